@@ -1,0 +1,450 @@
+//! The command line as it is typed: global flags, commands and their options.
+//!
+//! No command is run here. Names, defaults and meanings are etcdctl's.
+
+mod keys;
+
+use std::{ffi::OsString, time::Duration};
+
+use clap::{
+    Arg, ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
+    ValueEnum, parser::ValueSource, value_parser,
+};
+use clap_complete::Shell;
+use tenure::{LeaseId, MemberId};
+
+pub use keys::{DelArgs, GetArgs, PutArgs, WatchArgs};
+
+use crate::{
+    environment::{Lookup, variable_for},
+    failure::Failure,
+};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tenurectl",
+    version,
+    about = "Command line of the tenure coordination service, with etcdctl's verbs",
+    after_help = "Every global option can be set by a variable: TENURECTL_<OPTION>, or \
+                  ETCDCTL_<OPTION> when that is not set. Exit codes: 0 success, 1 the command \
+                  failed, 2 wrong usage, 3 wrong input, 4 output format not supported, 5 watch \
+                  ended by the server."
+)]
+pub struct Cli {
+    /// Options of every command.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Servers to talk to, separated by commas
+    #[arg(
+        long,
+        global = true,
+        default_value = "127.0.0.1:2379",
+        value_delimiter = ','
+    )]
+    pub endpoints: Vec<String>,
+    /// Format of the output
+    #[arg(
+        short,
+        long,
+        global = true,
+        default_value = "simple",
+        value_name = "FORMAT"
+    )]
+    pub write_out: Format,
+    /// Print byte strings as hexadecimal
+    #[arg(long, global = true)]
+    pub hex: bool,
+    /// How long a server may take to accept a connection
+    #[arg(long, global = true, default_value = "2s", value_parser = duration)]
+    pub dial_timeout: Duration,
+    /// Deadline of a short command
+    #[arg(long, global = true, default_value = "5s", value_parser = duration)]
+    pub command_timeout: Duration,
+    /// Whether that deadline was given, by flag or variable
+    #[arg(skip)]
+    pub command_timeout_given: bool,
+    /// How often an open connection is probed
+    #[arg(long, global = true, default_value = "10s", value_parser = duration)]
+    pub keepalive_time: Duration,
+    /// How long a probe may stay unanswered
+    #[arg(long, global = true, default_value = "6s", value_parser = duration)]
+    pub keepalive_timeout: Duration,
+    /// Name, or name:password, of the user
+    #[arg(long, global = true)]
+    pub user: Option<String>,
+    /// Password of the user
+    #[arg(long, global = true, hide_env_values = true)]
+    pub password: Option<String>,
+    /// Token to send instead of asking for one with name and password
+    #[arg(long, global = true, hide_env_values = true, value_name = "TOKEN")]
+    pub auth_jwt_token: Option<String>,
+    /// Talk plain text; this client knows no other way
+    #[arg(long, global = true, default_value_t = true, hide_default_value = true)]
+    pub insecure_transport: bool,
+}
+
+/// Output formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Lines for people
+    Simple,
+    /// One JSON document per answer
+    Json,
+    /// One field per line
+    Fields,
+    /// A table
+    Table,
+}
+
+impl Format {
+    /// The name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Simple => "simple",
+            Self::Json => "json",
+            Self::Fields => "fields",
+            Self::Table => "table",
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a key; without a value it is read from standard input
+    Put(PutArgs),
+    /// Read a key or a range of keys
+    Get(GetArgs),
+    /// Delete a key or a range of keys
+    Del(DelArgs),
+    /// Run a transaction read from standard input
+    Txn {
+        /// Ask for the parts of the transaction
+        #[arg(short, long)]
+        interactive: bool,
+    },
+    /// Print changes of a key or a range of keys, or run a command for each of them
+    Watch(WatchArgs),
+    /// Grant, renew, inspect and revoke leases
+    #[command(subcommand)]
+    Lease(Lease),
+    /// Give up the history before a revision
+    Compaction {
+        /// Revision to keep from
+        revision: i64,
+        /// Wait until the space has been given back
+        #[arg(long)]
+        physical: bool,
+    },
+    /// Ask each endpoint for its state
+    Endpoint {
+        /// Ask all members of the cluster
+        #[arg(long, global = true)]
+        cluster: bool,
+        /// What to ask
+        #[command(subcommand)]
+        command: Endpoint,
+    },
+    /// List and change the members of the cluster
+    #[command(subcommand)]
+    Member(Member),
+    /// Hand leadership to another member
+    MoveLeader {
+        /// Member that is to lead, in hexadecimal
+        #[arg(value_parser = member_id)]
+        member: MemberId,
+    },
+    /// List and take back alarms
+    #[command(subcommand)]
+    Alarm(Alarm),
+    /// Give unused space of each endpoint back
+    Defrag {
+        /// All members of the cluster
+        #[arg(long)]
+        cluster: bool,
+    },
+    /// Save the data of a server
+    #[command(subcommand)]
+    Snapshot(Snapshot),
+    /// Measure the cluster
+    #[command(subcommand)]
+    Check(Check),
+    /// Print the version
+    Version,
+    /// Print a script that completes commands in a shell
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Lease commands.
+#[derive(Debug, Subcommand)]
+pub enum Lease {
+    /// Grant a lease
+    Grant {
+        /// Seconds until it ends unless it is renewed
+        ttl: i64,
+    },
+    /// End a lease and delete its keys
+    Revoke {
+        /// The lease, in hexadecimal
+        #[arg(value_name = "LEASE", value_parser = lease_id)]
+        id: LeaseId,
+    },
+    /// Print how long a lease has left
+    Timetolive {
+        /// The lease, in hexadecimal
+        #[arg(value_name = "LEASE", value_parser = lease_id)]
+        id: LeaseId,
+        /// Print the keys attached to it
+        #[arg(long)]
+        keys: bool,
+    },
+    /// List all leases
+    List,
+    /// Renew a lease until it ends
+    KeepAlive {
+        /// The lease, in hexadecimal
+        #[arg(value_name = "LEASE", value_parser = lease_id)]
+        id: LeaseId,
+        /// Renew once and exit
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// Endpoint commands.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Endpoint {
+    /// Version, size, leader and progress
+    Status,
+    /// Whether requests go through; fails when any endpoint is unhealthy
+    Health,
+    /// Hash over the history of keys
+    Hashkv {
+        /// Last revision to hash; the latest unless set
+        #[arg(long, default_value_t = 0)]
+        rev: i64,
+    },
+}
+
+/// Member commands.
+#[derive(Debug, Subcommand)]
+pub enum Member {
+    /// Add a member
+    Add {
+        /// Its name
+        name: String,
+        /// URLs at which other members reach it, separated by commas
+        #[arg(long, value_delimiter = ',', required = true)]
+        peer_urls: Vec<String>,
+        /// Add it without a vote
+        #[arg(long)]
+        learner: bool,
+    },
+    /// Remove a member for good
+    Remove {
+        /// The member, in hexadecimal
+        #[arg(value_name = "MEMBER", value_parser = member_id)]
+        id: MemberId,
+    },
+    /// Change the URLs of a member
+    Update {
+        /// The member, in hexadecimal
+        #[arg(value_name = "MEMBER", value_parser = member_id)]
+        id: MemberId,
+        /// URLs at which other members reach it, separated by commas
+        #[arg(long, value_delimiter = ',', required = true)]
+        peer_urls: Vec<String>,
+    },
+    /// List all members
+    List {
+        /// Latest list (l), or the one the server knows (s)
+        #[arg(long, default_value = "l")]
+        consistency: Consistency,
+    },
+    /// Give a learner its vote
+    Promote {
+        /// The member, in hexadecimal
+        #[arg(value_name = "MEMBER", value_parser = member_id)]
+        id: MemberId,
+    },
+}
+
+/// How fresh an answer must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Consistency {
+    /// Linearizable
+    L,
+    /// Serializable
+    S,
+}
+
+/// Alarm commands.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum Alarm {
+    /// List all alarms
+    List,
+    /// Take all alarms back
+    Disarm,
+}
+
+/// Snapshot commands.
+#[derive(Debug, Subcommand)]
+pub enum Snapshot {
+    /// Save a snapshot to a file
+    Save {
+        /// The file
+        file: std::path::PathBuf,
+    },
+}
+
+/// Check commands.
+#[derive(Debug, Subcommand)]
+pub enum Check {
+    /// Write for a minute at a fixed rate and judge rate and latency
+    Perf {
+        /// How much to write
+        #[arg(long, default_value = "s")]
+        load: Load,
+        /// Prefix of the keys that are written and deleted
+        #[arg(long, default_value = "/etcdctl-check-perf/")]
+        prefix: String,
+        /// What to do afterwards
+        #[command(flatten)]
+        cleanup: Cleanup,
+    },
+    /// Write many keys and print how much memory the first endpoint takes for them
+    Datascale {
+        /// How much to write
+        #[arg(long, default_value = "s")]
+        load: Load,
+        /// Prefix of the keys that are written and deleted
+        #[arg(long, default_value = "/etcdctl-check-datascale/")]
+        prefix: String,
+        /// What to do afterwards
+        #[command(flatten)]
+        cleanup: Cleanup,
+    },
+}
+
+/// What a check does when it is over.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Cleanup {
+    /// Give up the history of the check
+    #[arg(long)]
+    pub auto_compact: bool,
+    /// Defragment every endpoint
+    #[arg(long)]
+    pub auto_defrag: bool,
+}
+
+/// How much a check does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Load {
+    /// Small
+    #[value(name = "s", alias = "small")]
+    Small,
+    /// Medium
+    #[value(name = "m", alias = "medium")]
+    Medium,
+    /// Large
+    #[value(name = "l", alias = "large")]
+    Large,
+    /// Extra large
+    #[value(name = "xl", alias = "xLarge")]
+    ExtraLarge,
+}
+
+/// The command line as clap knows it, with variables from `lookup`.
+#[must_use]
+pub fn command(lookup: Lookup<'_>) -> ClapCommand {
+    let mut command = Cli::command();
+    let globals: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| arg.is_global_set())
+        .collect();
+    let globals: Vec<_> = globals.iter().map(|arg| arg.get_id().clone()).collect();
+    for id in globals {
+        command = command.mut_arg(&id, |arg| {
+            let (variable, _) = variable_for(id.as_str(), lookup);
+            arg.env(variable)
+        });
+    }
+    lenient(command)
+}
+
+/// Lets every switch take a value as well, as etcdctl does: `--prefix=false`.
+#[must_use]
+pub fn lenient(command: ClapCommand) -> ClapCommand {
+    command.mut_args(switch_with_value).mut_subcommands(lenient)
+}
+
+fn switch_with_value(arg: Arg) -> Arg {
+    if !matches!(arg.get_action(), ArgAction::SetTrue) {
+        return arg;
+    }
+    let arg = if arg.get_default_values().is_empty() {
+        arg.default_value("false")
+    } else {
+        arg
+    };
+    arg.action(ArgAction::Set)
+        .num_args(0..=1)
+        .require_equals(true)
+        .default_missing_value("true")
+        .value_parser(value_parser!(bool))
+        .hide_possible_values(true)
+        .hide_default_value(true)
+}
+
+/// Parses a whole command line, the name of the program included.
+///
+/// # Errors
+/// [`Failure::Parse`] for what clap refuses, [`Failure::Usage`] for what this client cannot do.
+pub fn parse(arguments: &[OsString], lookup: Lookup<'_>) -> Result<Cli, Failure> {
+    let mut matches = command(lookup)
+        .try_get_matches_from(arguments)
+        .map_err(Failure::Parse)?;
+    let given = matches.value_source("command_timeout") != Some(ValueSource::DefaultValue);
+    let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(Failure::Parse)?;
+    cli.global.command_timeout_given = given;
+    if !cli.global.insecure_transport {
+        return Err(Failure::usage(
+            "--insecure-transport=false is not possible: this client speaks plain text only",
+        ));
+    }
+    Ok(cli)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|error| format!("{error}, expected such as 5s or 1m30s"))
+}
+
+/// Reads a lease id: hexadecimal, `0x` before it or not.
+pub(crate) fn lease_id(text: &str) -> Result<LeaseId, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let id = i64::from_str_radix(digits, 16);
+    id.map(LeaseId::from)
+        .map_err(|error| format!("bad lease ID ({error}), expecting ID in Hex"))
+}
+
+fn member_id(text: &str) -> Result<MemberId, String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    let id = u64::from_str_radix(digits, 16);
+    id.map(MemberId::from)
+        .map_err(|error| format!("bad member ID ({error}), expecting ID in Hex"))
+}

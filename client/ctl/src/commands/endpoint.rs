@@ -1,0 +1,137 @@
+//! `endpoint status|health|hashkv`: asks every endpoint on its own.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use tenure::{Client, ErrorKind, wire::etcdserverpb::AlarmType};
+
+use super::{Session, tell};
+use crate::{
+    args::{Endpoint, Format},
+    failure::Failure,
+    output::{Health, Reply, go_duration},
+};
+
+pub(super) async fn run(
+    session: &Session,
+    cluster: bool,
+    command: Endpoint,
+) -> Result<(), Failure> {
+    let endpoints = session.endpoints(cluster).await?;
+    match command {
+        Endpoint::Health => health(session, &endpoints).await,
+        Endpoint::Status => {
+            let ask = |client: Client| async move { client.status().await };
+            let (answers, failed) = each(session, &endpoints, "status", ask).await;
+            finish(session, &Reply::Status(answers), failed)
+        }
+        Endpoint::Hashkv { rev } => {
+            let ask = |client: Client| async move { client.hash_kv(rev).await };
+            let (answers, failed) = each(session, &endpoints, "hash", ask).await;
+            finish(session, &Reply::HashKv(answers), failed)
+        }
+    }
+}
+
+/// Asks all endpoints at once; says which of them did not answer.
+async fn each<T, Asking>(
+    session: &Session,
+    endpoints: &[String],
+    subject: &str,
+    ask: impl Fn(Client) -> Asking,
+) -> (Vec<(String, T)>, bool)
+where
+    Asking: Future<Output = Result<T, tenure::Error>>,
+{
+    let asked = endpoints.iter().map(|endpoint| {
+        let asking = session.client.only(endpoint).map(&ask);
+        async move { asking?.await }
+    });
+    let mut answers = Vec::new();
+    for (endpoint, answer) in endpoints.iter().zip(join_all(asked).await) {
+        match answer {
+            Ok(answer) => answers.push((endpoint.clone(), answer)),
+            Err(error) => {
+                tell(format_args!(
+                    "Failed to get the {subject} of endpoint {endpoint} ({error})"
+                ));
+            }
+        }
+    }
+    let failed = answers.len() < endpoints.len();
+    (answers, failed)
+}
+
+fn finish(session: &Session, reply: &Reply, failed: bool) -> Result<(), Failure> {
+    session.output.print(reply)?;
+    if failed {
+        Err(Failure::Reported)
+    } else {
+        Ok(())
+    }
+}
+
+async fn health(session: &Session, endpoints: &[String]) -> Result<(), Failure> {
+    let checks = endpoints.iter().map(|endpoint| check(session, endpoint));
+    let list = join_all(checks).await;
+    let sick: Vec<_> = list
+        .iter()
+        .filter(|health| health.error.is_some())
+        .cloned()
+        .collect();
+    session.output.print(&Reply::Health(list))?;
+    if session.output.format == Format::Simple {
+        for health in &sick {
+            let error = health.error.as_deref().unwrap_or_default();
+            let endpoint = &health.endpoint;
+            tell(format_args!(
+                "{endpoint} is unhealthy: failed to commit proposal: {error}"
+            ));
+        }
+    }
+    if sick.is_empty() {
+        Ok(())
+    } else {
+        Err(anyhow::anyhow!("unhealthy cluster").into())
+    }
+}
+
+/// An endpoint is healthy when it reads through the quorum and no alarm is raised.
+async fn check(session: &Session, endpoint: &str) -> Health {
+    let started = Instant::now();
+    let outcome = match session.client.only(endpoint) {
+        Ok(client) => probe(&client).await,
+        Err(error) => Err(error.to_string()),
+    };
+    let took = go_duration(started.elapsed());
+    Health {
+        endpoint: endpoint.to_owned(),
+        took,
+        error: outcome.err(),
+    }
+}
+
+async fn probe(client: &Client) -> Result<(), String> {
+    match client.get("health").await {
+        Ok(_) => {}
+        // Who is turned away has been answered by the quorum all the same.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let alarms = client.alarm_list().await;
+    let alarms = alarms
+        .map_err(|_| "Unable to fetch the alarm list".to_owned())?
+        .alarms;
+    if alarms.is_empty() {
+        return Ok(());
+    }
+    let mut text = "Active Alarm(s): ".to_owned();
+    for alarm in alarms {
+        text += match alarm.alarm() {
+            AlarmType::Nospace => "NOSPACE ",
+            AlarmType::Corrupt => "CORRUPT ",
+            AlarmType::None => "UNKNOWN ",
+        };
+    }
+    Err(text)
+}

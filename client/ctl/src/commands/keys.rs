@@ -1,0 +1,97 @@
+//! `put`, `get`, `del` and `compaction`.
+
+use std::{
+    io::{self, IsTerminal, Read},
+    time::Duration,
+};
+
+use super::{Session, tell};
+use crate::{
+    args::{DelArgs, Format, GetArgs, PutArgs},
+    failure::Failure,
+    output::{Part, Reply},
+    quoting::quote,
+};
+
+/// How long a person has to think again before a range is deleted, as in etcdctl.
+const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
+
+pub(super) async fn put(session: &Session, args: &PutArgs) -> Result<(), Failure> {
+    let value = match &args.value {
+        Some(value) => value.clone().into_bytes(),
+        None if args.ignore_value => Vec::new(),
+        None => value_from_stdin()?,
+    };
+    let response = args.apply(session.client.put(&args.key, value))?.await?;
+    session.output.print(&Reply::Put(response))
+}
+
+fn value_from_stdin() -> Result<Vec<u8>, Failure> {
+    let mut value = Vec::new();
+    io::stdin().lock().read_to_end(&mut value)?;
+    if value.is_empty() {
+        let text = "put command needs 1 argument and input from stdin or 2 arguments";
+        return Err(Failure::usage(text));
+    }
+    Ok(value)
+}
+
+pub(super) async fn get(session: &Session, args: &GetArgs) -> Result<(), Failure> {
+    if args.print_value_only && session.output.format != Format::Simple {
+        return Err(Failure::usage(
+            "print-value-only is only for `--write-out=simple`",
+        ));
+    }
+    let get = args.apply(session.client.get(args.range()?))?;
+    let response = if args.stream {
+        get.stream().await?.collect().await?
+    } else {
+        get.await?
+    };
+    let part = match (args.count_only, args.print_value_only) {
+        (true, _) => Part::Count,
+        (_, true) => Part::Values,
+        _ => Part::All,
+    };
+    session.output.print(&Reply::Get { response, part })
+}
+
+pub(super) async fn del(session: &Session, args: &DelArgs) -> Result<(), Failure> {
+    let range = args.range()?;
+    if let Some(end) = args.range_end.as_deref().filter(|_| !args.range) {
+        second_thoughts(&args.key, end).await;
+    }
+    let response = args.apply(session.client.delete(range)).await?;
+    session.output.print(&Reply::Delete(response))
+}
+
+/// Gives a person at a terminal the time to interrupt; scripts have no second thoughts.
+async fn second_thoughts(key: &str, end: &str) {
+    if !io::stderr().is_terminal() {
+        return;
+    }
+    tell(format_args!(
+        "Warning: Keys between {} and {} will be deleted. Please interrupt the command within next \
+         2 seconds to cancel. You can provide `--range` flag to avoid the delay.",
+        quote(key.as_bytes()),
+        quote(end.as_bytes()),
+    ));
+    tokio::time::sleep(SECOND_THOUGHTS).await;
+}
+
+pub(super) async fn compaction(
+    session: &Session,
+    revision: i64,
+    physical: bool,
+) -> Result<(), Failure> {
+    let compact = session.client.compact(revision);
+    let compact = if physical {
+        compact.physical()
+    } else {
+        compact
+    };
+    compact.await?;
+    session
+        .output
+        .say(format!("compacted revision {revision}\n").as_bytes())
+}

@@ -1,0 +1,67 @@
+//! `lease grant|revoke|timetolive|list|keep-alive`.
+
+use std::time::Duration;
+
+use tenure::{ErrorKind, LeaseId};
+
+use super::Session;
+use crate::{
+    args::{Format, Lease},
+    failure::Failure,
+    output::Reply,
+};
+
+pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure> {
+    let (client, output) = (&session.client, session.output);
+    match command {
+        Lease::Grant { ttl } => {
+            // Servers raise what is too short, so that nothing is lost by asking for no time.
+            let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
+            let granted = client.lease_grant(ttl).await;
+            let response = granted.map_err(|error| during("failed to grant lease", error))?;
+            output.print(&Reply::Grant(response))
+        }
+        Lease::Revoke { id } => {
+            let revoked = client.lease_revoke(id).await;
+            let response = revoked.map_err(|error| during("failed to revoke lease", error))?;
+            output.print(&Reply::Revoke(id, response))
+        }
+        Lease::Timetolive { id, keys } => {
+            let response = client.lease_time_to_live(id, keys).await?;
+            output.print(&Reply::TimeToLive(response, keys))
+        }
+        Lease::List => output.print(&Reply::Leases(client.lease_list().await?)),
+        Lease::KeepAlive { id, once: true } => {
+            output.print(&Reply::KeepAlive(client.lease_keep_alive_once(id).await?))
+        }
+        Lease::KeepAlive { id, once: false } => keep_alive(session, id).await,
+    }
+}
+
+/// Names what was tried, as etcdctl does, except where the error says more with its hint.
+fn during(action: &'static str, error: tenure::Error) -> Failure {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::OutOfRange | ErrorKind::FailedPrecondition => {
+            Failure::Command(anyhow::anyhow!("{action} ({error})"))
+        }
+        _ => Failure::Call(error),
+    }
+}
+
+async fn keep_alive(session: &Session, id: LeaseId) -> Result<(), Failure> {
+    let output = session.output;
+    match session.client.lease_keep_alive(id).await {
+        Ok(mut alive) => {
+            output.print(&Reply::KeepAlive(alive.last_answer()))?;
+            while let Some(response) = alive.renewed().await {
+                output.print(&Reply::KeepAlive(response))?;
+            }
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error.into()),
+    }
+    if output.format == Format::Simple {
+        output.say(format!("lease {id} expired or revoked.\n").as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What the commands do: one file per group of verbs.
+//!
+//! A command asks the server and hands the answer to the output; it decides nothing about the form.
+
+mod alarm;
+mod check;
+mod defrag;
+mod endpoint;
+mod keys;
+mod lease;
+mod member;
+mod move_leader;
+mod snapshot;
+mod txn;
+mod version;
+mod watch;
+
+use std::io::{self, Write};
+
+use tenure::{Client, Freshness};
+
+use crate::{
+    args::{Check, Cli, Command, Global},
+    failure::Failure,
+    output::Output,
+};
+
+/// Attempts of one call. A person waits: better to say soon that nothing answers.
+const ATTEMPTS_MAX: u32 = 5;
+
+/// What every command needs: the cluster, and where answers go.
+#[derive(Debug)]
+struct Session {
+    client: Client,
+    output: Output,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// How it ended, when it did not succeed.
+pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let output = Output {
+        format: cli.global.write_out,
+        hex: cli.global.hex,
+    };
+    match cli.command {
+        Command::Version => return version::version(output),
+        Command::Completion { shell } => return version::completion(output, shell),
+        _ => {}
+    }
+    let client = connect(&cli.global).await?;
+    let session = Session {
+        client,
+        output,
+        command_timeout: cli.global.command_timeout,
+    };
+    match cli.command {
+        Command::Put(args) => keys::put(&session, &args).await,
+        Command::Get(args) => keys::get(&session, &args).await,
+        Command::Del(args) => keys::del(&session, &args).await,
+        Command::Compaction { revision, physical } => {
+            keys::compaction(&session, revision, physical).await
+        }
+        Command::Txn { interactive } => txn::run(&session, interactive).await,
+        Command::Watch(args) => watch::run(&session, &args).await,
+        Command::Lease(command) => lease::run(&session, command).await,
+        Command::Endpoint { cluster, command } => endpoint::run(&session, cluster, command).await,
+        Command::Member(command) => member::run(&session, command).await,
+        Command::MoveLeader { member } => move_leader::run(&session, member).await,
+        Command::Alarm(command) => alarm::run(&session, command).await,
+        Command::Defrag { cluster } => defrag::run(&session, cluster).await,
+        Command::Snapshot(command) => {
+            // A snapshot takes as long as it takes, unless the user set a limit.
+            let global = &cli.global;
+            let limit = global
+                .command_timeout_given
+                .then_some(global.command_timeout);
+            snapshot::run(&session, &command, limit).await
+        }
+        Command::Check(Check::Perf {
+            load,
+            prefix,
+            cleanup,
+        }) => check::perf(&session, load, &prefix, cleanup).await,
+        Command::Check(Check::Datascale {
+            load,
+            prefix,
+            cleanup,
+        }) => check::datascale(&session, load, &prefix, cleanup).await,
+        Command::Version | Command::Completion { .. } => Ok(()),
+    }
+}
+
+async fn connect(global: &Global) -> Result<Client, Failure> {
+    let mut builder = Client::builder()
+        .endpoints(global.endpoints.iter().map(|endpoint| endpoint.trim()))
+        .timeout(global.command_timeout)
+        .connect_timeout(global.dial_timeout)
+        .probe(global.keepalive_time, global.keepalive_timeout)
+        .attempts_max(ATTEMPTS_MAX);
+    if let Some(token) = &global.auth_jwt_token {
+        builder = builder.token(token);
+    } else if let Some((user, password)) = credentials(global)? {
+        builder = builder.credentials(user, password);
+    }
+    Ok(builder.connect().await?)
+}
+
+fn credentials(global: &Global) -> Result<Option<(&str, &str)>, Failure> {
+    let Some(user) = global.user.as_deref() else {
+        return Ok(None);
+    };
+    if let Some(password) = global.password.as_deref() {
+        return Ok(Some((user, password)));
+    }
+    let pair = user.split_once(':');
+    let missing = "the password is missing: give --user name:password, or --password \
+                   (TENURECTL_PASSWORD)";
+    pair.map(Some).ok_or_else(|| Failure::usage(missing))
+}
+
+impl Session {
+    /// The endpoints a command is about: those given, or those of all members.
+    async fn endpoints(&self, cluster: bool) -> Result<Vec<String>, Failure> {
+        if !cluster {
+            return Ok(self.client.endpoints().map(str::to_owned).collect());
+        }
+        let list = self.client.member_list(Freshness::Linearizable).await?;
+        Ok(list
+            .members
+            .into_iter()
+            .flat_map(|member| member.client_ur_ls)
+            .collect())
+    }
+}
+
+/// Says something to the user that is not data.
+fn tell(text: impl std::fmt::Display) {
+    // When standard error is closed there is nobody to tell.
+    let _ = writeln!(io::stderr(), "{text}");
+}

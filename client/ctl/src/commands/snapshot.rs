@@ -1,0 +1,88 @@
+//! `snapshot save`: writes a server's snapshot to a file.
+//!
+//! The file has its name only when it is complete and on disk.
+
+use std::{
+    fs::{self, File},
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::timeout;
+
+use super::Session;
+use crate::{args::Snapshot, failure::Failure};
+
+/// Deadline where the user set none; long enough never to be met.
+const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+pub(super) async fn run(
+    session: &Session,
+    command: &Snapshot,
+    limit: Option<Duration>,
+) -> Result<(), Failure> {
+    let Snapshot::Save { file } = command;
+    let partial = PathBuf::from(format!("{}.part", file.display()));
+    let saved = timeout(limit.unwrap_or(NO_LIMIT), save(session, &partial)).await;
+    let saved = saved.unwrap_or_else(|_| {
+        Err(anyhow::anyhow!("the snapshot took longer than --command-timeout").into())
+    });
+    let version = match saved {
+        Ok(version) => version,
+        Err(failure) => {
+            // What is there is no snapshot; leaving it would only take space.
+            let _ = fs::remove_file(&partial);
+            return Err(failure);
+        }
+    };
+    fs::rename(&partial, file).with_context(|| format!("cannot name {}", file.display()))?;
+    session
+        .output
+        .say(format!("Snapshot saved at {}\n", file.display()).as_bytes())?;
+    if !version.is_empty() {
+        session
+            .output
+            .say(format!("Server version {version}\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Writes the snapshot; gives the version of the server.
+async fn save(session: &Session, path: &Path) -> Result<String, Failure> {
+    let mut snapshot = session.client.snapshot().await?;
+    let mut file =
+        File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let (mut written, mut remaining, mut version) = (0_u64, 0, String::new());
+    let bar = if io::stderr().is_terminal() {
+        progress_bar()
+    } else {
+        ProgressBar::hidden()
+    };
+    while let Some(piece) = snapshot.next().await? {
+        file.write_all(&piece.blob)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        written += piece.blob.len() as u64;
+        remaining = piece.remaining_bytes;
+        bar.set_length(written + remaining);
+        bar.set_position(written);
+        if !piece.version.is_empty() {
+            version = piece.version;
+        }
+    }
+    bar.finish_and_clear();
+    if remaining > 0 || written == 0 {
+        let text = "the server ended the snapshot early";
+        return Err(anyhow::anyhow!("{text}: {remaining} bytes are missing").into());
+    }
+    file.sync_all()
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(version)
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {eta}");
+    ProgressBar::new(0).with_style(style.expect("the template is valid"))
+}

@@ -1,0 +1,21 @@
+//! `version` and `completion`: what needs no server.
+
+use clap_complete::Shell;
+
+use crate::{args, failure::Failure, output::Output};
+
+/// The version of etcd's API that is spoken.
+const API_VERSION: &str = "3.7";
+
+pub(super) fn version(output: Output) -> Result<(), Failure> {
+    let version = env!("CARGO_PKG_VERSION");
+    output.say(format!("tenurectl version: {version}\nAPI version: {API_VERSION}\n").as_bytes())
+}
+
+pub(super) fn completion(output: Output, shell: Shell) -> Result<(), Failure> {
+    // Variables would only put the user's present settings into the script.
+    let mut command = args::command(&|_| None);
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, "tenurectl", &mut script);
+    output.say(&script)
+}

@@ -1,0 +1,58 @@
+//! The command line of tenure, with etcdctl's verbs, options and output.
+//!
+//! Data goes to standard output, words about it to standard error. This is a library only so that
+//! tests can reach the parser and the output; programs use the `tenure` package.
+
+pub mod args;
+pub mod commands;
+pub mod environment;
+pub mod failure;
+pub mod output;
+pub mod quoting;
+pub mod transaction;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use failure::Failure;
+
+/// Parses the arguments, runs the command, and tells how it ended.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let outcome = args::parse(&arguments, &environment::of_process).and_then(|arguments| {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build();
+        let runtime = runtime.map_err(anyhow::Error::from)?;
+        let outcome = runtime.block_on(commands::run(arguments));
+        // A thread may still wait for a line of input that never comes.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            report(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn report(failure: &Failure) {
+    if let Failure::Parse(error) = failure {
+        // Help goes to standard output, mistakes to standard error; clap knows which. When neither
+        // can be written there is nobody left to tell.
+        let _ = error.print();
+        return;
+    }
+    let text = failure.to_string();
+    if !text.is_empty() {
+        let _ = writeln!(io::stderr(), "Error: {text}");
+    }
+    if let Some(hint) = failure.hint() {
+        let _ = writeln!(io::stderr(), "{hint}");
+    }
+}

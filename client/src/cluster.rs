@@ -1,0 +1,159 @@
+//! The members of the cluster: who they are, adding, removing, promoting.
+//!
+//! Membership lives in the cluster; nothing is remembered here.
+
+use tenure_proto::etcdserverpb::{
+    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
+    MemberUpdateRequest, MemberUpdateResponse, cluster_client::ClusterClient,
+};
+use tonic::Response;
+
+use crate::{
+    client::{Call, Client},
+    error::Error,
+    id::MemberId,
+};
+
+/// What a member to be added may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberRole {
+    /// Votes, and counts towards the quorum.
+    Voter,
+    /// Receives the data without a vote, until it is promoted.
+    Learner,
+}
+
+/// Whether a list of members must be the latest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// Confirmed with the quorum.
+    Linearizable,
+    /// As the server that is asked knows it.
+    Serializable,
+}
+
+impl Client {
+    /// The members of the cluster.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn member_list(&self, freshness: Freshness) -> Result<MemberListResponse, Error> {
+        let request = MemberListRequest {
+            linearizable: freshness == Freshness::Linearizable,
+        };
+        self.run(Call::read(None), request, |channel, request| async move {
+            ClusterClient::new(channel)
+                .member_list(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Adds a member that other members reach at these URLs. Start its server afterwards.
+    ///
+    /// # Errors
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at risk
+    /// or a URL is taken, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a URL that is
+    /// none, and whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the member is added.
+    pub async fn member_add<U: Into<String>>(
+        &self,
+        peer_urls: impl IntoIterator<Item = U>,
+        role: MemberRole,
+    ) -> Result<MemberAddResponse, Error> {
+        let request = MemberAddRequest {
+            peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
+            is_learner: role == MemberRole::Learner,
+        };
+        self.run(Call::write(None), request, |channel, request| async move {
+            ClusterClient::new(channel)
+                .member_add(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Removes a member for good; its id is never used again.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown member,
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at risk,
+    /// and whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the member is removed.
+    pub async fn member_remove(
+        &self,
+        member: impl Into<MemberId>,
+    ) -> Result<MemberRemoveResponse, Error> {
+        let request = MemberRemoveRequest {
+            id: member.into().get(),
+        };
+        self.run(Call::write(None), request, |channel, request| async move {
+            ClusterClient::new(channel)
+                .member_remove(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Changes the URLs at which other members reach a member.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and whatever any call can
+    /// meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the change happens.
+    pub async fn member_update<U: Into<String>>(
+        &self,
+        member: impl Into<MemberId>,
+        peer_urls: impl IntoIterator<Item = U>,
+    ) -> Result<MemberUpdateResponse, Error> {
+        let request = MemberUpdateRequest {
+            id: member.into().get(),
+            peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
+        };
+        self.run(Call::write(None), request, |channel, request| async move {
+            ClusterClient::new(channel)
+                .member_update(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Gives a learner its vote.
+    ///
+    /// # Errors
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the member is no learner or
+    /// is behind, [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and whatever any
+    /// call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the promotion happens.
+    pub async fn member_promote(
+        &self,
+        member: impl Into<MemberId>,
+    ) -> Result<MemberPromoteResponse, Error> {
+        let request = MemberPromoteRequest {
+            id: member.into().get(),
+        };
+        self.run(Call::write(None), request, |channel, request| async move {
+            ClusterClient::new(channel)
+                .member_promote(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+}

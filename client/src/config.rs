@@ -1,0 +1,150 @@
+//! How a client is set up: endpoints, credentials, time limits.
+//!
+//! Nothing is read from the environment or from files here; tools built on the client do that.
+
+use std::{fmt, time::Duration};
+
+use crate::{client::Client, error::Error};
+
+/// Deadline of a call that sets none. Covers an election of a new leader with some room.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one endpoint may take to accept a connection before the next one is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Attempts of one call, all endpoints together: enough to pass a restart of one server, few enough
+/// that clients do not multiply the load of a cluster in trouble.
+const ATTEMPTS_MAX: u32 = 12;
+
+/// How often a connection is probed while calls are open on it. Servers of etcd refuse clients that
+/// probe more often than every five seconds.
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a probe may stay unanswered before the connection counts as broken.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Name and password for servers that ask for them.
+#[derive(Clone)]
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    pub(crate) password: String,
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything a client was told.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) attempts_max: u32,
+    pub(crate) probe_interval: Duration,
+    pub(crate) probe_timeout: Duration,
+    pub(crate) credentials: Option<Credentials>,
+    pub(crate) token: Option<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoints: Vec::new(),
+            timeout: TIMEOUT,
+            connect_timeout: CONNECT_TIMEOUT,
+            attempts_max: ATTEMPTS_MAX,
+            probe_interval: PROBE_INTERVAL,
+            probe_timeout: PROBE_TIMEOUT,
+            credentials: None,
+            token: None,
+        }
+    }
+}
+
+/// Sets up a [`Client`].
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// # async fn example() -> Result<(), tenure::Error> {
+/// let client = tenure::Client::builder()
+///     .endpoints(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"])
+///     .timeout(Duration::from_secs(3))
+///     .connect()
+///     .await?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a builder does nothing until `connect` is called"]
+pub struct ClientBuilder {
+    config: Config,
+}
+
+impl ClientBuilder {
+    /// Adds endpoints: `host:port`, with or without `http://` before it.
+    pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
+        self.config
+            .endpoints
+            .extend(endpoints.into_iter().map(Into::into));
+        self
+    }
+
+    /// Deadline of every call that does not set its own; five seconds unless set.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.config.timeout = timeout;
+        self
+    }
+
+    /// How long one endpoint may take to accept a connection; two seconds unless set.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// The most attempts one call makes, all endpoints together; twelve unless set, at least one.
+    pub fn attempts_max(mut self, attempts: u32) -> Self {
+        self.config.attempts_max = attempts.max(1);
+        self
+    }
+
+    /// How often a connection is probed while calls are open on it, and how long the answer may
+    /// take; ten and six seconds unless set. Servers may refuse clients that probe too often.
+    pub fn probe(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.config.probe_interval = interval;
+        self.config.probe_timeout = timeout;
+        self
+    }
+
+    /// Authenticates as this user; the token is fetched with the first call and renewed when the
+    /// server does not take it any more.
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.config.credentials = Some(Credentials {
+            user: user.into(),
+            password: password.into(),
+        });
+        self
+    }
+
+    /// Sends this token with every call instead of asking the server for one.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.config.token = Some(token.into());
+        self
+    }
+
+    /// Builds the client. Connections are opened when they are first used, so an unreachable
+    /// cluster shows with the first call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint or one of them is
+    /// not an address.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn connect(self) -> Result<Client, Error> {
+        Client::new(self.config)
+    }
+}

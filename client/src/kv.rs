@@ -1,0 +1,365 @@
+//! Reading and writing keys: one builder per request, sent when it is awaited.
+//!
+//! A builder made by [`Client`] knows where to go; one made with `new` is a description only, for use
+//! inside a [`Txn`](crate::Txn). Both take the same options.
+
+use std::{future::IntoFuture, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tenure_proto::etcdserverpb::{
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+    PutResponse, RangeRequest, RangeResponse, kv_client::KvClient, range_request,
+};
+
+use crate::{
+    client::{Call, Client, RECEIVE_BYTES_MAX},
+    error::Error,
+    id::{LeaseId, Revision},
+    range::{IntoBytes, KeyRange},
+};
+
+/// The order of the keys in an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortOrder {
+    /// Smallest first.
+    Ascending,
+    /// Largest first.
+    Descending,
+}
+
+/// What the keys of an answer are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SortTarget {
+    /// The key.
+    Key,
+    /// The number of writes since the key was created.
+    Version,
+    /// The revision of creation.
+    CreateRevision,
+    /// The revision of the last write.
+    ModRevision,
+    /// The value.
+    Value,
+}
+
+/// Reads keys. Made by [`Client::get`] or [`Get::new`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Get<C = ()> {
+    pub(crate) client: C,
+    pub(crate) request: RangeRequest,
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Get {
+    /// A description of a read, for a transaction.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
+        Self::of((), range.into())
+    }
+}
+
+impl<C> Get<C> {
+    fn of(client: C, range: KeyRange) -> Self {
+        let (key, range_end) = range.into_parts();
+        let request = RangeRequest {
+            key,
+            range_end,
+            ..RangeRequest::default()
+        };
+        Self {
+            client,
+            request,
+            timeout: None,
+        }
+    }
+
+    /// Returns at most this many keys; zero for all. The answer says whether there are `more`.
+    pub fn limit(mut self, keys_max: u32) -> Self {
+        self.request.limit = i64::from(keys_max);
+        self
+    }
+
+    /// Reads the store as it was at `revision`.
+    pub fn revision(mut self, revision: impl Into<Revision>) -> Self {
+        self.request.revision = revision.into().get();
+        self
+    }
+
+    /// Sorts the answer.
+    pub fn sort(mut self, target: SortTarget, order: SortOrder) -> Self {
+        let target = match target {
+            SortTarget::Key => range_request::SortTarget::Key,
+            SortTarget::Version => range_request::SortTarget::Version,
+            SortTarget::CreateRevision => range_request::SortTarget::Create,
+            SortTarget::ModRevision => range_request::SortTarget::Mod,
+            SortTarget::Value => range_request::SortTarget::Value,
+        };
+        let order = match order {
+            SortOrder::Ascending => range_request::SortOrder::Ascend,
+            SortOrder::Descending => range_request::SortOrder::Descend,
+        };
+        self.request.set_sort_target(target);
+        self.request.set_sort_order(order);
+        self
+    }
+
+    /// Answers from the state of the server that is asked, which may be behind, instead of making
+    /// sure that it is the latest.
+    pub fn serializable(mut self) -> Self {
+        self.request.serializable = true;
+        self
+    }
+
+    /// Leaves the values out.
+    pub fn keys_only(mut self) -> Self {
+        self.request.keys_only = true;
+        self
+    }
+
+    /// Returns the number of keys and nothing else.
+    pub fn count_only(mut self) -> Self {
+        self.request.count_only = true;
+        self
+    }
+
+    /// Leaves out keys last written before this revision.
+    pub fn min_mod_revision(mut self, revision: impl Into<Revision>) -> Self {
+        self.request.min_mod_revision = revision.into().get();
+        self
+    }
+
+    /// Leaves out keys last written after this revision.
+    pub fn max_mod_revision(mut self, revision: impl Into<Revision>) -> Self {
+        self.request.max_mod_revision = revision.into().get();
+        self
+    }
+
+    /// Leaves out keys created before this revision.
+    pub fn min_create_revision(mut self, revision: impl Into<Revision>) -> Self {
+        self.request.min_create_revision = revision.into().get();
+        self
+    }
+
+    /// Leaves out keys created after this revision.
+    pub fn max_create_revision(mut self, revision: impl Into<Revision>) -> Self {
+        self.request.max_create_revision = revision.into().get();
+        self
+    }
+}
+
+/// Writes a key. Made by [`Client::put`] or [`Put::new`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Put<C = ()> {
+    client: C,
+    pub(crate) request: PutRequest,
+    timeout: Option<Duration>,
+}
+
+impl Put {
+    /// A description of a write, for a transaction.
+    pub fn new(key: impl IntoBytes, value: impl IntoBytes) -> Self {
+        Self::of((), key.into_bytes(), value.into_bytes())
+    }
+}
+
+impl<C> Put<C> {
+    fn of(client: C, key: Bytes, value: Bytes) -> Self {
+        let request = PutRequest {
+            key,
+            value,
+            ..PutRequest::default()
+        };
+        Self {
+            client,
+            request,
+            timeout: None,
+        }
+    }
+
+    /// Attaches the key to a lease: it is deleted when the lease ends. Without this, a key that was
+    /// attached is detached.
+    pub fn lease(mut self, lease: impl Into<LeaseId>) -> Self {
+        self.request.lease = lease.into().get();
+        self
+    }
+
+    /// Returns what the key held before.
+    pub fn prev_kv(mut self) -> Self {
+        self.request.prev_kv = true;
+        self
+    }
+
+    /// Keeps the value as it is and drops the one given; fails when the key does not exist.
+    pub fn ignore_value(mut self) -> Self {
+        self.request.ignore_value = true;
+        self.request.value = Bytes::new();
+        self
+    }
+
+    /// Keeps the lease as it is; fails when the key does not exist.
+    pub fn ignore_lease(mut self) -> Self {
+        self.request.ignore_lease = true;
+        self
+    }
+}
+
+/// Deletes keys. Made by [`Client::delete`] or [`Delete::new`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Delete<C = ()> {
+    client: C,
+    pub(crate) request: DeleteRangeRequest,
+    timeout: Option<Duration>,
+}
+
+impl Delete {
+    /// A description of a deletion, for a transaction.
+    pub fn new(range: impl Into<KeyRange>) -> Self {
+        Self::of((), range.into())
+    }
+}
+
+impl<C> Delete<C> {
+    fn of(client: C, range: KeyRange) -> Self {
+        let (key, range_end) = range.into_parts();
+        let request = DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv: false,
+        };
+        Self {
+            client,
+            request,
+            timeout: None,
+        }
+    }
+
+    /// Returns what the deleted keys held.
+    pub fn prev_kv(mut self) -> Self {
+        self.request.prev_kv = true;
+        self
+    }
+}
+
+/// Gives up history below a revision. Made by [`Client::compact`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Compact {
+    client: Client,
+    request: CompactionRequest,
+    timeout: Option<Duration>,
+}
+
+impl Compact {
+    /// Answers only when the space has been given back.
+    pub fn physical(mut self) -> Self {
+        self.request.physical = true;
+        self
+    }
+}
+
+impl Client {
+    /// Reads one key, or a [`KeyRange`].
+    ///
+    /// # Errors
+    /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) or
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) for a revision out of reach, and
+    /// whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub fn get(&self, range: impl Into<KeyRange>) -> Get<Self> {
+        Get::of(self.clone(), range.into())
+    }
+
+    /// Writes one key.
+    ///
+    /// # Errors
+    /// When awaited: [`NotFound`](crate::ErrorKind::NotFound) for an unknown lease,
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) at the quota, and whatever any call can meet.
+    /// [`Error::outcome_unknown`] tells whether the write may have happened in spite of it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the write happens.
+    pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Put<Self> {
+        Put::of(self.clone(), key.into_bytes(), value.into_bytes())
+    }
+
+    /// Deletes one key, or a [`KeyRange`].
+    ///
+    /// # Errors
+    /// When awaited: whatever any call can meet. [`Error::outcome_unknown`] tells whether the
+    /// deletion may have happened in spite of it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the deletion happens.
+    pub fn delete(&self, range: impl Into<KeyRange>) -> Delete<Self> {
+        Delete::of(self.clone(), range.into())
+    }
+
+    /// Gives up history below `revision`; `revision` itself stays readable.
+    ///
+    /// # Errors
+    /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) when it is given up already,
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and whatever
+    /// any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the compaction happens.
+    pub fn compact(&self, revision: impl Into<Revision>) -> Compact {
+        let request = CompactionRequest {
+            revision: revision.into().get(),
+            physical: false,
+        };
+        Compact {
+            client: self.clone(),
+            request,
+            timeout: None,
+        }
+    }
+}
+
+/// Gives a request its own deadline, and sends it when it is awaited.
+macro_rules! sent {
+    ($name:ident, $client:ty, [$($generics:tt)*], $call:ident, $method:ident, $answer:ty) => {
+        impl $($generics)* {
+            /// Deadline of this call, in place of the client's.
+            pub fn timeout(mut self, timeout: Duration) -> Self {
+                self.timeout = Some(timeout);
+                self
+            }
+        }
+
+        impl IntoFuture for $client {
+            type Output = Result<$answer, Error>;
+            type IntoFuture = BoxFuture<'static, Self::Output>;
+
+            fn into_future(self) -> Self::IntoFuture {
+                Box::pin(async move {
+                    let call = Call::$call(self.timeout);
+                    self.client
+                        .run(call, self.request, |channel, request| async move {
+                            let kv = KvClient::new(channel);
+                            let mut kv = kv.max_decoding_message_size(RECEIVE_BYTES_MAX);
+                            kv.$method(request).await.map(tonic::Response::into_inner)
+                        })
+                        .await
+                })
+            }
+        }
+    };
+}
+
+sent!(Get, Get<Client>, [<C> Get<C>], read, range, RangeResponse);
+sent!(Put, Put<Client>, [<C> Put<C>], write, put, PutResponse);
+sent!(Delete, Delete<Client>, [<C> Delete<C>], write, delete_range, DeleteRangeResponse);
+sent!(
+    Compact,
+    Compact,
+    [Compact],
+    write,
+    compact,
+    CompactionResponse
+);

@@ -1,0 +1,194 @@
+//! Leases: a promise of the server to delete keys unless it is renewed.
+//!
+//! Single calls are here; renewing for as long as it takes is in [`KeepAlive`].
+
+mod keep_alive;
+
+use std::{future::IntoFuture, time::Duration};
+
+use futures::{future::BoxFuture, stream};
+use tenure_proto::etcdserverpb::{
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+    LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_client::LeaseClient,
+};
+use tonic::{Response, Status};
+
+pub use keep_alive::{KeepAlive, LeaseLoss};
+
+use crate::{
+    channel::Lane,
+    client::{Call, Client},
+    error::{Error, ErrorKind},
+    id::LeaseId,
+};
+
+/// etcd's text for a lease that does not exist, used where its answer says so without an error.
+const NOT_FOUND: &str = "etcdserver: requested lease not found";
+
+/// A lease to be granted. Made by [`Client::lease_grant`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Grant {
+    client: Client,
+    request: LeaseGrantRequest,
+}
+
+impl Grant {
+    /// The id of the lease; the server chooses one unless set.
+    pub fn id(mut self, id: impl Into<LeaseId>) -> Self {
+        self.request.id = id.into().get();
+        self
+    }
+}
+
+impl IntoFuture for Grant {
+    type Output = Result<LeaseGrantResponse, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = Call::write(None);
+            self.client
+                .run(call, self.request, |channel, request| async move {
+                    LeaseClient::new(channel)
+                        .lease_grant(request)
+                        .await
+                        .map(Response::into_inner)
+                })
+                .await
+        })
+    }
+}
+
+impl Client {
+    /// Grants a lease that ends `ttl` after its last renewal. Fractions of seconds are rounded up,
+    /// and the server raises what is too short: the answer holds the TTL that counts.
+    ///
+    /// # Errors
+    /// When awaited: [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the id is taken,
+    /// [`NoSpace`](ErrorKind::NoSpace) at the quota, and whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the lease exists; it ends by itself if it does.
+    pub fn lease_grant(&self, ttl: Duration) -> Grant {
+        let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
+        let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
+        Grant {
+            client: self.clone(),
+            request: LeaseGrantRequest { ttl, id: 0 },
+        }
+    }
+
+    /// Ends a lease now and deletes the keys attached to it.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can
+    /// meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the lease ends.
+    pub async fn lease_revoke(&self, id: impl Into<LeaseId>) -> Result<LeaseRevokeResponse, Error> {
+        let request = LeaseRevokeRequest {
+            id: id.into().get(),
+        };
+        self.run(Call::write(None), request, |channel, request| async move {
+            LeaseClient::new(channel)
+                .lease_revoke(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// How long a lease has left, and the keys attached to it when asked for. A TTL of -1 means that
+    /// the lease does not exist.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn lease_time_to_live(
+        &self,
+        id: impl Into<LeaseId>,
+        keys: bool,
+    ) -> Result<LeaseTimeToLiveResponse, Error> {
+        let request = LeaseTimeToLiveRequest {
+            id: id.into().get(),
+            keys,
+        };
+        self.run(Call::read(None), request, |channel, request| async move {
+            LeaseClient::new(channel)
+                .lease_time_to_live(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// All leases.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn lease_list(&self) -> Result<LeaseLeasesResponse, Error> {
+        self.run(
+            Call::read(None),
+            LeaseLeasesRequest {},
+            |channel, request| async move {
+                LeaseClient::new(channel)
+                    .lease_leases(request)
+                    .await
+                    .map(Response::into_inner)
+            },
+        )
+        .await
+    }
+
+    /// Renews a lease once.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can
+    /// meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the lease is renewed.
+    pub async fn lease_keep_alive_once(
+        &self,
+        id: impl Into<LeaseId>,
+    ) -> Result<LeaseKeepAliveResponse, Error> {
+        let call = Call::stream(Lane::KeepAlive, None);
+        let request = LeaseKeepAliveRequest {
+            id: id.into().get(),
+        };
+        let answer = self
+            .run(call, request, |channel, request| async move {
+                let request = request.map(|message| stream::iter([message]));
+                let mut lease = LeaseClient::new(channel);
+                let mut answers = lease.lease_keep_alive(request).await?.into_inner();
+                let answer = answers.message().await?;
+                answer.ok_or_else(|| Status::unavailable("the keep-alive stream was closed"))
+            })
+            .await?;
+        if answer.ttl <= 0 {
+            return Err(Error::local(ErrorKind::NotFound, NOT_FOUND));
+        }
+        Ok(answer)
+    }
+
+    /// Renews a lease for as long as the handle lives, and tells when it is lost. The first renewal
+    /// is done when the future is ready.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can
+    /// meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the lease was renewed.
+    pub async fn lease_keep_alive(&self, id: impl Into<LeaseId>) -> Result<KeepAlive, Error> {
+        KeepAlive::start(self.clone(), id.into()).await
+    }
+}

@@ -1,0 +1,218 @@
+//! Questions to, and orders for, a particular server: status, alarms, hashes, snapshots.
+//!
+//! The server that answers is the one the client prefers at the moment; use [`Client::only`] to
+//! choose it.
+
+use tenure_proto::etcdserverpb::{
+    AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, HashKvRequest,
+    HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
+    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
+    maintenance_client::MaintenanceClient,
+};
+use tonic::{Response, Streaming};
+
+use crate::{
+    channel::Lane,
+    client::{Call, Client, RECEIVE_BYTES_MAX},
+    error::{Error, Operation},
+    id::{MemberId, Revision},
+};
+
+/// A snapshot of one server's data as it arrives. Made by [`Client::snapshot`].
+#[derive(Debug)]
+pub struct Snapshot {
+    pieces: Streaming<SnapshotResponse>,
+}
+
+impl Snapshot {
+    /// The next piece, or nothing after the last one.
+    ///
+    /// # Errors
+    /// Whatever broke the stream. A snapshot is not resumed: start again.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no piece is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<Option<SnapshotResponse>, Error> {
+        let piece = self.pieces.message().await;
+        piece.map_err(|status| Error::from_status(status, Operation::Read, "server"))
+    }
+}
+
+impl Client {
+    /// The state of the server: version, size, leader, progress.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn status(&self) -> Result<StatusResponse, Error> {
+        self.run(
+            Call::read(None),
+            StatusRequest {},
+            |channel, request| async move {
+                MaintenanceClient::new(channel)
+                    .status(request)
+                    .await
+                    .map(Response::into_inner)
+            },
+        )
+        .await
+    }
+
+    /// The alarms that are raised.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn alarm_list(&self) -> Result<AlarmResponse, Error> {
+        let request = AlarmRequest {
+            action: AlarmAction::Get.into(),
+            ..Default::default()
+        };
+        self.alarm(Call::read(None), request).await
+    }
+
+    /// Takes back one alarm of one member.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the alarm is taken back.
+    pub async fn alarm_disarm(
+        &self,
+        member: impl Into<MemberId>,
+        alarm: AlarmType,
+    ) -> Result<AlarmResponse, Error> {
+        let request = AlarmRequest {
+            action: AlarmAction::Deactivate.into(),
+            member_id: member.into().get(),
+            alarm: alarm.into(),
+        };
+        self.alarm(Call::write(None), request).await
+    }
+
+    async fn alarm(&self, call: Call, request: AlarmRequest) -> Result<AlarmResponse, Error> {
+        self.run(call, request, |channel, request| async move {
+            MaintenanceClient::new(channel)
+                .alarm(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Gives unused space of the server back to its file system.
+    ///
+    /// # Errors
+    /// Whatever any call can meet. On large stores some servers need longer than the default
+    /// deadline: see [`Client::with_timeout`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the server.
+    pub async fn defragment(&self) -> Result<DefragmentResponse, Error> {
+        self.run(
+            Call::write(None),
+            DefragmentRequest {},
+            |channel, request| async move {
+                MaintenanceClient::new(channel)
+                    .defragment(request)
+                    .await
+                    .map(Response::into_inner)
+            },
+        )
+        .await
+    }
+
+    /// A hash over everything the server stores.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn hash(&self) -> Result<HashResponse, Error> {
+        self.run(
+            Call::read(None),
+            HashRequest {},
+            |channel, request| async move {
+                MaintenanceClient::new(channel)
+                    .hash(request)
+                    .await
+                    .map(Response::into_inner)
+            },
+        )
+        .await
+    }
+
+    /// A hash over the history of keys up to `revision`; equal on all servers of a cluster.
+    ///
+    /// # Errors
+    /// [`Compacted`](crate::ErrorKind::Compacted) or
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) for a revision out of reach, and
+    /// whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn hash_kv(&self, revision: impl Into<Revision>) -> Result<HashKvResponse, Error> {
+        let request = HashKvRequest {
+            revision: revision.into().get(),
+        };
+        self.run(Call::read(None), request, |channel, request| async move {
+            MaintenanceClient::new(channel)
+                .hash_kv(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Hands leadership to another member. Only the leader can do it.
+    ///
+    /// # Errors
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the server does not lead or
+    /// the target cannot, and whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether leadership moves.
+    pub async fn move_leader(
+        &self,
+        target: impl Into<MemberId>,
+    ) -> Result<MoveLeaderResponse, Error> {
+        let request = MoveLeaderRequest {
+            target_id: target.into().get(),
+        };
+        self.run(Call::write(None), request, |channel, request| async move {
+            MaintenanceClient::new(channel)
+                .move_leader(request)
+                .await
+                .map(Response::into_inner)
+        })
+        .await
+    }
+
+    /// Starts to read a snapshot of the server's data. The deadline covers the start only.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let call = Call::stream(Lane::Bulk, None);
+        let pieces = self
+            .run(call, SnapshotRequest {}, |channel, request| async move {
+                let maintenance = MaintenanceClient::new(channel);
+                let mut maintenance = maintenance.max_decoding_message_size(RECEIVE_BYTES_MAX);
+                maintenance
+                    .snapshot(request)
+                    .await
+                    .map(Response::into_inner)
+            })
+            .await?;
+        Ok(Snapshot { pieces })
+    }
+}

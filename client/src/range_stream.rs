@@ -1,0 +1,88 @@
+//! A range read in pieces: for answers too large for one message.
+//!
+//! All pieces show the store at one revision. The server decides how large they are.
+
+use futures::{Stream, stream};
+use tenure_proto::etcdserverpb::{RangeResponse, RangeStreamResponse, kv_client::KvClient};
+use tonic::Streaming;
+
+use crate::{
+    channel::Lane,
+    client::{Call, Client, RECEIVE_BYTES_MAX},
+    error::{Error, Operation},
+    kv::Get,
+};
+
+/// Pieces of a range, in key order. Made by [`Get::stream`].
+#[derive(Debug)]
+pub struct RangeStream {
+    pieces: Streaming<RangeStreamResponse>,
+}
+
+impl Get<Client> {
+    /// Reads the range in pieces instead of in one answer.
+    ///
+    /// The keys of the pieces follow one another; the last piece carries header, count and `more`.
+    ///
+    /// # Errors
+    /// [`Unimplemented`](crate::ErrorKind::Unimplemented) from a server without this call, or for a
+    /// sort order or a revision filter, which need the whole range at once.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn stream(self) -> Result<RangeStream, Error> {
+        let call = Call::stream(Lane::Bulk, self.timeout);
+        let pieces = self
+            .client
+            .run(call, self.request, |channel, request| async move {
+                let mut kv = KvClient::new(channel).max_decoding_message_size(RECEIVE_BYTES_MAX);
+                kv.range_stream(request)
+                    .await
+                    .map(tonic::Response::into_inner)
+            })
+            .await?;
+        Ok(RangeStream { pieces })
+    }
+}
+
+impl RangeStream {
+    /// The next piece, or nothing after the last one.
+    ///
+    /// # Errors
+    /// Whatever broke the stream. It is not resumed: read again from the last key at the same
+    /// revision.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no piece is lost when the future is dropped.
+    pub async fn next(&mut self) -> Result<Option<RangeResponse>, Error> {
+        let piece = self.pieces.message().await;
+        let piece =
+            piece.map_err(|status| Error::from_status(status, Operation::Read, "server"))?;
+        Ok(piece.map(|piece| piece.range_response.unwrap_or_default()))
+    }
+
+    /// The pieces as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<RangeResponse, Error>> {
+        stream::try_unfold(self, |mut pieces| async move {
+            Ok(pieces.next().await?.map(|piece| (piece, pieces)))
+        })
+    }
+
+    /// All pieces put together, as the plain read would have answered.
+    ///
+    /// # Errors
+    /// Whatever broke the stream.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses the pieces read so far.
+    pub async fn collect(mut self) -> Result<RangeResponse, Error> {
+        let mut whole = RangeResponse::default();
+        while let Some(mut piece) = self.next().await? {
+            whole.kvs.append(&mut piece.kvs);
+            whole.header = piece.header.or(whole.header);
+            whole.count = whole.count.max(piece.count);
+            whole.more |= piece.more;
+        }
+        Ok(whole)
+    }
+}

@@ -1,0 +1,306 @@
+//! Transactions: compare keys, then apply one of two lists of operations, all in one revision.
+//!
+//! The client only describes; the server compares and applies.
+
+use std::{future::IntoFuture, time::Duration};
+
+use futures::future::BoxFuture;
+use tenure_proto::etcdserverpb::{
+    Compare as WireCompare, RequestOp, TxnRequest, TxnResponse,
+    compare::{CompareResult, CompareTarget, TargetUnion},
+    kv_client::KvClient,
+    request_op::Request,
+};
+
+use crate::{
+    client::{Call, Client, RECEIVE_BYTES_MAX},
+    error::Error,
+    id::{LeaseId, Revision},
+    kv::{Delete, Get, Put},
+    range::{IntoBytes, KeyRange},
+};
+
+/// What is compared with what is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// Stored and given are the same.
+    Equal,
+    /// Stored and given differ.
+    NotEqual,
+    /// Stored is greater than given.
+    Greater,
+    /// Stored is less than given.
+    Less,
+}
+
+/// One condition of a [`Txn`].
+///
+/// A key that does not exist has version, revisions and lease zero, and no value: comparing its
+/// value is false, whatever the relation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compare(WireCompare);
+
+impl Compare {
+    /// The number of writes since the key was created; zero when it does not exist.
+    #[must_use]
+    pub fn version(range: impl Into<KeyRange>, relation: Relation, version: i64) -> Self {
+        Self::of(
+            range,
+            relation,
+            CompareTarget::Version,
+            TargetUnion::Version(version),
+        )
+    }
+
+    /// The revision at which the key was created; zero when it does not exist.
+    #[must_use]
+    pub fn create_revision(
+        range: impl Into<KeyRange>,
+        relation: Relation,
+        revision: impl Into<Revision>,
+    ) -> Self {
+        let given = TargetUnion::CreateRevision(revision.into().get());
+        Self::of(range, relation, CompareTarget::Create, given)
+    }
+
+    /// The revision of the last write; zero when the key does not exist.
+    #[must_use]
+    pub fn mod_revision(
+        range: impl Into<KeyRange>,
+        relation: Relation,
+        revision: impl Into<Revision>,
+    ) -> Self {
+        let given = TargetUnion::ModRevision(revision.into().get());
+        Self::of(range, relation, CompareTarget::Mod, given)
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn value(range: impl Into<KeyRange>, relation: Relation, value: impl IntoBytes) -> Self {
+        let given = TargetUnion::Value(value.into_bytes());
+        Self::of(range, relation, CompareTarget::Value, given)
+    }
+
+    /// The lease the key is attached to; [`LeaseId::NONE`] when it is not.
+    #[must_use]
+    pub fn lease(
+        range: impl Into<KeyRange>,
+        relation: Relation,
+        lease: impl Into<LeaseId>,
+    ) -> Self {
+        let given = TargetUnion::Lease(lease.into().get());
+        Self::of(range, relation, CompareTarget::Lease, given)
+    }
+
+    /// The key exists.
+    #[must_use]
+    pub fn exists(key: impl IntoBytes) -> Self {
+        Self::version(KeyRange::key(key), Relation::Greater, 0)
+    }
+
+    /// The key does not exist.
+    #[must_use]
+    pub fn missing(key: impl IntoBytes) -> Self {
+        Self::version(KeyRange::key(key), Relation::Equal, 0)
+    }
+
+    fn of(
+        range: impl Into<KeyRange>,
+        relation: Relation,
+        target: CompareTarget,
+        given: TargetUnion,
+    ) -> Self {
+        let (key, range_end) = range.into().into_parts();
+        let result = match relation {
+            Relation::Equal => CompareResult::Equal,
+            Relation::NotEqual => CompareResult::NotEqual,
+            Relation::Greater => CompareResult::Greater,
+            Relation::Less => CompareResult::Less,
+        };
+        Self(WireCompare {
+            result: result.into(),
+            target: target.into(),
+            key,
+            range_end,
+            target_union: Some(given),
+        })
+    }
+}
+
+/// One operation of a [`Txn`]: a [`Get`], [`Put`], [`Delete`] or another [`Txn`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Op(Request);
+
+impl<C> From<Get<C>> for Op {
+    fn from(get: Get<C>) -> Self {
+        Self(Request::RequestRange(get.request))
+    }
+}
+
+impl<C> From<Put<C>> for Op {
+    fn from(put: Put<C>) -> Self {
+        Self(Request::RequestPut(put.request))
+    }
+}
+
+impl<C> From<Delete<C>> for Op {
+    fn from(delete: Delete<C>) -> Self {
+        Self(Request::RequestDeleteRange(delete.request))
+    }
+}
+
+impl<C> From<Txn<C>> for Op {
+    fn from(txn: Txn<C>) -> Self {
+        Self(Request::RequestTxn(txn.request))
+    }
+}
+
+/// A transaction. Made by [`Client::txn`], or by [`Txn::new`] for nesting in another.
+///
+/// ```no_run
+/// use tenure::{Client, Compare, Get, Put};
+///
+/// # async fn example(client: Client) -> Result<(), tenure::Error> {
+/// let answer = client
+///     .txn()
+///     .when(Compare::missing("owner"))
+///     .and_then(Put::new("owner", "me"))
+///     .or_else(Get::new("owner"))
+///     .await?;
+/// if !answer.succeeded {
+///     // Somebody else owns it; `answer.responses[0]` says who.
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Txn<C = ()> {
+    client: C,
+    request: TxnRequest,
+    timeout: Option<Duration>,
+}
+
+impl Txn {
+    /// A description of a transaction, for nesting.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl<C> Txn<C> {
+    /// Adds a condition; all of them must hold.
+    pub fn when(mut self, compare: Compare) -> Self {
+        self.request.compare.push(compare.0);
+        self
+    }
+
+    /// Adds an operation for the case that all conditions hold.
+    pub fn and_then(mut self, op: impl Into<Op>) -> Self {
+        self.request.success.push(RequestOp {
+            request: Some(op.into().0),
+        });
+        self
+    }
+
+    /// Adds an operation for the case that a condition does not hold.
+    pub fn or_else(mut self, op: impl Into<Op>) -> Self {
+        self.request.failure.push(RequestOp {
+            request: Some(op.into().0),
+        });
+        self
+    }
+
+    /// Deadline of this call, in place of the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Whether no branch can change anything, so that the transaction may be repeated like a read.
+    fn is_read(&self) -> bool {
+        let branches = self.request.success.iter().chain(&self.request.failure);
+        branches
+            .map(|op| &op.request)
+            .all(|request| matches!(request, Some(Request::RequestRange(_))))
+    }
+}
+
+impl Client {
+    /// Starts a transaction.
+    ///
+    /// # Errors
+    /// When awaited: [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for too many operations
+    /// or a key written twice, and whatever any call can meet. A condition that does not hold is not
+    /// an error: see `succeeded` in the answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the transaction happens.
+    pub fn txn(&self) -> Txn<Self> {
+        Txn {
+            client: self.clone(),
+            request: TxnRequest::default(),
+            timeout: None,
+        }
+    }
+}
+
+impl IntoFuture for Txn<Client> {
+    type Output = Result<TxnResponse, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        let call = if self.is_read() {
+            Call::read(self.timeout)
+        } else {
+            Call::write(self.timeout)
+        };
+        Box::pin(async move {
+            self.client
+                .run(call, self.request, |channel, request| async move {
+                    let kv = KvClient::new(channel);
+                    let mut kv = kv.max_decoding_message_size(RECEIVE_BYTES_MAX);
+                    kv.txn(request).await.map(tonic::Response::into_inner)
+                })
+                .await
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_counts_as_a_read_only_when_no_branch_can_write() {
+        assert!(
+            Txn::new()
+                .when(Compare::exists("a"))
+                .and_then(Get::new("a"))
+                .is_read()
+        );
+        assert!(
+            !Txn::new()
+                .and_then(Get::new("a"))
+                .or_else(Put::new("a", "1"))
+                .is_read()
+        );
+        assert!(!Txn::new().and_then(Delete::new("a")).is_read());
+        // What a nested transaction does is for the server to find out.
+        assert!(
+            !Txn::new()
+                .and_then(Txn::new().and_then(Get::new("a")))
+                .is_read()
+        );
+    }
+
+    #[test]
+    fn compares_over_a_range_carry_its_end() {
+        let Compare(wire) = Compare::lease(KeyRange::prefix("a/"), Relation::NotEqual, 7);
+        assert_eq!(wire.range_end, Bytes::from_static(b"a0"));
+        assert_eq!(wire.target_union, Some(TargetUnion::Lease(7)));
+        assert_eq!(wire.result(), CompareResult::NotEqual);
+    }
+}

@@ -1,0 +1,104 @@
+//! How far a watch has come: the first revision that has not been delivered.
+//!
+//! Pure bookkeeping. The invariant: it never goes back, and nothing below it is delivered (again).
+
+use tenure_proto::mvccpb::Event;
+
+/// The first revision still to be delivered; zero until the server has said where the watch starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Position(i64);
+
+impl Position {
+    /// Where the user asked to start; zero for *from now on*.
+    pub(super) fn starting_at(revision: i64) -> Self {
+        Self(revision)
+    }
+
+    /// The `start_revision` of a request that goes on from here.
+    pub(super) fn start_revision(self) -> i64 {
+        self.0
+    }
+
+    /// The server has put the watch in place while the store was at `current`.
+    pub(super) fn created(&mut self, current: i64) {
+        if self.0 == 0 {
+            self.0 = current + 1;
+        }
+    }
+
+    /// The server promised that nothing up to `revision` is still to come.
+    pub(super) fn progressed(&mut self, revision: i64) {
+        self.0 = self.0.max(revision + 1);
+    }
+
+    /// Removes from `events` what was delivered before, and counts the rest as delivered.
+    pub(super) fn deliver(&mut self, events: &mut Vec<Event>) {
+        let revision = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
+        events.retain(|event| revision(event) >= self.0);
+        if let Some(last) = events.iter().map(revision).max() {
+            self.progressed(last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_proto::mvccpb::KeyValue;
+
+    use super::*;
+
+    fn events(revisions: &[i64]) -> Vec<Event> {
+        let event = |&mod_revision: &i64| Event {
+            kv: Some(KeyValue {
+                mod_revision,
+                ..KeyValue::default()
+            }),
+            ..Event::default()
+        };
+        revisions.iter().map(event).collect()
+    }
+
+    #[test]
+    fn a_watch_from_now_on_goes_on_from_the_revision_it_was_created_at() {
+        let mut position = Position::starting_at(0);
+        position.created(41);
+        assert_eq!(position.start_revision(), 42);
+        // A second creation, after a break, must not skip what happened in between.
+        position.created(90);
+        assert_eq!(position.start_revision(), 42);
+    }
+
+    #[test]
+    fn a_watch_from_the_past_starts_there_whatever_the_store_is_at() {
+        let mut position = Position::starting_at(7);
+        position.created(41);
+        assert_eq!(position.start_revision(), 7);
+    }
+
+    #[test]
+    fn after_events_a_watch_goes_on_behind_the_last_of_them() {
+        let mut position = Position::starting_at(5);
+        let mut delivered = events(&[5, 5, 8]);
+        position.deliver(&mut delivered);
+        assert_eq!((delivered.len(), position.start_revision()), (3, 9));
+    }
+
+    #[test]
+    fn events_delivered_before_are_dropped() {
+        let mut position = Position::starting_at(6);
+        let mut delivered = events(&[4, 5, 6, 7]);
+        position.deliver(&mut delivered);
+        assert_eq!(delivered, events(&[6, 7]));
+        let mut again = events(&[6, 7]);
+        position.deliver(&mut again);
+        assert!(again.is_empty());
+    }
+
+    #[test]
+    fn progress_moves_a_watch_forward_and_never_back() {
+        let mut position = Position::starting_at(10);
+        position.progressed(20);
+        position.progressed(15);
+        assert_eq!(position.start_revision(), 21);
+    }
+}

@@ -1,0 +1,350 @@
+//! A running watch: reads its stream, and opens it again where it broke.
+//!
+//! There is no task behind it: it advances while [`Watcher::next`] is awaited, and a reader that
+//! does not keep up is slowed by the connection's flow control instead of filling memory here.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, stream};
+use parking_lot::Mutex;
+use tenure_proto::{
+    etcdserverpb::{
+        ResponseHeader, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
+        WatchResponse, watch_client::WatchClient, watch_request::RequestUnion,
+    },
+    mvccpb::Event,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
+
+use super::{Watch, position::Position, reassembly::Reassembly};
+use crate::{
+    channel::Lane,
+    client::{Call, Client, RECEIVE_BYTES_MAX},
+    error::{Error, ErrorKind, Operation},
+    id::Revision,
+    retry::Backoff,
+};
+
+/// Requests on the way to the server: the creation, a cancellation and some questions for progress.
+/// More questions than that tell nothing new, and are refused.
+const REQUESTS_MAX: usize = 8;
+/// Metadata that makes a server without a leader end the stream, as etcd names it.
+const REQUIRE_LEADER_KEY: &str = "hasleader";
+
+/// What a watch delivers at once: all changes of one or several revisions, or word of progress.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Update {
+    /// Who answered; its revision is the latest of the store when the update was sent.
+    pub header: ResponseHeader,
+    /// Changes in the order of their revisions; none when this is word of progress.
+    pub events: Vec<Event>,
+}
+
+impl Update {
+    /// Whether this says only that nothing up to the header's revision is still to come.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// An open stream.
+#[derive(Debug)]
+struct Link {
+    requests: mpsc::Sender<WatchRequest>,
+    responses: Streaming<WatchResponse>,
+}
+
+/// What [`Watcher`] and its [`WatchControl`]s share.
+#[derive(Debug, Default)]
+struct Shared {
+    requests: Mutex<Option<(mpsc::Sender<WatchRequest>, i64)>>,
+    cancelled: AtomicBool,
+}
+
+/// A running watch. Dropping it ends the watch.
+#[derive(Debug)]
+pub struct Watcher {
+    client: Client,
+    request: WatchCreateRequest,
+    require_leader: bool,
+    timeout: Option<Duration>,
+    link: Option<Link>,
+    shared: Arc<Shared>,
+    position: Position,
+    reassembly: Reassembly,
+    backoff: Backoff,
+    header: ResponseHeader,
+    ended: bool,
+}
+
+/// Steers a [`Watcher`] while another task awaits its updates.
+#[derive(Debug, Clone)]
+pub struct WatchControl {
+    shared: Arc<Shared>,
+}
+
+impl WatchControl {
+    /// Asks how far the watch has come; the answer is an [`Update`] of progress. Servers answer
+    /// only when the watch has caught up, and a question is lost when the connection breaks.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) while the watch is reconnecting or too many questions
+    /// are open: ask again.
+    pub fn request_progress(&self) -> Result<(), Error> {
+        self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+    }
+
+    /// Ends the watch: after what is on the way, [`Watcher::next`] returns nothing.
+    pub fn cancel(&self) {
+        self.shared.cancelled.store(true, Ordering::Release);
+        let watch_id = self
+            .shared
+            .requests
+            .lock()
+            .as_ref()
+            .map_or(0, |(_, id)| *id);
+        let request = WatchCancelRequest { watch_id };
+        // Without a connection there is nothing to cancel at the server.
+        let _ = self.send(RequestUnion::CancelRequest(request));
+    }
+
+    fn send(&self, union: RequestUnion) -> Result<(), Error> {
+        let requests = self.shared.requests.lock();
+        let sent = requests.as_ref().is_some_and(|(requests, _)| {
+            requests
+                .try_send(WatchRequest {
+                    request_union: Some(union),
+                })
+                .is_ok()
+        });
+        let text = "the watch takes no request at this moment";
+        if sent {
+            Ok(())
+        } else {
+            Err(Error::local(ErrorKind::Unavailable, text))
+        }
+    }
+}
+
+impl Watcher {
+    pub(super) async fn open(watch: Watch) -> Result<Self, Error> {
+        let mut watcher = Self {
+            client: watch.client,
+            position: Position::starting_at(watch.request.start_revision),
+            request: watch.request,
+            require_leader: watch.require_leader,
+            timeout: watch.timeout,
+            link: None,
+            shared: Arc::default(),
+            reassembly: Reassembly::default(),
+            backoff: Backoff::default(),
+            header: ResponseHeader::default(),
+            ended: false,
+        };
+        watcher.connect().await?;
+        Ok(watcher)
+    }
+
+    /// The next update, or nothing when the watch was cancelled through [`WatchControl`] or has
+    /// ended with an error before.
+    ///
+    /// Broken connections and passing troubles of servers are not errors: the watch goes on at
+    /// another endpoint, without gap or repetition, however long that takes.
+    ///
+    /// # Errors
+    /// [`Compacted`](ErrorKind::Compacted) when changes are gone that were not delivered yet:
+    /// [`Error::compact_revision`] says from where history can be read, so read the keys again and
+    /// watch from there. [`Cancelled`](ErrorKind::Cancelled) when the server ended the watch for
+    /// another reason, and any refusal that will not pass.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no update is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<Update, Error>> {
+        if self.ended {
+            return None;
+        }
+        let update = self.advance().await.transpose();
+        self.ended = !matches!(update, Some(Ok(_)));
+        update
+    }
+
+    /// The updates as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Update, Error>> {
+        stream::unfold(self, |mut watcher| async move {
+            watcher.next().await.map(|update| (update, watcher))
+        })
+    }
+
+    /// A handle that asks for progress or ends the watch.
+    #[must_use]
+    pub fn control(&self) -> WatchControl {
+        WatchControl {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// The first revision that has not been delivered: where another watch would go on.
+    #[must_use]
+    pub fn next_revision(&self) -> Revision {
+        Revision::from(self.position.start_revision())
+    }
+
+    /// The header of the last response, be it the one that ended the watch.
+    #[must_use]
+    pub fn header(&self) -> ResponseHeader {
+        self.header
+    }
+
+    async fn advance(&mut self) -> Result<Option<Update>, Error> {
+        loop {
+            let Some(link) = &mut self.link else {
+                if self.shared.cancelled.load(Ordering::Acquire) {
+                    return Ok(None);
+                }
+                self.reconnect().await?;
+                continue;
+            };
+            match link.responses.message().await {
+                Ok(Some(response)) => {
+                    if response.canceled && self.shared.cancelled.load(Ordering::Acquire) {
+                        return Ok(None);
+                    }
+                    if let Some(update) = self.take(response)? {
+                        return Ok(Some(update));
+                    }
+                }
+                Ok(None) => self.disconnect(),
+                Err(status) => {
+                    let error = Error::from_status(status, Operation::Read, "server");
+                    if !error.ends_stream_for_now() {
+                        return Err(error);
+                    }
+                    tracing::debug!(%error, "watch stream broke");
+                    self.disconnect();
+                }
+            }
+        }
+    }
+
+    /// What a response means for the user, if anything.
+    fn take(&mut self, response: WatchResponse) -> Result<Option<Update>, Error> {
+        self.header = response.header.unwrap_or_default();
+        if response.canceled {
+            return Err(cancellation(&response));
+        }
+        if response.created {
+            return Ok(None);
+        }
+        self.backoff.reset();
+        let Some(mut response) = self.reassembly.push(response)? else {
+            return Ok(None);
+        };
+        if response.events.is_empty() {
+            self.position.progressed(self.header.revision);
+        } else {
+            self.position.deliver(&mut response.events);
+            if response.events.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(Update {
+            header: self.header,
+            events: response.events,
+        }))
+    }
+
+    fn disconnect(&mut self) {
+        self.link = None;
+        *self.shared.requests.lock() = None;
+        self.reassembly.clear();
+    }
+
+    async fn reconnect(&mut self) -> Result<(), Error> {
+        tokio::time::sleep(self.backoff.next_pause()).await;
+        match self.connect().await {
+            Err(error) if error.ends_stream_for_now() => {
+                tracing::debug!(%error, "watch could not be resumed");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        let start_revision = self.position.start_revision();
+        let request = WatchCreateRequest {
+            start_revision,
+            ..self.request.clone()
+        };
+        let call = Call::stream(Lane::Bulk, self.timeout);
+        let require_leader = self.require_leader;
+        let (link, created) = self
+            .client
+            .run(call, request, |channel, mut request| async move {
+                if require_leader {
+                    let value = MetadataValue::from_static("true");
+                    request.metadata_mut().insert(REQUIRE_LEADER_KEY, value);
+                }
+                start(channel, request).await
+            })
+            .await?;
+        self.header = created.header.unwrap_or_default();
+        if created.canceled {
+            return Err(cancellation(&created));
+        }
+        self.position.created(self.header.revision);
+        *self.shared.requests.lock() = Some((link.requests.clone(), created.watch_id));
+        self.link = Some(link);
+        Ok(())
+    }
+}
+
+/// Opens a stream with one watch on it, and waits until the server has put the watch in place.
+async fn start(
+    channel: Channel,
+    request: Request<WatchCreateRequest>,
+) -> Result<(Link, WatchResponse), Status> {
+    let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
+    let first = requests
+        .clone()
+        .try_reserve_owned()
+        .expect("a new channel has room");
+    let request = request.map(|create| {
+        first.send(WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(create)),
+        });
+        ReceiverStream::new(outgoing)
+    });
+    let mut watch = WatchClient::new(channel).max_decoding_message_size(RECEIVE_BYTES_MAX);
+    let mut responses = watch.watch(request).await?.into_inner();
+    let created = responses.message().await?;
+    let created = created.ok_or_else(|| Status::unavailable("the watch stream was closed"))?;
+    Ok((
+        Link {
+            requests,
+            responses,
+        },
+        created,
+    ))
+}
+
+fn cancellation(response: &WatchResponse) -> Error {
+    if response.compact_revision > 0 {
+        let floor = Revision::from(response.compact_revision);
+        // The reason etcd's own client reports, whatever the server wrote.
+        return Error::compacted(
+            floor,
+            "etcdserver: mvcc: required revision has been compacted",
+        );
+    }
+    Error::watch_cancelled(&response.cancel_reason)
+}

@@ -1,0 +1,44 @@
+//! The wire of tenure: messages, and client and server stubs behind features of the same names.
+//!
+//! Generated code and nothing else. Names, numbers and types of the etcd packages are etcd's
+//! contract; see `README.md` for the rules that keep it.
+
+/// Records of the key space (`mvccpb`).
+pub mod mvccpb {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    tonic::include_proto!("mvccpb");
+}
+
+/// Users and roles (`authpb`).
+pub mod authpb {
+    #![allow(missing_docs, unreachable_pub, clippy::all)]
+    tonic::include_proto!("authpb");
+}
+
+/// etcd's services (`etcdserverpb`).
+pub mod etcdserverpb {
+    #![allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]
+    tonic::include_proto!("etcdserverpb");
+}
+
+/// etcd's server-side lock (`v3lockpb`).
+pub mod v3lockpb {
+    #![allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]
+    tonic::include_proto!("v3lockpb");
+}
+
+/// etcd's server-side election (`v3electionpb`).
+pub mod v3electionpb {
+    #![allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]
+    tonic::include_proto!("v3electionpb");
+}
+
+/// Node to node (`tenure.peer.v1`); never served on the client port.
+pub mod peer {
+    #![allow(missing_docs, unreachable_pub, missing_debug_implementations, clippy::all)]
+    tonic::include_proto!("tenure.peer.v1");
+}
+
+/// Descriptors of everything served on the client port, for gRPC reflection.
+pub const PUBLIC_DESCRIPTOR_SET: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/public_descriptor.bin"));

@@ -1,0 +1,118 @@
+//! `/livez` and `/readyz`: named checks, together or one by one.
+//!
+//! A live member answers by itself; a ready one also agrees with its cluster.
+
+use axum::{
+    extract::{Query, Request, State},
+    http::{Method, StatusCode},
+    response::Response,
+};
+
+use super::{Pages, health::Alarm, health::QueryPairs, health::values, pages};
+
+/// Both pages, and which checks each runs.
+pub(super) const PAGES: [&Page; 2] = [
+    &Page {
+        path: "/livez",
+        names: &["serializable_read"],
+    },
+    &Page {
+        path: "/readyz",
+        names: &[
+            "data_corruption",
+            "serializable_read",
+            "linearizable_read",
+            "non_learner",
+        ],
+    },
+];
+
+/// One page of checks.
+#[derive(Debug)]
+pub(super) struct Page {
+    path: &'static str,
+    names: &'static [&'static str],
+}
+
+impl Page {
+    pub(super) const fn path(&self) -> &'static str {
+        self.path
+    }
+
+    pub(super) const fn names(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    /// Runs every check that is not excluded. Names that are no checks are left out without a
+    /// word, so that one probe serves members of several versions.
+    pub(super) async fn page(&self, State(state): State<Pages>, request: Request) -> Response {
+        let query = query_of(&request);
+        let excluded = |name: &&&str| !values(&query, "exclude").any(|other| other == **name);
+        let names: Vec<&str> = self.names.iter().filter(excluded).copied().collect();
+        self.run(&names, &state, request.method(), &query).await
+    }
+
+    /// Runs one check.
+    pub(super) async fn one(
+        &self,
+        name: &'static str,
+        State(state): State<Pages>,
+        request: Request,
+    ) -> Response {
+        self.run(&[name], &state, request.method(), &query_of(&request))
+            .await
+    }
+
+    async fn run(
+        &self,
+        names: &[&str],
+        state: &Pages,
+        method: &Method,
+        query: &QueryPairs,
+    ) -> Response {
+        if let Some(refusal) = pages::refuse_all_but_get(method) {
+            return refusal;
+        }
+        let mut report = String::new();
+        let mut passed = true;
+        for name in names {
+            let outcome = check(name, state).await;
+            let kind = self.path.trim_start_matches('/');
+            state.metrics.health.checked(kind, name, outcome.is_ok());
+            match outcome {
+                Ok(()) => report.push_str(&format!("[+]{name} ok\n")),
+                Err(error) => {
+                    passed = false;
+                    report.push_str(&format!("[-]{name} failed: {error}\n"));
+                }
+            }
+        }
+        if !passed {
+            tracing::warn!(page = self.path, report, "health check failed");
+            return pages::error(StatusCode::SERVICE_UNAVAILABLE, &report);
+        }
+        let verbose = query.0.iter().any(|(name, _)| name == "verbose");
+        pages::plain(if verbose {
+            report + "ok\n"
+        } else {
+            "ok\n".to_owned()
+        })
+    }
+}
+
+/// The query of a request; one that does not read counts as none.
+fn query_of(request: &Request) -> QueryPairs {
+    Query::try_from_uri(request.uri()).unwrap_or_else(|_| Query(Vec::new()))
+}
+
+async fn check(name: &str, state: &Pages) -> Result<(), String> {
+    match name {
+        "data_corruption" if state.health.alarms().contains(&Alarm::Corrupt) => {
+            Err("alarm activated: CORRUPT".to_owned())
+        }
+        "non_learner" if state.health.is_learner() => Err("not supported for learner".to_owned()),
+        "serializable_read" => state.read(false).await,
+        "linearizable_read" => state.read(true).await,
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,77 @@
+//! What the HTTP pages ask of the node.
+
+use std::sync::Arc;
+
+use tenure_statemachine::{AlarmKind, Reader, Table};
+
+use crate::{
+    admin::{Alarm, Health, ProbeFuture},
+    config::API_LEVEL,
+    fatal,
+    node::Node,
+    rpc::backend::Backend,
+};
+
+/// Answers the pages from the node.
+#[derive(Debug)]
+pub(super) struct Probes {
+    node: Arc<Node>,
+}
+
+impl Probes {
+    pub(super) const fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    fn read(&self) {
+        let read = self.node.engine().get(Table::Current, b"health");
+        if let Err(error) = read {
+            fatal::stop(&error);
+        }
+    }
+}
+
+impl Health for Probes {
+    fn has_leader(&self) -> bool {
+        self.node.status().leader.is_some()
+    }
+
+    fn is_learner(&self) -> bool {
+        self.node.status().is_learner
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        let engine = self.node.engine();
+        let alarms = engine
+            .snapshot()
+            .map_err(Into::into)
+            .and_then(|view| Reader::new(&*view)?.alarms())
+            .unwrap_or_else(|fault| fatal::stop(&fault));
+        alarms
+            .into_iter()
+            .map(|(_, kind)| match kind {
+                AlarmKind::NoSpace => Alarm::NoSpace,
+                AlarmKind::Corrupt => Alarm::Corrupt,
+            })
+            .collect()
+    }
+
+    fn cluster_version(&self) -> Option<String> {
+        Some(API_LEVEL.to_owned())
+    }
+
+    fn linearizable_read(&self) -> ProbeFuture<'_> {
+        Box::pin(async {
+            self.node.read_barrier().await.map_err(|error| format!("etcdserver: {error}"))?;
+            self.read();
+            Ok(())
+        })
+    }
+
+    fn serializable_read(&self) -> ProbeFuture<'_> {
+        Box::pin(async {
+            self.read();
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,176 @@
+//! Builds the server's parts in order, runs them, and takes them down in order.
+
+mod health;
+mod identity;
+mod observe;
+mod publish;
+mod serve;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    admin,
+    clock::RuntimeClock,
+    config::{Config, ConfigErrors, VERSION},
+    lease::{Expirer, ExpirerSettings},
+    metrics::Metrics,
+    node::{self, CollectionPace, NodeConfig, StartError, Started, Surroundings},
+    rpc::{self, Limits, Services},
+    storage::{DataDir, DataDirError, Durability},
+    tasks,
+    transport::{TcpTransport, Transport},
+};
+
+/// How long the servers may take to finish the calls they have when the node is told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// Why the server ended other than by being told to.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// What the operator said of the first start does not hold together.
+    #[error(transparent)]
+    FirstStart(#[from] ConfigErrors),
+    /// Joining a quorum that exists already.
+    #[error(
+        "--initial-cluster-state existing with an empty --data-dir asks to join a running quorum, \
+         which is not built yet; start all founders with --initial-cluster-state new"
+    )]
+    JoinNotBuilt,
+    /// The node did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// An address could not be listened on.
+    #[error("{flag}: {address} could not be listened on; is another process using it?")]
+    Listen {
+        /// The flag that names it.
+        flag: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A server ended by itself.
+    #[error("a server stopped")]
+    Served(#[source] tonic::transport::Error),
+    /// Signals cannot be received.
+    #[error("signals cannot be received")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// See [`AppError`].
+pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
+    let transport: Arc<dyn Transport> = Arc::new(TcpTransport);
+    let clock = RuntimeClock::shared();
+    let metrics = Metrics::new(config.metrics);
+    let listeners = serve::Listeners::open(&config, &*transport).await?;
+
+    let dir = DataDir::open(&config.data_dir)?;
+    let founding = identity::decide(&config, &dir)?;
+    let node_config = node_config(&config, &founding);
+    let around = Surroundings {
+        clock: Arc::clone(&clock),
+        transport: Arc::clone(&transport),
+        metrics: Arc::clone(&metrics),
+    };
+    let Started { node, hub, leases, peer_routes } =
+        node::start(node_config, dir, around).await?;
+    let limits = limits(&config);
+    let settings = ExpirerSettings::of(config.election_timeout);
+    let backend: Arc<dyn rpc::backend::Backend> = Arc::clone(&node) as _;
+    drop(Expirer::spawn(Arc::clone(&backend), leases, settings));
+    let services = Services::new(backend, Arc::clone(&hub), limits);
+    let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
+    let pages = admin::router(probes, Arc::clone(&metrics));
+    observe::spawn(Arc::clone(&node), Arc::clone(&hub), Arc::clone(&metrics), &config);
+
+    let stopping = CancellationToken::new();
+    let routes = rpc::routes(Arc::clone(&services));
+    let mut serving =
+        serve::spawn(listeners, peer_routes, routes, pages, &config, &metrics, &stopping);
+    node::run(&node, &founding.members).await?;
+    publish::spawn(Arc::clone(&node), Arc::clone(&config));
+    announce(&node, &config).await;
+
+    let ended = tokio::select! {
+        // Every arm ends the server, so what the others had seen no longer matters.
+        told = stop_signal() => told.map(|name| info!(signal = name, "told to stop")),
+        ended = serving.next_end() => ended,
+    };
+    services.drain();
+    node.step_down().await;
+    stopping.cancel();
+    if tokio::time::timeout(DRAIN_MAX, serving.all_ended()).await.is_err() {
+        warn!("some calls did not end in time and are cut off");
+    }
+    node.stop().await;
+    info!("stopped");
+    ended
+}
+
+/// Says that clients may come, once there is a leader to serve them.
+async fn announce(node: &Arc<node::Node>, config: &Config) {
+    let mut leadership = rpc::backend::Backend::leadership(&**node);
+    let addresses: Vec<_> = config.listen_client_urls.iter().map(ToString::to_string).collect();
+    let name = config.name.clone();
+    tasks::spawn("announce", async move {
+        if leadership.wait_for(|now| now.leader.is_some()).await.is_ok() {
+            info!(
+                member = name,
+                version = VERSION,
+                address = addresses.join(","),
+                "ready to serve client requests"
+            );
+        }
+    });
+}
+
+async fn stop_signal() -> Result<&'static str, AppError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
+    Ok(tokio::select! {
+        // Either arm ends the server.
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    })
+}
+
+fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
+    NodeConfig {
+        identity: founding.identity.clone(),
+        heartbeat_interval: config.heartbeat_interval,
+        election_timeout: config.election_timeout,
+        snapshot_count: config.snapshot_count,
+        snapshot_catchup_entries: config.snapshot_catchup_entries,
+        collection: CollectionPace {
+            batch_max: usize::try_from(config.compaction_batch_limit).unwrap_or(usize::MAX),
+            pause: config.compaction_sleep_interval,
+        },
+        request_timeout: Limits::request_timeout(config.election_timeout),
+        origin: rand::random(),
+        durability: Durability::Synced,
+    }
+}
+
+const fn limits(config: &Config) -> Limits {
+    Limits {
+        request_bytes_max: config.max_request_bytes,
+        txn_operations_max: config.max_txn_ops,
+        quota_bytes: config.quota_backend_bytes,
+        request_timeout: Limits::request_timeout(config.election_timeout),
+        election_timeout: config.election_timeout,
+        lease_ttl_min: Limits::lease_ttl_min(config.election_timeout),
+        progress_interval: config.watch_progress_notify_interval,
+    }
+}

@@ -1,0 +1,47 @@
+//! Makes known in the replicated state how clients reach this member.
+
+use std::{sync::Arc, time::Duration};
+
+use tenure_statemachine::{Command, MemberAttributes, Reader};
+use tracing::{debug, info};
+
+use crate::{config::Config, fatal, node::Node, rpc::backend::Backend, tasks};
+
+/// Pause before another try; without a quorum nobody could read it anyway.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// Publishes until it has worked once. Proposing the same twice is harmless.
+pub(super) fn spawn(node: Arc<Node>, config: Arc<Config>) {
+    tasks::spawn("publish", async move {
+        let wanted = MemberAttributes {
+            id: node.identity().member_id,
+            name: config.name.clone(),
+            client_urls: config.advertise_client_urls.iter().map(ToString::to_string).collect(),
+        };
+        loop {
+            if node.read_barrier().await.is_ok() {
+                if known(&node, &wanted) {
+                    return;
+                }
+                match node.propose(Command::MemberPublish(wanted.clone())).await {
+                    Ok(_) => {
+                        info!(client_urls = ?wanted.client_urls, "published how to reach this member");
+                        return;
+                    }
+                    Err(error) => debug!(%error, "not published yet"),
+                }
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    });
+}
+
+fn known(node: &Node, wanted: &MemberAttributes) -> bool {
+    let engine = node.engine();
+    let members = engine
+        .snapshot()
+        .map_err(Into::into)
+        .and_then(|view| Reader::new(&*view)?.members())
+        .unwrap_or_else(|fault| fatal::stop(&fault));
+    members.contains(wanted)
+}

@@ -1,0 +1,146 @@
+//! Listeners and the servers on them: peers, clients with HTTP beside gRPC, and metrics.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{Router, extract::Request};
+use futures::{StreamExt, stream::FuturesUnordered};
+use http::header::CONTENT_TYPE;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::{service::Routes, transport::Server};
+use tower::ServiceExt;
+
+use super::AppError;
+use crate::{
+    config::{Config, Url},
+    metrics::Metrics,
+    tasks,
+    transport::{Incoming, Transport},
+};
+
+/// Flow-control window of one stream from a peer, and of its connection.
+const PEER_STREAM_WINDOW: u32 = 2 << 20;
+
+/// Every listener, open before the node starts: an address in use is told at once.
+pub(super) struct Listeners {
+    peers: Vec<Incoming>,
+    clients: Vec<Incoming>,
+    metrics: Vec<Incoming>,
+}
+
+impl Listeners {
+    pub(super) async fn open(
+        config: &Config,
+        transport: &dyn Transport,
+    ) -> Result<Self, AppError> {
+        Ok(Self {
+            peers: open(&config.listen_peer_urls, "--listen-peer-urls", transport).await?,
+            clients: open(&config.listen_client_urls, "--listen-client-urls", transport).await?,
+            metrics: open(&config.listen_metrics_urls, "--listen-metrics-urls", transport).await?,
+        })
+    }
+}
+
+async fn open(
+    urls: &[Url],
+    flag: &'static str,
+    transport: &dyn Transport,
+) -> Result<Vec<Incoming>, AppError> {
+    let mut listeners = Vec::new();
+    for address in urls.iter().filter_map(Url::bind_address) {
+        let listener = transport.listen(address).await;
+        listeners.push(listener.map_err(|source| listen_error(flag, address, source))?);
+    }
+    Ok(listeners)
+}
+
+const fn listen_error(
+    flag: &'static str,
+    address: SocketAddr,
+    source: std::io::Error,
+) -> AppError {
+    AppError::Listen { flag, address, source }
+}
+
+/// The running servers.
+pub(super) struct Serving {
+    servers: FuturesUnordered<JoinHandle<Result<(), tonic::transport::Error>>>,
+}
+
+impl Serving {
+    /// Resolves when a server ends before it is told to.
+    pub(super) async fn next_end(&mut self) -> Result<(), AppError> {
+        match self.servers.next().await {
+            Some(Ok(result)) => result.map_err(AppError::Served),
+            Some(Err(_)) | None => Ok(()),
+        }
+    }
+
+    /// Resolves when every server has finished its calls.
+    pub(super) async fn all_ended(&mut self) {
+        while self.servers.next().await.is_some() {}
+    }
+}
+
+/// Starts the servers.
+pub(super) fn spawn(
+    listeners: Listeners,
+    peer_routes: Routes,
+    client_routes: Routes,
+    pages: Router,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    stopping: &CancellationToken,
+) -> Serving {
+    let servers = FuturesUnordered::new();
+    for incoming in listeners.peers {
+        let server = Server::builder()
+            .initial_stream_window_size(PEER_STREAM_WINDOW)
+            .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
+            .add_routes(peer_routes.clone());
+        let stop = stopping.clone().cancelled_owned();
+        servers.push(tasks::spawn("peers", async move {
+            server.serve_with_incoming_shutdown(incoming, stop).await
+        }));
+    }
+    let both = Routes::from(beside_grpc(client_routes, pages.clone()));
+    for incoming in listeners.clients {
+        let server = Server::builder()
+            .accept_http1(true)
+            .max_concurrent_streams(config.max_concurrent_streams)
+            .http2_keepalive_interval(config.grpc_keepalive_interval)
+            .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))
+            .layer(metrics.grpc_layer())
+            .add_routes(both.clone());
+        let stop = stopping.clone().cancelled_owned();
+        servers.push(tasks::spawn("clients", async move {
+            server.serve_with_incoming_shutdown(incoming, stop).await
+        }));
+    }
+    for incoming in listeners.metrics {
+        let server =
+            Server::builder().accept_http1(true).add_routes(Routes::from(pages.clone()));
+        let stop = stopping.clone().cancelled_owned();
+        servers.push(tasks::spawn("metrics", async move {
+            server.serve_with_incoming_shutdown(incoming, stop).await
+        }));
+    }
+    Serving { servers }
+}
+
+/// The pages and the services on one port. A path that neither knows is answered in the caller's
+/// protocol.
+fn beside_grpc(services: Routes, pages: Router) -> Router {
+    let services = services.into_axum_router();
+    let unknown_call = services.clone();
+    let unknown_page = pages.clone();
+    let fallback = move |request: Request| async move {
+        let grpc = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let router = if grpc { unknown_call } else { unknown_page };
+        router.oneshot(request).await
+    };
+    services.reset_fallback().merge(pages.reset_fallback()).fallback(fallback)
+}

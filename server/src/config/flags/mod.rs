@@ -1,0 +1,184 @@
+//! The table of settings: one row per name, shared by flags, variables, the file and the documents.
+//!
+//! It holds facts only; reading values is `sources`, judging them is `validate`. The names are
+//! etcd's, so that a start line written for etcd is understood in full.
+//!
+//! Invariant: names are unique, and every default is a value its own kind accepts.
+
+/// Builds one group of rows; each is `name, kind, default, class, help;`.
+macro_rules! rows {
+    ($group:ident; $($name:literal, $kind:expr, $default:literal, $class:expr, $help:expr;)*) => {
+        &[$(Flag {
+            name: $name,
+            kind: $kind,
+            default: $default,
+            class: $class,
+            group: Group::$group,
+            help: $help,
+        }),*]
+    };
+}
+
+mod clustering;
+mod kind;
+mod member;
+mod operation;
+mod security;
+
+pub use self::kind::Kind;
+pub(super) use self::kind::{parse_bool, parse_int, parse_uint};
+
+/// What is done with a value that is given for a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It takes effect.
+    Used,
+    /// It is accepted, and one warning line says why it changes nothing.
+    Ignored(&'static str),
+    /// Anything but the default is an error, because the named feature is not built yet.
+    Refused(&'static str),
+}
+
+/// The section of the help text a setting belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// This process: its name, its directory, its listeners and limits.
+    Member,
+    /// How the cluster is formed and kept.
+    Clustering,
+    /// TLS, authentication and origins.
+    Security,
+    /// Logs, metrics, tracing and maintenance.
+    Operation,
+}
+
+impl Group {
+    /// Every group, in the order of the documents.
+    pub const ALL: [Self; 4] = [
+        Self::Member,
+        Self::Clustering,
+        Self::Security,
+        Self::Operation,
+    ];
+
+    /// The heading of the group.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Member => "Member",
+            Self::Clustering => "Clustering",
+            Self::Security => "Security",
+            Self::Operation => "Operation",
+        }
+    }
+}
+
+/// One setting.
+#[derive(Debug, Clone, Copy)]
+pub struct Flag {
+    /// The name as a flag and as a file key.
+    pub name: &'static str,
+    /// The shape of its value.
+    pub kind: Kind,
+    /// The value in force when none is given; empty where it is derived or unset.
+    pub default: &'static str,
+    /// What a given value does.
+    pub class: Class,
+    /// Where the documents list it.
+    pub group: Group,
+    /// One or two sentences for an operator.
+    pub help: &'static str,
+}
+
+impl Flag {
+    /// The variable that sets it: `TENURE_` and the name in upper case with underscores.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!(
+            "{VARIABLE_PREFIX}{}",
+            self.name.replace('-', "_").to_ascii_uppercase()
+        )
+    }
+
+    /// Whether `text` asks for nothing beyond the default.
+    #[must_use]
+    pub fn is_default(&self, text: &str) -> bool {
+        text == self.default || self.kind.same(text, self.default)
+    }
+}
+
+/// What every variable that is read begins with.
+pub const VARIABLE_PREFIX: &str = "TENURE_";
+
+/// The setting that names the file; it cannot stand in the file itself.
+pub const CONFIG_FILE: &str = "config-file";
+
+/// Flags that print something and end the process instead of setting anything.
+pub const ACTIONS: [(&str, &str); 3] = [
+    ("help", "Print this text."),
+    ("h", "Print this text."),
+    (
+        "version",
+        "Print the versions of tenured and of the API it serves.",
+    ),
+];
+
+/// Every setting, group by group.
+pub fn all() -> impl Iterator<Item = &'static Flag> {
+    [
+        member::FLAGS,
+        clustering::FLAGS,
+        security::FLAGS,
+        operation::FLAGS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// The setting of that name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Flag> {
+    all().find(|flag| flag.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_default_is_a_value_of_its_kind() {
+        for flag in all().filter(|flag| !flag.default.is_empty()) {
+            assert_eq!(flag.kind.check(flag.default), Ok(()), "--{}", flag.name);
+        }
+    }
+
+    #[test]
+    fn names_are_unique_kebab_case_and_end_in_help() {
+        let mut seen = BTreeSet::new();
+        for flag in all() {
+            assert!(seen.insert(flag.name), "--{} stands twice", flag.name);
+            assert!(
+                flag.name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+            );
+            assert!(flag.help.ends_with('.'), "--{}", flag.name);
+        }
+        assert!(ACTIONS.iter().all(|(name, _)| !seen.contains(name)));
+    }
+
+    #[test]
+    fn a_variable_is_the_name_in_upper_snake_case() {
+        let flag = find("listen-client-urls").expect("the name stands in the table");
+        assert_eq!(flag.variable(), "TENURE_LISTEN_CLIENT_URLS");
+    }
+
+    #[test]
+    fn every_flag_etcd_knows_stands_in_the_table() {
+        for name in include_str!("etcd_names.txt").split_whitespace() {
+            assert!(find(name).is_some(), "--{name} is missing");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What `--help` and `--version` print.
+
+use std::fmt::Write as _;
+
+use super::{
+    API_LEVEL, VERSION,
+    flags::{self, ACTIONS, Class, Group},
+};
+
+/// Every flag with its default and meaning, group by group.
+pub(super) fn text() -> String {
+    let mut text = String::from(
+        "tenured: a coordination service that speaks etcd's API\n\n\
+         Usage: tenured [flags]\n\n\
+         Each flag may also be a TENURE_ variable or a key of the file that --config-file names;\n\
+         a flag beats a variable, and a variable beats the file.\n",
+    );
+    for group in Group::ALL {
+        let _ = write!(text, "\n{}:\n", group.title());
+        for flag in flags::all().filter(|flag| flag.group == group) {
+            let note = match flag.class {
+                Class::Used => String::new(),
+                Class::Ignored(reason) => format!(" (no effect: {reason})"),
+                Class::Refused(feature) => format!(" (refused: {feature}: not built yet)"),
+            };
+            let (name, default) = (flag.name, flag.default);
+            let _ = write!(text, "  --{name} '{default}'\n    {}{note}\n", flag.help);
+        }
+    }
+    text.push_str("\nActions:\n");
+    for (name, help) in ACTIONS {
+        let dashes = if name.len() == 1 { "-" } else { "--" };
+        let _ = write!(text, "  {dashes}{name}\n    {help}\n");
+    }
+    text
+}
+
+/// The two versions, one a line; tools of etcd look for the second.
+pub(super) fn version() -> String {
+    format!("tenured Version: {VERSION}\netcd Version: {API_LEVEL}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_names_every_flag_once() {
+        let text = text();
+        for flag in flags::all() {
+            assert_eq!(
+                text.matches(&format!("  --{} '", flag.name)).count(),
+                1,
+                "{}",
+                flag.name
+            );
+        }
+    }
+
+    #[test]
+    fn version_has_the_line_that_tools_of_etcd_look_for() {
+        assert!(version().lines().any(|line| line == "etcd Version: 3.6.0"));
+        assert!(version().starts_with("tenured Version: "));
+    }
+}

@@ -1,0 +1,103 @@
+//! The door: from arguments and variables to a configuration, or to something to print.
+//!
+//! It is the only part that looks at the process and at the disk.
+
+use std::{
+    env,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    arguments,
+    fault::{ConfigErrors, Warning},
+    file,
+    flags::CONFIG_FILE,
+    help,
+    settings::Config,
+    validate::validate,
+    variables,
+};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invocation {
+    /// Run the server.
+    Serve {
+        /// How.
+        config: Arc<Config>,
+        /// What to log once the logger runs.
+        warnings: Vec<Warning>,
+    },
+    /// Print this on standard output and end with success.
+    Print(String),
+}
+
+/// Reads the configuration of this process.
+///
+/// # Errors
+/// See [`load`].
+pub fn from_process() -> Result<Invocation, ConfigErrors> {
+    load(env::args_os().skip(1), env::vars_os())
+}
+
+/// Reads a configuration from the arguments after the program's name, from variables, and from the
+/// file that either names.
+///
+/// A member whose data directory is missing or empty is about to start for the first time, so its
+/// story about the cluster is checked as well.
+///
+/// # Errors
+/// Every fault that was found, at once. The process should print them and end with code 2.
+pub fn load(
+    arguments: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Invocation, ConfigErrors> {
+    let mut arguments = arguments::read(arguments);
+    match arguments.action {
+        Some("version") => return Ok(Invocation::Print(help::version())),
+        Some(_) => return Ok(Invocation::Print(help::text())),
+        None => {}
+    }
+    let (mut sources, variable_faults) = variables::read(variables);
+    let mut faults = std::mem::take(&mut arguments.faults);
+    faults.extend(variable_faults);
+    sources.overlay(arguments.sources);
+
+    let path = sources.text(CONFIG_FILE);
+    if !path.is_empty() {
+        let (mut from_file, file_faults) =
+            file::read(&PathBuf::from(path), sources.origin(CONFIG_FILE));
+        faults.extend(file_faults);
+        from_file.overlay(sources);
+        sources = from_file;
+    }
+
+    let (config, value_faults, warnings) = validate(&sources);
+    // A story built on values that do not read would only repeat their faults.
+    if value_faults.is_empty()
+        && is_fresh(&config.data_dir)
+        && let Err(errors) = config.first_start()
+    {
+        faults.extend(errors.faults().iter().cloned());
+    }
+    faults.extend(value_faults);
+    ConfigErrors::check(faults)?;
+    Ok(Invocation::Serve {
+        config: Arc::new(config),
+        warnings,
+    })
+}
+
+/// Whether a data directory holds nothing. One that cannot be listed is the storage's to report.
+fn is_fresh(data_dir: &Path) -> bool {
+    match fs::read_dir(data_dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+#[cfg(test)]
+mod tests;

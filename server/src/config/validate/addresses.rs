@@ -1,0 +1,67 @@
+//! Rules for the addresses a member listens on and gives to others.
+
+use std::net::SocketAddr;
+
+use super::Check;
+use crate::config::url::Url;
+
+/// The settings that open listeners.
+const LISTENERS: [&str; 3] = [
+    "listen-peer-urls",
+    "listen-client-urls",
+    "listen-metrics-urls",
+];
+
+impl Check<'_> {
+    /// Addresses to bind: IP addresses or `localhost`, and at least one except for metrics.
+    pub(super) fn listen(&mut self, name: &'static str) -> Vec<Url> {
+        let urls = self.sources.urls(name);
+        if urls.is_empty() && name != "listen-metrics-urls" {
+            let remedy = "expected at least one URL, such as http://127.0.0.1:2379".to_owned();
+            self.bad(name, remedy);
+        }
+        for url in urls.iter().filter(|url| url.bind_address().is_none()) {
+            let remedy = format!("{url} must hold an IP address or localhost to listen on");
+            self.bad(name, remedy);
+        }
+        urls
+    }
+
+    /// No two listeners bind one address.
+    pub(super) fn listeners_are_apart(&mut self) {
+        let mut bound: Vec<(SocketAddr, &'static str)> = Vec::new();
+        for name in LISTENERS {
+            for address in self.sources.urls(name).iter().filter_map(Url::bind_address) {
+                match bound.iter().find(|(other, _)| *other == address) {
+                    Some((_, other)) => {
+                        let remedy = format!("both listen on {address}; change one");
+                        self.conflict(other, name, remedy);
+                    }
+                    None => bound.push((address, name)),
+                }
+            }
+        }
+    }
+
+    /// Addresses for others: as given, otherwise those of the listener where others can dial them.
+    pub(super) fn advertise(&mut self, name: &'static str, listen: &'static str) -> Vec<Url> {
+        let given = self.sources.urls(name);
+        if given.iter().any(Url::is_unspecified) {
+            self.warn(
+                name,
+                "an address of all zeros cannot be reached from another machine",
+            );
+        }
+        if !given.is_empty() {
+            return given;
+        }
+        let listening = self.sources.urls(listen);
+        if listening.iter().any(Url::is_unspecified) {
+            let remedy = format!(
+                "listening on every address does not tell others where to dial; set --{name}"
+            );
+            self.conflict(listen, name, remedy);
+        }
+        listening
+    }
+}

@@ -1,0 +1,154 @@
+//! Rules for sizes, counts and times.
+
+use std::time::Duration;
+
+use super::Check;
+use crate::config::{duration, flags, settings::AutoCompaction};
+
+/// Quota when none is set: etcd's 2 GiB, so that alarms and dashboards mean the same.
+const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
+
+/// Quota above which etcd warns that a restart or a full copy takes long.
+const QUOTA_BYTES_USUAL_MAX: u64 = 8 << 30;
+
+/// Request size above which one request holds up all others noticeably; etcd warns there too.
+const REQUEST_BYTES_USUAL_MAX: usize = 10 << 20;
+
+/// Request size that, with half a mebibyte of framing, still fits the 31 bits others count with.
+const REQUEST_BYTES_MAX: usize = i32::MAX as usize - (512 << 10);
+
+/// Operations of a transaction beyond which a single entry could stall the state machine for
+/// seconds; a hundred times what any known client asks for.
+pub(super) const TXN_OPS_MAX: usize = 1 << 20;
+
+/// Longest election timeout, which is etcd's: beyond it a dead leader stays unnoticed too long.
+const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
+
+/// Heartbeats an election timeout must span, so that one lost heartbeat starts no election.
+const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
+
+impl Check<'_> {
+    pub(super) fn election_times(&mut self) -> (Duration, Duration) {
+        let heartbeat = self.positive_millis("heartbeat-interval");
+        let election = self.positive_millis("election-timeout");
+        let enough = heartbeat.checked_mul(HEARTBEATS_PER_ELECTION_MIN);
+        if !election.is_zero() && enough.is_none_or(|enough| election < enough) {
+            let remedy = format!(
+                "an election timeout of {}ms is shorter than five heartbeats of {}ms; \
+                 raise one or lower the other",
+                election.as_millis(),
+                heartbeat.as_millis(),
+            );
+            self.conflict("election-timeout", "heartbeat-interval", remedy);
+        }
+        if election > ELECTION_TIMEOUT_MAX {
+            self.bad(
+                "election-timeout",
+                "expected at most 50000 milliseconds".to_owned(),
+            );
+        }
+        (heartbeat, election)
+    }
+
+    pub(super) fn snapshot_count(&mut self) -> u64 {
+        match self.sources.uint("snapshot-count") {
+            0 => flags::find("snapshot-count")
+                .and_then(|flag| flags::parse_uint(flag.default))
+                .expect("invariant: the default is a number"),
+            count => count,
+        }
+    }
+
+    pub(super) fn quota(&mut self) -> Option<u64> {
+        let quota = match u64::try_from(self.sources.int("quota-backend-bytes")) {
+            Ok(0) => QUOTA_BYTES_DEFAULT,
+            Ok(bytes) => bytes,
+            Err(_) => return None,
+        };
+        if quota > QUOTA_BYTES_USUAL_MAX {
+            self.warn(
+                "quota-backend-bytes",
+                "above 8 GiB a full copy to a member takes long",
+            );
+        }
+        Some(quota)
+    }
+
+    pub(super) fn request_bytes(&mut self) -> usize {
+        let bytes = self.count("max-request-bytes", REQUEST_BYTES_MAX);
+        if bytes > REQUEST_BYTES_USUAL_MAX {
+            self.warn(
+                "max-request-bytes",
+                "a request above 10 MiB delays all others",
+            );
+        }
+        bytes
+    }
+
+    /// A number from 1 to `max`.
+    pub(super) fn count(&mut self, name: &'static str, max: usize) -> usize {
+        let given = usize::try_from(self.sources.uint(name)).unwrap_or(usize::MAX);
+        if given == 0 || given > max {
+            self.bad(name, format!("expected a whole number from 1 to {max}"));
+        }
+        given
+    }
+
+    pub(super) fn positive_u32(&mut self, name: &'static str) -> u32 {
+        let given = self.sources.uint32(name);
+        if given == 0 {
+            self.bad(name, "expected at least 1".to_owned());
+        }
+        given
+    }
+
+    pub(super) fn positive_duration(&mut self, name: &'static str) -> Duration {
+        let given = self.sources.duration(name);
+        if given.is_zero() {
+            self.bad(
+                name,
+                "expected a duration above zero, such as 10s".to_owned(),
+            );
+        }
+        given
+    }
+
+    fn positive_millis(&mut self, name: &'static str) -> Duration {
+        let given = self.sources.millis(name);
+        if given.is_zero() {
+            self.bad(name, "expected at least 1 millisecond".to_owned());
+        }
+        given
+    }
+
+    pub(super) fn optional_duration(&mut self, name: &'static str) -> Option<Duration> {
+        Some(self.sources.duration(name)).filter(|given| !given.is_zero())
+    }
+
+    pub(super) fn auto_compaction(&mut self) -> AutoCompaction {
+        const RETENTION: &str = "auto-compaction-retention";
+        let text = self.sources.text(RETENTION);
+        let revisions = self.sources.text("auto-compaction-mode") == "revision";
+        match (revisions, flags::parse_uint(&text), duration::parse(&text)) {
+            (_, Some(0), _) | (false, _, Some(Duration::ZERO)) => AutoCompaction::Off,
+            (true, Some(count), _) => match i64::try_from(count) {
+                Ok(count) => AutoCompaction::Revision(count),
+                Err(_) => self.bad_retention("expected at most 9223372036854775807 revisions"),
+            },
+            (true, None, _) => self.bad_retention("expected a number of revisions, such as 1000"),
+            (false, Some(hours), _) => match hours.checked_mul(3600) {
+                Some(seconds) => AutoCompaction::Periodic(Duration::from_secs(seconds)),
+                None => self.bad_retention("expected fewer hours"),
+            },
+            (false, None, Some(age)) => AutoCompaction::Periodic(age),
+            (false, None, None) => {
+                self.bad_retention("expected a duration such as 30m, or a number of hours")
+            }
+        }
+    }
+
+    fn bad_retention(&mut self, remedy: &str) -> AutoCompaction {
+        self.bad("auto-compaction-retention", remedy.to_owned());
+        AutoCompaction::Off
+    }
+}

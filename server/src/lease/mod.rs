@@ -1,0 +1,12 @@
+//! Leases outside the state machine: renewals are gathered, and ends are proposed when due.
+
+mod deadlines;
+mod expirer;
+mod feed;
+mod renewals;
+
+pub(crate) use self::renewals::Renewals;
+pub use self::{
+    expirer::{Expirer, ExpirerSettings},
+    feed::LeaseFeed,
+};

@@ -1,0 +1,60 @@
+//! The server's start: flags to configuration to a runtime to the app, and the exit code.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use tenured::{
+    app,
+    config::{self, Config, Invocation},
+    tasks, telemetry,
+};
+use tracing::{error, warn};
+
+/// The configuration cannot be used.
+const EXIT_CONFIG: u8 = 2;
+
+fn main() -> ExitCode {
+    match config::from_process() {
+        Ok(Invocation::Print(text)) => {
+            // Nobody is left to tell when standard output is closed.
+            drop(io::stdout().write_all(text.as_bytes()));
+            ExitCode::SUCCESS
+        }
+        Ok(Invocation::Serve { config, warnings }) => {
+            if let Err(error) = telemetry::start(&config) {
+                return complain(&error.to_string(), ExitCode::FAILURE);
+            }
+            for warning in warnings {
+                warn!("{warning}");
+            }
+            serve(config)
+        }
+        Err(errors) => complain(&errors.to_string(), ExitCode::from(EXIT_CONFIG)),
+    }
+}
+
+fn serve(config: Arc<Config>) -> ExitCode {
+    tasks::abort_on_panic();
+    // One thread: on shared cores a wake-up across threads costs more than a second thread brings.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(app::run(config)),
+        Err(error) => return complain(&format!("no runtime: {error}"), ExitCode::FAILURE),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let chain = tenured::fatal::chain(&failure);
+            error!(cause = %chain, "the server stopped");
+            complain(&chain, ExitCode::FAILURE)
+        }
+    }
+}
+
+fn complain(what: &str, code: ExitCode) -> ExitCode {
+    drop(writeln!(io::stderr(), "{}", what.trim_end()));
+    code
+}

@@ -1,0 +1,189 @@
+//! Calls of clients, counted by method and outcome.
+//!
+//! Every method and every outcome has its counter from the start, at zero, so that a rate can be
+//! told from the first call on. Calls to unknown methods share one set: what a stranger sends must
+//! not grow the table.
+
+use std::{collections::HashMap, sync::Arc};
+
+use prometheus::{DEFAULT_BUCKETS, Histogram, IntCounter};
+use tokio::time::Instant;
+
+use super::{
+    NetworkMetrics,
+    frame::Counted,
+    method::{self, Method},
+    registrar::Registrar,
+};
+use crate::config::MetricsLevel;
+
+/// The names of the outcomes, by their number on the wire.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// The outcome of a call whose client went away before it was told one.
+const CANCELED: usize = 1;
+
+/// The outcome of a call whose status cannot be read.
+const UNKNOWN: usize = 2;
+
+const METHOD_LABELS: &[&str] = &["grpc_service", "grpc_method", "grpc_type"];
+const HANDLED_LABELS: &[&str] = &["grpc_service", "grpc_method", "grpc_type", "grpc_code"];
+
+/// The counters of every method.
+#[derive(Debug)]
+pub struct GrpcMetrics {
+    methods: HashMap<String, Arc<MethodMetrics>>,
+    unknown: Arc<MethodMetrics>,
+}
+
+/// The counters of one method.
+#[derive(Debug)]
+pub(super) struct MethodMetrics {
+    started: IntCounter,
+    handled: [IntCounter; CODES.len()],
+    messages_received: IntCounter,
+    messages_sent: IntCounter,
+    bytes_received: IntCounter,
+    bytes_sent: IntCounter,
+    handling: Option<Histogram>,
+}
+
+impl GrpcMetrics {
+    pub(super) fn new(
+        registrar: &mut Registrar,
+        network: &NetworkMetrics,
+        level: MetricsLevel,
+    ) -> Self {
+        let started =
+            registrar.counters("grpc_server_started_total", METHOD_LABELS, "Calls begun.");
+        let handled = registrar.counters(
+            "grpc_server_handled_total",
+            HANDLED_LABELS,
+            "Calls ended, by outcome.",
+        );
+        let received = registrar.counters(
+            "grpc_server_msg_received_total",
+            METHOD_LABELS,
+            "Messages received.",
+        );
+        let sent = registrar.counters(
+            "grpc_server_msg_sent_total",
+            METHOD_LABELS,
+            "Messages sent.",
+        );
+        let handling = (level == MetricsLevel::Extensive).then(|| {
+            registrar.histograms(
+                "grpc_server_handling_seconds",
+                METHOD_LABELS,
+                DEFAULT_BUCKETS.to_vec(),
+                "Seconds from the beginning of a call to its end; only with --metrics extensive.",
+            )
+        });
+        let of = |method: &Method| {
+            let labels = [method.service.as_str(), method.name.as_str(), method.kind];
+            let [service, name, kind] = labels;
+            Arc::new(MethodMetrics {
+                started: started.with_label_values(&labels),
+                handled: CODES.map(|code| handled.with_label_values(&[service, name, kind, code])),
+                messages_received: received.with_label_values(&labels),
+                messages_sent: sent.with_label_values(&labels),
+                bytes_received: network.client_grpc_received_bytes.clone(),
+                bytes_sent: network.client_grpc_sent_bytes.clone(),
+                handling: handling.as_ref().map(|it| it.with_label_values(&labels)),
+            })
+        };
+        let unknown = Method {
+            service: "unknown".to_owned(),
+            name: "unknown".to_owned(),
+            kind: "unary",
+        };
+        let methods = method::served();
+        Self {
+            methods: methods
+                .iter()
+                .map(|method| (method.path(), of(method)))
+                .collect(),
+            unknown: of(&unknown),
+        }
+    }
+
+    /// Begins a call to the method at `path`.
+    pub(super) fn begin(&self, path: &str) -> Call {
+        let method = Arc::clone(self.methods.get(path).unwrap_or(&self.unknown));
+        method.started.inc();
+        let began = method.handling.as_ref().map(|_| Instant::now());
+        Call {
+            method,
+            began,
+            outcome: CANCELED,
+        }
+    }
+}
+
+impl MethodMetrics {
+    pub(super) fn received(&self, counted: Counted) {
+        self.messages_received.inc_by(counted.messages);
+        self.bytes_received.inc_by(counted.bytes);
+    }
+
+    pub(super) fn sent(&self, counted: Counted) {
+        self.messages_sent.inc_by(counted.messages);
+        self.bytes_sent.inc_by(counted.bytes);
+    }
+}
+
+/// A call in progress. Its end is counted when it is dropped, as cancelled if no outcome is known.
+#[derive(Debug)]
+pub(super) struct Call {
+    method: Arc<MethodMetrics>,
+    began: Option<Instant>,
+    outcome: usize,
+}
+
+impl Call {
+    pub(super) fn method(&self) -> &Arc<MethodMetrics> {
+        &self.method
+    }
+
+    /// Notes the outcome, as the text of the `grpc-status` header.
+    pub(super) fn ended(&mut self, status: &[u8]) {
+        let number = std::str::from_utf8(status)
+            .ok()
+            .and_then(|text| text.parse::<usize>().ok());
+        self.outcome = number
+            .filter(|number| *number < CODES.len())
+            .unwrap_or(UNKNOWN);
+    }
+
+    /// Notes that the call ended by an error below gRPC.
+    pub(super) fn failed(&mut self) {
+        self.outcome = UNKNOWN;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.method.handled[self.outcome].inc();
+        if let (Some(histogram), Some(began)) = (&self.method.handling, self.began) {
+            histogram.observe(began.elapsed().as_secs_f64());
+        }
+    }
+}

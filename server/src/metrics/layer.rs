@@ -1,0 +1,96 @@
+//! The layer around every call: it begins the count, and hands it to the bodies.
+//!
+//! Requests that are not gRPC pass through uncounted, so it may wrap a port that serves both.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response, header::CONTENT_TYPE};
+use tower::{Layer, Service};
+
+use super::{
+    body::{CountingBody, STATUS},
+    grpc::GrpcMetrics,
+};
+
+/// Counts the calls of the service it wraps.
+#[derive(Debug, Clone)]
+pub struct GrpcLayer {
+    metrics: Arc<GrpcMetrics>,
+}
+
+impl GrpcLayer {
+    pub(super) fn new(metrics: Arc<GrpcMetrics>) -> Self {
+        Self { metrics }
+    }
+}
+
+impl<S> Layer<S> for GrpcLayer {
+    type Service = GrpcService<S>;
+
+    fn layer(&self, inner: S) -> GrpcService<S> {
+        GrpcService {
+            inner,
+            metrics: Arc::clone(&self.metrics),
+        }
+    }
+}
+
+/// The service that [`GrpcLayer`] makes.
+#[derive(Debug, Clone)]
+pub struct GrpcService<S> {
+    inner: S,
+    metrics: Arc<GrpcMetrics>,
+}
+
+impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for GrpcService<S>
+where
+    S: Service<Request<CountingBody<RequestBody>>, Response = Response<ResponseBody>>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<CountingBody<ResponseBody>>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+        if !is_grpc(&request) {
+            let response = self.inner.call(request.map(CountingBody::uncounted));
+            return Box::pin(async move { Ok(response.await?.map(CountingBody::uncounted)) });
+        }
+        let mut call = self.metrics.begin(request.uri().path());
+        let method = Arc::clone(call.method());
+        let response = self
+            .inner
+            .call(request.map(|body| CountingBody::request(body, method)));
+        Box::pin(async move {
+            let response = match response.await {
+                Ok(response) => response,
+                Err(error) => {
+                    call.failed();
+                    return Err(error);
+                }
+            };
+            // A call that fails before its first message has its outcome among the headers.
+            if let Some(status) = response.headers().get(STATUS) {
+                call.ended(status.as_bytes());
+            }
+            Ok(response.map(|body| CountingBody::response(body, call)))
+        })
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests;

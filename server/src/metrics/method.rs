@@ -1,0 +1,124 @@
+//! The methods that are served, read from the descriptors of the wire, so that none is forgotten.
+//!
+//! Only names and directions are read; the messages themselves do not matter here.
+
+use prost::Message;
+
+/// One method of one service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Method {
+    /// The service with its package.
+    pub(super) service: String,
+    /// The method's name.
+    pub(super) name: String,
+    /// Which sides stream, in etcd's word for it.
+    pub(super) kind: &'static str,
+}
+
+impl Method {
+    /// The path of its calls.
+    pub(super) fn path(&self) -> String {
+        format!("/{}/{}", self.service, self.name)
+    }
+
+    fn new(service: &str, name: &str, client_streams: bool, server_streams: bool) -> Self {
+        let kind = match (client_streams, server_streams) {
+            (false, false) => "unary",
+            (true, false) => "client_stream",
+            (false, true) => "server_stream",
+            (true, true) => "bidi_stream",
+        };
+        Self {
+            service: service.to_owned(),
+            name: name.to_owned(),
+            kind,
+        }
+    }
+}
+
+/// Every method of the client port.
+pub(super) fn served() -> Vec<Method> {
+    let mut methods = from_descriptors(tenure_proto::PUBLIC_DESCRIPTOR_SET);
+    methods.push(Method::new("grpc.health.v1.Health", "Check", false, false));
+    methods.push(Method::new("grpc.health.v1.Health", "Watch", false, true));
+    methods
+}
+
+fn from_descriptors(bytes: &[u8]) -> Vec<Method> {
+    let set = DescriptorSet::decode(bytes)
+        .expect("invariant: the descriptors are made by the build of the wire");
+    let mut methods = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            let full = match file.package.as_str() {
+                "" => service.name.clone(),
+                package => format!("{package}.{}", service.name),
+            };
+            methods.extend(service.method.iter().map(|method| {
+                Method::new(
+                    &full,
+                    &method.name,
+                    method.client_streams,
+                    method.server_streams,
+                )
+            }));
+        }
+    }
+    methods
+}
+
+/// The part of protobuf's `FileDescriptorSet` that matters here.
+#[derive(Message)]
+struct DescriptorSet {
+    #[prost(message, repeated, tag = "1")]
+    file: Vec<FileDescriptor>,
+}
+
+#[derive(Message)]
+struct FileDescriptor {
+    #[prost(string, tag = "2")]
+    package: String,
+    #[prost(message, repeated, tag = "6")]
+    service: Vec<ServiceDescriptor>,
+}
+
+#[derive(Message)]
+struct ServiceDescriptor {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(message, repeated, tag = "2")]
+    method: Vec<MethodDescriptor>,
+}
+
+#[derive(Message)]
+struct MethodDescriptor {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bool, tag = "5")]
+    client_streams: bool,
+    #[prost(bool, tag = "6")]
+    server_streams: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_of_etcd_are_found_with_their_directions() {
+        let served = served();
+        let kind = |path: &str| served.iter().find(|it| it.path() == path).map(|it| it.kind);
+        assert_eq!(kind("/etcdserverpb.KV/Put"), Some("unary"));
+        assert_eq!(kind("/etcdserverpb.Watch/Watch"), Some("bidi_stream"));
+        assert_eq!(
+            kind("/etcdserverpb.Lease/LeaseKeepAlive"),
+            Some("bidi_stream")
+        );
+        assert_eq!(
+            kind("/etcdserverpb.Maintenance/Snapshot"),
+            Some("server_stream")
+        );
+        assert_eq!(kind("/v3lockpb.Lock/Lock"), Some("unary"));
+        assert_eq!(kind("/grpc.health.v1.Health/Check"), Some("unary"));
+    }
+}

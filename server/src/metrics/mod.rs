@@ -1,0 +1,116 @@
+//! Everything that is measured, each with its typed handle, under etcd's names.
+//!
+//! The crate is `prometheus`: a counter is one atomic addition behind a handle, and the text it
+//! prints has names exactly as they are given, where OpenMetrics would append a second `_total`.
+//!
+//! Invariant: no update looks anything up. Handles with labels are made once and kept.
+
+mod body;
+mod frame;
+mod grpc;
+mod health;
+mod layer;
+mod method;
+mod process;
+mod proposal;
+#[cfg(test)]
+mod reference;
+mod registrar;
+mod server;
+mod store;
+mod transport;
+
+use std::sync::Arc;
+
+use prometheus::{Encoder as _, Registry, TextEncoder};
+
+pub use prometheus::{Histogram, IntCounter, IntGauge};
+
+pub use self::registrar::Described;
+pub use self::{
+    body::CountingBody,
+    grpc::GrpcMetrics,
+    health::HealthMetrics,
+    layer::{GrpcLayer, GrpcService},
+    proposal::ProposalMetrics,
+    server::ServerMetrics,
+    store::{DiskMetrics, LeaseMetrics, MvccMetrics},
+    transport::{NetworkMetrics, PeerMetrics},
+};
+use self::{process::ProcessMetrics, registrar::Registrar};
+use crate::config::MetricsLevel;
+
+/// The type of the text that [`Metrics::render`] returns.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Every metric there is, for documents.
+#[must_use]
+pub fn described() -> Vec<Described> {
+    let mut registrar = Registrar::default();
+    Metrics::with_registrar(&mut registrar, MetricsLevel::Extensive);
+    registrar.into_described()
+}
+
+/// Every metric of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    process: ProcessMetrics,
+    /// Role, identity and slowness.
+    pub server: ServerMetrics,
+    /// Progress of proposals.
+    pub proposals: ProposalMetrics,
+    /// Answers of the health pages.
+    pub health: HealthMetrics,
+    /// Durations of durable writes.
+    pub disk: DiskMetrics,
+    /// The key space and its watchers.
+    pub mvcc: MvccMetrics,
+    /// Leases.
+    pub lease: LeaseMetrics,
+    /// Bytes and round trips between members, and to clients.
+    pub network: NetworkMetrics,
+    /// Calls of clients.
+    pub grpc: Arc<GrpcMetrics>,
+}
+
+impl Metrics {
+    /// Makes every metric at zero.
+    #[must_use]
+    pub fn new(level: MetricsLevel) -> Arc<Self> {
+        Arc::new(Self::with_registrar(&mut Registrar::default(), level))
+    }
+
+    fn with_registrar(registrar: &mut Registrar, level: MetricsLevel) -> Self {
+        let network = NetworkMetrics::new(registrar);
+        Self {
+            process: ProcessMetrics::new(registrar),
+            server: ServerMetrics::new(registrar),
+            proposals: ProposalMetrics::new(registrar),
+            health: HealthMetrics::new(registrar),
+            disk: DiskMetrics::new(registrar),
+            mvcc: MvccMetrics::new(registrar),
+            lease: LeaseMetrics::new(registrar),
+            grpc: Arc::new(GrpcMetrics::new(registrar, &network, level)),
+            network,
+            registry: registrar.registry(),
+        }
+    }
+
+    /// Everything as text, for a scrape.
+    #[must_use]
+    pub fn render(&self) -> Vec<u8> {
+        self.process.refresh();
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("invariant: a registered family is well-formed, and memory takes every write");
+        text
+    }
+
+    /// The layer that counts calls; see [`GrpcLayer`].
+    #[must_use]
+    pub fn grpc_layer(&self) -> GrpcLayer {
+        GrpcLayer::new(Arc::clone(&self.grpc))
+    }
+}

@@ -1,0 +1,114 @@
+//! The document of metrics, written from what is registered, and the tests that keep it true.
+//!
+//! Run the tests with `TENURE_REWRITE_DOCS=1` in the environment to write it anew.
+
+use std::{env, fs, path::PathBuf};
+
+use super::{Metrics, described};
+use crate::config::MetricsLevel;
+
+/// What dashboards and alerts made for etcd ask for.
+const RELIED_ON: [&str; 19] = [
+    "etcd_server_has_leader",
+    "etcd_server_leader_changes_seen_total",
+    "grpc_server_handled_total",
+    "grpc_server_started_total",
+    "grpc_server_handling_seconds",
+    "etcd_network_peer_round_trip_time_seconds",
+    "etcd_network_peer_sent_bytes_total",
+    "etcd_network_peer_received_bytes_total",
+    "etcd_network_client_grpc_sent_bytes_total",
+    "etcd_network_client_grpc_received_bytes_total",
+    "etcd_server_proposals_committed_total",
+    "etcd_server_proposals_applied_total",
+    "etcd_server_proposals_failed_total",
+    "etcd_server_proposals_pending",
+    "etcd_disk_wal_fsync_duration_seconds",
+    "etcd_disk_backend_commit_duration_seconds",
+    "etcd_mvcc_db_total_size_in_bytes",
+    "etcd_mvcc_db_total_size_in_use_in_bytes",
+    "process_resident_memory_bytes",
+];
+
+fn markdown() -> String {
+    let mut text = String::from(
+        "# Metrics of tenured\n\n\
+         Served as text at `/metrics` on the client port and on `--listen-metrics-urls`. The\n\
+         names are etcd's, so dashboards and alerts made for etcd work unchanged. Units are\n\
+         in the name; a name without one counts.\n\n\
+         | name | type | labels | meaning |\n|---|---|---|---|\n",
+    );
+    let mut described = described();
+    described.sort_by_key(|metric| metric.name);
+    for metric in described {
+        let labels: Vec<String> = metric.labels.iter().map(|it| format!("`{it}`")).collect();
+        let (name, kind, help) = (metric.name, metric.kind, metric.help);
+        text.push_str(&format!(
+            "| `{name}` | {kind} | {} | {help} |\n",
+            labels.join(", ")
+        ));
+    }
+    text
+}
+
+#[test]
+fn the_document_lists_exactly_what_is_registered() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
+    if env::var_os("TENURE_REWRITE_DOCS").is_some() {
+        fs::write(&path, markdown()).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let fresh = found == markdown();
+    assert!(
+        fresh,
+        "docs/metrics.md is stale; run this test with TENURE_REWRITE_DOCS=1"
+    );
+}
+
+#[test]
+fn everything_that_dashboards_for_etcd_rely_on_is_there() {
+    let described = described();
+    for name in RELIED_ON {
+        assert!(described.iter().any(|it| it.name == name), "{name}");
+    }
+    assert!(described.iter().all(|it| it.help.ends_with('.')));
+}
+
+#[test]
+fn the_text_has_each_name_as_it_was_given() {
+    let metrics = Metrics::new(MetricsLevel::Basic);
+    metrics.server.has_leader.set(1);
+    metrics.proposals.committed.set(7);
+    metrics.mvcc.put.inc_by(3);
+    metrics.server.set_id(tenure_statemachine::MemberId(0xab));
+    metrics.server.set_version("3.6.0");
+    metrics.server.set_cluster_version("3.5");
+    metrics.server.set_cluster_version("3.6");
+    let peer = metrics.network.peer(tenure_statemachine::MemberId(0xcd));
+    peer.sent_bytes.inc_by(9);
+    peer.round_trip_time.observe(0.001);
+    metrics.disk.wal_fsync_duration.observe(0.003);
+    let text = String::from_utf8(metrics.render()).unwrap();
+    for line in [
+        "# TYPE etcd_server_proposals_committed_total gauge",
+        "etcd_server_proposals_committed_total 7",
+        "etcd_server_has_leader 1",
+        "etcd_mvcc_put_total 3",
+        "etcd_server_id{server_id=\"ab\"} 1",
+        "etcd_server_version{server_version=\"3.6.0\"} 1",
+        "etcd_cluster_version{cluster_version=\"3.6\"} 1",
+        "etcd_network_peer_sent_bytes_total{To=\"cd\"} 9",
+        "etcd_network_peer_round_trip_time_seconds_bucket{To=\"cd\",le=\"0.0008\"} 0",
+        "etcd_network_peer_round_trip_time_seconds_bucket{To=\"cd\",le=\"0.0016\"} 1",
+        "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.002\"} 0",
+        "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.004\"} 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    assert!(!text.contains("_total_total"));
+    assert!(!text.contains("3.5"), "only the present version is told");
+    assert!(
+        !text.contains("grpc_server_handling_seconds"),
+        "only when extensive"
+    );
+}

@@ -1,0 +1,169 @@
+//! Commands to groups: what this node took, encoded once, on its way to the leader.
+//!
+//! Self-clocking like the proposer: a command that finds a free slot leaves at once, alone; under
+//! load a group is what arrived while the groups before it were on their way.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tenure_statemachine::{Command, codec};
+use tokio::sync::{Semaphore, mpsc, watch};
+
+use super::{
+    error::ProposeError,
+    forwarder::Forwarder,
+    progress::Applied,
+    proposer::Proposer,
+    status::Leadership,
+    waiters::{Reply, Waiters},
+};
+use crate::{clock::Clock, raft::ForwardOutcome, tasks};
+
+/// Groups of one node on their way at once.
+const GROUPS_IN_FLIGHT: usize = 2;
+/// Commands in one group. What arrives in one round of a node under full load.
+const GROUP_COMMANDS_MAX: usize = 1024;
+/// Bytes after which a group is closed.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Commands that may wait to leave. At the rates this service reaches, a second's worth: more would
+/// only time out in the queue.
+pub(super) const QUEUE_MAX: usize = 16 << 10;
+/// Bytes that may wait to leave; bounds the memory of a node without a leader.
+const QUEUE_BYTES_MAX: usize = 128 << 20;
+/// Pause before a group that was refused is offered again, when no change of leadership tells.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A command and where its answer goes.
+#[derive(Debug)]
+struct Proposal {
+    command: Command,
+    bytes: usize,
+    reply: Reply,
+}
+
+/// Takes commands.
+#[derive(Clone, Debug)]
+pub(super) struct Batcher {
+    queue: mpsc::Sender<Proposal>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// What the batcher works with.
+pub(super) struct Parts {
+    pub(super) origin: u64,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) proposer: Proposer,
+    pub(super) forwarder: Forwarder,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) applied: watch::Receiver<Applied>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) request_timeout: Duration,
+}
+
+impl Batcher {
+    /// Starts the batcher.
+    pub(super) fn spawn(parts: Parts) -> Self {
+        let (queue, proposals) = mpsc::channel(QUEUE_MAX);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        tasks::spawn("batcher", run(Arc::new(parts), Arc::clone(&waiting_bytes), proposals));
+        Self { queue, waiting_bytes }
+    }
+
+    /// Takes a command, or refuses it because too many wait.
+    pub(super) fn push(
+        &self,
+        command: Command,
+        bytes: usize,
+        reply: Reply,
+    ) -> Result<(), ProposeError> {
+        if self.waiting_bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES_MAX {
+            return Err(ProposeError::Overloaded);
+        }
+        self.queue.try_send(Proposal { command, bytes, reply }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+        })?;
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+async fn run(
+    parts: Arc<Parts>,
+    waiting_bytes: Arc<AtomicUsize>,
+    mut proposals: mpsc::Receiver<Proposal>,
+) {
+    let slots = Arc::new(Semaphore::new(GROUPS_IN_FLIGHT));
+    let mut sequence = 0;
+    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
+        let Some(first) = proposals.recv().await else { return };
+        let mut bytes = first.bytes;
+        let (mut commands, mut replies) = (vec![first.command], vec![first.reply]);
+        while commands.len() < GROUP_COMMANDS_MAX && bytes < GROUP_BYTES_MAX {
+            let Ok(next) = proposals.try_recv() else { break };
+            bytes += next.bytes;
+            commands.push(next.command);
+            replies.push(next.reply);
+        }
+        waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        sequence += 1;
+        let deadline = parts.clock.now() + parts.request_timeout;
+        let group = codec::encode_group(parts.origin, sequence, &commands);
+        parts.waiters.insert(sequence, replies, deadline, slot);
+        tasks::spawn("group", drive(Arc::clone(&parts), group, sequence, deadline));
+    }
+}
+
+/// Brings a group to whoever leads, until someone took it or its time has passed.
+async fn drive(parts: Arc<Parts>, group: Bytes, sequence: u64, deadline: Duration) {
+    let mut leadership = parts.leadership.clone();
+    loop {
+        let now = *leadership.borrow_and_update();
+        let outcome = match now.leader {
+            _ if now.is_leader => parts.proposer.propose(group.clone()).await,
+            Some(leader) => parts.forwarder.forward(leader, group.clone()).await,
+            None => ForwardOutcome::NotLeader,
+        };
+        match outcome {
+            // The answer came, or comes, with the log.
+            ForwardOutcome::Committed => return,
+            ForwardOutcome::Overloaded => {
+                return parts.waiters.fail(sequence, ProposeError::Overloaded);
+            }
+            ForwardOutcome::Lost => return settle(&parts, sequence, now.term).await,
+            ForwardOutcome::NotLeader => {}
+        }
+        if parts.clock.now() >= deadline {
+            return parts.waiters.fail(sequence, ProposeError::NoLeader);
+        }
+        if now.leader.is_none() {
+            let left = deadline.saturating_sub(parts.clock.now());
+            // Cancel-safe: a missed change is seen by the next look.
+            let changed = tokio::time::timeout(left, leadership.changed()).await;
+            if matches!(changed, Ok(Err(_))) {
+                return parts.waiters.fail(sequence, ProposeError::Stopping);
+            }
+        } else {
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+}
+
+/// Waits for what the log says of a group whose leader was lost.
+///
+/// Once an entry of a later term is applied, no entry of the lost leader can follow; a group that
+/// was not answered by then is given up. Its caller is told that the outcome is unknown, because
+/// the group may still be on its way to a leader of that later term.
+async fn settle(parts: &Parts, sequence: u64, term: u64) {
+    let mut applied = parts.applied.clone();
+    // The group's own deadline ends the wait: the waiters give it up, and the log moves on.
+    let settled = applied.wait_for(|applied| applied.term > term || !parts.waiters.waits(sequence));
+    drop(tokio::time::timeout(parts.request_timeout, settled).await);
+    parts.waiters.fail(sequence, ProposeError::LeaderLost);
+}

@@ -1,0 +1,133 @@
+//! This node's estimate of cluster time.
+//!
+//! Cluster time is what leaders stamp on entries. A follower takes each stamp as it applies the
+//! entry and lets its own monotonic clock run from there, so it is never ahead of the leader; when
+//! it leads, it goes on from its estimate, so a change of leader neither shortens nor renews a
+//! lease.
+//!
+//! # Invariants
+//! A leader's readings never go back. A stretch in which the process did not run counts as
+//! [`GAP_MAX`] at most: whoever holds a lease could not renew it meanwhile either.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use tenure_statemachine::ClusterTime;
+
+use crate::clock::Clock;
+
+/// Longest time between two readings that is believed. The clock is read several times a second by
+/// the node's own ticks, so a longer gap means that the process was stopped.
+const GAP_MAX: Duration = Duration::from_secs(1);
+
+/// This node's estimate of cluster time.
+#[derive(Debug)]
+pub(crate) struct ClusterClock {
+    clock: Arc<dyn Clock>,
+    estimate: Mutex<Estimate>,
+}
+
+#[derive(Debug)]
+struct Estimate {
+    micros: u64,
+    read_at: Duration,
+    leading: bool,
+}
+
+impl ClusterClock {
+    /// A clock that goes on from `last`, the greatest stamp in the state.
+    pub(crate) fn new(clock: Arc<dyn Clock>, last: ClusterTime) -> Self {
+        let read_at = clock.now();
+        let micros = last.0.saturating_mul(1000);
+        Self { clock, estimate: Mutex::new(Estimate { micros, read_at, leading: false }) }
+    }
+
+    /// The present estimate.
+    pub(crate) fn now(&self) -> ClusterTime {
+        let mut estimate = self.estimate.lock();
+        estimate.advance(self.clock.now());
+        ClusterTime(estimate.micros / 1000)
+    }
+
+    /// Takes over the stamp of an entry that was applied.
+    pub(crate) fn observe(&self, stamp: ClusterTime) {
+        let mut estimate = self.estimate.lock();
+        estimate.advance(self.clock.now());
+        let stamped = stamp.0.saturating_mul(1000);
+        if estimate.micros < stamped || !estimate.leading {
+            estimate.micros = stamped;
+        }
+    }
+
+    /// Notes whether this node leads.
+    pub(crate) fn set_leading(&self, leading: bool) {
+        self.estimate.lock().leading = leading;
+    }
+}
+
+impl Estimate {
+    fn advance(&mut self, now: Duration) {
+        let elapsed = now.saturating_sub(self.read_at).min(GAP_MAX);
+        let micros = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+        self.micros = self.micros.saturating_add(micros);
+        self.read_at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default)]
+    struct Hand(Mutex<Duration>);
+
+    impl Hand {
+        fn turn(&self, by: Duration) {
+            *self.0.lock() += by;
+        }
+    }
+
+    impl Clock for Hand {
+        fn now(&self) -> Duration {
+            *self.0.lock()
+        }
+    }
+
+    fn clock(last: u64) -> (Arc<Hand>, ClusterClock) {
+        let hand = Arc::new(Hand::default());
+        (Arc::clone(&hand), ClusterClock::new(hand, ClusterTime(last)))
+    }
+
+    #[test]
+    fn it_goes_on_from_the_last_stamp() {
+        let (hand, clock) = clock(5_000);
+        hand.turn(Duration::from_millis(300));
+        assert_eq!(clock.now(), ClusterTime(5_300));
+    }
+
+    #[test]
+    fn a_stretch_in_which_the_process_stood_still_counts_as_one_gap_at_most() {
+        let (hand, clock) = clock(0);
+        hand.turn(Duration::from_secs(3600));
+        assert_eq!(clock.now(), ClusterTime(1_000));
+    }
+
+    #[test]
+    fn a_follower_falls_back_to_a_stamp_behind_its_estimate() {
+        let (hand, clock) = clock(0);
+        hand.turn(Duration::from_millis(900));
+        clock.observe(ClusterTime(700));
+        assert_eq!(clock.now(), ClusterTime(700));
+    }
+
+    #[test]
+    fn a_leader_never_goes_back() {
+        let (hand, clock) = clock(0);
+        clock.set_leading(true);
+        hand.turn(Duration::from_millis(900));
+        clock.observe(ClusterTime(700));
+        assert_eq!(clock.now(), ClusterTime(900));
+        clock.observe(ClusterTime(1_200));
+        assert_eq!(clock.now(), ClusterTime(1_200));
+    }
+}

@@ -1,0 +1,78 @@
+//! Takes compacted history away in the background, a little at a time.
+
+use std::{sync::Arc, time::Duration};
+
+use tenure_statemachine::{Collector, Fault, Meta, Revision, engine::Engine};
+use tokio::sync::watch;
+
+use crate::{fatal, storage::StateStore, tasks};
+
+/// How much is taken away at once, and how long the pause is in between: as etcd's
+/// `--compaction-batch-limit` and `--compaction-sleep-interval`.
+#[derive(Clone, Copy, Debug)]
+pub struct CollectionPace {
+    /// Changes gone through in one step.
+    pub batch_max: usize,
+    /// Pause between steps.
+    pub pause: Duration,
+}
+
+/// How far collection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Collected {
+    /// Everything below this revision is gone through.
+    pub(super) through: Revision,
+    /// Bytes taken away in the life of the state.
+    pub(super) bytes: u64,
+}
+
+/// Starts collection; the receiver tells how far it has come.
+pub(super) fn spawn(
+    store: Arc<StateStore>,
+    mut meta: watch::Receiver<Meta>,
+    pace: CollectionPace,
+) -> watch::Receiver<Collected> {
+    let (sender, receiver) = watch::channel(Collected::default());
+    tasks::spawn("collection", async move {
+        // The first pass also finds out what was collected in earlier lives.
+        let mut gone_through = None;
+        loop {
+            let floor = meta.borrow_and_update().floor;
+            if gone_through != Some(floor) {
+                pass(&store, pace, &sender).await.unwrap_or_else(|e| fatal::stop(&e));
+                gone_through = Some(floor);
+                continue;
+            }
+            if meta.wait_for(|meta| Some(meta.floor) != gone_through).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Steps until nothing below the floor is left.
+async fn pass(
+    store: &Arc<StateStore>,
+    pace: CollectionPace,
+    progress: &watch::Sender<Collected>,
+) -> Result<(), Fault> {
+    loop {
+        let store = Arc::clone(store);
+        let step = tasks::spawn_blocking(move || {
+            let engine: Arc<dyn Engine> = store.engine();
+            let step = Collector::new().step(&*engine, pace.batch_max)?;
+            let bytes = Collector::collected_bytes(&*engine)?;
+            Ok::<_, Fault>((step.done, Collected { through: step.through, bytes }))
+        });
+        let cut_off = |e| Fault::Damaged(format!("collection was cut off: {e}"));
+        let (done, collected) = step.await.map_err(cut_off)??;
+        if done {
+            progress.send_replace(collected);
+            return Ok(());
+        }
+        let bytes = collected.bytes;
+        progress.send_modify(|progress| progress.bytes = bytes);
+        tokio::time::sleep(pace.pause).await;
+    }
+}

@@ -1,0 +1,136 @@
+//! A follower's side of a write: groups to the leader over one long-lived stream.
+//!
+//! # Invariants
+//! A group is reported as refused only when the leader said so, or when it was never sent. Whatever
+//! happens to the stream afterwards leaves the outcome unknown, and the log still tells it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tenure_proto::peer;
+use tenure_statemachine::MemberId;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
+use tracing::debug;
+
+use super::membership::Directory;
+use crate::{
+    raft::{ForwardOutcome, Lane, Peers},
+    tasks,
+};
+
+/// Groups that may wait for the network.
+const QUEUE_MAX: usize = 64;
+
+/// Sends groups to the leader.
+#[derive(Clone, Debug)]
+pub(super) struct Forwarder {
+    peers: Arc<Peers>,
+    directory: Arc<dyn Directory>,
+    stream: Arc<Mutex<Option<Stream>>>,
+}
+
+/// The stream to the present leader.
+#[derive(Clone, Debug)]
+struct Stream {
+    leader: MemberId,
+    queue: mpsc::Sender<peer::ForwardRequest>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    sequence: u64,
+    replies: BTreeMap<u64, oneshot::Sender<ForwardOutcome>>,
+    closed: bool,
+}
+
+impl Forwarder {
+    /// No stream yet.
+    pub(super) fn new(peers: Arc<Peers>, directory: Arc<dyn Directory>) -> Self {
+        Self { peers, directory, stream: Arc::default() }
+    }
+
+    /// Sends `group` to `leader` and waits for its word.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown.
+    pub(super) async fn forward(&self, leader: MemberId, group: Bytes) -> ForwardOutcome {
+        let Some(stream) = self.stream_to(leader) else { return ForwardOutcome::NotLeader };
+        let (reply, outcome) = oneshot::channel();
+        let sequence = {
+            let mut waiting = stream.waiting.lock();
+            if waiting.closed {
+                return ForwardOutcome::NotLeader;
+            }
+            waiting.sequence += 1;
+            let sequence = waiting.sequence;
+            waiting.replies.insert(sequence, reply);
+            sequence
+        };
+        if stream.queue.send(peer::ForwardRequest { sequence, group }).await.is_err() {
+            // The message was not taken: nobody has seen it.
+            stream.waiting.lock().replies.remove(&sequence);
+            return ForwardOutcome::NotLeader;
+        }
+        outcome.await.unwrap_or(ForwardOutcome::Lost)
+    }
+
+    fn stream_to(&self, leader: MemberId) -> Option<Stream> {
+        let mut current = self.stream.lock();
+        if let Some(stream) = current.as_ref()
+            && stream.leader == leader
+            && !stream.waiting.lock().closed
+        {
+            return Some(stream.clone());
+        }
+        let node = self.directory.node(leader)?;
+        let client = self.peers.client(leader, &node, Lane::Forward);
+        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let stream = Stream { leader, queue, waiting: Arc::default() };
+        tasks::spawn("forward", receive(client, requests, Arc::clone(&stream.waiting)));
+        *current = Some(stream.clone());
+        Some(stream)
+    }
+}
+
+/// Reads the leader's answers until the stream ends; whoever still waits then does not know.
+async fn receive(
+    mut client: crate::raft::PeerClient,
+    requests: mpsc::Receiver<peer::ForwardRequest>,
+    waiting: Arc<Mutex<Waiting>>,
+) {
+    match client.forward(ReceiverStream::new(requests)).await {
+        Ok(responses) => {
+            let mut responses = responses.into_inner();
+            loop {
+                match responses.message().await {
+                    Ok(Some(response)) => answer(&waiting, &response),
+                    Ok(None) => break,
+                    Err(error) => {
+                        debug!(%error, "the stream of forwarded writes ended");
+                        break;
+                    }
+                }
+            }
+        }
+        Err(error) => debug!(%error, "the leader took no stream of forwarded writes"),
+    }
+    let mut waiting = waiting.lock();
+    waiting.closed = true;
+    waiting.replies.clear();
+}
+
+fn answer(waiting: &Mutex<Waiting>, response: &peer::ForwardResponse) {
+    use peer::forward_response::Outcome;
+    let outcome = match response.outcome() {
+        Outcome::Committed => ForwardOutcome::Committed,
+        Outcome::NotLeader => ForwardOutcome::NotLeader,
+        Outcome::Overloaded => ForwardOutcome::Overloaded,
+        Outcome::Lost => ForwardOutcome::Lost,
+    };
+    if let Some(reply) = waiting.lock().replies.remove(&response.sequence) {
+        drop(reply.send(outcome));
+    }
+}

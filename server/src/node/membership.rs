@@ -1,0 +1,38 @@
+//! The membership as this node knows it: where to reach a member.
+
+use std::fmt;
+
+use tenure_statemachine::MemberId;
+
+use super::status::Member;
+use crate::raft::{PeerNode, Raft};
+
+/// Finds members.
+pub(super) trait Directory: Send + Sync + fmt::Debug {
+    /// What the log says of a member.
+    fn node(&self, id: MemberId) -> Option<PeerNode>;
+}
+
+impl Directory for Raft {
+    fn node(&self, id: MemberId) -> Option<PeerNode> {
+        let metrics = self.server_metrics();
+        let membership = openraft::async_runtime::watch::WatchReceiver::borrow_watched(&metrics)
+            .membership_config
+            .clone();
+        membership.get_node(&id.0).cloned()
+    }
+}
+
+/// Everyone in the membership, by id.
+pub(super) fn members(membership: &crate::raft::StoredMembership) -> Vec<Member> {
+    let voters: Vec<u64> = membership.voter_ids().collect();
+    membership
+        .nodes()
+        .map(|(id, node)| Member {
+            id: MemberId(*id),
+            name: node.name.clone(),
+            peer_urls: node.peer_urls.clone(),
+            is_learner: !voters.contains(id),
+        })
+        .collect()
+}

@@ -1,0 +1,28 @@
+//! The node: proposals, linearizable reads, status. What the services see of Raft.
+
+mod batcher;
+mod cluster_clock;
+mod collection;
+mod error;
+mod forwarder;
+mod keeper;
+mod leadership;
+mod membership;
+#[expect(clippy::module_inception, reason = "the handle is what the module is named for")]
+mod node;
+mod progress;
+mod proposer;
+mod read_index;
+mod sink;
+mod size;
+mod start;
+mod status;
+mod waiters;
+
+pub use self::{
+    collection::CollectionPace,
+    error::{ProposeError, ReadIndexError, TransferError},
+    node::Node,
+    start::{NodeConfig, StartError, Started, Surroundings, run, start},
+    status::{Identity, Leadership, Member, Status},
+};

@@ -1,0 +1,219 @@
+//! The node as one handle: proposals, linearizable reads, status.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
+use tenure_statemachine::{ClusterTime, Command, Meta, MemberId, Outcome, Revision, codec};
+use tokio::sync::{oneshot, watch};
+use tracing::warn;
+
+use super::{
+    batcher::Batcher,
+    cluster_clock::ClusterClock,
+    collection::Collected,
+    error::{ProposeError, ReadIndexError, TransferError},
+    membership,
+    progress::Applied,
+    read_index::ReadIndex,
+    size,
+    status::{Identity, Leadership, Status},
+};
+use crate::{
+    raft::Raft,
+    rpc::backend::{Backend, StorageBytes},
+    storage::{DataDir, StateStore},
+    tasks,
+};
+
+/// Largest command that is proposed. Above every request that the border lets through, and small
+/// enough for a message between peers to hold several.
+const COMMAND_BYTES_MAX: usize = 16 << 20;
+
+/// How often to look whether leadership arrived where it was sent.
+const TRANSFER_POLL: Duration = Duration::from_millis(20);
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    pub(super) identity: Identity,
+    pub(super) raft: Raft,
+    pub(super) store: Arc<StateStore>,
+    pub(super) batcher: Batcher,
+    pub(super) reads: ReadIndex,
+    pub(super) clock: Arc<ClusterClock>,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) applied: watch::Receiver<Applied>,
+    pub(super) meta: watch::Receiver<Meta>,
+    pub(super) collected: watch::Receiver<Collected>,
+    pub(super) request_timeout: Duration,
+    pub(super) compacting: Arc<Mutex<bool>>,
+    /// Holds the lock on the data directory.
+    pub(super) _dir: DataDir,
+}
+
+impl Node {
+    /// The consensus handle, for what serves the peers.
+    #[must_use]
+    pub const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The counters of the state as last applied.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        *self.meta.borrow()
+    }
+
+    /// Who votes now.
+    fn voters(&self) -> Vec<u64> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.voter_ids().collect()
+    }
+
+    pub(super) fn is_only_voter(&self) -> bool {
+        self.voters() == [self.identity.member_id.0]
+    }
+
+    /// Hands leadership to another voter before the node stops, if it leads and there is one.
+    pub async fn step_down(&self) {
+        if !self.leadership.borrow().is_leader {
+            return;
+        }
+        let own = self.identity.member_id;
+        for target in self.voters().into_iter().map(MemberId).filter(|id| *id != own) {
+            match self.transfer_leader(target).await {
+                Ok(()) => return,
+                Err(error) => warn!(%error, %target, "leadership was not handed over"),
+            }
+        }
+    }
+
+    /// Stops consensus and makes the state durable.
+    pub async fn stop(&self) {
+        if let Err(error) = self.raft.shutdown().await {
+            warn!(%error, "consensus did not stop cleanly");
+        }
+        let store = Arc::clone(&self.store);
+        let flushed = tasks::spawn_blocking(move || store.engine().flush()).await;
+        if let Ok(Err(error)) = flushed {
+            warn!(%error, "the state was not flushed; the next start replays the log");
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Backend for Node {
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    fn status(&self) -> Status {
+        let leadership = *self.leadership.borrow();
+        let members = {
+            let metrics = self.raft.server_metrics();
+            let metrics = metrics.borrow_watched();
+            membership::members(&metrics.membership_config)
+        };
+        let (last_log_index, committed_index) = {
+            let metrics = self.raft.data_metrics();
+            let metrics = metrics.borrow_watched();
+            let index = |id: Option<crate::raft::LogId>| id.map_or(0, |id| id.index);
+            (index(metrics.last_log), index(metrics.cluster_committed))
+        };
+        let own = self.identity.member_id;
+        Status {
+            term: leadership.term,
+            leader: leadership.leader,
+            is_leader: leadership.is_leader,
+            is_learner: members.iter().any(|member| member.id == own && member.is_learner),
+            last_log_index,
+            committed_index,
+            applied_index: self.applied.borrow().index,
+            members,
+        }
+    }
+
+    fn engine(&self) -> Arc<dyn tenure_statemachine::Engine> {
+        self.store.engine()
+    }
+
+    async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        let bytes = size::of(&command);
+        if bytes > COMMAND_BYTES_MAX || !codec::is_encodable(&command) {
+            return Err(ProposeError::TooLarge);
+        }
+        let (reply, outcome) = oneshot::channel();
+        self.batcher.push(command, bytes, reply)?;
+        match tokio::time::timeout(self.request_timeout, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(ProposeError::Stopping),
+            Err(_) => Err(ProposeError::TimedOut),
+        }
+    }
+
+    async fn read_barrier(&self) -> Result<(), ReadIndexError> {
+        tokio::time::timeout(self.request_timeout, self.reads.barrier())
+            .await
+            .unwrap_or(Err(ReadIndexError::TimedOut))
+    }
+
+    fn cluster_time(&self) -> ClusterTime {
+        self.clock.now()
+    }
+
+    async fn transfer_leader(&self, target: MemberId) -> Result<(), TransferError> {
+        let leadership = *self.leadership.borrow();
+        if !leadership.is_leader {
+            return Err(TransferError::NotLeader);
+        }
+        if !self.voters().contains(&target.0) {
+            return Err(TransferError::BadTarget);
+        }
+        if target == self.identity.member_id {
+            return Ok(());
+        }
+        let stopping = |_| TransferError::Stopping;
+        self.raft.trigger().transfer_leader(target.0).await.map_err(stopping)?;
+        let mut changes = self.leadership.clone();
+        let arrived = changes.wait_for(|now| now.leader == Some(target));
+        match tokio::time::timeout(self.request_timeout, arrived).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(TransferError::Stopping),
+            Err(_) => Err(TransferError::TimedOut),
+        }
+    }
+
+    fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    async fn collected(&self, floor: Revision) {
+        let mut collected = self.collected.clone();
+        // The node is stopping when this fails; the answer no longer matters.
+        drop(collected.wait_for(|collected| collected.through >= floor).await);
+    }
+
+    fn compact_storage(&self) {
+        let mut compacting = self.compacting.lock();
+        if *compacting {
+            return;
+        }
+        *compacting = true;
+        let (store, done) = (Arc::clone(&self.store), Arc::clone(&self.compacting));
+        drop(tasks::spawn_blocking(move || {
+            store.engine().compact();
+            *done.lock() = false;
+        }));
+    }
+
+    fn storage_bytes(&self) -> StorageBytes {
+        let meta = self.meta();
+        let collected = self.collected.borrow().bytes;
+        StorageBytes {
+            logical: meta.history_bytes.saturating_sub(collected),
+            in_use: meta.live_bytes,
+        }
+    }
+}

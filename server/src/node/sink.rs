@@ -1,0 +1,95 @@
+//! What happens when entries are applied: time, watchers, waiters and gauges hear of it.
+
+use std::{sync::Arc, time::Duration};
+
+use tenure_statemachine::{EventKind, Meta, Outcome, Reply};
+use tokio::sync::watch;
+
+use super::{cluster_clock::ClusterClock, progress::Applied, waiters::Waiters};
+use crate::{
+    lease::LeaseFeed,
+    metrics::Metrics,
+    raft::{AppliedGroup, ApplySink},
+    watch::Hub,
+};
+
+/// Hears of every applied entry. Nothing in here waits.
+#[derive(Debug)]
+pub(super) struct Sink {
+    pub(super) origin: u64,
+    pub(super) hub: Arc<Hub>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) clock: Arc<ClusterClock>,
+    pub(super) applied: watch::Sender<Applied>,
+    pub(super) meta: watch::Sender<Meta>,
+    pub(super) leases: Arc<LeaseFeed>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Sink {
+    fn advance(&self, meta: &Meta) {
+        self.clock.observe(meta.now);
+        self.meta.send_replace(*meta);
+        self.applied.send_replace(Applied { index: meta.applied_index, term: meta.applied_term });
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        for event in &outcome.events {
+            match event.kind {
+                EventKind::Put => self.metrics.mvcc.put.inc(),
+                EventKind::Delete => self.metrics.mvcc.delete.inc(),
+            }
+        }
+        let leases = &self.metrics.lease;
+        match &outcome.reply {
+            Ok(Reply::Txn(_)) => self.metrics.mvcc.txn.inc(),
+            Ok(Reply::LeaseGrant(..)) => leases.granted.inc(),
+            Ok(Reply::LeaseRevoke) => leases.revoked.inc(),
+            Ok(Reply::LeaseRenew(renewed)) => {
+                leases.renewed.inc_by(renewed.iter().flatten().count() as u64);
+            }
+            Ok(Reply::LeaseExpire(expired)) => leases.expired.inc_by(expired.len() as u64),
+            Ok(
+                Reply::Put(_)
+                | Reply::DeleteRange(_)
+                | Reply::Compact
+                | Reply::Alarm(_)
+                | Reply::MemberPublish,
+            )
+            | Err(_) => {}
+        }
+    }
+
+    /// Publishes what the commands changed, in order.
+    fn publish(&self, outcomes: &mut [Outcome]) {
+        for outcome in outcomes {
+            self.leases.observe(outcome);
+            self.count(outcome);
+            let events = std::mem::take(&mut outcome.events);
+            if !events.is_empty() {
+                self.hub.publish(outcome.revision, events);
+            }
+        }
+    }
+}
+
+impl ApplySink for Sink {
+    fn applied(&self, meta: &Meta, mut groups: Vec<AppliedGroup>, commit: Duration) {
+        self.metrics.disk.backend_commit_duration.observe(commit.as_secs_f64());
+        for group in &mut groups {
+            self.publish(&mut group.outcomes);
+        }
+        // Before the answers: who hears that a write is done finds it in any later read.
+        self.advance(meta);
+        for group in groups {
+            if group.origin == self.origin {
+                self.waiters.complete(group.sequence, group.outcomes);
+            }
+        }
+    }
+
+    fn restored(&self, meta: &Meta) {
+        self.hub.reset(meta.revision);
+        self.advance(meta);
+    }
+}

@@ -1,0 +1,318 @@
+//! Brings a node up: storage, consensus, and the tasks around it, in the order they need.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use openraft::{SnapshotPolicy, StepDownPolicy};
+use parking_lot::Mutex;
+use tenure_statemachine::{EngineError, Fault};
+use thiserror::Error;
+use tokio::sync::watch;
+
+use super::{
+    batcher::{self, Batcher},
+    cluster_clock::ClusterClock,
+    collection::{self, CollectionPace},
+    forwarder::Forwarder,
+    keeper,
+    leadership::{self, Contact},
+    node::Node,
+    progress::Applied,
+    proposer::Proposer,
+    read_index::{self, ReadIndex},
+    sink::Sink,
+    status::Identity,
+    waiters::Waiters,
+};
+use crate::{
+    clock::Clock,
+    lease::LeaseFeed,
+    metrics::Metrics,
+    raft::{
+        ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests, PeerService,
+        Peers, Raft,
+    },
+    storage::{
+        DataDir, Durability, LogStore, RocksLog, SnapshotDir, StateStore,
+    },
+    tasks,
+    transport::Transport,
+    watch::Hub,
+};
+
+/// Time after the last heartbeat at which the peers of a partitioned leader probe it again, in
+/// election timeouts.
+const PROBE_TIMEOUTS: u64 = 2;
+/// Entries purged at once.
+const PURGE_BATCH: u64 = 512;
+/// Entries in one message of replication; its bytes are bounded by the log's reader.
+const APPEND_ENTRIES_MAX: u64 = 256;
+/// Appends that openraft merges into one write.
+const MERGED_ENTRIES_MAX: u64 = 4096;
+/// Advisory only: the transfer has its own watch over time.
+const SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
+/// How long a leader that was removed still leads.
+const REMOVED_LEADER_GRACE_MS: u64 = 150;
+/// How often groups that were not answered are looked through.
+const EXPIRY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What a node needs to know to start.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// Who it is.
+    pub identity: Identity,
+    /// Time between heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Time without a leader before an election.
+    pub election_timeout: Duration,
+    /// Entries between snapshots.
+    pub snapshot_count: u64,
+    /// Entries kept behind a snapshot for followers that lag.
+    pub snapshot_catchup_entries: u64,
+    /// How fast compacted history is taken away.
+    pub collection: CollectionPace,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// Names this life of the node; never the same twice.
+    pub origin: u64,
+    /// Whether the log is made durable; anything else exists for tests.
+    pub durability: Durability,
+}
+
+/// Why a node did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The log could not be opened.
+    #[error("the log could not be opened")]
+    Log(#[source] std::io::Error),
+    /// The state could not be opened.
+    #[error("the state could not be opened")]
+    State(#[from] EngineError),
+    /// The state is damaged.
+    #[error("the state could not be read")]
+    Fault(#[from] Fault),
+    /// Consensus did not start.
+    #[error("consensus did not start: {0}")]
+    Raft(String),
+}
+
+/// A node that was started, and what serves its peers.
+#[derive(Debug)]
+pub struct Started {
+    /// The node.
+    pub node: Arc<Node>,
+    /// Feeds the watchers.
+    pub hub: Arc<Hub>,
+    /// Tells of new leases.
+    pub leases: Arc<LeaseFeed>,
+    /// Serves the peers.
+    pub peer_routes: tonic::service::Routes,
+}
+
+/// What the node takes from outside, so that a simulation can bring its own.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// Monotonic time.
+    pub clock: Arc<dyn Clock>,
+    /// Connections to peers.
+    pub transport: Arc<dyn Transport>,
+    /// Counts and measures.
+    pub metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Surroundings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Surroundings").field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+/// Starts a node on its data directory.
+///
+/// # Errors
+/// See [`StartError`].
+pub async fn start(
+    config: NodeConfig,
+    dir: DataDir,
+    around: Surroundings,
+) -> Result<Started, StartError> {
+    let (own, cluster_id) = (config.identity.member_id, config.identity.cluster_id);
+    let disk = RocksLog::open(&dir.log(), config.durability).map_err(StartError::Log)?;
+    let clock = Arc::clone(&around.clock);
+    let syncs = around.metrics.disk.wal_fsync_duration.clone();
+    let observe = Arc::new(move |took: Duration| syncs.observe(took.as_secs_f64()));
+    let log = LogStore::open(Arc::new(disk), Arc::clone(&clock), observe)
+        .map_err(StartError::Log)?;
+    let store = Arc::new(StateStore::open(&dir.state())?);
+    let (snapshots, newest) = SnapshotDir::open(&dir.snapshots())?;
+
+    let before = tenure_statemachine::StateMachine::open(store.engine())?.meta().to_owned();
+    let cluster_clock = Arc::new(ClusterClock::new(Arc::clone(&clock), before.now));
+    let hub = Hub::new(before.revision);
+    let waiters = Arc::new(Waiters::default());
+    let leases = LeaseFeed::new();
+    let (applied_sender, applied) = watch::channel(Applied {
+        index: before.applied_index,
+        term: before.applied_term,
+    });
+    let (meta_sender, meta) = watch::channel(before);
+    let sink = Sink {
+        origin: config.origin,
+        hub: Arc::clone(&hub),
+        waiters: Arc::clone(&waiters),
+        clock: Arc::clone(&cluster_clock),
+        applied: applied_sender,
+        meta: meta_sender,
+        leases: Arc::clone(&leases),
+        metrics: around.metrics,
+    };
+    let time = Arc::clone(&clock);
+    let machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
+    let snapshots = machine.snapshots();
+
+    let peers = Arc::new(Peers::new(around.transport, cluster_id, own));
+    let network = Network::new(Arc::clone(&peers));
+    let raft_config = Arc::new(raft_config(&config));
+    let raft = Raft::build(own.0, raft_config, network, log.clone(), machine)
+        .await
+        .map_err(|e| StartError::Raft(e.to_string()))?;
+    let contact = Arc::new(Contact::new(Arc::clone(&clock)));
+    let leadership = leadership::spawn(leadership::Parts {
+        raft: raft.clone(),
+        own,
+        contact: Arc::clone(&contact),
+        cluster_clock: Arc::clone(&cluster_clock),
+        silence_max: config.election_timeout * 2,
+        interval: config.heartbeat_interval,
+    });
+    let proposer = Proposer::spawn(raft.clone(), Arc::clone(&cluster_clock));
+    let batcher = Batcher::spawn(batcher::Parts {
+        origin: config.origin,
+        waiters: Arc::clone(&waiters),
+        proposer: proposer.clone(),
+        forwarder: Forwarder::new(Arc::clone(&peers), Arc::new(raft.clone())),
+        leadership: leadership.clone(),
+        applied: applied.clone(),
+        clock: Arc::clone(&clock),
+        request_timeout: config.request_timeout,
+    });
+    let reads = ReadIndex::spawn(read_index::Parts {
+        raft: raft.clone(),
+        peers,
+        leadership: leadership.clone(),
+        applied: applied.clone(),
+        request_timeout: config.request_timeout,
+    });
+    keeper::spawn(raft.clone(), log, applied.clone(), config.snapshot_count);
+    let collected = collection::spawn(Arc::clone(&store), meta.clone(), config.collection);
+    spawn_expiry(waiters, clock);
+
+    let requests = Arc::new(Requests { proposer, raft: raft.clone(), contact });
+    let service = PeerService::server(raft.clone(), snapshots, requests);
+    let gate = Gatekeeper::new(cluster_id, own);
+    let service = tonic::service::interceptor::InterceptedService::new(service, gate);
+    let node = Arc::new(Node {
+        identity: config.identity.clone(),
+        raft: raft.clone(),
+        store,
+        batcher,
+        reads,
+        clock: cluster_clock,
+        leadership,
+        applied,
+        meta,
+        collected,
+        request_timeout: config.request_timeout,
+        compacting: Arc::new(Mutex::new(false)),
+        _dir: dir,
+    });
+    Ok(Started { node, hub, leases, peer_routes: tonic::service::Routes::new(service) })
+}
+
+/// Lets consensus run, forming the quorum when the log is empty and this node is one of its
+/// founders.
+///
+/// # Errors
+/// When the log cannot take the founding membership.
+pub async fn run(node: &Node, founders: &BTreeMap<u64, PeerNode>) -> Result<(), StartError> {
+    let failed = |e: &dyn fmt::Display| StartError::Raft(e.to_string());
+    node.raft.run();
+    let formed = node.raft.is_initialized().await.map_err(|e| failed(&e))?;
+    if !formed && !founders.is_empty() {
+        // Every founder does this with the same members, so it does not matter who is first.
+        node.raft.initialize(founders.clone()).await.map_err(|e| failed(&e))?;
+    } else if node.is_only_voter() {
+        // Nobody else could lead: waiting for an election timeout would serve no one.
+        node.raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
+    }
+    Ok(())
+}
+
+fn raft_config(config: &NodeConfig) -> openraft::Config {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let election_max = millis(config.election_timeout);
+    let heartbeat = millis(config.heartbeat_interval);
+    openraft::Config {
+        cluster_name: format!("{:016x}", config.identity.cluster_id),
+        heartbeat_interval: heartbeat,
+        heartbeat_min_interval: Some(heartbeat),
+        election_timeout_min: election_max / 2,
+        election_timeout_max: election_max,
+        enable_pre_vote: Some(true),
+        quorum_loss_probe_interval: Some(election_max * PROBE_TIMEOUTS),
+        // A restarted leader must not take its old log for granted: what was not flushed is gone.
+        enable_leader_restore: Some(false),
+        allow_log_reversion: None,
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: config.snapshot_catchup_entries,
+        purge_batch_size: PURGE_BATCH,
+        max_payload_entries: APPEND_ENTRIES_MAX,
+        max_append_entries: Some(MERGED_ENTRIES_MAX),
+        api_batch_linger_ms: 0,
+        broadcast_submitted_on_append: Some(true),
+        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
+        removed_leader_step_down: StepDownPolicy::After(REMOVED_LEADER_GRACE_MS),
+        ..openraft::Config::default()
+    }
+}
+
+fn spawn_expiry(waiters: Arc<Waiters>, clock: Arc<dyn Clock>) {
+    tasks::spawn("expiry", async move {
+        loop {
+            tokio::time::sleep(EXPIRY_INTERVAL).await;
+            waiters.expire(clock.now());
+        }
+    });
+}
+
+struct Requests {
+    proposer: Proposer,
+    raft: Raft,
+    contact: Arc<Contact>,
+}
+
+impl PeerRequests for Requests {
+    fn forward(&self, group: Bytes) -> BoxFuture<'static, ForwardOutcome> {
+        let (raft, proposer) = (self.raft.clone(), self.proposer.clone());
+        async move {
+            // A damaged group must never reach the log: every member would stop on it.
+            if tenure_statemachine::decode_group(group.clone()).is_err() {
+                return ForwardOutcome::Overloaded;
+            }
+            if !raft.is_leader() {
+                return ForwardOutcome::NotLeader;
+            }
+            proposer.propose(group).await
+        }
+        .boxed()
+    }
+
+    fn heard_from_leader(&self) {
+        self.contact.note();
+    }
+
+    fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
+        let raft = self.raft.clone();
+        async move { read_index::read_log_id(&raft).await.ok() }.boxed()
+    }
+}

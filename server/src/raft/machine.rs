@@ -1,0 +1,246 @@
+//! openraft's state machine: committed entries to the pure machine, outcomes to whoever waits.
+//!
+//! # Invariants
+//! Entries are applied in log order, and how far is written in the same batch as what they did.
+//! Outcomes are handed on only after that batch is readable.
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures::{Stream, StreamExt};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    entry::RaftEntry,
+    storage::{EntryResponder, RaftStateMachine},
+    type_config::alias::SnapshotOf,
+};
+use tenure_statemachine::{
+    ClusterTime, Context, Fault, Meta, Outcome, StateMachine, codec, engine::Engine,
+};
+
+use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::{
+    clock::Clock,
+    fatal,
+    storage::{AdapterRecord, Checkpoint, SnapshotDir, StateStore},
+    tasks,
+};
+
+/// Entries applied as one write batch. Bounds the memory of a batch after a restart, when the whole
+/// tail of the log is ready at once.
+const BATCH_ENTRIES_MAX: usize = 64;
+
+/// What the commands of one group came to, for the node that took them.
+#[derive(Debug)]
+pub struct AppliedGroup {
+    /// Which node, in which life.
+    pub origin: u64,
+    /// Which of its groups.
+    pub sequence: u64,
+    /// One per command.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Hears what was applied, in log order, on the task that applies: must not block.
+pub trait ApplySink: Send + Sync + std::fmt::Debug {
+    /// A batch of entries is applied and readable; writing it took `commit`.
+    fn applied(&self, meta: &Meta, groups: Vec<AppliedGroup>, commit: Duration);
+
+    /// The state was replaced by a snapshot's.
+    fn restored(&self, meta: &Meta);
+}
+
+/// The state machine of a node, as openraft drives it.
+#[derive(Debug)]
+pub struct Machine {
+    store: Arc<StateStore>,
+    snapshots: Arc<SnapshotDir>,
+    machine: StateMachine,
+    record: AdapterRecord,
+    newest: Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>,
+    sink: Arc<dyn ApplySink>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Machine {
+    /// Takes up the state in `store`.
+    ///
+    /// # Errors
+    /// When what it holds does not decode.
+    pub fn open(
+        store: Arc<StateStore>,
+        snapshots: SnapshotDir,
+        newest: Option<(AdapterRecord, Checkpoint)>,
+        sink: Arc<dyn ApplySink>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Fault> {
+        let engine: Arc<dyn Engine> = store.engine();
+        let record = read_record(&*engine)?;
+        let machine = StateMachine::open(engine)?;
+        let newest = Arc::new(parking_lot::Mutex::new(newest));
+        Ok(Self { store, snapshots: Arc::new(snapshots), machine, record, newest, sink, clock })
+    }
+
+    /// Where snapshots on their way in are put.
+    #[must_use]
+    pub fn snapshots(&self) -> Arc<SnapshotDir> {
+        Arc::clone(&self.snapshots)
+    }
+
+    /// The state as it is now.
+    #[must_use]
+    pub fn meta(&self) -> Meta {
+        *self.machine.meta()
+    }
+
+    fn apply_batch(
+        &mut self,
+        entries: &[Entry],
+    ) -> Result<(Vec<AppliedGroup>, Duration), Fault> {
+        let mut groups = Vec::new();
+        let mut batch = self.machine.begin();
+        for entry in entries {
+            let log_id = entry.log_id();
+            let mut context =
+                Context { index: log_id.index, term: log_id.leader_id.term, now: ClusterTime(0) };
+            match &entry.payload {
+                EntryPayload::Blank => {}
+                EntryPayload::Normal(bytes) => {
+                    let decoded = codec::decode_entry(bytes.0.clone())?;
+                    context.now = decoded.now;
+                    for group in decoded.groups {
+                        let outcomes = group
+                            .commands
+                            .iter()
+                            .map(|command| batch.apply(&context, command))
+                            .collect::<Result<_, _>>()?;
+                        let (origin, sequence) = (group.origin, group.sequence);
+                        groups.push(AppliedGroup { origin, sequence, outcomes });
+                    }
+                }
+                EntryPayload::Membership(membership) => {
+                    self.record.membership =
+                        StoredMembership::new(Some(log_id), membership.clone());
+                }
+            }
+            batch.advance(&context);
+            self.record.last_applied = Some(log_id);
+        }
+        batch.put_adapter_record(self.record.encode().into());
+        let started = self.clock.now();
+        batch.commit()?;
+        Ok((groups, self.clock.now().saturating_sub(started)))
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for Machine {
+    type SnapshotData = Checkpoint;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.record.last_applied, self.record.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
+    {
+        let mut entries = entries.ready_chunks(BATCH_ENTRIES_MAX);
+        while let Some(chunk) = entries.next().await {
+            let mut responders = Vec::new();
+            let mut batch = Vec::with_capacity(chunk.len());
+            for item in chunk {
+                let (entry, responder) = item?;
+                responders.extend(responder);
+                batch.push(entry);
+            }
+            let (groups, commit) =
+                self.apply_batch(&batch).unwrap_or_else(|fault| fatal::stop(&fault));
+            self.sink.applied(self.machine.meta(), groups, commit);
+            for responder in responders {
+                responder.send(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder {
+            store: Arc::clone(&self.store),
+            snapshots: Arc::clone(&self.snapshots),
+            newest: Arc::clone(&self.newest),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Checkpoint) -> io::Result<()> {
+        let (store, snapshots) = (Arc::clone(&self.store), Arc::clone(&self.snapshots));
+        let work = tasks::spawn_blocking(move || {
+            let engine = store.install(data.path())?;
+            let built = snapshots.build(&engine)?;
+            Ok::<_, Fault>((engine, built))
+        });
+        let (engine, built) = work
+            .await
+            .map_err(io::Error::other)?
+            .unwrap_or_else(|fault| fatal::stop(&fault));
+        if built.0.last_applied != meta.last_log_id {
+            let what = "the snapshot's content does not match its head".to_owned();
+            fatal::stop(&Fault::Damaged(what));
+        }
+        self.record = built.0.clone();
+        self.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
+        replace(&self.newest, built);
+        self.sink.restored(self.machine.meta());
+        Ok(())
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<TypeConfig, Checkpoint>>> {
+        Ok(self.newest.lock().clone().map(snapshot))
+    }
+}
+
+/// Makes a snapshot beside the machine, which goes on applying.
+#[derive(Debug)]
+pub struct Builder {
+    store: Arc<StateStore>,
+    snapshots: Arc<SnapshotDir>,
+    newest: Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Checkpoint;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<TypeConfig, Checkpoint>> {
+        let (store, snapshots) = (Arc::clone(&self.store), Arc::clone(&self.snapshots));
+        let built = tasks::spawn_blocking(move || snapshots.build(&store.engine()))
+            .await
+            .map_err(io::Error::other)?
+            .unwrap_or_else(|fault| fatal::stop(&fault));
+        replace(&self.newest, built.clone());
+        Ok(snapshot(built))
+    }
+}
+
+fn replace(
+    newest: &parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>,
+    built: (AdapterRecord, Checkpoint),
+) {
+    if let Some((_, older)) = newest.lock().replace(built) {
+        older.supersede();
+    }
+}
+
+fn snapshot((record, data): (AdapterRecord, Checkpoint)) -> SnapshotOf<TypeConfig, Checkpoint> {
+    let meta =
+        SnapshotMeta { last_log_id: record.last_applied, last_membership: record.membership };
+    SnapshotOf::<TypeConfig, Checkpoint> { meta, snapshot: data }
+}
+
+fn read_record(engine: &dyn Engine) -> Result<AdapterRecord, Fault> {
+    let view = engine.snapshot()?;
+    match tenure_statemachine::Reader::new(&*view)?.adapter_record()? {
+        Some(bytes) => AdapterRecord::decode(&bytes),
+        None => Ok(AdapterRecord::default()),
+    }
+}

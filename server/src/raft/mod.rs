@@ -1,0 +1,19 @@
+//! The adapter to openraft: types, runtime, network, state machine. Nothing above it names openraft.
+
+pub(crate) mod convert;
+mod machine;
+mod network;
+mod peers;
+mod runtime;
+mod service;
+mod transfer;
+mod types;
+
+pub use self::machine::{AppliedGroup, ApplySink, Builder, Machine};
+pub use self::network::Network;
+pub use self::peers::{Client as PeerClient, Lane, Peers};
+pub use self::service::{ForwardOutcome, Gatekeeper, PeerRequests, PeerService};
+pub use self::types::{
+    Batch, Entry, LogId, Membership, Payload, PeerNode, Raft, Responder, SnapshotMeta,
+    StoredMembership, TypeConfig, Vote,
+};

@@ -1,0 +1,281 @@
+//! Calls that openraft makes to the other members.
+//!
+//! openraft bounds neither streams nor snapshots in time; this file does.
+
+use std::{
+    future::Future,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use openraft::{
+    OptionalSend,
+    errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
+    network::{
+        Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption,
+        RaftNetworkFactory,
+    },
+    raft::{
+        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
+        TransferLeaderResponse, VoteRequest, VoteResponse,
+    },
+    type_config::alias::SnapshotOf,
+};
+use tenure_proto::peer;
+use tenure_statemachine::MemberId;
+use tokio::time::timeout;
+use tonic::Streaming;
+
+use super::{
+    convert,
+    peers::{Client, Lane, Peers},
+    transfer,
+    types::{PeerNode, TypeConfig, Vote},
+};
+use crate::storage::Checkpoint;
+
+type AppendResult = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
+type AppendStream<'s> = BoxStream<'s, AppendResult>;
+
+/// How long requests of a replication stream may go unanswered. Longer than any write to a healthy
+/// disk; a stream that stalls for longer is dropped and made anew.
+const STREAM_STALL_MAX: Duration = Duration::from_secs(3);
+
+/// Pause before a peer that could not be reached is tried again. Well below an election timeout, so
+/// that a restarted follower is found before it grows restless.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes openraft's clients.
+#[derive(Debug)]
+pub struct Network {
+    peers: Arc<Peers>,
+}
+
+impl Network {
+    /// Clients over the connections of `peers`.
+    #[must_use]
+    pub const fn new(peers: Arc<Peers>) -> Self {
+        Self { peers }
+    }
+
+    fn link(&self, target: u64, node: &PeerNode, lane: Lane) -> Link {
+        Link { client: self.peers.client(MemberId(target), node, lane), lane }
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Link;
+
+    async fn new_client(&mut self, target: u64, node: &PeerNode) -> Link {
+        self.link(target, node, Lane::Append)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &PeerNode) -> Link {
+        self.link(target, node, Lane::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &PeerNode) -> Link {
+        self.link(target, node, Lane::Snapshot)
+    }
+}
+
+/// One member, over one lane.
+#[derive(Debug)]
+pub struct Link {
+    client: Client,
+    lane: Lane,
+}
+
+fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::new(error))
+}
+
+fn stalled(what: &str) -> RPCError<TypeConfig> {
+    RPCError::Unreachable(Unreachable::from_string(format!("{what} was not answered in time")))
+}
+
+impl NetStreamAppend<TypeConfig> for Link {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> BoxFuture<'s, Result<AppendStream<'s>, RPCError<TypeConfig>>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        Box::pin(async move {
+            Ok(match self.lane {
+                Lane::Append => self.replicate(input).await?,
+                Lane::Heartbeat | Lane::Snapshot | Lane::Forward => {
+                    self.one_by_one(input, option.hard_ttl())
+                }
+            })
+        })
+    }
+}
+
+impl Link {
+    /// One long-lived exchange: requests go out without waiting for the answers before them.
+    async fn replicate<S>(&mut self, input: S) -> Result<AppendStream<'_>, RPCError<TypeConfig>>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let sent = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&sent);
+        let requests = input.map(move |request| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            convert::append_request_to(&request)
+        });
+        let opening = timeout(STREAM_STALL_MAX, self.client.append(requests));
+        let responses = match opening.await {
+            Ok(Ok(response)) => response.into_inner(),
+            Ok(Err(status)) => return Err(unreachable(&status)),
+            Err(_) => return Err(stalled("the opening of a replication stream")),
+        };
+        let state = Replication { responses, sent, received: 0, failed: false };
+        Ok(stream::unfold(state, Replication::next).boxed())
+    }
+
+    /// Each request a call of its own; heartbeats and read confirmations are single requests.
+    fn one_by_one<S>(&mut self, input: S, ttl: Duration) -> AppendStream<'_>
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
+    {
+        let state = Some((&mut self.client, input));
+        stream::unfold(state, move |state| async move {
+            let (client, mut input) = state?;
+            let request = convert::append_request_to(&input.next().await?);
+            let result = match timeout(ttl, client.heartbeat(request)).await {
+                Ok(Ok(response)) => convert::append_result_from(response.into_inner())
+                    .map_err(|error| unreachable(&error)),
+                Ok(Err(status)) => Err(unreachable(&status)),
+                Err(_) => Err(stalled("a heartbeat")),
+            };
+            let go_on = matches!(result, Ok(Ok(_)));
+            Some((result, go_on.then_some((client, input))))
+        })
+        .boxed()
+    }
+}
+
+struct Replication {
+    responses: Streaming<peer::AppendResponse>,
+    sent: Arc<AtomicU64>,
+    received: u64,
+    failed: bool,
+}
+
+impl Replication {
+    async fn next(mut self) -> Option<(AppendResult, Self)> {
+        if self.failed {
+            return None;
+        }
+        let result = self.receive().await?;
+        self.failed = result.is_err();
+        Some((result, self))
+    }
+
+    /// The next answer. Waits for ever while nothing is asked, but not while something is.
+    async fn receive(&mut self) -> Option<AppendResult> {
+        loop {
+            // Cancel-safe: a message that was not delivered stays in the stream.
+            match timeout(STREAM_STALL_MAX, self.responses.message()).await {
+                Ok(Ok(Some(response))) => {
+                    self.received += 1;
+                    let result = convert::append_result_from(response);
+                    return Some(result.map_err(|error| unreachable(&error)));
+                }
+                Ok(Ok(None)) => return None,
+                Ok(Err(status)) => return Some(Err(unreachable(&status))),
+                Err(_) if self.sent.load(Ordering::Relaxed) > self.received => {
+                    return Some(Err(stalled("a replication request")));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+impl NetVote<TypeConfig> for Link {
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let call = self.client.vote(convert::vote_request_to(&request));
+        match timeout(option.hard_ttl(), call).await {
+            Ok(Ok(response)) => {
+                convert::vote_response_from(response.into_inner()).map_err(|e| unreachable(&e))
+            }
+            Ok(Err(status)) => Err(unreachable(&status)),
+            Err(_) => Err(stalled("a vote request")),
+        }
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let call = self.client.pre_vote(convert::vote_request_to(&request));
+        match timeout(option.hard_ttl(), call).await {
+            Ok(Ok(response)) => {
+                convert::vote_response_from(response.into_inner()).map_err(|e| unreachable(&e))
+            }
+            Ok(Err(status)) => Err(unreachable(&status)),
+            Err(_) => Err(stalled("a pre-vote request")),
+        }
+    }
+}
+
+impl NetSnapshot<TypeConfig> for Link {
+    type SnapshotData = Checkpoint;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: SnapshotOf<TypeConfig, Checkpoint>,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let send = pin!(transfer::send(&mut self.client, vote, snapshot));
+        match futures::future::select(send, pin!(cancel)).await {
+            futures::future::Either::Left((sent, _)) => match sent {
+                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
+            },
+            futures::future::Either::Right((closed, _)) => Err(closed.into()),
+        }
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for Link {
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let message = peer::TransferLeaderRequest {
+            from_leader: Some(convert::vote_to(request.from_leader())),
+            to_node_id: *request.to_node_id(),
+            last_log_id: request.last_log_id().map(convert::log_id_to),
+        };
+        match timeout(option.hard_ttl(), self.client.transfer_leader(message)).await {
+            // A target that refuses stays a follower, and the leader's own deadline tells.
+            Ok(Ok(_)) => Ok(Ok(())),
+            Ok(Err(status)) => Err(unreachable(&status)),
+            Err(_) => Err(stalled("a leadership transfer")),
+        }
+    }
+}
+
+impl NetBackoff<TypeConfig> for Link {
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(RETRY_PAUSE)))
+    }
+}

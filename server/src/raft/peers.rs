@@ -1,0 +1,146 @@
+//! Connections to the other members: one per lane, made when first used, kept for good.
+//!
+//! Lanes are separate connections so that a snapshot or a burst of appends cannot hold up a
+//! heartbeat, nor either of them a forwarded renewal.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tenure_proto::peer::peer_client::PeerClient;
+use tenure_statemachine::MemberId;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint, Uri},
+};
+use tower::service_fn;
+
+use super::types::PeerNode;
+use crate::transport::Transport;
+
+/// Metadata that names the quorum.
+pub(super) const CLUSTER_KEY: &str = "tenure-cluster";
+/// Metadata that names the member a call is for.
+pub(super) const TARGET_KEY: &str = "tenure-to";
+/// Metadata that names the member a call is from.
+pub(super) const SENDER_KEY: &str = "tenure-from";
+
+/// Largest message between peers: an append of several of the largest requests.
+pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+
+/// Flow-control window of one stream. What is in flight to a slow follower is bounded by it.
+const STREAM_WINDOW: u32 = 2 << 20;
+
+/// How often an idle connection is probed, and how long the answer may take. A peer whose machine
+/// vanished is noticed within their sum.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A client of a peer, on one lane.
+pub type Client = PeerClient<InterceptedService<Channel, Introduce>>;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lane {
+    /// Replication.
+    Append,
+    /// Heartbeats, votes and read confirmations.
+    Heartbeat,
+    /// Snapshots.
+    Snapshot,
+    /// Writes that a follower took, and its read index calls.
+    Forward,
+}
+
+/// Connections to the other members.
+#[derive(Debug)]
+pub struct Peers {
+    transport: Arc<dyn Transport>,
+    cluster_id: u64,
+    own: MemberId,
+    clients: Mutex<BTreeMap<(MemberId, Lane), (Vec<String>, Client)>>,
+}
+
+impl Peers {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(transport: Arc<dyn Transport>, cluster_id: u64, own: MemberId) -> Self {
+        Self { transport, cluster_id, own, clients: Mutex::default() }
+    }
+
+    /// The client for `target` on `lane`; connects when it is first used.
+    pub fn client(&self, target: MemberId, node: &PeerNode, lane: Lane) -> Client {
+        let mut clients = self.clients.lock();
+        if let Some((urls, client)) = clients.get(&(target, lane))
+            && *urls == node.peer_urls
+        {
+            return client.clone();
+        }
+        let client = self.connect(target, node.peer_urls.clone());
+        clients.insert((target, lane), (node.peer_urls.clone(), client.clone()));
+        client
+    }
+
+    fn connect(&self, target: MemberId, urls: Vec<String>) -> Client {
+        let transport = Arc::clone(&self.transport);
+        let authorities: Arc<[String]> = urls.iter().map(|url| authority(url)).collect();
+        let connector = service_fn(move |_: Uri| {
+            let (transport, authorities) = (Arc::clone(&transport), Arc::clone(&authorities));
+            async move {
+                let mut last = std::io::Error::other("the member has no peer URL");
+                for authority in authorities.iter() {
+                    match transport.connect(authority.clone()).await {
+                        Ok(connection) => return Ok(TokioIo::new(connection)),
+                        Err(error) => last = error,
+                    }
+                }
+                Err(last)
+            }
+        });
+        // The address is the connector's business; this one only has to parse.
+        let channel = Endpoint::from_static("http://peer.invalid")
+            .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(STREAM_WINDOW * 2)
+            .connect_with_connector_lazy(connector);
+        let introduce = Introduce {
+            cluster: number(self.cluster_id),
+            from: number(self.own.0),
+            to: number(target.0),
+        };
+        PeerClient::with_interceptor(channel, introduce)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Puts who calls whom into every call.
+#[derive(Clone, Debug)]
+pub struct Introduce {
+    cluster: MetadataValue<Ascii>,
+    from: MetadataValue<Ascii>,
+    to: MetadataValue<Ascii>,
+}
+
+impl Interceptor for Introduce {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        metadata.insert(CLUSTER_KEY, self.cluster.clone());
+        metadata.insert(SENDER_KEY, self.from.clone());
+        metadata.insert(TARGET_KEY, self.to.clone());
+        Ok(request)
+    }
+}
+
+pub(super) fn number(value: u64) -> MetadataValue<Ascii> {
+    format!("{value:016x}").parse().expect("hexadecimal digits are valid metadata")
+}
+
+fn authority(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or(rest).to_owned()
+}

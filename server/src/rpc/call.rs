@@ -1,0 +1,271 @@
+//! What every call has: admission by its metadata, a deadline, and for streams the reasons to end.
+//!
+//! Invariant: no unary call outlives its deadline, and a write that does is reported as one whose
+//! outcome is unknown.
+
+use std::{
+    future::{Future, pending},
+    str,
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout_at},
+};
+use tonic::metadata::MetadataMap;
+
+use super::status::Reason;
+use crate::node::Leadership;
+
+/// Metadata by which a client tells which API it speaks.
+const API_VERSION_METADATA: &str = "client-api-version";
+/// Metadata by which a client asks not to be served by a node that knows no leader.
+const REQUIRE_LEADER_METADATA: &str = "hasleader";
+/// Metadata with the time that the client gives the call.
+const TIMEOUT_METADATA: &str = "grpc-timeout";
+
+/// Election timeouts without a leader after which streams end that require one: to open them anew
+/// costs more than to wait out a failed election. etcd's measure.
+const LEADERLESS_ELECTIONS: u32 = 3;
+
+/// A call that was admitted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    deadline: Instant,
+    /// Whether the deadline is the caller's, not this node's.
+    callers: bool,
+    requires_leader: bool,
+}
+
+impl Call {
+    /// Admits a call by its metadata.
+    pub(super) fn admit(
+        metadata: &MetadataMap,
+        leadership: &watch::Receiver<Leadership>,
+        timeout: Duration,
+    ) -> Result<Self, Reason> {
+        if let Some(version) = metadata.get(API_VERSION_METADATA)
+            && str::from_utf8(version.as_bytes()).is_err()
+        {
+            return Err(Reason::InvalidApiVersion);
+        }
+        let requires_leader = metadata
+            .get(REQUIRE_LEADER_METADATA)
+            .is_some_and(|value| value == "true");
+        if requires_leader && leadership.borrow().leader.is_none() {
+            return Err(Reason::NoLeader);
+        }
+        let asked = metadata
+            .get(TIMEOUT_METADATA)
+            .and_then(|value| parse_timeout(value.as_encoded_bytes()))
+            .filter(|asked| *asked < timeout);
+        Ok(Self {
+            deadline: Instant::now() + asked.unwrap_or(timeout),
+            callers: asked.is_some(),
+            requires_leader,
+        })
+    }
+
+    /// The bound of one exchange on a stream that was admitted as this call: a stream may live as
+    /// long as it likes, what is asked on it may not.
+    pub(super) fn exchange(&self, timeout: Duration) -> Self {
+        Self {
+            deadline: Instant::now() + timeout,
+            callers: false,
+            ..*self
+        }
+    }
+
+    /// Resolves when a stream that was admitted as this call must end for want of a leader.
+    ///
+    /// # Cancel safety
+    /// As [`leaderless`].
+    pub(super) async fn without_leader(
+        &self,
+        leadership: watch::Receiver<Leadership>,
+        election_timeout: Duration,
+    ) {
+        if !self.requires_leader {
+            return pending().await;
+        }
+        leaderless(leadership, election_timeout * LEADERLESS_ELECTIONS).await;
+    }
+
+    /// Bounds work that changes nothing.
+    pub(super) async fn read<T, E: Into<Reason>>(
+        &self,
+        work: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, Reason> {
+        match timeout_at(self.deadline, work).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) if self.callers => Err(Reason::DeadlineExceeded),
+            Err(_) => Err(Reason::TimedOut),
+        }
+    }
+
+    /// Bounds work that may take effect although it was given up.
+    pub(super) async fn write<T, E: Into<Reason>>(
+        &self,
+        work: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, Reason> {
+        match timeout_at(self.deadline, work).await {
+            Ok(result) => result.map_err(Into::into),
+            Err(_) if self.callers => Err(Reason::WriteDeadlineExceeded),
+            Err(_) => Err(Reason::WriteTimedOut),
+        }
+    }
+}
+
+/// Resolves once no leader has been known for `patience` without interruption, or the node stops
+/// to say who leads.
+///
+/// # Cancel safety
+/// Dropping it forgets how long there has been no leader, and nothing else.
+async fn leaderless(mut leadership: watch::Receiver<Leadership>, patience: Duration) {
+    loop {
+        let known = leadership.borrow_and_update().leader.is_some();
+        let changed = async {
+            // The node is gone when nobody tells any more; there will be no leader.
+            leadership.changed().await.is_ok()
+        };
+        if known {
+            if !changed.await {
+                return;
+            }
+            continue;
+        }
+        tokio::select! {
+            // Cancel-safe: a change that was not seen is seen by the next call.
+            told = changed => if !told { return },
+            // Cancel-safe: begins anew.
+            () = sleep(patience) => return,
+        }
+    }
+}
+
+/// Reads gRPC's notation: at most eight digits and a unit.
+fn parse_timeout(text: &[u8]) -> Option<Duration> {
+    let (&unit, digits) = text.split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let amount: u64 = str::from_utf8(digits).ok()?.parse().ok()?;
+    match unit {
+        b'H' => Some(Duration::from_secs(amount * 3600)),
+        b'M' => Some(Duration::from_secs(amount * 60)),
+        b'S' => Some(Duration::from_secs(amount)),
+        b'm' => Some(Duration::from_millis(amount)),
+        b'u' => Some(Duration::from_micros(amount)),
+        b'n' => Some(Duration::from_nanos(amount)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_statemachine::MemberId;
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(7);
+
+    fn metadata(pairs: &[(&'static str, &'static str)]) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        for (name, value) in pairs {
+            metadata.insert(*name, value.parse().expect("ascii"));
+        }
+        metadata
+    }
+
+    fn leader(leader: Option<u64>) -> watch::Receiver<Leadership> {
+        let leadership = Leadership {
+            leader: leader.map(MemberId),
+            ..Leadership::default()
+        };
+        watch::channel(leadership).1
+    }
+
+    #[test]
+    fn timeouts_are_read_in_every_unit_and_nonsense_is_none() {
+        for (text, expected) in [
+            ("2H", Some(Duration::from_secs(7200))),
+            ("3M", Some(Duration::from_secs(180))),
+            ("4S", Some(Duration::from_secs(4))),
+            ("5m", Some(Duration::from_millis(5))),
+            ("6u", Some(Duration::from_micros(6))),
+            ("7n", Some(Duration::from_nanos(7))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("", None),
+            ("S", None),
+            ("1", None),
+            ("1x", None),
+            ("123456789S", None),
+            ("-1S", None),
+        ] {
+            assert_eq!(parse_timeout(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_callers_deadline_counts_only_when_it_is_the_shorter() {
+        let own = Call::admit(
+            &metadata(&[("grpc-timeout", "60S")]),
+            &leader(None),
+            TIMEOUT,
+        );
+        assert!(!own.expect("admitted").callers);
+        let callers = Call::admit(&metadata(&[("grpc-timeout", "1m")]), &leader(None), TIMEOUT)
+            .expect("admitted");
+        let never = pending::<Result<(), Reason>>;
+        assert_eq!(callers.read(never()).await, Err(Reason::DeadlineExceeded));
+        assert_eq!(
+            callers.write(never()).await,
+            Err(Reason::WriteDeadlineExceeded)
+        );
+        let own = Call::admit(&MetadataMap::new(), &leader(None), Duration::from_millis(1))
+            .expect("admitted");
+        assert_eq!(own.read(never()).await, Err(Reason::TimedOut));
+        assert_eq!(own.write(never()).await, Err(Reason::WriteTimedOut));
+    }
+
+    #[tokio::test]
+    async fn who_requires_a_leader_is_refused_without_one() {
+        let required = metadata(&[("hasleader", "true")]);
+        let refused = Call::admit(&required, &leader(None), TIMEOUT);
+        assert_eq!(refused.map(|_| ()), Err(Reason::NoLeader));
+        assert!(Call::admit(&required, &leader(Some(1)), TIMEOUT).is_ok());
+        let not_required = metadata(&[("hasleader", "false")]);
+        assert!(Call::admit(&not_required, &leader(None), TIMEOUT).is_ok());
+    }
+
+    #[tokio::test]
+    async fn an_api_version_that_is_no_text_is_refused() {
+        let mut bad = MetadataMap::new();
+        let bytes = b"\xff\xfe".as_slice();
+        bad.insert(
+            API_VERSION_METADATA,
+            bytes.try_into().expect("opaque bytes"),
+        );
+        let refused = Call::admit(&bad, &leader(None), TIMEOUT);
+        assert_eq!(refused.map(|_| ()), Err(Reason::InvalidApiVersion));
+        let good = metadata(&[(API_VERSION_METADATA, "3.6.0")]);
+        assert!(Call::admit(&good, &leader(None), TIMEOUT).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_leader_that_comes_back_in_time_keeps_streams_alive() {
+        let (sender, receiver) = watch::channel(Leadership::default());
+        let mut waiting = Box::pin(leaderless(receiver, Duration::from_secs(3600)));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        sender.send_replace(Leadership {
+            leader: Some(MemberId(1)),
+            ..Leadership::default()
+        });
+        assert!(futures::poll!(&mut waiting).is_pending());
+        drop(sender);
+        waiting.await;
+        let (_sender, receiver) = watch::channel(Leadership::default());
+        leaderless(receiver, Duration::from_millis(1)).await;
+    }
+}

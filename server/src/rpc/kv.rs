@@ -1,0 +1,233 @@
+//! The `KV` service: ranges, puts, deletes, transactions, compaction.
+//!
+//! Reads of one key are answered on the spot; reads of unknown size go to blocking threads, so that
+//! a large range delays nobody else.
+
+use std::sync::Arc;
+
+use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
+use tenure_statemachine::{
+    Command, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Reply, Revision, Txn, TxnOp,
+    TxnReply,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::{call::Call, chunks, reply, request, services::Services, status::Reason};
+
+/// Chunks of a streamed range that may wait for the client.
+const CHUNKS_WAITING_MAX: usize = 4;
+
+#[derive(Debug)]
+pub(super) struct KvService(pub(super) Arc<Services>);
+
+impl KvService {
+    async fn range(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<wire::RangeResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let query = request::range(request)?;
+        self.barrier(&call, serializable).await?;
+        let point = is_point(&query.range);
+        let read = move |reader: &Reader<'_>| {
+            Ok::<(Revision, RangeReply), ReadError>((reader.meta().revision, reader.range(&query)?))
+        };
+        let (revision, found) = if point {
+            self.0.latest(read)?
+        } else {
+            call.read(self.0.latest_bulk(read)).await?
+        };
+        Ok(reply::range(self.0.headers.at(revision), found))
+    }
+
+    async fn range_stream(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<ReceiverStream<Result<wire::RangeStreamResponse, Status>>, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let query = request::range_stream(request)?;
+        self.barrier(&call, serializable).await?;
+        let (sender, chunks) = tokio::sync::mpsc::channel(CHUNKS_WAITING_MAX);
+        let services = Arc::clone(&self.0);
+        crate::tasks::spawn("range-stream", async move {
+            let headers = services.headers.clone();
+            let target_bytes = services.limits.request_bytes_max;
+            let failed = sender.clone();
+            let read = move |reader: &Reader<'_>| {
+                chunks::send(reader, query, &headers, target_bytes, |chunk| {
+                    sender.blocking_send(Ok(chunk)).is_ok()
+                })
+            };
+            if let Err(reason) = services.latest_bulk(read).await {
+                // A client that is gone needs no reason.
+                let _ = failed.send(Err(reason.into())).await;
+            }
+        });
+        Ok(ReceiverStream::new(chunks))
+    }
+
+    async fn put(&self, request: Request<wire::PutRequest>) -> Result<wire::PutResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let put = request::put(request)?;
+        let cost = request::put_cost(&put);
+        let (revision, reply) = self.write(&call, cost, Command::Put(put)).await?;
+        let Reply::Put(previous) = reply else {
+            unreachable!("the reply to a put is a put's")
+        };
+        Ok(reply::put(self.0.headers.at(revision), previous))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<wire::DeleteRangeRequest>,
+    ) -> Result<wire::DeleteRangeResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let command = Command::DeleteRange(request::delete_range(request)?);
+        let (revision, reply) = self.write(&call, 0, command).await?;
+        let Reply::DeleteRange(deleted) = reply else {
+            unreachable!("the reply to a delete is a delete's")
+        };
+        Ok(reply::delete_range(self.0.headers.at(revision), deleted))
+    }
+
+    async fn txn(&self, request: Request<wire::TxnRequest>) -> Result<wire::TxnResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let serializable = request::is_serializable(&request);
+        let txn = request::txn(request, self.0.limits.txn_operations_max)?;
+        let (revision, done) = if request::is_read_only(&txn) {
+            self.barrier(&call, serializable).await?;
+            self.read_txn(&call, txn).await?
+        } else {
+            let cost = request::txn_cost(&txn);
+            let (revision, reply) = self.write(&call, cost, Command::Txn(txn)).await?;
+            let Reply::Txn(done) = reply else {
+                unreachable!("the reply to a transaction is a transaction's")
+            };
+            (revision, done)
+        };
+        Ok(reply::txn(self.0.headers.at(revision), done))
+    }
+
+    async fn read_txn(&self, call: &Call, txn: Txn) -> Result<(Revision, TxnReply), Reason> {
+        let small = txn
+            .success
+            .iter()
+            .chain(&txn.failure)
+            .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
+            && txn.compare.iter().all(|compare| is_point(&compare.range));
+        let read = move |reader: &Reader<'_>| {
+            Ok::<(Revision, TxnReply), ReadError>((reader.meta().revision, reader.read_txn(&txn)?))
+        };
+        if small {
+            self.0.latest(read)
+        } else {
+            call.read(self.0.latest_bulk(read)).await
+        }
+    }
+
+    async fn compact(
+        &self,
+        request: Request<wire::CompactionRequest>,
+    ) -> Result<wire::CompactionResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let wire::CompactionRequest {
+            revision: floor,
+            physical,
+        } = request.into_inner();
+        let floor = Revision(floor);
+        let (revision, _) = self.write(&call, 0, Command::Compact(floor)).await?;
+        if physical {
+            let collected = async {
+                self.0.backend.collected(floor).await;
+                Ok::<(), Reason>(())
+            };
+            call.read(collected).await?;
+        }
+        Ok(wire::CompactionResponse {
+            header: Some(self.0.headers.at(revision)),
+        })
+    }
+
+    async fn write(
+        &self,
+        call: &Call,
+        cost: u64,
+        command: Command,
+    ) -> Result<(Revision, Reply), Reason> {
+        self.0.check_quota(cost).await?;
+        call.write(self.0.propose(command)).await
+    }
+
+    async fn barrier(&self, call: &Call, serializable: bool) -> Result<(), Reason> {
+        if serializable {
+            return Ok(());
+        }
+        call.read(self.0.backend.read_barrier()).await
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    type RangeStreamStream = ReceiverStream<Result<wire::RangeStreamResponse, Status>>;
+
+    async fn range(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<Response<wire::RangeResponse>, Status> {
+        Ok(Response::new(Self::range(self, request).await?))
+    }
+
+    async fn range_stream(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        Ok(Response::new(Self::range_stream(self, request).await?))
+    }
+
+    async fn put(
+        &self,
+        request: Request<wire::PutRequest>,
+    ) -> Result<Response<wire::PutResponse>, Status> {
+        Ok(Response::new(Self::put(self, request).await?))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<wire::DeleteRangeRequest>,
+    ) -> Result<Response<wire::DeleteRangeResponse>, Status> {
+        Ok(Response::new(Self::delete_range(self, request).await?))
+    }
+
+    async fn txn(
+        &self,
+        request: Request<wire::TxnRequest>,
+    ) -> Result<Response<wire::TxnResponse>, Status> {
+        Ok(Response::new(Self::txn(self, request).await?))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<wire::CompactionRequest>,
+    ) -> Result<Response<wire::CompactionResponse>, Status> {
+        Ok(Response::new(Self::compact(self, request).await?))
+    }
+}
+
+/// Whether a range is one key.
+fn is_point(range: &KeyRange) -> bool {
+    matches!(range.end, RangeEnd::Single)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Streamed ranges.
+
+use super::*;
+
+#[tokio::test]
+async fn a_stream_of_chunks_merges_to_the_unary_answer() {
+    let limits = Limits {
+        request_bytes_max: 700,
+        ..Limits::standard()
+    };
+    let (node, service) = service_with(limits);
+    for number in 0..100 {
+        let put = tenure_statemachine::Put {
+            key: format!("key-{number:03}").into(),
+            value: vec![b'x'; number].into(),
+            ..Default::default()
+        };
+        node.apply(&Command::Put(put));
+    }
+    let from_20 = RangeRequest {
+        key: "key-020".into(),
+        ..all()
+    };
+    for request in [
+        all(),
+        RangeRequest { limit: 37, ..all() },
+        RangeRequest {
+            limit: 100,
+            ..all()
+        },
+        RangeRequest {
+            revision: 50,
+            ..from_20.clone()
+        },
+        RangeRequest {
+            keys_only: true,
+            ..from_20
+        },
+        RangeRequest {
+            count_only: true,
+            ..all()
+        },
+        RangeRequest {
+            key: "none".into(),
+            ..RangeRequest::default()
+        },
+    ] {
+        let unary = Kv::range(&service, Request::new(request.clone()))
+            .await
+            .expect("range");
+        let stream = Kv::range_stream(&service, Request::new(request.clone())).await;
+        let chunks: Vec<_> = stream.expect("stream").into_inner().collect().await;
+        let chunks: Vec<RangeResponse> = chunks
+            .into_iter()
+            .map(|chunk| chunk.expect("a chunk").range_response.expect("a response"))
+            .collect();
+        let (last, before) = chunks.split_last().expect("at least one");
+        assert!(
+            before
+                .iter()
+                .all(|chunk| chunk.header.is_none() && chunk.count == 0)
+        );
+        let kvs = chunks.iter().flat_map(|chunk| chunk.kvs.clone()).collect();
+        assert_eq!(
+            RangeResponse {
+                kvs,
+                ..last.clone()
+            },
+            unary.into_inner(),
+            "{request:?}"
+        );
+    }
+    let chunks = Kv::range_stream(&service, Request::new(all()))
+        .await
+        .expect("stream");
+    assert!(chunks.into_inner().collect::<Vec<_>>().await.len() > 5);
+}
+
+#[tokio::test]
+async fn a_stream_refuses_orders_filters_and_revisions_it_cannot_serve() {
+    let (_node, service) = service();
+    for (request, reason) in [
+        (RangeRequest::default(), Reason::EmptyKey),
+        (
+            RangeRequest {
+                sort_order: 2,
+                ..all()
+            },
+            Reason::StreamSorted,
+        ),
+        (
+            RangeRequest {
+                sort_order: 1,
+                sort_target: 1,
+                ..all()
+            },
+            Reason::StreamSorted,
+        ),
+        (
+            RangeRequest {
+                min_mod_revision: 1,
+                ..all()
+            },
+            Reason::StreamFiltered,
+        ),
+    ] {
+        let refused = Kv::range_stream(&service, Request::new(request)).await;
+        assert_eq!(reason_of(&refused.expect_err("refused")), Some(reason));
+    }
+    let future = RangeRequest {
+        revision: 9,
+        ..all()
+    };
+    let mut chunks = Kv::range_stream(&service, Request::new(future))
+        .await
+        .expect("opened");
+    let status = chunks
+        .get_mut()
+        .next()
+        .await
+        .expect("an end")
+        .expect_err("refused");
+    assert_eq!(reason_of(&status), Some(Reason::FutureRevision));
+}

@@ -1,0 +1,224 @@
+//! The `Lease` service: grants, revocations, renewals, and what leases there are.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt, stream};
+use rand::Rng;
+use tenure_proto::etcdserverpb::{self as wire, lease_server::Lease};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Refusal, Reply, Ttl};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{call::Call, request, services::Services, status::Reason};
+
+/// Longest life of a lease in seconds; etcd's bound, far beyond any use and short of overflow.
+const TTL_SECS_MAX: i64 = 9_000_000_000;
+/// Renewals of one stream under way at once. A client library renews all its leases on one stream;
+/// renewals that come together are replicated together, so their number costs memory only.
+const RENEWALS_IN_FLIGHT_MAX: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct LeaseService(pub(super) Arc<Services>);
+
+impl LeaseService {
+    async fn grant(
+        &self,
+        request: Request<wire::LeaseGrantRequest>,
+    ) -> Result<wire::LeaseGrantResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
+        if ttl > TTL_SECS_MAX {
+            return Err(Reason::LeaseTtlTooLarge);
+        }
+        let asked = Ttl::from_secs(u64::try_from(ttl).unwrap_or(0));
+        let ttl = asked.max(self.0.limits.lease_ttl_min);
+        let id = LeaseId(if id == 0 {
+            rand::rng().random_range(1..=i64::MAX)
+        } else {
+            id
+        });
+        self.0.check_quota(request::LEASE_COST_BYTES).await?;
+        let command = Command::LeaseGrant(LeaseGrant { id, ttl });
+        let (revision, reply) = call.write(self.0.propose(command)).await?;
+        let Reply::LeaseGrant(id, ttl) = reply else {
+            unreachable!("the reply to a grant is a grant's")
+        };
+        Ok(wire::LeaseGrantResponse {
+            header: Some(self.0.headers.at(revision)),
+            id: id.0,
+            ttl: secs(ttl.as_secs_ceil()),
+            error: String::new(),
+        })
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<wire::LeaseRevokeRequest>,
+    ) -> Result<wire::LeaseRevokeResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let command = Command::LeaseRevoke(LeaseId(request.into_inner().id));
+        let (revision, _) = call.write(self.0.propose(command)).await?;
+        Ok(wire::LeaseRevokeResponse {
+            header: Some(self.0.headers.at(revision)),
+        })
+    }
+
+    async fn time_to_live(
+        &self,
+        request: Request<wire::LeaseTimeToLiveRequest>,
+    ) -> Result<wire::LeaseTimeToLiveResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let wire::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        call.read(self.0.backend.read_barrier()).await?;
+        let lease = LeaseId(id);
+        let read = move |reader: &Reader<'_>| {
+            let found = reader.lease(lease)?;
+            let keys = if keys {
+                reader.lease_keys(lease)?
+            } else {
+                Vec::new()
+            };
+            Ok((reader.meta().revision, found, keys))
+        };
+        let (revision, found, keys) = if keys {
+            call.read(self.0.latest_bulk(read)).await?
+        } else {
+            self.0.latest(read)?
+        };
+        let header = Some(self.0.headers.at(revision));
+        let Some(found) = found else {
+            let gone = wire::LeaseTimeToLiveResponse {
+                header,
+                id,
+                ttl: -1,
+                ..Default::default()
+            };
+            return Ok(gone);
+        };
+        // A lease whose time has come lives until its end is replicated, with nothing left.
+        let left = self
+            .0
+            .backend
+            .cluster_time()
+            .until(found.deadline)
+            .min(found.ttl);
+        Ok(wire::LeaseTimeToLiveResponse {
+            header,
+            id,
+            ttl: secs(left.as_secs()),
+            granted_ttl: secs(found.ttl.as_secs_ceil()),
+            keys,
+        })
+    }
+
+    async fn leases(
+        &self,
+        request: Request<wire::LeaseLeasesRequest>,
+    ) -> Result<wire::LeaseLeasesResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let read = |reader: &Reader<'_>| Ok((reader.meta().revision, reader.leases()?));
+        let (revision, mut leases) = call.read(self.0.latest_bulk(read)).await?;
+        leases.sort_unstable_by_key(|lease| (lease.deadline, lease.id));
+        let leases = leases
+            .into_iter()
+            .map(|lease| wire::LeaseStatus { id: lease.id.0 })
+            .collect();
+        Ok(wire::LeaseLeasesResponse {
+            header: Some(self.0.headers.at(revision)),
+            leases,
+        })
+    }
+}
+
+/// Renews one lease. The header is made first, so that its revision cannot be one at which the
+/// lease had ended already.
+async fn renew(
+    services: &Services,
+    call: Call,
+    id: i64,
+) -> Result<wire::LeaseKeepAliveResponse, Reason> {
+    let revision = services.latest(|reader| Ok(reader.meta().revision))?;
+    let header = Some(services.headers.at(revision));
+    let exchange = call.exchange(services.limits.request_timeout);
+    let ttl = match exchange.write(services.renewals.renew(LeaseId(id))).await? {
+        Ok(ttl) => secs(ttl.as_secs_ceil()),
+        Err(Refusal::LeaseNotFound) => 0,
+        Err(refusal) => return Err(refusal.into()),
+    };
+    Ok(wire::LeaseKeepAliveResponse { header, id, ttl })
+}
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<wire::LeaseKeepAliveResponse, Status>> + Send>>;
+
+    async fn lease_grant(
+        &self,
+        request: Request<wire::LeaseGrantRequest>,
+    ) -> Result<Response<wire::LeaseGrantResponse>, Status> {
+        Ok(Response::new(self.grant(request).await?))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<wire::LeaseRevokeRequest>,
+    ) -> Result<Response<wire::LeaseRevokeResponse>, Status> {
+        Ok(Response::new(self.revoke(request).await?))
+    }
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let call = self.0.admit(request.metadata())?;
+        let responses = keep_alive(Arc::clone(&self.0), call, request.into_inner());
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<wire::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Status> {
+        Ok(Response::new(self.time_to_live(request).await?))
+    }
+
+    async fn lease_leases(
+        &self,
+        request: Request<wire::LeaseLeasesRequest>,
+    ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
+        Ok(Response::new(self.leases(request).await?))
+    }
+}
+
+/// One response per request, in order; ends with the first failure.
+fn keep_alive(
+    services: Arc<Services>,
+    call: Call,
+    requests: impl Stream<Item = Result<wire::LeaseKeepAliveRequest, Status>> + Send + 'static,
+) -> impl Stream<Item = Result<wire::LeaseKeepAliveResponse, Status>> + Send + 'static {
+    let end = Box::pin(services.stream_end(call));
+    let renewed = requests
+        .map(move |request| {
+            let services = Arc::clone(&services);
+            async move { Ok::<_, Status>(renew(&services, call, request?.id).await?) }
+        })
+        .buffered(RENEWALS_IN_FLIGHT_MAX);
+    stream::unfold(Some((Box::pin(renewed), end)), |state| async move {
+        let (mut renewed, mut end) = state?;
+        // Every arm either keeps both futures or ends the stream.
+        let next = tokio::select! {
+            next = renewed.next() => next?,
+            status = &mut end => Err(status),
+        };
+        let state = next.is_ok().then_some((renewed, end));
+        Some((next, state))
+    })
+}
+
+/// Seconds as the wire has them.
+fn secs(secs: u64) -> i64 {
+    i64::try_from(secs).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

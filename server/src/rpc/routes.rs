@@ -1,0 +1,63 @@
+//! Which services are served, and how large their messages may be.
+
+use std::sync::Arc;
+
+use tenure_proto::{
+    PUBLIC_DESCRIPTOR_SET,
+    etcdserverpb::{
+        auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
+        lease_server::LeaseServer, maintenance_server::MaintenanceServer,
+        watch_server::WatchServer,
+    },
+};
+use tonic::service::Routes;
+
+use super::{
+    auth::AuthService, cluster::ClusterService, health, kv::KvService, lease::LeaseService,
+    maintenance::MaintenanceService, services::Services, watch::WatchService,
+};
+
+/// What a message may have beside the largest request, so that requests somewhat too large are
+/// refused with etcd's words and not by the transport.
+pub(super) const DECODE_OVERHEAD_BYTES: usize = 512 * 1024;
+/// Responses are as large as what was asked for.
+const ENCODE_BYTES_MAX: usize = i32::MAX as usize;
+
+/// Everything that is served on the client port. Must be called on a runtime.
+#[must_use]
+pub fn routes(services: Arc<Services>) -> Routes {
+    let decode = services.limits.request_bytes_max + DECODE_OVERHEAD_BYTES;
+    macro_rules! sized {
+        ($server:ident, $service:ident) => {
+            $server::new($service(Arc::clone(&services)))
+                .max_decoding_message_size(decode)
+                .max_encoding_message_size(ENCODE_BYTES_MAX)
+        };
+    }
+    Routes::new(sized!(KvServer, KvService))
+        .add_service(sized!(WatchServer, WatchService))
+        .add_service(sized!(LeaseServer, LeaseService))
+        .add_service(sized!(ClusterServer, ClusterService))
+        .add_service(sized!(MaintenanceServer, MaintenanceService))
+        .add_service(sized!(AuthServer, AuthService))
+        .add_service(health::service(services.stopping.clone()))
+        .add_service(
+            reflection()
+                .build_v1()
+                .expect("the descriptors are this build's own"),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()
+                .expect("the descriptors are this build's own"),
+        )
+        .prepare()
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(PUBLIC_DESCRIPTOR_SET)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,479 @@
+//! The services over a real connection: what is served, how large, and what has no state of its own.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tenure_proto::{
+    etcdserverpb::{
+        AlarmRequest, AlarmType, AuthEnableRequest, AuthStatusRequest, AuthenticateRequest,
+        DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest, LeaseKeepAliveRequest,
+        MemberAddRequest, MemberListRequest, MoveLeaderRequest, PutRequest, RangeRequest,
+        SnapshotRequest, StatusRequest, WatchCreateRequest, WatchRequest,
+        alarm_request::AlarmAction, auth_client::AuthClient, cluster_client::ClusterClient,
+        kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
+        watch_client::WatchClient, watch_request::RequestUnion,
+    },
+    v3lockpb::{LockRequest, lock_client::LockClient},
+};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId, MemberAttributes, Put, Ttl};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{
+    Request, Status,
+    transport::{Channel, Server},
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
+
+use super::*;
+use crate::{
+    node::{ReadIndexError, TransferError},
+    rpc::{
+        Limits,
+        fake::{CLUSTER, FakeNode, MEMBER, TERM},
+        status::{Reason, reason_of},
+    },
+};
+
+struct Served {
+    node: Arc<FakeNode>,
+    services: Arc<Services>,
+    channel: Channel,
+}
+
+async fn serve() -> Served {
+    let node = FakeNode::leading();
+    let election_timeout = Duration::from_millis(10);
+    let services = node.services(Limits {
+        election_timeout,
+        ..Limits::standard()
+    });
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let routes = routes(Arc::clone(&services));
+    crate::tasks::spawn("test-server", async move {
+        Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await
+    });
+    let channel = Channel::from_shared(format!("http://{address}")).expect("a valid address");
+    Served {
+        node,
+        services,
+        channel: channel.connect().await.expect("it listens"),
+    }
+}
+
+fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> Option<Reason> {
+    reason_of(&result.expect_err("refused"))
+}
+
+#[tokio::test]
+async fn requests_too_large_are_refused_in_etcds_words() {
+    let Served { channel, .. } = serve().await;
+    let mut kv = KvClient::new(channel);
+    let put = |size: usize| PutRequest {
+        key: "a".into(),
+        value: vec![0; size].into(),
+        ..Default::default()
+    };
+    kv.put(put(1500 * 1024)).await.expect("it fits");
+    assert_eq!(
+        reason(kv.put(put(1600 * 1024)).await),
+        Some(Reason::RequestTooLarge)
+    );
+    assert!(kv.put(put(3 << 20)).await.is_err());
+}
+
+#[tokio::test]
+async fn large_answers_pass_and_deadlines_travel() {
+    let Served { node, channel, .. } = serve().await;
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        let value = vec![0; 1 << 20].into();
+        node.apply(&Command::Put(Put {
+            key: key.into(),
+            value,
+            ..Put::default()
+        }));
+    }
+    let mut kv = KvClient::new(channel).max_decoding_message_size(ENCODE_BYTES_MAX);
+    let all = RangeRequest {
+        key: "\0".into(),
+        range_end: "\0".into(),
+        ..Default::default()
+    };
+    let mut request = Request::new(all.clone());
+    request.set_timeout(Duration::from_secs(60));
+    assert_eq!(
+        kv.range(request).await.expect("served").get_ref().kvs.len(),
+        6
+    );
+    let mut request = Request::new(all);
+    request
+        .metadata_mut()
+        .insert("hasleader", "true".parse().expect("ascii"));
+    node.set_leader(None);
+    assert_eq!(reason(kv.range(request).await), Some(Reason::NoLeader));
+}
+
+#[tokio::test]
+async fn the_status_tells_of_the_store_the_log_and_the_alarms() {
+    let Served { node, channel, .. } = serve().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    node.logical_bytes.store(4096, Ordering::SeqCst);
+    let status = maintenance
+        .status(StatusRequest {})
+        .await
+        .expect("status")
+        .into_inner();
+    let header = status.header.expect("a header");
+    assert_eq!((header.cluster_id, header.member_id), (CLUSTER, MEMBER.0));
+    assert_eq!((header.revision, header.raft_term), (1, TERM));
+    assert_eq!(
+        (status.version.as_str(), status.storage_version.as_str()),
+        ("3.6.0", "3.6.0")
+    );
+    assert_eq!(
+        (status.db_size, status.db_size_in_use, status.db_size_quota),
+        (4096, 7, 2 << 30)
+    );
+    assert_eq!((status.leader, status.raft_term), (MEMBER.0, TERM));
+    assert_eq!(status.errors, [""; 0]);
+    assert!(status.downgrade_info.is_some_and(|info| !info.enabled));
+    let activate = AlarmRequest {
+        action: AlarmAction::Activate as i32,
+        member_id: MEMBER.0,
+        alarm: AlarmType::Nospace as i32,
+    };
+    maintenance.alarm(activate).await.expect("raised");
+    node.set_leader(None);
+    let status = maintenance
+        .status(StatusRequest {})
+        .await
+        .expect("status")
+        .into_inner();
+    assert_eq!(status.leader, 0);
+    let alarm = format!("memberID:{} alarm:NOSPACE", MEMBER.0);
+    assert_eq!(status.errors, ["etcdserver: no leader", alarm.as_str()]);
+}
+
+#[tokio::test]
+async fn alarms_are_raised_listed_and_cleared() {
+    let Served { node, channel, .. } = serve().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    let request = |action: AlarmAction, alarm: AlarmType| AlarmRequest {
+        action: action as i32,
+        member_id: MEMBER.0,
+        alarm: alarm as i32,
+    };
+    let steps = [
+        (AlarmAction::Activate, AlarmType::None, 0),
+        (AlarmAction::Get, AlarmType::None, 0),
+        (AlarmAction::Activate, AlarmType::Nospace, 1),
+        (AlarmAction::Get, AlarmType::None, 1),
+        (AlarmAction::Get, AlarmType::Nospace, 1),
+        (AlarmAction::Get, AlarmType::Corrupt, 0),
+        (AlarmAction::Deactivate, AlarmType::Nospace, 1),
+        (AlarmAction::Get, AlarmType::None, 0),
+    ];
+    for (action, alarm, expected) in steps {
+        let reply = maintenance
+            .alarm(request(action, alarm))
+            .await
+            .expect("answered");
+        let reply = reply.into_inner();
+        assert!(reply.header.is_some());
+        assert_eq!(reply.alarms.len(), expected, "{action:?} {alarm:?}");
+        assert!(reply.alarms.iter().all(|alarm| alarm.member_id == MEMBER.0));
+    }
+    assert_eq!(node.proposals.lock().len(), 2);
+}
+
+#[tokio::test]
+async fn hashes_are_of_the_revision_asked_for_and_calls_without_header_have_none() {
+    let Served { node, channel, .. } = serve().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    for value in ["1", "2"] {
+        let put = Put {
+            key: "a".into(),
+            value: value.into(),
+            ..Put::default()
+        };
+        node.apply(&Command::Put(put));
+    }
+    let latest = maintenance
+        .hash_kv(HashKvRequest { revision: 0 })
+        .await
+        .expect("a hash");
+    let latest = latest.into_inner();
+    let past = maintenance
+        .hash_kv(HashKvRequest { revision: 2 })
+        .await
+        .expect("a hash");
+    assert_eq!((latest.hash_revision, latest.compact_revision), (3, -1));
+    assert_eq!(past.get_ref().hash_revision, 2);
+    assert_ne!(past.get_ref().hash, latest.hash);
+    assert_eq!(
+        past.get_ref().header.as_ref().map(|header| header.revision),
+        Some(3)
+    );
+    let future = maintenance.hash_kv(HashKvRequest { revision: 9 }).await;
+    assert_eq!(reason(future), Some(Reason::FutureRevision));
+    let whole = maintenance.hash(HashRequest {}).await.expect("a hash");
+    assert_eq!(whole.get_ref().hash, latest.hash);
+    let defragmented = maintenance
+        .defragment(DefragmentRequest {})
+        .await
+        .expect("at once");
+    assert!(defragmented.get_ref().header.is_none());
+    assert_eq!(node.compactions.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn leadership_moves_or_says_why_not() {
+    let Served { node, channel, .. } = serve().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    let request = MoveLeaderRequest { target_id: 0xb2 };
+    let moved = maintenance.move_leader(request).await.expect("moved");
+    assert!(moved.get_ref().header.is_none());
+    for (error, expected) in [
+        (TransferError::NotLeader, Reason::NotLeader),
+        (TransferError::BadTarget, Reason::BadTransferee),
+        (TransferError::TimedOut, Reason::TimedOut),
+        (TransferError::Stopping, Reason::Stopped),
+    ] {
+        *node.transfer_error.lock() = Some(error);
+        assert_eq!(
+            reason(maintenance.move_leader(request).await),
+            Some(expected)
+        );
+    }
+}
+
+#[tokio::test]
+async fn members_have_a_name_once_they_have_said_it() {
+    let Served { node, channel, .. } = serve().await;
+    let mut cluster = ClusterClient::new(channel);
+    let client_urls = vec!["http://one:2379".to_owned()];
+    let said = MemberAttributes {
+        id: MEMBER,
+        name: "one".to_owned(),
+        client_urls,
+    };
+    node.apply(&Command::MemberPublish(said.clone()));
+    let reply = cluster
+        .member_list(MemberListRequest { linearizable: true })
+        .await;
+    let reply = reply.expect("listed").into_inner();
+    assert_eq!(
+        reply
+            .header
+            .map(|header| (header.revision, header.raft_term)),
+        Some((0, TERM))
+    );
+    let [one, two] = reply.members.as_slice() else {
+        panic!("two members: {reply:?}")
+    };
+    assert_eq!((one.id, one.name.as_str()), (MEMBER.0, "one"));
+    assert_eq!(one.client_ur_ls, said.client_urls);
+    assert_eq!(one.peer_ur_ls, ["http://one:2380"]);
+    assert_eq!(
+        (two.name.as_str(), two.client_ur_ls.len(), two.is_learner),
+        ("", 0, false)
+    );
+    *node.barrier_error.lock() = Some(ReadIndexError::NoLeader);
+    assert!(
+        cluster
+            .member_list(MemberListRequest {
+                linearizable: false
+            })
+            .await
+            .is_ok()
+    );
+    let asked = cluster
+        .member_list(MemberListRequest { linearizable: true })
+        .await;
+    assert_eq!(reason(asked), Some(Reason::NoLeader));
+}
+
+#[tokio::test]
+async fn what_is_not_built_is_refused_by_name_and_auth_is_off() {
+    let Served { channel, .. } = serve().await;
+    let add = MemberAddRequest::default();
+    let added = ClusterClient::new(channel.clone()).member_add(add).await;
+    assert_eq!(reason(added), Some(Reason::MembershipFixed));
+    let mut maintenance = MaintenanceClient::new(channel.clone());
+    let snapshot = maintenance.snapshot(SnapshotRequest {}).await;
+    assert_eq!(reason(snapshot), Some(Reason::SnapshotUnsupported));
+    let downgrade = maintenance.downgrade(DowngradeRequest::default()).await;
+    assert_eq!(reason(downgrade), Some(Reason::DowngradeUnsupported));
+    let mut auth = AuthClient::new(channel.clone());
+    let status = auth
+        .auth_status(AuthStatusRequest {})
+        .await
+        .expect("answered")
+        .into_inner();
+    assert!(!status.enabled && status.header.is_some());
+    let authenticated = auth.authenticate(AuthenticateRequest::default()).await;
+    assert_eq!(reason(authenticated), Some(Reason::AuthNotEnabled));
+    let enabled = auth.auth_enable(AuthEnableRequest {}).await;
+    assert_eq!(reason(enabled), Some(Reason::AuthUnsupported));
+    // Not registered: the answer is gRPC's own, on which clients fall back to recipes.
+    let locked = LockClient::new(channel).lock(LockRequest::default()).await;
+    let status = locked.expect_err("not served");
+    assert_eq!(
+        (status.code(), status.message()),
+        (Reason::AuthUnsupported.code(), "")
+    );
+}
+
+#[tokio::test]
+async fn streams_work_and_a_drain_ends_them_and_turns_health() {
+    let Served {
+        node,
+        services,
+        channel,
+    } = serve().await;
+    let mut health = HealthClient::new(channel.clone());
+    let check = || HealthCheckRequest {
+        service: String::new(),
+    };
+    let state = health
+        .check(check())
+        .await
+        .expect("answered")
+        .into_inner()
+        .status;
+    assert_eq!(state, ServingStatus::Serving as i32);
+    let mut health_changes = health.watch(check()).await.expect("opened").into_inner();
+
+    node.apply(&Command::LeaseGrant(LeaseGrant {
+        id: LeaseId(7),
+        ttl: Ttl::from_secs(9),
+    }));
+    let asked = tokio_stream::iter([LeaseKeepAliveRequest { id: 7 }]);
+    let kept = LeaseClient::new(channel.clone())
+        .lease_keep_alive(asked)
+        .await
+        .expect("opened");
+    let kept = kept
+        .into_inner()
+        .message()
+        .await
+        .expect("answered")
+        .expect("an answer");
+    assert_eq!((kept.id, kept.ttl), (7, 9));
+
+    let create = WatchCreateRequest {
+        key: "a".into(),
+        ..Default::default()
+    };
+    let create = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(create)),
+    };
+    let (requests, inbound) = tokio::sync::mpsc::channel(1);
+    requests.send(create).await.expect("open");
+    let inbound = tokio_stream::wrappers::ReceiverStream::new(inbound);
+    let mut watch = WatchClient::new(channel)
+        .watch(inbound)
+        .await
+        .expect("opened")
+        .into_inner();
+    assert!(
+        watch
+            .message()
+            .await
+            .expect("created")
+            .expect("created")
+            .created
+    );
+    node.apply(&Command::Put(Put {
+        key: "a".into(),
+        ..Put::default()
+    }));
+    assert_eq!(
+        watch
+            .message()
+            .await
+            .expect("told")
+            .expect("told")
+            .events
+            .len(),
+        1
+    );
+
+    services.drain();
+    let status = watch.message().await.expect_err("the end");
+    assert_eq!(reason_of(&status), Some(Reason::Stopped));
+    while let Some(change) = health_changes.message().await.expect("told") {
+        if change.status == ServingStatus::NotServing as i32 {
+            return;
+        }
+    }
+    panic!("health never turned");
+}
+
+#[tokio::test]
+async fn reflection_lists_what_is_served() {
+    let Served { channel, .. } = serve().await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await;
+    let answer = answers
+        .expect("opened")
+        .into_inner()
+        .message()
+        .await
+        .expect("answered");
+    let Some(MessageResponse::ListServicesResponse(listed)) =
+        answer.and_then(|answer| answer.message_response)
+    else {
+        panic!("a list of services")
+    };
+    let names: Vec<String> = listed
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    for expected in [
+        "etcdserverpb.KV",
+        "etcdserverpb.Watch",
+        "etcdserverpb.Lease",
+    ] {
+        assert!(names.iter().any(|name| name == expected), "{names:?}");
+    }
+    assert!(
+        !names.iter().any(|name| name.starts_with("tenure.peer")),
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_that_requires_a_leader_ends_when_there_is_none_for_long() {
+    let Served { node, channel, .. } = serve().await;
+    let (_requests, inbound) = tokio::sync::mpsc::channel::<WatchRequest>(1);
+    let inbound = tokio_stream::wrappers::ReceiverStream::new(inbound);
+    let mut request = Request::new(inbound);
+    request
+        .metadata_mut()
+        .insert("hasleader", "true".parse().expect("ascii"));
+    let mut watch = WatchClient::new(channel)
+        .watch(request)
+        .await
+        .expect("opened")
+        .into_inner();
+    node.set_leader(None);
+    let status = watch.message().await.expect_err("the end");
+    assert_eq!(reason_of(&status), Some(Reason::NoLeader));
+}

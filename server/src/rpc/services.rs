@@ -1,0 +1,240 @@
+//! What the services share: the node behind the seam, the hub, limits, and the reading of state.
+//!
+//! Invariant: a read takes one snapshot and answers, header included, from that alone.
+
+use std::{fmt, future::Future, sync::Arc, time::Duration};
+
+use tenure_statemachine::{
+    AlarmChange, AlarmKind, Command, Outcome, ReadError, Reader, Reply, Revision, Ttl,
+};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tonic::{Status, metadata::MetadataMap};
+use tracing::warn;
+
+use super::{backend::Backend, call::Call, reply::Headers, status::Reason};
+use crate::{
+    fatal,
+    lease::Renewals,
+    node::Leadership,
+    tasks,
+    watch::{History, Hub},
+};
+
+/// Reads of many keys that run at once, each on a blocking thread: enough to use the disk, few
+/// enough that a flood of large ranges leaves memory and processors to the others. The rest waits,
+/// within its deadline.
+const BULK_READS_MAX: usize = 32;
+
+/// What the services are configured with.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest request, in bytes of its message.
+    pub request_bytes_max: usize,
+    /// Most operations in a list of a transaction.
+    pub txn_operations_max: usize,
+    /// Size of the store at which nothing more is written; `None` is no quota.
+    pub quota_bytes: Option<u64>,
+    /// Longest that a unary call may take.
+    pub request_timeout: Duration,
+    /// Time without a heartbeat after which a follower stands for election.
+    pub election_timeout: Duration,
+    /// Shortest life of a lease; what asks for less gets this.
+    pub lease_ttl_min: Ttl,
+    /// Time between progress responses to a watcher that nothing was sent to, before jitter.
+    pub progress_interval: Duration,
+}
+
+impl Limits {
+    /// etcd's defaults, from a heartbeat of 100 ms and an election timeout of 1 s.
+    #[must_use]
+    pub const fn standard() -> Self {
+        let election_timeout = Duration::from_secs(1);
+        Self {
+            request_bytes_max: 1536 * 1024,
+            txn_operations_max: 128,
+            quota_bytes: Some(2 << 30),
+            request_timeout: Self::request_timeout(election_timeout),
+            election_timeout,
+            lease_ttl_min: Self::lease_ttl_min(election_timeout),
+            progress_interval: Duration::from_secs(600),
+        }
+    }
+
+    /// Five seconds for the work, and time for two elections to pass over it.
+    #[must_use]
+    pub const fn request_timeout(election_timeout: Duration) -> Duration {
+        Duration::from_secs(5).saturating_add(election_timeout.saturating_mul(2))
+    }
+
+    /// One and a half election timeouts, in whole seconds, so that a lease survives an election.
+    #[must_use]
+    pub const fn lease_ttl_min(election_timeout: Duration) -> Ttl {
+        let millis = election_timeout.saturating_mul(3).as_millis().div_ceil(2);
+        Ttl::from_secs(millis.div_ceil(1000) as u64)
+    }
+}
+
+/// What the services share. One per node.
+pub struct Services {
+    pub(super) backend: Arc<dyn Backend>,
+    pub(super) hub: Arc<Hub>,
+    pub(super) history: Arc<History>,
+    pub(super) renewals: Renewals,
+    pub(super) limits: Limits,
+    pub(super) headers: Headers,
+    pub(super) leadership: watch::Receiver<Leadership>,
+    /// Cancelled when the node stops: streams end with a status that lets clients resume elsewhere.
+    pub(super) stopping: CancellationToken,
+    bulk_reads: Arc<Semaphore>,
+}
+
+impl Services {
+    /// The services of a node. Must be called on a runtime.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, hub: Arc<Hub>, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            headers: Headers::of(backend.as_ref()),
+            history: History::new(Arc::clone(&backend)),
+            renewals: Renewals::spawn(Arc::clone(&backend)),
+            leadership: backend.leadership(),
+            stopping: CancellationToken::new(),
+            bulk_reads: Arc::new(Semaphore::new(BULK_READS_MAX)),
+            backend,
+            hub,
+            limits,
+        })
+    }
+
+    /// Ends every stream with a status on which clients resume elsewhere, and reports the node as
+    /// not serving. Unary calls are not affected.
+    pub fn drain(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Admits a call by its metadata.
+    pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Reason> {
+        Call::admit(metadata, &self.leadership, self.limits.request_timeout)
+    }
+
+    /// Resolves when a stream must end although its client wants it, with the status to end it.
+    pub(super) fn stream_end(&self, call: Call) -> impl Future<Output = Status> + Send + use<> {
+        let stopping = self.stopping.clone();
+        let leadership = self.leadership.clone();
+        let election_timeout = self.limits.election_timeout;
+        async move {
+            // Either arm ends the stream, so what the other had seen no longer matters.
+            let reason = tokio::select! {
+                () = stopping.cancelled() => Reason::Stopped,
+                () = call.without_leader(leadership, election_timeout) => Reason::NoLeader,
+            };
+            reason.into()
+        }
+    }
+
+    /// Refuses what is larger than requests may be.
+    pub(super) fn check_size(&self, message: &impl prost::Message) -> Result<(), Reason> {
+        if message.encoded_len() > self.limits.request_bytes_max {
+            return Err(Reason::RequestTooLarge);
+        }
+        Ok(())
+    }
+
+    /// Replicates a command; refusals of the state machine become reasons.
+    pub(super) async fn propose(&self, command: Command) -> Result<(Revision, Reply), Reason> {
+        let outcome = self.backend.propose(command).await?;
+        let Outcome {
+            reply,
+            revision,
+            events: _,
+        } = outcome;
+        Ok((revision, reply?))
+    }
+
+    /// Refuses a command that would not fit the quota, and raises the alarm that makes every
+    /// member refuse until an operator clears it.
+    pub(super) async fn check_quota(&self, cost: u64) -> Result<(), Reason> {
+        let Some(quota) = self.limits.quota_bytes.filter(|_| cost > 0) else {
+            return Ok(());
+        };
+        let size = self.backend.storage_bytes().logical;
+        if size.saturating_add(cost) < quota {
+            return Ok(());
+        }
+        if !self.latest(|reader| Ok(reader.meta().no_space))? {
+            let member = self.backend.identity().member_id;
+            warn!(%member, size, quota, "space quota exhausted, raising the alarm");
+            let kind = Some(AlarmKind::NoSpace);
+            let alarm = Command::Alarm(AlarmChange {
+                member,
+                kind,
+                active: true,
+            });
+            // Without the alarm the next request finds the quota exhausted again.
+            let _ = self.propose(alarm).await;
+        }
+        Err(Reason::NoSpace)
+    }
+
+    /// Reads the present state on this thread: for reads of a few rows.
+    pub(super) fn latest<T>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
+    ) -> Result<T, Reason> {
+        read_state(self.backend.as_ref(), read)
+    }
+
+    /// Reads the present state on a blocking thread: for reads of unknown size.
+    pub(super) async fn latest_bulk<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Reason> {
+        let permit = Arc::clone(&self.bulk_reads).acquire_owned().await;
+        let backend = Arc::clone(&self.backend);
+        let reading = tasks::spawn_blocking(move || {
+            // Held by the thread: a caller that gave up does not free the thread.
+            let _permit = permit;
+            read_state(backend.as_ref(), read)
+        });
+        reading.await.expect("a read neither panics nor is aborted")
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_state<T>(
+    backend: &dyn Backend,
+    read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
+) -> Result<T, Reason> {
+    let engine = backend.engine();
+    let view = match engine.snapshot() {
+        Ok(view) => view,
+        Err(error) => fatal::stop(&error),
+    };
+    let reader = match Reader::new(view.as_ref()) {
+        Ok(reader) => reader,
+        Err(fault) => fatal::stop(&fault),
+    };
+    Ok(read(&reader)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shortest_lease_is_two_seconds_by_default() {
+        assert_eq!(Limits::standard().lease_ttl_min, Ttl::from_secs(2));
+        assert_eq!(
+            Limits::lease_ttl_min(Duration::from_secs(10)),
+            Ttl::from_secs(15)
+        );
+        assert_eq!(Limits::standard().request_timeout, Duration::from_secs(7));
+    }
+}

@@ -1,0 +1,56 @@
+//! The `Watch` service: each stream becomes a task of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::Rng;
+use tenure_proto::etcdserverpb::{self as wire, watch_server::Watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{routes::DECODE_OVERHEAD_BYTES, services::Services};
+use crate::{
+    tasks,
+    watch::{StreamSettings, WatchStream},
+};
+
+/// Responses that may wait for the transport; what a slow client leaves behind waits in history,
+/// not here.
+const RESPONSES_WAITING_MAX: usize = 16;
+/// The part of the progress interval by which streams differ, so that many streams opened together
+/// do not report together; etcd's measure.
+const PROGRESS_JITTER: u32 = 10;
+
+#[derive(Debug)]
+pub(super) struct WatchService(pub(super) Arc<Services>);
+
+#[tonic::async_trait]
+impl Watch for WatchService {
+    type WatchStream = ReceiverStream<Result<wire::WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        request: Request<Streaming<wire::WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let call = self.0.admit(request.metadata())?;
+        let (sender, responses) = tokio::sync::mpsc::channel(RESPONSES_WAITING_MAX);
+        let settings = StreamSettings {
+            progress_interval: jittered(self.0.limits.progress_interval),
+            fragment_bytes: self.0.limits.request_bytes_max + DECODE_OVERHEAD_BYTES,
+        };
+        let stream = WatchStream::new(
+            &self.0.hub,
+            Arc::clone(&self.0.backend),
+            Arc::clone(&self.0.history),
+            settings,
+            request.into_inner(),
+            sender,
+        );
+        let end = self.0.stream_end(call);
+        tasks::spawn("watch-stream", stream.run(end));
+        Ok(Response::new(ReceiverStream::new(responses)))
+    }
+}
+
+fn jittered(interval: Duration) -> Duration {
+    interval + (interval / PROGRESS_JITTER).mul_f64(rand::rng().random())
+}

@@ -1,0 +1,61 @@
+//! What the log's adapter keeps beside the data: how far it applied, and under which membership.
+
+use prost::Message;
+use tenure_proto::peer;
+use tenure_statemachine::Fault;
+
+use crate::raft::{LogId, StoredMembership, convert};
+
+/// Written in the same batch as the data it describes, so the two cannot disagree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdapterRecord {
+    /// The last entry applied.
+    pub last_applied: Option<LogId>,
+    /// The membership as of that entry.
+    pub membership: StoredMembership,
+}
+
+/// The bytes: a snapshot header without its vote and size, which the peers exchange anyway.
+impl AdapterRecord {
+    /// Encodes the record.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.header().encode_to_vec()
+    }
+
+    /// The record as the head of a snapshot on its way to a peer.
+    #[must_use]
+    pub fn header(&self) -> peer::SnapshotHeader {
+        peer::SnapshotHeader {
+            vote: None,
+            last_log_id: self.last_applied.as_ref().map(convert::log_id_to),
+            membership_log_id: self.membership.log_id().as_ref().map(convert::log_id_to),
+            membership: Some(convert::membership_to(self.membership.membership())),
+            total_bytes: 0,
+        }
+    }
+
+    /// Decodes what [`AdapterRecord::encode`] wrote.
+    ///
+    /// # Errors
+    /// When the bytes are something else: the state is damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
+        let damaged = |e: String| Fault::Damaged(format!("adapter record: {e}"));
+        let header = peer::SnapshotHeader::decode(bytes).map_err(|e| damaged(e.to_string()))?;
+        Self::from_header(header).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Reads the head of a snapshot.
+    ///
+    /// # Errors
+    /// When a field is missing or contradicts another.
+    pub fn from_header(header: peer::SnapshotHeader) -> Result<Self, convert::WireError> {
+        Ok(Self {
+            last_applied: header.last_log_id.as_ref().map(convert::log_id_from),
+            membership: convert::stored_membership_from(
+                header.membership_log_id.as_ref(),
+                header.membership,
+            )?,
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Snapshots: checkpoints of the state database, each a directory that lives as long as someone
+//! holds it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use tenure_statemachine::{EngineError, Fault, Reader, engine::Engine};
+use tracing::warn;
+
+use super::{adapter_record::AdapterRecord, rocks_engine::RocksEngine};
+
+const BUILT_PREFIX: &str = "built-";
+const INCOMING_PREFIX: &str = "incoming-";
+
+/// A checkpoint on disk. Clones share it; once superseded, the files go with the last of them.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    directory: Arc<Directory>,
+}
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// Set for whatever is not the newest snapshot, which the next start finds again.
+    remove: AtomicBool,
+}
+
+impl Directory {
+    fn shared(path: PathBuf, remove: bool) -> Arc<Self> {
+        Arc::new(Self { path, remove: AtomicBool::new(remove) })
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // An installed snapshot was moved, and is no longer here.
+        if self.remove.load(Ordering::Acquire) && self.path.exists() {
+            remove(&self.path);
+        }
+    }
+}
+
+impl Checkpoint {
+    /// Where the files are.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.directory.path
+    }
+
+    /// Lets the files go when the last user is gone: a newer snapshot exists.
+    pub fn supersede(&self) {
+        self.directory.remove.store(true, Ordering::Release);
+    }
+
+    /// The files and their sizes, by name.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn files(&self) -> io::Result<Vec<(String, u64)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.path())? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            files.push((name, entry.metadata()?.len()));
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// The directory that holds a node's snapshots.
+#[derive(Debug)]
+pub struct SnapshotDir {
+    root: PathBuf,
+    /// Numbers the directories; above every number found at the start.
+    next: AtomicU64,
+}
+
+impl SnapshotDir {
+    /// Opens `root` and finds the newest snapshot in it; everything else there is removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be read or written.
+    pub fn open(root: &Path) -> Result<(Self, Option<(AdapterRecord, Checkpoint)>), EngineError> {
+        let failed = |source: io::Error| EngineError {
+            context: format!("opening the snapshots in {}", root.display()),
+            source: Some(Box::new(source)),
+        };
+        fs::create_dir_all(root).map_err(failed)?;
+        let mut newest: Option<(AdapterRecord, PathBuf)> = None;
+        let mut next = 1;
+        for entry in fs::read_dir(root).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let number = built_number(&path);
+            next = next.max(number.map_or(1, |number| number.saturating_add(1)));
+            let record = if number.is_some() { record_of(&path).ok().flatten() } else { None };
+            match (record, &newest) {
+                (Some(record), Some((best, _))) if record.last_applied <= best.last_applied => {
+                    remove(&path);
+                }
+                (Some(record), _) => {
+                    if let Some((_, older)) = newest.replace((record, path)) {
+                        remove(&older);
+                    }
+                }
+                (None, _) => remove(&path),
+            }
+        }
+        let newest = newest.map(|(record, path)| {
+            (record, Checkpoint { directory: Directory::shared(path, false) })
+        });
+        Ok((Self { root: root.to_owned(), next: AtomicU64::new(next) }, newest))
+    }
+
+    /// Makes a checkpoint of `engine`. Blocks for as long as writing the engine's memory takes;
+    /// writes to the engine go on meanwhile.
+    ///
+    /// # Errors
+    /// When the files cannot be written, or the state in them is damaged.
+    pub fn build(&self, engine: &RocksEngine) -> Result<(AdapterRecord, Checkpoint), Fault> {
+        let path = self.numbered(BUILT_PREFIX);
+        engine.checkpoint(&path)?;
+        let checkpoint = Checkpoint { directory: Directory::shared(path, false) };
+        let record = record_of(checkpoint.path())?
+            .ok_or_else(|| Fault::Damaged("the checkpoint has no adapter record".to_owned()))?;
+        Ok((record, checkpoint))
+    }
+
+    /// An empty directory for a snapshot on its way in.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn incoming(&self) -> io::Result<Checkpoint> {
+        let path = self.numbered(INCOMING_PREFIX);
+        fs::create_dir(&path)?;
+        Ok(Checkpoint { directory: Directory::shared(path, true) })
+    }
+
+    fn numbered(&self, prefix: &str) -> PathBuf {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.root.join(format!("{prefix}{number:016x}"))
+    }
+}
+
+fn built_number(path: &Path) -> Option<u64> {
+    let name = path.file_name()?.to_str()?;
+    u64::from_str_radix(name.strip_prefix(BUILT_PREFIX)?, 16).ok()
+}
+
+/// What the checkpoint in `path` covers.
+fn record_of(path: &Path) -> Result<Option<AdapterRecord>, Fault> {
+    let engine = RocksEngine::open_read_only(path)?;
+    let view = engine.snapshot()?;
+    match Reader::new(&*view)?.adapter_record()? {
+        Some(bytes) => AdapterRecord::decode(&bytes).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = fs::remove_dir_all(path) {
+        // The next start tries again.
+        warn!(%error, path = %path.display(), "an old snapshot was not removed");
+    }
+}

@@ -1,0 +1,111 @@
+//! Log entries as bytes on disk; specified in docs/storage-format.md.
+
+use std::io;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+use tenure_proto::peer;
+
+use crate::raft::{Batch, Entry, LogId, Payload, Vote, convert};
+
+/// First byte of every record; another one means another format.
+const FORMAT: u8 = 1;
+/// Format, kind, term, node.
+const HEADER_LEN: usize = 18;
+
+const KIND_BLANK: u8 = 0;
+const KIND_BATCH: u8 = 1;
+const KIND_MEMBERSHIP: u8 = 2;
+
+/// Encodes an entry; its index is in the key.
+pub(super) fn encode(entry: &Entry) -> Bytes {
+    let mut out;
+    let (kind, leader) = (kind(&entry.payload), &entry.log_id.leader_id);
+    match &entry.payload {
+        Payload::Blank => out = BytesMut::with_capacity(HEADER_LEN),
+        Payload::Normal(batch) => out = BytesMut::with_capacity(HEADER_LEN + batch.0.len()),
+        Payload::Membership(_) => out = BytesMut::new(),
+    }
+    out.put_u8(FORMAT);
+    out.put_u8(kind);
+    out.put_u64(leader.term);
+    out.put_u64(leader.node_id);
+    match &entry.payload {
+        Payload::Blank => {}
+        Payload::Normal(batch) => out.put_slice(&batch.0),
+        Payload::Membership(membership) => {
+            out.put_slice(&convert::membership_to(membership).encode_to_vec());
+        }
+    }
+    out.freeze()
+}
+
+/// Decodes the entry at `index`.
+///
+/// # Errors
+/// When the bytes are not what [`encode`] writes: the log is damaged.
+pub(super) fn decode(index: u64, mut bytes: Bytes) -> io::Result<Entry> {
+    let damaged = |what: &str| {
+        let message = format!("log entry {index} is damaged: {what}");
+        io::Error::new(io::ErrorKind::InvalidData, message)
+    };
+    if bytes.len() < HEADER_LEN || bytes.get_u8() != FORMAT {
+        return Err(damaged("unknown format"));
+    }
+    let kind = bytes.get_u8();
+    let id = peer::LogId { term: bytes.get_u64(), node_id: bytes.get_u64(), index };
+    let payload = match kind {
+        KIND_BLANK => Payload::Blank,
+        KIND_BATCH => Payload::Normal(Batch(bytes)),
+        KIND_MEMBERSHIP => {
+            let wire = peer::Membership::decode(bytes).map_err(|e| damaged(&e.to_string()))?;
+            let membership = convert::membership_from(wire).map_err(|e| damaged(&e.to_string()))?;
+            Payload::Membership(membership)
+        }
+        _ => return Err(damaged("unknown kind")),
+    };
+    Ok(Entry { log_id: convert::log_id_from(&id), payload })
+}
+
+/// Encodes a log id: term, node, index.
+pub(super) fn encode_log_id(id: &LogId) -> Vec<u8> {
+    convert::log_id_to(id).encode_to_vec()
+}
+
+/// Decodes what [`encode_log_id`] wrote.
+pub(super) fn decode_log_id(bytes: &[u8]) -> io::Result<LogId> {
+    peer::LogId::decode(bytes)
+        .map(|id| convert::log_id_from(&id))
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// Encodes a vote.
+pub(super) fn encode_vote(vote: &Vote) -> Vec<u8> {
+    convert::vote_to(vote).encode_to_vec()
+}
+
+/// Decodes what [`encode_vote`] wrote.
+pub(super) fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
+    peer::Vote::decode(bytes)
+        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+        .and_then(|vote| {
+            convert::vote_from(Some(vote))
+                .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+        })
+}
+
+/// About how much memory an entry holds.
+pub(super) fn size(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Normal(batch) => HEADER_LEN + batch.0.len(),
+        Payload::Blank | Payload::Membership(_) => HEADER_LEN,
+    }
+}
+
+const fn kind(payload: &Payload) -> u8 {
+    match payload {
+        Payload::Blank => KIND_BLANK,
+        Payload::Normal(_) => KIND_BATCH,
+        Payload::Membership(_) => KIND_MEMBERSHIP,
+    }
+}

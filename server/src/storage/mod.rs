@@ -1,0 +1,28 @@
+//! What is on disk: the log and the state, each a RocksDB database, and snapshots.
+//!
+//! The only folder that names RocksDB. Bytes are specified in docs/storage-format.md.
+
+mod adapter_record;
+mod checkpoint;
+mod data_dir;
+mod entry;
+mod log_disk;
+mod log_store;
+mod log_tail;
+mod log_writer;
+mod rocks;
+mod rocks_engine;
+mod rocks_log;
+mod state_store;
+
+pub use self::{
+    adapter_record::AdapterRecord,
+    checkpoint::{Checkpoint, SnapshotDir},
+    data_dir::{DataDir, DataDirError, Owner},
+    log_disk::{Fact, LogDisk, LogWrite},
+    log_store::LogStore,
+    log_writer::SyncObserver,
+    rocks_engine::RocksEngine,
+    rocks_log::{Durability, RocksLog},
+    state_store::StateStore,
+};

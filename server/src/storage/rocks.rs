@@ -1,0 +1,86 @@
+//! How RocksDB is opened, and its errors put in our words.
+
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options};
+use tenure_statemachine::EngineError;
+
+/// Memory for blocks read from the state's files, shared by all its tables. Hot keys of a
+/// coordination service fit many times over; more only delays what the page cache does anyway.
+const STATE_CACHE_BYTES: usize = 32 << 20;
+
+/// Size at which a table's memory is written out. Small enough that a node stays below the memory
+/// of its peers of other makes, large enough that a flush writes a useful file.
+const STATE_BUFFER_BYTES: usize = 8 << 20;
+
+/// All tables' memory together; the largest is written out beyond this.
+const STATE_BUFFERS_BYTES: usize = 48 << 20;
+
+/// Size of one segment of the log's write-ahead file.
+const LOG_BUFFER_BYTES: usize = 16 << 20;
+
+/// Write-ahead files kept for reuse. Writing over blocks that the file system has already laid out
+/// spares a durable write the journal commit for the file's size.
+const LOG_FILES_RECYCLED: usize = 4;
+
+/// Bits per key of the filter that spares a look into files that cannot hold the key.
+const FILTER_BITS: f64 = 10.0;
+
+/// Information log files kept per database.
+const INFO_LOGS_KEPT: usize = 2;
+
+/// Options of the state database as a whole.
+pub(super) fn state_options() -> Options {
+    let mut options = shared_options();
+    options.create_missing_column_families(true);
+    options.set_atomic_flush(true);
+    options.set_db_write_buffer_size(STATE_BUFFERS_BYTES);
+    options.set_max_background_jobs(2);
+    options
+}
+
+/// A cache to be shared by the tables of one state database.
+pub(super) fn state_cache() -> Cache {
+    Cache::new_lru_cache(STATE_CACHE_BYTES)
+}
+
+/// Options of one table of the state database.
+pub(super) fn table_options(cache: &Cache) -> Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(FILTER_BITS, false);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&blocks);
+    options.set_write_buffer_size(STATE_BUFFER_BYTES);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options
+}
+
+/// Options of the log database: every write reaches the disk before it counts.
+pub(super) fn log_options() -> Options {
+    let mut options = shared_options();
+    options.set_write_buffer_size(LOG_BUFFER_BYTES);
+    options.set_max_write_buffer_number(3);
+    options.set_recycle_log_file_num(LOG_FILES_RECYCLED);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    // One write and one sync per batch, when the writer says so; nothing reaches the file before.
+    options.set_manual_wal_flush(true);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_max_background_jobs(2);
+    options
+}
+
+fn shared_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_keep_log_file_num(INFO_LOGS_KEPT);
+    options.set_stats_dump_period_sec(0);
+    options.set_paranoid_checks(true);
+    options.set_skip_stats_update_on_db_open(true);
+    options
+}
+
+/// An engine error of `source`, met while doing `context`.
+pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError {
+    EngineError { context: context.to_owned(), source: Some(Box::new(source)) }
+}

@@ -1,0 +1,239 @@
+//! The state machine's engine on RocksDB: one column family per table, no write-ahead log.
+//!
+//! The Raft log is this database's log: what a crash takes is replayed from there. Column families
+//! are flushed together, so what survives is a prefix of the batches, across all tables.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use rocksdb::{
+    CompactOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIteratorWithThreadMode,
+    FlushOptions, Options, SnapshotWithThreadMode, WriteBatch as RocksBatch, WriteOptions,
+    checkpoint::Checkpoint,
+};
+use tenure_statemachine::{
+    EngineError,
+    engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
+};
+use tracing::warn;
+
+use super::rocks;
+
+/// The state database of a node.
+pub struct RocksEngine {
+    // Closed before the directory is let go of: fields drop in this order.
+    db: DB,
+    directory: Directory,
+}
+
+/// The directory of a database; removed at the end when it has been replaced.
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    remove: AtomicBool,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.remove.load(Ordering::Acquire)
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            // Start-up removes what is not in use.
+            warn!(%error, path = %self.path.display(), "a replaced state database was not removed");
+        }
+    }
+}
+
+impl std::fmt::Debug for RocksEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksEngine").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl RocksEngine {
+    /// Opens the database in `path`, creating it when there is none.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or are damaged.
+    pub fn open(path: &Path) -> Result<Self, EngineError> {
+        let cache = rocks::state_cache();
+        let tables = Table::ALL
+            .map(|table| ColumnFamilyDescriptor::new(name(table), rocks::table_options(&cache)));
+        let db = DB::open_cf_descriptors(&rocks::state_options(), path, tables)
+            .map_err(|e| rocks::engine_error("opening the state database", e))?;
+        let directory = Directory { path: path.to_owned(), remove: AtomicBool::new(false) };
+        Ok(Self { db, directory })
+    }
+
+    /// Opens the database in `path` for reading, leaving its files as they are.
+    ///
+    /// # Errors
+    /// When the files cannot be opened or are damaged.
+    pub fn open_read_only(path: &Path) -> Result<Self, EngineError> {
+        let tables = Table::ALL.map(name);
+        let db = DB::open_cf_for_read_only(&Options::default(), path, tables, false)
+            .map_err(|e| rocks::engine_error("opening a checkpoint", e))?;
+        let directory = Directory { path: path.to_owned(), remove: AtomicBool::new(false) };
+        Ok(Self { db, directory })
+    }
+
+    /// Writes everything in memory to files, and waits for it.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn flush(&self) -> Result<(), EngineError> {
+        let tables = Table::ALL.map(|table| self.table(table));
+        let mut options = FlushOptions::default();
+        options.set_wait(true);
+        self.db
+            .flush_cfs_opt(&tables, &options)
+            .map_err(|e| rocks::engine_error("flushing the state database", e))
+    }
+
+    /// Makes `path` a copy of the present state, sharing files where the file system can.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn checkpoint(&self, path: &Path) -> Result<(), EngineError> {
+        Checkpoint::new(&self.db)
+            .and_then(|checkpoint| checkpoint.create_checkpoint(path))
+            .map_err(|e| rocks::engine_error("making a checkpoint", e))
+    }
+
+    /// Rewrites the files without what was deleted. Runs beside reads and writes.
+    pub fn compact(&self) {
+        let mut options = CompactOptions::default();
+        // Leaves room for the compactions that keep writes flowing.
+        options.set_exclusive_manual_compaction(false);
+        for table in Table::ALL {
+            let handle = self.table(table);
+            self.db.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+        }
+    }
+
+    /// Removes the files once the last user is gone; another database has taken this one's place.
+    pub(super) fn remove_when_closed(&self) {
+        self.directory.remove.store(true, Ordering::Release);
+    }
+
+    fn table(&self, table: Table) -> &ColumnFamily {
+        self.db.cf_handle(name(table)).expect("every table is opened with the database")
+    }
+}
+
+impl View for RocksEngine {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.db
+            .get_pinned_cf(self.table(table), key)
+            .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
+            .map_err(|e| rocks::engine_error("reading the state", e))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        table: Table,
+        from: &[u8],
+    ) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+        Ok(Box::new(RocksCursor::at(self.db.raw_iterator_cf(self.table(table)), from)))
+    }
+}
+
+impl Engine for RocksEngine {
+    fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        let mut rocks_batch = RocksBatch::default();
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put(table, key, value) => {
+                    rocks_batch.put_cf(self.table(*table), key, value);
+                }
+                WriteOp::Delete(table, key) => rocks_batch.delete_cf(self.table(*table), key),
+            }
+        }
+        let mut options = WriteOptions::default();
+        options.disable_wal(true);
+        self.db
+            .write_opt(rocks_batch, &options)
+            .map_err(|e| rocks::engine_error("writing the state", e))
+    }
+
+    fn snapshot<'a>(&'a self) -> Result<Box<dyn View + 'a>, EngineError> {
+        Ok(Box::new(RocksView { engine: self, snapshot: self.db.snapshot() }))
+    }
+}
+
+/// A state that later writes do not change.
+struct RocksView<'a> {
+    engine: &'a RocksEngine,
+    snapshot: SnapshotWithThreadMode<'a, DB>,
+}
+
+impl std::fmt::Debug for RocksView<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RocksView").field("engine", self.engine).finish_non_exhaustive()
+    }
+}
+
+impl View for RocksView<'_> {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.snapshot
+            .get_pinned_cf(self.engine.table(table), key)
+            .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
+            .map_err(|e| rocks::engine_error("reading the state", e))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        table: Table,
+        from: &[u8],
+    ) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+        let iterator = self.snapshot.raw_iterator_cf(self.engine.table(table));
+        Ok(Box::new(RocksCursor::at(iterator, from)))
+    }
+}
+
+struct RocksCursor<'a> {
+    iterator: DBRawIteratorWithThreadMode<'a, DB>,
+}
+
+impl<'a> RocksCursor<'a> {
+    fn at(mut iterator: DBRawIteratorWithThreadMode<'a, DB>, from: &[u8]) -> Self {
+        iterator.seek(from);
+        Self { iterator }
+    }
+}
+
+impl Cursor for RocksCursor<'_> {
+    fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, EngineError> {
+        let Some((key, value)) = self.iterator.item() else {
+            return match self.iterator.status() {
+                Ok(()) => Ok(None),
+                Err(error) => Err(rocks::engine_error("scanning the state", error)),
+            };
+        };
+        let pair = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+        self.iterator.next();
+        Ok(Some(pair))
+    }
+
+    fn skip_to(&mut self, key: &[u8]) -> Result<(), EngineError> {
+        self.iterator.seek(key);
+        Ok(())
+    }
+}
+
+/// The column family of a table. On disk: never changed.
+const fn name(table: Table) -> &'static str {
+    match table {
+        Table::Current => "current",
+        Table::History => "history",
+        Table::Versions => "versions",
+        Table::Leases => "leases",
+        Table::LeaseKeys => "lease_keys",
+        Table::Cluster => "cluster",
+        Table::Meta => "meta",
+    }
+}

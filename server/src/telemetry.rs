@@ -1,0 +1,167 @@
+//! Log lines: which are written, in which form, and where to.
+//!
+//! It starts the logger once; what is logged is decided where it happens.
+//!
+//! Invariant: logging never fails the caller. A line that cannot be written is dropped, because a
+//! member must go on serving when the reader of its standard error is gone.
+
+use std::io::{self, Write};
+
+use thiserror::Error;
+use tracing::{Level, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer as _,
+    filter::Targets,
+    fmt::{self, MakeWriter},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use crate::config::{Config, LogFormat, LogLevel, LogOutput};
+
+/// The prefix of every target of ours; libraries below are heard from one level higher.
+const OWN_TARGETS: &str = "tenure";
+
+/// A logger runs already.
+#[derive(Debug, Error)]
+#[error("logger already started")]
+pub struct LoggerRuns(#[source] tracing_subscriber::util::TryInitError);
+
+/// Starts the logger of this process.
+///
+/// # Errors
+/// When one was started before.
+pub fn start(config: &Config) -> Result<(), LoggerRuns> {
+    let outputs = config.log_outputs.clone();
+    let writer = move || Outputs(outputs.clone());
+    subscriber(config.log_level, config.log_format, writer)
+        .try_init()
+        .map_err(LoggerRuns)
+}
+
+fn subscriber<W>(level: LogLevel, format: LogFormat, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // A failed write would otherwise be reported on standard error, which panics when it is closed.
+    let layer = fmt::layer()
+        .with_writer(writer)
+        .log_internal_errors(false)
+        .with_ansi(false);
+    match format {
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true).with_filter(filter(level));
+            Box::new(tracing_subscriber::registry().with(layer))
+        }
+        LogFormat::Console => {
+            let layer = layer.with_filter(filter(level));
+            Box::new(tracing_subscriber::registry().with(layer))
+        }
+    }
+}
+
+/// Our own lines from `level`; libraries from a level above it, since theirs are meant for the
+/// people who build them.
+fn filter(level: LogLevel) -> Targets {
+    let (own, others) = match level {
+        LogLevel::Debug => (Level::DEBUG, LevelFilter::INFO),
+        LogLevel::Info => (Level::INFO, LevelFilter::WARN),
+        LogLevel::Warn => (Level::WARN, LevelFilter::ERROR),
+        LogLevel::Error => (Level::ERROR, LevelFilter::ERROR),
+    };
+    Targets::new()
+        .with_target(OWN_TARGETS, own)
+        .with_default(others)
+}
+
+/// Writes to every output and reports success whatever happens.
+#[derive(Debug)]
+struct Outputs(Vec<LogOutput>);
+
+impl Write for Outputs {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        for output in &self.0 {
+            // Nobody is left to be told when the output is gone.
+            let _gone = match output {
+                LogOutput::Stderr => io::stderr().lock().write_all(line),
+                LogOutput::Stdout => io::stdout().lock().write_all(line),
+            };
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(line);
+            Ok(line.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(level: LogLevel, format: LogFormat) -> String {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        with_default(subscriber(level, format, move || writer.clone()), || {
+            tracing::debug!(target: "tenured::test", "quiet");
+            tracing::info!(target: "tenured::test", key = 7, "ready");
+            tracing::info!(target: "hyper", "chatter");
+            tracing::error!(target: "hyper", "trouble");
+        });
+        let bytes = buffer.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_is_one_flat_object() {
+        let text = logged(LogLevel::Info, LogFormat::Json);
+        let line = text.lines().next().unwrap();
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert_eq!(object["message"], "ready");
+        assert_eq!(object["key"], 7);
+        assert_eq!(object["level"], "INFO");
+    }
+
+    #[test]
+    fn a_console_line_has_no_colours_and_no_braces() {
+        let text = logged(LogLevel::Info, LogFormat::Console);
+        assert!(text.contains("INFO tenured::test: ready key=7"), "{text}");
+        assert!(!text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn libraries_are_heard_one_level_above_us() {
+        let text = logged(LogLevel::Info, LogFormat::Console);
+        assert!(
+            !text.contains("quiet") && !text.contains("chatter"),
+            "{text}"
+        );
+        assert!(text.contains("trouble"));
+        let text = logged(LogLevel::Debug, LogFormat::Console);
+        assert!(text.contains("quiet") && text.contains("chatter"), "{text}");
+        let text = logged(LogLevel::Error, LogFormat::Console);
+        assert!(
+            !text.contains("ready") && text.contains("trouble"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! Reads history for the watchers of a stream that the hub does not tell, in bounded steps.
+//!
+//! One step scans once for many watchers. It holds a snapshot only while it runs, so a slow client
+//! costs its position and nothing else. Invariant: a watcher that a step advanced was given every
+//! event it wants from its position up to the step's end.
+
+use std::{fmt, sync::Arc};
+
+use tenure_proto::mvccpb;
+use tenure_statemachine::{ReadError, Reader, Refusal, Revision};
+use tokio::sync::Semaphore;
+
+use super::{hub::WatcherKey, watcher::Interest};
+use crate::{fatal, rpc::backend::Backend, tasks};
+
+/// Revisions that one step reads; etcd's own measure.
+const STEP_REVISIONS_MAX: usize = 1000;
+/// Bytes that one step reads, for histories of large values.
+const STEP_BYTES_MAX: usize = 4 << 20;
+/// Events that one step hands to all its watchers together, so that many watchers of one busy
+/// prefix cannot multiply a step into memory; who does not fit has the next step.
+const STEP_EVENTS_MAX: usize = 65_536;
+/// Steps that read at once on this node: reading history is disk work that must leave room for
+/// the reads of clients.
+const STEPS_CONCURRENT_MAX: usize = 4;
+
+/// Reads history on the runtime's blocking threads.
+pub(crate) struct History {
+    backend: Arc<dyn Backend>,
+    permits: Semaphore,
+}
+
+/// A watcher that is behind.
+#[derive(Debug)]
+pub(super) struct Seeker {
+    pub(super) watcher: WatcherKey,
+    pub(super) interest: Interest,
+    pub(super) next: Revision,
+}
+
+/// What one step came to.
+#[derive(Debug, Default)]
+pub(super) struct Step {
+    /// The end of the step: the last revision it read.
+    pub(super) through: Revision,
+    /// The watchers it advanced, each with its events.
+    pub(super) advanced: Vec<(WatcherKey, Vec<mvccpb::Event>)>,
+    /// The watchers whose history is gone.
+    pub(super) compacted: Vec<WatcherKey>,
+    /// The oldest revision that can be read.
+    pub(super) floor: Revision,
+}
+
+impl History {
+    pub(crate) fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
+        Arc::new(Self {
+            backend,
+            permits: Semaphore::new(STEPS_CONCURRENT_MAX),
+        })
+    }
+
+    /// Makes one step for `seekers`, beginning where the first of them stands. Those that stand
+    /// within the step are advanced with it, the others stay.
+    pub(super) async fn step(self: Arc<Self>, seekers: Vec<Seeker>) -> Step {
+        let permit = self.permits.acquire().await;
+        let backend = Arc::clone(&self.backend);
+        let step = tasks::spawn_blocking(move || match read(backend.as_ref(), seekers) {
+            Ok(step) => step,
+            Err(ReadError::Fault(fault)) => fatal::stop(&fault),
+            // Positions at the floor and up to the latest revision are readable in one snapshot.
+            Err(ReadError::Refused(refusal)) => fatal::stop(&refusal),
+        });
+        let step = step.await.expect("a step neither panics nor is aborted");
+        drop(permit);
+        step
+    }
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").finish_non_exhaustive()
+    }
+}
+
+fn read(backend: &dyn Backend, seekers: Vec<Seeker>) -> Result<Step, ReadError> {
+    let engine = backend.engine();
+    let view = engine.snapshot()?;
+    let reader = Reader::new(view.as_ref())?;
+    let meta = reader.meta();
+    let mut step = Step {
+        through: meta.revision,
+        floor: meta.floor,
+        ..Step::default()
+    };
+    let Some(first) = seekers.first().map(|seeker| seeker.next) else {
+        return Ok(step);
+    };
+    let from = first.max(meta.floor);
+    let mut events = Vec::new();
+    if from <= meta.revision {
+        let read = reader.history(from, meta.revision, STEP_REVISIONS_MAX, STEP_BYTES_MAX);
+        let revisions = match read {
+            Ok(revisions) => revisions,
+            Err(ReadError::Refused(Refusal::FutureRevision { .. })) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        if let Some(last) = revisions.last() {
+            // Every revision has events, so what follows the last was cut off, or is not there.
+            step.through = last.revision;
+        }
+        events = revisions;
+    }
+    let mut budget = STEP_EVENTS_MAX;
+    for seeker in seekers {
+        if seeker.next < meta.floor {
+            step.compacted.push(seeker.watcher);
+            continue;
+        }
+        let ahead = seeker.next > step.through.next() && seeker.next <= meta.revision;
+        if seeker.next < from || ahead || budget == 0 {
+            continue;
+        }
+        let told: Vec<_> = events
+            .iter()
+            .filter(|revision| revision.revision >= seeker.next)
+            .flat_map(|revision| &revision.events)
+            .filter_map(|event| seeker.interest.tell(event, seeker.next))
+            .collect();
+        budget = budget.saturating_sub(told.len());
+        step.advanced.push((seeker.watcher, told));
+    }
+    Ok(step)
+}

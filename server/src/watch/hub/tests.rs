@@ -1,0 +1,168 @@
+//! The hub by itself: who is told, and what happens to who does not listen.
+
+use tenure_statemachine::{EventKind, KeyValue};
+
+use super::*;
+
+fn event(key: &'static str, revision: i64) -> Event {
+    let kv = KeyValue {
+        key: key.into(),
+        mod_revision: Revision(revision),
+        ..Default::default()
+    };
+    Event {
+        kind: EventKind::Put,
+        kv,
+        previous: None,
+    }
+}
+
+fn key(key: &'static str) -> KeyRange {
+    KeyRange::single(key.into())
+}
+
+fn publish(hub: &Hub, key: &'static str, revision: i64) {
+    hub.publish(Revision(revision), vec![event(key, revision)]);
+}
+
+fn revisions(stream: &mut Subscription) -> Vec<i64> {
+    let mut revisions = Vec::new();
+    while let Some(delivery) = stream.try_next() {
+        revisions.extend(delivery.events.iter().map(|event| event.kv.mod_revision.0));
+    }
+    revisions
+}
+
+#[test]
+fn only_streams_with_an_interest_are_told_once_with_all_their_watchers() {
+    let hub = Hub::new(Revision(1));
+    let (mut first, mut second) = (hub.open(), hub.open());
+    for watcher in [1, 2] {
+        assert!(first.attach(watcher, &key("a"), Revision(2)));
+    }
+    assert!(second.attach(1, &key("b"), Revision(2)));
+    hub.publish(
+        Revision(2),
+        vec![event("a", 2), event("b", 2), event("a", 2)],
+    );
+    publish(&hub, "c", 3);
+    let delivery = first.try_next().expect("told");
+    assert_eq!((delivery.events.len(), delivery.watchers), (3, vec![1, 2]));
+    assert_eq!(second.try_next().expect("told").watchers, [1]);
+    assert!(first.try_next().is_none() && second.try_next().is_none());
+    assert_eq!(hub.revision(), Revision(3));
+}
+
+#[test]
+fn who_has_not_seen_what_was_published_is_not_attached() {
+    let hub = Hub::new(Revision(5));
+    let stream = hub.open();
+    assert!(!stream.attach(1, &key("a"), Revision(5)));
+    assert!(stream.attach(1, &key("a"), Revision(6)));
+    publish(&hub, "z", 6);
+    assert!(!stream.attach(2, &key("a"), Revision(6)));
+    assert!(stream.attach(2, &key("a"), Revision(9)));
+}
+
+#[test]
+fn a_full_queue_loses_from_one_revision_on_and_nothing_before() {
+    let hub = Hub::new(Revision(1));
+    let mut stream = hub.open();
+    assert!(stream.attach(1, &key("a"), Revision(2)));
+    let last = QUEUE_LEN_MAX as i64 + 50;
+    for revision in 2..=last {
+        publish(&hub, "a", revision);
+    }
+    assert!(stream.has_lost());
+    assert_eq!(hub.stats().watchers_behind, 1);
+    // What waits is older than what was lost, so it comes first.
+    assert_eq!(stream.surrender(), None);
+    let told = revisions(&mut stream);
+    assert_eq!(told, (2..=QUEUE_LEN_MAX as i64 + 1).collect::<Vec<_>>());
+    assert_eq!(stream.surrender(), Some(Revision(QUEUE_LEN_MAX as i64 + 2)));
+    assert_eq!(stream.surrender(), None);
+    // Detached until it has read what it lost.
+    publish(&hub, "a", last + 1);
+    assert!(revisions(&mut stream).is_empty());
+    assert!(!stream.attach(1, &key("a"), Revision(last + 1)));
+    assert!(stream.attach(1, &key("a"), Revision(last + 2)));
+    publish(&hub, "a", last + 2);
+    assert_eq!(revisions(&mut stream), [last + 2]);
+}
+
+#[test]
+fn the_queue_is_bounded_in_bytes_but_takes_one_change_of_any_size() {
+    let hub = Hub::new(Revision(1));
+    let mut stream = hub.open();
+    assert!(stream.attach(1, &key("a"), Revision(2)));
+    let large = |revision, bytes| {
+        let mut large = event("a", revision);
+        large.kv.value = vec![0; bytes].into();
+        hub.publish(Revision(revision), vec![large]);
+    };
+    large(2, QUEUE_BYTES_MAX * 2);
+    large(3, 1);
+    assert_eq!(revisions(&mut stream), [2]);
+    assert_eq!(stream.surrender(), Some(Revision(3)));
+    assert!(stream.attach(1, &key("a"), Revision(4)));
+    for revision in 4..7 {
+        large(revision, QUEUE_BYTES_MAX / 4);
+    }
+    assert_eq!(revisions(&mut stream), [4, 5, 6]);
+    assert!(!stream.has_lost());
+}
+
+#[tokio::test]
+async fn a_stream_hears_of_its_loss_after_what_waits() {
+    let hub = Hub::new(Revision(1));
+    let mut stream = hub.open();
+    assert!(stream.attach(1, &key("a"), Revision(2)));
+    publish(&hub, "a", 2);
+    hub.reset(Revision(10));
+    assert!(stream.next().await.is_some());
+    assert!(stream.next().await.is_none());
+    assert_eq!(stream.surrender(), Some(Revision(3)));
+    assert!(!stream.attach(1, &key("a"), Revision(10)));
+    assert!(stream.attach(1, &key("a"), Revision(11)));
+}
+
+#[test]
+fn a_command_with_several_revisions_is_told_and_lost_from_the_first() {
+    let hub = Hub::new(Revision(1));
+    let stream = hub.open();
+    assert!(stream.attach(1, &key("a"), Revision(2)));
+    for revision in 0..QUEUE_LEN_MAX as i64 {
+        publish(&hub, "a", revision + 2);
+    }
+    let first = QUEUE_LEN_MAX as i64 + 2;
+    hub.publish(
+        Revision(first + 1),
+        vec![event("a", first), event("a", first + 1)],
+    );
+    assert_eq!(hub.revision(), Revision(first + 1));
+    let mut stream = stream;
+    revisions(&mut stream);
+    assert_eq!(stream.surrender(), Some(Revision(first)));
+}
+
+#[test]
+fn detached_watchers_and_closed_streams_leave_nothing() {
+    let hub = Hub::new(Revision(1));
+    let mut stream = hub.open();
+    assert!(stream.attach(1, &key("a"), Revision(2)));
+    assert!(stream.attach(2, &key("b"), Revision(2)));
+    stream.detach(1);
+    publish(&hub, "a", 2);
+    assert!(stream.try_next().is_none());
+    stream.set_behind(3);
+    let stats = hub.stats();
+    assert_eq!(
+        (stats.streams, stats.watchers_live, stats.watchers_behind),
+        (1, 1, 3)
+    );
+    drop(stream);
+    assert_eq!(hub.stats(), HubStats::default());
+    let mut found = Vec::new();
+    hub.state.lock().index.find(b"b", &mut found);
+    assert!(found.is_empty());
+}

@@ -1,0 +1,14 @@
+//! Watches: the hub that the apply path tells of every change, and the streams that it tells.
+
+mod fragment;
+mod history;
+mod hub;
+mod index;
+mod stream;
+mod watcher;
+
+pub use self::hub::{Hub, HubStats};
+pub(crate) use self::{
+    history::History,
+    stream::{StreamSettings, WatchStream},
+};

@@ -1,0 +1,55 @@
+//! What is claimed of watchers when nothing happens.
+
+use super::*;
+
+#[tokio::test]
+async fn a_start_in_the_future_hears_nothing_older_and_no_progress() {
+    let node = FakeNode::leading();
+    let mut client = Client::of(&node);
+    client.create(from(4)).await;
+    client
+        .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+        .await;
+    // Requests are answered in order: the next answer is to this one, so there was none before.
+    assert!(client.create(prefix("elsewhere", "")).await.created);
+    for key in ["a", "b", "c", "d"] {
+        put(&node, key, "");
+    }
+    assert_eq!(client.events(2).await, [(4, "c".into()), (5, "d".into())]);
+    assert_eq!(client.progress().await, 5);
+}
+
+#[tokio::test]
+async fn progress_is_reported_to_quiet_watchers_that_want_it() {
+    let node = FakeNode::leading();
+    let mut client = Client::with(&node, Duration::from_millis(5), pending());
+    let quiet = WatchCreateRequest {
+        progress_notify: true,
+        ..prefix("quiet", "")
+    };
+    client.create(prefix("other", "")).await;
+    client.create(quiet).await;
+    put(&node, "a", "");
+    let mut reported = client.next().await;
+    while reported.header.expect("a header").revision < 2 {
+        reported = client.next().await;
+    }
+    assert_eq!((reported.watch_id, reported.events.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn progress_is_not_claimed_while_a_watcher_is_behind_or_when_there_is_none() {
+    let node = FakeNode::leading();
+    let mut client = Client::of(&node);
+    client
+        .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+        .await;
+    put(&node, "a", "");
+    client.ask(RequestUnion::CreateRequest(from(1))).await;
+    client
+        .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+        .await;
+    assert!(client.next().await.created);
+    // Its history comes next: whatever is claimed after that is claimed of a watcher told of it.
+    assert_eq!(client.events(1).await, [(2, "a".into())]);
+}

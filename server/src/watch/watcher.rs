@@ -1,0 +1,71 @@
+//! One watcher: what it wants, how it wants it told, and how far it has been told.
+//!
+//! Plain data; the stream that owns it decides when. Invariant: every event it wants below `next`
+//! was sent to the client, and none at or above it was.
+
+use tenure_proto::{
+    etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
+    mvccpb,
+};
+use tenure_statemachine::{Event, EventKind, KeyRange, Revision};
+
+use crate::rpc::reply;
+
+/// One watcher of a stream.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    /// The id that the client knows it by.
+    pub(super) id: i64,
+    /// What it wants to be told.
+    pub(super) interest: Interest,
+    /// The first revision it has not been told of.
+    pub(super) next: Revision,
+    /// The revision the client asked to start from; zero when it asked for "from now on".
+    pub(super) start: Revision,
+    /// Whether the client wants to hear how far it has been told when nothing happens.
+    pub(super) progress: bool,
+    /// Whether nothing was sent since the last time progress was due.
+    pub(super) quiet: bool,
+    /// Whether one revision's events may come in several responses.
+    pub(super) fragment: bool,
+}
+
+/// What a watcher wants to be told.
+#[derive(Clone, Debug)]
+pub(super) struct Interest {
+    /// Of which keys.
+    pub(super) range: KeyRange,
+    puts: bool,
+    deletes: bool,
+    previous: bool,
+}
+
+impl Interest {
+    pub(super) fn new(range: KeyRange, request: &WatchCreateRequest) -> Self {
+        let refuses = |filter: FilterType| request.filters.contains(&(filter as i32));
+        Self {
+            range,
+            puts: !refuses(FilterType::Noput),
+            deletes: !refuses(FilterType::Nodelete),
+            previous: request.prev_kv,
+        }
+    }
+
+    /// The event as this watcher is told of it, if it is.
+    pub(super) fn tell(&self, event: &Event, next: Revision) -> Option<mvccpb::Event> {
+        let kind = match event.kind {
+            EventKind::Put if self.puts => mvccpb::event::EventType::Put,
+            EventKind::Delete if self.deletes => mvccpb::event::EventType::Delete,
+            EventKind::Put | EventKind::Delete => return None,
+        };
+        if event.kv.mod_revision < next || !self.range.contains(&event.kv.key) {
+            return None;
+        }
+        let previous = event.previous.as_ref().filter(|_| self.previous);
+        Some(mvccpb::Event {
+            r#type: kind as i32,
+            kv: Some(reply::key_value(event.kv.clone())),
+            prev_kv: previous.cloned().map(reply::key_value),
+        })
+    }
+}

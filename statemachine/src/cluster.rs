@@ -1,0 +1,89 @@
+//! Facts about the members that every member must agree on: alarms, and what members say of
+//! themselves.
+//!
+//! Invariant: the alarm flags in [`Meta`] say whether an alarm row of the kind exists.
+
+use bytes::Bytes;
+
+use crate::{
+    codec,
+    command::{AlarmChange, AlarmKind, MemberAttributes},
+    engine::{Table, View},
+    error::Fault,
+    keys,
+    meta::Meta,
+    overlay::Overlay,
+    types::MemberId,
+};
+
+/// Every active alarm, by member and kind.
+pub(crate) fn alarms(view: &dyn View) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+    let mut found = Vec::new();
+    let mut cursor = view.scan(Table::Cluster, keys::alarms())?;
+    while let Some((row, _)) = cursor.next()? {
+        match keys::read_alarm(&row)? {
+            Some(alarm) => found.push(alarm),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Every member's attributes, by id.
+pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
+    let mut found = Vec::new();
+    let mut cursor = view.scan(Table::Cluster, keys::members())?;
+    while let Some((row, attributes)) = cursor.next()? {
+        if !row.starts_with(keys::members()) {
+            break;
+        }
+        found.push(codec::decode_member(attributes)?);
+    }
+    Ok(found)
+}
+
+/// Raises or clears; returns the alarms it was about. Raising an active alarm names it again.
+pub(crate) fn change_alarm(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    change: AlarmChange,
+) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+    let changed = if change.active {
+        raise(overlay, change)
+    } else {
+        clear(overlay, change)?
+    };
+    let left = alarms(overlay)?;
+    meta.no_space = left.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace);
+    meta.corrupt = left.iter().any(|(_, kind)| *kind == AlarmKind::Corrupt);
+    Ok(changed)
+}
+
+fn raise(overlay: &mut Overlay, change: AlarmChange) -> Vec<(MemberId, AlarmKind)> {
+    let Some(kind) = change.kind else {
+        return Vec::new();
+    };
+    overlay.put(
+        Table::Cluster,
+        keys::alarm(change.member, kind),
+        Bytes::new(),
+    );
+    vec![(change.member, kind)]
+}
+
+fn clear(overlay: &mut Overlay, change: AlarmChange) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+    let mut cleared = alarms(overlay)?;
+    cleared.retain(|(member, kind)| {
+        let of_member = change.member == MemberId(0) || change.member == *member;
+        of_member && change.kind.is_none_or(|wanted| wanted == *kind)
+    });
+    for (member, kind) in &cleared {
+        overlay.delete(Table::Cluster, keys::alarm(*member, *kind));
+    }
+    Ok(cleared)
+}
+
+pub(crate) fn publish(overlay: &mut Overlay, attributes: &MemberAttributes) {
+    let row = codec::encode_member(attributes);
+    overlay.put(Table::Cluster, keys::member(attributes.id), row);
+}

@@ -1,0 +1,77 @@
+//! One number for the replicated logical state, to compare replicas and runs by.
+//!
+//! Not a hash against an adversary, and not etcd's (see [`crate::Reader::hash_kv`]). Invariant:
+//! rows that collection may delete do not count, nor does anything node-local.
+
+use crate::{
+    engine::{Table, View},
+    error::Fault,
+    keys::{self, ChangeKind, Stamp},
+    meta::Meta,
+    read::Reader,
+    record,
+};
+
+/// The digest of the state in `view`.
+///
+/// # Errors
+/// When the engine cannot read, or a row does not decode.
+pub fn digest(view: &dyn View) -> Result<u64, Fault> {
+    let meta = Meta::load(view)?;
+    let reader = Reader::over(view, meta);
+    let mut digest = Digest(Digest::OFFSET);
+    digest.bytes(&meta.encode());
+    for table in [
+        Table::Current,
+        Table::Leases,
+        Table::LeaseKeys,
+        Table::Cluster,
+    ] {
+        digest.bytes(&[table as u8]);
+        let mut cursor = view.scan(table, &[])?;
+        while let Some((key, value)) = cursor.next()? {
+            digest.bytes(&key);
+            digest.bytes(&value);
+        }
+    }
+    digest.bytes(&[Table::History as u8]);
+    let mut cursor = view.scan(Table::History, &[])?;
+    while let Some((row, value)) = cursor.next()? {
+        let (stamp, kind) = keys::read_history(&row)?;
+        if is_reachable(&reader, stamp, kind, &record::decode(value.clone())?.key)? {
+            digest.bytes(&row);
+            digest.bytes(&value);
+        }
+    }
+    Ok(digest.0)
+}
+
+/// Whether some reader at or above the floor can still come to a change.
+pub(crate) fn is_reachable(
+    reader: &Reader<'_>,
+    stamp: Stamp,
+    kind: ChangeKind,
+    key: &[u8],
+) -> Result<bool, Fault> {
+    let floor = reader.meta().floor;
+    if stamp.main >= floor {
+        return Ok(true);
+    }
+    let latest = reader.change_at(key, Stamp::last_of(floor))?;
+    Ok(kind == ChangeKind::Put && latest.is_some_and(|(found, _)| found == stamp))
+}
+
+/// FNV-1a over length-prefixed strings.
+struct Digest(u64);
+
+impl Digest {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        let length = (bytes.len() as u64).to_be_bytes();
+        for byte in length.iter().chain(bytes) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(Self::PRIME);
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Leases: grant, renew, revoke, expire.
+//!
+//! Nothing here watches time: a lease ends by a command only. Invariant: a lease that was renewed
+//! after the leader looked at it does not expire by what the leader saw.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    command::{LeaseExpiry, LeaseGrant},
+    engine::{Table, View},
+    error::{Fault, ReadError, Refusal},
+    keys::{self, damaged, split_u64},
+    kv::Change,
+    meta::Meta,
+    outcome::Event,
+    overlay::Overlay,
+    types::{ClusterTime, LeaseId, Ttl},
+};
+
+/// A promise to keep keys while somebody renews it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Its name.
+    pub id: LeaseId,
+    /// The time to live that every renewal gives it anew.
+    pub ttl: Ttl,
+    /// When it may be ended.
+    pub deadline: ClusterTime,
+    /// Counts renewals, from 1 at the grant.
+    pub generation: u64,
+}
+
+impl Lease {
+    fn encode(&self) -> Bytes {
+        let mut row = BytesMut::with_capacity(24);
+        row.put_u64(self.ttl.0);
+        row.put_u64(self.deadline.0);
+        row.put_u64(self.generation);
+        row.freeze()
+    }
+
+    pub(crate) fn decode(id: LeaseId, row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (ttl, rest) = split_u64(row)?;
+            let (deadline, rest) = split_u64(rest)?;
+            let (generation, rest) = split_u64(rest)?;
+            let (ttl, deadline) = (Ttl(ttl), ClusterTime(deadline));
+            rest.is_empty().then_some(Self {
+                id,
+                ttl,
+                deadline,
+                generation,
+            })
+        })();
+        parsed.ok_or_else(|| damaged("lease row is not of its length"))
+    }
+}
+
+/// The lease `id` of `view`.
+pub(crate) fn find(view: &dyn View, id: LeaseId) -> Result<Option<Lease>, Fault> {
+    let row = view.get(Table::Leases, &keys::lease(id))?;
+    row.map(|row| Lease::decode(id, &row)).transpose()
+}
+
+/// The keys attached to the lease `id`, in order.
+pub(crate) fn attached(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    let mut found = Vec::new();
+    let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
+    while let Some((row, _)) = cursor.next()? {
+        match keys::read_lease_key(&row, id) {
+            Some(key) => found.push(key),
+            None => break,
+        }
+    }
+    Ok(found)
+}
+
+pub(crate) fn grant(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    grant: LeaseGrant,
+) -> Result<(), ReadError> {
+    // "No lease" cannot be created; the border turns such a request away.
+    if !grant.id.is_some() || find(overlay, grant.id)?.is_some() {
+        return Err(Refusal::LeaseExists.into());
+    }
+    let LeaseGrant { id, ttl } = grant;
+    let lease = Lease {
+        id,
+        ttl,
+        deadline: meta.now.after(ttl),
+        generation: 1,
+    };
+    overlay.put(Table::Leases, keys::lease(id), lease.encode());
+    meta.leases = meta.leases.saturating_add(1);
+    Ok(())
+}
+
+/// Ends a lease, and its keys with it, in one revision.
+pub(crate) fn revoke(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    id: LeaseId,
+) -> Result<Vec<Event>, ReadError> {
+    if find(overlay, id)?.is_none() {
+        return Err(Refusal::LeaseNotFound.into());
+    }
+    Ok(end(overlay, meta, id)?)
+}
+
+fn end(overlay: &mut Overlay, meta: &mut Meta, id: LeaseId) -> Result<Vec<Event>, Fault> {
+    let keys = attached(overlay, id)?;
+    let mut change = Change::new(overlay, meta);
+    for key in keys {
+        change.delete_key(key)?;
+    }
+    let events = change.finish();
+    overlay.delete(Table::Leases, keys::lease(id));
+    meta.leases = meta.leases.saturating_sub(1);
+    Ok(events)
+}
+
+pub(crate) fn renew(
+    overlay: &mut Overlay,
+    now: ClusterTime,
+    ids: &[LeaseId],
+) -> Result<Vec<Option<Ttl>>, Fault> {
+    let mut renewed = Vec::with_capacity(ids.len());
+    for id in ids {
+        let Some(mut lease) = find(overlay, *id)? else {
+            renewed.push(None);
+            continue;
+        };
+        lease.deadline = now.after(lease.ttl);
+        lease.generation = lease.generation.saturating_add(1);
+        overlay.put(Table::Leases, keys::lease(*id), lease.encode());
+        renewed.push(Some(lease.ttl));
+    }
+    Ok(renewed)
+}
+
+/// Ends those leases that the leader saw rightly. Each that has keys makes its own revision.
+pub(crate) fn expire(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    expiries: &[LeaseExpiry],
+) -> Result<(Vec<LeaseId>, Vec<Event>), Fault> {
+    let mut ended = Vec::new();
+    let mut events = Vec::new();
+    for expiry in expiries {
+        let Some(lease) = find(overlay, expiry.id)? else {
+            continue;
+        };
+        if lease.deadline <= meta.now && lease.generation == expiry.generation {
+            events.append(&mut end(overlay, meta, lease.id)?);
+            ended.push(lease.id);
+        }
+    }
+    Ok((ended, events))
+}

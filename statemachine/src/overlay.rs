@@ -1,0 +1,266 @@
+//! Writes not yet in the engine, laid over it: later commands of a batch read earlier ones here.
+//!
+//! Not a cache: it holds writes only. Invariant: reading the overlay equals reading the engine
+//! after the overlay's writes.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::{
+    engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
+    error::EngineError,
+};
+
+/// Key to the value written, or to `None` where the key was deleted.
+type Writes = BTreeMap<Bytes, Option<Bytes>>;
+
+#[derive(Debug)]
+pub(crate) struct Overlay {
+    base: Arc<dyn Engine>,
+    current: Writes,
+    history: Writes,
+    versions: Writes,
+    leases: Writes,
+    lease_keys: Writes,
+    cluster: Writes,
+    meta: Writes,
+}
+
+impl Overlay {
+    pub(crate) fn new(base: Arc<dyn Engine>) -> Self {
+        Self {
+            base,
+            current: Writes::new(),
+            history: Writes::new(),
+            versions: Writes::new(),
+            leases: Writes::new(),
+            lease_keys: Writes::new(),
+            cluster: Writes::new(),
+            meta: Writes::new(),
+        }
+    }
+
+    pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
+        self.writes_mut(table).insert(key, Some(value));
+    }
+
+    pub(crate) fn delete(&mut self, table: Table, key: Bytes) {
+        self.writes_mut(table).insert(key, None);
+    }
+
+    /// The writes, by table and key, so that the engine inserts in order.
+    pub(crate) fn into_batch(mut self) -> WriteBatch {
+        let mut ops = Vec::new();
+        for table in Table::ALL {
+            let writes = std::mem::take(self.writes_mut(table));
+            ops.extend(writes.into_iter().map(|(key, value)| match value {
+                Some(value) => WriteOp::Put(table, key, value),
+                None => WriteOp::Delete(table, key),
+            }));
+        }
+        WriteBatch { ops }
+    }
+
+    const fn writes(&self, table: Table) -> &Writes {
+        match table {
+            Table::Current => &self.current,
+            Table::History => &self.history,
+            Table::Versions => &self.versions,
+            Table::Leases => &self.leases,
+            Table::LeaseKeys => &self.lease_keys,
+            Table::Cluster => &self.cluster,
+            Table::Meta => &self.meta,
+        }
+    }
+
+    const fn writes_mut(&mut self, table: Table) -> &mut Writes {
+        match table {
+            Table::Current => &mut self.current,
+            Table::History => &mut self.history,
+            Table::Versions => &mut self.versions,
+            Table::Leases => &mut self.leases,
+            Table::LeaseKeys => &mut self.lease_keys,
+            Table::Cluster => &mut self.cluster,
+            Table::Meta => &mut self.meta,
+        }
+    }
+}
+
+impl View for Overlay {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        match self.writes(table).get(key) {
+            Some(written) => Ok(written.clone()),
+            None => self.base.get(table, key),
+        }
+    }
+
+    fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+        let base = self.base.scan(table, from)?;
+        let writes = self.writes(table);
+        if writes.is_empty() {
+            return Ok(base);
+        }
+        let mut cursor = MergeCursor {
+            base,
+            base_next: None,
+            writes,
+            writes_next: None,
+        };
+        cursor.base_next = cursor.base.next()?;
+        cursor.seek_writes(Bound::Included(from));
+        Ok(Box::new(cursor))
+    }
+}
+
+/// Walks engine and writes side by side; where both have a key, the write counts.
+struct MergeCursor<'a> {
+    base: Box<dyn Cursor + 'a>,
+    base_next: Option<(Bytes, Bytes)>,
+    writes: &'a Writes,
+    writes_next: Option<(&'a Bytes, &'a Option<Bytes>)>,
+}
+
+impl MergeCursor<'_> {
+    fn seek_writes(&mut self, from: Bound<&[u8]>) {
+        self.writes_next = self
+            .writes
+            .range::<[u8], _>((from, Bound::Unbounded))
+            .next();
+    }
+
+    /// The least pair of both sides; a write that deletes gives a key without value.
+    fn step(&mut self) -> Result<Option<(Bytes, Option<Bytes>)>, EngineError> {
+        let from_base = match (&self.base_next, &self.writes_next) {
+            (None, None) => return Ok(None),
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (Some((base, _)), Some((write, _))) => base < *write,
+        };
+        if from_base {
+            let pair = std::mem::replace(&mut self.base_next, self.base.next()?);
+            return Ok(pair.map(|(key, value)| (key, Some(value))));
+        }
+        let Some((key, value)) = self.writes_next else {
+            return Ok(None);
+        };
+        if self.base_next.as_ref().is_some_and(|(base, _)| base == key) {
+            self.base_next = self.base.next()?;
+        }
+        self.seek_writes(Bound::Excluded(key));
+        Ok(Some((key.clone(), value.clone())))
+    }
+}
+
+impl Cursor for MergeCursor<'_> {
+    fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, EngineError> {
+        while let Some((key, value)) = self.step()? {
+            if let Some(value) = value {
+                return Ok(Some((key, value)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn skip_to(&mut self, key: &[u8]) -> Result<(), EngineError> {
+        if self
+            .base_next
+            .as_ref()
+            .is_some_and(|(base, _)| base.as_ref() < key)
+        {
+            self.base.skip_to(key)?;
+            self.base_next = self.base.next()?;
+        }
+        if self
+            .writes_next
+            .is_some_and(|(write, _)| write.as_ref() < key)
+        {
+            self.seek_writes(Bound::Included(key));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::MemEngine;
+
+    const TABLE: Table = Table::Current;
+
+    fn put(key: &'static str, value: &'static str) -> WriteOp {
+        WriteOp::Put(TABLE, Bytes::from(key), Bytes::from(value))
+    }
+
+    /// Rows `a c e g` in the engine; over them `b` and `c` written, `e` deleted, `h` written.
+    fn overlay() -> Overlay {
+        let engine = MemEngine::new();
+        let ops = ["a", "c", "e", "g"].map(|key| put(key, "engine")).to_vec();
+        engine.write(WriteBatch { ops }).unwrap();
+        let mut overlay = Overlay::new(Arc::new(engine));
+        for key in ["b", "c", "h"] {
+            overlay.put(TABLE, Bytes::from(key), Bytes::from("write"));
+        }
+        overlay.delete(TABLE, Bytes::from("e"));
+        overlay
+    }
+
+    fn pairs(cursor: &mut dyn Cursor) -> Vec<(Bytes, Bytes)> {
+        std::iter::from_fn(|| cursor.next().unwrap()).collect()
+    }
+
+    #[test]
+    fn writes_hide_what_the_engine_holds() {
+        let overlay = overlay();
+        let get = |key: &str| overlay.get(TABLE, key.as_bytes()).unwrap();
+        assert_eq!(get("a").unwrap(), "engine");
+        assert_eq!(get("c").unwrap(), "write");
+        assert_eq!(get("e"), None);
+        assert_eq!(get("h").unwrap(), "write");
+    }
+
+    #[test]
+    fn a_scan_merges_writes_and_engine() {
+        let overlay = overlay();
+        let all = pairs(overlay.scan(TABLE, b"").unwrap().as_mut());
+        let keys: Vec<&[u8]> = all.iter().map(|(key, _)| key.as_ref()).collect();
+        assert_eq!(keys, [b"a", b"b", b"c", b"g", b"h"]);
+        let values: Vec<&[u8]> = all.iter().map(|(_, value)| value.as_ref()).collect();
+        assert_eq!(
+            values,
+            [
+                b"engine".as_slice(),
+                b"write",
+                b"write",
+                b"engine",
+                b"write"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_skip_moves_past_writes_and_engine_rows_alike() {
+        let overlay = overlay();
+        for (target, expected) in [("b", "b"), ("c", "c"), ("d", "g"), ("h", "h")] {
+            let mut cursor = overlay.scan(TABLE, b"").unwrap();
+            cursor.skip_to(target.as_bytes()).unwrap();
+            assert_eq!(
+                cursor.next().unwrap().unwrap().0,
+                expected,
+                "skipping to {target}"
+            );
+        }
+        let mut cursor = overlay.scan(TABLE, b"").unwrap();
+        cursor.skip_to(b"i").unwrap();
+        assert_eq!(cursor.next().unwrap(), None);
+    }
+
+    #[test]
+    fn the_batch_written_makes_the_engine_read_like_the_overlay() {
+        let overlay = overlay();
+        let read = pairs(overlay.scan(TABLE, b"").unwrap().as_mut());
+        let base = Arc::clone(&overlay.base);
+        base.write(overlay.into_batch()).unwrap();
+        assert_eq!(pairs(base.scan(TABLE, b"").unwrap().as_mut()), read);
+    }
+}

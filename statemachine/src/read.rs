@@ -1,0 +1,172 @@
+//! Reading: every question there is, over any consistent view.
+//!
+//! What a range selects is in `select.rs`, history in `history.rs`, hashes in `hash.rs`.
+//! Invariant: a reader never changes anything, and all its answers are of one state.
+
+use bytes::Bytes;
+
+use crate::{
+    cluster,
+    command::{AlarmKind, MemberAttributes, Txn},
+    engine::{Table, View},
+    error::{Fault, ReadError, Refusal},
+    keys::{self, ChangeKind, MetaRow, Stamp, VersionRow, damaged},
+    lease::{self, Lease},
+    meta::Meta,
+    outcome::TxnReply,
+    record::{self, Record},
+    txn::Path,
+    types::{KeyValue, LeaseId, MemberId, Revision},
+};
+
+/// Answers questions about one state.
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'a> {
+    pub(crate) view: &'a dyn View,
+    meta: Meta,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `view`.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the counters do not decode.
+    pub fn new(view: &'a dyn View) -> Result<Self, Fault> {
+        Ok(Self {
+            view,
+            meta: Meta::load(view)?,
+        })
+    }
+
+    /// Reads `view` under counters that are not in it yet.
+    pub(crate) const fn over(view: &'a dyn View, meta: Meta) -> Self {
+        Self { view, meta }
+    }
+
+    /// The counters of the state that is read.
+    #[must_use]
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Runs a transaction that only reads.
+    ///
+    /// # Errors
+    /// Refused like a range, or when the chosen operations read compacted or future revisions. A
+    /// write among them is a fault: such a transaction is a command.
+    pub fn read_txn(&self, txn: &Txn) -> Result<TxnReply, ReadError> {
+        self.refuse_corrupt()?;
+        Path::choose(self, txn)?.read(self, txn)
+    }
+
+    /// The lease `id`.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the row does not decode.
+    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Fault> {
+        lease::find(self.view, id)
+    }
+
+    /// Every lease, by id.
+    ///
+    /// # Errors
+    /// As [`Reader::lease`].
+    pub fn leases(&self) -> Result<Vec<Lease>, Fault> {
+        let mut found = Vec::new();
+        let mut cursor = self.view.scan(Table::Leases, &[])?;
+        while let Some((row, value)) = cursor.next()? {
+            found.push(Lease::decode(keys::read_lease(&row)?, &value)?);
+        }
+        Ok(found)
+    }
+
+    /// The keys attached to the lease `id`, in order.
+    ///
+    /// # Errors
+    /// When the engine cannot read.
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+        lease::attached(self.view, id)
+    }
+
+    /// Every active alarm, by member.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub fn alarms(&self) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+        cluster::alarms(self.view)
+    }
+
+    /// What every member said of itself, by id.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub fn members(&self) -> Result<Vec<MemberAttributes>, Fault> {
+        cluster::members(self.view)
+    }
+
+    /// What the log's adapter last kept beside the data.
+    ///
+    /// # Errors
+    /// When the engine cannot read.
+    pub fn adapter_record(&self) -> Result<Option<Bytes>, Fault> {
+        Ok(self.view.get(Table::Meta, MetaRow::Adapter.key())?)
+    }
+
+    pub(crate) fn refuse_corrupt(&self) -> Result<(), Refusal> {
+        if self.meta.corrupt {
+            Err(Refusal::Corrupt)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The latest record of `key`.
+    pub(crate) fn latest(&self, key: &[u8]) -> Result<Option<Record>, Fault> {
+        let row = self.view.get(Table::Current, key)?;
+        row.as_ref().map(Record::decode).transpose()
+    }
+
+    /// The newest change of `key` that is not after `stamp`: one seek.
+    pub(crate) fn change_at(
+        &self,
+        key: &[u8],
+        stamp: Stamp,
+    ) -> Result<Option<(Stamp, ChangeKind)>, Fault> {
+        let mut cursor = self
+            .view
+            .scan(Table::Versions, &keys::version(key, stamp))?;
+        let Some((row, kind)) = cursor.next()? else {
+            return Ok(None);
+        };
+        let found = VersionRow::parse(&row)?;
+        if !found.is_of(&keys::versions_from(key)) {
+            return Ok(None);
+        }
+        Ok(Some((found.stamp, ChangeKind::from_row_value(&kind)?)))
+    }
+
+    /// The newest change of `key` before `stamp`.
+    pub(crate) fn change_before(
+        &self,
+        key: &[u8],
+        stamp: Stamp,
+    ) -> Result<Option<(Stamp, ChangeKind)>, Fault> {
+        let before = if stamp.sub > 0 {
+            Stamp {
+                main: stamp.main,
+                sub: stamp.sub.saturating_sub(1),
+            }
+        } else {
+            Stamp::last_of(Revision(stamp.main.0.saturating_sub(1)))
+        };
+        self.change_at(key, before)
+    }
+
+    /// The record that the put at `stamp` made.
+    pub(crate) fn put_at(&self, stamp: Stamp) -> Result<KeyValue, Fault> {
+        let row = self
+            .view
+            .get(Table::History, &keys::history(stamp, ChangeKind::Put))?;
+        record::decode(row.ok_or_else(|| damaged("a version has no history record"))?)
+    }
+}

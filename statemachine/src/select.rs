@@ -1,0 +1,269 @@
+//! What a range read selects: visit, filter, sort, cut.
+//!
+//! Invariant: the order of these steps, and what each of them counts, is etcd's.
+
+use std::cmp::Ordering;
+
+use crate::{
+    command::{RangeQuery, SortOrder, SortTarget},
+    engine::Table,
+    error::{Fault, ReadError, Refusal},
+    keys::{self, ChangeKind, Stamp, VersionRow},
+    outcome::RangeReply,
+    range::{KeyRange, RangeEnd},
+    read::Reader,
+    record::Record,
+    types::{KeyValue, Revision},
+};
+
+/// Takes a key and its `Current` row; says whether to go on.
+type Visit<'v> = dyn FnMut(bytes::Bytes, bytes::Bytes) -> Result<bool, Fault> + 'v;
+
+/// Records found, up to what was wanted, and how many keys there were in all.
+#[derive(Debug, Default)]
+struct Selection {
+    kvs: Vec<KeyValue>,
+    count: usize,
+}
+
+impl Reader<'_> {
+    /// Reads the keys of a range.
+    ///
+    /// # Errors
+    /// Refused when the revision is compacted or in the future, or a `Corrupt` alarm is active. A
+    /// fault when the engine cannot read or a row does not decode.
+    pub fn range(&self, query: &RangeQuery) -> Result<RangeReply, ReadError> {
+        self.refuse_corrupt()?;
+        let revision = self.resolve(query.revision)?;
+        let limit = usize::try_from(query.limit).unwrap_or(0);
+        let Selection { mut kvs, count } = self.select(query, revision, fetch_max(query, limit))?;
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        if query.count_only {
+            return Ok(RangeReply {
+                kvs: Vec::new(),
+                more: false,
+                count,
+            });
+        }
+        if has_filters(query) {
+            kvs.retain(|kv| passes(query, kv));
+        }
+        sort(query, &mut kvs);
+        let more = limit > 0 && kvs.len() > limit;
+        if more {
+            kvs.truncate(limit);
+        }
+        if query.keys_only {
+            kvs.iter_mut().for_each(|kv| kv.value.clear());
+        }
+        Ok(RangeReply { kvs, more, count })
+    }
+
+    /// The revision a query means. The floor itself can be read.
+    fn resolve(&self, asked: Revision) -> Result<Revision, Refusal> {
+        let (latest, floor) = (self.meta().revision, self.meta().floor);
+        if asked > latest {
+            return Err(Refusal::FutureRevision { latest });
+        }
+        let revision = if asked.0 <= 0 { latest } else { asked };
+        if revision < floor {
+            Err(Refusal::Compacted { floor })
+        } else {
+            Ok(revision)
+        }
+    }
+
+    fn select(
+        &self,
+        query: &RangeQuery,
+        revision: Revision,
+        fetch_max: usize,
+    ) -> Result<Selection, Fault> {
+        if revision != self.meta().revision {
+            return match &query.range.end {
+                RangeEnd::Single => self.select_past_key(&query.range.start, revision),
+                RangeEnd::Before(_) | RangeEnd::Unbounded => {
+                    self.select_past(&query.range, revision, fetch_max)
+                }
+            };
+        }
+        self.select_latest(query, fetch_max)
+    }
+
+    /// Takes the latest records while they are wanted, and counts the keys after them.
+    fn select_latest(&self, query: &RangeQuery, fetch_max: usize) -> Result<Selection, Fault> {
+        let drop_values = query.keys_only && query.sort_target != SortTarget::Value;
+        let mut selection = Selection::default();
+        let mut last = None;
+        if fetch_max > 0 {
+            self.visit_latest(&query.range, &mut |key, row| {
+                let mut record = Record::decode(&row)?;
+                if drop_values {
+                    record.value.clear();
+                }
+                selection.kvs.push(record.into_key_value(key.clone()));
+                last = Some(key);
+                Ok(selection.kvs.len() < fetch_max)
+            })?;
+        }
+        selection.count = selection.kvs.len();
+        if selection.count == fetch_max {
+            let rest = self.count_latest(&query.range, last.as_deref())?;
+            selection.count = selection.count.saturating_add(rest);
+        }
+        Ok(selection)
+    }
+
+    /// Counts the keys of a range, or those of them after `after`.
+    fn count_latest(&self, range: &KeyRange, after: Option<&[u8]>) -> Result<usize, Fault> {
+        if let RangeEnd::Single = range.end {
+            let first = after.is_none() && self.view.get(Table::Current, &range.start)?.is_some();
+            return Ok(usize::from(first));
+        }
+        if range.is_empty() {
+            return Ok(0);
+        }
+        let from = after.unwrap_or(&range.start);
+        let mut cursor = self.view.scan(Table::Current, from)?;
+        let mut count = 0_usize;
+        while let Some(key) = cursor.next_key()? {
+            if !range.contains(&key) {
+                break;
+            }
+            if after != Some(key.as_ref()) {
+                count = count.saturating_add(1);
+            }
+        }
+        Ok(count)
+    }
+
+    /// Visits the latest rows of a range, in key order.
+    pub(crate) fn visit_latest(
+        &self,
+        range: &KeyRange,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Fault> {
+        if let RangeEnd::Single = range.end {
+            if let Some(row) = self.view.get(Table::Current, &range.start)? {
+                visit(range.start.clone(), row)?;
+            }
+            return Ok(());
+        }
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut cursor = self.view.scan(Table::Current, &range.start)?;
+        while let Some((key, row)) = cursor.next()? {
+            if !range.contains(&key) || !visit(key, row)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn select_past_key(&self, key: &[u8], revision: Revision) -> Result<Selection, Fault> {
+        match self.change_at(key, Stamp::last_of(revision))? {
+            Some((stamp, ChangeKind::Put)) => Ok(Selection {
+                kvs: vec![self.put_at(stamp)?],
+                count: 1,
+            }),
+            Some((_, ChangeKind::Tombstone)) | None => Ok(Selection::default()),
+        }
+    }
+
+    /// Hops from key to key: to each one's newest change that is not after `revision`.
+    fn select_past(
+        &self,
+        range: &KeyRange,
+        revision: Revision,
+        fetch_max: usize,
+    ) -> Result<Selection, Fault> {
+        let mut selection = Selection::default();
+        if range.is_empty() {
+            return Ok(selection);
+        }
+        let end = match &range.end {
+            RangeEnd::Before(end) => Some(keys::versions_from(end)),
+            RangeEnd::Single | RangeEnd::Unbounded => None,
+        };
+        let mut cursor = self
+            .view
+            .scan(Table::Versions, &keys::versions_from(&range.start))?;
+        let mut settled: Option<VersionRow> = None;
+        while let Some((row, kind)) = cursor.next()? {
+            if end.as_ref().is_some_and(|end| row >= end) {
+                break;
+            }
+            let found = VersionRow::parse(&row)?;
+            if settled
+                .as_ref()
+                .is_some_and(|settled| settled.same_key(&found))
+            {
+                cursor.skip_to(&found.after())?;
+                continue;
+            }
+            if found.stamp.main > revision {
+                cursor.skip_to(&found.at(Stamp::last_of(revision)))?;
+                continue;
+            }
+            if ChangeKind::from_row_value(&kind)? == ChangeKind::Put {
+                selection.count = selection.count.saturating_add(1);
+                if selection.kvs.len() < fetch_max {
+                    selection.kvs.push(self.put_at(found.stamp)?);
+                }
+            }
+            settled = Some(found);
+        }
+        Ok(selection)
+    }
+}
+
+/// How many records to fetch: one beyond the limit, to know whether there are more. A sort or a
+/// filter needs all of them first.
+///
+/// As in etcd, a query without sort order counts as unsorted whatever its target: the limit is
+/// taken in key order, and what is left is sorted.
+fn fetch_max(query: &RangeQuery, limit: usize) -> usize {
+    let by_key = query.sort_order == SortOrder::None
+        || (query.sort_target == SortTarget::Key && query.sort_order == SortOrder::Ascend);
+    if query.count_only {
+        0
+    } else if limit > 0 && by_key && !has_filters(query) {
+        limit.saturating_add(1)
+    } else {
+        usize::MAX
+    }
+}
+
+fn has_filters(query: &RangeQuery) -> bool {
+    let unset = Revision(0);
+    query.min_mod_revision != unset
+        || query.max_mod_revision != unset
+        || query.min_create_revision != unset
+        || query.max_create_revision != unset
+}
+
+fn passes(query: &RangeQuery, kv: &KeyValue) -> bool {
+    let above = |min: Revision, revision: Revision| min.0 == 0 || revision >= min;
+    let below = |max: Revision, revision: Revision| max.0 == 0 || revision <= max;
+    below(query.max_mod_revision, kv.mod_revision)
+        && above(query.min_mod_revision, kv.mod_revision)
+        && below(query.max_create_revision, kv.create_revision)
+        && above(query.min_create_revision, kv.create_revision)
+}
+
+/// Sorts stably, so that ties are in key order; etcd leaves their order open.
+fn sort(query: &RangeQuery, kvs: &mut [KeyValue]) {
+    let compare: fn(&KeyValue, &KeyValue) -> Ordering = match query.sort_target {
+        SortTarget::Key => |a, b| a.key.cmp(&b.key),
+        SortTarget::Version => |a, b| a.version.cmp(&b.version),
+        SortTarget::Create => |a, b| a.create_revision.cmp(&b.create_revision),
+        SortTarget::Mod => |a, b| a.mod_revision.cmp(&b.mod_revision),
+        SortTarget::Value => |a, b| a.value.cmp(&b.value),
+    };
+    match query.sort_order {
+        SortOrder::None | SortOrder::Ascend if query.sort_target == SortTarget::Key => {}
+        SortOrder::None | SortOrder::Ascend => kvs.sort_by(compare),
+        SortOrder::Descend => kvs.sort_by(|a, b| compare(b, a)),
+    }
+}

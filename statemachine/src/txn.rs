@@ -1,0 +1,200 @@
+//! Transactions: compare, check, then run.
+//!
+//! Invariant: every comparison, nested ones too, sees the state before the transaction; every
+//! check of the chosen path is made before its first write, so that a refusal changes nothing.
+
+use std::cmp::Ordering;
+
+use crate::{
+    command::{Compare, Operand, RangeQuery, Relation, Txn, TxnOp},
+    error::{Fault, ReadError, Refusal},
+    kv::{self, Change},
+    outcome::{TxnOpReply, TxnReply},
+    read::Reader,
+    record::Record,
+    types::Revision,
+};
+
+/// The choices of a transaction and of those within the chosen lists, outermost first.
+#[derive(Debug)]
+pub(crate) struct Path(Vec<bool>);
+
+impl Path {
+    /// Evaluates every comparison that matters, then checks the chosen operations.
+    pub(crate) fn choose(reader: &Reader<'_>, txn: &Txn) -> Result<Self, ReadError> {
+        let mut choices = Vec::new();
+        compare_all(reader, txn, &mut choices)?;
+        check(reader, txn, &mut choices.iter().copied())?;
+        Ok(Self(choices))
+    }
+
+    /// Runs a transaction that may write.
+    pub(crate) fn run(self, change: &mut Change<'_>, txn: &Txn) -> Result<TxnReply, ReadError> {
+        run(change, txn, &mut self.0.into_iter())
+    }
+
+    /// Runs a transaction of reads.
+    pub(crate) fn read(self, reader: &Reader<'_>, txn: &Txn) -> Result<TxnReply, ReadError> {
+        read(reader, txn, &mut self.0.into_iter())
+    }
+}
+
+fn chosen<'t>(txn: &'t Txn, choices: &mut dyn Iterator<Item = bool>) -> (bool, &'t [TxnOp]) {
+    let succeeded = choices
+        .next()
+        .expect("there is one choice for every transaction reached");
+    (
+        succeeded,
+        if succeeded {
+            &txn.success
+        } else {
+            &txn.failure
+        },
+    )
+}
+
+fn compare_all(reader: &Reader<'_>, txn: &Txn, choices: &mut Vec<bool>) -> Result<(), Fault> {
+    let mut succeeded = true;
+    for compare in &txn.compare {
+        if !holds(reader, compare)? {
+            succeeded = false;
+            break;
+        }
+    }
+    choices.push(succeeded);
+    for op in if succeeded {
+        &txn.success
+    } else {
+        &txn.failure
+    } {
+        if let TxnOp::Txn(within) = op {
+            compare_all(reader, within, choices)?;
+        }
+    }
+    Ok(())
+}
+
+fn holds(reader: &Reader<'_>, compare: &Compare) -> Result<bool, Fault> {
+    let mut any = false;
+    let mut all = true;
+    reader.visit_latest(&compare.range, &mut |_, row| {
+        any = true;
+        all = record_satisfies(&Record::decode(&row)?, compare);
+        Ok(all)
+    })?;
+    Ok(if any { all } else { absence_satisfies(compare) })
+}
+
+/// A missing key has no value that could be compared, and zero in every other field.
+fn absence_satisfies(compare: &Compare) -> bool {
+    let operand = match &compare.operand {
+        Operand::Version(version) => *version,
+        Operand::Create(revision) | Operand::Mod(revision) => revision.0,
+        Operand::Lease(lease) => lease.0,
+        Operand::Value(_) => return false,
+    };
+    relates(0.cmp(&operand), compare.relation)
+}
+
+fn record_satisfies(record: &Record, compare: &Compare) -> bool {
+    let ordering = match &compare.operand {
+        Operand::Version(version) => record.version.cmp(version),
+        Operand::Create(revision) => record.create.cmp(revision),
+        Operand::Mod(revision) => record.stamp.main.cmp(revision),
+        Operand::Value(value) => record.value.cmp(value),
+        Operand::Lease(lease) => record.lease.cmp(lease),
+    };
+    relates(ordering, compare.relation)
+}
+
+const fn relates(ordering: Ordering, relation: Relation) -> bool {
+    match relation {
+        Relation::Equal => ordering.is_eq(),
+        Relation::NotEqual => ordering.is_ne(),
+        Relation::Greater => ordering.is_gt(),
+        Relation::Less => ordering.is_lt(),
+    }
+}
+
+fn check(
+    reader: &Reader<'_>,
+    txn: &Txn,
+    choices: &mut dyn Iterator<Item = bool>,
+) -> Result<(), ReadError> {
+    let (_, ops) = chosen(txn, choices);
+    for op in ops {
+        match op {
+            TxnOp::Range(query) => check_range(reader, query)?,
+            TxnOp::Put(put) => kv::check_put(reader, put)?,
+            TxnOp::DeleteRange(_) => {}
+            TxnOp::Txn(within) => check(reader, within, choices)?,
+        }
+    }
+    Ok(())
+}
+
+/// Stricter than a read on its own: etcd checks a negative revision against the floor here, where
+/// a read takes it for "the latest".
+fn check_range(reader: &Reader<'_>, query: &RangeQuery) -> Result<(), Refusal> {
+    let (latest, floor) = (reader.meta().revision, reader.meta().floor);
+    if query.revision == Revision(0) {
+        Ok(())
+    } else if query.revision > latest {
+        Err(Refusal::FutureRevision { latest })
+    } else if query.revision < floor {
+        Err(Refusal::Compacted { floor })
+    } else {
+        Ok(())
+    }
+}
+
+fn run(
+    change: &mut Change<'_>,
+    txn: &Txn,
+    choices: &mut dyn Iterator<Item = bool>,
+) -> Result<TxnReply, ReadError> {
+    let (succeeded, ops) = chosen(txn, choices);
+    let mut replies = Vec::with_capacity(ops.len());
+    for op in ops {
+        replies.push(match op {
+            TxnOp::Range(query) => {
+                let reader = change.reader();
+                TxnOpReply::Range(reader.meta().revision, reader.range(query)?)
+            }
+            TxnOp::Put(put) => {
+                let previous = change.put(put)?.filter(|_| put.want_previous);
+                TxnOpReply::Put(change.seen(), previous)
+            }
+            TxnOp::DeleteRange(delete) => {
+                let reply = change.delete_range(delete)?;
+                TxnOpReply::DeleteRange(change.seen(), reply)
+            }
+            TxnOp::Txn(within) => {
+                let reply = run(change, within, choices)?;
+                TxnOpReply::Txn(change.seen(), reply)
+            }
+        });
+    }
+    Ok(TxnReply { succeeded, replies })
+}
+
+fn read(
+    reader: &Reader<'_>,
+    txn: &Txn,
+    choices: &mut dyn Iterator<Item = bool>,
+) -> Result<TxnReply, ReadError> {
+    let (succeeded, ops) = chosen(txn, choices);
+    let revision = reader.meta().revision;
+    let mut replies = Vec::with_capacity(ops.len());
+    for op in ops {
+        replies.push(match op {
+            TxnOp::Range(query) => TxnOpReply::Range(revision, reader.range(query)?),
+            TxnOp::Txn(within) => TxnOpReply::Txn(revision, read(reader, within, choices)?),
+            TxnOp::Put(_) | TxnOp::DeleteRange(_) => {
+                let what = "a write inside a transaction that was to be only read";
+                return Err(Fault::Command(what.to_owned()).into());
+            }
+        });
+    }
+    Ok(TxnReply { succeeded, replies })
+}
