@@ -159,15 +159,15 @@ impl Client {
     }
 
     /// Makes `call`: attempts `send` until it succeeds, must not be repeated, or time is up.
-    pub(crate) async fn run<Message, Answer, Send, Sending>(
+    pub(crate) async fn run<Message, Answer, Dispatch, Sending>(
         &self,
         call: Call,
         message: Message,
-        send: Send,
+        send: Dispatch,
     ) -> Result<Answer, Error>
     where
         Message: Clone,
-        Send: Fn(Channel, Request<Message>) -> Sending,
+        Dispatch: Fn(Channel, Request<Message>) -> Sending,
         Sending: Future<Output = Result<Answer, Status>>,
     {
         let deadline = self.deadline(call.timeout);
@@ -200,15 +200,15 @@ impl Client {
         }
     }
 
-    async fn attempt<Message, Answer, Send, Sending>(
+    async fn attempt<Message, Answer, Dispatch, Sending>(
         &self,
         call: Call,
         deadline: Instant,
         message: Message,
-        send: &Send,
+        send: &Dispatch,
     ) -> Result<Answer, Error>
     where
-        Send: Fn(Channel, Request<Message>) -> Sending,
+        Dispatch: Fn(Channel, Request<Message>) -> Sending,
         Sending: Future<Output = Result<Answer, Status>>,
     {
         let mut request = Request::new(message);

@@ -57,9 +57,9 @@ impl Client {
     /// Adds a member that other members reach at these URLs. Start its server afterwards.
     ///
     /// # Errors
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at risk
-    /// or a URL is taken, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a URL that is
-    /// none, and whatever any call can meet.
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at
+    /// risk or a URL is taken, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a URL
+    /// that is none, and whatever any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is added.
@@ -85,8 +85,8 @@ impl Client {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown member,
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at risk,
-    /// and whatever any call can meet.
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at
+    /// risk, and whatever any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is removed.
@@ -135,9 +135,9 @@ impl Client {
     /// Gives a learner its vote.
     ///
     /// # Errors
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the member is no learner or
-    /// is behind, [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and whatever any
-    /// call can meet.
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the member is no learner
+    /// or is behind, [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and whatever
+    /// any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the promotion happens.

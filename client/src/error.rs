@@ -1,11 +1,11 @@
 //! What can go wrong with a call, by cause, and what the caller may conclude from it.
 //!
-//! The invariant: [`Error::outcome_unknown`] is true whenever a write may have been executed although
-//! the caller got an error. When in doubt it is true.
+//! The invariant: [`Error::outcome_unknown`] is true whenever a write may have been executed
+//! although the caller got an error. When in doubt it is true.
 
 use std::error::Error as _;
 
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 use crate::id::Revision;
 
@@ -44,7 +44,8 @@ pub enum ErrorKind {
     FutureRevision,
     /// Another value is out of its range.
     OutOfRange,
-    /// The store reached its quota and takes no more data until space is freed and the alarm disarmed.
+    /// The store reached its quota and takes no more data until space is freed and the alarm
+    /// disarmed.
     NoSpace,
     /// The server refused for lack of capacity, before doing anything.
     Overloaded,
@@ -120,7 +121,15 @@ impl Error {
 
     /// What the transport or the server answered to an attempt at `endpoint`.
     pub(crate) fn from_status(status: Status, operation: Operation, endpoint: &str) -> Self {
-        let sent = !never_sent(&status);
+        // The transport keeps the announced deadline too, and reports it as a cancellation.
+        if caused_by::<TimeoutExpired>(&status) {
+            return Self {
+                source: Some(status),
+                ..Self::deadline(operation)
+            };
+        }
+        // Without a connection no byte of the request has left.
+        let sent = !caused_by::<ConnectError>(&status);
         let kind = if sent {
             kind_of(&status)
         } else {
@@ -259,11 +268,11 @@ impl Error {
     }
 }
 
-/// Whether the transport failed before any byte of the request left: no connection existed.
-fn never_sent(status: &Status) -> bool {
+/// Whether an error of this type is among the causes.
+fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
     let mut cause = status.source();
     while let Some(error) = cause {
-        if error.is::<ConnectError>() {
+        if error.is::<E>() {
             return true;
         }
         cause = error.source();

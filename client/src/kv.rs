@@ -1,7 +1,7 @@
 //! Reading and writing keys: one builder per request, sent when it is awaited.
 //!
-//! A builder made by [`Client`] knows where to go; one made with `new` is a description only, for use
-//! inside a [`Txn`](crate::Txn). Both take the same options.
+//! A builder made by [`Client`] knows where to go; one made with `new` is a description only, for
+//! use inside a [`Txn`](crate::Txn). Both take the same options.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -303,8 +303,8 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) when it is given up already,
-    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and whatever
-    /// any call can meet.
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and
+    /// whatever any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the compaction happens.

@@ -25,15 +25,15 @@
 //!
 //! * Every call has a deadline: five seconds, or the one set by [`ClientBuilder::timeout`],
 //!   [`Client::with_timeout`] or the request.
-//! * An endpoint that cannot be reached is left for another one. Reads are repeated when a server is
-//!   unavailable, after growing, random pauses, a bounded number of times.
+//! * An endpoint that cannot be reached is left for another one. Reads are repeated when a server
+//!   is unavailable, after growing, random pauses, a bounded number of times.
 //! * A write is sent at most once. When its answer is lost the error says so:
 //!   [`Error::outcome_unknown`].
-//! * Watches go on after a break where they stopped ([`Watcher`]), leases are renewed on a connection
-//!   of their own ([`KeepAlive`]).
+//! * Watches go on after a break where they stopped ([`Watcher`]), leases are renewed on a
+//!   connection of their own ([`KeepAlive`]).
 //!
-//! Requests are builders: options are methods, and the request is sent when it is awaited. Answers are
-//! the messages of the wire ([`wire`]).
+//! Requests are builders: options are methods, and the request is sent when it is awaited. Answers
+//! are the messages of the wire ([`wire`]).
 
 #![deny(missing_docs)]
 

@@ -173,8 +173,8 @@ impl Client {
     /// Hands leadership to another member. Only the leader can do it.
     ///
     /// # Errors
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the server does not lead or
-    /// the target cannot, and whatever any call can meet.
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the server does not lead
+    /// or the target cannot, and whatever any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether leadership moves.

@@ -1,4 +1,5 @@
-//! Which keys a request is about: one key, a half-open range, a prefix, or everything from a key on.
+//! Which keys a request is about: one key, a half-open range, a prefix, or everything from a key
+//! on.
 //!
 //! Only the arithmetic of etcd's `key`/`range_end` pair lives here; no request is built.
 

@@ -231,8 +231,8 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for too many operations
-    /// or a key written twice, and whatever any call can meet. A condition that does not hold is not
-    /// an error: see `succeeded` in the answer.
+    /// or a key written twice, and whatever any call can meet. A condition that does not hold is
+    /// not an error: see `succeeded` in the answer.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the transaction happens.

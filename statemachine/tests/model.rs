@@ -1,8 +1,7 @@
 //! The rules of the service once more, naively: every revision's whole key space is kept, and every
 //! command works on copies.
 //!
-//! Shares the crate's types and none of its code. Where the machine and this disagree, one of them
-//! is wrong.
+//! Shares the crate's types, none of its code: where the two disagree, one is wrong.
 
 use std::collections::BTreeMap;
 

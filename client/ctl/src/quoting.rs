@@ -50,7 +50,7 @@ fn push_code(quoted: &mut String, letter: char, digits: usize, code: u32) {
 pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     if let Some(raw) = text.strip_prefix('`') {
         let end = raw.find('`')?;
-        return Some((raw[..end].as_bytes().to_vec(), &raw[end + 1..]));
+        return Some((raw.as_bytes()[..end].to_vec(), &raw[end + 1..]));
     }
     let mut rest = text.strip_prefix('"')?;
     let mut bytes = Vec::new();
@@ -106,8 +106,8 @@ fn unescape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
     Some(rest)
 }
 
-/// Splits a line into words as etcdctl does: at blanks, except inside `"…"`, where escapes count, and
-/// inside `'…'`, where nothing does. Words are text, because that is what a command line takes.
+/// Splits a line into words as etcdctl does: at blanks, except inside `"…"`, where escapes count,
+/// and inside `'…'`, where nothing does. Words are text, because that is what a command line takes.
 ///
 /// # Errors
 /// The word that is no text or has an escape that does not exist.

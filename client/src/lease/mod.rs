@@ -101,8 +101,8 @@ impl Client {
         .await
     }
 
-    /// How long a lease has left, and the keys attached to it when asked for. A TTL of -1 means that
-    /// the lease does not exist.
+    /// How long a lease has left, and the keys attached to it when asked for. A TTL of -1 means
+    /// that the lease does not exist.
     ///
     /// # Errors
     /// Whatever any call can meet.

@@ -1,7 +1,8 @@
 //! Watching keys: every change after a revision, in order, once, across reconnections.
 //!
-//! [`Watch`] says what to watch, [`Watcher`] delivers, [`WatchControl`] steers from elsewhere. Where
-//! a watch goes on after a break is decided in `position`, what belongs together in `reassembly`.
+//! [`Watch`] says what to watch, [`Watcher`] delivers, [`WatchControl`] steers from elsewhere.
+//! Where a watch goes on after a break is decided in `position`, what belongs together in
+//! `reassembly`.
 
 mod position;
 mod reassembly;

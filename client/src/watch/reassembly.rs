@@ -1,6 +1,7 @@
 //! Puts the pieces of a large revision together before it is delivered.
 //!
-//! The invariant: a revision is delivered whole or not at all; pieces of a broken stream are dropped.
+//! The invariant: a revision is delivered whole or not at all; pieces of a broken stream are
+//! dropped.
 
 use prost::Message as _;
 use tenure_proto::{etcdserverpb::WatchResponse, mvccpb::Event};

@@ -97,8 +97,8 @@ impl WatchControl {
     /// only when the watch has caught up, and a question is lost when the connection breaks.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) while the watch is reconnecting or too many questions
-    /// are open: ask again.
+    /// [`Unavailable`](ErrorKind::Unavailable) while the watch is reconnecting or too many
+    /// questions are open: ask again.
     pub fn request_progress(&self) -> Result<(), Error> {
         self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}))
     }

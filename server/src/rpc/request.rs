@@ -219,3 +219,6 @@ pub(super) fn txn_cost(txn: &Txn) -> u64 {
     };
     cost(&txn.success).max(cost(&txn.failure))
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,8 +127,8 @@ impl SnapshotDir {
         let path = self.numbered(BUILT_PREFIX);
         engine.checkpoint(&path)?;
         let checkpoint = Checkpoint { directory: Directory::shared(path, false) };
-        let record = record_of(checkpoint.path())?
-            .ok_or_else(|| Fault::Damaged("the checkpoint has no adapter record".to_owned()))?;
+        // Before the first entry there is no record, and nothing to record.
+        let record = record_of(checkpoint.path())?.unwrap_or_default();
         Ok((record, checkpoint))
     }
 

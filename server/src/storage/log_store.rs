@@ -118,28 +118,25 @@ impl LogStore {
             }
             first
         };
-        // Older than the tail: everything before it is on disk.
+        // Older than the tail: everything before it is on disk, or was purged.
         let on_disk = range.start..cached_from.map_or(range.end, |first| first.min(range.end));
-        let found = read_disk(&*self.disk, &on_disk, bytes_max)?;
-        let complete = found.last().map(|entry| entry.log_id.index + 1) == Some(on_disk.end);
-        if !complete || on_disk.end == range.end || bytes_max != usize::MAX {
-            return Ok(found);
+        let mut found = read_disk(&*self.disk, &on_disk, bytes_max)?;
+        if on_disk.end < range.end && (found.is_empty() || bytes_max == usize::MAX) {
+            found.extend(self.read_rest(on_disk.end..range.end, bytes_max)?);
         }
-        let mut found = found;
-        found.extend(self.read_rest(on_disk.end..range.end)?);
         Ok(found)
     }
 
     /// The part of a read after what came from disk; by now it may have left the tail, too.
-    fn read_rest(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
+    fn read_rest(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let mut found = Vec::new();
         let tail = self.tail.lock();
         if tail.first_index().is_some_and(|first| first <= range.start) {
-            tail.read(&range, usize::MAX, &mut found);
+            tail.read(&range, bytes_max, &mut found);
             return Ok(found);
         }
         drop(tail);
-        read_disk(&*self.disk, &range, usize::MAX)
+        read_disk(&*self.disk, &range, bytes_max)
     }
 }
 

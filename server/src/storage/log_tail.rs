@@ -73,6 +73,9 @@ impl LogTail {
 
     /// Drops the entries after `last`.
     pub(super) fn truncate(&mut self, last: Option<LogId>) {
+        if last >= self.last {
+            return;
+        }
         let keep_before = last.as_ref().map_or(0, |id| id.index + 1);
         while let Some(entry) = self.entries.pop_back() {
             if entry.log_id.index < keep_before {

@@ -204,19 +204,30 @@ impl<'a> RocksCursor<'a> {
         iterator.seek(from);
         Self { iterator }
     }
+
+    /// Whether an iterator that stands nowhere is at the end, or failed.
+    fn check(&self) -> Result<(), EngineError> {
+        self.iterator.status().map_err(|e| rocks::engine_error("scanning the state", e))
+    }
 }
 
 impl Cursor for RocksCursor<'_> {
     fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, EngineError> {
         let Some((key, value)) = self.iterator.item() else {
-            return match self.iterator.status() {
-                Ok(()) => Ok(None),
-                Err(error) => Err(rocks::engine_error("scanning the state", error)),
-            };
+            return self.check().map(|()| None);
         };
         let pair = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
         self.iterator.next();
         Ok(Some(pair))
+    }
+
+    fn next_key(&mut self) -> Result<Option<Bytes>, EngineError> {
+        let key = self.iterator.key().map(Bytes::copy_from_slice);
+        match key {
+            Some(_) => self.iterator.next(),
+            None => self.check()?,
+        }
+        Ok(key)
     }
 
     fn skip_to(&mut self, key: &[u8]) -> Result<(), EngineError> {

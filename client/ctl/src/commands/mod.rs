@@ -50,11 +50,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         _ => {}
     }
     let client = connect(&cli.global).await?;
-    let session = Session {
-        client,
-        output,
-        command_timeout: cli.global.command_timeout,
-    };
+    let session = Session { client, output };
     match cli.command {
         Command::Put(args) => keys::put(&session, &args).await,
         Command::Get(args) => keys::get(&session, &args).await,

@@ -1,8 +1,8 @@
 //! Answers as JSON documents, one line each, in the shape of etcdctl: names of the wire, bytes in
 //! base64, ids as numbers, and nothing for what is zero or empty.
 //!
-//! The order of the members is the order of the fields on the wire, which is why documents are built
-//! by hand and not from maps.
+//! The order of the members is the order of the fields on the wire, which is why documents are
+//! built by hand and not from maps.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use tenure::wire::{

@@ -1,4 +1,4 @@
-//! The services over a real connection: what is served, how large, and what has no state of its own.
+//! The services over a real connection: what is served, how large, and what is answered.
 
 use std::{sync::atomic::Ordering, time::Duration};
 

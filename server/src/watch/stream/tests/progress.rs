@@ -53,3 +53,26 @@ async fn progress_is_not_claimed_while_a_watcher_is_behind_or_when_there_is_none
     // Its history comes next: whatever is claimed after that is claimed of a watcher told of it.
     assert_eq!(client.events(1).await, [(2, "a".into())]);
 }
+
+#[tokio::test]
+async fn no_event_follows_that_lies_within_what_was_claimed() {
+    let node = FakeNode::leading();
+    let mut client = Client::of(&node);
+    client.create(all()).await;
+    for _ in 0..64 {
+        // Both wait when the stream looks next, and it takes either first.
+        client.ask(RequestUnion::ProgressRequest(WatchProgressRequest {})).await;
+        let last = put(&node, "a", "");
+        let (mut claimed, mut told) = (0, 0);
+        while claimed == 0 || told < last {
+            let response = client.next().await;
+            if response.watch_id == NO_WATCHER {
+                claimed = response.header.expect("a header").revision;
+            }
+            for (revision, _) in seen(&response) {
+                assert!(revision > claimed, "{revision} after {claimed} was claimed");
+                told = revision;
+            }
+        }
+    }
+}
