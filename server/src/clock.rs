@@ -24,7 +24,9 @@ impl RuntimeClock {
     /// A clock that starts at zero. Must be called on a runtime.
     #[must_use]
     pub fn shared() -> Arc<dyn Clock> {
-        Arc::new(Self { start: Instant::now() })
+        Arc::new(Self {
+            start: Instant::now(),
+        })
     }
 }
 

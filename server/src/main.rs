@@ -39,7 +39,9 @@ fn main() -> ExitCode {
 fn serve(config: Arc<Config>) -> ExitCode {
     tasks::abort_on_panic();
     // One thread: on shared cores a wake-up across threads costs more than a second thread brings.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(app::run(config)),
         Err(error) => return complain(&format!("no runtime: {error}"), ExitCode::FAILURE),

@@ -39,7 +39,9 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connection").field(&self.0.peer_addr()).finish()
+        f.debug_tuple("Connection")
+            .field(&self.0.peer_addr())
+            .finish()
     }
 }
 
@@ -47,7 +49,10 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        TcpConnectInfo { local_addr: None, remote_addr: self.0.peer_addr() }
+        TcpConnectInfo {
+            local_addr: None,
+            remote_addr: self.0.peer_addr(),
+        }
     }
 }
 
@@ -155,9 +160,7 @@ impl Transport for TcpTransport {
 }
 
 /// A failed accept concerns one connection: it is left out, and the listener goes on.
-fn accepted(
-    stream: impl Stream<Item = io::Result<Connection>> + Send + 'static,
-) -> Incoming {
+fn accepted(stream: impl Stream<Item = io::Result<Connection>> + Send + 'static) -> Incoming {
     Box::pin(stream.filter_map(|accepted| async move {
         match accepted {
             Ok(connection) => Some(Ok(connection)),

@@ -62,7 +62,10 @@ impl Health for Probes {
 
     fn linearizable_read(&self) -> ProbeFuture<'_> {
         Box::pin(async {
-            self.node.read_barrier().await.map_err(|error| format!("etcdserver: {error}"))?;
+            self.node
+                .read_barrier()
+                .await
+                .map_err(|error| format!("etcdserver: {error}"))?;
             self.read();
             Ok(())
         })

@@ -30,15 +30,31 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
         (Err(faults), None) => return Err(faults.into()),
     };
     let (configured, members) = match first {
-        Some(FirstStart::Form { member_id, cluster_id, members }) => {
+        Some(FirstStart::Form {
+            member_id,
+            cluster_id,
+            members,
+        }) => {
             let members = members
                 .into_iter()
                 .map(|(id, member)| {
                     let peer_urls = member.peer_urls.iter().map(ToString::to_string).collect();
-                    (id.0, PeerNode { name: member.name, peer_urls })
+                    (
+                        id.0,
+                        PeerNode {
+                            name: member.name,
+                            peer_urls,
+                        },
+                    )
                 })
                 .collect();
-            (Some(Owner { cluster_id: cluster_id.0, member_id: member_id.0 }), members)
+            (
+                Some(Owner {
+                    cluster_id: cluster_id.0,
+                    member_id: member_id.0,
+                }),
+                members,
+            )
         }
         Some(FirstStart::Join { .. }) | None => (None, BTreeMap::new()),
     };
@@ -61,6 +77,10 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
         name: config.name.clone(),
     };
     // Flags that describe another quorum must not found one on this directory.
-    let members = if configured == Some(owner) { members } else { BTreeMap::new() };
+    let members = if configured == Some(owner) {
+        members
+    } else {
+        BTreeMap::new()
+    };
     Ok(Founding { identity, members })
 }

@@ -84,8 +84,12 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         transport: Arc::clone(&transport),
         metrics: Arc::clone(&metrics),
     };
-    let Started { node, hub, leases, peer_routes } =
-        node::start(node_config, dir, around).await?;
+    let Started {
+        node,
+        hub,
+        leases,
+        peer_routes,
+    } = node::start(node_config, dir, around).await?;
     let limits = limits(&config);
     let settings = ExpirerSettings::of(config.election_timeout);
     let backend: Arc<dyn rpc::backend::Backend> = Arc::clone(&node) as _;
@@ -93,12 +97,24 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let services = Services::new(backend, Arc::clone(&hub), limits);
     let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
     let pages = admin::router(probes, Arc::clone(&metrics));
-    observe::spawn(Arc::clone(&node), Arc::clone(&hub), Arc::clone(&metrics), &config);
+    observe::spawn(
+        Arc::clone(&node),
+        Arc::clone(&hub),
+        Arc::clone(&metrics),
+        &config,
+    );
 
     let stopping = CancellationToken::new();
     let routes = rpc::routes(Arc::clone(&services));
-    let mut serving =
-        serve::spawn(listeners, peer_routes, routes, pages, &config, &metrics, &stopping);
+    let mut serving = serve::spawn(
+        listeners,
+        peer_routes,
+        routes,
+        pages,
+        &config,
+        &metrics,
+        &stopping,
+    );
     node::run(&node, &founding.members).await?;
     publish::spawn(Arc::clone(&node), Arc::clone(&config));
     announce(&node, &config).await;
@@ -111,7 +127,10 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     services.drain();
     node.step_down().await;
     stopping.cancel();
-    if tokio::time::timeout(DRAIN_MAX, serving.all_ended()).await.is_err() {
+    if tokio::time::timeout(DRAIN_MAX, serving.all_ended())
+        .await
+        .is_err()
+    {
         warn!("some calls did not end in time and are cut off");
     }
     node.stop().await;
@@ -122,10 +141,18 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
 /// Says that clients may come, once there is a leader to serve them.
 async fn announce(node: &Arc<node::Node>, config: &Config) {
     let mut leadership = rpc::backend::Backend::leadership(&**node);
-    let addresses: Vec<_> = config.listen_client_urls.iter().map(ToString::to_string).collect();
+    let addresses: Vec<_> = config
+        .listen_client_urls
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let name = config.name.clone();
     tasks::spawn("announce", async move {
-        if leadership.wait_for(|now| now.leader.is_some()).await.is_ok() {
+        if leadership
+            .wait_for(|now| now.leader.is_some())
+            .await
+            .is_ok()
+        {
             info!(
                 member = name,
                 version = VERSION,

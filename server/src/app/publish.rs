@@ -16,7 +16,11 @@ pub(super) fn spawn(node: Arc<Node>, config: Arc<Config>) {
         let wanted = MemberAttributes {
             id: node.identity().member_id,
             name: config.name.clone(),
-            client_urls: config.advertise_client_urls.iter().map(ToString::to_string).collect(),
+            client_urls: config
+                .advertise_client_urls
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         };
         loop {
             if node.read_barrier().await.is_ok() {

@@ -29,14 +29,21 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) async fn open(
-        config: &Config,
-        transport: &dyn Transport,
-    ) -> Result<Self, AppError> {
+    pub(super) async fn open(config: &Config, transport: &dyn Transport) -> Result<Self, AppError> {
         Ok(Self {
             peers: open(&config.listen_peer_urls, "--listen-peer-urls", transport).await?,
-            clients: open(&config.listen_client_urls, "--listen-client-urls", transport).await?,
-            metrics: open(&config.listen_metrics_urls, "--listen-metrics-urls", transport).await?,
+            clients: open(
+                &config.listen_client_urls,
+                "--listen-client-urls",
+                transport,
+            )
+            .await?,
+            metrics: open(
+                &config.listen_metrics_urls,
+                "--listen-metrics-urls",
+                transport,
+            )
+            .await?,
         })
     }
 }
@@ -54,12 +61,12 @@ async fn open(
     Ok(listeners)
 }
 
-const fn listen_error(
-    flag: &'static str,
-    address: SocketAddr,
-    source: std::io::Error,
-) -> AppError {
-    AppError::Listen { flag, address, source }
+const fn listen_error(flag: &'static str, address: SocketAddr, source: std::io::Error) -> AppError {
+    AppError::Listen {
+        flag,
+        address,
+        source,
+    }
 }
 
 /// The running servers.
@@ -118,8 +125,9 @@ pub(super) fn spawn(
         }));
     }
     for incoming in listeners.metrics {
-        let server =
-            Server::builder().accept_http1(true).add_routes(Routes::from(pages.clone()));
+        let server = Server::builder()
+            .accept_http1(true)
+            .add_routes(Routes::from(pages.clone()));
         let stop = stopping.clone().cancelled_owned();
         servers.push(tasks::spawn("metrics", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await
@@ -142,5 +150,8 @@ fn beside_grpc(services: Routes, pages: Router) -> Router {
         let router = if grpc { unknown_call } else { unknown_page };
         router.oneshot(request).await
     };
-    services.reset_fallback().merge(pages.reset_fallback()).fallback(fallback)
+    services
+        .reset_fallback()
+        .merge(pages.reset_fallback())
+        .fallback(fallback)
 }

@@ -71,8 +71,14 @@ impl Batcher {
     pub(super) fn spawn(parts: Parts) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUE_MAX);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        tasks::spawn("batcher", run(Arc::new(parts), Arc::clone(&waiting_bytes), proposals));
-        Self { queue, waiting_bytes }
+        tasks::spawn(
+            "batcher",
+            run(Arc::new(parts), Arc::clone(&waiting_bytes), proposals),
+        );
+        Self {
+            queue,
+            waiting_bytes,
+        }
     }
 
     /// Takes a command, or refuses it because too many wait.
@@ -82,13 +88,24 @@ impl Batcher {
         bytes: usize,
         reply: Reply,
     ) -> Result<(), ProposeError> {
-        if self.waiting_bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES_MAX {
+        if self
+            .waiting_bytes
+            .load(Ordering::Relaxed)
+            .saturating_add(bytes)
+            > QUEUE_BYTES_MAX
+        {
             return Err(ProposeError::Overloaded);
         }
-        self.queue.try_send(Proposal { command, bytes, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
-        })?;
+        self.queue
+            .try_send(Proposal {
+                command,
+                bytes,
+                reply,
+            })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
+            })?;
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -102,11 +119,15 @@ async fn run(
     let slots = Arc::new(Semaphore::new(GROUPS_IN_FLIGHT));
     let mut sequence = 0;
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        let Some(first) = proposals.recv().await else { return };
+        let Some(first) = proposals.recv().await else {
+            return;
+        };
         let mut bytes = first.bytes;
         let (mut commands, mut replies) = (vec![first.command], vec![first.reply]);
         while commands.len() < GROUP_COMMANDS_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(next) = proposals.try_recv() else { break };
+            let Ok(next) = proposals.try_recv() else {
+                break;
+            };
             bytes += next.bytes;
             commands.push(next.command);
             replies.push(next.reply);
@@ -116,18 +137,29 @@ async fn run(
         let deadline = parts.clock.now() + parts.request_timeout;
         let group = codec::encode_group(parts.origin, sequence, &commands);
         parts.waiters.insert(sequence, replies, deadline, slot);
-        tasks::spawn("group", drive(Arc::clone(&parts), group, sequence, deadline));
+        tasks::spawn(
+            "group",
+            drive(Arc::clone(&parts), group, sequence, deadline),
+        );
     }
 }
 
-/// Brings a group to whoever leads, until someone took it or its time has passed.
+/// Brings a group to whoever leads, until it is answered or its time has passed.
+///
+/// A group whose leader was lost is offered to the next one as soon as the log shows that the lost
+/// leader can no longer bring it in: so it takes effect once, or not at all.
 async fn drive(parts: Arc<Parts>, group: Bytes, sequence: u64, deadline: Duration) {
     let mut leadership = parts.leadership.clone();
-    loop {
+    while parts.waiters.waits(sequence) {
         let now = *leadership.borrow_and_update();
         let outcome = match now.leader {
-            _ if now.is_leader => parts.proposer.propose(group.clone()).await,
-            Some(leader) => parts.forwarder.forward(leader, group.clone()).await,
+            _ if now.is_leader => parts.proposer.propose(group.clone(), now.term).await,
+            Some(leader) => {
+                parts
+                    .forwarder
+                    .forward(leader, now.term, group.clone())
+                    .await
+            }
             None => ForwardOutcome::NotLeader,
         };
         match outcome {
@@ -136,7 +168,10 @@ async fn drive(parts: Arc<Parts>, group: Bytes, sequence: u64, deadline: Duratio
             ForwardOutcome::Overloaded => {
                 return parts.waiters.fail(sequence, ProposeError::Overloaded);
             }
-            ForwardOutcome::Lost => return settle(&parts, sequence, now.term).await,
+            ForwardOutcome::Lost => {
+                superseded(&parts, sequence, now.term).await;
+                continue;
+            }
             ForwardOutcome::NotLeader => {}
         }
         if parts.clock.now() >= deadline {
@@ -155,15 +190,18 @@ async fn drive(parts: Arc<Parts>, group: Bytes, sequence: u64, deadline: Duratio
     }
 }
 
-/// Waits for what the log says of a group whose leader was lost.
+/// Waits until an entry of a later term than `term` is applied, or the group is answered.
 ///
-/// Once an entry of a later term is applied, no entry of the lost leader can follow; a group that
-/// was not answered by then is given up. Its caller is told that the outcome is unknown, because
-/// the group may still be on its way to a leader of that later term.
-async fn settle(parts: &Parts, sequence: u64, term: u64) {
+/// Entries of earlier terms come before those of later ones. When one of a later term is applied,
+/// every entry of `term` that will ever be committed has been applied, too.
+async fn superseded(parts: &Parts, sequence: u64, term: u64) {
     let mut applied = parts.applied.clone();
-    // The group's own deadline ends the wait: the waiters give it up, and the log moves on.
-    let settled = applied.wait_for(|applied| applied.term > term || !parts.waiters.waits(sequence));
-    drop(tokio::time::timeout(parts.request_timeout, settled).await);
-    parts.waiters.fail(sequence, ProposeError::LeaderLost);
+    let later = applied.wait_for(|applied| applied.term > term || !parts.waiters.waits(sequence));
+    // When the time passes first, the waiters give the group up, and say that nobody knows.
+    if tokio::time::timeout(parts.request_timeout, later)
+        .await
+        .is_err()
+    {
+        parts.waiters.fail(sequence, ProposeError::LeaderLost);
+    }
 }

@@ -39,7 +39,14 @@ impl ClusterClock {
     pub(crate) fn new(clock: Arc<dyn Clock>, last: ClusterTime) -> Self {
         let read_at = clock.now();
         let micros = last.0.saturating_mul(1000);
-        Self { clock, estimate: Mutex::new(Estimate { micros, read_at, leading: false }) }
+        Self {
+            clock,
+            estimate: Mutex::new(Estimate {
+                micros,
+                read_at,
+                leading: false,
+            }),
+        }
     }
 
     /// The present estimate.
@@ -95,7 +102,10 @@ mod tests {
 
     fn clock(last: u64) -> (Arc<Hand>, ClusterClock) {
         let hand = Arc::new(Hand::default());
-        (Arc::clone(&hand), ClusterClock::new(hand, ClusterTime(last)))
+        (
+            Arc::clone(&hand),
+            ClusterClock::new(hand, ClusterTime(last)),
+        )
     }
 
     #[test]

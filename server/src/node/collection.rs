@@ -39,11 +39,17 @@ pub(super) fn spawn(
         loop {
             let floor = meta.borrow_and_update().floor;
             if gone_through != Some(floor) {
-                pass(&store, pace, &sender).await.unwrap_or_else(|e| fatal::stop(&e));
+                pass(&store, pace, &sender)
+                    .await
+                    .unwrap_or_else(|e| fatal::stop(&e));
                 gone_through = Some(floor);
                 continue;
             }
-            if meta.wait_for(|meta| Some(meta.floor) != gone_through).await.is_err() {
+            if meta
+                .wait_for(|meta| Some(meta.floor) != gone_through)
+                .await
+                .is_err()
+            {
                 return;
             }
         }
@@ -63,7 +69,13 @@ async fn pass(
             let engine: Arc<dyn Engine> = store.engine();
             let step = Collector::new().step(&*engine, pace.batch_max)?;
             let bytes = Collector::collected_bytes(&*engine)?;
-            Ok::<_, Fault>((step.done, Collected { through: step.through, bytes }))
+            Ok::<_, Fault>((
+                step.done,
+                Collected {
+                    through: step.through,
+                    bytes,
+                },
+            ))
         });
         let cut_off = |e| Fault::Damaged(format!("collection was cut off: {e}"));
         let (done, collected) = step.await.map_err(cut_off)??;

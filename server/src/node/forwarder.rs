@@ -49,15 +49,26 @@ struct Waiting {
 impl Forwarder {
     /// No stream yet.
     pub(super) fn new(peers: Arc<Peers>, directory: Arc<dyn Directory>) -> Self {
-        Self { peers, directory, stream: Arc::default() }
+        Self {
+            peers,
+            directory,
+            stream: Arc::default(),
+        }
     }
 
-    /// Sends `group` to `leader` and waits for its word.
+    /// Sends `group` to `leader`, to be proposed in `term`, and waits for its word.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
-    pub(super) async fn forward(&self, leader: MemberId, group: Bytes) -> ForwardOutcome {
-        let Some(stream) = self.stream_to(leader) else { return ForwardOutcome::NotLeader };
+    pub(super) async fn forward(
+        &self,
+        leader: MemberId,
+        term: u64,
+        group: Bytes,
+    ) -> ForwardOutcome {
+        let Some(stream) = self.stream_to(leader) else {
+            return ForwardOutcome::NotLeader;
+        };
         let (reply, outcome) = oneshot::channel();
         let sequence = {
             let mut waiting = stream.waiting.lock();
@@ -69,7 +80,16 @@ impl Forwarder {
             waiting.replies.insert(sequence, reply);
             sequence
         };
-        if stream.queue.send(peer::ForwardRequest { sequence, group }).await.is_err() {
+        if stream
+            .queue
+            .send(peer::ForwardRequest {
+                sequence,
+                group,
+                term,
+            })
+            .await
+            .is_err()
+        {
             // The message was not taken: nobody has seen it.
             stream.waiting.lock().replies.remove(&sequence);
             return ForwardOutcome::NotLeader;
@@ -88,8 +108,15 @@ impl Forwarder {
         let node = self.directory.node(leader)?;
         let client = self.peers.client(leader, &node, Lane::Forward);
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
-        let stream = Stream { leader, queue, waiting: Arc::default() };
-        tasks::spawn("forward", receive(client, requests, Arc::clone(&stream.waiting)));
+        let stream = Stream {
+            leader,
+            queue,
+            waiting: Arc::default(),
+        };
+        tasks::spawn(
+            "forward",
+            receive(client, requests, Arc::clone(&stream.waiting)),
+        );
         *current = Some(stream.clone());
         Some(stream)
     }

@@ -28,7 +28,10 @@ pub(super) struct Contact {
 
 impl Contact {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        let contact = Self { clock, heard_ms: AtomicU64::new(0) };
+        let contact = Self {
+            clock,
+            heard_ms: AtomicU64::new(0),
+        };
         contact.note();
         contact
     }
@@ -89,7 +92,11 @@ fn look(parts: &Parts) -> Leadership {
     let (term, state, leader) = {
         let metrics = parts.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        (metrics.vote.leader_id.term, metrics.state, metrics.current_leader)
+        (
+            metrics.vote.leader_id.term,
+            metrics.state,
+            metrics.current_leader,
+        )
     };
     let leads = state == ServerState::Leader && leader == Some(parts.own.0);
     let present = if leads {

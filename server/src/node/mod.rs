@@ -8,7 +8,10 @@ mod forwarder;
 mod keeper;
 mod leadership;
 mod membership;
-#[expect(clippy::module_inception, reason = "the handle is what the module is named for")]
+#[expect(
+    clippy::module_inception,
+    reason = "the handle is what the module is named for"
+)]
 mod node;
 mod progress;
 mod proposer;

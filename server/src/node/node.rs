@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
-use tenure_statemachine::{ClusterTime, Command, Meta, MemberId, Outcome, Revision, codec};
+use tenure_statemachine::{ClusterTime, Command, MemberId, Meta, Outcome, Revision, codec};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
@@ -82,7 +82,12 @@ impl Node {
             return;
         }
         let own = self.identity.member_id;
-        for target in self.voters().into_iter().map(MemberId).filter(|id| *id != own) {
+        for target in self
+            .voters()
+            .into_iter()
+            .map(MemberId)
+            .filter(|id| *id != own)
+        {
             match self.transfer_leader(target).await {
                 Ok(()) => return,
                 Err(error) => warn!(%error, %target, "leadership was not handed over"),
@@ -127,7 +132,9 @@ impl Backend for Node {
             term: leadership.term,
             leader: leadership.leader,
             is_leader: leadership.is_leader,
-            is_learner: members.iter().any(|member| member.id == own && member.is_learner),
+            is_learner: members
+                .iter()
+                .any(|member| member.id == own && member.is_learner),
             last_log_index,
             committed_index,
             applied_index: self.applied.borrow().index,
@@ -175,7 +182,11 @@ impl Backend for Node {
             return Ok(());
         }
         let stopping = |_| TransferError::Stopping;
-        self.raft.trigger().transfer_leader(target.0).await.map_err(stopping)?;
+        self.raft
+            .trigger()
+            .transfer_leader(target.0)
+            .await
+            .map_err(stopping)?;
         let mut changes = self.leadership.clone();
         let arrived = changes.wait_for(|now| now.leader == Some(target));
         match tokio::time::timeout(self.request_timeout, arrived).await {
@@ -192,7 +203,11 @@ impl Backend for Node {
     async fn collected(&self, floor: Revision) {
         let mut collected = self.collected.clone();
         // The node is stopping when this fails; the answer no longer matters.
-        drop(collected.wait_for(|collected| collected.through >= floor).await);
+        drop(
+            collected
+                .wait_for(|collected| collected.through >= floor)
+                .await,
+        );
     }
 
     fn compact_storage(&self) {

@@ -16,5 +16,8 @@ pub(crate) struct Applied {
 /// # Cancel safety
 /// Nothing is lost when the future is dropped.
 pub(super) async fn reached(applied: &mut watch::Receiver<Applied>, index: u64) -> bool {
-    applied.wait_for(|applied| applied.index >= index).await.is_ok()
+    applied
+        .wait_for(|applied| applied.index >= index)
+        .await
+        .is_ok()
 }

@@ -2,17 +2,21 @@
 //!
 //! Self-clocking: what arrives while the entries before are on their way becomes the next entry.
 //! There is no timer, so a lone write waits for nobody.
+//!
+//! # Invariants
+//! A group enters the log only in the term it was offered for. Once a later term has taken effect,
+//! a group without an outcome will never have one, and may be offered again.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
-use tenure_statemachine::codec;
+use tenure_statemachine::{MemberId, codec};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::cluster_clock::ClusterClock;
 use crate::{
-    raft::{Batch, ForwardOutcome, Raft, Responder},
+    raft::{Batch, ForwardOutcome, LeaderId, Raft, Responder},
     tasks,
 };
 
@@ -31,6 +35,7 @@ const QUEUE_MAX: usize = 256;
 #[derive(Debug)]
 struct Submission {
     group: Bytes,
+    term: u64,
     done: oneshot::Sender<ForwardOutcome>,
 }
 
@@ -42,19 +47,23 @@ pub(super) struct Proposer {
 
 impl Proposer {
     /// Starts the proposer.
-    pub(super) fn spawn(raft: Raft, clock: Arc<ClusterClock>) -> Self {
+    pub(super) fn spawn(raft: Raft, own: MemberId, clock: Arc<ClusterClock>) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE_MAX);
-        tasks::spawn("proposer", run(raft, clock, submissions));
+        tasks::spawn("proposer", run(raft, own, clock, submissions));
         Self { queue }
     }
 
-    /// Proposes `group` and waits until it is committed and applied here, or is known not to be.
+    /// Proposes `group` in `term` and waits until it is committed and applied here, or is known not to be.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
-    pub(super) async fn propose(&self, group: Bytes) -> ForwardOutcome {
+    pub(super) async fn propose(&self, group: Bytes, term: u64) -> ForwardOutcome {
         let (done, outcome) = oneshot::channel();
-        if self.queue.try_send(Submission { group, done }).is_err() {
+        if self
+            .queue
+            .try_send(Submission { group, term, done })
+            .is_err()
+        {
             return ForwardOutcome::Overloaded;
         }
         outcome.await.unwrap_or(ForwardOutcome::Lost)
@@ -63,23 +72,45 @@ impl Proposer {
 
 async fn run(
     raft: Raft,
+    own: MemberId,
     clock: Arc<ClusterClock>,
     mut submissions: mpsc::Receiver<Submission>,
 ) {
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
+    let mut held = None;
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        let Some(first) = submissions.recv().await else { return };
-        let mut bytes = first.group.len();
+        let first = match held.take() {
+            Some(first) => first,
+            None => match submissions.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
+        let (term, mut bytes) = (first.term, first.group.len());
         let (mut groups, mut waiting) = (vec![first.group], vec![first.done]);
         while bytes < ENTRY_BYTES_MAX {
-            let Ok(next) = submissions.try_recv() else { break };
+            let Ok(next) = submissions.try_recv() else {
+                break;
+            };
+            if next.term != term {
+                held = Some(next);
+                break;
+            }
             bytes += next.group.len();
             groups.push(next.group);
             waiting.push(next.done);
         }
         let entry = codec::encode_entry(clock.now(), &groups);
         let (responder, written) = oneshot::channel();
-        let submitted = raft.client_write_ff(Batch(entry), Some(Responder(responder))).await;
+        let leader = LeaderId {
+            term,
+            node_id: own.0,
+        };
+        let write = raft
+            .write(Batch(entry))
+            .with_leader(leader)
+            .responder(Responder(responder));
+        let submitted = write.await;
         tasks::spawn("proposal", async move {
             let outcome = match (submitted, written.await) {
                 (Ok(()), Ok(Ok(_))) => ForwardOutcome::Committed,
@@ -92,7 +123,7 @@ async fn run(
             drop(slot);
             for done in waiting {
                 // A follower that is gone learns it from the log.
-                drop(done.send(outcome));
+                _ = done.send(outcome);
             }
         });
     }

@@ -69,7 +69,10 @@ impl ReadIndex {
     /// Nothing is lost when the future is dropped.
     pub(super) async fn index(&self) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.queue.send(reply).await.map_err(|_| ReadIndexError::Stopping)?;
+        self.queue
+            .send(reply)
+            .await
+            .map_err(|_| ReadIndexError::Stopping)?;
         answer.await.unwrap_or(Err(ReadIndexError::Stopping))
     }
 
@@ -122,7 +125,9 @@ async fn confirm(parts: &Parts) -> Answer {
             tokio::time::sleep(RETRY_PAUSE).await;
         }
     };
-    timeout(parts.request_timeout, rounds).await.map_err(|_| last)
+    timeout(parts.request_timeout, rounds)
+        .await
+        .map_err(|_| last)
 }
 
 async fn ask_quorum(raft: &Raft) -> Answer {
@@ -142,12 +147,20 @@ pub(super) async fn read_log_id(raft: &Raft) -> Result<LogId, ReadIndexError> {
 }
 
 async fn ask_leader(parts: &Parts, leader: MemberId) -> Answer {
-    let Some(node) = parts.raft.node(leader) else { return Err(ReadIndexError::NoLeader) };
+    let Some(node) = parts.raft.node(leader) else {
+        return Err(ReadIndexError::NoLeader);
+    };
     let mut client = parts.peers.client(leader, &node, Lane::Forward);
     match client.read_index(peer::ReadIndexRequest {}).await {
         Ok(response) => {
-            let log_id = response.into_inner().read_log_id.as_ref().map(convert::log_id_from);
-            log_id.map(|log_id| log_id.index).ok_or(ReadIndexError::LeaderChanged)
+            let log_id = response
+                .into_inner()
+                .read_log_id
+                .as_ref()
+                .map(convert::log_id_from);
+            log_id
+                .map(|log_id| log_id.index)
+                .ok_or(ReadIndexError::LeaderChanged)
         }
         Err(_) => Err(ReadIndexError::LeaderChanged),
     }

@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use tenure_statemachine::{EventKind, Meta, Outcome, Reply};
 use tokio::sync::watch;
 
-use super::{cluster_clock::ClusterClock, progress::Applied, waiters::Waiters};
+use super::{
+    cluster_clock::ClusterClock, error::ProposeError, progress::Applied, waiters::Waiters,
+};
 use crate::{
     lease::LeaseFeed,
     metrics::Metrics,
@@ -30,7 +32,10 @@ impl Sink {
     fn advance(&self, meta: &Meta) {
         self.clock.observe(meta.now);
         self.meta.send_replace(*meta);
-        self.applied.send_replace(Applied { index: meta.applied_index, term: meta.applied_term });
+        self.applied.send_replace(Applied {
+            index: meta.applied_index,
+            term: meta.applied_term,
+        });
     }
 
     fn count(&self, outcome: &Outcome) {
@@ -46,7 +51,9 @@ impl Sink {
             Ok(Reply::LeaseGrant(..)) => leases.granted.inc(),
             Ok(Reply::LeaseRevoke) => leases.revoked.inc(),
             Ok(Reply::LeaseRenew(renewed)) => {
-                leases.renewed.inc_by(renewed.iter().flatten().count() as u64);
+                leases
+                    .renewed
+                    .inc_by(renewed.iter().flatten().count() as u64);
             }
             Ok(Reply::LeaseExpire(expired)) => leases.expired.inc_by(expired.len() as u64),
             Ok(
@@ -75,7 +82,10 @@ impl Sink {
 
 impl ApplySink for Sink {
     fn applied(&self, meta: &Meta, mut groups: Vec<AppliedGroup>, commit: Duration) {
-        self.metrics.disk.backend_commit_duration.observe(commit.as_secs_f64());
+        self.metrics
+            .disk
+            .backend_commit_duration
+            .observe(commit.as_secs_f64());
         for group in &mut groups {
             self.publish(&mut group.outcomes);
         }
@@ -89,6 +99,9 @@ impl ApplySink for Sink {
     }
 
     fn restored(&self, meta: &Meta) {
+        // A group may be in the snapshot, and its outcome is not. Before the new position is
+        // known, so that nobody offers such a group again.
+        self.waiters.fail_all(ProposeError::LeaderLost);
         self.hub.reset(meta.revision);
         self.advance(meta);
     }

@@ -33,9 +33,7 @@ use crate::{
         ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests, PeerService,
         Peers, Raft,
     },
-    storage::{
-        DataDir, Durability, LogStore, RocksLog, SnapshotDir, StateStore,
-    },
+    storage::{DataDir, Durability, LogStore, RocksLog, SnapshotDir, StateStore},
     tasks,
     transport::Transport,
     watch::Hub,
@@ -123,7 +121,9 @@ pub struct Surroundings {
 
 impl fmt::Debug for Surroundings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings").field("transport", &self.transport).finish_non_exhaustive()
+        f.debug_struct("Surroundings")
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
     }
 }
 
@@ -141,12 +141,14 @@ pub async fn start(
     let clock = Arc::clone(&around.clock);
     let syncs = around.metrics.disk.wal_fsync_duration.clone();
     let observe = Arc::new(move |took: Duration| syncs.observe(took.as_secs_f64()));
-    let log = LogStore::open(Arc::new(disk), Arc::clone(&clock), observe)
-        .map_err(StartError::Log)?;
+    let log =
+        LogStore::open(Arc::new(disk), Arc::clone(&clock), observe).map_err(StartError::Log)?;
     let store = Arc::new(StateStore::open(&dir.state())?);
     let (snapshots, newest) = SnapshotDir::open(&dir.snapshots())?;
 
-    let before = tenure_statemachine::StateMachine::open(store.engine())?.meta().to_owned();
+    let before = tenure_statemachine::StateMachine::open(store.engine())?
+        .meta()
+        .to_owned();
     let cluster_clock = Arc::new(ClusterClock::new(Arc::clone(&clock), before.now));
     let hub = Hub::new(before.revision);
     let waiters = Arc::new(Waiters::default());
@@ -185,7 +187,7 @@ pub async fn start(
         silence_max: config.election_timeout * 2,
         interval: config.heartbeat_interval,
     });
-    let proposer = Proposer::spawn(raft.clone(), Arc::clone(&cluster_clock));
+    let proposer = Proposer::spawn(raft.clone(), own, Arc::clone(&cluster_clock));
     let batcher = Batcher::spawn(batcher::Parts {
         origin: config.origin,
         waiters: Arc::clone(&waiters),
@@ -207,7 +209,11 @@ pub async fn start(
     let collected = collection::spawn(Arc::clone(&store), meta.clone(), config.collection);
     spawn_expiry(waiters, clock);
 
-    let requests = Arc::new(Requests { proposer, raft: raft.clone(), contact });
+    let requests = Arc::new(Requests {
+        proposer,
+        raft: raft.clone(),
+        contact,
+    });
     let service = PeerService::server(raft.clone(), snapshots, requests);
     let gate = Gatekeeper::new(cluster_id, own);
     let service = tonic::service::interceptor::InterceptedService::new(service, gate);
@@ -226,7 +232,12 @@ pub async fn start(
         compacting: Arc::new(Mutex::new(false)),
         _dir: dir,
     });
-    Ok(Started { node, hub, leases, peer_routes: tonic::service::Routes::new(service) })
+    Ok(Started {
+        node,
+        hub,
+        leases,
+        peer_routes: tonic::service::Routes::new(service),
+    })
 }
 
 /// Lets consensus run, forming the quorum when the log is empty and this node is one of its
@@ -240,10 +251,17 @@ pub async fn run(node: &Node, founders: &BTreeMap<u64, PeerNode>) -> Result<(), 
     let formed = node.raft.is_initialized().await.map_err(|e| failed(&e))?;
     if !formed && !founders.is_empty() {
         // Every founder does this with the same members, so it does not matter who is first.
-        node.raft.initialize(founders.clone()).await.map_err(|e| failed(&e))?;
+        node.raft
+            .initialize(founders.clone())
+            .await
+            .map_err(|e| failed(&e))?;
     } else if node.is_only_voter() {
         // Nobody else could lead: waiting for an election timeout would serve no one.
-        node.raft.trigger().elect(false).await.map_err(|e| failed(&e))?;
+        node.raft
+            .trigger()
+            .elect(false)
+            .await
+            .map_err(|e| failed(&e))?;
     }
     Ok(())
 }
@@ -292,7 +310,7 @@ struct Requests {
 }
 
 impl PeerRequests for Requests {
-    fn forward(&self, group: Bytes) -> BoxFuture<'static, ForwardOutcome> {
+    fn forward(&self, group: Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome> {
         let (raft, proposer) = (self.raft.clone(), self.proposer.clone());
         async move {
             // A damaged group must never reach the log: every member would stop on it.
@@ -302,7 +320,7 @@ impl PeerRequests for Requests {
             if !raft.is_leader() {
                 return ForwardOutcome::NotLeader;
             }
-            proposer.propose(group).await
+            proposer.propose(group, term).await
         }
         .boxed()
     }

@@ -36,23 +36,42 @@ impl Waiters {
         deadline: Duration,
         slot: OwnedSemaphorePermit,
     ) {
-        self.groups.lock().insert(sequence, Group { replies, deadline, _slot: slot });
+        self.groups.lock().insert(
+            sequence,
+            Group {
+                replies,
+                deadline,
+                _slot: slot,
+            },
+        );
     }
 
     /// Answers a group with what its commands came to.
     pub(super) fn complete(&self, sequence: u64, outcomes: Vec<Outcome>) {
-        let Some(group) = self.groups.lock().remove(&sequence) else { return };
+        let Some(group) = self.groups.lock().remove(&sequence) else {
+            return;
+        };
         for (reply, outcome) in group.replies.into_iter().zip(outcomes) {
             // Whoever asked may have given up.
-            drop(reply.send(Ok(outcome)));
+            _ = reply.send(Ok(outcome));
         }
     }
 
     /// Answers a group with a cause.
     pub(super) fn fail(&self, sequence: u64, cause: ProposeError) {
-        let Some(group) = self.groups.lock().remove(&sequence) else { return };
+        let Some(group) = self.groups.lock().remove(&sequence) else {
+            return;
+        };
         for reply in group.replies {
-            drop(reply.send(Err(cause)));
+            _ = reply.send(Err(cause));
+        }
+    }
+
+    /// Gives up on every group: what became of them cannot be told from the log any more.
+    pub(super) fn fail_all(&self, cause: ProposeError) {
+        let groups = std::mem::take(&mut *self.groups.lock());
+        for reply in groups.into_values().flat_map(|group| group.replies) {
+            _ = reply.send(Err(cause));
         }
     }
 

@@ -9,10 +9,9 @@ use tenure_proto::peer;
 use thiserror::Error;
 
 use super::types::{
-    Batch, Entry, LogId, Membership, Payload, PeerNode, StoredMembership, TypeConfig, Vote,
+    Batch, Entry, LeaderId, LogId, Membership, Payload, PeerNode, StoredMembership, TypeConfig,
+    Vote,
 };
-
-type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 
 /// A peer's message that cannot be what a peer sends.
 #[derive(Debug, Error)]
@@ -26,7 +25,11 @@ pub enum WireError {
 }
 
 pub(crate) fn log_id_to(id: &LogId) -> peer::LogId {
-    peer::LogId { term: id.leader_id.term, node_id: id.leader_id.node_id, index: id.index }
+    peer::LogId {
+        term: id.leader_id.term,
+        node_id: id.leader_id.node_id,
+        index: id.index,
+    }
 }
 
 pub(crate) fn log_id_from(id: &peer::LogId) -> LogId {
@@ -54,24 +57,43 @@ pub(crate) fn membership_to(membership: &Membership) -> peer::Membership {
     let configs = membership
         .get_joint_config()
         .iter()
-        .map(|ids| peer::MemberSet { ids: ids.iter().copied().collect() })
+        .map(|ids| peer::MemberSet {
+            ids: ids.iter().copied().collect(),
+        })
         .collect();
     let nodes = membership
         .nodes()
         .map(|(id, node)| {
-            (*id, peer::Node { name: node.name.clone(), peer_urls: node.peer_urls.clone() })
+            (
+                *id,
+                peer::Node {
+                    name: node.name.clone(),
+                    peer_urls: node.peer_urls.clone(),
+                },
+            )
         })
         .collect();
     peer::Membership { configs, nodes }
 }
 
 pub(crate) fn membership_from(membership: peer::Membership) -> Result<Membership, WireError> {
-    let configs: Vec<BTreeSet<u64>> =
-        membership.configs.into_iter().map(|set| set.ids.into_iter().collect()).collect();
+    let configs: Vec<BTreeSet<u64>> = membership
+        .configs
+        .into_iter()
+        .map(|set| set.ids.into_iter().collect())
+        .collect();
     let nodes: BTreeMap<u64, PeerNode> = membership
         .nodes
         .into_iter()
-        .map(|(id, node)| (id, PeerNode { name: node.name, peer_urls: node.peer_urls }))
+        .map(|(id, node)| {
+            (
+                id,
+                PeerNode {
+                    name: node.name,
+                    peer_urls: node.peer_urls,
+                },
+            )
+        })
         .collect();
     Membership::new(configs, nodes).map_err(|e| WireError::Membership(e.to_string()))
 }
@@ -95,7 +117,10 @@ pub(crate) fn entry_to(entry: &Entry) -> peer::Entry {
             peer::entry::Payload::Membership(membership_to(membership))
         }
     };
-    peer::Entry { log_id: Some(log_id_to(&entry.log_id)), payload: Some(payload) }
+    peer::Entry {
+        log_id: Some(log_id_to(&entry.log_id)),
+        payload: Some(payload),
+    }
 }
 
 pub(crate) fn entry_from(entry: peer::Entry) -> Result<Entry, WireError> {
@@ -107,7 +132,10 @@ pub(crate) fn entry_from(entry: peer::Entry) -> Result<Entry, WireError> {
             Payload::Membership(membership_from(membership)?)
         }
     };
-    Ok(Entry { log_id: log_id_from(log_id), payload })
+    Ok(Entry {
+        log_id: log_id_from(log_id),
+        payload,
+    })
 }
 
 pub(crate) fn append_request_to(
@@ -127,7 +155,11 @@ pub(crate) fn append_request_from(
     Ok(raft::AppendEntriesRequest {
         vote: vote_from(request.vote)?,
         prev_log_id: request.prev_log_id.as_ref().map(log_id_from),
-        entries: request.entries.into_iter().map(entry_from).collect::<Result<_, _>>()?,
+        entries: request
+            .entries
+            .into_iter()
+            .map(entry_from)
+            .collect::<Result<_, _>>()?,
         leader_commit: request.leader_commit.as_ref().map(log_id_from),
     })
 }
@@ -162,12 +194,15 @@ pub(crate) fn append_result_from(
             Ok(response.matching.as_ref().map(log_id_from))
         }
         Outcome::Conflict => {
-            let conflict = response.conflict.as_ref().ok_or(WireError::Missing("conflict"))?;
+            let conflict = response
+                .conflict
+                .as_ref()
+                .ok_or(WireError::Missing("conflict"))?;
             Err(raft::StreamAppendError::Conflict(log_id_from(conflict)))
         }
-        Outcome::HigherVote => {
-            Err(raft::StreamAppendError::HigherVote(vote_from(response.vote)?))
-        }
+        Outcome::HigherVote => Err(raft::StreamAppendError::HigherVote(vote_from(
+            response.vote,
+        )?)),
     })
 }
 
@@ -200,5 +235,9 @@ pub(crate) fn vote_response_from(
     response: peer::VoteResponse,
 ) -> Result<raft::VoteResponse<TypeConfig>, WireError> {
     let last_log_id = response.last_log_id.as_ref().map(log_id_from);
-    Ok(raft::VoteResponse::new(vote_from(response.vote)?, last_log_id, response.vote_granted))
+    Ok(raft::VoteResponse::new(
+        vote_from(response.vote)?,
+        last_log_id,
+        response.vote_granted,
+    ))
 }

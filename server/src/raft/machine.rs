@@ -77,7 +77,15 @@ impl Machine {
         let record = read_record(&*engine)?;
         let machine = StateMachine::open(engine)?;
         let newest = Arc::new(parking_lot::Mutex::new(newest));
-        Ok(Self { store, snapshots: Arc::new(snapshots), machine, record, newest, sink, clock })
+        Ok(Self {
+            store,
+            snapshots: Arc::new(snapshots),
+            machine,
+            record,
+            newest,
+            sink,
+            clock,
+        })
     }
 
     /// Where snapshots on their way in are put.
@@ -92,16 +100,16 @@ impl Machine {
         *self.machine.meta()
     }
 
-    fn apply_batch(
-        &mut self,
-        entries: &[Entry],
-    ) -> Result<(Vec<AppliedGroup>, Duration), Fault> {
+    fn apply_batch(&mut self, entries: &[Entry]) -> Result<(Vec<AppliedGroup>, Duration), Fault> {
         let mut groups = Vec::new();
         let mut batch = self.machine.begin();
         for entry in entries {
             let log_id = entry.log_id();
-            let mut context =
-                Context { index: log_id.index, term: log_id.leader_id.term, now: ClusterTime(0) };
+            let mut context = Context {
+                index: log_id.index,
+                term: log_id.leader_id.term,
+                now: ClusterTime(0),
+            };
             match &entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(bytes) => {
@@ -114,7 +122,11 @@ impl Machine {
                             .map(|command| batch.apply(&context, command))
                             .collect::<Result<_, _>>()?;
                         let (origin, sequence) = (group.origin, group.sequence);
-                        groups.push(AppliedGroup { origin, sequence, outcomes });
+                        groups.push(AppliedGroup {
+                            origin,
+                            sequence,
+                            outcomes,
+                        });
                     }
                 }
                 EntryPayload::Membership(membership) => {
@@ -153,8 +165,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 responders.extend(responder);
                 batch.push(entry);
             }
-            let (groups, commit) =
-                self.apply_batch(&batch).unwrap_or_else(|fault| fatal::stop(&fault));
+            let (groups, commit) = self
+                .apply_batch(&batch)
+                .unwrap_or_else(|fault| fatal::stop(&fault));
             self.sink.applied(self.machine.meta(), groups, commit);
             for responder in responders {
                 responder.send(());
@@ -232,9 +245,14 @@ fn replace(
 }
 
 fn snapshot((record, data): (AdapterRecord, Checkpoint)) -> SnapshotOf<TypeConfig, Checkpoint> {
-    let meta =
-        SnapshotMeta { last_log_id: record.last_applied, last_membership: record.membership };
-    SnapshotOf::<TypeConfig, Checkpoint> { meta, snapshot: data }
+    let meta = SnapshotMeta {
+        last_log_id: record.last_applied,
+        last_membership: record.membership,
+    };
+    SnapshotOf::<TypeConfig, Checkpoint> {
+        meta,
+        snapshot: data,
+    }
 }
 
 fn read_record(engine: &dyn Engine) -> Result<AdapterRecord, Fault> {

@@ -14,6 +14,6 @@ pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};
 pub use self::service::{ForwardOutcome, Gatekeeper, PeerRequests, PeerService};
 pub use self::types::{
-    Batch, Entry, LogId, Membership, Payload, PeerNode, Raft, Responder, SnapshotMeta,
+    Batch, Entry, LeaderId, LogId, Membership, Payload, PeerNode, Raft, Responder, SnapshotMeta,
     StoredMembership, TypeConfig, Vote,
 };

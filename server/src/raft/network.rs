@@ -64,7 +64,10 @@ impl Network {
     }
 
     fn link(&self, target: u64, node: &PeerNode, lane: Lane) -> Link {
-        Link { client: self.peers.client(MemberId(target), node, lane), lane }
+        Link {
+            client: self.peers.client(MemberId(target), node, lane),
+            lane,
+        }
     }
 }
 
@@ -96,7 +99,9 @@ fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfi
 }
 
 fn stalled(what: &str) -> RPCError<TypeConfig> {
-    RPCError::Unreachable(Unreachable::from_string(format!("{what} was not answered in time")))
+    RPCError::Unreachable(Unreachable::from_string(format!(
+        "{what} was not answered in time"
+    )))
 }
 
 impl NetStreamAppend<TypeConfig> for Link {
@@ -137,7 +142,12 @@ impl Link {
             Ok(Err(status)) => return Err(unreachable(&status)),
             Err(_) => return Err(stalled("the opening of a replication stream")),
         };
-        let state = Replication { responses, sent, received: 0, failed: false };
+        let state = Replication {
+            responses,
+            sent,
+            received: 0,
+            failed: false,
+        };
         Ok(stream::unfold(state, Replication::next).boxed())
     }
 

@@ -67,7 +67,12 @@ impl Peers {
     /// No connections yet.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, cluster_id: u64, own: MemberId) -> Self {
-        Self { transport, cluster_id, own, clients: Mutex::default() }
+        Self {
+            transport,
+            cluster_id,
+            own,
+            clients: Mutex::default(),
+        }
     }
 
     /// The client for `target` on `lane`; connects when it is first used.
@@ -137,7 +142,9 @@ impl Interceptor for Introduce {
 }
 
 pub(super) fn number(value: u64) -> MetadataValue<Ascii> {
-    format!("{value:016x}").parse().expect("hexadecimal digits are valid metadata")
+    format!("{value:016x}")
+        .parse()
+        .expect("hexadecimal digits are valid metadata")
 }
 
 fn authority(url: &str) -> String {

@@ -30,8 +30,8 @@ pub enum ForwardOutcome {
 
 /// What the peer service needs of the node beyond Raft itself.
 pub trait PeerRequests: Send + Sync + 'static {
-    /// Proposes a group that a follower took.
-    fn forward(&self, group: bytes::Bytes) -> BoxFuture<'static, ForwardOutcome>;
+    /// Proposes a group that a follower took, in this term only.
+    fn forward(&self, group: bytes::Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome>;
 
     /// A message of the leader arrived.
     fn heard_from_leader(&self);
@@ -65,9 +65,13 @@ impl PeerService {
         snapshots: Arc<SnapshotDir>,
         requests: Arc<dyn PeerRequests>,
     ) -> peer_server::PeerServer<Self> {
-        peer_server::PeerServer::new(Self { raft, snapshots, requests })
-            .max_decoding_message_size(peers::MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(peers::MESSAGE_BYTES_MAX)
+        peer_server::PeerServer::new(Self {
+            raft,
+            snapshots,
+            requests,
+        })
+        .max_decoding_message_size(peers::MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(peers::MESSAGE_BYTES_MAX)
     }
 }
 
@@ -95,15 +99,20 @@ impl peer_server::Peer for PeerService {
             node.heard_from_leader();
             let request = message
                 .map_err(convert_status)
-                .and_then(|message| convert::append_request_from(message).map_err(|e| e.to_string()))
+                .and_then(|message| {
+                    convert::append_request_from(message).map_err(|e| e.to_string())
+                })
                 .inspect_err(|error| info!(%error, "a replication stream ended"))
                 .ok();
             std::future::ready(request)
         });
-        let responses = self.raft.stream_append(requests).map(|result| match result {
-            Ok(result) => Ok(convert::append_result_to(&result)),
-            Err(fatal) => Err(stopped(fatal)),
-        });
+        let responses = self
+            .raft
+            .stream_append(requests)
+            .map(|result| match result {
+                Ok(result) => Ok(convert::append_result_to(&result)),
+                Err(fatal) => Err(stopped(fatal)),
+            });
         Ok(Response::new(Box::pin(responses)))
     }
 
@@ -114,7 +123,11 @@ impl peer_server::Peer for PeerService {
         self.requests.heard_from_leader();
         let request = convert::append_request_from(request.into_inner()).map_err(malformed)?;
         let previous = request.prev_log_id;
-        let last = request.entries.last().map(|entry| entry.log_id).or(previous);
+        let last = request
+            .entries
+            .last()
+            .map(|entry| entry.log_id)
+            .or(previous);
         let response = self.raft.append_entries(request).await.map_err(stopped)?;
         let result = match (response, previous) {
             // Only a request with a previous entry can conflict.
@@ -172,9 +185,15 @@ impl peer_server::Peer for PeerService {
             last_membership: received.record.membership,
         };
         info!(last = ?meta.last_log_id, "installing a snapshot from the leader");
-        let snapshot = openraft::Snapshot { meta, snapshot: received.checkpoint };
-        let response =
-            self.raft.install_full_snapshot(received.vote, snapshot).await.map_err(stopped)?;
+        let snapshot = openraft::Snapshot {
+            meta,
+            snapshot: received.checkpoint,
+        };
+        let response = self
+            .raft
+            .install_full_snapshot(received.vote, snapshot)
+            .await
+            .map_err(stopped)?;
         let vote = Some(convert::vote_to(&response.vote));
         Ok(Response::new(peer::SnapshotResponse { vote }))
     }
@@ -190,9 +209,11 @@ impl peer_server::Peer for PeerService {
                 let requests = Arc::clone(&requests);
                 async move {
                     let message = message?;
-                    let outcome = requests.forward(message.group).await;
-                    let mut response =
-                        peer::ForwardResponse { sequence: message.sequence, outcome: 0 };
+                    let outcome = requests.forward(message.group, message.term).await;
+                    let mut response = peer::ForwardResponse {
+                        sequence: message.sequence,
+                        outcome: 0,
+                    };
                     response.set_outcome(match outcome {
                         ForwardOutcome::Committed => peer::forward_response::Outcome::Committed,
                         ForwardOutcome::NotLeader => peer::forward_response::Outcome::NotLeader,

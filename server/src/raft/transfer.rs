@@ -75,7 +75,9 @@ pub(super) async fn send(
     let reading = tasks::spawn_blocking(move || read_files(&checkpoint, header, &files, &chunks));
     let deadline = STALL_MAX + INSTALL_MAX;
     let call = client.install_snapshot(ReceiverStream::new(receiver));
-    let response = timeout(deadline, call).await.map_err(|_| TransferError::Stalled)??;
+    let response = timeout(deadline, call)
+        .await
+        .map_err(|_| TransferError::Stalled)??;
     reading.await.map_err(io::Error::other)??;
     Ok(convert::vote_from(response.into_inner().vote)?)
 }
@@ -88,7 +90,12 @@ fn read_files(
 ) -> Result<(), TransferError> {
     // A receiver that is gone has refused; its status says why.
     let push = |part: Part, crc32c: u32| {
-        chunks.blocking_send(SnapshotChunk { part: Some(part), crc32c }).is_ok()
+        chunks
+            .blocking_send(SnapshotChunk {
+                part: Some(part),
+                crc32c,
+            })
+            .is_ok()
     };
     if !push(Part::Header(header), 0) {
         return Ok(());
@@ -101,7 +108,9 @@ fn read_files(
         }
         loop {
             let len = file.read(&mut buffer)?;
-            let Some(data) = buffer.get(..len).filter(|data| !data.is_empty()) else { break };
+            let Some(data) = buffer.get(..len).filter(|data| !data.is_empty()) else {
+                break;
+            };
             let crc = crc32c::crc32c(data);
             if !push(Part::Data(Bytes::copy_from_slice(data)), crc) {
                 return Ok(());
@@ -143,7 +152,9 @@ pub(super) async fn receive(
                 files += 1;
             }
             Some(Part::Data(data)) => {
-                let file = open.as_mut().ok_or(TransferError::Damaged("data without a file"))?;
+                let file = open
+                    .as_mut()
+                    .ok_or(TransferError::Damaged("data without a file"))?;
                 if crc32c::crc32c(&data) != chunk.crc32c {
                     return Err(TransferError::Damaged("a checksum differs"));
                 }
@@ -151,7 +162,11 @@ pub(super) async fn receive(
             }
             Some(Part::EndFileCount(count)) if count == files => {
                 finish(open.take())?;
-                return Ok(Received { vote, record, checkpoint });
+                return Ok(Received {
+                    vote,
+                    record,
+                    checkpoint,
+                });
             }
             Some(Part::EndFileCount(_)) => {
                 return Err(TransferError::Damaged("files are missing"));
@@ -171,7 +186,9 @@ async fn next(chunks: &mut Streaming<SnapshotChunk>) -> Result<SnapshotChunk, Tr
 /// A file of the checkpoint. The name comes from outside: it must be a plain name.
 fn create(directory: &Path, name: &str) -> Result<File, TransferError> {
     let plain = !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
         && !name.starts_with('.');
     if !plain {
         return Err(TransferError::Damaged("a file has an unexpected name"));

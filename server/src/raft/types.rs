@@ -38,7 +38,9 @@ pub struct PeerNode {
 /// own node applies it.
 pub struct Responder<T>(pub oneshot::Sender<T>);
 
-impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T> for Responder<T> {
+impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>
+    for Responder<T>
+{
     fn on_complete(self, result: T) {
         // The proposer may have given up; nobody else waits.
         drop(self.0.send(result));
@@ -49,7 +51,8 @@ impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<T
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TypeConfig;
 
-type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
+/// Who leads in which term.
+pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 
 impl openraft::RaftTypeConfig for TypeConfig {
     type D = Batch;

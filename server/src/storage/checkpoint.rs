@@ -33,7 +33,10 @@ struct Directory {
 
 impl Directory {
     fn shared(path: PathBuf, remove: bool) -> Arc<Self> {
-        Arc::new(Self { path, remove: AtomicBool::new(remove) })
+        Arc::new(Self {
+            path,
+            remove: AtomicBool::new(remove),
+        })
     }
 }
 
@@ -99,7 +102,11 @@ impl SnapshotDir {
             let path = entry.map_err(failed)?.path();
             let number = built_number(&path);
             next = next.max(number.map_or(1, |number| number.saturating_add(1)));
-            let record = if number.is_some() { record_of(&path).ok().flatten() } else { None };
+            let record = if number.is_some() {
+                record_of(&path).ok().flatten()
+            } else {
+                None
+            };
             match (record, &newest) {
                 (Some(record), Some((best, _))) if record.last_applied <= best.last_applied => {
                     remove(&path);
@@ -113,9 +120,20 @@ impl SnapshotDir {
             }
         }
         let newest = newest.map(|(record, path)| {
-            (record, Checkpoint { directory: Directory::shared(path, false) })
+            (
+                record,
+                Checkpoint {
+                    directory: Directory::shared(path, false),
+                },
+            )
         });
-        Ok((Self { root: root.to_owned(), next: AtomicU64::new(next) }, newest))
+        Ok((
+            Self {
+                root: root.to_owned(),
+                next: AtomicU64::new(next),
+            },
+            newest,
+        ))
     }
 
     /// Makes a checkpoint of `engine`. Blocks for as long as writing the engine's memory takes;
@@ -126,7 +144,9 @@ impl SnapshotDir {
     pub fn build(&self, engine: &RocksEngine) -> Result<(AdapterRecord, Checkpoint), Fault> {
         let path = self.numbered(BUILT_PREFIX);
         engine.checkpoint(&path)?;
-        let checkpoint = Checkpoint { directory: Directory::shared(path, false) };
+        let checkpoint = Checkpoint {
+            directory: Directory::shared(path, false),
+        };
         // Before the first entry there is no record, and nothing to record.
         let record = record_of(checkpoint.path())?.unwrap_or_default();
         Ok((record, checkpoint))
@@ -139,7 +159,9 @@ impl SnapshotDir {
     pub fn incoming(&self) -> io::Result<Checkpoint> {
         let path = self.numbered(INCOMING_PREFIX);
         fs::create_dir(&path)?;
-        Ok(Checkpoint { directory: Directory::shared(path, true) })
+        Ok(Checkpoint {
+            directory: Directory::shared(path, true),
+        })
     }
 
     fn numbered(&self, prefix: &str) -> PathBuf {

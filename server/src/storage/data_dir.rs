@@ -50,7 +50,9 @@ pub enum DataDirError {
         source: io::Error,
     },
     /// Another process holds it.
-    #[error("data directory {0} is in use by another process; stop it or choose another --data-dir")]
+    #[error(
+        "data directory {0} is in use by another process; stop it or choose another --data-dir"
+    )]
     InUse(PathBuf),
     /// Another program or version wrote it.
     #[error("data directory {path} has an identity file that this version cannot read: {what}")]
@@ -77,7 +79,10 @@ impl DataDir {
             .open(path.join(LOCK_FILE))
             .map_err(failed("opening the lock file"))?;
         match FileExt::try_lock_exclusive(&lock) {
-            Ok(true) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(true) => Ok(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            }),
             Ok(false) => Err(DataDirError::InUse(path.to_owned())),
             Err(error) => Err(failed("locking it")(error)),
         }
@@ -91,7 +96,10 @@ impl DataDir {
         match fs::read_to_string(self.path.join(IDENTITY_FILE)) {
             Ok(text) => parse(&text)
                 .map(Some)
-                .map_err(|what| DataDirError::Foreign { path: self.path.clone(), what }),
+                .map_err(|what| DataDirError::Foreign {
+                    path: self.path.clone(),
+                    what,
+                }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failed(&self.path, "reading the identity file")(error)),
         }
@@ -127,7 +135,11 @@ impl DataDir {
 
 fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> DataDirError + use<> {
     let path = path.to_owned();
-    move |source| DataDirError::Io { path, doing, source }
+    move |source| DataDirError::Io {
+        path,
+        doing,
+        source,
+    }
 }
 
 /// Writes a small file so that after a crash it has either its old or its new content.
@@ -168,5 +180,8 @@ fn parse(text: &str) -> Result<Owner, String> {
     if version != FORMAT {
         return Err(format!("format {version} is not {FORMAT}"));
     }
-    Ok(Owner { cluster_id: field("cluster_id", 16)?, member_id: field("member_id", 16)? })
+    Ok(Owner {
+        cluster_id: field("cluster_id", 16)?,
+        member_id: field("member_id", 16)?,
+    })
 }

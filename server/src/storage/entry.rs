@@ -53,7 +53,11 @@ pub(super) fn decode(index: u64, mut bytes: Bytes) -> io::Result<Entry> {
         return Err(damaged("unknown format"));
     }
     let kind = bytes.get_u8();
-    let id = peer::LogId { term: bytes.get_u64(), node_id: bytes.get_u64(), index };
+    let id = peer::LogId {
+        term: bytes.get_u64(),
+        node_id: bytes.get_u64(),
+        index,
+    };
     let payload = match kind {
         KIND_BLANK => Payload::Blank,
         KIND_BATCH => Payload::Normal(Batch(bytes)),
@@ -64,7 +68,10 @@ pub(super) fn decode(index: u64, mut bytes: Bytes) -> io::Result<Entry> {
         }
         _ => return Err(damaged("unknown kind")),
     };
-    Ok(Entry { log_id: convert::log_id_from(&id), payload })
+    Ok(Entry {
+        log_id: convert::log_id_from(&id),
+        payload,
+    })
 }
 
 /// Encodes a log id: term, node, index.

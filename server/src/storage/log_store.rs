@@ -49,7 +49,9 @@ pub struct LogStore {
 
 impl fmt::Debug for LogStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogStore").field("disk", &self.disk).finish_non_exhaustive()
+        f.debug_struct("LogStore")
+            .field("disk", &self.disk)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,11 +65,13 @@ impl LogStore {
         clock: Arc<dyn Clock>,
         observe: SyncObserver,
     ) -> io::Result<Self> {
-        let decode = |bytes: Option<Vec<u8>>| {
-            bytes.map(|bytes| entry::decode_log_id(&bytes)).transpose()
-        };
+        let decode =
+            |bytes: Option<Vec<u8>>| bytes.map(|bytes| entry::decode_log_id(&bytes)).transpose();
         let purged = decode(disk.fact(Fact::Purged)?)?;
-        let vote = disk.fact(Fact::Vote)?.map(|bytes| entry::decode_vote(&bytes)).transpose()?;
+        let vote = disk
+            .fact(Fact::Vote)?
+            .map(|bytes| entry::decode_vote(&bytes))
+            .transpose()?;
         let committed = decode(disk.fact(Fact::Committed)?)?;
         let last = match disk.last_index()? {
             Some(index) => read_disk(&*disk, &(index..index + 1), usize::MAX)?
@@ -84,7 +88,13 @@ impl LogStore {
             log_writer::run(&*writer_disk, &writer_tail, receiver, &*clock, &observe);
         })?;
         let vote = Arc::new(Mutex::new(vote));
-        Ok(Self { disk, tail, vote, requests, appended_bytes: Arc::default() })
+        Ok(Self {
+            disk,
+            tail,
+            vote,
+            requests,
+            appended_bytes: Arc::default(),
+        })
     }
 
     /// Bytes appended in the life of this process.
@@ -101,7 +111,8 @@ impl LogStore {
     async fn durably(&self, writes: Vec<LogWrite>) -> io::Result<()> {
         let (done, wait) = oneshot::channel();
         self.send(LogRequest::Durable { writes, done }).await?;
-        wait.await.map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone"))
+        wait.await
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone"))
     }
 
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
@@ -162,7 +173,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let tail = self.tail.lock();
-        Ok(LogState { last_purged_log_id: tail.purged, last_log_id: tail.last })
+        Ok(LogState {
+            last_purged_log_id: tail.purged,
+            last_log_id: tail.last,
+        })
     }
 
     async fn get_log_reader(&mut self) -> Self {
@@ -170,7 +184,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.durably(vec![LogWrite::Fact(Fact::Vote, entry::encode_vote(vote))]).await?;
+        self.durably(vec![LogWrite::Fact(Fact::Vote, entry::encode_vote(vote))])
+            .await?;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
@@ -201,8 +216,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 tail.push(entry);
             }
         }
-        self.appended_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.send(LogRequest::Append { writes, end, bytes, flushed }).await
+        self.appended_bytes
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.send(LogRequest::Append {
+            writes,
+            end,
+            bytes,
+            flushed,
+        })
+        .await
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {

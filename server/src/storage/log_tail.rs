@@ -27,13 +27,20 @@ pub(super) struct LogTail {
 impl LogTail {
     pub(super) fn new(purged: Option<LogId>, last: Option<LogId>) -> Self {
         let durable_before = last.as_ref().map_or(0, |id| id.index + 1);
-        Self { durable_before, purged, last, ..Self::default() }
+        Self {
+            durable_before,
+            purged,
+            last,
+            ..Self::default()
+        }
     }
 
     /// Adds an entry, which must follow the last one.
     pub(super) fn push(&mut self, entry: Entry) {
         debug_assert!(
-            self.entries.back().is_none_or(|last| last.log_id.index + 1 == entry.log_id.index),
+            self.entries
+                .back()
+                .is_none_or(|last| last.log_id.index + 1 == entry.log_id.index),
             "the log has no holes"
         );
         self.bytes += entry::size(&entry);
@@ -48,7 +55,9 @@ impl LogTail {
 
     /// Entries of `range` that are held here, up to `bytes_max` of them but at least one.
     pub(super) fn read(&self, range: &Range<u64>, bytes_max: usize, out: &mut Vec<Entry>) {
-        let Some(first) = self.first_index() else { return };
+        let Some(first) = self.first_index() else {
+            return;
+        };
         let skip = usize::try_from(range.start.saturating_sub(first)).unwrap_or(usize::MAX);
         let mut bytes = 0;
         for entry in self.entries.iter().skip(skip) {
@@ -65,7 +74,9 @@ impl LogTail {
     pub(super) fn durable(&mut self, index: u64) {
         self.durable_before = self.durable_before.max(index);
         while self.bytes > CACHED_BYTES_MAX
-            && self.first_index().is_some_and(|first| first < self.durable_before)
+            && self
+                .first_index()
+                .is_some_and(|first| first < self.durable_before)
         {
             self.pop_front();
         }

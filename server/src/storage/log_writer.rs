@@ -25,9 +25,17 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Something for the writer to do.
 pub(super) enum LogRequest {
     /// Store these records; complete when durable.
-    Append { writes: Vec<LogWrite>, end: u64, bytes: usize, flushed: IOFlushed<TypeConfig> },
+    Append {
+        writes: Vec<LogWrite>,
+        end: u64,
+        bytes: usize,
+        flushed: IOFlushed<TypeConfig>,
+    },
     /// Make these writes; answer when durable.
-    Durable { writes: Vec<LogWrite>, done: oneshot::Sender<()> },
+    Durable {
+        writes: Vec<LogWrite>,
+        done: oneshot::Sender<()>,
+    },
     /// Make these writes some time; a crash may undo them.
     Lazy { writes: Vec<LogWrite> },
 }
@@ -84,7 +92,12 @@ struct Batch {
 impl Batch {
     fn take(&mut self, request: LogRequest) {
         match request {
-            LogRequest::Append { writes, end, bytes, flushed } => {
+            LogRequest::Append {
+                writes,
+                end,
+                bytes,
+                flushed,
+            } => {
                 self.writes.extend(writes);
                 self.bytes += bytes;
                 self.end = Some(end);
@@ -106,7 +119,10 @@ impl Batch {
         let sync = self.must_sync();
         if sync && let Some(committed) = tail.lock().committed {
             // Rides along: spares the restarted node a little work, and never costs a sync.
-            self.writes.push(LogWrite::Fact(Fact::Committed, entry::encode_log_id(&committed)));
+            self.writes.push(LogWrite::Fact(
+                Fact::Committed,
+                entry::encode_log_id(&committed),
+            ));
         }
         if let Err(error) = self.write(disk, sync) {
             fatal::stop(&LogFailed(error));

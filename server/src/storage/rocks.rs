@@ -82,5 +82,8 @@ fn shared_options() -> Options {
 
 /// An engine error of `source`, met while doing `context`.
 pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError {
-    EngineError { context: context.to_owned(), source: Some(Box::new(source)) }
+    EngineError {
+        context: context.to_owned(),
+        source: Some(Box::new(source)),
+    }
 }

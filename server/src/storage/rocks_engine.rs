@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    CompactOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBRawIteratorWithThreadMode,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIteratorWithThreadMode,
     FlushOptions, Options, SnapshotWithThreadMode, WriteBatch as RocksBatch, WriteOptions,
     checkpoint::Checkpoint,
 };
@@ -50,7 +50,9 @@ impl Drop for Directory {
 
 impl std::fmt::Debug for RocksEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksEngine").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("RocksEngine")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
@@ -65,7 +67,10 @@ impl RocksEngine {
             .map(|table| ColumnFamilyDescriptor::new(name(table), rocks::table_options(&cache)));
         let db = DB::open_cf_descriptors(&rocks::state_options(), path, tables)
             .map_err(|e| rocks::engine_error("opening the state database", e))?;
-        let directory = Directory { path: path.to_owned(), remove: AtomicBool::new(false) };
+        let directory = Directory {
+            path: path.to_owned(),
+            remove: AtomicBool::new(false),
+        };
         Ok(Self { db, directory })
     }
 
@@ -77,7 +82,10 @@ impl RocksEngine {
         let tables = Table::ALL.map(name);
         let db = DB::open_cf_for_read_only(&Options::default(), path, tables, false)
             .map_err(|e| rocks::engine_error("opening a checkpoint", e))?;
-        let directory = Directory { path: path.to_owned(), remove: AtomicBool::new(false) };
+        let directory = Directory {
+            path: path.to_owned(),
+            remove: AtomicBool::new(false),
+        };
         Ok(Self { db, directory })
     }
 
@@ -111,7 +119,8 @@ impl RocksEngine {
         options.set_exclusive_manual_compaction(false);
         for table in Table::ALL {
             let handle = self.table(table);
-            self.db.compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
+            self.db
+                .compact_range_cf_opt(handle, None::<&[u8]>, None::<&[u8]>, &options);
         }
     }
 
@@ -121,7 +130,9 @@ impl RocksEngine {
     }
 
     fn table(&self, table: Table) -> &ColumnFamily {
-        self.db.cf_handle(name(table)).expect("every table is opened with the database")
+        self.db
+            .cf_handle(name(table))
+            .expect("every table is opened with the database")
     }
 }
 
@@ -133,12 +144,11 @@ impl View for RocksEngine {
             .map_err(|e| rocks::engine_error("reading the state", e))
     }
 
-    fn scan<'a>(
-        &'a self,
-        table: Table,
-        from: &[u8],
-    ) -> Result<Box<dyn Cursor + 'a>, EngineError> {
-        Ok(Box::new(RocksCursor::at(self.db.raw_iterator_cf(self.table(table)), from)))
+    fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+        Ok(Box::new(RocksCursor::at(
+            self.db.raw_iterator_cf(self.table(table)),
+            from,
+        )))
     }
 }
 
@@ -161,7 +171,10 @@ impl Engine for RocksEngine {
     }
 
     fn snapshot<'a>(&'a self) -> Result<Box<dyn View + 'a>, EngineError> {
-        Ok(Box::new(RocksView { engine: self, snapshot: self.db.snapshot() }))
+        Ok(Box::new(RocksView {
+            engine: self,
+            snapshot: self.db.snapshot(),
+        }))
     }
 }
 
@@ -173,7 +186,9 @@ struct RocksView<'a> {
 
 impl std::fmt::Debug for RocksView<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksView").field("engine", self.engine).finish_non_exhaustive()
+        f.debug_struct("RocksView")
+            .field("engine", self.engine)
+            .finish_non_exhaustive()
     }
 }
 
@@ -185,11 +200,7 @@ impl View for RocksView<'_> {
             .map_err(|e| rocks::engine_error("reading the state", e))
     }
 
-    fn scan<'a>(
-        &'a self,
-        table: Table,
-        from: &[u8],
-    ) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+    fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
         let iterator = self.snapshot.raw_iterator_cf(self.engine.table(table));
         Ok(Box::new(RocksCursor::at(iterator, from)))
     }
@@ -207,7 +218,9 @@ impl<'a> RocksCursor<'a> {
 
     /// Whether an iterator that stands nowhere is at the end, or failed.
     fn check(&self) -> Result<(), EngineError> {
-        self.iterator.status().map_err(|e| rocks::engine_error("scanning the state", e))
+        self.iterator
+            .status()
+            .map_err(|e| rocks::engine_error("scanning the state", e))
     }
 }
 

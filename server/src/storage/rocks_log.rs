@@ -32,7 +32,9 @@ pub enum Durability {
 
 impl std::fmt::Debug for RocksLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksLog").field("durability", &self.durability).finish_non_exhaustive()
+        f.debug_struct("RocksLog")
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
     }
 }
 
@@ -59,7 +61,9 @@ impl LogDisk for RocksLog {
                 LogWrite::Fact(fact, value) => batch.put(fact_key(*fact), value),
             }
         }
-        self.db.write_opt(batch, &WriteOptions::default()).map_err(io::Error::other)
+        self.db
+            .write_opt(batch, &WriteOptions::default())
+            .map_err(io::Error::other)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -75,7 +79,9 @@ impl LogDisk for RocksLog {
         let mut iterator = self.db.raw_iterator();
         iterator.seek(record_key(start));
         while let Some((key, value)) = iterator.item() {
-            let Some(index) = record_index(key).filter(|index| *index < end) else { break };
+            let Some(index) = record_index(key).filter(|index| *index < end) else {
+                break;
+            };
             if !found.is_empty() && bytes + value.len() > bytes_max {
                 break;
             }

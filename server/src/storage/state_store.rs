@@ -37,7 +37,10 @@ impl StateStore {
         };
         fs::create_dir_all(root).map_err(failed)?;
         let generation = match fs::read_to_string(root.join(CURRENT_FILE)) {
-            Ok(text) => text.trim().parse().map_err(|e| failed(io::Error::other(e)))?,
+            Ok(text) => text
+                .trim()
+                .parse()
+                .map_err(|e| failed(io::Error::other(e)))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 data_dir::write_durably(&root.join(CURRENT_FILE), "1\n").map_err(failed)?;
                 1

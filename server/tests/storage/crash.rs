@@ -34,7 +34,10 @@ fn what_the_log_reported_durable_survives_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     let acknowledged = append_until_killed(dir.path(), Durability::Synced);
     assert!(acknowledged >= ACKNOWLEDGED);
-    assert!(surviving(dir.path()) >= acknowledged, "an acknowledged entry is gone");
+    assert!(
+        surviving(dir.path()) >= acknowledged,
+        "an acknowledged entry is gone"
+    );
 }
 
 #[test]
@@ -42,14 +45,21 @@ fn a_log_that_reports_without_syncing_is_caught() {
     let dir = tempfile::tempdir().unwrap();
     let acknowledged = append_until_killed(dir.path(), Durability::Broken);
     assert!(acknowledged >= ACKNOWLEDGED);
-    assert!(surviving(dir.path()) < acknowledged, "the crash lost nothing, so it proves nothing");
+    assert!(
+        surviving(dir.path()) < acknowledged,
+        "the crash lost nothing, so it proves nothing"
+    );
 }
 
 /// Runs the child, kills it after enough appends, and returns the last index it reported.
 fn append_until_killed(dir: &Path, durability: Durability) -> u64 {
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["--exact", "crash::child_appends_until_it_is_killed", "--nocapture"])
+        .args([
+            "--exact",
+            "crash::child_appends_until_it_is_killed",
+            "--nocapture",
+        ])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped());
     if durability == Durability::Broken {
@@ -79,10 +89,19 @@ fn surviving(dir: &Path) -> u64 {
 /// Not a test of its own: does nothing unless it is the child.
 #[test]
 fn child_appends_until_it_is_killed() {
-    let Some(dir) = env::var_os(CHILD_DIR) else { return };
+    let Some(dir) = env::var_os(CHILD_DIR) else {
+        return;
+    };
     let broken = env::var_os(CHILD_BROKEN).is_some();
-    let durability = if broken { Durability::Broken } else { Durability::Synced };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let durability = if broken {
+        Durability::Broken
+    } else {
+        Durability::Synced
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let mut log = store::log(Path::new(&dir), durability);
         for index in 0.. {
@@ -95,7 +114,10 @@ fn child_appends_until_it_is_killed() {
             flushed.await.unwrap().unwrap();
             let mut out = std::io::stdout();
             // The parent may have closed its end already.
-            if writeln!(out, "durable {index}").and_then(|()| out.flush()).is_err() {
+            if writeln!(out, "durable {index}")
+                .and_then(|()| out.flush())
+                .is_err()
+            {
                 return;
             }
         }

@@ -29,5 +29,12 @@ pub(crate) fn log(path: &Path, durability: Durability) -> LogStore {
 pub(crate) fn machine(path: &Path) -> Machine {
     let store = Arc::new(StateStore::open(&path.join("state")).unwrap());
     let (snapshots, newest) = SnapshotDir::open(&path.join("snapshots")).unwrap();
-    Machine::open(store, snapshots, newest, Arc::new(Nobody), RuntimeClock::shared()).unwrap()
+    Machine::open(
+        store,
+        snapshots,
+        newest,
+        Arc::new(Nobody),
+        RuntimeClock::shared(),
+    )
+    .unwrap()
 }

@@ -1,6 +1,9 @@
 //! openraft's own storage suite on the RocksDB stores.
 
-use openraft::{StorageError, testing::log::{StoreBuilder, Suite}};
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
 use tempfile::TempDir;
 use tenured::{
     raft::{Machine, TypeConfig},

@@ -61,7 +61,9 @@ async fn no_event_follows_that_lies_within_what_was_claimed() {
     client.create(all()).await;
     for _ in 0..64 {
         // Both wait when the stream looks next, and it takes either first.
-        client.ask(RequestUnion::ProgressRequest(WatchProgressRequest {})).await;
+        client
+            .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+            .await;
         let last = put(&node, "a", "");
         let (mut claimed, mut told) = (0, 0);
         while claimed == 0 || told < last {

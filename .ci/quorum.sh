@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# Runs a quorum of three on loopback until Ctrl-C, with the data and logs below ./data.
+#
+# Clients reach the nodes at ports 2379, 22379 and 32379, peers at 2380, 22380 and 32380. Data that
+# is there from the last time is used again. TENURED and TENURECTL name programs to use instead of
+# those that are built first; DATA names another directory.
+source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
+# Each node gets a process group of its own, so that Ctrl-C reaches this script alone and the nodes
+# are stopped in order.
+set -m
+
+data="${DATA:-$PWD/data}"
+names=(m1 m2 m3)
+clients=(2379 22379 32379)
+peers=(2380 22380 32380)
+pids=()
+# Longest that a node may take to be ready, and to stop, in tenths of a second.
+ready_max=300
+stop_max=300
+
+is_taken() {
+    (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
+}
+
+refuse_taken_ports() {
+    local port
+    for port in "${clients[@]}" "${peers[@]}"; do
+        if is_taken "$port"; then
+            fail "port $port on 127.0.0.1 is taken: stop what listens there (another quorum, an" \
+                "etcd?) and run this again"
+        fi
+    done
+}
+
+find_programs() {
+    if [[ -z "${TENURED:-}" ]]; then
+        bash .ci/build.sh
+    fi
+    tenured="${TENURED:-$CARGO_TARGET_DIR/release/tenured}"
+    tenurectl="${TENURECTL:-$(dirname "$tenured")/tenurectl}"
+    [[ -x "$tenured" ]] || fail "$tenured is no program"
+}
+
+start_nodes() {
+    local i members=()
+    for i in 0 1 2; do
+        members+=("${names[i]}=http://127.0.0.1:${peers[i]}")
+    done
+    mkdir -p "$data"
+    for i in 0 1 2; do
+        "$tenured" \
+            --name "${names[i]}" \
+            --data-dir "$data/${names[i]}" \
+            --listen-client-urls "http://127.0.0.1:${clients[i]}" \
+            --advertise-client-urls "http://127.0.0.1:${clients[i]}" \
+            --listen-peer-urls "http://127.0.0.1:${peers[i]}" \
+            --initial-advertise-peer-urls "http://127.0.0.1:${peers[i]}" \
+            --initial-cluster "$(IFS=,; printf '%s' "${members[*]}")" \
+            --initial-cluster-token tenure-local \
+            --initial-cluster-state new \
+            </dev/null >>"$data/${names[i]}.log" 2>&1 &
+        pids+=("$!")
+    done
+}
+
+is_ready() {
+    local status
+    exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
+    printf 'GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
+    read -r status <&3
+    [[ "$status" == *" 200 "* ]]
+}
+
+is_running() {
+    [[ -n "$(jobs -pr | grep -x "$1")" ]]
+}
+
+# The name of a node that ended by itself, if one did.
+find_ended() {
+    local i
+    for i in "${!pids[@]}"; do
+        if ! is_running "${pids[i]}"; then
+            printf '%s' "${names[i]}"
+            return
+        fi
+    done
+}
+
+wait_until_ready() {
+    local waited=0 port ended
+    for port in "${clients[@]}"; do
+        until (is_ready "$port") 2>/dev/null; do
+            ended="$(find_ended)"
+            if [[ -n "$ended" ]]; then
+                tail -n 5 "$data/$ended.log" >&2
+                fail "$ended did not start; its log is $data/$ended.log"
+            fi
+            ((++waited < ready_max)) || fail "the quorum is not ready; its logs are in $data"
+            sleep 0.1
+        done
+    done
+}
+
+greet() {
+    local ctl="${tenurectl#"$PWD"/}"
+    cat <<TEXT
+
+a quorum of three is ready; its data and logs are in $data
+
+  m1  http://127.0.0.1:2379
+  m2  http://127.0.0.1:22379
+  m3  http://127.0.0.1:32379
+
+a tour, to paste into another terminal (etcdctl takes the same words):
+
+  $ctl put greeting hello && $ctl get greeting
+  $ctl txn <<< \$'value("greeting") = "hello"\\n\\nput greeting goodbye\\n\\nget greeting\\n\\n'
+  $ctl watch greeting --rev 1
+  $ctl lease grant 60
+  $ctl endpoint status --cluster -w table
+
+Ctrl-C stops the quorum.
+TEXT
+}
+
+stop_nodes() {
+    local pid waited=0
+    trap '' INT TERM
+    ((${#pids[@]} > 0)) || return 0
+    printf '\nstopping the quorum, which takes some seconds\n'
+    for pid in "${pids[@]}"; do
+        kill -TERM "$pid" 2>/dev/null || true
+    done
+    for pid in "${pids[@]}"; do
+        while is_running "$pid"; do
+            if ((++waited >= stop_max)); then
+                printf 'process %s did not stop in time and is killed\n' "$pid" >&2
+                kill -KILL "$pid" 2>/dev/null || true
+            fi
+            sleep 0.1
+        done
+    done
+}
+
+main() {
+    local ended
+    refuse_taken_ports
+    find_programs
+    # A second signal must not cut the stopping short.
+    trap "trap '' INT TERM; exit 0" INT TERM
+    trap stop_nodes EXIT
+    start_nodes
+    wait_until_ready
+    greet
+    # Returns when a node ends by itself; Ctrl-C goes to the trap.
+    wait -n || true
+    ended="$(find_ended)"
+    fail "$ended ended by itself; its log is $data/$ended.log"
+}
+
+main

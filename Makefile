@@ -1,0 +1,24 @@
+# Every target is one line; what it does is in .ci/ or in cargo.
+# CARGO_TARGET_DIR chooses where build products go; the default is ./target.
+
+.PHONY: build run test check bench
+
+# The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
+build:
+	@bash .ci/build.sh
+
+# Three nodes on this machine, with their data below ./data, until Ctrl-C.
+run:
+	@bash .ci/quorum.sh
+
+# Everything that must pass.
+test:
+	@bash .ci/test.sh
+
+# What a reader would otherwise have to notice: form, lints, rustdoc, house rules.
+check:
+	@bash .ci/check.sh
+
+# The load generator against optimised nodes.
+bench:
+	@bash .ci/bench.sh
