@@ -26,7 +26,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let mut public = descriptors.clone();
-    public.file.retain(|file| !file.name().starts_with("tenure/peer/"));
+    public
+        .file
+        .retain(|file| !file.name().starts_with("tenure/peer/"));
     fs::write(out.join("public_descriptor.bin"), public.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")

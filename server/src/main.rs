@@ -13,6 +13,10 @@ use tenured::{
 };
 use tracing::{error, warn};
 
+/// One allocator for RocksDB and for the rest: memory that a burst took goes back to the system.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// The configuration cannot be used.
 const EXIT_CONFIG: u8 = 2;
 

@@ -1,5 +1,6 @@
 //! Builds the server's parts in order, runs them, and takes them down in order.
 
+mod auto_compaction;
 mod health;
 mod identity;
 mod observe;
@@ -94,6 +95,11 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let settings = ExpirerSettings::of(config.election_timeout);
     let backend: Arc<dyn rpc::backend::Backend> = Arc::clone(&node) as _;
     drop(Expirer::spawn(Arc::clone(&backend), leases, settings));
+    drop(auto_compaction::spawn(
+        Arc::clone(&backend),
+        clock,
+        config.auto_compaction,
+    ));
     let services = Services::new(backend, Arc::clone(&hub), limits);
     let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
     let pages = admin::router(probes, Arc::clone(&metrics));
@@ -185,6 +191,7 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
             pause: config.compaction_sleep_interval,
         },
         request_timeout: Limits::request_timeout(config.election_timeout),
+        warning_apply_duration: config.warning_apply_duration,
         origin: rand::random(),
         durability: Durability::Synced,
     }

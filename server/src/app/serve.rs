@@ -117,7 +117,7 @@ pub(super) fn spawn(
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(config.grpc_keepalive_interval)
             .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))
-            .layer(metrics.grpc_layer())
+            .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .add_routes(both.clone());
         let stop = stopping.clone().cancelled_owned();
         servers.push(tasks::spawn("clients", async move {

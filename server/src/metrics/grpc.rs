@@ -57,6 +57,8 @@ pub struct GrpcMetrics {
 /// The counters of one method.
 #[derive(Debug)]
 pub(super) struct MethodMetrics {
+    path: String,
+    unary: bool,
     started: IntCounter,
     handled: [IntCounter; CODES.len()],
     messages_received: IntCounter,
@@ -101,6 +103,8 @@ impl GrpcMetrics {
             let labels = [method.service.as_str(), method.name.as_str(), method.kind];
             let [service, name, kind] = labels;
             Arc::new(MethodMetrics {
+                path: method.path(),
+                unary: kind == "unary",
                 started: started.with_label_values(&labels),
                 handled: CODES.map(|code| handled.with_label_values(&[service, name, kind, code])),
                 messages_received: received.with_label_values(&labels),
@@ -139,6 +143,16 @@ impl GrpcMetrics {
 }
 
 impl MethodMetrics {
+    /// The path of the method's calls.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Whether its calls are one question and one answer.
+    pub(super) const fn is_unary(&self) -> bool {
+        self.unary
+    }
+
     pub(super) fn received(&self, counted: Counted) {
         self.messages_received.inc_by(counted.messages);
         self.bytes_received.inc_by(counted.bytes);

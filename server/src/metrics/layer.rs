@@ -1,4 +1,5 @@
-//! The layer around every call: it begins the count, and hands it to the bodies.
+//! The layer around every call: it begins the count and hands it to the bodies, and it notices
+//! answers that were long in coming.
 //!
 //! Requests that are not gRPC pass through uncounted, so it may wrap a port that serves both.
 
@@ -7,6 +8,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{Request, Response, header::CONTENT_TYPE};
@@ -15,17 +17,20 @@ use tower::{Layer, Service};
 use super::{
     body::{CountingBody, STATUS},
     grpc::GrpcMetrics,
+    slow_call::SlowCall,
 };
 
 /// Counts the calls of the service it wraps.
 #[derive(Debug, Clone)]
 pub struct GrpcLayer {
     metrics: Arc<GrpcMetrics>,
+    /// How long an answer may take without a warning.
+    expected: Duration,
 }
 
 impl GrpcLayer {
-    pub(super) fn new(metrics: Arc<GrpcMetrics>) -> Self {
-        Self { metrics }
+    pub(super) fn new(metrics: Arc<GrpcMetrics>, expected: Duration) -> Self {
+        Self { metrics, expected }
     }
 }
 
@@ -36,6 +41,7 @@ impl<S> Layer<S> for GrpcLayer {
         GrpcService {
             inner,
             metrics: Arc::clone(&self.metrics),
+            expected: self.expected,
         }
     }
 }
@@ -45,6 +51,8 @@ impl<S> Layer<S> for GrpcLayer {
 pub struct GrpcService<S> {
     inner: S,
     metrics: Arc<GrpcMetrics>,
+    /// How long an answer may take without a warning.
+    expected: Duration,
 }
 
 impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for GrpcService<S>
@@ -67,10 +75,13 @@ where
         }
         let mut call = self.metrics.begin(request.uri().path());
         let method = Arc::clone(call.method());
+        let slow = SlowCall::begin(&method, self.expected);
         let response = self
             .inner
             .call(request.map(|body| CountingBody::request(body, method)));
         Box::pin(async move {
+            // Held until there is an answer, or until nobody waits for one.
+            let _slow = slow;
             let response = match response.await {
                 Ok(response) => response,
                 Err(error) => {

@@ -17,10 +17,11 @@ mod proposal;
 mod reference;
 mod registrar;
 mod server;
+mod slow_call;
 mod store;
 mod transport;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{Encoder as _, Registry, TextEncoder};
 
@@ -108,9 +109,10 @@ impl Metrics {
         text
     }
 
-    /// The layer that counts calls; see [`GrpcLayer`].
+    /// The layer that counts calls, and warns of unary ones without an answer for longer than
+    /// `expected`; see [`GrpcLayer`].
     #[must_use]
-    pub fn grpc_layer(&self) -> GrpcLayer {
-        GrpcLayer::new(Arc::clone(&self.grpc))
+    pub fn grpc_layer(&self, expected: Duration) -> GrpcLayer {
+        GrpcLayer::new(Arc::clone(&self.grpc), expected)
     }
 }

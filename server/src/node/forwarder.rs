@@ -158,6 +158,6 @@ fn answer(waiting: &Mutex<Waiting>, response: &peer::ForwardResponse) {
         Outcome::Lost => ForwardOutcome::Lost,
     };
     if let Some(reply) = waiting.lock().replies.remove(&response.sequence) {
-        drop(reply.send(outcome));
+        _ = reply.send(outcome);
     }
 }

@@ -79,9 +79,9 @@ pub(super) fn spawn(parts: Parts) -> watch::Receiver<Leadership> {
             // Keeps the cluster clock's gaps short while nothing else reads it.
             parts.cluster_clock.now();
             // Cancel-safe: the next look sees the same state.
-            match tokio::time::timeout(parts.interval, changes.changed()).await {
-                Ok(Err(_)) => return,
-                Ok(Ok(())) | Err(_) => {}
+            let changed = tokio::time::timeout(parts.interval, changes.changed()).await;
+            if let Ok(Err(_)) = changed {
+                return;
             }
         }
     });

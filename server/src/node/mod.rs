@@ -18,6 +18,7 @@ mod proposer;
 mod read_index;
 mod sink;
 mod size;
+mod slow_apply;
 mod start;
 mod status;
 mod waiters;

@@ -30,9 +30,6 @@ use crate::{
 /// enough for a message between peers to hold several.
 const COMMAND_BYTES_MAX: usize = 16 << 20;
 
-/// How often to look whether leadership arrived where it was sent.
-const TRANSFER_POLL: Duration = Duration::from_millis(20);
-
 /// A running node.
 #[derive(Debug)]
 pub struct Node {

@@ -99,7 +99,7 @@ async fn run(parts: Parts, mut waiting: mpsc::Receiver<oneshot::Sender<Answer>>)
     while waiting.recv_many(&mut round, QUEUE_MAX).await > 0 {
         let answer = confirm(&parts).await;
         for reply in round.drain(..) {
-            drop(reply.send(answer));
+            _ = reply.send(answer);
         }
     }
 }

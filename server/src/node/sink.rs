@@ -1,17 +1,18 @@
 //! What happens when entries are applied: time, watchers, waiters and gauges hear of it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tenure_statemachine::{EventKind, Meta, Outcome, Reply};
 use tokio::sync::watch;
 
 use super::{
-    cluster_clock::ClusterClock, error::ProposeError, progress::Applied, waiters::Waiters,
+    cluster_clock::ClusterClock, error::ProposeError, progress::Applied, slow_apply::SlowApply,
+    waiters::Waiters,
 };
 use crate::{
     lease::LeaseFeed,
     metrics::Metrics,
-    raft::{AppliedGroup, ApplySink},
+    raft::{AppliedGroup, ApplySink, ApplyTimes},
     watch::Hub,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Sink {
     pub(super) meta: watch::Sender<Meta>,
     pub(super) leases: Arc<LeaseFeed>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) slow: SlowApply,
 }
 
 impl Sink {
@@ -81,11 +83,12 @@ impl Sink {
 }
 
 impl ApplySink for Sink {
-    fn applied(&self, meta: &Meta, mut groups: Vec<AppliedGroup>, commit: Duration) {
+    fn applied(&self, meta: &Meta, mut groups: Vec<AppliedGroup>, took: ApplyTimes) {
         self.metrics
             .disk
             .backend_commit_duration
-            .observe(commit.as_secs_f64());
+            .observe(took.commit.as_secs_f64());
+        let commands = groups.iter().map(|group| group.outcomes.len()).sum();
         for group in &mut groups {
             self.publish(&mut group.outcomes);
         }
@@ -96,6 +99,7 @@ impl ApplySink for Sink {
                 self.waiters.complete(group.sequence, group.outcomes);
             }
         }
+        self.slow.observe(meta.applied_index, commands, took.whole);
     }
 
     fn restored(&self, meta: &Meta) {

@@ -22,6 +22,7 @@ use super::{
     proposer::Proposer,
     read_index::{self, ReadIndex},
     sink::Sink,
+    slow_apply::SlowApply,
     status::Identity,
     waiters::Waiters,
 };
@@ -72,6 +73,8 @@ pub struct NodeConfig {
     pub collection: CollectionPace,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How long applying a batch of entries may take without a warning.
+    pub warning_apply_duration: Duration,
     /// Names this life of the node; never the same twice.
     pub origin: u64,
     /// Whether the log is made durable; anything else exists for tests.
@@ -166,6 +169,10 @@ pub async fn start(
         applied: applied_sender,
         meta: meta_sender,
         leases: Arc::clone(&leases),
+        slow: SlowApply {
+            expected: config.warning_apply_duration,
+            count: around.metrics.server.slow_apply.clone(),
+        },
         metrics: around.metrics,
     };
     let time = Arc::clone(&clock);

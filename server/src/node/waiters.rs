@@ -92,3 +92,60 @@ impl Waiters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tenure_statemachine::{Reply as Answer, Revision};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn outcome() -> Outcome {
+        Outcome {
+            reply: Ok(Answer::Compact),
+            revision: Revision(5),
+            events: Vec::new(),
+        }
+    }
+
+    fn insert(
+        waiters: &Waiters,
+        sequence: u64,
+        deadline: u64,
+    ) -> oneshot::Receiver<Result<Outcome, ProposeError>> {
+        let (reply, answer) = oneshot::channel();
+        let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        waiters.insert(sequence, vec![reply], Duration::from_secs(deadline), slot);
+        answer
+    }
+
+    #[test]
+    fn a_group_is_answered_once() {
+        let waiters = Waiters::default();
+        let mut answer = insert(&waiters, 1, 10);
+        waiters.complete(1, vec![outcome()]);
+        waiters.fail(1, ProposeError::LeaderLost);
+        assert_eq!(answer.try_recv().unwrap(), Ok(outcome()));
+        assert!(!waiters.waits(1));
+    }
+
+    #[test]
+    fn only_groups_whose_time_has_passed_are_given_up() {
+        let waiters = Waiters::default();
+        let (mut early, mut late) = (insert(&waiters, 1, 10), insert(&waiters, 2, 11));
+        waiters.expire(Duration::from_secs(10));
+        assert_eq!(early.try_recv().unwrap(), Err(ProposeError::TimedOut));
+        assert!(late.try_recv().is_err() && waiters.waits(2));
+    }
+
+    #[test]
+    fn after_a_snapshot_nobody_waits_for_the_log() {
+        let waiters = Waiters::default();
+        let mut answer = insert(&waiters, 1, 10);
+        waiters.fail_all(ProposeError::LeaderLost);
+        assert_eq!(answer.try_recv().unwrap(), Err(ProposeError::LeaderLost));
+        assert!(!waiters.waits(1));
+    }
+}

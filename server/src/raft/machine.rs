@@ -40,10 +40,19 @@ pub struct AppliedGroup {
     pub outcomes: Vec<Outcome>,
 }
 
+/// How long a batch of entries took.
+#[derive(Clone, Copy, Debug)]
+pub struct ApplyTimes {
+    /// From its first entry until it was readable.
+    pub whole: Duration,
+    /// Writing it, which is the end of that.
+    pub commit: Duration,
+}
+
 /// Hears what was applied, in log order, on the task that applies: must not block.
 pub trait ApplySink: Send + Sync + std::fmt::Debug {
-    /// A batch of entries is applied and readable; writing it took `commit`.
-    fn applied(&self, meta: &Meta, groups: Vec<AppliedGroup>, commit: Duration);
+    /// A batch of entries is applied and readable.
+    fn applied(&self, meta: &Meta, groups: Vec<AppliedGroup>, took: ApplyTimes);
 
     /// The state was replaced by a snapshot's.
     fn restored(&self, meta: &Meta);
@@ -100,7 +109,8 @@ impl Machine {
         *self.machine.meta()
     }
 
-    fn apply_batch(&mut self, entries: &[Entry]) -> Result<(Vec<AppliedGroup>, Duration), Fault> {
+    fn apply_batch(&mut self, entries: &[Entry]) -> Result<(Vec<AppliedGroup>, ApplyTimes), Fault> {
+        let began = self.clock.now();
         let mut groups = Vec::new();
         let mut batch = self.machine.begin();
         for entry in entries {
@@ -138,9 +148,14 @@ impl Machine {
             self.record.last_applied = Some(log_id);
         }
         batch.put_adapter_record(self.record.encode().into());
-        let started = self.clock.now();
+        let computed = self.clock.now();
         batch.commit()?;
-        Ok((groups, self.clock.now().saturating_sub(started)))
+        let now = self.clock.now();
+        let times = ApplyTimes {
+            whole: now.saturating_sub(began),
+            commit: now.saturating_sub(computed),
+        };
+        Ok((groups, times))
     }
 }
 
@@ -165,10 +180,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 responders.extend(responder);
                 batch.push(entry);
             }
-            let (groups, commit) = self
+            let (groups, took) = self
                 .apply_batch(&batch)
                 .unwrap_or_else(|fault| fatal::stop(&fault));
-            self.sink.applied(self.machine.meta(), groups, commit);
+            self.sink.applied(self.machine.meta(), groups, took);
             for responder in responders {
                 responder.send(());
             }

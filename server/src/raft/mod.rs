@@ -9,7 +9,7 @@ mod service;
 mod transfer;
 mod types;
 
-pub use self::machine::{AppliedGroup, ApplySink, Builder, Machine};
+pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine};
 pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};
 pub use self::service::{ForwardOutcome, Gatekeeper, PeerRequests, PeerService};

@@ -41,6 +41,9 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A client of a peer, on one lane.
 pub type Client = PeerClient<InterceptedService<Channel, Introduce>>;
 
+/// A client, and the addresses it was made for.
+type Connection = (Vec<String>, Client);
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
@@ -60,7 +63,7 @@ pub struct Peers {
     transport: Arc<dyn Transport>,
     cluster_id: u64,
     own: MemberId,
-    clients: Mutex<BTreeMap<(MemberId, Lane), (Vec<String>, Client)>>,
+    clients: Mutex<BTreeMap<(MemberId, Lane), Connection>>,
 }
 
 impl Peers {

@@ -38,7 +38,7 @@ const INSTALL_MAX: Duration = Duration::from_secs(120);
 
 /// Why a snapshot did not arrive.
 #[derive(Debug, Error)]
-pub enum TransferError {
+pub(super) enum TransferError {
     /// A file could not be read or written.
     #[error("snapshot file could not be read or written")]
     Io(#[from] io::Error),

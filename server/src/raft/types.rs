@@ -36,6 +36,7 @@ pub struct PeerNode {
 ///
 /// The outcomes of the commands travel another way: whoever took a command hears of it when its
 /// own node applies it.
+#[derive(Debug)]
 pub struct Responder<T>(pub oneshot::Sender<T>);
 
 impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T>

@@ -185,3 +185,51 @@ fn parse(text: &str) -> Result<Owner, String> {
         member_id: field("member_id", 16)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: Owner = Owner {
+        cluster_id: 0xC,
+        member_id: 0xAB,
+    };
+
+    #[test]
+    fn a_directory_remembers_its_owner() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("new");
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!(dir.owner().unwrap(), None);
+        dir.claim(OWNER).unwrap();
+        drop(dir);
+        assert_eq!(DataDir::open(&path).unwrap().owner().unwrap(), Some(OWNER));
+    }
+
+    #[test]
+    fn a_directory_serves_one_process_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let first = DataDir::open(root.path()).unwrap();
+        let second = DataDir::open(root.path());
+        assert!(matches!(second, Err(DataDirError::InUse(_))), "{second:?}");
+        drop(first);
+        DataDir::open(root.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_another_format_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        for text in [
+            "format = 2\ncluster_id = 0\nmember_id = 0\n",
+            "hello",
+            "format = 1\n",
+        ] {
+            fs::write(root.path().join(IDENTITY_FILE), text).unwrap();
+            assert!(
+                matches!(dir.owner(), Err(DataDirError::Foreign { .. })),
+                "{text}"
+            );
+        }
+    }
+}

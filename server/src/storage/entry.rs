@@ -116,3 +116,71 @@ const fn kind(payload: &Payload) -> u8 {
         Payload::Membership(_) => KIND_MEMBERSHIP,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::raft::{LeaderId, Membership, PeerNode};
+
+    fn entry(payload: Payload) -> Entry {
+        Entry {
+            log_id: LogId::new(
+                LeaderId {
+                    term: 3,
+                    node_id: 0xAB,
+                },
+                7,
+            ),
+            payload,
+        }
+    }
+
+    fn membership() -> Payload {
+        let node = PeerNode {
+            name: "n".to_owned(),
+            peer_urls: vec!["http://h:1".to_owned()],
+        };
+        let nodes = BTreeMap::from([(1, node.clone()), (2, node)]);
+        Payload::Membership(Membership::new(vec![BTreeSet::from([1])], nodes).unwrap())
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were() {
+        let batch = Payload::Normal(Batch(Bytes::from_static(b"commands")));
+        for payload in [Payload::Blank, batch, membership()] {
+            let entry = entry(payload);
+            assert_eq!(decode(7, encode(&entry)).unwrap(), entry);
+        }
+    }
+
+    /// The bytes of docs/storage-format.md. A released format never changes.
+    #[test]
+    fn the_bytes_of_a_record_are_the_documented_ones() {
+        let batch = entry(Payload::Normal(Batch(Bytes::from_static(b"xyz"))));
+        let header = [1, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0xAB];
+        assert_eq!(encode(&batch)[..], [&header[..], b"xyz"].concat());
+        assert_eq!(encode(&entry(Payload::Blank))[..2], [1, 0]);
+        assert_eq!(encode(&entry(membership()))[..2], [1, 2]);
+    }
+
+    #[test]
+    fn damaged_records_are_refused() {
+        let good = encode(&entry(membership()));
+        let mut other_format = good.to_vec();
+        other_format[0] = 9;
+        let mut other_kind = good.to_vec();
+        other_kind[1] = 9;
+        for bad in [
+            Vec::new(),
+            good[..10].to_vec(),
+            other_format,
+            other_kind,
+            good[..25].to_vec(),
+        ] {
+            let error = decode(7, bad.into()).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+    }
+}

@@ -116,3 +116,92 @@ impl LogTail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::{Batch, LeaderId, Payload};
+
+    fn id(index: u64) -> LogId {
+        LogId::new(
+            LeaderId {
+                term: 1,
+                node_id: 1,
+            },
+            index,
+        )
+    }
+
+    fn entry(index: u64, bytes: usize) -> Entry {
+        Entry {
+            log_id: id(index),
+            payload: Payload::Normal(Batch(vec![0; bytes].into())),
+        }
+    }
+
+    fn tail(range: Range<u64>, bytes: usize) -> LogTail {
+        let mut tail = LogTail::default();
+        for index in range {
+            tail.push(entry(index, bytes));
+        }
+        tail
+    }
+
+    fn read(tail: &LogTail, range: Range<u64>, bytes_max: usize) -> Vec<u64> {
+        let mut found = Vec::new();
+        tail.read(&range, bytes_max, &mut found);
+        found.iter().map(|entry| entry.log_id.index).collect()
+    }
+
+    #[test]
+    fn a_read_is_cut_at_its_end_and_at_its_budget_but_brings_at_least_one() {
+        let tail = tail(1..6, 100);
+        assert_eq!(read(&tail, 2..4, usize::MAX), [2, 3]);
+        assert_eq!(read(&tail, 2..6, 250), [2, 3]);
+        assert_eq!(read(&tail, 2..6, 1), [2]);
+    }
+
+    #[test]
+    fn what_is_not_on_disk_stays_whatever_the_budget() {
+        let half = CACHED_BYTES_MAX / 2;
+        let mut tail = tail(0..5, half);
+        assert_eq!(tail.first_index(), Some(0));
+        tail.durable(2);
+        assert_eq!(
+            tail.first_index(),
+            Some(2),
+            "entries 2 to 4 are still to be written"
+        );
+        tail.durable(5);
+        assert!(tail.bytes <= CACHED_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_truncation_beyond_the_end_changes_nothing() {
+        let mut tail = tail(0..3, 1);
+        tail.truncate(Some(id(7)));
+        assert_eq!(tail.last, Some(id(2)));
+        tail.truncate(Some(id(0)));
+        assert_eq!(
+            (tail.last, read(&tail, 0..9, usize::MAX)),
+            (Some(id(0)), vec![0])
+        );
+        tail.truncate(None);
+        assert_eq!((tail.last, tail.first_index(), tail.bytes), (None, None, 0));
+    }
+
+    #[test]
+    fn a_purge_beyond_the_end_moves_the_end() {
+        let mut tail = tail(0..3, 1);
+        tail.purge(id(1));
+        assert_eq!(
+            (tail.first_index(), tail.last, tail.purged),
+            (Some(2), Some(id(2)), Some(id(1)))
+        );
+        tail.purge(id(9));
+        assert_eq!(
+            (tail.first_index(), tail.last, tail.purged),
+            (None, Some(id(9)), Some(id(9)))
+        );
+    }
+}

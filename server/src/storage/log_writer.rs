@@ -135,7 +135,7 @@ impl Batch {
         }
         for done in self.done.drain(..) {
             // Whoever asked may be gone; the write stands.
-            drop(done.send(()));
+            _ = done.send(());
         }
         self.writes.clear();
         self.bytes = 0;

@@ -5,17 +5,17 @@ use tenure_statemachine::EngineError;
 
 /// Memory for blocks read from the state's files, shared by all its tables. Hot keys of a
 /// coordination service fit many times over; more only delays what the page cache does anyway.
-const STATE_CACHE_BYTES: usize = 32 << 20;
+const STATE_CACHE_BYTES: usize = 16 << 20;
 
 /// Size at which a table's memory is written out. Small enough that a node stays below the memory
 /// of its peers of other makes, large enough that a flush writes a useful file.
 const STATE_BUFFER_BYTES: usize = 8 << 20;
 
 /// All tables' memory together; the largest is written out beyond this.
-const STATE_BUFFERS_BYTES: usize = 48 << 20;
+const STATE_BUFFERS_BYTES: usize = 24 << 20;
 
 /// Size of one segment of the log's write-ahead file.
-const LOG_BUFFER_BYTES: usize = 16 << 20;
+const LOG_BUFFER_BYTES: usize = 8 << 20;
 
 /// Write-ahead files kept for reuse. Writing over blocks that the file system has already laid out
 /// spares a durable write the journal commit for the file's size.
@@ -52,7 +52,16 @@ pub(super) fn table_options(cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(STATE_BUFFER_BYTES);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // What was just written is soon written again, further down: compressing it there is enough.
+    options.set_compression_per_level(&[
+        DBCompressionType::None,
+        DBCompressionType::None,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+        DBCompressionType::Lz4,
+    ]);
     options
 }
 
@@ -60,12 +69,13 @@ pub(super) fn table_options(cache: &Cache) -> Options {
 pub(super) fn log_options() -> Options {
     let mut options = shared_options();
     options.set_write_buffer_size(LOG_BUFFER_BYTES);
-    options.set_max_write_buffer_number(3);
+    options.set_max_write_buffer_number(2);
     options.set_recycle_log_file_num(LOG_FILES_RECYCLED);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     // One write and one sync per batch, when the writer says so; nothing reaches the file before.
     options.set_manual_wal_flush(true);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // Entries live for minutes; compressing them would cost more than the space.
+    options.set_compression_type(DBCompressionType::None);
     options.set_max_background_jobs(2);
     options
 }

@@ -1,11 +1,11 @@
 //! A log store and a state machine in a directory of their own.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
 use tenure_statemachine::Meta;
 use tenured::{
     clock::RuntimeClock,
-    raft::{AppliedGroup, ApplySink, Machine},
+    raft::{AppliedGroup, ApplySink, ApplyTimes, Machine},
     storage::{Durability, LogStore, RocksLog, SnapshotDir, StateStore},
 };
 
@@ -14,7 +14,7 @@ use tenured::{
 struct Nobody;
 
 impl ApplySink for Nobody {
-    fn applied(&self, _: &Meta, _: Vec<AppliedGroup>, _: Duration) {}
+    fn applied(&self, _: &Meta, _: Vec<AppliedGroup>, _: ApplyTimes) {}
 
     fn restored(&self, _: &Meta) {}
 }

@@ -86,7 +86,12 @@ impl Arguments {
         within("rounds", self.rounds, 1, ROUNDS_MAX)?;
         within("connections", self.connections, 1, CONNECTIONS_MAX)?;
         within("keys", self.keys, 1, KEYS_MAX)?;
-        within("value-bytes", self.value_bytes, VALUE_BYTES_MIN, VALUE_BYTES_MAX)?;
+        within(
+            "value-bytes",
+            self.value_bytes,
+            VALUE_BYTES_MIN,
+            VALUE_BYTES_MAX,
+        )?;
         cell::select(&self.only)
     }
 
@@ -133,7 +138,12 @@ mod tests {
 
     #[test]
     fn an_unknown_cell_is_refused() {
-        assert!(settled(&["--only", "put65"]).unwrap_err().to_string().contains("put65"));
+        assert!(
+            settled(&["--only", "put65"])
+                .unwrap_err()
+                .to_string()
+                .contains("put65")
+        );
     }
 
     #[test]

@@ -44,7 +44,12 @@ pub(crate) struct Cell {
 }
 
 const fn cell(name: &'static str, load: Load, clients: usize, aim: Aim) -> Cell {
-    Cell { name, load, clients, aim }
+    Cell {
+        name,
+        load,
+        clients,
+        aim,
+    }
 }
 
 /// Every cell, in the order it runs.

@@ -89,11 +89,18 @@ impl Cluster {
             if let Ok(connections) = Connections::open(&urls, connections).await
                 && leader(&connections).await.is_ok()
             {
-                return Ok(Self { system, nodes: cluster.nodes, connections });
+                return Ok(Self {
+                    system,
+                    nodes: cluster.nodes,
+                    connections,
+                });
             }
             if Instant::now() > deadline {
                 let logs: Vec<_> = cluster.nodes.iter().map(Node::log_end).collect();
-                bail!("{system} did not serve in time; its nodes said:\n{}", logs.join("\n---\n"));
+                bail!(
+                    "{system} did not serve in time; its nodes said:\n{}",
+                    logs.join("\n---\n")
+                );
             }
             tokio::time::sleep(START_POLL).await;
         }
@@ -117,12 +124,18 @@ impl Cluster {
 
     /// CPU seconds of all nodes since they started.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        self.nodes.iter().map(|node| node.usage(process::cpu_seconds)).sum()
+        self.nodes
+            .iter()
+            .map(|node| node.usage(process::cpu_seconds))
+            .sum()
     }
 
     /// Resident bytes of each node.
     pub(crate) fn resident_bytes(&self) -> Result<Vec<u64>> {
-        self.nodes.iter().map(|node| node.usage(process::resident_bytes)).collect()
+        self.nodes
+            .iter()
+            .map(|node| node.usage(process::resident_bytes))
+            .collect()
     }
 
     /// The process ids of the nodes.
@@ -188,7 +201,11 @@ fn start_node(
         ("--log-level", "warn".to_owned()),
     ];
     let child = Command::new(program)
-        .args(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+        .args(
+            flags
+                .into_iter()
+                .flat_map(|(flag, value)| [flag.to_owned(), value]),
+        )
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output)
@@ -201,14 +218,24 @@ fn start_node(
 async fn leader(connections: &Connections) -> Result<usize> {
     let (mut own, mut named) = (Vec::new(), Vec::new());
     for channel in connections.nodes() {
-        let status = MaintenanceClient::new(channel).status(StatusRequest {}).await?.into_inner();
-        own.push(status.header.context("a status without a header")?.member_id);
+        let status = MaintenanceClient::new(channel)
+            .status(StatusRequest {})
+            .await?
+            .into_inner();
+        own.push(
+            status
+                .header
+                .context("a status without a header")?
+                .member_id,
+        );
         named.push(status.leader);
     }
     if named.iter().any(|leader| *leader != named[0]) {
         bail!("the nodes do not agree on a leader");
     }
-    own.iter().position(|id| *id == named[0]).context("there is no leader")
+    own.iter()
+        .position(|id| *id == named[0])
+        .context("there is no leader")
 }
 
 fn url(port: u16) -> String {
@@ -221,12 +248,21 @@ fn free_ports() -> Result<Vec<u16>> {
         .map(|_| TcpListener::bind(("127.0.0.1", 0)))
         .collect::<std::io::Result<Vec<_>>>()
         .context("looking for free ports")?;
-    held.iter().map(|listener| Ok(listener.local_addr()?.port())).collect()
+    held.iter()
+        .map(|listener| Ok(listener.local_addr()?.port()))
+        .collect()
 }
 
 /// The first line that a server says about its version, if it is there to say one.
 pub(crate) fn version(program: &Path) -> Option<String> {
-    let output = Command::new(program).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let output = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    output.status.success().then(|| text.lines().next().unwrap_or("unknown").to_owned())
+    output
+        .status
+        .success()
+        .then(|| text.lines().next().unwrap_or("unknown").to_owned())
 }

@@ -28,7 +28,12 @@ impl Connections {
                     .tcp_nodelay(true)
                     .initial_stream_window_size(STREAM_WINDOW_BYTES)
                     .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-                channels.push(endpoint.connect().await.with_context(|| format!("joining {url}"))?);
+                channels.push(
+                    endpoint
+                        .connect()
+                        .await
+                        .with_context(|| format!("joining {url}"))?,
+                );
             }
             by_node.push(channels);
         }
@@ -62,7 +67,9 @@ mod tests {
 
     #[test]
     fn clients_are_spread_evenly_or_sent_to_the_leader() {
-        let all: Vec<_> = (0..6).map(|client| place(client, Aim::AllNodes, 2, 3)).collect();
+        let all: Vec<_> = (0..6)
+            .map(|client| place(client, Aim::AllNodes, 2, 3))
+            .collect();
         assert_eq!(all, [(0, 0), (1, 0), (2, 0), (0, 1), (1, 1), (2, 1)]);
         assert_eq!(place(5, Aim::Leader, 2, 3), (2, 5));
     }

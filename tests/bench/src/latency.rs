@@ -1,4 +1,4 @@
-//! Latencies, each kept, so that a percentile is one that was measured and not the edge of a bucket.
+//! Latencies, each kept, so that a percentile is one that was measured, not a bucket's edge.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ pub(crate) struct Latencies {
 
 impl Latencies {
     pub(crate) fn add(&mut self, latency: Duration) {
-        self.micros.push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
+        self.micros
+            .push(u32::try_from(latency.as_micros()).unwrap_or(u32::MAX));
     }
 
     pub(crate) fn merge(&mut self, mut other: Self) {
@@ -31,7 +32,9 @@ impl Latencies {
 
 fn nearest_rank(sorted: &[u32], share: f64) -> Option<f64> {
     let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).map(|&us| f64::from(us))
+    sorted
+        .get(rank.clamp(1, sorted.len().max(1)) - 1)
+        .map(|&us| f64::from(us))
 }
 
 #[cfg(test)]
@@ -47,7 +50,10 @@ mod tests {
             all.merge(one);
         }
         assert_eq!(all.len(), 100);
-        assert_eq!(all.percentiles_ms([0.0, 0.5, 0.99, 1.0]), [1.0, 50.0, 99.0, 100.0]);
+        assert_eq!(
+            all.percentiles_ms([0.0, 0.5, 0.99, 1.0]),
+            [1.0, 50.0, 99.0, 100.0]
+        );
     }
 
     #[test]

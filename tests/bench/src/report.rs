@@ -41,7 +41,13 @@ impl Row {
         etcd: Option<Figures>,
     ) -> Self {
         let ratio = tenure.zip(etcd).map(|(tenure, etcd)| tenure.over(&etcd));
-        Self { name, clients, tenure, etcd, ratio }
+        Self {
+            name,
+            clients,
+            tenure,
+            etcd,
+            ratio,
+        }
     }
 }
 
@@ -63,8 +69,10 @@ impl fmt::Display for Row {
         let mut name = self.name;
         for (system, figures) in [("tenure", &self.tenure), ("etcd", &self.etcd)] {
             let Some(figures) = figures else { continue };
-            let memory =
-                format!("{:.0}/{:.0}", figures.server_rss_sum_mib, figures.server_rss_max_mib);
+            let memory = format!(
+                "{:.0}/{:.0}",
+                figures.server_rss_sum_mib, figures.server_rss_max_mib
+            );
             writeln!(
                 f,
                 "{name:<11}{system:<8}{:>10.0}{:>10.2}{:>10.2}{:>14.4}{memory:>17}{:>10.2}",
@@ -76,7 +84,9 @@ impl fmt::Display for Row {
             )?;
             name = "";
         }
-        let Some(ratio) = &self.ratio else { return Ok(()) };
+        let Some(ratio) = &self.ratio else {
+            return Ok(());
+        };
         writeln!(
             f,
             "{:<11}{:<8}{:>10}{:>10}{:>10}{:>14}{:>17}",
@@ -116,7 +126,10 @@ impl fmt::Display for Report {
         writeln!(f, "\n{Heading}")?;
         self.cells.iter().try_for_each(|row| write!(f, "{row}"))?;
         if self.etcd.is_some() && self.tenure.is_some() {
-            writeln!(f, "\nratio: tenure / etcd. Quote these; the absolutes are this machine's.")?;
+            writeln!(
+                f,
+                "\nratio: tenure / etcd. Quote these; the absolutes are this machine's."
+            )?;
         }
         writeln!(f, "requests that failed: {}", self.failed)
     }

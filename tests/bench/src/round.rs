@@ -1,4 +1,4 @@
-//! One round of one cell on one cluster: clients in a closed loop, and what they and the servers used.
+//! One round of one cell on one cluster: clients in a closed loop, and what it took the servers.
 
 use std::time::{Duration, Instant};
 
@@ -43,7 +43,8 @@ impl Failures {
     pub(crate) fn add(&mut self, status: &Status) {
         self.count += 1;
         if self.examples.len() < EXAMPLES_MAX {
-            self.examples.push(format!("{:?}: {}", status.code(), status.message()));
+            self.examples
+                .push(format!("{:?}: {}", status.code(), status.message()));
         }
     }
 
@@ -88,19 +89,35 @@ pub(crate) async fn run(
     let clients = 0..cell.clients;
     let round = Round { cluster, settings };
     match cell.load {
-        Load::Put => round.drive(clients.map(|n| Putter::new(channel(n), space, n))).await,
+        Load::Put => {
+            round
+                .drive(clients.map(|n| Putter::new(channel(n), space, n)))
+                .await
+        }
         Load::LinearizableRange | Load::SerializableRange => {
             let serializable = cell.load == Load::SerializableRange;
-            round.drive(clients.map(|n| Ranger::new(channel(n), space, n, serializable))).await
+            round
+                .drive(clients.map(|n| Ranger::new(channel(n), space, n, serializable)))
+                .await
         }
-        Load::Mix => round.drive(clients.map(|n| Mixer::new(channel(n), space, n))).await,
-        Load::Swap => round.drive(clients.map(|n| Swapper::new(channel(n), space, n))).await,
+        Load::Mix => {
+            round
+                .drive(clients.map(|n| Mixer::new(channel(n), space, n)))
+                .await
+        }
+        Load::Swap => {
+            round
+                .drive(clients.map(|n| Swapper::new(channel(n), space, n)))
+                .await
+        }
         Load::Grant => round.drive(clients.map(|n| Granter::new(channel(n)))).await,
         Load::KeepAlive => round.drive(clients.map(|n| Renewer::new(channel(n)))).await,
         Load::Revoke => round.drive(clients.map(|n| Revoker::new(channel(n)))).await,
         Load::Watch => {
             let opening = FanOut::open(cell, connections, leader, space);
-            let fan_out = timeout(ANSWER_TIMEOUT, opening).await.context("opening watches")??;
+            let fan_out = timeout(ANSWER_TIMEOUT, opening)
+                .await
+                .context("opening watches")??;
             round.fan_out(fan_out).await
         }
     }
@@ -110,7 +127,9 @@ pub(crate) async fn run(
 pub(crate) async fn fill(cluster: &Cluster, space: KeySpace) -> Result<()> {
     let leader = cluster.leader().await?;
     let writes = (0..FILL_CLIENTS).map(|client| {
-        let channel = cluster.connections().of_client(client, crate::cell::Aim::Leader, leader);
+        let channel = cluster
+            .connections()
+            .of_client(client, crate::cell::Aim::Leader, leader);
         let mut putter = Putter::new(channel, space, client);
         async move {
             for number in (client..space.keys).step_by(FILL_CLIENTS) {
@@ -119,7 +138,9 @@ pub(crate) async fn fill(cluster: &Cluster, space: KeySpace) -> Result<()> {
             Ok::<_, Status>(())
         }
     });
-    futures::future::try_join_all(writes).await.context("writing the key space")?;
+    futures::future::try_join_all(writes)
+        .await
+        .context("writing the key space")?;
     Ok(())
 }
 
@@ -134,25 +155,38 @@ impl Round<'_> {
         let preparation = whole.mul_f64(PREPARATION_SHARE);
         let until = Instant::now() + preparation;
         let mut tally = Tally::default();
-        let prepared = all(works, preparation + ANSWER_TIMEOUT, &mut tally, |mut work| async move {
-            let result = work.prepare(until).await;
-            (work, failed(result))
-        });
+        let prepared = all(
+            works,
+            preparation + ANSWER_TIMEOUT,
+            &mut tally,
+            |mut work| async move {
+                let result = work.prepare(until).await;
+                (work, failed(result))
+            },
+        );
         let works = prepared.await;
 
         let window = Window::after(self.settings.warm_up, self.settings.measured);
         let metered = self.meter(&window);
-        let driven = all(works.into_iter(), whole + ANSWER_TIMEOUT, &mut tally, |work| {
-            client(work, window.clone())
-        });
+        let driven = all(
+            works.into_iter(),
+            whole + ANSWER_TIMEOUT,
+            &mut tally,
+            |work| client(work, window.clone()),
+        );
         let (used, works) = tokio::join!(metered, driven);
         let used = used?;
 
         let budget = whole * FINISH_SHARE + ANSWER_TIMEOUT;
-        all(works.into_iter(), budget, &mut tally, |mut work| async move {
-            let result = work.finish().await;
-            (work, failed(result))
-        })
+        all(
+            works.into_iter(),
+            budget,
+            &mut tally,
+            |mut work| async move {
+                let result = work.finish().await;
+                (work, failed(result))
+            },
+        )
         .await;
         self.figures(tally, &used)
     }
@@ -171,7 +205,10 @@ impl Round<'_> {
         window.opened().await;
         let (servers, own) = (self.cluster.cpu_seconds()?, process::cpu_seconds("self")?);
         window.closed().await;
-        let seconds = Instant::now().min(window.to).duration_since(window.from).as_secs_f64();
+        let seconds = Instant::now()
+            .min(window.to)
+            .duration_since(window.from)
+            .as_secs_f64();
         Ok(Used {
             seconds,
             servers: self.cluster.cpu_seconds()? - servers,
@@ -254,8 +291,15 @@ where
 
 fn unanswered(clients: usize) -> Tally {
     let mut tally = Tally::default();
-    let what = format!("a request was not answered within {} s", ANSWER_TIMEOUT.as_secs());
-    (0..clients).for_each(|_| tally.failures.add(&Status::deadline_exceeded(what.as_str())));
+    let what = format!(
+        "a request was not answered within {} s",
+        ANSWER_TIMEOUT.as_secs()
+    );
+    (0..clients).for_each(|_| {
+        tally
+            .failures
+            .add(&Status::deadline_exceeded(what.as_str()))
+    });
     tally
 }
 

@@ -35,7 +35,9 @@ pub enum Verdict {
 pub async fn run(mut arguments: Arguments, out: &mut (dyn Write + Send)) -> Result<Verdict> {
     let cells = arguments.settle()?;
     if arguments.list {
-        cell::CELLS.iter().try_for_each(|cell| writeln!(out, "{}", cell.name))?;
+        cell::CELLS
+            .iter()
+            .try_for_each(|cell| writeln!(out, "{}", cell.name))?;
         return Ok(Verdict::Clean);
     }
     let contenders = contenders(&arguments, out)?;
@@ -45,21 +47,36 @@ pub async fn run(mut arguments: Arguments, out: &mut (dyn Write + Send)) -> Resu
     let settings = Settings {
         warm_up: arguments.warm_up(),
         measured: arguments.measured(),
-        space: KeySpace { keys: arguments.keys, value_bytes: arguments.value_bytes },
+        space: KeySpace {
+            keys: arguments.keys,
+            value_bytes: arguments.value_bytes,
+        },
     };
     let mut clusters = Vec::new();
     for contender in &contenders {
         let (system, program) = (contender.system, &contender.program);
         let cluster =
             Cluster::start(system, program, directory.path(), arguments.connections).await?;
-        writeln!(out, "{system} serves; its nodes are processes {:?}", cluster.pids())?;
+        writeln!(
+            out,
+            "{system} serves; its nodes are processes {:?}",
+            cluster.pids()
+        )?;
         round::fill(&cluster, settings.space).await?;
         clusters.push(cluster);
     }
     writeln!(out, "\n{Heading}")?;
     let (mut rows, mut failed) = (Vec::new(), 0);
     for cell in cells {
-        let row = run_cell(cell, &clusters, settings, arguments.rounds, &mut failed, out).await?;
+        let row = run_cell(
+            cell,
+            &clusters,
+            settings,
+            arguments.rounds,
+            &mut failed,
+            out,
+        )
+        .await?;
         write!(out, "{row}")?;
         out.flush()?;
         rows.push(row);
@@ -70,7 +87,11 @@ pub async fn run(mut arguments: Arguments, out: &mut (dyn Write + Send)) -> Resu
         let json = serde_json::to_vec_pretty(&report)?;
         fs::write(path, json).with_context(|| format!("writing {}", path.display()))?;
     }
-    Ok(if failed == 0 { Verdict::Clean } else { Verdict::RequestsFailed })
+    Ok(if failed == 0 {
+        Verdict::Clean
+    } else {
+        Verdict::RequestsFailed
+    })
 }
 
 /// A server to start, and what it says of itself.
@@ -83,17 +104,28 @@ struct Contender {
 fn contenders(arguments: &Arguments, out: &mut dyn Write) -> Result<Vec<Contender>> {
     let mut found = Vec::new();
     if !arguments.no_tenure {
-        let program = arguments.tenured.clone().map_or_else(beside_this_program, Ok)?;
+        let program = arguments
+            .tenured
+            .clone()
+            .map_or_else(beside_this_program, Ok)?;
         let version = cluster::version(&program)
             .with_context(|| format!("{} is not a server; set TENURED_BIN", program.display()))?;
-        found.push(Contender { system: System::Tenure, program, version });
+        found.push(Contender {
+            system: System::Tenure,
+            program,
+            version,
+        });
     }
     if arguments.no_etcd {
         return Ok(found);
     }
     let program = arguments.etcd.clone();
     match cluster::version(&program) {
-        Some(version) => found.push(Contender { system: System::Etcd, program, version }),
+        Some(version) => found.push(Contender {
+            system: System::Etcd,
+            program,
+            version,
+        }),
         None if found.is_empty() => bail!("etcd is not installed, and tenure was left out"),
         None => writeln!(
             out,
@@ -123,7 +155,10 @@ fn warn_of_memory(directory: &Path, out: &mut dyn Write) -> Result<()> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     if filesystem(&mounts, &directory).is_some_and(|kind| matches!(kind, "tmpfs" | "ramfs")) {
         let shown = directory.display();
-        writeln!(out, "**** {shown} IS IN MEMORY: syncs are free there. Use --directory.")?;
+        writeln!(
+            out,
+            "**** {shown} IS IN MEMORY: syncs are free there. Use --directory."
+        )?;
     }
     Ok(())
 }
@@ -158,7 +193,9 @@ async fn run_cell(
         }
     }
     let median_of = |system| {
-        let position = clusters.iter().position(|cluster| cluster.system == system)?;
+        let position = clusters
+            .iter()
+            .position(|cluster| cluster.system == system)?;
         Some(Figures::median(&measured[position]))
     };
     let (tenure, etcd) = (median_of(System::Tenure), median_of(System::Etcd));
@@ -169,8 +206,15 @@ fn tell(cell: Cell, system: System, failures: &Failures, out: &mut dyn Write) ->
     if failures.count == 0 {
         return Ok(());
     }
-    writeln!(out, "**** {}: {} requests to {system} FAILED", cell.name, failures.count)?;
-    failures.examples.iter().try_for_each(|example| writeln!(out, "****   {example}"))
+    writeln!(
+        out,
+        "**** {}: {} requests to {system} FAILED",
+        cell.name, failures.count
+    )?;
+    failures
+        .examples
+        .iter()
+        .try_for_each(|example| writeln!(out, "****   {example}"))
 }
 
 fn report(
@@ -180,7 +224,9 @@ fn report(
     failed: usize,
 ) -> Report {
     let version = |system| {
-        let contender = contenders.iter().find(|contender| contender.system == system)?;
+        let contender = contenders
+            .iter()
+            .find(|contender| contender.system == system)?;
         Some(contender.version.clone())
     };
     Report {

@@ -28,7 +28,11 @@ impl Window {
     /// A window that opens when the warm-up, which starts now, is over.
     pub(crate) fn after(warm_up: Duration, measured: Duration) -> Self {
         let from = Instant::now() + warm_up;
-        Self { from, to: from + measured, cut: Arc::default() }
+        Self {
+            from,
+            to: from + measured,
+            cut: Arc::default(),
+        }
     }
 
     /// Whether clients should go on at `now`.

@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Nothing: the package is its tests, one binary in `tests/it`.

@@ -1,1 +1,31 @@
-//! Placeholder.
+//! What the tests share: nodes as child processes, clients for them, load, and waiting for states.
+//!
+//! Everything here panics with a sentence when a test cannot go on, because nobody but a test calls
+//! it. A node never outlives the test process; its data and log do only when the test failed.
+
+mod binary;
+mod calls;
+mod cluster;
+mod consistency;
+mod etcd;
+mod load;
+mod node;
+mod page;
+mod ports;
+mod spawner;
+mod tool;
+mod wait;
+mod watching;
+
+pub use binary::{tenurectl, tenured};
+pub use calls::Calls;
+pub use cluster::{Cluster, ClusterBuilder};
+pub use consistency::{assert_kept, assert_same_everywhere};
+pub use etcd::Etcd;
+pub use load::{Acknowledged, Load};
+pub use node::Node;
+pub use page::{Page, page};
+pub use ports::free_port;
+pub use tool::{Ran, Tool, find_program};
+pub use wait::{STATE_MAX, wait_until};
+pub use watching::Watching;

@@ -19,7 +19,8 @@ pub(super) const FLAGS: &[Flag] = rows! { Clustering;
     "initial-cluster-token", Text, "etcd-cluster", Used,
         "Text that sets this cluster apart from others with the same addresses. Same on every \
          member.";
-    "strict-reconfig-check", Bool, "true", Used,
+    "strict-reconfig-check", Bool, "true",
+        Ignored("changing the members is not built yet"),
         "Whether a membership change that would lose the quorum is refused.";
     "pre-vote", Bool, "true", Refused("an election without a pre-vote"),
         "Whether a member asks for support before it disturbs a leader.";

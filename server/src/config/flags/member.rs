@@ -41,7 +41,8 @@ pub(super) const FLAGS: &[Flag] = rows! { Member;
         "Bytes that one request of a client may have.";
     "max-concurrent-streams", Uint32, "4294967295", Used,
         "Calls that one client connection may have open at a time.";
-    "grpc-keepalive-min-time", Duration, "5s", Used,
+    "grpc-keepalive-min-time", Duration, "5s",
+        Ignored("pings of clients are not policed"),
         "Shortest time between two pings of a client; a client that pings more often is \
          disconnected.";
     "grpc-keepalive-interval", Duration, "2h", Used,
@@ -50,7 +51,8 @@ pub(super) const FLAGS: &[Flag] = rows! { Member;
         "Time a client has to answer a ping before it is disconnected.";
     "watch-progress-notify-interval", Duration, "10m", Used,
         "Time between two progress notifications on an idle watch that asked for them.";
-    "max-learners", Uint32, "1", Used,
+    "max-learners", Uint32, "1",
+        Ignored("changing the members is not built yet"),
         "Learners that the cluster may have at a time.";
     "socket-reuse-port", Bool, "false", Ignored("one process owns a port"),
         "Whether listeners share their port with other processes.";

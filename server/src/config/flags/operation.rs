@@ -23,9 +23,9 @@ pub(super) const FLAGS: &[Flag] = rows! { Operation;
     "listen-metrics-urls", Urls, "", Used,
         "Further addresses to serve the HTTP pages on, for monitoring apart from clients.";
     "warning-apply-duration", Duration, "100ms", Used,
-        "Duration of applying an entry after which a warning is logged.";
+        "Duration of applying a batch of entries after which a warning is logged.";
     "warning-unary-request-duration", Duration, "300ms", Used,
-        "Duration of a call after which a warning is logged.";
+        "Duration of a unary call after which a warning is logged.";
     "enable-pprof", Bool, "false", Refused("profiling over HTTP"),
         "Whether to serve profiles over HTTP.";
     "enable-distributed-tracing", Bool, "false", Refused("distributed tracing"),

@@ -1,14 +1,18 @@
 //! Calls through the layer, and what the text of a scrape says afterwards.
 
-use std::{collections::VecDeque, convert::Infallible, future};
+use std::{collections::VecDeque, convert::Infallible, future, io};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame};
+use tokio::time::timeout;
 use tower::{ServiceExt as _, service_fn};
 
 use super::*;
 use crate::{config::MetricsLevel, metrics::Metrics};
+
+/// How long an answer may take without a warning.
+const EXPECTED: Duration = Duration::from_millis(300);
 
 /// A body made of frames that are ready at once.
 #[derive(Debug, Default)]
@@ -67,7 +71,7 @@ async fn answer(
         }
     });
     metrics
-        .grpc_layer()
+        .grpc_layer(EXPECTED)
         .layer(server)
         .oneshot(request)
         .await
@@ -167,7 +171,7 @@ async fn an_outcome_among_the_headers_is_counted() {
     });
     let request = request("/etcdserverpb.KV/Put", "application/grpc");
     let response = metrics
-        .grpc_layer()
+        .grpc_layer(EXPECTED)
         .layer(server)
         .oneshot(request)
         .await
@@ -175,4 +179,76 @@ async fn an_outcome_among_the_headers_is_counted() {
     drain(response.into_body()).await;
     let line = format!(r#"grpc_server_handled_total{{grpc_code="ResourceExhausted",{PUT} 1"#);
     assert_says(&metrics, &line);
+}
+
+/// Where log lines go in these tests.
+#[derive(Clone, Default)]
+struct Lines(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is logged of a call to `path` that is answered after `wait`, or given up on before.
+async fn logged(path: &str, wait: Duration, patience: Duration) -> String {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _logger = tracing::subscriber::set_default(subscriber);
+    let server = service_fn(move |_: Request<CountingBody<Frames>>| async move {
+        timeout(wait, future::pending::<()>()).await.unwrap_err();
+        Ok::<_, Infallible>(Response::new(Frames::default()))
+    });
+    let metrics = Metrics::new(MetricsLevel::Basic);
+    let call = metrics
+        .grpc_layer(EXPECTED)
+        .layer(server)
+        .oneshot(request(path, "application/grpc"));
+    let answered = timeout(patience, call).await.is_ok();
+    assert_eq!(answered, wait < patience);
+    let bytes = lines.0.lock().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_unary_call_that_takes_long_is_logged_without_its_content() {
+    let path = "/etcdserverpb.KV/Put";
+    let text = logged(path, EXPECTED + Duration::from_millis(1), MINUTE).await;
+    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(
+        text.contains("WARN") && text.contains("request stats"),
+        "{text}"
+    );
+    assert!(text.contains(path) && text.contains("301ms"), "{text}");
+    assert!(!text.contains("abc"), "{text}");
+    assert_eq!(logged(path, EXPECTED, MINUTE).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_call_that_its_client_gives_up_on_is_logged() {
+    let text = logged("/etcdserverpb.KV/Put", MINUTE, MINUTE / 2).await;
+    assert!(
+        text.contains("request stats") && text.contains("30s"),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_may_take_as_long_as_it_likes() {
+    assert_eq!(
+        logged("/etcdserverpb.Watch/Watch", MINUTE / 2, MINUTE).await,
+        ""
+    );
 }

@@ -19,7 +19,9 @@ const EXIT_NO_RUN: u8 = 2;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // One thread: the generator shares its cores with the servers and must not take them all.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let result = runtime
         .context("starting the runtime")
         .and_then(|runtime| runtime.block_on(until_interrupted(arguments)));
@@ -35,8 +37,10 @@ fn main() -> ExitCode {
 
 /// A run; a signal ends it in a way that takes the servers along.
 async fn until_interrupted(arguments: Arguments) -> Result<Verdict> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let (mut interrupt, mut terminate) = (
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+    );
     let mut out = io::stdout();
     // Not cancel-safe, and need not be: nothing follows.
     tokio::select! {

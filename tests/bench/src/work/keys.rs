@@ -41,7 +41,10 @@ mod tests {
 
     #[test]
     fn keys_and_values_have_their_length() {
-        let space = KeySpace { keys: 10, value_bytes: 256 };
+        let space = KeySpace {
+            keys: 10,
+            value_bytes: 256,
+        };
         let mut random = SmallRng::seed_from_u64(1);
         assert_eq!(space.any(&mut random).len(), KEY_BYTES);
         assert_eq!(KeySpace::key("longer-prefix/", 999_999).len(), KEY_BYTES);

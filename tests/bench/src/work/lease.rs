@@ -24,14 +24,23 @@ struct Leases {
 
 impl Leases {
     fn new(channel: Channel) -> Self {
-        Self { service: LeaseClient::new(channel), held: Vec::new() }
+        Self {
+            service: LeaseClient::new(channel),
+            held: Vec::new(),
+        }
     }
 
     async fn grant(&mut self) -> Result<i64, Status> {
-        let request = LeaseGrantRequest { ttl: TTL_SECONDS, id: 0 };
+        let request = LeaseGrantRequest {
+            ttl: TTL_SECONDS,
+            id: 0,
+        };
         let granted = self.service.lease_grant(request).await?.into_inner();
         if granted.id == 0 || !granted.error.is_empty() {
-            return Err(broken(format!("a lease was not granted: {}", granted.error)));
+            return Err(broken(format!(
+                "a lease was not granted: {}",
+                granted.error
+            )));
         }
         self.held.push(granted.id);
         Ok(granted.id)
@@ -39,7 +48,9 @@ impl Leases {
 
     /// Revokes one lease; false when none is held.
     async fn revoke(&mut self) -> Result<bool, Status> {
-        let Some(id) = self.held.pop() else { return Ok(false) };
+        let Some(id) = self.held.pop() else {
+            return Ok(false);
+        };
         self.service.lease_revoke(LeaseRevokeRequest { id }).await?;
         Ok(true)
     }
@@ -90,7 +101,11 @@ impl Work for Revoker {
     }
 
     async fn step(&mut self) -> Result<Step, Status> {
-        Ok(if self.0.revoke().await? { Step::Done } else { Step::Exhausted })
+        Ok(if self.0.revoke().await? {
+            Step::Done
+        } else {
+            Step::Exhausted
+        })
     }
 
     async fn finish(&mut self) -> Result<(), Status> {
@@ -114,14 +129,20 @@ struct Renewals {
 
 impl Renewer {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { leases: Leases::new(channel), stream: None }
+        Self {
+            leases: Leases::new(channel),
+            stream: None,
+        }
     }
 }
 
 impl Renewals {
     async fn renew(&mut self) -> Result<(), Status> {
         let request = LeaseKeepAliveRequest { id: self.id };
-        self.requests.send(request).await.map_err(|_| broken("a renewal stream ended"))?;
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| broken("a renewal stream ended"))?;
         match self.answers.message().await? {
             Some(answer) if answer.id == self.id && answer.ttl > 0 => Ok(()),
             Some(answer) => Err(broken(format!("a renewal came back as {answer:?}"))),
@@ -139,15 +160,26 @@ impl Work for Renewer {
         requests
             .try_send(LeaseKeepAliveRequest { id })
             .map_err(|_| broken("a new channel has no room"))?;
-        let opened = self.leases.service.lease_keep_alive(ReceiverStream::new(waiting)).await?;
+        let opened = self
+            .leases
+            .service
+            .lease_keep_alive(ReceiverStream::new(waiting))
+            .await?;
         let mut answers = opened.into_inner();
         answers.message().await?;
-        self.stream = Some(Renewals { id, requests, answers });
+        self.stream = Some(Renewals {
+            id,
+            requests,
+            answers,
+        });
         Ok(())
     }
 
     async fn step(&mut self) -> Result<Step, Status> {
-        let stream = self.stream.as_mut().ok_or_else(|| broken("no stream was opened"))?;
+        let stream = self
+            .stream
+            .as_mut()
+            .ok_or_else(|| broken("no stream was opened"))?;
         stream.renew().await?;
         Ok(Step::Done)
     }

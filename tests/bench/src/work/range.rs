@@ -26,7 +26,12 @@ impl Ranger {
         serializable: bool,
     ) -> Self {
         let random = SmallRng::seed_from_u64(client as u64);
-        Self { kv: KvClient::new(channel), space, serializable, random }
+        Self {
+            kv: KvClient::new(channel),
+            space,
+            serializable,
+            random,
+        }
     }
 }
 
@@ -34,11 +39,17 @@ impl Work for Ranger {
     async fn step(&mut self) -> Result<Step, Status> {
         let key = self.space.any(&mut self.random);
         let serializable = self.serializable;
-        let request = RangeRequest { key, serializable, ..RangeRequest::default() };
+        let request = RangeRequest {
+            key,
+            serializable,
+            ..RangeRequest::default()
+        };
         let found = self.kv.range(request).await?.into_inner().kvs;
         match found.as_slice() {
             [pair] if pair.value.len() == self.space.value_bytes => Ok(Step::Done),
-            _ => Err(broken("a key that was written is not there as it was written")),
+            _ => Err(broken(
+                "a key that was written is not there as it was written",
+            )),
         }
     }
 }
@@ -53,7 +64,10 @@ pub(crate) struct Mixer {
 impl Mixer {
     pub(crate) fn new(channel: Channel, space: KeySpace, client: usize) -> Self {
         let reads = Ranger::new(channel.clone(), space, client, false);
-        Self { reads, writes: Putter::new(channel, space, client) }
+        Self {
+            reads,
+            writes: Putter::new(channel, space, client),
+        }
     }
 }
 

@@ -32,7 +32,13 @@ pub(crate) struct Swapper {
 impl Swapper {
     pub(crate) fn new(channel: Channel, space: KeySpace, client: usize) -> Self {
         let random = SmallRng::seed_from_u64(client as u64);
-        Self { kv: KvClient::new(channel), space, client, seen: [0; KEYS], random }
+        Self {
+            kv: KvClient::new(channel),
+            space,
+            client,
+            seen: [0; KEYS],
+            random,
+        }
     }
 
     fn request(&mut self, number: usize) -> TxnRequest {
@@ -45,12 +51,23 @@ impl Swapper {
             target_union: Some(TargetUnion::ModRevision(self.seen[number])),
             ..Compare::default()
         };
-        let put = PutRequest { key: key.clone(), value, ..PutRequest::default() };
-        let range = RangeRequest { key, ..RangeRequest::default() };
+        let put = PutRequest {
+            key: key.clone(),
+            value,
+            ..PutRequest::default()
+        };
+        let range = RangeRequest {
+            key,
+            ..RangeRequest::default()
+        };
         TxnRequest {
             compare: vec![compare],
-            success: vec![RequestOp { request: Some(Request::RequestPut(put)) }],
-            failure: vec![RequestOp { request: Some(Request::RequestRange(range)) }],
+            success: vec![RequestOp {
+                request: Some(Request::RequestPut(put)),
+            }],
+            failure: vec![RequestOp {
+                request: Some(Request::RequestRange(range)),
+            }],
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Fan-out: many watchers of one prefix, few streams, one client that puts as fast as it is answered.
+//! Fan-out: many watchers of one prefix, few streams, one client that puts without a pause.
 //!
-//! An operation is one event at one watcher, and its latency runs from the sending of the put. Every
-//! watcher must get every event, those after the measured time included.
+//! An operation is one event at one watcher, and its latency runs from the sending of the put.
+//! Every watcher must get every event, those after the measured time included.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,11 @@ impl Stamp {
     fn from_value(mut value: &[u8]) -> Option<Self> {
         let sent = Duration::from_nanos(value.try_get_u64().ok()?);
         let number = value.try_get_u64().ok()?;
-        Some(Self { sent, number, last: value.try_get_u8().ok()? == 1 })
+        Some(Self {
+            sent,
+            number,
+            last: value.try_get_u8().ok()? == 1,
+        })
     }
 }
 
@@ -90,7 +94,12 @@ impl FanOut {
             let channel = connections.of_client(stream, cell.aim, leader);
             listeners.push(Listener::open(channel, watchers).await?);
         }
-        Ok(Self { listeners, putter, space, start: Instant::now() })
+        Ok(Self {
+            listeners,
+            putter,
+            space,
+            start: Instant::now(),
+        })
     }
 
     /// Puts until the window closes, and waits until every event has arrived.
@@ -119,10 +128,20 @@ impl FanOut {
         for number in 0.. {
             let now = Instant::now();
             let last = !window.is_open(now);
-            let stamp = Stamp { sent: now - self.start, number, last };
+            let stamp = Stamp {
+                sent: now - self.start,
+                number,
+                last,
+            };
             let key = KeySpace::key("watch/", random.random_range(0..KEYS));
             let value = stamp.to_value(self.space, &mut random);
-            self.putter.put(PutRequest { key, value, ..PutRequest::default() }).await?;
+            self.putter
+                .put(PutRequest {
+                    key,
+                    value,
+                    ..PutRequest::default()
+                })
+                .await?;
             if last {
                 break;
             }
@@ -141,17 +160,28 @@ impl Listener {
                 range_end: "watch0".into(),
                 ..WatchCreateRequest::default()
             };
-            let request = WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
-            requests.try_send(request).map_err(|_| broken("a new channel has no room"))?;
+            let request = WatchRequest {
+                request_union: Some(RequestUnion::CreateRequest(create)),
+            };
+            requests
+                .try_send(request)
+                .map_err(|_| broken("a new channel has no room"))?;
         }
-        let mut answers = service.watch(ReceiverStream::new(waiting)).await?.into_inner();
+        let mut answers = service
+            .watch(ReceiverStream::new(waiting))
+            .await?
+            .into_inner();
         for _ in 0..watchers {
             match answers.message().await? {
                 Some(answer) if answer.created && !answer.canceled => {}
                 other => return Err(broken(format!("a watch was answered with {other:?}"))),
             }
         }
-        Ok(Self { watchers, answers, _requests: requests })
+        Ok(Self {
+            watchers,
+            answers,
+            _requests: requests,
+        })
     }
 
     async fn listen(mut self, start: Instant, window: Window) -> Tally {
@@ -174,7 +204,10 @@ impl Listener {
                 return Err(broken("a watch stream ended"));
             };
             if answer.canceled {
-                return Err(broken(format!("a watch was cancelled: {}", answer.cancel_reason)));
+                return Err(broken(format!(
+                    "a watch was cancelled: {}",
+                    answer.cancel_reason
+                )));
             }
             let now = Instant::now();
             for event in &answer.events {
@@ -183,7 +216,9 @@ impl Listener {
                     .ok_or_else(|| broken("an event does not hold what was put"))?;
                 heard += 1;
                 if window.counts(now) {
-                    tally.latencies.add(now.saturating_duration_since(start + stamp.sent));
+                    tally
+                        .latencies
+                        .add(now.saturating_duration_since(start + stamp.sent));
                 }
                 if stamp.last {
                     ended += 1;
@@ -194,7 +229,9 @@ impl Listener {
         if heard == expected {
             return Ok(());
         }
-        Err(broken(format!("{heard} events arrived on a stream instead of {expected}")))
+        Err(broken(format!(
+            "{heard} events arrived on a stream instead of {expected}"
+        )))
     }
 }
 
@@ -204,9 +241,16 @@ mod tests {
 
     #[test]
     fn a_stamp_survives_the_way_through_a_value() {
-        let space = KeySpace { keys: 1, value_bytes: 64 };
+        let space = KeySpace {
+            keys: 1,
+            value_bytes: 64,
+        };
         let mut random = SmallRng::seed_from_u64(1);
-        let stamp = Stamp { sent: Duration::from_nanos(77), number: 5, last: true };
+        let stamp = Stamp {
+            sent: Duration::from_nanos(77),
+            number: 5,
+            last: true,
+        };
         let value = stamp.to_value(space, &mut random);
         assert_eq!(value.len(), 64);
         assert_eq!(Stamp::from_value(&value), Some(stamp));

@@ -17,7 +17,11 @@ pub(crate) struct Putter {
 impl Putter {
     pub(crate) fn new(channel: Channel, space: KeySpace, client: usize) -> Self {
         let random = SmallRng::seed_from_u64(client as u64);
-        Self { kv: KvClient::new(channel), space, random }
+        Self {
+            kv: KvClient::new(channel),
+            space,
+            random,
+        }
     }
 
     /// Puts key `number` of the space.
@@ -27,7 +31,13 @@ impl Putter {
 
     async fn put(&mut self, key: bytes::Bytes) -> Result<(), Status> {
         let value = self.space.value(&mut self.random);
-        self.kv.put(PutRequest { key, value, ..PutRequest::default() }).await?;
+        self.kv
+            .put(PutRequest {
+                key,
+                value,
+                ..PutRequest::default()
+            })
+            .await?;
         Ok(())
     }
 }

@@ -1,0 +1,139 @@
+//! A node that was away is brought up to date: from the log, or by a snapshot when the log is gone.
+
+use std::{path::Path, time::Duration};
+
+use tenure_testkit::{Cluster, Node, STATE_MAX, Watching, assert_same_everywhere, wait_until};
+
+/// What a node says when it takes a snapshot from the leader.
+const SNAPSHOT_LINE: &str = "installing a snapshot from the leader";
+/// Entries after which a snapshot is made in these tests.
+const SNAPSHOT_ENTRIES: usize = 40;
+/// Bytes of a value.
+const VALUE_BYTES: usize = 32 << 10;
+/// Snapshots that are awaited after the bulk of the writes. They are made at most twice a second,
+/// and a leader drops the stream to a silent follower after three seconds.
+const SNAPSHOTS_MORE: u64 = 8;
+/// Time for one event.
+const EVENT_MAX: Duration = Duration::from_secs(30);
+
+async fn cluster_that_purges() -> Cluster {
+    Cluster::builder(3)
+        .flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string())
+        .flag("--snapshot-catchup-entries", "5")
+        .start()
+        .await
+}
+
+/// Writes one entry at a time, until the log that an absent node would need is purged.
+///
+/// The values do not fit into the buffers between two nodes, so a paused node cannot find what it
+/// missed in its own sockets; and writing goes on for longer than a leader keeps the log for a
+/// follower that has gone silent.
+async fn write_past_the_log(cluster: &Cluster, leader: usize, prefix: &str) {
+    let calls = cluster.node(leader).calls();
+    let value = "away".repeat(VALUE_BYTES / 4);
+    for number in 0..10 * SNAPSHOT_ENTRIES {
+        calls.put(&format!("{prefix}{number:06}"), &value).await.unwrap();
+    }
+    let snapshots = cluster.node(leader).data_dir().join("snapshots");
+    let begin = newest_snapshot(&snapshots);
+    wait_until("the leader has made more snapshots", STATE_MAX, async || {
+        calls.put(&format!("{prefix}last"), "away").await.unwrap();
+        let now = newest_snapshot(&snapshots);
+        (now >= begin + SNAPSHOTS_MORE)
+            .then_some(())
+            .ok_or_else(|| format!("number {now} is its newest, it began at {begin}"))
+    })
+    .await;
+}
+
+/// The number of a node's newest snapshot: their directories are numbered.
+fn newest_snapshot(snapshots: &Path) -> u64 {
+    let names = std::fs::read_dir(snapshots).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let numbers = names.filter_map(|name| {
+        u64::from_str_radix(name.strip_prefix("built-")?, 16).ok()
+    });
+    numbers.max().unwrap_or(0)
+}
+
+fn snapshots_taken(node: &Node) -> usize {
+    node.log().matches(SNAPSHOT_LINE).count()
+}
+
+#[tokio::test]
+async fn a_node_whose_log_was_purged_is_brought_up_by_a_snapshot() {
+    let mut cluster = cluster_that_purges().await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.node(away).calls().put("before", "v").await.unwrap();
+    let lease = cluster.node(leader).calls().grant(600).await.unwrap();
+    cluster.node_mut(away).kill9();
+    write_past_the_log(&cluster, leader, "purged/").await;
+    cluster.node(leader).calls().put_on_lease("leased", "v", lease).await.unwrap();
+    let before = snapshots_taken(cluster.node(away));
+
+    cluster.node_mut(away).restart().await;
+    let node = cluster.node(away);
+    assert_eq!(snapshots_taken(node), before + 1, "it was to come by a snapshot");
+    assert_same_everywhere(&cluster).await;
+    assert_eq!(node.calls().get_serializable("before").await.unwrap().unwrap().value, "v");
+    let live = node.calls().time_to_live(lease).await.unwrap();
+    assert_eq!(live.keys, ["leased"]);
+    // It goes on from there like any other, also after it is killed again.
+    node.calls().put("after", "v").await.unwrap();
+    cluster.node_mut(away).kill9();
+    cluster.node_mut(away).restart().await;
+    assert_same_everywhere(&cluster).await;
+    assert_eq!(snapshots_taken(cluster.node(away)), before + 1);
+}
+
+#[tokio::test]
+async fn a_watch_on_a_paused_node_misses_nothing_when_a_snapshot_brings_it_up() {
+    let cluster = cluster_that_purges().await;
+    let leader = cluster.leader().await;
+    let slow = cluster.others(leader)[0];
+    let node = cluster.node(slow);
+    let first = node.calls().put("watched/0", "v").await.unwrap();
+    let mut watch = Watching::prefix(&node.calls(), "watched/", first).await.unwrap();
+    assert_eq!(watch.events(1, EVENT_MAX).await.unwrap().len(), 1);
+
+    node.pause();
+    let calls = cluster.node(leader).calls();
+    let mut expected = Vec::new();
+    for number in 1..=10 {
+        let key = format!("watched/{number}");
+        expected.push((key.clone(), calls.put(&key, "v").await.unwrap()));
+    }
+    write_past_the_log(&cluster, leader, "purged/").await;
+    let before = snapshots_taken(node);
+    node.resume();
+    let seen = watch.events(expected.len(), EVENT_MAX).await.unwrap();
+    let seen: Vec<_> = seen
+        .into_iter()
+        .map(|event| event.kv.unwrap())
+        .map(|kv| (String::from_utf8(kv.key.to_vec()).unwrap(), kv.mod_revision))
+        .collect();
+    assert_eq!(seen, expected);
+    assert_same_everywhere(&cluster).await;
+    assert!(snapshots_taken(node) > before, "the test was to provoke a snapshot");
+    // And the watch is alive.
+    let revision = calls.put("watched/last", "v").await.unwrap();
+    let last = watch.events(1, EVENT_MAX).await.unwrap();
+    assert_eq!(last[0].kv.as_ref().unwrap().mod_revision, revision);
+}
+
+#[tokio::test]
+async fn a_node_that_was_away_catches_up_from_the_log_when_it_is_there() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.node_mut(away).kill9();
+    let calls = cluster.node(leader).calls();
+    for number in 0..1000 {
+        calls.put(&format!("log/{number:06}"), "v").await.unwrap();
+    }
+    cluster.node_mut(away).restart().await;
+    assert_same_everywhere(&cluster).await;
+    assert_eq!(snapshots_taken(cluster.node(away)), 0);
+}

@@ -1,0 +1,12 @@
+//! What users are promised, checked on real processes: one binary, one module per promise.
+//!
+//! Every test starts its own nodes on free ports and is bounded in time and load, so that several
+//! can run side by side on two cores.
+
+mod catch_up;
+mod crash;
+mod leadership;
+mod pages;
+mod quorum;
+mod refusals;
+mod startup;

@@ -1,0 +1,274 @@
+//! A quorum of nodes on loopback, in a directory of its own.
+//!
+//! # Invariants
+//! The nodes are gone when the [`Cluster`] is. The directory goes too, unless the test is failing:
+//! then it stays and what the nodes said last is printed.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    thread,
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    binary::tenured,
+    node::Node,
+    ports::free_port,
+    spawner::Launch,
+    wait::{STATE_MAX, wait_until},
+};
+
+/// Starts with other ports before giving up: somebody else may take a port between the look at it
+/// and the node's own use.
+const START_ATTEMPTS: usize = 3;
+/// What a node says when its port was taken.
+const PORT_TAKEN: &str = "could not be listened on";
+
+/// How a cluster is to be started.
+#[derive(Clone, Debug)]
+pub struct ClusterBuilder {
+    nodes: usize,
+    flags: Vec<String>,
+    node_flags: BTreeMap<usize, Vec<String>>,
+    wrapper: Vec<String>,
+}
+
+/// A running cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    directory: Option<TempDir>,
+}
+
+impl ClusterBuilder {
+    /// A flag of every node.
+    #[must_use]
+    pub fn flag(mut self, name: &str, value: &str) -> Self {
+        self.flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// A flag of one node.
+    #[must_use]
+    pub fn node_flag(mut self, node: usize, name: &str, value: &str) -> Self {
+        let flags = self.node_flags.entry(node).or_default();
+        flags.extend([name.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// A program that sets something up and then becomes the node, such as `prlimit`.
+    #[must_use]
+    pub fn wrapper(mut self, words: &[&str]) -> Self {
+        self.wrapper.extend(words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Starts the nodes and waits until all are ready under one leader.
+    ///
+    /// # Panics
+    /// When they do not become ready.
+    pub async fn start(self) -> Cluster {
+        for _ in 0..START_ATTEMPTS {
+            let mut cluster = self.spawn();
+            if cluster.collided().await {
+                continue;
+            }
+            for node in &mut cluster.nodes {
+                node.wait_ready().await;
+            }
+            cluster.leader().await;
+            return cluster;
+        }
+        panic!("free ports were taken by others {START_ATTEMPTS} times in a row");
+    }
+
+    /// Starts the nodes and does not wait.
+    ///
+    /// # Panics
+    /// When a process cannot be started.
+    #[must_use]
+    pub fn spawn(&self) -> Cluster {
+        let directory = tempfile::Builder::new()
+            .prefix("tenure-test-")
+            .tempdir()
+            .expect("the temporary directory can be written to");
+        let ports: Vec<_> = (0..self.nodes).map(|_| (free_port(), free_port())).collect();
+        let nodes = (0..self.nodes)
+            .map(|number| {
+                let mut node = self.node(number, &ports, &directory);
+                node.start();
+                node
+            })
+            .collect();
+        Cluster {
+            nodes,
+            directory: Some(directory),
+        }
+    }
+
+    fn node(&self, number: usize, ports: &[(u16, u16)], directory: &TempDir) -> Node {
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let members: Vec<_> = ports
+            .iter()
+            .enumerate()
+            .map(|(number, (_, peer))| format!("m{number}={}", url(*peer)))
+            .collect();
+        let name = format!("m{number}");
+        let data_dir = directory.path().join(&name);
+        let (client, peer) = ports[number];
+        let flags = [
+            ("--name", name.clone()),
+            ("--data-dir", data_dir.display().to_string()),
+            ("--listen-client-urls", url(client)),
+            ("--advertise-client-urls", url(client)),
+            ("--listen-peer-urls", url(peer)),
+            ("--initial-advertise-peer-urls", url(peer)),
+            ("--initial-cluster", members.join(",")),
+            ("--initial-cluster-state", "new".to_owned()),
+            ("--initial-cluster-token", format!("test-{}", ports[0].1)),
+        ];
+        let own = self.node_flags.get(&number).into_iter().flatten();
+        let words = self
+            .wrapper
+            .iter()
+            .cloned()
+            .chain([tenured().display().to_string()])
+            .chain(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+            .chain(self.flags.iter().cloned())
+            .chain(own.cloned())
+            .map(Into::into)
+            .collect();
+        let log = directory.path().join(format!("{name}.log"));
+        Node::new(name, format!("127.0.0.1:{client}"), Launch { words }, data_dir, log)
+    }
+}
+
+impl Cluster {
+    /// Starts a cluster with default flags and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn start(nodes: usize) -> Self {
+        Self::builder(nodes).start().await
+    }
+
+    /// A cluster of so many nodes, to be given flags.
+    #[must_use]
+    pub const fn builder(nodes: usize) -> ClusterBuilder {
+        ClusterBuilder {
+            nodes,
+            flags: Vec::new(),
+            node_flags: BTreeMap::new(),
+            wrapper: Vec::new(),
+        }
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A node.
+    #[must_use]
+    pub fn node(&self, number: usize) -> &Node {
+        &self.nodes[number]
+    }
+
+    /// A node, to be stopped or started.
+    pub fn node_mut(&mut self, number: usize) -> &mut Node {
+        &mut self.nodes[number]
+    }
+
+    /// The client addresses of all nodes, `host:port`.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address().to_owned()).collect()
+    }
+
+    /// The numbers of all nodes but one.
+    #[must_use]
+    pub fn others(&self, number: usize) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|other| *other != number).collect()
+    }
+
+    /// The number of the node that all nodes call the leader, once they do.
+    ///
+    /// # Panics
+    /// When they do not agree in time.
+    pub async fn leader(&self) -> usize {
+        let all: Vec<_> = (0..self.nodes.len()).collect();
+        self.leader_among(&all).await
+    }
+
+    /// The number of the node that all of `nodes` call the leader, once they do and it is one of
+    /// them.
+    ///
+    /// # Panics
+    /// When they do not agree in time.
+    pub async fn leader_among(&self, nodes: &[usize]) -> usize {
+        wait_until("the nodes agree on a leader", STATE_MAX, async || {
+            let mut own = Vec::new();
+            let mut named = Vec::new();
+            for &number in nodes {
+                let calls = self.nodes[number].calls();
+                let status = tokio::time::timeout(Duration::from_secs(2), calls.status()).await;
+                let status = status.map_err(|_| format!("m{number} does not answer"))?;
+                let status = status.map_err(|error| format!("m{number}: {error}"))?;
+                own.push((status.header.unwrap_or_default().member_id, number));
+                named.push(status.leader);
+            }
+            if named.iter().any(|leader| *leader != named[0]) {
+                return Err(format!("they name {named:x?}"));
+            }
+            let leader = own.iter().find(|(id, _)| *id == named[0]);
+            leader
+                .map(|(_, number)| *number)
+                .ok_or_else(|| format!("they name {:x}, who is none of them", named[0]))
+        })
+        .await
+    }
+
+    /// Whether a node ended because a port was taken; waits until each node serves pages or ends.
+    async fn collided(&mut self) -> bool {
+        for node in &mut self.nodes {
+            let ended = wait_until("a new node serves pages", STATE_MAX, async || {
+                if node.exited().is_some() {
+                    return Ok(true);
+                }
+                let version = crate::page::page(node.address(), "/version").await;
+                version.map(|_| false).map_err(|error| error.to_string())
+            })
+            .await;
+            if ended && node.log().contains(PORT_TAKEN) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn report(&self) -> String {
+        let nodes = self.nodes.iter().map(|node| {
+            let command = node.command_line().join(" ");
+            format!("\n--- {}: {command}\n{}\n", node.name(), node.log_end())
+        });
+        nodes.collect()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let report = thread::panicking().then(|| self.report());
+        // Before the directory goes: they write to it.
+        self.nodes.clear();
+        let directory = self.directory.take();
+        if let (Some(report), Some(directory)) = (report, directory) {
+            let kept = directory.keep();
+            let text = format!("{report}\nthe nodes' files are in {}\n", kept.display());
+            drop(std::io::stderr().write_all(text.as_bytes()));
+        }
+    }
+}
