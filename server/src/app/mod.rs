@@ -133,7 +133,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     services.drain();
     node.step_down().await;
     stopping.cancel();
-    if tokio::time::timeout(DRAIN_MAX, serving.all_ended())
+    if tokio::time::timeout(DRAIN_MAX, serving.clients_ended())
         .await
         .is_err()
     {

@@ -69,23 +69,30 @@ const fn listen_error(flag: &'static str, address: SocketAddr, source: std::io::
     }
 }
 
+type Servers = FuturesUnordered<JoinHandle<Result<(), tonic::transport::Error>>>;
+
 /// The running servers.
 pub(super) struct Serving {
-    servers: FuturesUnordered<JoinHandle<Result<(), tonic::transport::Error>>>,
+    peers: Servers,
+    clients: Servers,
 }
 
 impl Serving {
     /// Resolves when a server ends before it is told to.
     pub(super) async fn next_end(&mut self) -> Result<(), AppError> {
-        match self.servers.next().await {
-            Some(Ok(result)) => result.map_err(AppError::Served),
-            Some(Err(_)) | None => Ok(()),
-        }
+        let ended = tokio::select! {
+            // Either arm ends the node, so what the other had seen no longer matters.
+            Some(ended) = self.peers.next() => ended,
+            Some(ended) = self.clients.next() => ended,
+            else => return Ok(()),
+        };
+        ended.map_or(Ok(()), |result| result.map_err(AppError::Served))
     }
 
-    /// Resolves when every server has finished its calls.
-    pub(super) async fn all_ended(&mut self) {
-        while self.servers.next().await.is_some() {}
+    /// Resolves when every call of a client is finished. Peers keep their connections open for
+    /// good, and are not waited for.
+    pub(super) async fn clients_ended(&mut self) {
+        while self.clients.next().await.is_some() {}
     }
 }
 
@@ -99,14 +106,14 @@ pub(super) fn spawn(
     metrics: &Arc<Metrics>,
     stopping: &CancellationToken,
 ) -> Serving {
-    let servers = FuturesUnordered::new();
+    let (peers, clients) = (Servers::new(), Servers::new());
     for incoming in listeners.peers {
         let server = Server::builder()
             .initial_stream_window_size(PEER_STREAM_WINDOW)
             .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
             .add_routes(peer_routes.clone());
         let stop = stopping.clone().cancelled_owned();
-        servers.push(tasks::spawn("peers", async move {
+        peers.push(tasks::spawn("peers", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
     }
@@ -120,7 +127,7 @@ pub(super) fn spawn(
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .add_routes(both.clone());
         let stop = stopping.clone().cancelled_owned();
-        servers.push(tasks::spawn("clients", async move {
+        clients.push(tasks::spawn("clients", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
     }
@@ -129,11 +136,11 @@ pub(super) fn spawn(
             .accept_http1(true)
             .add_routes(Routes::from(pages.clone()));
         let stop = stopping.clone().cancelled_owned();
-        servers.push(tasks::spawn("metrics", async move {
+        clients.push(tasks::spawn("metrics", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
     }
-    Serving { servers }
+    Serving { peers, clients }
 }
 
 /// The pages and the services on one port. A path that neither knows is answered in the caller's

@@ -101,7 +101,8 @@ fn operation(reply: TxnOpReply) -> wire::ResponseOp {
         TxnOpReply::DeleteRange(revision, reply) => {
             Response::ResponseDeleteRange(delete_range(only(revision), reply))
         }
-        TxnOpReply::Txn(revision, reply) => Response::ResponseTxn(txn(only(revision), reply)),
+        // etcd leaves the header of a transaction within another one empty.
+        TxnOpReply::Txn(_, reply) => Response::ResponseTxn(txn(only(Revision(0)), reply)),
     };
     wire::ResponseOp {
         response: Some(response),

@@ -6,6 +6,7 @@ mod adapter_record;
 mod checkpoint;
 mod data_dir;
 mod entry;
+mod latest_records;
 mod log_disk;
 mod log_store;
 mod log_tail;

@@ -1,6 +1,6 @@
 //! How RocksDB is opened, and its errors put in our words.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Options};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, Options};
 use tenure_statemachine::EngineError;
 
 /// Memory for blocks read from the state's files, shared by all its tables. Hot keys of a
@@ -28,13 +28,13 @@ const FILTER_BITS: f64 = 10.0;
 const INFO_LOGS_KEPT: usize = 2;
 
 /// Options of the state database as a whole.
-pub(super) fn state_options() -> Options {
-    let mut options = shared_options();
+pub(super) fn state_options() -> Result<Options, rocksdb::Error> {
+    let mut options = shared_options()?;
     options.create_missing_column_families(true);
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(STATE_BUFFERS_BYTES);
     options.set_max_background_jobs(2);
-    options
+    Ok(options)
 }
 
 /// A cache to be shared by the tables of one state database.
@@ -66,8 +66,8 @@ pub(super) fn table_options(cache: &Cache) -> Options {
 }
 
 /// Options of the log database: every write reaches the disk before it counts.
-pub(super) fn log_options() -> Options {
-    let mut options = shared_options();
+pub(super) fn log_options() -> Result<Options, rocksdb::Error> {
+    let mut options = shared_options()?;
     options.set_write_buffer_size(LOG_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_recycle_log_file_num(LOG_FILES_RECYCLED);
@@ -77,17 +77,21 @@ pub(super) fn log_options() -> Options {
     // Entries live for minutes; compressing them would cost more than the space.
     options.set_compression_type(DBCompressionType::None);
     options.set_max_background_jobs(2);
-    options
+    Ok(options)
 }
 
-fn shared_options() -> Options {
+fn shared_options() -> Result<Options, rocksdb::Error> {
+    let mut environment = Env::new()?;
+    // Compaction can wait; the thread that serves cannot.
+    environment.lower_thread_pool_cpu_priority();
     let mut options = Options::default();
+    options.set_env(&environment);
     options.create_if_missing(true);
     options.set_keep_log_file_num(INFO_LOGS_KEPT);
     options.set_stats_dump_period_sec(0);
     options.set_paranoid_checks(true);
     options.set_skip_stats_update_on_db_open(true);
-    options
+    Ok(options)
 }
 
 /// An engine error of `source`, met while doing `context`.

@@ -21,12 +21,13 @@ use tenure_statemachine::{
 };
 use tracing::warn;
 
-use super::rocks;
+use super::{latest_records::LatestRecords, rocks};
 
 /// The state database of a node.
 pub struct RocksEngine {
     // Closed before the directory is let go of: fields drop in this order.
     db: DB,
+    latest: LatestRecords,
     directory: Directory,
 }
 
@@ -65,13 +66,18 @@ impl RocksEngine {
         let cache = rocks::state_cache();
         let tables = Table::ALL
             .map(|table| ColumnFamilyDescriptor::new(name(table), rocks::table_options(&cache)));
-        let db = DB::open_cf_descriptors(&rocks::state_options(), path, tables)
+        let db = rocks::state_options()
+            .and_then(|options| DB::open_cf_descriptors(&options, path, tables))
             .map_err(|e| rocks::engine_error("opening the state database", e))?;
         let directory = Directory {
             path: path.to_owned(),
             remove: AtomicBool::new(false),
         };
-        Ok(Self { db, directory })
+        Ok(Self {
+            db,
+            latest: LatestRecords::default(),
+            directory,
+        })
     }
 
     /// Opens the database in `path` for reading, leaving its files as they are.
@@ -86,7 +92,11 @@ impl RocksEngine {
             path: path.to_owned(),
             remove: AtomicBool::new(false),
         };
-        Ok(Self { db, directory })
+        Ok(Self {
+            db,
+            latest: LatestRecords::default(),
+            directory,
+        })
     }
 
     /// Writes everything in memory to files, and waits for it.
@@ -138,10 +148,22 @@ impl RocksEngine {
 
 impl View for RocksEngine {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.db
+        if table == Table::Current
+            && let Some(record) = self.latest.get(key)
+        {
+            return Ok(Some(record));
+        }
+        let found = self
+            .db
             .get_pinned_cf(self.table(table), key)
             .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
-            .map_err(|e| rocks::engine_error("reading the state", e))
+            .map_err(|e| rocks::engine_error("reading the state", e))?;
+        if table == Table::Current
+            && let Some(record) = &found
+        {
+            self.latest.put(key, record);
+        }
+        Ok(found)
     }
 
     fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
@@ -167,7 +189,15 @@ impl Engine for RocksEngine {
         options.disable_wal(true);
         self.db
             .write_opt(rocks_batch, &options)
-            .map_err(|e| rocks::engine_error("writing the state", e))
+            .map_err(|e| rocks::engine_error("writing the state", e))?;
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put(Table::Current, key, record) => self.latest.put(key, record),
+                WriteOp::Delete(Table::Current, key) => self.latest.remove(key),
+                WriteOp::Put(..) | WriteOp::Delete(..) => {}
+            }
+        }
+        Ok(())
     }
 
     fn snapshot<'a>(&'a self) -> Result<Box<dyn View + 'a>, EngineError> {

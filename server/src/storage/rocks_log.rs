@@ -44,7 +44,8 @@ impl RocksLog {
     /// # Errors
     /// When the files cannot be opened or are damaged.
     pub fn open(path: &Path, durability: Durability) -> io::Result<Self> {
-        let db = DB::open(&rocks::log_options(), path).map_err(io::Error::other)?;
+        let options = rocks::log_options().map_err(io::Error::other)?;
+        let db = DB::open(&options, path).map_err(io::Error::other)?;
         Ok(Self { db, durability })
     }
 }

@@ -4,6 +4,7 @@
 
 use std::{future::pending, sync::Arc};
 
+use tenure_statemachine::Revision;
 use tokio::task::JoinHandle;
 
 use super::{Closed, WatchStream};
@@ -78,7 +79,8 @@ impl<I> WatchStream<I> {
             let Some(watcher) = self.watchers.get(&key) else {
                 continue;
             };
-            let mut response = self.response(watcher.id, self.revision());
+            // As in etcd its header has no revision: nothing up to there was told.
+            let mut response = self.response(watcher.id, Revision::default());
             response.canceled = true;
             response.compact_revision = step.floor.0;
             self.forget(key);

@@ -5,8 +5,11 @@
 
 mod catch_up;
 mod crash;
+mod disk;
 mod leadership;
+mod leases;
 mod pages;
 mod quorum;
 mod refusals;
 mod startup;
+mod watches;

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use super::{
     known,
-    wire::{Answer, Call, frame},
+    wire::{Answer, Call, FRAME_HEAD_BYTES, frame},
 };
 
 /// A request of a unary call, or the one request on a stream that answers each with one response.
@@ -60,6 +60,12 @@ impl Question {
 
     pub(crate) fn read(&self, answer: &Answer) -> Reply {
         (self.read)(answer)
+    }
+
+    /// The request, if it is one of this kind.
+    pub(crate) fn request<A: Ask + Default>(&self) -> Option<A> {
+        let message = self.call.body.get(FRAME_HEAD_BYTES..)?;
+        (self.call.path == A::PATH).then(|| A::decode(message).ok()).flatten()
     }
 }
 

@@ -51,6 +51,7 @@ struct Told {
 #[derive(Debug)]
 pub(crate) struct Watched {
     what: WatchCreateRequest,
+    refused: bool,
     tenure: (mpsc::Sender<WatchRequest>, Told),
     etcd: (mpsc::Sender<WatchRequest>, Told),
 }
@@ -153,9 +154,10 @@ impl WatchPair {
 
     /// Creates the stream's only watcher and gathers what it is told.
     pub(crate) async fn gather(mut self, what: WatchCreateRequest) -> Watched {
-        self.create(what.clone()).await;
+        let created = self.create(what.clone()).await;
         Watched {
             what,
+            refused: created.canceled,
             tenure: self.tenure.gather(),
             etcd: self.etcd.gather(),
         }
@@ -178,8 +180,8 @@ impl Watched {
             let request = WatchRequest {
                 request_union: Some(request.clone()),
             };
-            // A watcher that compaction ended has nothing left to cancel.
-            if told.canceled().await {
+            // One that never was, or that compaction ended, has nothing left to cancel.
+            if self.refused || told.canceled().await {
                 continue;
             }
             requests.send(request).await.expect("the stream is open");

@@ -25,7 +25,7 @@ use tonic::{
 /// How long a call may take: beyond the servers' own limit of seven seconds.
 const CALL_MAX: Duration = Duration::from_secs(20);
 /// Bytes in front of every message: a flag and a length.
-const FRAME_HEAD_BYTES: usize = 5;
+pub(crate) const FRAME_HEAD_BYTES: usize = 5;
 
 /// A connection to one server.
 #[derive(Clone, Debug)]

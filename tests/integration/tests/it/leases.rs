@@ -1,0 +1,251 @@
+//! Leases: never shorter than their TTL, not even over a change of leader, and never for ever.
+
+use std::time::{Duration, Instant};
+
+use tenure_proto::{
+    etcdserverpb::{LeaseLeasesRequest, LeaseRevokeRequest},
+    mvccpb::event::EventType,
+};
+use tenure_testkit::{Calls, Cluster, STATE_MAX, Watching, assert_same_everywhere, wait_until};
+use tonic::Code;
+
+/// TTL of leases that are to run out: the shortest that outlasts an election with the default
+/// timeouts.
+const SHORT_TTL_S: i64 = 3;
+/// Time between two renewals of a short lease.
+const RENEW_EVERY: Duration = Duration::from_millis(700);
+/// Longest that a lease may outlive its TTL, with the patience after a change of leader.
+const LATE_MAX: Duration = Duration::from_secs(20);
+/// By how much a remaining TTL may exceed what the test's clock says: the reading is in seconds,
+/// and cluster time may lag a little behind after each change of leader.
+const REMAINING_SLACK_S: i64 = 3;
+
+fn seconds(ttl: i64) -> Duration {
+    Duration::from_secs(ttl.try_into().unwrap())
+}
+
+/// Grants a lease with a key on it, and says when the grant was sent.
+async fn lease_with_key(calls: &Calls, ttl: i64, key: &str) -> (i64, Instant) {
+    let sent = Instant::now();
+    let lease = calls.grant(ttl).await.unwrap();
+    calls.put_on_lease(key, "v", lease).await.unwrap();
+    (lease, sent)
+}
+
+/// Waits for the deletion of a key that is watched, and says when it came.
+async fn deletion(watch: &mut Watching) -> Instant {
+    loop {
+        let events = watch.events(1, LATE_MAX).await.unwrap();
+        if events.iter().any(|event| event.r#type() == EventType::Delete) {
+            return Instant::now();
+        }
+    }
+}
+
+/// Renews for a while, and checks each time that the lease and its key are there.
+async fn keep(calls: &Calls, lease: i64, key: &str, length: Duration) {
+    let begin = Instant::now();
+    let mut ticks = tokio::time::interval(RENEW_EVERY);
+    while begin.elapsed() < length {
+        ticks.tick().await;
+        assert_eq!(calls.renew(lease).await.unwrap(), SHORT_TTL_S);
+        let kv = calls.get(key).await.unwrap();
+        assert!(kv.is_some(), "{key} is gone after {:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_renewed_ends_with_its_keys_and_not_before_its_ttl() {
+    let cluster = Cluster::start(3).await;
+    for node in cluster.nodes() {
+        let calls = node.calls();
+        let key = format!("short/{}", node.name());
+        let mut watch = Watching::prefix(&calls, &key, 0).await.unwrap();
+        let (lease, sent) = lease_with_key(&calls, SHORT_TTL_S, &key).await;
+        let lived = deletion(&mut watch).await - sent;
+        assert!(lived >= seconds(SHORT_TTL_S), "it ended after {lived:?}");
+        assert_eq!(calls.get(&key).await.unwrap(), None);
+        let gone = calls.time_to_live(lease).await.unwrap();
+        assert_eq!((gone.ttl, gone.granted_ttl), (-1, 0));
+        assert_eq!(calls.renew(lease).await.unwrap(), 0, "it is gone");
+    }
+    assert_same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_lease_lives_its_whole_ttl_from_the_last_renewal_through_any_node() {
+    let cluster = Cluster::start(3).await;
+    for node in cluster.nodes() {
+        let calls = node.calls();
+        let key = format!("kept/{}", node.name());
+        let mut watch = Watching::prefix(&calls, &key, 0).await.unwrap();
+        let (lease, _) = lease_with_key(&calls, SHORT_TTL_S, &key).await;
+        keep(&calls, lease, &key, seconds(SHORT_TTL_S) + RENEW_EVERY).await;
+        let sent = Instant::now();
+        assert_eq!(calls.renew(lease).await.unwrap(), SHORT_TTL_S);
+        let lived = deletion(&mut watch).await - sent;
+        assert!(lived >= seconds(SHORT_TTL_S), "it ended {lived:?} after a renewal");
+    }
+}
+
+#[tokio::test]
+async fn leases_are_granted_listed_and_revoked_through_any_node() {
+    let cluster = Cluster::start(3).await;
+    for node in cluster.nodes() {
+        let calls = node.calls();
+        let key = format!("revoked/{}", node.name());
+        let (lease, _) = lease_with_key(&calls, 600, &key).await;
+        for other in cluster.nodes() {
+            let calls = other.calls();
+            let live = calls.time_to_live(lease).await.unwrap();
+            assert_eq!((live.granted_ttl, live.keys), (600, vec![key.clone().into()]));
+            let request = LeaseLeasesRequest {};
+            let list = calls.lease().lease_leases(request).await.unwrap().into_inner();
+            assert!(list.leases.iter().any(|listed| listed.id == lease));
+        }
+        let revoke = LeaseRevokeRequest { id: lease };
+        calls.lease().lease_revoke(revoke).await.unwrap();
+        for other in cluster.nodes() {
+            assert_eq!(other.calls().get(&key).await.unwrap(), None);
+        }
+        let refused = calls.lease().lease_revoke(revoke).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+        assert_eq!(refused.message(), "etcdserver: requested lease not found");
+        let refused = calls.put_on_lease(&key, "v", lease).await.unwrap_err();
+        assert_eq!(refused.code(), Code::NotFound);
+    }
+    assert_same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_killed_leader_neither_shortens_a_lease_nor_sets_it_back_to_its_full_ttl() {
+    const TTL_S: i64 = 60;
+    let mut cluster = Cluster::start(5).await;
+    let sent = Instant::now();
+    let lease = cluster.node(0).calls().grant(TTL_S).await.unwrap();
+    let mut alive: Vec<_> = (0..5).collect();
+    for _ in 0..2 {
+        let leader = cluster.leader_among(&alive).await;
+        // Time has to pass, or a reset could not be told from the rest.
+        let calls = cluster.node(leader).calls();
+        let before = calls.time_to_live(lease).await.unwrap().ttl;
+        wait_until("some of the TTL has passed", STATE_MAX, async || {
+            let now = calls.time_to_live(lease).await.map_err(|e| e.to_string())?.ttl;
+            (now + 4 <= before).then_some(()).ok_or_else(|| format!("{now} s are left"))
+        })
+        .await;
+        cluster.node_mut(leader).kill9();
+        alive.retain(|number| *number != leader);
+        let new = cluster.leader_among(&alive).await;
+        assert_remaining(&cluster.node(new).calls(), lease, TTL_S, sent).await;
+    }
+}
+
+/// Checks what is left of a lease of `ttl_s` whose last renewal was sent at `sent`.
+async fn assert_remaining(calls: &Calls, lease: i64, ttl_s: i64, sent: Instant) {
+    let passed = |at: Duration| i64::try_from(at.as_secs()).unwrap();
+    let before = sent.elapsed();
+    let live = wait_until("the node knows the lease", STATE_MAX, async || {
+        calls.time_to_live(lease).await
+    })
+    .await;
+    let after = sent.elapsed();
+    let least = ttl_s - passed(after) - 1;
+    let most = ttl_s - passed(before) + REMAINING_SLACK_S;
+    println!("{} s of {ttl_s} are left after {after:?}: {least} to {most} may", live.ttl);
+    assert_eq!(live.granted_ttl, ttl_s);
+    assert!(live.ttl >= least, "{} s are left, {least} must be", live.ttl);
+    assert!(live.ttl <= most, "{} s are left, {most} may be", live.ttl);
+}
+
+#[tokio::test]
+async fn a_lease_that_is_renewed_outlives_a_killed_leader_and_ends_when_renewing_ends() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let survivor = cluster.node(cluster.others(leader)[0]).calls();
+    let mut watch = Watching::prefix(&survivor, "failover", 0).await.unwrap();
+    let (lease, _) = lease_with_key(&survivor, SHORT_TTL_S, "failover").await;
+    keep(&survivor, lease, "failover", RENEW_EVERY * 2).await;
+    cluster.node_mut(leader).kill9();
+    let (ttl, sent) = wait_until("renewals go on", STATE_MAX, async || {
+        let sent = Instant::now();
+        survivor.renew(lease).await.map(|ttl| (ttl, sent))
+    })
+    .await;
+    assert_eq!(ttl, SHORT_TTL_S, "the lease ended before it could be renewed");
+    assert!(sent.elapsed() < LATE_MAX);
+    keep(&survivor, lease, "failover", seconds(SHORT_TTL_S) * 2).await;
+    let sent = Instant::now();
+    assert_eq!(survivor.renew(lease).await.unwrap(), SHORT_TTL_S);
+    let lived = deletion(&mut watch).await - sent;
+    assert!(lived >= seconds(SHORT_TTL_S), "it ended {lived:?} after a renewal");
+}
+
+#[tokio::test]
+async fn a_lease_ends_although_its_leader_was_killed() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let survivor = cluster.node(cluster.others(leader)[0]).calls();
+    let mut watch = Watching::prefix(&survivor, "orphan", 0).await.unwrap();
+    let (_, sent) = lease_with_key(&survivor, SHORT_TTL_S, "orphan").await;
+    cluster.node_mut(leader).kill9();
+    let lived = deletion(&mut watch).await - sent;
+    println!("a lease of {SHORT_TTL_S} s ended after {lived:?} over a change of leader");
+    assert!(lived >= seconds(SHORT_TTL_S), "it ended after {lived:?}");
+}
+
+#[tokio::test]
+async fn a_leader_that_was_paused_does_not_end_a_lease_that_was_renewed_elsewhere() {
+    let cluster = Cluster::start(3).await;
+    let old = cluster.leader().await;
+    let calls = cluster.node(cluster.others(old)[0]).calls();
+    let (lease, _) = lease_with_key(&calls, SHORT_TTL_S, "paused").await;
+    let watched = calls.put("paused", "begin").await.unwrap();
+    calls.put_on_lease("paused", "v", lease).await.unwrap();
+    let mut watch = Watching::prefix(&calls, "paused", watched).await.unwrap();
+    cluster.node(old).pause();
+    let ttl = wait_until("renewals go on", STATE_MAX, async || calls.renew(lease).await).await;
+    assert_eq!(ttl, SHORT_TTL_S, "the lease ended before it could be renewed");
+    // By the old leader's book the lease is over when it wakes.
+    keep(&calls, lease, "paused", seconds(SHORT_TTL_S) * 2).await;
+    cluster.node(old).resume();
+    keep(&calls, lease, "paused", seconds(SHORT_TTL_S) * 2).await;
+    cluster.leader().await;
+    let events = watch.events(2, STATE_MAX).await.unwrap();
+    assert!(
+        events.iter().all(|event| event.r#type() == EventType::Put),
+        "the lease was ended in between: {events:?}"
+    );
+    let next = watch.next(RENEW_EVERY).await.unwrap_err();
+    assert_eq!(next.code(), Code::DeadlineExceeded, "an event came: {next}");
+    assert_same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_restart_of_all_nodes_neither_shortens_a_lease_nor_sets_it_back_to_its_full_ttl() {
+    const TTL_S: i64 = 120;
+    let mut cluster = Cluster::start(3).await;
+    let calls = cluster.node(0).calls();
+    let (lease, sent) = lease_with_key(&calls, TTL_S, "restart").await;
+    wait_until("some of the TTL has passed", STATE_MAX, async || {
+        let left = calls.time_to_live(lease).await.map_err(|e| e.to_string())?.ttl;
+        (left < TTL_S - 8).then_some(()).ok_or_else(|| format!("{left} s are left"))
+    })
+    .await;
+    // Cluster time is as new as the last entry that was written.
+    calls.put("now", "v").await.unwrap();
+    for number in 0..3 {
+        cluster.node_mut(number).kill9();
+    }
+    for number in 0..3 {
+        cluster.node_mut(number).start();
+    }
+    for number in 0..3 {
+        cluster.node_mut(number).wait_ready().await;
+    }
+    for node in cluster.nodes() {
+        assert_remaining(&node.calls(), lease, TTL_S, sent).await;
+        let live = node.calls().time_to_live(lease).await.unwrap();
+        assert_eq!(live.keys, ["restart"]);
+    }
+}
