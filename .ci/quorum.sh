@@ -14,6 +14,8 @@ names=(m1 m2 m3)
 clients=(2379 22379 32379)
 peers=(2380 22380 32380)
 pids=()
+# Set by a signal: the nodes are to be stopped.
+stopping=""
 # Longest that a node may take to be ready, and to stop, in tenths of a second.
 ready_max=300
 stop_max=300
@@ -90,6 +92,7 @@ wait_until_ready() {
     local waited=0 port ended
     for port in "${clients[@]}"; do
         until (is_ready "$port") 2>/dev/null; do
+            [[ -z "$stopping" ]] || exit 0
             ended="$(find_ended)"
             if [[ -n "$ended" ]]; then
                 tail -n 5 "$data/$ended.log" >&2
@@ -125,17 +128,19 @@ TEXT
 
 stop_nodes() {
     local pid waited=0
-    trap '' INT TERM
+    trap '' INT TERM HUP
+    # The terminal may be gone: what cannot be said must not keep the nodes from being stopped.
+    set +e
     ((${#pids[@]} > 0)) || return 0
-    printf '\nstopping the quorum, which takes some seconds\n'
     for pid in "${pids[@]}"; do
-        kill -TERM "$pid" 2>/dev/null || true
-    done
+        kill -TERM "$pid"
+    done 2>/dev/null
+    printf '\nstopping the quorum, which takes some seconds\n'
     for pid in "${pids[@]}"; do
         while is_running "$pid"; do
             if ((++waited >= stop_max)); then
                 printf 'process %s did not stop in time and is killed\n' "$pid" >&2
-                kill -KILL "$pid" 2>/dev/null || true
+                kill -KILL "$pid"
             fi
             sleep 0.1
         done
@@ -143,19 +148,20 @@ stop_nodes() {
 }
 
 main() {
-    local ended
+    local ended=""
     refuse_taken_ports
     find_programs
-    # A second signal must not cut the stopping short.
-    trap "trap '' INT TERM; exit 0" INT TERM
     trap stop_nodes EXIT
+    trap 'stopping=yes' INT TERM HUP
     start_nodes
     wait_until_ready
     greet
-    # Returns when a node ends by itself; Ctrl-C goes to the trap.
-    wait -n || true
-    ended="$(find_ended)"
-    fail "$ended ended by itself; its log is $data/$ended.log"
+    # Waiting ends when a node does, or with a signal.
+    while [[ -z "$stopping" && -z "$ended" ]]; do
+        wait -n || true
+        ended="$(find_ended)"
+    done
+    [[ -n "$stopping" ]] || fail "$ended ended by itself; its log is $data/$ended.log"
 }
 
 main

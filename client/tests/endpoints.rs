@@ -1,5 +1,5 @@
-//! Calls against endpoints that refuse, stay silent or break off: where the attempt goes, how long it
-//! takes and what the error allows the caller to conclude. No server is needed.
+//! Calls against endpoints that refuse, stay silent or break off: where the attempt goes, how long
+//! it takes and what the error allows the caller to conclude. No server is needed.
 
 use std::time::Duration;
 

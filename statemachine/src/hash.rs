@@ -28,8 +28,8 @@ pub struct HashKv {
 }
 
 impl Reader<'_> {
-    /// Hashes history up to `revision`, or up to the latest when it is zero; below zero, as in etcd,
-    /// there is nothing to hash.
+    /// Hashes history up to `revision`, or up to the latest when it is zero; below zero, as in
+    /// etcd, there is nothing to hash.
     ///
     /// Above the floor every change counts. At and below it a put counts if it is still the latest
     /// of its key at `revision`; when no key exists at `revision`, etcd has nothing to keep and
@@ -52,7 +52,7 @@ impl Reader<'_> {
             return Err(Refusal::FutureRevision { latest }.into());
         }
         let revision = if revision.0 == 0 { latest } else { revision };
-        let keep_at = if self.any_key_at(revision)? {
+        let keep_at = if revision.0 > 0 && self.any_key_at(revision)? {
             revision
         } else {
             floor

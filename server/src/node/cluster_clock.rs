@@ -30,6 +30,8 @@ pub(crate) struct ClusterClock {
 #[derive(Debug)]
 struct Estimate {
     micros: u64,
+    /// The greatest stamp that was taken over, in milliseconds.
+    stamped: u64,
     read_at: Duration,
     leading: bool,
 }
@@ -43,6 +45,7 @@ impl ClusterClock {
             clock,
             estimate: Mutex::new(Estimate {
                 micros,
+                stamped: last.0,
                 read_at,
                 leading: false,
             }),
@@ -56,10 +59,15 @@ impl ClusterClock {
         ClusterTime(estimate.micros / 1000)
     }
 
-    /// Takes over the stamp of an entry that was applied.
+    /// Takes over the greatest stamp of the entries that were applied. An entry without a stamp,
+    /// such as a new leader's first one, leaves it as it was: it says nothing of the time since.
     pub(crate) fn observe(&self, stamp: ClusterTime) {
         let mut estimate = self.estimate.lock();
         estimate.advance(self.clock.now());
+        if stamp.0 <= estimate.stamped {
+            return;
+        }
+        estimate.stamped = stamp.0;
         let stamped = stamp.0.saturating_mul(1000);
         if estimate.micros < stamped || !estimate.leading {
             estimate.micros = stamped;
@@ -128,6 +136,15 @@ mod tests {
         hand.turn(Duration::from_millis(900));
         clock.observe(ClusterTime(700));
         assert_eq!(clock.now(), ClusterTime(700));
+    }
+
+    #[test]
+    fn a_stamp_that_was_taken_over_before_does_not_set_a_follower_back() {
+        let (hand, clock) = clock(0);
+        clock.observe(ClusterTime(500));
+        hand.turn(Duration::from_millis(900));
+        clock.observe(ClusterTime(500));
+        assert_eq!(clock.now(), ClusterTime(1_400));
     }
 
     #[test]

@@ -89,17 +89,21 @@ pub(super) fn spawn(parts: Parts) -> watch::Receiver<Leadership> {
 }
 
 fn look(parts: &Parts) -> Leadership {
-    let (term, state, leader) = {
+    let (term, state, leader, alone) = {
         let metrics = parts.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         (
             metrics.vote.leader_id.term,
             metrics.state,
             metrics.current_leader,
+            metrics.membership_config.voter_ids().eq([parts.own.0]),
         )
     };
     let leads = state == ServerState::Leader && leader == Some(parts.own.0);
-    let present = if leads {
+    // A lone voter is its own quorum, and while it has nothing to write nobody acknowledges.
+    let present = if leads && alone {
+        true
+    } else if leads {
         let metrics = parts.raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
         acked.is_none_or(|at| at.elapsed() < parts.silence_max)

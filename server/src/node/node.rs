@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use tenure_statemachine::{ClusterTime, Command, MemberId, Meta, Outcome, Revision, codec};
 use tokio::sync::{oneshot, watch};
@@ -29,6 +29,10 @@ use crate::{
 /// Largest command that is proposed. Above every request that the border lets through, and small
 /// enough for a message between peers to hold several.
 const COMMAND_BYTES_MAX: usize = 16 << 20;
+
+/// How long a stopping leader waits for one successor, and how lately that one must have answered.
+/// A hand-over takes two round trips; the others elect a leader themselves soon after this.
+const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
 /// A running node.
 #[derive(Debug)]
@@ -73,21 +77,37 @@ impl Node {
         self.voters() == [self.identity.member_id.0]
     }
 
+    /// The other voters that answered lately, the one with the longest log first.
+    fn successors(&self) -> Vec<MemberId> {
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let (Some(logs), Some(beats)) = (&metrics.replication, &metrics.heartbeat) else {
+            return Vec::new();
+        };
+        let voters = self.voters();
+        let mut found: Vec<_> = logs
+            .iter()
+            .filter(|(id, _)| **id != self.identity.member_id.0 && voters.contains(id))
+            .filter(|(id, _)| {
+                let answered = beats.get(id).and_then(Option::as_ref);
+                answered.is_some_and(|at| at.elapsed() < HAND_OVER_MAX)
+            })
+            .map(|(id, matching)| (*matching, MemberId(*id)))
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// Hands leadership to another voter before the node stops, if it leads and there is one.
     pub async fn step_down(&self) {
         if !self.leadership.borrow().is_leader {
             return;
         }
-        let own = self.identity.member_id;
-        for target in self
-            .voters()
-            .into_iter()
-            .map(MemberId)
-            .filter(|id| *id != own)
-        {
-            match self.transfer_leader(target).await {
-                Ok(()) => return,
-                Err(error) => warn!(%error, %target, "leadership was not handed over"),
+        for target in self.successors() {
+            match tokio::time::timeout(HAND_OVER_MAX, self.transfer_leader(target)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => warn!(%error, %target, "leadership was not handed over"),
+                Err(_) => warn!(%target, "leadership was not taken over in time"),
             }
         }
     }

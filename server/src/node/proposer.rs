@@ -53,7 +53,8 @@ impl Proposer {
         Self { queue }
     }
 
-    /// Proposes `group` in `term` and waits until it is committed and applied here, or is known not to be.
+    /// Proposes `group` in `term` and waits until it is committed and applied here, or until it
+    /// is known that it will not be.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use tenure_statemachine::{EngineError, Fault};
 use thiserror::Error;
 use tokio::sync::watch;
+use tracing::error;
 
 use super::{
     batcher::{self, Batcher},
@@ -321,8 +322,9 @@ impl PeerRequests for Requests {
         let (raft, proposer) = (self.raft.clone(), self.proposer.clone());
         async move {
             // A damaged group must never reach the log: every member would stop on it.
-            if tenure_statemachine::decode_group(group.clone()).is_err() {
-                return ForwardOutcome::Overloaded;
+            if let Err(error) = tenure_statemachine::decode_group(group.clone()) {
+                error!(%error, "a member forwarded writes that do not decode");
+                return ForwardOutcome::Lost;
             }
             if !raft.is_leader() {
                 return ForwardOutcome::NotLeader;

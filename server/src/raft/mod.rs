@@ -1,4 +1,4 @@
-//! The adapter to openraft: types, runtime, network, state machine. Nothing above it names openraft.
+//! The adapter to openraft: types, runtime, network, state machine.
 
 pub(crate) mod convert;
 mod machine;

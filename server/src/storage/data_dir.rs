@@ -1,8 +1,8 @@
 //! The data directory: its layout, its lock, and whose it is.
 //!
 //! # Invariants
-//! One process uses a directory at a time. A directory belongs to one member of one quorum for ever:
-//! a member that lost its data is a new member.
+//! One process uses a directory at a time. A directory belongs to one member of one quorum for
+//! ever: a member that lost its data is a new member.
 
 use std::{
     fs::{self, File, OpenOptions},

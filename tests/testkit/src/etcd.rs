@@ -60,7 +60,10 @@ impl Etcd {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let flags = [
             ("--name", "etcd".to_owned()),
-            ("--data-dir", directory.path().join("data").display().to_string()),
+            (
+                "--data-dir",
+                directory.path().join("data").display().to_string(),
+            ),
             ("--listen-client-urls", url(client)),
             ("--advertise-client-urls", url(client)),
             ("--listen-peer-urls", url(peer)),
@@ -70,7 +73,11 @@ impl Etcd {
         ];
         let words = [program.into_os_string()]
             .into_iter()
-            .chain(flags.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]))
+            .chain(
+                flags
+                    .into_iter()
+                    .flat_map(|(flag, value)| [flag.into(), value.into()]),
+            )
             .collect();
         let log = directory.path().join("log");
         let output = File::create(&log).expect("an own directory can be written to");

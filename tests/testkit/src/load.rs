@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How long a writer waits for one node before it tries the next.
-const ATTEMPT_MAX: Duration = Duration::from_millis(1500);
+const ATTEMPT_MAX: Duration = Duration::from_secs(8);
 /// Pause after a refusal, so that a node that is gone is not asked in a tight loop.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 

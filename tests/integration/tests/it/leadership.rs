@@ -76,6 +76,25 @@ async fn a_leader_that_is_told_to_stop_hands_over_and_ends_well() {
 }
 
 #[tokio::test]
+async fn writing_goes_on_while_the_lead_is_moved() {
+    let cluster = Cluster::start(3).await;
+    let mut load = Load::start("move/", &cluster.addresses(), 6);
+    for _ in 0..5 {
+        load.wait_for(100).await;
+        let leader = cluster.leader().await;
+        let target = cluster.others(leader)[0];
+        let id = cluster.node(target).member_id().await;
+        let told = Instant::now();
+        move_leader(&cluster, leader, id).await.unwrap();
+        let gap = load.resumed_after(told, HANDOVER_MAX).await;
+        println!("a write begun after the order was acknowledged {gap:?} after it");
+    }
+    let acknowledged = load.finish().await;
+    assert_kept(&cluster, "move/", &acknowledged).await;
+    assert_same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
 async fn a_lone_node_that_is_told_to_stop_ends_well_and_comes_back() {
     let mut cluster = Cluster::start(1).await;
     cluster.node(0).calls().put("k", "v").await.unwrap();

@@ -73,6 +73,19 @@ async fn a_lease_that_is_not_renewed_ends_with_its_keys_and_not_before_its_ttl()
 }
 
 #[tokio::test]
+async fn a_lone_node_with_nothing_to_do_goes_on_leading_and_ends_leases() {
+    let cluster = Cluster::start(1).await;
+    let calls = cluster.node(0).calls();
+    let mut watch = Watching::prefix(&calls, "lone", 0).await.unwrap();
+    let (_, sent) = lease_with_key(&calls, SHORT_TTL_S, "lone").await;
+    // Nothing is written meanwhile, for longer than a silent quorum counts as present.
+    let lived = deletion(&mut watch).await - sent;
+    assert!(lived >= seconds(SHORT_TTL_S), "it ended after {lived:?}");
+    calls.put("lone", "v").await.unwrap();
+    assert_eq!(calls.get("lone").await.unwrap().unwrap().value, "v");
+}
+
+#[tokio::test]
 async fn a_lease_lives_its_whole_ttl_from_the_last_renewal_through_any_node() {
     let cluster = Cluster::start(3).await;
     for node in cluster.nodes() {

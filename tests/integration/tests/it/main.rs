@@ -3,9 +3,13 @@
 //! Every test starts its own nodes on free ports and is bounded in time and load, so that several
 //! can run side by side on two cores.
 
+mod bad_input;
 mod catch_up;
 mod crash;
+mod differential;
 mod disk;
+mod etcd_client;
+mod etcdctl;
 mod leadership;
 mod leases;
 mod pages;

@@ -50,7 +50,7 @@ pub(crate) struct Question {
 impl Question {
     pub(crate) fn of<A: Ask>(request: &A) -> Self {
         let mut call = Call::new(A::PATH, frame(&request.encode_to_vec()));
-        call.open = A::STREAM;
+        call.open = A::STREAM.then_some(1);
         Self {
             call,
             what: format!("{request:?}"),
@@ -65,7 +65,9 @@ impl Question {
     /// The request, if it is one of this kind.
     pub(crate) fn request<A: Ask + Default>(&self) -> Option<A> {
         let message = self.call.body.get(FRAME_HEAD_BYTES..)?;
-        (self.call.path == A::PATH).then(|| A::decode(message).ok()).flatten()
+        (self.call.path == A::PATH)
+            .then(|| A::decode(message).ok())
+            .flatten()
     }
 }
 

@@ -48,7 +48,11 @@ async fn history_hashes_as_in_etcd() {
     pair.ok(delete("\0", "\0")).await;
     pair.ok(put("a", "3")).await;
     pair.ok(put("e", "3")).await;
-    let latest = pair.ok(everything()).await.revision.expect("a range has a revision");
+    let latest = pair
+        .ok(everything())
+        .await
+        .revision
+        .expect("a range has a revision");
     for floor in 1..=latest {
         pair.refused(hash(latest + 1), FUTURE).await;
         for revision in 0..=latest {

@@ -19,7 +19,16 @@ use super::{
 const KEYS: [&[u8]; 10] = [
     b"\0", b"a", b"a\0", b"a/1", b"a/2", b"a0", b"b", b"b\xff", b"c", b"\xff",
 ];
-const ENDS: [&[u8]; 8] = [b"", b"", b"\0", b"a0", b"b", b"b\xff\0", b"\xff", b"\xff\xff"];
+const ENDS: [&[u8]; 8] = [
+    b"",
+    b"",
+    b"\0",
+    b"a0",
+    b"b",
+    b"b\xff\0",
+    b"\xff",
+    b"\xff\xff",
+];
 const VALUES: [&[u8]; 6] = [b"", b"0", b"1", b"10", b"two", b"\0\xff"];
 /// Leases that may exist. The others never do.
 const LEASES: std::ops::RangeInclusive<i64> = 1..=5;
@@ -167,9 +176,21 @@ impl Generator {
             } else {
                 0
             },
-            revision: if self.one_in(2) { self.some_revision() } else { 0 },
-            sort_order: if sorted { self.random.random_range(0..3) } else { 0 },
-            sort_target: if sorted { self.random.random_range(0..5) } else { 0 },
+            revision: if self.one_in(2) {
+                self.some_revision()
+            } else {
+                0
+            },
+            sort_order: if sorted {
+                self.random.random_range(0..3)
+            } else {
+                0
+            },
+            sort_target: if sorted {
+                self.random.random_range(0..5)
+            } else {
+                0
+            },
             serializable: self.one_in(4),
             keys_only: self.one_in(6),
             count_only: self.one_in(8),
@@ -187,7 +208,8 @@ impl Generator {
     }
 
     /// Mostly with different keys, because the same would be refused. Never with two transactions
-    /// within, nor with deletes to the end of all keys: tenure refuses some of those that etcd takes.
+    /// within, nor with deletes to the end of all keys: tenure refuses some of those that etcd
+    /// takes.
     fn operations(&mut self, depth: usize) -> Vec<RequestOp> {
         let count = self.random.random_range(0..=4);
         let mut keys: Vec<_> = KEYS.choose_multiple(&mut self.random, count).collect();
@@ -195,13 +217,21 @@ impl Generator {
         let mut depth = depth;
         let mut operations = Vec::with_capacity(keys.len());
         while let Some(key) = keys.pop() {
-            let key = if clash { self.key() } else { Bytes::from_static(key) };
+            let key = if clash {
+                self.key()
+            } else {
+                Bytes::from_static(key)
+            };
             operations.push(match self.random.random_range(0..10) {
                 0..4 => op(PutRequest { key, ..self.put() }),
                 4..6 => {
                     let delete = self.delete();
                     let bounded = clash && delete.range_end != b"\0"[..];
-                    let range_end = if bounded { delete.range_end } else { Bytes::new() };
+                    let range_end = if bounded {
+                        delete.range_end
+                    } else {
+                        Bytes::new()
+                    };
                     op(DeleteRangeRequest {
                         key,
                         range_end,
@@ -255,7 +285,11 @@ impl Generator {
         WatchCreateRequest {
             key: self.key(),
             range_end: self.pick(&ENDS),
-            start_revision: if start > 0 && start == self.floor { start + 1 } else { start },
+            start_revision: if start > 0 && start == self.floor {
+                start + 1
+            } else {
+                start
+            },
             filters,
             prev_kv: self.one_in(2),
             ..WatchCreateRequest::default()

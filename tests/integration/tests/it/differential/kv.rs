@@ -263,7 +263,8 @@ async fn reads_of_the_past_answer_as_etcd_does() {
         return;
     };
     pair.ok(put("a", "1")).await;
-    pair.ok(all_of(vec![op(put("b", "1")), op(delete("a", ""))])).await;
+    pair.ok(all_of(vec![op(put("b", "1")), op(delete("a", ""))]))
+        .await;
     pair.ok(put("a", "2")).await;
     pair.ok(delete("\0", "\0")).await;
     pair.ok(put("b", "3")).await;

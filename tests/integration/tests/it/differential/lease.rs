@@ -1,14 +1,16 @@
 //! Leases, rule by rule, as far as no clock decides.
 
+use prost::Message;
 use tenure_proto::etcdserverpb::{
     LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
 };
-use prost::Message;
 
 use super::{
     ask::Question,
     pair::Pair,
-    requests::{all_of, delete, everything, get, grant, op, put, put_on_lease, revoke, time_to_live},
+    requests::{
+        all_of, delete, everything, get, grant, op, put, put_on_lease, revoke, time_to_live,
+    },
 };
 
 const NOT_FOUND: &str = "etcdserver: requested lease not found";
@@ -21,10 +23,17 @@ async fn grants_and_revocations_answer_as_etcd_does() {
         return;
     };
     // The shortest lease is two seconds, and what asks for less gets that.
-    for (id, ttl) in [(1, 9000), (2, 2000), (3, 5000), (4, 9_000_000_000), (i64::MAX, 3000)] {
+    for (id, ttl) in [
+        (1, 9000),
+        (2, 2000),
+        (3, 5000),
+        (4, 9_000_000_000),
+        (i64::MAX, 3000),
+    ] {
         pair.ok(grant(id, ttl)).await;
     }
-    pair.refused(grant(1, 10), "etcdserver: lease already exists").await;
+    pair.refused(grant(1, 10), "etcdserver: lease already exists")
+        .await;
     pair.refused(grant(6, 9_000_000_001), "etcdserver: too large lease TTL")
         .await;
     pair.ok(LeaseLeasesRequest {}).await;

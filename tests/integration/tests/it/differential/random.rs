@@ -1,8 +1,8 @@
 //! Random sequences: whatever state the two get into together, they answer alike in it.
 //!
-//! `TENURE_DIFFERENTIAL_SEED` repeats a run, `TENURE_DIFFERENTIAL_STEPS` makes it longer.
+//! `DIFFERENTIAL_SEED` repeats a run, `DIFFERENTIAL_STEPS` makes it longer.
 
-use std::env;
+use std::{env, mem};
 
 use tenure_proto::etcdserverpb::WatchCreateRequest;
 use tonic::Code;
@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Steps of a run unless more are asked for: what fits into some twenty seconds.
-const STEPS: u64 = 2500;
+const STEPS: u64 = 5000;
 /// Watchers at a time.
 const WATCHERS_MAX: usize = 8;
 
@@ -24,10 +24,10 @@ async fn random_requests_are_answered_as_by_etcd() {
     let Some(pair) = Pair::start().await else {
         return;
     };
-    let seed = from_environment("TENURE_DIFFERENTIAL_SEED").unwrap_or_else(rand::random);
-    let steps = from_environment("TENURE_DIFFERENTIAL_STEPS").unwrap_or(STEPS);
+    let seed = from_environment("DIFFERENTIAL_SEED").unwrap_or_else(rand::random);
+    let steps = from_environment("DIFFERENTIAL_STEPS").unwrap_or(STEPS);
     // Shown when the test fails.
-    println!("to repeat: TENURE_DIFFERENTIAL_SEED={seed} TENURE_DIFFERENTIAL_STEPS={steps}");
+    println!("to repeat: DIFFERENTIAL_SEED={seed} DIFFERENTIAL_STEPS={steps}");
     let mut run = Run {
         pair,
         generator: Generator::new(seed),
@@ -41,7 +41,10 @@ async fn random_requests_are_answered_as_by_etcd() {
 
 fn from_environment(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not {text:?}")),
+    )
 }
 
 struct Run {
@@ -58,9 +61,7 @@ impl Run {
                 self.learn(reply.revision);
             }
             Step::Compact(request) => {
-                for watched in &self.watchers {
-                    watched.settle().await;
-                }
+                self.settle_watchers().await;
                 let reply = self.pair.same(request).await;
                 if reply.code == Code::Ok {
                     self.generator.floor = request.revision;
@@ -72,6 +73,19 @@ impl Run {
                     let number = number % self.watchers.len();
                     self.watchers.swap_remove(number).end().await;
                 }
+            }
+        }
+    }
+
+    /// Brings all watchers to where compaction makes no difference to them: those that began in
+    /// the past are ended, because nobody can see whether etcd has brought them to the present.
+    async fn settle_watchers(&mut self) {
+        for watched in mem::take(&mut self.watchers) {
+            if watched.from_past() {
+                watched.end().await;
+            } else {
+                watched.settle().await;
+                self.watchers.push(watched);
             }
         }
     }

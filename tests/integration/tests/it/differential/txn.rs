@@ -49,8 +49,11 @@ async fn comparisons_answer_as_etcd_does() {
     }
     over_ranges(&mut pair).await;
     without_operands(&mut pair).await;
-    pair.refused(condition(vec![absent("")]), "etcdserver: key is not provided")
-        .await;
+    pair.refused(
+        condition(vec![absent("")]),
+        "etcdserver: key is not provided",
+    )
+    .await;
     pair.ok(condition(vec![absent("x"), absent("y")])).await;
     pair.ok(condition(vec![absent("x"), absent("a")])).await;
 }
@@ -124,7 +127,8 @@ async fn transactions_run_as_in_etcd() {
         }),
     ]))
     .await;
-    pair.ok(txn(vec![absent("a")], vec![op(put("a", "3"))], vec![])).await;
+    pair.ok(txn(vec![absent("a")], vec![op(put("a", "3"))], vec![]))
+        .await;
     pair.ok(all_of(vec![])).await;
     pair.ok(all_of(vec![op(delete("absent", ""))])).await;
     pair.ok(everything()).await;
@@ -137,7 +141,10 @@ async fn transactions_run_as_in_etcd() {
             vec![op(put("m", "else"))],
         )),
         op(get("m")),
-        op(all_of(vec![op(all_of(vec![op(delete("m2", "m9")), op(get("n"))]))])),
+        op(all_of(vec![op(all_of(vec![
+            op(delete("m2", "m9")),
+            op(get("n")),
+        ]))])),
     ]))
     .await;
     pair.ok(everything()).await;
@@ -152,7 +159,8 @@ async fn failing_checks(pair: &mut Pair) {
         ignore_value: true,
         ..put("absent", "")
     };
-    pair.refused(with(op(keep.clone())), "etcdserver: key not found").await;
+    pair.refused(with(op(keep.clone())), "etcdserver: key not found")
+        .await;
     pair.refused(
         with(op(put_on_lease("y", "1", 99))),
         "etcdserver: requested lease not found",
@@ -170,8 +178,12 @@ async fn failing_checks(pair: &mut Pair) {
     )
     .await;
     // Only the branch that is taken is checked.
-    pair.ok(txn(vec![absent("a")], vec![op(keep.clone())], vec![op(get("a"))]))
-        .await;
+    pair.ok(txn(
+        vec![absent("a")],
+        vec![op(keep.clone())],
+        vec![op(get("a"))],
+    ))
+    .await;
     // The key is there only once the transaction has run, which is too late.
     pair.refused(
         all_of(vec![op(put("absent", "1")), op(all_of(vec![op(keep)]))]),
@@ -203,7 +215,10 @@ async fn malformed_transactions_are_refused_as_by_etcd() {
         vec![put("b"), del("a", "c")],
         vec![put("a"), within(vec![put("a")], vec![])],
         vec![within(vec![], vec![put("a")]), put("a")],
-        vec![within(vec![put("a")], vec![]), within(vec![], vec![put("a")])],
+        vec![
+            within(vec![put("a")], vec![]),
+            within(vec![], vec![put("a")]),
+        ],
         vec![within(vec![del("a", "c")], vec![]), put("b")],
         vec![within(vec![put("a"), put("a")], vec![])],
     ] {
@@ -236,11 +251,13 @@ async fn limits(pair: &mut Pair) {
     pair.ok(all_of(gets(128))).await;
     pair.refused(all_of(gets(129)), TOO_MANY).await;
     pair.refused(txn(vec![], vec![], gets(129)), TOO_MANY).await;
-    pair.ok(txn(vec![absent("a"); 128], gets(1), gets(128))).await;
+    pair.ok(txn(vec![absent("a"); 128], gets(1), gets(128)))
+        .await;
     pair.refused(txn(vec![absent("a"); 129], vec![], vec![]), TOO_MANY)
         .await;
     pair.ok(all_of(vec![op(all_of(gets(127)))])).await;
-    pair.refused(all_of(vec![op(all_of(gets(128)))]), TOO_MANY).await;
+    pair.refused(all_of(vec![op(all_of(gets(128)))]), TOO_MANY)
+        .await;
     let nested = |depth| (0..depth).fold(all_of(gets(1)), |txn, _| all_of(vec![op(txn)]));
-    pair.ok(nested(20)).await;
+    pair.ok(nested(45)).await;
 }

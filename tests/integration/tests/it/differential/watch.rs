@@ -1,6 +1,8 @@
 //! Watches, rule by rule: each response as it comes, when what led to it was done before.
 
-use tenure_proto::etcdserverpb::{WatchCreateRequest, WatchResponse, watch_create_request::FilterType};
+use tenure_proto::etcdserverpb::{
+    WatchCreateRequest, WatchResponse, watch_create_request::FilterType,
+};
 
 use super::{
     pair::Pair,
@@ -25,8 +27,12 @@ async fn watchers_are_told_what_etcd_tells_them() {
     assert_eq!(stream.next().await.events.len(), 1);
     pair.ok(put("b", "1")).await;
     stream.next().await;
-    pair.ok(all_of(vec![op(put("b", "2")), op(put("c", "1")), op(delete("a", ""))]))
-        .await;
+    pair.ok(all_of(vec![
+        op(put("b", "2")),
+        op(put("c", "1")),
+        op(delete("a", "")),
+    ]))
+    .await;
     assert_eq!(stream.next().await.events.len(), 3);
     pair.ok(delete("\0", "\0")).await;
     stream.next().await;
@@ -53,7 +59,8 @@ async fn ranges_filters_and_starts_are_kept_as_by_etcd() {
         pair.ok(put("a", value)).await;
         pair.ok(put("b/1", value)).await;
         pair.ok(delete("a", "")).await;
-        pair.ok(all_of(vec![op(put("b/2", value)), op(put("c", value))])).await;
+        pair.ok(all_of(vec![op(put("b/2", value)), op(put("c", value))]))
+            .await;
     }
     let ranges = [
         watch("a", ""),
@@ -81,7 +88,8 @@ async fn ranges_filters_and_starts_are_kept_as_by_etcd() {
         pair.ok(put("a", value)).await;
         pair.ok(delete("a", "b0")).await;
         pair.ok(put("b/1", value)).await;
-        pair.ok(all_of(vec![op(put("c", value)), op(delete("b/", "b0"))])).await;
+        pair.ok(all_of(vec![op(put("c", value)), op(delete("b/", "b0"))]))
+            .await;
     }
     for watched in watched {
         watched.end().await;
@@ -150,7 +158,10 @@ async fn a_watcher_below_the_compacted_revision_is_cancelled_as_by_etcd() {
         let created = stream.create(below).await;
         assert!(created.created && !created.canceled, "{created:?}");
         let canceled = stream.next().await;
-        assert!(canceled.canceled && canceled.compact_revision == 4, "{canceled:?}");
+        assert!(
+            canceled.canceled && canceled.compact_revision == 4,
+            "{canceled:?}"
+        );
     }
     for start_revision in [4, 5, 6, 9] {
         let mut stream = pair.watch();

@@ -52,6 +52,8 @@ struct Told {
 pub(crate) struct Watched {
     what: WatchCreateRequest,
     refused: bool,
+    /// The latest revision when it was created.
+    present: i64,
     tenure: (mpsc::Sender<WatchRequest>, Told),
     etcd: (mpsc::Sender<WatchRequest>, Told),
 }
@@ -117,7 +119,10 @@ impl WatchPair {
             let request = WatchRequest {
                 request_union: Some(request.clone()),
             };
-            side.requests.send(request).await.expect("the stream is open");
+            side.requests
+                .send(request)
+                .await
+                .expect("the stream is open");
         }
     }
 
@@ -158,6 +163,7 @@ impl WatchPair {
         Watched {
             what,
             refused: created.canceled,
+            present: created.header.unwrap_or_default().revision,
             tenure: self.tenure.gather(),
             etcd: self.etcd.gather(),
         }
@@ -165,10 +171,35 @@ impl WatchPair {
 }
 
 impl Watched {
-    /// Waits until both were told the same events.
+    /// Waits until both were told the same events, and tenure has nothing more to tell.
     pub(crate) async fn settle(&self) {
+        self.settle_tenure().await;
         let what = format!("both tell the same to {:?}", self.what);
         wait_until(&what, STATE_MAX, async || self.compare().await).await;
+    }
+
+    /// Whether it began with what had happened before.
+    pub(crate) fn from_past(&self) -> bool {
+        (1..=self.present).contains(&self.what.start_revision)
+    }
+
+    /// Waits until tenure tells of progress, which it does when everything before was told; not
+    /// of a watcher that is over, or one that may not have begun yet.
+    async fn settle_tenure(&self) {
+        let (requests, told) = &self.tenure;
+        if self.refused || self.what.start_revision > self.present {
+            return;
+        }
+        let before = told.progress_count().await;
+        wait_until("tenure tells of progress", STATE_MAX, async || {
+            let request = WatchRequest {
+                request_union: Some(RequestUnion::ProgressRequest(WatchProgressRequest {})),
+            };
+            requests.send(request).await.expect("the stream is open");
+            let progress = told.progress_count().await > before || told.canceled().await;
+            progress.then_some(()).ok_or("it does not")
+        })
+        .await;
     }
 
     /// Ends the watchers, and compares all that they were told up to their end.
@@ -201,7 +232,12 @@ impl Watched {
         if tenure == etcd {
             return Ok(());
         }
-        let same = tenure.0.iter().zip(&etcd.0).take_while(|(t, e)| t == e).count();
+        let same = tenure
+            .0
+            .iter()
+            .zip(&etcd.0)
+            .take_while(|(t, e)| t == e)
+            .count();
         let at = |events: &[Event]| events.get(same).map(|event| format!("{event:?}"));
         Err(format!(
             "after {same} equal events of {} and {} tenure goes on with {:?} and etcd with {:?}; \
@@ -219,7 +255,15 @@ impl Watched {
 impl Told {
     async fn canceled(&self) -> bool {
         let responses = self.responses.lock().await;
-        responses.last().is_some_and(|response| response.canceled)
+        responses.iter().any(|response| response.canceled)
+    }
+
+    async fn progress_count(&self) -> usize {
+        let responses = self.responses.lock().await;
+        responses
+            .iter()
+            .filter(|response| response.watch_id == -1)
+            .count()
     }
 
     /// All events in order, and how the watcher ended if it did: reason and compact revision.

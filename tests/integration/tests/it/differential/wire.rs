@@ -42,8 +42,8 @@ pub(crate) struct Call {
     pub(crate) metadata: Vec<(&'static str, HeaderValue)>,
     /// The body, frame heads included.
     pub(crate) body: Bytes,
-    /// Whether the request stays open; then one answered message ends the call.
-    pub(crate) open: bool,
+    /// Set when the request stays open: after how many messages the answer is complete.
+    pub(crate) open: Option<usize>,
     /// The content type; the one of gRPC unless a test wants another.
     pub(crate) content_type: &'static str,
 }
@@ -62,7 +62,7 @@ impl Call {
             path: path.into(),
             metadata: Vec::new(),
             body,
-            open: false,
+            open: None,
             content_type: "application/grpc",
         }
     }
@@ -73,7 +73,7 @@ impl Call {
             .header("te", "trailers")
             .body(Body::new(Sent {
                 body: Some(self.body.clone()),
-                open: self.open,
+                open: self.open.is_some(),
             }))
             .expect("the path of a call is a path");
         for (name, value) in &self.metadata {
@@ -147,7 +147,7 @@ impl Wire {
             while let Some(message) = take_message(&mut data) {
                 messages.push(message);
             }
-            if call.open && !messages.is_empty() {
+            if call.open.is_some_and(|enough| messages.len() >= enough) {
                 status = Some(Status::ok(""));
                 break;
             }
