@@ -161,7 +161,11 @@ impl Calls {
     /// # Errors
     /// What the server said.
     pub async fn status(&self) -> Result<StatusResponse, Status> {
-        Ok(self.maintenance().status(StatusRequest {}).await?.into_inner())
+        Ok(self
+            .maintenance()
+            .status(StatusRequest {})
+            .await?
+            .into_inner())
     }
 
     /// The hash of this node's history up to `revision`; 0 means up to now.

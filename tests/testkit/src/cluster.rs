@@ -4,12 +4,7 @@
 //! The nodes are gone when the [`Cluster`] is. The directory goes too, unless the test is failing:
 //! then it stays and what the nodes said last is printed.
 
-use std::{
-    collections::BTreeMap,
-    io::Write as _,
-    thread,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io::Write as _, thread, time::Duration};
 
 use tempfile::TempDir;
 
@@ -62,7 +57,8 @@ impl ClusterBuilder {
     /// A program that sets something up and then becomes the node, such as `prlimit`.
     #[must_use]
     pub fn wrapper(mut self, words: &[&str]) -> Self {
-        self.wrapper.extend(words.iter().map(|&word| word.to_owned()));
+        self.wrapper
+            .extend(words.iter().map(|&word| word.to_owned()));
         self
     }
 
@@ -95,7 +91,9 @@ impl ClusterBuilder {
             .prefix("tenure-test-")
             .tempdir()
             .expect("the temporary directory can be written to");
-        let ports: Vec<_> = (0..self.nodes).map(|_| (free_port(), free_port())).collect();
+        let ports: Vec<_> = (0..self.nodes)
+            .map(|_| (free_port(), free_port()))
+            .collect();
         let nodes = (0..self.nodes)
             .map(|number| {
                 let mut node = self.node(number, &ports, &directory);
@@ -136,13 +134,23 @@ impl ClusterBuilder {
             .iter()
             .cloned()
             .chain([tenured().display().to_string()])
-            .chain(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]))
+            .chain(
+                flags
+                    .into_iter()
+                    .flat_map(|(flag, value)| [flag.to_owned(), value]),
+            )
             .chain(self.flags.iter().cloned())
             .chain(own.cloned())
             .map(Into::into)
             .collect();
         let log = directory.path().join(format!("{name}.log"));
-        Node::new(name, format!("127.0.0.1:{client}"), Launch { words }, data_dir, log)
+        Node::new(
+            name,
+            format!("127.0.0.1:{client}"),
+            Launch { words },
+            data_dir,
+            log,
+        )
     }
 }
 
@@ -186,13 +194,18 @@ impl Cluster {
     /// The client addresses of all nodes, `host:port`.
     #[must_use]
     pub fn addresses(&self) -> Vec<String> {
-        self.nodes.iter().map(|node| node.address().to_owned()).collect()
+        self.nodes
+            .iter()
+            .map(|node| node.address().to_owned())
+            .collect()
     }
 
     /// The numbers of all nodes but one.
     #[must_use]
     pub fn others(&self, number: usize) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|other| *other != number).collect()
+        (0..self.nodes.len())
+            .filter(|other| *other != number)
+            .collect()
     }
 
     /// The number of the node that all nodes call the leader, once they do.

@@ -16,11 +16,16 @@ pub async fn assert_same_everywhere(cluster: &Cluster) {
     let revision = wait_until("all nodes are at one revision", STATE_MAX, async || {
         let mut revisions = Vec::new();
         for node in cluster.nodes() {
-            let status = node.calls().status().await.map_err(|error| error.to_string())?;
+            let status = node
+                .calls()
+                .status()
+                .await
+                .map_err(|error| error.to_string())?;
             revisions.push(status.header.unwrap_or_default().revision);
         }
         let same = revisions.iter().all(|revision| *revision == revisions[0]);
-        same.then_some(revisions[0]).ok_or_else(|| format!("they are at {revisions:?}"))
+        same.then_some(revisions[0])
+            .ok_or_else(|| format!("they are at {revisions:?}"))
     })
     .await;
     let mut hashes = Vec::new();

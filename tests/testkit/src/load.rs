@@ -91,7 +91,9 @@ impl Load {
         let what = format!("{count} more puts are acknowledged");
         wait_until(&what, STATE_MAX, async || {
             let now = self.count.load(Ordering::Relaxed);
-            (now >= goal).then_some(()).ok_or_else(|| format!("{now} of {goal} were"))
+            (now >= goal)
+                .then_some(())
+                .ok_or_else(|| format!("{now} of {goal} were"))
         })
         .await;
     }
@@ -102,7 +104,9 @@ impl Load {
     /// # Panics
     /// When there is none within `limit`.
     pub async fn resumed_after(&mut self, event: Instant, limit: Duration) -> Duration {
-        let resumed = self.newest.wait_for(|newest| newest.is_some_and(|(begun, _)| begun > event));
+        let resumed = self
+            .newest
+            .wait_for(|newest| newest.is_some_and(|(begun, _)| begun > event));
         let resumed = timeout(limit, resumed).await;
         let newest = resumed
             .unwrap_or_else(|_| panic!("no write was acknowledged for {limit:?}"))

@@ -79,7 +79,9 @@ impl Node {
     #[must_use]
     pub fn command_line(&self) -> Vec<String> {
         let words = self.launch.words.iter();
-        words.map(|word| word.to_string_lossy().into_owned()).collect()
+        words
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect()
     }
 
     /// Its process id.
@@ -114,7 +116,10 @@ impl Node {
     pub async fn member_id(&self) -> u64 {
         let status = self.calls.status().await;
         let status = status.unwrap_or_else(|error| panic!("{} has no status: {error}", self.name));
-        status.header.expect("every response has a header").member_id
+        status
+            .header
+            .expect("every response has a header")
+            .member_id
     }
 
     /// Starts it, and does not wait for anything.
@@ -186,7 +191,11 @@ impl Node {
         let what = format!("{} is ready", self.name);
         wait_until(&what, STATE_MAX, async || {
             if let Some(status) = self.exited() {
-                panic!("{} ended with {status}; it said:\n{}", self.name, self.log_end());
+                panic!(
+                    "{} ended with {status}; it said:\n{}",
+                    self.name,
+                    self.log_end()
+                );
             }
             match page(&self.address, "/readyz").await {
                 Ok(page) if page.status == 200 => Ok(()),

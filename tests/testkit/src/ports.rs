@@ -33,5 +33,8 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-    panic!("no port on 127.0.0.1 between {PORT_MIN} and {} is free", PORT_MIN + PORT_COUNT);
+    panic!(
+        "no port on 127.0.0.1 between {PORT_MIN} and {} is free",
+        PORT_MIN + PORT_COUNT
+    );
 }

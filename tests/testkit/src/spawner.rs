@@ -35,7 +35,12 @@ struct Order {
 /// When the program cannot be started.
 pub(crate) fn spawn(launch: &Launch, log: &File) -> Child {
     let mut words = match find_program("setpriv") {
-        Some(setpriv) => vec![setpriv.into(), "--pdeathsig".into(), "KILL".into(), "--".into()],
+        Some(setpriv) => vec![
+            setpriv.into(),
+            "--pdeathsig".into(),
+            "KILL".into(),
+            "--".into(),
+        ],
         None => Vec::new(),
     };
     words.extend(launch.words.iter().cloned());

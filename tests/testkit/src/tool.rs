@@ -1,13 +1,6 @@
 //! Programs that tests run to their end: etcdctl, tenurectl, a server that must refuse to start.
 
-use std::{
-    env,
-    ffi::OsStr,
-    io::Write,
-    path::PathBuf,
-    process::Stdio,
-    time::Duration,
-};
+use std::{env, ffi::OsStr, io::Write, path::PathBuf, process::Stdio, time::Duration};
 
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
@@ -75,9 +68,13 @@ impl Tool {
     /// # Panics
     /// When it does not start or does not end in time.
     pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Ran {
-        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap_or_else(
-            |error| panic!("{} could not be started: {error}", self.program.display()),
-        );
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{} could not be started: {error}", self.program.display())
+            });
         let mut stdin = child.stdin.take().expect("standard input is piped");
         // A program that ends without reading has closed it, which is its right.
         drop(stdin.write_all(input.as_bytes()).await);

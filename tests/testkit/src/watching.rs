@@ -57,7 +57,9 @@ impl Watching {
         let created = responses.message().await?;
         let created = created.ok_or_else(|| Status::unavailable("the stream ended"))?;
         if !created.created || created.canceled {
-            return Err(Status::failed_precondition(format!("not created: {created:?}")));
+            return Err(Status::failed_precondition(format!(
+                "not created: {created:?}"
+            )));
         }
         Ok(Self {
             requests,
@@ -76,7 +78,9 @@ impl Watching {
     pub async fn next(&mut self, limit: Duration) -> Result<WatchResponse, Status> {
         match timeout(limit, self.responses.message()).await {
             Ok(response) => response?.ok_or_else(|| Status::unavailable("the stream ended")),
-            Err(_) => Err(Status::deadline_exceeded(format!("no response in {limit:?}"))),
+            Err(_) => Err(Status::deadline_exceeded(format!(
+                "no response in {limit:?}"
+            ))),
         }
     }
 
@@ -107,7 +111,8 @@ impl Watching {
     /// When the stream has ended.
     pub async fn cancel(&self) -> Result<(), Status> {
         let watch_id = self.watch_id;
-        self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id })).await
+        self.send(RequestUnion::CancelRequest(WatchCancelRequest { watch_id }))
+            .await
     }
 
     async fn send(&self, request: RequestUnion) -> Result<(), Status> {

@@ -33,17 +33,24 @@ async fn write_past_the_log(cluster: &Cluster, leader: usize, prefix: &str) {
     let calls = cluster.node(leader).calls();
     let value = "away".repeat(VALUE_BYTES / 4);
     for number in 0..10 * SNAPSHOT_ENTRIES {
-        calls.put(&format!("{prefix}{number:06}"), &value).await.unwrap();
+        calls
+            .put(&format!("{prefix}{number:06}"), &value)
+            .await
+            .unwrap();
     }
     let snapshots = cluster.node(leader).data_dir().join("snapshots");
     let begin = newest_snapshot(&snapshots);
-    wait_until("the leader has made more snapshots", STATE_MAX, async || {
-        calls.put(&format!("{prefix}last"), "away").await.unwrap();
-        let now = newest_snapshot(&snapshots);
-        (now >= begin + SNAPSHOTS_MORE)
-            .then_some(())
-            .ok_or_else(|| format!("number {now} is its newest, it began at {begin}"))
-    })
+    wait_until(
+        "the leader has made more snapshots",
+        STATE_MAX,
+        async || {
+            calls.put(&format!("{prefix}last"), "away").await.unwrap();
+            let now = newest_snapshot(&snapshots);
+            (now >= begin + SNAPSHOTS_MORE)
+                .then_some(())
+                .ok_or_else(|| format!("number {now} is its newest, it began at {begin}"))
+        },
+    )
     .await;
 }
 
@@ -51,9 +58,8 @@ async fn write_past_the_log(cluster: &Cluster, leader: usize, prefix: &str) {
 fn newest_snapshot(snapshots: &Path) -> u64 {
     let names = std::fs::read_dir(snapshots).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let numbers = names.filter_map(|name| {
-        u64::from_str_radix(name.strip_prefix("built-")?, 16).ok()
-    });
+    let numbers =
+        names.filter_map(|name| u64::from_str_radix(name.strip_prefix("built-")?, 16).ok());
     numbers.max().unwrap_or(0)
 }
 
@@ -70,14 +76,31 @@ async fn a_node_whose_log_was_purged_is_brought_up_by_a_snapshot() {
     let lease = cluster.node(leader).calls().grant(600).await.unwrap();
     cluster.node_mut(away).kill9();
     write_past_the_log(&cluster, leader, "purged/").await;
-    cluster.node(leader).calls().put_on_lease("leased", "v", lease).await.unwrap();
+    cluster
+        .node(leader)
+        .calls()
+        .put_on_lease("leased", "v", lease)
+        .await
+        .unwrap();
     let before = snapshots_taken(cluster.node(away));
 
     cluster.node_mut(away).restart().await;
     let node = cluster.node(away);
-    assert_eq!(snapshots_taken(node), before + 1, "it was to come by a snapshot");
+    assert_eq!(
+        snapshots_taken(node),
+        before + 1,
+        "it was to come by a snapshot"
+    );
     assert_same_everywhere(&cluster).await;
-    assert_eq!(node.calls().get_serializable("before").await.unwrap().unwrap().value, "v");
+    assert_eq!(
+        node.calls()
+            .get_serializable("before")
+            .await
+            .unwrap()
+            .unwrap()
+            .value,
+        "v"
+    );
     let live = node.calls().time_to_live(lease).await.unwrap();
     assert_eq!(live.keys, ["leased"]);
     // It goes on from there like any other, also after it is killed again.
@@ -95,7 +118,9 @@ async fn a_watch_on_a_paused_node_misses_nothing_when_a_snapshot_brings_it_up() 
     let slow = cluster.others(leader)[0];
     let node = cluster.node(slow);
     let first = node.calls().put("watched/0", "v").await.unwrap();
-    let mut watch = Watching::prefix(&node.calls(), "watched/", first).await.unwrap();
+    let mut watch = Watching::prefix(&node.calls(), "watched/", first)
+        .await
+        .unwrap();
     assert_eq!(watch.events(1, EVENT_MAX).await.unwrap().len(), 1);
 
     node.pause();
@@ -116,7 +141,10 @@ async fn a_watch_on_a_paused_node_misses_nothing_when_a_snapshot_brings_it_up() 
         .collect();
     assert_eq!(seen, expected);
     assert_same_everywhere(&cluster).await;
-    assert!(snapshots_taken(node) > before, "the test was to provoke a snapshot");
+    assert!(
+        snapshots_taken(node) > before,
+        "the test was to provoke a snapshot"
+    );
     // And the watch is alive.
     let revision = calls.put("watched/last", "v").await.unwrap();
     let last = watch.events(1, EVENT_MAX).await.unwrap();

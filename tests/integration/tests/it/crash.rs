@@ -59,7 +59,10 @@ async fn everything_acknowledged_is_there_after_all_nodes_are_killed_at_once() {
         for number in 0..3 {
             cluster.node_mut(number).wait_ready().await;
         }
-        println!("round {round}: ready {:?} after all were killed", begin.elapsed());
+        println!(
+            "round {round}: ready {:?} after all were killed",
+            begin.elapsed()
+        );
         load.wait_for(PUTS).await;
         all.extend(load.finish().await);
         assert_kept(&cluster, "all/", &all).await;

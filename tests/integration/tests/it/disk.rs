@@ -51,7 +51,10 @@ async fn a_node_that_cannot_write_ends_and_acknowledges_nothing_more() {
         }
     }
     let (unknown, status) = refused.expect("more was acknowledged than the limit lets be written");
-    println!("{} puts were acknowledged, then {status}", acknowledged.len());
+    println!(
+        "{} puts were acknowledged, then {status}",
+        acknowledged.len()
+    );
     let ended = cluster.node_mut(0).wait_exit(STATE_MAX).await;
     assert!(!ended.success(), "{ended}");
     println!("it ended with {ended}, signal {:?}", ended.signal());
@@ -66,7 +69,10 @@ async fn a_node_that_cannot_write_ends_and_acknowledges_nothing_more() {
         let kv = kv.unwrap_or_else(|| panic!("{key}, acknowledged at {revision}, is lost"));
         assert_eq!((kv.mod_revision, kv.value.len()), (*revision, VALUE_BYTES));
     }
-    println!("{unknown} is there: {}", calls.get(&unknown).await.unwrap().is_some());
+    println!(
+        "{unknown} is there: {}",
+        calls.get(&unknown).await.unwrap().is_some()
+    );
     calls.put("disk/end", &value).await.unwrap();
 }
 
@@ -88,7 +94,10 @@ async fn a_follower_that_cannot_write_ends_and_the_others_go_on() {
     let calls = cluster.node(leader).calls();
     let value = "v".repeat(VALUE_BYTES);
     for number in 0..PUTS_MAX {
-        calls.put(&format!("disk/{number:06}"), &value).await.unwrap();
+        calls
+            .put(&format!("disk/{number:06}"), &value)
+            .await
+            .unwrap();
     }
     let ended = cluster.node_mut(full).wait_exit(STATE_MAX).await;
     assert!(!ended.success(), "{ended}");
@@ -126,11 +135,15 @@ async fn a_put_is_synced_to_the_log_after_it_came_in_and_before_it_is_acknowledg
     let response = client.kv().put(request).await.unwrap().into_inner();
     let (marker, reply) = (hex(marker.as_bytes()), hex(&response.encode_to_vec()));
 
-    let text = wait_until("the acknowledgement is in the trace", STATE_MAX, async || {
-        let text = std::fs::read_to_string(&trace).map_err(|error| error.to_string())?;
-        let told = text.contains(&reply);
-        told.then_some(text).ok_or_else(|| "it is not".to_owned())
-    })
+    let text = wait_until(
+        "the acknowledgement is in the trace",
+        STATE_MAX,
+        async || {
+            let text = std::fs::read_to_string(&trace).map_err(|error| error.to_string())?;
+            let told = text.contains(&reply);
+            told.then_some(text).ok_or_else(|| "it is not".to_owned())
+        },
+    )
     .await;
     let lines: Vec<_> = text.lines().collect();
     let find = |from: Line, what: &str, holds: &dyn Fn(&str) -> bool| -> Line {
@@ -151,9 +164,15 @@ async fn a_put_is_synced_to_the_log_after_it_came_in_and_before_it_is_acknowledg
         line.contains("sync(") && in_log(line)
     });
     let synced = end_of_call(&lines, began);
-    let sent = find(received, "the acknowledgement", &|line| line.contains(&reply));
+    let sent = find(received, "the acknowledgement", &|line| {
+        line.contains(&reply)
+    });
     println!("received {received}, written {written}, synced {began}-{synced}, sent {sent}");
-    assert!(lines[synced].trim_end().ends_with("= 0"), "{}", lines[synced]);
+    assert!(
+        lines[synced].trim_end().ends_with("= 0"),
+        "{}",
+        lines[synced]
+    );
     assert!(
         synced < sent,
         "acknowledged before it was synced: {}\n{}",

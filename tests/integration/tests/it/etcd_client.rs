@@ -37,13 +37,24 @@ async fn put_takes_its_options() {
     assert_eq!(revision(second.header()), revision(first.header()) + 1);
 
     let lease = client.lease_grant(60, None).await.unwrap().id();
-    client.put("k", "3", Some(PutOptions::new().with_lease(lease))).await.unwrap();
-    client.put("k", "", Some(PutOptions::new().with_ignore_value().with_ignore_lease()))
+    client
+        .put("k", "3", Some(PutOptions::new().with_lease(lease)))
+        .await
+        .unwrap();
+    client
+        .put(
+            "k",
+            "",
+            Some(PutOptions::new().with_ignore_value().with_ignore_lease()),
+        )
         .await
         .unwrap();
     let got = client.get("k", None).await.unwrap();
     let kv = &got.kvs()[0];
-    assert_eq!((kv.value(), kv.lease(), kv.version()), (&b"3"[..], lease, 4));
+    assert_eq!(
+        (kv.value(), kv.lease(), kv.version()),
+        (&b"3"[..], lease, 4)
+    );
     let refused = client.put("", "v", None).await.unwrap_err();
     assert_eq!(message(refused), "etcdserver: key is not provided");
 }
@@ -59,22 +70,45 @@ async fn get_takes_its_options() {
     assert_eq!((all.count(), all.more(), all.kvs().len()), (3, false, 3));
     let revision = all.header().unwrap().revision();
     let keys = |response: &etcd_client::GetResponse| {
-        let keys = response.kvs().iter().map(|kv| kv.key_str().unwrap().to_owned());
+        let keys = response
+            .kvs()
+            .iter()
+            .map(|kv| kv.key_str().unwrap().to_owned());
         keys.collect::<Vec<_>>()
     };
-    let limited = client.get("g/", Some(options.clone().with_limit(2))).await.unwrap();
-    assert_eq!((limited.count(), limited.more(), keys(&limited).len()), (3, true, 2));
-    let counted = client.get("g/", Some(options.clone().with_count_only())).await.unwrap();
+    let limited = client
+        .get("g/", Some(options.clone().with_limit(2)))
+        .await
+        .unwrap();
+    assert_eq!(
+        (limited.count(), limited.more(), keys(&limited).len()),
+        (3, true, 2)
+    );
+    let counted = client
+        .get("g/", Some(options.clone().with_count_only()))
+        .await
+        .unwrap();
     assert_eq!((counted.count(), counted.kvs().len()), (3, 0));
-    let bare = client.get("g/", Some(options.clone().with_keys_only())).await.unwrap();
+    let bare = client
+        .get("g/", Some(options.clone().with_keys_only()))
+        .await
+        .unwrap();
     assert!(bare.kvs().iter().all(|kv| kv.value().is_empty()));
-    let sort = options.clone().with_sort(SortTarget::Value, SortOrder::Ascend);
+    let sort = options
+        .clone()
+        .with_sort(SortTarget::Value, SortOrder::Ascend);
     let sorted = client.get("g/", Some(sort)).await.unwrap();
     assert_eq!(keys(&sorted), ["g/3", "g/2", "g/1"]);
     let range = GetOptions::new().with_range("g/3");
-    assert_eq!(keys(&client.get("g/1", Some(range)).await.unwrap()), ["g/1", "g/2"]);
+    assert_eq!(
+        keys(&client.get("g/1", Some(range)).await.unwrap()),
+        ["g/1", "g/2"]
+    );
     let from = GetOptions::new().with_from_key();
-    assert_eq!(keys(&client.get("g/3", Some(from)).await.unwrap()), ["g/3", "h"]);
+    assert_eq!(
+        keys(&client.get("g/3", Some(from)).await.unwrap()),
+        ["g/3", "h"]
+    );
     let everything = GetOptions::new().with_all_keys().with_serializable();
     client.get("", Some(everything)).await.unwrap();
     let young = options.clone().with_min_mod_revision(revision - 1);
@@ -84,7 +118,10 @@ async fn get_takes_its_options() {
 
     client.put("g/1", "d", None).await.unwrap();
     let past = GetOptions::new().with_revision(revision);
-    assert_eq!(client.get("g/1", Some(past)).await.unwrap().kvs()[0].value(), b"c");
+    assert_eq!(
+        client.get("g/1", Some(past)).await.unwrap().kvs()[0].value(),
+        b"c"
+    );
 }
 
 #[tokio::test]
@@ -96,11 +133,17 @@ async fn delete_and_compact_take_their_options() {
     let one = DeleteOptions::new().with_prev_key();
     let one = client.delete("d/1", Some(one)).await.unwrap();
     assert_eq!((one.deleted(), one.prev_kvs()[0].value()), (1, &b"v"[..]));
-    let rest = client.delete("d/", Some(DeleteOptions::new().with_prefix())).await.unwrap();
+    let rest = client
+        .delete("d/", Some(DeleteOptions::new().with_prefix()))
+        .await
+        .unwrap();
     assert_eq!((rest.deleted(), rest.prev_kvs().len()), (2, 0));
     let range = DeleteOptions::new().with_range("f");
     assert_eq!(client.delete("e", Some(range)).await.unwrap().deleted(), 1);
-    let last = client.delete("f", Some(DeleteOptions::new().with_from_key())).await.unwrap();
+    let last = client
+        .delete("f", Some(DeleteOptions::new().with_from_key()))
+        .await
+        .unwrap();
     assert_eq!(last.deleted(), 1);
     assert_eq!(client.delete("f", None).await.unwrap().deleted(), 0);
 
@@ -122,7 +165,10 @@ async fn delete_and_compact_take_their_options() {
 async fn a_transaction_compares_every_target_and_may_be_nested() {
     let (_cluster, mut client) = quorum().await;
     let lease = client.lease_grant(60, None).await.unwrap().id();
-    let put = client.put("k", "v", Some(PutOptions::new().with_lease(lease))).await.unwrap();
+    let put = client
+        .put("k", "v", Some(PutOptions::new().with_lease(lease)))
+        .await
+        .unwrap();
     let revision = put.header().unwrap().revision();
     let inner = Txn::new()
         .when([Compare::version("none", CompareOp::Equal, 0)])
@@ -156,7 +202,10 @@ async fn a_transaction_compares_every_target_and_may_be_nested() {
         ] => {
             assert!(put.prev_key().is_none());
             assert_eq!(get.kvs()[0].value(), b"v");
-            assert_eq!((delete.deleted(), delete.prev_kvs()[0].value()), (1, &b"v"[..]));
+            assert_eq!(
+                (delete.deleted(), delete.prev_kvs()[0].value()),
+                (1, &b"v"[..])
+            );
             assert!(inner.succeeded());
         }
         other => panic!("{other:?}"),
@@ -171,7 +220,10 @@ async fn a_transaction_compares_every_target_and_may_be_nested() {
 
 async fn next(stream: &mut WatchStream) -> etcd_client::WatchResponse {
     let message = timeout(EVENT_MAX, stream.message()).await;
-    message.expect("an event comes").unwrap().expect("the stream goes on")
+    message
+        .expect("an event comes")
+        .unwrap()
+        .expect("the stream goes on")
 }
 
 #[tokio::test]
@@ -194,7 +246,9 @@ async fn a_watch_takes_its_options_and_several_share_a_stream() {
     let told = next(&mut stream).await;
     assert_eq!(told.events()[0].prev_kv().unwrap().value(), b"1");
 
-    let filter = WatchOptions::new().with_filters([WatchFilterType::NoPut]).with_watch_id(8);
+    let filter = WatchOptions::new()
+        .with_filters([WatchFilterType::NoPut])
+        .with_watch_id(8);
     stream.watch("w/1", Some(filter)).await.unwrap();
     assert!(next(&mut stream).await.created());
     client.put("w/1", "3", None).await.unwrap();
@@ -203,7 +257,10 @@ async fn a_watch_takes_its_options_and_several_share_a_stream() {
     client.delete("w/1", None).await.unwrap();
     let mut told = [next(&mut stream).await, next(&mut stream).await];
     told.sort_by_key(etcd_client::WatchResponse::watch_id);
-    assert_eq!(told.each_ref().map(etcd_client::WatchResponse::watch_id), [7, 8]);
+    assert_eq!(
+        told.each_ref().map(etcd_client::WatchResponse::watch_id),
+        [7, 8]
+    );
     for told in &told {
         assert_eq!(told.events()[0].event_type(), EventType::Delete);
     }
@@ -232,14 +289,25 @@ async fn leases_are_granted_kept_shown_listed_and_revoked() {
     let refused = client.lease_grant(60, Some(again)).await.unwrap_err();
     assert_eq!(message(refused), "etcdserver: lease already exists");
 
-    client.put("leased", "v", Some(PutOptions::new().with_lease(4242))).await.unwrap();
+    client
+        .put("leased", "v", Some(PutOptions::new().with_lease(4242)))
+        .await
+        .unwrap();
     let keys = LeaseTimeToLiveOptions::new().with_keys();
     let shown = client.lease_time_to_live(4242, Some(keys)).await.unwrap();
     assert_eq!((shown.id(), shown.granted_ttl()), (4242, 60));
-    assert!((58..=60).contains(&shown.ttl()), "{} s are left", shown.ttl());
+    assert!(
+        (58..=60).contains(&shown.ttl()),
+        "{} s are left",
+        shown.ttl()
+    );
     assert_eq!(shown.keys(), [b"leased"]);
     let listed = client.leases().await.unwrap();
-    let mut ids: Vec<_> = listed.leases().iter().map(etcd_client::LeaseStatus::id).collect();
+    let mut ids: Vec<_> = listed
+        .leases()
+        .iter()
+        .map(etcd_client::LeaseStatus::id)
+        .collect();
     ids.sort_unstable();
     let mut expected = [granted.id(), 4242];
     expected.sort_unstable();
@@ -275,7 +343,12 @@ async fn status_hash_and_members_are_told() {
         client.defragment().await.unwrap();
         let members = client.member_list().await.unwrap();
         assert_eq!(members.members().len(), 3);
-        assert!(members.members().iter().any(|member| member.name() == node.name()));
+        assert!(
+            members
+                .members()
+                .iter()
+                .any(|member| member.name() == node.name())
+        );
     }
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
 }

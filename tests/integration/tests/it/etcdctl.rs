@@ -41,22 +41,43 @@ async fn put_and_get_take_their_options() {
         return;
     };
     assert_eq!(ok(&ctl, &["put", "a", "1"]).await, "OK\n");
-    assert_eq!(ok(&ctl, &["put", "a", "2", "--prev-kv"]).await, "OK\na\n1\n");
+    assert_eq!(
+        ok(&ctl, &["put", "a", "2", "--prev-kv"]).await,
+        "OK\na\n1\n"
+    );
     ok(&ctl, &["put", "b", "3"]).await;
     ok(&ctl, &["put", "c", "1"]).await;
     assert_eq!(ok(&ctl, &["get", "a"]).await, "a\n2\n");
     assert_eq!(ok(&ctl, &["get", "a", "c"]).await, "a\n2\nb\n3\n");
     assert_eq!(ok(&ctl, &["get", "b", "--from-key"]).await, "b\n3\nc\n1\n");
-    assert_eq!(ok(&ctl, &["get", "", "--prefix", "--keys-only"]).await, "a\n\nb\n\nc\n\n");
+    assert_eq!(
+        ok(&ctl, &["get", "", "--prefix", "--keys-only"]).await,
+        "a\n\nb\n\nc\n\n"
+    );
     assert_eq!(ok(&ctl, &["get", "a", "--print-value-only"]).await, "2\n");
     assert_eq!(ok(&ctl, &["get", "a", "--consistency=s"]).await, "a\n2\n");
-    let sorted = ["get", "", "--prefix", "--sort-by=VALUE", "--order=DESCEND", "--limit=2"];
+    let sorted = [
+        "get",
+        "",
+        "--prefix",
+        "--sort-by=VALUE",
+        "--order=DESCEND",
+        "--limit=2",
+    ];
     assert_eq!(ok(&ctl, &sorted).await, "b\n3\na\n2\n");
     let past = json(&ctl, &["get", "a", "--rev=2"]).await;
-    assert_eq!(past["kvs"][0]["value"], "MQ==", "the first value, in base64");
+    assert_eq!(
+        past["kvs"][0]["value"], "MQ==",
+        "the first value, in base64"
+    );
     assert_eq!(past["header"]["revision"], 5);
     let fields = ok(&ctl, &["get", "", "--prefix", "--limit=1", "-w", "fields"]).await;
-    for line in ["\"Revision\" : 5", "\"More\" : true", "\"Count\" : 3", "\"Version\" : 2"] {
+    for line in [
+        "\"Revision\" : 5",
+        "\"More\" : true",
+        "\"Count\" : 3",
+        "\"Version\" : 2",
+    ] {
         assert!(fields.contains(line), "{line} is not in {fields}");
     }
     assert_eq!(ok(&ctl, &["put", "a", "--ignore-value"]).await, "OK\n");
@@ -91,9 +112,14 @@ async fn txn_reads_comparisons_and_both_branches() {
     let text = "mod(\"k\") > \"0\"\nver(\"k\") = \"1\"\n\nget k\ndel k\n\nput z 1\n\n";
     let succeeded = ctl.run_with_input(&["txn"], text).await.ok();
     assert_eq!(succeeded, "SUCCESS\n\nk\n1\n\n1\n");
-    let twice = ctl.run_with_input(&["txn"], "\n\nput k 1\nput k 2\n\n\n").await;
+    let twice = ctl
+        .run_with_input(&["txn"], "\n\nput k 1\nput k 2\n\n\n")
+        .await;
     assert_ne!(twice.code, Some(0));
-    assert!(twice.err.contains("duplicate key given in txn request"), "{twice:?}");
+    assert!(
+        twice.err.contains("duplicate key given in txn request"),
+        "{twice:?}"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +137,11 @@ async fn compaction_refuses_what_is_gone_and_what_is_to_come() {
     assert!(refusal(&ctl, &["get", "k", "--rev=2"]).await.contains(gone));
     let future = "etcdserver: mvcc: required revision is a future revision";
     assert!(refusal(&ctl, &["compaction", "100"]).await.contains(future));
-    assert!(refusal(&ctl, &["get", "k", "--rev=100"]).await.contains(future));
+    assert!(
+        refusal(&ctl, &["get", "k", "--rev=100"])
+            .await
+            .contains(future)
+    );
 }
 
 #[tokio::test]
@@ -125,9 +155,15 @@ async fn leases_are_granted_kept_shown_and_revoked() {
     ok(&ctl, &["put", "x", "1", &format!("--lease={lease}")]).await;
     ok(&ctl, &["put", "x", "2", "--ignore-lease"]).await;
     let shown = ok(&ctl, &["lease", "timetolive", lease, "--keys"]).await;
-    assert!(shown.contains("granted with TTL(60s), remaining("), "{shown}");
+    assert!(
+        shown.contains("granted with TTL(60s), remaining("),
+        "{shown}"
+    );
     assert!(shown.ends_with("attached keys([x])\n"), "{shown}");
-    assert_eq!(ok(&ctl, &["lease", "list"]).await, format!("found 1 leases\n{lease}\n"));
+    assert_eq!(
+        ok(&ctl, &["lease", "list"]).await,
+        format!("found 1 leases\n{lease}\n")
+    );
     let kept = ok(&ctl, &["lease", "keep-alive", "--once", lease]).await;
     assert_eq!(kept, format!("lease {lease} keepalived with TTL(60)\n"));
     let revoked = ok(&ctl, &["lease", "revoke", lease]).await;
@@ -140,7 +176,10 @@ async fn leases_are_granted_kept_shown_and_revoked() {
         &["put", "x", "1", "--lease=1234"],
     ] {
         let refused = refusal(&ctl, arguments).await;
-        assert!(refused.contains("etcdserver: requested lease not found"), "{refused}");
+        assert!(
+            refused.contains("etcdserver: requested lease not found"),
+            "{refused}"
+        );
     }
 }
 
@@ -152,7 +191,11 @@ struct Running {
 
 impl Running {
     fn start(ctl: &Tool, arguments: &[&str]) -> Self {
-        let mut child = ctl.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut child = ctl
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
         let stdout = child.stdout.take().unwrap();
         Self {
             lines: BufReader::new(stdout).lines(),
@@ -258,7 +301,11 @@ async fn lock_and_elect_exclude_each_other_by_keys() {
         return;
     };
     assert_eq!(ok(&ctl, &["lock", "l", "echo", "held"]).await, "held\n");
-    assert_eq!(ok(&ctl, &["get", "l", "--prefix"]).await, "", "it was released");
+    assert_eq!(
+        ok(&ctl, &["get", "l", "--prefix"]).await,
+        "",
+        "it was released"
+    );
     let mut elected = Running::start(&ctl, &["elect", "e", "me"]);
     let lines = elected.lines(2).await;
     assert!(lines[0].starts_with("e/"), "{lines:?}");

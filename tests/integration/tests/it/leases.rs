@@ -36,7 +36,10 @@ async fn lease_with_key(calls: &Calls, ttl: i64, key: &str) -> (i64, Instant) {
 async fn deletion(watch: &mut Watching) -> Instant {
     loop {
         let events = watch.events(1, LATE_MAX).await.unwrap();
-        if events.iter().any(|event| event.r#type() == EventType::Delete) {
+        if events
+            .iter()
+            .any(|event| event.r#type() == EventType::Delete)
+        {
             return Instant::now();
         }
     }
@@ -97,7 +100,10 @@ async fn a_lease_lives_its_whole_ttl_from_the_last_renewal_through_any_node() {
         let sent = Instant::now();
         assert_eq!(calls.renew(lease).await.unwrap(), SHORT_TTL_S);
         let lived = deletion(&mut watch).await - sent;
-        assert!(lived >= seconds(SHORT_TTL_S), "it ended {lived:?} after a renewal");
+        assert!(
+            lived >= seconds(SHORT_TTL_S),
+            "it ended {lived:?} after a renewal"
+        );
     }
 }
 
@@ -111,9 +117,17 @@ async fn leases_are_granted_listed_and_revoked_through_any_node() {
         for other in cluster.nodes() {
             let calls = other.calls();
             let live = calls.time_to_live(lease).await.unwrap();
-            assert_eq!((live.granted_ttl, live.keys), (600, vec![key.clone().into()]));
+            assert_eq!(
+                (live.granted_ttl, live.keys),
+                (600, vec![key.clone().into()])
+            );
             let request = LeaseLeasesRequest {};
-            let list = calls.lease().lease_leases(request).await.unwrap().into_inner();
+            let list = calls
+                .lease()
+                .lease_leases(request)
+                .await
+                .unwrap()
+                .into_inner();
             assert!(list.leases.iter().any(|listed| listed.id == lease));
         }
         let revoke = LeaseRevokeRequest { id: lease };
@@ -143,8 +157,14 @@ async fn a_killed_leader_neither_shortens_a_lease_nor_sets_it_back_to_its_full_t
         let calls = cluster.node(leader).calls();
         let before = calls.time_to_live(lease).await.unwrap().ttl;
         wait_until("some of the TTL has passed", STATE_MAX, async || {
-            let now = calls.time_to_live(lease).await.map_err(|e| e.to_string())?.ttl;
-            (now + 4 <= before).then_some(()).ok_or_else(|| format!("{now} s are left"))
+            let now = calls
+                .time_to_live(lease)
+                .await
+                .map_err(|e| e.to_string())?
+                .ttl;
+            (now + 4 <= before)
+                .then_some(())
+                .ok_or_else(|| format!("{now} s are left"))
         })
         .await;
         cluster.node_mut(leader).kill9();
@@ -165,9 +185,16 @@ async fn assert_remaining(calls: &Calls, lease: i64, ttl_s: i64, sent: Instant) 
     let after = sent.elapsed();
     let least = ttl_s - passed(after) - 1;
     let most = ttl_s - passed(before) + REMAINING_SLACK_S;
-    println!("{} s of {ttl_s} are left after {after:?}: {least} to {most} may", live.ttl);
+    println!(
+        "{} s of {ttl_s} are left after {after:?}: {least} to {most} may",
+        live.ttl
+    );
     assert_eq!(live.granted_ttl, ttl_s);
-    assert!(live.ttl >= least, "{} s are left, {least} must be", live.ttl);
+    assert!(
+        live.ttl >= least,
+        "{} s are left, {least} must be",
+        live.ttl
+    );
     assert!(live.ttl <= most, "{} s are left, {most} may be", live.ttl);
 }
 
@@ -185,13 +212,19 @@ async fn a_lease_that_is_renewed_outlives_a_killed_leader_and_ends_when_renewing
         survivor.renew(lease).await.map(|ttl| (ttl, sent))
     })
     .await;
-    assert_eq!(ttl, SHORT_TTL_S, "the lease ended before it could be renewed");
+    assert_eq!(
+        ttl, SHORT_TTL_S,
+        "the lease ended before it could be renewed"
+    );
     assert!(sent.elapsed() < LATE_MAX);
     keep(&survivor, lease, "failover", seconds(SHORT_TTL_S) * 2).await;
     let sent = Instant::now();
     assert_eq!(survivor.renew(lease).await.unwrap(), SHORT_TTL_S);
     let lived = deletion(&mut watch).await - sent;
-    assert!(lived >= seconds(SHORT_TTL_S), "it ended {lived:?} after a renewal");
+    assert!(
+        lived >= seconds(SHORT_TTL_S),
+        "it ended {lived:?} after a renewal"
+    );
 }
 
 #[tokio::test]
@@ -217,8 +250,14 @@ async fn a_leader_that_was_paused_does_not_end_a_lease_that_was_renewed_elsewher
     calls.put_on_lease("paused", "v", lease).await.unwrap();
     let mut watch = Watching::prefix(&calls, "paused", watched).await.unwrap();
     cluster.node(old).pause();
-    let ttl = wait_until("renewals go on", STATE_MAX, async || calls.renew(lease).await).await;
-    assert_eq!(ttl, SHORT_TTL_S, "the lease ended before it could be renewed");
+    let ttl = wait_until("renewals go on", STATE_MAX, async || {
+        calls.renew(lease).await
+    })
+    .await;
+    assert_eq!(
+        ttl, SHORT_TTL_S,
+        "the lease ended before it could be renewed"
+    );
     // By the old leader's book the lease is over when it wakes.
     keep(&calls, lease, "paused", seconds(SHORT_TTL_S) * 2).await;
     cluster.node(old).resume();
@@ -241,8 +280,14 @@ async fn a_restart_of_all_nodes_neither_shortens_a_lease_nor_sets_it_back_to_its
     let calls = cluster.node(0).calls();
     let (lease, sent) = lease_with_key(&calls, TTL_S, "restart").await;
     wait_until("some of the TTL has passed", STATE_MAX, async || {
-        let left = calls.time_to_live(lease).await.map_err(|e| e.to_string())?.ttl;
-        (left < TTL_S - 8).then_some(()).ok_or_else(|| format!("{left} s are left"))
+        let left = calls
+            .time_to_live(lease)
+            .await
+            .map_err(|e| e.to_string())?
+            .ttl;
+        (left < TTL_S - 8)
+            .then_some(())
+            .ok_or_else(|| format!("{left} s are left"))
     })
     .await;
     // Cluster time is as new as the last entry that was written.

@@ -3,6 +3,12 @@
 //! Every test starts its own nodes on free ports and is bounded in time and load, so that several
 //! can run side by side on two cores.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "every line here is a test's or a test's helper's, and what they measure is printed"
+)]
+
 mod bad_input;
 mod catch_up;
 mod crash;

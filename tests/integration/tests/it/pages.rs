@@ -32,21 +32,42 @@ async fn a_node_without_its_quorum_is_alive_but_neither_healthy_nor_ready() {
     cluster.node_mut(1).kill9();
     let alone = cluster.node(2);
     let ready = wait_until("the node is not ready", STATE_MAX, async || {
-        let page = page(alone.address(), "/readyz").await.map_err(|e| e.to_string())?;
-        (page.status == 503).then_some(page).ok_or_else(|| "it is".to_owned())
+        let page = page(alone.address(), "/readyz")
+            .await
+            .map_err(|e| e.to_string())?;
+        (page.status == 503)
+            .then_some(page)
+            .ok_or_else(|| "it is".to_owned())
     })
     .await;
-    assert!(ready.body.contains("[-]linearizable_read failed"), "{}", ready.body);
+    assert!(
+        ready.body.contains("[-]linearizable_read failed"),
+        "{}",
+        ready.body
+    );
     assert_eq!(alone.page("/livez").await.status, 200);
     let health = wait_until("the node is not healthy", STATE_MAX, async || {
-        let page = page(alone.address(), "/health").await.map_err(|e| e.to_string())?;
-        (page.status == 503).then_some(page).ok_or_else(|| "it is".to_owned())
+        let page = page(alone.address(), "/health")
+            .await
+            .map_err(|e| e.to_string())?;
+        (page.status == 503)
+            .then_some(page)
+            .ok_or_else(|| "it is".to_owned())
     })
     .await;
-    assert!(health.body.contains(r#""health":"false""#), "{}", health.body);
+    assert!(
+        health.body.contains(r#""health":"false""#),
+        "{}",
+        health.body
+    );
     wait_until("the metrics say so", STATE_MAX, async || {
-        let has_leader = alone.page("/metrics").await.metric("etcd_server_has_leader");
-        (has_leader == Some(0.0)).then_some(()).ok_or("there is a leader")
+        let has_leader = alone
+            .page("/metrics")
+            .await
+            .metric("etcd_server_has_leader");
+        (has_leader == Some(0.0))
+            .then_some(())
+            .ok_or("there is a leader")
     })
     .await;
 }

@@ -75,7 +75,10 @@ async fn a_serializable_read_is_answered_without_a_quorum_and_a_linearizable_one
     let revision = cluster.node(0).calls().put("k", "v").await.unwrap();
     let alone = cluster.node(2).calls();
     wait_until("the node has the key", STATE_MAX, async || {
-        let kv = alone.get_serializable("k").await.map_err(|e| e.to_string())?;
+        let kv = alone
+            .get_serializable("k")
+            .await
+            .map_err(|e| e.to_string())?;
         kv.ok_or_else(|| "not yet".to_owned())
     })
     .await;
@@ -114,8 +117,13 @@ async fn every_node_lists_the_same_members_with_their_addresses() {
             let request = MemberListRequest { linearizable: true };
             let list = node.calls().cluster().member_list(request).await;
             let members = list.map_err(|e| e.to_string())?.into_inner().members;
-            let published = members.iter().filter(|m| !m.client_ur_ls.is_empty()).count();
-            (published == 3).then_some(members).ok_or_else(|| format!("{published} are"))
+            let published = members
+                .iter()
+                .filter(|m| !m.client_ur_ls.is_empty())
+                .count();
+            (published == 3)
+                .then_some(members)
+                .ok_or_else(|| format!("{published} are"))
         })
         .await;
         assert_eq!(members.len(), 3);
@@ -140,10 +148,18 @@ async fn a_quorum_of_five_serves_with_two_nodes_gone_and_not_with_three() {
     cluster.leader_among(&left).await;
     for &number in &left {
         let calls = cluster.node(number).calls();
-        calls.put("k", &format!("three, by {number}")).await.unwrap();
+        calls
+            .put("k", &format!("three, by {number}"))
+            .await
+            .unwrap();
     }
     cluster.node_mut(left[0]).kill9();
-    let refused = cluster.node(left[1]).calls().put("k", "two").await.unwrap_err();
+    let refused = cluster
+        .node(left[1])
+        .calls()
+        .put("k", "two")
+        .await
+        .unwrap_err();
     assert!(
         matches!(refused.code(), Code::Unavailable | Code::DeadlineExceeded),
         "{refused}"

@@ -38,12 +38,21 @@ async fn a_bad_setting_ends_the_start_with_code_2_and_is_named() {
         ("--heartbeat-interval=fast", "--heartbeat-interval"),
         ("--election-timeout=100", "--election-timeout"),
         ("--listen-client-urls=nowhere", "--listen-client-urls"),
-        ("--listen-peer-urls=https://127.0.0.1:2380", "--listen-peer-urls"),
-        ("--initial-cluster=a=http://127.0.0.1:1", "--initial-cluster"),
+        (
+            "--listen-peer-urls=https://127.0.0.1:2380",
+            "--listen-peer-urls",
+        ),
+        (
+            "--initial-cluster=a=http://127.0.0.1:1",
+            "--initial-cluster",
+        ),
         ("--initial-cluster-state=old", "--initial-cluster-state"),
         ("--snapshot-count=-1", "--snapshot-count"),
         ("--auto-compaction-mode=never", "--auto-compaction-mode"),
-        ("--auto-compaction-retention=soon", "--auto-compaction-retention"),
+        (
+            "--auto-compaction-retention=soon",
+            "--auto-compaction-retention",
+        ),
         ("--log-level=loud", "--log-level"),
         ("--cert-file=/tmp/cert.pem", "--cert-file"),
         ("--unsafe-no-fsync", "--unsafe-no-fsync"),
@@ -54,7 +63,11 @@ async fn a_bad_setting_ends_the_start_with_code_2_and_is_named() {
         let data = format!("--data-dir={}/data", directory.path().display());
         let ran = start(&[&data, argument]).await;
         assert_eq!(ran.code, EXIT_CONFIG, "{argument}: {ran:?}");
-        assert!(ran.err.contains(named), "{argument} is not named: {}", ran.err);
+        assert!(
+            ran.err.contains(named),
+            "{argument} is not named: {}",
+            ran.err
+        );
         let data = directory.path().join("data");
         assert!(!data.exists(), "{argument}: a refused start left files");
     }
@@ -104,7 +117,9 @@ async fn an_address_in_use_is_refused_by_its_flag() {
 #[tokio::test]
 async fn a_node_of_another_quorum_is_not_let_in() {
     // The same addresses, but one node was told another token: it belongs to another quorum.
-    let cluster = Cluster::builder(3).node_flag(2, "--initial-cluster-token", "other").spawn();
+    let cluster = Cluster::builder(3)
+        .node_flag(2, "--initial-cluster-token", "other")
+        .spawn();
     let leader = cluster.leader_among(&[0, 1]).await;
     let stranger = cluster.node(2);
     cluster.node(leader).calls().put("ours", "v").await.unwrap();
@@ -118,15 +133,29 @@ async fn a_node_of_another_quorum_is_not_let_in() {
         ours.header.unwrap().cluster_id
     );
     assert_eq!(status.leader, 0, "the stranger follows: {status:?}");
-    assert_eq!(stranger.calls().get_serializable("ours").await.unwrap(), None);
+    assert_eq!(
+        stranger.calls().get_serializable("ours").await.unwrap(),
+        None
+    );
     let log = || stranger.log() + &cluster.node(0).log() + &cluster.node(1).log();
     wait_until("somebody says why", STATE_MAX, async || {
-        log().contains("cluster ID mismatch").then_some(()).ok_or_else(log)
+        log()
+            .contains("cluster ID mismatch")
+            .then_some(())
+            .ok_or_else(log)
     })
     .await;
     // With the stranger kept out, two are all there are: one more lost and nothing is served.
-    cluster.node(leader).calls().put("ours", "v2").await.unwrap();
-    assert_eq!(stranger.calls().get_serializable("ours").await.unwrap(), None);
+    cluster
+        .node(leader)
+        .calls()
+        .put("ours", "v2")
+        .await
+        .unwrap();
+    assert_eq!(
+        stranger.calls().get_serializable("ours").await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]

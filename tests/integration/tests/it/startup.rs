@@ -30,7 +30,10 @@ async fn a_node_with_many_keys_starts_as_fast_as_one_with_few() {
 /// The fastest of some starts after clean stops.
 async fn time_to_ready(keys: usize) -> Duration {
     let per_txn = KEYS_PER_TXN.to_string();
-    let mut cluster = Cluster::builder(1).flag("--max-txn-ops", &per_txn).start().await;
+    let mut cluster = Cluster::builder(1)
+        .flag("--max-txn-ops", &per_txn)
+        .start()
+        .await;
     load(&cluster, keys).await;
     let mut fastest = Duration::MAX;
     for _ in 0..STARTS {

@@ -35,7 +35,12 @@ async fn a_watch_through_any_node_tells_the_same_changes_in_the_same_order() {
     let mut expected = Vec::new();
     for number in 0..60 {
         let key = format!("w/{}", number % 7);
-        let revision = cluster.node(number % 3).calls().put(&key, "v").await.unwrap();
+        let revision = cluster
+            .node(number % 3)
+            .calls()
+            .put(&key, "v")
+            .await
+            .unwrap();
         expected.push((key, revision));
     }
     for watch in &mut watches {
@@ -64,7 +69,9 @@ async fn the_changes_of_one_transaction_are_told_together() {
     for node in cluster.nodes() {
         let mut watch = Watching::prefix(&node.calls(), "t/", 0).await.unwrap();
         let txn = TxnRequest {
-            success: (0..50).map(|number| put(format!("t/{number:02}"))).collect(),
+            success: (0..50)
+                .map(|number| put(format!("t/{number:02}")))
+                .collect(),
             ..TxnRequest::default()
         };
         let revision = cluster.node(0).calls().kv().txn(txn).await.unwrap();
@@ -162,19 +169,32 @@ async fn a_watcher_that_does_not_read_misses_nothing_and_holds_up_nobody() {
 fn assert_complete(seen: &[Event], acknowledged: &[Acknowledged]) {
     let told: Vec<_> = seen.iter().map(told).collect();
     for pair in told.windows(2) {
-        assert!(pair[0].1 < pair[1].1, "{:?} came before {:?}", pair[0], pair[1]);
+        assert!(
+            pair[0].1 < pair[1].1,
+            "{:?} came before {:?}",
+            pair[0],
+            pair[1]
+        );
     }
     let told: BTreeSet<_> = told.into_iter().collect();
     for put in acknowledged {
         let change = (put.key.clone(), put.revision);
-        assert!(told.contains(&change), "{change:?} was acknowledged and not told");
+        assert!(
+            told.contains(&change),
+            "{change:?} was acknowledged and not told"
+        );
     }
     // Every change of a key has a version of its own; none may be missing in between.
     let mut versions: BTreeMap<_, i64> = BTreeMap::new();
     for event in seen {
         let kv = event.kv.as_ref().unwrap();
         let last = versions.insert(kv.key.clone(), kv.version).unwrap_or(0);
-        assert_eq!(kv.version, last + 1, "a change of {:?} was left out", kv.key);
+        assert_eq!(
+            kv.version,
+            last + 1,
+            "a change of {:?} was left out",
+            kv.key
+        );
     }
 }
 
@@ -203,7 +223,11 @@ async fn kill_the_leader_twice(cluster: &mut Cluster, load: &Load) {
 async fn a_client_that_resumes_sees_every_change_once_while_leaders_are_killed() {
     let mut cluster = Cluster::start(3).await;
     let client = tenure::Client::connect(cluster.addresses()).await.unwrap();
-    let mut watcher = client.watch(KeyRange::prefix("r/")).start_revision(1).await.unwrap();
+    let mut watcher = client
+        .watch(KeyRange::prefix("r/"))
+        .start_revision(1)
+        .await
+        .unwrap();
     let load = Load::start("r/", &cluster.addresses(), WRITERS);
     kill_the_leader_twice(&mut cluster, &load).await;
     let acknowledged = load.finish().await;
@@ -227,7 +251,10 @@ async fn a_watch_on_a_follower_goes_on_over_the_death_of_the_leader() {
     cluster.leader_among(&cluster.others(leader)).await;
     load.wait_for(150).await;
     let acknowledged = load.finish().await;
-    read_all(&acknowledged, async || watch.next(EVENT_MAX).await.unwrap().events).await;
+    read_all(&acknowledged, async || {
+        watch.next(EVENT_MAX).await.unwrap().events
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -240,7 +267,10 @@ async fn a_watch_from_a_revision_to_come_tells_only_what_is_from_there_on() {
         calls.put("future", &value.to_string()).await.unwrap();
     }
     let events = watch.events(2, EVENT_MAX).await.unwrap();
-    let values: Vec<_> = events.iter().map(|event| event.kv.clone().unwrap().value).collect();
+    let values: Vec<_> = events
+        .iter()
+        .map(|event| event.kv.clone().unwrap().value)
+        .collect();
     assert_eq!(values, ["3", "4"]);
 }
 
@@ -249,7 +279,9 @@ async fn a_watch_that_requires_a_leader_ends_when_there_is_none() {
     let mut cluster = Cluster::start(3).await;
     let calls: Calls = cluster.node(2).calls();
     calls.put("l", "v").await.unwrap();
-    let client = tenure::Client::connect([cluster.node(2).address()]).await.unwrap();
+    let client = tenure::Client::connect([cluster.node(2).address()])
+        .await
+        .unwrap();
     let mut watcher = client.watch("l").require_leader().await.unwrap();
     cluster.node_mut(0).kill9();
     cluster.node_mut(1).kill9();
@@ -276,7 +308,9 @@ async fn a_watch_that_requires_a_leader_ends_when_there_is_none() {
         cluster.node(1).calls().put("l", "again").await
     })
     .await;
-    let update = tokio::time::timeout(EVENT_MAX, watcher.next()).await.unwrap();
+    let update = tokio::time::timeout(EVENT_MAX, watcher.next())
+        .await
+        .unwrap();
     let events = update.unwrap().unwrap().events;
     assert_eq!(events[0].kv.as_ref().unwrap().mod_revision, revision);
 }

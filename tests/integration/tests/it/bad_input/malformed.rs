@@ -127,12 +127,32 @@ fn frames() -> Vec<Case> {
                    the limit is: 2097152 bytes";
     let endless_head = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]);
     [
-        ("no message", Bytes::new(), internal("Missing request message.")),
+        (
+            "no message",
+            Bytes::new(),
+            internal("Missing request message."),
+        ),
         ("half a frame head", whole.slice(..3), internal(unfinished)),
-        ("half a message", whole.slice(..whole.len() - 1), internal(unfinished)),
-        ("a message marked as compressed", flagged(1), internal(uncompressed)),
-        ("a message with an unknown mark", flagged(2), internal(unmarked)),
-        ("an endless message", endless_head, status(Code::OutOfRange, endless)),
+        (
+            "half a message",
+            whole.slice(..whole.len() - 1),
+            internal(unfinished),
+        ),
+        (
+            "a message marked as compressed",
+            flagged(1),
+            internal(uncompressed),
+        ),
+        (
+            "a message with an unknown mark",
+            flagged(2),
+            internal(unmarked),
+        ),
+        (
+            "an endless message",
+            endless_head,
+            status(Code::OutOfRange, endless),
+        ),
     ]
     .into_iter()
     .map(|(name, body, expected)| {

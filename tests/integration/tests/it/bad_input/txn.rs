@@ -148,7 +148,7 @@ fn clashes() -> Vec<(&'static str, Vec<RequestOp>)> {
     ]
 }
 
-/// Clashes that etcd overlooks. They stand in the branch that is not taken, so that it does nothing.
+/// Clashes that etcd overlooks, in the branch that is not taken, so that it does nothing.
 fn only_here() -> Vec<Case> {
     let put = |key| op(put(key, "1"));
     [

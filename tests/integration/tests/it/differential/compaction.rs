@@ -55,12 +55,12 @@ async fn history_hashes_as_in_etcd() {
         .expect("a range has a revision");
     for floor in 1..=latest {
         pair.refused(hash(latest + 1), FUTURE).await;
-        for revision in 0..=latest {
+        for revision in -1..=latest {
             pair.same(hash(revision)).await;
         }
         pair.same(compact(floor)).await;
     }
-    for revision in 0..=latest {
+    for revision in -1..=latest {
         pair.same(hash(revision)).await;
     }
 }

@@ -81,7 +81,7 @@ impl Run {
     /// the past are ended, because nobody can see whether etcd has brought them to the present.
     async fn settle_watchers(&mut self) {
         for watched in mem::take(&mut self.watchers) {
-            if watched.from_past() {
+            if watched.began_in_past() {
                 watched.end().await;
             } else {
                 watched.settle().await;

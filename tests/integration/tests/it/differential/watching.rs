@@ -179,7 +179,7 @@ impl Watched {
     }
 
     /// Whether it began with what had happened before.
-    pub(crate) fn from_past(&self) -> bool {
+    pub(crate) fn began_in_past(&self) -> bool {
         (1..=self.present).contains(&self.what.start_revision)
     }
 
