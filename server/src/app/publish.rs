@@ -29,7 +29,7 @@ pub(super) fn spawn(node: Arc<Node>, config: Arc<Config>) {
                 }
                 match node.propose(Command::MemberPublish(wanted.clone())).await {
                     Ok(_) => {
-                        info!(client_urls = ?wanted.client_urls, "published this member's addresses");
+                        info!(urls = ?wanted.client_urls, "published this member's addresses");
                         return;
                     }
                     Err(error) => debug!(%error, "not published yet"),
