@@ -6,7 +6,7 @@ use axum::{Router, extract::Request};
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::header::CONTENT_TYPE;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{service::Routes, transport::Server};
 use tower::ServiceExt;
 
@@ -75,6 +75,9 @@ type Servers = FuturesUnordered<JoinHandle<Result<(), tonic::transport::Error>>>
 pub(super) struct Serving {
     peers: Servers,
     clients: Servers,
+    /// Ends the servers for peers, which serve on while clients' calls are finished: those wait
+    /// for entries that arrive from the next leader.
+    _peers_stop: DropGuard,
 }
 
 impl Serving {
@@ -107,12 +110,13 @@ pub(super) fn spawn(
     stopping: &CancellationToken,
 ) -> Serving {
     let (peers, clients) = (Servers::new(), Servers::new());
+    let peers_stopping = CancellationToken::new();
     for incoming in listeners.peers {
         let server = Server::builder()
             .initial_stream_window_size(PEER_STREAM_WINDOW)
             .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
             .add_routes(peer_routes.clone());
-        let stop = stopping.clone().cancelled_owned();
+        let stop = peers_stopping.clone().cancelled_owned();
         peers.push(tasks::spawn("peers", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
@@ -140,7 +144,11 @@ pub(super) fn spawn(
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
     }
-    Serving { peers, clients }
+    Serving {
+        peers,
+        clients,
+        _peers_stop: peers_stopping.drop_guard(),
+    }
 }
 
 /// The pages and the services on one port. A path that neither knows is answered in the caller's

@@ -126,10 +126,16 @@ impl NetStreamAppend<TypeConfig> for Link {
 
 impl Link {
     /// One long-lived exchange: requests go out without waiting for the answers before them.
-    async fn replicate<S>(&mut self, input: S) -> Result<AppendStream<'_>, RPCError<TypeConfig>>
+    async fn replicate<S>(&mut self, mut input: S) -> Result<AppendStream<'_>, RPCError<TypeConfig>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        // openraft pauses after a failure where it hands out a request, so the first is taken
+        // before the stream is opened: a peer that is gone would else be tried without end.
+        let Some(first) = input.next().await else {
+            return Ok(stream::empty().boxed());
+        };
+        let input = stream::iter([first]).chain(input);
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
         let requests = input.map(move |request| {

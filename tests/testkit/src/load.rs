@@ -19,7 +19,8 @@ use crate::{
     wait::{STATE_MAX, wait_until},
 };
 
-/// How long a writer waits for one node before it tries the next.
+/// How long a writer waits for one node before it tries the next: longer than a quorum may take to
+/// answer over a change of leader, so that what is measured is the quorum and not this patience.
 const ATTEMPT_MAX: Duration = Duration::from_secs(8);
 /// Pause after a refusal, so that a node that is gone is not asked in a tight loop.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);

@@ -10,6 +10,10 @@ use tonic::Code;
 /// an election that nobody prepared, and with room for a busy machine.
 const HANDOVER_MAX: Duration = Duration::from_secs(3);
 
+/// Longest that an orderly stop may take under load: less than the time after which calls that do
+/// not end are cut off.
+const EXIT_MAX: Duration = Duration::from_secs(4);
+
 async fn move_leader(cluster: &Cluster, through: usize, to: u64) -> Result<(), tonic::Status> {
     let request = MoveLeaderRequest { target_id: to };
     let moved = cluster
