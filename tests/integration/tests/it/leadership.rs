@@ -72,7 +72,7 @@ async fn a_leader_that_is_told_to_stop_hands_over_and_ends_well() {
         let told = Instant::now();
         cluster.node(leader).ask_to_stop();
         let gap = load.resumed_after(told, HANDOVER_MAX).await;
-        let status = cluster.node_mut(leader).wait_exit(STATE_MAX).await;
+        let status = cluster.node_mut(leader).wait_exit(EXIT_MAX).await;
         println!(
             "writing went on {gap:?} after the order, m{leader} ended after {:?}",
             told.elapsed()

@@ -6,7 +6,7 @@ use tenure_proto::etcdserverpb::{
     CompactionRequest, MemberListRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
     request_op,
 };
-use tenure_testkit::{Cluster, STATE_MAX, assert_same_everywhere, wait_until};
+use tenure_testkit::{Cluster, STATE_MAX, Watching, assert_same_everywhere, wait_until};
 use tonic::Code;
 
 #[tokio::test]
@@ -171,4 +171,37 @@ async fn a_quorum_of_five_serves_with_two_nodes_gone_and_not_with_three() {
         cluster.node_mut(number).wait_ready().await;
     }
     assert_same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_follower_is_gone_stays_calm() {
+    /// Seconds of idling, told by the end of a lease.
+    const IDLE_S: i64 = 3;
+    /// CPU seconds that the leader may use meanwhile; trying a lost peer without pause uses all.
+    const CPU_MAX_S: f64 = 1.0;
+    /// Log lines that it may write meanwhile.
+    const LINES_MAX: usize = 1000;
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let gone = cluster.others(leader)[0];
+    cluster.node_mut(gone).kill9();
+    let node = cluster.node(leader);
+    let calls = node.calls();
+    let cpu = async || {
+        let page = node.page("/metrics").await;
+        page.metric("process_cpu_seconds_total").unwrap()
+    };
+    let mut watch = Watching::prefix(&calls, "idle", 0).await.unwrap();
+    let lease = calls.grant(IDLE_S).await.unwrap();
+    calls.put_on_lease("idle", "v", lease).await.unwrap();
+    let (cpu_before, lines_before) = (cpu().await, node.log().lines().count());
+    watch.events(2, STATE_MAX).await.unwrap();
+    let used = cpu().await - cpu_before;
+    let lines = node.log().lines().count() - lines_before;
+    println!("{used} s of CPU and {lines} log lines in {IDLE_S} s");
+    assert!(
+        used < CPU_MAX_S,
+        "{used} s of CPU in {IDLE_S} s of nothing to do"
+    );
+    assert!(lines < LINES_MAX, "{lines} log lines in {IDLE_S} s");
 }

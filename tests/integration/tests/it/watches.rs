@@ -67,6 +67,8 @@ async fn the_changes_of_one_transaction_are_told_together() {
         })),
     };
     for node in cluster.nodes() {
+        // A watch from now on begins where its node is; a read brings the node up to date.
+        node.calls().get("t/").await.unwrap();
         let mut watch = Watching::prefix(&node.calls(), "t/", 0).await.unwrap();
         let txn = TxnRequest {
             success: (0..50)
