@@ -3,7 +3,8 @@
 # RocksDB is compiled once for both.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-bash .ci/system-packages.sh build
+# Test programs are checked, too, and building them needs what tests need.
+bash .ci/system-packages.sh test
 step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --locked --quiet
