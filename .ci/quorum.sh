@@ -147,8 +147,19 @@ stop_nodes() {
     done
 }
 
+# Says which nodes ended, and goes on: a quorum serves without one of three.
+tell_of_ended() {
+    local i
+    for i in "${!pids[@]}"; do
+        if [[ -z "${told[i]:-}" ]] && ! is_running "${pids[i]}"; then
+            told[i]=yes
+            printf '%s ended; the others go on; its log is %s\n' "${names[i]}" "$data/${names[i]}.log"
+        fi
+    done
+}
+
 main() {
-    local ended=""
+    told=()
     refuse_taken_ports
     find_programs
     trap stop_nodes EXIT
@@ -157,11 +168,11 @@ main() {
     wait_until_ready
     greet
     # Waiting ends when a node does, or with a signal.
-    while [[ -z "$stopping" && -z "$ended" ]]; do
-        wait -n || true
-        ended="$(find_ended)"
+    while [[ -z "$stopping" ]]; do
+        wait -n 2>/dev/null || true
+        [[ -n "$stopping" ]] || tell_of_ended
+        ((${#told[@]} < ${#pids[@]})) || fail "every node ended; their logs are in $data"
     done
-    [[ -n "$stopping" ]] || fail "$ended ended by itself; its log is $data/$ended.log"
 }
 
 main

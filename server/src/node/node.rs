@@ -243,9 +243,9 @@ impl Backend for Node {
     fn storage_bytes(&self) -> StorageBytes {
         let meta = self.meta();
         let collected = self.collected.borrow().bytes;
-        StorageBytes {
-            logical: meta.history_bytes.saturating_sub(collected),
-            in_use: meta.live_bytes,
-        }
+        let logical = meta.history_bytes.saturating_sub(collected);
+        // The latest records are kept in a wider form than history's.
+        let in_use = meta.live_bytes.min(logical);
+        StorageBytes { logical, in_use }
     }
 }
