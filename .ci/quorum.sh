@@ -153,7 +153,8 @@ tell_of_ended() {
     for i in "${!pids[@]}"; do
         if [[ -z "${told[i]:-}" ]] && ! is_running "${pids[i]}"; then
             told[i]=yes
-            printf '%s ended; the others go on; its log is %s\n' "${names[i]}" "$data/${names[i]}.log"
+            printf '%s ended; the others go on; its log is %s\n' \
+                "${names[i]}" "$data/${names[i]}.log"
         fi
     done
 }
