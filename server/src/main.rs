@@ -14,6 +14,7 @@ use tenured::{
 use tracing::{error, warn};
 
 /// One allocator for RocksDB and for the rest: memory that a burst took goes back to the system.
+/// `.cargo/config.toml` says how soon.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -11,6 +11,8 @@ use serde_json::Value;
 const ARROWS: &[(&str, &[&str])] = &[
     ("tenure-proto", &[]),
     ("tenure-statemachine", &[]),
+    // Takes the place of a dependency of openraft's, by that one's name; nobody of ours uses it.
+    ("base2histogram", &[]),
     ("tenure", &["tenure-proto"]),
     ("tenurectl", &["tenure"]),
     ("tenured", &["tenure-proto", "tenure-statemachine"]),
