@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf};
 use prost::Message;
 
 /// Every file that is served or spoken; imports follow.
-const FILES: [&str; 11] = [
+const FILES: [&str; 15] = [
     "etcd/kv.proto",
     "etcd/watch.proto",
     "etcd/lease.proto",
@@ -15,7 +15,11 @@ const FILES: [&str; 11] = [
     "etcd/authpb.proto",
     "etcd/lock.proto",
     "etcd/election.proto",
-    "tenure/v1/tenure.proto",
+    "tenure/v1/claim.proto",
+    "tenure/v1/lock.proto",
+    "tenure/v1/election.proto",
+    "tenure/v1/session.proto",
+    "tenure/v1/registry.proto",
     "tenure/peer/v1/peer.proto",
 ];
 
@@ -32,6 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("public_descriptor.bin"), public.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // Ordered, so that one message has one encoding.
+        .btree_map(".tenure.v1")
         .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
         .emit_rerun_if_changed(false)

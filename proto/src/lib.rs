@@ -67,6 +67,21 @@ pub mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
 
+/// tenure's own services (`tenure.v1`).
+pub mod tenure {
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        missing_debug_implementations,
+        unused_qualifications,
+        clippy::all
+    )]
+    pub mod v1 {
+        tonic::include_proto!("tenure.v1");
+    }
+}
+pub use self::tenure::v1;
+
 /// Node to node (`tenure.peer.v1`); never served on the client port.
 pub mod peer {
     #![allow(
