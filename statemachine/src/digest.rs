@@ -19,7 +19,7 @@ use crate::{
 pub fn digest(view: &dyn View) -> Result<u64, Fault> {
     let meta = Meta::load(view)?;
     let reader = Reader::over(view, meta);
-    let mut digest = Digest(Digest::OFFSET);
+    let mut digest = Digest(FNV_OFFSET);
     digest.bytes(&meta.encode());
     for table in [
         Table::Current,
@@ -65,13 +65,19 @@ pub(crate) fn is_reachable(
 struct Digest(u64);
 
 impl Digest {
-    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
-    const PRIME: u64 = 0x0000_0100_0000_01b3;
-
     fn bytes(&mut self, bytes: &[u8]) {
         let length = (bytes.len() as u64).to_be_bytes();
-        for byte in length.iter().chain(bytes) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(Self::PRIME);
-        }
+        self.0 = fnv1a(fnv1a(self.0, &length), bytes);
     }
+}
+
+/// What 64-bit FNV-1a begins with.
+pub(crate) const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// Goes on with 64-bit FNV-1a.
+pub(crate) fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    bytes.iter().fold(hash, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(PRIME)
+    })
 }

@@ -1,11 +1,12 @@
 //! Refusals, which are answers, and faults, which stop the node.
 
+use bytes::Bytes;
 use thiserror::Error;
 
-use crate::types::Revision;
+use crate::types::{LeaseId, Revision};
 
 /// A deterministic "no": part of the replicated result, equal on every replica, changing nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// `ignore_value` or `ignore_lease` on a key that does not exist.
     #[error("key not found")]
@@ -34,6 +35,97 @@ pub enum Refusal {
     /// The data of a member is known to differ; nothing is served.
     #[error("data is corrupt")]
     Corrupt,
+    /// A guard does not hold.
+    #[error("guard is stale: {0}")]
+    GuardStale(Box<StaleToken>),
+    /// A fence policy asks for a guard that the command does not carry.
+    #[error("guard is missing: keys under {:?} need one of {:?}", .0.prefix, .0.lock)]
+    GuardMissing(Box<MissingGuard>),
+    /// A claim was to be given back, changed or handed on by somebody whose token does not hold it.
+    #[error("not the holder: {0}")]
+    NotHolder(Box<StaleToken>),
+    /// The lease has a claim on the name already.
+    #[error("{0:?} is claimed by this lease already")]
+    AlreadyClaimed(Bytes),
+    /// Others count the permits of this lock differently.
+    #[error("{:?} has {} permits", .0.0, .0.1)]
+    PermitsDiffer(Box<(Bytes, u32)>),
+    /// As many claims wait for the lock as may.
+    #[error("too many claims on {0:?}")]
+    QueueFull(Bytes),
+    /// Waiting would close a circle of leases that wait for each other; these are the names.
+    #[error("deadlock among {0:?}")]
+    Deadlock(Vec<Bytes>),
+    /// A claim that another program made waits, and it cannot be passed over.
+    #[error("a claim of another program waits for {0:?}")]
+    QueueFixed(Bytes),
+    /// The lease has no claim on the name that could be granted.
+    #[error("lease {} has no claim on {:?}", .0.1, .0.0)]
+    CandidateUnknown(Box<(Bytes, LeaseId)>),
+    /// There is no such session: it was never opened, or its lease has ended.
+    #[error("session {0} does not exist")]
+    SessionNotFound(LeaseId),
+    /// The outcome of this request of a session is not remembered any more.
+    #[error("request {sequence} is forgotten; those up to {forgotten} are")]
+    RequestForgotten {
+        /// Which request.
+        sequence: u64,
+        /// Everything up to here is forgotten.
+        forgotten: u64,
+    },
+    /// The request took effect before; its answer was too large to be remembered.
+    #[error("took effect at revision {revision}; the answer was not kept")]
+    AnswerTooLarge {
+        /// The revision after it.
+        revision: Revision,
+    },
+    /// The id was used for another request.
+    #[error("request id was used for another request")]
+    RequestDiffers,
+    /// As many idempotency keys are remembered as may.
+    #[error("too many idempotency keys")]
+    TooManyRequestKeys,
+    /// Another incarnation of the instance has taken its place, or it is gone.
+    #[error("incarnation {yours} is not the present one, {current}")]
+    InstanceReplaced {
+        /// The incarnation that was named.
+        yours: Revision,
+        /// The present one; zero when there is none.
+        current: Revision,
+    },
+    /// There is no such instance.
+    #[error("instance not found")]
+    InstanceNotFound,
+    /// There is no policy for the prefix.
+    #[error("fence policy not found")]
+    PolicyNotFound,
+    /// There are as many policies as may be.
+    #[error("too many fence policies")]
+    TooManyPolicies,
+    /// The lease has no claim on the name that a will could go with.
+    #[error("lease has no claim on {0:?}")]
+    NotClaimed(Bytes),
+}
+
+/// A token that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{name:?}: yours {yours}, current {current}")]
+pub struct StaleToken {
+    /// The lock, election or key.
+    pub name: Bytes,
+    /// The token that was shown.
+    pub yours: Revision,
+    /// The one that holds; zero when none does.
+    pub current: Revision,
+}
+
+/// A guard that a policy asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MissingGuard {
+    /// The prefix of the policy.
+    pub prefix: Bytes,
+    /// The lock that it names.
+    pub lock: Bytes,
 }
 
 /// The engine failed, or what it holds cannot be true. The node must stop.

@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
+    claims,
     command::AlarmKind,
     digest::is_reachable,
     engine::{Table, View},
     keys::{self, ChangeKind, Stamp, VersionRow},
     kv::live_bytes,
+    once,
     read::Reader,
     record::{self, Record},
+    registry,
     types::{KeyValue, Revision},
 };
 
@@ -33,7 +36,10 @@ pub fn check(view: &dyn View) -> Result<(), String> {
     let newest = check_history(&reader)?;
     check_current(&reader, &newest)?;
     check_leases(&reader)?;
-    check_alarms(&reader)
+    check_alarms(&reader)?;
+    claims::check(view)?;
+    registry::check(view)?;
+    once::check(view)
 }
 
 /// The newest stored change of every key.

@@ -10,6 +10,18 @@
 //! | `LeaseKeys` | ordered BE64 lease, key | empty | while attached |
 //! | `Cluster` | `A`, BE64 member, kind | empty | until the alarm is cleared |
 //! | `Cluster` | `M`, BE64 member | attributes | for ever |
+//! | `Cluster` | `B`, 0, service | see `registry/brake.rs` | while a service is braked |
+//! | `Cluster` | `B`, 1, service | see `registry/brake.rs` | while expiries are counted |
+//! | `Cluster` | `C`, escaped name, BE64 token, key | see `claims/row.rs` | as long as the key |
+//! | `Cluster` | `D`, name | BE64 cluster time | until the lock delay is over |
+//! | `Cluster` | `F`, prefix | name of a lock | until the fence policy is removed |
+//! | `Cluster` | `G`, key | see `registry/drain.rs` | until a drain is over |
+//! | `Cluster` | `I`, idempotency key | outcome, see `once/` | until forgotten |
+//! | `Cluster` | `N` | BE64 count of idempotency keys | for ever |
+//! | `Cluster` | `R`, ordered BE64 lease, BE64 sequence | outcome, see `once/` | until forgotten |
+//! | `Cluster` | `S`, ordered BE64 lease | see `once/` | until the session ends |
+//! | `Cluster` | `T`, BE64 time, timer | empty | until done |
+//! | `Cluster` | `W`, ordered BE64 lease, key of a claim or nothing | a will | until it runs |
 //! | `Meta` | one ordinal byte | see [`MetaRow`] | for ever |
 //!
 //! Invariant: byte order is the order of the thing. Ordinals and letters are stored and never
@@ -24,7 +36,7 @@ use crate::{
 };
 
 /// Ends an escaped key. Below every escaped byte, so that a key sorts before its extensions.
-const KEY_END: [u8; 2] = [0, 0];
+pub(crate) const KEY_END: [u8; 2] = [0, 0];
 /// The least bytes above every `Versions` row of the key they are appended to.
 const KEY_AFTER: [u8; 2] = [0, 1];
 /// Follows a zero byte that belongs to the key.
@@ -39,6 +51,29 @@ const TOMBSTONE_MARK: u8 = b't';
 const ALARM_PREFIX: u8 = b'A';
 /// First byte of a member's row.
 const MEMBER_PREFIX: u8 = b'M';
+
+/// First byte of a brake's row.
+pub(crate) const BRAKE_PREFIX: u8 = b'B';
+/// First byte of a claim's row.
+pub(crate) const CLAIM_PREFIX: u8 = b'C';
+/// First byte of a lock delay's row.
+pub(crate) const DELAY_PREFIX: u8 = b'D';
+/// First byte of a fence policy's row.
+pub(crate) const POLICY_PREFIX: u8 = b'F';
+/// First byte of a drain's row.
+pub(crate) const DRAIN_PREFIX: u8 = b'G';
+/// First byte of an idempotency key's row.
+pub(crate) const REQUEST_KEY_PREFIX: u8 = b'I';
+/// The row that counts idempotency keys.
+pub(crate) const REQUEST_KEYS_ROW: u8 = b'N';
+/// First byte of the row of a request of a session.
+pub(crate) const REQUEST_PREFIX: u8 = b'R';
+/// First byte of a session's row.
+pub(crate) const SESSION_PREFIX: u8 = b'S';
+/// First byte of a timer's row.
+pub(crate) const TIMER_PREFIX: u8 = b'T';
+/// First byte of a will's row.
+pub(crate) const WILL_PREFIX: u8 = b'W';
 
 /// Rows of `Table::Meta`.
 #[derive(Clone, Copy, Debug)]
@@ -236,7 +271,7 @@ impl VersionRow {
     }
 }
 
-fn escaped(key: &[u8], extra: usize) -> BytesMut {
+pub(crate) fn escaped(key: &[u8], extra: usize) -> BytesMut {
     let capacity = key
         .len()
         .saturating_add(KEY_END.len())
@@ -280,7 +315,7 @@ pub(crate) fn read_lease_key(row: &Bytes, id: LeaseId) -> Option<Bytes> {
         .then(|| row.slice(8..))
 }
 
-const fn ordered(id: LeaseId) -> i64 {
+pub(crate) const fn ordered(id: LeaseId) -> i64 {
     id.0 ^ i64::MIN
 }
 

@@ -6,13 +6,14 @@
 use bytes::Bytes;
 
 use crate::{
+    claims,
     command::{DeleteRange, Put},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     keys::{self, ChangeKind, Stamp},
     meta::Meta,
     outcome::{DeleteReply, Event, EventKind},
-    overlay::Overlay,
+    overlay::{Overlay, Touched},
     range::KeyRange,
     read::Reader,
     record::{self, HEADER_LEN, Record},
@@ -94,6 +95,9 @@ impl<'a> Change<'a> {
         let kv = record.into_key_value(put.key.clone());
         self.overlay.put(Table::Current, put.key.clone(), row);
         self.remember(&put.key, stamp, ChangeKind::Put, record::encode_put(&kv));
+        if claims::is_claim(&kv) {
+            self.overlay.touched.push(Touched::Put(kv.clone()));
+        }
         let previous = previous.map(|record| record.into_key_value(put.key.clone()));
         self.events.push(Event {
             kind: EventKind::Put,
@@ -144,6 +148,11 @@ impl<'a> Change<'a> {
             record::encode_tombstone(&key),
         );
         let previous = record.into_key_value(key.clone());
+        if claims::may_be_claim(&previous.key) {
+            self.overlay
+                .touched
+                .push(Touched::Deleted(previous.clone()));
+        }
         let kv = KeyValue {
             key,
             mod_revision: revision,

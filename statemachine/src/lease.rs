@@ -6,15 +6,19 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
+    claims::{self, Loss},
     command::{LeaseExpiry, LeaseGrant},
+    effects::Effects,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     keys::{self, damaged, split_u64},
     kv::Change,
     meta::Meta,
-    outcome::Event,
+    once,
     overlay::Overlay,
+    registry,
     types::{ClusterTime, LeaseId, Ttl},
+    will,
 };
 
 /// A promise to keep keys while somebody renews it.
@@ -31,7 +35,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    fn encode(&self) -> Bytes {
+    pub(crate) fn encode(&self) -> Bytes {
         let mut row = BytesMut::with_capacity(24);
         row.put_u64(self.ttl.0);
         row.put_u64(self.deadline.0);
@@ -96,28 +100,38 @@ pub(crate) fn grant(
     Ok(())
 }
 
-/// Ends a lease, and its keys with it, in one revision.
+/// Ends a lease, and its keys with it, in one revision. Its wills do not run, and it leaves no
+/// lock delay: it was ended, it did not expire.
 pub(crate) fn revoke(
     overlay: &mut Overlay,
     meta: &mut Meta,
     id: LeaseId,
-) -> Result<Vec<Event>, ReadError> {
+    effects: &mut Effects,
+) -> Result<(), ReadError> {
     if find(overlay, id)?.is_none() {
         return Err(Refusal::LeaseNotFound.into());
     }
-    Ok(end(overlay, meta, id)?)
+    end(overlay, meta, id, effects)?;
+    will::remove(overlay, id, None)?;
+    claims::settle_loss(overlay, meta, Loss::REVOKED, effects)?;
+    Ok(())
 }
 
-fn end(overlay: &mut Overlay, meta: &mut Meta, id: LeaseId) -> Result<Vec<Event>, Fault> {
+fn end(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    id: LeaseId,
+    effects: &mut Effects,
+) -> Result<(), Fault> {
     let keys = attached(overlay, id)?;
     let mut change = Change::new(overlay, meta);
     for key in keys {
         change.delete_key(key)?;
     }
-    let events = change.finish();
+    effects.events.append(&mut change.finish());
     overlay.delete(Table::Leases, keys::lease(id));
     meta.leases = meta.leases.saturating_sub(1);
-    Ok(events)
+    once::end_session(overlay, id)
 }
 
 pub(crate) fn renew(
@@ -139,22 +153,30 @@ pub(crate) fn renew(
     Ok(renewed)
 }
 
-/// Ends those leases that the leader saw rightly. Each that has keys makes its own revision.
+/// Ends those leases that the leader saw rightly. Each that has keys makes its own revision, and so
+/// does each will.
 pub(crate) fn expire(
     overlay: &mut Overlay,
     meta: &mut Meta,
     expiries: &[LeaseExpiry],
-) -> Result<(Vec<LeaseId>, Vec<Event>), Fault> {
+    effects: &mut Effects,
+) -> Result<Vec<LeaseId>, Fault> {
     let mut ended = Vec::new();
-    let mut events = Vec::new();
     for expiry in expiries {
         let Some(lease) = find(overlay, expiry.id)? else {
             continue;
         };
-        if lease.deadline <= meta.now && lease.generation == expiry.generation {
-            events.append(&mut end(overlay, meta, lease.id)?);
-            ended.push(lease.id);
+        let due = lease.deadline <= meta.now && lease.generation == expiry.generation;
+        if !due || registry::brake(overlay, meta, &lease, effects)? {
+            continue;
         }
+        end(overlay, meta, lease.id, effects)?;
+        // Grants what became free, and runs the wills of the claims that were lost.
+        claims::settle_loss(overlay, meta, Loss::EXPIRED, effects)?;
+        will::run(overlay, meta, lease.id, None, effects)?;
+        claims::settle_loss(overlay, meta, Loss::RELEASED, effects)?;
+        will::remove(overlay, lease.id, None)?;
+        ended.push(lease.id);
     }
-    Ok((ended, events))
+    Ok(ended)
 }

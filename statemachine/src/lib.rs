@@ -18,14 +18,18 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod claims;
 mod cluster;
 pub mod codec;
 mod collect;
 mod command;
 mod context;
 mod digest;
+mod effects;
 pub mod engine;
 mod error;
+mod fence;
+mod guard;
 mod hash;
 mod history;
 pub mod invariants;
@@ -34,33 +38,45 @@ mod kv;
 mod lease;
 mod machine;
 mod meta;
+mod once;
 mod outcome;
 mod overlay;
 mod range;
 mod read;
 mod record;
+mod registry;
 mod select;
+mod timers;
 mod txn;
 mod types;
+mod will;
 
 pub use self::{
+    claims::Queue,
     codec::{Entry, Group, decode_entry, decode_group, encode_entry, encode_group},
     collect::{Collector, Progress},
     command::{
-        AlarmChange, AlarmKind, Command, Compare, DeleteRange, LeaseExpiry, LeaseGrant,
-        MemberAttributes, Operand, Put, RangeQuery, Relation, SortOrder, SortTarget, Txn, TxnOp,
+        Acquire, AlarmChange, AlarmKind, ClaimCommand, Command, Compare, Conditional, DeleteRange,
+        FenceCommand, FencePolicy, Guard, InstanceName, LeaseExpiry, LeaseGrant, MemberAttributes,
+        Mode, Operand, Put, RangeQuery, Readiness, Register, RegistryCommand, Relation, RequestId,
+        SessionOpen, SortOrder, SortTarget, Txn, TxnOp, Wait, Will, WillSet,
     },
     context::Context,
     digest::digest,
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
-    error::{EngineError, Fault, ReadError, Refusal},
+    error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
     hash::HashKv,
     history::RevisionEvents,
     lease::Lease,
     machine::{ApplyBatch, StateMachine},
     meta::Meta,
-    outcome::{DeleteReply, Event, EventKind, Outcome, RangeReply, Reply, TxnOpReply, TxnReply},
+    once::SessionState,
+    outcome::{
+        AcquireReply, ClaimState, DeleteReply, EndCause, Event, EventKind, Outcome, RangeReply,
+        Reply, Signal, TxnOpReply, TxnReply,
+    },
     range::{KeyRange, RangeEnd},
     read::Reader,
+    registry::{SERVICES_PREFIX, service_range},
     types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
 };

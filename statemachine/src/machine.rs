@@ -8,20 +8,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    cluster,
-    command::{Command, Put, Txn},
+    claims, cluster,
+    command::{ClaimCommand, Command, Guard, Put, RegistryCommand, Txn},
     context::Context,
+    effects::Effects,
     engine::{Engine, Table},
     error::{Fault, ReadError, Refusal},
+    fence::Policies,
+    guard,
     keys::MetaRow,
     kv::{self, Change},
     lease,
     meta::Meta,
-    outcome::{Event, Outcome, Reply},
+    once::{self, Recalled},
+    outcome::{EndCause, Outcome, Reply},
     overlay::Overlay,
     read::Reader,
+    registry,
+    timers::{self, Timer},
     txn::Path,
     types::Revision,
+    will,
 };
 
 /// A state, and the right to change it.
@@ -29,6 +36,7 @@ use crate::{
 pub struct StateMachine {
     engine: Arc<dyn Engine>,
     meta: Meta,
+    policies: Policies,
 }
 
 impl StateMachine {
@@ -38,17 +46,23 @@ impl StateMachine {
     /// When the engine cannot read or holds counters that do not decode.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Fault> {
         let meta = Meta::load(engine.as_ref())?;
-        Ok(Self { engine, meta })
+        let policies = Policies::load(engine.as_ref())?;
+        Ok(Self {
+            engine,
+            meta,
+            policies,
+        })
     }
 
     /// Starts a batch. Many commands become one write; later ones read earlier ones.
     pub fn begin(&mut self) -> ApplyBatch<'_> {
         let overlay = Overlay::new(Arc::clone(&self.engine));
-        let meta = self.meta;
+        let (meta, policies) = (self.meta, self.policies.clone());
         ApplyBatch {
             machine: self,
             overlay,
             meta,
+            policies,
         }
     }
 
@@ -71,10 +85,8 @@ pub struct ApplyBatch<'a> {
     machine: &'a mut StateMachine,
     overlay: Overlay,
     meta: Meta,
+    policies: Policies,
 }
-
-/// What a command that was not refused came to.
-type Done = (Reply, Vec<Event>);
 
 impl ApplyBatch<'_> {
     /// Applies one command. Total: whatever the state forbids is a refusal inside the outcome.
@@ -90,22 +102,22 @@ impl ApplyBatch<'_> {
             )));
         }
         self.meta.advance(context);
-        let done = match self.barrier(command) {
-            Some(refusal) => Err(ReadError::Refused(refusal)),
-            None => self.execute(command),
+        let Command::Conditional(conditional) = command else {
+            return self.run(&[], command);
         };
-        let revision = self.meta.revision;
-        match done {
-            Ok((reply, events)) => Ok(Outcome {
-                reply: Ok(reply),
-                revision,
-                events,
-            }),
-            Err(ReadError::Refused(refusal)) => Ok(Outcome {
-                reply: Err(refusal),
-                revision,
-                events: Vec::new(),
-            }),
+        let (guards, command) = (&conditional.guards, &conditional.command);
+        let Some(request) = &conditional.request else {
+            return self.run(guards, command);
+        };
+        let asked = once::fingerprint(guards, command);
+        match once::recall(&mut self.overlay, request, asked) {
+            Ok(Recalled::Known(outcome)) => Ok(*outcome),
+            Ok(Recalled::New) => {
+                let outcome = self.run(guards, command)?;
+                once::remember(&mut self.overlay, &self.meta, request, asked, &outcome)?;
+                Ok(outcome)
+            }
+            Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
             Err(ReadError::Fault(fault)) => Err(fault),
         }
     }
@@ -142,21 +154,64 @@ impl ApplyBatch<'_> {
         self.overlay.put(Table::Meta, key, self.meta.encode());
         self.machine.engine.write(self.overlay.into_batch())?;
         self.machine.meta = self.meta;
+        self.machine.policies = self.policies;
         Ok(())
+    }
+
+    fn outcome(&self, reply: Result<Reply, Refusal>, effects: Effects) -> Outcome {
+        Outcome {
+            reply,
+            revision: self.meta.revision,
+            events: effects.events,
+            signals: effects.signals,
+        }
+    }
+
+    /// Checks and executes a command that is not conditional any more.
+    fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
+        let mut effects = Effects::default();
+        let done = self
+            .permit(guards, command)
+            .and_then(|()| self.execute(command, &mut effects));
+        match done {
+            Ok(reply) => Ok(self.outcome(Ok(reply), effects)),
+            Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
+            Err(ReadError::Fault(fault)) => Err(fault),
+        }
+    }
+
+    /// Whether alarms, guards and fence policies let a command through.
+    fn permit(&self, guards: &[Guard], command: &Command) -> Result<(), ReadError> {
+        if let Some(refusal) = self.barrier(command) {
+            return Err(refusal.into());
+        }
+        guard::check(&self.reader(), guards)?;
+        self.policies.check(&self.reader(), guards, command)
     }
 
     /// What an active alarm forbids.
     fn barrier(&self, command: &Command) -> Option<Refusal> {
         let (serves_keys, needs_space) = match command {
-            Command::Put(_) | Command::LeaseGrant(_) => (true, true),
+            Command::Put(_)
+            | Command::LeaseGrant(_)
+            | Command::SessionOpen(_)
+            | Command::WillSet(_)
+            | Command::Claim(ClaimCommand::Acquire(_) | ClaimCommand::Proclaim { .. })
+            | Command::Registry(RegistryCommand::Register(_)) => (true, true),
             Command::Txn(txn) => (true, txn.contains_put()),
             Command::DeleteRange(_)
             | Command::Compact(_)
             | Command::LeaseRevoke(_)
-            | Command::LeaseExpire(_) => (true, false),
-            Command::LeaseRenew(_) | Command::Alarm(_) | Command::MemberPublish(_) => {
-                (false, false)
-            }
+            | Command::LeaseExpire(_)
+            | Command::Claim(_)
+            | Command::Registry(_)
+            | Command::Fence(_)
+            | Command::Wake => (true, false),
+            // What is conditional is taken apart before it comes here.
+            Command::LeaseRenew(_)
+            | Command::Alarm(_)
+            | Command::MemberPublish(_)
+            | Command::Conditional(_) => (false, false),
         };
         if serves_keys && self.meta.corrupt {
             return Some(Refusal::Corrupt);
@@ -164,58 +219,81 @@ impl ApplyBatch<'_> {
         (needs_space && self.meta.no_space).then_some(Refusal::NoSpace)
     }
 
-    fn execute(&mut self, command: &Command) -> Result<Done, ReadError> {
+    fn execute(&mut self, command: &Command, effects: &mut Effects) -> Result<Reply, ReadError> {
         let (overlay, meta) = (&mut self.overlay, &mut self.meta);
-        let mut events = Vec::new();
+        let mut cause = EndCause::Released;
         let reply = match command {
-            Command::Put(put) => return self.put(put),
+            Command::Put(put) => self.put(put, effects)?,
             Command::DeleteRange(delete) => {
                 let mut change = Change::new(overlay, meta);
                 let reply = change.delete_range(delete)?;
-                events = change.finish();
+                effects.events = change.finish();
                 Reply::DeleteRange(reply)
             }
-            Command::Txn(txn) => return self.txn(txn),
-            Command::Compact(revision) => return self.compact(*revision),
+            Command::Txn(txn) => self.txn(txn, effects)?,
+            Command::Compact(revision) => self.compact(*revision)?,
             Command::LeaseGrant(grant) => {
                 lease::grant(overlay, meta, *grant)?;
                 Reply::LeaseGrant(grant.id, grant.ttl)
             }
             Command::LeaseRevoke(id) => {
-                events = lease::revoke(overlay, meta, *id)?;
+                cause = EndCause::LeaseEnded;
+                lease::revoke(overlay, meta, *id, effects)?;
                 Reply::LeaseRevoke
             }
-            Command::LeaseRenew(ids) => Reply::LeaseRenew(lease::renew(overlay, meta.now, ids)?),
+            Command::LeaseRenew(ids) => {
+                let renewed = lease::renew(overlay, meta.now, ids)?;
+                registry::renewed(overlay, meta, ids, effects)?;
+                Reply::LeaseRenew(renewed)
+            }
             Command::LeaseExpire(expiries) => {
-                let (ended, deleted) = lease::expire(overlay, meta, expiries)?;
-                events = deleted;
-                Reply::LeaseExpire(ended)
+                cause = EndCause::LeaseEnded;
+                Reply::LeaseExpire(lease::expire(overlay, meta, expiries, effects)?)
             }
             Command::Alarm(change) => Reply::Alarm(cluster::change_alarm(overlay, meta, *change)?),
             Command::MemberPublish(attributes) => {
                 cluster::publish(overlay, attributes);
                 Reply::MemberPublish
             }
+            Command::Claim(command) => claims::apply(overlay, meta, command, effects)?,
+            Command::Registry(command) => registry::apply(overlay, meta, command, effects)?,
+            Command::SessionOpen(open) => once::open_session(overlay, meta, *open)?,
+            Command::Fence(command) => {
+                self.policies.apply(overlay, command)?;
+                Reply::Done
+            }
+            Command::WillSet(command) => {
+                will::set(overlay, command)?;
+                Reply::Done
+            }
+            Command::Wake => self.wake(effects)?,
+            Command::Conditional(_) => {
+                let what = "a condition within a condition";
+                return Err(Fault::Command(what.to_owned()).into());
+            }
         };
-        Ok((reply, events))
+        claims::settle(&mut self.overlay, &mut self.meta, cause, effects)?;
+        Ok(reply)
     }
 
-    fn put(&mut self, put: &Put) -> Result<Done, ReadError> {
+    fn put(&mut self, put: &Put, effects: &mut Effects) -> Result<Reply, ReadError> {
         kv::check_put(&self.reader(), put)?;
         let mut change = Change::new(&mut self.overlay, &mut self.meta);
         let previous = change.put(put)?.filter(|_| put.want_previous);
-        Ok((Reply::Put(previous), change.finish()))
+        effects.events = change.finish();
+        Ok(Reply::Put(previous))
     }
 
-    fn txn(&mut self, txn: &Txn) -> Result<Done, ReadError> {
+    fn txn(&mut self, txn: &Txn, effects: &mut Effects) -> Result<Reply, ReadError> {
         let path = Path::choose(&self.reader(), txn)?;
         let mut change = Change::new(&mut self.overlay, &mut self.meta);
         let reply = path.run(&mut change, txn)?;
-        Ok((Reply::Txn(reply), change.finish()))
+        effects.events = change.finish();
+        Ok(Reply::Txn(reply))
     }
 
     /// Moves the floor. The rows below it are left to the collector, which may take its time.
-    fn compact(&mut self, revision: Revision) -> Result<Done, ReadError> {
+    fn compact(&mut self, revision: Revision) -> Result<Reply, ReadError> {
         let (latest, floor) = (self.meta.revision, self.meta.floor);
         if revision <= floor {
             return Err(Refusal::Compacted { floor }.into());
@@ -224,6 +302,27 @@ impl ApplyBatch<'_> {
             return Err(Refusal::FutureRevision { latest }.into());
         }
         self.meta.floor = revision;
-        Ok((Reply::Compact, Vec::new()))
+        Ok(Reply::Compact)
+    }
+
+    /// Does what has fallen due.
+    fn wake(&mut self, effects: &mut Effects) -> Result<Reply, ReadError> {
+        let (overlay, meta) = (&mut self.overlay, &mut self.meta);
+        let mut done = 0_u64;
+        for timer in timers::take_due(overlay, meta.now)? {
+            match &timer {
+                Timer::WaitOver(token, key) => {
+                    claims::wait_over(overlay, meta, *token, key, effects)?;
+                }
+                Timer::DelayOver(name) => claims::delay_over(overlay, meta, name, effects)?,
+                Timer::DrainOver(incarnation, key) => {
+                    registry::drain_over(overlay, meta, *incarnation, key, effects)?;
+                }
+                Timer::ForgetKey(key) => once::forget_key(overlay, key)?,
+                Timer::BrakeOver(service) => registry::brake_over(overlay, meta, service)?,
+            }
+            done = done.saturating_add(1);
+        }
+        Ok(Reply::Wake(done))
     }
 }

@@ -1,9 +1,11 @@
 //! What a command came to: the reply for whoever asked, the events for whoever watches.
 
+use bytes::Bytes;
+
 use crate::{
-    command::AlarmKind,
+    command::{AlarmKind, Mode},
     error::Refusal,
-    types::{KeyValue, LeaseId, MemberId, Revision, Ttl},
+    types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
 };
 
 /// What one command came to.
@@ -15,8 +17,11 @@ pub struct Outcome {
     pub revision: Revision,
     /// Changes in the order they were made; empty when nothing changed. All are of `revision`,
     /// except after `LeaseExpire`: each lease that ended with keys made a revision of its own, and
-    /// `kv.mod_revision` says which event is of which.
+    /// `kv.mod_revision` says which event is of which. The same goes for whatever runs a will,
+    /// reorders a queue or replaces an instance.
     pub events: Vec<Event>,
+    /// What became of claims, in the order it happened; for whoever waits for one.
+    pub signals: Vec<Signal>,
 }
 
 /// The answer to a command.
@@ -43,6 +48,88 @@ pub enum Reply {
     Alarm(Vec<(MemberId, AlarmKind)>),
     /// To `MemberPublish`.
     MemberPublish,
+    /// To `ClaimCommand::Acquire`.
+    Acquire(AcquireReply),
+    /// To `ClaimCommand::Release` and `Proclaim`, to `SetReadiness`, `Drain` and `Deregister`, to
+    /// `Fence` and to `WillSet`.
+    Done,
+    /// To `ClaimCommand::Withdraw`: whether there was such a claim.
+    Withdraw(bool),
+    /// To `ClaimCommand::Transfer` and `HandOver`: the claim that holds now.
+    Claim(Box<ClaimState>),
+    /// To `ClaimCommand::ForceRelease`: the claims that were ended.
+    ForceRelease(Vec<ClaimState>),
+    /// To `RegistryCommand::Register`: the incarnation, its lease, and that one's time to live.
+    Register(Revision, LeaseId, Ttl),
+    /// To `SessionOpen`: the session and its time to live.
+    SessionOpen(LeaseId, Ttl),
+    /// To `Wake`: how many things were done.
+    Wake(u64),
+}
+
+/// The answer to an acquisition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AcquireReply {
+    /// The lease of the claims.
+    pub lease: LeaseId,
+    /// Its time to live.
+    pub ttl: Ttl,
+    /// The claims, by name: all hold or all wait. Empty when they could not be granted at once and
+    /// were not to wait.
+    pub claims: Vec<ClaimState>,
+    /// When they do not hold: the first claim that stands in the way, if it is a claim that does,
+    /// and not a lock delay.
+    pub blocker: Option<ClaimState>,
+}
+
+/// A claim at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClaimState {
+    /// The name of the lock or election.
+    pub name: Bytes,
+    /// The key that stands for the claim: name, `/`, lease in hexadecimal.
+    pub key: Bytes,
+    /// The lease that claims.
+    pub lease: LeaseId,
+    /// The create revision of the key.
+    pub token: Revision,
+    /// How much is claimed.
+    pub mode: Mode,
+    /// Whether it holds; otherwise it waits.
+    pub held: bool,
+    /// Since when it has held, or waited.
+    pub since: ClusterTime,
+    /// What whoever claims said of itself.
+    pub principal: String,
+    /// The value of the key.
+    pub value: Bytes,
+    /// How many claims are before it; 0 for one that holds.
+    pub position: u32,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// It began to hold.
+    Granted(ClaimState),
+    /// It is gone.
+    Ended(ClaimState, EndCause),
+    /// It waits on under another token, for the order of the queue was changed. The second is its
+    /// token before.
+    Requeued(ClaimState, Revision),
+}
+
+/// Why a claim is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// Given back, handed over, withdrawn, or its key was deleted like any key.
+    Released,
+    /// Its lease ended.
+    LeaseEnded,
+    /// It waited as long as it was to.
+    WaitOver,
+    /// Somebody else ended it.
+    Forced,
 }
 
 /// The answer to a delete.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::{
     engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
     error::EngineError,
+    types::KeyValue,
 };
 
 /// Key to the value written, or to `None` where the key was deleted.
@@ -25,6 +26,17 @@ pub(crate) struct Overlay {
     lease_keys: Writes,
     cluster: Writes,
     meta: Writes,
+    /// Keys that stand for claims and were created or deleted since the last look; not a write.
+    pub(crate) touched: Vec<Touched>,
+}
+
+/// A key that stands for a claim was created or deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Touched {
+    /// Stored, attached to its lease; it may have existed before.
+    Put(KeyValue),
+    /// Deleted; this was its record.
+    Deleted(KeyValue),
 }
 
 impl Overlay {
@@ -38,6 +50,7 @@ impl Overlay {
             lease_keys: Writes::new(),
             cluster: Writes::new(),
             meta: Writes::new(),
+            touched: Vec::new(),
         }
     }
 

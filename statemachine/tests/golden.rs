@@ -1,153 +1,31 @@
 //! Bytes that were ever stored must mean the same for ever.
 //!
-//! `golden/commands.txt` holds an encoding of every command variant, `golden/state.txt` every row
-//! of a small state. A line may be added; one that changes breaks every node that holds such bytes.
-//! `BLESS=1` writes the files and is for new lines only.
+//! `golden/commands.txt` holds an encoding of every command, `golden/outcomes.txt` of every
+//! outcome that may be remembered; `golden/state.txt` every row of a small state, and
+//! `golden/coordination.txt` of one with locks, sessions and the like. A line may be added; one
+//! that changes breaks every node that holds such bytes. `BLESS=1` writes the files, for new lines
+//! only.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(
     clippy::disallowed_methods,
     reason = "golden bytes are files, blessing is asked for"
 )]
 
+mod samples;
+
 use std::{fmt::Write, fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use tenure_statemachine::{
-    AlarmChange, AlarmKind, ClusterTime, Command, Compare, Context, DeleteRange, KeyRange,
-    LeaseExpiry, LeaseGrant, LeaseId, MemEngine, MemberAttributes, MemberId, Operand, Put,
-    RangeQuery, Reader, Relation, Revision, SortOrder, SortTarget, StateMachine, Table, Ttl, Txn,
-    TxnOp, View, decode_entry, decode_group, encode_entry, encode_group, invariants,
+use samples::{
+    commands::{commands, put},
+    outcomes, state as coordinated,
 };
-
-fn put() -> Put {
-    Put {
-        key: "key".into(),
-        value: "value".into(),
-        lease: LeaseId(i64::MAX),
-        want_previous: true,
-        ..Put::default()
-    }
-}
-
-fn query() -> RangeQuery {
-    RangeQuery {
-        limit: 10,
-        revision: Revision(300),
-        sort_order: SortOrder::Descend,
-        sort_target: SortTarget::Value,
-        keys_only: true,
-        count_only: true,
-        min_mod_revision: Revision(1),
-        max_mod_revision: Revision(2),
-        min_create_revision: Revision(3),
-        max_create_revision: Revision(4),
-        ..RangeQuery::latest(KeyRange::from_wire("a".into(), "b".into()))
-    }
-}
-
-fn compare(relation: Relation, operand: Operand) -> Compare {
-    Compare {
-        range: KeyRange::single("k".into()),
-        relation,
-        operand,
-    }
-}
-
-fn txn() -> Txn {
-    let unbounded = KeyRange::from_wire("z".into(), Bytes::from_static(b"\0"));
-    let delete = DeleteRange {
-        range: unbounded,
-        want_previous: false,
-    };
-    Txn {
-        compare: vec![
-            compare(Relation::Equal, Operand::Version(0)),
-            compare(Relation::Greater, Operand::Create(Revision(-1))),
-            compare(Relation::Less, Operand::Mod(Revision(1))),
-            compare(Relation::NotEqual, Operand::Value("v".into())),
-            compare(Relation::Equal, Operand::Lease(LeaseId(i64::MIN))),
-        ],
-        success: vec![
-            TxnOp::Range(query()),
-            TxnOp::Put(put()),
-            TxnOp::DeleteRange(delete),
-        ],
-        failure: vec![TxnOp::Txn(Txn {
-            success: vec![TxnOp::Range(RangeQuery::latest(KeyRange::single(
-                "k".into(),
-            )))],
-            ..Txn::default()
-        })],
-    }
-}
-
-fn commands() -> Vec<(&'static str, Command)> {
-    let kept = Put {
-        key: "k".into(),
-        ignore_value: true,
-        ignore_lease: true,
-        ..Put::default()
-    };
-    let range = KeyRange::from_wire("a".into(), "b".into());
-    let alarm = |member, kind, active| {
-        Command::Alarm(AlarmChange {
-            member: MemberId(member),
-            kind,
-            active,
-        })
-    };
-    let expiries = vec![
-        LeaseExpiry {
-            id: LeaseId(1),
-            generation: 1,
-        },
-        LeaseExpiry {
-            id: LeaseId(-1),
-            generation: u64::MAX,
-        },
-    ];
-    vec![
-        ("put", Command::Put(put())),
-        ("put_keeping", Command::Put(kept)),
-        (
-            "delete_range",
-            Command::DeleteRange(DeleteRange {
-                range,
-                want_previous: true,
-            }),
-        ),
-        ("txn", Command::Txn(txn())),
-        ("txn_empty", Command::Txn(Txn::default())),
-        ("compact", Command::Compact(Revision(1_000_000))),
-        (
-            "lease_grant",
-            Command::LeaseGrant(LeaseGrant {
-                id: LeaseId(7),
-                ttl: Ttl(60_000),
-            }),
-        ),
-        ("lease_revoke", Command::LeaseRevoke(LeaseId(7))),
-        (
-            "lease_renew",
-            Command::LeaseRenew(vec![LeaseId(7), LeaseId(-8)]),
-        ),
-        ("lease_expire", Command::LeaseExpire(expiries)),
-        (
-            "alarm_raise",
-            alarm(u64::MAX, Some(AlarmKind::NoSpace), true),
-        ),
-        ("alarm_clear", alarm(1, Some(AlarmKind::Corrupt), false)),
-        ("alarm_clear_all", alarm(0, None, false)),
-        (
-            "member_publish",
-            Command::MemberPublish(MemberAttributes {
-                id: MemberId(3),
-                name: "three".to_owned(),
-                client_urls: vec!["http://a:1".to_owned(), "https://b:2".to_owned()],
-            }),
-        ),
-    ]
-}
+use tenure_statemachine::{
+    AlarmChange, AlarmKind, ClaimState, ClusterTime, Command, Context, DeleteRange, KeyRange,
+    LeaseGrant, LeaseId, MemEngine, MemberId, Outcome, Put, RangeQuery, Reader, Reply, Revision,
+    StateMachine, Table, Ttl, View, codec, decode_entry, decode_group, encode_entry, encode_group,
+    invariants,
+};
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -287,17 +165,47 @@ fn state() -> Arc<MemEngine> {
 fn every_row_has_its_bytes_for_ever() {
     let engine = state();
     invariants::check(&*engine).unwrap();
-    let mut present = String::new();
+    let present = rows(&engine);
     for table in Table::ALL {
-        let mut cursor = engine.scan(table, b"").unwrap();
-        let mut rows = 0;
-        while let Some((key, value)) = cursor.next().unwrap() {
-            writeln!(present, "{table:?} {} = {}", hex(&key), hex(&value)).unwrap();
-            rows += 1;
-        }
-        assert!(rows > 0, "{table:?} has no golden row");
+        let named = |line: &str| line.starts_with(&format!("{table:?} "));
+        assert!(present.lines().any(named), "{table:?} has no golden row");
     }
     compare_with_golden("state.txt", &present);
+}
+
+/// Every row of a state, a line each.
+fn rows(engine: &MemEngine) -> String {
+    let mut lines = String::new();
+    for table in Table::ALL {
+        let mut cursor = engine.scan(table, b"").unwrap();
+        while let Some((key, value)) = cursor.next().unwrap() {
+            writeln!(lines, "{table:?} {} = {}", hex(&key), hex(&value)).unwrap();
+        }
+    }
+    lines
+}
+
+/// An engine with the rows of a golden state.
+fn stored(name: &str) -> Arc<MemEngine> {
+    let engine = Arc::new(MemEngine::new());
+    let mut ops = Vec::new();
+    for line in golden(name).lines() {
+        let (table, row) = line.split_once(' ').unwrap();
+        let (key, value) = row.split_once(" =").unwrap();
+        let table = Table::ALL
+            .into_iter()
+            .find(|known| format!("{known:?}") == table)
+            .unwrap();
+        ops.push(tenure_statemachine::WriteOp::Put(
+            table,
+            unhex(key),
+            unhex(value.trim()),
+        ));
+    }
+    let batch = tenure_statemachine::WriteBatch { ops };
+    tenure_statemachine::Engine::write(&*engine, batch).unwrap();
+    invariants::check(&*engine).unwrap();
+    engine
 }
 
 #[test]
@@ -325,25 +233,8 @@ fn history_rows_are_written_as_etcd_writes_them() {
 
 #[test]
 fn a_golden_state_is_read_as_it_was_written() {
-    let engine = MemEngine::new();
-    let mut ops = Vec::new();
-    for line in golden("state.txt").lines() {
-        let (table, row) = line.split_once(' ').unwrap();
-        let (key, value) = row.split_once(" =").unwrap();
-        let table = Table::ALL
-            .into_iter()
-            .find(|known| format!("{known:?}") == table)
-            .unwrap();
-        ops.push(tenure_statemachine::WriteOp::Put(
-            table,
-            unhex(key),
-            unhex(value.trim()),
-        ));
-    }
-    let batch = tenure_statemachine::WriteBatch { ops };
-    tenure_statemachine::Engine::write(&engine, batch).unwrap();
-    invariants::check(&engine).unwrap();
-    let reader = Reader::new(&engine).unwrap();
+    let engine = stored("state.txt");
+    let reader = Reader::new(&*engine).unwrap();
     assert_eq!(reader.meta().revision, Revision(5));
     assert_eq!(reader.adapter_record().unwrap().unwrap(), "adapter");
     let all = KeyRange::from_wire(Bytes::from_static(b"\0"), Bytes::from_static(b"\0"));
@@ -356,4 +247,92 @@ fn a_golden_state_is_read_as_it_was_written() {
         [(MemberId(u64::MAX), AlarmKind::NoSpace)]
     );
     assert_eq!(reader.members().unwrap()[0].name, "three");
+}
+
+/// Every sample of an outcome, by name.
+fn outcomes() -> Vec<(String, Outcome)> {
+    let replies = outcomes::replies().into_iter();
+    let replies = replies.map(|(name, reply)| (name.to_owned(), Ok(reply)));
+    let refusals = outcomes::refusals().into_iter();
+    let refusals = refusals.map(|(name, refusal)| (format!("refused_{name}"), Err(refusal)));
+    let outcome = |(name, reply)| {
+        let outcome = Outcome {
+            reply,
+            revision: Revision(300),
+            events: Vec::new(),
+            signals: Vec::new(),
+        };
+        (name, outcome)
+    };
+    replies.chain(refusals).map(outcome).collect()
+}
+
+#[test]
+fn every_outcome_has_its_bytes_for_ever() {
+    let mut present = String::new();
+    for (name, outcome) in outcomes() {
+        let bytes = codec::encode_outcome(&outcome, usize::MAX).unwrap();
+        writeln!(present, "{name} {}", hex(&bytes)).unwrap();
+    }
+    compare_with_golden("outcomes.txt", &present);
+}
+
+#[test]
+fn golden_bytes_decode_to_the_same_outcomes_for_ever() {
+    let stored = golden("outcomes.txt");
+    let lines = stored.lines().map(|line| line.split_once(' ').unwrap());
+    let decoded: Vec<(String, Outcome)> = lines
+        .map(|(name, bytes)| {
+            (
+                name.to_owned(),
+                codec::decode_outcome(unhex(bytes)).unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(decoded, outcomes());
+}
+
+#[test]
+fn every_row_of_coordination_has_its_bytes_for_ever() {
+    let engine = coordinated::engine();
+    invariants::check(&*engine).unwrap();
+    let present = rows(&engine);
+    for letter in b"BCDFGINRSTW" {
+        let row = format!("Cluster {letter:02x}");
+        let is_there = present.lines().any(|line| line.starts_with(&row));
+        assert!(is_there, "there is no row {:?}", char::from(*letter));
+    }
+    compare_with_golden("coordination.txt", &present);
+}
+
+#[test]
+fn a_golden_state_of_coordination_is_read_as_it_was_written() {
+    let engine = stored("coordination.txt");
+    let reader = Reader::new(&*engine).unwrap();
+    let session = reader.session(LeaseId(7)).unwrap().unwrap();
+    assert_eq!((session.remembered, session.forgotten), (1, 299));
+    assert_eq!(reader.policies().unwrap()[0].lock, "lock");
+    let queue = reader.queue(b"lock", 9).unwrap();
+    let leases = |claims: &[ClaimState]| claims.iter().map(|claim| claim.lease.0).collect();
+    let (holders, waiters): (Vec<_>, Vec<_>) = (leases(&queue.holders), leases(&queue.waiters));
+    assert_eq!((holders, waiters), (vec![8], vec![9]));
+    // Repeats are answered from it, by the revisions of then.
+    let mut machine = StateMachine::open(engine.clone()).unwrap();
+    let mut batch = machine.begin();
+    let context = Context {
+        index: 100,
+        ..Context::default()
+    };
+    for (request, key, revision) in [
+        (coordinated::numbered(), "by number", Revision(2)),
+        (coordinated::keyed(), "by key", Revision(3)),
+    ] {
+        let again = batch
+            .apply(&context, &coordinated::identified(request, key))
+            .unwrap();
+        assert_eq!(
+            (again.reply, again.revision),
+            (Ok(Reply::Put(None)), revision)
+        );
+    }
 }

@@ -155,6 +155,14 @@ impl Model {
                 self.members.insert(attributes.id.0, attributes.clone());
                 Ok(Reply::MemberPublish)
             }
+            // Their rules have transcripts and models of their own.
+            Command::Conditional(_)
+            | Command::Claim(_)
+            | Command::Registry(_)
+            | Command::SessionOpen(_)
+            | Command::Fence(_)
+            | Command::WillSet(_)
+            | Command::Wake => panic!("{command:?} is not modelled"),
         }
     }
 

@@ -1,7 +1,10 @@
 //! For all command sequences: the machine agrees with the model, and its three laws hold.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod bounds;
+mod encoding;
 mod model;
+mod once;
 mod strategies;
 
 use std::sync::Arc;
@@ -10,9 +13,9 @@ use bytes::Bytes;
 use model::Model;
 use proptest::{collection::vec, prelude::*};
 use tenure_statemachine::{
-    ClusterTime, Collector, Command, Context, Engine, Group, KeyRange, MemEngine, Outcome,
-    RangeQuery, ReadError, Reader, Refusal, Revision, RevisionEvents, StateMachine, TxnOpReply,
-    codec, decode_entry, decode_group, digest, encode_entry, encode_group, invariants,
+    ClusterTime, Collector, Command, Context, Engine, KeyRange, MemEngine, Outcome, RangeQuery,
+    ReadError, Reader, Refusal, Revision, RevisionEvents, StateMachine, TxnOpReply, digest,
+    invariants,
 };
 
 type Stamped = Vec<(u64, Command)>;
@@ -138,7 +141,9 @@ proptest! {
             let outcomes = node.apply(&commands, from, to);
             for ((now, command), outcome) in commands[from..to].iter().zip(outcomes) {
                 let (reply, revision, events) = model.apply(*now, command);
-                prop_assert_eq!(outcome, Outcome { reply, revision, events }, "{:?}", command);
+                let signals = Vec::new();
+                let expected = Outcome { reply, revision, events, signals };
+                prop_assert_eq!(outcome, expected, "{:?}", command);
             }
             let reader = Reader::new(&*node.engine).unwrap();
             for query in &queries {
@@ -269,115 +274,6 @@ proptest! {
         prop_assert_eq!(pieces, whole);
         prop_assert_eq!(refusal(reader.history(from, latest, 9, 9)).unwrap(), vec![]);
     }
-
-    #[test]
-    fn decoding_inverts_encoding(
-        groups in vec((any::<u64>(), any::<u64>(), vec(strategies::command(), 0..5)), 0..4),
-        now in any::<u64>(),
-    ) {
-        let encoded: Vec<Bytes> = groups.iter()
-            .map(|(origin, sequence, commands)| encode_group(*origin, *sequence, commands))
-            .collect();
-        let groups: Vec<Group> = groups.into_iter()
-            .map(|(origin, sequence, commands)| Group { origin, sequence, commands }).collect();
-        for (bytes, group) in encoded.iter().zip(&groups) {
-            prop_assert_eq!(&decode_group(bytes.clone()).unwrap(), group);
-        }
-        let entry = decode_entry(encode_entry(ClusterTime(now), &encoded)).unwrap();
-        prop_assert_eq!((entry.now, entry.groups), (ClusterTime(now), groups));
-    }
-
-    #[test]
-    fn hostile_bytes_are_refused_or_mean_themselves(
-        commands in vec(strategies::command(), 0..4),
-        edits in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
-        cut in any::<prop::sample::Index>(),
-        noise in vec(any::<u8>(), 0..64),
-    ) {
-        let _ = decode_entry(Bytes::from(noise.clone()));
-        let _ = decode_group(Bytes::from(noise));
-        let mut bytes = encode_group(1, 2, &commands).to_vec();
-        for (place, byte) in edits {
-            let place = place.index(bytes.len());
-            bytes[place] = byte;
-        }
-        if let Ok(group) = decode_group(Bytes::from(bytes.clone())) {
-            let again = encode_group(group.origin, group.sequence, &group.commands);
-            // Filters that are given as unset are the one redundancy of the encoding.
-            prop_assert_eq!(decode_group(again).unwrap(), group);
-        }
-        let entry = encode_entry(ClusterTime(7), &[encode_group(1, 2, &commands)]);
-        let cut = cut.index(entry.len());
-        prop_assert!(decode_entry(entry.slice(..cut)).is_err(), "a cut entry is refused");
-        let longer: Vec<u8> = entry.iter().copied().chain([0]).collect();
-        prop_assert!(decode_entry(Bytes::from(longer)).is_err(), "bytes left over are refused");
-    }
-}
-
-#[test]
-fn transactions_nested_too_deep_are_refused() {
-    let nested = |depth: usize| {
-        let mut txn = tenure_statemachine::Txn::default();
-        for _ in 1..depth {
-            let success = vec![tenure_statemachine::TxnOp::Txn(txn)];
-            txn = tenure_statemachine::Txn {
-                success,
-                ..Default::default()
-            };
-        }
-        Command::Txn(txn)
-    };
-    let deepest = nested(codec::TXN_DEPTH_MAX);
-    assert!(codec::is_encodable(&deepest));
-    let group = decode_group(encode_group(0, 0, std::slice::from_ref(&deepest))).unwrap();
-    assert_eq!(group.commands, vec![deepest]);
-    let deeper = nested(codec::TXN_DEPTH_MAX + 1);
-    assert!(!codec::is_encodable(&deeper));
-    assert!(decode_group(encode_group(0, 0, &[deeper])).is_err());
-}
-
-#[test]
-fn a_count_without_elements_does_not_reserve_memory() {
-    // A group of one renewal of 2^62 leases.
-    let mut bytes = vec![1, 0, 0, 1, 7];
-    bytes.extend([0x80; 8]);
-    bytes.push(0x40);
-    assert!(decode_group(Bytes::from(bytes)).is_err());
-}
-
-#[test]
-fn a_number_has_one_encoding_and_sixty_four_bits() {
-    let group = |origin: &[u8]| {
-        let bytes: Vec<u8> = [&[1], origin, &[0, 0]].concat();
-        decode_group(Bytes::from(bytes)).map(|group| group.origin)
-    };
-    assert_eq!(group(&[0]).unwrap(), 0);
-    assert_eq!(group(&[0x80, 1]).unwrap(), 128);
-    assert!(group(&[0x80, 0]).is_err(), "a needless last byte");
-    let max = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
-    assert_eq!(group(&max).unwrap(), u64::MAX);
-    let above = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02];
-    assert!(group(&above).is_err(), "a sixty-fifth bit");
-    assert!(group(&[0x80; 11]).is_err(), "no end");
-}
-
-#[test]
-fn decoded_values_are_slices_of_the_entry() {
-    let put = tenure_statemachine::Put {
-        key: "key".into(),
-        value: vec![7; 100].into(),
-        ..Default::default()
-    };
-    let entry = encode_entry(ClusterTime(1), &[encode_group(1, 1, &[Command::Put(put)])]);
-    let (start, end) = (
-        entry.as_ptr() as usize,
-        entry.as_ptr() as usize + entry.len(),
-    );
-    let decoded = decode_entry(entry.clone()).unwrap();
-    let Command::Put(put) = &decoded.groups[0].commands[0] else {
-        panic!("not a put")
-    };
-    assert!((start..end).contains(&(put.value.as_ptr() as usize)));
 }
 
 #[test]

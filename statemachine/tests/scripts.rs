@@ -9,13 +9,16 @@
 )]
 
 mod script {
+    pub(crate) mod claims;
+    pub(crate) mod conditions;
     pub(crate) mod lines;
+    pub(crate) mod registry;
     pub(crate) mod words;
 }
 
 use std::{fs, path::Path, sync::Arc};
 
-use script::{lines, words, words::Words};
+use script::{claims, conditions, lines, registry, words, words::Words};
 use tenure_statemachine::{
     ClusterTime, Collector, Command, Context, Engine, LeaseId, MemEngine, ReadError, Reader,
     Revision, StateMachine, digest, invariants,
@@ -117,7 +120,14 @@ impl Node {
                 members.iter().map(line).collect()
             }),
             "meta" => Ok(meta(&reader)),
-            _ => panic!("{verb} is no command"),
+            "instance" => {
+                let found = reader.instance(&registry::name(words));
+                let lines = |found: Option<_>| found.iter().map(lines::record).collect();
+                found.map(lines).map_err(ReadError::from)
+            }
+            _ => conditions::ask(verb, words, &reader)
+                .or_else(|| claims::ask(verb, words, &reader))
+                .unwrap_or_else(|| panic!("{verb} is no command")),
         };
         match answer {
             Ok(lines) => lines,
@@ -253,4 +263,17 @@ transcripts! {
     alarms_bar_commands: "alarm.txt";
     history_is_told_by_whole_revisions: "history.txt";
     members_are_published: "member.txt";
+    instances_are_registered_and_drained: "registry.txt";
+    most_of_a_service_does_not_expire_at_once: "brake.txt";
+    guards_hold_or_refuse: "guard.txt";
+    fence_policies_ask_for_guards: "fence.txt";
+    sessions_answer_repeats: "session.txt";
+    idempotency_keys_answer_repeats: "once.txt";
+    locks_are_granted_first_come_first_served: "lock.txt";
+    bundles_are_granted_whole: "bundle.txt";
+    leases_that_wait_in_a_circle_are_refused: "deadlock.txt";
+    waits_end: "wait.txt";
+    lost_locks_are_delayed: "delay.txt";
+    elections_know_one_leader: "election.txt";
+    wills_run_when_leases_and_claims_are_lost: "will.txt";
 }

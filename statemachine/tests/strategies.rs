@@ -3,6 +3,9 @@
 //! Transactions are wilder than the border lets through (they may write a key twice), because the
 //! machine must be total.
 
+mod coordination;
+pub(crate) mod outcomes;
+
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tenure_statemachine::{
@@ -10,6 +13,8 @@ use tenure_statemachine::{
     LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision, SortOrder,
     SortTarget, Ttl, Txn, TxnOp,
 };
+
+pub(crate) use self::coordination::any_command;
 
 /// Keys that are prefixes of each other, with and without zero bytes.
 const KEYS: [&[u8]; 8] = [

@@ -1,4 +1,5 @@
-//! The bytes of commands: what a log entry carries, and what members say of themselves.
+//! The bytes of commands and outcomes: what a log entry carries, what members say of themselves,
+//! and what a mutation came to, for when it is repeated.
 //!
 //! A node encodes the commands it took as one *group*, once; an *entry* carries groups verbatim,
 //! under the leader's stamp. Both open with a version byte. Numbers are little-endian base-128
@@ -9,13 +10,17 @@
 
 mod decode;
 mod encode;
+mod tag;
 
 use crate::command::{Command, Txn, TxnOp};
 
-pub(crate) use self::{decode::decode_member, encode::encode_member};
 pub use self::{
-    decode::{decode_entry, decode_group},
-    encode::{encode_entry, encode_group},
+    decode::{decode_entry, decode_group, decode_outcome},
+    encode::{encode_entry, encode_group, encode_outcome},
+};
+pub(crate) use self::{
+    decode::{decode_member, decode_will},
+    encode::{encode_member, encode_request, encode_will},
 };
 
 /// How many transactions may lie within each other. A request can hold fewer: etcd's own decoder
@@ -36,6 +41,10 @@ pub(crate) const ENTRY_VERSION: u8 = 1;
 pub(crate) const GROUP_VERSION: u8 = 1;
 /// First byte of a member's attributes.
 pub(crate) const MEMBER_VERSION: u8 = 1;
+/// First byte of a remembered outcome.
+pub(crate) const OUTCOME_VERSION: u8 = 1;
+/// First byte of a will.
+pub(crate) const WILL_VERSION: u8 = 1;
 
 /// Commands of one node, in the order it took them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +80,20 @@ pub fn is_encodable(command: &Command) -> bool {
         | Command::LeaseRenew(_)
         | Command::LeaseExpire(_)
         | Command::Alarm(_)
-        | Command::MemberPublish(_) => true,
+        | Command::MemberPublish(_)
+        | Command::Claim(_)
+        | Command::Registry(_)
+        | Command::SessionOpen(_)
+        | Command::Fence(_)
+        | Command::Wake => true,
+        Command::WillSet(set) => set
+            .will
+            .as_ref()
+            .is_none_or(|will| fits(&will.txn, TXN_DEPTH_MAX)),
+        Command::Conditional(conditional) => {
+            !matches!(conditional.command, Command::Conditional(_))
+                && is_encodable(&conditional.command)
+        }
     }
 }
 
@@ -83,45 +105,4 @@ fn fits(txn: &Txn, depth: usize) -> bool {
         TxnOp::Txn(txn) => fits(txn, within),
         TxnOp::Range(_) | TxnOp::Put(_) | TxnOp::DeleteRange(_) => true,
     })
-}
-
-/// Tags of [`Command`]'s variants.
-pub(crate) mod tag {
-    pub(crate) const PUT: u8 = 1;
-    pub(crate) const DELETE_RANGE: u8 = 2;
-    pub(crate) const TXN: u8 = 3;
-    pub(crate) const COMPACT: u8 = 4;
-    pub(crate) const LEASE_GRANT: u8 = 5;
-    pub(crate) const LEASE_REVOKE: u8 = 6;
-    pub(crate) const LEASE_RENEW: u8 = 7;
-    pub(crate) const LEASE_EXPIRE: u8 = 8;
-    pub(crate) const ALARM: u8 = 9;
-    pub(crate) const MEMBER_PUBLISH: u8 = 10;
-
-    pub(crate) const OP_RANGE: u8 = 1;
-    pub(crate) const OP_PUT: u8 = 2;
-    pub(crate) const OP_DELETE_RANGE: u8 = 3;
-    pub(crate) const OP_TXN: u8 = 4;
-
-    pub(crate) const END_SINGLE: u8 = 0;
-    pub(crate) const END_BEFORE: u8 = 1;
-    pub(crate) const END_UNBOUNDED: u8 = 2;
-
-    pub(crate) const OPERAND_VERSION: u8 = 1;
-    pub(crate) const OPERAND_CREATE: u8 = 2;
-    pub(crate) const OPERAND_MOD: u8 = 3;
-    pub(crate) const OPERAND_VALUE: u8 = 4;
-    pub(crate) const OPERAND_LEASE: u8 = 5;
-
-    pub(crate) const FLAG_WANT_PREVIOUS: u8 = 1;
-    pub(crate) const FLAG_IGNORE_VALUE: u8 = 2;
-    pub(crate) const FLAG_IGNORE_LEASE: u8 = 4;
-
-    pub(crate) const FLAG_KEYS_ONLY: u8 = 1;
-    pub(crate) const FLAG_COUNT_ONLY: u8 = 2;
-    pub(crate) const FLAG_FILTERS: u8 = 4;
-
-    pub(crate) const ALARM_ANY: u8 = 0;
-    pub(crate) const ALARM_NO_SPACE: u8 = 1;
-    pub(crate) const ALARM_CORRUPT: u8 = 2;
 }

@@ -4,8 +4,10 @@ use tenure_statemachine::{
     DeleteReply, Event, EventKind, KeyValue, Outcome, RangeReply, Reply, TxnOpReply, TxnReply,
 };
 
+use super::{claims, registry};
+
 /// Bytes as text, zero bytes as `\0`, nothing as `''`.
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     if bytes.is_empty() {
         return "''".to_owned();
     }
@@ -19,7 +21,8 @@ pub(crate) fn record(kv: &KeyValue) -> String {
     } else {
         String::new()
     };
-    let (key, value, version) = (text(&kv.key), text(&kv.value), kv.version);
+    let value = registry::value(kv).unwrap_or_else(|| text(&kv.value));
+    let (key, version) = (text(&kv.key), kv.version);
     format!("{key}={value} create={create} mod={modified} version={version}{lease}")
 }
 
@@ -34,6 +37,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> Vec<String> {
         }
     };
     lines.extend(outcome.events.iter().map(event));
+    lines.extend(outcome.signals.iter().map(claims::signal));
     lines
 }
 
@@ -60,7 +64,16 @@ fn reply_lines(reply: &Reply) -> Vec<String> {
             .iter()
             .map(|(member, kind)| format!("alarm {member} {kind:?}"))
             .collect(),
-        Reply::Compact | Reply::LeaseRevoke | Reply::MemberPublish => Vec::new(),
+        Reply::Register(incarnation, lease, ttl) => vec![format!(
+            "registered incarnation={incarnation} lease={} ttl={}",
+            lease.0, ttl.0
+        )],
+        Reply::Wake(done) => vec![format!("woke {done}")],
+        Reply::Compact | Reply::LeaseRevoke | Reply::MemberPublish | Reply::Done => Vec::new(),
+        Reply::Acquire(_) | Reply::Withdraw(_) | Reply::Claim(_) | Reply::ForceRelease(_) => {
+            claims::reply(reply)
+        }
+        Reply::SessionOpen(lease, ttl) => vec![format!("session {} ttl={}", lease.0, ttl.0)],
     }
 }
 

@@ -9,6 +9,8 @@ use tenure_statemachine::{
     SortTarget, Ttl, Txn, TxnOp,
 };
 
+use super::{claims, conditions, registry};
+
 /// The words left of a line.
 pub(crate) struct Words<'a>(std::iter::Peekable<std::vec::IntoIter<&'a str>>);
 
@@ -35,7 +37,7 @@ impl<'a> Words<'a> {
     }
 
     /// The next word, if it is an option: neither the end of an operation nor of a list.
-    fn option(&mut self) -> Option<&'a str> {
+    pub(crate) fn option(&mut self) -> Option<&'a str> {
         self.0
             .next_if(|word| !matches!(*word, ";" | "]" | "then" | "else" | "["))
     }
@@ -60,13 +62,13 @@ pub(crate) fn number(word: &str) -> i64 {
         .unwrap_or_else(|_| panic!("{word} is not a number"))
 }
 
-fn unsigned(word: &str) -> u64 {
+pub(crate) fn unsigned(word: &str) -> u64 {
     word.parse()
         .unwrap_or_else(|_| panic!("{word} is not a number"))
 }
 
 /// `\0` stands for a zero byte, `''` for nothing.
-fn bytes(word: &str) -> Bytes {
+pub(crate) fn bytes(word: &str) -> Bytes {
     if word == "''" {
         Bytes::new()
     } else {
@@ -109,7 +111,12 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
             name: words.next().to_owned(),
             client_urls: words.rest().into_iter().map(str::to_owned).collect(),
         }),
-        _ => return None,
+        "wake" => Command::Wake,
+        _ => {
+            return registry::command(verb, words)
+                .or_else(|| conditions::command(verb, words))
+                .or_else(|| claims::command(verb, words));
+        }
     })
 }
 

@@ -4,8 +4,19 @@
 //! command exists. What depends on state is refused in `apply`, as a [`crate::Refusal`].
 //! A released variant never changes meaning.
 
+mod claim;
+mod condition;
+mod registry;
+
 use bytes::Bytes;
 
+pub use self::{
+    claim::{Acquire, ClaimCommand, Mode, Wait},
+    condition::{
+        Conditional, FenceCommand, FencePolicy, Guard, RequestId, SessionOpen, Will, WillSet,
+    },
+    registry::{InstanceName, Readiness, Register, RegistryCommand},
+};
 use crate::{
     range::KeyRange,
     types::{LeaseId, MemberId, Revision, Ttl},
@@ -34,6 +45,21 @@ pub enum Command {
     Alarm(AlarmChange),
     /// Make known what a member says of itself.
     MemberPublish(MemberAttributes),
+    /// Execute a command only if guards hold, and only once.
+    Conditional(Box<Conditional>),
+    /// Operate on a lock or an election.
+    Claim(ClaimCommand),
+    /// Operate on a registration.
+    Registry(RegistryCommand),
+    /// Open a session.
+    SessionOpen(SessionOpen),
+    /// Change the fence policies.
+    Fence(FenceCommand),
+    /// Set or remove a last will.
+    WillSet(WillSet),
+    /// Do what has fallen due by the entry's time: claims whose wait is over, lock delays and
+    /// drains that end, idempotency keys to forget.
+    Wake,
 }
 
 /// Store a value under a key.

@@ -1,22 +1,27 @@
-//! Bytes to commands. Keys and values are slices of the input.
+//! Bytes to commands and outcomes. Keys and values are slices of the input.
 //!
 //! Invariant: whatever the bytes are, decoding ends, allocates in proportion to them, and either
 //! yields what was encoded or a fault. Bytes left over, unknown tags and flags, and numbers in more
 //! bytes than they need are faults: one command has one encoding.
 
+mod claim;
+mod condition;
+mod refusal;
+mod registry;
+mod reply;
+mod txn;
+
 use bytes::{Buf, Bytes};
 
+pub(crate) use self::condition::decode_will;
+pub use self::reply::decode_outcome;
 use super::{
-    ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, GROUP_VERSION, Group, MEMBER_VERSION, RESERVE_MAX,
-    TXN_DEPTH_MAX, tag,
+    ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, GROUP_VERSION, Group, MEMBER_VERSION, OUTCOME_VERSION,
+    RESERVE_MAX, TXN_DEPTH_MAX, WILL_VERSION, tag,
 };
 use crate::{
-    command::{
-        AlarmChange, AlarmKind, Command, Compare, DeleteRange, LeaseExpiry, LeaseGrant,
-        MemberAttributes, Operand, Put, RangeQuery, Relation, SortOrder, SortTarget, Txn, TxnOp,
-    },
+    command::{AlarmChange, AlarmKind, Command, LeaseExpiry, LeaseGrant, MemberAttributes},
     error::Fault,
-    range::{KeyRange, RangeEnd},
     types::{ClusterTime, LeaseId, MemberId, Revision, Ttl},
 };
 
@@ -135,6 +140,22 @@ impl Decoder {
         self.signed().map(LeaseId)
     }
 
+    fn ttl(&mut self) -> Result<Ttl, Fault> {
+        self.number().map(Ttl)
+    }
+
+    fn small_number(&mut self) -> Result<u32, Fault> {
+        u32::try_from(self.number()?).or_else(|_| refuse("number is too large"))
+    }
+
+    fn yes_or_no(&mut self) -> Result<bool, Fault> {
+        match self.byte()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => refuse("neither yes nor no"),
+        }
+    }
+
     fn length(&mut self) -> Result<usize, Fault> {
         match usize::try_from(self.number()?) {
             // Everything counted takes at least a byte.
@@ -162,6 +183,17 @@ impl Decoder {
         }
     }
 
+    fn option<T>(
+        &mut self,
+        decode: impl FnOnce(&mut Self) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
+        match self.byte()? {
+            tag::ABSENT => Ok(None),
+            tag::PRESENT => decode(self).map(Some),
+            _ => refuse("neither there nor left out"),
+        }
+    }
+
     fn list<T>(
         &mut self,
         mut decode: impl FnMut(&mut Self) -> Result<T, Fault>,
@@ -175,14 +207,23 @@ impl Decoder {
     }
 
     fn command(&mut self) -> Result<Command, Fault> {
-        Ok(match self.byte()? {
+        let tag = self.byte()?;
+        match tag {
+            tag::CONDITIONAL => Ok(Command::Conditional(Box::new(self.conditional()?))),
+            _ => self.plain_command(tag),
+        }
+    }
+
+    /// A command that is not conditional, by its tag.
+    fn plain_command(&mut self, tag: u8) -> Result<Command, Fault> {
+        Ok(match tag {
             tag::PUT => Command::Put(self.put()?),
             tag::DELETE_RANGE => Command::DeleteRange(self.delete_range()?),
             tag::TXN => Command::Txn(self.txn(TXN_DEPTH_MAX)?),
             tag::COMPACT => Command::Compact(self.revision()?),
             tag::LEASE_GRANT => Command::LeaseGrant(LeaseGrant {
                 id: self.lease()?,
-                ttl: Ttl(self.number()?),
+                ttl: self.ttl()?,
             }),
             tag::LEASE_REVOKE => Command::LeaseRevoke(self.lease()?),
             tag::LEASE_RENEW => Command::LeaseRenew(self.list(Self::lease)?),
@@ -194,136 +235,34 @@ impl Decoder {
             })?),
             tag::ALARM => Command::Alarm(self.alarm()?),
             tag::MEMBER_PUBLISH => Command::MemberPublish(self.member()?),
+            tag::CLAIM => Command::Claim(self.claim_command()?),
+            tag::REGISTRY => Command::Registry(self.registry_command()?),
+            tag::SESSION_OPEN => Command::SessionOpen(self.session_open()?),
+            tag::FENCE => Command::Fence(self.fence_command()?),
+            tag::WILL_SET => Command::WillSet(self.will_set()?),
+            tag::WAKE => Command::Wake,
+            tag::CONDITIONAL => return refuse("a condition within a condition"),
             _ => return refuse("unknown command"),
-        })
-    }
-
-    fn put(&mut self) -> Result<Put, Fault> {
-        let flags =
-            self.flags(tag::FLAG_WANT_PREVIOUS | tag::FLAG_IGNORE_VALUE | tag::FLAG_IGNORE_LEASE)?;
-        Ok(Put {
-            key: self.bytes()?,
-            value: self.bytes()?,
-            lease: self.lease()?,
-            want_previous: flags & tag::FLAG_WANT_PREVIOUS != 0,
-            ignore_value: flags & tag::FLAG_IGNORE_VALUE != 0,
-            ignore_lease: flags & tag::FLAG_IGNORE_LEASE != 0,
-        })
-    }
-
-    fn delete_range(&mut self) -> Result<DeleteRange, Fault> {
-        let flags = self.flags(tag::FLAG_WANT_PREVIOUS)?;
-        let want_previous = flags & tag::FLAG_WANT_PREVIOUS != 0;
-        Ok(DeleteRange {
-            range: self.range()?,
-            want_previous,
-        })
-    }
-
-    fn range(&mut self) -> Result<KeyRange, Fault> {
-        let start = self.bytes()?;
-        let end = match self.byte()? {
-            tag::END_SINGLE => RangeEnd::Single,
-            tag::END_BEFORE => RangeEnd::Before(self.bytes()?),
-            tag::END_UNBOUNDED => RangeEnd::Unbounded,
-            _ => return refuse("unknown range end"),
-        };
-        Ok(KeyRange { start, end })
-    }
-
-    fn query(&mut self) -> Result<RangeQuery, Fault> {
-        let flags = self.flags(tag::FLAG_KEYS_ONLY | tag::FLAG_COUNT_ONLY | tag::FLAG_FILTERS)?;
-        let mut query = RangeQuery::latest(self.range()?);
-        query.keys_only = flags & tag::FLAG_KEYS_ONLY != 0;
-        query.count_only = flags & tag::FLAG_COUNT_ONLY != 0;
-        query.limit = self.signed()?;
-        query.revision = self.revision()?;
-        query.sort_order = match self.byte()? {
-            0 => SortOrder::None,
-            1 => SortOrder::Ascend,
-            2 => SortOrder::Descend,
-            _ => return refuse("unknown sort order"),
-        };
-        query.sort_target = match self.byte()? {
-            0 => SortTarget::Key,
-            1 => SortTarget::Version,
-            2 => SortTarget::Create,
-            3 => SortTarget::Mod,
-            4 => SortTarget::Value,
-            _ => return refuse("unknown sort target"),
-        };
-        if flags & tag::FLAG_FILTERS != 0 {
-            query.min_mod_revision = self.revision()?;
-            query.max_mod_revision = self.revision()?;
-            query.min_create_revision = self.revision()?;
-            query.max_create_revision = self.revision()?;
-        }
-        Ok(query)
-    }
-
-    /// `depth` is how many transactions may lie within each other from here on, this one included.
-    fn txn(&mut self, depth: usize) -> Result<Txn, Fault> {
-        let Some(within) = depth.checked_sub(1) else {
-            return refuse("nested too deep");
-        };
-        Ok(Txn {
-            compare: self.list(Self::compare)?,
-            success: self.list(|input| input.txn_op(within))?,
-            failure: self.list(|input| input.txn_op(within))?,
-        })
-    }
-
-    fn txn_op(&mut self, depth: usize) -> Result<TxnOp, Fault> {
-        Ok(match self.byte()? {
-            tag::OP_RANGE => TxnOp::Range(self.query()?),
-            tag::OP_PUT => TxnOp::Put(self.put()?),
-            tag::OP_DELETE_RANGE => TxnOp::DeleteRange(self.delete_range()?),
-            tag::OP_TXN => TxnOp::Txn(self.txn(depth)?),
-            _ => return refuse("unknown operation"),
-        })
-    }
-
-    fn compare(&mut self) -> Result<Compare, Fault> {
-        let range = self.range()?;
-        let relation = match self.byte()? {
-            0 => Relation::Equal,
-            1 => Relation::Greater,
-            2 => Relation::Less,
-            3 => Relation::NotEqual,
-            _ => return refuse("unknown relation"),
-        };
-        let operand = match self.byte()? {
-            tag::OPERAND_VERSION => Operand::Version(self.signed()?),
-            tag::OPERAND_CREATE => Operand::Create(self.revision()?),
-            tag::OPERAND_MOD => Operand::Mod(self.revision()?),
-            tag::OPERAND_VALUE => Operand::Value(self.bytes()?),
-            tag::OPERAND_LEASE => Operand::Lease(self.lease()?),
-            _ => return refuse("unknown operand"),
-        };
-        Ok(Compare {
-            range,
-            relation,
-            operand,
         })
     }
 
     fn alarm(&mut self) -> Result<AlarmChange, Fault> {
         let member = MemberId(self.number()?);
-        let kind = match self.byte()? {
-            tag::ALARM_ANY => None,
-            tag::ALARM_NO_SPACE => Some(AlarmKind::NoSpace),
-            tag::ALARM_CORRUPT => Some(AlarmKind::Corrupt),
-            _ => return refuse("unknown alarm"),
-        };
-        let active = match self.byte()? {
-            0 => false,
-            1 => true,
-            _ => return refuse("unknown alarm action"),
-        };
+        let kind = self.alarm_kind()?;
+        let active = self.yes_or_no()?;
         Ok(AlarmChange {
             member,
             kind,
             active,
+        })
+    }
+
+    fn alarm_kind(&mut self) -> Result<Option<AlarmKind>, Fault> {
+        Ok(match self.byte()? {
+            tag::ALARM_ANY => None,
+            tag::ALARM_NO_SPACE => Some(AlarmKind::NoSpace),
+            tag::ALARM_CORRUPT => Some(AlarmKind::Corrupt),
+            _ => return refuse("unknown alarm"),
         })
     }
 

@@ -1,0 +1,291 @@
+//! Acquiring: a place in one queue, or in several at once.
+//!
+//! Invariant: every check is made before the first write.
+
+use bytes::Bytes;
+
+use super::{
+    deadlock, delay, key,
+    promote::first_live_waiting,
+    row::{self, Claim},
+    settle::{Loss, Settling},
+    tally::{Holding, Tally},
+};
+use crate::{
+    command::{Acquire, LeaseGrant, Mode, Put, Wait},
+    effects::Effects,
+    engine::View,
+    error::{Fault, ReadError, Refusal},
+    kv::Change,
+    lease,
+    meta::Meta,
+    outcome::{AcquireReply, ClaimState, Signal},
+    overlay::Overlay,
+    types::{ClusterTime, Revision, Ttl},
+};
+
+/// Claims on one name. Each costs the command that reorders the queue a revision, and a queue as
+/// long as this moves too slowly to be of use.
+pub(crate) const CLAIMS_PER_NAME_MAX: u32 = 10_000;
+
+/// What a new claim would meet on one name.
+#[derive(Debug)]
+struct Prospect {
+    /// Claims before it.
+    before: u32,
+    /// Whether it holds at once.
+    holds: bool,
+    /// Whether claims that have waited too long must be dropped for that.
+    drops: bool,
+}
+
+pub(super) fn acquire(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    acquire: &Acquire,
+    effects: &mut Effects,
+) -> Result<AcquireReply, ReadError> {
+    let ttl = check_lease(overlay, acquire)?;
+    let mut reply = AcquireReply {
+        lease: acquire.lease,
+        ttl,
+        ..AcquireReply::default()
+    };
+    let present = present(overlay, acquire)?;
+    if !present.is_empty() {
+        return rejoin(overlay, meta, acquire, present, reply, effects);
+    }
+    let mut prospects = Vec::with_capacity(acquire.names.len());
+    for name in &acquire.names {
+        prospects.push(prospect(overlay, meta.now, name, acquire.mode)?);
+    }
+    let holds = prospects.iter().all(|prospect| prospect.holds);
+    if !holds {
+        reply.blocker = blocker(overlay, meta.now, acquire, &prospects)?;
+        if matches!(acquire.wait, Wait::Never | Wait::Within(Ttl(0))) {
+            return Ok(reply);
+        }
+        if let Some(names) = deadlock::of_waiting(overlay, &acquire.names, acquire.lease)? {
+            return Err(Refusal::Deadlock(names).into());
+        }
+    }
+    if let Some(ttl) = acquire.grant {
+        let id = acquire.lease;
+        lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
+    }
+    if holds && prospects.iter().any(|prospect| prospect.drops) {
+        let mut settling = Settling::new(overlay, meta, effects);
+        settling.unsettled.extend(acquire.names.iter().cloned());
+        settling.run(Loss::RELEASED)?;
+    }
+    let revision = put_keys(overlay, meta, acquire, effects)?;
+    let mut settling = Settling::new(overlay, meta, effects);
+    for (name, prospect) in acquire.names.iter().zip(&prospects) {
+        let claim = claim(acquire, name, revision, holds, settling.meta.now);
+        settling.join(&claim)?;
+        let state = claim.state(acquire.value.clone(), prospect.before);
+        if holds {
+            let granted = Signal::Granted(state.clone());
+            settling.effects.signals.push(granted);
+        }
+        reply.claims.push(state);
+    }
+    Ok(reply)
+}
+
+/// The time to live of the lease, which exists, or can be made.
+fn check_lease(view: &dyn View, acquire: &Acquire) -> Result<Ttl, ReadError> {
+    let found = lease::find(view, acquire.lease)?;
+    match (acquire.grant, found) {
+        (Some(ttl), None) if acquire.lease.is_some() => Ok(ttl),
+        (Some(_), _) => Err(Refusal::LeaseExists.into()),
+        (None, Some(lease)) => Ok(lease.ttl),
+        (None, None) => Err(Refusal::LeaseNotFound.into()),
+    }
+}
+
+/// The claims that the lease has on the names already. Refused unless they may be the answer: those
+/// of only a part of a bundle may not.
+fn present(view: &dyn View, acquire: &Acquire) -> Result<Vec<(Claim, Bytes)>, ReadError> {
+    let mut present = Vec::new();
+    for name in &acquire.names {
+        present.extend(row::of_lease(view, name, acquire.lease)?);
+    }
+    match present.first() {
+        Some((claim, _)) if !acquire.rejoin || present.len() != acquire.names.len() => {
+            Err(Refusal::AlreadyClaimed(claim.name.clone()).into())
+        }
+        _ => Ok(present),
+    }
+}
+
+/// Answers with claims that are there, after giving them the value that was asked for.
+fn rejoin(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    acquire: &Acquire,
+    present: Vec<(Claim, Bytes)>,
+    mut reply: AcquireReply,
+    effects: &mut Effects,
+) -> Result<AcquireReply, ReadError> {
+    let mut change = Change::new(overlay, meta);
+    for (claim, value) in &present {
+        if *value != acquire.value {
+            change.put(&Put {
+                key: claim.key.clone(),
+                value: acquire.value.clone(),
+                lease: claim.lease,
+                ..Put::default()
+            })?;
+        }
+    }
+    effects.events.append(&mut change.finish());
+    for (claim, _) in present {
+        let position = position(overlay, &claim)?;
+        if !claim.held && reply.blocker.is_none() {
+            reply.blocker = first_before(overlay, &claim)?;
+        }
+        let state = claim.state(acquire.value.clone(), position);
+        reply.claims.push(state);
+    }
+    Ok(reply)
+}
+
+/// The first claim of the queue that a claim waits in, if that is before it.
+fn first_before(view: &dyn View, claim: &Claim) -> Result<Option<ClaimState>, Fault> {
+    let first = Tally::of(view, &claim.name)?.first(view, &claim.name)?;
+    let first = first.filter(|first| first.token < claim.token);
+    first.map(|first| shown(view, &first, 0)).transpose()
+}
+
+fn prospect(
+    view: &dyn View,
+    now: ClusterTime,
+    name: &Bytes,
+    mode: Mode,
+) -> Result<Prospect, ReadError> {
+    let tally = Tally::of(view, name)?;
+    if let Mode::Permits { limit, .. } = mode
+        && tally.permits > 0
+        && tally.limit != limit
+    {
+        return Err(Refusal::PermitsDiffer(Box::new((name.clone(), tally.limit))).into());
+    }
+    if tally.claims >= CLAIMS_PER_NAME_MAX {
+        return Err(Refusal::QueueFull(name.clone()).into());
+    }
+    let holds = tally.admits(mode)
+        && first_live_waiting(view, name, &tally, now)?.is_none()
+        && !delay::is_on(view, name, now)?;
+    Ok(Prospect {
+        before: tally.claims,
+        holds,
+        drops: tally.waiting() > 0,
+    })
+}
+
+/// The first claim that stands in the way of a new one, on the first name that it cannot hold.
+fn blocker(
+    view: &dyn View,
+    now: ClusterTime,
+    acquire: &Acquire,
+    prospects: &[Prospect],
+) -> Result<Option<ClaimState>, Fault> {
+    let mut names = acquire.names.iter().zip(prospects);
+    let Some((name, _)) = names.find(|(_, prospect)| !prospect.holds) else {
+        return Ok(None);
+    };
+    let tally = Tally::of(view, name)?;
+    let claim = if tally.holding != Holding::Nobody && !tally.admits(acquire.mode) {
+        // All that hold do so in one way: what excludes one of them excludes the first.
+        tally.first(view, name)?
+    } else {
+        first_live_waiting(view, name, &tally, now)?
+    };
+    let position = |claim: &Claim| if claim.held { 0 } else { tally.held };
+    claim
+        .map(|claim| shown(view, &claim, position(&claim)))
+        .transpose()
+}
+
+/// Creates the keys, in one revision.
+fn put_keys(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    acquire: &Acquire,
+    effects: &mut Effects,
+) -> Result<Revision, Fault> {
+    let keys: Vec<Bytes> = acquire
+        .names
+        .iter()
+        .map(|name| key::of(name, acquire.lease))
+        .collect();
+    // What is there is no claim. It has to go first, for the token must be a new revision.
+    let mut change = Change::new(overlay, meta);
+    for key in &keys {
+        change.delete_key(key.clone())?;
+    }
+    effects.events.append(&mut change.finish());
+    let mut change = Change::new(overlay, meta);
+    for key in keys {
+        change.put(&Put {
+            key,
+            value: acquire.value.clone(),
+            lease: acquire.lease,
+            ..Put::default()
+        })?;
+    }
+    let revision = change.seen();
+    effects.events.append(&mut change.finish());
+    Ok(revision)
+}
+
+fn claim(acquire: &Acquire, name: &Bytes, token: Revision, held: bool, now: ClusterTime) -> Claim {
+    let wait_until = match acquire.wait {
+        Wait::Within(wait) if !held => Some(now.after(wait)),
+        Wait::Within(_) | Wait::Never | Wait::Always => None,
+    };
+    let is_bundle = !held && acquire.names.len() > 1;
+    Claim {
+        name: name.clone(),
+        key: key::of(name, acquire.lease),
+        lease: acquire.lease,
+        token,
+        mode: acquire.mode,
+        held,
+        foreign: false,
+        since: now,
+        wait_until,
+        lock_delay: acquire.lock_delay,
+        principal: acquire.principal.clone(),
+        bundle: if is_bundle {
+            acquire.names.clone()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+/// How many claims are before one that waits; 0 for one that holds.
+pub(super) fn position(view: &dyn View, claim: &Claim) -> Result<u32, Fault> {
+    if claim.held {
+        return Ok(0);
+    }
+    let tally = Tally::of(view, &claim.name)?;
+    let mut position = tally.held;
+    let mut claims = row::Claims::from(view, &claim.name, tally.front)?;
+    while let Some(before) = claims.next()? {
+        if before.key == claim.key {
+            break;
+        }
+        if !before.held {
+            position = position.saturating_add(1);
+        }
+    }
+    Ok(position)
+}
+
+/// A claim as clients see it, with the value of its key.
+pub(super) fn shown(view: &dyn View, claim: &Claim, position: u32) -> Result<ClaimState, Fault> {
+    Ok(claim.state(row::value(view, claim)?, position))
+}

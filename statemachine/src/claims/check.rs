@@ -1,0 +1,254 @@
+//! What must hold of the rows of claims, tallies, lock delays and wills, checked over a view.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::{
+    delay, key,
+    row::{self, Claim},
+    tally::Tally,
+};
+use crate::{
+    codec,
+    engine::{Table, View},
+    error::Fault,
+    keys::{self, CLAIM_PREFIX, DELAY_PREFIX, TIMER_PREFIX, WILL_PREFIX, damaged},
+    lease,
+    meta::Meta,
+    record::Record,
+    timers::{self, Timer},
+    types::{ClusterTime, LeaseId},
+};
+
+/// The claims on one name, in their order, and their tally.
+#[derive(Debug, Default)]
+struct Queue {
+    tally: Tally,
+    claims: Vec<Claim>,
+}
+
+impl Queue {
+    fn first_waiting(&self) -> Option<&Claim> {
+        self.claims.iter().find(|claim| !claim.held)
+    }
+}
+
+/// Every queue, and every lock delay, by name.
+#[derive(Debug, Default)]
+struct Found {
+    queues: BTreeMap<Bytes, Queue>,
+    delays: BTreeMap<Bytes, ClusterTime>,
+    now: ClusterTime,
+}
+
+type Verdict = Result<Result<(), String>, Fault>;
+
+/// Rows of claims follow keys, and tallies and timers follow rows; nobody holds beside somebody
+/// who excludes it, and nobody waits who could hold.
+pub(crate) fn check(view: &dyn View) -> Result<(), String> {
+    let found = collect(view).map_err(|fault| fault.to_string())?;
+    for (name, queue) in &found.queues {
+        check_queue(name, queue)?;
+        for claim in &queue.claims {
+            check_claim(view, claim).map_err(|fault| fault.to_string())??;
+        }
+        if found.is_stuck(name, queue) {
+            return Err(format!("nobody is granted {name:?}, and somebody could be"));
+        }
+    }
+    check_delays(view, &found).map_err(|fault| fault.to_string())??;
+    check_timers(view, &found).map_err(|fault| fault.to_string())??;
+    check_keys(view).map_err(|fault| fault.to_string())??;
+    check_wills(view).map_err(|fault| fault.to_string())?
+}
+
+fn collect(view: &dyn View) -> Result<Found, Fault> {
+    let mut found = Found {
+        now: Meta::load(view)?.now,
+        ..Found::default()
+    };
+    for (row, value) in rows(view, DELAY_PREFIX)? {
+        found.delays.insert(row.slice(1..), delay::decode(&value)?);
+    }
+    let (mut prefix, mut tally) = (Bytes::new(), Tally::default());
+    for (row, value) in rows(view, CLAIM_PREFIX)? {
+        let length = row::prefix_len(&row).ok_or_else(|| damaged("claim row without a name"))?;
+        if length == row.len() {
+            (prefix, tally) = (row, Tally::decode(&value)?);
+            continue;
+        }
+        let claim = Claim::parse(&row, length, &value)?;
+        if !row.starts_with(&prefix) || prefix.is_empty() || claim.row() != row {
+            return Err(damaged("claim row lies under another name"));
+        }
+        let queue = found.queues.entry(claim.name.clone()).or_default();
+        queue.tally = tally.clone();
+        queue.claims.push(claim);
+    }
+    Ok(found)
+}
+
+fn check_queue(name: &Bytes, queue: &Queue) -> Result<(), String> {
+    let Queue { tally, claims } = queue;
+    let mut counted = Tally::default();
+    for claim in claims {
+        let waits_before = counted.waiting() > 0;
+        if claim.held && (waits_before || !counted.admits(claim.mode)) {
+            return Err(format!("{claim:?} must not hold"));
+        }
+        if claim.held && (claim.wait_until.is_some() || !claim.bundle.is_empty()) {
+            return Err(format!("{claim:?} holds and waits"));
+        }
+        let is_bundle = claim.bundle.len() > 1
+            && claim.bundle.is_sorted_by(|a, b| a < b)
+            && claim.bundle.contains(name);
+        if !claim.bundle.is_empty() && !is_bundle {
+            return Err(format!("{claim:?} is of no such bundle"));
+        }
+        let is_below = claim.token < tally.head || !claim.held && claim.token < tally.front;
+        if is_below {
+            return Err(format!("{claim:?} lies before {tally:?}"));
+        }
+        counted.join(claim);
+    }
+    let counted = Tally {
+        head: tally.head,
+        front: tally.front,
+        ..counted
+    };
+    if counted == *tally {
+        Ok(())
+    } else {
+        Err(format!("{name:?}: {tally:?}, counted {counted:?}"))
+    }
+}
+
+fn check_claim(view: &dyn View, claim: &Claim) -> Verdict {
+    let record = row::record(view, &claim.key)?;
+    let stands = record
+        .is_some_and(|record| record.create_revision == claim.token && key::is_claim(&record));
+    if !stands {
+        return Ok(Err(format!("{claim:?} has no key")));
+    }
+    if let Some(until) = claim.wait_until {
+        let timer = Timer::WaitOver(claim.token, claim.key.clone());
+        if !timers::is_set(view, until, &timer)? {
+            return Ok(Err(format!("{claim:?} is never dropped")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+impl Found {
+    /// Whether the first claim that waits could hold. Where a timer is due, nothing is expected
+    /// before it runs.
+    fn is_stuck(&self, name: &Bytes, queue: &Queue) -> bool {
+        let Some(first) = queue.first_waiting() else {
+            return false;
+        };
+        if first.is_over(self.now) {
+            return false;
+        }
+        if first.foreign && queue.tally.held == 0 {
+            return true;
+        }
+        if first.bundle.is_empty() {
+            return self.is_free(name, queue, first);
+        }
+        first.bundle.iter().all(|name| {
+            let queue = self.queues.get(name);
+            let member = queue.and_then(|queue| {
+                let of_lease = |claim: &&Claim| claim.lease == first.lease;
+                queue.claims.iter().find(of_lease)
+            });
+            match (queue, member) {
+                (Some(queue), Some(member)) if member.bundle == first.bundle => {
+                    self.is_free(name, queue, member)
+                }
+                _ => true,
+            }
+        })
+    }
+
+    fn is_free(&self, name: &Bytes, queue: &Queue, claim: &Claim) -> bool {
+        queue.first_waiting() == Some(claim)
+            && queue.tally.admits(claim.mode)
+            && !self.delays.contains_key(name)
+    }
+}
+
+fn check_delays(view: &dyn View, found: &Found) -> Verdict {
+    for (name, until) in &found.delays {
+        if !timers::is_set(view, *until, &Timer::DelayOver(name.clone()))? {
+            return Ok(Err(format!("the lock delay of {name:?} has no end")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+/// With every timer in its place, equal numbers leave no room for others.
+fn check_timers(view: &dyn View, found: &Found) -> Verdict {
+    let claims = found.queues.values().flat_map(|queue| &queue.claims);
+    let limited = claims.filter(|claim| claim.wait_until.is_some()).count();
+    let (mut waits, mut delays) = (0_usize, 0_usize);
+    for (row, _) in rows(view, TIMER_PREFIX)? {
+        // The kind of a timer follows its letter and its time.
+        match row.get(9) {
+            Some(1) => waits = waits.saturating_add(1),
+            Some(2) => delays = delays.saturating_add(1),
+            _ => {}
+        }
+    }
+    if (waits, delays) == (limited, found.delays.len()) {
+        Ok(Ok(()))
+    } else {
+        Ok(Err(format!("{waits} waits and {delays} delays are timed")))
+    }
+}
+
+/// Every key that was created as a claim has a row.
+fn check_keys(view: &dyn View) -> Verdict {
+    let mut cursor = view.scan(Table::Current, &[])?;
+    while let Some((key, value)) = cursor.next()? {
+        let record = Record::decode(&value)?.into_key_value(key.clone());
+        let is_made = record.version == 1 && key::is_claim(&record);
+        if is_made && row::find(view, record.create_revision, &key)?.is_none() {
+            return Ok(Err(format!("{key:?} is a claim without a row")));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn check_wills(view: &dyn View) -> Verdict {
+    for (row, value) in rows(view, WILL_PREFIX)? {
+        codec::decode_will(value)?;
+        let (id, claim) = match keys::split_i64(row.get(1..).unwrap_or_default()) {
+            Some((id, claim)) => (LeaseId(id ^ i64::MIN), row.slice_ref(claim)),
+            None => return Err(damaged("will without a lease")),
+        };
+        if lease::find(view, id)?.is_none() {
+            return Ok(Err(format!("a will of {id}, which is no lease")));
+        }
+        let of_lease = row::of_lease(view, &key::name_of(&claim), id)?;
+        let goes_with = of_lease.is_some_and(|(found, _)| found.key == claim);
+        if !claim.is_empty() && !goes_with {
+            return Ok(Err(format!(
+                "a will goes with {claim:?}, which is no claim"
+            )));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn rows(view: &dyn View, prefix: u8) -> Result<Vec<(Bytes, Bytes)>, Fault> {
+    let mut found = Vec::new();
+    let mut cursor = view.scan(Table::Cluster, &[prefix])?;
+    while let Some((row, value)) = cursor.next()? {
+        if row.first() != Some(&prefix) {
+            break;
+        }
+        found.push((row, value));
+    }
+    Ok(found)
+}

@@ -1,0 +1,210 @@
+//! Deadlocks: leases that would wait for each other in a circle.
+//!
+//! A claim that waits waits for every lease before it in its queue. The search walks from a new
+//! wait to the leases it waits for, to the queues that these wait in, and so on, nearest first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+
+use super::{
+    key,
+    row::{self, Claim, Claims},
+    tally::Tally,
+};
+use crate::{
+    engine::{Cursor, Table, View},
+    error::Fault,
+    keys,
+    types::{LeaseId, Revision},
+};
+
+/// Rows that one search looks at. Each costs a few microseconds, and the search is part of a
+/// command that every other write stands behind. A circle farther away is not found; it ends with
+/// the first wait or lease in it that does.
+const ROWS_MAX: usize = 4_096;
+
+/// A queue in which somebody waits, for those before `until`.
+#[derive(Debug)]
+struct Step {
+    name: Bytes,
+    until: Revision,
+    /// The step that led here.
+    from: Option<usize>,
+}
+
+#[derive(Debug)]
+struct Search<'a> {
+    view: &'a dyn View,
+    steps: Vec<Step>,
+    /// How much of each queue was looked at: the claims with lower tokens.
+    seen: BTreeMap<Bytes, Revision>,
+    leases: BTreeSet<LeaseId>,
+    rows_left: usize,
+}
+
+/// The names of a circle that would close if `lease` waited at the end of the queues of `names`.
+pub(super) fn of_waiting(
+    view: &dyn View,
+    names: &[Bytes],
+    lease: LeaseId,
+) -> Result<Option<Vec<Bytes>>, Fault> {
+    if !is_waited_for(view, lease)? {
+        return Ok(None);
+    }
+    let mut search = Search::new(view);
+    for name in names {
+        search.step(name.clone(), Revision(i64::MAX), None);
+    }
+    search.find(&BTreeSet::from([lease]))
+}
+
+/// The names of a circle that would close if those leases came to wait for `lease` on `name`.
+pub(super) fn of_holding(
+    view: &dyn View,
+    name: &Bytes,
+    lease: LeaseId,
+    waiting: &BTreeSet<LeaseId>,
+) -> Result<Option<Vec<Bytes>>, Fault> {
+    let mut search = Search::new(view);
+    for claim in search.waits_of(lease)? {
+        if claim.name != name {
+            search.step(claim.name, claim.token, None);
+        }
+    }
+    let mut found = search.find(waiting)?;
+    if let Some(names) = &mut found {
+        names.push(name.clone());
+    }
+    Ok(found)
+}
+
+/// Whether anybody waits for a lease. Mostly nobody does, and this is found out at once; how long
+/// the queues are that the lease itself would wait in does not matter then.
+fn is_waited_for(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
+    let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(lease))?;
+    for _ in 0..ROWS_MAX {
+        let Some(key) = next_key(cursor.as_mut(), lease)? else {
+            return Ok(false);
+        };
+        if key::lease_of(&key) != Some(lease) {
+            continue;
+        }
+        if let Some((claim, _)) = row::of_lease(view, &key::name_of(&key), lease)?
+            && has_waiting_behind(view, &claim)?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn has_waiting_behind(view: &dyn View, claim: &Claim) -> Result<bool, Fault> {
+    if claim.held {
+        return Ok(Tally::of(view, &claim.name)?.waiting() > 0);
+    }
+    let behind = claim.token.next();
+    Ok(Claims::from(view, &claim.name, behind)?.next()?.is_some())
+}
+
+fn next_key(cursor: &mut dyn Cursor, lease: LeaseId) -> Result<Option<Bytes>, Fault> {
+    let row = cursor.next_key()?;
+    Ok(row.and_then(|row| keys::read_lease_key(&row, lease)))
+}
+
+impl<'a> Search<'a> {
+    const fn new(view: &'a dyn View) -> Self {
+        Self {
+            view,
+            steps: Vec::new(),
+            seen: BTreeMap::new(),
+            leases: BTreeSet::new(),
+            rows_left: ROWS_MAX,
+        }
+    }
+
+    fn step(&mut self, name: Bytes, until: Revision, from: Option<usize>) {
+        self.steps.push(Step { name, until, from });
+    }
+
+    /// Takes note that a row is read; says whether it may be.
+    const fn spend(&mut self) -> bool {
+        let may = self.rows_left > 0;
+        self.rows_left = self.rows_left.saturating_sub(1);
+        may
+    }
+
+    /// Walks until it meets one of `goals`; the names on the way there.
+    fn find(&mut self, goals: &BTreeSet<LeaseId>) -> Result<Option<Vec<Bytes>>, Fault> {
+        let mut at = 0;
+        while let Some(Step { name, until, .. }) = self.steps.get(at) {
+            let (name, until) = (name.clone(), *until);
+            for lease in self.before(&name, until)? {
+                if goals.contains(&lease) {
+                    return Ok(Some(self.way_to(at)));
+                }
+                if !self.leases.insert(lease) {
+                    continue;
+                }
+                for claim in self.waits_of(lease)? {
+                    self.step(claim.name, claim.token, Some(at));
+                }
+            }
+            if self.rows_left == 0 {
+                break;
+            }
+            at = at.saturating_add(1);
+        }
+        Ok(None)
+    }
+
+    /// The leases of the claims on `name` with lower tokens than `until` that were not looked at.
+    fn before(&mut self, name: &Bytes, until: Revision) -> Result<Vec<LeaseId>, Fault> {
+        let seen = self.seen.get(name).copied();
+        if seen.is_some_and(|seen| seen >= until) {
+            return Ok(Vec::new());
+        }
+        let from = match seen {
+            Some(seen) => seen,
+            None => Tally::of(self.view, name)?.head,
+        };
+        self.seen.insert(name.clone(), until);
+        let mut leases = Vec::new();
+        let mut claims = Claims::from(self.view, name, from)?;
+        while let Some(claim) = claims.next()? {
+            if claim.token >= until || !self.spend() {
+                break;
+            }
+            leases.push(claim.lease);
+        }
+        Ok(leases)
+    }
+
+    /// The claims with which a lease waits.
+    fn waits_of(&mut self, lease: LeaseId) -> Result<Vec<Claim>, Fault> {
+        let mut waits = Vec::new();
+        let mut cursor = self.view.scan(Table::LeaseKeys, &keys::lease(lease))?;
+        while self.spend() {
+            let Some(key) = next_key(cursor.as_mut(), lease)? else {
+                break;
+            };
+            if key::lease_of(&key) != Some(lease) {
+                continue;
+            }
+            let claim = row::of_lease(self.view, &key::name_of(&key), lease)?;
+            waits.extend(claim.map(|(claim, _)| claim).filter(|claim| !claim.held));
+        }
+        Ok(waits)
+    }
+
+    fn way_to(&self, step: usize) -> Vec<Bytes> {
+        let mut names = Vec::new();
+        let mut at = Some(step);
+        while let Some(step) = at.and_then(|at| self.steps.get(at)) {
+            names.push(step.name.clone());
+            at = step.from;
+        }
+        names.reverse();
+        names
+    }
+}

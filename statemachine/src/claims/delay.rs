@@ -1,0 +1,65 @@
+//! Lock delays: for a while after its holder was lost, nobody is granted a name.
+//!
+//! `D`, name: BE64 cluster time. Invariant: there is a timer for the time in the row, and no other
+//! one of the name.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    engine::{Table, View},
+    error::Fault,
+    keys::{DELAY_PREFIX, damaged, split_u64},
+    overlay::Overlay,
+    timers::{self, Timer},
+    types::ClusterTime,
+};
+
+fn row(name: &[u8]) -> Bytes {
+    let mut row = BytesMut::with_capacity(name.len().saturating_add(1));
+    row.put_u8(DELAY_PREFIX);
+    row.put_slice(name);
+    row.freeze()
+}
+
+pub(crate) fn decode(value: &[u8]) -> Result<ClusterTime, Fault> {
+    match split_u64(value) {
+        Some((until, [])) => Ok(ClusterTime(until)),
+        _ => Err(damaged("lock delay is not a time")),
+    }
+}
+
+/// Until when nobody is granted `name`. May have passed.
+pub(crate) fn until(view: &dyn View, name: &[u8]) -> Result<Option<ClusterTime>, Fault> {
+    let value = view.get(Table::Cluster, &row(name))?;
+    value.map(|value| decode(&value)).transpose()
+}
+
+/// Whether nobody is to be granted `name` at `now`.
+pub(crate) fn is_on(view: &dyn View, name: &[u8], now: ClusterTime) -> Result<bool, Fault> {
+    Ok(until(view, name)?.is_some_and(|until| until > now))
+}
+
+/// Delays grants of `name`, at least until then.
+pub(crate) fn start(overlay: &mut Overlay, name: &Bytes, end: ClusterTime) -> Result<(), Fault> {
+    let timer = Timer::DelayOver(name.clone());
+    if let Some(before) = until(overlay, name)? {
+        if before >= end {
+            return Ok(());
+        }
+        timers::clear(overlay, before, &timer);
+    }
+    let mut value = BytesMut::with_capacity(8);
+    value.put_u64(end.0);
+    overlay.put(Table::Cluster, row(name), value.freeze());
+    timers::set(overlay, end, &timer);
+    Ok(())
+}
+
+/// Ends the delay if its time has passed; says whether it did.
+pub(crate) fn end(overlay: &mut Overlay, name: &Bytes, now: ClusterTime) -> Result<bool, Fault> {
+    let is_over = until(overlay, name)?.is_some_and(|until| until <= now);
+    if is_over {
+        overlay.delete(Table::Cluster, row(name));
+    }
+    Ok(is_over)
+}

@@ -1,0 +1,157 @@
+//! Questions about claims: who holds, who waits, what is claimed.
+
+use super::{
+    acquire::{position, shown},
+    delay,
+    give::{holders, with_token},
+    key,
+    row::{self, Claim, Claims},
+    tally::Tally,
+};
+use crate::{
+    engine::Table,
+    error::Fault,
+    keys::damaged,
+    lease,
+    outcome::ClaimState,
+    read::Reader,
+    timers,
+    types::{ClusterTime, LeaseId, Revision},
+};
+
+/// The claims on one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Those that hold, in the order of their tokens.
+    pub holders: Vec<ClaimState>,
+    /// Those that wait, the first of them first; as many as were asked for.
+    pub waiters: Vec<ClaimState>,
+    /// How many wait in all.
+    pub waiting: u32,
+    /// Until then nobody is granted the name, because a claim that held it was lost.
+    pub delay_until: Option<ClusterTime>,
+}
+
+impl Reader<'_> {
+    /// The claim on `name` whose token is `token`.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub fn claim(&self, name: &[u8], token: Revision) -> Result<Option<ClaimState>, Fault> {
+        let mut found = with_token(self.view, name, token)?;
+        found.sort_by_key(|claim| !claim.held);
+        self.seen_by_clients(found.into_iter().next())
+    }
+
+    /// The claim of `lease` on `name`.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn claim_of(&self, name: &[u8], lease: LeaseId) -> Result<Option<ClaimState>, Fault> {
+        let found = row::of_lease(self.view, name, lease)?;
+        self.seen_by_clients(found.map(|(claim, _)| claim))
+    }
+
+    /// The first claim that holds `name`.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn holder(&self, name: &[u8]) -> Result<Option<ClaimState>, Fault> {
+        let first = Tally::of(self.view, name)?.first(self.view, name)?;
+        self.seen_by_clients(first.filter(|first| first.held))
+    }
+
+    /// Every claim that holds `name`, and the first `waiters_max` of those that wait.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn queue(&self, name: &[u8], waiters_max: usize) -> Result<Queue, Fault> {
+        let tally = Tally::of(self.view, name)?;
+        let now = self.meta().now;
+        let mut queue = Queue {
+            waiting: tally.waiting(),
+            delay_until: delay::until(self.view, name)?.filter(|until| *until > now),
+            ..Queue::default()
+        };
+        for claim in holders(self.view, name)? {
+            queue.holders.push(shown(self.view, &claim, 0)?);
+        }
+        let mut position = tally.held;
+        let mut claims = Claims::from(self.view, name, tally.front)?;
+        while queue.waiters.len() < waiters_max {
+            let Some(claim) = claims.next()? else {
+                break;
+            };
+            if !claim.held {
+                queue.waiters.push(shown(self.view, &claim, position)?);
+                position = position.saturating_add(1);
+            }
+        }
+        Ok(queue)
+    }
+
+    /// The first claim on each of the first `max` names that begin with `prefix`, by name; and
+    /// whether there are more.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn claimed_names(
+        &self,
+        prefix: &[u8],
+        max: usize,
+    ) -> Result<(Vec<ClaimState>, bool), Fault> {
+        let begin = row::names_prefix(prefix);
+        let mut found = Vec::new();
+        let mut cursor = self.view.scan(Table::Cluster, &begin)?;
+        while let Some((row, tally)) = cursor.next()? {
+            if !row.starts_with(&begin) {
+                break;
+            }
+            if found.len() >= max {
+                return Ok((found, true));
+            }
+            // The first row of a name is its tally, which knows where the claims begin.
+            let tally = Tally::decode(&tally)?;
+            cursor.skip_to(&row::at(&row, tally.head))?;
+            let first = match cursor.next()? {
+                Some((claim, value)) if claim.starts_with(&row) => {
+                    Claim::parse(&claim, row.len(), &value)?
+                }
+                _ => return Err(damaged("a tally counts claims that are not there")),
+            };
+            found.push(shown(self.view, &first, 0)?);
+            cursor.skip_to(&row::after(&row))?;
+        }
+        Ok((found, false))
+    }
+
+    /// The claims of `lease`, by name.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn claims_of_lease(&self, lease: LeaseId) -> Result<Vec<ClaimState>, Fault> {
+        let mut found = Vec::new();
+        for key in lease::attached(self.view, lease)? {
+            if key::lease_of(&key) == Some(lease) {
+                found.extend(self.claim_of(&key::name_of(&key), lease)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// When the next thing falls due that a `Wake` does.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the row does not decode.
+    pub fn next_timer(&self) -> Result<Option<ClusterTime>, Fault> {
+        timers::next(self.view)
+    }
+
+    fn seen_by_clients(&self, claim: Option<Claim>) -> Result<Option<ClaimState>, Fault> {
+        let Some(claim) = claim else {
+            return Ok(None);
+        };
+        let position = position(self.view, &claim)?;
+        shown(self.view, &claim, position).map(Some)
+    }
+}

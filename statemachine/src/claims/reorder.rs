@@ -1,0 +1,236 @@
+//! Changing who comes next: a transfer to another lease, a hand-over to a candidate.
+//!
+//! The order of a queue is the order of its keys' create revisions, for everybody, other programs
+//! too. Who is to stand behind a new holder therefore gets a new key, and with it a greater token.
+//! Invariant: tokens never go down along a queue.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::{
+    acquire::shown,
+    deadlock, delay,
+    give::holder,
+    key,
+    row::{self, Claim, Claims},
+    settle::{Loss, Settling, wait_timer},
+    tally::Tally,
+};
+use crate::{
+    command::Put,
+    effects::Effects,
+    engine::{Table, View},
+    error::{Fault, ReadError, Refusal},
+    kv::Change,
+    lease,
+    meta::Meta,
+    outcome::{ClaimState, Signal},
+    overlay::Overlay,
+    timers,
+    types::{ClusterTime, LeaseId, Revision},
+};
+
+/// Hands what `token` holds to the lease `to`, under a new token, without a gap.
+pub(super) fn transfer(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    (name, token): (&Bytes, Revision),
+    to: LeaseId,
+    principal: &str,
+    effects: &mut Effects,
+) -> Result<ClaimState, ReadError> {
+    let old = holder(overlay, name, token)?;
+    if lease::find(overlay, to)?.is_none() {
+        return Err(Refusal::LeaseNotFound.into());
+    }
+    if row::of_lease(overlay, name, to)?.is_some() {
+        return Err(Refusal::AlreadyClaimed(name.clone()).into());
+    }
+    let waiting = waiting(overlay, name)?;
+    check_moves(&waiting, name, meta.now)?;
+    check_circle(overlay, name, to, &waiting)?;
+
+    let value = row::value(overlay, &old)?;
+    let mut new = Claim {
+        key: key::of(name, to),
+        lease: to,
+        since: meta.now,
+        principal: principal.to_owned(),
+        foreign: false,
+        ..old.clone()
+    };
+    let mut settling = Settling::new(overlay, meta, effects);
+    // Whatever has the new claim's key is no claim, and its create revision would be no token.
+    settling.delete_keys([new.key.clone()])?;
+    let keys = (old.key.clone(), new.key.clone());
+    new.token = settling.replace(keys, value.clone(), to)?;
+    settling.end(&old, value.clone(), Loss::RELEASED)?;
+    settling.join(&new)?;
+    let state = new.state(value, 0);
+    settling
+        .effects
+        .signals
+        .push(Signal::Granted(state.clone()));
+    settling.move_behind(waiting, 0)?;
+    settling.run(Loss::RELEASED)?;
+    Ok(state)
+}
+
+/// Ends what `token` holds in favour of the claim of `to`, which waits.
+pub(super) fn hand_over(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    (name, token): (&Bytes, Revision),
+    to: LeaseId,
+    effects: &mut Effects,
+) -> Result<ClaimState, ReadError> {
+    let leader = holder(overlay, name, token)?;
+    let candidate = candidate(overlay, meta.now, &leader, to)?;
+    let mut others = waiting(overlay, name)?;
+    let is_ahead = |claim: &Claim| claim.token < candidate.token && !claim.is_over(meta.now);
+    if others.iter().any(is_ahead) {
+        others.retain(|claim| claim.key != candidate.key);
+        check_moves(&others, name, meta.now)?;
+        let ahead: Vec<Claim> = others
+            .iter()
+            .filter(|other| is_ahead(other))
+            .cloned()
+            .collect();
+        check_circle(overlay, name, to, &ahead)?;
+    } else {
+        // Nobody has to move: the candidate is the next as it is.
+        others.clear();
+    }
+
+    let value = row::value(overlay, &leader)?;
+    let mut settling = Settling::new(overlay, meta, effects);
+    settling.delete_keys([leader.key.clone()])?;
+    settling.end(&leader, value, Loss::RELEASED)?;
+    // The candidate stands before them.
+    settling.move_behind(others, 1)?;
+    settling.run(Loss::RELEASED)?;
+    match row::of_lease(overlay, name, to)? {
+        Some((claim, value)) => Ok(claim.state(value, 0)),
+        None => Ok(shown(overlay, &candidate, 0)?),
+    }
+}
+
+/// The claim of `to`, if it waits and could hold in place of `leader`.
+fn candidate(
+    view: &dyn View,
+    now: ClusterTime,
+    leader: &Claim,
+    to: LeaseId,
+) -> Result<Claim, ReadError> {
+    let name = &leader.name;
+    let unknown = || Refusal::CandidateUnknown(Box::new((name.clone(), to)));
+    let Some((candidate, _)) = row::of_lease(view, name, to)? else {
+        return Err(unknown().into());
+    };
+    let mut tally = Tally::of(view, name)?;
+    tally.leave(leader);
+    let may_hold = !candidate.held
+        && !candidate.is_over(now)
+        // What is to be granted together cannot overtake on one of its names only: two bundles
+        // could come to wait for each other.
+        && candidate.bundle.is_empty()
+        && tally.admits(candidate.mode)
+        && (candidate.foreign || !delay::is_on(view, name, now)?);
+    if may_hold {
+        Ok(candidate)
+    } else {
+        Err(unknown().into())
+    }
+}
+
+fn waiting(view: &dyn View, name: &Bytes) -> Result<Vec<Claim>, Fault> {
+    let tally = Tally::of(view, name)?;
+    let mut waiting = Vec::new();
+    let mut claims = Claims::from(view, name, tally.front)?;
+    while let Some(claim) = claims.next()? {
+        if !claim.held {
+            waiting.push(claim);
+        }
+    }
+    Ok(waiting)
+}
+
+/// A program that made its claim itself knows it by its key's create revision, so that one cannot
+/// be moved.
+fn check_moves(moved: &[Claim], name: &Bytes, now: ClusterTime) -> Result<(), Refusal> {
+    if moved
+        .iter()
+        .any(|claim| claim.foreign && !claim.is_over(now))
+    {
+        return Err(Refusal::QueueFixed(name.clone()));
+    }
+    Ok(())
+}
+
+/// Whether `behind` may come to wait for `lease`.
+fn check_circle(
+    view: &dyn View,
+    name: &Bytes,
+    lease: LeaseId,
+    behind: &[Claim],
+) -> Result<(), ReadError> {
+    let waiting: BTreeSet<LeaseId> = behind.iter().map(|claim| claim.lease).collect();
+    match deadlock::of_holding(view, name, lease, &waiting)? {
+        Some(names) => Err(Refusal::Deadlock(names).into()),
+        None => Ok(()),
+    }
+}
+
+impl Settling<'_> {
+    /// Deletes a key and creates another, or the same one again, in one revision; says which.
+    fn replace(
+        &mut self,
+        (old, new): (Bytes, Bytes),
+        value: Bytes,
+        lease: LeaseId,
+    ) -> Result<Revision, Fault> {
+        let mut change = Change::new(self.overlay, self.meta);
+        change.delete_key(old)?;
+        change.put(&Put {
+            key: new,
+            value,
+            lease,
+            ..Put::default()
+        })?;
+        let revision = change.seen();
+        self.effects.events.append(&mut change.finish());
+        Ok(revision)
+    }
+
+    /// Gives claims that wait new tokens, in their order, behind those that hold and `others` more.
+    /// Those that have waited too long go.
+    fn move_behind(&mut self, claims: Vec<Claim>, others: u32) -> Result<(), Fault> {
+        let Some(name) = claims.first().map(|claim| claim.name.clone()) else {
+            return Ok(());
+        };
+        let mut position = Tally::of(self.overlay, &name)?.held.saturating_add(others);
+        for mut claim in claims {
+            let value = row::value(self.overlay, &claim)?;
+            if claim.is_over(self.meta.now) {
+                self.delete_keys([claim.key.clone()])?;
+                self.end(&claim, value, Loss::WAIT_OVER)?;
+                continue;
+            }
+            let keys = (claim.key.clone(), claim.key.clone());
+            let before = claim.token;
+            let (old_row, old_timer) = (claim.row(), wait_timer(&claim));
+            claim.token = self.replace(keys, value.clone(), claim.lease)?;
+            self.overlay.delete(Table::Cluster, old_row);
+            claim.store(self.overlay);
+            if let Some(until) = claim.wait_until {
+                timers::clear(self.overlay, until, &old_timer);
+                timers::set(self.overlay, until, &wait_timer(&claim));
+            }
+            let state = claim.state(value, position);
+            self.effects.signals.push(Signal::Requeued(state, before));
+            position = position.saturating_add(1);
+        }
+        Ok(())
+    }
+}

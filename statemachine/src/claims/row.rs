@@ -1,0 +1,371 @@
+//! The row of a claim: what its key does not say.
+//!
+//! `C`, escaped name, BE64 token, key. Rows of one name lie together, in the order of the queue.
+//! The value is, big-endian: layout (1), flags (1: holds, 2: made by another program, 4: waits for
+//! a limited time), mode (0 exclusive, 1 shared, 2 permits and then count and limit, four bytes
+//! each), since (8), end of the wait (8, if flagged), lock delay (8), principal, bundle. The
+//! principal is preceded by its length, the bundle by its number of names and each of those by its
+//! length, four bytes each.
+//!
+//! Invariant: a row exists exactly while a key does that was created as a claim and still is one;
+//! its token is that key's create revision.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::key;
+use crate::{
+    command::Mode,
+    engine::{Cursor, Table, View},
+    error::Fault,
+    keys::{self, CLAIM_PREFIX, KEY_END, damaged, split_i64, split_u64},
+    outcome::ClaimState,
+    overlay::Overlay,
+    record::Record,
+    types::{ClusterTime, KeyValue, LeaseId, Revision, Ttl},
+};
+
+/// The least bytes above every row of the name they are appended to.
+const KEY_AFTER: [u8; 2] = [0, 1];
+/// First byte of the value; another layout gets another number.
+const LAYOUT: u8 = 1;
+/// It holds.
+const FLAG_HELD: u8 = 1;
+/// Its key was put by a program that knows no claims, as etcd's clients do.
+const FLAG_FOREIGN: u8 = 2;
+/// Its wait is limited.
+const FLAG_WAITS_UNTIL: u8 = 4;
+
+/// A claim, without the value of its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Claim {
+    pub(crate) name: Bytes,
+    pub(crate) key: Bytes,
+    pub(crate) lease: LeaseId,
+    pub(crate) token: Revision,
+    pub(crate) mode: Mode,
+    pub(crate) held: bool,
+    /// Made by a plain put: what is in the queue before it is all that its maker waits for.
+    pub(crate) foreign: bool,
+    /// Since when it holds, or waits.
+    pub(crate) since: ClusterTime,
+    /// From then on it is not granted. Invariant: `None` once it holds.
+    pub(crate) wait_until: Option<ClusterTime>,
+    pub(crate) lock_delay: Ttl,
+    pub(crate) principal: String,
+    /// The names that it is granted together with, its own among them, sorted; empty for a claim
+    /// that stands alone. Invariant: empty once it holds.
+    pub(crate) bundle: Vec<Bytes>,
+}
+
+impl Claim {
+    pub(crate) fn row(&self) -> Bytes {
+        row(&self.name, self.token, &self.key)
+    }
+
+    pub(crate) fn store(&self, overlay: &mut Overlay) {
+        overlay.put(Table::Cluster, self.row(), self.encode());
+    }
+
+    /// Whether it has waited as long as it was to.
+    pub(crate) fn is_over(&self, now: ClusterTime) -> bool {
+        !self.held && self.wait_until.is_some_and(|until| until <= now)
+    }
+
+    /// The claim as clients see it.
+    pub(crate) fn state(&self, value: Bytes, position: u32) -> ClaimState {
+        ClaimState {
+            name: self.name.clone(),
+            key: self.key.clone(),
+            lease: self.lease,
+            token: self.token,
+            mode: self.mode,
+            held: self.held,
+            since: self.since,
+            principal: self.principal.clone(),
+            value,
+            position: if self.held { 0 } else { position },
+        }
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut row = BytesMut::new();
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        row.put_u8(LAYOUT);
+        row.put_u8(
+            flag(self.held, FLAG_HELD)
+                | flag(self.foreign, FLAG_FOREIGN)
+                | flag(self.wait_until.is_some(), FLAG_WAITS_UNTIL),
+        );
+        match self.mode {
+            Mode::Exclusive => row.put_u8(0),
+            Mode::Shared => row.put_u8(1),
+            Mode::Permits { count, limit } => {
+                row.put_u8(2);
+                row.put_u32(count);
+                row.put_u32(limit);
+            }
+        }
+        row.put_u64(self.since.0);
+        if let Some(until) = self.wait_until {
+            row.put_u64(until.0);
+        }
+        row.put_u64(self.lock_delay.0);
+        put_counted(&mut row, self.principal.as_bytes());
+        row.put_u32(length(self.bundle.len()));
+        for name in &self.bundle {
+            put_counted(&mut row, name);
+        }
+        row.freeze()
+    }
+
+    /// Reads a row whose name ends after `prefix_len` bytes of its key.
+    pub(crate) fn parse(row: &Bytes, prefix_len: usize, value: &Bytes) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (token, key) = split_i64(row.get(prefix_len..)?)?;
+            let key = row.slice_ref(key);
+            let lease = key::lease_of(&key)?;
+            decode(value, key, lease, Revision(token))
+        })();
+        parsed.ok_or_else(|| damaged("claim row is of an unknown layout"))
+    }
+}
+
+fn decode(value: &Bytes, key: Bytes, lease: LeaseId, token: Revision) -> Option<Claim> {
+    let (&LAYOUT, rest) = value.split_first()? else {
+        return None;
+    };
+    let (flags, rest) = rest.split_first()?;
+    let (mode, rest) = match rest.split_first()? {
+        (0, rest) => (Mode::Exclusive, rest),
+        (1, rest) => (Mode::Shared, rest),
+        (2, rest) => {
+            let (count, rest) = split_u32(rest)?;
+            let (limit, rest) = split_u32(rest)?;
+            (Mode::Permits { count, limit }, rest)
+        }
+        _ => return None,
+    };
+    let (since, rest) = split_u64(rest)?;
+    let (wait_until, rest) = if flags & FLAG_WAITS_UNTIL == 0 {
+        (None, rest)
+    } else {
+        let (until, rest) = split_u64(rest)?;
+        (Some(ClusterTime(until)), rest)
+    };
+    let (lock_delay, rest) = split_u64(rest)?;
+    let (principal, rest) = split_counted(rest)?;
+    let (names, mut rest) = split_u32(rest)?;
+    let mut bundle = Vec::new();
+    for _ in 0..names {
+        let (name, left) = split_counted(rest)?;
+        bundle.push(value.slice_ref(name));
+        rest = left;
+    }
+    let known = FLAG_HELD | FLAG_FOREIGN | FLAG_WAITS_UNTIL;
+    let valid = rest.is_empty() && flags & !known == 0;
+    valid.then_some(Claim {
+        name: key::name_of(&key),
+        key,
+        lease,
+        token,
+        mode,
+        held: flags & FLAG_HELD != 0,
+        foreign: flags & FLAG_FOREIGN != 0,
+        since: ClusterTime(since),
+        wait_until,
+        lock_delay: Ttl(lock_delay),
+        principal: String::from_utf8(principal.to_vec()).ok()?,
+        bundle,
+    })
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+fn put_counted(row: &mut BytesMut, bytes: &[u8]) {
+    row.put_u32(length(bytes.len()));
+    row.put_slice(bytes);
+}
+
+pub(super) fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    Some((u32::from_be_bytes(*head), rest))
+}
+
+fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = split_u32(bytes)?;
+    rest.split_at_checked(usize::try_from(length).ok()?)
+}
+
+/// Begins the row of every claim on `name`, and is the key of the name's tally.
+pub(crate) fn prefix(name: &[u8]) -> Bytes {
+    let escaped = keys::escaped(name, 0);
+    let mut row = BytesMut::with_capacity(escaped.len().saturating_add(3));
+    row.put_u8(CLAIM_PREFIX);
+    row.put_slice(&escaped);
+    row.put_slice(&KEY_END);
+    row.freeze()
+}
+
+/// Begins every row of the names that begin with `names`.
+pub(crate) fn names_prefix(names: &[u8]) -> Bytes {
+    let escaped = keys::escaped(names, 0);
+    let mut row = BytesMut::with_capacity(escaped.len().saturating_add(1));
+    row.put_u8(CLAIM_PREFIX);
+    row.put_slice(&escaped);
+    row.freeze()
+}
+
+/// Before the rows of the claims of a name, of which `prefix` is made, whose tokens are at least
+/// `token`.
+pub(crate) fn at(prefix: &[u8], token: Revision) -> Bytes {
+    let mut row = BytesMut::with_capacity(prefix.len().saturating_add(8));
+    row.put_slice(prefix);
+    row.put_i64(token.0);
+    row.freeze()
+}
+
+/// After every row of a name, before those of the next one.
+pub(crate) fn after(prefix: &[u8]) -> Bytes {
+    let body = prefix.strip_suffix(&KEY_END).unwrap_or(prefix);
+    let mut row = BytesMut::with_capacity(prefix.len());
+    row.put_slice(body);
+    row.put_slice(&KEY_AFTER);
+    row.freeze()
+}
+
+/// The length of the part of a claim's or a tally's row that [`prefix`] made.
+pub(crate) fn prefix_len(row: &[u8]) -> Option<usize> {
+    // Within a name every zero byte is followed by another byte than zero.
+    let end = row.windows(KEY_END.len()).position(|two| two == KEY_END)?;
+    end.checked_add(KEY_END.len())
+}
+
+fn row(name: &[u8], token: Revision, key: &[u8]) -> Bytes {
+    let prefix = prefix(name);
+    let capacity = prefix.len().saturating_add(8).saturating_add(key.len());
+    let mut row = BytesMut::with_capacity(capacity);
+    row.put_slice(&prefix);
+    row.put_i64(token.0);
+    row.put_slice(key);
+    row.freeze()
+}
+
+/// The claim whose key is `key` and whose token is `token`.
+pub(crate) fn find(view: &dyn View, token: Revision, key: &Bytes) -> Result<Option<Claim>, Fault> {
+    let name = key::name_of(key);
+    let row = row(&name, token, key);
+    let value = view.get(Table::Cluster, &row)?;
+    value
+        .map(|value| Claim::parse(&row, prefix(&name).len(), &value))
+        .transpose()
+}
+
+/// The claim that stands behind the key of `lease` on `name`, with the key's value.
+pub(crate) fn of_lease(
+    view: &dyn View,
+    name: &[u8],
+    lease: LeaseId,
+) -> Result<Option<(Claim, Bytes)>, Fault> {
+    let key = key::of(name, lease);
+    let Some(record) = record(view, &key)? else {
+        return Ok(None);
+    };
+    let claim = find(view, record.create_revision, &key)?;
+    Ok(claim.map(|claim| (claim, record.value)))
+}
+
+/// The record of a key as it is.
+pub(crate) fn record(view: &dyn View, key: &Bytes) -> Result<Option<KeyValue>, Fault> {
+    let row = view.get(Table::Current, key)?;
+    let record = row.as_ref().map(Record::decode).transpose()?;
+    Ok(record.map(|record| record.into_key_value(key.clone())))
+}
+
+/// The value of a claim's key.
+pub(crate) fn value(view: &dyn View, claim: &Claim) -> Result<Bytes, Fault> {
+    match record(view, &claim.key)? {
+        Some(record) => Ok(record.value),
+        None => Err(damaged("a claim has no key")),
+    }
+}
+
+/// Walks the claims on one name, in the order of the queue.
+pub(crate) struct Claims<'a> {
+    cursor: Box<dyn Cursor + 'a>,
+    prefix: Bytes,
+}
+
+impl<'a> Claims<'a> {
+    /// From the first claim whose token is at least `from`.
+    pub(crate) fn from(view: &'a dyn View, name: &[u8], from: Revision) -> Result<Self, Fault> {
+        let prefix = prefix(name);
+        let cursor = view.scan(Table::Cluster, &at(&prefix, from))?;
+        Ok(Self { cursor, prefix })
+    }
+
+    pub(crate) fn next(&mut self) -> Result<Option<Claim>, Fault> {
+        match self.cursor.next()? {
+            Some((row, value)) if row.starts_with(&self.prefix) => {
+                Claim::parse(&row, self.prefix.len(), &value).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claim(mode: Mode, bundle: &[&'static [u8]]) -> Claim {
+        let name = Bytes::from_static(b"a\0lock");
+        Claim {
+            key: key::of(&name, LeaseId(-31)),
+            name,
+            lease: LeaseId(-31),
+            token: Revision(7),
+            mode,
+            held: bundle.is_empty(),
+            foreign: false,
+            since: ClusterTime(9),
+            wait_until: (!bundle.is_empty()).then_some(ClusterTime(11)),
+            lock_delay: Ttl(13),
+            principal: "who".to_owned(),
+            bundle: bundle.iter().map(|name| Bytes::from_static(name)).collect(),
+        }
+    }
+
+    fn parse(row: &Bytes, value: &Bytes) -> Result<Claim, Fault> {
+        Claim::parse(row, prefix_len(row).expect("a name"), value)
+    }
+
+    #[test]
+    fn a_row_is_read_as_it_was_written_and_in_no_other_form() {
+        let permits = Mode::Permits { count: 2, limit: 3 };
+        for claim in [
+            claim(Mode::Exclusive, &[]),
+            claim(Mode::Shared, &[b"a\0lock", b"b"]),
+            claim(permits, &[b"a\0lock"]),
+        ] {
+            let (row, value) = (claim.row(), claim.encode());
+            assert_eq!(parse(&row, &value).expect("a row"), claim);
+            for cut in 0..value.len() {
+                assert!(parse(&row, &value.slice(..cut)).is_err(), "{cut}");
+            }
+            let longer: Vec<u8> = value.iter().copied().chain([0]).collect();
+            assert!(parse(&row, &Bytes::from(longer)).is_err());
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_a_row_ends_with_its_name() {
+        for name in [b"a".as_slice(), b"", b"a\0", b"\0\0", b"a\xff"] {
+            let row = row(name, Revision(0), b"a/1");
+            assert_eq!(prefix_len(&row), Some(prefix(name).len()));
+            assert!(row.starts_with(&names_prefix(name)));
+        }
+        assert!(!prefix(b"a").starts_with(&names_prefix(b"a\0")));
+    }
+}

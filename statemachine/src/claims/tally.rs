@@ -1,0 +1,236 @@
+//! The tally of a name: what the rule of promotion needs to know of all claims on it, in one row.
+//!
+//! The row's key is the part that all claims on the name begin with; it lies before them. Its
+//! value is, big-endian: layout (1), claims, holding claims, claims for permits, limit of permits
+//! (4 each), how it is held (1: 0 by nobody, 1 exclusively, 2 shared, 3 by permits), permits in use
+//! (8), head and front (8 each).
+//!
+//! Invariant: a tally exists exactly while there are claims, and counts them; no token lies below
+//! `head`, and no claim below `front` waits. Head and front spare a walk over the rows of claims
+//! that are gone, of which a busy lock leaves many until the engine has cleared them away.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::row::{self, Claim, Claims, split_u32};
+use crate::{
+    command::Mode,
+    engine::{Table, View},
+    error::Fault,
+    keys::{damaged, split_i64, split_u64},
+    overlay::Overlay,
+    types::Revision,
+};
+
+/// First byte of the row; another layout gets another number.
+const LAYOUT: u8 = 1;
+
+/// How a name is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Holding {
+    #[default]
+    Nobody,
+    Alone,
+    Shared,
+    /// By so many permits.
+    Permits(u64),
+}
+
+/// What is counted about the claims on one name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) claims: u32,
+    pub(crate) held: u32,
+    pub(crate) holding: Holding,
+    /// Claims for permits, and how many permits all of them say there are.
+    pub(crate) permits: u32,
+    pub(crate) limit: u32,
+    /// No claim has a lower token.
+    pub(crate) head: Revision,
+    /// No claim that waits has a lower token.
+    pub(crate) front: Revision,
+}
+
+impl Tally {
+    /// The tally of a name; an empty one when nobody claims it.
+    pub(crate) fn of(view: &dyn View, name: &[u8]) -> Result<Self, Fault> {
+        match view.get(Table::Cluster, &row::prefix(name))? {
+            Some(row) => Self::decode(&row),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// Stores the tally, or removes it with the last claim.
+    pub(crate) fn store(&self, overlay: &mut Overlay, name: &[u8]) {
+        let key = row::prefix(name);
+        if self.claims == 0 {
+            overlay.delete(Table::Cluster, key);
+        } else {
+            overlay.put(Table::Cluster, key, self.encode());
+        }
+    }
+
+    pub(crate) const fn waiting(&self) -> u32 {
+        self.claims.saturating_sub(self.held)
+    }
+
+    /// Whether a claim could hold beside those that do.
+    pub(crate) fn admits(&self, mode: Mode) -> bool {
+        match (self.holding, mode) {
+            (Holding::Nobody, _) | (Holding::Shared, Mode::Shared) => true,
+            (Holding::Permits(used), Mode::Permits { count, limit }) => {
+                limit == self.limit && used.saturating_add(count.into()) <= limit.into()
+            }
+            (Holding::Alone | Holding::Shared | Holding::Permits(_), _) => false,
+        }
+    }
+
+    /// Counts a claim, which is the last of its queue.
+    pub(crate) fn join(&mut self, claim: &Claim) {
+        if self.claims == 0 {
+            self.head = claim.token;
+        }
+        if self.waiting() == 0 {
+            self.front = claim.token;
+        }
+        self.claims = self.claims.saturating_add(1);
+        if let Mode::Permits { limit, .. } = claim.mode {
+            self.permits = self.permits.saturating_add(1);
+            self.limit = limit;
+        }
+        if claim.held {
+            self.hold(claim.mode);
+        }
+    }
+
+    /// Counts a claim that is counted already as one that holds.
+    pub(crate) fn hold(&mut self, mode: Mode) {
+        self.held = self.held.saturating_add(1);
+        self.holding = match (mode, self.holding) {
+            (Mode::Exclusive, _) => Holding::Alone,
+            (Mode::Shared, _) => Holding::Shared,
+            (Mode::Permits { count, .. }, Holding::Permits(used)) => {
+                Holding::Permits(used.saturating_add(count.into()))
+            }
+            (Mode::Permits { count, .. }, _) => Holding::Permits(count.into()),
+        };
+    }
+
+    /// Stops counting a claim.
+    pub(crate) fn leave(&mut self, claim: &Claim) {
+        self.claims = self.claims.saturating_sub(1);
+        if let Mode::Permits { count, .. } = claim.mode {
+            self.permits = self.permits.saturating_sub(1);
+            if let (true, Holding::Permits(used)) = (claim.held, self.holding) {
+                self.holding = Holding::Permits(used.saturating_sub(count.into()));
+            }
+        }
+        if self.permits == 0 {
+            self.limit = 0;
+        }
+        if claim.held {
+            self.held = self.held.saturating_sub(1);
+        }
+        if self.held == 0 {
+            self.holding = Holding::Nobody;
+            self.head = self.head.max(self.front);
+        }
+    }
+
+    /// Finds the head again after the claim at it has gone while others hold.
+    pub(crate) fn find_head(&mut self, view: &dyn View, gone: &Claim) -> Result<(), Fault> {
+        if gone.token == self.head && self.held > 0 {
+            let first = Claims::from(view, &gone.name, self.head)?.next()?;
+            self.head = first.map_or(self.head, |first| first.token);
+        }
+        Ok(())
+    }
+
+    /// The first claim on the name.
+    pub(crate) fn first(&self, view: &dyn View, name: &[u8]) -> Result<Option<Claim>, Fault> {
+        if self.claims == 0 {
+            return Ok(None);
+        }
+        Claims::from(view, name, self.head)?.next()
+    }
+
+    /// The first claim that waits.
+    pub(crate) fn first_waiting(
+        &self,
+        view: &dyn View,
+        name: &[u8],
+    ) -> Result<Option<Claim>, Fault> {
+        if self.waiting() == 0 {
+            return Ok(None);
+        }
+        let mut claims = Claims::from(view, name, self.front)?;
+        while let Some(claim) = claims.next()? {
+            if !claim.held {
+                return Ok(Some(claim));
+            }
+        }
+        Err(damaged("a tally counts claims that are not there"))
+    }
+
+    /// Remembers where the first claim that waits was found; says whether that is news.
+    pub(crate) fn advance(&mut self, front: Revision) -> bool {
+        let before = (self.head, self.front);
+        self.front = front;
+        if self.held == 0 {
+            self.head = front;
+        }
+        before != (self.head, self.front)
+    }
+
+    fn encode(&self) -> Bytes {
+        let (kind, used) = match self.holding {
+            Holding::Nobody => (0, 0),
+            Holding::Alone => (1, 0),
+            Holding::Shared => (2, 0),
+            Holding::Permits(used) => (3, used),
+        };
+        let mut row = BytesMut::with_capacity(42);
+        row.put_u8(LAYOUT);
+        row.put_u32(self.claims);
+        row.put_u32(self.held);
+        row.put_u32(self.permits);
+        row.put_u32(self.limit);
+        row.put_u8(kind);
+        row.put_u64(used);
+        row.put_i64(self.head.0);
+        row.put_i64(self.front.0);
+        row.freeze()
+    }
+
+    pub(crate) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (&LAYOUT, rest) = row.split_first()? else {
+                return None;
+            };
+            let (claims, rest) = split_u32(rest)?;
+            let (held, rest) = split_u32(rest)?;
+            let (permits, rest) = split_u32(rest)?;
+            let (limit, rest) = split_u32(rest)?;
+            let (kind, rest) = rest.split_first()?;
+            let (used, rest) = split_u64(rest)?;
+            let (head, rest) = split_i64(rest)?;
+            let (front, rest) = split_i64(rest)?;
+            let holding = match (kind, used) {
+                (0, 0) => Holding::Nobody,
+                (1, 0) => Holding::Alone,
+                (2, 0) => Holding::Shared,
+                (3, used) => Holding::Permits(used),
+                _ => return None,
+            };
+            rest.is_empty().then_some(Self {
+                claims,
+                held,
+                holding,
+                permits,
+                limit,
+                head: Revision(head),
+                front: Revision(front),
+            })
+        })();
+        parsed.ok_or_else(|| damaged("tally is of an unknown layout"))
+    }
+}

@@ -1,0 +1,74 @@
+//! Exactly once: what mutations with an id came to, remembered and answered again.
+//!
+//! Not a cache: what is forgotten is refused for as long as its session lives, never executed a
+//! second time. Invariant: an outcome is in the same write as its effect, so that a repeat finds
+//! both or neither.
+
+mod answer;
+mod check;
+mod key;
+mod session;
+
+pub use self::session::SessionState;
+pub(crate) use self::{
+    answer::{Fingerprint, fingerprint},
+    check::check,
+    key::forget as forget_key,
+    session::{end as end_session, open as open_session},
+};
+use crate::{
+    command::RequestId,
+    error::{Fault, ReadError},
+    meta::Meta,
+    outcome::Outcome,
+    overlay::Overlay,
+};
+
+/// What is known of a request.
+#[derive(Debug)]
+pub(crate) enum Recalled {
+    /// Nothing: it is to be executed.
+    New,
+    /// It was executed; this is what it came to.
+    Known(Box<Outcome>),
+}
+
+/// What is known of `request`, which stands for what `asked` is of. Refused when that cannot be
+/// told any more, and when there is no room to remember it.
+pub(crate) fn recall(
+    overlay: &mut Overlay,
+    request: &RequestId,
+    asked: Fingerprint,
+) -> Result<Recalled, ReadError> {
+    let row = match request {
+        RequestId::Session {
+            session,
+            sequence,
+            answered,
+        } => session::recall(overlay, *session, *sequence, *answered)?,
+        RequestId::Key(key) => key::recall(overlay, key)?,
+    };
+    match row {
+        None => Ok(Recalled::New),
+        Some(row) => Ok(Recalled::Known(Box::new(answer::decode(row, asked)?))),
+    }
+}
+
+/// Remembers what a request came to, if that is to be remembered.
+pub(crate) fn remember(
+    overlay: &mut Overlay,
+    meta: &Meta,
+    request: &RequestId,
+    asked: Fingerprint,
+    outcome: &Outcome,
+) -> Result<(), Fault> {
+    let Some(row) = answer::encode(asked, outcome) else {
+        return Ok(());
+    };
+    match request {
+        RequestId::Session {
+            session, sequence, ..
+        } => session::remember(overlay, *session, *sequence, row),
+        RequestId::Key(key) => key::remember(overlay, meta.now, key, row),
+    }
+}

@@ -1,0 +1,217 @@
+//! The requests of sessions. A session lives on a lease and numbers its requests.
+//!
+//! Invariant: everything up to a session's floor is forgotten and has no row; the floor never goes
+//! down; what is above it and was executed has a row.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    command::{LeaseGrant, SessionOpen},
+    engine::{Table, View},
+    error::{Fault, ReadError, Refusal},
+    keys::{self, REQUEST_PREFIX, SESSION_PREFIX, damaged, split_u64},
+    lease,
+    meta::Meta,
+    outcome::Reply,
+    overlay::Overlay,
+    read::Reader,
+    types::LeaseId,
+};
+
+/// Outcomes that a session remembers. As many requests may be without an answer at once; more than
+/// a client of this service keeps under way.
+pub(super) const REMEMBERED_MAX: u32 = 1024;
+
+/// What a session remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionState {
+    /// How many outcomes.
+    pub remembered: u32,
+    /// Requests up to this one are forgotten.
+    pub forgotten: u64,
+}
+
+impl SessionState {
+    fn load(view: &dyn View, id: LeaseId) -> Result<Option<Self>, Fault> {
+        let row = view.get(Table::Cluster, &session_row(id))?;
+        row.map(|row| Self::decode(&row)).transpose()
+    }
+
+    fn save(self, overlay: &mut Overlay, id: LeaseId) {
+        let mut row = BytesMut::with_capacity(12);
+        row.put_u64(self.forgotten);
+        row.put_u32(self.remembered);
+        overlay.put(Table::Cluster, session_row(id), row.freeze());
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (forgotten, rest) = split_u64(row)?;
+            let (remembered, rest) = rest.split_first_chunk::<4>()?;
+            rest.is_empty().then_some(Self {
+                remembered: u32::from_be_bytes(*remembered),
+                forgotten,
+            })
+        })();
+        parsed.ok_or_else(|| damaged("session row is not of its length"))
+    }
+
+    /// Forgets every request up to `through`.
+    fn forget(&mut self, overlay: &mut Overlay, id: LeaseId, through: u64) -> Result<(), Fault> {
+        if through <= self.forgotten {
+            return Ok(());
+        }
+        let oldest = self.forgotten.saturating_add(1);
+        for row in requests(overlay, id, oldest, through)? {
+            overlay.delete(Table::Cluster, row);
+            self.remembered = self.remembered.saturating_sub(1);
+        }
+        self.forgotten = through;
+        Ok(())
+    }
+}
+
+fn session_row(id: LeaseId) -> Bytes {
+    let mut row = BytesMut::with_capacity(9);
+    row.put_u8(SESSION_PREFIX);
+    row.put_i64(keys::ordered(id));
+    row.freeze()
+}
+
+/// The session of a row, if it is of one.
+pub(super) fn read_session_row(row: &Bytes) -> Result<Option<LeaseId>, Fault> {
+    match row.split_first() {
+        Some((&SESSION_PREFIX, id)) => keys::read_lease(id).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn request_row(id: LeaseId, sequence: u64) -> Bytes {
+    let mut row = BytesMut::with_capacity(17);
+    row.put_u8(REQUEST_PREFIX);
+    row.put_i64(keys::ordered(id));
+    row.put_u64(sequence);
+    row.freeze()
+}
+
+/// The session and the number of a request's row, if it is of one.
+pub(super) fn read_request_row(row: &Bytes) -> Result<Option<(LeaseId, u64)>, Fault> {
+    let Some((&REQUEST_PREFIX, rest)) = row.split_first() else {
+        return Ok(None);
+    };
+    let parsed = (|| {
+        let (id, sequence) = rest.split_at_checked(8)?;
+        let (sequence, rest) = split_u64(sequence)?;
+        rest.is_empty().then_some((id, sequence))
+    })();
+    let (id, sequence) = parsed.ok_or_else(|| damaged("request row is not of its length"))?;
+    Ok(Some((keys::read_lease(id)?, sequence)))
+}
+
+/// The rows of the requests `from..=through` of a session.
+fn requests(view: &dyn View, id: LeaseId, from: u64, through: u64) -> Result<Vec<Bytes>, Fault> {
+    let mut found = Vec::new();
+    let mut cursor = view.scan(Table::Cluster, &request_row(id, from))?;
+    while let Some((row, _)) = cursor.next()? {
+        match read_request_row(&row)? {
+            Some((session, sequence)) if session == id && sequence <= through => found.push(row),
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
+/// The number of the oldest request that a session remembers, from `from` on.
+fn oldest(view: &dyn View, id: LeaseId, from: u64) -> Result<Option<u64>, Fault> {
+    let mut cursor = view.scan(Table::Cluster, &request_row(id, from))?;
+    let Some((row, _)) = cursor.next()? else {
+        return Ok(None);
+    };
+    let found = read_request_row(&row)?.filter(|(session, _)| *session == id);
+    Ok(found.map(|(_, sequence)| sequence))
+}
+
+/// The row of a request, or `None` when it was not executed yet. Forgets what was answered.
+pub(super) fn recall(
+    overlay: &mut Overlay,
+    id: LeaseId,
+    sequence: u64,
+    answered: u64,
+) -> Result<Option<Bytes>, ReadError> {
+    let Some(mut session) = SessionState::load(overlay, id)? else {
+        return Err(Refusal::SessionNotFound(id).into());
+    };
+    if answered > session.forgotten {
+        session.forget(overlay, id, answered)?;
+        session.save(overlay, id);
+    }
+    if sequence <= session.forgotten {
+        let forgotten = session.forgotten;
+        return Err(Refusal::RequestForgotten {
+            sequence,
+            forgotten,
+        }
+        .into());
+    }
+    Ok(overlay.get(Table::Cluster, &request_row(id, sequence))?)
+}
+
+/// Remembers a request that was not known. Too many: the oldest is forgotten.
+pub(super) fn remember(
+    overlay: &mut Overlay,
+    id: LeaseId,
+    sequence: u64,
+    row: Bytes,
+) -> Result<(), Fault> {
+    // The request itself may have ended the session.
+    let Some(mut session) = SessionState::load(overlay, id)? else {
+        return Ok(());
+    };
+    overlay.put(Table::Cluster, request_row(id, sequence), row);
+    session.remembered = session.remembered.saturating_add(1);
+    if session.remembered > REMEMBERED_MAX {
+        let from = session.forgotten.saturating_add(1);
+        if let Some(oldest) = oldest(overlay, id, from)? {
+            session.forget(overlay, id, oldest)?;
+        }
+    }
+    session.save(overlay, id);
+    Ok(())
+}
+
+/// Opens a session. One that is open stays as it is.
+pub(crate) fn open(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    open: SessionOpen,
+) -> Result<Reply, ReadError> {
+    let SessionOpen { lease: id, grant } = open;
+    if let Some(ttl) = grant {
+        lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
+    }
+    let lease = lease::find(overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
+    if SessionState::load(overlay, id)?.is_none() {
+        SessionState::default().save(overlay, id);
+    }
+    Ok(Reply::SessionOpen(id, lease.ttl))
+}
+
+/// The lease has ended: so has its session, if it had one.
+pub(crate) fn end(overlay: &mut Overlay, id: LeaseId) -> Result<(), Fault> {
+    let Some(mut session) = SessionState::load(overlay, id)? else {
+        return Ok(());
+    };
+    session.forget(overlay, id, u64::MAX)?;
+    overlay.delete(Table::Cluster, session_row(id));
+    Ok(())
+}
+
+impl Reader<'_> {
+    /// What the session of a lease remembers; `None` when it has none.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the row does not decode.
+    pub fn session(&self, lease: LeaseId) -> Result<Option<SessionState>, Fault> {
+        SessionState::load(self.view, lease)
+    }
+}

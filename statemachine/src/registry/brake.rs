@@ -1,0 +1,289 @@
+//! The brake: when most instances of a service would expire within moments, the fault is more
+//! likely between them and us than in all of them. They are kept for a while then, as suspects.
+//!
+//! It holds whole leases, and only such as keep nothing but instances: locks and elections are
+//! never braked, for they must come free. Nothing is held twice: a lease one of whose instances is
+//! suspect already has had its time and ends. So a service whose instances are really gone is
+//! clean [`BRAKE_MAX`] after the brake began.
+//!
+//! What is known of a service is in `brake_row.rs`: two rows at most, each with a timer that
+//! removes it, so nothing is left of a service that has not been in trouble for a while.
+
+use bytes::Bytes;
+
+use super::{
+    brake_row::{HELD, Held, WINDOW, Window, find, is_any_held, put_held, row_of, set_timer},
+    fields::{self, Flags},
+    instance::latest,
+    key::{SERVICES_PREFIX, service_range, split},
+};
+use crate::{
+    command::Put,
+    effects::Effects,
+    engine::{Table, View},
+    error::Fault,
+    keys::{self, damaged},
+    kv::Change,
+    lease::Lease,
+    meta::Meta,
+    overlay::Overlay,
+    range::KeyRange,
+    record::Record,
+    types::{ClusterTime, LeaseId, Ttl},
+};
+
+/// Expiries that come within this time are seen as one event. As long as the longest grace after a
+/// gap, so that clients cut off together are seen together.
+pub(crate) const BRAKE_WINDOW: Ttl = Ttl::from_secs(10);
+/// How long a service is held. Long enough for a switch or a quorum to restart, short enough for
+/// whoever routes by the registry to stand dead instances marked as suspect.
+pub(crate) const BRAKE_MAX: Ttl = Ttl::from_secs(60);
+/// With fewer instances going than this, most of a small service going is nothing unusual.
+pub(super) const EXPIRED_MIN: u64 = 3;
+
+/// An instance that a lease keeps.
+struct Kept {
+    key: Bytes,
+    value: Bytes,
+    flags: Flags,
+}
+
+/// Whether a lease whose time has come is kept for now, because too many instances of a service
+/// would go at once. Moves its deadline and marks its instances as suspect.
+///
+/// # Errors
+/// When the engine cannot read, or a row does not decode.
+pub(crate) fn brake(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    lease: &Lease,
+    effects: &mut Effects,
+) -> Result<bool, Fault> {
+    let instances = kept_by(overlay, lease.id)?;
+    if instances.is_empty() || instances.iter().any(|kept| kept.flags.suspect) {
+        return Ok(false);
+    }
+    let mut until = None;
+    for (service, count) in services(&instances) {
+        until = until.max(hold(overlay, meta.now, service, count)?);
+    }
+    let Some(deadline) = until else {
+        return Ok(false);
+    };
+    // Services that are not held themselves have suspects now too, for the lease is one.
+    for (service, _) in services(&instances) {
+        if find(overlay, &row_of(HELD, service), Held::decode)?.is_none() {
+            let (until, look) = (meta.now, deadline);
+            put_held(overlay, service, Held { until, look });
+        }
+    }
+    mark(overlay, meta, instances, true, effects)?;
+    let lease = Lease { deadline, ..*lease };
+    overlay.put(Table::Leases, keys::lease(lease.id), lease.encode());
+    Ok(true)
+}
+
+/// These leases were renewed: their instances are not suspect any more.
+///
+/// # Errors
+/// When the engine cannot read, or a row does not decode.
+pub(crate) fn renewed(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    leases: &[LeaseId],
+    effects: &mut Effects,
+) -> Result<(), Fault> {
+    // With data known to be corrupt keys are not written, and the next renewal clears the mark.
+    if meta.corrupt || !is_any_held(overlay)? {
+        return Ok(());
+    }
+    let mut cleared = Vec::new();
+    for id in leases {
+        for key in instance_keys(overlay, *id)? {
+            cleared.extend(kept(overlay, key)?.filter(|kept| kept.flags.suspect));
+        }
+    }
+    // A lease may be named twice.
+    cleared.sort_by(|a, b| a.key.cmp(&b.key));
+    cleared.dedup_by(|a, b| a.key == b.key);
+    mark(overlay, meta, cleared, false, effects)
+}
+
+/// A row of the service is to be looked at: its time may be over.
+///
+/// # Errors
+/// When the engine cannot read, or a row does not decode.
+pub(crate) fn over(overlay: &mut Overlay, meta: &Meta, service: &Bytes) -> Result<(), Fault> {
+    let service = std::str::from_utf8(service).map_err(|_| damaged("brake timer is no name"))?;
+    let row = row_of(WINDOW, service);
+    let window = find(overlay, &row, Window::decode)?;
+    if window.is_some_and(|window| window.end() <= meta.now) {
+        overlay.delete(Table::Cluster, row);
+    }
+    let row = row_of(HELD, service);
+    let held = find(overlay, &row, Held::decode)?;
+    if let Some(held) = held.filter(|held| held.look <= meta.now) {
+        // Suspects must be cleared by a renewal until they have all been renewed or ended.
+        if has_suspects(overlay, service)? {
+            let look = meta.now.after(BRAKE_WINDOW);
+            put_held(overlay, service, Held { look, ..held });
+        } else {
+            overlay.delete(Table::Cluster, row);
+        }
+    }
+    Ok(())
+}
+
+/// Counts instances whose time has come. When they are not to go: until when the service is held.
+fn hold(
+    overlay: &mut Overlay,
+    now: ClusterTime,
+    service: &str,
+    expired: u64,
+) -> Result<Option<ClusterTime>, Fault> {
+    let held = find(overlay, &row_of(HELD, service), Held::decode)?;
+    if let Some(held) = held.filter(|held| now < held.until) {
+        return Ok(Some(held.until));
+    }
+    let row = row_of(WINDOW, service);
+    let window = find(overlay, &row, Window::decode)?.filter(|window| now < window.end());
+    let mut window = match window {
+        Some(window) => window,
+        None => {
+            let window = Window {
+                from: now,
+                present: count(overlay, &service_range(service))?,
+                expired: 0,
+            };
+            set_timer(overlay, service, window.end());
+            window
+        }
+    };
+    let gone = window.expired;
+    window.expired = gone.saturating_add(expired);
+    if window.is_mass() {
+        // Instances may have come since the counting began.
+        let known = count(overlay, &service_range(service))?.saturating_add(gone);
+        window.present = window.present.max(known);
+    }
+    if !window.is_mass() {
+        overlay.put(Table::Cluster, row, window.encode());
+        return Ok(None);
+    }
+    overlay.delete(Table::Cluster, row);
+    let until = now.after(BRAKE_MAX);
+    put_held(overlay, service, Held { until, look: until });
+    Ok(Some(until))
+}
+
+/// Writes the mark of these instances, in one revision.
+fn mark(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    instances: Vec<Kept>,
+    suspect: bool,
+    effects: &mut Effects,
+) -> Result<(), Fault> {
+    let mut change = Change::new(overlay, meta);
+    for kept in instances {
+        let flags = Flags {
+            suspect,
+            ..kept.flags
+        };
+        let value = fields::write(&kept.value, flags)
+            .ok_or_else(|| damaged("an instance that could be read cannot be written"))?;
+        change.put(&Put {
+            key: kept.key,
+            value,
+            ignore_lease: true,
+            ..Put::default()
+        })?;
+    }
+    effects.events.append(&mut change.finish());
+    Ok(())
+}
+
+/// The instances that a lease keeps; none when it keeps anything else.
+fn kept_by(view: &dyn View, id: LeaseId) -> Result<Vec<Kept>, Fault> {
+    let mut keys = Vec::new();
+    let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
+    while let Some((row, _)) = cursor.next()? {
+        let Some(key) = keys::read_lease_key(&row, id) else {
+            break;
+        };
+        if split(&key).is_none() {
+            return Ok(Vec::new());
+        }
+        keys.push(key);
+    }
+    let mut instances = Vec::with_capacity(keys.len());
+    for key in keys {
+        match kept(view, key)? {
+            Some(kept) => instances.push(kept),
+            None => return Ok(Vec::new()),
+        }
+    }
+    Ok(instances)
+}
+
+/// The keys of instances among those of a lease.
+fn instance_keys(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    let mut found = Vec::new();
+    let from = keys::lease_key(id, SERVICES_PREFIX.as_bytes());
+    let mut cursor = view.scan(Table::LeaseKeys, &from)?;
+    while let Some((row, _)) = cursor.next()? {
+        match keys::read_lease_key(&row, id) {
+            Some(key) if key.starts_with(SERVICES_PREFIX.as_bytes()) => found.push(key),
+            Some(_) | None => break,
+        }
+    }
+    Ok(found)
+}
+
+/// The instance of a key, if the key is one's and its value too.
+fn kept(view: &dyn View, key: Bytes) -> Result<Option<Kept>, Fault> {
+    let record = latest(view, &key)?.filter(|_| split(&key).is_some());
+    Ok(record.and_then(|record| {
+        let flags = fields::read(&record.value)?;
+        let value = record.value;
+        Some(Kept { key, value, flags })
+    }))
+}
+
+/// The services of these instances, each with how many it has; keys of one are beside each other.
+fn services(instances: &[Kept]) -> impl Iterator<Item = (&str, u64)> {
+    fn service_of(kept: &Kept) -> &str {
+        split(&kept.key).map_or("", |(service, _)| service)
+    }
+    let groups = instances.chunk_by(|a, b| service_of(a) == service_of(b));
+    groups.filter_map(|group| Some((service_of(group.first()?), group.len() as u64)))
+}
+
+fn count(view: &dyn View, range: &KeyRange) -> Result<u64, Fault> {
+    let mut cursor = view.scan(Table::Current, &range.start)?;
+    let mut count = 0_u64;
+    while let Some(key) = cursor.next_key()? {
+        if !range.contains(&key) {
+            break;
+        }
+        count = count.saturating_add(1);
+    }
+    Ok(count)
+}
+
+fn has_suspects(view: &dyn View, service: &str) -> Result<bool, Fault> {
+    let range = service_range(service);
+    let mut cursor = view.scan(Table::Current, &range.start)?;
+    while let Some((key, row)) = cursor.next()? {
+        if !range.contains(&key) {
+            break;
+        }
+        let record = Record::decode(&row)?;
+        let is_suspect = fields::read(&record.value).is_some_and(|flags| flags.suspect);
+        // One without a lease was put there by other means, and nothing will ever end it.
+        if is_suspect && record.lease.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

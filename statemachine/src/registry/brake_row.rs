@@ -1,0 +1,138 @@
+//! The rows of a brake: `B`, what kind, and the service.
+//!
+//! Invariant: a row is written together with the timer that will look whether it is still needed.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::brake::{BRAKE_WINDOW, EXPIRED_MIN};
+use crate::{
+    engine::{Table, View},
+    error::Fault,
+    keys::{BRAKE_PREFIX, damaged, split_u64},
+    overlay::Overlay,
+    timers::{self, Timer},
+    types::ClusterTime,
+};
+
+/// Second byte of a row of a service that is held; before the other, to be found at once.
+pub(super) const HELD: u8 = 0;
+/// Second byte of a row that counts the expiries of a service.
+pub(super) const WINDOW: u8 = 1;
+
+/// A service is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// When its leases may end.
+    pub(super) until: ClusterTime,
+    /// When to look whether the row is still needed.
+    pub(super) look: ClusterTime,
+}
+
+/// Expiries of a service, counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window {
+    pub(super) from: ClusterTime,
+    /// Instances when the counting began; or more, if more were seen since.
+    pub(super) present: u64,
+    /// Instances whose time has come since.
+    pub(super) expired: u64,
+}
+
+impl Held {
+    pub(super) fn encode(self) -> Bytes {
+        let mut row = BytesMut::with_capacity(16);
+        row.put_u64(self.until.0);
+        row.put_u64(self.look.0);
+        row.freeze()
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (until, rest) = split_u64(row)?;
+            let (look, rest) = split_u64(rest)?;
+            let (until, look) = (ClusterTime(until), ClusterTime(look));
+            rest.is_empty().then_some(Self { until, look })
+        })();
+        parsed.ok_or_else(|| damaged("brake row is not of its length"))
+    }
+}
+
+impl Window {
+    pub(super) fn encode(self) -> Bytes {
+        let mut row = BytesMut::with_capacity(24);
+        row.put_u64(self.from.0);
+        row.put_u64(self.present);
+        row.put_u64(self.expired);
+        row.freeze()
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (from, rest) = split_u64(row)?;
+            let (present, rest) = split_u64(rest)?;
+            let (expired, rest) = split_u64(rest)?;
+            rest.is_empty().then_some(Self {
+                from: ClusterTime(from),
+                present,
+                expired,
+            })
+        })();
+        parsed.ok_or_else(|| damaged("expiry window row is not of its length"))
+    }
+
+    pub(super) const fn end(self) -> ClusterTime {
+        self.from.after(BRAKE_WINDOW)
+    }
+
+    /// Whether most of the service would be gone.
+    pub(super) const fn is_mass(self) -> bool {
+        self.expired >= EXPIRED_MIN && self.expired.saturating_mul(2) > self.present
+    }
+}
+
+pub(super) fn put_held(overlay: &mut Overlay, service: &str, held: Held) {
+    set_timer(overlay, service, held.look);
+    overlay.put(Table::Cluster, row_of(HELD, service), held.encode());
+}
+
+pub(super) fn set_timer(overlay: &mut Overlay, service: &str, at: ClusterTime) {
+    timers::set(overlay, at, &timer(service));
+}
+
+pub(super) fn timer(service: &str) -> Timer {
+    Timer::BrakeOver(Bytes::copy_from_slice(service.as_bytes()))
+}
+
+/// Whether any service has suspects, or may have.
+pub(super) fn is_any_held(view: &dyn View) -> Result<bool, Fault> {
+    let prefix = [BRAKE_PREFIX, HELD];
+    let first = view.scan(Table::Cluster, &prefix)?.next_key()?;
+    Ok(first.is_some_and(|row| row.starts_with(&prefix)))
+}
+
+pub(super) fn row_of(kind: u8, service: &str) -> Bytes {
+    let mut row = BytesMut::with_capacity(service.len().saturating_add(2));
+    row.put_u8(BRAKE_PREFIX);
+    row.put_u8(kind);
+    row.put_slice(service.as_bytes());
+    row.freeze()
+}
+
+/// What a row is of, if it is a brake's.
+pub(super) fn parse_row(row: &Bytes) -> Option<(bool, &str)> {
+    let (&BRAKE_PREFIX, rest) = row.split_first()? else {
+        return None;
+    };
+    let (kind, service) = rest.split_first()?;
+    let service = std::str::from_utf8(service).ok()?;
+    matches!(*kind, HELD | WINDOW).then_some((*kind == HELD, service))
+}
+
+pub(super) fn find<T>(
+    view: &dyn View,
+    row: &[u8],
+    decode: fn(&[u8]) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    let value = view.get(Table::Cluster, row)?;
+    value.map(|value| decode(&value)).transpose()
+}

@@ -1,0 +1,118 @@
+//! Drains: instances that are to go once their grace has passed.
+//!
+//! One row per instance that drains, `G` and its key, says until when and which incarnation; its
+//! timer is set for that time. A row outlives an instance that ends otherwise, until its timer
+//! comes. Invariant: a row has its timer, so every row goes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{
+    fields,
+    instance::{is_draining, latest, remove},
+};
+use crate::{
+    effects::Effects,
+    engine::{Table, View},
+    error::Fault,
+    keys::{DRAIN_PREFIX, damaged, split_i64, split_u64},
+    meta::Meta,
+    overlay::Overlay,
+    timers::{self, Timer},
+    types::{ClusterTime, Revision},
+};
+
+/// A drain under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Drain {
+    pub(super) until: ClusterTime,
+    pub(super) incarnation: Revision,
+}
+
+impl Drain {
+    fn encode(self) -> Bytes {
+        let mut row = BytesMut::with_capacity(16);
+        row.put_u64(self.until.0);
+        row.put_i64(self.incarnation.0);
+        row.freeze()
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (until, rest) = split_u64(row)?;
+            let (incarnation, rest) = split_i64(rest)?;
+            rest.is_empty().then_some(Self {
+                until: ClusterTime(until),
+                incarnation: Revision(incarnation),
+            })
+        })();
+        parsed.ok_or_else(|| damaged("drain row is not of its length"))
+    }
+
+    pub(super) fn timer(self, key: &Bytes) -> Timer {
+        Timer::DrainOver(self.incarnation, key.clone())
+    }
+}
+
+fn row_of(key: &[u8]) -> Bytes {
+    let mut row = BytesMut::with_capacity(key.len().saturating_add(1));
+    row.put_u8(DRAIN_PREFIX);
+    row.put_slice(key);
+    row.freeze()
+}
+
+fn find(view: &dyn View, row: &[u8]) -> Result<Option<Drain>, Fault> {
+    let value = view.get(Table::Cluster, row)?;
+    value.map(|value| Drain::decode(&value)).transpose()
+}
+
+/// Begins a drain, or gives one that is under way another end.
+pub(super) fn begin(
+    overlay: &mut Overlay,
+    key: &Bytes,
+    incarnation: Revision,
+    until: ClusterTime,
+) -> Result<(), Fault> {
+    cancel(overlay, key)?;
+    let drain = Drain { until, incarnation };
+    timers::set(overlay, until, &drain.timer(key));
+    overlay.put(Table::Cluster, row_of(key), drain.encode());
+    Ok(())
+}
+
+/// Ends the drain of an instance that stays, or that is gone already.
+pub(super) fn cancel(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
+    let row = row_of(key);
+    if let Some(drain) = find(overlay, &row)? {
+        timers::clear(overlay, drain.until, &drain.timer(key));
+        overlay.delete(Table::Cluster, row);
+    }
+    Ok(())
+}
+
+/// The grace of the instance of `key`, created in revision `incarnation`, has passed: it goes, if
+/// it still drains.
+///
+/// # Errors
+/// When the engine cannot read, or a row does not decode.
+pub(crate) fn over(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    incarnation: Revision,
+    key: &Bytes,
+    effects: &mut Effects,
+) -> Result<(), Fault> {
+    let row = row_of(key);
+    let is_over = |drain: &Drain| drain.incarnation == incarnation && drain.until <= meta.now;
+    if !find(overlay, &row)?.as_ref().is_some_and(is_over) {
+        return Ok(());
+    }
+    overlay.delete(Table::Cluster, row);
+    // Another life of the instance, or other means, may have taken it back into rotation.
+    let drains = latest(overlay, key)?.is_some_and(|record| {
+        record.create == incarnation && fields::read(&record.value).is_some_and(is_draining)
+    });
+    if drains {
+        remove(overlay, meta, key, effects)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! What instances, and operators, ask of a registration.
+//!
+//! Invariant: a write that names an incarnation changes that incarnation or nothing. Whatever is
+//! refused is refused before anything is written.
+
+use bytes::Bytes;
+
+use super::{
+    drain,
+    fields::{self, Flags, number},
+};
+use crate::{
+    command::{InstanceName, LeaseGrant, Put, Readiness, Register, RegistryCommand},
+    effects::Effects,
+    engine::{Table, View},
+    error::{Fault, ReadError, Refusal},
+    kv::Change,
+    lease,
+    meta::Meta,
+    outcome::Reply,
+    overlay::Overlay,
+    record::Record,
+    types::{LeaseId, Revision, Ttl},
+};
+
+/// Stands for "whichever incarnation is there", or "none yet".
+const ANY: Revision = Revision(0);
+
+/// Applies one operation.
+///
+/// # Errors
+/// Refused when the incarnation is not the present one, or the lease is not as it should be.
+pub(crate) fn apply(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    command: &RegistryCommand,
+    effects: &mut Effects,
+) -> Result<Reply, ReadError> {
+    match command {
+        RegistryCommand::Register(command) => register(overlay, meta, command, effects),
+        RegistryCommand::SetReadiness {
+            name,
+            incarnation,
+            readiness,
+        } => {
+            let (key, present) = present(overlay, name)?;
+            let record = expect(present, *incarnation)?;
+            set_readiness(overlay, meta, key, &record, *readiness, effects)?;
+            Ok(Reply::Done)
+        }
+        RegistryCommand::Drain {
+            name,
+            incarnation,
+            grace,
+        } => {
+            let (key, present) = present(overlay, name)?;
+            let record = expect_any(present, *incarnation)?;
+            let key_of_drain = key.clone();
+            set_readiness(overlay, meta, key, &record, Readiness::Draining, effects)?;
+            drain::begin(
+                overlay,
+                &key_of_drain,
+                record.create,
+                meta.now.after(*grace),
+            )?;
+            Ok(Reply::Done)
+        }
+        RegistryCommand::Deregister { name, incarnation } => {
+            let (key, present) = present(overlay, name)?;
+            expect_any(present, *incarnation)?;
+            remove(overlay, meta, &key, effects)?;
+            Ok(Reply::Done)
+        }
+    }
+}
+
+fn register(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    command: &Register,
+    effects: &mut Effects,
+) -> Result<Reply, ReadError> {
+    let (key, present) = present(overlay, &command.name)?;
+    let lease = if command.incarnation == ANY {
+        if !command.lease.is_some() {
+            return Err(Refusal::LeaseNotFound.into());
+        }
+        command.lease
+    } else {
+        let record = expect(present.clone(), command.incarnation)?;
+        Some(command.lease)
+            .filter(|lease| lease.is_some())
+            .unwrap_or(record.lease)
+    };
+    let ttl = live_lease(overlay, meta, lease, command.grant)?;
+    let value = trusted(&command.instance);
+    if command.incarnation == ANY && present.is_some() {
+        remove(overlay, meta, &key, effects)?;
+    } else if fields::read(&value).is_none_or(|flags| !is_draining(flags)) {
+        drain::cancel(overlay, &key)?;
+    }
+    let incarnation = if command.incarnation == ANY {
+        meta.revision.next()
+    } else {
+        command.incarnation
+    };
+    let put = Put {
+        key,
+        value,
+        lease,
+        ..Put::default()
+    };
+    write(overlay, meta, &put, effects)?;
+    Ok(Reply::Register(incarnation, lease, ttl))
+}
+
+/// The time to live of the lease to register with, which is made first if that is asked for. An
+/// instance that etcd's means put there may have none.
+fn live_lease(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    id: LeaseId,
+    grant: Option<Ttl>,
+) -> Result<Ttl, ReadError> {
+    match grant {
+        Some(ttl) => {
+            lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
+            Ok(ttl)
+        }
+        None if !id.is_some() => Ok(Ttl(0)),
+        None => {
+            let lease = lease::find(overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
+            Ok(lease.ttl)
+        }
+    }
+}
+
+/// The value as an instance that has just been heard of has it.
+fn trusted(value: &Bytes) -> Bytes {
+    let flags = fields::read(value).filter(|flags| flags.suspect);
+    let cleared = flags.and_then(|flags| {
+        let suspect = false;
+        fields::write(value, Flags { suspect, ..flags })
+    });
+    cleared.unwrap_or_else(|| value.clone())
+}
+
+fn set_readiness(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    key: Bytes,
+    record: &Record,
+    readiness: Readiness,
+    effects: &mut Effects,
+) -> Result<(), ReadError> {
+    // A value that is no instance, which only etcd's means can have put there, has no readiness.
+    let present = fields::read(&record.value).ok_or(Refusal::InstanceNotFound)?;
+    let flags = Flags {
+        readiness: number(readiness),
+        ..present
+    };
+    if !is_draining(flags) {
+        drain::cancel(overlay, &key)?;
+    }
+    if flags == present {
+        return Ok(());
+    }
+    let value = fields::write(&record.value, flags).ok_or(Refusal::InstanceNotFound)?;
+    let put = Put {
+        key,
+        value,
+        ignore_lease: true,
+        ..Put::default()
+    };
+    Ok(write(overlay, meta, &put, effects)?)
+}
+
+/// Deletes the key of an instance, in a revision of its own, and forgets its drain.
+pub(super) fn remove(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    key: &Bytes,
+    effects: &mut Effects,
+) -> Result<(), Fault> {
+    drain::cancel(overlay, key)?;
+    let mut change = Change::new(overlay, meta);
+    change.delete_key(key.clone())?;
+    effects.events.append(&mut change.finish());
+    Ok(())
+}
+
+fn write(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    put: &Put,
+    effects: &mut Effects,
+) -> Result<(), Fault> {
+    let mut change = Change::new(overlay, meta);
+    change.put(put)?;
+    effects.events.append(&mut change.finish());
+    Ok(())
+}
+
+pub(super) fn is_draining(flags: Flags) -> bool {
+    flags.readiness == number(Readiness::Draining)
+}
+
+/// The latest record of a key.
+pub(super) fn latest(view: &dyn View, key: &[u8]) -> Result<Option<Record>, Fault> {
+    let row = view.get(Table::Current, key)?;
+    row.as_ref().map(Record::decode).transpose()
+}
+
+fn present(view: &dyn View, name: &InstanceName) -> Result<(Bytes, Option<Record>), Fault> {
+    let key = name.key();
+    let record = latest(view, &key)?;
+    Ok((key, record))
+}
+
+/// The record, if it is of this incarnation.
+fn expect(present: Option<Record>, yours: Revision) -> Result<Record, Refusal> {
+    let current = present.as_ref().map_or(ANY, |record| record.create);
+    present
+        .filter(|record| record.create == yours)
+        .ok_or(Refusal::InstanceReplaced { yours, current })
+}
+
+/// The record, if it is of this incarnation, or of any where none is named.
+fn expect_any(present: Option<Record>, yours: Revision) -> Result<Record, Refusal> {
+    if yours == ANY {
+        present.ok_or(Refusal::InstanceNotFound)
+    } else {
+        expect(present, yours)
+    }
+}

@@ -1,0 +1,18 @@
+//! Reading registrations. All instances of a service are the keys of its
+//! [`service_range`](super::service_range).
+
+use super::instance::latest;
+use crate::{command::InstanceName, error::Fault, read::Reader, types::KeyValue};
+
+impl Reader<'_> {
+    /// The record of an instance: its value is the encoded `tenure.v1.Instance`, its create
+    /// revision the incarnation.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the row does not decode.
+    pub fn instance(&self, name: &InstanceName) -> Result<Option<KeyValue>, Fault> {
+        let key = name.key();
+        let record = latest(self.view, &key)?;
+        Ok(record.map(|record| record.into_key_value(key)))
+    }
+}

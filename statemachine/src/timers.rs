@@ -1,0 +1,171 @@
+//! What is to happen at a cluster time: one row each, earliest first.
+//!
+//! Nothing here watches time: the leader looks at the first row and proposes `Wake` once its own
+//! estimate of cluster time has reached it. Invariant: a timer is done by a `Wake` whose stamp has
+//! reached its time, once, or cleared before.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    engine::{Table, View},
+    error::Fault,
+    keys::{TIMER_PREFIX, damaged, split_u64},
+    overlay::Overlay,
+    types::{ClusterTime, Revision},
+};
+
+/// Timers that one `Wake` does. Each may be a revision of its own, so a command must stay small
+/// enough not to hold up the writes behind it; the leader proposes another for what is left.
+pub(crate) const TIMERS_PER_WAKE_MAX: usize = 500;
+
+/// What is to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The claim that the key was created for in this revision has waited long enough.
+    WaitOver(Revision, Bytes),
+    /// Nobody has to be kept from this lock any longer.
+    DelayOver(Bytes),
+    /// The instance whose key was created in this revision has drained.
+    DrainOver(Revision, Bytes),
+    /// This idempotency key is forgotten.
+    ForgetKey(Bytes),
+    /// The brake of this service, or the counting of its expiries, may be over.
+    BrakeOver(Bytes),
+}
+
+impl Timer {
+    fn row(&self, at: ClusterTime) -> Bytes {
+        let mut row = BytesMut::new();
+        row.put_u8(TIMER_PREFIX);
+        row.put_u64(at.0);
+        match self {
+            Self::WaitOver(token, key) => {
+                row.put_u8(1);
+                row.put_i64(token.0);
+                row.put_slice(key);
+            }
+            Self::DelayOver(name) => {
+                row.put_u8(2);
+                row.put_slice(name);
+            }
+            Self::DrainOver(incarnation, key) => {
+                row.put_u8(3);
+                row.put_i64(incarnation.0);
+                row.put_slice(key);
+            }
+            Self::ForgetKey(key) => {
+                row.put_u8(4);
+                row.put_slice(key);
+            }
+            Self::BrakeOver(service) => {
+                row.put_u8(5);
+                row.put_slice(service);
+            }
+        }
+        row.freeze()
+    }
+
+    fn parse(row: &Bytes) -> Result<Option<(ClusterTime, Self)>, Fault> {
+        let Some((&TIMER_PREFIX, rest)) = row.split_first() else {
+            return Ok(None);
+        };
+        let parsed = (|| {
+            let (at, rest) = split_u64(rest)?;
+            let (kind, rest) = rest.split_first()?;
+            let with_revision = || {
+                let (revision, rest) = split_u64(rest)?;
+                let revision = Revision(revision.cast_signed());
+                Some((revision, row.slice_ref(rest)))
+            };
+            let timer = match kind {
+                1 => with_revision().map(|(token, key)| Self::WaitOver(token, key))?,
+                2 => Self::DelayOver(row.slice_ref(rest)),
+                3 => with_revision().map(|(born, key)| Self::DrainOver(born, key))?,
+                4 => Self::ForgetKey(row.slice_ref(rest)),
+                5 => Self::BrakeOver(row.slice_ref(rest)),
+                _ => return None,
+            };
+            Some((ClusterTime(at), timer))
+        })();
+        parsed
+            .map(Some)
+            .ok_or_else(|| damaged("timer row is of an unknown shape"))
+    }
+}
+
+/// Sets a timer. Setting it again for the same time changes nothing.
+pub(crate) fn set(overlay: &mut Overlay, at: ClusterTime, timer: &Timer) {
+    overlay.put(Table::Cluster, timer.row(at), Bytes::new());
+}
+
+/// Clears a timer that was set for this time; nothing happens when it is not there.
+pub(crate) fn clear(overlay: &mut Overlay, at: ClusterTime, timer: &Timer) {
+    overlay.delete(Table::Cluster, timer.row(at));
+}
+
+/// Whether a timer is set for this time. For the invariants.
+pub(crate) fn is_set(view: &dyn View, at: ClusterTime, timer: &Timer) -> Result<bool, Fault> {
+    Ok(view.get(Table::Cluster, &timer.row(at))?.is_some())
+}
+
+/// When the earliest timer is due.
+pub(crate) fn next(view: &dyn View) -> Result<Option<ClusterTime>, Fault> {
+    let mut cursor = view.scan(Table::Cluster, &[TIMER_PREFIX])?;
+    let first = cursor.next()?.map(|(row, _)| Timer::parse(&row));
+    Ok(first.transpose()?.flatten().map(|(at, _)| at))
+}
+
+/// Takes the timers that are due by `now`, the earliest [`TIMERS_PER_WAKE_MAX`] of them.
+pub(crate) fn take_due(overlay: &mut Overlay, now: ClusterTime) -> Result<Vec<Timer>, Fault> {
+    let mut due = Vec::new();
+    let mut rows = Vec::new();
+    let mut cursor = overlay.scan(Table::Cluster, &[TIMER_PREFIX])?;
+    while let Some((row, _)) = cursor.next()? {
+        match Timer::parse(&row)? {
+            Some((at, timer)) if at <= now && due.len() < TIMERS_PER_WAKE_MAX => {
+                due.push(timer);
+                rows.push(row);
+            }
+            _ => break,
+        }
+    }
+    drop(cursor);
+    for row in rows {
+        overlay.delete(Table::Cluster, row);
+    }
+    Ok(due)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::MemEngine;
+
+    #[test]
+    fn timers_are_taken_once_in_order_and_never_early() {
+        let mut overlay = Overlay::new(Arc::new(MemEngine::new()));
+        let timers = [
+            (30, Timer::WaitOver(Revision(7), Bytes::from_static(b"a/1"))),
+            (10, Timer::DelayOver(Bytes::from_static(b"a"))),
+            (
+                20,
+                Timer::DrainOver(Revision(9), Bytes::from_static(b"s/i")),
+            ),
+            (20, Timer::ForgetKey(Bytes::from_static(b"k"))),
+        ];
+        for (at, timer) in &timers {
+            set(&mut overlay, ClusterTime(*at), timer);
+        }
+        let at = |time| ClusterTime(time);
+        assert_eq!(next(&overlay).expect("reads"), Some(at(10)));
+        clear(&mut overlay, at(20), &timers[3].1);
+        assert_eq!(take_due(&mut overlay, at(9)).expect("reads"), []);
+        let due = take_due(&mut overlay, at(20)).expect("reads");
+        assert_eq!(due, [timers[1].1.clone(), timers[2].1.clone()]);
+        let due = take_due(&mut overlay, at(99)).expect("reads");
+        assert_eq!(due, [timers[0].1.clone()]);
+        assert_eq!(next(&overlay).expect("reads"), None);
+    }
+}
