@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin,
+    claims::Waker,
     clock::RuntimeClock,
     config::{Config, ConfigErrors, VERSION},
     lease::{Expirer, ExpirerSettings},
@@ -89,18 +90,20 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         node,
         hub,
         leases,
+        claims,
         peer_routes,
     } = node::start(node_config, dir, around).await?;
     let limits = limits(&config);
     let settings = ExpirerSettings::of(config.election_timeout);
     let backend: Arc<dyn rpc::backend::Backend> = Arc::clone(&node) as _;
     drop(Expirer::spawn(Arc::clone(&backend), leases, settings));
+    drop(Waker::spawn(Arc::clone(&backend), Arc::clone(&claims)));
     drop(auto_compaction::spawn(
         Arc::clone(&backend),
         clock,
         config.auto_compaction,
     ));
-    let services = Services::new(backend, Arc::clone(&hub), limits);
+    let services = Services::new(backend, Arc::clone(&hub), claims, limits);
     let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
     let pages = admin::router(probes, Arc::clone(&metrics));
     observe::spawn(

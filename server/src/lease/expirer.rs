@@ -17,7 +17,10 @@ use tenure_statemachine::{
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tracing::{debug, info, warn};
 
-use super::{deadlines::Deadlines, feed::LeaseFeed};
+use super::{
+    deadlines::Deadlines,
+    feed::{LeaseFeed, Told},
+};
 use crate::{fatal, node::Leadership, rpc::backend::Backend, tasks};
 
 /// Leases that one command ends. Each with keys is a revision of its own, so a command must stay
@@ -151,13 +154,11 @@ impl Expirer {
     /// Takes in new leases.
     async fn learn(&mut self) {
         match self.feed.take() {
-            Some(granted) if granted.is_empty() => {}
-            Some(granted) => {
-                let leases = self.read(move |reader| find(reader, granted)).await;
-                for (id, lease) in leases {
-                    if let Some(lease) = lease {
-                        self.deadlines.set(id, lease.deadline);
-                    }
+            Some(Told { mut granted, used }) => {
+                let unknown = used.into_iter().filter(|id| !self.deadlines.contains(*id));
+                granted.extend(unknown);
+                if !granted.is_empty() {
+                    self.look_up(granted).await;
                 }
             }
             None => {
@@ -167,6 +168,15 @@ impl Expirer {
         let leases = usize::try_from(self.meta().leases).unwrap_or(usize::MAX);
         if self.deadlines.len() > leases.saturating_add(STALE_MAX) {
             self.scan().await;
+        }
+    }
+
+    /// Learns when each of these leases ends.
+    async fn look_up(&mut self, ids: Vec<LeaseId>) {
+        for (id, lease) in self.read(move |reader| find(reader, ids)).await {
+            if let Some(lease) = lease {
+                self.deadlines.set(id, lease.deadline);
+            }
         }
     }
 

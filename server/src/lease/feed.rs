@@ -1,16 +1,17 @@
 //! Tells the expirer of new leases, from the apply path.
 //!
-//! Only grants need telling: a renewal moves a deadline later, and the expirer looks a lease up
-//! before it ends it. Invariant: a grant is either in the list or the feed says that it lost some.
+//! Only new leases need telling: a renewal moves a deadline later, and the expirer looks a lease up
+//! before it ends it. Invariant: a lease that was made is either in the list or the feed says that
+//! it lost some.
 
 use std::{mem, sync::Arc};
 
 use parking_lot::Mutex;
 use tenure_statemachine::{LeaseId, Outcome, Reply};
 
-/// Grants that wait for the expirer, which takes them several times a second. When more come it
+/// Leases that wait for the expirer, which takes them several times a second. When more come it
 /// is told to look at all leases instead, which is cheap beside so many grants.
-const GRANTS_WAITING_MAX: usize = 65_536;
+const LEASES_WAITING_MAX: usize = 65_536;
 
 /// New leases on their way to the expirer.
 #[derive(Debug, Default)]
@@ -18,9 +19,19 @@ pub struct LeaseFeed {
     waiting: Mutex<Waiting>,
 }
 
+/// What the expirer is told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Leases that were made just now.
+    pub(super) granted: Vec<LeaseId>,
+    /// Leases that something was done with, which may have made them too. One that the expirer
+    /// knows already is not new: the ids of such leases are never used twice.
+    pub(super) used: Vec<LeaseId>,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
-    leases: Vec<LeaseId>,
+    told: Told,
     overflowed: bool,
 }
 
@@ -32,50 +43,78 @@ impl LeaseFeed {
     }
 
     /// Looks at what a command came to. For the apply path, after the state that holds it can be
-    /// read; costs nothing but for grants.
+    /// read; costs nothing but for what may make a lease.
     pub fn observe(&self, outcome: &Outcome) {
-        let Ok(Reply::LeaseGrant(lease, _)) = &outcome.reply else {
-            return;
+        let (lease, granted) = match &outcome.reply {
+            Ok(Reply::LeaseGrant(lease, _)) => (*lease, true),
+            Ok(Reply::Acquire(acquired)) if !acquired.claims.is_empty() => (acquired.lease, false),
+            Ok(Reply::Register(_, lease, _) | Reply::SessionOpen(lease, _)) => (*lease, false),
+            Ok(_) | Err(_) => return,
         };
         let mut waiting = self.waiting.lock();
-        if waiting.leases.len() < GRANTS_WAITING_MAX {
-            waiting.leases.push(*lease);
+        let Waiting { told, overflowed } = &mut *waiting;
+        if told.granted.len() + told.used.len() >= LEASES_WAITING_MAX {
+            *overflowed = true;
+        } else if granted {
+            told.granted.push(lease);
         } else {
-            waiting.overflowed = true;
+            told.used.push(lease);
         }
     }
 
-    /// The leases granted since the last time, or `None` when there were too many to tell.
-    pub(super) fn take(&self) -> Option<Vec<LeaseId>> {
-        let Waiting { leases, overflowed } = mem::take(&mut *self.waiting.lock());
-        (!overflowed).then_some(leases)
+    /// What there is to tell since the last time, or `None` when it was too much.
+    pub(super) fn take(&self) -> Option<Told> {
+        let Waiting { told, overflowed } = mem::take(&mut *self.waiting.lock());
+        (!overflowed).then_some(told)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tenure_statemachine::{Revision, Ttl};
+    use tenure_statemachine::{AcquireReply, ClaimState, Revision, Ttl};
 
     use super::*;
+
+    fn outcome(reply: Reply) -> Outcome {
+        Outcome {
+            reply: Ok(reply),
+            revision: Revision::EMPTY,
+            events: Vec::new(),
+            signals: Vec::new(),
+        }
+    }
 
     #[test]
     fn too_many_grants_are_told_as_too_many() {
         let feed = LeaseFeed::new();
-        let granted = |id| Outcome {
-            reply: Ok(Reply::LeaseGrant(LeaseId(id), Ttl(1))),
-            revision: Revision::EMPTY,
-            events: Vec::new(),
-        };
-        feed.observe(&Outcome {
-            reply: Ok(Reply::LeaseRevoke),
-            ..granted(1)
-        });
+        let granted = |id| outcome(Reply::LeaseGrant(LeaseId(id), Ttl(1)));
+        feed.observe(&outcome(Reply::LeaseRevoke));
         feed.observe(&granted(2));
-        assert_eq!(feed.take(), Some(vec![LeaseId(2)]));
-        for id in 0..=GRANTS_WAITING_MAX {
+        let told = feed.take().expect("few were granted");
+        assert_eq!(told.granted, [LeaseId(2)]);
+        for id in 0..=LEASES_WAITING_MAX {
             feed.observe(&granted(id as i64));
         }
         assert_eq!(feed.take(), None);
-        assert_eq!(feed.take(), Some(Vec::new()));
+        assert_eq!(feed.take(), Some(Told::default()));
+    }
+
+    #[test]
+    fn whatever_may_make_a_lease_is_told() {
+        let feed = LeaseFeed::new();
+        let acquired = |lease, claims| {
+            outcome(Reply::Acquire(AcquireReply {
+                lease: LeaseId(lease),
+                claims,
+                ..AcquireReply::default()
+            }))
+        };
+        feed.observe(&acquired(1, vec![ClaimState::default()]));
+        feed.observe(&acquired(2, Vec::new()));
+        feed.observe(&outcome(Reply::SessionOpen(LeaseId(3), Ttl(1))));
+        feed.observe(&outcome(Reply::Register(Revision(9), LeaseId(4), Ttl(1))));
+        let told = feed.take().expect("few were told");
+        assert_eq!(told.used, [LeaseId(1), LeaseId(3), LeaseId(4)]);
+        assert_eq!(told.granted, []);
     }
 }

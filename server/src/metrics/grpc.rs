@@ -58,7 +58,7 @@ pub struct GrpcMetrics {
 #[derive(Debug)]
 pub(super) struct MethodMetrics {
     path: String,
-    unary: bool,
+    answered_soon: bool,
     started: IntCounter,
     handled: [IntCounter; CODES.len()],
     messages_received: IntCounter,
@@ -67,6 +67,9 @@ pub(super) struct MethodMetrics {
     bytes_sent: IntCounter,
     handling: Option<Histogram>,
 }
+
+/// Unary methods that are answered when their turn has come, which may take any time.
+const WAITING: [&str; 2] = ["/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"];
 
 impl GrpcMetrics {
     pub(super) fn new(
@@ -104,7 +107,7 @@ impl GrpcMetrics {
             let [service, name, kind] = labels;
             Arc::new(MethodMetrics {
                 path: method.path(),
-                unary: kind == "unary",
+                answered_soon: kind == "unary" && !WAITING.contains(&method.path().as_str()),
                 started: started.with_label_values(&labels),
                 handled: CODES.map(|code| handled.with_label_values(&[service, name, kind, code])),
                 messages_received: received.with_label_values(&labels),
@@ -148,9 +151,9 @@ impl MethodMetrics {
         &self.path
     }
 
-    /// Whether its calls are one question and one answer.
-    pub(super) const fn is_unary(&self) -> bool {
-        self.unary
+    /// Whether its calls are one question and one answer, which is not waited for.
+    pub(super) const fn is_answered_soon(&self) -> bool {
+        self.answered_soon
     }
 
     pub(super) fn received(&self, counted: Counted) {

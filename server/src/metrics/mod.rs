@@ -10,6 +10,7 @@ mod frame;
 mod grpc;
 mod health;
 mod layer;
+mod lock;
 mod method;
 mod process;
 mod proposal;
@@ -33,6 +34,7 @@ pub use self::{
     grpc::GrpcMetrics,
     health::HealthMetrics,
     layer::{GrpcLayer, GrpcService},
+    lock::LockMetrics,
     proposal::ProposalMetrics,
     server::ServerMetrics,
     store::{DiskMetrics, LeaseMetrics, MvccMetrics},
@@ -69,6 +71,8 @@ pub struct Metrics {
     pub mvcc: MvccMetrics,
     /// Leases.
     pub lease: LeaseMetrics,
+    /// Locks and elections.
+    pub lock: LockMetrics,
     /// Bytes and round trips between members, and to clients.
     pub network: NetworkMetrics,
     /// Calls of clients.
@@ -92,6 +96,7 @@ impl Metrics {
             disk: DiskMetrics::new(registrar),
             mvcc: MvccMetrics::new(registrar),
             lease: LeaseMetrics::new(registrar),
+            lock: LockMetrics::new(registrar),
             grpc: Arc::new(GrpcMetrics::new(registrar, &network, level)),
             network,
             registry: registrar.registry(),

@@ -34,8 +34,9 @@ fn markdown() -> String {
     let mut text = String::from(
         "# Metrics of tenured\n\n\
          Served as text at `/metrics` on the client port and on `--listen-metrics-urls`. The\n\
-         names are etcd's, so dashboards and alerts made for etcd work unchanged. Units are\n\
-         in the name; a name without one counts.\n\n\
+         names are etcd's, so dashboards and alerts made for etcd work unchanged; what etcd\n\
+         has no name for begins with `tenure_`. Units are in the name; a name without one\n\
+         counts.\n\n\
          | name | type | labels | meaning |\n|---|---|---|---|\n",
     );
     let mut described = described();

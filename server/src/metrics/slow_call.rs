@@ -19,7 +19,7 @@ pub(super) struct SlowCall {
 impl SlowCall {
     /// Begins with a call; `None` for one that may take as long as its client likes.
     pub(super) fn begin(method: &Arc<MethodMetrics>, expected: Duration) -> Option<Self> {
-        method.is_unary().then(|| Self {
+        method.is_answered_soon().then(|| Self {
             method: Arc::clone(method),
             began: Instant::now(),
             expected,

@@ -5,6 +5,7 @@ mod cluster_clock;
 mod collection;
 mod error;
 mod forwarder;
+mod fresh;
 mod keeper;
 mod leadership;
 mod membership;

@@ -77,6 +77,24 @@ impl Node {
         self.voters() == [self.identity.member_id.0]
     }
 
+    /// While this node leads: a moment at which a quorum still followed it, and the index beyond
+    /// which nothing was committed then.
+    fn quorum_acked(&self) -> Option<(tokio::time::Instant, u64)> {
+        let now = tokio::time::Instant::now();
+        if !self.leadership.borrow().is_leader {
+            return None;
+        }
+        let alone = self.is_only_voter();
+        let metrics = self.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let committed = metrics.cluster_committed.map_or(0, |id| id.index);
+        if alone {
+            return Some((now, committed));
+        }
+        let at = now.checked_sub(metrics.last_quorum_acked?.elapsed())?;
+        Some((at, committed))
+    }
+
     /// The other voters that answered lately, the one with the longest log first.
     fn successors(&self) -> Vec<MemberId> {
         let metrics = self.raft.data_metrics();
@@ -181,6 +199,25 @@ impl Backend for Node {
         tokio::time::timeout(self.request_timeout, self.reads.barrier())
             .await
             .unwrap_or(Err(ReadIndexError::TimedOut))
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        let (fresh, applied) = (self.reads.fresh(), self.applied.borrow().index);
+        // A leader needs nobody to tell: it hears from the quorum all the time.
+        if let Some((at, committed)) = self.quorum_acked() {
+            fresh.confirm(at, committed, applied);
+        }
+        fresh.age(applied)
+    }
+
+    fn freshen(&self) {
+        self.reads.freshen();
+    }
+
+    async fn reached(&self, revision: Revision) {
+        let mut meta = self.meta.clone();
+        // The node is stopping when this fails; the answer no longer matters.
+        drop(meta.wait_for(|meta| meta.revision >= revision).await);
     }
 
     fn cluster_time(&self) -> ClusterTime {

@@ -10,13 +10,15 @@ use openraft::{
     ReadPolicy,
     errors::{LinearizableReadError, RaftError},
 };
+use parking_lot::Mutex;
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     error::ReadIndexError,
+    fresh::Fresh,
     membership::Directory,
     progress::{self, Applied},
     status::Leadership,
@@ -35,6 +37,10 @@ const ATTEMPT_MAX: Duration = Duration::from_millis(500);
 /// Pause after an attempt that failed at once: an election is under way.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
+/// Shortest time between two rounds that nobody waits for: a heartbeat's, so that they cost no more
+/// than those do.
+const FRESHEN_EVERY: Duration = Duration::from_millis(100);
+
 type Answer = Result<u64, ReadIndexError>;
 
 /// Shares confirmations among reads.
@@ -42,6 +48,8 @@ type Answer = Result<u64, ReadIndexError>;
 pub(super) struct ReadIndex {
     queue: mpsc::Sender<oneshot::Sender<Answer>>,
     applied: watch::Receiver<Applied>,
+    fresh: Arc<Fresh>,
+    freshened: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What the rounds work with.
@@ -59,8 +67,34 @@ impl ReadIndex {
     pub(super) fn spawn(parts: Parts) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let applied = parts.applied.clone();
-        tasks::spawn("read-index", run(parts, waiting));
-        Self { queue, applied }
+        let fresh = Arc::<Fresh>::default();
+        tasks::spawn("read-index", run(parts, waiting, Arc::clone(&fresh)));
+        Self {
+            queue,
+            applied,
+            fresh,
+            freshened: Arc::default(),
+        }
+    }
+
+    /// What is known of the state's age; every round adds to it.
+    pub(super) fn fresh(&self) -> &Fresh {
+        &self.fresh
+    }
+
+    /// Makes a round that nobody waits for, unless there was one a moment ago.
+    pub(super) fn freshen(&self) {
+        let now = Instant::now();
+        {
+            let mut last = self.freshened.lock();
+            if last.is_some_and(|last| now.duration_since(last) < FRESHEN_EVERY) {
+                return;
+            }
+            *last = Some(now);
+        }
+        let (reply, _) = oneshot::channel();
+        // When so many wait already, there is a round soon anyhow.
+        drop(self.queue.try_send(reply));
     }
 
     /// The index that a read starting now must have applied.
@@ -94,18 +128,25 @@ impl ReadIndex {
     }
 }
 
-async fn run(parts: Parts, mut waiting: mpsc::Receiver<oneshot::Sender<Answer>>) {
+async fn run(
+    parts: Parts,
+    mut waiting: mpsc::Receiver<oneshot::Sender<Answer>>,
+    fresh: Arc<Fresh>,
+) {
     let mut round = Vec::new();
     while waiting.recv_many(&mut round, QUEUE_MAX).await > 0 {
-        let answer = confirm(&parts).await;
+        let answer = confirm(&parts).await.map(|(began, index)| {
+            fresh.confirm(began, index, parts.applied.borrow().index);
+            index
+        });
         for reply in round.drain(..) {
             _ = reply.send(answer);
         }
     }
 }
 
-/// One confirmation, tried again until it succeeds or its time has passed.
-async fn confirm(parts: &Parts) -> Answer {
+/// One confirmation and when it began, tried again until it succeeds or its time has passed.
+async fn confirm(parts: &Parts) -> Result<(Instant, u64), ReadIndexError> {
     let mut last = ReadIndexError::NoLeader;
     let rounds = async {
         loop {
@@ -117,8 +158,9 @@ async fn confirm(parts: &Parts) -> Answer {
                     None => Err(ReadIndexError::NoLeader),
                 }
             };
+            let began = Instant::now();
             match timeout(ATTEMPT_MAX, attempt).await {
-                Ok(Ok(index)) => return index,
+                Ok(Ok(index)) => return (began, index),
                 Ok(Err(error)) => last = error,
                 Err(_) => last = ReadIndexError::TimedOut,
             }

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use tenure_statemachine::{EventKind, Meta, Outcome, Reply};
+use tenure_statemachine::{EndCause, EventKind, Meta, Outcome, Reply, Signal};
 use tokio::sync::watch;
+use tracing::warn;
 
 use super::{
     cluster_clock::ClusterClock, error::ProposeError, progress::Applied, slow_apply::SlowApply,
     waiters::Waiters,
 };
 use crate::{
+    claims,
     lease::LeaseFeed,
     metrics::Metrics,
     raft::{AppliedGroup, ApplySink, ApplyTimes},
@@ -26,6 +28,7 @@ pub(super) struct Sink {
     pub(super) applied: watch::Sender<Applied>,
     pub(super) meta: watch::Sender<Meta>,
     pub(super) leases: Arc<LeaseFeed>,
+    pub(super) claims: Arc<claims::Hub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) slow: SlowApply,
 }
@@ -63,7 +66,15 @@ impl Sink {
                 | Reply::DeleteRange(_)
                 | Reply::Compact
                 | Reply::Alarm(_)
-                | Reply::MemberPublish,
+                | Reply::MemberPublish
+                | Reply::Acquire(_)
+                | Reply::Done
+                | Reply::Withdraw(_)
+                | Reply::Claim(_)
+                | Reply::ForceRelease(_)
+                | Reply::Register(..)
+                | Reply::SessionOpen(..)
+                | Reply::Wake(_),
             )
             | Err(_) => {}
         }
@@ -73,11 +84,32 @@ impl Sink {
     fn publish(&self, outcomes: &mut [Outcome]) {
         for outcome in outcomes {
             self.leases.observe(outcome);
+            self.claims.observe(outcome);
             self.count(outcome);
+            audit(&outcome.signals);
             let events = std::mem::take(&mut outcome.events);
             if !events.is_empty() {
                 self.hub.publish(outcome.revision, events);
             }
+        }
+    }
+}
+
+/// Tells of claims that were ended by force: every member keeps such a record.
+fn audit(signals: &[Signal]) {
+    for signal in signals {
+        if let Signal::Ended(claim, EndCause::Forced) = signal {
+            let (name, key) = (claim.name.escape_ascii(), claim.key.escape_ascii());
+            warn!(
+                target: "audit",
+                %name,
+                %key,
+                lease = %claim.lease,
+                token = %claim.token,
+                held = claim.held,
+                principal = claim.principal,
+                "a claim was ended by force"
+            );
         }
     }
 }
@@ -107,6 +139,7 @@ impl ApplySink for Sink {
         // known, so that nobody offers such a group again.
         self.waiters.fail_all(ProposeError::LeaderLost);
         self.hub.reset(meta.revision);
+        self.claims.reset();
         self.advance(meta);
     }
 }

@@ -1,6 +1,9 @@
 //! About how many bytes a command takes, for the bounds of queues and groups.
 
-use tenure_statemachine::{Command, Put, RangeQuery, Txn, TxnOp};
+use tenure_statemachine::{
+    ClaimCommand, Command, Conditional, FenceCommand, Guard, InstanceName, Put, RangeQuery,
+    RegistryCommand, RequestId, Txn, TxnOp, WillSet,
+};
 
 /// What an operation takes besides its keys and values.
 const OVERHEAD: usize = 64;
@@ -19,11 +22,64 @@ pub(super) fn of(command: &Command) -> usize {
             Command::MemberPublish(member) => {
                 member.name.len() + member.client_urls.iter().map(String::len).sum::<usize>()
             }
+            Command::Conditional(conditional) => of_conditional(conditional),
+            Command::Claim(command) => of_claim(command),
+            Command::Registry(command) => of_registry(command),
+            Command::Fence(FenceCommand::Set(policy)) => policy.prefix.len() + policy.lock.len(),
+            Command::Fence(FenceCommand::Remove(prefix)) => prefix.len(),
+            Command::WillSet(set) => of_will(set),
             Command::Compact(_)
             | Command::LeaseGrant(_)
             | Command::LeaseRevoke(_)
-            | Command::Alarm(_) => 0,
+            | Command::Alarm(_)
+            | Command::SessionOpen(_)
+            | Command::Wake => 0,
         }
+}
+
+fn of_conditional(conditional: &Conditional) -> usize {
+    let request = match &conditional.request {
+        Some(RequestId::Key(key)) => key.len(),
+        Some(RequestId::Session { .. }) | None => 0,
+    };
+    of_guards(&conditional.guards) + request + of(&conditional.command)
+}
+
+fn of_guards(guards: &[Guard]) -> usize {
+    guards.iter().map(|guard| OVERHEAD + guard.name.len()).sum()
+}
+
+fn of_claim(command: &ClaimCommand) -> usize {
+    match command {
+        ClaimCommand::Acquire(acquire) => {
+            let names = acquire.names.iter().map(|name| OVERHEAD + name.len());
+            names.sum::<usize>() + acquire.principal.len() + acquire.value.len()
+        }
+        ClaimCommand::Transfer {
+            name, principal, ..
+        } => name.len() + principal.len(),
+        ClaimCommand::Proclaim { name, value, .. } => name.len() + value.len(),
+        ClaimCommand::Release { name, .. }
+        | ClaimCommand::Withdraw { name, .. }
+        | ClaimCommand::HandOver { name, .. }
+        | ClaimCommand::ForceRelease { name, .. } => name.len(),
+    }
+}
+
+fn of_registry(command: &RegistryCommand) -> usize {
+    let of_name = |name: &InstanceName| name.service.len() + name.id.len();
+    match command {
+        RegistryCommand::Register(register) => of_name(&register.name) + register.instance.len(),
+        RegistryCommand::SetReadiness { name, .. }
+        | RegistryCommand::Drain { name, .. }
+        | RegistryCommand::Deregister { name, .. } => of_name(name),
+    }
+}
+
+fn of_will(set: &WillSet) -> usize {
+    let will = set.will.as_ref();
+    set.lock.as_ref().map_or(0, bytes::Bytes::len)
+        + will.map_or(0, |will| of_guards(&will.guards) + of_txn(&will.txn))
 }
 
 fn of_put(put: &Put) -> usize {

@@ -28,6 +28,7 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
+    claims,
     clock::Clock,
     lease::LeaseFeed,
     metrics::Metrics,
@@ -108,6 +109,8 @@ pub struct Started {
     pub hub: Arc<Hub>,
     /// Tells of new leases.
     pub leases: Arc<LeaseFeed>,
+    /// Tells whoever waits for a lock or an election.
+    pub claims: Arc<claims::Hub>,
     /// Serves the peers.
     pub peer_routes: tonic::service::Routes,
 }
@@ -157,6 +160,7 @@ pub async fn start(
     let hub = Hub::new(before.revision);
     let waiters = Arc::new(Waiters::default());
     let leases = LeaseFeed::new();
+    let claims = claims::Hub::new(around.metrics.lock.clone());
     let (applied_sender, applied) = watch::channel(Applied {
         index: before.applied_index,
         term: before.applied_term,
@@ -170,6 +174,7 @@ pub async fn start(
         applied: applied_sender,
         meta: meta_sender,
         leases: Arc::clone(&leases),
+        claims: Arc::clone(&claims),
         slow: SlowApply {
             expected: config.warning_apply_duration,
             count: around.metrics.server.slow_apply.clone(),
@@ -244,6 +249,7 @@ pub async fn start(
         node,
         hub,
         leases,
+        claims,
         peer_routes: tonic::service::Routes::new(service),
     })
 }

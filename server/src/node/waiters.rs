@@ -107,6 +107,7 @@ mod tests {
             reply: Ok(Answer::Compact),
             revision: Revision(5),
             events: Vec::new(),
+            signals: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Nothing here knows gRPC. Every future may be dropped; a proposal whose future was dropped may
 //! still take effect.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use tenure_statemachine::{ClusterTime, Command, Engine, MemberId, Outcome, Revision};
 use tokio::sync::watch;
@@ -45,6 +45,20 @@ pub trait Backend: Send + Sync + 'static {
     /// # Errors
     /// When the quorum did not confirm in time; nothing was changed.
     async fn read_barrier(&self) -> Result<(), ReadIndexError>;
+
+    /// How old the state here is at most: the time since it was last known to hold everything
+    /// that was acknowledged anywhere. `None` when that was never known.
+    fn staleness(&self) -> Option<Duration>;
+
+    /// Lets this node find out how fresh its state is, in the background. Costs little when it was
+    /// asked a moment ago.
+    fn freshen(&self);
+
+    /// Resolves when the state here is of `revision` or a later one.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    async fn reached(&self, revision: Revision);
 
     /// This node's estimate of cluster time; never ahead of the leader's.
     fn cluster_time(&self) -> ClusterTime;

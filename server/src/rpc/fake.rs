@@ -3,14 +3,19 @@
 //! Not a simulation: nothing fails unless a test says so. Invariant: as on a real node, the state
 //! can be read before events are published, and both come before the reply.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    ClusterTime, Command, Context, Engine, MemEngine, MemberId, Outcome, Revision, StateMachine,
+    ClusterTime, Command, Context, Engine, KeyRange, MemEngine, MemberId, Outcome, RangeQuery,
+    Reader, Revision, StateMachine, Ttl,
 };
 use tokio::sync::watch;
 
@@ -19,10 +24,16 @@ use super::{
     backend::{Backend, StorageBytes},
 };
 use crate::{
+    claims,
+    config::MetricsLevel,
     lease::LeaseFeed,
+    metrics::Metrics,
     node::{Identity, Leadership, Member, ProposeError, ReadIndexError, Status, TransferError},
     watch::Hub,
 };
+
+/// As a key and as the end of a range: everything.
+static ALL: Bytes = Bytes::from_static(b"\0");
 
 pub(crate) const CLUSTER: u64 = 0xc1;
 pub(crate) const MEMBER: MemberId = MemberId(0xa1);
@@ -38,9 +49,14 @@ pub(crate) struct FakeNode {
     /// Whether events stay unpublished, as when the state comes from another node.
     pub(crate) muted: AtomicBool,
     pub(crate) feed: Arc<LeaseFeed>,
+    pub(crate) claims: Arc<claims::Hub>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) leadership: watch::Sender<Leadership>,
     /// Cluster time in milliseconds.
     pub(crate) now: AtomicU64,
+    pub(crate) staleness: Mutex<Option<Duration>>,
+    /// How often it was asked to find out.
+    pub(crate) freshened: AtomicU64,
     pub(crate) propose_error: Mutex<Option<ProposeError>>,
     pub(crate) barrier_error: Mutex<Option<ReadIndexError>>,
     pub(crate) transfer_error: Mutex<Option<TransferError>>,
@@ -59,6 +75,7 @@ impl FakeNode {
     pub(crate) fn leading() -> Arc<Self> {
         let engine: Arc<dyn Engine> = Arc::new(MemEngine::new());
         let machine = StateMachine::open(Arc::clone(&engine)).expect("an empty engine opens");
+        let metrics = Metrics::new(MetricsLevel::Basic);
         let leadership = Leadership {
             leader: Some(MEMBER),
             term: TERM,
@@ -75,8 +92,12 @@ impl FakeNode {
             hub: Hub::new(Revision::EMPTY),
             muted: AtomicBool::new(false),
             feed: LeaseFeed::new(),
+            claims: claims::Hub::new(metrics.lock.clone()),
+            metrics,
             leadership: watch::channel(leadership).0,
             now: AtomicU64::new(1000),
+            staleness: Mutex::new(Some(Duration::ZERO)),
+            freshened: AtomicU64::new(0),
             propose_error: Mutex::default(),
             barrier_error: Mutex::default(),
             transfer_error: Mutex::default(),
@@ -90,7 +111,8 @@ impl FakeNode {
 
     pub(crate) fn services(self: &Arc<Self>, limits: Limits) -> Arc<Services> {
         let backend: Arc<dyn Backend> = Arc::clone(self) as _;
-        Services::new(backend, Arc::clone(&self.hub), limits)
+        let (hub, claims) = (Arc::clone(&self.hub), Arc::clone(&self.claims));
+        Services::new(backend, hub, claims, limits)
     }
 
     pub(crate) fn apply(&self, command: &Command) -> Outcome {
@@ -110,11 +132,31 @@ impl FakeNode {
             .expect("the engine in memory does not fail");
         batch.commit().expect("the engine in memory does not fail");
         if !self.muted.load(Ordering::SeqCst) {
+            self.claims.observe(&outcome);
             self.hub.publish(outcome.revision, outcome.events.clone());
         }
         self.feed.observe(&outcome);
         self.applied.send_modify(|applied| *applied += 1);
         outcome
+    }
+
+    /// Every key, in order.
+    pub(crate) fn keys(&self) -> Vec<Bytes> {
+        let query = RangeQuery::latest(KeyRange::from_wire(ALL.clone(), ALL.clone()));
+        let reader = Reader::new(self.engine.as_ref()).expect("it reads");
+        let found = reader.range(&query).expect("it reads");
+        found.kvs.into_iter().map(|kv| kv.key).collect()
+    }
+
+    /// The keys that are attached to leases of this life.
+    pub(crate) fn keys_of_leases(&self, ttl: Ttl) -> Vec<Bytes> {
+        let reader = Reader::new(self.engine.as_ref()).expect("it reads");
+        let mut leases = reader.leases().expect("it reads");
+        leases.retain(|lease| lease.ttl == ttl);
+        let keys = leases
+            .iter()
+            .flat_map(|lease| reader.lease_keys(lease.id).expect("it reads"));
+        keys.collect()
     }
 
     pub(crate) fn set_leader(&self, leader: Option<MemberId>) {
@@ -171,6 +213,20 @@ impl Backend for FakeNode {
 
     async fn read_barrier(&self) -> Result<(), ReadIndexError> {
         (*self.barrier_error.lock()).map_or(Ok(()), Err)
+    }
+
+    fn staleness(&self) -> Option<Duration> {
+        *self.staleness.lock()
+    }
+
+    fn freshen(&self) {
+        self.freshened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn reached(&self, revision: Revision) {
+        let mut applied = self.applied.subscribe();
+        let reached = |_: &u64| self.machine.lock().meta().revision >= revision;
+        let _ = applied.wait_for(reached).await;
     }
 
     fn cluster_time(&self) -> ClusterTime {

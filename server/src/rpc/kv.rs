@@ -13,10 +13,15 @@ use tenure_statemachine::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::{call::Call, chunks, reply, request, services::Services, status::Reason};
+use super::{
+    call::Call, chunks, conditions::Conditions, freshness::Freshness, reply, request,
+    services::Services, status::Reason,
+};
 
 /// Chunks of a streamed range that may wait for the client.
 const CHUNKS_WAITING_MAX: usize = 4;
+
+type Chunks = ReceiverStream<Result<wire::RangeStreamResponse, Status>>;
 
 #[derive(Debug)]
 pub(super) struct KvService(pub(super) Arc<Services>);
@@ -25,12 +30,14 @@ impl KvService {
     async fn range(
         &self,
         request: Request<wire::RangeRequest>,
-    ) -> Result<wire::RangeResponse, Reason> {
+    ) -> Result<Response<wire::RangeResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = request::range(request)?;
-        self.barrier(&call, serializable).await?;
+        let age = freshness.reach(&self.0, &call, serializable).await?;
         let point = is_point(&query.range);
         let read = move |reader: &Reader<'_>| {
             Ok::<(Revision, RangeReply), ReadError>((reader.meta().revision, reader.range(&query)?))
@@ -40,18 +47,21 @@ impl KvService {
         } else {
             call.read(self.0.latest_bulk(read)).await?
         };
-        Ok(reply::range(self.0.headers.at(revision), found))
+        let response = reply::range(self.0.headers.at(revision), found);
+        Ok(age.tell(&self.0, response))
     }
 
     async fn range_stream(
         &self,
         request: Request<wire::RangeRequest>,
-    ) -> Result<ReceiverStream<Result<wire::RangeStreamResponse, Status>>, Reason> {
+    ) -> Result<Response<Chunks>, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = request::range_stream(request)?;
-        self.barrier(&call, serializable).await?;
+        let age = freshness.reach(&self.0, &call, serializable).await?;
         let (sender, chunks) = tokio::sync::mpsc::channel(CHUNKS_WAITING_MAX);
         let services = Arc::clone(&self.0);
         crate::tasks::spawn("range-stream", async move {
@@ -68,16 +78,18 @@ impl KvService {
                 let _ = failed.send(Err(reason.into())).await;
             }
         });
-        Ok(ReceiverStream::new(chunks))
+        Ok(age.tell(&self.0, ReceiverStream::new(chunks)))
     }
 
     async fn put(&self, request: Request<wire::PutRequest>) -> Result<wire::PutResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let put = request::put(request)?;
         let cost = request::put_cost(&put);
-        let (revision, reply) = self.write(&call, cost, Command::Put(put)).await?;
+        let command = Command::Put(put);
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
         let Reply::Put(previous) = reply else {
             unreachable!("the reply to a put is a put's")
         };
@@ -89,10 +101,11 @@ impl KvService {
         request: Request<wire::DeleteRangeRequest>,
     ) -> Result<wire::DeleteRangeResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let command = Command::DeleteRange(request::delete_range(request)?);
-        let (revision, reply) = self.write(&call, 0, command).await?;
+        let (revision, reply) = self.0.write(&call, conditions, 0, command).await?;
         let Reply::DeleteRange(deleted) = reply else {
             unreachable!("the reply to a delete is a delete's")
         };
@@ -101,16 +114,20 @@ impl KvService {
 
     async fn txn(&self, request: Request<wire::TxnRequest>) -> Result<wire::TxnResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let serializable = request::is_serializable(&request);
         let txn = request::txn(request, self.0.limits.txn_operations_max)?;
         let (revision, done) = if request::is_read_only(&txn) {
-            self.barrier(&call, serializable).await?;
+            conditions.refuse_on_read()?;
+            freshness.reach(&self.0, &call, serializable).await?;
             self.read_txn(&call, txn).await?
         } else {
             let cost = request::txn_cost(&txn);
-            let (revision, reply) = self.write(&call, cost, Command::Txn(txn)).await?;
+            let command = Command::Txn(txn);
+            let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
             let Reply::Txn(done) = reply else {
                 unreachable!("the reply to a transaction is a transaction's")
             };
@@ -141,12 +158,14 @@ impl KvService {
         request: Request<wire::CompactionRequest>,
     ) -> Result<wire::CompactionResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let wire::CompactionRequest {
             revision: floor,
             physical,
         } = request.into_inner();
         let floor = Revision(floor);
-        let (revision, _) = self.write(&call, 0, Command::Compact(floor)).await?;
+        let command = Command::Compact(floor);
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
         if physical {
             let collected = async {
                 self.0.backend.collected(floor).await;
@@ -158,41 +177,24 @@ impl KvService {
             header: Some(self.0.headers.at(revision)),
         })
     }
-
-    async fn write(
-        &self,
-        call: &Call,
-        cost: u64,
-        command: Command,
-    ) -> Result<(Revision, Reply), Reason> {
-        self.0.check_quota(cost).await?;
-        call.write(self.0.propose(command)).await
-    }
-
-    async fn barrier(&self, call: &Call, serializable: bool) -> Result<(), Reason> {
-        if serializable {
-            return Ok(());
-        }
-        call.read(self.0.backend.read_barrier()).await
-    }
 }
 
 #[tonic::async_trait]
 impl Kv for KvService {
-    type RangeStreamStream = ReceiverStream<Result<wire::RangeStreamResponse, Status>>;
+    type RangeStreamStream = Chunks;
 
     async fn range(
         &self,
         request: Request<wire::RangeRequest>,
     ) -> Result<Response<wire::RangeResponse>, Status> {
-        Ok(Response::new(Self::range(self, request).await?))
+        Ok(Self::range(self, request).await?)
     }
 
     async fn range_stream(
         &self,
         request: Request<wire::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Ok(Response::new(Self::range_stream(self, request).await?))
+        Ok(Self::range_stream(self, request).await?)
     }
 
     async fn put(

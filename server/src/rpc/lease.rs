@@ -3,15 +3,14 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt, stream};
-use rand::Rng;
 use tenure_proto::etcdserverpb::{self as wire, lease_server::Lease};
 use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Refusal, Reply, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{call::Call, request, services::Services, status::Reason};
+use super::{
+    call::Call, conditions::Conditions, field, request, services::Services, status::Reason,
+};
 
-/// Longest life of a lease in seconds; etcd's bound, far beyond any use and short of overflow.
-const TTL_SECS_MAX: i64 = 9_000_000_000;
 /// Renewals of one stream under way at once. A client library renews all its leases on one stream;
 /// renewals that come together are replicated together, so their number costs memory only.
 const RENEWALS_IN_FLIGHT_MAX: usize = 4096;
@@ -25,20 +24,22 @@ impl LeaseService {
         request: Request<wire::LeaseGrantRequest>,
     ) -> Result<wire::LeaseGrantResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
-        if ttl > TTL_SECS_MAX {
+        let asked = u64::try_from(ttl).unwrap_or(0);
+        if asked > field::TTL_SECS_MAX {
             return Err(Reason::LeaseTtlTooLarge);
         }
-        let asked = Ttl::from_secs(u64::try_from(ttl).unwrap_or(0));
+        let asked = Ttl::from_secs(asked);
         let ttl = asked.max(self.0.limits.lease_ttl_min);
-        let id = LeaseId(if id == 0 {
-            rand::rng().random_range(1..=i64::MAX)
+        let id = if id == 0 {
+            conditions.new_lease()
         } else {
-            id
-        });
-        self.0.check_quota(request::LEASE_COST_BYTES).await?;
+            LeaseId(id)
+        };
         let command = Command::LeaseGrant(LeaseGrant { id, ttl });
-        let (revision, reply) = call.write(self.0.propose(command)).await?;
+        let cost = request::LEASE_COST_BYTES;
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
         let Reply::LeaseGrant(id, ttl) = reply else {
             unreachable!("the reply to a grant is a grant's")
         };
@@ -55,8 +56,9 @@ impl LeaseService {
         request: Request<wire::LeaseRevokeRequest>,
     ) -> Result<wire::LeaseRevokeResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let command = Command::LeaseRevoke(LeaseId(request.into_inner().id));
-        let (revision, _) = call.write(self.0.propose(command)).await?;
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
         Ok(wire::LeaseRevokeResponse {
             header: Some(self.0.headers.at(revision)),
         })
@@ -94,17 +96,10 @@ impl LeaseService {
             };
             return Ok(gone);
         };
-        // A lease whose time has come lives until its end is replicated, with nothing left.
-        let left = self
-            .0
-            .backend
-            .cluster_time()
-            .until(found.deadline)
-            .min(found.ttl);
         Ok(wire::LeaseTimeToLiveResponse {
             header,
             id,
-            ttl: secs(left.as_secs()),
+            ttl: secs(self.0.remaining(&found).as_secs()),
             granted_ttl: secs(found.ttl.as_secs_ceil()),
             keys,
         })

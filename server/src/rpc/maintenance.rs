@@ -9,7 +9,7 @@ use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId, Reader, Rep
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use super::{reply, services::Services, status::Reason};
+use super::{conditions::Conditions, reply, services::Services, status::Reason};
 
 /// The etcd release whose behaviour is served. Clients gate features on it.
 const API_VERSION: &str = "3.6.0";
@@ -25,6 +25,7 @@ impl MaintenanceService {
         request: Request<wire::AlarmRequest>,
     ) -> Result<wire::AlarmResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
         let request = request.into_inner();
         let member = MemberId(request.member_id);
         let kind = match wire::AlarmType::try_from(request.alarm) {
@@ -46,13 +47,15 @@ impl MaintenanceService {
             // To raise no kind of alarm is to do nothing.
             Ok(AlarmAction::Activate) => None,
             Ok(AlarmAction::Get) | Err(_) => {
+                conditions.refuse_on_read()?;
                 call.read(self.0.backend.read_barrier()).await?;
                 return self.list_alarms(kind);
             }
         };
         let (revision, alarms) = match change {
             Some(change) => {
-                let (revision, reply) = call.write(self.0.propose(Command::Alarm(change))).await?;
+                let command = Command::Alarm(change);
+                let (revision, reply) = self.0.write(&call, conditions, 0, command).await?;
                 let Reply::Alarm(alarms) = reply else {
                     unreachable!("the reply to an alarm is an alarm's")
                 };

@@ -1,25 +1,39 @@
-//! The gRPC services of the client port: etcd's, health and reflection.
+//! The gRPC services of the client port: etcd's, tenure's own, health and reflection.
 //!
 //! Handlers turn wire into commands and queries and back; what they need of the node is one trait,
-//! [`backend::Backend`]. Locks and elections of etcd are not registered, so gRPC itself answers
-//! for them.
+//! [`backend::Backend`].
 
+mod acquire;
 mod auth;
 pub mod backend;
 mod call;
 mod chunks;
+mod claim;
 mod cluster;
+mod conditions;
+mod election;
+mod etcd_election;
+mod etcd_lock;
+mod fence;
+mod field;
+mod freshness;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod names;
 mod overlap;
+mod refusal;
+mod registry;
 pub(crate) mod reply;
 mod request;
 mod routes;
 mod services;
+mod session;
 pub(crate) mod status;
 mod watch;
+mod withdraw;
 
 #[cfg(test)]
 pub(crate) mod fake;

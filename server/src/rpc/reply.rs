@@ -4,7 +4,7 @@
 
 use tenure_proto::{
     etcdserverpb::{self as wire, response_op::Response},
-    mvccpb,
+    mvccpb, v1,
 };
 use tenure_statemachine::{
     AlarmKind, DeleteReply, KeyValue, MemberId, RangeReply, Revision, TxnOpReply, TxnReply,
@@ -39,6 +39,15 @@ impl Headers {
             member_id: self.member_id,
             revision: revision.0,
             raft_term: self.leadership.borrow().term,
+        }
+    }
+
+    /// As [`Headers::at`], in the form of tenure's own calls.
+    pub(crate) fn own(&self, revision: Revision) -> v1::Header {
+        v1::Header {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision: revision.0,
         }
     }
 

@@ -17,7 +17,7 @@ use tenure_statemachine::{
 use super::{overlap, status::Reason};
 
 /// What a put costs in the quota's terms beside its key and value; etcd's measure.
-const PUT_OVERHEAD_BYTES: u64 = 256;
+pub(super) const PUT_OVERHEAD_BYTES: u64 = 256;
 /// What a lease costs in the quota's terms; etcd's measure.
 pub(super) const LEASE_COST_BYTES: u64 = 64;
 

@@ -9,12 +9,20 @@ use tenure_proto::{
         lease_server::LeaseServer, maintenance_server::MaintenanceServer,
         watch_server::WatchServer,
     },
+    v1::{
+        election_server::ElectionServer, fence_server::FenceServer, lock_server::LockServer,
+        registry_server::RegistryServer, session_server::SessionServer,
+    },
+    v3electionpb::election_server::ElectionServer as EtcdElectionServer,
+    v3lockpb::lock_server::LockServer as EtcdLockServer,
 };
 use tonic::service::Routes;
 
 use super::{
-    auth::AuthService, cluster::ClusterService, health, kv::KvService, lease::LeaseService,
-    maintenance::MaintenanceService, services::Services, watch::WatchService,
+    auth::AuthService, cluster::ClusterService, election::ElectionService,
+    etcd_election::EtcdElectionService, etcd_lock::EtcdLockService, fence::FenceService, health,
+    kv::KvService, lease::LeaseService, lock::LockService, maintenance::MaintenanceService,
+    registry::RegistryService, services::Services, session::SessionService, watch::WatchService,
 };
 
 /// What a message may have beside the largest request, so that requests somewhat too large are
@@ -35,6 +43,13 @@ pub fn routes(services: Arc<Services>) -> Routes {
         };
     }
     Routes::new(sized!(KvServer, KvService))
+        .add_service(sized!(LockServer, LockService))
+        .add_service(sized!(ElectionServer, ElectionService))
+        .add_service(sized!(SessionServer, SessionService))
+        .add_service(sized!(RegistryServer, RegistryService))
+        .add_service(sized!(FenceServer, FenceService))
+        .add_service(sized!(EtcdLockServer, EtcdLockService))
+        .add_service(sized!(EtcdElectionServer, EtcdElectionService))
         .add_service(sized!(WatchServer, WatchService))
         .add_service(sized!(LeaseServer, LeaseService))
         .add_service(sized!(ClusterServer, ClusterService))

@@ -4,17 +4,21 @@
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use tenure_proto::v1;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Outcome, ReadError, Reader, Reply, Revision, Ttl,
+    AlarmChange, AlarmKind, Command, Lease, Outcome, ReadError, Reader, Reply, Revision, Ttl,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{
+    Request, Status,
+    metadata::{AsciiMetadataValue, MetadataMap},
+};
 use tracing::warn;
 
-use super::{backend::Backend, call::Call, reply::Headers, status::Reason};
+use super::{backend::Backend, call::Call, conditions::Conditions, reply::Headers, status::Reason};
 use crate::{
-    fatal,
+    claims, fatal,
     lease::Renewals,
     node::Leadership,
     tasks,
@@ -79,10 +83,13 @@ impl Limits {
 pub struct Services {
     pub(super) backend: Arc<dyn Backend>,
     pub(super) hub: Arc<Hub>,
+    pub(super) claims: Arc<claims::Hub>,
     pub(super) history: Arc<History>,
     pub(super) renewals: Renewals,
     pub(super) limits: Limits,
     pub(super) headers: Headers,
+    /// This member's id as answers tell it in metadata.
+    pub(super) member: AsciiMetadataValue,
     pub(super) leadership: watch::Receiver<Leadership>,
     /// Cancelled when the node stops: streams end with a status that lets clients resume elsewhere.
     pub(super) stopping: CancellationToken,
@@ -92,9 +99,15 @@ pub struct Services {
 impl Services {
     /// The services of a node. Must be called on a runtime.
     #[must_use]
-    pub fn new(backend: Arc<dyn Backend>, hub: Arc<Hub>, limits: Limits) -> Arc<Self> {
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        hub: Arc<Hub>,
+        claims: Arc<claims::Hub>,
+        limits: Limits,
+    ) -> Arc<Self> {
         Arc::new(Self {
             headers: Headers::of(backend.as_ref()),
+            member: member_value(backend.as_ref()),
             history: History::new(Arc::clone(&backend)),
             renewals: Renewals::spawn(Arc::clone(&backend)),
             leadership: backend.leadership(),
@@ -102,6 +115,7 @@ impl Services {
             bulk_reads: Arc::new(Semaphore::new(BULK_READS_MAX)),
             backend,
             hub,
+            claims,
             limits,
         })
     }
@@ -117,19 +131,45 @@ impl Services {
         Call::admit(metadata, &self.leadership, self.limits.request_timeout)
     }
 
+    /// Admits a write of tenure's own: the call, its conditions, and the request without them.
+    pub(super) fn admit_write<T: prost::Message>(
+        &self,
+        request: Request<T>,
+        options: impl FnOnce(&mut T) -> Option<v1::WriteOptions>,
+    ) -> Result<(Call, Conditions, T), Reason> {
+        let call = self.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
+        let mut request = request.into_inner();
+        self.check_size(&request)?;
+        let conditions = conditions.and(options(&mut request))?;
+        Ok((call, conditions, request))
+    }
+
     /// Resolves when a stream must end although its client wants it, with the status to end it.
     pub(super) fn stream_end(&self, call: Call) -> impl Future<Output = Status> + Send + use<> {
+        let end = self.call_end(call);
+        async move { end.await.into() }
+    }
+
+    /// As [`Services::stream_end`], with the reason.
+    pub(super) fn call_end(&self, call: Call) -> impl Future<Output = Reason> + Send + use<> {
         let stopping = self.stopping.clone();
         let leadership = self.leadership.clone();
         let election_timeout = self.limits.election_timeout;
         async move {
             // Either arm ends the stream, so what the other had seen no longer matters.
-            let reason = tokio::select! {
+            tokio::select! {
                 () = stopping.cancelled() => Reason::Stopped,
                 () = call.without_leader(leadership, election_timeout) => Reason::NoLeader,
-            };
-            reason.into()
+            }
         }
+    }
+
+    /// What is left of a lease. One whose time has come lives until its end is replicated, with
+    /// nothing left.
+    pub(super) fn remaining(&self, lease: &Lease) -> Ttl {
+        let left = self.backend.cluster_time().until(lease.deadline);
+        left.min(lease.ttl)
     }
 
     /// Refuses what is larger than requests may be.
@@ -147,8 +187,36 @@ impl Services {
             reply,
             revision,
             events: _,
+            signals: _,
         } = outcome;
         Ok((revision, reply?))
+    }
+
+    /// Replicates a command under its conditions, if what it costs fits the quota.
+    pub(super) async fn write(
+        &self,
+        call: &Call,
+        conditions: Conditions,
+        cost: u64,
+        command: Command,
+    ) -> Result<(Revision, Reply), Reason> {
+        self.check_quota_of(&conditions, cost).await?;
+        call.write(self.propose(conditions.on(command))).await
+    }
+
+    /// As [`Services::check_quota`], for a command under these conditions. One that may be a
+    /// repeat is let through: what it came to the first time must be told although there is no
+    /// space for more, and a new one is refused for the alarm that was raised here.
+    pub(super) async fn check_quota_of(
+        &self,
+        conditions: &Conditions,
+        cost: u64,
+    ) -> Result<(), Reason> {
+        let fits = self.check_quota(cost).await;
+        if conditions.is_repeatable() {
+            return Ok(());
+        }
+        fits
     }
 
     /// Refuses a command that would not fit the quota, and raises the alarm that makes every
@@ -206,6 +274,11 @@ impl fmt::Debug for Services {
             .field("limits", &self.limits)
             .finish_non_exhaustive()
     }
+}
+
+fn member_value(backend: &dyn Backend) -> AsciiMetadataValue {
+    let id = backend.identity().member_id.to_string();
+    id.parse().expect("hexadecimal digits are ascii")
 }
 
 fn read_state<T>(

@@ -2,9 +2,12 @@
 //!
 //! gRPC codes are named in this file and nowhere else. etcd's clients look the *text* up, so it is
 //! contract; `docs/errors.md` tells callers what to do about each. The maps are exhaustive and have
-//! no catch-all arm: a new cause does not compile until it has a place here.
+//! no catch-all arm: a new cause does not compile until it has a place here, or in `refusal.rs`,
+//! which says what is particular to each refusal of the state machine.
 
-use tenure_statemachine::{ReadError, Refusal};
+use std::borrow::Cow;
+
+use tenure_statemachine::{ReadError, Revision};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -20,13 +23,22 @@ pub(crate) const OUTCOME_METADATA: &str = "tenure-outcome";
 /// Its value.
 pub(crate) const OUTCOME_UNKNOWN: &str = "unknown";
 
+/// Metadata that accompanies a reason of tenure's own, and says which it is.
+pub(crate) const REASON_METADATA: &str = "tenure-reason";
+/// Metadata that accompanies a stale token: the one that holds, or zero.
+pub(crate) const CURRENT_TOKEN_METADATA: &str = "tenure-current-token";
+/// What the text of a reason of tenure's own begins with.
+const OWN_PREFIX: &str = "tenure: ";
+
 /// Declares [`Reason`] together with its code and text, so that none can be left out.
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $name:ident => $code:ident, $text:literal;)+) => {
         /// Why a call was not answered, as clients see it.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         pub(crate) enum Reason {
             $($(#[$doc])+ $name,)+
+            /// One of the others, with what is particular to this case.
+            Detailed(Box<Detailed>),
         }
 
         impl Reason {
@@ -35,16 +47,40 @@ macro_rules! reasons {
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The gRPC code.
-            pub(crate) const fn code(self) -> Code {
-                match self { $(Self::$name => Code::$code,)+ }
+            pub(crate) fn code(&self) -> Code {
+                match self {
+                    $(Self::$name => Code::$code,)+
+                    Self::Detailed(detailed) => detailed.reason.code(),
+                }
             }
 
-            /// The text; etcd's where etcd has the reason.
-            pub(crate) const fn text(self) -> &'static str {
-                match self { $(Self::$name => $text,)+ }
+            /// The text without what is particular to one case; etcd's where etcd has the reason.
+            pub(crate) fn text(&self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)+
+                    Self::Detailed(detailed) => detailed.reason.text(),
+                }
+            }
+
+            /// The name of the reason, which is contract for reasons of tenure's own.
+            pub(crate) fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$name => stringify!($name),)+
+                    Self::Detailed(detailed) => detailed.reason.name(),
+                }
             }
         }
     };
+}
+
+/// A reason, and what is particular to one case of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Detailed {
+    /// Not detailed itself.
+    reason: Reason,
+    detail: String,
+    /// The token that holds, or zero; only with a stale token.
+    current_token: Option<Revision>,
 }
 
 reasons! {
@@ -119,43 +155,215 @@ reasons! {
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
     /// There are no users and roles.
     AuthUnsupported => Unimplemented, "etcdserver: authentication is not supported";
+    /// The lease of a lock's waiter has ended.
+    MutexExpired => Unknown, "mutex: session is expired";
+    /// The key that was shown does not lead.
+    ElectionNotLeader => Unknown, "election: not leader";
+    /// Nobody leads.
+    ElectionNoLeader => Unknown, "election: no leader";
+    /// A leader's call without the proof that it leads.
+    LeaderKeyMissing => Unknown, "\"leader\" field must be provided";
+    /// A guard does not hold.
+    GuardStale => FailedPrecondition, "tenure: guard is stale";
+    /// A fence policy asks for a guard that the write does not carry.
+    GuardMissing => FailedPrecondition, "tenure: guard is missing";
+    /// A guard that cannot be one.
+    GuardMalformed => InvalidArgument, "tenure: guard is malformed";
+    /// More guards than a write may carry.
+    TooManyGuards => InvalidArgument, "tenure: too many guards";
+    /// A guard beside something that only reads.
+    GuardOnRead => InvalidArgument, "tenure: a read takes no guards";
+    /// A request id that cannot be one.
+    RequestMalformed => InvalidArgument, "tenure: request id is malformed";
+    /// A session's request id and an idempotency key, or two of either.
+    RequestNamedTwice => InvalidArgument, "tenure: request has two ids";
+    /// The outcome of the request is not remembered any more.
+    RequestForgotten => FailedPrecondition, "tenure: request is forgotten";
+    /// The id was used for another request.
+    RequestDiffers => FailedPrecondition, "tenure: request id was used for another request";
+    /// The request took effect before, and what it was answered is not known any more.
+    AnswerTooLarge => AlreadyExists, "tenure: request was executed before";
+    /// As many idempotency keys are remembered as may.
+    TooManyRequestKeys => ResourceExhausted, "tenure: too many idempotency keys";
+    /// There is no such session.
+    SessionNotFound => NotFound, "tenure: session not found";
+    /// A name is empty.
+    NameMissing => InvalidArgument, "tenure: name is not provided";
+    /// A name is longer than names may be.
+    NameTooLong => InvalidArgument, "tenure: name is too long";
+    /// The same name twice in one request.
+    NameRepeated => InvalidArgument, "tenure: name is given twice";
+    /// More names than one request may have.
+    TooManyNames => InvalidArgument, "tenure: too many names";
+    /// Permits that cannot be counted.
+    PermitsInvalid => InvalidArgument, "tenure: permits are not countable";
+    /// No lease is named where one must be.
+    LeaseMissing => InvalidArgument, "tenure: lease is not provided";
+    /// No session is named where one must be.
+    SessionMissing => InvalidArgument, "tenure: session is not provided";
+    /// Neither a lease nor a time to live for a new one.
+    TtlMissing => InvalidArgument, "tenure: neither lease nor ttl is provided";
+    /// A lease was asked to live shorter than leases may.
+    TtlTooShort => InvalidArgument, "tenure: ttl is too short";
+    /// A lease was asked to live longer than leases may.
+    TtlTooLong => InvalidArgument, "tenure: ttl is too long";
+    /// A lock is to be kept from everybody for longer than it may.
+    LockDelayTooLong => InvalidArgument, "tenure: lock delay is too long";
+    /// What a claim says of itself is longer than it may be.
+    PrincipalTooLong => InvalidArgument, "tenure: principal is too long";
+    /// No token where one must be.
+    TokenMissing => InvalidArgument, "tenure: token is not provided";
+    /// A claim is to be ended by force without saying why.
+    JustificationMissing => InvalidArgument, "tenure: reason is not provided";
+    /// Why a claim is to be ended by force is said at too great a length.
+    JustificationTooLong => InvalidArgument, "tenure: reason is too long";
+    /// A fence policy without a prefix.
+    PrefixMissing => InvalidArgument, "tenure: prefix is not provided";
+    /// A prefix is longer than prefixes may be.
+    PrefixTooLong => InvalidArgument, "tenure: prefix is too long";
+    /// A change of the fence policies without a policy.
+    PolicyMissing => InvalidArgument, "tenure: policy is not provided";
+    /// The token does not hold the lock.
+    NotHolder => FailedPrecondition, "tenure: not the holder";
+    /// The lease has a claim on the name.
+    AlreadyClaimed => FailedPrecondition, "tenure: lease has a claim already";
+    /// The lease has no claim on the name.
+    NotClaimed => FailedPrecondition, "tenure: lease has no claim";
+    /// Others count the permits differently.
+    PermitsDiffer => FailedPrecondition, "tenure: permits are counted differently";
+    /// As many claims wait as may.
+    QueueFull => ResourceExhausted, "tenure: too many claims";
+    /// The claim would wait for itself.
+    Deadlock => Aborted, "tenure: deadlock";
+    /// The order of the queue cannot be changed.
+    QueueFixed => FailedPrecondition, "tenure: queue cannot be reordered";
+    /// There is no claim that could be granted.
+    CandidateUnknown => NotFound, "tenure: candidate not found";
+    /// The claim waited as long as it was to.
+    WaitOver => DeadlineExceeded, "tenure: wait is over";
+    /// The lease of a claim ended before it was granted.
+    LeaseEnded => FailedPrecondition, "tenure: lease ended while its claim waited";
+    /// The claim was ended by somebody before it was granted.
+    ClaimEnded => FailedPrecondition, "tenure: claim was ended while it waited";
+    /// There is no policy for the prefix.
+    PolicyNotFound => NotFound, "tenure: fence policy not found";
+    /// There are as many policies as may be.
+    TooManyPolicies => ResourceExhausted, "tenure: too many fence policies";
+    /// How fresh a read is to be cannot be understood.
+    FreshnessMalformed => InvalidArgument, "tenure: freshness is malformed";
+    /// This node cannot tell that its state is as fresh as was asked.
+    TooOld => Unavailable, "tenure: state is older than asked";
+    /// This node did not reach the revision in time.
+    RevisionNotReached => Unavailable, "tenure: revision is not reached";
+    /// Another incarnation has taken the instance's place, or it is gone.
+    InstanceReplaced => FailedPrecondition, "tenure: instance is replaced";
+    /// There is no such instance.
+    InstanceNotFound => NotFound, "tenure: instance not found";
+    /// A registration without an instance.
+    InstanceMissing => InvalidArgument, "tenure: instance is not provided";
+    /// The name of a service that cannot be one.
+    ServiceNameInvalid => InvalidArgument, "tenure: service name is invalid";
+    /// The id of an instance that cannot be one.
+    InstanceNameInvalid => InvalidArgument, "tenure: instance id is invalid";
+    /// An incarnation that cannot be one, or none where one must be.
+    IncarnationInvalid => InvalidArgument, "tenure: incarnation is invalid";
+    /// An instance that cannot be reached.
+    EndpointsMissing => InvalidArgument, "tenure: endpoints are not provided";
+    /// More endpoints than an instance may have.
+    TooManyEndpoints => InvalidArgument, "tenure: too many endpoints";
+    /// An endpoint without protocol, host or port.
+    EndpointInvalid => InvalidArgument, "tenure: endpoint is invalid";
+    /// More tags than an instance or a selector may have.
+    TooManyTags => InvalidArgument, "tenure: too many tags";
+    /// A tag, a zone or a version that cannot be one.
+    LabelInvalid => InvalidArgument, "tenure: label is invalid";
+    /// More pairs of metadata than an instance or a selector may have.
+    TooMuchMetadata => InvalidArgument, "tenure: too much metadata";
+    /// Metadata whose key cannot be one.
+    MetadataInvalid => InvalidArgument, "tenure: metadata is invalid";
+    /// A greater share of traffic than there is.
+    WeightInvalid => InvalidArgument, "tenure: weight is out of range";
+    /// A readiness that does not exist.
+    ReadinessUnknown => InvalidArgument, "tenure: readiness is unknown";
+    /// All that an instance says of itself is too much.
+    InstanceTooLarge => InvalidArgument, "tenure: instance is too large";
+    /// A drain that is not about to end.
+    GraceTooLong => InvalidArgument, "tenure: grace is too long";
 }
 
 impl Reason {
+    /// This reason, and what is particular to the case: a fragment, told after the text.
+    pub(crate) fn with(self, detail: impl Into<String>) -> Self {
+        Self::Detailed(Box::new(Detailed {
+            reason: self,
+            detail: detail.into(),
+            current_token: None,
+        }))
+    }
+
+    /// As [`Reason::with`], for a token that does not hold; `current` does, or none when zero.
+    pub(crate) fn stale(self, detail: impl Into<String>, current: Revision) -> Self {
+        Self::Detailed(Box::new(Detailed {
+            reason: self,
+            detail: detail.into(),
+            current_token: Some(current),
+        }))
+    }
+
+    /// The reason itself, without what is particular to the case.
+    pub(crate) fn base(&self) -> &Self {
+        match self {
+            Self::Detailed(detailed) => detailed.reason.base(),
+            base => base,
+        }
+    }
+
+    /// What clients read.
+    pub(crate) fn message(&self) -> Cow<'static, str> {
+        match self {
+            Self::Detailed(detailed) => {
+                format!("{}: {}", detailed.reason.text(), detailed.detail).into()
+            }
+            base => base.text().into(),
+        }
+    }
+
     /// Whether the write that failed for this reason may nevertheless take effect.
-    pub(crate) fn outcome_unknown(self) -> bool {
+    pub(crate) fn outcome_unknown(&self) -> bool {
         matches!(
-            self,
+            self.base(),
             Self::WriteTimedOut | Self::WriteLostLeader | Self::WriteDeadlineExceeded
         )
+    }
+
+    /// Whether etcd has no such reason.
+    fn is_own(&self) -> bool {
+        self.text().starts_with(OWN_PREFIX)
     }
 }
 
 impl From<Reason> for Status {
     fn from(reason: Reason) -> Self {
-        if !reason.outcome_unknown() {
-            return Self::new(reason.code(), reason.text());
+        let message = reason.message().into_owned();
+        if !reason.outcome_unknown() && !reason.is_own() {
+            return Self::new(reason.code(), message);
         }
-        let mut metadata = MetadataMap::with_capacity(1);
-        metadata.insert(
-            OUTCOME_METADATA,
-            MetadataValue::from_static(OUTCOME_UNKNOWN),
-        );
-        Self::with_metadata(reason.code(), reason.text(), metadata)
-    }
-}
-
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::KeyNotFound => Self::KeyNotFound,
-            Refusal::LeaseNotFound => Self::LeaseNotFound,
-            Refusal::LeaseExists => Self::LeaseExists,
-            Refusal::Compacted { floor: _ } => Self::Compacted,
-            Refusal::FutureRevision { latest: _ } => Self::FutureRevision,
-            Refusal::NoSpace => Self::NoSpace,
-            Refusal::Corrupt => Self::Corrupt,
+        let mut metadata = MetadataMap::with_capacity(2);
+        if reason.outcome_unknown() {
+            metadata.insert(
+                OUTCOME_METADATA,
+                MetadataValue::from_static(OUTCOME_UNKNOWN),
+            );
         }
+        if reason.is_own() {
+            metadata.insert(REASON_METADATA, MetadataValue::from_static(reason.name()));
+        }
+        if let Reason::Detailed(detailed) = &reason
+            && let Some(current) = detailed.current_token
+        {
+            metadata.insert(CURRENT_TOKEN_METADATA, MetadataValue::from(current.0));
+        }
+        Self::with_metadata(reason.code(), message, metadata)
     }
 }
 
@@ -204,15 +412,19 @@ impl From<ReadError> for Reason {
     }
 }
 
-/// The reason that a status was made from.
+/// The reason that a status was made from, without what is particular to the case.
 #[cfg(test)]
 pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
     let unknown = status.metadata().get(OUTCOME_METADATA).is_some();
-    Reason::ALL.iter().copied().find(|reason| {
+    let own = status.metadata().get(REASON_METADATA);
+    let found = Reason::ALL.iter().find(|reason| {
+        let told = status.message().strip_prefix(reason.text());
         reason.code() == status.code()
-            && reason.text() == status.message()
+            && told.is_some_and(|detail| detail.is_empty() || detail.starts_with(": "))
             && reason.outcome_unknown() == unknown
-    })
+            && own.is_none_or(|own| own == reason.name())
+    });
+    found.cloned()
 }
 
 #[cfg(test)]
@@ -255,8 +467,8 @@ mod tests {
 
     #[test]
     fn a_status_carries_code_text_and_whether_the_outcome_is_unknown() {
-        for &reason in Reason::ALL {
-            let status = Status::from(reason);
+        for reason in Reason::ALL {
+            let status = Status::from(reason.clone());
             assert_eq!(status.code(), reason.code());
             assert_eq!(status.message(), reason.text());
             let unknown = status.metadata().get(OUTCOME_METADATA);
@@ -264,8 +476,36 @@ mod tests {
                 unknown.is_some_and(|it| it == OUTCOME_UNKNOWN),
                 reason.outcome_unknown()
             );
-            assert_eq!(reason_of(&status), Some(reason));
+            assert_eq!(reason_of(&status).as_ref(), Some(reason));
         }
+    }
+
+    #[test]
+    fn a_detail_follows_the_text_and_a_stale_token_tells_the_present_one() {
+        let detail = "lock \"jobs/42\": your token 17, current 23";
+        let reason = Reason::GuardStale.stale(detail, Revision(23));
+        assert_eq!(
+            (reason.base(), reason.name()),
+            (&Reason::GuardStale, "GuardStale")
+        );
+        let status = Status::from(reason);
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        let text = "tenure: guard is stale: lock \"jobs/42\": your token 17, current 23";
+        assert_eq!(status.message(), text);
+        let told = |key| {
+            status
+                .metadata()
+                .get(key)
+                .map(|value| value.to_str().unwrap())
+        };
+        assert_eq!(told(REASON_METADATA), Some("GuardStale"));
+        assert_eq!(told(CURRENT_TOKEN_METADATA), Some("23"));
+        assert_eq!(reason_of(&status), Some(Reason::GuardStale));
+        let etcds = Status::from(Reason::LeaseNotFound);
+        assert!(
+            etcds.metadata().is_empty(),
+            "etcd's reasons are as etcd tells them"
+        );
     }
 
     #[test]

@@ -52,17 +52,17 @@ pub struct HubStats {
 
 /// A change as it is told to one stream.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(crate) struct Delivery {
     /// The changes, shared by everyone who is told of them. Of one revision, unless one command
     /// made several, as the end of many leases does.
-    pub(super) events: Arc<[Event]>,
+    pub(crate) events: Arc<[Event]>,
     /// Which of the stream's watchers want some of them.
     pub(super) watchers: Vec<WatcherKey>,
     bytes: usize,
 }
 
 /// Names a watcher within its stream; never used twice, unlike the id that clients see.
-pub(super) type WatcherKey = u64;
+pub(crate) type WatcherKey = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
@@ -179,7 +179,7 @@ impl Hub {
     }
 
     /// Opens a stream.
-    pub(super) fn open(self: &Arc<Self>) -> Subscription {
+    pub(crate) fn open(self: &Arc<Self>) -> Subscription {
         let (sender, queue) = mpsc::channel(QUEUE_LEN_MAX);
         let shared = Arc::<Shared>::default();
         let mut state = self.state.lock();
@@ -211,6 +211,17 @@ impl fmt::Debug for Hub {
 }
 
 impl State {
+    /// Whether the watcher was attached: not while its stream has lost changes.
+    fn attach(&mut self, stream: u64, watcher: WatcherKey, range: &KeyRange) -> bool {
+        let slot = self.streams.get_mut(&stream);
+        let Some(slot) = slot.filter(|slot| slot.lost.is_none()) else {
+            return false;
+        };
+        slot.attached.insert(watcher, range.clone());
+        self.index.insert(range, Target { stream, watcher });
+        true
+    }
+
     /// `found` is sorted, so the targets of one stream are neighbours.
     fn deliver(&mut self, first: Revision, events: Vec<Event>, found: &[Target]) {
         let bytes = events.iter().map(event_bytes).sum();
@@ -261,7 +272,7 @@ impl Slot {
 }
 
 /// A stream's side of the hub. Dropping it closes the stream.
-pub(super) struct Subscription {
+pub(crate) struct Subscription {
     hub: Arc<Hub>,
     stream: u64,
     queue: mpsc::Receiver<Delivery>,
@@ -273,22 +284,14 @@ impl Subscription {
     /// were published already; those are in the state and must be read first.
     pub(super) fn attach(&self, watcher: WatcherKey, range: &KeyRange, next: Revision) -> bool {
         let mut state = self.hub.state.lock();
-        let target = Target {
-            stream: self.stream,
-            watcher,
-        };
-        if next <= state.revision {
-            return false;
-        }
-        let Some(slot) = state.streams.get_mut(&self.stream) else {
-            return false;
-        };
-        if slot.lost.is_some() {
-            return false;
-        }
-        slot.attached.insert(watcher, range.clone());
-        state.index.insert(range, target);
-        true
+        next > state.revision && state.attach(self.stream, watcher, range)
+    }
+
+    /// Attaches a watcher that reads the state afterwards: it is told of everything that is not
+    /// yet published, and what is published can be read. Whether it was, which is unless changes
+    /// were lost that are not [`Subscription::surrender`]ed.
+    pub(crate) fn attach_now(&self, watcher: WatcherKey, range: &KeyRange) -> bool {
+        self.hub.state.lock().attach(self.stream, watcher, range)
     }
 
     /// Detaches a watcher. Changes that wait in the queue may still name it.
@@ -310,7 +313,7 @@ impl Subscription {
 
     /// When changes were lost: detaches every watcher and says from which revision on. Not while
     /// changes wait in the queue, for those are older; [`Subscription::next`] reminds once more.
-    pub(super) fn surrender(&self) -> Option<Revision> {
+    pub(crate) fn surrender(&self) -> Option<Revision> {
         let mut state = self.hub.state.lock();
         let slot = state.streams.get_mut(&self.stream)?;
         let lost = slot.lost?;
@@ -337,7 +340,7 @@ impl Subscription {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped: both the queue and the notification keep what
     /// was not taken.
-    pub(super) async fn next(&mut self) -> Option<Delivery> {
+    pub(crate) async fn next(&mut self) -> Option<Delivery> {
         tokio::select! {
             // The queue first: what waits there is older than what was lost.
             biased;
@@ -352,19 +355,19 @@ impl Subscription {
     }
 
     /// A change that waits already.
-    pub(super) fn try_next(&mut self) -> Option<Delivery> {
+    pub(crate) fn try_next(&mut self) -> Option<Delivery> {
         let delivery = self.queue.try_recv().ok()?;
         Some(self.received(delivery))
     }
 
     /// The revision up to which everything was published. All of it that this stream was told of
     /// waits in the queue, and [`Subscription::try_next`] gives it.
-    pub(super) fn published(&self) -> Revision {
+    pub(crate) fn published(&self) -> Revision {
         self.hub.revision()
     }
 
     /// Whether the stream is to [`Subscription::surrender`].
-    pub(super) fn has_lost(&self) -> bool {
+    pub(crate) fn has_lost(&self) -> bool {
         let state = self.hub.state.lock();
         state
             .streams

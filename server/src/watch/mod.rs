@@ -10,5 +10,6 @@ mod watcher;
 pub use self::hub::{Hub, HubStats};
 pub(crate) use self::{
     history::History,
+    hub::{Delivery, Subscription},
     stream::{StreamSettings, WatchStream},
 };

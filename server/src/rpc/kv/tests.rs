@@ -1,6 +1,7 @@
 //! The `KV` service against a node of one process: every refusal, every header, the quota.
 
 mod chunks;
+mod conditions;
 mod refusals;
 
 use std::{future::poll_fn, sync::atomic::Ordering, task::Poll, time::Duration};

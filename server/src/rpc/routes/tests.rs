@@ -12,6 +12,7 @@ use tenure_proto::{
         kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
         watch_client::WatchClient, watch_request::RequestUnion,
     },
+    v1,
     v3lockpb::{LockRequest, lock_client::LockClient},
 };
 use tenure_statemachine::{Command, LeaseGrant, LeaseId, MemberAttributes, Put, Ttl};
@@ -325,13 +326,50 @@ async fn what_is_not_built_is_refused_by_name_and_auth_is_off() {
     assert_eq!(reason(authenticated), Some(Reason::AuthNotEnabled));
     let enabled = auth.auth_enable(AuthEnableRequest {}).await;
     assert_eq!(reason(enabled), Some(Reason::AuthUnsupported));
-    // Not registered: the answer is gRPC's own, on which clients fall back to recipes.
-    let locked = LockClient::new(channel).lock(LockRequest::default()).await;
-    let status = locked.expect_err("not served");
+}
+
+#[tokio::test]
+async fn a_lock_travels_and_a_connection_that_ends_leaves_its_queue() {
+    let Served { node, channel, .. } = serve().await;
+    let mut lock = v1::lock_client::LockClient::new(channel.clone());
+    let ask = |ttl_ms| v1::AcquireRequest {
+        names: vec!["a".into()],
+        ttl_ms,
+        ..Default::default()
+    };
+    let mut stream = lock.acquire(ask(60_000)).await.expect("asked").into_inner();
+    let told = stream.message().await.expect("told").expect("told");
+    let Some(v1::acquire_response::State::Granted(granted)) = told.state else {
+        panic!("it was free: {told:?}");
+    };
+    assert!(stream.message().await.expect("the end").is_none());
+    let mut waits = lock.acquire(ask(60_000)).await.expect("asked").into_inner();
+    waits.message().await.expect("told").expect("told");
+    assert_eq!(node.keys().len(), 2);
+    let mut applied = node.applied.subscribe();
+    drop(waits);
+    let left = applied.wait_for(|_| node.keys().len() == 1);
+    left.await.expect("the node lives");
+    let token = granted.claims.first().expect("a claim").token;
+    let release = v1::ReleaseRequest {
+        name: "a".into(),
+        token: token + 1,
+        options: None,
+    };
+    let status = lock.release(release).await.expect_err("not the holder");
+    assert_eq!(reason_of(&status), Some(Reason::NotHolder));
+    let told = |key| status.metadata().get(key).map(|value| value.as_bytes());
+    assert_eq!(told("tenure-reason"), Some(&b"NotHolder"[..]));
     assert_eq!(
-        (status.code(), status.message()),
-        (Reason::AuthUnsupported.code(), "")
+        told("tenure-current-token"),
+        Some(token.to_string().as_bytes())
     );
+    let request = LockRequest {
+        name: "b".into(),
+        lease: 0,
+    };
+    let held = LockClient::new(channel).lock(request).await.expect("free");
+    assert!(held.get_ref().key.starts_with(b"b/"));
 }
 
 #[tokio::test]
@@ -450,6 +488,12 @@ async fn reflection_lists_what_is_served() {
         "etcdserverpb.KV",
         "etcdserverpb.Watch",
         "etcdserverpb.Lease",
+        "v3lockpb.Lock",
+        "v3electionpb.Election",
+        "tenure.v1.Lock",
+        "tenure.v1.Election",
+        "tenure.v1.Session",
+        "tenure.v1.Fence",
     ] {
         assert!(names.iter().any(|name| name == expected), "{names:?}");
     }

@@ -1,0 +1,383 @@
+//! Claiming: propose, then wait to be told. What every way to ask for a lock or an election shares.
+//!
+//! Invariants: who waits has subscribed before its claim was proposed, so no grant is missed; a
+//! claim whose caller is gone is withdrawn, unless it carries a request id to come back by.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tenure_statemachine::{
+    Acquire, AcquireReply, ClaimCommand, ClaimState, Command, EndCause, LeaseId, Outcome, Refusal,
+    Reply, Revision, Signal, Ttl, Wait,
+};
+use tokio::{
+    sync::oneshot,
+    time::{Duration, Instant, sleep_until},
+};
+
+use super::{
+    call::Call, conditions::Conditions, refusal::quoted, request, services::Services,
+    status::Reason, withdraw::Withdraw,
+};
+use crate::{
+    claims::{News, Waiter},
+    node::ProposeError,
+    tasks,
+};
+
+/// What came of asking.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// Every claim holds.
+    Granted(Granted),
+    /// The claims wait.
+    Waiting(Box<Waiting>),
+    /// Not to be had now, and not to be waited for; this claim stands in the way, if one does.
+    Blocked(Revision, Option<Box<ClaimState>>),
+}
+
+/// Claims that hold.
+#[derive(Debug)]
+pub(super) struct Granted {
+    /// By name.
+    pub(super) claims: Vec<ClaimState>,
+    pub(super) lease: LeaseId,
+    pub(super) ttl: Ttl,
+    /// Time left of the lease.
+    pub(super) remaining: Ttl,
+    /// Of the state that this was read from.
+    pub(super) revision: Revision,
+    withdraw: Option<Withdraw>,
+}
+
+impl Granted {
+    /// The caller knows.
+    pub(super) fn told(mut self) {
+        if let Some(withdraw) = self.withdraw.take() {
+            withdraw.forgo();
+        }
+    }
+}
+
+/// Claims that wait. Dropping it withdraws them, unless they carry a request id.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    services: Arc<Services>,
+    waiter: Waiter,
+    /// By name.
+    pub(super) claims: Vec<ClaimState>,
+    pub(super) lease: LeaseId,
+    pub(super) ttl: Ttl,
+    /// What stood in the way.
+    pub(super) blocker: Option<ClaimState>,
+    /// Of the state that they began to wait in.
+    pub(super) revision: Revision,
+    wait: Wait,
+    /// When to give up although nobody said that the wait is over.
+    give_up: Option<Instant>,
+    withdraw: Option<Withdraw>,
+}
+
+/// Asks for claims. The caller answers for the request's size and for what is in it.
+///
+/// # Cancel safety
+/// Dropping the future withdraws what is claimed, unless the conditions carry a request id.
+pub(super) async fn begin(
+    services: &Arc<Services>,
+    call: &Call,
+    conditions: Conditions,
+    mut acquire: Acquire,
+) -> Result<Begun, Reason> {
+    if acquire.grant.is_some() {
+        // What is waited for must be what is proposed.
+        acquire.lease = conditions.new_lease();
+    }
+    let cost = cost(&acquire);
+    services.check_quota_of(&conditions, cost).await?;
+    let waiter = services.claims.wait_for(&acquire.names, acquire.lease);
+    let wait = acquire.wait;
+    let repeatable = conditions.is_repeatable();
+    let rejoin = acquire.rejoin;
+    let (names, lease) = (acquire.names.clone(), acquire.lease);
+    let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire)));
+    let before = if rejoin {
+        services.latest(|reader| Ok(reader.meta().revision))?
+    } else {
+        Revision(0)
+    };
+    withdrawn(services, call, &names, lease).await?;
+    let (revision, reply, withdraw) = if repeatable {
+        let (revision, reply) = call.write(services.propose(command)).await?;
+        (revision, reply, None)
+    } else {
+        let (revision, reply, withdraw) =
+            propose_until_free(services, call, command, &names, lease).await?;
+        (revision, reply, Some(withdraw))
+    };
+    let Reply::Acquire(reply) = reply else {
+        unreachable!("the reply to an acquisition is an acquisition's")
+    };
+    let AcquireReply {
+        lease,
+        ttl,
+        claims,
+        blocker,
+    } = reply;
+    if claims.is_empty() {
+        withdraw.into_iter().for_each(Withdraw::forgo);
+        return Ok(Begun::Blocked(revision, blocker.map(Box::new)));
+    }
+    // Claims that the lease had already are not this call's to take back once they hold.
+    let had = rejoin
+        && claims
+            .iter()
+            .any(|claim| claim.held && (claim.token < revision || claim.token <= before));
+    let withdraw = if had {
+        withdraw.into_iter().for_each(Withdraw::forgo);
+        None
+    } else {
+        withdraw
+    };
+    let mut waiting = Waiting {
+        services: Arc::clone(services),
+        waiter,
+        claims,
+        lease,
+        ttl,
+        blocker,
+        revision,
+        wait,
+        give_up: give_up(services, wait),
+        withdraw,
+    };
+    if repeatable {
+        // This may be what it came to long ago.
+        waiting.look().await?;
+    }
+    if waiting.holds() {
+        Ok(Begun::Granted(waiting.into_granted()?))
+    } else {
+        Ok(Begun::Waiting(Box::new(waiting)))
+    }
+}
+
+/// Waits until what the caller gave up a moment ago is gone.
+async fn withdrawn(
+    services: &Services,
+    call: &Call,
+    names: &[Bytes],
+    lease: LeaseId,
+) -> Result<(), Reason> {
+    if !services.claims.is_withdrawn(names, lease) {
+        return Ok(());
+    }
+    let gone = async {
+        services.claims.withdrawn(names, lease).await;
+        Ok::<(), Reason>(())
+    };
+    call.read(gone).await
+}
+
+/// Proposes, and again when the claim that is in the way is one that the caller gave up: that may
+/// have been made while this was on its way.
+async fn propose_until_free(
+    services: &Arc<Services>,
+    call: &Call,
+    command: Command,
+    names: &[Bytes],
+    lease: LeaseId,
+) -> Result<(Revision, Reply, Withdraw), Reason> {
+    loop {
+        let withdraw = Withdraw::new(Arc::clone(services), names.to_vec(), lease);
+        let proposed = propose(services, command.clone(), withdraw);
+        let (outcome, withdraw) = call.write(proposed).await?;
+        let refusal = match outcome.reply {
+            Ok(reply) => return Ok((outcome.revision, reply, withdraw)),
+            Err(refusal) => refusal,
+        };
+        withdraw.forgo();
+        let given_up = matches!(refusal, Refusal::AlreadyClaimed(_))
+            && services.claims.is_withdrawn(names, lease);
+        if !given_up {
+            return Err(refusal.into());
+        }
+        withdrawn(services, call, names, lease).await?;
+    }
+}
+
+/// Proposes in a task of its own, so that a caller that leaves meanwhile does not leave a claim
+/// behind: it is withdrawn after it was made, never before.
+async fn propose(
+    services: &Services,
+    command: Command,
+    withdraw: Withdraw,
+) -> Result<(Outcome, Withdraw), ProposeError> {
+    let backend = Arc::clone(&services.backend);
+    let (sender, proposed) = oneshot::channel();
+    tasks::spawn("acquire", async move {
+        let proposed = match backend.propose(command).await {
+            Ok(outcome) => Ok((outcome, withdraw)),
+            Err(error) => {
+                if !Reason::from(error).outcome_unknown() {
+                    withdraw.forgo();
+                }
+                Err(error)
+            }
+        };
+        // Nobody there any more: what is dropped here withdraws.
+        drop(sender.send(proposed));
+    });
+    // Dropped unanswered only when the runtime ends.
+    proposed.await.unwrap_or(Err(ProposeError::TimedOut))
+}
+
+impl Waiting {
+    /// Waits until every claim holds.
+    ///
+    /// # Errors
+    /// When a claim ends before.
+    ///
+    /// # Cancel safety
+    /// Dropping the future withdraws the claims, unless they carry a request id.
+    pub(super) async fn granted(mut self) -> Result<Granted, Reason> {
+        while !self.holds() {
+            let give_up = self.give_up;
+            let news = tokio::select! {
+                // Cancel-safe as documented there.
+                news = self.waiter.next() => news,
+                // Ends the wait.
+                () = at(give_up) => return Err(Reason::WaitOver),
+            };
+            match news {
+                News::Signal(signal) => self.learn(signal)?,
+                News::Lost => self.look().await?,
+            }
+        }
+        self.into_granted()
+    }
+
+    /// How many claims are before the one that is last in its queue.
+    pub(super) fn position(&self) -> u32 {
+        let positions = self.claims.iter().map(|claim| claim.position);
+        positions.max().unwrap_or(0)
+    }
+
+    fn holds(&self) -> bool {
+        self.claims.iter().all(|claim| claim.held)
+    }
+
+    /// Follows what became of a claim. The same key may have stood for another claim before, and
+    /// signals of that one may still come.
+    fn learn(&mut self, signal: Signal) -> Result<(), Reason> {
+        match signal {
+            Signal::Granted(now) => {
+                if let Some(claim) = self.own(&now).filter(|claim| claim.token <= now.token) {
+                    *claim = now;
+                }
+            }
+            Signal::Requeued(now, before) => {
+                if let Some(claim) = self.own(&now).filter(|claim| claim.token == before) {
+                    *claim = now;
+                }
+            }
+            Signal::Ended(now, cause) => {
+                if self.own(&now).is_some_and(|claim| claim.token == now.token) {
+                    return Err(self.ended(&now, cause));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, now: &ClaimState) -> Option<&mut ClaimState> {
+        self.claims.iter_mut().find(|claim| claim.key == now.key)
+    }
+
+    fn ended(&mut self, claim: &ClaimState, cause: EndCause) -> Reason {
+        // Of several claims made together the others may be left.
+        if self.claims.len() == 1
+            && let Some(withdraw) = self.withdraw.take()
+        {
+            withdraw.forgo();
+        }
+        let lock = || format!("lock {}", quoted(&claim.name));
+        match cause {
+            EndCause::LeaseEnded => Reason::LeaseEnded.with(lock()),
+            EndCause::WaitOver => Reason::WaitOver.with(lock()),
+            EndCause::Released => Reason::ClaimEnded.with(lock() + " was withdrawn from"),
+            EndCause::Forced => Reason::ClaimEnded.with(lock() + ", by force"),
+        }
+    }
+
+    /// Learns from the state where the claims are.
+    async fn look(&mut self) -> Result<(), Reason> {
+        let lease = self.lease;
+        let names: Vec<_> = self.claims.iter().map(|claim| claim.name.clone()).collect();
+        let read = self.services.latest_bulk(move |reader| {
+            let claims = names.iter().map(|name| reader.claim_of(name, lease));
+            let claims = claims.collect::<Result<Vec<_>, _>>()?;
+            let lives = reader.lease(lease)?.is_some();
+            Ok((reader.meta().revision, reader.meta().now, claims, lives))
+        });
+        let (revision, now, found, lives) = read.await?;
+        self.revision = revision;
+        let mut gone = None;
+        for (claim, found) in self.claims.iter_mut().zip(found) {
+            match found {
+                Some(found) => *claim = found,
+                None => gone = Some(claim.clone()),
+            }
+        }
+        let Some(gone) = gone else {
+            return Ok(());
+        };
+        let cause = match self.wait {
+            _ if !lives => EndCause::LeaseEnded,
+            Wait::Within(wait) if !gone.held && gone.since.after(wait) <= now => EndCause::WaitOver,
+            Wait::Within(_) | Wait::Never | Wait::Always => EndCause::Released,
+        };
+        Err(self.ended(&gone, cause))
+    }
+
+    fn into_granted(self) -> Result<Granted, Reason> {
+        let lease = self.lease;
+        let (revision, found) = self
+            .services
+            .latest(|reader| Ok((reader.meta().revision, reader.lease(lease)?)))?;
+        let remaining = found.map_or(Ttl(0), |found| self.services.remaining(&found));
+        Ok(Granted {
+            claims: self.claims,
+            lease,
+            ttl: self.ttl,
+            remaining,
+            revision,
+            withdraw: self.withdraw,
+        })
+    }
+}
+
+/// Long after the wait is over, for a node that does not hear of it.
+fn give_up(services: &Services, wait: Wait) -> Option<Instant> {
+    let Wait::Within(wait) = wait else {
+        return None;
+    };
+    let patience = Duration::from_millis(wait.0).checked_add(services.limits.request_timeout)?;
+    Instant::now().checked_add(patience)
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What claims cost in the quota's terms.
+fn cost(acquire: &Acquire) -> u64 {
+    let lease = acquire.grant.map_or(0, |_| request::LEASE_COST_BYTES);
+    let keys = acquire.names.iter().map(|name| {
+        let fields = name.len() + acquire.value.len() + acquire.principal.len();
+        request::PUT_OVERHEAD_BYTES + fields as u64
+    });
+    lease + keys.sum::<u64>()
+}

@@ -1,0 +1,112 @@
+//! Claims as clients see them, and the streams on which they are waited for.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, stream};
+use tenure_proto::v1;
+use tenure_statemachine::{ClaimState, ClusterTime, Mode};
+use tonic::Status;
+
+use super::{
+    acquire::{Begun, Granted, Waiting},
+    call::Call,
+    services::Services,
+    status::Reason,
+};
+
+/// A claim on the wire; `now` is cluster time.
+pub(super) fn claim(state: ClaimState, now: ClusterTime) -> v1::Claim {
+    v1::Claim {
+        since_ms: state.since.until(now).0,
+        name: state.name,
+        key: state.key,
+        lease: state.lease.0,
+        token: state.token.0,
+        mode: Some(mode(state.mode)),
+        held: state.held,
+        principal: state.principal,
+        value: state.value,
+        position: state.position,
+    }
+}
+
+/// Claims on the wire.
+pub(super) fn claims(states: Vec<ClaimState>, now: ClusterTime) -> Vec<v1::Claim> {
+    let told = states.into_iter().map(|state| claim(state, now));
+    told.collect()
+}
+
+fn mode(mode: Mode) -> v1::Mode {
+    use v1::mode::Kind;
+    let kind = match mode {
+        Mode::Exclusive => Kind::Exclusive(true),
+        Mode::Shared => Kind::Shared(true),
+        Mode::Permits { count, limit } => Kind::Permits(v1::Permits { count, limit }),
+    };
+    v1::Mode { kind: Some(kind) }
+}
+
+/// The answers of a stream.
+pub(super) type Responses<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;
+
+/// How a stream tells of claims.
+pub(super) struct Tell<R> {
+    /// That they wait.
+    pub(super) waiting: fn(&Services, &Waiting) -> R,
+    /// That they hold.
+    pub(super) granted: fn(&Services, &Granted) -> R,
+}
+
+enum Step<E> {
+    Waiting(Box<Waiting>, E),
+    /// Told that they wait.
+    Queued(Box<Waiting>, E),
+    Granted(Granted),
+    Ended,
+}
+
+/// Tells of claims until they hold, or end. The stream does nothing unless it is read; when it is
+/// dropped before the grant was taken from it, the claims are withdrawn as [`Waiting`] says.
+pub(super) fn responses<R: Send + 'static>(
+    services: &Arc<Services>,
+    call: Call,
+    begun: Begun,
+    tell: Tell<R>,
+) -> Result<Responses<R>, Reason> {
+    let services = Arc::clone(services);
+    let first = match begun {
+        Begun::Granted(granted) => Step::Granted(granted),
+        Begun::Waiting(waiting) => {
+            let end = Box::pin(services.stream_end(call));
+            Step::Waiting(waiting, end)
+        }
+        // Only for claims that are not to wait.
+        Begun::Blocked(..) => return Err(Reason::WaitOver),
+    };
+    let Tell { waiting, granted } = tell;
+    let told = stream::unfold(first, move |step| {
+        let services = Arc::clone(&services);
+        async move {
+            let claims = match step {
+                Step::Waiting(claims, end) => {
+                    let answer = waiting(&services, &claims);
+                    return Some((Ok(answer), Step::Queued(claims, end)));
+                }
+                // Either arm ends the wait; what is dropped withdraws.
+                Step::Queued(claims, mut end) => tokio::select! {
+                    held = claims.granted() => held.map_err(Status::from),
+                    status = &mut end => Err(status),
+                },
+                Step::Granted(claims) => Ok(claims),
+                Step::Ended => return None,
+            };
+            let answer = claims.map(|claims| {
+                let answer = granted(&services, &claims);
+                claims.told();
+                answer
+            });
+            Some((answer, Step::Ended))
+        }
+    });
+    Ok(Box::pin(told))
+}

@@ -1,0 +1,233 @@
+//! What may stand beside a write, in every form, and what may not.
+
+use tonic::metadata::MetadataValue;
+
+use super::*;
+
+fn text(pairs: &[(&'static str, &'static str)]) -> MetadataMap {
+    let mut metadata = MetadataMap::new();
+    for (key, value) in pairs {
+        metadata.append(*key, value.parse().expect("ascii"));
+    }
+    metadata
+}
+
+fn read(pairs: &[(&'static str, &'static str)]) -> Conditions {
+    Conditions::of(&text(pairs)).expect("understood")
+}
+
+fn refused(pairs: &[(&'static str, &'static str)]) -> String {
+    let refused = Conditions::of(&text(pairs)).expect_err("refused");
+    refused.message().into_owned()
+}
+
+fn held(name: &'static str, token: i64) -> Guard {
+    Guard {
+        name: name.into(),
+        token: Revision(token),
+    }
+}
+
+fn wire(name: &'static str, token: i64) -> v1::Guard {
+    v1::Guard {
+        name: name.into(),
+        token,
+    }
+}
+
+#[test]
+fn without_conditions_a_command_stays_what_it_is() {
+    let conditions = read(&[("user-agent", "x"), ("tenure-other", "=")]);
+    assert_eq!(conditions, Conditions::default());
+    assert!(!conditions.is_repeatable());
+    let command = Command::Compact(Revision(7));
+    assert_eq!(conditions.on(command.clone()), command);
+}
+
+#[test]
+fn guards_come_as_text_as_bytes_and_in_options_and_each_counts_once() {
+    let mut metadata = text(&[("tenure-guard", "a=b=17"), ("tenure-guard", "c=1")]);
+    let bytes = wire("\0", 5).encode_to_vec();
+    metadata.append_bin("tenure-guard-bin", MetadataValue::from_bytes(&bytes));
+    let options = v1::WriteOptions {
+        guards: vec![wire("c", 1), wire("d", 2)],
+        ..Default::default()
+    };
+    let conditions = Conditions::of(&metadata).and_then(|found| found.and(Some(options)));
+    let mut guards = conditions.expect("understood").guards;
+    guards.sort_by_key(|guard| guard.token);
+    let expected = [held("c", 1), held("d", 2), held("\0", 5), held("a=b", 17)];
+    assert_eq!(guards, expected);
+}
+
+#[test]
+fn a_command_is_wrapped_with_all_it_carries() {
+    let conditions = read(&[("tenure-guard", "a=1"), ("tenure-request", "2a.3.1")]);
+    assert!(conditions.is_repeatable());
+    let command = Command::Compact(Revision(7));
+    let Command::Conditional(wrapped) = conditions.on(command.clone()) else {
+        panic!("it is conditional");
+    };
+    let request = RequestId::Session {
+        session: LeaseId(0x2a),
+        sequence: 3,
+        answered: 1,
+    };
+    let expected = Conditional {
+        guards: vec![held("a", 1)],
+        request: Some(request),
+        command,
+    };
+    assert_eq!(*wrapped, expected);
+}
+
+#[test]
+fn malformed_guards_are_refused_with_what_is_wrong() {
+    for (value, told) in [
+        ("", "\"\" is not NAME=TOKEN"),
+        ("name", "\"name\" is not NAME=TOKEN"),
+        ("name=", "\"name=\" is not NAME=TOKEN"),
+        ("name=x", "\"name=x\" is not NAME=TOKEN"),
+        ("name= 1", "\"name= 1\" is not NAME=TOKEN"),
+        ("name=+1", "\"name=+1\" is not NAME=TOKEN"),
+        ("name=-1", "\"name=-1\" is not NAME=TOKEN"),
+        (
+            "name=9223372036854775808",
+            "\"name=9223372036854775808\" is not NAME=TOKEN",
+        ),
+        ("=1", "name is not provided"),
+        ("name=0", "token of \"name\" is 0, tokens are positive"),
+    ] {
+        let expected = format!("tenure: guard is malformed: {told}");
+        assert_eq!(refused(&[("tenure-guard", value)]), expected);
+    }
+    let long = v1::Guard {
+        name: vec![b'n'; 4097].into(),
+        token: 1,
+    };
+    assert_eq!(
+        guard(long).expect_err("refused").message(),
+        "tenure: guard is malformed: name is too long: 4097 bytes, at most 4096"
+    );
+    assert_eq!(
+        guard(wire("name", -1)).expect_err("refused").message(),
+        "tenure: guard is malformed: token of \"name\" is -1, tokens are positive"
+    );
+}
+
+#[test]
+fn guards_in_bytes_that_are_none_are_refused() {
+    let mut metadata = MetadataMap::new();
+    metadata.insert_bin("tenure-guard-bin", MetadataValue::from_bytes(b"\xff"));
+    let refused = Conditions::of(&metadata).expect_err("refused");
+    assert_eq!(
+        refused.message(),
+        "tenure: guard is malformed: tenure-guard-bin is not a tenure.v1.Guard"
+    );
+    let mut headers = http::HeaderMap::new();
+    headers.insert("tenure-guard-bin", "!".parse().expect("visible"));
+    let refused = Conditions::of(&MetadataMap::from_headers(headers)).expect_err("refused");
+    assert_eq!(
+        refused.message(),
+        "tenure: guard is malformed: tenure-guard-bin is not base64"
+    );
+}
+
+#[test]
+fn a_write_carries_sixteen_guards_and_no_more() {
+    let list = |count: i64| (1..=count).map(|token| wire("a", token)).collect();
+    assert_eq!(guards(list(16)).map(|found| found.len()), Ok(16));
+    let refused = guards(list(17)).expect_err("refused");
+    assert_eq!(refused.message(), "tenure: too many guards: at most 16");
+}
+
+#[test]
+fn malformed_request_ids_are_refused_with_what_is_wrong() {
+    for (value, told) in [
+        ("2a.1", "\"2a.1\" is not SESSION.SEQUENCE.ANSWERED"),
+        ("2a.1.0.0", "\"2a.1.0.0\" is not SESSION.SEQUENCE.ANSWERED"),
+        ("x.1.0", "\"x.1.0\" is not SESSION.SEQUENCE.ANSWERED"),
+        (".1.0", "\".1.0\" is not SESSION.SEQUENCE.ANSWERED"),
+        ("2a.-1.0", "\"2a.-1.0\" is not SESSION.SEQUENCE.ANSWERED"),
+        ("0.1.0", "session is not provided"),
+        ("2a.0.0", "sequence is 0, the first is 1"),
+        ("2a.5.5", "5 is said to be answered, before request 5 is"),
+    ] {
+        let expected = format!("tenure: request id is malformed: {told}");
+        assert_eq!(refused(&[("tenure-request", value)]), expected);
+    }
+    assert_eq!(
+        refused(&[("tenure-idempotency-key", "")]),
+        "tenure: request id is malformed: idempotency key is empty"
+    );
+    let long = v1::WriteOptions {
+        idempotency_key: "k".repeat(257),
+        ..Default::default()
+    };
+    let refused = Conditions::default().and(Some(long)).expect_err("refused");
+    assert_eq!(
+        refused.message(),
+        "tenure: request id is malformed: idempotency key is too long: 257 bytes, at most 256"
+    );
+}
+
+#[test]
+fn a_request_has_one_id() {
+    let both = [
+        ("tenure-request", "2a.1.0"),
+        ("tenure-idempotency-key", "k"),
+    ];
+    assert_eq!(refused(&both), "tenure: request has two ids");
+    let options = |key: &str| {
+        Some(v1::WriteOptions {
+            idempotency_key: key.to_owned(),
+            ..Default::default()
+        })
+    };
+    let in_metadata = read(&[("tenure-idempotency-key", "k")]);
+    assert_eq!(
+        in_metadata.clone().and(options("k")),
+        Ok(in_metadata.clone())
+    );
+    let refused = in_metadata.and(options("l"));
+    assert_eq!(refused, Err(Reason::RequestNamedTwice));
+}
+
+#[test]
+fn a_repeated_request_makes_the_same_lease_and_every_request_another() {
+    let made = |pairs: &[(&'static str, &'static str)]| {
+        let open = Command::SessionOpen(SessionOpen {
+            lease: LeaseId(5),
+            grant: Some(tenure_statemachine::Ttl(1000)),
+        });
+        match read(pairs).on(open) {
+            Command::Conditional(conditional) => conditional.command,
+            command => command,
+        }
+    };
+    let id = |command: Command| match command {
+        Command::SessionOpen(open) => open.lease,
+        other => panic!("a session is opened: {other:?}"),
+    };
+    let key = [("tenure-idempotency-key", "k")];
+    assert_eq!(made(&key), made(&key));
+    assert!(id(made(&key)).0 > 0);
+    let first = made(&[("tenure-request", "2a.1.0")]);
+    assert_eq!(first, made(&[("tenure-request", "2a.1.0")]));
+    for other in [("tenure-request", "2a.2.0"), ("tenure-request", "2b.1.0")] {
+        assert_ne!(first, made(&[other]));
+    }
+    assert_eq!(id(made(&[])), LeaseId(5), "without an id it stays");
+    assert_ne!(
+        Conditions::default().new_lease(),
+        Conditions::default().new_lease()
+    );
+}
+
+#[test]
+fn a_read_takes_no_guards_but_does_not_mind_an_id() {
+    let guarded = read(&[("tenure-guard", "a=1")]);
+    assert_eq!(guarded.refuse_on_read(), Err(Reason::GuardOnRead));
+    let named = read(&[("tenure-idempotency-key", "k")]);
+    assert_eq!(named.refuse_on_read(), Ok(()));
+}

@@ -1,0 +1,132 @@
+//! etcd's server-side `Lock`: the same claims as tenure's own, in etcd's form.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tenure_proto::v3lockpb::{self as wire, lock_server::Lock};
+use tenure_statemachine::{Acquire, Command, DeleteRange, KeyRange, LeaseId, Mode, Ttl, Wait};
+use tonic::{Request, Response, Status};
+
+use super::{
+    acquire::{self, Begun, Granted},
+    call::Call,
+    conditions::Conditions,
+    field,
+    services::Services,
+    status::Reason,
+};
+
+/// Life of a lease that is made for a caller who names none; nobody renews it. etcd's measure.
+const SESSION_TTL: Ttl = Ttl::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct EtcdLockService(pub(super) Arc<Services>);
+
+impl EtcdLockService {
+    async fn lock(
+        &self,
+        request: Request<wire::LockRequest>,
+    ) -> Result<wire::LockResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let acquire = alone(field::name(request.name)?, request.lease, Bytes::new());
+        let held = hold(&self.0, call, conditions, acquire).await;
+        let held = held.map_err(|reason| match reason.base() {
+            Reason::LeaseEnded | Reason::ClaimEnded => Reason::MutexExpired,
+            _ => reason,
+        })?;
+        let (revision, claim) = (held.revision, held.claims.first());
+        let key = claim.map(|claim| claim.key.clone()).unwrap_or_default();
+        held.told();
+        Ok(wire::LockResponse {
+            header: Some(self.0.headers.at(revision)),
+            key,
+        })
+    }
+
+    /// As etcd's, this deletes whatever key it is given.
+    async fn unlock(
+        &self,
+        request: Request<wire::UnlockRequest>,
+    ) -> Result<wire::UnlockResponse, Reason> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of(request.metadata())?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        if request.key.is_empty() {
+            return Err(Reason::EmptyKey);
+        }
+        let command = Command::DeleteRange(DeleteRange {
+            range: KeyRange::from_wire(request.key, Bytes::new()),
+            want_previous: false,
+        });
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        Ok(wire::UnlockResponse {
+            header: Some(self.0.headers.at(revision)),
+        })
+    }
+}
+
+/// A claim as etcd's calls make it: exclusive, waiting for as long as it takes, and the one that
+/// the lease has already if it has one.
+pub(super) fn alone(name: Bytes, lease: i64, value: Bytes) -> Acquire {
+    let (lease, grant) = if lease == 0 {
+        (field::new_lease(), Some(SESSION_TTL))
+    } else {
+        (LeaseId(lease), None)
+    };
+    Acquire {
+        names: vec![name],
+        mode: Mode::Exclusive,
+        lease,
+        grant,
+        wait: Wait::Always,
+        lock_delay: Ttl(0),
+        principal: String::new(),
+        value,
+        rejoin: true,
+    }
+}
+
+/// Waits until what is asked for holds, in a call that has no other bound than its caller's.
+pub(super) async fn hold(
+    services: &Arc<Services>,
+    call: Call,
+    conditions: Conditions,
+    acquire: Acquire,
+) -> Result<Granted, Reason> {
+    match acquire::begin(services, &call, conditions, acquire).await? {
+        Begun::Granted(held) => Ok(held),
+        Begun::Waiting(waiting) => {
+            // Either arm ends the wait; what is dropped withdraws.
+            tokio::select! {
+                held = waiting.granted() => held,
+                reason = services.call_end(call) => Err(reason),
+            }
+        }
+        // Only for claims that are not to wait.
+        Begun::Blocked(..) => Err(Reason::WaitOver),
+    }
+}
+
+#[tonic::async_trait]
+impl Lock for EtcdLockService {
+    async fn lock(
+        &self,
+        request: Request<wire::LockRequest>,
+    ) -> Result<Response<wire::LockResponse>, Status> {
+        Ok(Response::new(Self::lock(self, request).await?))
+    }
+
+    async fn unlock(
+        &self,
+        request: Request<wire::UnlockRequest>,
+    ) -> Result<Response<wire::UnlockResponse>, Status> {
+        Ok(Response::new(Self::unlock(self, request).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests;

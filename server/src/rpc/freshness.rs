@@ -1,0 +1,187 @@
+//! How fresh a read is to be, and how fresh its answer is.
+//!
+//! A client that read at a revision elsewhere asks not to be answered from before it. One that
+//! reads what a node has, without asking the quorum, can bound how old that may be. Invariant: an
+//! age that is told is never below the true one.
+
+use std::time::Duration;
+
+use tenure_statemachine::Revision;
+use tokio::time::{Instant, timeout};
+use tonic::{Response, metadata::MetadataMap};
+
+use super::{call::Call, conditions::number, refusal::quoted, services::Services, status::Reason};
+
+/// Metadata with a revision that the state read must have reached.
+const AT_LEAST_REVISION_METADATA: &str = "tenure-at-least-revision";
+/// Metadata with the greatest age in milliseconds of the state read.
+const MAX_STALENESS_METADATA: &str = "tenure-max-staleness";
+/// Metadata of the answer: how old the state was at most, in milliseconds.
+const AGE_METADATA: &str = "tenure-age-ms";
+/// Metadata of the answer: which member gave it.
+const MEMBER_METADATA: &str = "tenure-member";
+
+/// How long a node may ask the quorum when its state is not known to be fresh enough. One attempt
+/// at a confirmation; whoever bounds the age would rather go elsewhere than wait out an election.
+const CONFIRM_MAX: Duration = Duration::from_millis(500);
+
+/// How fresh a read is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Freshness {
+    at_least: Option<Revision>,
+    staleness_max: Option<Duration>,
+}
+
+/// How old what was read may be; `None` is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Age(Option<Duration>);
+
+impl Freshness {
+    /// What the metadata of a call asks for.
+    pub(super) fn of(metadata: &MetadataMap) -> Result<Self, Reason> {
+        let revision = asked(metadata, AT_LEAST_REVISION_METADATA)?;
+        let too_great = |_| Reason::FreshnessMalformed.with("no revision is that great");
+        let revision = revision.map(i64::try_from).transpose().map_err(too_great)?;
+        let staleness = asked(metadata, MAX_STALENESS_METADATA)?;
+        Ok(Self {
+            at_least: revision.map(Revision),
+            staleness_max: staleness.map(Duration::from_millis),
+        })
+    }
+
+    /// This and what the fields of a request ask for; zero asks for nothing.
+    pub(super) fn and(self, at_least: i64, staleness_max_ms: u64) -> Result<Self, Reason> {
+        if at_least < 0 {
+            let detail = format!("revision {at_least} is negative");
+            return Err(Reason::FreshnessMalformed.with(detail));
+        }
+        let at_least = Some(Revision(at_least)).filter(|revision| revision.0 > 0);
+        let staleness_max = Some(staleness_max_ms).filter(|millis| *millis > 0);
+        let bounds = [self.staleness_max, staleness_max.map(Duration::from_millis)];
+        Ok(Self {
+            at_least: self.at_least.max(at_least),
+            staleness_max: bounds.into_iter().flatten().min(),
+        })
+    }
+
+    /// Whether a state of some age will do.
+    pub(super) const fn bounds_age(self) -> bool {
+        self.staleness_max.is_some()
+    }
+
+    /// Waits until a read of this node's state is as fresh as it is to be: linearizable, unless it
+    /// is serializable and within its bounds.
+    pub(super) async fn reach(
+        self,
+        services: &Services,
+        call: &Call,
+        serializable: bool,
+    ) -> Result<Age, Reason> {
+        let age = if serializable {
+            self.reach_age(services).await?
+        } else {
+            let began = Instant::now();
+            call.read(services.backend.read_barrier()).await?;
+            Age(Some(began.elapsed()))
+        };
+        self.reach_revision(services, call).await?;
+        Ok(age)
+    }
+
+    async fn reach_age(self, services: &Services) -> Result<Age, Reason> {
+        let backend = services.backend.as_ref();
+        let age = backend.staleness();
+        let Some(max) = self.staleness_max else {
+            // Nobody is asked while the state is confirmed anyhow, as a leader's is.
+            if age.is_none_or(|age| age > CONFIRM_MAX / 4) {
+                backend.freshen();
+            }
+            return Ok(Age(age));
+        };
+        if age.is_some_and(|age| age <= max) {
+            return Ok(Age(age));
+        }
+        let began = Instant::now();
+        if let Ok(Ok(())) = timeout(CONFIRM_MAX, backend.read_barrier()).await {
+            // What was confirmed is the state at the beginning, so the time since is its age.
+            let confirmed = began.elapsed();
+            if confirmed <= max {
+                return Ok(Age(Some(confirmed)));
+            }
+        }
+        match backend.staleness() {
+            Some(age) if age <= max => Ok(Age(Some(age))),
+            Some(age) => Err(Reason::TooOld.with(format!(
+                "up to {} ms, at most {} ms",
+                millis(age),
+                millis(max)
+            ))),
+            None => {
+                let max = millis(max);
+                Err(Reason::TooOld.with(format!("by an unknown time, at most {max} ms")))
+            }
+        }
+    }
+
+    async fn reach_revision(self, services: &Services, call: &Call) -> Result<(), Reason> {
+        let Some(asked) = self.at_least else {
+            return Ok(());
+        };
+        let here = || services.latest(|reader| Ok(reader.meta().revision));
+        if here()? >= asked {
+            return Ok(());
+        }
+        let reached = async {
+            services.backend.reached(asked).await;
+            Ok::<(), Reason>(())
+        };
+        if call.read(reached).await.is_ok() {
+            return Ok(());
+        }
+        let here = here()?;
+        if here >= asked {
+            return Ok(());
+        }
+        Err(Reason::RevisionNotReached.with(format!("asked {asked}, here {here}")))
+    }
+}
+
+impl Age {
+    /// In milliseconds; the greatest there are when it is not known.
+    pub(super) fn in_ms(self) -> u64 {
+        self.0.map_or(u64::MAX, millis)
+    }
+
+    /// An answer that tells of its age, and of who gave it.
+    pub(super) fn tell<T>(self, services: &Services, answer: T) -> Response<T> {
+        let mut response = Response::new(answer);
+        let metadata = response.metadata_mut();
+        if let Some(age) = self.0 {
+            metadata.insert(AGE_METADATA, millis(age).into());
+        }
+        metadata.insert(MEMBER_METADATA, services.member.clone());
+        response
+    }
+}
+
+/// Rounded up: an age must not be told as less than it is.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+fn asked(metadata: &MetadataMap, key: &'static str) -> Result<Option<u64>, Reason> {
+    let Some(value) = metadata.get(key) else {
+        return Ok(None);
+    };
+    let text = value.as_bytes();
+    match number(text) {
+        Some(number) => Ok(Some(number)),
+        None => {
+            let detail = format!("{key} is {}, not a number", quoted(text));
+            Err(Reason::FreshnessMalformed.with(detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Following names: what there is on each now, then every change, on a stream.
+//!
+//! Changes that come faster than the client reads are told as one. Invariant: the last that is
+//! told of a name is what the state says.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use futures::stream;
+use tenure_statemachine::{ClaimState, Fault, Reader, Revision};
+use tonic::Status;
+
+use super::{call::Call, claim::Responses, services::Services, status::Reason};
+use crate::claims::Follower;
+
+/// What is followed on a name.
+pub(super) struct Subject<V> {
+    /// Reads it.
+    pub(super) read: fn(&Reader<'_>, &[u8]) -> Result<V, Fault>,
+    /// Whether there is nothing new to tell.
+    pub(super) same: fn(&V, &V) -> bool,
+}
+
+/// The first claim that holds: told when its token changes.
+pub(super) const TOKEN: Subject<Option<ClaimState>> = Subject {
+    read: holder,
+    same: |before, now| token(before) == token(now),
+};
+
+/// The first claim that holds: told when its token or its value changes.
+pub(super) const VALUE: Subject<Option<ClaimState>> = Subject {
+    read: holder,
+    same: |before, now| token(before) == token(now) && value(before) == value(now),
+};
+
+fn holder(reader: &Reader<'_>, name: &[u8]) -> Result<Option<ClaimState>, Fault> {
+    reader.holder(name)
+}
+
+fn token(claim: &Option<ClaimState>) -> Option<Revision> {
+    claim.as_ref().map(|claim| claim.token)
+}
+
+fn value(claim: &Option<ClaimState>) -> Option<&Bytes> {
+    claim.as_ref().map(|claim| &claim.value)
+}
+
+/// Names with what there is on each.
+pub(super) type Changed<V> = Vec<(Bytes, V)>;
+
+struct Following<V, E, T> {
+    services: Arc<Services>,
+    follower: Follower,
+    subject: Subject<V>,
+    /// What was told last.
+    told: BTreeMap<Bytes, V>,
+    /// What is to be looked at.
+    changed: BTreeSet<Bytes>,
+    end: E,
+    tell: T,
+}
+
+/// The stream of a call that follows `names`. What is told first is linearizable. `tell` may have
+/// nothing to say of a change.
+pub(super) async fn follow<V, R>(
+    services: &Arc<Services>,
+    call: Call,
+    names: Vec<Bytes>,
+    subject: Subject<V>,
+    tell: impl Fn(&Services, Revision, Changed<V>) -> Option<R> + Send + 'static,
+) -> Result<Responses<R>, Reason>
+where
+    V: Clone + Send + 'static,
+    R: Send + 'static,
+{
+    // Before the state is read, so that no change gets lost in between.
+    let changed = names.iter().cloned().collect();
+    let follower = services.claims.follow(names);
+    call.read(services.backend.read_barrier()).await?;
+    let following = Following {
+        services: Arc::clone(services),
+        follower,
+        subject,
+        told: BTreeMap::new(),
+        changed,
+        end: Box::pin(services.stream_end(call)),
+        tell,
+    };
+    Ok(Box::pin(stream::unfold(Some(following), step)))
+}
+
+type Step<R, F> = Option<(Result<R, Status>, Option<F>)>;
+
+async fn step<V, R, E, T>(following: Option<Following<V, E, T>>) -> Step<R, Following<V, E, T>>
+where
+    V: Clone + Send + 'static,
+    E: Future<Output = Status> + Unpin,
+    T: Fn(&Services, Revision, Changed<V>) -> Option<R>,
+{
+    let mut following = following?;
+    loop {
+        match following.look().await {
+            Ok(Some(answer)) => return Some((Ok(answer), Some(following))),
+            Ok(None) => {}
+            Err(reason) => return Some((Err(reason.into()), None)),
+        }
+        tokio::select! {
+            // Cancel-safe as documented there.
+            changed = following.follower.changed() => following.changed = changed,
+            // Ends the stream.
+            status = &mut following.end => return Some((Err(status), None)),
+        }
+    }
+}
+
+impl<V, E, T> Following<V, E, T>
+where
+    V: Clone + Send + 'static,
+{
+    /// What there is to tell of the names that may have changed.
+    async fn look<R>(&mut self) -> Result<Option<R>, Reason>
+    where
+        T: Fn(&Services, Revision, Changed<V>) -> Option<R>,
+    {
+        let names = mem::take(&mut self.changed);
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let read = self.subject.read;
+        let reading = self.services.latest_bulk(move |reader| {
+            let found = names.into_iter().map(|name| {
+                let value = read(reader, &name)?;
+                Ok((name, value))
+            });
+            let found = found.collect::<Result<Changed<V>, Fault>>()?;
+            Ok((reader.meta().revision, found))
+        });
+        let (revision, mut found) = reading.await?;
+        found.retain(|(name, value)| {
+            let told = self.told.get(name);
+            told.is_none_or(|told| !(self.subject.same)(told, value))
+        });
+        if found.is_empty() {
+            return Ok(None);
+        }
+        self.told.extend(found.iter().cloned());
+        Ok((self.tell)(&self.services, revision, found))
+    }
+}

@@ -1,0 +1,202 @@
+//! What clients are told of a refusal: the reason, and what is particular to the case.
+//!
+//! The map is exhaustive: a refusal that the state machine learns does not compile until it has a
+//! place here. Names come from clients and may be any bytes, so they are shown escaped and cut.
+
+use std::fmt::Write;
+
+use tenure_statemachine::{MissingGuard, Refusal, StaleToken};
+
+use super::status::Reason;
+
+/// Bytes of a name that are shown. A text travels in a header, and headers have a bound far below
+/// what a request's names may add up to.
+const NAME_SHOWN_BYTES_MAX: usize = 200;
+/// Names that are shown of a list.
+const NAMES_SHOWN_MAX: usize = 5;
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::KeyNotFound => Self::KeyNotFound,
+            Refusal::LeaseNotFound => Self::LeaseNotFound,
+            Refusal::LeaseExists => Self::LeaseExists,
+            Refusal::Compacted { floor: _ } => Self::Compacted,
+            Refusal::FutureRevision { latest: _ } => Self::FutureRevision,
+            Refusal::NoSpace => Self::NoSpace,
+            Refusal::Corrupt => Self::Corrupt,
+            Refusal::GuardStale(token) => stale(Self::GuardStale, &token),
+            Refusal::GuardMissing(missing) => {
+                let MissingGuard { prefix, lock } = *missing;
+                let (prefix, lock) = (quoted(&prefix), quoted(&lock));
+                Self::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
+            }
+            Refusal::NotHolder(token) => stale(Self::NotHolder, &token),
+            Refusal::AlreadyClaimed(name) => Self::AlreadyClaimed.with(of_lock(&name)),
+            Refusal::PermitsDiffer(differ) => {
+                let (name, limit) = *differ;
+                Self::PermitsDiffer.with(format!("{} has {limit} permits", of_lock(&name)))
+            }
+            Refusal::QueueFull(name) => Self::QueueFull.with(of_lock(&name)),
+            Refusal::Deadlock(names) => {
+                let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
+                Self::Deadlock.with(format!("among locks {}", listed(&names)))
+            }
+            Refusal::QueueFixed(name) => {
+                let lock = of_lock(&name);
+                Self::QueueFixed.with(format!("{lock}: a claim of another program waits"))
+            }
+            Refusal::CandidateUnknown(candidate) => {
+                let (name, lease) = *candidate;
+                let name = quoted(&name);
+                let detail = format!("lease {lease} has no claim on {name} that can be granted");
+                Self::CandidateUnknown.with(detail)
+            }
+            Refusal::SessionNotFound(session) => Self::SessionNotFound.with(session.to_string()),
+            Refusal::RequestForgotten {
+                sequence,
+                forgotten,
+            } => Self::RequestForgotten.with(format!(
+                "your request {sequence}, those up to {forgotten} are"
+            )),
+            Refusal::AnswerTooLarge { revision } => Self::AnswerTooLarge.with(format!(
+                "took effect at revision {revision}, its answer was too large to be kept"
+            )),
+            Refusal::RequestDiffers => Self::RequestDiffers,
+            Refusal::TooManyRequestKeys => Self::TooManyRequestKeys,
+            Refusal::InstanceReplaced { yours, current } => {
+                let detail = format!("your incarnation {yours}, current {current}");
+                Self::InstanceReplaced.stale(detail, current)
+            }
+            Refusal::InstanceNotFound => Self::InstanceNotFound,
+            Refusal::PolicyNotFound => Self::PolicyNotFound,
+            Refusal::TooManyPolicies => Self::TooManyPolicies,
+            Refusal::NotClaimed(name) => Self::NotClaimed.with(of_lock(&name)),
+        }
+    }
+}
+
+fn stale(reason: Reason, token: &StaleToken) -> Reason {
+    let StaleToken {
+        name,
+        yours,
+        current,
+    } = token;
+    let lock = of_lock(name);
+    reason.stale(
+        format!("{lock}: your token {yours}, current {current}"),
+        *current,
+    )
+}
+
+fn of_lock(name: &[u8]) -> String {
+    format!("lock {}", quoted(name))
+}
+
+/// A name as it is shown: in quotes, escaped, and cut when it is long.
+pub(super) fn quoted(name: &[u8]) -> String {
+    let shown = name.get(..NAME_SHOWN_BYTES_MAX).unwrap_or(name);
+    let rest = if shown.len() < name.len() { "..." } else { "" };
+    format!("\"{}{rest}\"", shown.escape_ascii())
+}
+
+/// Names as they are shown, the first few of them.
+fn listed(names: &[&[u8]]) -> String {
+    let shown: Vec<_> = names
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|name| quoted(name))
+        .collect();
+    let mut text = shown.join(", ");
+    let rest = names.len().saturating_sub(NAMES_SHOWN_MAX);
+    if rest > 0 {
+        // Writing to a string cannot fail.
+        _ = write!(text, " and {rest} more");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tenure_statemachine::{LeaseId, Revision};
+
+    use super::*;
+
+    fn stale_token() -> Box<StaleToken> {
+        Box::new(StaleToken {
+            name: Bytes::from_static(b"jobs/42"),
+            yours: Revision(17),
+            current: Revision(23),
+        })
+    }
+
+    #[test]
+    fn a_refusal_says_what_it_is_about() {
+        let name = Bytes::from_static(b"jobs/42");
+        let missing = MissingGuard {
+            prefix: Bytes::from_static(b"data/\xff"),
+            lock: name.clone(),
+        };
+        for (refusal, text) in [
+            (
+                Refusal::GuardStale(stale_token()),
+                "tenure: guard is stale: lock \"jobs/42\": your token 17, current 23",
+            ),
+            (
+                Refusal::NotHolder(stale_token()),
+                "tenure: not the holder: lock \"jobs/42\": your token 17, current 23",
+            ),
+            (
+                Refusal::GuardMissing(Box::new(missing)),
+                "tenure: guard is missing: keys under \"data/\\xff\" need one of lock \"jobs/42\"",
+            ),
+            (
+                Refusal::PermitsDiffer(Box::new((name.clone(), 3))),
+                "tenure: permits are counted differently: lock \"jobs/42\" has 3 permits",
+            ),
+            (
+                Refusal::Deadlock(vec![name.clone(), Bytes::from_static(b"b")]),
+                "tenure: deadlock: among locks \"jobs/42\", \"b\"",
+            ),
+            (
+                Refusal::CandidateUnknown(Box::new((name.clone(), LeaseId(0x2a)))),
+                "tenure: candidate not found: lease 000000000000002a has no claim on \"jobs/42\" \
+                 that can be granted",
+            ),
+            (
+                Refusal::SessionNotFound(LeaseId(0x2a)),
+                "tenure: session not found: 000000000000002a",
+            ),
+            (
+                Refusal::RequestForgotten {
+                    sequence: 3,
+                    forgotten: 9,
+                },
+                "tenure: request is forgotten: your request 3, those up to 9 are",
+            ),
+            (
+                Refusal::AnswerTooLarge {
+                    revision: Revision(8),
+                },
+                "tenure: request was executed before: took effect at revision 8, its answer \
+                 was too large to be kept",
+            ),
+            (
+                Refusal::QueueFull(name),
+                "tenure: too many claims: lock \"jobs/42\"",
+            ),
+        ] {
+            assert_eq!(Reason::from(refusal).message(), text);
+        }
+    }
+
+    #[test]
+    fn long_names_and_lists_are_cut() {
+        let name = vec![0; 5000];
+        assert!(quoted(&name).len() < 4 * NAME_SHOWN_BYTES_MAX + 8);
+        assert!(quoted(&name).ends_with("\\x00...\""));
+        let names: Vec<&[u8]> = vec![b"n"; 7];
+        assert!(listed(&names).ends_with("\"n\" and 2 more"));
+    }
+}

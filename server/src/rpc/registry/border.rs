@@ -1,0 +1,252 @@
+//! Requests of the registry as commands: what can be refused by looking at a request alone is
+//! refused here, and says which field it is about.
+//!
+//! Bytes are moved, not copied. Nothing here looks at state.
+
+use std::fmt::Display;
+
+use bytes::Bytes;
+use prost::Message;
+use tenure_proto::v1 as wire;
+use tenure_statemachine::{
+    InstanceName, LeaseId, Readiness, Register, RegistryCommand, Revision, Ttl,
+};
+
+use crate::rpc::{field, refusal::quoted, status::Reason};
+
+/// Longest name of a service or an instance, zone, version, tag, protocol, host or metadata key.
+/// No host name is longer, and the key made of two of them stays small.
+pub(in crate::rpc) const TEXT_BYTES_MAX: usize = 256;
+/// Endpoints of an instance: a few protocols on a few addresses.
+pub(in crate::rpc) const ENDPOINTS_MAX: usize = 32;
+/// Tags of an instance, or of a selector. Each is looked for in each instance.
+pub(in crate::rpc) const TAGS_MAX: usize = 64;
+/// Pairs of metadata of an instance, or of a selector.
+pub(in crate::rpc) const METADATA_MAX: usize = 64;
+/// Largest instance as it is stored. Every change of it is sent to everyone who watches its
+/// service.
+pub(in crate::rpc) const INSTANCE_BYTES_MAX: usize = 64 * 1024;
+/// Greatest weight; that of a DNS SRV record.
+pub(in crate::rpc) const WEIGHT_MAX: u32 = 65_535;
+/// Longest grace of a drain: a day. What takes longer is not about to end.
+pub(in crate::rpc) const GRACE_MS_MAX: u64 = 86_400_000;
+
+/// A registration.
+pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Reason> {
+    let wire::RegisterRequest {
+        instance,
+        incarnation,
+        lease,
+        ttl_ms,
+        options: _,
+    } = request;
+    let instance = instance.ok_or(Reason::InstanceMissing)?;
+    let name = name(instance.service.clone(), instance.id.clone())?;
+    let incarnation = incarnation_or_any(incarnation)?;
+    let (lease, grant) = if incarnation.0 > 0 && lease == 0 {
+        // It keeps the lease it has.
+        (LeaseId::NONE, None)
+    } else {
+        field::lease_or_ttl(lease, ttl_ms)?
+    };
+    if name.id == claimed_as(lease) {
+        let detail = "it is its lease in hexadecimal, and would be a claim on the service's name";
+        return Err(Reason::InstanceNameInvalid.with(detail));
+    }
+    Ok(Register {
+        name,
+        instance: encoded(instance)?,
+        incarnation,
+        lease,
+        grant,
+    })
+}
+
+/// A change of readiness. Only the instance itself knows, so it names its incarnation.
+pub(super) fn set_readiness(request: wire::SetReadinessRequest) -> Result<RegistryCommand, Reason> {
+    let name = name(request.service, request.id)?;
+    if request.incarnation == 0 {
+        return Err(Reason::IncarnationInvalid.with("it is not provided"));
+    }
+    Ok(RegistryCommand::SetReadiness {
+        name,
+        incarnation: incarnation_or_any(request.incarnation)?,
+        readiness: readiness(request.readiness)?,
+    })
+}
+
+/// A drain.
+pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Reason> {
+    let name = name(request.service, request.id)?;
+    let incarnation = incarnation_or_any(request.incarnation)?;
+    if request.grace_ms > GRACE_MS_MAX {
+        let detail = format!("{} ms, at most {GRACE_MS_MAX} ms", request.grace_ms);
+        return Err(Reason::GraceTooLong.with(detail));
+    }
+    Ok(RegistryCommand::Drain {
+        name,
+        incarnation,
+        grace: Ttl(request.grace_ms),
+    })
+}
+
+/// A deregistration.
+pub(super) fn deregister(request: wire::DeregisterRequest) -> Result<RegistryCommand, Reason> {
+    Ok(RegistryCommand::Deregister {
+        name: name(request.service, request.id)?,
+        incarnation: incarnation_or_any(request.incarnation)?,
+    })
+}
+
+/// The name of a service.
+pub(super) fn service(service: String) -> Result<String, Reason> {
+    part(service, Reason::ServiceNameInvalid)
+}
+
+/// A readiness by its number on the wire.
+pub(super) fn readiness(number: i32) -> Result<Readiness, Reason> {
+    match wire::Readiness::try_from(number) {
+        Ok(wire::Readiness::Starting) => Ok(Readiness::Starting),
+        Ok(wire::Readiness::Ready) => Ok(Readiness::Ready),
+        Ok(wire::Readiness::Draining) => Ok(Readiness::Draining),
+        Ok(wire::Readiness::NotReady) => Ok(Readiness::NotReady),
+        Err(_) => Err(Reason::ReadinessUnknown.with(number.to_string())),
+    }
+}
+
+/// At most so many tags.
+pub(super) fn tags(tags: &[String]) -> Result<(), Reason> {
+    at_most(tags.len(), TAGS_MAX, Reason::TooManyTags)?;
+    for (place, tag) in tags.iter().enumerate() {
+        let what = format!("tag {}", place + 1);
+        present(tag, &what, Reason::LabelInvalid)?;
+        text(tag, &what, Reason::LabelInvalid)?;
+    }
+    Ok(())
+}
+
+/// At most so many pairs of metadata; the values' sizes are bounded together with all else.
+pub(super) fn metadata<'a>(
+    pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
+) -> Result<(), Reason> {
+    at_most(pairs.len(), METADATA_MAX, Reason::TooMuchMetadata)?;
+    for (key, _) in pairs {
+        present(key, "a key", Reason::MetadataInvalid)?;
+        text(key, format!("key {}", shown(key)), Reason::MetadataInvalid)?;
+    }
+    Ok(())
+}
+
+/// A zone or a version, which may be left out.
+pub(super) fn label(label: &str, what: &str) -> Result<(), Reason> {
+    text(label, what, Reason::LabelInvalid)
+}
+
+fn name(of_service: String, id: String) -> Result<InstanceName, Reason> {
+    Ok(InstanceName {
+        service: service(of_service)?,
+        id: part(id, Reason::InstanceNameInvalid)?,
+    })
+}
+
+/// A part of an instance's key.
+fn part(name: String, reason: Reason) -> Result<String, Reason> {
+    if name.is_empty() {
+        return Err(reason.with("it is not provided"));
+    }
+    if name.contains('/') {
+        return Err(reason.with(format!("{} holds a slash", shown(&name))));
+    }
+    text(&name, "it", reason)?;
+    Ok(name)
+}
+
+/// What ends the key of a claim of this lease.
+fn claimed_as(lease: LeaseId) -> String {
+    let sign = if lease.0 < 0 { "-" } else { "" };
+    format!("{sign}{:x}", lease.0.unsigned_abs())
+}
+
+fn incarnation_or_any(incarnation: i64) -> Result<Revision, Reason> {
+    if incarnation < 0 {
+        return Err(Reason::IncarnationInvalid.with(format!("{incarnation} is negative")));
+    }
+    Ok(Revision(incarnation))
+}
+
+/// The bytes of a valid instance.
+fn encoded(mut instance: wire::Instance) -> Result<Bytes, Reason> {
+    readiness(instance.readiness)?;
+    endpoints(&instance.endpoints)?;
+    tags(&instance.tags)?;
+    metadata(instance.metadata.iter())?;
+    label(&instance.zone, "zone")?;
+    label(&instance.version, "version")?;
+    if instance.weight > WEIGHT_MAX {
+        let detail = format!("{}, at most {WEIGHT_MAX}", instance.weight);
+        return Err(Reason::WeightInvalid.with(detail));
+    }
+    // Who can say so is alive.
+    instance.suspect = false;
+    let bytes = instance.encoded_len();
+    if bytes > INSTANCE_BYTES_MAX {
+        let reason = Reason::InstanceTooLarge;
+        return Err(field::too_long(reason, bytes, INSTANCE_BYTES_MAX));
+    }
+    Ok(instance.encode_to_vec().into())
+}
+
+fn endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Reason> {
+    if endpoints.is_empty() {
+        return Err(Reason::EndpointsMissing);
+    }
+    at_most(endpoints.len(), ENDPOINTS_MAX, Reason::TooManyEndpoints)?;
+    for (place, endpoint) in endpoints.iter().enumerate() {
+        let number = place + 1;
+        for (part, what) in [(&endpoint.protocol, "protocol"), (&endpoint.host, "host")] {
+            let what = format!("{what} of endpoint {number}");
+            present(part, &what, Reason::EndpointInvalid)?;
+            text(part, &what, Reason::EndpointInvalid)?;
+        }
+        let port = endpoint.port;
+        if port == 0 || port > u32::from(u16::MAX) {
+            let detail = format!("port of endpoint {number} is {port}, from 1 to 65535");
+            return Err(Reason::EndpointInvalid.with(detail));
+        }
+    }
+    Ok(())
+}
+
+fn at_most(count: usize, max: usize, reason: Reason) -> Result<(), Reason> {
+    if count > max {
+        return Err(reason.with(format!("{count}, at most {max}")));
+    }
+    Ok(())
+}
+
+fn present(text: &str, what: &str, reason: Reason) -> Result<(), Reason> {
+    if text.is_empty() {
+        return Err(reason.with(format!("{what} is not provided")));
+    }
+    Ok(())
+}
+
+/// Text that can be printed in one line, of bounded length.
+fn text(text: &str, what: impl Display, reason: Reason) -> Result<(), Reason> {
+    let bytes = text.len();
+    if bytes > TEXT_BYTES_MAX {
+        return Err(reason.with(format!("{what} is {bytes} bytes, at most {TEXT_BYTES_MAX}")));
+    }
+    let printable = |c: char| !c.is_control() && (c == ' ' || !c.is_whitespace());
+    if !text.chars().all(printable) {
+        return Err(reason.with(format!("{what} cannot be printed: {}", shown(text))));
+    }
+    Ok(())
+}
+
+fn shown(text: &str) -> String {
+    quoted(text.as_bytes())
+}
+
+#[cfg(test)]
+mod tests;
