@@ -58,13 +58,15 @@ impl TokenCell {
         let Some(credentials) = self.credentials.as_ref().filter(|_| held.is_none()) else {
             return Ok(held.filter(|token| !token.is_empty()));
         };
-        let pick = pool.pick(Lane::Calls);
+        let pick = pool.pick(Lane::Calls).map_err(|_| Error::unreachable())?;
         let request = AuthenticateRequest {
             name: credentials.user.clone(),
             password: credentials.password.clone(),
         };
         let mut auth = AuthClient::new(pick.channel);
-        let token = match timeout_at(deadline, auth.authenticate(request)).await {
+        let answer = timeout_at(deadline, auth.authenticate(request)).await;
+        pick.permit.observe(&answer);
+        let token = match answer {
             Ok(Ok(answer)) => answer.into_inner().token,
             // Remembered as an empty token, so that it is not asked for again with every call.
             Ok(Err(status)) if status.message().contains(AUTH_DISABLED) => String::new(),

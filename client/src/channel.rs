@@ -4,15 +4,18 @@
 //! invariant: traffic of one lane never waits behind traffic of another.
 
 use std::sync::{
-    OnceLock,
+    Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
 };
 
+use tokio::sync::{Notify, futures::Notified};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
+    breaker::{Breaker, Permit, Refused},
     config::Config,
     error::{Error, ErrorKind},
+    observe::EndpointHealth,
 };
 
 /// Number of variants of [`Lane`].
@@ -23,7 +26,7 @@ const LANES: usize = 3;
 pub(crate) enum Lane {
     /// Short calls.
     Calls = 0,
-    /// Renewals of leases, which must not wait.
+    /// Renewals of leases, locks and elections, which must not wait.
     KeepAlive = 1,
     /// Watches, streams of ranges, snapshots: whatever may fill a connection.
     Bulk = 2,
@@ -35,6 +38,7 @@ struct Server {
     name: String,
     endpoint: Endpoint,
     lanes: [OnceLock<Channel>; LANES],
+    breaker: Arc<Breaker>,
 }
 
 /// An endpoint chosen for one attempt.
@@ -46,22 +50,27 @@ pub(crate) struct Pick<'a> {
     pub(crate) name: &'a str,
     /// The connection of the lane asked for.
     pub(crate) channel: Channel,
+    /// Has to be told how the attempt went.
+    pub(crate) permit: Permit,
 }
 
-/// All endpoints of a client. Every attempt goes to the preferred one; a failed attempt moves the
-/// preference on.
+/// All endpoints of a client. Every attempt goes to the preferred one, or to the next whose breaker
+/// lets it pass; a failed attempt moves the preference on.
 #[derive(Debug)]
 pub(crate) struct Pool {
     servers: Vec<Server>,
     preferred: AtomicUsize,
+    /// Told when a breaker lets attempts pass that it did not before.
+    relief: Arc<Notify>,
 }
 
 impl Pool {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
+        let relief = Arc::new(Notify::new());
         let servers = config
             .endpoints
             .iter()
-            .map(|name| Server::new(name, config))
+            .map(|name| Server::new(name, config, Arc::clone(&relief)))
             .collect::<Result<Vec<_>, _>>()?;
         if servers.is_empty() {
             return Err(Error::local(ErrorKind::Config, "no endpoint given"));
@@ -69,6 +78,7 @@ impl Pool {
         Ok(Self {
             servers,
             preferred: AtomicUsize::new(0),
+            relief,
         })
     }
 
@@ -82,16 +92,73 @@ impl Pool {
         self.servers.iter().map(|server| server.name.as_str())
     }
 
-    /// The preferred endpoint.
-    pub(crate) fn pick(&self, lane: Lane) -> Pick<'_> {
-        let index = self.preferred.load(Ordering::Relaxed) % self.servers.len();
+    /// The endpoints and the states of their breakers.
+    pub(crate) fn health(&self) -> Vec<EndpointHealth> {
+        let health = |server: &Server| EndpointHealth {
+            endpoint: server.name.clone(),
+            breaker: server.breaker.state(),
+        };
+        self.servers.iter().map(health).collect()
+    }
+
+    /// The preferred endpoint, or the next that its breaker lets be tried.
+    ///
+    /// Renewals are tried in any case: they are few, and a lease cannot wait.
+    ///
+    /// # Errors
+    /// Nothing is to be sent anywhere at this moment. Listen with [`relief`](Self::relief) before,
+    /// and ask again when that is told or the time given has come.
+    pub(crate) fn pick(&self, lane: Lane) -> Result<Pick<'_>, Refused> {
+        self.pick_except(lane, None).map_err(|refused| {
+            refused.expect("without an exception every endpoint is asked, and there is one")
+        })
+    }
+
+    /// An endpoint other than that of an attempt which is under way, if one is to be tried.
+    pub(crate) fn pick_other(&self, lane: Lane, first: usize) -> Option<Pick<'_>> {
+        self.pick_except(lane, Some(first)).ok()
+    }
+
+    fn pick_except(&self, lane: Lane, except: Option<usize>) -> Result<Pick<'_>, Option<Refused>> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        let mut soonest = None;
+        for offset in 0..self.servers.len() {
+            let index = (preferred + offset) % self.servers.len();
+            if except == Some(index) {
+                continue;
+            }
+            match self.servers[index].breaker.admit() {
+                Ok(permit) => return Ok(self.picked(index, lane, permit)),
+                Err(refused) => soonest = Some(sooner(soonest, refused)),
+            }
+        }
+        if lane == Lane::KeepAlive && except.is_none() {
+            let index = preferred % self.servers.len();
+            let permit = self.servers[index].breaker.insist();
+            return Ok(self.picked(index, lane, permit));
+        }
+        Err(soonest)
+    }
+
+    fn picked(&self, index: usize, lane: Lane, permit: Permit) -> Pick<'_> {
         let server = &self.servers[index];
         let channel = server.lanes[lane as usize].get_or_init(|| server.endpoint.connect_lazy());
         Pick {
             index,
             name: &server.name,
             channel: channel.clone(),
+            permit,
         }
+    }
+
+    /// Completes when a breaker lets attempts pass that it did not when this was called.
+    pub(crate) fn relief(&self) -> Notified<'_> {
+        self.relief.notified()
+    }
+
+    /// Prefers another endpoint than the present one.
+    pub(crate) fn move_on(&self) {
+        self.avoid(self.preferred.load(Ordering::Relaxed) % self.servers.len());
     }
 
     /// Prefers the endpoint after `index`, unless another attempt has moved on already.
@@ -104,8 +171,17 @@ impl Pool {
     }
 }
 
+/// Of two reasons to wait, the one that ends first. A probe is answered or fails soon.
+fn sooner(known: Option<Refused>, other: Refused) -> Refused {
+    match (known, other) {
+        (None, refused) => refused,
+        (Some(Refused::Until(one)), Refused::Until(two)) => Refused::Until(one.min(two)),
+        (Some(Refused::Probing), _) | (_, Refused::Probing) => Refused::Probing,
+    }
+}
+
 impl Server {
-    fn new(name: &str, config: &Config) -> Result<Self, Error> {
+    fn new(name: &str, config: &Config, relief: Arc<Notify>) -> Result<Self, Error> {
         let unusable = |reason: &dyn std::fmt::Display| {
             let text = format!("endpoint {name:?} is not usable: {reason}");
             Error::local(ErrorKind::Config, text)
@@ -129,6 +205,11 @@ impl Server {
             name: name.to_owned(),
             endpoint,
             lanes: Default::default(),
+            breaker: Arc::new(Breaker::new(
+                config.breaker_failures_max,
+                config.breaker_pause,
+                relief,
+            )),
         })
     }
 }
@@ -147,13 +228,48 @@ mod tests {
     #[tokio::test]
     async fn a_failed_attempt_moves_the_preference_on_once() {
         let pool = pool(&["a:1", "b:1", "c:1"]).unwrap();
-        assert_eq!(pool.pick(Lane::Calls).name, "a:1");
+        let preferred = |lane| pool.pick(lane).unwrap().name;
+        assert_eq!(preferred(Lane::Calls), "a:1");
         pool.avoid(0);
         pool.avoid(0);
-        assert_eq!(pool.pick(Lane::Bulk).name, "b:1");
+        assert_eq!(preferred(Lane::Bulk), "b:1");
         pool.avoid(1);
         pool.avoid(2);
-        assert_eq!(pool.pick(Lane::Calls).name, "a:1");
+        assert_eq!(preferred(Lane::Calls), "a:1");
+    }
+
+    fn open(pool: &Pool, index: usize) {
+        for _ in 0..crate::breaker::FAILURES_MAX {
+            pool.servers[index].breaker.insist().failed();
+        }
+    }
+
+    #[tokio::test]
+    async fn endpoints_whose_breaker_is_open_are_passed_over() {
+        let pool = pool(&["a:1", "b:1", "c:1"]).unwrap();
+        open(&pool, 0);
+        assert_eq!(pool.pick(Lane::Calls).unwrap().name, "b:1");
+        open(&pool, 1);
+        assert_eq!(pool.pick(Lane::Calls).unwrap().name, "c:1");
+        assert!(pool.pick_other(Lane::Calls, 2).is_none());
+        open(&pool, 2);
+        let refused = pool.pick(Lane::Calls).unwrap_err();
+        assert!(matches!(refused, Refused::Until(_)), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn renewals_are_sent_even_when_every_breaker_is_open() {
+        let pool = pool(&["a:1"]).unwrap();
+        open(&pool, 0);
+        pool.pick(Lane::KeepAlive).unwrap().permit.succeeded();
+        assert_eq!(pool.pick(Lane::Calls).unwrap().name, "a:1", "it answered");
+    }
+
+    #[tokio::test]
+    async fn a_second_attempt_goes_to_another_endpoint() {
+        let pool = pool(&["a:1", "b:1"]).unwrap();
+        assert_eq!(pool.pick_other(Lane::Calls, 0).unwrap().name, "b:1");
+        assert_eq!(pool.pick_other(Lane::Calls, 1).unwrap().name, "a:1");
     }
 
     #[test]

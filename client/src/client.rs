@@ -1,26 +1,35 @@
-//! The client handle, and the one way every call takes: choose an endpoint, attach the token, keep
-//! the deadline, decide about another attempt.
+//! The client handle: what its clones share, and what each adds to its calls.
 //!
-//! What a call means is not known here; the API areas say that.
+//! What a call means is not known here; the API areas say that, and `run.rs` makes it.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio::time::{Instant, timeout_at};
-use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
+use tokio::time::Instant;
 
 use crate::{
     auth::TokenCell,
-    channel::{Lane, Pool},
+    budget::Budget,
+    channel::Pool,
+    conditions::Guard,
     config::{ClientBuilder, Config},
-    error::{Error, ErrorKind, Operation},
-    retry::{Backoff, may_repeat},
+    error::Error,
+    hedge::Hedging,
+    observe::{Counters, Metrics},
+    session::{Numbered, Ticket},
 };
+
+pub(crate) use crate::call::Call;
 
 /// Largest answer that is taken, etcd's own client-side limit: the server bounds what it sends, and
 /// a smaller limit here would make large ranges unreadable.
 pub(crate) const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;
-/// Metadata that carries the token, as etcd names it.
-const TOKEN_KEY: &str = "token";
 
 /// A connection to the cluster. Clones share everything and cost next to nothing.
 ///
@@ -37,58 +46,28 @@ const TOKEN_KEY: &str = "token";
 pub struct Client {
     inner: Arc<Inner>,
     timeout: Duration,
+    /// Carried by every write.
+    guards: Arc<[Guard]>,
+    numbered: Numbered,
 }
 
 struct Inner {
     config: Config,
     pool: Pool,
     token: TokenCell,
-}
-
-/// How one call is made.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Call {
-    pub(crate) operation: Operation,
-    pub(crate) lane: Lane,
-    pub(crate) timeout: Option<Duration>,
-    /// Whether the deadline is told to the server. Not for streams, which outlive their opening.
-    pub(crate) announce: bool,
-}
-
-impl Call {
-    /// A short call that changes nothing.
-    pub(crate) fn read(timeout: Option<Duration>) -> Self {
-        Self {
-            operation: Operation::Read,
-            lane: Lane::Calls,
-            timeout,
-            announce: true,
-        }
-    }
-
-    /// A short call that changes something.
-    pub(crate) fn write(timeout: Option<Duration>) -> Self {
-        Self {
-            operation: Operation::Write,
-            ..Self::read(timeout)
-        }
-    }
-
-    /// The opening of a stream; the deadline covers the opening only.
-    pub(crate) fn stream(lane: Lane, timeout: Option<Duration>) -> Self {
-        Self {
-            lane,
-            announce: false,
-            ..Self::read(timeout)
-        }
-    }
+    budget: Budget,
+    hedging: Hedging,
+    counters: Counters,
+    /// Whether an endpoint has answered a call of `tenure.v1`.
+    speaks_tenure: AtomicBool,
 }
 
 impl Client {
     /// A client for these endpoints with default settings; see [`Client::builder`] for others.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when there is no endpoint or one of them is not an address.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint or one of them is
+    /// not an address.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
@@ -109,11 +88,17 @@ impl Client {
         let timeout = config.timeout;
         Ok(Self {
             inner: Arc::new(Inner {
+                budget: Budget::new(config.budget_percent, config.budget_per_second),
+                hedging: Hedging::new(config.hedge),
+                counters: Counters::default(),
+                speaks_tenure: AtomicBool::new(false),
                 config,
                 pool,
                 token,
             }),
             timeout,
+            guards: Arc::default(),
+            numbered: Numbered::No,
         })
     }
 
@@ -123,10 +108,10 @@ impl Client {
     }
 
     /// A client with the same settings that talks to one endpoint only, for questions about a
-    /// particular server.
+    /// particular server. Guards and session stay.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when the endpoint is not an address.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the endpoint is not an address.
     pub fn only(&self, endpoint: impl Into<String>) -> Result<Self, Error> {
         let endpoints = vec![endpoint.into()];
         let config = Config {
@@ -134,109 +119,136 @@ impl Client {
             timeout: self.timeout,
             ..self.inner.config.clone()
         };
-        Self::new(config)
+        Ok(Self {
+            guards: Arc::clone(&self.guards),
+            numbered: self.numbered.clone(),
+            ..Self::new(config)?
+        })
     }
 
     /// The same client, connections included, with another deadline for calls that set none.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
             timeout,
+            ..self.clone()
         }
+    }
+
+    /// The same client, connections included, with these guards on every write, beside those it has
+    /// already: on puts, deletions, transactions that can write, compactions, leases, and writes of
+    /// tenure's own services. Calls that cannot be guarded, such as those that change members, are
+    /// refused through it. Reads and renewals of leases carry no guards.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// use tenure::{Guard, Token};
+    ///
+    /// let holder = client.guarded([Guard::new("jobs/42", Token::from(17))]);
+    /// // Refused with `ErrorKind::StaleGuard` unless token 17 holds the lock "jobs/42".
+    /// holder.put("jobs/42/state", "done").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn guarded(&self, guards: impl IntoIterator<Item = Guard>) -> Self {
+        let added = guards
+            .into_iter()
+            .filter(|guard| !self.guards.contains(guard));
+        Self {
+            guards: self.guards.iter().cloned().chain(added).collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The guards that every write through this handle carries.
+    #[must_use]
+    pub fn guards(&self) -> &[Guard] {
+        &self.guards
+    }
+
+    /// What this client and its clones did so far.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tenure::Error> {
+    /// let client = tenure::Client::connect(["127.0.0.1:2379"]).await?;
+    /// let metrics = client.metrics();
+    /// assert_eq!(metrics.requests, 0);
+    /// // As Prometheus reads it:
+    /// println!("{metrics}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.inner.counters.snapshot(self.inner.pool.health())
+    }
+
+    /// The same connections and deadline, with neither guards nor a session.
+    pub(crate) fn bare(&self) -> Self {
+        Self {
+            guards: Arc::default(),
+            numbered: Numbered::No,
+            ..self.clone()
+        }
+    }
+
+    /// The same client with its writes numbered in this way.
+    pub(crate) fn numbered(&self, numbered: Numbered) -> Self {
+        Self {
+            numbered,
+            ..self.clone()
+        }
+    }
+
+    /// The number for a write that starts at this moment, if this handle numbers its writes.
+    pub(crate) async fn draw(&self, deadline: Instant) -> Result<Option<Ticket>, Error> {
+        self.numbered.draw(self, deadline).await
     }
 
     /// Lets the next attempt go to another endpoint, because the present one stays silent.
     pub(crate) fn move_on(&self) {
-        self.inner
-            .pool
-            .avoid(self.inner.pool.pick(Lane::Calls).index);
+        self.inner.pool.move_on();
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    pub(crate) fn token(&self) -> &TokenCell {
+        &self.inner.token
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.inner.budget
+    }
+
+    /// How reads are hedged; nothing when there is no second endpoint to send them to.
+    pub(crate) fn hedging(&self) -> Option<&Hedging> {
+        (self.inner.pool.len() > 1).then_some(&self.inner.hedging)
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Whether it is known that the server offers `tenure.v1`, and so checks conditions.
+    pub(crate) fn speaks_tenure(&self) -> bool {
+        self.inner.speaks_tenure.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn learn_tenure(&self) {
+        self.inner.speaks_tenure.store(true, Ordering::Relaxed);
     }
 
     /// When a call that starts at this moment has to be over.
     pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Instant {
         Instant::now() + timeout.unwrap_or(self.timeout)
-    }
-
-    /// Makes `call`: attempts `send` until it succeeds, must not be repeated, or time is up.
-    pub(crate) async fn run<Message, Answer, Dispatch, Sending>(
-        &self,
-        call: Call,
-        message: Message,
-        send: Dispatch,
-    ) -> Result<Answer, Error>
-    where
-        Message: Clone,
-        Dispatch: Fn(Channel, Request<Message>) -> Sending,
-        Sending: Future<Output = Result<Answer, Status>>,
-    {
-        let deadline = self.deadline(call.timeout);
-        let mut backoff = Backoff::default();
-        let mut renewed = false;
-        let mut attempts: u32 = 0;
-        loop {
-            attempts += 1;
-            let error = match self.attempt(call, deadline, message.clone(), &send).await {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            if error.is_stale_token() && self.inner.token.renewable() && !renewed {
-                renewed = true;
-                self.inner.token.forget();
-                continue;
-            }
-            if !may_repeat(call.operation, &error) || attempts >= self.inner.config.attempts_max {
-                return Err(error);
-            }
-            // The other endpoints are tried at once; only a full round without success is a reason
-            // to wait.
-            if attempts.is_multiple_of(self.inner.pool.len()) {
-                let resume = Instant::now() + backoff.next_pause();
-                if resume >= deadline {
-                    return Err(error);
-                }
-                tokio::time::sleep_until(resume).await;
-            }
-        }
-    }
-
-    async fn attempt<Message, Answer, Dispatch, Sending>(
-        &self,
-        call: Call,
-        deadline: Instant,
-        message: Message,
-        send: &Dispatch,
-    ) -> Result<Answer, Error>
-    where
-        Dispatch: Fn(Channel, Request<Message>) -> Sending,
-        Sending: Future<Output = Result<Answer, Status>>,
-    {
-        let mut request = Request::new(message);
-        let inner = &self.inner;
-        if let Some(token) = inner.token.get(&inner.pool, deadline).await? {
-            let value = MetadataValue::try_from(token)
-                .map_err(|_| Error::local(ErrorKind::Config, "the token is not ASCII text"))?;
-            request.metadata_mut().insert(TOKEN_KEY, value);
-        }
-        if call.announce {
-            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        }
-        let pick = inner.pool.pick(call.lane);
-        match timeout_at(deadline, send(pick.channel, request)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(status)) => {
-                let error = Error::from_status(status, call.operation, pick.name);
-                if error.ends_stream_for_now() {
-                    inner.pool.avoid(pick.index);
-                }
-                tracing::debug!(endpoint = pick.name, %error, "attempt failed");
-                Err(error)
-            }
-            Err(_) => {
-                inner.pool.avoid(pick.index);
-                Err(Error::deadline(call.operation))
-            }
-        }
     }
 }
 

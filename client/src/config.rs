@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{client::Client, error::Error};
+use crate::{breaker, budget, client::Client, error::Error, hedge::Hedge, session::Numbered};
 
 /// Deadline of a call that sets none. Covers an election of a new leader with some room.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,6 +46,12 @@ pub(crate) struct Config {
     pub(crate) probe_timeout: Duration,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) token: Option<String>,
+    pub(crate) exactly_once: Option<Duration>,
+    pub(crate) budget_percent: u32,
+    pub(crate) budget_per_second: u32,
+    pub(crate) breaker_failures_max: u32,
+    pub(crate) breaker_pause: Duration,
+    pub(crate) hedge: Hedge,
 }
 
 impl Default for Config {
@@ -59,6 +65,12 @@ impl Default for Config {
             probe_timeout: PROBE_TIMEOUT,
             credentials: None,
             token: None,
+            exactly_once: None,
+            budget_percent: budget::SHARE_PERCENT,
+            budget_per_second: budget::PER_SECOND_MIN,
+            breaker_failures_max: breaker::FAILURES_MAX,
+            breaker_pause: breaker::PAUSE,
+            hedge: Hedge::Off,
         }
     }
 }
@@ -111,6 +123,57 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends every write of the key space, of leases and of tenure's own services in a session that
+    /// the client keeps open by itself, so that a write whose answer is lost is sent again and
+    /// takes effect once. The session is opened with the first write and ends `ttl` after its last
+    /// renewal.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), tenure::Error> {
+    /// use std::time::Duration;
+    ///
+    /// let client = tenure::Client::builder()
+    ///     .endpoints(["10.0.0.1:2379", "10.0.0.2:2379"])
+    ///     .exactly_once(Duration::from_secs(30))
+    ///     .connect()
+    ///     .await?;
+    /// client.put("orders/17", "placed").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// When the session is lost, the writes under way fail with
+    /// [`SessionLost`](crate::ErrorKind::SessionLost); those that start later use another session.
+    /// Open one with [`Client::session`] to hold on to one, or to attach keys to its lease.
+    pub fn exactly_once(mut self, ttl: Duration) -> Self {
+        self.config.exactly_once = Some(ttl);
+        self
+    }
+
+    /// How many requests may be sent again: `percent` of all calls, and in any case `per_second`;
+    /// ten and ten unless set. Attempts that found no connection are not counted. Clones of a
+    /// client share the budget.
+    pub fn retry_budget(mut self, percent: u32, per_second: u32) -> Self {
+        self.config.budget_percent = percent;
+        self.config.budget_per_second = per_second;
+        self
+    }
+
+    /// After how many connections in a row that are refused or break nothing is sent to an endpoint
+    /// for a while, and for how long, give or take a half; five and one second unless set. Zero
+    /// failures switch the breakers off.
+    pub fn breaker(mut self, failures_max: u32, pause: Duration) -> Self {
+        self.config.breaker_failures_max = failures_max;
+        self.config.breaker_pause = pause;
+        self
+    }
+
+    /// When a read that is not answered yet goes to a second endpoint as well; never unless set.
+    pub fn hedge(mut self, hedge: Hedge) -> Self {
+        self.config.hedge = hedge;
+        self
+    }
+
     /// How often a connection is probed while calls are open on it, and how long the answer may
     /// take; ten and six seconds unless set. Servers may refuse clients that probe too often.
     pub fn probe(mut self, interval: Duration, timeout: Duration) -> Self {
@@ -145,6 +208,8 @@ impl ClientBuilder {
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
     pub async fn connect(self) -> Result<Client, Error> {
-        Client::new(self.config)
+        let session = self.config.exactly_once.map(Numbered::always);
+        let client = Client::new(self.config)?;
+        Ok(client.numbered(session.unwrap_or_default()))
     }
 }

@@ -3,82 +3,66 @@
 //! The invariant: [`Error::outcome_unknown`] is true whenever a write may have been executed
 //! although the caller got an error. When in doubt it is true.
 
-use std::error::Error as _;
+mod kind;
+#[cfg(test)]
+mod tests;
+
+use std::{error::Error as _, time::Duration};
 
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
-use crate::id::Revision;
+pub use kind::ErrorKind;
 
-/// etcd's text for a revision below the compaction floor, on reads and on watches.
-const COMPACTED: &str = "required revision has been compacted";
-/// etcd's text for a revision that does not exist yet.
-const FUTURE_REVISION: &str = "required revision is a future revision";
-/// etcd's text for a store that reached its quota.
-const NO_SPACE: &str = "database space exceeded";
+use crate::id::{Revision, Token};
+
 /// etcd's texts for a token that the server no longer takes.
 const STALE_TOKEN: [&str; 2] = ["invalid auth token", "revision of auth store is old"];
-
-/// The cause of an [`Error`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The client was configured with something unusable, such as an endpoint that is no address.
-    Config,
-    /// No endpoint could be reached; the request was not sent.
-    Connect,
-    /// The request is malformed.
-    InvalidArgument,
-    /// What the request names does not exist.
-    NotFound,
-    /// What the request would create exists.
-    AlreadyExists,
-    /// The caller is known but not allowed.
-    PermissionDenied,
-    /// The caller is not known, or its token is not taken any more.
-    Unauthenticated,
-    /// The state of the cluster or of the object forbids the request.
-    FailedPrecondition,
-    /// The revision asked for is below the compaction floor.
-    Compacted,
-    /// The revision asked for does not exist yet.
-    FutureRevision,
-    /// Another value is out of its range.
-    OutOfRange,
-    /// The store reached its quota and takes no more data until space is freed and the alarm
-    /// disarmed.
-    NoSpace,
-    /// The server refused for lack of capacity, before doing anything.
-    Overloaded,
-    /// The server could not serve the request at this time.
-    Unavailable,
-    /// The deadline of the call passed.
-    DeadlineExceeded,
-    /// The call or the watch was cancelled.
-    Cancelled,
-    /// The server does not offer the call.
-    Unimplemented,
-    /// The server broke its protocol, or failed inside.
-    Internal,
-    /// The server found its data damaged.
-    DataLoss,
-    /// The lease is no longer held.
-    LeaseLost,
-    /// Anything the server did not classify.
-    Unknown,
-}
+/// What the texts of servers begin with; other texts come from what lies between.
+const SERVER_TEXTS: [&str; 2] = ["etcdserver: ", "tenure: "];
+/// etcd's text when too much is under way, which passes.
+const TOO_MANY_REQUESTS: &str = "too many requests";
+/// Metadata that says what became of a write that failed, and its value when that is not known.
+const OUTCOME: (&str, &str) = ("tenure-outcome", "unknown");
+/// Metadata that names the token which holds, in place of the one that was shown.
+const CURRENT_TOKEN_KEY: &str = "tenure-current-token";
+/// Metadata by which servers say when to try again, as gRPC names it: milliseconds, or anything
+/// else for never.
+const PUSHBACK_KEY: &str = "grpc-retry-pushback-ms";
 
 /// Whether a request changes the store, which decides what an error leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// Changes nothing; may be repeated at will.
+    /// Changes nothing, or nothing that matters; may be repeated at will.
     Read,
-    /// Changes something; is sent at most once.
+    /// Changes something; takes effect at most once.
     Write,
+}
+
+/// What a server says about another attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushback {
+    After(Duration),
+    Never,
 }
 
 /// A failed call.
 ///
 /// `Display` is the server's own text where the server answered.
+///
+/// ```no_run
+/// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+/// if let Err(error) = client.put("config/mode", "fast").await {
+///     if error.outcome_unknown() {
+///         // Perhaps it was written: read before deciding anything.
+///     } else if error.is_retryable() {
+///         // Certainly not written, and the reason may pass.
+///     } else {
+///         return Err(error);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
@@ -87,7 +71,13 @@ pub struct Error {
     code: Option<Code>,
     operation: Operation,
     sent: bool,
+    /// The request may have been executed by this attempt.
+    open: bool,
+    /// An attempt before this one may have been executed, and this answer does not tell.
+    unresolved: bool,
     compacted: Option<Revision>,
+    current: Option<Token>,
+    pushback: Option<Pushback>,
     #[source]
     source: Option<Status>,
 }
@@ -101,7 +91,11 @@ impl Error {
             code: None,
             operation: Operation::Read,
             sent: false,
+            open: false,
+            unresolved: false,
             compacted: None,
+            current: None,
+            pushback: None,
             source: None,
         }
     }
@@ -112,11 +106,18 @@ impl Error {
             code: Some(Code::DeadlineExceeded),
             operation,
             sent: true,
+            open: true,
             ..Self::local(
                 ErrorKind::DeadlineExceeded,
                 "the deadline of the call passed",
             )
         }
+    }
+
+    /// Connections to every endpoint failed lately, and it is too early to try again.
+    pub(crate) fn unreachable() -> Self {
+        let text = "no endpoint can be reached; every circuit breaker is open";
+        Self::local(ErrorKind::Connect, text)
     }
 
     /// What the transport or the server answered to an attempt at `endpoint`.
@@ -129,23 +130,34 @@ impl Error {
             };
         }
         // Without a connection no byte of the request has left.
-        let sent = !caused_by::<ConnectError>(&status);
-        let kind = if sent {
-            kind_of(&status)
-        } else {
-            ErrorKind::Connect
+        if caused_by::<ConnectError>(&status) {
+            let text = format!("cannot connect to {endpoint}: {}", root_cause(&status));
+            return Self {
+                code: Some(status.code()),
+                operation,
+                source: Some(status),
+                ..Self::local(ErrorKind::Connect, text)
+            };
+        }
+        let broken = is_broken(&status);
+        let kind = match kind::by_reason(&status) {
+            Some(kind) => kind,
+            // The codes that the transport makes up for its own failures differ without meaning.
+            None if broken => ErrorKind::Unavailable,
+            None => kind::by_code(&status),
         };
-        let message = match kind {
-            ErrorKind::Connect => format!("cannot connect to {endpoint}: {}", root_cause(&status)),
-            _ if status.source().is_some() => {
-                format!("connection to {endpoint} failed: {}", root_cause(&status))
-            }
-            _ => status.message().to_owned(),
+        let message = if broken {
+            format!("connection to {endpoint} failed: {}", root_cause(&status))
+        } else {
+            status.message().to_owned()
         };
         Self {
             code: Some(status.code()),
             operation,
-            sent,
+            sent: true,
+            open: leaves_open(&status),
+            current: current_token(&status),
+            pushback: pushback(&status),
             source: Some(status),
             ..Self::local(kind, message)
         }
@@ -170,7 +182,7 @@ impl Error {
         let kind = match reason {
             _ if reason.contains("code = PermissionDenied") => ErrorKind::PermissionDenied,
             _ if reason.contains("code = Unauthenticated") => ErrorKind::Unauthenticated,
-            _ if text.contains(COMPACTED) => ErrorKind::Compacted,
+            _ if text.contains(kind::COMPACTED) => ErrorKind::Compacted,
             _ => ErrorKind::Cancelled,
         };
         let text = if text.is_empty() {
@@ -182,6 +194,17 @@ impl Error {
             sent: true,
             ..Self::local(kind, text)
         }
+    }
+
+    /// The same error of a write that was attempted before, if `unresolved` without learning what
+    /// came of it. An answer that tells leaves nothing open.
+    pub(crate) fn after(mut self, unresolved: bool) -> Self {
+        self.unresolved = unresolved && !(self.sent && self.kind.settles());
+        // What happened before anything was sent was no attempt of a write.
+        if self.unresolved {
+            self.operation = Operation::Write;
+        }
+        self
     }
 
     /// The cause.
@@ -209,10 +232,20 @@ impl Error {
         self.compacted
     }
 
+    /// The token that holds in place of the one that was shown, with [`ErrorKind::StaleGuard`] and
+    /// [`ErrorKind::NotHolder`]; nothing when nobody holds.
+    #[must_use]
+    pub fn current_token(&self) -> Option<Token> {
+        self.current
+    }
+
     /// Whether the same request may simply be sent again: a read that failed for a passing reason,
-    /// or any request that was certainly not executed.
+    /// or any request that was certainly not executed, for a reason that may pass.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
+        if self.outcome_unknown() || self.pushback == Some(Pushback::Never) {
+            return false;
+        }
         match self.kind {
             ErrorKind::Connect | ErrorKind::Overloaded => true,
             ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => {
@@ -224,24 +257,38 @@ impl Error {
 
     /// Whether a write may have been executed in spite of this error.
     ///
-    /// Read the keys back, or compare revisions, before writing again.
+    /// Read the keys back, or compare revisions, before writing again. A write that carried an
+    /// idempotency key may be sent again with the same key instead.
     #[must_use]
     pub fn outcome_unknown(&self) -> bool {
-        let broken = self
-            .source
-            .as_ref()
-            .is_some_and(|status| status.source().is_some());
-        let open = matches!(
-            self.code,
-            Some(
-                Code::Unavailable
-                    | Code::DeadlineExceeded
-                    | Code::Unknown
-                    | Code::Cancelled
-                    | Code::Internal
-            )
-        );
-        self.operation == Operation::Write && self.sent && (open || broken)
+        let open = self.sent && self.open;
+        self.operation == Operation::Write && (self.unresolved || open)
+    }
+
+    /// Whether any byte of the request may have reached a server.
+    pub(crate) fn was_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// What the server said about another attempt.
+    pub(crate) fn pushback(&self) -> Option<Pushback> {
+        self.pushback
+    }
+
+    /// Whether the server turned the request away because too much was under way, and said so in
+    /// a way that promises nothing was done.
+    pub(crate) fn is_passing_overload(&self) -> bool {
+        let hinted = matches!(self.pushback, Some(Pushback::After(_)));
+        self.kind == ErrorKind::Overloaded
+            && self.sent
+            && !self.outcome_unknown()
+            && (hinted || self.message.contains(TOO_MANY_REQUESTS))
+    }
+
+    /// Whether the answer shows that the server offers `tenure.v1`.
+    pub(crate) fn is_of_tenure(&self) -> bool {
+        let status = self.source.as_ref();
+        status.is_some_and(|status| kind::reason(status).is_some())
     }
 
     /// Whether the server turned the request away only because of a token it no longer takes.
@@ -252,11 +299,7 @@ impl Error {
     /// Whether a stream that ended with this error is worth opening again: the connection broke, or
     /// the server gave a reason that passes.
     pub(crate) fn ends_stream_for_now(&self) -> bool {
-        let broken = self
-            .source
-            .as_ref()
-            .is_some_and(|status| status.source().is_some());
-        broken
+        self.source.as_ref().is_some_and(is_broken)
             || matches!(
                 self.kind,
                 ErrorKind::Connect
@@ -266,6 +309,61 @@ impl Error {
                     | ErrorKind::DeadlineExceeded
             )
     }
+}
+
+/// Whether the connection failed, rather than the server answered or time ran out.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    status.source().is_some() && !caused_by::<TimeoutExpired>(status)
+}
+
+/// Whether a write that got this answer may nevertheless have been executed.
+fn leaves_open(status: &Status) -> bool {
+    let (key, unknown) = OUTCOME;
+    let said = status.metadata().get(key);
+    if said.is_some_and(|value| value.as_bytes() == unknown.as_bytes()) || is_broken(status) {
+        return true;
+    }
+    // Whoever names a reason says in the same breath when the outcome is not known.
+    if kind::reason(status).is_some() {
+        return false;
+    }
+    let from_server = || {
+        let mut texts = SERVER_TEXTS.iter();
+        texts.any(|text| status.message().starts_with(text))
+    };
+    match status.code() {
+        Code::Ok
+        | Code::Unavailable
+        | Code::DeadlineExceeded
+        | Code::Unknown
+        | Code::Cancelled
+        | Code::Internal => true,
+        // Also what a transport says of an answer that is larger than it takes.
+        Code::ResourceExhausted | Code::OutOfRange => !from_server(),
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Unimplemented
+        | Code::DataLoss => false,
+    }
+}
+
+fn current_token(status: &Status) -> Option<Token> {
+    let value = status.metadata().get(CURRENT_TOKEN_KEY)?;
+    // Zero, which is no token, says that nobody holds.
+    value.to_str().ok()?.parse().ok()
+}
+
+fn pushback(status: &Status) -> Option<Pushback> {
+    let value = status.metadata().get(PUSHBACK_KEY)?;
+    let millis = value.to_str().ok().and_then(|text| text.parse().ok());
+    Some(millis.map_or(Pushback::Never, |millis| {
+        Pushback::After(Duration::from_millis(millis))
+    }))
 }
 
 /// Whether an error of this type is among the causes.
@@ -289,115 +387,4 @@ fn root_cause(status: &Status) -> String {
         cause = inner;
     }
     cause.to_string()
-}
-
-fn kind_of(status: &Status) -> ErrorKind {
-    let message = status.message();
-    match status.code() {
-        Code::InvalidArgument => ErrorKind::InvalidArgument,
-        Code::NotFound => ErrorKind::NotFound,
-        Code::AlreadyExists => ErrorKind::AlreadyExists,
-        Code::PermissionDenied => ErrorKind::PermissionDenied,
-        Code::Unauthenticated => ErrorKind::Unauthenticated,
-        Code::FailedPrecondition | Code::Aborted => ErrorKind::FailedPrecondition,
-        Code::OutOfRange if message.contains(COMPACTED) => ErrorKind::Compacted,
-        Code::OutOfRange if message.contains(FUTURE_REVISION) => ErrorKind::FutureRevision,
-        Code::OutOfRange => ErrorKind::OutOfRange,
-        Code::ResourceExhausted if message.contains(NO_SPACE) => ErrorKind::NoSpace,
-        Code::ResourceExhausted => ErrorKind::Overloaded,
-        Code::Unavailable => ErrorKind::Unavailable,
-        Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,
-        Code::Cancelled => ErrorKind::Cancelled,
-        Code::Unimplemented => ErrorKind::Unimplemented,
-        Code::Internal => ErrorKind::Internal,
-        Code::DataLoss => ErrorKind::DataLoss,
-        Code::Ok | Code::Unknown => ErrorKind::Unknown,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn answered(code: Code, message: &str, operation: Operation) -> Error {
-        Error::from_status(Status::new(code, message), operation, "here")
-    }
-
-    fn unreachable(operation: Operation) -> Error {
-        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
-        let status = Status::from_error(Box::new(ConnectError(Box::new(refused))));
-        Error::from_status(status, operation, "here")
-    }
-
-    #[test]
-    fn a_write_that_was_sent_and_lost_its_answer_has_an_unknown_outcome() {
-        for code in [
-            Code::Unavailable,
-            Code::DeadlineExceeded,
-            Code::Unknown,
-            Code::Cancelled,
-        ] {
-            let error = answered(code, "etcdserver: request timed out", Operation::Write);
-            assert!(error.outcome_unknown(), "{code:?}");
-            assert!(!error.is_retryable(), "{code:?}");
-        }
-        assert!(Error::deadline(Operation::Write).outcome_unknown());
-    }
-
-    #[test]
-    fn a_read_never_has_an_unknown_outcome() {
-        let error = answered(
-            Code::Unavailable,
-            "etcdserver: leader changed",
-            Operation::Read,
-        );
-        assert!(error.is_retryable() && !error.outcome_unknown());
-    }
-
-    #[test]
-    fn a_write_that_found_no_connection_may_be_sent_again() {
-        let error = unreachable(Operation::Write);
-        assert_eq!(error.kind(), ErrorKind::Connect);
-        assert!(error.is_retryable() && !error.outcome_unknown());
-        assert!(error.message().contains("here"), "{error}");
-    }
-
-    #[test]
-    fn a_write_refused_by_the_server_is_certainly_not_executed() {
-        for (code, message) in [
-            (Code::InvalidArgument, "etcdserver: key is not provided"),
-            (
-                Code::ResourceExhausted,
-                "etcdserver: mvcc: database space exceeded",
-            ),
-            (Code::FailedPrecondition, "etcdserver: not leader"),
-        ] {
-            let error = answered(code, message, Operation::Write);
-            assert!(
-                !error.outcome_unknown() && !error.is_retryable(),
-                "{message}"
-            );
-        }
-    }
-
-    #[test]
-    fn revisions_out_of_reach_are_told_apart_by_text() {
-        let kind = |text| answered(Code::OutOfRange, text, Operation::Read).kind();
-        let compacted = "etcdserver: mvcc: required revision has been compacted";
-        assert_eq!(kind(compacted), ErrorKind::Compacted);
-        let future = "etcdserver: mvcc: required revision is a future revision";
-        assert_eq!(kind(future), ErrorKind::FutureRevision);
-        assert_eq!(
-            kind("etcdserver: too large lease TTL"),
-            ErrorKind::OutOfRange
-        );
-    }
-
-    #[test]
-    fn a_watch_refused_by_permission_keeps_only_the_text_of_the_status() {
-        let reason = "rpc error: code = PermissionDenied desc = etcdserver: permission denied";
-        let error = Error::watch_cancelled(reason);
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-        assert_eq!(error.message(), "etcdserver: permission denied");
-    }
 }

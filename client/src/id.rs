@@ -3,7 +3,7 @@
 //! They carry no meaning beyond the number the server gave. Lease and member ids are written in
 //! hexadecimal, as every tool that speaks etcd v3 writes them.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// A lease, as numbered by the server or chosen by the caller. Zero means *no lease*.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -86,5 +86,104 @@ impl From<i64> for Revision {
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A fencing token: the create revision of the key that stands for a claim, and so unique and
+/// ascending across the whole store. Of two holders of one name, the later has the greater token.
+///
+/// ```
+/// use tenure::Token;
+///
+/// let old: Token = "17".parse()?;
+/// assert!(old < Token::from(23));
+/// assert_eq!(old.to_string(), "17");
+/// # Ok::<(), tenure::TokenError>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Token(i64);
+
+impl Token {
+    /// The number on the wire.
+    #[must_use]
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl From<i64> for Token {
+    fn from(token: i64) -> Self {
+        Self(token)
+    }
+}
+
+impl From<Revision> for Token {
+    fn from(revision: Revision) -> Self {
+        Self(revision.get())
+    }
+}
+
+impl From<Token> for Revision {
+    fn from(token: Token) -> Self {
+        Self(token.0)
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A text that is no [`Token`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a token: expected a whole number above zero")]
+pub struct TokenError {
+    text: String,
+}
+
+impl FromStr for Token {
+    type Err = TokenError;
+
+    /// Reads the decimal text that `Display` writes, and nothing else: no sign, no blanks.
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|number| digits && *number > 0);
+        number.map(Self).ok_or_else(|| TokenError {
+            text: text.to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_what_it_writes_and_nothing_else() {
+        for number in [1, 17, i64::MAX] {
+            let token = Token::from(number);
+            assert_eq!(token.to_string().parse(), Ok(token));
+        }
+        for text in [
+            "",
+            "0",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "0x1",
+            "1.0",
+            "9223372036854775808",
+        ] {
+            let error = text.parse::<Token>().unwrap_err();
+            assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_ordered_as_numbers() {
+        assert!(Token::from(9) < Token::from(10));
+        assert_eq!(Revision::from(Token::from(7)).get(), 7);
     }
 }

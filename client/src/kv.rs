@@ -13,7 +13,9 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    client::{Call, Client, RECEIVE_BYTES_MAX},
+    call::Call,
+    client::{Client, RECEIVE_BYTES_MAX},
+    conditions::{Conditions, conditional},
     error::Error,
     id::{LeaseId, Revision},
     range::{IntoBytes, KeyRange},
@@ -155,7 +157,10 @@ pub struct Put<C = ()> {
     client: C,
     pub(crate) request: PutRequest,
     timeout: Option<Duration>,
+    conditions: Conditions,
 }
+
+conditional!(Put<Client>);
 
 impl Put {
     /// A description of a write, for a transaction.
@@ -175,6 +180,7 @@ impl<C> Put<C> {
             client,
             request,
             timeout: None,
+            conditions: Conditions::default(),
         }
     }
 
@@ -212,7 +218,10 @@ pub struct Delete<C = ()> {
     client: C,
     pub(crate) request: DeleteRangeRequest,
     timeout: Option<Duration>,
+    conditions: Conditions,
 }
+
+conditional!(Delete<Client>);
 
 impl Delete {
     /// A description of a deletion, for a transaction.
@@ -233,6 +242,7 @@ impl<C> Delete<C> {
             client,
             request,
             timeout: None,
+            conditions: Conditions::default(),
         }
     }
 
@@ -250,7 +260,10 @@ pub struct Compact {
     client: Client,
     request: CompactionRequest,
     timeout: Option<Duration>,
+    conditions: Conditions,
 }
+
+conditional!(Compact);
 
 impl Compact {
     /// Answers only when the space has been given back.
@@ -317,13 +330,14 @@ impl Client {
             client: self.clone(),
             request,
             timeout: None,
+            conditions: Conditions::default(),
         }
     }
 }
 
 /// Gives a request its own deadline, and sends it when it is awaited.
 macro_rules! sent {
-    ($name:ident, $client:ty, [$($generics:tt)*], $call:ident, $method:ident, $answer:ty) => {
+    ($client:ty, [$($generics:tt)*], $method:ident, $answer:ty) => {
         impl $($generics)* {
             /// Deadline of this call, in place of the client's.
             pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -338,7 +352,7 @@ macro_rules! sent {
 
             fn into_future(self) -> Self::IntoFuture {
                 Box::pin(async move {
-                    let call = Call::$call(self.timeout);
+                    let call = self.call();
                     self.client
                         .run(call, self.request, |channel, request| async move {
                             let kv = KvClient::new(channel);
@@ -352,14 +366,26 @@ macro_rules! sent {
     };
 }
 
-sent!(Get, Get<Client>, [<C> Get<C>], read, range, RangeResponse);
-sent!(Put, Put<Client>, [<C> Put<C>], write, put, PutResponse);
-sent!(Delete, Delete<Client>, [<C> Delete<C>], write, delete_range, DeleteRangeResponse);
-sent!(
-    Compact,
-    Compact,
-    [Compact],
-    write,
-    compact,
-    CompactionResponse
-);
+impl<C> Get<C> {
+    fn call(&self) -> Call {
+        Call::read(self.timeout)
+    }
+}
+
+/// How a write is made.
+macro_rules! written {
+    ($($client:ty),*) => {$(
+        impl $client {
+            fn call(&self) -> Call {
+                Call::conditional(self.timeout, self.conditions.clone())
+            }
+        }
+    )*};
+}
+
+written!(Put<Client>, Delete<Client>, Compact);
+
+sent!(Get<Client>, [<C> Get<C>], range, RangeResponse);
+sent!(Put<Client>, [<C> Put<C>], put, PutResponse);
+sent!(Delete<Client>, [<C> Delete<C>], delete_range, DeleteRangeResponse);
+sent!(Compact, [Compact], compact, CompactionResponse);

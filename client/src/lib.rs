@@ -24,13 +24,36 @@
 //! # What the client does by itself
 //!
 //! * Every call has a deadline: five seconds, or the one set by [`ClientBuilder::timeout`],
-//!   [`Client::with_timeout`] or the request.
-//! * An endpoint that cannot be reached is left for another one. Reads are repeated when a server
-//!   is unavailable, after growing, random pauses, a bounded number of times.
-//! * A write is sent at most once. When its answer is lost the error says so:
-//!   [`Error::outcome_unknown`].
-//! * Watches go on after a break where they stopped ([`Watcher`]), leases are renewed on a
-//!   connection of their own ([`KeepAlive`]).
+//!   [`Client::with_timeout`] or the request. The server is told.
+//! * An endpoint that cannot be reached is left for another one; one where connection after
+//!   connection fails is left alone for a while ([`ClientBuilder::breaker`]).
+//! * Reads are repeated when a server is unavailable, any call when it was certainly not executed:
+//!   after growing, random pauses or when the server says, at most twelve times
+//!   ([`ClientBuilder::attempts_max`]) and within a budget that clones share
+//!   ([`ClientBuilder::retry_budget`]). On demand, slow reads go to a second endpoint
+//!   ([`ClientBuilder::hedge`]).
+//! * A write whose answer is lost is not sent again, because it may have been executed: the error
+//!   says so ([`Error::outcome_unknown`]). Through a [`Session`], with
+//!   [`ClientBuilder::exactly_once`], or with an idempotency key it is sent again, and executed
+//!   once.
+//! * Watches go on after a break where they stopped ([`Watcher`]). Leases are renewed on a
+//!   connection of their own, and their loss is known before the server may act on it
+//!   ([`KeepAlive`]).
+//! * A write that carries a [`Guard`] takes effect only while its token holds;
+//!   [`Client::guarded`] makes that every write.
+//! * What happened is counted ([`Client::metrics`]); every call has a `tracing` span named
+//!   `tenure.call`, with `method`, `attempt`, `endpoint` and `outcome`.
+//!
+//! # What is built on it
+//!
+//! * Locks with fencing tokens: exclusive ([`Client::lock`]), several at once
+//!   ([`Client::lock_all`]), shared ([`Client::rw_lock`]), counted ([`Client::semaphore`]); and
+//!   elections ([`Client::election`]). Their guards tell in time when they are lost.
+//! * [`fence`]: checking tokens where data is not in the store.
+//! * Registrations of instances ([`Client::registry`]), and with the feature `discovery` gRPC calls
+//!   balanced over them.
+//! * Recipes: [`Client::barrier`], [`Client::double_barrier`], [`Client::latch`],
+//!   [`Client::counter`], [`Client::queue`].
 //!
 //! Requests are builders: options are methods, and the request is sent when it is awaited. Answers
 //! are the messages of the wire ([`wire`]).
@@ -38,36 +61,65 @@
 #![deny(missing_docs)]
 
 mod auth;
+mod breaker;
+mod budget;
+mod call;
 mod channel;
 mod client;
 mod cluster;
+mod conditions;
 mod config;
+mod election;
 mod error;
+pub mod fence;
+mod hedge;
 mod id;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
+mod observe;
 mod range;
 mod range_stream;
+mod recipes;
+mod registry;
 mod retry;
+mod run;
+mod session;
 mod txn;
 mod watch;
 
+pub use breaker::BreakerState;
 pub use client::Client;
 pub use cluster::{Freshness, MemberRole};
+pub use conditions::Guard;
 pub use config::ClientBuilder;
+pub use election::{Campaign, Election, Leader, Leadership, Observer};
 pub use error::{Error, ErrorKind};
-pub use id::{LeaseId, MemberId, Revision};
+pub use hedge::Hedge;
+pub use id::{LeaseId, MemberId, Revision, Token, TokenError};
 pub use kv::{Compact, Delete, Get, Put, SortOrder, SortTarget};
-pub use lease::{Grant, KeepAlive, LeaseLoss};
+pub use lease::{Grant, KeepAlive, LeaseLoss, Revoke};
+pub use lock::{ClaimLoss, LockGuard, LockRequest, QueuePlace, RwLock, Semaphore};
 pub use maintenance::Snapshot;
+pub use observe::{EndpointHealth, Metrics};
 pub use range::{IntoBytes, KeyRange, prefix_end};
 pub use range_stream::RangeStream;
+pub use recipes::{
+    Barrier, Counted, Counter, DeadLetter, Delivery, DoubleBarrier, Inside, Latch, Queue,
+};
+#[cfg(feature = "discovery")]
+pub use registry::{BalanceOptions, Balanced, Balancer};
+pub use registry::{
+    Discover, EndpointChange, EndpointView, EndpointWatch, Instance, KeptRegistration, Readiness,
+    Register, Registration, Registry, Resolver, Selector,
+};
+pub use session::Session;
 pub use tonic::Code;
 pub use txn::{Compare, Op, Relation, Txn};
 pub use watch::{Update, Watch, WatchControl, Watcher};
 
 /// The messages of the wire, as the server sends them.
 pub mod wire {
-    pub use tenure_proto::{etcdserverpb, mvccpb};
+    pub use tenure_proto::{etcdserverpb, mvccpb, v1};
 }

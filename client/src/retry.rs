@@ -1,13 +1,14 @@
 //! Which failed attempts may be repeated, how often and after how long.
 //!
 //! No call is made here. The invariant: a write is repeated only when the attempt certainly did not
-//! execute, so that repeating can never apply it twice.
+//! execute, or the server knows it again, so that repeating can never apply it twice.
 
 use std::time::Duration;
 
 use rand::Rng;
+use tokio::time::Instant;
 
-use crate::error::{Error, ErrorKind, Operation};
+use crate::error::{Error, ErrorKind, Operation, Pushback};
 
 /// Ceiling of the first pause. About the round trip of a read through a quorum in one data centre.
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
@@ -17,12 +18,40 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Doubling stops here; the ceiling has been reached long before.
 const DOUBLINGS_MAX: u32 = 10;
 
-/// Whether `error` allows another attempt of `operation` by the client itself.
-pub(crate) fn may_repeat(operation: Operation, error: &Error) -> bool {
+/// Parts of the time left that one attempt of a write with an id may take: whatever is left after
+/// it is enough for another attempt elsewhere.
+const ATTEMPTS_PER_REST: u32 = 2;
+/// Time left that is not parted any more: about what a write takes when a server is busy.
+const REST_MIN: Duration = Duration::from_millis(200);
+
+/// Whether `error` allows another attempt of `operation` by the client itself. A request that is
+/// `identified` is executed once however often it is sent.
+pub(crate) fn may_repeat(operation: Operation, identified: bool, error: &Error) -> bool {
+    if error.pushback() == Some(Pushback::Never) {
+        return false;
+    }
     match error.kind() {
         ErrorKind::Connect => true,
-        ErrorKind::Unavailable => operation == Operation::Read,
+        ErrorKind::Unavailable => identified || operation == Operation::Read,
+        ErrorKind::Overloaded => {
+            error.is_passing_overload() || (identified && error.outcome_unknown())
+        }
+        // Answers about the request itself stay the same, whatever they leave open.
+        ErrorKind::DeadlineExceeded
+        | ErrorKind::Cancelled
+        | ErrorKind::Internal
+        | ErrorKind::Unknown => identified && error.outcome_unknown(),
         _ => false,
+    }
+}
+
+/// Until when an attempt of a write with an id is waited for.
+pub(crate) fn attempt_limit(now: Instant, deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    if left < REST_MIN {
+        deadline
+    } else {
+        now + left / ATTEMPTS_PER_REST
     }
 }
 
@@ -64,30 +93,95 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_repeated_on_unavailable_and_writes_are_not() {
+    fn reads_are_repeated_on_unavailable_and_writes_only_under_an_id() {
         let read = answered(Code::Unavailable, Operation::Read);
-        assert!(may_repeat(Operation::Read, &read));
+        assert!(may_repeat(Operation::Read, false, &read));
         let write = answered(Code::Unavailable, Operation::Write);
-        assert!(!may_repeat(Operation::Write, &write));
+        assert!(!may_repeat(Operation::Write, false, &write));
+        assert!(may_repeat(Operation::Write, true, &write));
     }
 
     #[test]
     fn answers_that_would_not_change_are_not_asked_for_again() {
+        for code in [Code::InvalidArgument, Code::NotFound, Code::Unimplemented] {
+            for (operation, identified) in [
+                (Operation::Read, false),
+                (Operation::Write, false),
+                (Operation::Write, true),
+            ] {
+                let error = answered(code, operation);
+                assert!(!may_repeat(operation, identified, &error), "{code:?}");
+            }
+        }
+        for code in [Code::Unknown, Code::DeadlineExceeded, Code::Internal] {
+            let error = answered(code, Operation::Read);
+            assert!(!may_repeat(Operation::Read, false, &error), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_leaves_a_write_open_is_repeated_under_its_id_only() {
         for code in [
-            Code::InvalidArgument,
-            Code::NotFound,
             Code::Unknown,
             Code::DeadlineExceeded,
+            Code::Internal,
+            Code::Cancelled,
+            Code::Unavailable,
         ] {
-            let error = answered(code, Operation::Read);
-            assert!(!may_repeat(Operation::Read, &error), "{code:?}");
+            let error = answered(code, Operation::Write);
+            assert!(may_repeat(Operation::Write, true, &error), "{code:?}");
+            assert!(!may_repeat(Operation::Write, false, &error), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_busy_server_is_asked_again_and_a_full_one_is_not() {
+        let told = |text: &str| {
+            let status = Status::new(Code::ResourceExhausted, text);
+            Error::from_status(status, Operation::Write, "here")
+        };
+        let busy = told("etcdserver: too many requests");
+        assert!(may_repeat(Operation::Write, false, &busy));
+        let full = told("etcdserver: mvcc: database space exceeded");
+        assert!(!may_repeat(Operation::Write, true, &full));
+    }
+
+    #[test]
+    fn a_server_has_the_last_word_on_another_attempt() {
+        let told = |value: &'static str| {
+            let mut status = Status::new(Code::Unavailable, "etcdserver: no leader");
+            let value = tonic::metadata::MetadataValue::from_static(value);
+            status
+                .metadata_mut()
+                .insert("grpc-retry-pushback-ms", value);
+            Error::from_status(status, Operation::Read, "here")
+        };
+        let later = told("40");
+        assert_eq!(
+            later.pushback(),
+            Some(Pushback::After(Duration::from_millis(40)))
+        );
+        assert!(may_repeat(Operation::Read, false, &later));
+        for never in ["-1", "soon"] {
+            let error = told(never);
+            assert!(!may_repeat(Operation::Read, false, &error) && !error.is_retryable());
         }
     }
 
     #[test]
     fn writes_are_repeated_when_there_was_no_connection() {
         let error = Error::local(ErrorKind::Connect, "refused");
-        assert!(may_repeat(Operation::Write, &error));
+        assert!(may_repeat(Operation::Write, false, &error));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_leaves_time_for_another_until_little_is_left() {
+        let now = Instant::now();
+        let limit = |left: Duration| attempt_limit(now, now + left) - now;
+        assert_eq!(limit(Duration::from_secs(5)), Duration::from_millis(2_500));
+        assert_eq!(limit(REST_MIN), REST_MIN / 2);
+        assert_eq!(limit(REST_MIN / 2), REST_MIN / 2);
+        assert_eq!(limit(Duration::ZERO), Duration::ZERO);
     }
 
     #[test]

@@ -13,7 +13,9 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    client::{Call, Client, RECEIVE_BYTES_MAX},
+    call::Call,
+    client::{Client, RECEIVE_BYTES_MAX},
+    conditions::{Conditions, conditional},
     error::Error,
     id::{LeaseId, Revision},
     kv::{Delete, Get, Put},
@@ -179,7 +181,10 @@ pub struct Txn<C = ()> {
     client: C,
     request: TxnRequest,
     timeout: Option<Duration>,
+    conditions: Conditions,
 }
+
+conditional!(Txn<Client>);
 
 impl Txn {
     /// A description of a transaction, for nesting.
@@ -241,6 +246,7 @@ impl Client {
             client: self.clone(),
             request: TxnRequest::default(),
             timeout: None,
+            conditions: Conditions::default(),
         }
     }
 }
@@ -251,9 +257,10 @@ impl IntoFuture for Txn<Client> {
 
     fn into_future(self) -> Self::IntoFuture {
         let call = if self.is_read() {
-            Call::read(self.timeout)
+            // The server says that a read takes no conditions, if it was given any.
+            Call::read(self.timeout).carrying(self.conditions)
         } else {
-            Call::write(self.timeout)
+            Call::conditional(self.timeout, self.conditions)
         };
         Box::pin(async move {
             self.client

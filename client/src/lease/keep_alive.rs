@@ -1,37 +1,25 @@
 //! Renews one lease until its handle is dropped or the lease is lost.
 //!
-//! The invariant: a loss is reported no later than the lease can end at the server. Deadlines count
-//! from the moment the last acknowledged renewal was *sent*, which is never later than the moment
-//! the server counts from.
+//! The invariant: a loss is reported before the lease can end at the server. Deadlines count from
+//! the moment the last acknowledged renewal was *sent*, which is never later than the moment the
+//! server counts from, and stop short of the time to live by a margin for clocks that run at
+//! different speeds.
+//!
+//! Time is that of `std::time::Instant`, which on Linux stands still while the machine is suspended
+//! and may stand still while a virtual machine is: after such a pause a lease counts as held for
+//! as long as was left before. Only a guard protects against that (see [`Guard`](crate::Guard)).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tenure_proto::etcdserverpb::{
-    LeaseKeepAliveRequest, LeaseKeepAliveResponse, lease_client::LeaseClient,
-};
+use tenure_proto::etcdserverpb::LeaseKeepAliveResponse;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     task::AbortHandle,
-    time::{Instant, sleep_until, timeout_at},
-};
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, Streaming, transport::Channel};
-
-use crate::{
-    channel::Lane,
-    client::{Call, Client},
-    error::{Error, ErrorKind, Operation},
-    id::LeaseId,
-    retry::Backoff,
+    time::{Instant, sleep_until},
 };
 
-/// Renewals per TTL: two may be lost before the lease is in danger.
-const RENEWALS_PER_TTL: u32 = 3;
-/// Parts of a TTL that one attempt may take: in the two thirds that are left when a renewal is due,
-/// a silent server leaves time for three attempts elsewhere.
-const ATTEMPTS_PER_TTL: u32 = 6;
-/// Renewals on the way: the next one is sent only after the answer to the one before.
-const REQUESTS_MAX: usize = 1;
+use super::renewal::{Renewer, Term};
+use crate::{client::Client, error::Error, id::LeaseId};
 
 /// Why a lease is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,62 +32,94 @@ pub enum LeaseLoss {
     /// nothing any more.
     #[error("no renewal of the lease was acknowledged in time")]
     Unconfirmed,
+    /// This client gave it up.
+    #[error("the lease was given up")]
+    Closed,
 }
 
-/// The last acknowledged renewal.
+/// What the renewing task and the handle share.
 #[derive(Debug, Clone, Copy)]
-struct Renewal {
-    sent: Instant,
-    answer: LeaseKeepAliveResponse,
+pub(super) struct State {
+    pub(super) term: Term,
+    /// What the server last answered; empty before the first renewal of a lease that was adopted.
+    pub(super) answer: LeaseKeepAliveResponse,
+    pub(super) loss: Option<LeaseLoss>,
 }
 
-impl Renewal {
-    fn ttl(&self) -> Duration {
-        Duration::from_secs(u64::try_from(self.answer.ttl).unwrap_or(0))
+impl State {
+    /// Ends the lease unless it has ended; whether that is news.
+    pub(super) fn end(&mut self, loss: LeaseLoss) -> bool {
+        let news = self.loss.is_none();
+        self.loss = self.loss.or(Some(loss));
+        news
     }
 
-    fn due(&self) -> Instant {
-        self.sent + self.ttl() / RENEWALS_PER_TTL
+    /// Takes note of a renewal, unless the lease was lost before: who was told of a loss, or saw
+    /// the deadline pass, must not find the lease held again. Whether it was in time.
+    pub(super) fn renew(&mut self, term: Term, answer: LeaseKeepAliveResponse) -> bool {
+        let in_time = self.loss.is_none() && Instant::now() < self.term.deadline();
+        if in_time {
+            self.term = term;
+            self.answer = answer;
+        }
+        in_time
     }
-
-    fn deadline(&self) -> Instant {
-        self.sent + self.ttl()
-    }
-}
-
-/// What the renewing task tells the handle.
-#[derive(Debug, Clone, Copy)]
-struct State {
-    renewal: Renewal,
-    loss: Option<LeaseLoss>,
 }
 
 /// A lease that is being renewed. Dropping the handle stops the renewals; the lease then ends by
 /// itself, or at once by [`Client::lease_revoke`].
+///
+/// ```no_run
+/// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+/// use std::time::Duration;
+///
+/// let lease = client.lease_grant(Duration::from_secs(10)).await?;
+/// let alive = client.lease_keep_alive(lease.id).await?;
+/// tokio::select! {
+///     loss = alive.lost() => println!("stop at once: {loss}"),
+///     () = async { /* what needs the lease */ } => {}
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct KeepAlive {
     id: LeaseId,
-    state: watch::Receiver<State>,
+    shared: Arc<watch::Sender<State>>,
+    seen: watch::Receiver<State>,
     task: AbortHandle,
 }
 
 impl KeepAlive {
+    /// Renews once, to learn the TTL, and goes on from there.
     pub(super) async fn start(client: Client, id: LeaseId) -> Result<Self, Error> {
         let sent = Instant::now();
         let answer = client.lease_keep_alive_once(id).await?;
-        let renewal = Renewal { sent, answer };
-        let (sender, state) = watch::channel(State {
-            renewal,
+        let ttl = Term::ttl_of(&answer);
+        Ok(Self::begin(client, id, Term { sent, ttl }, answer))
+    }
+
+    /// Renews a lease that was granted with `term`, which may hold fractions of seconds: renewals
+    /// answer whole seconds, rounded up.
+    pub(crate) fn adopt(client: Client, id: LeaseId, term: Term) -> Self {
+        Self::begin(client, id, term, LeaseKeepAliveResponse::default())
+    }
+
+    fn begin(client: Client, id: LeaseId, term: Term, answer: LeaseKeepAliveResponse) -> Self {
+        let (sender, seen) = watch::channel(State {
+            term,
+            answer,
             loss: None,
         });
-        let renewer = Renewer {
-            client,
+        let shared = Arc::new(sender);
+        let renewer = Renewer::new(client.bare(), id, Arc::clone(&shared));
+        let task = tokio::spawn(renewer.run()).abort_handle();
+        Self {
             id,
-            link: None,
-            backoff: Backoff::default(),
-        };
-        let task = tokio::spawn(renewer.run(renewal, sender)).abort_handle();
-        Ok(Self { id, state, task })
+            shared,
+            seen,
+            task,
+        }
     }
 
     /// The lease.
@@ -111,39 +131,66 @@ impl KeepAlive {
     /// The answer to the last renewal.
     #[must_use]
     pub fn last_answer(&self) -> LeaseKeepAliveResponse {
-        self.state.borrow().renewal.answer
+        self.seen.borrow().answer
     }
 
-    /// The TTL the server gave with the last renewal.
+    /// The TTL that the lease has from each renewal.
     #[must_use]
     pub fn ttl(&self) -> Duration {
-        self.state.borrow().renewal.ttl()
+        self.seen.borrow().term.ttl
     }
 
-    /// Until when the lease is certainly held, counted from the sending of the last acknowledged
-    /// renewal.
+    /// Until when the lease is certainly held: the TTL, counted from the sending of the last
+    /// acknowledged renewal, less a hundredth and five milliseconds for clocks that run at
+    /// different speeds.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.state.borrow().renewal.deadline()
+        self.seen.borrow().term.deadline()
     }
 
-    /// Whether the lease is certainly held at this moment.
+    /// Whether the lease is certainly held at this moment. Once false, never true again.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        let state = *self.state.borrow();
-        state.loss.is_none() && Instant::now() < state.renewal.deadline()
+        self.loss().is_none()
     }
 
-    /// Waits until the lease is lost. Several tasks may wait.
+    /// Why the lease is lost, if it is. The clock is compared, not only what the renewing task has
+    /// said: a runtime that was stalled past the deadline holds nothing.
+    fn loss(&self) -> Option<LeaseLoss> {
+        let state = *self.seen.borrow();
+        if state.loss.is_none() && Instant::now() >= state.term.deadline() {
+            self.end(LeaseLoss::Unconfirmed);
+            return self.seen.borrow().loss;
+        }
+        state.loss
+    }
+
+    /// Declares the lease lost, which is final.
+    pub(crate) fn end(&self, loss: LeaseLoss) {
+        self.shared.send_if_modified(|state| state.end(loss));
+    }
+
+    /// Waits until the lease is lost, which is at its deadline at the latest. Several tasks may
+    /// wait.
     ///
     /// # Cancel safety
     /// Cancel safe: a loss is final and is reported to every later call.
     pub async fn lost(&self) -> LeaseLoss {
-        let mut state = self.state.clone();
-        match state.wait_for(|state| state.loss.is_some()).await {
-            Ok(state) => state.loss.unwrap_or(LeaseLoss::Unconfirmed),
-            // The task ended without a word, which happens when the runtime shuts down.
-            Err(_) => LeaseLoss::Unconfirmed,
+        let mut state = self.seen.clone();
+        loop {
+            let deadline = state.borrow_and_update().term.deadline();
+            if let Some(loss) = self.loss() {
+                return loss;
+            }
+            // Does not rely on the renewing task, which may be held up or gone.
+            tokio::select! {
+                // Cancel safe: what was missed is read at the top of the loop.
+                changed = state.changed() => {
+                    changed.expect("this handle holds a sender");
+                }
+                // Cancel safe: a point in time.
+                () = sleep_until(deadline) => {}
+            }
         }
     }
 
@@ -153,9 +200,22 @@ impl KeepAlive {
     /// # Cancel safety
     /// Cancel safe: a renewal that is not returned is returned by the next call.
     pub async fn renewed(&mut self) -> Option<LeaseKeepAliveResponse> {
-        self.state.changed().await.ok()?;
-        let state = *self.state.borrow_and_update();
-        state.loss.is_none().then_some(state.renewal.answer)
+        loop {
+            if self.loss().is_some() {
+                return None;
+            }
+            let deadline = self.deadline();
+            tokio::select! {
+                // Cancel safe: an unseen change stays unseen.
+                changed = self.seen.changed() => {
+                    changed.expect("this handle holds a sender");
+                    let state = *self.seen.borrow_and_update();
+                    return state.loss.is_none().then_some(state.answer);
+                }
+                // Cancel safe: a point in time.
+                () = sleep_until(deadline) => {}
+            }
+        }
     }
 }
 
@@ -165,102 +225,83 @@ impl Drop for KeepAlive {
     }
 }
 
-/// An open stream of renewals.
-#[derive(Debug)]
-struct Link {
-    requests: mpsc::Sender<LeaseKeepAliveRequest>,
-    answers: Streaming<LeaseKeepAliveResponse>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The task behind a [`KeepAlive`].
-struct Renewer {
-    client: Client,
-    id: LeaseId,
-    link: Option<Link>,
-    backoff: Backoff,
-}
+    const TTL: Duration = Duration::from_secs(10);
 
-impl Renewer {
-    async fn run(mut self, mut renewal: Renewal, state: watch::Sender<State>) {
-        let loss = loop {
-            sleep_until(renewal.due()).await;
-            match timeout_at(renewal.deadline(), self.renew(&renewal)).await {
-                Ok(next) if next.answer.ttl > 0 => {
-                    renewal = next;
-                    state.send_replace(State {
-                        renewal,
-                        loss: None,
-                    });
-                }
-                Ok(_) => break LeaseLoss::Ended,
-                Err(_) => break LeaseLoss::Unconfirmed,
-            }
+    /// A lease whose renewing task does not run, as when the runtime is held up.
+    async fn stalled() -> KeepAlive {
+        // Nothing is ever sent there.
+        let client = Client::connect(["127.0.0.1:1"]).await.unwrap();
+        let term = Term {
+            sent: Instant::now(),
+            ttl: TTL,
         };
-        state.send_replace(State {
-            renewal,
-            loss: Some(loss),
-        });
+        let alive = KeepAlive::adopt(client, LeaseId::from(1), term);
+        alive.task.abort();
+        alive
     }
 
-    /// Tries until a server answers; the caller ends it when the lease is over.
-    async fn renew(&mut self, last: &Renewal) -> Renewal {
-        loop {
-            let sent = Instant::now();
-            let limit = sent + last.ttl() / ATTEMPTS_PER_TTL;
-            match timeout_at(limit, self.attempt()).await {
-                Ok(Ok(answer)) => {
-                    self.backoff.reset();
-                    return Renewal { sent, answer };
-                }
-                Ok(Err(error)) => tracing::debug!(lease = %self.id, %error, "renewal failed"),
-                Err(_) => {
-                    tracing::debug!(lease = %self.id, "renewal was not answered");
-                    self.client.move_on();
-                }
-            }
-            self.link = None;
-            tokio::time::sleep(self.backoff.next_pause()).await;
-        }
+    fn renewal(sent: Instant) -> (Term, LeaseKeepAliveResponse) {
+        (Term { sent, ttl: TTL }, LeaseKeepAliveResponse::default())
     }
 
-    async fn attempt(&mut self) -> Result<LeaseKeepAliveResponse, Error> {
-        let request = LeaseKeepAliveRequest { id: self.id.get() };
-        let broken = |status| Error::from_status(status, Operation::Read, "server");
-        let closed = || Error::local(ErrorKind::Unavailable, "the keep-alive stream was closed");
-        let Some(link) = &mut self.link else {
-            let call = Call::stream(Lane::KeepAlive, None);
-            let (link, answer) = self.client.run(call, request, open).await?;
-            self.link = Some(link);
-            return Ok(answer);
-        };
-        link.requests.send(request).await.map_err(|_| closed())?;
-        link.answers
-            .message()
-            .await
-            .map_err(broken)?
-            .ok_or_else(closed)
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_is_reported_at_the_deadline_without_the_renewing_task() {
+        let alive = stalled().await;
+        let deadline = alive.deadline();
+        assert!(deadline < Instant::now() + TTL);
+        assert_eq!(alive.lost().await, LeaseLoss::Unconfirmed);
+        let late = Instant::now() - deadline;
+        assert!(late <= Duration::from_millis(1), "{late:?} late");
+        assert_eq!(alive.lost().await, LeaseLoss::Unconfirmed);
     }
-}
 
-/// Opens a stream with a first renewal on it, and waits for the answer.
-async fn open(
-    channel: Channel,
-    request: Request<LeaseKeepAliveRequest>,
-) -> Result<(Link, LeaseKeepAliveResponse), Status> {
-    let (requests, outgoing) = mpsc::channel(REQUESTS_MAX);
-    let first = requests
-        .clone()
-        .try_reserve_owned()
-        .expect("a new channel has room");
-    let request = request.map(|renewal| {
-        first.send(renewal);
-        ReceiverStream::new(outgoing)
-    });
-    let mut answers = LeaseClient::new(channel)
-        .lease_keep_alive(request)
-        .await?
-        .into_inner();
-    let answer = answers.message().await?;
-    let answer = answer.ok_or_else(|| Status::unavailable("the keep-alive stream was closed"))?;
-    Ok((Link { requests, answers }, answer))
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_counts_even_if_nothing_has_run_since() {
+        let alive = stalled().await;
+        assert!(alive.is_held());
+        tokio::time::advance(TTL).await;
+        assert!(!alive.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_comes_after_the_deadline_does_not_bring_the_lease_back() {
+        let alive = stalled().await;
+        tokio::time::advance(TTL / 2).await;
+        let (term, answer) = renewal(Instant::now());
+        tokio::time::advance(TTL / 2).await;
+        // Nobody has looked at the lease since; the renewal was sent in good time.
+        let mut in_time = true;
+        alive
+            .shared
+            .send_modify(|state| in_time = state.renew(term, answer));
+        assert!(!in_time && !alive.is_held());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_loss_follows_renewals() {
+        let alive = stalled().await;
+        let first = alive.deadline();
+        tokio::time::advance(TTL / 2).await;
+        let (term, answer) = renewal(Instant::now());
+        let shared = Arc::clone(&alive.shared);
+        let waiting = tokio::spawn(async move { alive.lost().await });
+        tokio::task::yield_now().await;
+        shared.send_modify(|state| assert!(state.renew(term, answer)));
+        assert_eq!(waiting.await.unwrap(), LeaseLoss::Unconfirmed);
+        assert!(Instant::now() >= first + TTL / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_reason_for_a_loss_is_the_one_that_stays() {
+        let mut alive = stalled().await;
+        alive.end(LeaseLoss::Ended);
+        alive.end(LeaseLoss::Closed);
+        tokio::time::advance(TTL * 2).await;
+        assert_eq!(alive.lost().await, LeaseLoss::Ended);
+        assert_eq!(alive.renewed().await, None);
+    }
 }

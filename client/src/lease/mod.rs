@@ -3,6 +3,7 @@
 //! Single calls are here; renewing for as long as it takes is in [`KeepAlive`].
 
 mod keep_alive;
+mod renewal;
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -15,10 +16,13 @@ use tenure_proto::etcdserverpb::{
 use tonic::{Response, Status};
 
 pub use keep_alive::{KeepAlive, LeaseLoss};
+pub(crate) use renewal::Term;
 
 use crate::{
+    call::Call,
     channel::Lane,
-    client::{Call, Client},
+    client::Client,
+    conditions::{Conditions, conditional},
     error::{Error, ErrorKind},
     id::LeaseId,
 };
@@ -32,7 +36,10 @@ const NOT_FOUND: &str = "etcdserver: requested lease not found";
 pub struct Grant {
     client: Client,
     request: LeaseGrantRequest,
+    conditions: Conditions,
 }
+
+conditional!(Grant);
 
 impl Grant {
     /// The id of the lease; the server chooses one unless set.
@@ -48,7 +55,7 @@ impl IntoFuture for Grant {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let call = Call::write(None);
+            let call = Call::conditional(None, self.conditions);
             self.client
                 .run(call, self.request, |channel, request| async move {
                     LeaseClient::new(channel)
@@ -59,6 +66,53 @@ impl IntoFuture for Grant {
                 .await
         })
     }
+}
+
+/// A lease to be ended. Made by [`Client::lease_revoke`].
+///
+/// ```no_run
+/// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+/// use std::time::Duration;
+///
+/// let lease = client.lease_grant(Duration::from_secs(10)).await?;
+/// client.put("instances/a", "10.0.0.9:80").lease(lease.id).await?;
+/// client.lease_revoke(lease.id).idempotency_key("stop instance a").await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Revoke {
+    client: Client,
+    request: LeaseRevokeRequest,
+    conditions: Conditions,
+}
+
+conditional!(Revoke);
+
+impl IntoFuture for Revoke {
+    type Output = Result<LeaseRevokeResponse, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = Call::conditional(None, self.conditions);
+            self.client
+                .run(call, self.request, |channel, request| async move {
+                    LeaseClient::new(channel)
+                        .lease_revoke(request)
+                        .await
+                        .map(Response::into_inner)
+                })
+                .await
+        })
+    }
+}
+
+/// A duration as it travels: whole milliseconds, rounded up, so that nothing above zero becomes
+/// zero, which means something else.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 impl Client {
@@ -77,28 +131,26 @@ impl Client {
         Grant {
             client: self.clone(),
             request: LeaseGrantRequest { ttl, id: 0 },
+            conditions: Conditions::default(),
         }
     }
 
     /// Ends a lease now and deletes the keys attached to it.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can
-    /// meet.
+    /// When awaited: [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and
+    /// whatever any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease ends.
-    pub async fn lease_revoke(&self, id: impl Into<LeaseId>) -> Result<LeaseRevokeResponse, Error> {
-        let request = LeaseRevokeRequest {
-            id: id.into().get(),
-        };
-        self.run(Call::write(None), request, |channel, request| async move {
-            LeaseClient::new(channel)
-                .lease_revoke(request)
-                .await
-                .map(Response::into_inner)
-        })
-        .await
+    pub fn lease_revoke(&self, id: impl Into<LeaseId>) -> Revoke {
+        Revoke {
+            client: self.clone(),
+            request: LeaseRevokeRequest {
+                id: id.into().get(),
+            },
+            conditions: Conditions::default(),
+        }
     }
 
     /// How long a lease has left, and the keys attached to it when asked for. A TTL of -1 means
@@ -181,6 +233,10 @@ impl Client {
 
     /// Renews a lease for as long as the handle lives, and tells when it is lost. The first renewal
     /// is done when the future is ready.
+    ///
+    /// The TTL is learned from the answer, which etcd's protocol rounds up to seconds. For a lease
+    /// with fractions of seconds, hold on to what granted it: a [`Session`](crate::Session) or a
+    /// lock renews its own lease.
     ///
     /// # Errors
     /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can

@@ -1,0 +1,124 @@
+//! How many requests may be repeated: a share of what is sent, so that clients do not multiply the
+//! load of a cluster in trouble.
+//!
+//! The invariant: over any time, at most the share of all calls and the allowance per second are
+//! repeated, beside what was saved before, which is bounded. Attempts that never reached a server
+//! are not counted; they put no load on one.
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+/// Repeats per hundred calls.
+pub(crate) const SHARE_PERCENT: u32 = 10;
+/// Repeats per second that are allowed in any case, so that a client with few calls gets over a
+/// passing trouble.
+pub(crate) const PER_SECOND_MIN: u32 = 10;
+/// Most repeats that can be saved up. At failover every call under way fails at once; this many
+/// may be repeated at once, which a server takes in stride.
+const SAVED_MAX: u64 = 100;
+/// A repeat costs this many units, so that shares of one are whole numbers.
+const REPEAT: u64 = 100_000;
+/// Units per hundredth of a repeat.
+const PERCENT: u64 = REPEAT / 100;
+
+/// What may be spent on repeats. Shared by all clones of a client.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    share_percent: u32,
+    per_second: u32,
+    purse: Mutex<Purse>,
+}
+
+#[derive(Debug)]
+struct Purse {
+    /// Earned by calls.
+    saved: u64,
+    /// What is left of the allowance.
+    allowance: u64,
+    /// When the allowance was last filled up.
+    filled: Instant,
+}
+
+impl Budget {
+    pub(crate) fn new(share_percent: u32, per_second: u32) -> Self {
+        Self {
+            share_percent,
+            per_second,
+            purse: Mutex::new(Purse {
+                saved: 0,
+                allowance: u64::from(per_second) * REPEAT,
+                filled: Instant::now(),
+            }),
+        }
+    }
+
+    /// A call is made, which earns its share.
+    pub(crate) fn deposit(&self) {
+        let mut purse = self.purse.lock();
+        let earned = u64::from(self.share_percent) * PERCENT;
+        purse.saved = (purse.saved + earned).min(SAVED_MAX * REPEAT);
+    }
+
+    /// Pays for one repeat; whether there was enough.
+    pub(crate) fn withdraw(&self) -> bool {
+        let mut purse = self.purse.lock();
+        purse.fill(self.per_second);
+        let from = if purse.saved >= REPEAT {
+            &mut purse.saved
+        } else {
+            &mut purse.allowance
+        };
+        let left = from.checked_sub(REPEAT);
+        *from = left.unwrap_or(*from);
+        left.is_some()
+    }
+}
+
+impl Purse {
+    fn fill(&mut self, per_second: u32) {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.filled).as_micros();
+        self.filled = now;
+        let full = u64::from(per_second) * REPEAT;
+        let gained = passed.saturating_mul(u128::from(full)) / 1_000_000;
+        let gained = u64::try_from(gained).unwrap_or(u64::MAX);
+        self.allowance = self.allowance.saturating_add(gained).min(full);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn spend(budget: &Budget) -> u32 {
+        (0..)
+            .take_while(|_| budget.withdraw())
+            .fold(0, |n, _| n + 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_with_few_calls_may_repeat_so_many_per_second() {
+        let budget = Budget::new(SHARE_PERCENT, PER_SECOND_MIN);
+        assert_eq!(spend(&budget), PER_SECOND_MIN);
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!(spend(&budget), PER_SECOND_MIN / 2);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(
+            spend(&budget),
+            PER_SECOND_MIN,
+            "the allowance is not saved up"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_earn_their_share_up_to_a_bound() {
+        let budget = Budget::new(SHARE_PERCENT, 0);
+        assert_eq!(spend(&budget), 0);
+        (0..70).for_each(|_| budget.deposit());
+        assert_eq!(spend(&budget), 7);
+        (0..1_000_000).for_each(|_| budget.deposit());
+        assert_eq!(u64::from(spend(&budget)), SAVED_MAX);
+    }
+}

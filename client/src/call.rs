@@ -1,0 +1,113 @@
+//! How one call is made: what it does to the store, on which connection it travels, how long it may
+//! take, what it carries.
+//!
+//! A description only; `run.rs` makes the call.
+
+use std::time::Duration;
+
+use crate::{channel::Lane, conditions::Conditions, error::Operation, session::Ticket};
+
+/// Which services a call belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// etcd's, which other servers offer too.
+    Etcd,
+    /// Those of `tenure.v1`. A server that answers one of these knows conditions.
+    Tenure,
+}
+
+/// How one call is made.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) operation: Operation,
+    pub(crate) lane: Lane,
+    pub(crate) timeout: Option<Duration>,
+    /// Whether the deadline is told to the server. Not for streams, which outlive their opening.
+    pub(crate) announce: bool,
+    pub(crate) family: Family,
+    /// What the caller asked to be carried; nothing for a call that the server takes without
+    /// conditions only.
+    pub(crate) conditions: Option<Conditions>,
+    /// The number to send the call under; drawn when the call starts unless given.
+    pub(crate) ticket: Option<Ticket>,
+}
+
+impl Call {
+    /// A short call that changes nothing.
+    pub(crate) fn read(timeout: Option<Duration>) -> Self {
+        Self {
+            operation: Operation::Read,
+            lane: Lane::Calls,
+            timeout,
+            announce: true,
+            family: Family::Etcd,
+            conditions: None,
+            ticket: None,
+        }
+    }
+
+    /// A short call that changes something and takes no conditions: members, maintenance.
+    pub(crate) fn write(timeout: Option<Duration>) -> Self {
+        Self {
+            operation: Operation::Write,
+            ..Self::read(timeout)
+        }
+    }
+
+    /// A short call that changes something and carries these conditions, those of the client, and
+    /// the number that its session gives it.
+    pub(crate) fn conditional(timeout: Option<Duration>, conditions: Conditions) -> Self {
+        Self {
+            conditions: Some(conditions),
+            ..Self::write(timeout)
+        }
+    }
+
+    /// The opening of a stream; the deadline covers the opening only.
+    pub(crate) fn stream(lane: Lane, timeout: Option<Duration>) -> Self {
+        Self {
+            lane,
+            announce: false,
+            ..Self::read(timeout)
+        }
+    }
+
+    /// A short call of `tenure.v1`. A write carries the guards of the client and the number of its
+    /// session as metadata: leave the options in the message empty.
+    ///
+    /// Locks and elections take [`Lane::KeepAlive`], so that they never wait behind other traffic.
+    pub(crate) fn tenure(operation: Operation, lane: Lane) -> Self {
+        Self {
+            operation,
+            lane,
+            family: Family::Tenure,
+            conditions: (operation == Operation::Write).then(Conditions::default),
+            ..Self::read(None)
+        }
+    }
+
+    /// The call opens a stream: the deadline covers the opening only and is not told to the server.
+    pub(crate) fn streaming(mut self) -> Self {
+        self.announce = false;
+        self
+    }
+
+    /// Deadline in place of the client's.
+    pub(crate) fn timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Carries these conditions beside those of the client.
+    pub(crate) fn carrying(mut self, conditions: Conditions) -> Self {
+        self.conditions = Some(conditions);
+        self
+    }
+
+    /// Sends the call under a number drawn before with [`Client::ticket`](crate::Client::ticket):
+    /// for a request that is repeated by the caller itself, as when a stream is resumed.
+    pub(crate) fn under(mut self, ticket: Option<Ticket>) -> Self {
+        self.ticket = ticket;
+        self
+    }
+}

@@ -1,0 +1,118 @@
+//! Elections: at most one leader at a time, known by its epoch, which is its fencing token.
+//!
+//! An election is a queue of claims like a lock; what is added here is the value that a leader
+//! proclaims, and watching who leads.
+
+mod campaign;
+mod leadership;
+mod observe;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use tenure_proto::v1::Claim;
+
+pub use campaign::Campaign;
+pub use leadership::Leadership;
+pub use observe::Observer;
+
+use crate::{
+    client::Client,
+    error::Error,
+    id::{LeaseId, Token},
+    range::IntoBytes,
+};
+
+/// Who leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leader {
+    /// The epoch of the leader, which is its fencing token.
+    pub epoch: Token,
+    /// What it proclaims.
+    pub value: Bytes,
+    /// The lease that it leads with.
+    pub lease: LeaseId,
+    /// What it says of itself.
+    pub principal: String,
+}
+
+impl From<Claim> for Leader {
+    fn from(claim: Claim) -> Self {
+        Self {
+            epoch: Token::from(claim.token),
+            value: claim.value,
+            lease: LeaseId::from(claim.lease),
+            principal: claim.principal,
+        }
+    }
+}
+
+/// An election. Made by [`Client::election`].
+#[derive(Debug, Clone)]
+pub struct Election {
+    client: Client,
+    name: Bytes,
+}
+
+impl Election {
+    /// Stands for election with a value to proclaim, and waits to be elected. See [`Campaign`] for
+    /// its options, errors and cancel safety.
+    pub fn campaign(&self, value: impl IntoBytes) -> Campaign {
+        Campaign::new(self.client.clone(), self.name.clone(), value.into_bytes())
+    }
+
+    /// Who leads at this moment, if anybody does.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn leader(&self) -> Result<Option<Leader>, Error> {
+        let answer = self.client.inspect_lock(&self.name, 1).await?;
+        Ok(answer.holders.into_iter().next().map(Leader::from))
+    }
+
+    /// Who leads, and every change from then on: of the leader and of what it proclaims. It goes
+    /// on after breaks; what changed meanwhile is told as one change.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves nothing behind.
+    pub async fn observe(&self) -> Result<Observer, Error> {
+        Observer::open(self.client.clone(), self.name.clone()).await
+    }
+}
+
+impl Client {
+    /// The election called `name`.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(client: tenure::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let election = client.election("schedulers");
+    /// let leadership = election.campaign("10.0.0.3:7000").ttl(Duration::from_secs(5)).await?;
+    /// println!("leading in epoch {}", leadership.epoch());
+    /// let store = leadership.guarded();
+    /// leadership
+    ///     .run(async {
+    ///         // Dropped at the loss; writes of an old epoch are refused.
+    ///         store.put("schedulers/plan", "...").await
+    ///     })
+    ///     .await??;
+    /// leadership.resign().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn election(&self, name: impl IntoBytes) -> Election {
+        Election {
+            client: self.clone(),
+            name: name.into_bytes(),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Watching who leads.
+//!
+//! The invariant: epochs that are told never go down, even when the stream goes on at a member
+//! that is behind.
+
+use bytes::Bytes;
+use futures::{Stream, stream};
+use tenure_proto::v1::{ObserveRequest, ObserveResponse, election_client::ElectionClient};
+use tonic::Streaming;
+
+use super::Leader;
+use crate::{
+    call::Call,
+    channel::Lane,
+    client::Client,
+    error::{Error, ErrorKind, Operation},
+    retry::Backoff,
+};
+
+/// Who leads: as it is first, then every change. Made by
+/// [`Election::observe`](crate::Election::observe).
+///
+/// ```no_run
+/// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+/// let mut observer = client.election("schedulers").observe().await?;
+/// while let Some(leader) = observer.next().await {
+///     match leader? {
+///         Some(leader) => println!("{:?} leads in epoch {}", leader.value, leader.epoch),
+///         None => println!("nobody leads"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Observer {
+    client: Client,
+    request: ObserveRequest,
+    link: Option<Streaming<ObserveResponse>>,
+    backoff: Backoff,
+    told: Told,
+    ended: bool,
+}
+
+/// What was told last.
+#[derive(Debug, Default)]
+struct Told {
+    leader: Option<Option<Leader>>,
+    revision: i64,
+}
+
+impl Told {
+    /// The leader, if an answer says something new: a member that is behind and a stream that
+    /// begins again with what is known say nothing.
+    fn news(&mut self, answer: ObserveResponse) -> Option<Option<Leader>> {
+        let revision = answer
+            .header
+            .map_or(self.revision, |header| header.revision);
+        if revision < self.revision {
+            return None;
+        }
+        self.revision = revision;
+        let leader = answer.leader.map(Leader::from);
+        if self.leader.as_ref() == Some(&leader) {
+            return None;
+        }
+        self.leader = Some(leader.clone());
+        Some(leader)
+    }
+}
+
+impl Observer {
+    pub(super) async fn open(client: Client, name: Bytes) -> Result<Self, Error> {
+        let mut observer = Self {
+            client,
+            request: ObserveRequest { name },
+            link: None,
+            backoff: Backoff::default(),
+            told: Told::default(),
+            ended: false,
+        };
+        observer.connect().await?;
+        Ok(observer)
+    }
+
+    /// The next leader, or the next value of the present one; nothing inside while nobody leads.
+    /// After an error there is nothing more.
+    ///
+    /// # Errors
+    /// A refusal that will not pass. Broken connections are none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no change is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<Option<Leader>, Error>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            match self.advance().await {
+                Ok(answer) => {
+                    if let Some(leader) = answer.and_then(|answer| self.told.news(answer)) {
+                        return Some(Ok(leader));
+                    }
+                }
+                Err(error) if error.ends_stream_for_now() => {
+                    tracing::debug!(%error, "the stream of leaders broke");
+                    self.link = None;
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    /// The changes as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Option<Leader>, Error>> {
+        stream::unfold(self, |mut observer| async move {
+            observer.next().await.map(|leader| (leader, observer))
+        })
+    }
+
+    /// Takes one step: connects, or takes one answer.
+    async fn advance(&mut self) -> Result<Option<ObserveResponse>, Error> {
+        let Some(link) = &mut self.link else {
+            tokio::time::sleep(self.backoff.next_pause()).await;
+            self.connect().await?;
+            return Ok(None);
+        };
+        let broken = |status| Error::from_status(status, Operation::Read, "server");
+        let answer = link.message().await.map_err(broken)?;
+        let closed = || Error::local(ErrorKind::Unavailable, "the stream of leaders was closed");
+        let answer = answer.ok_or_else(closed)?;
+        self.backoff.reset();
+        Ok(Some(answer))
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        let call = Call::tenure(Operation::Read, Lane::KeepAlive).streaming();
+        let link = self
+            .client
+            .run(call, self.request.clone(), |channel, request| async move {
+                let answer = ElectionClient::new(channel).observe(request).await;
+                answer.map(tonic::Response::into_inner)
+            })
+            .await?;
+        self.link = Some(link);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_proto::v1::{Claim, Header};
+
+    use super::*;
+
+    fn answer(revision: i64, leader: Option<(i64, &'static str)>) -> ObserveResponse {
+        ObserveResponse {
+            header: Some(Header {
+                revision,
+                ..Header::default()
+            }),
+            leader: leader.map(|(token, value)| Claim {
+                token,
+                value: Bytes::from_static(value.as_bytes()),
+                ..Claim::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn what_is_old_or_known_is_not_told() {
+        let mut told = Told::default();
+        let mut news = |revision, leader| {
+            let news = told.news(answer(revision, leader));
+            news.map(|leader| leader.map(|leader| leader.epoch.get()))
+        };
+        assert_eq!(news(5, None), Some(None));
+        assert_eq!(news(7, Some((6, "a"))), Some(Some(6)));
+        assert_eq!(news(7, Some((6, "a"))), None, "a stream that begins again");
+        assert_eq!(news(6, Some((4, "z"))), None, "a member that is behind");
+        assert_eq!(news(8, Some((6, "b"))), Some(Some(6)), "another value");
+        assert_eq!(news(9, None), Some(None));
+    }
+}

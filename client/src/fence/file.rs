@@ -1,0 +1,155 @@
+//! A file that is replaced only under the greatest token seen, by however many processes.
+//!
+//! The mark lies beside the file, in `<file>.fence`. The invariant: the mark is raised and synced
+//! before the file is touched, both under an exclusive lock on `<file>.lock`, so whoever comes with
+//! a smaller token finds the mark, whatever crashed in between.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    gate::FenceError,
+    marks::{FenceMarks, FileMarks, replace},
+};
+use crate::id::Token;
+
+/// A file on a disk that several processes share, each with the token of its lock.
+///
+/// Calls block: make them where that is fine, such as in `tokio::task::spawn_blocking`. Locks of
+/// files must work where the file lies, which network file systems do not all offer.
+///
+/// ```no_run
+/// use tenure::fence::FileFence;
+///
+/// # fn example(guard: &tenure::LockGuard) -> Result<(), tenure::fence::FenceError> {
+/// let report = FileFence::new("/mnt/shared/report.json", "jobs/report");
+/// report.write(guard.token(), b"{}")?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct FileFence {
+    path: PathBuf,
+    lock: String,
+}
+
+impl FileFence {
+    /// Guards the file at `path` by the lock called `lock`.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, lock: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            lock: lock.into(),
+        }
+    }
+
+    /// Replaces the content, unless a greater token was seen: wholly or not at all, whatever
+    /// crashes.
+    ///
+    /// # Errors
+    /// [`FenceError::Stale`] when a greater token was seen; [`FenceError::Marks`] when a disk
+    /// failed, after which the content is the old or the new one.
+    pub fn write(&self, token: impl Into<Token>, content: &[u8]) -> Result<(), FenceError> {
+        self.admitted(token.into(), || replace(&self.path, content))
+    }
+
+    /// Raises the mark without touching the file, so that every smaller token is refused from now
+    /// on. Do this first after taking over from somebody who may still be writing.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    pub fn raise(&self, token: impl Into<Token>) -> Result<(), FenceError> {
+        self.admitted(token.into(), || Ok(()))
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn admitted(
+        &self,
+        token: Token,
+        work: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), FenceError> {
+        if token.get() <= 0 {
+            return Err(FenceError::NotAToken(token, self.lock.clone()));
+        }
+        let failed = |source| FenceError::Marks {
+            name: self.lock.clone(),
+            source: std::sync::Arc::new(source),
+        };
+        // Never removed: whoever waits for it must find the same file.
+        let exclusive = File::create(self.beside(".lock")).map_err(failed)?;
+        exclusive.lock().map_err(failed)?;
+        let marks = FileMarks::new(self.beside(".fence"));
+        let seen = marks.load().map_err(failed)?.get(&self.lock).copied();
+        match seen {
+            Some(current) if token < current => {
+                return Err(FenceError::Stale {
+                    name: self.lock.clone(),
+                    yours: token,
+                    current,
+                });
+            }
+            Some(current) if token == current => {}
+            _ => marks.raise(&self.lock, token).map_err(failed)?,
+        }
+        // The lock is let go when the file is closed, at the end of this function.
+        work().map_err(failed)
+    }
+
+    fn beside(&self, ending: &str) -> PathBuf {
+        let mut path = self.path.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_stale_write_leaves_the_file_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileFence::new(folder.path().join("data"), "lock");
+        file.write(5, b"five").unwrap();
+        file.write(9, b"nine").unwrap();
+        file.write(9, b"nine again").unwrap();
+        let error = file.write(5, b"late").unwrap_err();
+        let text = "token of \"lock\" is stale: yours 5, current 9";
+        assert_eq!(error.to_string(), text);
+        assert_eq!(fs::read(file.path()).unwrap(), b"nine again");
+    }
+
+    #[test]
+    fn a_raised_mark_keeps_smaller_tokens_out_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileFence::new(folder.path().join("data"), "lock");
+        file.raise(9).unwrap();
+        assert!(file.write(5, b"late").is_err());
+        assert!(!file.path().exists());
+        assert!(matches!(file.raise(0), Err(FenceError::NotAToken(..))));
+    }
+
+    #[test]
+    fn whoever_writes_at_once_leaves_the_content_of_the_greatest_token() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("data");
+        thread::scope(|scope| {
+            for token in 1..=8_i64 {
+                let file = FileFence::new(&path, "lock");
+                // Some are refused, by whoever was faster with a greater token.
+                scope.spawn(move || file.write(token, token.to_string().as_bytes()).is_ok());
+            }
+        });
+        assert_eq!(fs::read(&path).unwrap(), b"8");
+    }
+}

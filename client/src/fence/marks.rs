@@ -1,0 +1,257 @@
+//! Where the marks of a gate are kept: nowhere, or in a file.
+//!
+//! The invariant of the file: once [`raise`](FenceMarks::raise) returned, the mark is at least
+//! that high, whatever crashes. The file is replaced whole: written aside, synced, renamed, and the
+//! directory synced.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use parking_lot::Mutex;
+
+use crate::id::Token;
+
+/// First line of a file of marks. Another version gets another line, so that neither is taken for
+/// the other.
+const HEADING: &str = "tenure fence marks 1";
+/// Last line of a file of marks: what was cut short does not have it.
+const ENDING: &str = "end";
+
+/// Keeps the greatest token per lock for a [`FenceGate`](crate::fence::FenceGate). Its methods may
+/// block; the gate calls them on threads for that.
+pub trait FenceMarks: Send + Sync + 'static {
+    /// Everything that was stored.
+    ///
+    /// # Errors
+    /// When that cannot be known.
+    fn load(&self) -> io::Result<BTreeMap<String, Token>>;
+
+    /// Stores that `token` of `name` was seen; returns when it cannot be lost any more. Calls may
+    /// come from several threads. A smaller token than stored must not replace it.
+    ///
+    /// # Errors
+    /// When it may not be stored. The gate admits nothing then.
+    fn raise(&self, name: &str, token: Token) -> io::Result<()>;
+}
+
+/// Keeps nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct VolatileMarks;
+
+impl FenceMarks for VolatileMarks {
+    fn load(&self) -> io::Result<BTreeMap<String, Token>> {
+        Ok(BTreeMap::new())
+    }
+
+    fn raise(&self, _: &str, _: Token) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the marks in a file of text, one `TOKEN NAME` a line. One process at a time.
+///
+/// ```no_run
+/// use tenure::fence::{FenceGate, FileMarks};
+///
+/// # async fn example() -> std::io::Result<()> {
+/// let gate = FenceGate::open(FileMarks::new("/var/lib/printer/fence")).await?;
+/// # drop(gate);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct FileMarks {
+    path: PathBuf,
+    /// What the file holds, or would if its last write had not failed. Held while writing, so that
+    /// an older state never replaces a newer one.
+    marks: Mutex<Option<BTreeMap<String, Token>>>,
+}
+
+impl FileMarks {
+    /// Marks in the file at `path`, which is made with the first mark.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            marks: Mutex::new(None),
+        }
+    }
+}
+
+impl FenceMarks for FileMarks {
+    fn load(&self) -> io::Result<BTreeMap<String, Token>> {
+        let mut marks = self.marks.lock();
+        let known = read(&self.path)?;
+        *marks = Some(known.clone());
+        Ok(known)
+    }
+
+    fn raise(&self, name: &str, token: Token) -> io::Result<()> {
+        let mut marks = self.marks.lock();
+        let marks = match &mut *marks {
+            Some(marks) => marks,
+            unread => unread.insert(read(&self.path)?),
+        };
+        let mark = marks.entry(name.to_owned()).or_insert(token);
+        *mark = token.max(*mark);
+        // Written even when nothing rose: the write before may have failed.
+        replace(&self.path, render(marks).as_bytes())
+    }
+}
+
+fn read(path: &Path) -> io::Result<BTreeMap<String, Token>> {
+    match fs::read_to_string(path) {
+        Ok(text) => parse(&text).map_err(|line| {
+            let text = format!("line {line} of {} is damaged", path.display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names may hold anything, line ends included, so they are escaped as in Rust source.
+fn render(marks: &BTreeMap<String, Token>) -> String {
+    let mut text = format!("{HEADING}\n");
+    for (name, token) in marks {
+        text.push_str(&format!("{token} {}\n", name.escape_default()));
+    }
+    text.push_str(ENDING);
+    text.push('\n');
+    text
+}
+
+/// The marks of a file, or the number of the line that cannot be one.
+fn parse(text: &str) -> Result<BTreeMap<String, Token>, usize> {
+    let mut lines = (1..).zip(text.lines());
+    if lines.next() != Some((1, HEADING)) {
+        return Err(1);
+    }
+    let mut marks = BTreeMap::new();
+    let mut last = 1;
+    for (number, line) in lines {
+        if line == ENDING {
+            return Ok(marks);
+        }
+        let mark = line.split_once(' ').and_then(|(token, name)| {
+            let token: i64 = token.parse().ok()?;
+            Some((unescape(name)?, Token::from(token)))
+        });
+        let (name, token) = mark.ok_or(number)?;
+        marks.insert(name, token);
+        last = number;
+    }
+    Err(last + 1)
+}
+
+/// Undoes `str::escape_default`.
+fn unescape(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('\\') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let kind = rest.chars().next()?;
+        rest = &rest[kind.len_utf8()..];
+        match kind {
+            't' => out.push('\t'),
+            'r' => out.push('\r'),
+            'n' => out.push('\n'),
+            '\\' | '\'' | '"' => out.push(kind),
+            'u' => {
+                let (code, after) = rest.strip_prefix('{')?.split_once('}')?;
+                out.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
+                rest = after;
+            }
+            _ => return None,
+        }
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
+/// Replaces a file such that a crash leaves the old content or the new one.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    let aside = PathBuf::from(aside);
+    let mut file = File::create(&aside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&aside, path)?;
+    // Without this a crash may undo the rename.
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fence::{FenceError, FenceGate};
+
+    #[tokio::test]
+    async fn a_gate_that_starts_again_knows_its_marks() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("marks");
+        let gate = FenceGate::open(FileMarks::new(&path)).await.unwrap();
+        drop(gate.admit("jobs/42", 17).await.unwrap());
+        drop(gate.admit("line\nend \"ä\"", 3).await.unwrap());
+        drop(gate);
+
+        let gate = FenceGate::open(FileMarks::new(&path)).await.unwrap();
+        let result = gate.admit("jobs/42", 16).await;
+        assert!(matches!(result, Err(FenceError::Stale { .. })));
+        assert_eq!(gate.current("line\nend \"ä\"").await, Some(Token::from(3)));
+    }
+
+    #[test]
+    fn a_mark_that_is_stored_never_goes_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let marks = FileMarks::new(folder.path().join("marks"));
+        marks.raise("a", Token::from(9)).unwrap();
+        marks.raise("a", Token::from(5)).unwrap();
+        assert_eq!(marks.load().unwrap()["a"], Token::from(9));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_not_an_empty_one() {
+        for (text, line) in [
+            ("", 1),
+            ("something else\n", 1),
+            ("tenure fence marks 1\nx a\nend\n", 2),
+            ("tenure fence marks 1\n7 a\\q\nend\n", 2),
+            ("tenure fence marks 1\n7 a\n", 3),
+        ] {
+            assert_eq!(parse(text), Err(line), "{text:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("marks");
+        fs::write(&path, "tenure fence marks 1\n7 a\n").unwrap();
+        let marks = FileMarks::new(&path);
+        assert!(marks.load().is_err());
+        assert!(marks.raise("a", Token::from(9)).is_err());
+    }
+
+    #[test]
+    fn a_file_cut_short_anywhere_is_never_read_as_fewer_marks() {
+        let marks = BTreeMap::from([
+            ("a".to_owned(), Token::from(12)),
+            ("b".to_owned(), Token::from(34)),
+        ]);
+        let text = render(&marks);
+        assert_eq!(parse(&text).unwrap(), marks);
+        // All but the last line end.
+        for end in 0..text.len() - 1 {
+            if let Ok(read) = parse(&text[..end]) {
+                panic!("{:?} was read as {read:?}", &text[..end]);
+            }
+        }
+    }
+}

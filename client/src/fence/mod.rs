@@ -1,0 +1,38 @@
+//! Fencing for resources that are not keys of the store: files, tables, services of your own.
+//!
+//! A token proves that its holder *was* granted a lock. Only the resource can see that somebody
+//! was granted it later: it remembers the greatest token it has seen and refuses smaller ones.
+//! Everything here does that, each for one kind of resource:
+//!
+//! * [`FenceGate`] for anything inside a process, with its marks on disk ([`FileMarks`]);
+//! * [`FileFence`] for one file that several processes replace;
+//! * [`SqlFence`] for rows of a database;
+//! * `FenceLayer` (feature `fence-http`) and `Fenced` (feature `fence-axum`) for services: callers
+//!   send their token in the header `x-fence-token`, and the lock's name in `x-fence-name`.
+//!
+//! Tokens are those of one cluster: marks that were raised by tokens of another mean nothing, and
+//! may refuse everything for a long time.
+//!
+//! Writes to keys need none of it: use [`LockGuard::guarded`](crate::LockGuard::guarded).
+
+#[cfg(feature = "fence-axum")]
+mod extract;
+mod file;
+mod gate;
+#[cfg(feature = "fence-http")]
+mod header;
+#[cfg(feature = "fence-http")]
+mod layer;
+mod marks;
+mod sql;
+
+#[cfg(feature = "fence-axum")]
+pub use extract::Fenced;
+pub use file::FileFence;
+pub use gate::{FenceError, FenceGate, Pass};
+#[cfg(feature = "fence-http")]
+pub use header::{FENCE_CURRENT, FENCE_NAME, FENCE_TOKEN, FenceRejection};
+#[cfg(feature = "fence-http")]
+pub use layer::{FenceLayer, FenceService};
+pub use marks::{FenceMarks, FileMarks, VolatileMarks};
+pub use sql::{NotATable, Placeholders, SqlFence};

@@ -1,0 +1,119 @@
+//! Looking at locks and elections from outside, and ending what others hold.
+
+use bytes::Bytes;
+use tenure_proto::v1::{
+    CheckTokenRequest, CheckTokenResponse, ForceReleaseRequest, ForceReleaseResponse,
+    InspectRequest, InspectResponse, ListRequest, ListResponse, lock_client::LockClient,
+};
+use tonic::Response;
+
+use crate::{
+    call::Call,
+    channel::Lane,
+    client::{Client, RECEIVE_BYTES_MAX},
+    error::{Error, Operation},
+    id::Token,
+    range::IntoBytes,
+};
+
+/// Makes one short call of the lock service.
+macro_rules! call {
+    ($client:expr, $operation:ident, $method:ident, $request:expr) => {{
+        let call = Call::tenure(Operation::$operation, Lane::Calls);
+        let answer = $client.run(call, $request, |channel, request| async move {
+            let lock = LockClient::new(channel);
+            let mut lock = lock.max_decoding_message_size(RECEIVE_BYTES_MAX);
+            lock.$method(request).await.map(Response::into_inner)
+        });
+        answer.await
+    }};
+}
+
+impl Client {
+    /// Whether a token holds a lock or an election at this moment, and who does. For a resource
+    /// that cannot remember tokens: by the time the answer is there it may be over, so a guard or
+    /// a [fence](crate::fence) is better where there can be one.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn check_token(
+        &self,
+        name: impl IntoBytes,
+        token: impl Into<Token>,
+    ) -> Result<CheckTokenResponse, Error> {
+        let request = CheckTokenRequest {
+            name: name.into_bytes(),
+            token: token.into().get(),
+        };
+        call!(self, Read, check_token, request)
+    }
+
+    /// Who holds a lock or an election and who waits, the first `waiters_max` of them; zero means
+    /// a hundred.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn inspect_lock(
+        &self,
+        name: impl IntoBytes,
+        waiters_max: u32,
+    ) -> Result<InspectResponse, Error> {
+        let request = InspectRequest {
+            name: name.into_bytes(),
+            limit: waiters_max,
+        };
+        call!(self, Read, inspect, request)
+    }
+
+    /// The locks and elections below a prefix that anybody claims, `locks_max` of them; zero means
+    /// a thousand.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn list_locks(
+        &self,
+        prefix: impl IntoBytes,
+        locks_max: u32,
+    ) -> Result<ListResponse, Error> {
+        let request = ListRequest {
+            prefix: prefix.into_bytes(),
+            limit: locks_max,
+        };
+        call!(self, Read, list, request)
+    }
+
+    /// Ends claims of others: the one with this token, or without one every claim that holds. The
+    /// next in line has the lock at once, while the former holder may still believe that it does,
+    /// so only what checks tokens is safe. The reason is written to the audit log of every member.
+    ///
+    /// # Errors
+    /// [`NotHolder`](crate::ErrorKind::NotHolder) when there is no such claim, and whatever any
+    /// call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the claims are ended.
+    pub async fn force_release(
+        &self,
+        name: impl IntoBytes,
+        token: Option<Token>,
+        reason: impl Into<String>,
+    ) -> Result<ForceReleaseResponse, Error> {
+        let name: Bytes = name.into_bytes();
+        let request = ForceReleaseRequest {
+            name,
+            token: token.map_or(0, Token::get),
+            reason: reason.into(),
+            options: None,
+        };
+        call!(self, Write, force_release, request)
+    }
+}

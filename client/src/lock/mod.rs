@@ -1,0 +1,116 @@
+//! Locks: exclusive, shared and counted, first come first served, with fencing tokens.
+//!
+//! The server decides who holds; here a claim is made, waited for, kept alive and given back.
+
+mod attempt;
+mod ending;
+mod guard;
+mod hold;
+mod inspect;
+mod modes;
+mod pursuit;
+mod request;
+mod tenancy;
+mod withdrawal;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use tenure_proto::v1::{Mode, mode::Kind};
+
+pub use ending::ClaimLoss;
+pub(crate) use ending::Ending;
+pub use guard::LockGuard;
+pub(crate) use hold::Hold;
+pub use modes::{RwLock, Semaphore};
+pub use pursuit::QueuePlace;
+pub(crate) use pursuit::{Claimed, Listener, Pursuit, Standing, Terms, pursue, settle};
+pub use request::LockRequest;
+pub(crate) use tenancy::{Lifetime, Tenancy};
+pub(crate) use withdrawal::Claiming;
+
+use crate::{client::Client, range::IntoBytes};
+
+impl Client {
+    /// Asks for a lock that one holds at a time. See [`LockRequest`] for its options, errors and
+    /// cancel safety.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let guard = client
+    ///     .lock("jobs/42")
+    ///     .ttl(Duration::from_millis(1500))
+    ///     .wait(Duration::from_secs(5))
+    ///     .principal("worker-3")
+    ///     .await?;
+    /// guard.guarded().put("jobs/42/state", "running").await?;
+    /// guard.release().await?;
+    ///
+    /// if let Some(guard) = client.lock("jobs/43").try_now().await? {
+    ///     println!("it was free; our token is {}", guard.token());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock(&self, name: impl IntoBytes) -> LockRequest {
+        LockRequest::new(self.clone(), vec![name.into_bytes()], exclusive())
+    }
+
+    /// Asks for several locks, all of them or none: while one is missing, none is held, so two
+    /// that ask for the same ones in another order cannot block each other.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let both = client.lock_all(["accounts/a", "accounts/b"]).await?;
+    /// println!("{:?} and {:?}", both.token_of("accounts/a"), both.token_of("accounts/b"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock_all<N: IntoBytes>(&self, names: impl IntoIterator<Item = N>) -> LockRequest {
+        let names = names.into_iter().map(IntoBytes::into_bytes).collect();
+        LockRequest::new(self.clone(), names, exclusive())
+    }
+
+    /// A lock that several readers or one writer hold.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let catalog = client.rw_lock("catalog");
+    /// let reading = catalog.read().await?;
+    /// reading.release().await?;
+    /// let writing = catalog.write().await?;
+    /// writing.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn rw_lock(&self, name: impl IntoBytes) -> RwLock {
+        RwLock::new(self.clone(), name.into_bytes())
+    }
+
+    /// A lock of `limit` permits. Everybody who uses it must name the same limit; who names
+    /// another is refused.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let slots = client.semaphore("uploads", 8);
+    /// let two = slots.acquire(2).await?;
+    /// two.release().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn semaphore(&self, name: impl IntoBytes, limit: u32) -> Semaphore {
+        Semaphore::new(self.clone(), name.into_bytes(), limit)
+    }
+}
+
+fn exclusive() -> Mode {
+    Mode {
+        kind: Some(Kind::Exclusive(true)),
+    }
+}

@@ -1,0 +1,341 @@
+//! Waiting for a claim to be granted, across broken streams and silent servers.
+//!
+//! The invariants: all attempts carry one request id, so there is one claim, wherever the streams
+//! broke. Whoever stops waiting withdraws, and not before the server has said what became of the
+//! request: a withdrawal that overtook it would leave a claim that nobody knows of.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tenure_proto::v1::{
+    AcquireRequest, AcquireResponse, Claim, acquire_response::State, lock_client::LockClient,
+};
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::{Request, Response, Status, Streaming, transport::Channel};
+
+use super::{
+    tenancy::Tenancy,
+    withdrawal::{Claiming, Withdrawal},
+};
+use crate::{
+    call::Call,
+    channel::Lane,
+    client::Client,
+    error::{Error, ErrorKind, Operation},
+    id::Token,
+    retry::Backoff,
+    session::Ticket,
+};
+
+/// How much longer than the server the client waits before it ends a wait by itself, so that the
+/// answer that the wait is over can arrive.
+const WAIT_MARGIN: Duration = Duration::from_millis(250);
+
+/// Where a claim that waits stands.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct QueuePlace {
+    /// How many claims are before it.
+    pub position: u32,
+    /// Who holds what it waits for, if anybody does.
+    pub holder: Option<Claim>,
+}
+
+/// Called whenever the server says where the claim stands.
+pub(crate) type Listener = Arc<dyn Fn(&QueuePlace) + Send + Sync>;
+
+/// A claim that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claimed {
+    pub(crate) name: Bytes,
+    pub(crate) key: Bytes,
+    pub(crate) token: Token,
+}
+
+impl From<Claim> for Claimed {
+    fn from(claim: Claim) -> Self {
+        Self {
+            name: claim.name,
+            key: claim.key,
+            token: Token::from(claim.token),
+        }
+    }
+}
+
+/// What a server says of a claim.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    Waits(Vec<Claimed>, QueuePlace),
+    Granted(Vec<Claimed>),
+}
+
+/// A request that is answered by a stream which ends when the claim is granted.
+pub(crate) trait Pursuit: Claiming {
+    /// What the stream sends.
+    type Answer: Send + 'static;
+
+    fn send(
+        channel: Channel,
+        request: Request<Self>,
+    ) -> BoxFuture<'static, Result<Response<Streaming<Self::Answer>>, Status>>;
+
+    fn read(answer: Self::Answer) -> Option<Standing>;
+}
+
+/// A pursuit is settled by the first word of its stream.
+pub(crate) async fn settle<P: Pursuit>(
+    request: &P,
+    client: &Client,
+    ticket: &Ticket,
+) -> Result<(), Error> {
+    let mut answers = open(request, client, ticket).await?;
+    next(&mut answers, client, Some(client.deadline(None)))
+        .await
+        .map(drop)
+}
+
+async fn open<P: Pursuit>(
+    request: &P,
+    client: &Client,
+    ticket: &Ticket,
+) -> Result<Streaming<P::Answer>, Error> {
+    let call = Call::tenure(Operation::Write, Lane::KeepAlive)
+        .streaming()
+        .under(Some(ticket.clone()));
+    let answers = client.run(call, request.clone(), P::send).await?;
+    Ok(answers.into_inner())
+}
+
+async fn next<Answer>(
+    answers: &mut Streaming<Answer>,
+    client: &Client,
+    limit: Option<Instant>,
+) -> Result<Answer, Error> {
+    let message = match limit {
+        Some(limit) => timeout_at(limit, answers.message()).await.map_err(|_| {
+            client.move_on();
+            Error::deadline(Operation::Write)
+        })?,
+        None => answers.message().await,
+    };
+    let broken = |status| Error::from_status(status, Operation::Write, "server");
+    message.map_err(broken)?.ok_or_else(|| {
+        let text = "the stream ended before the claim was granted";
+        Error::local(ErrorKind::Unavailable, text)
+    })
+}
+
+impl Claiming for AcquireRequest {
+    fn settle<'a>(
+        &'a self,
+        client: &'a Client,
+        ticket: &'a Ticket,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(settle(self, client, ticket))
+    }
+}
+
+impl Pursuit for AcquireRequest {
+    type Answer = AcquireResponse;
+
+    fn send(
+        channel: Channel,
+        request: Request<Self>,
+    ) -> BoxFuture<'static, Result<Response<Streaming<AcquireResponse>>, Status>> {
+        Box::pin(async move { LockClient::new(channel).acquire(request).await })
+    }
+
+    fn read(answer: AcquireResponse) -> Option<Standing> {
+        let claimed = |claims: Vec<Claim>| claims.into_iter().map(Claimed::from).collect();
+        Some(match answer.state? {
+            State::Queued(queued) => {
+                let place = QueuePlace {
+                    position: queued.position,
+                    holder: queued.holder,
+                };
+                Standing::Waits(claimed(queued.claims), place)
+            }
+            State::Granted(granted) => Standing::Granted(claimed(granted.claims)),
+        })
+    }
+}
+
+/// What a claim is to be, beside the request itself.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    /// Sorted; as in the request.
+    pub(crate) names: Vec<Bytes>,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) listener: Option<Listener>,
+}
+
+/// Makes a claim and waits until it is granted.
+///
+/// # Cancel safety
+/// Dropping the future withdraws the claim in the background.
+pub(crate) async fn pursue<P: Pursuit>(
+    client: &Client,
+    tenancy: &Tenancy,
+    terms: Terms,
+    request: P,
+) -> Result<Vec<Claimed>, Error> {
+    let client = tenancy.session().attach(client);
+    let ticket = tenancy.draw(&client).await?;
+    let mut chase = Chase {
+        limit: terms.wait.map(|wait| Instant::now() + wait + WAIT_MARGIN),
+        withdrawal: Withdrawal::arm(&client, tenancy, &terms.names, request.clone(), &ticket),
+        shared: !tenancy.is_own(),
+        waits: None,
+        last: None,
+        client,
+        ticket,
+        terms,
+        request,
+    };
+    // Both arms may be dropped at any await: the withdrawal takes care of the claim.
+    let outcome = tokio::select! {
+        biased;
+        outcome = chase.run() => outcome,
+        loss = tenancy.session().lost() => {
+            Err(Error::local(ErrorKind::SessionLost, format!("stopped waiting: {loss}")))
+        }
+    };
+    if outcome.is_ok() {
+        chase.withdrawal.disarm();
+    }
+    outcome
+}
+
+struct Chase<P: Pursuit> {
+    client: Client,
+    ticket: Ticket,
+    terms: Terms,
+    request: P,
+    withdrawal: Withdrawal<P>,
+    limit: Option<Instant>,
+    /// The session numbers other writes, too.
+    shared: bool,
+    /// The claims, once the server said that they wait.
+    waits: Option<Vec<Claimed>>,
+    /// Why the last attempt broke off.
+    last: Option<Error>,
+}
+
+impl<P: Pursuit> Chase<P> {
+    async fn run(&mut self) -> Result<Vec<Claimed>, Error> {
+        let Some(limit) = self.limit else {
+            return self.repeat().await;
+        };
+        match timeout_at(limit, self.repeat()).await {
+            Ok(outcome) => outcome,
+            // Nobody has said anything: that is more than a wait that is over.
+            Err(_) => Err(match self.last.take() {
+                Some(error) if self.waits.is_none() => error,
+                _ => Error::local(ErrorKind::WaitOver, "waited as long as asked"),
+            }),
+        }
+    }
+
+    async fn repeat(&mut self) -> Result<Vec<Claimed>, Error> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.attempt(&mut backoff).await {
+                Ok(claims) => return Ok(claims),
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::RequestForgotten
+                && let Some(claims) = self.waits.clone()
+            {
+                return self.follow(claims).await;
+            }
+            if !error.ends_stream_for_now() {
+                // What was sent before may have been executed, whatever is said to a repeat.
+                if self.last.is_none() {
+                    self.withdrawal.refused(&error);
+                }
+                return Err(error);
+            }
+            tracing::debug!(%error, "the wait for a claim is resumed");
+            self.last = Some(error);
+            sleep(backoff.next_pause()).await;
+        }
+    }
+
+    /// Sends the request and follows the stream to its end.
+    async fn attempt(&mut self, backoff: &mut Backoff) -> Result<Vec<Claimed>, Error> {
+        let mut answers = open(&self.request, &self.client, &self.ticket).await?;
+        // The first answer comes as soon as the request is executed; after it, silence is waiting.
+        let mut limit = Some(self.client.deadline(None));
+        loop {
+            let message = next(&mut answers, &self.client, limit.take()).await?;
+            backoff.reset();
+            match P::read(message) {
+                Some(Standing::Granted(claims)) => return self.complete(claims),
+                Some(Standing::Waits(claims, place)) => self.waits(claims, &place),
+                None => {}
+            }
+        }
+    }
+
+    fn complete(&self, claims: Vec<Claimed>) -> Result<Vec<Claimed>, Error> {
+        let granted = claims.iter().map(|claim| &claim.name);
+        if granted.eq(&self.terms.names) {
+            return Ok(claims);
+        }
+        let text = "the server granted other names than were asked for";
+        Err(Error::local(ErrorKind::Internal, text))
+    }
+
+    fn waits(&mut self, claims: Vec<Claimed>, place: &QueuePlace) {
+        self.waits = Some(claims);
+        self.withdrawal.executed();
+        if self.shared {
+            // A long wait must not hold up the numbers of the session's other writes. Should the
+            // request be forgotten, the claim is found by its key.
+            self.ticket.finish();
+        }
+        if let Some(listener) = &self.terms.listener {
+            listener(place);
+        }
+    }
+
+    /// Waits for claims whose request the server has forgotten, by asking for them now and then.
+    async fn follow(&mut self, claims: Vec<Claimed>) -> Result<Vec<Claimed>, Error> {
+        let mut backoff = Backoff::default();
+        loop {
+            match self.look(&claims).await {
+                Ok(Some(held)) => return Ok(held),
+                Ok(None) => {}
+                Err(error) if error.ends_stream_for_now() => {
+                    tracing::debug!(%error, "a claim could not be looked for");
+                }
+                Err(error) => return Err(error),
+            }
+            sleep(backoff.next_pause()).await;
+        }
+    }
+
+    /// The claims as they are by now, if all of them hold.
+    async fn look(&self, claims: &[Claimed]) -> Result<Option<Vec<Claimed>>, Error> {
+        let mut held = Vec::with_capacity(claims.len());
+        for claim in claims {
+            let found = self.client.get(&claim.key).await?;
+            let Some(record) = found.kvs.first() else {
+                let text = "the claim was taken out of the queue";
+                return Err(Error::local(ErrorKind::WaitOver, text));
+            };
+            // The queue may have been reordered, which gives out new tokens.
+            let token = Token::from(record.create_revision);
+            let check = self.client.check_token(&claim.name, token).await?;
+            if !check.valid {
+                return Ok(None);
+            }
+            held.push(Claimed {
+                token,
+                ..claim.clone()
+            });
+        }
+        Ok(Some(held))
+    }
+}

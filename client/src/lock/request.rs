@@ -1,0 +1,190 @@
+//! How a lock is asked for.
+
+use std::{collections::BTreeSet, fmt, future::IntoFuture, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use tenure_proto::v1::{AcquireRequest, Mode};
+
+use super::{
+    attempt::attempt,
+    guard::LockGuard,
+    hold::Hold,
+    pursuit::{Listener, QueuePlace, Terms, pursue},
+    tenancy::{Lifetime, Tenancy},
+};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    range::IntoBytes,
+    registry::milliseconds,
+    session::Session,
+};
+
+/// A lock to be acquired. Made by [`Client::lock`] and its siblings; waits in line when it is
+/// awaited.
+///
+/// # Errors
+/// When awaited: [`WaitOver`](ErrorKind::WaitOver) when it was not granted in the time given with
+/// [`wait`](Self::wait), [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
+/// [`Deadlock`](ErrorKind::Deadlock) when waiting would never end, because somebody in line before
+/// waits for a lock of the same session, and whatever any call can meet. Broken connections and
+/// passing troubles of servers are no errors: the wait goes on elsewhere, in the same place.
+///
+/// # Cancel safety
+/// Dropping the future withdraws the claim in the background; without a runtime, when its lease
+/// ends.
+#[derive(Clone)]
+#[must_use = "a lock is asked for when the request is awaited"]
+pub struct LockRequest {
+    client: Client,
+    names: Vec<Bytes>,
+    mode: Mode,
+    lifetime: Lifetime,
+    wait: Option<Duration>,
+    lock_delay: Duration,
+    principal: String,
+    value: Bytes,
+    listener: Option<Listener>,
+}
+
+impl LockRequest {
+    pub(super) fn new(client: Client, names: Vec<Bytes>, mode: Mode) -> Self {
+        Self {
+            client,
+            names,
+            mode,
+            lifetime: Lifetime::default(),
+            wait: None,
+            lock_delay: Duration::ZERO,
+            principal: String::new(),
+            value: Bytes::new(),
+            listener: None,
+        }
+    }
+
+    /// Holds the lock with a lease of its own that ends so long after its last renewal; ten
+    /// seconds unless set. It is renewed in the background.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.lifetime = Lifetime::Own(ttl);
+        self
+    }
+
+    /// Holds the lock with the lease of a session, instead of one of its own. A session can claim
+    /// a name once.
+    pub fn session(mut self, session: &Session) -> Self {
+        self.lifetime = Lifetime::Of(session.clone());
+        self
+    }
+
+    /// Waits for so long at most; without it, for as long as the lease lives.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// Says who asks, for whoever inspects the lock.
+    pub fn principal(mut self, principal: impl Into<String>) -> Self {
+        self.principal = principal.into();
+        self
+    }
+
+    /// Lets nobody have the lock for so long when it is lost without being released: for what it
+    /// protects to come to rest, where nothing checks tokens. None unless set.
+    pub fn lock_delay(mut self, delay: Duration) -> Self {
+        self.lock_delay = delay;
+        self
+    }
+
+    /// The value of the key that stands for the claim.
+    pub fn value(mut self, value: impl IntoBytes) -> Self {
+        self.value = value.into_bytes();
+        self
+    }
+
+    /// Calls `listener` when the request has to wait, with its place in line at that moment, and
+    /// again when the wait goes on after a break. Called on the runtime: it must not block.
+    pub fn on_queued(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Takes the lock if it is free at this moment, and does not wait otherwise: then there is no
+    /// guard.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives back in the background what was granted.
+    pub async fn try_now(self) -> Result<Option<LockGuard>, Error> {
+        let request = self.check()?;
+        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
+        let request = AcquireRequest {
+            lease: tenancy.session().lease().get(),
+            wait_ms: 0,
+            ..request
+        };
+        let claims = attempt(&self.client, &tenancy, request).await?;
+        Ok(claims.map(|claims| LockGuard::new(Hold::new(self.client, tenancy, claims))))
+    }
+
+    async fn acquire(self) -> Result<LockGuard, Error> {
+        let request = self.check()?;
+        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
+        let request = AcquireRequest {
+            lease: tenancy.session().lease().get(),
+            ..request
+        };
+        let terms = Terms {
+            names: request.names.clone(),
+            wait: self.wait,
+            listener: self.listener,
+        };
+        let claims = pursue(&self.client, &tenancy, terms, request).await?;
+        Ok(LockGuard::new(Hold::new(self.client, tenancy, claims)))
+    }
+
+    /// The request, but for its lease.
+    fn check(&self) -> Result<AcquireRequest, Error> {
+        let invalid = |text: &str| Err(Error::local(ErrorKind::InvalidArgument, text));
+        if self.names.is_empty() {
+            return invalid("no lock is named");
+        }
+        let names: BTreeSet<Bytes> = self.names.iter().cloned().collect();
+        if names.len() != self.names.len() {
+            return invalid("a lock is named twice");
+        }
+        if self.wait.is_some_and(|wait| wait.is_zero()) {
+            return invalid("a wait of no time at all; `try_now` does not wait");
+        }
+        Ok(AcquireRequest {
+            names: names.into_iter().collect(),
+            mode: Some(self.mode),
+            wait_ms: self.wait.map_or(0, milliseconds),
+            lock_delay_ms: milliseconds(self.lock_delay),
+            principal: self.principal.clone(),
+            value: self.value.clone(),
+            ..AcquireRequest::default()
+        })
+    }
+}
+
+impl IntoFuture for LockRequest {
+    type Output = Result<LockGuard, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.acquire())
+    }
+}
+
+impl fmt::Debug for LockRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockRequest")
+            .field("names", &self.names)
+            .field("mode", &self.mode)
+            .field("wait", &self.wait)
+            .finish_non_exhaustive()
+    }
+}

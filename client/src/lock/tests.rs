@@ -1,0 +1,390 @@
+//! Locks against a server in this process that breaks where it is told to.
+
+use std::{
+    future::IntoFuture,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::fake::Fake;
+use crate::{ClaimLoss, Client, Error, ErrorKind, LockGuard, LockRequest};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn holding(client: &Client, name: &str) -> LockGuard {
+    client.lock(name).await.expect("the lock is free")
+}
+
+/// Starts to wait for a lock, and returns when the server has the claim.
+async fn waiting(fake: &Fake, request: LockRequest) -> JoinHandle<Result<LockGuard, Error>> {
+    let before = fake.store.lock().claimed;
+    let waiter = tokio::spawn(request.into_future());
+    fake.until(|store| store.claimed > before).await;
+    waiter
+}
+
+async fn granted(waiter: JoinHandle<Result<LockGuard, Error>>) -> LockGuard {
+    let outcome = timeout(PATIENCE, waiter)
+        .await
+        .expect("it is granted in time");
+    outcome.expect("no panic").expect("it is granted")
+}
+
+#[tokio::test]
+async fn a_free_lock_is_granted_and_given_back() {
+    let (fake, client) = Fake::start().await;
+    let guard = client
+        .lock("a")
+        .principal("me")
+        .value("here")
+        .await
+        .unwrap();
+    let holder = fake.store.lock().holder("a").unwrap();
+    assert_eq!(guard.token().get(), holder.token);
+    assert_eq!(guard.token_of("a"), Some(guard.token()));
+    assert_eq!(guard.token_of("b"), None);
+    assert_eq!(
+        (holder.principal.as_str(), &holder.value[..]),
+        ("me", &b"here"[..])
+    );
+    assert!(guard.is_held() && guard.remaining() > Duration::from_secs(5));
+    guard.ensure(Duration::from_secs(5)).unwrap();
+    let error = guard.ensure(Duration::from_secs(60)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LeaseLost);
+    guard.release().await.unwrap();
+    assert_eq!(fake.store.lock().claims("a"), 0);
+    // The session of its own goes, too.
+    fake.until(|store| store.leases.is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_waiter_is_told_its_place_and_granted_when_the_holder_is_done() {
+    let (fake, client) = Fake::start().await;
+    let first = client.lock("a").principal("first").await.unwrap();
+    let told = Arc::new(AtomicU32::new(0));
+    let seen = Arc::clone(&told);
+    let request = client.lock("a").on_queued(move |place| {
+        let holder = place
+            .holder
+            .as_ref()
+            .map(|holder| holder.principal.as_str());
+        assert_eq!((place.position, holder), (1, Some("first")));
+        seen.fetch_add(1, Ordering::Relaxed);
+    });
+    let waiter = waiting(&fake, request).await;
+    let token = first.token();
+    first.release().await.unwrap();
+    let second = granted(waiter).await;
+    assert!(second.token() > token);
+    assert_eq!(told.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_wait_goes_on_in_the_same_place_after_the_stream_breaks() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    for request in [client.lock("a"), client.lock("a").session(&session)] {
+        let first = holding(&client, "a").await;
+        let waiter = waiting(&fake, request).await;
+        let (claimed, calls) = {
+            let store = fake.store.lock();
+            (store.claimed, store.calls["acquire"])
+        };
+        fake.break_streams();
+        fake.until(|store| store.calls["acquire"] > calls).await;
+        first.release().await.unwrap();
+        granted(waiter).await.release().await.unwrap();
+        assert_eq!(
+            fake.store.lock().claimed,
+            claimed,
+            "no second claim was made"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_claim_whose_request_is_forgotten_is_found_by_its_key() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let first = holding(&client, "a").await;
+    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    let calls = fake.store.lock().calls["acquire"];
+    fake.fault(|faults| faults.forgetful = true);
+    fake.break_streams();
+    fake.until(|store| store.calls["acquire"] > calls).await;
+    first.release().await.unwrap();
+    let guard = granted(waiter).await;
+    let holder = fake.store.lock().holder("a").unwrap();
+    assert_eq!(
+        (guard.token().get(), guard.lease()),
+        (holder.token, session.lease())
+    );
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_the_queue_and_keeps_the_session() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let first = holding(&client, "a").await;
+    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    waiter.abort();
+    fake.until(|store| store.claims("a") == 1).await;
+    assert!(session.is_held() && first.is_held());
+
+    // With a session of its own, that goes as well.
+    let waiter = waiting(&fake, client.lock("a")).await;
+    let leases = fake.store.lock().leases.len();
+    waiter.abort();
+    fake.until(|store| store.claims("a") == 1 && store.leases.len() == leases - 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_withdrawal_is_not_overtaken_by_the_request_it_takes_back() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    for attempt in [true, false] {
+        let calls = fake.store.lock().calls.clone();
+        let count = |store: &super::fake::Store, call| store.calls.get(call).copied().unwrap_or(0);
+        let more = |store: &super::fake::Store, call: &'static str| {
+            count(store, call) > calls.get(call).copied().unwrap_or(0)
+        };
+        fake.fault(|faults| {
+            faults.stall = true;
+            faults.late = false;
+        });
+        let request = client.lock("a").session(&session);
+        let waiter = if attempt {
+            tokio::spawn(async move { request.try_now().await.map(drop) })
+        } else {
+            tokio::spawn(async move { request.await.map(drop) })
+        };
+        fake.until(|store| more(store, "stalled")).await;
+        waiter.abort();
+        fake.until(|store| more(store, "withdraw") && store.claims("a") == 0)
+            .await;
+        fake.fault(|faults| faults.late = true);
+        fake.until(|store| more(store, "late")).await;
+        assert_eq!(fake.store.lock().claims("a"), 0, "attempt: {attempt}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_a_repeat_does_not_leave_what_the_first_attempt_claimed() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    fake.fault(|faults| faults.lose_word = true);
+    let error = client.lock("a").session(&session).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    fake.until(|store| store.claimed == 1 && store.claims("a") == 0)
+        .await;
+    assert!(session.is_held());
+}
+
+#[tokio::test]
+async fn a_guard_that_is_dropped_releases_in_the_background() {
+    let (fake, client) = Fake::start().await;
+    drop(holding(&client, "a").await);
+    fake.until(|store| store.claims("a") == 0 && store.leases.is_empty())
+        .await;
+
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    drop(client.lock("a").session(&session).await.unwrap());
+    fake.until(|store| store.claims("a") == 0).await;
+    assert!(session.is_held());
+}
+
+#[test]
+fn a_guard_may_be_dropped_when_its_runtime_is_gone() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (guard, fake) = runtime.block_on(async {
+        let (fake, client) = Fake::start().await;
+        (holding(&client, "a").await, fake)
+    });
+    runtime.shutdown_timeout(PATIENCE);
+    drop(guard);
+    assert_eq!(
+        fake.store.lock().claims("a"),
+        1,
+        "nobody was there to release it"
+    );
+}
+
+#[tokio::test]
+async fn who_only_tries_takes_what_is_free_and_never_waits() {
+    let (fake, client) = Fake::start().await;
+    let guard = client
+        .lock("a")
+        .try_now()
+        .await
+        .unwrap()
+        .expect("it is free");
+    let leases = fake.store.lock().leases.len();
+    assert!(client.lock("a").try_now().await.unwrap().is_none());
+    fake.until(|store| store.claims("a") == 1 && store.leases.len() == leases)
+        .await;
+    assert!(guard.is_held());
+}
+
+#[tokio::test]
+async fn a_claim_that_is_ended_by_force_is_lost_and_its_work_dropped() {
+    let (fake, client) = Fake::start().await;
+    let guard = holding(&client, "a").await;
+    let work = guard.run(std::future::pending::<()>());
+    let force = client.force_release("a", None, "test");
+    let (outcome, forced) = timeout(PATIENCE, futures::future::join(work, force))
+        .await
+        .unwrap();
+    forced.unwrap();
+    assert_eq!(outcome, Err(ClaimLoss::Taken));
+    assert!(!guard.is_held());
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    assert_eq!(
+        guard.ensure(Duration::ZERO).unwrap_err().kind(),
+        ErrorKind::NotHolder
+    );
+    let error = guard.release().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotHolder);
+    assert!(!error.outcome_unknown());
+    assert_eq!(
+        fake.store.lock().calls.get("release"),
+        None,
+        "nothing was sent"
+    );
+}
+
+#[tokio::test]
+async fn a_claim_that_ended_before_it_was_watched_is_lost() {
+    let (fake, client) = Fake::start().await;
+    let guard = holding(&client, "a").await;
+    // However far the watch has come: it begins where the claim does.
+    let key = fake.store.lock().holder("a").unwrap().key;
+    fake.change(|store| store.delete(&key));
+    assert_eq!(
+        timeout(PATIENCE, guard.lost()).await.unwrap(),
+        ClaimLoss::Taken
+    );
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_renewed_is_lost_before_the_server_may_grant_to_another() {
+    let (fake, client) = Fake::start().await;
+    let ttl = Duration::from_millis(300);
+    fake.fault(|faults| faults.mute = true);
+    let started = tokio::time::Instant::now();
+    let guard = client.lock("a").ttl(ttl).await.unwrap();
+    let deadline = guard.deadline();
+    assert!(deadline < started + ttl + (tokio::time::Instant::now() - started));
+    let loss = timeout(PATIENCE, guard.lost()).await.unwrap();
+    assert!(matches!(loss, ClaimLoss::Lease(_)), "{loss:?}");
+    assert!(!guard.is_held() && guard.remaining().is_zero());
+    assert!(tokio::time::Instant::now() >= deadline);
+    assert_eq!(guard.run(async {}).await, Err(loss));
+}
+
+#[tokio::test]
+async fn a_session_that_is_lost_ends_the_wait() {
+    let (fake, client) = Fake::start().await;
+    let _first = holding(&client, "a").await;
+    fake.fault(|faults| faults.mute = true);
+    let request = client.lock("a").ttl(Duration::from_millis(300));
+    let error = timeout(PATIENCE, request.into_future())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_withdraws() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let _first = holding(&client, "a").await;
+    let wait = Duration::from_millis(10);
+    let error = client
+        .lock("a")
+        .session(&session)
+        .wait(wait)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WaitOver, "{error}");
+    fake.until(|store| store.claims("a") == 1).await;
+}
+
+#[tokio::test]
+async fn writes_through_a_guard_carry_its_token_and_are_refused_when_it_is_lost() {
+    let (fake, client) = Fake::start().await;
+    let guard = holding(&client, "a").await;
+    let store = guard.guarded();
+    store.put("k", "v").await.unwrap();
+    let sent = format!("a={}", guard.token());
+    assert_eq!(fake.store.lock().guards, [sent]);
+    guard.release().await.unwrap();
+    let error = store.put("k", "late").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StaleGuard);
+    assert_eq!(client.get("k").await.unwrap().kvs[0].value, "v");
+}
+
+#[tokio::test]
+async fn several_locks_are_granted_together_or_not_at_all() {
+    let (fake, client) = Fake::start().await;
+    let first = holding(&client, "b").await;
+    let waiter = waiting(&fake, client.lock_all(["c", "b"])).await;
+    fake.until(|store| store.claims("b") == 2 && store.claims("c") == 1)
+        .await;
+    assert!(fake.store.lock().holder("c").is_none());
+    first.release().await.unwrap();
+    let both = granted(waiter).await;
+    assert_eq!(both.names().collect::<Vec<_>>(), ["b", "c"]);
+    assert!(both.token_of("c").is_some());
+    both.release().await.unwrap();
+    let store = fake.store.lock();
+    assert_eq!((store.claims("b"), store.claims("c")), (0, 0));
+}
+
+#[tokio::test]
+async fn a_lock_is_handed_on_under_a_greater_token() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let mut guard = holding(&client, "a").await;
+    let before = guard.token();
+    let after = guard.transfer(session.lease(), "successor").await.unwrap();
+    assert!(after > before);
+    assert_eq!(guard.lost().await, ClaimLoss::GivenUp);
+    drop(guard);
+    fake.until(|store| store.leases.len() == 1).await;
+    let holder = fake
+        .store
+        .lock()
+        .holder("a")
+        .expect("it is held without a gap");
+    assert_eq!(
+        (holder.token, holder.lease),
+        (after.get(), session.lease().get())
+    );
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_before_anything_is_sent() {
+    let (fake, client) = Fake::start().await;
+    let none: [&str; 0] = [];
+    for (request, text) in [
+        (client.lock_all(none), "no lock is named"),
+        (client.lock_all(["a", "b", "a"]), "a lock is named twice"),
+        (
+            client.lock("a").wait(Duration::ZERO),
+            "a wait of no time at all; `try_now` does not wait",
+        ),
+    ] {
+        let error = request.await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(error.message(), text);
+    }
+    assert!(fake.store.lock().leases.is_empty());
+}

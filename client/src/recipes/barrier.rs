@@ -1,0 +1,102 @@
+//! A barrier: while it is closed, whoever waits is held up.
+
+use bytes::Bytes;
+
+use super::state::{commit, exact, until};
+use crate::{
+    client::Client,
+    error::Error,
+    kv::{Delete, Put},
+    range::{IntoBytes, KeyRange},
+    txn::Compare,
+};
+
+/// A barrier that anybody closes and opens. Made by [`Client::barrier`].
+#[derive(Debug, Clone)]
+pub struct Barrier {
+    client: Client,
+    key: Bytes,
+}
+
+impl Barrier {
+    /// Holds up whoever waits from now on. Whether it was open until now.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the barrier is closed.
+    pub async fn close(&self) -> Result<bool, Error> {
+        let closing = || {
+            let txn = self.client.txn().when(Compare::missing(&self.key));
+            txn.and_then(Put::new(&self.key, ""))
+        };
+        Ok(commit(closing).await?.succeeded)
+    }
+
+    /// Lets everybody through. Whether it was closed until now.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the barrier is open.
+    pub async fn open(&self) -> Result<bool, Error> {
+        let opening = || {
+            let txn = self.client.txn().when(Compare::exists(&self.key));
+            txn.and_then(Delete::new(&self.key))
+        };
+        Ok(commit(opening).await?.succeeded)
+    }
+
+    /// Whether it is closed at this moment.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn is_closed(&self) -> Result<bool, Error> {
+        Ok(self.client.get(&self.key).count_only().await?.count > 0)
+    }
+
+    /// Waits until it is open, however long that takes.
+    ///
+    /// # Errors
+    /// A refusal that will not pass. Broken connections are none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: it only reads.
+    pub async fn wait(&self) -> Result<(), Error> {
+        let open =
+            |answer: tenure_proto::etcdserverpb::RangeResponse| (answer.count == 0).then_some(());
+        until(
+            &self.client,
+            KeyRange::key(&self.key),
+            |get| get.count_only(),
+            open,
+        )
+        .await
+    }
+}
+
+impl Client {
+    /// The barrier called `name`, which is a key: while it exists the barrier is closed.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let maintenance = client.barrier("maintenance");
+    /// maintenance.close().await?;
+    /// // Everybody else: maintenance.wait().await?
+    /// maintenance.open().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn barrier(&self, name: impl IntoBytes) -> Barrier {
+        Barrier {
+            client: exact(self),
+            key: name.into_bytes(),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A counter: a number in a key, changed by comparing and setting.
+
+use bytes::Bytes;
+use tenure_proto::mvccpb::KeyValue;
+
+use super::state::{commit, compete, exact};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    id::Revision,
+    kv::Put,
+    range::IntoBytes,
+    txn::{Compare, Relation},
+};
+
+/// A number that many change. Made by [`Client::counter`].
+#[derive(Debug, Clone)]
+pub struct Counter {
+    client: Client,
+    key: Bytes,
+}
+
+/// What a counter said at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// The number; zero for a counter that nobody has set.
+    pub value: i64,
+    /// The revision of its last change, zero when there was none: shown to
+    /// [`Counter::compare_and_set`] to say what was seen.
+    pub seen: Revision,
+}
+
+impl Counter {
+    /// The number at this moment.
+    ///
+    /// # Errors
+    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the key holds no number, and
+    /// whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn get(&self) -> Result<Counted, Error> {
+        let answer = self.client.get(&self.key).await?;
+        answer.kvs.first().map_or(Ok(Counted::UNSET), Counted::read)
+    }
+
+    /// Adds to the number, once, whatever connections break; the number after it. Give it a
+    /// deadline of its own where very many add at once.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](ErrorKind::OutOfRange) when the sum does not fit, and as for
+    /// [`get`](Self::get).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it was added.
+    pub async fn add(&self, delta: i64) -> Result<i64, Error> {
+        let attempt = || async move {
+            let seen = self.get().await?;
+            let sum = seen.value.checked_add(delta).ok_or_else(|| {
+                let text = format!("{} and {delta} are more than a counter holds", seen.value);
+                Error::local(ErrorKind::OutOfRange, text)
+            })?;
+            let set = self.compare_and_set(seen.seen, sum).await?;
+            Ok(set.map(|_| sum))
+        };
+        compete(attempt).await
+    }
+
+    /// Sets the number unless it was changed after `seen`. The new state, or nothing when somebody
+    /// was faster.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is set.
+    pub async fn compare_and_set(
+        &self,
+        seen: Revision,
+        value: i64,
+    ) -> Result<Option<Counted>, Error> {
+        let setting = || {
+            let unchanged = Compare::mod_revision(&self.key, Relation::Equal, seen);
+            let txn = self.client.txn().when(unchanged);
+            txn.and_then(Put::new(&self.key, value.to_string()))
+        };
+        let answer = commit(setting).await?;
+        let revision = Revision::from(answer.header.map_or(0, |header| header.revision));
+        Ok(answer.succeeded.then_some(Counted {
+            value,
+            seen: revision,
+        }))
+    }
+
+    /// The client that it writes through.
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Counted {
+    pub(super) const UNSET: Self = Self {
+        value: 0,
+        seen: Revision::LATEST,
+    };
+
+    pub(super) fn read(record: &KeyValue) -> Result<Self, Error> {
+        let text = std::str::from_utf8(&record.value).ok();
+        let value = text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+            let text = format!("{:?} holds no number: {:?}", record.key, record.value);
+            Error::local(ErrorKind::FailedPrecondition, text)
+        })?;
+        Ok(Self {
+            value,
+            seen: Revision::from(record.mod_revision),
+        })
+    }
+}
+
+impl Client {
+    /// The counter called `name`, which is a key with the number as decimal text. Through a
+    /// [guarded](Client::guarded) client, only the holder of the lock counts.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let counter = client.counter("orders/placed");
+    /// println!("{} so far", counter.add(1).await?);
+    ///
+    /// let seen = counter.get().await?;
+    /// if counter.compare_and_set(seen.seen, 0).await?.is_none() {
+    ///     println!("somebody placed another one meanwhile");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn counter(&self, name: impl IntoBytes) -> Counter {
+        Counter {
+            client: exact(self),
+            key: name.into_bytes(),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! An item of a queue that is with a consumer.
+
+use bytes::Bytes;
+use tokio::time::{Duration, Instant};
+
+use super::{queue::taken_back, state::commit};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    id::{LeaseId, Token},
+    kv::Delete,
+    txn::{Compare, Relation, Txn},
+};
+
+/// What stands for a delivery at the server.
+#[derive(Debug, Clone)]
+pub(super) struct Slip {
+    pub(super) item: Bytes,
+    pub(super) tries: Bytes,
+    /// On the lease, as long as the delivery lasts.
+    pub(super) out: Bytes,
+    pub(super) lease: LeaseId,
+    /// The create revision of `out`.
+    pub(super) token: Token,
+}
+
+/// An item of a [`Queue`](crate::Queue), taken for some time. Dropping it without a word leaves it
+/// to be delivered again when its time is over.
+#[derive(Debug)]
+#[must_use = "the item is delivered again unless it is said to be done"]
+pub struct Delivery {
+    client: Client,
+    slip: Slip,
+    number: u64,
+    payload: Bytes,
+    tries: u32,
+    deadline: Instant,
+}
+
+impl Delivery {
+    pub(super) fn new(
+        client: &Client,
+        slip: Slip,
+        number: u64,
+        payload: Bytes,
+        tries: u32,
+        deadline: Instant,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            slip,
+            number,
+            payload,
+            tries,
+            deadline,
+        }
+    }
+
+    /// What was pushed.
+    #[must_use]
+    pub fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
+    /// The number of the item. Later ones are greater.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How often it was delivered, this time included.
+    #[must_use]
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// The fencing token of the delivery: greater than that of every delivery of the item before.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        self.slip.token
+    }
+
+    /// When it may be delivered to another, counted from before it was asked for.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Says that the item is dealt with: it is gone.
+    ///
+    /// # Errors
+    /// [`LeaseLost`](ErrorKind::LeaseLost) when its time was over before: it is delivered to
+    /// another. Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is gone.
+    pub async fn done(self) -> Result<(), Error> {
+        let slip = &self.slip;
+        self.end(|txn| {
+            txn.and_then(Delete::new(&slip.item))
+                .and_then(Delete::new(&slip.tries))
+        })
+        .await
+    }
+
+    /// Gives the item back, to be delivered again at once.
+    ///
+    /// # Errors
+    /// As for [`done`](Self::done).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is given back; it is when its time is over.
+    pub async fn give_back(self) -> Result<(), Error> {
+        self.end(|txn| txn).await
+    }
+
+    /// Starts its time anew.
+    ///
+    /// # Errors
+    /// As for [`done`](Self::done).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether there is more time.
+    pub async fn extend(&mut self) -> Result<(), Error> {
+        let sent = Instant::now();
+        let renewal = match self.client.lease_keep_alive_once(self.slip.lease).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(taken_back()),
+            outcome => outcome?,
+        };
+        let seconds = u64::try_from(renewal.ttl).unwrap_or(0);
+        self.deadline = sent + Duration::from_secs(seconds);
+        Ok(())
+    }
+
+    /// Ends the delivery, if it still lasts, with something else in the same transaction.
+    async fn end(&self, rest: impl Fn(Txn<Client>) -> Txn<Client>) -> Result<(), Error> {
+        let slip = &self.slip;
+        let ending = || {
+            let mine = Compare::create_revision(&slip.out, Relation::Equal, slip.token);
+            let txn = self.client.txn().when(mine);
+            rest(txn.and_then(Delete::new(&slip.out)))
+        };
+        if !commit(ending).await?.succeeded {
+            return Err(taken_back());
+        }
+        let (client, lease) = (self.client.clone(), slip.lease);
+        // Nothing is attached to it any more; it ends by itself if this fails.
+        drop(tokio::spawn(
+            async move { client.lease_revoke(lease).await },
+        ));
+        Ok(())
+    }
+}

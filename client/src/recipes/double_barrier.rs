@@ -1,0 +1,258 @@
+//! A double barrier: a given number of participants begin together and end together.
+//!
+//! Each participant is a key on its own lease below `<name>/in/`; `<name>/ready` is there while a
+//! round is on. The invariant: nobody is inside before as many as agreed have entered, and no
+//! round begins before everybody of the last one has left.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use tenure_proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue};
+
+use super::state::{commit, compete, until};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    kv::{Delete, Put},
+    lease::LeaseLoss,
+    lock::{Lifetime, Tenancy},
+    range::{IntoBytes, KeyRange},
+    txn::{Compare, Relation, Txn},
+};
+
+/// A double barrier. Made by [`Client::double_barrier`].
+#[derive(Debug, Clone)]
+pub struct DoubleBarrier {
+    client: Client,
+    keys: Keys,
+    count: u32,
+    lifetime: Lifetime,
+}
+
+#[derive(Debug, Clone)]
+struct Keys {
+    all: KeyRange,
+    members: KeyRange,
+    ready: Bytes,
+}
+
+impl DoubleBarrier {
+    /// Takes part with a lease that ends so long after its last renewal; ten seconds unless set.
+    #[must_use]
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.lifetime = Lifetime::Own(ttl);
+        self
+    }
+
+    /// Takes part, and waits until as many as agreed do.
+    ///
+    /// # Errors
+    /// [`SessionLost`](ErrorKind::SessionLost) when the lease ran out before, and whatever any
+    /// call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the part in the background, as long as the round has not begun for
+    /// others: then they wait for nobody.
+    pub async fn enter(&self) -> Result<Inside, Error> {
+        let tenancy = Tenancy::open(&self.client, self.lifetime.clone()).await?;
+        let inside = Inside {
+            client: tenancy.session().attach(&self.client),
+            plain: self.client.clone(),
+            keys: self.keys.clone(),
+            me: tenancy.session().lease().get(),
+            tenancy: Some(tenancy),
+        };
+        // Both arms may be dropped anywhere: the handle takes the part back.
+        let lost = tokio::select! {
+            biased;
+            outcome = inside.begin(self.count) => {
+                outcome?;
+                None
+            }
+            loss = inside.lost() => Some(loss),
+        };
+        match lost {
+            None => Ok(inside),
+            Some(loss) => Err(session_lost(loss)),
+        }
+    }
+}
+
+fn session_lost(loss: LeaseLoss) -> Error {
+    Error::local(ErrorKind::SessionLost, format!("stopped waiting: {loss}"))
+}
+
+/// A part in a round that is on. Dropping it leaves in the background, without waiting.
+#[must_use = "the part ends when it is dropped"]
+pub struct Inside {
+    /// Writes through it belong to the session of the part.
+    client: Client,
+    plain: Client,
+    keys: Keys,
+    me: i64,
+    /// Gone when the part is over.
+    tenancy: Option<Tenancy>,
+}
+
+impl Inside {
+    /// Waits until everybody else has left too, or died.
+    ///
+    /// # Errors
+    /// [`SessionLost`](ErrorKind::SessionLost) when the lease ran out before: the others may be in
+    /// the next round. Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves in the background, without waiting.
+    pub async fn leave(self) -> Result<(), Error> {
+        // Both arms may be dropped anywhere: the handle leaves.
+        tokio::select! {
+            biased;
+            outcome = self.finish() => outcome,
+            loss = self.lost() => Err(session_lost(loss)),
+        }
+    }
+
+    /// Waits until the lease of the part is lost: the others wait for it no longer.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a loss is final and is reported to every later call.
+    pub async fn lost(&self) -> LeaseLoss {
+        match &self.tenancy {
+            Some(tenancy) => tenancy.session().lost().await,
+            None => LeaseLoss::Closed,
+        }
+    }
+
+    async fn begin(&self, count: u32) -> Result<(), Error> {
+        let me = self.member();
+        let entering = || async {
+            let entering = || {
+                let txn = self.client.txn().when(Compare::missing(&self.keys.ready));
+                txn.and_then(Put::new(&me, "").lease(self.me))
+            };
+            if commit(entering).await?.succeeded {
+                return Ok(Some(()));
+            }
+            // The last round is not over, or everybody in it has died.
+            let over = |answer: RangeResponse| {
+                let ready = |kv: &KeyValue| kv.key == self.keys.ready;
+                let rest = answer.kvs.iter().filter(|kv| !ready(kv)).count();
+                (rest == 0 || !answer.kvs.iter().any(ready)).then_some(())
+            };
+            until(
+                &self.client,
+                self.keys.all.clone(),
+                |get| get.keys_only(),
+                over,
+            )
+            .await?;
+            commit(|| end_round(&self.client, &self.keys)).await?;
+            Ok(None)
+        };
+        compete(entering).await?;
+        // Whoever completes the number says so; that several do is no harm.
+        let members = self
+            .client
+            .get(self.keys.members.clone())
+            .count_only()
+            .await?;
+        if members.count >= i64::from(count) {
+            let beginning = || {
+                let txn = self.client.txn();
+                let txn = txn.when(Compare::exists(&me));
+                let txn = txn.when(Compare::missing(&self.keys.ready));
+                txn.and_then(Put::new(&self.keys.ready, ""))
+            };
+            commit(beginning).await?;
+            return Ok(());
+        }
+        let begun = |answer: RangeResponse| (answer.count > 0).then_some(());
+        let ready = KeyRange::key(&self.keys.ready);
+        until(&self.client, ready, |get| get.count_only(), begun).await
+    }
+
+    async fn finish(&self) -> Result<(), Error> {
+        let me = self.member();
+        let leaving = || self.client.txn().and_then(Delete::new(&me));
+        commit(leaving).await?;
+        let gone = |answer: RangeResponse| (answer.count == 0).then_some(());
+        until(
+            &self.client,
+            self.keys.members.clone(),
+            |get| get.count_only(),
+            gone,
+        )
+        .await?;
+        commit(|| end_round(&self.client, &self.keys))
+            .await
+            .map(drop)
+    }
+
+    fn member(&self) -> Bytes {
+        let mut key = self.keys.members.start().to_vec();
+        key.extend_from_slice(format!("{:x}", self.me).as_bytes());
+        Bytes::from(key)
+    }
+}
+
+/// Ends the round when nobody is in it. A round that has begun since is left alone, because
+/// somebody is in that.
+fn end_round(client: &Client, keys: &Keys) -> Txn<Client> {
+    let nobody = Compare::version(keys.members.clone(), Relation::Equal, 0);
+    client.txn().when(nobody).and_then(Delete::new(&keys.ready))
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        let Some(tenancy) = self.tenancy.take() else {
+            return;
+        };
+        let (plain, keys) = (self.plain.clone(), self.keys.clone());
+        let ending = tenancy.clone();
+        tenancy.in_background(async move {
+            // The key of the part goes with the lease.
+            ending.end().await;
+            if let Err(error) = end_round(&plain, &keys).await {
+                tracing::debug!(%error, "a round of a double barrier is left to who comes next");
+            }
+        });
+    }
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inside")
+            .field("ready", &self.keys.ready)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// The double barrier called `name`, for `count` participants, who must agree on that.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let barrier = client.double_barrier("shuffles/3", 4);
+    /// let inside = barrier.enter().await?;
+    /// // All four are here.
+    /// inside.leave().await?;
+    /// // All four are done.
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn double_barrier(&self, name: impl IntoBytes, count: u32) -> DoubleBarrier {
+        let name = name.into_bytes();
+        let below = |part: &str| Bytes::from([&name[..], part.as_bytes()].concat());
+        DoubleBarrier {
+            client: self.clone(),
+            keys: Keys {
+                all: KeyRange::prefix(below("/")),
+                members: KeyRange::prefix(below("/in/")),
+                ready: below("/ready"),
+            },
+            count,
+            lifetime: Lifetime::default(),
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! A queue: items are delivered to one consumer at a time, and again unless it says that it is
+//! done.
+//!
+//! Keys below the name: `items/<number>` with what was pushed, `tries/<number>` with how often it
+//! was delivered, `out/<number>` on a lease while it is, `dead/<number>` after too many deliveries,
+//! and `last` with the last number. The invariant: an item is in `items` or in `dead` from the
+//! push until a consumer is done with it, and changes of both are one transaction.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::Rng;
+use tenure_proto::{
+    etcdserverpb::{RangeResponse, response_op::Response},
+    mvccpb::KeyValue,
+};
+use tokio::time::Instant;
+
+use super::{
+    counter::{Counted, Counter},
+    delivery::{Delivery, Slip},
+    state::{commit, compete, until},
+};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    kv::{Delete, Get, Put},
+    range::{IntoBytes, KeyRange},
+    txn::{Compare, Relation},
+};
+
+/// How long an item stays with a consumer that does not say anything, unless set.
+const VISIBILITY: Duration = Duration::from_secs(30);
+/// How often an item is delivered before it is put aside, unless set.
+const TRIES_MAX: u32 = 5;
+/// Items that are looked at for one that is free: more than consumers usually hold, so that one
+/// look finds a free one.
+const LOOK_MAX: u32 = 64;
+/// Free items among which a consumer chooses after it lost a race, so that consumers that come at
+/// once do not race for the same one again and again.
+const CHOICE_MAX: usize = 4;
+
+/// A queue. Made by [`Client::queue`]. In order as far as one consumer at a time goes; with
+/// several, about in order.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    pub(super) client: Client,
+    name: Bytes,
+    last: Counter,
+    visibility: Duration,
+    tries_max: u32,
+}
+
+/// An item that was put aside after too many deliveries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Its number, for [`Queue::revive`].
+    pub number: u64,
+    /// What was pushed.
+    pub payload: Bytes,
+}
+
+impl Queue {
+    /// How long an item stays with a consumer before it is delivered again, unless the consumer
+    /// says that it is done or asks for more time; thirty seconds unless set. Whole seconds,
+    /// rounded up.
+    #[must_use]
+    pub fn visibility(mut self, timeout: Duration) -> Self {
+        self.visibility = timeout;
+        self
+    }
+
+    /// How often an item is delivered before it is put aside among the dead letters; five times
+    /// unless set, at least once.
+    #[must_use]
+    pub fn tries_max(mut self, tries: u32) -> Self {
+        self.tries_max = tries.max(1);
+        self
+    }
+
+    /// Puts an item at the end, once, whatever connections break; its number.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is pushed.
+    pub async fn push(&self, payload: impl IntoBytes) -> Result<u64, Error> {
+        let payload = &payload.into_bytes();
+        let attempt = || async move {
+            let last = self.last.get().await?;
+            let number = u64::try_from(last.value).unwrap_or(0) + 1;
+            let pushing = || {
+                let unchanged = Relation::Equal;
+                let counter = self.key("last", None);
+                let txn = self.client.txn();
+                txn.when(Compare::mod_revision(&counter, unchanged, last.seen))
+                    .and_then(Put::new(&counter, number.to_string()))
+                    .and_then(Put::new(self.key("items", Some(number)), payload))
+            };
+            Ok(commit(pushing).await?.succeeded.then_some(number))
+        };
+        compete(attempt).await
+    }
+
+    /// Waits for an item, however long that takes, and takes it for as long as
+    /// [`visibility`](Self::visibility) says.
+    ///
+    /// # Errors
+    /// A refusal that will not pass. Broken connections while waiting are none.
+    ///
+    /// # Cancel safety
+    /// An item that was being taken when the future is dropped is delivered again after its time.
+    pub async fn receive(&self) -> Result<Delivery, Error> {
+        loop {
+            if let Some(delivery) = self.try_receive().await? {
+                return Ok(delivery);
+            }
+            // What is between them is few; what is around them may be many.
+            let range = KeyRange::between(self.below("items/"), self.below("out0"));
+            until(&self.client, range, Get::keys_only, |answer| {
+                self.free(&answer).then_some(())
+            })
+            .await?;
+        }
+    }
+
+    /// Takes an item if one is free at this moment.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// As for [`receive`](Self::receive).
+    pub async fn try_receive(&self) -> Result<Option<Delivery>, Error> {
+        let mut among = 1;
+        loop {
+            let free = self.look().await?;
+            if free.is_empty() {
+                return Ok(None);
+            }
+            let chosen = rand::rng().random_range(0..free.len().min(among));
+            match self.take(free[chosen]).await? {
+                Taken::Delivered(delivery) => return Ok(Some(*delivery)),
+                // Somebody was faster.
+                Taken::Lost => among = CHOICE_MAX,
+                Taken::PutAside => {}
+            }
+        }
+    }
+
+    /// How many items there are, those with consumers included.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn len(&self) -> Result<u64, Error> {
+        let items = KeyRange::prefix(self.below("items/"));
+        let answer = self.client.get(items).count_only().await?;
+        Ok(u64::try_from(answer.count).unwrap_or(0))
+    }
+
+    /// Whether there is no item, be it with a consumer.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        Ok(self.len().await? == 0)
+    }
+
+    /// Items that were put aside, the first `letters_max` of them.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn dead_letters(&self, letters_max: u32) -> Result<Vec<DeadLetter>, Error> {
+        let dead = KeyRange::prefix(self.below("dead/"));
+        let answer = self.client.get(dead).limit(letters_max).await?;
+        let letters = answer.kvs.into_iter().filter_map(|kv| {
+            Some(DeadLetter {
+                number: number_of(&kv)?,
+                payload: kv.value,
+            })
+        });
+        Ok(letters.collect())
+    }
+
+    /// Puts a dead letter back into the queue, in the place it had. Whether there was one.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is put back.
+    pub async fn revive(&self, number: u64) -> Result<bool, Error> {
+        let dead = self.key("dead", Some(number));
+        let Some(letter) = self.client.get(&dead).await?.kvs.into_iter().next() else {
+            return Ok(false);
+        };
+        let reviving = || {
+            let txn = self.client.txn().when(Compare::exists(&dead));
+            txn.and_then(Delete::new(&dead))
+                .and_then(Put::new(self.key("items", Some(number)), &letter.value))
+        };
+        Ok(commit(reviving).await?.succeeded)
+    }
+
+    /// Removes a dead letter. Whether there was one.
+    ///
+    /// # Errors
+    /// Whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is removed.
+    pub async fn discard(&self, number: u64) -> Result<bool, Error> {
+        let dead = self.key("dead", Some(number));
+        let discarding = || {
+            let txn = self.client.txn().when(Compare::exists(&dead));
+            txn.and_then(Delete::new(&dead))
+        };
+        Ok(commit(discarding).await?.succeeded)
+    }
+
+    /// The first items that are with nobody: their numbers.
+    async fn look(&self) -> Result<Vec<u64>, Error> {
+        let items = KeyRange::prefix(self.below("items/"));
+        let out = KeyRange::prefix(self.below("out/"));
+        // One look at one revision.
+        let answer = self
+            .client
+            .txn()
+            .and_then(Get::new(items.clone()).keys_only().limit(LOOK_MAX))
+            .and_then(Get::new(out).keys_only())
+            .await?;
+        let mut ranges = answer
+            .responses
+            .into_iter()
+            .filter_map(|op| match op.response {
+                Some(Response::ResponseRange(range)) => Some(range),
+                _ => None,
+            });
+        let (Some(found), Some(out)) = (ranges.next(), ranges.next()) else {
+            return Ok(Vec::new());
+        };
+        let out: Vec<u64> = out.kvs.iter().filter_map(number_of).collect();
+        let free = |numbers: Vec<u64>| -> Vec<u64> {
+            numbers
+                .into_iter()
+                .filter(|number| !out.contains(number))
+                .collect()
+        };
+        let numbers = found.kvs.iter().filter_map(number_of).collect();
+        let first = free(numbers);
+        if !first.is_empty() || !found.more {
+            return Ok(first);
+        }
+        // Consumers hold all of the first ones.
+        let all = self.client.get(items).keys_only().await?;
+        Ok(free(all.kvs.iter().filter_map(number_of).collect()))
+    }
+
+    /// Whether an item is with nobody, as far as the keys of a queue tell.
+    fn free(&self, all: &RangeResponse) -> bool {
+        let numbers = |part: &str| -> Vec<u64> {
+            let prefix = self.below(part);
+            let inside = all.kvs.iter().filter(|kv| kv.key.starts_with(&prefix));
+            inside.filter_map(number_of).collect()
+        };
+        let out = numbers("out/");
+        numbers("items/").iter().any(|number| !out.contains(number))
+    }
+
+    /// Takes an item that was free.
+    async fn take(&self, number: u64) -> Result<Taken, Error> {
+        let (item, tries) = (
+            self.key("items", Some(number)),
+            self.key("tries", Some(number)),
+        );
+        let reading = self.client.txn();
+        let reading = reading.and_then(Get::new(&item)).and_then(Get::new(&tries));
+        let answer = reading.await?;
+        let mut records = answer
+            .responses
+            .into_iter()
+            .filter_map(|op| match op.response {
+                Some(Response::ResponseRange(range)) => Some(range.kvs.into_iter().next()),
+                _ => None,
+            });
+        let (Some(Some(record)), Some(tried)) = (records.next(), records.next()) else {
+            return Ok(Taken::Lost);
+        };
+        let tried = tried.as_ref().map_or(Ok(Counted::UNSET), Counted::read)?;
+        let try_number = u32::try_from(tried.value).unwrap_or(0).saturating_add(1);
+        if try_number > self.tries_max {
+            return self.put_aside(number, &record, &tried).await;
+        }
+        let started = Instant::now();
+        let lease = self.client.lease_grant(self.visibility).await?;
+        let out = self.key("out", Some(number));
+        let taking = || {
+            let txn = self.client.txn();
+            txn.when(Compare::mod_revision(
+                &item,
+                Relation::Equal,
+                record.mod_revision,
+            ))
+            .when(Compare::mod_revision(&tries, Relation::Equal, tried.seen))
+            .when(Compare::missing(&out))
+            .and_then(Put::new(&out, "").lease(lease.id))
+            .and_then(Put::new(&tries, try_number.to_string()))
+        };
+        let answer = commit(taking).await?;
+        if !answer.succeeded {
+            // It ends by itself if this fails.
+            drop(self.client.lease_revoke(lease.id).await);
+            return Ok(Taken::Lost);
+        }
+        let seconds = u64::try_from(lease.ttl).unwrap_or(0);
+        let slip = Slip {
+            item,
+            tries,
+            out,
+            lease: lease.id.into(),
+            token: answer.header.map_or(0, |header| header.revision).into(),
+        };
+        let deadline = started + Duration::from_secs(seconds);
+        let delivery = Delivery::new(
+            &self.client,
+            slip,
+            number,
+            record.value,
+            try_number,
+            deadline,
+        );
+        Ok(Taken::Delivered(Box::new(delivery)))
+    }
+
+    /// Moves an item that was delivered too often to the dead letters.
+    async fn put_aside(
+        &self,
+        number: u64,
+        item: &KeyValue,
+        tried: &Counted,
+    ) -> Result<Taken, Error> {
+        let moving = || {
+            let (tries, out) = (
+                self.key("tries", Some(number)),
+                self.key("out", Some(number)),
+            );
+            let txn = self.client.txn();
+            txn.when(Compare::mod_revision(
+                &item.key,
+                Relation::Equal,
+                item.mod_revision,
+            ))
+            .when(Compare::mod_revision(&tries, Relation::Equal, tried.seen))
+            .when(Compare::missing(out))
+            .and_then(Put::new(self.key("dead", Some(number)), &item.value))
+            .and_then(Delete::new(&item.key))
+            .and_then(Delete::new(&tries))
+        };
+        if commit(moving).await?.succeeded {
+            tracing::warn!(queue = ?self.name, number, "an item was put aside as a dead letter");
+        }
+        Ok(Taken::PutAside)
+    }
+
+    fn below(&self, part: &str) -> Bytes {
+        Bytes::from([&self.name[..], b"/", part.as_bytes()].concat())
+    }
+
+    fn key(&self, part: &str, number: Option<u64>) -> Bytes {
+        match number {
+            Some(number) => self.below(&format!("{part}/{number:016x}")),
+            None => self.below(part),
+        }
+    }
+}
+
+/// What became of taking an item.
+enum Taken {
+    Delivered(Box<Delivery>),
+    Lost,
+    PutAside,
+}
+
+/// The number at the end of a key.
+fn number_of(record: &KeyValue) -> Option<u64> {
+    let digits = record.key.rsplit(|&byte| byte == b'/').next()?;
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// An error for a delivery whose time is over.
+pub(super) fn taken_back() -> Error {
+    let text = "the time of the delivery is over; the item is delivered to another";
+    Error::local(ErrorKind::LeaseLost, text)
+}
+
+impl Client {
+    /// The queue called `name`, which is a prefix of keys.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let queue = client.queue("mails").visibility(Duration::from_secs(60));
+    /// queue.push("to: somebody").await?;
+    ///
+    /// let delivery = queue.receive().await?;
+    /// println!("{:?}, delivered the {}th time", delivery.payload(), delivery.tries());
+    /// // Until this, it is delivered again after a minute.
+    /// delivery.done().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn queue(&self, name: impl IntoBytes) -> Queue {
+        let name = name.into_bytes();
+        let last = self.counter([&name[..], b"/last"].concat());
+        Queue {
+            client: last.client().clone(),
+            name,
+            last,
+            visibility: VISIBILITY,
+            tries_max: TRIES_MAX,
+        }
+    }
+}

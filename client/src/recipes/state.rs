@@ -1,0 +1,116 @@
+//! What the recipes share: writing exactly once, and waiting for keys to be in a state.
+
+use std::time::Duration;
+
+use tenure_proto::etcdserverpb::{RangeResponse, TxnResponse};
+use tokio::time::sleep;
+
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    id::Revision,
+    kv::Get,
+    range::KeyRange,
+    retry::Backoff,
+    session::Numbered,
+    txn::Txn,
+};
+
+/// Time to live of the session that a handle writes in. Long enough to sit out an election of the
+/// cluster; what it costs is that much memory of the server's for a client that dies.
+const SESSION_TTL: Duration = Duration::from_secs(30);
+
+/// The same client with its writes in a session that is opened when it is needed.
+pub(super) fn exact(client: &Client) -> Client {
+    client.numbered(Numbered::always(SESSION_TTL))
+}
+
+/// Makes a transaction, again in another session when its session was lost before anything was
+/// sent.
+pub(super) async fn commit(txn: impl Fn() -> Txn<Client>) -> Result<TxnResponse, Error> {
+    match txn().await {
+        Err(error) if error.kind() == ErrorKind::SessionLost && !error.outcome_unknown() => {
+            txn().await
+        }
+        outcome => outcome,
+    }
+}
+
+/// Reads and compares and writes, until nobody else wrote in between. `attempt` says what it came
+/// to, or nothing when somebody was faster.
+pub(super) async fn compete<T, Attempt, Trying>(attempt: Attempt) -> Result<T, Error>
+where
+    Attempt: Fn() -> Trying,
+    Trying: Future<Output = Result<Option<T>, Error>>,
+{
+    let mut backoff = Backoff::default();
+    loop {
+        if let Some(outcome) = attempt().await? {
+            return Ok(outcome);
+        }
+        // Whoever lost together does not try together again.
+        sleep(backoff.next_pause()).await;
+    }
+}
+
+/// Waits until `wanted` finds what it looks for among keys, however long that takes. Passing
+/// troubles are waited out.
+///
+/// # Cancel safety
+/// Cancel safe: it only reads.
+pub(super) async fn until<T>(
+    client: &Client,
+    range: KeyRange,
+    options: impl Fn(Get<Client>) -> Get<Client>,
+    mut wanted: impl FnMut(RangeResponse) -> Option<T>,
+) -> Result<T, Error> {
+    let mut backoff = Backoff::default();
+    loop {
+        let looking = look(client, &range, &options, &mut wanted, &mut backoff);
+        match looking.await {
+            // Changes are missing: look again.
+            Err(error) if error.kind() == ErrorKind::Compacted => {}
+            Err(error) if error.ends_stream_for_now() => {
+                tracing::debug!(%error, "waiting for keys goes on");
+            }
+            outcome => return outcome,
+        }
+        sleep(backoff.next_pause()).await;
+    }
+}
+
+/// Looks, and looks again after every change.
+async fn look<T>(
+    client: &Client,
+    range: &KeyRange,
+    options: &impl Fn(Get<Client>) -> Get<Client>,
+    wanted: &mut impl FnMut(RangeResponse) -> Option<T>,
+    backoff: &mut Backoff,
+) -> Result<T, Error> {
+    let mut watcher = None;
+    loop {
+        let answer = options(client.get(range.clone())).await?;
+        let seen = answer.header.map_or(0, |header| header.revision);
+        if let Some(found) = wanted(answer) {
+            return Ok(found);
+        }
+        let changes = match &mut watcher {
+            Some(changes) => changes,
+            unwatched => {
+                let from = Revision::from(seen).next();
+                unwatched.insert(client.watch(range.clone()).start_revision(from).await?)
+            }
+        };
+        backoff.reset();
+        loop {
+            let Some(update) = changes.next().await else {
+                let text = "the watch ended";
+                return Err(Error::local(ErrorKind::Unavailable, text));
+            };
+            // What was seen already is no reason to look again.
+            if update?.header.revision > seen {
+                break;
+            }
+        }
+    }
+}

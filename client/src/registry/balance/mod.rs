@@ -1,0 +1,335 @@
+//! gRPC calls spread over the instances of a service.
+//!
+//! Why not tower's own `p2c::Balance`: it takes whichever of two services is ready and less
+//! loaded, and knows neither weights nor zones; it learns of failures by readiness only, and
+//! tonic's channels are always ready; and it needs a buffer with a task of its own to be shared.
+//! For whoever wants it all the same there is [`Resolver::services`].
+
+mod choice;
+mod discover;
+mod peer;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use parking_lot::RwLock;
+use tenure_proto::v1::{Endpoint, Registration};
+use tokio::{task::AbortHandle, time::Instant};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint as Transport},
+};
+use tower::Service;
+
+use self::peer::{InFlight, Peer, Place};
+use super::{EndpointView, Resolver};
+
+/// Header of an answer that ends at once: the status of the call.
+const STATUS: &str = "grpc-status";
+/// The status by which a server says that it cannot serve at this time; that of `UNAVAILABLE`.
+const UNAVAILABLE: &str = "14";
+/// Protocol of the endpoints that are called unless the caller says otherwise.
+const PROTOCOL: &str = "grpc";
+/// Share of traffic of an instance that names none.
+const WEIGHT: u32 = 100;
+
+/// Makes the service that reaches an address such as `http://10.0.0.7:8443`.
+type Connect<S> = Arc<dyn Fn(&str) -> Result<S, BoxError> + Send + Sync>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Peers<S> = Arc<RwLock<Arc<Vec<Arc<Peer<S>>>>>>;
+
+/// Which endpoints of instances are called, and how they are reached.
+pub struct BalanceOptions<S = Channel> {
+    protocol: String,
+    zone: Option<String>,
+    connect: Connect<S>,
+}
+
+impl Default for BalanceOptions {
+    fn default() -> Self {
+        Self::with(|address| Ok(Transport::from_shared(address.to_owned())?.connect_lazy()))
+    }
+}
+
+impl<S> BalanceOptions<S> {
+    /// Reaches instances through services made by `connect` from addresses such as
+    /// `http://10.0.0.7:8443`. An instance whose service cannot be made is not called.
+    pub fn with(connect: impl Fn(&str) -> Result<S, BoxError> + Send + Sync + 'static) -> Self {
+        Self {
+            protocol: PROTOCOL.to_owned(),
+            zone: None,
+            connect: Arc::new(connect),
+        }
+    }
+
+    /// Calls the endpoint of this protocol; `grpc` unless set. Instances without one are not
+    /// called.
+    #[must_use]
+    pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
+        self.protocol = protocol.into();
+        self
+    }
+
+    /// Prefers instances of this zone until they are four times as loaded as others.
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.zone = Some(zone.into());
+        self
+    }
+
+    fn place(&self, registration: &Registration) -> Option<(Place, u32)> {
+        let instance = registration.instance.as_ref()?;
+        let mut endpoints = instance.endpoints.iter();
+        let endpoint = endpoints.find(|endpoint| endpoint.protocol == self.protocol)?;
+        let near = self
+            .zone
+            .as_ref()
+            .is_some_and(|zone| *zone == instance.zone);
+        let place = Place {
+            id: instance.id.clone(),
+            incarnation: registration.incarnation,
+            address: address(endpoint),
+            near,
+        };
+        let weight = if instance.weight == 0 {
+            WEIGHT
+        } else {
+            instance.weight
+        };
+        Some((place, weight))
+    }
+}
+
+impl<S> fmt::Debug for BalanceOptions<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BalanceOptions")
+            .field("protocol", &self.protocol)
+            .field("zone", &self.zone)
+            .finish_non_exhaustive()
+    }
+}
+
+fn address(endpoint: &Endpoint) -> String {
+    let Endpoint { host, port, .. } = endpoint;
+    // An address of IPv6 has colons of its own.
+    if host.contains(':') && !host.starts_with('[') {
+        format!("http://[{host}]:{port}")
+    } else {
+        format!("http://{host}:{port}")
+    }
+}
+
+/// Spreads calls over the instances of a service: of two drawn by weight, the one with fewer calls
+/// under way for its weight. Instances that fail five times in a row are left alone for a while,
+/// unless most do. Clones share everything.
+///
+/// It goes where a channel goes:
+///
+/// ```no_run
+/// use tenure::{BalanceOptions, Balancer, Client, Selector};
+///
+/// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let resolver = client.registry().resolver("billing", Selector::default().passing_or_all());
+/// resolver.ready().await?;
+/// let balancer = Balancer::new(resolver, BalanceOptions::default().zone("eu-1a"));
+/// // let billing = BillingClient::new(balancer);
+/// # drop(balancer);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Balancer<S = Channel> {
+    service: Arc<str>,
+    peers: Peers<S>,
+    _task: Arc<Task>,
+}
+
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl<S> Clone for Balancer<S> {
+    fn clone(&self) -> Self {
+        Self {
+            service: Arc::clone(&self.service),
+            peers: Arc::clone(&self.peers),
+            _task: Arc::clone(&self._task),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Balancer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Balancer")
+            .field("service", &self.service)
+            .field("peers", &self.peers.read().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Balancer<S> {
+    /// Calls the instances that a resolver knows, however old its view is.
+    ///
+    /// # Panics
+    /// Outside a runtime of tokio.
+    #[must_use]
+    pub fn new(resolver: Resolver, options: BalanceOptions<S>) -> Self {
+        let peers = Peers::default();
+        let service: Arc<str> = resolver.service().into();
+        let follow = follow(resolver, options, Arc::clone(&peers));
+        Self {
+            service,
+            peers,
+            _task: Arc::new(Task(tokio::spawn(follow).abort_handle())),
+        }
+    }
+
+    fn choose(&self) -> Result<InFlight<S>, Status> {
+        let peers = Arc::clone(&self.peers.read());
+        let now = Instant::now();
+        let loads: Vec<_> = peers.iter().map(|peer| peer.load(now)).collect();
+        let chosen = choice::choose(&loads, &mut rand::rng());
+        let chosen = chosen.and_then(|index| peers.get(index)).map(Peer::begin);
+        chosen.ok_or_else(|| {
+            let text = format!("no instance of {:?} is known", self.service);
+            Status::unavailable(text)
+        })
+    }
+}
+
+/// Keeps the peers as the resolver knows them. What is known of a peer stays while it is the same.
+async fn follow<S>(mut resolver: Resolver, options: BalanceOptions<S>, peers: Peers<S>) {
+    let mut view = resolver.view();
+    loop {
+        if let Some(view) = view {
+            let next = renewed(&peers.read(), &view, &options);
+            *peers.write() = Arc::new(next);
+        }
+        match resolver.changed().await {
+            Ok(next) => view = Some(next),
+            Err(_) => return,
+        }
+    }
+}
+
+fn renewed<S>(
+    peers: &[Arc<Peer<S>>],
+    view: &EndpointView,
+    options: &BalanceOptions<S>,
+) -> Vec<Arc<Peer<S>>> {
+    let known: BTreeMap<&str, &Arc<Peer<S>>> = peers
+        .iter()
+        .map(|peer| (peer.place.id.as_str(), peer))
+        .collect();
+    let mut next = Vec::with_capacity(peers.len());
+    for registration in view.registrations() {
+        let Some((place, weight)) = options.place(registration) else {
+            continue;
+        };
+        if let Some(peer) = known
+            .get(place.id.as_str())
+            .filter(|peer| peer.place == place)
+        {
+            peer.set_weight(weight);
+            next.push(Arc::clone(peer));
+            continue;
+        }
+        match (options.connect)(&place.address) {
+            Ok(service) => next.push(Arc::new(Peer::new(place, weight, service))),
+            Err(error) => {
+                tracing::warn!(id = place.id, error, "an instance cannot be called");
+            }
+        }
+    }
+    next
+}
+
+impl<S, Out, In> Service<Request<Out>> for Balancer<S>
+where
+    S: Service<Request<Out>, Response = Response<In>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError> + Send,
+    Out: Send + 'static,
+    In: Body<Data = Bytes> + Unpin + Send + 'static,
+{
+    type Response = Response<Balanced<S, In>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+
+    /// Always ready: which instance is called is decided with the call.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Out>) -> Self::Future {
+        let chosen = self.choose();
+        Box::pin(async move {
+            let call = chosen?;
+            let mut service = call.peer().service.clone();
+            let answer = async {
+                futures::future::poll_fn(|context| service.poll_ready(context)).await?;
+                service.call(request).await
+            };
+            match answer.await {
+                Ok(answer) => {
+                    let status = answer.headers().get(STATUS);
+                    if status.is_some_and(|status| status == UNAVAILABLE) {
+                        call.peer().failed(Instant::now());
+                    } else {
+                        call.peer().succeeded();
+                    }
+                    Ok(answer.map(|body| Balanced { body, _call: call }))
+                }
+                Err(error) => {
+                    call.peer().failed(Instant::now());
+                    Err(error.into())
+                }
+            }
+        })
+    }
+}
+
+/// The body of an answer. The call counts as under way until it is dropped.
+#[derive(Debug)]
+pub struct Balanced<S, In> {
+    body: In,
+    _call: InFlight<S>,
+}
+
+impl<S, In: Body + Unpin> Body for Balanced<S, In>
+where
+    Self: Unpin,
+{
+    type Data = In::Data;
+    type Error = In::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<In::Data>, In::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,220 @@
+//! What an instance says of itself, and which instances are wanted.
+//!
+//! Descriptions only; the server checks names, sizes and weights and refuses what it does not take.
+
+use std::time::Duration;
+
+use tenure_proto::v1;
+
+pub use tenure_proto::v1::Readiness;
+
+/// What an instance of a service says of itself.
+///
+/// ```
+/// use tenure::{Instance, Readiness};
+///
+/// let instance = Instance::new("billing", "billing-7")
+///     .endpoint("grpc", "10.0.0.7", 8443)
+///     .zone("eu-1a")
+///     .weight(200)
+///     .tag("canary")
+///     .metadata("shard", "7")
+///     .readiness(Readiness::Starting);
+/// assert_eq!(instance.service(), "billing");
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Instance(pub(crate) v1::Instance);
+
+impl Instance {
+    /// An instance called `id` of `service`, ready for traffic.
+    #[must_use]
+    pub fn new(service: impl Into<String>, id: impl Into<String>) -> Self {
+        Self(v1::Instance {
+            service: service.into(),
+            id: id.into(),
+            readiness: Readiness::Ready.into(),
+            ..v1::Instance::default()
+        })
+    }
+
+    /// Adds a place where the instance is served; `protocol` is for example `grpc` or `http`.
+    #[must_use]
+    pub fn endpoint(
+        mut self,
+        protocol: impl Into<String>,
+        host: impl Into<String>,
+        port: u16,
+    ) -> Self {
+        self.0.endpoints.push(v1::Endpoint {
+            protocol: protocol.into(),
+            host: host.into(),
+            port: u32::from(port),
+        });
+        self
+    }
+
+    /// Adds a pair of metadata, in place of one with the same name.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.metadata.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.0.tags.push(tag.into());
+        self
+    }
+
+    /// Where the instance is, so that callers nearby are preferred.
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.0.zone = zone.into();
+        self
+    }
+
+    /// Share of the traffic relative to other instances; 100 unless set, and when zero.
+    #[must_use]
+    pub fn weight(mut self, weight: u16) -> Self {
+        self.0.weight = u32::from(weight);
+        self
+    }
+
+    /// Version of the program.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.0.version = version.into();
+        self
+    }
+
+    /// Whether the instance wants traffic from the start; [`Readiness::Ready`] unless set.
+    #[must_use]
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.0.readiness = readiness.into();
+        self
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.0.service
+    }
+
+    /// The name of the instance within its service.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.0.id
+    }
+
+    /// The message of the wire.
+    #[must_use]
+    pub fn as_wire(&self) -> &v1::Instance {
+        &self.0
+    }
+}
+
+/// Which instances are wanted; all that is set must hold. The default selects what is ready.
+///
+/// ```
+/// use tenure::Selector;
+///
+/// let nearby = Selector::default().zone("eu-1a").tag("canary").passing_or_all();
+/// # let _ = nearby;
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Selector(pub(crate) v1::Selector);
+
+impl Selector {
+    /// Every instance, whatever its readiness.
+    #[must_use]
+    pub fn any() -> Self {
+        [
+            Readiness::Starting,
+            Readiness::Ready,
+            Readiness::Draining,
+            Readiness::NotReady,
+        ]
+        .into_iter()
+        .fold(Self::default(), Self::readiness)
+    }
+
+    /// Takes instances of this readiness too. Without a call, only [`Readiness::Ready`] is taken.
+    #[must_use]
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.0.readiness.push(readiness.into());
+        self
+    }
+
+    /// Takes only instances with this tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.0.tags.push(tag.into());
+        self
+    }
+
+    /// Takes only instances of this zone.
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        self.0.zone = zone.into();
+        self
+    }
+
+    /// Takes only instances whose metadata holds this pair.
+    #[must_use]
+    pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.0.metadata.insert(name.into(), value.into());
+        self
+    }
+
+    /// Takes only instances of this version.
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>) -> Self {
+        self.0.version = version.into();
+        self
+    }
+
+    /// When fewer than half of the instances pass on readiness, takes all: a check that fails
+    /// everywhere at once says more about the check than about the instances.
+    #[must_use]
+    pub fn passing_or_all(mut self) -> Self {
+        self.0.passing_or_all = true;
+        self
+    }
+}
+
+/// Milliseconds of a duration for the wire, rounded up, so that no time asked for is lost.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_ready_unless_it_says_otherwise() {
+        let ready = Instance::new("s", "a");
+        assert_eq!(ready.as_wire().readiness(), Readiness::Ready);
+        let starting = ready.readiness(Readiness::Starting);
+        assert_eq!(starting.as_wire().readiness(), Readiness::Starting);
+    }
+
+    #[test]
+    fn any_selects_every_readiness_there_is() {
+        let Selector(wire) = Selector::any();
+        let all: Vec<_> = wire.readiness().collect();
+        assert_eq!(all.len(), 4);
+        assert!(
+            Readiness::try_from(4).is_err(),
+            "a new readiness is missing above"
+        );
+    }
+
+    #[test]
+    fn fractions_of_milliseconds_are_rounded_up() {
+        assert_eq!(milliseconds(Duration::from_micros(1)), 1);
+        assert_eq!(milliseconds(Duration::from_millis(2)), 2);
+        assert_eq!(milliseconds(Duration::ZERO), 0);
+    }
+}

@@ -1,0 +1,350 @@
+//! The handle of an instance that is registered.
+
+use std::{fmt, future::IntoFuture, time::Duration};
+
+use futures::future::BoxFuture;
+use tenure_proto::v1::{
+    DeregisterRequest, DrainRequest, Readiness, RegisterRequest, RegisterResponse,
+    SetReadinessRequest, registry_client::RegistryClient,
+};
+use tokio::time::sleep;
+use tonic::Response;
+
+use super::{
+    instance::{Instance, milliseconds},
+    kept::KeptRegistration,
+    key_of,
+};
+use crate::{
+    call::Call,
+    channel::Lane,
+    client::Client,
+    error::{Error, ErrorKind, Operation},
+    id::{LeaseId, Token},
+    lock::{ClaimLoss, Ending, Lifetime, Tenancy},
+    retry::Backoff,
+    session::Session,
+};
+
+/// Makes one call of the registry.
+macro_rules! call {
+    ($client:expr, $method:ident, $request:expr) => {{
+        let call = Call::tenure(Operation::Write, Lane::KeepAlive);
+        let answer = $client.run(call, $request, |channel, request| async move {
+            let answer = RegistryClient::new(channel).$method(request).await;
+            answer.map(Response::into_inner)
+        });
+        answer.await
+    }};
+}
+
+/// An instance to be registered. Made by [`Registry::register`](crate::Registry::register).
+///
+/// # Errors
+/// When awaited: [`InvalidArgument`](ErrorKind::InvalidArgument) for an instance that the registry
+/// does not take, and whatever any call can meet.
+///
+/// # Cancel safety
+/// Dropping the future leaves open whether the instance is registered. It is gone after its time to
+/// live then, because nobody renews it; with a [`session`](Self::session), when that ends.
+#[derive(Debug, Clone)]
+#[must_use = "an instance is registered when the request is awaited"]
+pub struct Register {
+    client: Client,
+    instance: Instance,
+    lifetime: Lifetime,
+}
+
+impl Register {
+    pub(super) fn new(client: Client, instance: Instance) -> Self {
+        Self {
+            client,
+            instance,
+            lifetime: Lifetime::default(),
+        }
+    }
+
+    /// Forgets the instance so long after its last renewal; ten seconds unless set. It is renewed
+    /// in the background.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.lifetime = Lifetime::Own(ttl);
+        self
+    }
+
+    /// Registers with the lease of a session, instead of one of its own.
+    pub fn session(mut self, session: &Session) -> Self {
+        self.lifetime = Lifetime::Of(session.clone());
+        self
+    }
+
+    /// Registers, and registers again whenever the registration is lost, after a random pause, for
+    /// as long as the handle lives. Each time is a new incarnation, of the instance as it was
+    /// described here and with the readiness that was set last.
+    ///
+    /// An instance whose place was taken by another of the same name does not fight for it.
+    ///
+    /// # Errors
+    /// As for a registration that is not kept; only the first one is waited for.
+    ///
+    /// # Cancel safety
+    /// As for a registration that is not kept.
+    pub async fn keep(self) -> Result<KeptRegistration, Error> {
+        let first = self.clone().run().await?;
+        Ok(KeptRegistration::start(self, first))
+    }
+
+    /// The same request with another readiness.
+    pub(super) fn readiness(mut self, readiness: Readiness) -> Self {
+        self.instance = self.instance.readiness(readiness);
+        self
+    }
+
+    pub(super) async fn run(self) -> Result<Registration, Error> {
+        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
+        let request = RegisterRequest {
+            instance: Some(self.instance.0.clone()),
+            incarnation: 0,
+            lease: tenancy.session().lease().get(),
+            ttl_ms: 0,
+            options: None,
+        };
+        let client = tenancy.session().attach(&self.client);
+        let answer: RegisterResponse = match call!(client, register, request) {
+            Ok(answer) => answer,
+            Err(error) => {
+                // Ends what may have been registered in spite of the error.
+                let own = tenancy.clone();
+                tenancy.in_background(own.end());
+                return Err(error);
+            }
+        };
+        let incarnation = Token::from(answer.incarnation);
+        let key = key_of(self.instance.service(), self.instance.id());
+        let ending = Ending::watch(self.client.clone(), vec![(key, incarnation)]);
+        Ok(Registration {
+            client,
+            plain: self.client,
+            tenancy,
+            instance: self.instance,
+            incarnation,
+            ending,
+        })
+    }
+}
+
+impl IntoFuture for Register {
+    type Output = Result<Registration, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+/// An instance that is registered, until the handle is dropped: then it is deregistered in the
+/// background as long as the runtime lives; without one, when its lease ends.
+///
+/// A registration that is lost stays lost: see [`Register::keep`] for one that comes back.
+#[must_use = "the instance is deregistered when its handle is dropped"]
+pub struct Registration {
+    /// Its writes belong to the session of the registration.
+    client: Client,
+    plain: Client,
+    tenancy: Tenancy,
+    instance: Instance,
+    incarnation: Token,
+    ending: Ending,
+}
+
+impl Registration {
+    /// Which life of the instance this is. It is the token of the registration: greater than that
+    /// of every life before, and every change made here is refused once there is another.
+    #[must_use]
+    pub fn incarnation(&self) -> Token {
+        self.incarnation
+    }
+
+    /// The instance as it was registered.
+    #[must_use]
+    pub fn instance(&self) -> &Instance {
+        &self.instance
+    }
+
+    /// The lease that it is registered with.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        self.tenancy.session().lease()
+    }
+
+    /// Time from a renewal to the end of the registration.
+    pub(super) fn ttl(&self) -> Duration {
+        self.tenancy.session().ttl()
+    }
+
+    /// Whether it is registered as far as is known here. Once false, never true again.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.ending.told().is_none() && self.tenancy.session().is_held()
+    }
+
+    /// Waits until the registration is lost: its lease is, another incarnation took its place, or
+    /// somebody else deregistered it, the server after a [`drain`](Self::drain) included. Several
+    /// tasks may wait.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a loss is final and is reported to every later call.
+    pub async fn lost(&self) -> ClaimLoss {
+        // Both arms wait for states that stay.
+        tokio::select! {
+            biased;
+            loss = self.ending.wait() => loss,
+            loss = self.tenancy.session().lost() => ClaimLoss::Lease(loss),
+        }
+    }
+
+    /// Says whether the instance wants traffic.
+    ///
+    /// # Errors
+    /// [`InstanceReplaced`](ErrorKind::InstanceReplaced) when another incarnation took its place,
+    /// [`SessionLost`](ErrorKind::SessionLost) when the lease is lost, and whatever any call can
+    /// meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is said.
+    pub async fn set_readiness(&self, readiness: Readiness) -> Result<(), Error> {
+        let request = SetReadinessRequest {
+            service: self.instance.service().to_owned(),
+            id: self.instance.id().to_owned(),
+            incarnation: self.incarnation.get(),
+            readiness: readiness.into(),
+            options: None,
+        };
+        self.learn(call!(self.client, set_readiness, request).map(drop))
+    }
+
+    /// Says that the instance wants traffic, or that it does not for now.
+    ///
+    /// # Errors
+    /// As for [`set_readiness`](Self::set_readiness).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is said.
+    pub async fn set_ready(&self, ready: bool) -> Result<(), Error> {
+        let readiness = if ready {
+            Readiness::Ready
+        } else {
+            Readiness::NotReady
+        };
+        self.set_readiness(readiness).await
+    }
+
+    /// Takes the instance out of rotation now: it gets no new traffic, and is deregistered when
+    /// the grace has passed. Keep the handle that long, or call [`deregister`](Self::deregister)
+    /// when everything under way is done.
+    ///
+    /// # Errors
+    /// As for [`set_readiness`](Self::set_readiness).
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it drains.
+    pub async fn drain(&self, grace: Duration) -> Result<(), Error> {
+        let request = DrainRequest {
+            service: self.instance.service().to_owned(),
+            id: self.instance.id().to_owned(),
+            incarnation: self.incarnation.get(),
+            grace_ms: milliseconds(grace),
+            options: None,
+        };
+        self.learn(call!(self.client, drain, request).map(drop))
+    }
+
+    /// Removes the instance now.
+    ///
+    /// # Errors
+    /// As for [`set_readiness`](Self::set_readiness). It is then tried again in the background.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the rest to the background.
+    pub async fn deregister(self) -> Result<(), Error> {
+        self.remove().await?;
+        self.ending.tell(ClaimLoss::GivenUp);
+        Ok(())
+    }
+
+    async fn remove(&self) -> Result<(), Error> {
+        self.learn(deregister(&self.client, &self.instance, self.incarnation).await)
+    }
+
+    /// Whether the lease is gone and no other incarnation is there.
+    pub(super) async fn went_with_its_lease(&self) -> Result<bool, Error> {
+        let key = key_of(self.instance.service(), self.instance.id());
+        if self.plain.get(key).count_only().await?.count > 0 {
+            return Ok(false);
+        }
+        let lease = self.plain.lease_time_to_live(self.lease(), false).await?;
+        Ok(lease.ttl < 0)
+    }
+
+    /// Takes note of an answer that says that this incarnation is over.
+    fn learn(&self, answer: Result<(), Error>) -> Result<(), Error> {
+        if let Err(error) = &answer
+            && is_over(error)
+        {
+            self.ending.tell(ClaimLoss::Taken);
+        }
+        answer
+    }
+}
+
+fn is_over(error: &Error) -> bool {
+    let over = [ErrorKind::InstanceReplaced, ErrorKind::NotFound];
+    over.contains(&error.kind())
+}
+
+async fn deregister(client: &Client, instance: &Instance, life: Token) -> Result<(), Error> {
+    let request = DeregisterRequest {
+        service: instance.service().to_owned(),
+        id: instance.id().to_owned(),
+        incarnation: life.get(),
+        options: None,
+    };
+    call!(client, deregister, request).map(drop)
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration")
+            .field("service", &self.instance.service())
+            .field("id", &self.instance.id())
+            .field("incarnation", &self.incarnation)
+            .field("held", &self.is_held())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let tenancy = self.tenancy.clone();
+        // The key goes with the lease; one that moved to a successor stays.
+        if tenancy.is_own() {
+            return self.tenancy.in_background(tenancy.end());
+        }
+        if self.ending.told().is_some() {
+            return;
+        }
+        let (client, instance) = (self.client.clone(), self.instance.clone());
+        let life = self.incarnation;
+        self.tenancy.in_background(async move {
+            let mut backoff = Backoff::default();
+            while tenancy.session().is_held() {
+                match deregister(&client, &instance, life).await {
+                    Err(error) if error.ends_stream_for_now() => {
+                        tracing::debug!(%error, "a deregistration is tried again");
+                    }
+                    _ => return,
+                }
+                sleep(backoff.next_pause()).await;
+            }
+        });
+    }
+}

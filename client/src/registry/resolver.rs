@@ -1,0 +1,237 @@
+//! The last known instances of a service, kept up to date in the background.
+//!
+//! The cluster is asked by nobody who makes a call: a resolver answers from memory. The invariant:
+//! once there was a view there is always one; while the cluster cannot be reached it grows old and
+//! says so.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tenure_proto::v1::Registration;
+use tokio::{
+    sync::watch,
+    task::AbortHandle,
+    time::{Instant, sleep},
+};
+
+use super::{Selector, view::EndpointChange, watch::EndpointWatch};
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    id::Revision,
+};
+
+/// Pause before a stream that the cluster refused is tried again: long, because the reason is for
+/// somebody to see to, and bounded, because that may have been done.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// The instances of a service at one moment.
+#[derive(Debug, Clone)]
+pub struct EndpointView {
+    registrations: Arc<BTreeMap<String, Registration>>,
+    all: bool,
+    revision: Revision,
+    confirmed: Instant,
+}
+
+impl EndpointView {
+    /// The instances that are selected, by id.
+    pub fn registrations(&self) -> impl ExactSizeIterator<Item = &Registration> {
+        self.registrations.values()
+    }
+
+    /// One instance.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Registration> {
+        self.registrations.get(id)
+    }
+
+    /// Whether all instances are in it because too few were ready, see
+    /// [`Selector::passing_or_all`].
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.all
+    }
+
+    /// The revision the view is of.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// How long ago a server last said that it is so. Some seconds are usual when nothing changes.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.confirmed.elapsed()
+    }
+
+    fn taken(self, change: EndpointChange, revision: Revision) -> Self {
+        let mut next = Self {
+            revision,
+            confirmed: Instant::now(),
+            ..self
+        };
+        match change {
+            EndpointChange::Snapshot { registrations, all } => {
+                next.registrations =
+                    Arc::new(registrations.into_iter().filter_map(named).collect());
+                next.all = all;
+            }
+            EndpointChange::Delta { updated, removed } => {
+                let known = Arc::make_mut(&mut next.registrations);
+                for id in &removed {
+                    known.remove(id);
+                }
+                known.extend(updated.into_iter().filter_map(named));
+            }
+            EndpointChange::Progress => {}
+        }
+        next
+    }
+}
+
+fn named(registration: Registration) -> Option<(String, Registration)> {
+    let id = registration.instance.as_ref()?.id.clone();
+    Some((id, registration))
+}
+
+/// Keeps the instances of a service in memory. Made by
+/// [`Registry::resolver`](crate::Registry::resolver). Clones share one stream, which ends with the
+/// last of them.
+///
+/// ```no_run
+/// use tenure::{Client, Selector};
+///
+/// # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+/// let resolver = client.registry().resolver("billing", Selector::default());
+/// let view = resolver.ready().await?;
+/// for registration in view.registrations() {
+///     println!("{:?}, as of {:?} ago", registration.instance, view.age());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    service: Arc<str>,
+    views: watch::Receiver<Option<EndpointView>>,
+    refusals: watch::Receiver<Option<Arc<Error>>>,
+    /// Ends the stream with the last clone.
+    _task: Arc<Task>,
+}
+
+#[derive(Debug)]
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Resolver {
+    pub(super) fn start(client: Client, service: String, selector: Selector) -> Self {
+        let (view, views) = watch::channel(None);
+        let (refusal, refusals) = watch::channel(None);
+        let name: Arc<str> = service.as_str().into();
+        let follow = follow(client, service, selector, view, refusal);
+        Self {
+            service: name,
+            views,
+            refusals,
+            _task: Arc::new(Task(tokio::spawn(follow).abort_handle())),
+        }
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> &str {
+        &self.service
+    }
+
+    /// The last view, however old; nothing before the first one.
+    #[must_use]
+    pub fn view(&self) -> Option<EndpointView> {
+        self.views.borrow().clone()
+    }
+
+    /// Waits for the first view. There is one at once ever after.
+    ///
+    /// # Errors
+    /// The refusal of the cluster, such as for a name that is none. Give the wait a deadline of
+    /// its own: an unreachable cluster is waited for.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ready(&self) -> Result<EndpointView, Arc<Error>> {
+        let (mut views, mut refusals) = (self.views.clone(), self.refusals.clone());
+        // Both arms only wait for a state, which stays.
+        tokio::select! {
+            biased;
+            view = views.wait_for(Option::is_some) => {
+                let view = view.ok().and_then(|view| view.clone());
+                view.ok_or_else(|| Arc::new(ended()))
+            }
+            refusal = refusals.wait_for(Option::is_some) => {
+                let refusal = refusal.ok().and_then(|refusal| refusal.clone());
+                Err(refusal.unwrap_or_else(|| Arc::new(ended())))
+            }
+        }
+    }
+
+    /// Waits for another view than the one this handle saw last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] when there will be none, because the runtime shuts down.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a view that was not returned is returned by the next call.
+    pub async fn changed(&mut self) -> Result<EndpointView, Error> {
+        loop {
+            self.views.changed().await.map_err(|_| ended())?;
+            if let Some(view) = self.views.borrow_and_update().clone() {
+                return Ok(view);
+            }
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::local(ErrorKind::Cancelled, "the runtime shuts down")
+}
+
+/// Takes changes for as long as anybody looks at the views.
+async fn follow(
+    client: Client,
+    service: String,
+    selector: Selector,
+    views: watch::Sender<Option<EndpointView>>,
+    refusals: watch::Sender<Option<Arc<Error>>>,
+) {
+    loop {
+        let mut watch = EndpointWatch::idle(client.clone(), service.clone(), selector.clone());
+        while let Some(change) = watch.next().await {
+            match change {
+                Ok(change) => {
+                    let revision = watch.revision();
+                    let quiet = change == EndpointChange::Progress;
+                    views.send_if_modified(|view| {
+                        let last = view.take().unwrap_or_else(|| EndpointView {
+                            registrations: Arc::default(),
+                            all: false,
+                            revision,
+                            confirmed: Instant::now(),
+                        });
+                        *view = Some(last.taken(change, revision));
+                        // A mark makes the view younger and wakes nobody.
+                        !quiet
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(service, %error, "the registry refuses to tell the endpoints");
+                    refusals.send_replace(Some(Arc::new(error)));
+                }
+            }
+        }
+        sleep(REFUSED_PAUSE).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! Registrations against a server in this process that breaks where it is told to.
+
+use std::time::Duration;
+
+use tenure_proto::v1;
+use tokio::time::timeout;
+
+use crate::{
+    ClaimLoss, EndpointChange, ErrorKind, Instance, Readiness, Selector, lock::fake::Fake,
+};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn instance(id: &str) -> Instance {
+    Instance::new("s", id).endpoint("grpc", "127.0.0.1", 1)
+}
+
+#[tokio::test]
+async fn an_instance_is_found_until_it_is_deregistered() {
+    let (fake, client) = Fake::start().await;
+    let registry = client.registry();
+    let registration = registry.register(instance("a")).await.unwrap();
+    assert!(registration.is_held());
+    let found = registry
+        .discover("s", Selector::default())
+        .await
+        .unwrap()
+        .registrations;
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].incarnation, registration.incarnation().get());
+    assert_eq!(found[0].lease, registration.lease().get());
+
+    registration.set_ready(false).await.unwrap();
+    let readiness = || {
+        fake.store.lock().instances("s")[0]
+            .instance
+            .as_ref()
+            .unwrap()
+            .readiness()
+    };
+    assert_eq!(readiness(), Readiness::NotReady);
+    registration.drain(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(readiness(), Readiness::Draining);
+    registration.deregister().await.unwrap();
+    fake.until(|store| store.instances("s").is_empty() && store.leases.is_empty())
+        .await;
+}
+
+#[tokio::test]
+async fn a_registration_that_is_dropped_goes_in_the_background() {
+    let (fake, client) = Fake::start().await;
+    drop(client.registry().register(instance("a")).await.unwrap());
+    fake.until(|store| store.instances("s").is_empty() && store.leases.is_empty())
+        .await;
+
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    drop(
+        client
+            .registry()
+            .register(instance("a"))
+            .session(&session)
+            .await
+            .unwrap(),
+    );
+    fake.until(|store| store.instances("s").is_empty()).await;
+    assert!(session.is_held());
+}
+
+#[tokio::test]
+async fn an_instance_whose_place_is_taken_knows_and_does_not_disturb_its_successor() {
+    let (fake, client) = Fake::start().await;
+    let first = client.registry().register(instance("a")).await.unwrap();
+    let second = client.registry().register(instance("a")).await.unwrap();
+    assert!(second.incarnation() > first.incarnation());
+    assert_eq!(
+        timeout(PATIENCE, first.lost()).await.unwrap(),
+        ClaimLoss::Taken
+    );
+    let error = first.set_ready(false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstanceReplaced);
+    drop(first);
+    fake.until(|store| store.leases.len() == 1).await;
+    assert!(second.is_held());
+    assert_eq!(fake.store.lock().instances("s").len(), 1);
+}
+
+#[tokio::test]
+async fn a_kept_registration_comes_back_as_it_was_last() {
+    let (fake, client) = Fake::start().await;
+    let request = client.registry().register(instance("a"));
+    let mut kept = request
+        .ttl(Duration::from_millis(300))
+        .keep()
+        .await
+        .unwrap();
+    kept.set_readiness(Readiness::NotReady).await.unwrap();
+    let first = kept.current().unwrap();
+    let (incarnation, lease) = (first.incarnation(), first.lease());
+    drop(first);
+    // The key goes with the lease, whichever the instance hears of first.
+    fake.change(|store| store.revoke(lease.get()));
+    let next = timeout(PATIENCE, kept.changed()).await.unwrap().unwrap();
+    assert!(next > incarnation);
+    let found = fake.store.lock().instances("s").remove(0);
+    assert_eq!(found.instance.unwrap().readiness(), Readiness::NotReady);
+    drop(kept);
+    fake.until(|store| store.instances("s").is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_kept_registration_does_not_fight_for_its_place() {
+    let (_fake, client) = Fake::start().await;
+    let mut kept = client
+        .registry()
+        .register(instance("a"))
+        .keep()
+        .await
+        .unwrap();
+    let successor = client.registry().register(instance("a")).await.unwrap();
+    let error = timeout(PATIENCE, kept.changed())
+        .await
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InstanceReplaced);
+    assert!(successor.is_held());
+}
+
+fn ids(registrations: &[v1::Registration]) -> Vec<&str> {
+    let instances = registrations.iter().filter_map(|it| it.instance.as_ref());
+    instances.map(|instance| instance.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_watch_of_endpoints_goes_on_after_a_break() {
+    let (fake, client) = Fake::start().await;
+    let registry = client.registry();
+    let _a = registry.register(instance("a")).await.unwrap();
+    let mut watch = registry
+        .watch_endpoints("s", Selector::default())
+        .await
+        .unwrap();
+    for (id, expected) in [("b", vec!["a"]), ("c", vec!["a", "b"])] {
+        let change = timeout(PATIENCE, watch.next())
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+        let EndpointChange::Snapshot { registrations, .. } = change else {
+            panic!("the fake sends snapshots only: {change:?}");
+        };
+        assert_eq!(ids(&registrations), expected);
+        fake.break_streams();
+        // Held on to by its session, not by a handle.
+        let lease = fake.change(|store| store.grant(60_000));
+        let wire = v1::RegisterRequest {
+            instance: Some(instance(id).as_wire().clone()),
+            lease,
+            ..v1::RegisterRequest::default()
+        };
+        use v1::registry_server::Registry as _;
+        fake.register(tonic::Request::new(wire)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_resolver_keeps_its_last_view_while_nobody_answers_and_goes_on_afterwards() {
+    let (fake, client) = Fake::start().await;
+    let _a = client.registry().register(instance("a")).await.unwrap();
+    let mut resolver = client.registry().resolver("s", Selector::default());
+    let view = timeout(PATIENCE, resolver.ready()).await.unwrap().unwrap();
+    assert!(view.get("a").is_some() && view.registrations().len() == 1);
+
+    fake.fault(|faults| faults.down = true);
+    fake.break_streams();
+    fake.until(|store| store.calls.get("refused").is_some_and(|count| *count > 1))
+        .await;
+    let old = resolver.view().unwrap();
+    assert!(old.get("a").is_some() && old.revision() == view.revision());
+
+    let _b = client.registry().register(instance("b")).await.unwrap();
+    fake.fault(|faults| faults.down = false);
+    let seen = async { while resolver.changed().await.unwrap().get("b").is_none() {} };
+    timeout(PATIENCE, seen).await.unwrap();
+    assert!(resolver.view().unwrap().age() < old.age());
+}

@@ -1,0 +1,173 @@
+//! A stream of the instances of a service that goes on after breaks.
+//!
+//! It has no end of its own: whoever does not want it any more drops it.
+
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use tenure_proto::v1::{
+    WatchEndpointsRequest, WatchEndpointsResponse, registry_client::RegistryClient,
+};
+use tokio::time::timeout;
+use tonic::Streaming;
+
+use super::view::{EndpointChange, View};
+use crate::{
+    call::Call,
+    channel::Lane,
+    client::{Client, RECEIVE_BYTES_MAX},
+    error::{Error, Operation},
+    id::Revision,
+    registry::Selector,
+    retry::Backoff,
+};
+
+/// Longest silence of a stream before it counts as broken. A server sends a mark every ten seconds
+/// when nothing changes; three in a row are not lost by chance.
+const SILENCE_MAX: Duration = Duration::from_secs(35);
+
+/// The instances of a service: as they are first, then every change. Made by
+/// [`Registry::watch_endpoints`](crate::Registry::watch_endpoints).
+///
+/// ```no_run
+/// use tenure::{Client, EndpointChange, Selector};
+///
+/// # async fn example(client: Client) -> Result<(), tenure::Error> {
+/// let mut watch = client.registry().watch_endpoints("billing", Selector::default()).await?;
+/// while let Some(change) = watch.next().await {
+///     match change? {
+///         EndpointChange::Snapshot { registrations, .. } => println!("{registrations:?}"),
+///         EndpointChange::Delta { updated, removed } => println!("{updated:?} {removed:?}"),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct EndpointWatch {
+    client: Client,
+    request: WatchEndpointsRequest,
+    link: Option<Streaming<WatchEndpointsResponse>>,
+    view: View,
+    backoff: Backoff,
+    ended: bool,
+}
+
+impl EndpointWatch {
+    pub(super) async fn open(
+        client: Client,
+        service: String,
+        selector: Selector,
+    ) -> Result<Self, Error> {
+        let mut watch = Self::idle(client, service, selector);
+        watch.connect().await?;
+        Ok(watch)
+    }
+
+    /// One that connects when the first change is asked for.
+    pub(super) fn idle(client: Client, service: String, selector: Selector) -> Self {
+        Self {
+            client,
+            request: WatchEndpointsRequest {
+                service,
+                selector: Some(selector.0),
+            },
+            link: None,
+            view: View::default(),
+            backoff: Backoff::default(),
+            ended: false,
+        }
+    }
+
+    /// The next change; nothing after an error.
+    ///
+    /// Broken connections and passing troubles of servers are not errors: the stream goes on at
+    /// another endpoint, however long that takes, with a snapshot if it must. It never goes back
+    /// in time.
+    ///
+    /// # Errors
+    /// A refusal that will not pass, such as a name that is none.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no change is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<EndpointChange, Error>> {
+        if self.ended {
+            return None;
+        }
+        loop {
+            match self.advance().await {
+                Ok(Some(change)) => return Some(Ok(change)),
+                Ok(None) => {}
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+
+    /// The changes as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<EndpointChange, Error>> {
+        stream::unfold(self, |mut watch| async move {
+            watch.next().await.map(|change| (change, watch))
+        })
+    }
+
+    /// The revision that everything handed out so far is of.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.view.delivered()
+    }
+
+    /// Takes one step: connects, or takes one message.
+    async fn advance(&mut self) -> Result<Option<EndpointChange>, Error> {
+        let Some(link) = &mut self.link else {
+            tokio::time::sleep(self.backoff.next_pause()).await;
+            match self.connect().await {
+                Err(error) if error.ends_stream_for_now() => {
+                    tracing::debug!(%error, "endpoints could not be watched");
+                    return Ok(None);
+                }
+                outcome => return outcome.map(|()| None),
+            }
+        };
+        // Receiving is cancel safe: a message is taken only when the future is ready.
+        match timeout(SILENCE_MAX, link.message()).await {
+            Ok(Ok(Some(message))) => {
+                self.backoff.reset();
+                return Ok(self.view.take(message));
+            }
+            Ok(Ok(None)) => {}
+            Ok(Err(status)) => {
+                let error = Error::from_status(status, Operation::Read, "server");
+                if !error.ends_stream_for_now() {
+                    return Err(error);
+                }
+                tracing::debug!(%error, "the stream of endpoints broke");
+            }
+            Err(_) => {
+                tracing::debug!("the stream of endpoints is silent");
+                self.client.move_on();
+            }
+        }
+        self.link = None;
+        Ok(None)
+    }
+
+    async fn connect(&mut self) -> Result<(), Error> {
+        let call = Call::tenure(Operation::Read, Lane::Bulk).streaming();
+        let link = self
+            .client
+            .run(call, self.request.clone(), |channel, request| async move {
+                let registry = RegistryClient::new(channel);
+                let mut registry = registry.max_decoding_message_size(RECEIVE_BYTES_MAX);
+                let answer = registry.watch_endpoints(request).await?;
+                Ok(answer.into_inner())
+            })
+            .await?;
+        self.view.restart();
+        self.link = Some(link);
+        Ok(())
+    }
+}

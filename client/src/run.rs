@@ -1,0 +1,465 @@
+//! The one way every call takes: choose an endpoint, attach what it carries, keep the deadline,
+//! decide about another attempt.
+//!
+//! The invariant: a write is sent again only when no attempt before can have executed it, or under
+//! an id by which a server of tenure knows it again. Whether an attempt may have executed it is
+//! never forgotten: an error that leaves it open says so, whatever happened after.
+
+use std::{future::Future, time::Duration};
+
+use futures::future::BoxFuture;
+use tenure_proto::v1::{InspectSessionRequest, session_client::SessionClient};
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tonic::{
+    Request, Status,
+    metadata::{MetadataMap, MetadataValue},
+    transport::Channel,
+};
+use tracing::{Instrument, Span, field::Empty};
+
+use crate::{
+    breaker::Refused,
+    call::{Call, Family},
+    channel::{Lane, Pick},
+    client::Client,
+    conditions::Conditions,
+    error::{Error, ErrorKind, Operation, Pushback},
+    observe::Counters,
+    retry::{Backoff, attempt_limit, may_repeat},
+    session::Ticket,
+};
+
+/// Metadata that carries the token, as etcd names it.
+const TOKEN_KEY: &str = "token";
+/// Longest time for which a write is repeated under an idempotency key, which servers remember for
+/// ten minutes: half of that, because they count from when they executed it.
+const NAMED_MAX: Duration = Duration::from_secs(300);
+
+/// What the attempts of one call share.
+struct Run<'a> {
+    client: &'a Client,
+    call: &'a Call,
+    deadline: Instant,
+    conditions: Conditions,
+    ticket: Option<Ticket>,
+    span: Span,
+}
+
+/// How far a call has come.
+#[derive(Default)]
+struct Progress {
+    attempts: u32,
+    backoff: Backoff,
+    /// Another token has been fetched already.
+    renewed: bool,
+    /// An attempt may have executed the write.
+    unresolved: bool,
+    /// Why the last attempt failed.
+    last: Option<Error>,
+}
+
+impl Client {
+    /// Makes `call`: attempts `send` until it succeeds, must not be repeated, or time is up.
+    pub(crate) async fn run<Message, Answer, Dispatch, Sending>(
+        &self,
+        call: Call,
+        message: Message,
+        send: Dispatch,
+    ) -> Result<Answer, Error>
+    where
+        Message: Clone,
+        Dispatch: Fn(Channel, Request<Message>) -> Sending,
+        Sending: Future<Output = Result<Answer, Status>>,
+    {
+        let span = tracing::debug_span!(
+            "tenure.call",
+            method = method::<Message>(),
+            attempt = Empty,
+            endpoint = Empty,
+            outcome = Empty,
+        );
+        let outcome = async {
+            let counters = self.counters();
+            Counters::count(&counters.requests);
+            self.budget().deposit();
+            let run = Run::prepare(self, &call, span.clone()).await?;
+            run.finish(&message, &send).await
+        };
+        let outcome = outcome.instrument(span.clone()).await;
+        if let Err(error) = &outcome {
+            span.record("outcome", tracing::field::debug(error.kind()));
+            self.counters().failed(error);
+        } else {
+            span.record("outcome", "ok");
+        }
+        outcome
+    }
+}
+
+impl<'a> Run<'a> {
+    /// Finds out what the call has to carry.
+    async fn prepare(client: &'a Client, call: &'a Call, span: Span) -> Result<Self, Error> {
+        let deadline = client.deadline(call.timeout);
+        let mut run = Self {
+            client,
+            call,
+            deadline,
+            conditions: call.conditions.clone().unwrap_or_default(),
+            ticket: call.ticket.clone(),
+            span,
+        };
+        if call.operation == Operation::Read {
+            run.make_sure_of_tenure().await?;
+            return Ok(run);
+        }
+        for guard in client.guards() {
+            if call.conditions.is_none() {
+                let text = "this call takes no guards; make it through a client without any";
+                return Err(Error::local(ErrorKind::InvalidArgument, text));
+            }
+            run.conditions.add_guard(guard.clone());
+        }
+        run.make_sure_of_tenure().await?;
+        // A request has one name; the one that the user gave outlives the session.
+        let named = run.conditions.idempotency_key.is_some();
+        if named {
+            run.deadline = deadline.min(Instant::now() + NAMED_MAX);
+        } else if call.conditions.is_some() && run.ticket.is_none() {
+            run.ticket = client.draw(deadline).await?;
+        }
+        Ok(run)
+    }
+
+    /// Other servers ignore metadata they do not know: a guard would not be checked, and a repeat
+    /// would be executed again.
+    async fn make_sure_of_tenure(&self) -> Result<(), Error> {
+        self.conditions.check()?;
+        let client = self.client;
+        let known = self.call.family == Family::Tenure || client.speaks_tenure();
+        if self.conditions.is_empty() || known {
+            return Ok(());
+        }
+        match ask_for_tenure(client.bare(), self.call.lane, self.deadline).await {
+            Err(error) if error.kind() == ErrorKind::Unimplemented => {
+                let text = "guards and idempotency keys need a server of tenure";
+                Err(Error::local(ErrorKind::Unimplemented, text))
+            }
+            Err(error) if !client.speaks_tenure() => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the server knows the request again when it is sent again.
+    fn is_identified(&self) -> bool {
+        self.ticket.is_some() || self.conditions.idempotency_key.is_some()
+    }
+
+    async fn finish<Message, Answer, Dispatch, Sending>(
+        &self,
+        message: &Message,
+        send: &Dispatch,
+    ) -> Result<Answer, Error>
+    where
+        Message: Clone,
+        Dispatch: Fn(Channel, Request<Message>) -> Sending,
+        Sending: Future<Output = Result<Answer, Status>>,
+    {
+        let mut progress = Progress::default();
+        loop {
+            if let Some(ticket) = &self.ticket {
+                let check = ticket.session().check();
+                check.map_err(|error| error.after(progress.unresolved))?;
+            }
+            let outcome = match self.request(message.clone()).await {
+                Ok(request) => {
+                    let Some(pick) = self.pick(&mut progress).await? else {
+                        continue;
+                    };
+                    progress.attempts += 1;
+                    self.span.record("attempt", progress.attempts);
+                    self.attempt_or_hedge(pick, request, send).await
+                }
+                // There is no token to send with it.
+                Err(error) => {
+                    progress.attempts += 1;
+                    Err(error)
+                }
+            };
+            let error = match outcome {
+                Ok(answer) => {
+                    if progress.unresolved {
+                        Counters::count(&self.client.counters().unknown_resolved);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => self.judge(error, &mut progress),
+            };
+            self.prepare_repeat(error, &mut progress).await?;
+        }
+    }
+
+    /// An endpoint to try; nothing when one may be had after looking again.
+    async fn pick(&self, progress: &mut Progress) -> Result<Option<Pick<'a>>, Error> {
+        let pool = self.client.pool();
+        // Listens before it looks, so that nothing is missed between.
+        let relief = pool.relief();
+        let until = match pool.pick(self.call.lane) {
+            Ok(pick) => return Ok(Some(pick)),
+            Err(Refused::Until(until)) if until < self.deadline => until,
+            Err(Refused::Probing) if Instant::now() < self.deadline => self.deadline,
+            Err(_) => {
+                let last = progress.last.take().unwrap_or_else(Error::unreachable);
+                return Err(last.after(progress.unresolved));
+            }
+        };
+        // Cancel safe: nothing is held, and the loop looks again.
+        let _ = timeout_at(until, relief).await;
+        Ok(None)
+    }
+
+    /// What an error means after the attempts before.
+    fn judge(&self, error: Error, progress: &mut Progress) -> Error {
+        if error.kind() == ErrorKind::SessionLost
+            && let Some(ticket) = &self.ticket
+        {
+            ticket.session().forgotten();
+        }
+        let error = error.after(progress.unresolved);
+        if progress.unresolved && !error.outcome_unknown() {
+            Counters::count(&self.client.counters().unknown_resolved);
+        }
+        progress.unresolved = error.outcome_unknown();
+        error
+    }
+
+    /// Waits until the next attempt may be made.
+    ///
+    /// # Errors
+    /// Gives `error` back when there must be none.
+    async fn prepare_repeat(&self, error: Error, progress: &mut Progress) -> Result<(), Error> {
+        let client = self.client;
+        if error.is_stale_token() && client.token().renewable() && !progress.renewed {
+            progress.renewed = true;
+            client.token().forget();
+            return Ok(());
+        }
+        // An unknown outcome is found out however many attempts that takes.
+        let enough = progress.attempts >= client.config().attempts_max && !progress.unresolved;
+        if enough || !may_repeat(self.call.operation, self.is_identified(), &error) {
+            return Err(error);
+        }
+        let full_round = progress.attempts.is_multiple_of(client.pool().len());
+        let resume = match error.pushback() {
+            Some(Pushback::After(pause)) => Instant::now() + pause,
+            // The other endpoints are tried at once; only a full round without success is a reason
+            // to wait.
+            _ if full_round => Instant::now() + progress.backoff.next_pause(),
+            _ => Instant::now(),
+        };
+        if resume >= self.deadline {
+            return Err(error);
+        }
+        sleep_until(resume).await;
+        // What never reached a server put no load on one.
+        while error.was_sent() && !client.budget().withdraw() {
+            Counters::count(&client.counters().budget_refusals);
+            let resume = Instant::now() + progress.backoff.next_pause();
+            if !progress.unresolved || resume >= self.deadline {
+                return Err(error);
+            }
+            sleep_until(resume).await;
+        }
+        Counters::count(&client.counters().retries);
+        progress.last = Some(error);
+        Ok(())
+    }
+
+    /// One attempt, or two at different endpoints, of which the first answer counts.
+    async fn attempt_or_hedge<Message, Answer, Dispatch, Sending>(
+        &self,
+        pick: Pick<'a>,
+        request: Packed<Message>,
+        send: &Dispatch,
+    ) -> Result<Answer, Error>
+    where
+        Message: Clone,
+        Dispatch: Fn(Channel, Request<Message>) -> Sending,
+        Sending: Future<Output = Result<Answer, Status>>,
+    {
+        let client = self.client;
+        let call = self.call;
+        // The harmless calls of tenure.v1 are not all reads: one opens a session.
+        let read = call.operation == Operation::Read && call.family == Family::Etcd;
+        let hedging = client.hedging().filter(|_| read && call.announce);
+        let Some((hedging, delay)) = hedging.and_then(|hedging| Some((hedging, hedging.delay()?)))
+        else {
+            let started = Instant::now();
+            let answer = self.attempt(pick, request, send).await;
+            if let (Some(hedging), Ok(_)) = (hedging, &answer) {
+                hedging.observe(started.elapsed());
+            }
+            return answer;
+        };
+        let first_index = pick.index;
+        let started = Instant::now();
+        let first = self.attempt(pick, request.clone(), send);
+        tokio::pin!(first);
+        // Cancel safe: the attempt is pinned outside and goes on below.
+        if let Ok(answer) = timeout_at(started + delay, &mut first).await {
+            if answer.is_ok() {
+                hedging.observe(started.elapsed());
+            }
+            return answer;
+        }
+        let other = client.pool().pick_other(self.call.lane, first_index);
+        let Some(other) = other.filter(|_| client.budget().withdraw()) else {
+            return first.await;
+        };
+        Counters::count(&client.counters().hedges_sent);
+        let second = self.attempt(other, request, send);
+        tokio::pin!(second);
+        // Dropping the read that lost changes nothing.
+        let (answer, by_second) = tokio::select! {
+            answer = &mut first => match answer {
+                Ok(answer) => (Ok(answer), false),
+                Err(_) => (second.await, true),
+            },
+            answer = &mut second => match answer {
+                Ok(answer) => (Ok(answer), true),
+                Err(_) => (first.await, false),
+            },
+        };
+        if answer.is_ok() {
+            hedging.observe(started.elapsed());
+            if by_second {
+                Counters::count(&client.counters().hedges_won);
+            }
+        }
+        answer
+    }
+
+    async fn attempt<Message, Answer, Dispatch, Sending>(
+        &self,
+        pick: Pick<'a>,
+        request: Packed<Message>,
+        send: &Dispatch,
+    ) -> Result<Answer, Error>
+    where
+        Dispatch: Fn(Channel, Request<Message>) -> Sending,
+        Sending: Future<Output = Result<Answer, Status>>,
+    {
+        let Pick {
+            index,
+            name,
+            channel,
+            permit,
+        } = pick;
+        self.span.record("endpoint", name);
+        let (client, call) = (self.client, self.call);
+        let limit = match (call.operation, self.is_identified()) {
+            (Operation::Write, true) => attempt_limit(Instant::now(), self.deadline),
+            _ => self.deadline,
+        };
+        let request = request.unpack(call.announce.then_some(limit));
+        let answer = timeout_at(limit, send(channel, request)).await;
+        permit.observe(&answer);
+        match answer {
+            Ok(Ok(answer)) => {
+                if call.family == Family::Tenure {
+                    client.learn_tenure();
+                }
+                Ok(answer)
+            }
+            Ok(Err(status)) => {
+                let error = Error::from_status(status, call.operation, name);
+                if error.ends_stream_for_now() {
+                    client.pool().avoid(index);
+                }
+                if error.is_of_tenure() {
+                    client.learn_tenure();
+                }
+                tracing::debug!(endpoint = name, %error, "attempt failed");
+                Err(error)
+            }
+            Err(_) => {
+                client.pool().avoid(index);
+                tracing::debug!(endpoint = name, "attempt was not answered");
+                Err(Error::deadline(call.operation))
+            }
+        }
+    }
+
+    /// The request with everything it carries.
+    async fn request<Message>(&self, message: Message) -> Result<Packed<Message>, Error> {
+        let mut metadata = MetadataMap::new();
+        let client = self.client;
+        if let Some(token) = client.token().get(client.pool(), self.deadline).await? {
+            let value = MetadataValue::try_from(token)
+                .map_err(|_| Error::local(ErrorKind::Config, "the token is not ASCII text"))?;
+            metadata.insert(TOKEN_KEY, value);
+        }
+        self.conditions.attach(&mut metadata);
+        if let Some(ticket) = &self.ticket {
+            ticket.id().attach(&mut metadata);
+        }
+        Ok(Packed { metadata, message })
+    }
+}
+
+/// A request that can be sent to more than one endpoint.
+#[derive(Clone)]
+struct Packed<Message> {
+    metadata: MetadataMap,
+    message: Message,
+}
+
+impl<Message> Packed<Message> {
+    /// The request, with its deadline if the server is to know it.
+    fn unpack(self, deadline: Option<Instant>) -> Request<Message> {
+        let extensions = tonic::Extensions::default();
+        let mut request = Request::from_parts(self.metadata, extensions, self.message);
+        if let Some(deadline) = deadline {
+            request.set_timeout(deadline.saturating_duration_since(Instant::now()));
+        }
+        request
+    }
+}
+
+/// Asks whether the server offers `tenure.v1`, of which the client takes note. Boxed, because this
+/// is a call within a call.
+fn ask_for_tenure(
+    client: Client,
+    lane: Lane,
+    deadline: Instant,
+) -> BoxFuture<'static, Result<(), Error>> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let call = Call::tenure(Operation::Read, lane).timeout(Some(left));
+    // There is no such session: only who answers is asked.
+    let request = InspectSessionRequest { session: 0 };
+    Box::pin(async move {
+        let asking = client.run(call, request, |channel, request| async move {
+            SessionClient::new(channel).inspect(request).await
+        });
+        asking.await.map(drop)
+    })
+}
+
+/// The name of the call, from the name of its message.
+fn method<Message>() -> &'static str {
+    let name = std::any::type_name::<Message>();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.strip_suffix("Request").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_proto::etcdserverpb::{DeleteRangeRequest, LeaseKeepAliveRequest};
+
+    use super::*;
+
+    #[test]
+    fn a_call_is_named_after_its_message() {
+        assert_eq!(method::<DeleteRangeRequest>(), "DeleteRange");
+        assert_eq!(method::<LeaseKeepAliveRequest>(), "LeaseKeepAlive");
+    }
+}

@@ -1,0 +1,96 @@
+//! Sessions over time: renewed while somebody holds on to them, lost before the server may end
+//! them, closed at once.
+
+use std::time::Duration;
+
+use tenure::{ErrorKind, LeaseLoss};
+use tokio::time::Instant;
+
+use crate::fake::{Cluster, until};
+
+/// The shortest time to live that servers give.
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn a_short_session_is_renewed_for_as_long_as_somebody_holds_on_to_it() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client().await;
+    let opened = Instant::now();
+    let session = client.session(SHORT).await.unwrap();
+    assert_eq!(
+        session.ttl(),
+        SHORT,
+        "not rounded up to seconds by renewals"
+    );
+    until("renewals beyond the first time to live", || {
+        client.metrics().renewals >= 5 && opened.elapsed() > SHORT * 2
+    })
+    .await;
+    assert!(session.is_held());
+    assert_eq!(session.ttl(), SHORT);
+    assert!(session.deadline() < Instant::now() + SHORT);
+    session.client().put("k", "v").await.unwrap();
+
+    let exact = session.client();
+    drop(session);
+    let renewed = client.metrics().renewals;
+    until("a client of the session renews it too", || {
+        client.metrics().renewals > renewed
+    })
+    .await;
+    drop(exact);
+    until("nobody holds on to it", || {
+        cluster.store.lock().renewing == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_renewed_is_lost_before_it_can_end_and_sends_nothing_more() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client().await;
+    let opened = Instant::now();
+    let ttl = Duration::from_millis(600);
+    cluster.nodes[0].mute_renewals();
+    let session = client.session(ttl).await.unwrap();
+    let deadline = session.deadline();
+    assert!(deadline < Instant::now() + ttl && deadline >= opened + ttl * 9 / 10);
+    assert_eq!(session.lost().await, LeaseLoss::Unconfirmed);
+    assert!(Instant::now() >= deadline);
+    assert!(!session.is_held());
+    let error = session.client().put("k", "v").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost);
+    assert!(!error.outcome_unknown());
+    assert_eq!(cluster.arrivals(), [], "nothing was sent");
+    assert!(
+        cluster.store.lock().sessions.len() == 1,
+        "the server still knows it"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_ended_is_lost_with_the_next_renewal() {
+    let cluster = Cluster::of(1).await;
+    let session = cluster.client().await.session(SHORT * 3).await.unwrap();
+    cluster.store.lock().sessions.clear();
+    assert_eq!(session.lost().await, LeaseLoss::Ended);
+}
+
+#[tokio::test]
+async fn closing_ends_a_session_at_both_ends() {
+    let cluster = Cluster::of(1).await;
+    let session = cluster.client().await.session(LONG).await.unwrap();
+    let exact = session.client();
+    let other = session.clone();
+    session.close().await.unwrap();
+    assert!(cluster.store.lock().sessions.is_empty());
+    assert_eq!(other.lost().await, LeaseLoss::Closed);
+    let error = exact.put("k", "v").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost);
+    assert_eq!(cluster.arrivals(), []);
+    assert_eq!(
+        other.close().await.unwrap_err().kind(),
+        ErrorKind::SessionLost
+    );
+}
