@@ -2,7 +2,12 @@
 //!
 //! No command is run here. Names, defaults and meanings are etcdctl's.
 
+mod conditions;
 mod keys;
+mod lock;
+mod registry;
+mod session;
+mod values;
 
 use std::{ffi::OsString, time::Duration};
 
@@ -13,7 +18,17 @@ use clap::{
 use clap_complete::Shell;
 use tenure::{LeaseId, MemberId};
 
+use values::{duration, member_id};
+
+pub use conditions::{Conditions, Guarded, Guards, Writing};
 pub use keys::{DelArgs, GetArgs, PutArgs, WatchArgs};
+pub use lock::{AcquireArgs, Elect, ElectArgs, ForceArgs, Lock, LockArgs};
+pub use registry::{
+    DiscoverArgs, DrainArgs, InstanceArgs, ReadinessArg, RegisterArgs, SelectorArgs,
+};
+pub use session::{Fence, Policy, PolicyArgs, PrefixArgs, SessionCommand};
+pub(crate) use values::lease_id;
+pub use values::{EndpointArg, GuardArg, Permits};
 
 use crate::{
     environment::{Lookup, variable_for},
@@ -123,16 +138,19 @@ impl Format {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write a key; without a value it is read from standard input
-    Put(PutArgs),
+    Put(Writing<PutArgs>),
     /// Read a key or a range of keys
     Get(GetArgs),
     /// Delete a key or a range of keys
-    Del(DelArgs),
+    Del(Writing<DelArgs>),
     /// Run a transaction read from standard input
     Txn {
         /// Ask for the parts of the transaction
         #[arg(short, long)]
         interactive: bool,
+        /// Conditions.
+        #[command(flatten)]
+        conditions: Conditions,
     },
     /// Print changes of a key or a range of keys, or run a command for each of them
     Watch(WatchArgs),
@@ -146,7 +164,30 @@ pub enum Command {
         /// Wait until the space has been given back
         #[arg(long)]
         physical: bool,
+        /// Conditions.
+        #[command(flatten)]
+        conditions: Conditions,
     },
+    /// Take, list, inspect and take away locks
+    Lock(LockArgs),
+    /// Stand for election, or follow one
+    Elect(ElectArgs),
+    /// Register an instance of a service until a signal
+    Register(RegisterArgs),
+    /// List the instances of a service
+    Discover(DiscoverArgs),
+    /// Take an instance out of rotation now, and away later
+    Drain(Guarded<DrainArgs>),
+    /// Remove an instance
+    Deregister(Guarded<InstanceArgs>),
+    /// Print the instances of a service, and every change of them
+    WatchEndpoints(DiscoverArgs),
+    /// Allow writes only to the holder of a lock, and check tokens
+    #[command(subcommand)]
+    Fence(Fence),
+    /// Open, close and inspect sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
     /// Ask each endpoint for its state
     Endpoint {
         /// Ask all members of the cluster
@@ -196,12 +237,18 @@ pub enum Lease {
     Grant {
         /// Seconds until it ends unless it is renewed
         ttl: i64,
+        /// Conditions.
+        #[command(flatten)]
+        conditions: Conditions,
     },
     /// End a lease and delete its keys
     Revoke {
         /// The lease, in hexadecimal
         #[arg(value_name = "LEASE", value_parser = lease_id)]
         id: LeaseId,
+        /// Conditions.
+        #[command(flatten)]
+        conditions: Conditions,
     },
     /// Print how long a lease has left
     Timetolive {
@@ -427,24 +474,4 @@ pub fn parse(arguments: &[OsString], lookup: Lookup<'_>) -> Result<Cli, Failure>
         ));
     }
     Ok(cli)
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|error| format!("{error}, expected such as 5s or 1m30s"))
-}
-
-/// Reads a lease id: hexadecimal, `0x` before it or not.
-pub(crate) fn lease_id(text: &str) -> Result<LeaseId, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    let id = i64::from_str_radix(digits, 16);
-    id.map(LeaseId::from)
-        .map_err(|error| format!("bad lease ID ({error}), expecting ID in Hex"))
-}
-
-fn member_id(text: &str) -> Result<MemberId, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    let id = u64::from_str_radix(digits, 16);
-    id.map(MemberId::from)
-        .map_err(|error| format!("bad member ID ({error}), expecting ID in Hex"))
 }

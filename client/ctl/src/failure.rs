@@ -2,9 +2,11 @@
 //!
 //! The codes are a promise to scripts; `README.md` lists them.
 
-use std::{fmt, io};
+use std::{borrow::Cow, fmt, io};
 
-use tenure::ErrorKind;
+use tenure::{ErrorKind, Token};
+
+use crate::args::GuardArg;
 
 /// A command that did not succeed.
 #[derive(Debug)]
@@ -21,6 +23,17 @@ pub enum Failure {
     WatchEnded,
     /// A call failed.
     Call(tenure::Error),
+    /// A write failed that carried these guards.
+    Guarded(tenure::Error, Vec<GuardArg>),
+    /// A call that was made without the client crate failed.
+    Refused {
+        /// What the server or the transport said.
+        text: String,
+        /// What can be done about it.
+        hint: Option<Cow<'static, str>>,
+    },
+    /// A command that ran under a lock ended with this exit code.
+    Child(u8),
     /// Anything else that went wrong.
     Command(anyhow::Error),
     /// The command failed and has said so.
@@ -41,7 +54,12 @@ impl Failure {
         match self {
             Self::Parse(error) if error.use_stderr() => 2,
             Self::Parse(_) | Self::ReaderGone => 0,
-            Self::Call(_) | Self::Command(_) | Self::Reported => 1,
+            Self::Child(code) => *code,
+            Self::Call(_)
+            | Self::Guarded(..)
+            | Self::Refused { .. }
+            | Self::Command(_)
+            | Self::Reported => 1,
             Self::Usage(_) => 2,
             Self::Input(_) => 3,
             Self::Format(_) => 4,
@@ -51,42 +69,97 @@ impl Failure {
 
     /// What the user can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        let Self::Call(error) = self else { return None };
+    pub fn hint(&self) -> Option<Cow<'static, str>> {
+        let (error, guards) = match self {
+            Self::Call(error) => (error, &[][..]),
+            Self::Guarded(error, guards) => (error, &guards[..]),
+            Self::Refused { hint, .. } => return hint.clone(),
+            _ => return None,
+        };
         if error.outcome_unknown() {
             return Some(
-                "The write may have been executed all the same: read before writing again.",
+                "The write may have been executed all the same: read before writing again.".into(),
             );
         }
-        match error.kind() {
-            ErrorKind::Connect => Some(
-                "Check that the servers run and that --endpoints (TENURECTL_ENDPOINTS) names them.",
-            ),
-            ErrorKind::DeadlineExceeded => Some(
-                "Give it more time with --command-timeout (TENURECTL_COMMAND_TIMEOUT), or ask \
-                 another server with --endpoints.",
-            ),
-            ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => Some(
-                "Say who you are with --user and --password (TENURECTL_USER, TENURECTL_PASSWORD).",
-            ),
-            ErrorKind::NoSpace => {
-                Some("Free space with 'compaction', 'del' and 'defrag', then run 'alarm disarm'.")
-            }
-            _ => None,
-        }
+        advice(error.kind(), error.current_token(), guards)
     }
+}
+
+/// What can be done about a refusal of a write that carried `guards`, when `current` holds.
+pub(crate) fn advice(
+    kind: ErrorKind,
+    current: Option<Token>,
+    guards: &[GuardArg],
+) -> Option<Cow<'static, str>> {
+    match kind {
+        ErrorKind::StaleGuard => Some(stale(current, guards).into()),
+        kind => hint_of(kind).map(Cow::Borrowed),
+    }
+}
+
+/// What can be done about a cause, whatever the command was.
+fn hint_of(kind: ErrorKind) -> Option<&'static str> {
+    Some(match kind {
+        ErrorKind::Connect => {
+            "Check that the servers run and that --endpoints (TENURECTL_ENDPOINTS) names them."
+        }
+        ErrorKind::DeadlineExceeded => {
+            "Give it more time with --command-timeout (TENURECTL_COMMAND_TIMEOUT), or ask another \
+             server with --endpoints."
+        }
+        ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => {
+            "Say who you are with --user and --password (TENURECTL_USER, TENURECTL_PASSWORD)."
+        }
+        ErrorKind::NoSpace => {
+            "Free space with 'compaction', 'del' and 'defrag', then run 'alarm disarm'."
+        }
+        ErrorKind::GuardMissing => {
+            "A fence policy protects these keys ('fence policy list'): acquire its lock and give \
+             --guard NAME=TOKEN."
+        }
+        ErrorKind::NotHolder => "See who holds it with 'lock inspect NAME'.",
+        ErrorKind::PermitsDiffer => {
+            "Everyone who uses a lock says the same M in --permits N/M; 'lock inspect NAME' shows \
+             what others said."
+        }
+        ErrorKind::RequestDiffers => {
+            "--idempotency-key named another write before: give every write a key of its own."
+        }
+        ErrorKind::AnswerTooLarge => {
+            "The write under this --idempotency-key was executed before; read to see what it left."
+        }
+        ErrorKind::Unimplemented => "The server is older than this command, or is not tenure.",
+        _ => return None,
+    })
+}
+
+/// What is wrong with the guards of a write.
+fn stale(current: Option<Token>, guards: &[GuardArg]) -> String {
+    let flags: Vec<_> = guards
+        .iter()
+        .map(|guard| format!("--guard {}={}", guard.name, guard.token))
+        .collect();
+    let current = match current {
+        Some(token) => format!("it is held under token {token} now"),
+        None => "nobody holds it now".to_owned(),
+    };
+    format!(
+        "{} does not hold any more, {current}: nothing was written. Stop what relied on it, or \
+         acquire the lock again and use its new token.",
+        flags.join(" or ")
+    )
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parse(error) => error.fmt(f),
-            Self::Usage(text) | Self::Input(text) => f.write_str(text),
+            Self::Usage(text) | Self::Input(text) | Self::Refused { text, .. } => f.write_str(text),
             Self::Format(format) => write!(f, "{format} not supported as output format"),
             Self::WatchEnded => f.write_str("watch is canceled by the server"),
-            Self::Call(error) => error.fmt(f),
+            Self::Call(error) | Self::Guarded(error, _) => error.fmt(f),
             Self::Command(error) => write!(f, "{error:#}"),
-            Self::Reported | Self::ReaderGone => Ok(()),
+            Self::Child(_) | Self::Reported | Self::ReaderGone => Ok(()),
         }
     }
 }

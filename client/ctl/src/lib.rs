@@ -9,6 +9,8 @@ pub mod environment;
 pub mod failure;
 pub mod output;
 pub mod quoting;
+pub mod supervision;
+pub mod tether;
 pub mod transaction;
 
 use std::{
@@ -22,6 +24,9 @@ use failure::Failure;
 /// Parses the arguments, runs the command, and tells how it ended.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
+    if let Some(code) = tether::become_command(&arguments) {
+        return ExitCode::from(code);
+    }
     let outcome = args::parse(&arguments, &environment::of_process).and_then(|arguments| {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()

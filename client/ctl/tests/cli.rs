@@ -1,6 +1,11 @@
 //! The command line without a server: what parses, what is refused and how, and how fixed answers
 //! look in every format.
 
+#[path = "cli/answers.rs"]
+mod answers;
+#[path = "cli/words.rs"]
+mod words;
+
 use std::{
     ffi::OsString,
     io::Write,
@@ -170,7 +175,7 @@ fn a_deadline_that_was_given_is_told_from_the_default() {
 fn lease_ids_are_hexadecimal_with_or_without_their_mark() {
     for id in ["32695410dcc0ca06", "0x32695410dcc0ca06"] {
         let cli = parse(&["lease", "revoke", id]).unwrap();
-        let args::Command::Lease(args::Lease::Revoke { id }) = cli.command else {
+        let args::Command::Lease(args::Lease::Revoke { id, .. }) = cli.command else {
             panic!("{:?}", cli.command)
         };
         assert_eq!(id, LeaseId::from(0x3269_5410_dcc0_ca06));

@@ -9,7 +9,7 @@ use super::{Consistency, lease_id};
 use crate::failure::Failure;
 
 /// Options of `put`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PutArgs {
     /// The key
     pub key: String,
@@ -195,7 +195,7 @@ impl GetArgs {
 }
 
 /// Options of `del`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct DelArgs {
     /// The key, or the first of a range
     pub key: String,

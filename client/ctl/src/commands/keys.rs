@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Session, tell};
+use super::{Session, conditions::named, tell};
 use crate::{
-    args::{DelArgs, Format, GetArgs, PutArgs},
+    args::{Conditions, DelArgs, Format, GetArgs, PutArgs},
     failure::Failure,
     output::{Part, Reply},
     quoting::quote,
@@ -16,13 +16,24 @@ use crate::{
 /// How long a person has to think again before a range is deleted, as in etcdctl.
 const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
 
-pub(super) async fn put(session: &Session, args: &PutArgs) -> Result<(), Failure> {
+pub(super) async fn put(
+    session: &Session,
+    args: &PutArgs,
+    conditions: &Conditions,
+) -> Result<(), Failure> {
     let value = match &args.value {
         Some(value) => value.clone().into_bytes(),
         None if args.ignore_value => Vec::new(),
         None => value_from_stdin()?,
     };
-    let response = args.apply(session.client.put(&args.key, value))?.await?;
+    let put = conditions
+        .guards
+        .client(&session.client)
+        .put(&args.key, value);
+    let put = named!(args.apply(put)?, conditions);
+    let response = put
+        .await
+        .map_err(|error| conditions.guards.explain(error))?;
     session.output.print(&Reply::Put(response))
 }
 
@@ -56,12 +67,20 @@ pub(super) async fn get(session: &Session, args: &GetArgs) -> Result<(), Failure
     session.output.print(&Reply::Get { response, part })
 }
 
-pub(super) async fn del(session: &Session, args: &DelArgs) -> Result<(), Failure> {
+pub(super) async fn del(
+    session: &Session,
+    args: &DelArgs,
+    conditions: &Conditions,
+) -> Result<(), Failure> {
     let range = args.range()?;
     if let Some(end) = args.range_end.as_deref().filter(|_| !args.range) {
         second_thoughts(&args.key, end).await;
     }
-    let response = args.apply(session.client.delete(range)).await?;
+    let delete = conditions.guards.client(&session.client).delete(range);
+    let delete = named!(args.apply(delete), conditions);
+    let response = delete
+        .await
+        .map_err(|error| conditions.guards.explain(error))?;
     session.output.print(&Reply::Delete(response))
 }
 
@@ -83,14 +102,18 @@ pub(super) async fn compaction(
     session: &Session,
     revision: i64,
     physical: bool,
+    conditions: &Conditions,
 ) -> Result<(), Failure> {
-    let compact = session.client.compact(revision);
+    let compact = conditions.guards.client(&session.client).compact(revision);
+    let compact = named!(compact, conditions);
     let compact = if physical {
         compact.physical()
     } else {
         compact
     };
-    compact.await?;
+    compact
+        .await
+        .map_err(|error| conditions.guards.explain(error))?;
     session
         .output
         .say(format!("compacted revision {revision}\n").as_bytes())

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use tenure::{ErrorKind, LeaseId};
 
-use super::Session;
+use super::{Session, conditions::named};
 use crate::{
-    args::{Format, Lease},
+    args::{Format, Guards, Lease},
     failure::Failure,
     output::Reply,
 };
@@ -14,16 +14,20 @@ use crate::{
 pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure> {
     let (client, output) = (&session.client, session.output);
     match command {
-        Lease::Grant { ttl } => {
+        Lease::Grant { ttl, conditions } => {
             // Servers raise what is too short, so that nothing is lost by asking for no time.
             let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
-            let granted = client.lease_grant(ttl).await;
-            let response = granted.map_err(|error| during("failed to grant lease", error))?;
+            let grant = conditions.guards.client(client).lease_grant(ttl);
+            let granted = named!(grant, conditions).await;
+            let response = granted
+                .map_err(|error| during("failed to grant lease", &conditions.guards, error))?;
             output.print(&Reply::Grant(response))
         }
-        Lease::Revoke { id } => {
-            let revoked = client.lease_revoke(id).await;
-            let response = revoked.map_err(|error| during("failed to revoke lease", error))?;
+        Lease::Revoke { id, conditions } => {
+            let revoke = conditions.guards.client(client).lease_revoke(id);
+            let revoked = named!(revoke, conditions).await;
+            let response = revoked
+                .map_err(|error| during("failed to revoke lease", &conditions.guards, error))?;
             output.print(&Reply::Revoke(id, response))
         }
         Lease::Timetolive { id, keys } => {
@@ -39,12 +43,12 @@ pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure
 }
 
 /// Names what was tried, as etcdctl does, except where the error says more with its hint.
-fn during(action: &'static str, error: tenure::Error) -> Failure {
+fn during(action: &'static str, guards: &Guards, error: tenure::Error) -> Failure {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::OutOfRange | ErrorKind::FailedPrecondition => {
             Failure::Command(anyhow::anyhow!("{action} ({error})"))
         }
-        _ => Failure::Call(error),
+        _ => guards.explain(error),
     }
 }
 

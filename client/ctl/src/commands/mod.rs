@@ -4,12 +4,22 @@
 
 mod alarm;
 mod check;
+mod conditions;
 mod defrag;
+mod direct;
+mod elect;
 mod endpoint;
+mod exec;
+mod fence;
+mod holding;
 mod keys;
 mod lease;
+mod lock;
 mod member;
 mod move_leader;
+mod registry;
+mod session;
+mod signals;
 mod snapshot;
 mod txn;
 mod version;
@@ -20,7 +30,7 @@ use std::io::{self, Write};
 use tenure::{Client, Freshness};
 
 use crate::{
-    args::{Check, Cli, Command, Global},
+    args::{Check, Cli, Command, Global, Writing},
     failure::Failure,
     output::Output,
 };
@@ -33,6 +43,7 @@ const ATTEMPTS_MAX: u32 = 5;
 struct Session {
     client: Client,
     output: Output,
+    global: Global,
 }
 
 /// Runs the command.
@@ -50,15 +61,24 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         _ => {}
     }
     let client = connect(&cli.global).await?;
-    let session = Session { client, output };
+    let session = Session {
+        client,
+        output,
+        global: cli.global,
+    };
     match cli.command {
-        Command::Put(args) => keys::put(&session, &args).await,
+        Command::Put(Writing { args, conditions }) => keys::put(&session, &args, &conditions).await,
         Command::Get(args) => keys::get(&session, &args).await,
-        Command::Del(args) => keys::del(&session, &args).await,
-        Command::Compaction { revision, physical } => {
-            keys::compaction(&session, revision, physical).await
-        }
-        Command::Txn { interactive } => txn::run(&session, interactive).await,
+        Command::Del(Writing { args, conditions }) => keys::del(&session, &args, &conditions).await,
+        Command::Compaction {
+            revision,
+            physical,
+            conditions,
+        } => keys::compaction(&session, revision, physical, &conditions).await,
+        Command::Txn {
+            interactive,
+            conditions,
+        } => txn::run(&session, interactive, &conditions).await,
         Command::Watch(args) => watch::run(&session, &args).await,
         Command::Lease(command) => lease::run(&session, command).await,
         Command::Endpoint { cluster, command } => endpoint::run(&session, cluster, command).await,
@@ -68,7 +88,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Defrag { cluster } => defrag::run(&session, cluster).await,
         Command::Snapshot(command) => {
             // A snapshot takes as long as it takes, unless the user set a limit.
-            let global = &cli.global;
+            let global = &session.global;
             let limit = global
                 .command_timeout_given
                 .then_some(global.command_timeout);
@@ -84,6 +104,15 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
             prefix,
             cleanup,
         }) => check::datascale(&session, load, &prefix, cleanup).await,
+        Command::Lock(args) => lock::run(&session, args.into_command()?).await,
+        Command::Elect(args) => elect::run(&session, &args).await,
+        Command::Register(args) => registry::register(&session, &args).await,
+        Command::Discover(args) => registry::discover(&session, &args).await,
+        Command::Drain(args) => registry::drain(&session, args).await,
+        Command::Deregister(args) => registry::deregister(&session, args).await,
+        Command::WatchEndpoints(args) => registry::watch(&session, &args).await,
+        Command::Fence(command) => fence::run(&session, command).await,
+        Command::Session(command) => session::run(&session, command).await,
         Command::Version | Command::Completion { .. } => Ok(()),
     }
 }

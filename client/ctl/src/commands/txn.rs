@@ -2,11 +2,16 @@
 
 use std::io::{self, BufRead};
 
-use super::Session;
-use crate::{failure::Failure, output::Reply, transaction::Section};
+use super::{Session, conditions::named};
+use crate::{args::Conditions, failure::Failure, output::Reply, transaction::Section};
 
-pub(super) async fn run(session: &Session, interactive: bool) -> Result<(), Failure> {
-    let mut txn = session.client.txn();
+pub(super) async fn run(
+    session: &Session,
+    interactive: bool,
+    conditions: &Conditions,
+) -> Result<(), Failure> {
+    let txn = conditions.guards.client(&session.client).txn();
+    let mut txn = named!(txn, conditions);
     for section in Section::ALL {
         if interactive {
             session
@@ -17,7 +22,9 @@ pub(super) async fn run(session: &Session, interactive: bool) -> Result<(), Fail
             txn = section.add(txn, &line)?;
         }
     }
-    let response = txn.await?;
+    let response = txn
+        .await
+        .map_err(|error| conditions.guards.explain(error))?;
     session.output.print(&Reply::Txn(response))
 }
 

@@ -12,7 +12,11 @@ use tenure::wire::{
     mvccpb::{KeyValue, event::EventType},
 };
 
-use super::{Reply, simple::alarm_name};
+use super::{
+    Reply,
+    sheet::{Cell, Record, Sheet, field_name},
+    simple::alarm_name,
+};
 use crate::quoting::quote;
 
 /// Lines under construction.
@@ -172,9 +176,46 @@ impl Fields {
                     self.blank();
                 }
             }
+            Reply::Coordination(answer) => self.sheet(&answer.sheet()),
             _ => return None,
         }
         Some(())
+    }
+
+    fn sheet(&mut self, sheet: &Sheet) {
+        if let Some(header) = &sheet.header {
+            self.id("ClusterID", header.cluster_id);
+            self.id("MemberID", header.member_id);
+            self.field("Revision", header.revision);
+        }
+        self.record(&sheet.summary);
+        for record in sheet.all_lists().flat_map(|(_, records)| records) {
+            self.record(record);
+            self.blank();
+        }
+    }
+
+    fn record(&mut self, Record(cells): &Record) {
+        for (name, cell) in cells {
+            let name = field_name(name);
+            match cell {
+                Cell::Bytes(bytes) => self.quoted(&name, bytes),
+                Cell::Text(text) => self.quoted(&name, text.as_bytes()),
+                Cell::Revision(number) => self.field(&name, number),
+                Cell::Lease(id) => self.lease(&name, *id),
+                Cell::Count(number) | Cell::Millis(number) => self.field(&name, number),
+                Cell::Flag(flag) => self.field(&name, flag),
+                Cell::Texts(texts) => {
+                    texts
+                        .iter()
+                        .for_each(|text| self.quoted(&name, text.as_bytes()));
+                }
+                Cell::Pairs(pairs) => {
+                    let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+                    pairs.for_each(|pair| self.quoted(&name, pair.as_bytes()));
+                }
+            }
+        }
     }
 
     fn get(&mut self, response: &RangeResponse) {

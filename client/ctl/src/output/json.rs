@@ -4,6 +4,8 @@
 //! The order of the members is the order of the fields on the wire, which is why documents are
 //! built by hand and not from maps.
 
+use std::borrow::Cow;
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use tenure::wire::{
     etcdserverpb::{
@@ -14,7 +16,10 @@ use tenure::wire::{
     mvccpb::{Event, KeyValue},
 };
 
-use super::{Reply, Watched};
+use super::{
+    Reply, Watched,
+    sheet::{Cell, Record, Sheet},
+};
 
 /// The digits of base64, in the standard alphabet.
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -93,21 +98,21 @@ impl From<Option<Object>> for Json {
 
 /// Members in their order.
 #[derive(Debug, Clone, Default)]
-struct Object(Vec<(&'static str, Json)>);
+struct Object(Vec<(Cow<'static, str>, Json)>);
 
 impl Object {
     /// Adds a member unless it is empty.
-    fn with(mut self, name: &'static str, value: impl Into<Json>) -> Self {
+    fn with(self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
         let value = value.into();
-        if !value.is_empty() {
-            self.0.push((name, value));
+        if value.is_empty() {
+            return self;
         }
-        self
+        self.always(name, value)
     }
 
     /// Adds a member, empty or not.
-    fn always(mut self, name: &'static str, value: impl Into<Json>) -> Self {
-        self.0.push((name, value.into()));
+    fn always(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<Json>) -> Self {
+        self.0.push((name.into(), value.into()));
         self
     }
 
@@ -192,6 +197,7 @@ fn document(reply: &Reply, hex: bool) -> Json {
         }
         Reply::MoveLeader { response, .. } => headed(response.header),
         Reply::Alarm(response) => alarm(response),
+        Reply::Coordination(answer) => sheet(&answer.sheet()),
     };
     Json::Object(object)
 }
@@ -363,6 +369,43 @@ fn alarm(response: &AlarmResponse) -> Object {
             .with("memberID", alarm.member_id)
             .with("alarm", alarm.alarm)
     })
+}
+
+/// An answer of tenure's own services.
+fn sheet(sheet: &Sheet) -> Object {
+    let header = sheet.header.as_ref().map(|header| {
+        Object::default()
+            .with("cluster_id", header.cluster_id)
+            .with("member_id", header.member_id)
+            .with("revision", header.revision)
+    });
+    let object = Object::default().with("header", header);
+    let object = cells(object, &sheet.summary);
+    sheet.all_lists().fold(object, |object, (name, records)| {
+        object.list(name, records, |one| cells(Object::default(), one))
+    })
+}
+
+fn cells(object: Object, record: &Record) -> Object {
+    let Record(cells) = record;
+    cells
+        .iter()
+        .fold(object, |object, (name, cell)| match cell {
+            Cell::Bytes(bytes) => object.with(*name, base64(bytes)),
+            Cell::Text(text) => object.with(*name, text),
+            Cell::Revision(number) | Cell::Lease(number) => object.with(*name, *number),
+            Cell::Count(number) | Cell::Millis(number) => object.with(*name, *number),
+            Cell::Flag(flag) => object.with(*name, *flag),
+            Cell::Texts(items) => object.with(*name, texts(items)),
+            Cell::Pairs(pairs) if pairs.is_empty() => object,
+            Cell::Pairs(pairs) => {
+                let empty = Object::default();
+                let pairs = pairs
+                    .iter()
+                    .fold(empty, |map, (name, value)| map.always(name.clone(), value));
+                object.with(*name, pairs)
+            }
+        })
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -3,9 +3,13 @@
 //! An answer is rendered whole before any of it is written, so that output of parallel watches does
 //! not mix. Which formats an answer has is etcdctl's choice.
 
+mod coordination;
 mod fields;
 mod json;
+mod lines;
 mod number;
+mod records;
+mod sheet;
 mod simple;
 mod table;
 
@@ -25,6 +29,7 @@ use tenure::{
     },
 };
 
+pub use coordination::Answer;
 pub use number::go_duration;
 
 use crate::{args::Format, failure::Failure};
@@ -84,6 +89,8 @@ pub enum Reply {
     },
     /// Alarms.
     Alarm(AlarmResponse),
+    /// Of tenure's own services.
+    Coordination(Answer),
 }
 
 /// What of a read is printed in simple form.
@@ -160,7 +167,7 @@ impl Output {
             Format::Simple => Some(simple::render(reply, self.hex)),
             Format::Json => Some(json::render(reply, self.hex).into_bytes()),
             Format::Fields => fields::render(reply, self.hex).map(String::into_bytes),
-            Format::Table => table::render(reply).map(String::into_bytes),
+            Format::Table => table::render(reply, self.hex).map(String::into_bytes),
         };
         text.ok_or(Failure::Format(self.format.name()))
     }

@@ -12,7 +12,7 @@ use tenure::wire::{
     mvccpb::{KeyValue, event::EventType},
 };
 
-use super::{Part, Reply, table};
+use super::{Part, Reply, coordination::Answer, lines::Line, table};
 
 /// Lines under construction.
 struct Lines {
@@ -110,12 +110,22 @@ impl Lines {
                 }
             }
             Reply::MemberList(_) | Reply::Status(_) | Reply::HashKv(_) => {
-                let (_, rows) = table::cells(reply).unwrap_or_default();
+                let (_, rows) = table::cells(reply, self.hex).unwrap_or_default();
                 for row in rows {
                     self.line(row.join(", "));
                 }
             }
+            Reply::Coordination(answer) => self.coordination(answer),
             _ => self.member(reply),
+        }
+    }
+
+    fn coordination(&mut self, answer: &Answer) {
+        for line in answer.lines(self.hex) {
+            match line {
+                Line::Text(text) => self.line(text),
+                Line::Raw(bytes) => self.raw(&bytes),
+            }
         }
     }
 

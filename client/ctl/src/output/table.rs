@@ -2,12 +2,19 @@
 //!
 //! The cells serve the simple format too, which prints them separated by commas.
 
+use std::time::Duration;
+
 use tenure::wire::etcdserverpb::{Member, StatusResponse};
 
-use super::{Reply, number::size};
+use super::{
+    Reply,
+    number::{go_duration, size},
+    sheet::{Cell, Record, Sheet, heading},
+};
+use crate::quoting::quote;
 
 /// Headings and rows.
-pub(super) type Cells = (&'static [&'static str], Vec<Vec<String>>);
+pub(super) type Cells = (Vec<&'static str>, Vec<Vec<String>>);
 
 const MEMBER: &[&str] = &[
     "ID",
@@ -38,8 +45,8 @@ const STATUS: &[&str] = &[
     "downgrade enabled",
 ];
 
-pub(super) fn render(reply: &Reply) -> Option<String> {
-    let (headings, rows) = cells(reply)?;
+pub(super) fn render(reply: &Reply, hex: bool) -> Option<String> {
+    let (headings, rows) = cells(reply, hex)?;
     let headings: Vec<_> = headings
         .iter()
         .map(|text| text.to_uppercase().replace('_', " "))
@@ -73,8 +80,9 @@ pub(super) fn render(reply: &Reply) -> Option<String> {
 }
 
 /// Headings and rows of an answer that is a list.
-pub(super) fn cells(reply: &Reply) -> Option<Cells> {
-    Some(match reply {
+pub(super) fn cells(reply: &Reply, hex: bool) -> Option<Cells> {
+    let (headings, rows) = match reply {
+        Reply::Coordination(answer) => return Some(sheet(&answer.sheet(), hex)),
         Reply::MemberList(response) => (MEMBER, response.members.iter().map(member).collect()),
         Reply::Health(list) => {
             let row = |health: &super::Health| {
@@ -99,7 +107,47 @@ pub(super) fn cells(reply: &Reply) -> Option<Cells> {
             (HASH, list.iter().map(row).collect())
         }
         _ => return None,
-    })
+    };
+    Some((headings.to_vec(), rows))
+}
+
+/// Headings and rows of an answer of tenure's own services.
+pub(super) fn sheet(sheet: &Sheet, hex: bool) -> Cells {
+    let cell = |row: &Record, name| {
+        row.cell(name)
+            .map(|cell| text(cell, hex))
+            .unwrap_or_default()
+    };
+    let row = |row: &Record| sheet.columns.iter().map(|name| cell(row, name)).collect();
+    let headings = sheet.columns.iter().map(|name| heading(name)).collect();
+    (headings, sheet.rows().into_iter().map(row).collect())
+}
+
+/// What a cell looks like to people.
+pub(super) fn text(cell: &Cell, hex: bool) -> String {
+    match cell {
+        Cell::Bytes(bytes) if hex => bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect(),
+        Cell::Bytes(bytes) => printable(bytes),
+        Cell::Text(text) => printable(text.as_bytes()),
+        Cell::Revision(number) => number.to_string(),
+        Cell::Lease(id) => format!("{id:016x}"),
+        Cell::Count(number) => number.to_string(),
+        Cell::Flag(flag) => flag.to_string(),
+        Cell::Texts(texts) => printable(texts.join(",").as_bytes()),
+        Cell::Pairs(pairs) => {
+            let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+            printable(pairs.collect::<Vec<_>>().join(",").as_bytes())
+        }
+        Cell::Millis(number) => go_duration(Duration::from_millis(*number)),
+    }
+}
+
+/// Bytes as they are, or in quotes when they would break the row or move the cursor.
+fn printable(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => quote(bytes),
+    }
 }
 
 fn member(member: &Member) -> Vec<String> {

@@ -1,0 +1,32 @@
+//! Puts the conditions of a command into its requests, and explains refusals by its flags.
+
+use tenure::{Client, Error, ErrorKind, Guard};
+
+use crate::{args::Guards, failure::Failure};
+
+impl Guards {
+    /// A client whose writes carry these guards.
+    pub(super) fn client(&self, client: &Client) -> Client {
+        let guards = self.guards.iter();
+        client.guarded(guards.map(|guard| Guard::new(guard.name.as_str(), guard.token)))
+    }
+
+    /// The failure of a write that carried these guards.
+    pub(super) fn explain(&self, error: Error) -> Failure {
+        if error.kind() == ErrorKind::StaleGuard {
+            return Failure::Guarded(error, self.guards.clone());
+        }
+        Failure::Call(error)
+    }
+}
+
+/// Gives a request the name that its write is to have, if any.
+macro_rules! named {
+    ($request:expr, $conditions:expr) => {
+        match &$conditions.idempotency_key {
+            Some(key) => $request.idempotency_key(key.as_str()),
+            None => $request,
+        }
+    };
+}
+pub(super) use named;

@@ -1,0 +1,121 @@
+//! `elect`: stands for election and leads, follows an election, or hands it over.
+
+use std::future::IntoFuture;
+
+use tenure::{
+    LeaseId,
+    wire::v1::{HandOverRequest, election_client::ElectionClient},
+};
+
+use super::{
+    Session,
+    direct::Direct,
+    holding::{self, Signalled},
+    signals::Signals,
+    tell,
+};
+use crate::{
+    args::{Elect, ElectArgs},
+    failure::Failure,
+    output::{Answer, Reply},
+};
+
+pub(super) async fn run(session: &Session, args: &ElectArgs) -> Result<(), Failure> {
+    match args.mode()? {
+        Elect::Campaign { value } => campaign(session, args, value).await,
+        Elect::Listen => listen(session, &args.name).await,
+        Elect::HandOver { to, epoch } => hand_over(session, args, to, epoch).await,
+    }
+}
+
+async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<(), Failure> {
+    let mut signals = Signals::take()?;
+    let election = session.client.election(args.name.as_str());
+    // A session of our own, because closing it takes the candidate back whatever state it is in.
+    let lifetime = session.client.session(args.ttl).await?;
+    let mut candidacy = election
+        .campaign(value)
+        .session(&lifetime)
+        .principal(args.principal.clone().unwrap_or_default());
+    if let Some(wait) = args.wait {
+        candidacy = candidacy.wait(wait);
+    }
+    let leadership = match signals.unless_signalled(candidacy.into_future()).await {
+        Ok(Ok(leadership)) => leadership,
+        Ok(Err(error)) => {
+            holding::close(lifetime).await;
+            return Err(error.into());
+        }
+        Err(Signalled) => {
+            holding::close(lifetime).await;
+            let text = format!("interrupted before {} was won", args.name);
+            return Err(Failure::Command(anyhow::anyhow!(text)));
+        }
+    };
+    let claim = holding::claim(
+        &args.name,
+        value.as_bytes(),
+        leadership.lease(),
+        leadership.epoch(),
+    );
+    let outcome = match session
+        .output
+        .print(&Reply::Coordination(Answer::Taken(claim)))
+    {
+        Err(failure) => Err(failure),
+        Ok(()) => match signals.unless_signalled(leadership.lost()).await {
+            Err(Signalled) => Ok(()),
+            Ok(loss) => {
+                let text = format!("{} is lost: {loss}", args.name);
+                Err(Failure::Command(anyhow::anyhow!(text)))
+            }
+        },
+    };
+    if leadership.is_leader() {
+        if let Err(error) = leadership.resign().await {
+            tell(format_args!(
+                "{} was not resigned ({error}): it ends by itself",
+                args.name
+            ));
+        }
+        holding::close(lifetime).await;
+    }
+    outcome
+}
+
+/// Prints who leads, until nobody reads it.
+async fn listen(session: &Session, name: &str) -> Result<(), Failure> {
+    let mut observer = session.client.election(name).observe().await?;
+    while let Some(leader) = observer.next().await {
+        let leader = leader?.map(|leader| {
+            let mut claim = holding::claim(name, &leader.value, leader.lease, leader.epoch);
+            claim.principal = leader.principal;
+            claim
+        });
+        session
+            .output
+            .print(&Reply::Coordination(Answer::Leader(leader)))?;
+    }
+    Ok(())
+}
+
+async fn hand_over(
+    session: &Session,
+    args: &ElectArgs,
+    to: LeaseId,
+    epoch: i64,
+) -> Result<(), Failure> {
+    let guards = &args.guards;
+    let request = HandOverRequest {
+        name: args.name.clone().into(),
+        epoch,
+        to_lease: to.get(),
+        options: guards.options(),
+    };
+    let direct = Direct::open(session).await?;
+    let send = async |channel, request| ElectionClient::new(channel).hand_over(request).await;
+    let answer = direct.send(request, &guards.guards, send).await?;
+    session
+        .output
+        .print(&Reply::Coordination(Answer::Leader(answer.leader)))
+}

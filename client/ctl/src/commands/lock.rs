@@ -1,0 +1,210 @@
+//! `lock`: takes a lock and holds it, shows locks, and takes them away from others.
+
+use std::time::Duration;
+
+use tenure::{ErrorKind, LockGuard, LockRequest, Token, wire::v1::Claim};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    Session,
+    exec::{self, Ending, Held},
+    holding::{self, Signalled},
+    signals::Signals,
+    tell,
+};
+use crate::{
+    args::{AcquireArgs, Guarded, Lock},
+    failure::Failure,
+    output::{Answer, Reply},
+    tether,
+};
+
+pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure> {
+    let (client, output) = (&session.client, session.output);
+    let answer = match command {
+        Lock::Acquire(args) => return acquire(session, &args).await,
+        Lock::List { prefix, limit } => Answer::Locks(client.list_locks(prefix, limit).await?),
+        Lock::Inspect { name, limit } => Answer::Queue(client.inspect_lock(name, limit).await?),
+        Lock::Release(Guarded { args, guards }) => {
+            let client = guards.client(client);
+            let token = args.token.map(Token::from);
+            let released = client.force_release(args.name, token, args.reason).await;
+            Answer::Released(released.map_err(|error| guards.explain(error))?)
+        }
+    };
+    output.print(&Reply::Coordination(answer))
+}
+
+async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
+    let grace = args.grace()?;
+    let mut signals = Signals::take()?;
+    // A session of our own, because closing it takes the claim back whatever state it is in.
+    let lifetime = session.client.session(args.ttl).await?;
+    let taken = signals
+        .unless_signalled(take(session, args, &lifetime))
+        .await;
+    let guard = match taken {
+        Ok(Ok(guard)) => guard,
+        Ok(Err(failure)) => {
+            holding::close(lifetime).await;
+            return Err(failure);
+        }
+        Err(Signalled) => {
+            holding::close(lifetime).await;
+            let text = format!("interrupted before {} was acquired", args.name());
+            return Err(Failure::Command(anyhow::anyhow!(text)));
+        }
+    };
+    let outcome = if args.exec.is_empty() {
+        hold(session, args, &guard, &mut signals).await
+    } else {
+        execute(args, &guard, grace, &mut signals).await
+    };
+    match &outcome {
+        Ok(()) | Err(Failure::Child(_)) => give_back(args.name(), guard, lifetime).await,
+        // Held for moments at best, and perhaps by a server that does not answer.
+        Err(_) => {
+            let left = guard.remaining();
+            let _ = timeout(left, give_back(args.name(), guard, lifetime)).await;
+        }
+    }
+    outcome
+}
+
+/// Releases the lock, so that the next in line has it without waiting for the end of a lease.
+async fn give_back(name: &str, guard: LockGuard, lifetime: tenure::Session) {
+    if !guard.is_held() {
+        return;
+    }
+    if let Err(error) = guard.release().await {
+        tell(format_args!(
+            "{name} was not released ({error}): it ends by itself"
+        ));
+    }
+    holding::close(lifetime).await;
+}
+
+/// Waits for the lock.
+async fn take(
+    session: &Session,
+    args: &AcquireArgs,
+    lifetime: &tenure::Session,
+) -> Result<LockGuard, Failure> {
+    let client = &session.client;
+    let name = args.name();
+    let mut request: LockRequest = match args.permits {
+        Some(permits) => client.semaphore(name, permits.limit).acquire(permits.count),
+        None if args.shared => client.rw_lock(name).read(),
+        None => client.lock(name),
+    };
+    request = request
+        .session(lifetime)
+        .lock_delay(args.lock_delay.unwrap_or_default())
+        .principal(args.principal.clone().unwrap_or_default());
+    if args.wait == Some(Duration::ZERO) {
+        let taken = request.try_now().await?;
+        return match taken {
+            Some(guard) => Ok(guard),
+            None => Err(not_free(session, name, Duration::ZERO).await),
+        };
+    }
+    if let Some(wait) = args.wait {
+        request = request.wait(wait);
+    }
+    match request.await {
+        Err(error) if error.kind() == ErrorKind::WaitOver => {
+            Err(not_free(session, name, args.wait.unwrap_or_default()).await)
+        }
+        taken => Ok(taken?),
+    }
+}
+
+/// Says who has the lock, as far as it can be found out.
+async fn not_free(session: &Session, name: &str, waited: Duration) -> Failure {
+    let holder = session.client.inspect_lock(name, 1).await;
+    let holder = holder
+        .ok()
+        .and_then(|queue| queue.holders.into_iter().next());
+    let who = match holder {
+        Some(holder) if holder.principal.is_empty() => format!("token {}", holder.token),
+        Some(holder) => format!("token {} by {:?}", holder.token, holder.principal),
+        None => "somebody who is gone by now".to_owned(),
+    };
+    let text = if waited.is_zero() {
+        format!("{name} is not free: held under {who}")
+    } else {
+        let waited = humantime::format_duration(waited);
+        format!("{name} was not free within {waited}: held under {who}")
+    };
+    Failure::Command(anyhow::anyhow!(text))
+}
+
+/// The claim as its holder knows it.
+fn claim(name: &str, guard: &LockGuard) -> Claim {
+    holding::claim(name, b"", guard.lease(), guard.token())
+}
+
+/// Prints the key and holds the lock until a signal.
+async fn hold(
+    session: &Session,
+    args: &AcquireArgs,
+    guard: &LockGuard,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    let taken = Answer::Taken(claim(args.name(), guard));
+    session.output.print(&Reply::Coordination(taken))?;
+    match signals.unless_signalled(guard.lost()).await {
+        Err(Signalled) => Ok(()),
+        Ok(loss) => Err(lost(args.name(), &loss)),
+    }
+}
+
+/// Runs the command while the lock is held.
+async fn execute(
+    args: &AcquireArgs,
+    guard: &LockGuard,
+    grace: Duration,
+    signals: &mut Signals,
+) -> Result<(), Failure> {
+    signals.take_suspend()?;
+    let [program, arguments @ ..] = args.exec.as_slice() else {
+        return Ok(());
+    };
+    let claim = claim(args.name(), guard);
+    let key = String::from_utf8_lossy(&claim.key).into_owned();
+    let token = guard.token().to_string();
+    let mut command = tether::command(program, arguments);
+    command.envs([
+        ("TENURE_LOCK_NAME", args.name().to_owned()),
+        ("TENURE_LOCK_KEY", key.clone()),
+        ("TENURE_LOCK_TOKEN", token.clone()),
+        ("ETCD_LOCK_KEY", key),
+        ("ETCD_LOCK_REV", token),
+    ]);
+    match exec::run(command, guard, grace, signals).await? {
+        Ending::Exited(0) => Ok(()),
+        Ending::Exited(code) => Err(Failure::Child(code)),
+        Ending::Lost => {
+            let text = "the command was ended because the lock was lost, or could not be kept";
+            Err(lost(args.name(), &text))
+        }
+    }
+}
+
+fn lost(name: &str, loss: &dyn std::fmt::Display) -> Failure {
+    Failure::Command(anyhow::anyhow!("{name} is lost: {loss}"))
+}
+
+impl Held for LockGuard {
+    fn deadline(&self) -> Instant {
+        self.deadline()
+    }
+
+    fn is_lost(&self) -> bool {
+        !self.is_held()
+    }
+
+    async fn lost(&self) {
+        let _ = self.lost().await;
+    }
+}

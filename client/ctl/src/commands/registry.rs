@@ -1,0 +1,198 @@
+//! `register`, `discover`, `drain`, `deregister` and `watch-endpoints`.
+
+use tenure::{
+    EndpointChange, Instance, Readiness, Selector,
+    wire::v1::{DeregisterRequest, DrainRequest, registry_client::RegistryClient},
+};
+
+use super::{
+    Session,
+    direct::Direct,
+    holding::{self, Signalled},
+    signals::Signals,
+    tell,
+};
+use crate::{
+    args::{
+        DiscoverArgs, DrainArgs, Guarded, InstanceArgs, ReadinessArg, RegisterArgs, SelectorArgs,
+    },
+    failure::Failure,
+    output::{Answer, Reply},
+};
+
+pub(super) async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
+    let mut signals = Signals::take()?;
+    let lifetime = session.client.session(args.ttl).await?;
+    let request = session.client.registry().register(instance(args));
+    let request = request.session(&lifetime);
+    let registered = match signals.unless_signalled(request.into_future()).await {
+        Ok(Ok(registration)) => Ok(registration),
+        Ok(Err(error)) => Err(error.into()),
+        Err(Signalled) => {
+            let text = format!("interrupted before {} was registered", args.id);
+            Err(Failure::Command(anyhow::anyhow!(text)))
+        }
+    };
+    let registration = match registered {
+        Ok(registration) => registration,
+        Err(failure) => {
+            holding::close(lifetime).await;
+            return Err(failure);
+        }
+    };
+    let said = Answer::Registered {
+        service: args.service.clone(),
+        id: args.id.clone(),
+        incarnation: registration.incarnation().get(),
+        lease: registration.lease(),
+        ttl: lifetime.ttl(),
+    };
+    let outcome = match session.output.print(&Reply::Coordination(said)) {
+        Err(failure) => Err(failure),
+        Ok(()) => match signals.unless_signalled(registration.lost()).await {
+            Err(Signalled) => Ok(()),
+            Ok(loss) => {
+                let text = format!("the registration of {} is lost: {loss}", args.id);
+                return Err(Failure::Command(anyhow::anyhow!(text)));
+            }
+        },
+    };
+    if let Err(error) = registration.deregister().await {
+        tell(format_args!(
+            "{} was not deregistered ({error}): it ends by itself",
+            args.id
+        ));
+    }
+    holding::close(lifetime).await;
+    outcome
+}
+
+fn instance(args: &RegisterArgs) -> Instance {
+    let mut instance = Instance::new(&args.service, &args.id).weight(args.weight);
+    for endpoint in &args.served_at {
+        instance = instance.endpoint(&endpoint.protocol, &endpoint.host, endpoint.port);
+    }
+    for (name, value) in &args.metadata {
+        instance = instance.metadata(name, value);
+    }
+    for tag in &args.tags {
+        instance = instance.tag(tag);
+    }
+    if let Some(zone) = &args.zone {
+        instance = instance.zone(zone);
+    }
+    if let Some(version) = &args.program_version {
+        instance = instance.version(version);
+    }
+    if args.not_ready {
+        instance = instance.readiness(Readiness::NotReady);
+    }
+    instance
+}
+
+pub(super) async fn discover(session: &Session, args: &DiscoverArgs) -> Result<(), Failure> {
+    let registry = session.client.registry();
+    let found = registry
+        .discover(&args.service, selector(&args.selector))
+        .await?;
+    session
+        .output
+        .print(&Reply::Coordination(Answer::Instances(found)))
+}
+
+pub(super) async fn watch(session: &Session, args: &DiscoverArgs) -> Result<(), Failure> {
+    let registry = session.client.registry();
+    let selector = selector(&args.selector);
+    let mut watch = registry.watch_endpoints(&args.service, selector).await?;
+    while let Some(change) = watch.next().await {
+        let answer = match change? {
+            EndpointChange::Snapshot { registrations, all } => {
+                Answer::Snapshot { registrations, all }
+            }
+            EndpointChange::Delta { updated, removed } => Answer::Delta { updated, removed },
+            // Nothing changed.
+            _ => continue,
+        };
+        session.output.print(&Reply::Coordination(answer))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn drain(session: &Session, drain: Guarded<DrainArgs>) -> Result<(), Failure> {
+    let Guarded { args, guards } = drain;
+    let InstanceArgs {
+        service,
+        id,
+        incarnation,
+    } = args.instance;
+    let request = DrainRequest {
+        service: service.clone(),
+        id: id.clone(),
+        incarnation: incarnation.unwrap_or_default(),
+        grace_ms: u64::try_from(args.grace.as_millis()).unwrap_or(u64::MAX),
+        options: guards.options(),
+    };
+    let direct = Direct::open(session).await?;
+    let send = async |channel, request| RegistryClient::new(channel).drain(request).await;
+    direct.send(request, &guards.guards, send).await?;
+    session.output.print(&Reply::Coordination(Answer::Departed {
+        service,
+        id,
+        grace: Some(args.grace),
+    }))
+}
+
+pub(super) async fn deregister(
+    session: &Session,
+    deregister: Guarded<InstanceArgs>,
+) -> Result<(), Failure> {
+    let Guarded { args, guards } = deregister;
+    let request = DeregisterRequest {
+        service: args.service.clone(),
+        id: args.id.clone(),
+        incarnation: args.incarnation.unwrap_or_default(),
+        options: guards.options(),
+    };
+    let direct = Direct::open(session).await?;
+    let send = async |channel, request| RegistryClient::new(channel).deregister(request).await;
+    direct.send(request, &guards.guards, send).await?;
+    session.output.print(&Reply::Coordination(Answer::Departed {
+        service: args.service,
+        id: args.id,
+        grace: None,
+    }))
+}
+
+fn selector(args: &SelectorArgs) -> Selector {
+    let any = args.readiness.contains(&ReadinessArg::Any);
+    let mut selector = if any {
+        Selector::any()
+    } else {
+        Selector::default()
+    };
+    for readiness in args.readiness.iter().filter(|_| !any) {
+        selector = match readiness {
+            ReadinessArg::Starting => selector.readiness(Readiness::Starting),
+            ReadinessArg::Ready => selector.readiness(Readiness::Ready),
+            ReadinessArg::Draining => selector.readiness(Readiness::Draining),
+            ReadinessArg::NotReady => selector.readiness(Readiness::NotReady),
+            ReadinessArg::Any => selector,
+        };
+    }
+    for tag in &args.tags {
+        selector = selector.tag(tag);
+    }
+    for (name, value) in &args.metadata {
+        selector = selector.metadata(name, value);
+    }
+    if let Some(zone) = &args.zone {
+        selector = selector.zone(zone);
+    }
+    if let Some(version) = &args.program_version {
+        selector = selector.version(version);
+    }
+    if args.passing_or_all {
+        selector = selector.passing_or_all();
+    }
+    selector
+}

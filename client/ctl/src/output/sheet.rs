@@ -1,0 +1,115 @@
+//! Answers of tenure's own services, described once: named cells, and lists of records.
+//!
+//! The formats follow from the description. The names are those of the wire; what they look like
+//! elsewhere (`SinceMs`, `SINCE`) is derived from them.
+
+use tenure::wire::v1::Header;
+
+/// What a cell holds.
+#[derive(Debug, Clone)]
+pub(super) enum Cell {
+    /// Bytes of the key space.
+    Bytes(Vec<u8>),
+    /// Text.
+    Text(String),
+    /// A revision, a token, an epoch, an incarnation.
+    Revision(i64),
+    /// A number of things.
+    Count(u64),
+    /// A lease or a session.
+    Lease(i64),
+    /// Yes or no.
+    Flag(bool),
+    /// Texts in their order.
+    Texts(Vec<String>),
+    /// Pairs, sorted by name.
+    Pairs(Vec<(String, String)>),
+    /// Milliseconds; the name ends in `_ms`.
+    Millis(u64),
+}
+
+/// Named cells in the order of the wire.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Record(pub(super) Vec<(&'static str, Cell)>);
+
+impl Record {
+    /// Adds a cell.
+    pub(super) fn with(mut self, name: &'static str, cell: Cell) -> Self {
+        self.0.push((name, cell));
+        self
+    }
+
+    /// Adds bytes.
+    pub(super) fn bytes(self, name: &'static str, bytes: &[u8]) -> Self {
+        self.with(name, Cell::Bytes(bytes.to_vec()))
+    }
+
+    /// Adds text.
+    pub(super) fn text(self, name: &'static str, text: impl Into<String>) -> Self {
+        self.with(name, Cell::Text(text.into()))
+    }
+
+    /// The cell of this name.
+    pub(super) fn cell(&self, name: &str) -> Option<&Cell> {
+        let mut cells = self.0.iter();
+        cells.find_map(|(other, cell)| (*other == name).then_some(cell))
+    }
+}
+
+/// A whole answer.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sheet {
+    /// Who answered, and when; absent where the client waited for several answers.
+    pub(super) header: Option<Header>,
+    /// What is said once.
+    pub(super) summary: Record,
+    /// What is said of each of many, under the names of the wire.
+    pub(super) lists: Vec<(&'static str, Vec<Record>)>,
+    /// Lists that have no rows in the table.
+    pub(super) details: Vec<(&'static str, Vec<Record>)>,
+    /// Columns of the table, by name, in their order. Its rows are the records of all lists, or the
+    /// summary when there is no list.
+    pub(super) columns: &'static [&'static str],
+}
+
+impl Sheet {
+    /// All lists, in their order.
+    pub(super) fn all_lists(&self) -> impl Iterator<Item = &(&'static str, Vec<Record>)> {
+        self.lists.iter().chain(&self.details)
+    }
+
+    /// The rows of the table.
+    pub(super) fn rows(&self) -> Vec<&Record> {
+        if self.lists.is_empty() {
+            return vec![&self.summary];
+        }
+        self.lists.iter().flat_map(|(_, list)| list).collect()
+    }
+}
+
+/// `since_ms` as a field: `SinceMs`.
+pub(super) fn field_name(name: &str) -> String {
+    name.split('_')
+        .map(|word| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            first.to_uppercase() + rest
+        })
+        .collect()
+}
+
+/// `since_ms` as a heading: `since`. The cells below it say their unit.
+pub(super) fn heading(name: &'static str) -> &'static str {
+    name.strip_suffix("_ms").unwrap_or(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_the_wire_become_fields_and_headings() {
+        assert_eq!(field_name("since_ms"), "SinceMs");
+        assert_eq!(field_name("key"), "Key");
+        assert_eq!((heading("since_ms"), heading("key")), ("since", "key"));
+    }
+}
