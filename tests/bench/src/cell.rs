@@ -23,6 +23,12 @@ pub(crate) enum Load {
     Revoke,
     /// Watch one prefix that a single client writes to.
     Watch,
+    /// Acquire one lock that all want, and give it back.
+    Lock,
+    /// Resolve a service whose instance changes its readiness.
+    Ready,
+    /// Resolve a service whose instances crash.
+    Crash,
 }
 
 /// Which nodes the clients talk to.
@@ -53,7 +59,7 @@ const fn cell(name: &'static str, load: Load, clients: usize, aim: Aim) -> Cell 
 }
 
 /// Every cell, in the order it runs.
-pub(crate) const CELLS: [Cell; 13] = [
+pub(crate) const CELLS: [Cell; 16] = [
     cell("put1", Load::Put, 1, Aim::Leader),
     cell("put16", Load::Put, 16, Aim::Leader),
     cell("put64", Load::Put, 64, Aim::Leader),
@@ -67,6 +73,9 @@ pub(crate) const CELLS: [Cell; 13] = [
     cell("alive64", Load::KeepAlive, 64, Aim::AllNodes),
     cell("revoke64", Load::Revoke, 64, Aim::AllNodes),
     cell("watch100", Load::Watch, 100, Aim::AllNodes),
+    cell("lock100", Load::Lock, 100, Aim::AllNodes),
+    cell("ready100", Load::Ready, 100, Aim::AllNodes),
+    cell("crash20", Load::Crash, 20, Aim::AllNodes),
 ];
 
 /// The cells with these names; all when there are none.

@@ -14,7 +14,8 @@ use crate::{
     process,
     window::Window,
     work::{
-        FanOut, Granter, KeySpace, Mixer, Putter, Ranger, Renewer, Revoker, Step, Swapper, Work,
+        FanOut, Granter, KeySpace, Locker, Mixer, Putter, Ranger, Renewer, Resolvers, Revoker,
+        Step, Swapper, Work,
     },
 };
 
@@ -118,7 +119,19 @@ pub(crate) async fn run(
             let fan_out = timeout(ANSWER_TIMEOUT, opening)
                 .await
                 .context("opening watches")??;
-            round.fan_out(fan_out).await
+            round.observe(|window| fan_out.run(window)).await
+        }
+        Load::Lock => {
+            round
+                .drive(clients.map(|n| Locker::new(cluster.system, channel(n))))
+                .await
+        }
+        Load::Ready | Load::Crash => {
+            let opening = Resolvers::open(cluster.system, cell, connections, leader);
+            let resolvers = timeout(ANSWER_TIMEOUT, opening)
+                .await
+                .context("opening resolvers")??;
+            round.observe(|window| resolvers.run(window)).await
         }
     }
 }
@@ -191,10 +204,14 @@ impl Round<'_> {
         self.figures(tally, &used)
     }
 
-    async fn fan_out(&self, fan_out: FanOut) -> Result<(Figures, Failures)> {
+    /// Runs a load that keeps the time by itself.
+    async fn observe<F: Future<Output = Tally>>(
+        &self,
+        run: impl FnOnce(Window) -> F,
+    ) -> Result<(Figures, Failures)> {
         let window = Window::after(self.settings.warm_up, self.settings.measured);
         let budget = self.settings.warm_up + self.settings.measured + ANSWER_TIMEOUT;
-        let running = timeout(budget, fan_out.run(window.clone()));
+        let running = timeout(budget, run(window.clone()));
         let (used, tally) = tokio::join!(self.meter(&window), running);
         let tally = tally.unwrap_or_else(|_| unanswered(1));
         self.figures(tally, &used?)

@@ -1,14 +1,18 @@
 //! What one client does, for each load.
 
+mod discovery;
 mod keys;
 mod lease;
+mod lock;
 mod range;
 mod swap;
 mod watch;
 mod write;
 
+pub(crate) use discovery::Resolvers;
 pub(crate) use keys::KeySpace;
 pub(crate) use lease::{Granter, Renewer, Revoker};
+pub(crate) use lock::Locker;
 pub(crate) use range::{Mixer, Ranger};
 pub(crate) use swap::Swapper;
 pub(crate) use watch::FanOut;

@@ -9,6 +9,7 @@
     reason = "every line here is a test's or a test's helper's, and what they measure is printed"
 )]
 
+mod bad_claims;
 mod bad_input;
 mod catch_up;
 mod crash;
@@ -16,9 +17,13 @@ mod differential;
 mod disk;
 mod etcd_client;
 mod etcdctl;
+mod exactly_once;
+mod fencing;
 mod leadership;
 mod leases;
+mod locks;
 mod pages;
+mod peers;
 mod quorum;
 mod refusals;
 mod startup;

@@ -199,22 +199,6 @@ fn unknown_calls() -> Vec<Case> {
         )
         .etcd_says(code, in_etcd)
     })
-    .chain(
-        [
-            "/v3lockpb.Lock/Lock",
-            "/v3lockpb.Lock/Unlock",
-            "/v3electionpb.Election/Campaign",
-            "/v3electionpb.Election/Proclaim",
-            "/v3electionpb.Election/Leader",
-            "/v3electionpb.Election/Observe",
-            "/v3electionpb.Election/Resign",
-        ]
-        .map(|path| {
-            let call = Call::new(path, frame(&[]));
-            let expected = status(Code::Unimplemented, "");
-            Case::new(format!("call of {path}"), call, expected).not_in_etcd()
-        }),
-    )
     .collect()
 }
 
