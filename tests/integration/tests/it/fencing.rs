@@ -28,7 +28,7 @@ const GRANTS_BETWEEN: usize = 30;
 /// Leaders that are killed in a run.
 const LEADER_KILLS: usize = 3;
 /// Longest that a run may take.
-const RUN_MAX: Duration = Duration::from_secs(300);
+const RUN_MAX: Duration = Duration::from_secs(600);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_stale_write_is_accepted_when_holders_are_paused_and_writes_are_guarded() {
