@@ -44,6 +44,9 @@ pub enum Refusal {
     /// A claim was to be given back, changed or handed on by somebody whose token does not hold it.
     #[error("not the holder: {0}")]
     NotHolder(Box<StaleToken>),
+    /// Names like this belong to services.
+    #[error("{0:?} is reserved for services")]
+    NameReserved(Bytes),
     /// The lease has a claim on the name already.
     #[error("{0:?} is claimed by this lease already")]
     AlreadyClaimed(Bytes),
@@ -59,6 +62,9 @@ pub enum Refusal {
     /// A claim that another program made waits, and it cannot be passed over.
     #[error("a claim of another program waits for {0:?}")]
     QueueFixed(Bytes),
+    /// More claims wait, or larger ones, than one command may move.
+    #[error("too many claims wait for {0:?} to be moved")]
+    QueueTooLong(Bytes),
     /// The lease has no claim on the name that could be granted.
     #[error("lease {} has no claim on {:?}", .0.1, .0.0)]
     CandidateUnknown(Box<(Bytes, LeaseId)>),
@@ -107,6 +113,48 @@ pub enum Refusal {
     NotClaimed(Bytes),
 }
 
+impl Refusal {
+    /// The same refusal in a few bytes: without the names in it, which clients chose.
+    pub(crate) fn without_names(&self) -> Self {
+        let none = Bytes::new;
+        match self {
+            Self::GuardStale(stale) => Self::GuardStale(Box::new(stale.without_name())),
+            Self::NotHolder(stale) => Self::NotHolder(Box::new(stale.without_name())),
+            Self::GuardMissing(_) => Self::GuardMissing(Box::new(MissingGuard {
+                prefix: none(),
+                lock: none(),
+            })),
+            Self::NameReserved(_) => Self::NameReserved(none()),
+            Self::AlreadyClaimed(_) => Self::AlreadyClaimed(none()),
+            Self::PermitsDiffer(differ) => Self::PermitsDiffer(Box::new((none(), differ.1))),
+            Self::QueueFull(_) => Self::QueueFull(none()),
+            Self::Deadlock(_) => Self::Deadlock(Vec::new()),
+            Self::QueueFixed(_) => Self::QueueFixed(none()),
+            Self::QueueTooLong(_) => Self::QueueTooLong(none()),
+            Self::CandidateUnknown(candidate) => {
+                Self::CandidateUnknown(Box::new((none(), candidate.1)))
+            }
+            Self::NotClaimed(_) => Self::NotClaimed(none()),
+            Self::KeyNotFound
+            | Self::LeaseNotFound
+            | Self::LeaseExists
+            | Self::Compacted { .. }
+            | Self::FutureRevision { .. }
+            | Self::NoSpace
+            | Self::Corrupt
+            | Self::SessionNotFound(_)
+            | Self::RequestForgotten { .. }
+            | Self::AnswerTooLarge { .. }
+            | Self::RequestDiffers
+            | Self::TooManyRequestKeys
+            | Self::InstanceReplaced { .. }
+            | Self::InstanceNotFound
+            | Self::PolicyNotFound
+            | Self::TooManyPolicies => self.clone(),
+        }
+    }
+}
+
 /// A token that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{name:?}: yours {yours}, current {current}")]
@@ -117,6 +165,16 @@ pub struct StaleToken {
     pub yours: Revision,
     /// The one that holds; zero when none does.
     pub current: Revision,
+}
+
+impl StaleToken {
+    const fn without_name(&self) -> Self {
+        Self {
+            name: Bytes::new(),
+            yours: self.yours,
+            current: self.current,
+        }
+    }
 }
 
 /// A guard that a policy asks for.

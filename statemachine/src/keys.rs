@@ -12,12 +12,13 @@
 //! | `Cluster` | `M`, BE64 member | attributes | for ever |
 //! | `Cluster` | `B`, 0, service | see `registry/brake.rs` | while a service is braked |
 //! | `Cluster` | `B`, 1, service | see `registry/brake.rs` | while expiries are counted |
+//! | `Cluster` | `C`, escaped name | see `claims/tally.rs` | while there are claims on it |
 //! | `Cluster` | `C`, escaped name, BE64 token, key | see `claims/row.rs` | as long as the key |
 //! | `Cluster` | `D`, name | BE64 cluster time | until the lock delay is over |
 //! | `Cluster` | `F`, prefix | name of a lock | until the fence policy is removed |
 //! | `Cluster` | `G`, key | see `registry/drain.rs` | until a drain is over |
 //! | `Cluster` | `I`, idempotency key | outcome, see `once/` | until forgotten |
-//! | `Cluster` | `N` | BE64 count of idempotency keys | for ever |
+//! | `Cluster` | `N` | see `once/key.rs` | for ever |
 //! | `Cluster` | `R`, ordered BE64 lease, BE64 sequence | outcome, see `once/` | until forgotten |
 //! | `Cluster` | `S`, ordered BE64 lease | see `once/` | until the session ends |
 //! | `Cluster` | `T`, BE64 time, timer | empty | until done |

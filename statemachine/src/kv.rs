@@ -95,10 +95,16 @@ impl<'a> Change<'a> {
         let kv = record.into_key_value(put.key.clone());
         self.overlay.put(Table::Current, put.key.clone(), row);
         self.remember(&put.key, stamp, ChangeKind::Put, record::encode_put(&kv));
+        let previous = previous.map(|record| record.into_key_value(put.key.clone()));
         if claims::is_claim(&kv) {
             self.overlay.touched.push(Touched::Put(kv.clone()));
         }
-        let previous = previous.map(|record| record.into_key_value(put.key.clone()));
+        let taken_off = |previous: &&KeyValue| previous.lease != kv.lease;
+        if let Some(previous) = previous.as_ref().filter(taken_off)
+            && claims::is_claim(previous)
+        {
+            self.overlay.touched.push(Touched::Ended(previous.clone()));
+        }
         self.events.push(Event {
             kind: EventKind::Put,
             kv,
@@ -149,9 +155,7 @@ impl<'a> Change<'a> {
         );
         let previous = record.into_key_value(key.clone());
         if claims::may_be_claim(&previous.key) {
-            self.overlay
-                .touched
-                .push(Touched::Deleted(previous.clone()));
+            self.overlay.touched.push(Touched::Ended(previous.clone()));
         }
         let kv = KeyValue {
             key,

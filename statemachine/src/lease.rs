@@ -113,7 +113,7 @@ pub(crate) fn revoke(
     }
     end(overlay, meta, id, effects)?;
     will::remove(overlay, id, None)?;
-    claims::settle_loss(overlay, meta, Loss::REVOKED, effects)?;
+    claims::settle(overlay, meta, Loss::REVOKED, effects)?;
     Ok(())
 }
 
@@ -166,15 +166,17 @@ pub(crate) fn expire(
         let Some(lease) = find(overlay, expiry.id)? else {
             continue;
         };
-        let due = lease.deadline <= meta.now && lease.generation == expiry.generation;
+        let due = lease.deadline <= meta.now
+            && lease.generation == expiry.generation
+            && meta.applied_term == expiry.term;
         if !due || registry::brake(overlay, meta, &lease, effects)? {
             continue;
         }
         end(overlay, meta, lease.id, effects)?;
         // Grants what became free, and runs the wills of the claims that were lost.
-        claims::settle_loss(overlay, meta, Loss::EXPIRED, effects)?;
+        claims::settle(overlay, meta, Loss::EXPIRED, effects)?;
         will::run(overlay, meta, lease.id, None, effects)?;
-        claims::settle_loss(overlay, meta, Loss::RELEASED, effects)?;
+        claims::settle(overlay, meta, Loss::RELEASED, effects)?;
         will::remove(overlay, lease.id, None)?;
         ended.push(lease.id);
     }

@@ -52,7 +52,7 @@ mod types;
 mod will;
 
 pub use self::{
-    claims::Queue,
+    claims::{Queue, claim_key, claimed_name},
     codec::{Entry, Group, decode_entry, decode_group, encode_entry, encode_group},
     collect::{Collector, Progress},
     command::{

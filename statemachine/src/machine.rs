@@ -8,20 +8,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    claims, cluster,
+    claims::{self, Loss},
+    cluster,
     command::{ClaimCommand, Command, Guard, Put, RegistryCommand, Txn},
     context::Context,
     effects::Effects,
     engine::{Engine, Table},
     error::{Fault, ReadError, Refusal},
-    fence::Policies,
+    fence::{self, Policies},
     guard,
     keys::MetaRow,
     kv::{self, Change},
     lease,
     meta::Meta,
-    once::{self, Recalled},
-    outcome::{EndCause, Outcome, Reply},
+    once::{self, Asked, Recalled},
+    outcome::{Outcome, Reply},
     overlay::Overlay,
     read::Reader,
     registry,
@@ -56,13 +57,13 @@ impl StateMachine {
 
     /// Starts a batch. Many commands become one write; later ones read earlier ones.
     pub fn begin(&mut self) -> ApplyBatch<'_> {
-        let overlay = Overlay::new(Arc::clone(&self.engine));
-        let (meta, policies) = (self.meta, self.policies.clone());
+        let mut overlay = Overlay::new(Arc::clone(&self.engine));
+        overlay.policies = self.policies.clone();
+        let meta = self.meta;
         ApplyBatch {
             machine: self,
             overlay,
             meta,
-            policies,
         }
     }
 
@@ -85,7 +86,6 @@ pub struct ApplyBatch<'a> {
     machine: &'a mut StateMachine,
     overlay: Overlay,
     meta: Meta,
-    policies: Policies,
 }
 
 impl ApplyBatch<'_> {
@@ -109,12 +109,12 @@ impl ApplyBatch<'_> {
         let Some(request) = &conditional.request else {
             return self.run(guards, command);
         };
-        let asked = once::fingerprint(guards, command);
-        match once::recall(&mut self.overlay, request, asked) {
+        let asked = Asked::new(request, guards, command);
+        match once::recall(&mut self.overlay, &asked) {
             Ok(Recalled::Known(outcome)) => Ok(*outcome),
             Ok(Recalled::New) => {
                 let outcome = self.run(guards, command)?;
-                once::remember(&mut self.overlay, &self.meta, request, asked, &outcome)?;
+                once::remember(&mut self.overlay, &self.meta, &asked, &outcome)?;
                 Ok(outcome)
             }
             Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
@@ -152,9 +152,10 @@ impl ApplyBatch<'_> {
     pub fn commit(mut self) -> Result<(), Fault> {
         let key = Bytes::from_static(MetaRow::Counters.key());
         self.overlay.put(Table::Meta, key, self.meta.encode());
+        let policies = self.overlay.policies.clone();
         self.machine.engine.write(self.overlay.into_batch())?;
         self.machine.meta = self.meta;
-        self.machine.policies = self.policies;
+        self.machine.policies = policies;
         Ok(())
     }
 
@@ -186,7 +187,8 @@ impl ApplyBatch<'_> {
             return Err(refusal.into());
         }
         guard::check(&self.reader(), guards)?;
-        self.policies.check(&self.reader(), guards, command)
+        let policies = &self.overlay.policies;
+        policies.check(&self.reader(), guards, command)
     }
 
     /// What an active alarm forbids.
@@ -196,15 +198,30 @@ impl ApplyBatch<'_> {
             | Command::LeaseGrant(_)
             | Command::SessionOpen(_)
             | Command::WillSet(_)
-            | Command::Claim(ClaimCommand::Acquire(_) | ClaimCommand::Proclaim { .. })
-            | Command::Registry(RegistryCommand::Register(_)) => (true, true),
+            // Who moves a claim writes its value anew, and those of all that wait behind it.
+            | Command::Claim(
+                ClaimCommand::Acquire(_)
+                | ClaimCommand::Proclaim { .. }
+                | ClaimCommand::Transfer { .. }
+                | ClaimCommand::HandOver { .. },
+            )
+            | Command::Registry(
+                RegistryCommand::Register(_) | RegistryCommand::SetReadiness { .. },
+            ) => (true, true),
             Command::Txn(txn) => (true, txn.contains_put()),
             Command::DeleteRange(_)
             | Command::Compact(_)
             | Command::LeaseRevoke(_)
             | Command::LeaseExpire(_)
-            | Command::Claim(_)
-            | Command::Registry(_)
+            | Command::Claim(
+                ClaimCommand::Release { .. }
+                | ClaimCommand::Withdraw { .. }
+                | ClaimCommand::ForceRelease { .. },
+            )
+            // A drain writes once, and then its instance goes.
+            | Command::Registry(
+                RegistryCommand::Drain { .. } | RegistryCommand::Deregister { .. },
+            )
             | Command::Fence(_)
             | Command::Wake => (true, false),
             // What is conditional is taken apart before it comes here.
@@ -221,7 +238,6 @@ impl ApplyBatch<'_> {
 
     fn execute(&mut self, command: &Command, effects: &mut Effects) -> Result<Reply, ReadError> {
         let (overlay, meta) = (&mut self.overlay, &mut self.meta);
-        let mut cause = EndCause::Released;
         let reply = match command {
             Command::Put(put) => self.put(put, effects)?,
             Command::DeleteRange(delete) => {
@@ -237,7 +253,6 @@ impl ApplyBatch<'_> {
                 Reply::LeaseGrant(grant.id, grant.ttl)
             }
             Command::LeaseRevoke(id) => {
-                cause = EndCause::LeaseEnded;
                 lease::revoke(overlay, meta, *id, effects)?;
                 Reply::LeaseRevoke
             }
@@ -247,7 +262,6 @@ impl ApplyBatch<'_> {
                 Reply::LeaseRenew(renewed)
             }
             Command::LeaseExpire(expiries) => {
-                cause = EndCause::LeaseEnded;
                 Reply::LeaseExpire(lease::expire(overlay, meta, expiries, effects)?)
             }
             Command::Alarm(change) => Reply::Alarm(cluster::change_alarm(overlay, meta, *change)?),
@@ -259,7 +273,7 @@ impl ApplyBatch<'_> {
             Command::Registry(command) => registry::apply(overlay, meta, command, effects)?,
             Command::SessionOpen(open) => once::open_session(overlay, meta, *open)?,
             Command::Fence(command) => {
-                self.policies.apply(overlay, command)?;
+                fence::apply(overlay, command)?;
                 Reply::Done
             }
             Command::WillSet(command) => {
@@ -272,7 +286,7 @@ impl ApplyBatch<'_> {
                 return Err(Fault::Command(what.to_owned()).into());
             }
         };
-        claims::settle(&mut self.overlay, &mut self.meta, cause, effects)?;
+        claims::settle(&mut self.overlay, &mut self.meta, Loss::RELEASED, effects)?;
         Ok(reply)
     }
 

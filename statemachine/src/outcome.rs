@@ -107,7 +107,7 @@ pub struct ClaimState {
     pub position: u32,
 }
 
-/// What became of a claim.
+/// What became of claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// It began to hold.
@@ -117,6 +117,8 @@ pub enum Signal {
     /// It waits on under another token, for the order of the queue was changed. The second is its
     /// token before.
     Requeued(ClaimState, Revision),
+    /// Somebody else ended claims, for this reason; that they are gone is told next.
+    Forced(String),
 }
 
 /// Why a claim is gone.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::{
     engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
     error::EngineError,
+    fence::Policies,
     types::KeyValue,
 };
 
@@ -26,17 +27,20 @@ pub(crate) struct Overlay {
     lease_keys: Writes,
     cluster: Writes,
     meta: Writes,
-    /// Keys that stand for claims and were created or deleted since the last look; not a write.
+    /// Keys that stand for claims and were created, deleted or taken off their lease since the last
+    /// look; not a write.
     pub(crate) touched: Vec<Touched>,
+    /// The fence policies, with these writes applied; not a write.
+    pub(crate) policies: Policies,
 }
 
-/// A key that stands for a claim was created or deleted.
+/// What happened to a key that stands for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Touched {
     /// Stored, attached to its lease; it may have existed before.
     Put(KeyValue),
-    /// Deleted; this was its record.
-    Deleted(KeyValue),
+    /// Deleted, or taken off its lease; this was its record.
+    Ended(KeyValue),
 }
 
 impl Overlay {
@@ -51,6 +55,7 @@ impl Overlay {
             cluster: Writes::new(),
             meta: Writes::new(),
             touched: Vec::new(),
+            policies: Policies::default(),
         }
     }
 

@@ -23,6 +23,15 @@ use crate::{
     types::LeaseId,
 };
 
+/// A claim that is gone, and whose will is to run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LostClaim<'a> {
+    /// The key that stood for it.
+    pub(crate) key: &'a Bytes,
+    /// Whether it held. Nobody else was granted its lock since.
+    pub(crate) held: bool,
+}
+
 /// Begins the row of every will of a lease, and is the row of the one that goes with no claim.
 fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
     let claim = claim.map_or::<&[u8], _>(&[], |claim| claim);
@@ -53,25 +62,26 @@ pub(crate) fn set(overlay: &mut Overlay, command: &WillSet) -> Result<(), ReadEr
     Ok(())
 }
 
-/// Runs the will of `lease` (`claim` is `None`), or the one that goes with its claim on the key
-/// `claim`, as a revision of its own, and removes it. A guard that does not hold, or an operation
-/// that would be refused, makes it do nothing.
+/// Runs the will of `lease` (`claim` is `None`), or the one that goes with that claim of it, as a
+/// revision of its own, and removes it. A guard that does not hold or that a fence policy misses,
+/// or an operation that would be refused, makes it do nothing.
 pub(crate) fn run(
     overlay: &mut Overlay,
     meta: &mut Meta,
     lease: LeaseId,
-    claim: Option<&Bytes>,
+    claim: Option<LostClaim<'_>>,
     effects: &mut Effects,
 ) -> Result<(), Fault> {
-    let row = row(lease, claim);
+    let row = row(lease, claim.map(|claim| claim.key));
     let Some(encoded) = overlay.get(Table::Cluster, &row)? else {
         return Ok(());
     };
     overlay.delete(Table::Cluster, row);
     let will = codec::decode_will(encoded)?;
-    match execute(overlay, meta, &will) {
+    let lost = claim.filter(|claim| claim.held);
+    let lost = lost.and_then(|claim| claims::claimed_name(claim.key));
+    match execute(overlay, meta, &will, lost.as_ref()) {
         Ok(mut events) => {
-            claims::note_detached(overlay, &events);
             effects.events.append(&mut events);
             Ok(())
         }
@@ -80,8 +90,14 @@ pub(crate) fn run(
     }
 }
 
-/// Everything that can be refused is refused before the first write.
-fn execute(overlay: &mut Overlay, meta: &mut Meta, will: &Will) -> Result<Vec<Event>, ReadError> {
+/// Everything that can be refused is refused before the first write. `lost` is the lock that was
+/// held by the claim that the will goes with.
+fn execute(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    will: &Will,
+    lost: Option<&Bytes>,
+) -> Result<Vec<Event>, ReadError> {
     if meta.corrupt {
         return Err(Refusal::Corrupt.into());
     }
@@ -90,6 +106,7 @@ fn execute(overlay: &mut Overlay, meta: &mut Meta, will: &Will) -> Result<Vec<Ev
     }
     let reader = Reader::over(overlay, *meta);
     guard::check(&reader, &will.guards)?;
+    overlay.policies.check_will(&reader, will, lost)?;
     let path = Path::choose(&reader, &will.txn)?;
     let mut change = Change::new(overlay, meta);
     path.run(&mut change, &will.txn)?;

@@ -6,6 +6,7 @@ mod claims {
     mod broken;
     mod cost;
     pub(crate) mod model;
+    mod moves;
 }
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -193,6 +194,7 @@ impl Node {
                 Signal::Ended(claim, _) => {
                     self.limits.remove(&claim.key);
                 }
+                Signal::Forced(why) => assert_eq!(why, "stuck"),
                 Signal::Requeued(claim, before) => {
                     assert!(!claim.held && claim.token > *before, "{claim:?}");
                 }
@@ -221,7 +223,12 @@ impl Node {
                 let found = self.reader().lease(LeaseId(*lease)).unwrap();
                 let generation = found.map_or(0, |lease| lease.generation);
                 let id = LeaseId(*lease);
-                return Command::LeaseExpire(vec![LeaseExpiry { id, generation }]);
+                let term = 1;
+                return Command::LeaseExpire(vec![LeaseExpiry {
+                    id,
+                    generation,
+                    term,
+                }]);
             }
             Step::Revoke(lease) => return Command::LeaseRevoke(LeaseId(*lease)),
             Step::Put(name, lease, attached) => return Command::Put(put(*name, *lease, *attached)),
@@ -254,10 +261,12 @@ impl Node {
             Step::Withdraw(name, lease) => ClaimCommand::Withdraw {
                 name: name_bytes(*name),
                 lease: LeaseId(*lease),
+                call: 0,
             },
             Step::Force(name, lease) => ClaimCommand::ForceRelease {
                 name: name_bytes(*name),
                 token: lease.map_or(Revision(0), |lease| self.token(*name, lease)),
+                why: "stuck".to_owned(),
             },
             Step::Transfer(name, from, to) => ClaimCommand::Transfer {
                 name: name_bytes(*name),
@@ -338,6 +347,7 @@ fn acquire(ask: &Ask) -> Acquire {
         principal: String::new(),
         value: Bytes::from_static(b"mine"),
         rejoin: ask.rejoin,
+        call: 0,
     }
 }
 

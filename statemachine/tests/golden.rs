@@ -42,17 +42,13 @@ fn unhex(text: &str) -> Bytes {
 }
 
 fn golden(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = Path::new("tests/golden").join(name);
     fs::read_to_string(path).unwrap()
 }
 
 fn compare_with_golden(name: &str, present: &str) {
     if std::env::var_os("BLESS").is_some() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden")
-            .join(name);
+        let path = Path::new("tests/golden").join(name);
         fs::write(path, present).unwrap();
     }
     assert_eq!(present, golden(name));

@@ -168,11 +168,16 @@ impl Model {
 
     fn expire(&mut self, expiries: &[LeaseExpiry], out: &mut Vec<Event>) -> Vec<LeaseId> {
         let mut ended = Vec::new();
-        for LeaseExpiry { id, generation } in expiries {
+        for LeaseExpiry {
+            id,
+            generation,
+            term,
+        } in expiries
+        {
             let Some(lease) = self.leases.get(&id.0) else {
                 continue;
             };
-            if lease.deadline <= self.now && lease.generation == *generation {
+            if lease.deadline <= self.now && lease.generation == *generation && *term == 1 {
                 self.leases.remove(&id.0);
                 self.delete_attached(*id, out);
                 ended.push(*id);

@@ -109,7 +109,8 @@ fn request() -> impl Strategy<Value = Request> {
         Just(Command::LeaseRevoke(SESSIONS[0])),
         Just(Command::LeaseExpire(vec![LeaseExpiry {
             id: SESSIONS[1],
-            generation: 1
+            generation: 1,
+            term: 1,
         }])),
     ];
     let command = prop_oneof![30 => strategies::command(), 1 => ending];

@@ -5,6 +5,7 @@ mod bounds;
 mod encoding;
 mod model;
 mod once;
+mod remembered;
 mod strategies;
 
 use std::sync::Arc;

@@ -285,6 +285,7 @@ impl World {
             let expiry = LeaseExpiry {
                 id: lease.id,
                 generation: lease.generation,
+                term: 1,
             };
             self.apply(Command::LeaseExpire(vec![expiry]));
             let Some(held) = self.lease(id) else {

@@ -218,9 +218,7 @@ fn replay(transcript: &str) -> String {
 }
 
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/data")
-        .join(name);
+    let path = Path::new("tests/data").join(name);
     let expected = fs::read_to_string(&path).unwrap();
     assert!(expected.contains("\n> "), "{name} holds no command");
     let replayed = replay(&expected);
@@ -244,7 +242,7 @@ macro_rules! transcripts {
         #[test]
         fn every_transcript_is_replayed() {
             let listed = [$($file),+];
-            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+            let folder = Path::new("tests/data");
             for file in fs::read_dir(folder).unwrap() {
                 let name = file.unwrap().file_name();
                 assert!(listed.iter().any(|known| *known == name), "{name:?} is not listed");
@@ -267,10 +265,14 @@ transcripts! {
     most_of_a_service_does_not_expire_at_once: "brake.txt";
     guards_hold_or_refuse: "guard.txt";
     fence_policies_ask_for_guards: "fence.txt";
+    data_is_fenced_though_its_keys_look_like_claims: "fence_lock.txt";
+    claims_and_registrations_are_fenced: "fence_claims.txt";
+    wills_are_fenced_when_they_run: "fence_wills.txt";
     sessions_answer_repeats: "session.txt";
     idempotency_keys_answer_repeats: "once.txt";
     locks_are_granted_first_come_first_served: "lock.txt";
     bundles_are_granted_whole: "bundle.txt";
+    only_the_call_that_made_a_claim_takes_it_back: "withdraw.txt";
     leases_that_wait_in_a_circle_are_refused: "deadlock.txt";
     waits_end: "wait.txt";
     lost_locks_are_delayed: "delay.txt";

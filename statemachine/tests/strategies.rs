@@ -200,7 +200,11 @@ fn some_lease() -> impl Strategy<Value = LeaseId> {
 
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     let expiry =
-        (some_lease(), 0_u64..4).prop_map(|(id, generation)| LeaseExpiry { id, generation });
+        (some_lease(), 0_u64..4, 1_u64..3).prop_map(|(id, generation, term)| LeaseExpiry {
+            id,
+            generation,
+            term,
+        });
     let grant = (some_lease(), 0_u64..50).prop_map(|(id, ttl)| LeaseGrant { id, ttl: Ttl(ttl) });
     prop_oneof![
         12 => put().prop_map(Command::Put),

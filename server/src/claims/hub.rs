@@ -16,13 +16,13 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    ClaimState, EndCause, Event, EventKind, LeaseId, Outcome, Reply, Signal,
+    ClaimState, EndCause, Event, EventKind, LeaseId, Outcome, Reply, Signal, claim_key,
+    claimed_name,
 };
 use tokio::sync::Notify;
 
 use super::{
     follower::{Follower, Marks},
-    key::{claim_key, claimed_name},
     waiter::{Mailbox, Waiter},
     withdrawal::{Withdrawal, Withdrawals},
 };
@@ -74,7 +74,9 @@ impl Hub {
         }
         let state = self.state.lock();
         for signal in &outcome.signals {
-            let claim = claim_of(signal);
+            let Some(claim) = claim_of(signal) else {
+                continue;
+            };
             if matches!(signal, Signal::Granted(_)) {
                 self.metrics.grants.inc();
             }
@@ -216,9 +218,12 @@ fn keys(names: &[Bytes], lease: LeaseId) -> Vec<Bytes> {
     names.iter().map(|name| claim_key(name, lease)).collect()
 }
 
-fn claim_of(signal: &Signal) -> &ClaimState {
+fn claim_of(signal: &Signal) -> Option<&ClaimState> {
     match signal {
-        Signal::Granted(claim) | Signal::Ended(claim, _) | Signal::Requeued(claim, _) => claim,
+        Signal::Granted(claim) | Signal::Ended(claim, _) | Signal::Requeued(claim, _) => {
+            Some(claim)
+        }
+        Signal::Forced(_) => None,
     }
 }
 

@@ -5,14 +5,12 @@
 
 mod follower;
 mod hub;
-mod key;
 mod waiter;
 mod waker;
 mod withdrawal;
 
 pub(crate) use self::{
     follower::Follower,
-    key::claimed_name,
     waiter::{News, Waiter},
 };
 pub use self::{hub::Hub, waker::Waker};

@@ -13,10 +13,9 @@ use super::{
 const MARKDOWN: &str = "docs/configuration.md";
 const SAMPLE: &str = "deploy/config/server.toml";
 
+/// Tests run in their package's folder.
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .join(name)
+    PathBuf::from("..").join(name)
 }
 
 fn markdown() -> String {

@@ -25,11 +25,6 @@ impl Deadlines {
         self.times.len()
     }
 
-    /// Whether `lease` is looked at some time.
-    pub(super) fn contains(&self, lease: LeaseId) -> bool {
-        self.times.contains_key(&lease)
-    }
-
     /// Looks at `lease` at `time`, and not at another time it had.
     pub(super) fn set(&mut self, lease: LeaseId, time: ClusterTime) {
         if let Some(before) = self.times.insert(lease, time) {
@@ -65,7 +60,6 @@ mod tests {
         deadlines.set(LeaseId(3), ClusterTime(20));
         deadlines.set(LeaseId(2), ClusterTime(25));
         assert_eq!(deadlines.len(), 3);
-        assert!(deadlines.contains(LeaseId(2)) && !deadlines.contains(LeaseId(4)));
         assert_eq!(deadlines.take_due(ClusterTime(19), 9), []);
         assert_eq!(deadlines.take_due(ClusterTime(25), 1), [LeaseId(3)]);
         assert_eq!(deadlines.take_due(ClusterTime(25), 9), [LeaseId(2)]);

@@ -20,15 +20,13 @@ use tracing::{debug, info, warn};
 use super::{
     deadlines::Deadlines,
     feed::{LeaseFeed, Told},
+    grace::Graces,
 };
 use crate::{fatal, node::Leadership, rpc::backend::Backend, tasks};
 
 /// Leases that one command ends. Each with keys is a revision of its own, so a command must stay
 /// small enough not to hold up the writes behind it.
 const EXPIRIES_PER_COMMAND_MAX: usize = 500;
-/// Longest grace after a gap: clients try again well within it, and what is held by the dead must
-/// come free.
-const GRACE_MAX: Ttl = Ttl::from_secs(10);
 /// Leases known here beyond those that exist before all are looked at anew: those that were revoked
 /// stay until their time would have come.
 const STALE_MAX: usize = 65_536;
@@ -64,23 +62,9 @@ pub struct Expirer {
     deadlines: Deadlines,
     /// Cluster time when the quorum was last known to follow this node.
     confirmed: ClusterTime,
-    grace: Grace,
-}
-
-/// Time given to renew after a gap.
-#[derive(Clone, Copy, Debug, Default)]
-struct Grace {
-    from: ClusterTime,
-    length: Ttl,
-}
-
-impl Grace {
-    /// When `lease` may end: not before its deadline, nor before its part of the grace is over.
-    fn end_of(self, lease: &Lease) -> ClusterTime {
-        lease
-            .deadline
-            .max(self.from.after(self.length.min(lease.ttl)))
-    }
+    graces: Graces,
+    /// The term that this node leads in: what it proposes is void in the next.
+    term: u64,
 }
 
 impl Expirer {
@@ -96,7 +80,8 @@ impl Expirer {
             settings,
             deadlines: Deadlines::default(),
             confirmed: ClusterTime::default(),
-            grace: Grace::default(),
+            graces: Graces::default(),
+            term: 0,
         };
         tasks::spawn("lease-expirer", expirer.run())
     }
@@ -104,13 +89,13 @@ impl Expirer {
     /// Ends when nobody tells any more who leads: the node is gone.
     async fn run(mut self) {
         let mut leadership = self.backend.leadership();
-        let mut leads = false;
         loop {
-            let now_leads = leadership.borrow_and_update().is_leader;
-            if now_leads && !leads {
+            let now = *leadership.borrow_and_update();
+            let leads = now.is_leader;
+            if leads && now.term != self.term {
+                self.term = now.term;
                 self.take_over().await;
             }
-            leads = now_leads;
             if leads {
                 self.look().await;
             } else {
@@ -129,16 +114,14 @@ impl Expirer {
         // It was elected a moment ago, so the quorum follows; the time before is made up for here.
         self.confirmed = now;
         let quiet = meta.now.until(now);
-        self.give_grace(now, quiet.max(self.elections(2)));
+        self.graces.give(now, quiet.max(self.elections(2)));
         info!(leases = self.deadlines.len(), "leading: leases end here");
     }
 
     async fn look(&mut self) {
         self.learn().await;
-        if self.deadlines.len() == 0 || !self.confirm().await {
-            return;
-        }
-        loop {
+        // Each command may take long, and nobody renews meanwhile.
+        while self.deadlines.len() > 0 && self.confirm().await {
             let now = self.backend.cluster_time();
             let due = self.deadlines.take_due(now, EXPIRIES_PER_COMMAND_MAX);
             if due.is_empty() {
@@ -154,11 +137,11 @@ impl Expirer {
     /// Takes in new leases.
     async fn learn(&mut self) {
         match self.feed.take() {
-            Some(Told { mut granted, used }) => {
-                let unknown = used.into_iter().filter(|id| !self.deadlines.contains(*id));
-                granted.extend(unknown);
-                if !granted.is_empty() {
-                    self.look_up(granted).await;
+            Some(Told(mut leases)) => {
+                leases.sort_unstable();
+                leases.dedup();
+                if !leases.is_empty() {
+                    self.look_up(leases).await;
                 }
             }
             None => {
@@ -207,12 +190,15 @@ impl Expirer {
             debug!(%error, "quorum not confirmed, no lease ends");
             return false;
         }
+        // The quorum may have come back only while it was asked.
+        let now = self.backend.cluster_time();
+        let quiet = last.until(now);
         if quiet > self.elections(1) {
             warn!(
                 gap_ms = quiet.0,
                 "gap in cluster time, leases get time to renew"
             );
-            self.give_grace(self.backend.cluster_time(), quiet);
+            self.graces.give(now, quiet);
         }
         self.confirmed = now;
         true
@@ -223,11 +209,12 @@ impl Expirer {
         let mut expiries = Vec::new();
         for (id, lease) in self.read(move |reader| find(reader, due)).await {
             let Some(lease) = lease else { continue };
-            let end = self.grace.end_of(&lease);
+            let end = self.graces.end_of(&lease);
             if end <= now {
                 expiries.push(LeaseExpiry {
                     id,
                     generation: lease.generation,
+                    term: self.term,
                 });
             } else {
                 self.deadlines.set(id, end);
@@ -261,13 +248,6 @@ impl Expirer {
             }
         }
         applied
-    }
-
-    fn give_grace(&mut self, from: ClusterTime, length: Ttl) {
-        self.grace = Grace {
-            from,
-            length: length.min(GRACE_MAX),
-        };
     }
 
     /// The time of so many elections.

@@ -19,15 +19,10 @@ pub struct LeaseFeed {
     waiting: Mutex<Waiting>,
 }
 
-/// What the expirer is told.
+/// What the expirer is told: leases that were made just now, or that something was done with which
+/// may have made them. One that it knows already may be another of the same id.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
-    /// Leases that were made just now.
-    pub(super) granted: Vec<LeaseId>,
-    /// Leases that something was done with, which may have made them too. One that the expirer
-    /// knows already is not new: the ids of such leases are never used twice.
-    pub(super) used: Vec<LeaseId>,
-}
+pub(super) struct Told(pub(super) Vec<LeaseId>);
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -45,20 +40,21 @@ impl LeaseFeed {
     /// Looks at what a command came to. For the apply path, after the state that holds it can be
     /// read; costs nothing but for what may make a lease.
     pub fn observe(&self, outcome: &Outcome) {
-        let (lease, granted) = match &outcome.reply {
-            Ok(Reply::LeaseGrant(lease, _)) => (*lease, true),
-            Ok(Reply::Acquire(acquired)) if !acquired.claims.is_empty() => (acquired.lease, false),
-            Ok(Reply::Register(_, lease, _) | Reply::SessionOpen(lease, _)) => (*lease, false),
+        let lease = match &outcome.reply {
+            Ok(Reply::Acquire(acquired)) if !acquired.claims.is_empty() => acquired.lease,
+            Ok(
+                Reply::LeaseGrant(lease, _)
+                | Reply::Register(_, lease, _)
+                | Reply::SessionOpen(lease, _),
+            ) => *lease,
             Ok(_) | Err(_) => return,
         };
         let mut waiting = self.waiting.lock();
         let Waiting { told, overflowed } = &mut *waiting;
-        if told.granted.len() + told.used.len() >= LEASES_WAITING_MAX {
+        if told.0.len() >= LEASES_WAITING_MAX {
             *overflowed = true;
-        } else if granted {
-            told.granted.push(lease);
         } else {
-            told.used.push(lease);
+            told.0.push(lease);
         }
     }
 
@@ -91,7 +87,7 @@ mod tests {
         feed.observe(&outcome(Reply::LeaseRevoke));
         feed.observe(&granted(2));
         let told = feed.take().expect("few were granted");
-        assert_eq!(told.granted, [LeaseId(2)]);
+        assert_eq!(told.0, [LeaseId(2)]);
         for id in 0..=LEASES_WAITING_MAX {
             feed.observe(&granted(id as i64));
         }
@@ -114,7 +110,6 @@ mod tests {
         feed.observe(&outcome(Reply::SessionOpen(LeaseId(3), Ttl(1))));
         feed.observe(&outcome(Reply::Register(Revision(9), LeaseId(4), Ttl(1))));
         let told = feed.take().expect("few were told");
-        assert_eq!(told.used, [LeaseId(1), LeaseId(3), LeaseId(4)]);
-        assert_eq!(told.granted, []);
+        assert_eq!(told.0, [LeaseId(1), LeaseId(3), LeaseId(4)]);
     }
 }

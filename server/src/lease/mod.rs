@@ -3,6 +3,7 @@
 mod deadlines;
 mod expirer;
 mod feed;
+mod grace;
 mod renewals;
 
 pub(crate) use self::renewals::Renewals;

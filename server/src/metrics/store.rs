@@ -136,7 +136,10 @@ impl LeaseMetrics {
     pub(super) fn new(registrar: &mut Registrar) -> Self {
         let mut counter = |name, help| registrar.counter(name, help);
         Self {
-            granted: counter("etcd_debugging_lease_granted_total", "Leases granted."),
+            granted: counter(
+                "etcd_debugging_lease_granted_total",
+                "Leases granted by themselves, not with a lock or the like.",
+            ),
             renewed: counter(
                 "etcd_debugging_lease_renewed_total",
                 "Lease renewals applied.",

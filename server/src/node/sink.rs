@@ -95,10 +95,13 @@ impl Sink {
     }
 }
 
-/// Tells of claims that were ended by force: every member keeps such a record.
+/// Tells of claims that were ended by force, and why: every member keeps such a record.
 fn audit(signals: &[Signal]) {
+    let mut why = "";
     for signal in signals {
-        if let Signal::Ended(claim, EndCause::Forced) = signal {
+        if let Signal::Forced(reason) = signal {
+            why = reason;
+        } else if let Signal::Ended(claim, EndCause::Forced) = signal {
             let (name, key) = (claim.name.escape_ascii(), claim.key.escape_ascii());
             warn!(
                 target: "audit",
@@ -108,6 +111,7 @@ fn audit(signals: &[Signal]) {
                 token = %claim.token,
                 held = claim.held,
                 principal = claim.principal,
+                why,
                 "a claim was ended by force"
             );
         }

@@ -61,8 +61,8 @@ fn of_claim(command: &ClaimCommand) -> usize {
         ClaimCommand::Proclaim { name, value, .. } => name.len() + value.len(),
         ClaimCommand::Release { name, .. }
         | ClaimCommand::Withdraw { name, .. }
-        | ClaimCommand::HandOver { name, .. }
-        | ClaimCommand::ForceRelease { name, .. } => name.len(),
+        | ClaimCommand::HandOver { name, .. } => name.len(),
+        ClaimCommand::ForceRelease { name, why, .. } => name.len() + why.len(),
     }
 }
 

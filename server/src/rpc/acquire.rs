@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use rand::Rng;
 use tenure_statemachine::{
     Acquire, AcquireReply, ClaimCommand, ClaimState, Command, EndCause, LeaseId, Outcome, Refusal,
     Reply, Revision, Signal, Ttl, Wait,
@@ -97,22 +98,16 @@ pub(super) async fn begin(
     let waiter = services.claims.wait_for(&acquire.names, acquire.lease);
     let wait = acquire.wait;
     let repeatable = conditions.is_repeatable();
-    let rejoin = acquire.rejoin;
-    let (names, lease) = (acquire.names.clone(), acquire.lease);
-    let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire)));
-    let before = if rejoin {
-        services.latest(|reader| Ok(reader.meta().revision))?
-    } else {
-        Revision(0)
-    };
-    withdrawn(services, call, &names, lease).await?;
+    // After the subscription: of what comes later everything is told.
+    let before = services.latest(|reader| Ok(reader.meta().revision))?;
+    withdrawn(services, call, &acquire.names, acquire.lease).await?;
     let (revision, reply, withdraw) = if repeatable {
+        let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire)));
         let (revision, reply) = call.write(services.propose(command)).await?;
         (revision, reply, None)
     } else {
-        let (revision, reply, withdraw) =
-            propose_until_free(services, call, command, &names, lease).await?;
-        (revision, reply, Some(withdraw))
+        acquire.call = rand::rng().random_range(1..=u64::MAX);
+        propose_until_free(services, call, conditions, acquire).await?
     };
     let Reply::Acquire(reply) = reply else {
         unreachable!("the reply to an acquisition is an acquisition's")
@@ -124,20 +119,8 @@ pub(super) async fn begin(
         blocker,
     } = reply;
     if claims.is_empty() {
-        withdraw.into_iter().for_each(Withdraw::forgo);
         return Ok(Begun::Blocked(revision, blocker.map(Box::new)));
     }
-    // Claims that the lease had already are not this call's to take back once they hold.
-    let had = rejoin
-        && claims
-            .iter()
-            .any(|claim| claim.held && (claim.token < revision || claim.token <= before));
-    let withdraw = if had {
-        withdraw.into_iter().for_each(Withdraw::forgo);
-        None
-    } else {
-        withdraw
-    };
     let mut waiting = Waiting {
         services: Arc::clone(services),
         waiter,
@@ -150,8 +133,8 @@ pub(super) async fn begin(
         give_up: give_up(services, wait),
         withdraw,
     };
-    if repeatable {
-        // This may be what it came to long ago.
+    if repeatable && waiting.claims.iter().any(|claim| claim.token <= before) {
+        // This is what it came to long ago.
         waiting.look().await?;
     }
     if waiting.holds() {
@@ -183,49 +166,53 @@ async fn withdrawn(
 async fn propose_until_free(
     services: &Arc<Services>,
     call: &Call,
-    command: Command,
-    names: &[Bytes],
-    lease: LeaseId,
-) -> Result<(Revision, Reply, Withdraw), Reason> {
+    conditions: Conditions,
+    acquire: Acquire,
+) -> Result<(Revision, Reply, Option<Withdraw>), Reason> {
+    let (names, lease) = (acquire.names.clone(), acquire.lease);
+    let withdraw = || Withdraw::of(Arc::clone(services), &acquire);
+    let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire.clone())));
     loop {
-        let withdraw = Withdraw::new(Arc::clone(services), names.to_vec(), lease);
-        let proposed = propose(services, command.clone(), withdraw);
+        let proposed = propose(services, command.clone(), withdraw());
         let (outcome, withdraw) = call.write(proposed).await?;
         let refusal = match outcome.reply {
             Ok(reply) => return Ok((outcome.revision, reply, withdraw)),
             Err(refusal) => refusal,
         };
-        withdraw.forgo();
         let given_up = matches!(refusal, Refusal::AlreadyClaimed(_))
-            && services.claims.is_withdrawn(names, lease);
+            && services.claims.is_withdrawn(&names, lease);
         if !given_up {
             return Err(refusal.into());
         }
-        withdrawn(services, call, names, lease).await?;
+        withdrawn(services, call, &names, lease).await?;
     }
 }
 
 /// Proposes in a task of its own, so that a caller that leaves meanwhile does not leave a claim
-/// behind: it is withdrawn after it was made, never before.
+/// behind: it is withdrawn after it was made, never before, and only if it was made.
 async fn propose(
     services: &Services,
     command: Command,
     withdraw: Withdraw,
-) -> Result<(Outcome, Withdraw), ProposeError> {
+) -> Result<(Outcome, Option<Withdraw>), ProposeError> {
     let backend = Arc::clone(&services.backend);
     let (sender, proposed) = oneshot::channel();
     tasks::spawn("acquire", async move {
-        let proposed = match backend.propose(command).await {
-            Ok(outcome) => Ok((outcome, withdraw)),
-            Err(error) => {
-                if !Reason::from(error).outcome_unknown() {
-                    withdraw.forgo();
-                }
-                Err(error)
+        let proposed = backend.propose(command).await;
+        let may_claim = match &proposed {
+            Ok(outcome) => {
+                matches!(&outcome.reply, Ok(Reply::Acquire(reply)) if !reply.claims.is_empty())
             }
+            Err(error) => Reason::from(*error).outcome_unknown(),
+        };
+        let withdraw = if may_claim {
+            Some(withdraw)
+        } else {
+            withdraw.forgo();
+            None
         };
         // Nobody there any more: what is dropped here withdraws.
-        drop(sender.send(proposed));
+        drop(sender.send(proposed.map(|outcome| (outcome, withdraw))));
     });
     // Dropped unanswered only when the runtime ends.
     proposed.await.unwrap_or(Err(ProposeError::TimedOut))
@@ -246,7 +233,13 @@ impl Waiting {
                 // Cancel-safe as documented there.
                 news = self.waiter.next() => news,
                 // Ends the wait.
-                () = at(give_up) => return Err(Reason::WaitOver),
+                () = at(give_up) => {
+                    self.confirm().await?;
+                    if self.holds() {
+                        break;
+                    }
+                    return Err(Reason::WaitOver);
+                }
             };
             match news {
                 News::Signal(signal) => self.learn(signal)?,
@@ -254,6 +247,16 @@ impl Waiting {
             }
         }
         self.into_granted()
+    }
+
+    /// Learns from the quorum where the claims are: this node may lag, and what a request with an
+    /// id came to is told as it is or not at all.
+    async fn confirm(&mut self) -> Result<(), Reason> {
+        match self.services.backend.read_barrier().await {
+            Ok(()) => self.look().await,
+            Err(_) if self.withdraw.is_none() => Err(Reason::WriteTimedOut),
+            Err(_) => Err(Reason::WaitOver),
+        }
     }
 
     /// How many claims are before the one that is last in its queue.
@@ -285,6 +288,8 @@ impl Waiting {
                     return Err(self.ended(&now, cause));
                 }
             }
+            // That the claim is gone is told, too.
+            Signal::Forced(_) => {}
         }
         Ok(())
     }
@@ -294,12 +299,7 @@ impl Waiting {
     }
 
     fn ended(&mut self, claim: &ClaimState, cause: EndCause) -> Reason {
-        // Of several claims made together the others may be left.
-        if self.claims.len() == 1
-            && let Some(withdraw) = self.withdraw.take()
-        {
-            withdraw.forgo();
-        }
+        self.withdraw.take().into_iter().for_each(Withdraw::ended);
         let lock = || format!("lock {}", quoted(&claim.name));
         match cause {
             EndCause::LeaseEnded => Reason::LeaseEnded.with(lock()),

@@ -11,7 +11,7 @@ use sha1::{Digest, Sha1};
 use tenure_proto::v1;
 use tenure_statemachine::{
     Acquire, ClaimCommand, Command, Conditional, Guard, LeaseId, Register, RegistryCommand,
-    RequestId, Revision, SessionOpen,
+    RequestId, Revision,
 };
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 
@@ -175,7 +175,9 @@ impl Conditions {
     }
 }
 
-/// Where a command names the lease that it makes, when this node chose the name.
+/// Where a command names the lease that it makes, when this node chose the name. A session keeps
+/// the one it was given by chance: opened twice under one request's id, with an end in between, it
+/// would meet the requests of the first time again.
 fn made_lease(command: &mut Command) -> Option<&mut LeaseId> {
     match command {
         Command::Claim(ClaimCommand::Acquire(Acquire {
@@ -187,11 +189,7 @@ fn made_lease(command: &mut Command) -> Option<&mut LeaseId> {
             lease,
             grant: Some(_),
             ..
-        }))
-        | Command::SessionOpen(SessionOpen {
-            lease,
-            grant: Some(_),
-        }) => Some(lease),
+        })) => Some(lease),
         _ => None,
     }
 }

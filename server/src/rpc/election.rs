@@ -38,6 +38,7 @@ impl ElectionService {
             principal: field::principal(request.principal)?,
             value: request.value,
             rejoin: false,
+            call: 0,
         };
         let begun = acquire::begin(&self.0, &call, conditions, acquire).await?;
         let tell = Tell {
@@ -104,7 +105,8 @@ impl ElectionService {
             token: field::token(request.epoch)?,
             to: field::lease(request.to_lease)?,
         });
-        let (revision, reply) = self.0.write(&call, conditions, 0, command).await?;
+        let cost = request::PUT_OVERHEAD_BYTES;
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
         let Reply::Claim(leader) = reply else {
             unreachable!("the reply to a hand-over is a claim")
         };

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tenure_proto::v3electionpb::{self as wire, election_server::Election};
 use tenure_statemachine::{
     ClaimCommand, Command, Compare, DeleteRange, Fault, KeyRange, KeyValue, Operand, RangeQuery,
-    ReadError, Reader, Relation, Revision, Txn, TxnOp,
+    ReadError, Reader, Relation, Revision, Txn, TxnOp, claimed_name,
 };
 use tonic::{Request, Response, Status};
 
@@ -20,7 +20,6 @@ use super::{
     services::Services,
     status::Reason,
 };
-use crate::claims::claimed_name;
 
 /// The record of whoever leads: told when it was written anew.
 const LEADER: Subject<Option<KeyValue>> = Subject {

@@ -87,6 +87,7 @@ pub(super) fn alone(name: Bytes, lease: i64, value: Bytes) -> Acquire {
         principal: String::new(),
         value,
         rejoin: true,
+        call: 0,
     }
 }
 

@@ -59,6 +59,8 @@ pub(crate) struct FakeNode {
     pub(crate) freshened: AtomicU64,
     pub(crate) propose_error: Mutex<Option<ProposeError>>,
     pub(crate) barrier_error: Mutex<Option<ReadIndexError>>,
+    /// Milliseconds of cluster time that pass while the quorum is asked.
+    pub(crate) barrier_takes: AtomicU64,
     pub(crate) transfer_error: Mutex<Option<TransferError>>,
     pub(crate) logical_bytes: AtomicU64,
     /// The floor that collection has passed.
@@ -100,6 +102,7 @@ impl FakeNode {
             freshened: AtomicU64::new(0),
             propose_error: Mutex::default(),
             barrier_error: Mutex::default(),
+            barrier_takes: AtomicU64::default(),
             transfer_error: Mutex::default(),
             logical_bytes: AtomicU64::new(0),
             collected: watch::channel(Revision(-1)).0,
@@ -212,6 +215,8 @@ impl Backend for FakeNode {
     }
 
     async fn read_barrier(&self) -> Result<(), ReadIndexError> {
+        let takes = self.barrier_takes.load(Ordering::SeqCst);
+        self.now.fetch_add(takes, Ordering::SeqCst);
         (*self.barrier_error.lock()).map_or(Ok(()), Err)
     }
 

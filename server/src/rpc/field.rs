@@ -13,6 +13,9 @@ use super::{conditions::Conditions, status::Reason};
 pub(crate) const NAME_BYTES_MAX: usize = 4096;
 /// Names that are claimed together: a claim of so many is one log entry and one revision.
 pub(crate) const BUNDLE_NAMES_MAX: usize = 64;
+/// Bytes of the names that are claimed together. While such claims wait each of them says what it
+/// is granted with, so that is stored as often as there are names: 1 MiB at the most.
+pub(crate) const BUNDLE_BYTES_MAX: usize = 16 * 1024;
 /// Longest that a claim may say who it is.
 pub(crate) const PRINCIPAL_BYTES_MAX: usize = 1024;
 /// Shortest life of a lease that tenure's own calls make: a few round trips and disk writes, so
@@ -54,6 +57,17 @@ pub(super) fn names(list: Vec<Bytes>, max: usize) -> Result<Vec<Bytes>, Reason> 
         Some(name) => Err(Reason::NameRepeated.with(name)),
         None => Ok(names),
     }
+}
+
+/// Names to claim together; sorted.
+pub(super) fn bundle(list: Vec<Bytes>) -> Result<Vec<Bytes>, Reason> {
+    let names = names(list, BUNDLE_NAMES_MAX)?;
+    let bytes: usize = names.iter().map(Bytes::len).sum();
+    if bytes > BUNDLE_BYTES_MAX {
+        let detail = format!("{bytes} bytes in all, at most {BUNDLE_BYTES_MAX}");
+        return Err(Reason::TooManyNames.with(detail));
+    }
+    Ok(names)
 }
 
 /// A prefix of keys.
@@ -210,6 +224,30 @@ mod tests {
         assert_eq!(
             told(names(vec![bytes("a"); 3], 2)),
             "tenure: too many names: 3, at most 2"
+        );
+    }
+
+    #[test]
+    fn names_that_are_claimed_together_are_bounded_in_number_and_in_bytes() {
+        let names = |number: usize, bytes: usize| -> Vec<Bytes> {
+            let name = |at| Bytes::from(format!("{at:0bytes$}"));
+            (0..number).map(name).collect()
+        };
+        for (number, bytes) in [(1, NAME_BYTES_MAX), (4, NAME_BYTES_MAX), (64, 256)] {
+            let names = names(number, bytes);
+            assert_eq!(bundle(names.clone()), Ok(names));
+        }
+        assert_eq!(
+            told(bundle(names(64, 257))),
+            "tenure: too many names: 16448 bytes in all, at most 16384"
+        );
+        assert_eq!(
+            told(bundle(names(5, NAME_BYTES_MAX))),
+            "tenure: too many names: 20480 bytes in all, at most 16384"
+        );
+        assert_eq!(
+            told(bundle(names(65, 2))),
+            "tenure: too many names: 65, at most 64"
         );
     }
 

@@ -32,9 +32,13 @@ pub(super) struct Freshness {
     staleness_max: Option<Duration>,
 }
 
-/// How old what was read may be; `None` is not known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Age(Option<Duration>);
+/// How old what is read may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Age {
+    /// Since when what was confirmed has been ageing; `None` is not known.
+    since: Option<Instant>,
+    staleness_max: Option<Duration>,
+}
 
 impl Freshness {
     /// What the metadata of a call asks for.
@@ -77,18 +81,25 @@ impl Freshness {
         call: &Call,
         serializable: bool,
     ) -> Result<Age, Reason> {
-        let age = if serializable {
-            self.reach_age(services).await?
-        } else {
-            let began = Instant::now();
-            call.read(services.backend.read_barrier()).await?;
-            Age(Some(began.elapsed()))
-        };
+        // First, for it may take long, and what is there then ages meanwhile.
         self.reach_revision(services, call).await?;
-        Ok(age)
+        if serializable {
+            let since = self.reach_age(services).await?;
+            return Ok(Age {
+                since,
+                staleness_max: self.staleness_max,
+            });
+        }
+        let began = Instant::now();
+        call.read(services.backend.read_barrier()).await?;
+        Ok(Age {
+            since: Some(began),
+            staleness_max: None,
+        })
     }
 
-    async fn reach_age(self, services: &Services) -> Result<Age, Reason> {
+    /// Since when the state, at the least, has been as it is here.
+    async fn reach_age(self, services: &Services) -> Result<Option<Instant>, Reason> {
         let backend = services.backend.as_ref();
         let age = backend.staleness();
         let Some(max) = self.staleness_max else {
@@ -96,30 +107,21 @@ impl Freshness {
             if age.is_none_or(|age| age > CONFIRM_MAX / 4) {
                 backend.freshen();
             }
-            return Ok(Age(age));
+            return Ok(age.and_then(ago));
         };
-        if age.is_some_and(|age| age <= max) {
-            return Ok(Age(age));
+        if let Some(age) = age.filter(|age| *age <= max) {
+            return Ok(ago(age));
         }
         let began = Instant::now();
         if let Ok(Ok(())) = timeout(CONFIRM_MAX, backend.read_barrier()).await {
             // What was confirmed is the state at the beginning, so the time since is its age.
-            let confirmed = began.elapsed();
-            if confirmed <= max {
-                return Ok(Age(Some(confirmed)));
+            if began.elapsed() <= max {
+                return Ok(Some(began));
             }
         }
         match backend.staleness() {
-            Some(age) if age <= max => Ok(Age(Some(age))),
-            Some(age) => Err(Reason::TooOld.with(format!(
-                "up to {} ms, at most {} ms",
-                millis(age),
-                millis(max)
-            ))),
-            None => {
-                let max = millis(max);
-                Err(Reason::TooOld.with(format!("by an unknown time, at most {max} ms")))
-            }
+            Some(age) if age <= max => Ok(ago(age)),
+            age => Err(too_old(age, max)),
         }
     }
 
@@ -149,19 +151,41 @@ impl Freshness {
 impl Age {
     /// In milliseconds; the greatest there are when it is not known.
     pub(super) fn in_ms(self) -> u64 {
-        self.0.map_or(u64::MAX, millis)
+        self.since.map_or(u64::MAX, |since| millis(since.elapsed()))
+    }
+
+    /// For a read that had to wait: whether what it found is within the bound still.
+    pub(super) fn check(self) -> Result<(), Reason> {
+        let age = self.since.map(|since| since.elapsed());
+        match self.staleness_max {
+            Some(max) if age.is_none_or(|age| age > max) => Err(too_old(age, max)),
+            _ => Ok(()),
+        }
     }
 
     /// An answer that tells of its age, and of who gave it.
     pub(super) fn tell<T>(self, services: &Services, answer: T) -> Response<T> {
         let mut response = Response::new(answer);
         let metadata = response.metadata_mut();
-        if let Some(age) = self.0 {
-            metadata.insert(AGE_METADATA, millis(age).into());
+        if self.since.is_some() {
+            metadata.insert(AGE_METADATA, self.in_ms().into());
         }
         metadata.insert(MEMBER_METADATA, services.member.clone());
         response
     }
+}
+
+/// When that was; `None` when it was before this machine knows of time.
+fn ago(age: Duration) -> Option<Instant> {
+    Instant::now().checked_sub(age)
+}
+
+fn too_old(age: Option<Duration>, max: Duration) -> Reason {
+    let max = millis(max);
+    Reason::TooOld.with(match age {
+        Some(age) => format!("up to {} ms, at most {max} ms", millis(age)),
+        None => format!("by an unknown time, at most {max} ms"),
+    })
 }
 
 /// Rounded up: an age must not be told as less than it is.

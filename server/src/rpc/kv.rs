@@ -47,6 +47,7 @@ impl KvService {
         } else {
             call.read(self.0.latest_bulk(read)).await?
         };
+        age.check()?;
         let response = reply::range(self.0.headers.at(revision), found);
         Ok(age.tell(&self.0, response))
     }

@@ -166,6 +166,7 @@ impl Lease for LeaseService {
         request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let call = self.0.admit(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
         let responses = keep_alive(Arc::clone(&self.0), call, request.into_inner());
         Ok(Response::new(Box::pin(responses)))
     }

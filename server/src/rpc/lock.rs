@@ -7,7 +7,6 @@ use tenure_statemachine::{
     Acquire, ClaimCommand, ClaimState, Command, Lease, Reader, Reply, Revision, Ttl, Wait,
 };
 use tonic::{Request, Response, Status};
-use tracing::warn;
 
 use super::{
     acquire::{self, Begun, Granted, Waiting},
@@ -15,8 +14,7 @@ use super::{
     claim::{Responses, Tell, claim, claims, responses},
     field,
     freshness::Freshness,
-    names,
-    refusal::quoted,
+    names, request,
     services::Services,
     status::Reason,
 };
@@ -115,6 +113,7 @@ impl LockService {
         let command = ClaimCommand::Withdraw {
             name: field::name(request.name)?,
             lease: field::lease(request.lease)?,
+            call: 0,
         };
         let (revision, reply) = self
             .0
@@ -140,9 +139,10 @@ impl LockService {
             to: field::lease(request.to_lease)?,
             principal: field::principal(request.principal)?,
         };
+        let cost = request::PUT_OVERHEAD_BYTES;
         let (revision, reply) = self
             .0
-            .write(&call, conditions, 0, Command::Claim(command))
+            .write(&call, conditions, cost, Command::Claim(command))
             .await?;
         let Reply::Claim(held) = reply else {
             unreachable!("the reply to a transfer is a claim")
@@ -163,7 +163,7 @@ impl LockService {
         let (name, token) = (field::name(name)?, field::token(token)?);
         freshness.reach(&self.0, &call, false).await?;
         let read = |reader: &Reader<'_>| {
-            let valid = reader.claim(&name, token)?.is_some_and(|claim| claim.held);
+            let valid = reader.holds(&name, token)?;
             let holder = reader.holder(&name)?;
             let lease = holder.as_ref().map(|holder| reader.lease(holder.lease));
             let lease = lease.transpose()?.flatten();
@@ -265,8 +265,7 @@ impl LockService {
             let (reason, bytes) = (Reason::JustificationTooLong, why.len());
             return Err(field::too_long(reason, bytes, JUSTIFICATION_BYTES_MAX));
         }
-        let lock = quoted(&name);
-        let command = ClaimCommand::ForceRelease { name, token };
+        let command = ClaimCommand::ForceRelease { name, token, why };
         let (revision, reply) = self
             .0
             .write(&call, conditions, 0, Command::Claim(command))
@@ -274,9 +273,6 @@ impl LockService {
         let Reply::ForceRelease(released) = reply else {
             unreachable!("the reply to a release by force is one's")
         };
-        // What was ended every member writes down; why only the one that was asked knows.
-        let count = released.len();
-        warn!(target: "audit", lock, %token, count, why, "claims were ended by force here");
         Ok(wire::ForceReleaseResponse {
             header: Some(self.0.headers.own(revision)),
             released: claims(released, self.0.backend.cluster_time()),
@@ -288,7 +284,7 @@ impl LockService {
 fn asked(request: wire::AcquireRequest) -> Result<Acquire, Reason> {
     let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
     Ok(Acquire {
-        names: field::names(request.names, field::BUNDLE_NAMES_MAX)?,
+        names: field::bundle(request.names)?,
         mode: field::mode(request.mode)?,
         lease,
         grant,
@@ -297,6 +293,7 @@ fn asked(request: wire::AcquireRequest) -> Result<Acquire, Reason> {
         principal: field::principal(request.principal)?,
         value: request.value,
         rejoin: false,
+        call: 0,
     })
 }
 

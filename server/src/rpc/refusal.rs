@@ -32,12 +32,15 @@ impl From<Refusal> for Reason {
                 Self::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
             }
             Refusal::NotHolder(token) => stale(Self::NotHolder, &token),
+            Refusal::NameReserved(name) => Self::NameReserved.with(quoted(&name)),
             Refusal::AlreadyClaimed(name) => Self::AlreadyClaimed.with(of_lock(&name)),
             Refusal::PermitsDiffer(differ) => {
                 let (name, limit) = *differ;
                 Self::PermitsDiffer.with(format!("{} has {limit} permits", of_lock(&name)))
             }
             Refusal::QueueFull(name) => Self::QueueFull.with(of_lock(&name)),
+            // A repeated request may have been refused for reasons whose names were not kept.
+            Refusal::Deadlock(names) if names.is_empty() => Self::Deadlock,
             Refusal::Deadlock(names) => {
                 let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
                 Self::Deadlock.with(format!("among locks {}", listed(&names)))
@@ -45,6 +48,10 @@ impl From<Refusal> for Reason {
             Refusal::QueueFixed(name) => {
                 let lock = of_lock(&name);
                 Self::QueueFixed.with(format!("{lock}: a claim of another program waits"))
+            }
+            Refusal::QueueTooLong(name) => {
+                let lock = of_lock(&name);
+                Self::QueueTooLong.with(format!("{lock}: more waits than one write may move"))
             }
             Refusal::CandidateUnknown(candidate) => {
                 let (name, lease) = *candidate;

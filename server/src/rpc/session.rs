@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use prost::Message;
 use tenure_proto::v1::{self as wire, session_server::Session};
 use tenure_statemachine::{Command, LeaseId, Reader, Reply, SessionOpen, Will, WillSet};
 use tonic::{Request, Response, Status};
@@ -83,6 +84,8 @@ impl SessionService {
         request: Request<wire::SetWillRequest>,
     ) -> Result<wire::SetWillResponse, Reason> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        // What it stores: what it deletes is stored as well as what it puts.
+        let stored = request.transaction.as_ref().map_or(0, Message::encoded_len);
         let lease = field::lease(request.lease)?;
         let lock = Some(request.lock).filter(|lock| !lock.is_empty());
         let lock = lock.map(field::name).transpose()?;
@@ -90,7 +93,9 @@ impl SessionService {
         let txn = request.transaction;
         let txn = txn.map(|txn| request::txn(txn, self.0.limits.txn_operations_max));
         let will = txn.transpose()?.map(|txn| Will { guards, txn });
-        let cost = will.as_ref().map_or(0, |will| request::txn_cost(&will.txn));
+        let cost = will
+            .as_ref()
+            .map_or(0, |will| request::txn_cost(&will.txn).max(stored as u64));
         let command = Command::WillSet(WillSet { lease, lock, will });
         let (revision, _) = self.0.write(&call, conditions, cost, command).await?;
         Ok(wire::SetWillResponse {

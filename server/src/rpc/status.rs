@@ -27,6 +27,11 @@ pub(crate) const OUTCOME_UNKNOWN: &str = "unknown";
 pub(crate) const REASON_METADATA: &str = "tenure-reason";
 /// Metadata that accompanies a stale token: the one that holds, or zero.
 pub(crate) const CURRENT_TOKEN_METADATA: &str = "tenure-current-token";
+/// Metadata that says when to try again, in gRPC's own words (its retry design, gRFC A6).
+pub(crate) const RETRY_METADATA: &str = "grpc-retry-pushback-ms";
+/// When to try again after a refusal for overload: a few of the batches that were in the way are
+/// done by then. Clients add their own jitter.
+const RETRY_AFTER_MS: &str = "100";
 /// What the text of a reason of tenure's own begins with.
 const OWN_PREFIX: &str = "tenure: ";
 
@@ -195,6 +200,8 @@ reasons! {
     NameRepeated => InvalidArgument, "tenure: name is given twice";
     /// More names than one request may have.
     TooManyNames => InvalidArgument, "tenure: too many names";
+    /// A lock or an election with a name that would make its claims instances of services.
+    NameReserved => InvalidArgument, "tenure: name is reserved for services";
     /// Permits that cannot be counted.
     PermitsInvalid => InvalidArgument, "tenure: permits are not countable";
     /// No lease is named where one must be.
@@ -237,6 +244,8 @@ reasons! {
     Deadlock => Aborted, "tenure: deadlock";
     /// The order of the queue cannot be changed.
     QueueFixed => FailedPrecondition, "tenure: queue cannot be reordered";
+    /// Too many claims wait, or too large ones, for one write to change their order.
+    QueueTooLong => FailedPrecondition, "tenure: queue is too long to be reordered";
     /// There is no claim that could be granted.
     CandidateUnknown => NotFound, "tenure: candidate not found";
     /// The claim waited as long as it was to.
@@ -345,10 +354,14 @@ impl Reason {
 impl From<Reason> for Status {
     fn from(reason: Reason) -> Self {
         let message = reason.message().into_owned();
-        if !reason.outcome_unknown() && !reason.is_own() {
+        let is_overload = *reason.base() == Reason::TooManyRequests;
+        if !reason.outcome_unknown() && !reason.is_own() && !is_overload {
             return Self::new(reason.code(), message);
         }
         let mut metadata = MetadataMap::with_capacity(2);
+        if is_overload {
+            metadata.insert(RETRY_METADATA, MetadataValue::from_static(RETRY_AFTER_MS));
+        }
         if reason.outcome_unknown() {
             metadata.insert(
                 OUTCOME_METADATA,
@@ -506,6 +519,14 @@ mod tests {
             etcds.metadata().is_empty(),
             "etcd's reasons are as etcd tells them"
         );
+    }
+
+    #[test]
+    fn a_refusal_for_overload_says_when_to_try_again() {
+        let hint = |reason: Reason| Status::from(reason).metadata().get(RETRY_METADATA).cloned();
+        let after = hint(Reason::TooManyRequests).expect("a hint");
+        assert_eq!(after, RETRY_AFTER_MS);
+        assert_eq!(hint(Reason::NoSpace), None, "a pause does not make space");
     }
 
     #[test]

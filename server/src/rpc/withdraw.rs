@@ -1,12 +1,12 @@
-//! Takes back a claim that nobody waits for any more.
+//! Takes back a claim that nobody waits for any more, and the lease that was made for it.
 //!
-//! Invariant: a claim that was proposed without a request id is either told to its caller or
-//! withdrawn, unless the quorum cannot be had; then it ends with its lease.
+//! Invariant: a claim that was proposed without a request id is either told to its caller as held
+//! or withdrawn, unless the quorum cannot be had; then it ends with its lease.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tenure_statemachine::{ClaimCommand, Command, LeaseId};
+use tenure_statemachine::{Acquire, ClaimCommand, Command, LeaseId};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep},
@@ -24,15 +24,29 @@ pub(super) struct Withdraw {
     services: Arc<Services>,
     names: Vec<Bytes>,
     lease: LeaseId,
+    /// The call that made them: what the lease was given by others stays.
+    call: u64,
+    /// The lease was made with the claims: it ends with them, for nobody else knows it.
+    is_made: bool,
 }
 
 impl Withdraw {
-    /// Will withdraw the claims of `lease` on `names`.
-    pub(super) fn new(services: Arc<Services>, names: Vec<Bytes>, lease: LeaseId) -> Self {
+    /// Will withdraw what `acquire` claims, and its lease too if it makes one.
+    pub(super) fn of(services: Arc<Services>, acquire: &Acquire) -> Self {
         Self {
             services,
-            names,
-            lease,
+            names: acquire.names.clone(),
+            lease: acquire.lease,
+            call: acquire.call,
+            is_made: acquire.grant.is_some(),
+        }
+    }
+
+    /// One of the claims is gone: if it was the only one there is nothing to withdraw but the
+    /// lease that was made for it.
+    pub(super) fn ended(mut self) {
+        if self.names.len() == 1 && !self.is_made {
+            self.names.clear();
         }
     }
 
@@ -51,14 +65,20 @@ impl Drop for Withdraw {
         let names = std::mem::take(&mut self.names);
         let services = Arc::clone(&self.services);
         let lease = self.lease;
+        let (call, is_made) = (self.call, self.is_made);
         // At once, so that the caller's next request finds it under way.
         let under_way = services.claims.withdrawal(&names, lease);
         let backend = Arc::clone(&services.backend);
         let until = Instant::now() + services.limits.request_timeout;
         tasks::spawn("withdraw", async move {
             let _under_way = under_way;
+            if is_made {
+                withdraw(backend.as_ref(), Command::LeaseRevoke(lease), until).await;
+                return;
+            }
             for name in names {
-                withdraw(backend.as_ref(), name, lease, until).await;
+                let claim = ClaimCommand::Withdraw { name, lease, call };
+                withdraw(backend.as_ref(), Command::Claim(claim), until).await;
             }
         });
     }
@@ -74,15 +94,13 @@ impl fmt::Debug for Withdraw {
 }
 
 /// Withdrawing twice does no harm, so a try whose outcome is unknown is made again.
-async fn withdraw(backend: &dyn Backend, name: Bytes, lease: LeaseId, until: Instant) {
+async fn withdraw(backend: &dyn Backend, command: Command, until: Instant) {
     loop {
-        let name = name.clone();
-        let command = Command::Claim(ClaimCommand::Withdraw { name, lease });
-        let Err(error) = backend.propose(command).await else {
+        let Err(error) = backend.propose(command.clone()).await else {
             return;
         };
         if Instant::now() >= until {
-            debug!(%error, %lease, "a claim was not withdrawn, it ends with its lease");
+            debug!(%error, ?command, "a claim was not withdrawn, it ends with its lease");
             return;
         }
         sleep(RETRY_PAUSE).await;

@@ -45,6 +45,9 @@ pub(super) fn acquire(
     acquire: &Acquire,
     effects: &mut Effects,
 ) -> Result<AcquireReply, ReadError> {
+    if let Some(name) = acquire.names.iter().find(|name| key::is_reserved(name)) {
+        return Err(Refusal::NameReserved(name.clone()).into());
+    }
     let ttl = check_lease(overlay, acquire)?;
     let mut reply = AcquireReply {
         lease: acquire.lease,
@@ -119,7 +122,9 @@ fn present(view: &dyn View, acquire: &Acquire) -> Result<Vec<(Claim, Bytes)>, Re
     }
 }
 
-/// Answers with claims that are there, after giving them the value that was asked for.
+/// Answers with claims that are there, after giving them the value that was asked for. From now on
+/// no call before, which may be gone, takes them back: those that wait are this call's, and those
+/// that hold nobody's, for this call cannot know whether the lease was told of them before.
 fn rejoin(
     overlay: &mut Overlay,
     meta: &mut Meta,
@@ -140,7 +145,12 @@ fn rejoin(
         }
     }
     effects.events.append(&mut change.finish());
-    for (claim, _) in present {
+    for (mut claim, _) in present {
+        let call = if claim.held { 0 } else { acquire.call };
+        if claim.call != call {
+            claim.call = call;
+            claim.store(overlay);
+        }
         let position = position(overlay, &claim)?;
         if !claim.held && reply.blocker.is_none() {
             reply.blocker = first_before(overlay, &claim)?;
@@ -218,7 +228,7 @@ fn put_keys(
     let keys: Vec<Bytes> = acquire
         .names
         .iter()
-        .map(|name| key::of(name, acquire.lease))
+        .map(|name| key::claim_key(name, acquire.lease))
         .collect();
     // What is there is no claim. It has to go first, for the token must be a new revision.
     let mut change = Change::new(overlay, meta);
@@ -248,7 +258,7 @@ fn claim(acquire: &Acquire, name: &Bytes, token: Revision, held: bool, now: Clus
     let is_bundle = !held && acquire.names.len() > 1;
     Claim {
         name: name.clone(),
-        key: key::of(name, acquire.lease),
+        key: key::claim_key(name, acquire.lease),
         lease: acquire.lease,
         token,
         mode: acquire.mode,
@@ -263,6 +273,7 @@ fn claim(acquire: &Acquire, name: &Bytes, token: Revision, held: bool, now: Clus
         } else {
             Vec::new()
         },
+        call: acquire.call,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     error::{Fault, ReadError, Refusal, StaleToken},
     kv::Change,
     meta::Meta,
-    outcome::ClaimState,
+    outcome::{ClaimState, Signal},
     overlay::Overlay,
     types::{LeaseId, Revision},
 };
@@ -75,10 +75,11 @@ pub(super) fn withdraw(
     overlay: &mut Overlay,
     meta: &mut Meta,
     name: &Bytes,
-    lease: LeaseId,
+    (lease, call): (LeaseId, u64),
     effects: &mut Effects,
 ) -> Result<bool, Fault> {
-    let Some((claim, _)) = row::of_lease(overlay, name, lease)? else {
+    let found = row::of_lease(overlay, name, lease)?.map(|(claim, _)| claim);
+    let Some(claim) = found.filter(|claim| call == 0 || claim.call == call) else {
         return Ok(false);
     };
     Settling::new(overlay, meta, effects).delete_keys([claim.key])?;
@@ -110,8 +111,8 @@ pub(super) fn proclaim(
 pub(super) fn force(
     overlay: &mut Overlay,
     meta: &mut Meta,
-    name: &Bytes,
-    token: Revision,
+    (name, token): (&Bytes, Revision),
+    why: &str,
     effects: &mut Effects,
 ) -> Result<Vec<ClaimState>, ReadError> {
     let claims = if token == Revision(0) {
@@ -123,12 +124,20 @@ pub(super) fn force(
         return Err(not_holder(overlay, name, token)?.into());
     }
     let mut ended = Vec::with_capacity(claims.len());
+    let mut place = None;
     for claim in &claims {
-        ended.push(shown(overlay, claim, position(overlay, claim)?)?);
+        // Claims with one token stand side by side: only the first that waits has to be counted to.
+        let at = match place {
+            None => position(overlay, claim)?,
+            Some(before) => u32::saturating_add(before, 1),
+        };
+        place = (!claim.held).then_some(at);
+        ended.push(shown(overlay, claim, at)?);
     }
+    effects.signals.push(Signal::Forced(why.to_owned()));
     let keys = claims.into_iter().map(|claim| claim.key);
     Settling::new(overlay, meta, effects).delete_keys(keys)?;
-    settle::settle_loss(overlay, meta, Loss::FORCED, effects)?;
+    settle::settle(overlay, meta, Loss::FORCED, effects)?;
     Ok(ended)
 }
 

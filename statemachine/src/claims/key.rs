@@ -1,10 +1,15 @@
 //! The keys that stand for claims: `<name>/<lease in hexadecimal>`, as etcd's clients write them.
 //!
-//! Invariant: a key and a lease determine the name, and a name and a lease determine the key.
+//! Keys below [`SERVICES_PREFIX`] are of instances, whose ids may look like leases: they stand for
+//! no claims. Invariant: a key and a lease determine the name, and a name that may be claimed and a
+//! lease determine the key.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::types::{KeyValue, LeaseId};
+use crate::{
+    registry::SERVICES_PREFIX,
+    types::{KeyValue, LeaseId},
+};
 
 /// Separates the name from the lease.
 const SEPARATOR: u8 = b'/';
@@ -21,8 +26,8 @@ pub(crate) fn may_be_claim(key: &[u8]) -> bool {
     lease_of(key).is_some()
 }
 
-/// The lease that a key would stand for a claim of. Exactly the inverse of [`of`]: a leading zero
-/// or a capital makes it another key.
+/// The lease that a key would stand for a claim of. Exactly the inverse of [`claim_key`]: a leading
+/// zero or a capital makes it another key.
 pub(crate) fn lease_of(key: &[u8]) -> Option<LeaseId> {
     let tail = tail(key)?;
     let (is_negative, digits) = match tail.split_first() {
@@ -30,6 +35,9 @@ pub(crate) fn lease_of(key: &[u8]) -> Option<LeaseId> {
         _ => (false, tail),
     };
     if digits.is_empty() || digits.starts_with(b"0") || digits.len() > 16 {
+        return None;
+    }
+    if key.starts_with(SERVICES_PREFIX.as_bytes()) {
         return None;
     }
     let mut magnitude = 0_u64;
@@ -63,8 +71,20 @@ pub(crate) fn name_of(key: &Bytes) -> Bytes {
     key.slice(..key.len().saturating_sub(after))
 }
 
+/// The name that the claim with this key is on, if it may be a claim's.
+#[must_use]
+pub fn claimed_name(key: &Bytes) -> Option<Bytes> {
+    may_be_claim(key).then(|| name_of(key))
+}
+
+/// Whether keys of claims on `name` would be taken for those of instances.
+pub(super) fn is_reserved(name: &[u8]) -> bool {
+    claim_key(name, LeaseId(1)).starts_with(SERVICES_PREFIX.as_bytes())
+}
+
 /// The key of the claim of `lease` on `name`.
-pub(crate) fn of(name: &[u8], lease: LeaseId) -> Bytes {
+#[must_use]
+pub fn claim_key(name: &[u8], lease: LeaseId) -> Bytes {
     let capacity = name.len().saturating_add(LEASE_LEN_MAX).saturating_add(1);
     let mut key = BytesMut::with_capacity(capacity);
     key.put_slice(name);
@@ -133,15 +153,33 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_is_no_claim_whatever_its_id() {
+        assert!(!is_claim(&kv(b"tenure.services/web/1f", 0x1f)));
+        assert!(!may_be_claim(b"tenure.services/1f"));
+        assert!(is_claim(&kv(b"tenure.service/web/1f", 0x1f)));
+        for name in [
+            "tenure.services",
+            "tenure.services/web",
+            "tenure.services/a/b",
+        ] {
+            assert!(is_reserved(name.as_bytes()), "{name}");
+        }
+        for name in ["tenure.servicess", "tenure", "", "a/tenure.services/web"] {
+            assert!(!is_reserved(name.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
     fn name_and_lease_make_the_key_and_are_found_in_it() {
         for lease in [1, 0xdead_beef, i64::MAX, -1, i64::MIN] {
             for name in [b"lock".as_slice(), b"", b"a/b", b"a/", b"\0", b"x/12"] {
-                let key = of(name, LeaseId(lease));
+                let key = claim_key(name, LeaseId(lease));
                 assert_eq!(lease_of(&key), Some(LeaseId(lease)));
-                assert_eq!(name_of(&key), name);
+                assert_eq!(claimed_name(&key).unwrap(), name);
             }
         }
-        assert_eq!(of(b"lock", LeaseId(0x1f)), "lock/1f");
-        assert_eq!(of(b"lock", LeaseId(-3)), "lock/-3");
+        assert_eq!(claim_key(b"lock", LeaseId(0x1f)), "lock/1f");
+        assert_eq!(claim_key(b"lock", LeaseId(-3)), "lock/-3");
+        assert_eq!(claimed_name(&Bytes::from_static(b"lock/01")), None);
     }
 }

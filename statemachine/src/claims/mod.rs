@@ -23,11 +23,15 @@ mod tally;
 
 use bytes::Bytes;
 
-pub use self::read::Queue;
 pub(crate) use self::{
     check::check,
     key::{is_claim, may_be_claim},
-    settle::{Loss, note_detached, settle, settle_loss},
+    read::{behind, holders_under, holds, is_claimed},
+    settle::{Loss, settle},
+};
+pub use self::{
+    key::{claim_key, claimed_name},
+    read::Queue,
 };
 use crate::{
     command::ClaimCommand,
@@ -54,8 +58,8 @@ pub(crate) fn apply(
             give::release(overlay, meta, name, *token, effects)?;
             Ok(Reply::Done)
         }
-        ClaimCommand::Withdraw { name, lease } => {
-            let found = give::withdraw(overlay, meta, name, *lease, effects)?;
+        ClaimCommand::Withdraw { name, lease, call } => {
+            let found = give::withdraw(overlay, meta, name, (*lease, *call), effects)?;
             Ok(Reply::Withdraw(found))
         }
         ClaimCommand::Transfer {
@@ -76,8 +80,8 @@ pub(crate) fn apply(
             give::proclaim(overlay, meta, name, *token, value, effects)?;
             Ok(Reply::Done)
         }
-        ClaimCommand::ForceRelease { name, token } => {
-            give::force(overlay, meta, name, *token, effects).map(Reply::ForceRelease)
+        ClaimCommand::ForceRelease { name, token, why } => {
+            give::force(overlay, meta, (name, *token), why, effects).map(Reply::ForceRelease)
         }
     }
 }
@@ -95,7 +99,7 @@ pub(crate) fn wait_over(
     };
     if claim.is_over(meta.now) {
         settle::Settling::new(overlay, meta, effects).delete_keys([claim.key])?;
-        settle_loss(overlay, meta, Loss::WAIT_OVER, effects)?;
+        settle(overlay, meta, Loss::WAIT_OVER, effects)?;
     }
     Ok(())
 }

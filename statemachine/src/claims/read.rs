@@ -1,5 +1,7 @@
 //! Questions about claims: who holds, who waits, what is claimed.
 
+use bytes::Bytes;
+
 use super::{
     acquire::{position, shown},
     delay,
@@ -9,7 +11,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    engine::Table,
+    engine::{Table, View},
     error::Fault,
     keys::damaged,
     lease,
@@ -18,6 +20,42 @@ use crate::{
     timers,
     types::{ClusterTime, LeaseId, Revision},
 };
+
+/// Whether a claim on `name` holds under `token`. Does not look at the rest of the queue.
+pub(crate) fn holds(view: &dyn View, name: &[u8], token: Revision) -> Result<bool, Fault> {
+    let found = with_token(view, name, token)?;
+    Ok(found.iter().any(|claim| claim.held))
+}
+
+/// Whether anybody claims `name`.
+pub(crate) fn is_claimed(view: &dyn View, name: &[u8]) -> Result<bool, Fault> {
+    Ok(Tally::of(view, name)?.claims > 0)
+}
+
+/// The leases whose claims hold `name` under `token`: one, unless another program created several
+/// keys in one revision.
+pub(crate) fn holders_under(
+    view: &dyn View,
+    name: &[u8],
+    token: Revision,
+) -> Result<Vec<LeaseId>, Fault> {
+    let found = with_token(view, name, token)?;
+    let held = found.into_iter().filter(|claim| claim.held);
+    Ok(held.map(|claim| claim.lease).collect())
+}
+
+/// The token of the claim that `key` stands for, if it stands for one, and whether that holds. Does
+/// not look at the rest of the queue.
+pub(crate) fn behind(view: &dyn View, key: &Bytes) -> Result<Option<(Revision, bool)>, Fault> {
+    if !key::may_be_claim(key) {
+        return Ok(None);
+    }
+    let Some(record) = row::record(view, key)? else {
+        return Ok(None);
+    };
+    let found = row::find(view, record.create_revision, key)?;
+    Ok(found.map(|claim| (claim.token, claim.held)))
+}
 
 /// The claims on one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +79,14 @@ impl Reader<'_> {
         let mut found = with_token(self.view, name, token)?;
         found.sort_by_key(|claim| !claim.held);
         self.seen_by_clients(found.into_iter().next())
+    }
+
+    /// Whether a claim on `name` holds under `token`.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn holds(&self, name: &[u8], token: Revision) -> Result<bool, Fault> {
+        holds(self.view, name, token)
     }
 
     /// The claim of `lease` on `name`.

@@ -13,6 +13,7 @@ use super::{
     deadlock, delay,
     give::holder,
     key,
+    promote::first_live_waiting,
     row::{self, Claim, Claims},
     settle::{Loss, Settling, wait_timer},
     tally::Tally,
@@ -31,6 +32,14 @@ use crate::{
     types::{ClusterTime, LeaseId, Revision},
 };
 
+/// Claims that one command moves. Each is a revision of its own, with a watch event or two and a
+/// signal, and every other write stands behind the command.
+const MOVES_MAX: usize = 1_000;
+
+/// Bytes that are written anew for the claims that one command moves, values and rows. As much as
+/// a few large requests bring along.
+const MOVED_BYTES_MAX: usize = 1024 * 1024;
+
 /// Hands what `token` holds to the lease `to`, under a new token, without a gap.
 pub(super) fn transfer(
     overlay: &mut Overlay,
@@ -47,17 +56,17 @@ pub(super) fn transfer(
     if row::of_lease(overlay, name, to)?.is_some() {
         return Err(Refusal::AlreadyClaimed(name.clone()).into());
     }
-    let waiting = waiting(overlay, name)?;
-    check_moves(&waiting, name, meta.now)?;
+    let waiting = movable(overlay, name, None)?;
     check_circle(overlay, name, to, &waiting)?;
 
     let value = row::value(overlay, &old)?;
     let mut new = Claim {
-        key: key::of(name, to),
+        key: key::claim_key(name, to),
         lease: to,
         since: meta.now,
         principal: principal.to_owned(),
         foreign: false,
+        call: 0,
         ..old.clone()
     };
     let mut settling = Settling::new(overlay, meta, effects);
@@ -87,21 +96,18 @@ pub(super) fn hand_over(
 ) -> Result<ClaimState, ReadError> {
     let leader = holder(overlay, name, token)?;
     let candidate = candidate(overlay, meta.now, &leader, to)?;
-    let mut others = waiting(overlay, name)?;
-    let is_ahead = |claim: &Claim| claim.token < candidate.token && !claim.is_over(meta.now);
-    if others.iter().any(is_ahead) {
-        others.retain(|claim| claim.key != candidate.key);
-        check_moves(&others, name, meta.now)?;
-        let ahead: Vec<Claim> = others
-            .iter()
-            .filter(|other| is_ahead(other))
-            .cloned()
-            .collect();
-        check_circle(overlay, name, to, &ahead)?;
+    let tally = Tally::of(overlay, name)?;
+    let next = first_live_waiting(overlay, name, &tally, meta.now)?;
+    let others = if next.is_some_and(|next| next.key == candidate.key) {
+        // Nobody has to move.
+        Vec::new()
     } else {
-        // Nobody has to move: the candidate is the next as it is.
-        others.clear();
-    }
+        let others = movable(overlay, name, Some(&candidate.key))?;
+        let is_ahead = |claim: &&Claim| claim.token < candidate.token && !claim.is_over(meta.now);
+        let ahead: Vec<Claim> = others.iter().filter(is_ahead).cloned().collect();
+        check_circle(overlay, name, to, &ahead)?;
+        others
+    };
 
     let value = row::value(overlay, &leader)?;
     let mut settling = Settling::new(overlay, meta, effects);
@@ -144,28 +150,30 @@ fn candidate(
     }
 }
 
-fn waiting(view: &dyn View, name: &Bytes) -> Result<Vec<Claim>, Fault> {
+/// The claims on `name` that wait, except the one whose key is `stays`, to be moved. Refused when
+/// they cannot be; the first that shows it is the last that is looked at.
+fn movable(view: &dyn View, name: &Bytes, stays: Option<&Bytes>) -> Result<Vec<Claim>, ReadError> {
     let tally = Tally::of(view, name)?;
-    let mut waiting = Vec::new();
+    let (mut movable, mut bytes) = (Vec::new(), 0_usize);
     let mut claims = Claims::from(view, name, tally.front)?;
     while let Some(claim) = claims.next()? {
-        if !claim.held {
-            waiting.push(claim);
+        if claim.held || stays == Some(&claim.key) {
+            continue;
         }
+        // A program that made its claim itself knows it by its key's create revision.
+        if claim.foreign {
+            return Err(Refusal::QueueFixed(name.clone()).into());
+        }
+        let value = row::value(view, &claim)?.len();
+        bytes = bytes
+            .saturating_add(value)
+            .saturating_add(claim.row_bytes());
+        if movable.len() >= MOVES_MAX || bytes > MOVED_BYTES_MAX {
+            return Err(Refusal::QueueTooLong(name.clone()).into());
+        }
+        movable.push(claim);
     }
-    Ok(waiting)
-}
-
-/// A program that made its claim itself knows it by its key's create revision, so that one cannot
-/// be moved.
-fn check_moves(moved: &[Claim], name: &Bytes, now: ClusterTime) -> Result<(), Refusal> {
-    if moved
-        .iter()
-        .any(|claim| claim.foreign && !claim.is_over(now))
-    {
-        return Err(Refusal::QueueFixed(name.clone()));
-    }
-    Ok(())
+    Ok(movable)
 }
 
 /// Whether `behind` may come to wait for `lease`.

@@ -3,9 +3,9 @@
 //! `C`, escaped name, BE64 token, key. Rows of one name lie together, in the order of the queue.
 //! The value is, big-endian: layout (1), flags (1: holds, 2: made by another program, 4: waits for
 //! a limited time), mode (0 exclusive, 1 shared, 2 permits and then count and limit, four bytes
-//! each), since (8), end of the wait (8, if flagged), lock delay (8), principal, bundle. The
-//! principal is preceded by its length, the bundle by its number of names and each of those by its
-//! length, four bytes each.
+//! each), since (8), end of the wait (8, if flagged), lock delay (8), call (8), principal, bundle.
+//! The principal is preceded by its length, the bundle by its number of names and each of those by
+//! its length, four bytes each.
 //!
 //! Invariant: a row exists exactly while a key does that was created as a claim and still is one;
 //! its token is that key's create revision.
@@ -55,6 +55,8 @@ pub(crate) struct Claim {
     /// The names that it is granted together with, its own among them, sorted; empty for a claim
     /// that stands alone. Invariant: empty once it holds.
     pub(crate) bundle: Vec<Bytes>,
+    /// The call that may take it back; see `Acquire`. Zero for none.
+    pub(crate) call: u64,
 }
 
 impl Claim {
@@ -64,6 +66,11 @@ impl Claim {
 
     pub(crate) fn store(&self, overlay: &mut Overlay) {
         overlay.put(Table::Cluster, self.row(), self.encode());
+    }
+
+    /// How much its row takes.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.row().len().saturating_add(self.encode().len())
     }
 
     /// Whether it has waited as long as it was to.
@@ -110,6 +117,7 @@ impl Claim {
             row.put_u64(until.0);
         }
         row.put_u64(self.lock_delay.0);
+        row.put_u64(self.call);
         put_counted(&mut row, self.principal.as_bytes());
         row.put_u32(length(self.bundle.len()));
         for name in &self.bundle {
@@ -153,6 +161,7 @@ fn decode(value: &Bytes, key: Bytes, lease: LeaseId, token: Revision) -> Option<
         (Some(ClusterTime(until)), rest)
     };
     let (lock_delay, rest) = split_u64(rest)?;
+    let (call, rest) = split_u64(rest)?;
     let (principal, rest) = split_counted(rest)?;
     let (names, mut rest) = split_u32(rest)?;
     let mut bundle = Vec::new();
@@ -176,6 +185,7 @@ fn decode(value: &Bytes, key: Bytes, lease: LeaseId, token: Revision) -> Option<
         lock_delay: Ttl(lock_delay),
         principal: String::from_utf8(principal.to_vec()).ok()?,
         bundle,
+        call,
     })
 }
 
@@ -268,7 +278,7 @@ pub(crate) fn of_lease(
     name: &[u8],
     lease: LeaseId,
 ) -> Result<Option<(Claim, Bytes)>, Fault> {
-    let key = key::of(name, lease);
+    let key = key::claim_key(name, lease);
     let Some(record) = record(view, &key)? else {
         return Ok(None);
     };
@@ -322,7 +332,7 @@ mod tests {
     fn claim(mode: Mode, bundle: &[&'static [u8]]) -> Claim {
         let name = Bytes::from_static(b"a\0lock");
         Claim {
-            key: key::of(&name, LeaseId(-31)),
+            key: key::claim_key(&name, LeaseId(-31)),
             name,
             lease: LeaseId(-31),
             token: Revision(7),
@@ -334,6 +344,7 @@ mod tests {
             lock_delay: Ttl(13),
             principal: "who".to_owned(),
             bundle: bundle.iter().map(|name| Bytes::from_static(name)).collect(),
+            call: 15,
         }
     }
 

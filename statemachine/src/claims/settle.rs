@@ -20,11 +20,11 @@ use crate::{
     error::Fault,
     kv::Change,
     meta::Meta,
-    outcome::{EndCause, Event, EventKind, Signal},
+    outcome::{EndCause, Signal},
     overlay::{Overlay, Touched},
     timers::{self, Timer},
     types::{KeyValue, LeaseId, Ttl},
-    will,
+    will::{self, LostClaim},
 };
 
 /// Why claims are gone, and whether their holder meant it: a lock delay and a will are for when it
@@ -55,20 +55,9 @@ impl Loss {
     }
 }
 
-/// Takes note of the claims whose keys were created or deleted by a command, and grants what became
-/// free.
+/// Takes note of the claims whose keys were created, deleted or taken off their lease, which is for
+/// `loss`, and grants what became free.
 pub(crate) fn settle(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    cause: EndCause,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    note_detached(overlay, &effects.events);
-    settle_loss(overlay, meta, Loss::new(cause), effects)
-}
-
-/// As [`settle`], when it is known that no key was taken off its lease.
-pub(crate) fn settle_loss(
     overlay: &mut Overlay,
     meta: &mut Meta,
     loss: Loss,
@@ -80,28 +69,13 @@ pub(crate) fn settle_loss(
     Settling::new(overlay, meta, effects).run(loss)
 }
 
-/// Finds the keys that were claims and were put so that they are none any more. Saying it twice of
-/// a key does no harm.
-pub(crate) fn note_detached(overlay: &mut Overlay, events: &[Event]) {
-    for event in events {
-        let Some(previous) = &event.previous else {
-            continue;
-        };
-        let is_detached = event.kind == EventKind::Put
-            && previous.lease.is_some()
-            && previous.lease != event.kv.lease
-            && key::is_claim(previous);
-        if is_detached {
-            overlay.touched.push(Touched::Deleted(previous.clone()));
-        }
-    }
-}
-
 /// A will that goes with a claim that is gone.
 #[derive(Debug)]
 struct ClaimWill {
     lease: LeaseId,
     key: Bytes,
+    /// Whether the claim held.
+    held: bool,
     /// Whether it runs; otherwise it is removed.
     runs: bool,
 }
@@ -159,8 +133,8 @@ impl<'a> Settling<'a> {
             // would lie below tokens that held before.
             Touched::Put(kv) if kv.version == 1 => self.note_created(&kv),
             Touched::Put(_) => Ok(()),
-            Touched::Deleted(kv) if key::is_claim(&kv) => self.note_deleted(kv, loss),
-            Touched::Deleted(_) => Ok(()),
+            Touched::Ended(kv) if key::is_claim(&kv) => self.note_ended(kv, loss),
+            Touched::Ended(_) => Ok(()),
         }
     }
 
@@ -182,13 +156,14 @@ impl<'a> Settling<'a> {
             lock_delay: Ttl(0),
             principal: String::new(),
             bundle: Vec::new(),
+            call: 0,
         };
         self.join(&claim)?;
         self.unsettled.insert(claim.name);
         Ok(())
     }
 
-    fn note_deleted(&mut self, kv: KeyValue, loss: Loss) -> Result<(), Fault> {
+    fn note_ended(&mut self, kv: KeyValue, loss: Loss) -> Result<(), Fault> {
         match row::find(self.overlay, kv.create_revision, &kv.key)? {
             Some(claim) if !self.stands(&kv)? => self.end(&claim, kv.value, loss),
             _ => Ok(()),
@@ -232,6 +207,7 @@ impl<'a> Settling<'a> {
         self.wills.push(ClaimWill {
             lease: claim.lease,
             key: claim.key.clone(),
+            held: claim.held,
             runs: !loss.is_clean,
         });
         let state = claim.state(value, 0);
@@ -243,11 +219,13 @@ impl<'a> Settling<'a> {
     }
 
     fn run_wills(&mut self) -> Result<(), Fault> {
-        for ClaimWill { lease, key, runs } in std::mem::take(&mut self.wills) {
-            if runs {
-                will::run(self.overlay, self.meta, lease, Some(&key), self.effects)?;
+        for will in std::mem::take(&mut self.wills) {
+            let (lease, key, held) = (will.lease, &will.key, will.held);
+            if will.runs {
+                let claim = Some(LostClaim { key, held });
+                will::run(self.overlay, self.meta, lease, claim, self.effects)?;
             } else {
-                will::remove(self.overlay, lease, Some(&key))?;
+                will::remove(self.overlay, lease, Some(key))?;
             }
         }
         Ok(())

@@ -148,3 +148,5 @@ pub(super) const REFUSED_INSTANCE_NOT_FOUND: u8 = 23;
 pub(super) const REFUSED_POLICY_NOT_FOUND: u8 = 24;
 pub(super) const REFUSED_TOO_MANY_POLICIES: u8 = 25;
 pub(super) const REFUSED_NOT_CLAIMED: u8 = 26;
+pub(super) const REFUSED_NAME_RESERVED: u8 = 27;
+pub(super) const REFUSED_QUEUE_TOO_LONG: u8 = 28;

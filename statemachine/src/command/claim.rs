@@ -55,6 +55,9 @@ pub struct Acquire {
     /// A claim that the lease has on the name already is the answer, its value replaced by this
     /// one's if that differs (as etcd's campaign does). Otherwise a second claim is refused.
     pub rejoin: bool,
+    /// Drawn at random by the node that took the call, to take back what the call made and nothing
+    /// else; zero for a request with an id, which is never taken back so.
+    pub call: u64,
 }
 
 /// One operation on a queue of claims.
@@ -75,6 +78,8 @@ pub enum ClaimCommand {
         name: Bytes,
         /// Whose claim.
         lease: LeaseId,
+        /// Only if it is that call's to take back; zero for whosever it is.
+        call: u64,
     },
     /// Hand what `token` holds to another lease, under a greater token.
     Transfer {
@@ -111,5 +116,7 @@ pub enum ClaimCommand {
         name: Bytes,
         /// Which claim; zero means every claim that holds.
         token: Revision,
+        /// Why, for the audit log of every member.
+        why: String,
     },
 }

@@ -6,7 +6,8 @@ use super::{Command, Txn};
 use crate::types::{LeaseId, Revision};
 
 /// Holds while `name`, a lock or an election, is held under `token`; or while `name` is a key that
-/// was created in revision `token` (and, if that key is itself a claim, holds).
+/// was created in revision `token`. If that key is itself a claim, it must hold; if it is none,
+/// nobody may claim a lock or an election of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// The name.
@@ -42,12 +43,14 @@ pub struct Conditional {
     pub command: Command,
 }
 
-/// Open a session on a lease, or say that one is open already.
+/// Open a session on a lease of its own, or say that one is open already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOpen {
-    /// The lease; never [`LeaseId::NONE`].
+    /// The lease; never [`LeaseId::NONE`]. With `grant` a node chose it, and never chose it for
+    /// another session.
     pub lease: LeaseId,
-    /// Make the lease first, with this time to live; refused when it exists.
+    /// Make the lease, with this time to live; refused when it exists. Without it the lease must
+    /// have a session.
     pub grant: Option<crate::types::Ttl>,
 }
 

@@ -263,6 +263,8 @@ pub struct LeaseExpiry {
     pub id: LeaseId,
     /// Its renewal generation. A renewal that got in between moves it, and wins.
     pub generation: u64,
+    /// The term of the leader that saw it. Under the next leader leases first get time to renew.
+    pub term: u64,
 }
 
 /// Kinds of alarm.

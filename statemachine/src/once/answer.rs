@@ -3,44 +3,67 @@
 use std::borrow::Cow;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 
+use super::kind;
 use crate::{
     codec,
     command::{
-        Acquire, ClaimCommand, Command, Guard, LeaseGrant, Register, RegistryCommand, SessionOpen,
+        Acquire, ClaimCommand, Command, Guard, Register, RegistryCommand, RequestId, SessionOpen,
     },
-    digest::{FNV_OFFSET, fnv1a},
     error::{Fault, ReadError, Refusal},
-    keys::{damaged, split_u64},
+    keys::damaged,
     outcome::Outcome,
     types::LeaseId,
 };
 
 /// Longest outcome that is remembered, in bytes. Most take less than a hundred; what reads more
 /// than this within a transaction can read it again.
-pub(super) const ANSWER_BYTES_MAX: usize = 64 * 1024;
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Tells requests apart that were given the same id. Not against an adversary: whoever forges an
-/// id may as well forge the request.
+/// An outcome of so many bytes is remembered whole, whatever room there is. The short form of any
+/// outcome is not longer: tags, a revision and a few numbers.
+const SHORT_BYTES_MAX: usize = 64;
+
+/// Bytes of a fingerprint. Half of a SHA-256 hash: to find two requests that have one in common
+/// takes as many tries as there are halves of half of it, 2^64.
+const FINGERPRINT_LEN: usize = 16;
+
+/// Tells requests apart that were given the same id. Clients choose what is in requests, so a hash
+/// would not do for which they can find two of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fingerprint(u64);
+struct Fingerprint([u8; FINGERPRINT_LEN]);
 
-/// The fingerprint of a command and its guards: FNV-1a over their encoding.
-pub(crate) fn fingerprint(guards: &[Guard], command: &Command) -> Fingerprint {
-    let encoded = codec::encode_request(guards, &without_made_lease(command));
-    Fingerprint(fnv1a(FNV_OFFSET, &encoded))
+/// What is asked for under an id.
+#[derive(Clone, Debug)]
+pub(crate) struct Asked<'a> {
+    id: &'a RequestId,
+    command: &'a Command,
+    fingerprint: Fingerprint,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn new(id: &'a RequestId, guards: &[Guard], command: &'a Command) -> Self {
+        let encoded = codec::encode_request(guards, &without_made_lease(command));
+        let hash: [u8; 32] = Sha256::digest(&encoded).into();
+        let half = hash.first_chunk().copied().unwrap_or_default();
+        Self {
+            id,
+            command,
+            fingerprint: Fingerprint(half),
+        }
+    }
+
+    pub(super) const fn id(&self) -> &RequestId {
+        self.id
+    }
 }
 
 /// The command without the id of the lease that it makes. A node picks one for whoever asks for
-/// none, another one each time; which it was is in the answer.
+/// none; which it was is in the answer. The grant of a lease keeps it: clients may choose it there,
+/// and what a node picks under a request's id follows from that.
 fn without_made_lease(command: &Command) -> Cow<'_, Command> {
     let lease = LeaseId::NONE;
-    if let Command::LeaseGrant(grant) = command {
-        return Cow::Owned(Command::LeaseGrant(LeaseGrant {
-            id: lease,
-            ..*grant
-        }));
-    }
     if let Command::SessionOpen(open @ SessionOpen { grant: Some(_), .. }) = command {
         return Cow::Owned(Command::SessionOpen(SessionOpen { lease, ..*open }));
     }
@@ -61,45 +84,113 @@ fn without_made_lease(command: &Command) -> Cow<'_, Command> {
     Cow::Borrowed(command)
 }
 
-/// The row that remembers `outcome`; `None` when it is not to be remembered, because nothing was
-/// executed and may be on another try.
-pub(super) fn encode(asked: Fingerprint, outcome: &Outcome) -> Option<Bytes> {
+/// The row that remembers `outcome`, where there is room for so many bytes: whole, or else in a
+/// form that is always short. `None` when it is not to be remembered, because nothing was executed
+/// and may be on another try.
+pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<Bytes> {
     let passing = matches!(outcome.reply, Err(Refusal::NoSpace | Refusal::Corrupt));
     if passing {
         return None;
     }
-    let answer = codec::encode_outcome(outcome, ANSWER_BYTES_MAX).or_else(|| {
-        // A refusal changed nothing. One this long is found anew rather than told as a success.
-        outcome.reply.as_ref().ok()?;
-        let short = Outcome {
-            reply: Err(Refusal::AnswerTooLarge {
-                revision: outcome.revision,
-            }),
-            revision: outcome.revision,
-            events: Vec::new(),
-            signals: Vec::new(),
-        };
-        codec::encode_outcome(&short, ANSWER_BYTES_MAX)
-    })?;
-    let mut row = BytesMut::with_capacity(answer.len().saturating_add(8));
-    row.put_u64(asked.0);
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    let room = room.saturating_sub(FINGERPRINT_LEN);
+    let bytes_max = room.clamp(SHORT_BYTES_MAX, ANSWER_BYTES_MAX);
+    let answer = codec::encode_outcome(outcome, bytes_max)
+        .or_else(|| codec::encode_outcome(&short(outcome), usize::MAX))?;
+    let mut row = BytesMut::with_capacity(answer.len().saturating_add(FINGERPRINT_LEN));
+    row.put_slice(&asked.fingerprint.0);
     row.put_slice(&answer);
     Some(row.freeze())
 }
 
+/// What a success comes down to is that it was one; a refusal stays what it is, but for names.
+fn short(outcome: &Outcome) -> Outcome {
+    let revision = outcome.revision;
+    Outcome {
+        reply: Err(match &outcome.reply {
+            Ok(_) => Refusal::AnswerTooLarge { revision },
+            Err(refusal) => refusal.without_names(),
+        }),
+        revision,
+        events: Vec::new(),
+        signals: Vec::new(),
+    }
+}
+
 /// The outcome that a row remembers, if it is of what is asked now.
-pub(super) fn decode(row: Bytes, asked: Fingerprint) -> Result<Outcome, ReadError> {
+pub(super) fn decode(row: Bytes, asked: &Asked<'_>) -> Result<Outcome, ReadError> {
     let (first, outcome) = read(row)?;
-    if first == asked {
+    let answers = match &outcome.reply {
+        Ok(reply) => kind::answers(reply, asked.command),
+        Err(_) => true,
+    };
+    if first == asked.fingerprint && answers {
         Ok(outcome)
     } else {
         Err(Refusal::RequestDiffers.into())
     }
 }
 
-pub(super) fn read(row: Bytes) -> Result<(Fingerprint, Outcome), Fault> {
-    let (first, answer) = split_u64(&row).ok_or_else(|| damaged("outcome is cut short"))?;
+/// Whether a row decodes, as it must.
+pub(super) fn check(row: Bytes) -> Result<(), Fault> {
+    read(row).map(drop)
+}
+
+fn read(row: Bytes) -> Result<(Fingerprint, Outcome), Fault> {
+    let (first, answer) = row
+        .split_first_chunk()
+        .ok_or_else(|| damaged("outcome is cut short"))?;
     let outcome = codec::decode_outcome(row.slice_ref(answer))
         .map_err(|fault| Fault::Damaged(format!("remembered outcome: {fault}")))?;
-    Ok((Fingerprint(first), outcome))
+    Ok((Fingerprint(*first), outcome))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        command::{LeaseGrant, Put},
+        digest::{FNV_OFFSET, fnv1a},
+        types::Ttl,
+    };
+
+    fn fingerprint(command: &Command) -> Fingerprint {
+        let id = RequestId::Key(Bytes::new());
+        Asked::new(&id, &[], command).fingerprint
+    }
+
+    /// Two values for one key were found within minutes whose requests a 64-bit hash cannot tell
+    /// apart, one that was not made against whoever chooses what is hashed.
+    #[test]
+    fn requests_that_a_weak_hash_takes_for_one_are_told_apart() {
+        let put = |value: [u8; 8]| {
+            Command::Put(Put {
+                key: Bytes::from_static(b"a"),
+                value: Bytes::copy_from_slice(&value),
+                ..Put::default()
+            })
+        };
+        let one = put([0x2e, 0x45, 0x02, 0xc8, 0x6a, 0x85, 0xbf, 0x94]);
+        let two = put([0x30, 0xcc, 0x67, 0x24, 0x41, 0xad, 0xf9, 0xe3]);
+        let weak = |command: &Command| fnv1a(FNV_OFFSET, &codec::encode_request(&[], command));
+        assert_eq!(weak(&one), weak(&two));
+        assert_ne!(fingerprint(&one), fingerprint(&two));
+        assert_eq!(fingerprint(&one), fingerprint(&one.clone()));
+    }
+
+    #[test]
+    fn the_id_of_a_lease_counts_where_a_client_may_have_chosen_it() {
+        let grant = |id, ttl| {
+            let (id, ttl) = (LeaseId(id), Ttl(ttl));
+            fingerprint(&Command::LeaseGrant(LeaseGrant { id, ttl }))
+        };
+        assert_eq!(grant(5, 1000), grant(5, 1000));
+        assert_ne!(grant(5, 1000), grant(7, 1000));
+        let open = |lease, grant| {
+            let lease = LeaseId(lease);
+            fingerprint(&Command::SessionOpen(SessionOpen { lease, grant }))
+        };
+        assert_eq!(open(5, Some(Ttl(1000))), open(7, Some(Ttl(1000))));
+        assert_ne!(open(5, None), open(7, None));
+    }
 }

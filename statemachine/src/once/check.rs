@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     answer,
-    key::{self, is_key_row},
+    key::{KeysState, is_key_row},
     session::{REMEMBERED_MAX, SessionState, read_request_row, read_session_row},
 };
 use crate::{
@@ -18,11 +18,12 @@ use crate::{
 #[derive(Default)]
 struct Counted {
     requests: u32,
+    bytes: u64,
     oldest: Option<u64>,
 }
 
-/// Sessions live on leases and count their requests, all above their floor; keys are counted; every
-/// outcome decodes.
+/// Sessions live on leases, and their requests lie above their floor. Requests and keys are
+/// counted, and the bytes of their outcomes, which decode.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     walk(view).map_err(|fault| fault.to_string())?
 }
@@ -30,24 +31,28 @@ pub(crate) fn check(view: &dyn View) -> Result<(), String> {
 fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     let mut requests = BTreeMap::<LeaseId, Counted>::new();
     let mut sessions = Vec::new();
-    let mut keys = 0_u64;
+    let mut keys = KeysState::default();
     let mut cursor = view.scan(Table::Cluster, &[])?;
     while let Some((row, value)) = cursor.next()? {
         if is_key_row(&row) {
-            keys = keys.saturating_add(1);
-            answer::read(value)?;
+            keys.remembered = keys.remembered.saturating_add(1);
+            keys.bytes = keys.bytes.saturating_add(value.len() as u64);
+            answer::check(value)?;
         } else if let Some((session, sequence)) = read_request_row(&row)? {
             let counted = requests.entry(session).or_default();
             counted.requests = counted.requests.saturating_add(1);
+            counted.bytes = counted.bytes.saturating_add(value.len() as u64);
             counted.oldest.get_or_insert(sequence);
-            answer::read(value)?;
+            answer::check(value)?;
         } else if let Some(session) = read_session_row(&row)? {
             sessions.push((session, SessionState::decode(&value)?));
         }
     }
-    let counted = key::count(view)?;
+    let counted = KeysState::load(view)?;
     if counted != keys {
-        return Ok(Err(format!("{keys} idempotency keys counted as {counted}")));
+        return Ok(Err(format!(
+            "{keys:?} of idempotency keys counted as {counted:?}"
+        )));
     }
     for (session, state) in sessions {
         if lease::find(view, session)?.is_none() {
@@ -55,10 +60,12 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
         }
         let counted = requests.remove(&session).unwrap_or_default();
         let floor_holds = counted.oldest.is_none_or(|oldest| oldest > state.forgotten);
-        if counted.requests != state.remembered || state.remembered > REMEMBERED_MAX || !floor_holds
-        {
-            let found = counted.requests;
-            return Ok(Err(format!("session {session}: {state:?}, {found} found")));
+        let is_counted = (counted.requests, counted.bytes) == (state.remembered, state.bytes);
+        if !is_counted || state.remembered > REMEMBERED_MAX || !floor_holds {
+            let (found, bytes) = (counted.requests, counted.bytes);
+            return Ok(Err(format!(
+                "session {session}: {state:?}, {found} of {bytes} bytes found"
+            )));
         }
     }
     Ok(match requests.into_keys().next() {

@@ -1,6 +1,7 @@
 //! Idempotency keys: ids of requests that belong to no session.
 //!
-//! Invariant: every key that is remembered is counted, and has a timer that forgets it.
+//! Invariant: every key that is remembered is counted, and the bytes of its outcome are; it has a
+//! timer that forgets it.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -16,8 +17,44 @@ use crate::{
 /// For how long a key is remembered, in cluster time: longer than any client goes on trying.
 const REMEMBERED_FOR: Ttl = Ttl::from_secs(10 * 60);
 
-/// Keys that are remembered at once. With outcomes of a hundred bytes these are some 20 MB.
+/// Keys that are remembered at once: a hundred and sixty new ones a second.
 const KEYS_MAX: u64 = 100_000;
+
+/// Bytes that what all keys came to may take together; beyond them outcomes are remembered in their
+/// short form. Ten times as much as usual outcomes take, and no more than a node can spare. The
+/// short forms, and the keys themselves with their timers, add less than 60 MiB at the worst.
+const KEYS_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What is remembered of all keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct KeysState {
+    /// How many keys.
+    pub(super) remembered: u64,
+    /// How much their outcomes take, in bytes.
+    pub(super) bytes: u64,
+}
+
+impl KeysState {
+    pub(super) fn load(view: &dyn View) -> Result<Self, Fault> {
+        let Some(row) = view.get(Table::Cluster, &[REQUEST_KEYS_ROW])? else {
+            return Ok(Self::default());
+        };
+        let parsed = (|| {
+            let (remembered, rest) = split_u64(&row)?;
+            let (bytes, rest) = split_u64(rest)?;
+            rest.is_empty().then_some(Self { remembered, bytes })
+        })();
+        parsed.ok_or_else(|| damaged("row of idempotency keys is not of its length"))
+    }
+
+    fn save(self, overlay: &mut Overlay) {
+        let mut row = BytesMut::with_capacity(16);
+        row.put_u64(self.remembered);
+        row.put_u64(self.bytes);
+        let key = Bytes::from_static(&[REQUEST_KEYS_ROW]);
+        overlay.put(Table::Cluster, key, row.freeze());
+    }
+}
 
 fn row_of(key: &[u8]) -> Bytes {
     let mut row = BytesMut::with_capacity(key.len().saturating_add(1));
@@ -31,41 +68,29 @@ pub(super) fn is_key_row(row: &[u8]) -> bool {
     row.first() == Some(&REQUEST_KEY_PREFIX)
 }
 
-/// How many keys are remembered.
-pub(super) fn count(view: &dyn View) -> Result<u64, Fault> {
-    let Some(row) = view.get(Table::Cluster, &[REQUEST_KEYS_ROW])? else {
-        return Ok(0);
-    };
-    match split_u64(&row) {
-        Some((count, [])) => Ok(count),
-        _ => Err(damaged("count of idempotency keys is not eight bytes")),
-    }
-}
-
-fn set_count(overlay: &mut Overlay, count: u64) {
-    let row = Bytes::from_static(&[REQUEST_KEYS_ROW]);
-    let count = Bytes::copy_from_slice(&count.to_be_bytes());
-    overlay.put(Table::Cluster, row, count);
-}
-
 /// The row of a key, or `None` when it is not known. Refused when it could not be remembered.
 pub(super) fn recall(view: &dyn View, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
     let known = view.get(Table::Cluster, &row_of(key))?;
-    if known.is_none() && count(view)? >= KEYS_MAX {
+    if known.is_none() && KeysState::load(view)?.remembered >= KEYS_MAX {
         return Err(Refusal::TooManyRequestKeys.into());
     }
     Ok(known)
 }
 
-/// Remembers a key that was not known.
+/// Remembers a key that was not known, by the row that `encode` makes for the room there is.
 pub(super) fn remember(
     overlay: &mut Overlay,
     now: ClusterTime,
     key: &Bytes,
-    row: Bytes,
+    encode: impl FnOnce(u64) -> Option<Bytes>,
 ) -> Result<(), Fault> {
-    let count = count(overlay)?;
-    set_count(overlay, count.saturating_add(1));
+    let mut state = KeysState::load(overlay)?;
+    let Some(row) = encode(KEYS_BYTES_MAX.saturating_sub(state.bytes)) else {
+        return Ok(());
+    };
+    state.remembered = state.remembered.saturating_add(1);
+    state.bytes = state.bytes.saturating_add(row.len() as u64);
+    state.save(overlay);
     overlay.put(Table::Cluster, row_of(key), row);
     let at = now.after(REMEMBERED_FOR);
     timers::set(overlay, at, &Timer::ForgetKey(key.clone()));
@@ -75,10 +100,12 @@ pub(super) fn remember(
 /// Forgets a key.
 pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
     let row = row_of(key);
-    if overlay.get(Table::Cluster, &row)?.is_some() {
+    if let Some(known) = overlay.get(Table::Cluster, &row)? {
         overlay.delete(Table::Cluster, row);
-        let count = count(overlay)?;
-        set_count(overlay, count.saturating_sub(1));
+        let mut state = KeysState::load(overlay)?;
+        state.remembered = state.remembered.saturating_sub(1);
+        state.bytes = state.bytes.saturating_sub(known.len() as u64);
+        state.save(overlay);
     }
     Ok(())
 }

@@ -7,11 +7,12 @@
 mod answer;
 mod check;
 mod key;
+mod kind;
 mod session;
 
 pub use self::session::SessionState;
 pub(crate) use self::{
-    answer::{Fingerprint, fingerprint},
+    answer::Asked,
     check::check,
     key::forget as forget_key,
     session::{end as end_session, open as open_session},
@@ -33,14 +34,10 @@ pub(crate) enum Recalled {
     Known(Box<Outcome>),
 }
 
-/// What is known of `request`, which stands for what `asked` is of. Refused when that cannot be
-/// told any more, and when there is no room to remember it.
-pub(crate) fn recall(
-    overlay: &mut Overlay,
-    request: &RequestId,
-    asked: Fingerprint,
-) -> Result<Recalled, ReadError> {
-    let row = match request {
+/// What is known of a request. Refused when that cannot be told any more, and when there is no room
+/// to remember it.
+pub(crate) fn recall(overlay: &mut Overlay, asked: &Asked<'_>) -> Result<Recalled, ReadError> {
+    let row = match asked.id() {
         RequestId::Session {
             session,
             sequence,
@@ -58,17 +55,17 @@ pub(crate) fn recall(
 pub(crate) fn remember(
     overlay: &mut Overlay,
     meta: &Meta,
-    request: &RequestId,
-    asked: Fingerprint,
+    asked: &Asked<'_>,
     outcome: &Outcome,
 ) -> Result<(), Fault> {
-    let Some(row) = answer::encode(asked, outcome) else {
-        return Ok(());
-    };
-    match request {
+    match asked.id() {
         RequestId::Session {
             session, sequence, ..
-        } => session::remember(overlay, *session, *sequence, row),
-        RequestId::Key(key) => key::remember(overlay, meta.now, key, row),
+        } => session::remember(overlay, *session, *sequence, |room| {
+            answer::encode(asked, outcome, room)
+        }),
+        RequestId::Key(key) => key::remember(overlay, meta.now, key, |room| {
+            answer::encode(asked, outcome, room)
+        }),
     }
 }

@@ -1,7 +1,7 @@
 //! The requests of sessions. A session lives on a lease and numbers its requests.
 //!
 //! Invariant: everything up to a session's floor is forgotten and has no row; the floor never goes
-//! down; what is above it and was executed has a row.
+//! down; what is above it and was executed has a row. Rows are counted, and their bytes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -22,6 +22,10 @@ use crate::{
 /// a client of this service keeps under way.
 pub(super) const REMEMBERED_MAX: u32 = 1024;
 
+/// Bytes that what a session remembers may take; beyond them outcomes are remembered in their short
+/// form. A thousand usual outcomes take a tenth of it, and there may be thousands of sessions.
+const SESSION_BYTES_MAX: u64 = 1024 * 1024;
+
 /// What a session remembers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionState {
@@ -29,6 +33,8 @@ pub struct SessionState {
     pub remembered: u32,
     /// Requests up to this one are forgotten.
     pub forgotten: u64,
+    /// How much the outcomes take, in bytes.
+    pub bytes: u64,
 }
 
 impl SessionState {
@@ -38,9 +44,10 @@ impl SessionState {
     }
 
     fn save(self, overlay: &mut Overlay, id: LeaseId) {
-        let mut row = BytesMut::with_capacity(12);
+        let mut row = BytesMut::with_capacity(20);
         row.put_u64(self.forgotten);
         row.put_u32(self.remembered);
+        row.put_u64(self.bytes);
         overlay.put(Table::Cluster, session_row(id), row.freeze());
     }
 
@@ -48,9 +55,11 @@ impl SessionState {
         let parsed = (|| {
             let (forgotten, rest) = split_u64(row)?;
             let (remembered, rest) = rest.split_first_chunk::<4>()?;
+            let (bytes, rest) = split_u64(rest)?;
             rest.is_empty().then_some(Self {
                 remembered: u32::from_be_bytes(*remembered),
                 forgotten,
+                bytes,
             })
         })();
         parsed.ok_or_else(|| damaged("session row is not of its length"))
@@ -62,9 +71,10 @@ impl SessionState {
             return Ok(());
         }
         let oldest = self.forgotten.saturating_add(1);
-        for row in requests(overlay, id, oldest, through)? {
+        for (row, bytes) in requests(overlay, id, oldest, through)? {
             overlay.delete(Table::Cluster, row);
             self.remembered = self.remembered.saturating_sub(1);
+            self.bytes = self.bytes.saturating_sub(bytes);
         }
         self.forgotten = through;
         Ok(())
@@ -108,13 +118,20 @@ pub(super) fn read_request_row(row: &Bytes) -> Result<Option<(LeaseId, u64)>, Fa
     Ok(Some((keys::read_lease(id)?, sequence)))
 }
 
-/// The rows of the requests `from..=through` of a session.
-fn requests(view: &dyn View, id: LeaseId, from: u64, through: u64) -> Result<Vec<Bytes>, Fault> {
+/// The rows of the requests `from..=through` of a session, with how much their outcomes take.
+fn requests(
+    view: &dyn View,
+    id: LeaseId,
+    from: u64,
+    through: u64,
+) -> Result<Vec<(Bytes, u64)>, Fault> {
     let mut found = Vec::new();
     let mut cursor = view.scan(Table::Cluster, &request_row(id, from))?;
-    while let Some((row, _)) = cursor.next()? {
+    while let Some((row, outcome)) = cursor.next()? {
         match read_request_row(&row)? {
-            Some((session, sequence)) if session == id && sequence <= through => found.push(row),
+            Some((session, sequence)) if session == id && sequence <= through => {
+                found.push((row, outcome.len() as u64));
+            }
             _ => break,
         }
     }
@@ -156,17 +173,22 @@ pub(super) fn recall(
     Ok(overlay.get(Table::Cluster, &request_row(id, sequence))?)
 }
 
-/// Remembers a request that was not known. Too many: the oldest is forgotten.
+/// Remembers a request that was not known, by the row that `encode` makes for the room there is.
+/// Too many: the oldest is forgotten.
 pub(super) fn remember(
     overlay: &mut Overlay,
     id: LeaseId,
     sequence: u64,
-    row: Bytes,
+    encode: impl FnOnce(u64) -> Option<Bytes>,
 ) -> Result<(), Fault> {
     // The request itself may have ended the session.
     let Some(mut session) = SessionState::load(overlay, id)? else {
         return Ok(());
     };
+    let Some(row) = encode(SESSION_BYTES_MAX.saturating_sub(session.bytes)) else {
+        return Ok(());
+    };
+    session.bytes = session.bytes.saturating_add(row.len() as u64);
     overlay.put(Table::Cluster, request_row(id, sequence), row);
     session.remembered = session.remembered.saturating_add(1);
     if session.remembered > REMEMBERED_MAX {
@@ -179,7 +201,8 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Opens a session. One that is open stays as it is.
+/// Opens a session on a lease that it makes, or says that one is open. No other lease becomes one:
+/// clients may give leases ids that had sessions before, whose requests would be executed again.
 pub(crate) fn open(
     overlay: &mut Overlay,
     meta: &mut Meta,
@@ -190,8 +213,10 @@ pub(crate) fn open(
         lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
     }
     let lease = lease::find(overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
-    if SessionState::load(overlay, id)?.is_none() {
+    if grant.is_some() {
         SessionState::default().save(overlay, id);
+    } else if SessionState::load(overlay, id)?.is_none() {
+        return Err(Refusal::SessionNotFound(id).into());
     }
     Ok(Reply::SessionOpen(id, lease.ttl))
 }

@@ -39,6 +39,7 @@ fn state() -> MemEngine {
         Command::Claim(ClaimCommand::ForceRelease {
             name: "d".into(),
             token: Revision(0),
+            why: "stuck".to_owned(),
         }),
         Command::Put(Put {
             key: "c/3".into(),

@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, ClusterTime, Command, Context, Cursor, DeleteRange, Engine, EngineError,
-    KeyRange, LeaseExpiry, LeaseId, MemEngine, Mode, Outcome, Refusal, Reply, Signal, StateMachine,
-    Table, Ttl, View, WriteBatch,
+    Acquire, ClaimCommand, ClusterTime, Command, Conditional, Context, Cursor, DeleteRange, Engine,
+    EngineError, Guard, KeyRange, LeaseExpiry, LeaseId, MemEngine, Mode, Outcome, Put, Refusal,
+    Reply, Revision, Signal, StateMachine, Table, Ttl, View, WriteBatch,
 };
 
 /// Counts the rows that are read.
@@ -76,7 +76,7 @@ impl Engine for Counting {
     }
 }
 
-struct Node {
+pub(super) struct Node {
     engine: Arc<Counting>,
     machine: StateMachine,
     index: u64,
@@ -84,7 +84,7 @@ struct Node {
 }
 
 impl Node {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let engine = Arc::new(Counting {
             engine: MemEngine::new(),
             reads: AtomicU64::new(0),
@@ -98,7 +98,7 @@ impl Node {
         }
     }
 
-    fn all(&mut self, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
+    pub(super) fn all(&mut self, commands: impl IntoIterator<Item = Command>) -> Vec<Outcome> {
         let mut batch = self.machine.begin();
         let mut outcomes = Vec::new();
         for command in commands {
@@ -114,8 +114,12 @@ impl Node {
         outcomes
     }
 
+    pub(super) fn revision(&self) -> Revision {
+        self.machine.meta().revision
+    }
+
     /// Applies one command; what it came to, and how many rows it read.
-    fn one(&mut self, command: Command) -> (Outcome, u64) {
+    pub(super) fn one(&mut self, command: Command) -> (Outcome, u64) {
         let before = self.engine.reads.load(Ordering::Relaxed);
         let outcome = self.all([command]).pop().unwrap();
         let after = self.engine.reads.load(Ordering::Relaxed);
@@ -123,7 +127,7 @@ impl Node {
     }
 }
 
-fn acquire(name: &'static str, lease: i64, mode: Mode) -> Command {
+pub(super) fn acquire(name: &'static str, lease: i64, mode: Mode) -> Command {
     Command::Claim(ClaimCommand::Acquire(Acquire {
         names: vec![Bytes::from(name)],
         mode,
@@ -133,7 +137,7 @@ fn acquire(name: &'static str, lease: i64, mode: Mode) -> Command {
 }
 
 /// Makes the lease as well.
-fn join(name: &'static str, lease: i64, mode: Mode) -> Command {
+pub(super) fn join(name: &'static str, lease: i64, mode: Mode) -> Command {
     let Command::Claim(ClaimCommand::Acquire(acquire)) = acquire(name, lease, mode) else {
         unreachable!("an acquisition")
     };
@@ -147,6 +151,7 @@ fn withdraw(name: &'static str, lease: i64) -> Command {
     Command::Claim(ClaimCommand::Withdraw {
         name: Bytes::from(name),
         lease: LeaseId(lease),
+        call: 0,
     })
 }
 
@@ -196,6 +201,26 @@ fn joining_a_queue_costs_the_same_however_long_it_is() {
 }
 
 #[test]
+fn refusing_the_guard_of_a_waiter_costs_the_same_however_long_the_queue_is() {
+    let cost = |waiters: i64| {
+        let mut node = Node::new();
+        let joined = node.all((1..=waiters).map(|lease| join("a", lease, Mode::Exclusive)));
+        let last = joined.last().unwrap().revision;
+        let (outcome, cost) = node.one(Command::Conditional(Box::new(Conditional {
+            guards: vec![Guard {
+                name: Bytes::from("a"),
+                token: last,
+            }],
+            request: None,
+            command: Command::Put(Put::default()),
+        })));
+        assert!(matches!(outcome.reply, Err(Refusal::GuardStale(_))));
+        cost
+    };
+    assert_eq!(cost(10), cost(1000));
+}
+
+#[test]
 fn deleting_a_whole_queue_costs_in_proportion_to_it() {
     let cost = |claims: i64| {
         let mut node = Node::new();
@@ -235,6 +260,7 @@ fn a_queue_whose_leases_all_expire_costs_in_proportion_to_it() {
         let expiry = |lease| LeaseExpiry {
             id: LeaseId(lease),
             generation: 1,
+            term: 1,
         };
         node.now = 1000;
         let (outcome, cost) = node.one(Command::LeaseExpire(order.map(expiry).collect()));

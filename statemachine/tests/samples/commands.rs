@@ -90,10 +90,12 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         LeaseExpiry {
             id: LeaseId(1),
             generation: 1,
+            term: 2,
         },
         LeaseExpiry {
             id: LeaseId(-1),
             generation: u64::MAX,
+            term: u64::MAX,
         },
     ];
     let mut commands = vec![

@@ -52,6 +52,7 @@ fn claims() -> Vec<(&'static str, Command)> {
         principal: "me".to_owned(),
         value: Bytes::from_static(b"value"),
         rejoin: true,
+        call: u64::MAX,
     };
     let shared = Acquire {
         names: vec![name()],
@@ -80,6 +81,7 @@ fn claims() -> Vec<(&'static str, Command)> {
             ClaimCommand::Withdraw {
                 name: name.clone(),
                 lease: to,
+                call: 300,
             },
         ),
         (
@@ -107,7 +109,14 @@ fn claims() -> Vec<(&'static str, Command)> {
                 value: Bytes::from_static(b"value"),
             },
         ),
-        ("force_release", ClaimCommand::ForceRelease { name, token }),
+        (
+            "force_release",
+            ClaimCommand::ForceRelease {
+                name,
+                token,
+                why: "stuck".to_owned(),
+            },
+        ),
     ];
     let command = |(name, command)| (name, Command::Claim(command));
     commands.map(command).to_vec()

@@ -162,5 +162,7 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("policy_not_found", Refusal::PolicyNotFound),
         ("too_many_policies", Refusal::TooManyPolicies),
         ("not_claimed", Refusal::NotClaimed(NAME)),
+        ("name_reserved", Refusal::NameReserved(NAME)),
+        ("queue_too_long", Refusal::QueueTooLong(NAME)),
     ]
 }

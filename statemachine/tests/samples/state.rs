@@ -74,6 +74,7 @@ fn script() -> Vec<Command> {
     let lost = Command::Claim(ClaimCommand::ForceRelease {
         name: "lost".into(),
         token: Revision(0),
+        why: "stuck".to_owned(),
     });
     let will = |lease, lock: Option<&'static str>| {
         let txn = Txn {
@@ -105,6 +106,7 @@ fn script() -> Vec<Command> {
     let expire = |id| LeaseExpiry {
         id: LeaseId(id),
         generation: 1,
+        term: 3,
     };
     let mut script = vec![
         Command::SessionOpen(SessionOpen {

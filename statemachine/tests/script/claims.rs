@@ -32,6 +32,7 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
         "withdraw" => ClaimCommand::Withdraw {
             name,
             lease: LeaseId(first),
+            call: words.option().map_or(0, unsigned),
         },
         "transfer" => ClaimCommand::Transfer {
             name,
@@ -49,7 +50,11 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
             token,
             value: bytes(words.next()),
         },
-        _ => ClaimCommand::ForceRelease { name, token },
+        _ => ClaimCommand::ForceRelease {
+            name,
+            token,
+            why: words.option().unwrap_or_default().to_owned(),
+        },
     }))
 }
 
@@ -77,6 +82,7 @@ fn acquire(words: &mut Words<'_>) -> Acquire {
             ("by", principal) => acquire.principal = principal.to_owned(),
             ("value", value) => acquire.value = bytes(value),
             ("rejoin", "") => acquire.rejoin = true,
+            ("call", call) => acquire.call = unsigned(call),
             _ => panic!("{option} is no option of an acquisition"),
         }
     }
@@ -205,6 +211,7 @@ pub(crate) fn signal(signal: &Signal) -> String {
     match signal {
         Signal::Granted(claim) => format!("granted {}", claim_line(claim)),
         Signal::Ended(claim, cause) => format!("ended {cause:?} {}", claim_line(claim)),
+        Signal::Forced(why) => format!("forced {why:?}"),
         Signal::Requeued(claim, before) => format!("requeued {} was {before}", claim_line(claim)),
     }
 }

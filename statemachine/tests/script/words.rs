@@ -231,12 +231,14 @@ fn compare(words: &mut Words<'_>) -> Compare {
     }
 }
 
-/// `lease:generation`
+/// `lease:generation`, or `lease:generation:term` when a leader of another term than 1 saw it
 fn expiry(word: &str) -> LeaseExpiry {
-    let (id, generation) = word.split_once(':').expect("a lease and its generation");
+    let mut parts = word.split(':');
+    let mut part = || parts.next();
     LeaseExpiry {
-        id: LeaseId(number(id)),
-        generation: unsigned(generation),
+        id: LeaseId(number(part().expect("a lease"))),
+        generation: unsigned(part().expect("a generation")),
+        term: part().map_or(1, unsigned),
     }
 }
 

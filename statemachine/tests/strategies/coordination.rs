@@ -44,18 +44,21 @@ fn acquire() -> impl Strategy<Value = Acquire> {
         Just(Wait::Always),
     ];
     let lease = (lease(), option::of(ttl()));
-    let said = (text(), bytes(), any::<bool>());
+    let said = (text(), bytes(), any::<bool>(), any::<u64>());
     (vec(bytes(), 0..3), mode(), lease, wait, ttl(), said).prop_map(
-        |(names, mode, (lease, grant), wait, lock_delay, (principal, value, rejoin))| Acquire {
-            names,
-            mode,
-            lease,
-            grant,
-            wait,
-            lock_delay,
-            principal,
-            value,
-            rejoin,
+        |(names, mode, (lease, grant), wait, lock_delay, (principal, value, rejoin, call))| {
+            Acquire {
+                names,
+                mode,
+                lease,
+                grant,
+                wait,
+                lock_delay,
+                principal,
+                value,
+                rejoin,
+                call,
+            }
         },
     )
 }
@@ -65,7 +68,8 @@ fn claim() -> impl Strategy<Value = ClaimCommand> {
     prop_oneof![
         3 => acquire().prop_map(ClaimCommand::Acquire),
         1 => held().prop_map(|(name, token)| ClaimCommand::Release { name, token }),
-        1 => (bytes(), lease()).prop_map(|(name, lease)| ClaimCommand::Withdraw { name, lease }),
+        1 => (bytes(), lease(), any::<u64>())
+            .prop_map(|(name, lease, call)| ClaimCommand::Withdraw { name, lease, call }),
         1 => (held(), lease(), text()).prop_map(|((name, token), to, principal)| {
             ClaimCommand::Transfer { name, token, to, principal }
         }),
@@ -73,7 +77,9 @@ fn claim() -> impl Strategy<Value = ClaimCommand> {
             .prop_map(|((name, token), to)| ClaimCommand::HandOver { name, token, to }),
         1 => (held(), bytes())
             .prop_map(|((name, token), value)| ClaimCommand::Proclaim { name, token, value }),
-        1 => held().prop_map(|(name, token)| ClaimCommand::ForceRelease { name, token }),
+        1 => (held(), ".{0,20}").prop_map(|((name, token), why)| {
+            ClaimCommand::ForceRelease { name, token, why }
+        }),
     ]
 }
 

@@ -139,8 +139,10 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         bytes().prop_map(Refusal::QueueFull),
         vec(bytes(), 0..3).prop_map(Refusal::Deadlock),
         bytes().prop_map(Refusal::QueueFixed),
+        bytes().prop_map(Refusal::QueueTooLong),
         (bytes(), lease()).prop_map(|claim| Refusal::CandidateUnknown(Box::new(claim))),
         bytes().prop_map(Refusal::NotClaimed),
+        bytes().prop_map(Refusal::NameReserved),
     ];
     let others = prop_oneof![
         revision().prop_map(|floor| Refusal::Compacted { floor }),

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use tenure_statemachine::{LeaseGrant, MemberId};
+use tenure_statemachine::{ClaimCommand, LeaseGrant, MemberId};
 
 use super::*;
 use crate::{
     node::ReadIndexError,
-    rpc::fake::{FakeNode, MEMBER},
+    rpc::fake::{FakeNode, MEMBER, TERM},
 };
 
 /// Longest that a test waits for what must come.
@@ -21,7 +21,8 @@ fn expirer(node: &Arc<FakeNode>) -> Expirer {
         settings: ExpirerSettings::of(ELECTION),
         deadlines: Deadlines::default(),
         confirmed: ClusterTime::default(),
-        grace: Grace::default(),
+        graces: Graces::default(),
+        term: TERM,
     }
 }
 
@@ -132,8 +133,55 @@ async fn nothing_ends_without_a_quorum_and_afterwards_there_is_grace() {
     *node.barrier_error.lock() = None;
     // It comes back at 31 100: the lease gets its own length, not that of the gap.
     assert_eq!(pass(&mut expirer, &node, 60_000).await, [(34_100, 1)]);
-    let grace = expirer.grace;
-    assert_eq!((grace.from, grace.length), (ClusterTime(31_100), GRACE_MAX));
+}
+
+#[tokio::test]
+async fn a_gap_that_ends_while_the_quorum_is_asked_gives_grace() {
+    let node = FakeNode::leading();
+    let mut expirer = expirer(&node);
+    expirer.take_over().await;
+    grant(&node, 1, 5000);
+    assert_eq!(pass(&mut expirer, &node, 5000).await, []);
+    // Followers stall while they are asked; the lease falls due meanwhile, and nobody could renew.
+    node.barrier_takes.store(5000, Ordering::SeqCst);
+    let ended = pass(&mut expirer, &node, 10_500).await;
+    node.barrier_takes.store(0, Ordering::SeqCst);
+    assert_eq!(ended, []);
+    let ended = pass(&mut expirer, &node, 40_000).await;
+    let &[(end, 1)] = ended.as_slice() else {
+        panic!("{ended:?}")
+    };
+    assert!(end >= 15_000, "five seconds after the gap: {end}");
+}
+
+#[tokio::test]
+async fn what_was_proposed_under_another_leader_ends_nothing() {
+    let node = FakeNode::leading();
+    let mut expirer = expirer(&node);
+    grant(&node, 1, 3000);
+    node.now.store(10_000, Ordering::SeqCst);
+    expirer.term = TERM - 1;
+    let expiries = expirer.examine(vec![LeaseId(1)], ClusterTime(10_000)).await;
+    assert!(expirer.expire(expiries, ClusterTime(10_000)).await);
+    assert_eq!(leases(&node), [1]);
+}
+
+#[tokio::test]
+async fn a_lease_of_an_id_that_was_used_before_ends_at_its_own_time() {
+    let node = FakeNode::leading();
+    let mut expirer = expirer(&node);
+    expirer.take_over().await;
+    grant(&node, 1, 60_000);
+    assert_eq!(pass(&mut expirer, &node, 2000).await, []);
+    node.apply(&Command::LeaseRevoke(LeaseId(1)));
+    let acquire = tenure_statemachine::Acquire {
+        names: vec!["a".into()],
+        lease: LeaseId(1),
+        grant: Some(Ttl(3000)),
+        ..Default::default()
+    };
+    node.apply(&Command::Claim(ClaimCommand::Acquire(acquire)));
+    assert_eq!(pass(&mut expirer, &node, 6000).await, [(5000, 1)]);
 }
 
 #[tokio::test]

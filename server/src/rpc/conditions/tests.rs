@@ -196,18 +196,19 @@ fn a_request_has_one_id() {
 #[test]
 fn a_repeated_request_makes_the_same_lease_and_every_request_another() {
     let made = |pairs: &[(&'static str, &'static str)]| {
-        let open = Command::SessionOpen(SessionOpen {
+        let register = Command::Registry(RegistryCommand::Register(Register {
             lease: LeaseId(5),
             grant: Some(tenure_statemachine::Ttl(1000)),
-        });
-        match read(pairs).on(open) {
+            ..Register::default()
+        }));
+        match read(pairs).on(register) {
             Command::Conditional(conditional) => conditional.command,
             command => command,
         }
     };
     let id = |command: Command| match command {
-        Command::SessionOpen(open) => open.lease,
-        other => panic!("a session is opened: {other:?}"),
+        Command::Registry(RegistryCommand::Register(register)) => register.lease,
+        other => panic!("an instance is registered: {other:?}"),
     };
     let key = [("tenure-idempotency-key", "k")];
     assert_eq!(made(&key), made(&key));
@@ -222,6 +223,18 @@ fn a_repeated_request_makes_the_same_lease_and_every_request_another() {
         Conditions::default().new_lease(),
         Conditions::default().new_lease()
     );
+}
+
+#[test]
+fn a_session_has_an_id_of_its_own_whatever_request_opens_it() {
+    let open = Command::SessionOpen(tenure_statemachine::SessionOpen {
+        lease: LeaseId(5),
+        grant: Some(tenure_statemachine::Ttl(1000)),
+    });
+    match read(&[("tenure-idempotency-key", "k")]).on(open.clone()) {
+        Command::Conditional(conditional) => assert_eq!(conditional.command, open),
+        other => panic!("it has an id: {other:?}"),
+    }
 }
 
 #[test]

@@ -53,7 +53,42 @@ fn told(response: &Response<RangeResponse>, key: &str) -> Option<String> {
     Some(value.to_str().expect("ascii").to_owned())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn the_age_is_that_of_what_is_read_after_a_wait_for_a_revision() {
+    let (node, service) = service();
+    *node.staleness.lock() = Some(Duration::from_millis(40));
+    let asked = [
+        (AT_LEAST_REVISION_METADATA, "2"),
+        (MAX_STALENESS_METADATA, "100"),
+    ];
+    let mut read = Box::pin(range(&service, true, &asked));
+    assert!(poll!(&mut read).is_pending());
+    // What was young when it was asked is not when the revision comes.
+    *node.staleness.lock() = Some(Duration::from_millis(5000));
+    *node.barrier_error.lock() = Some(ReadIndexError::NoLeader);
+    node.apply(&Command::Put(Put::default()));
+    let status = read.await.expect_err("too old");
+    assert_eq!(
+        status.message(),
+        "tenure: state is older than asked: up to 5000 ms, at most 100 ms"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_age_grows_until_it_is_told() {
+    let staleness_max = Some(Duration::from_millis(50));
+    let since = Some(Instant::now());
+    let age = Age {
+        since,
+        staleness_max,
+    };
+    age.check().expect("young enough");
+    tokio::time::advance(Duration::from_millis(51)).await;
+    assert_eq!(age.in_ms(), 51);
+    assert!(age.check().is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn answers_tell_their_age_and_who_gave_them() {
     let (node, service) = service();
     *node.staleness.lock() = Some(Duration::from_micros(41_500));
@@ -80,7 +115,7 @@ async fn a_node_finds_out_how_fresh_it_is_when_somebody_reads() {
     assert_eq!(node.freshened.load(Ordering::SeqCst), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn state_within_its_bound_is_served_without_the_quorum() {
     let (node, service) = service();
     *node.barrier_error.lock() = Some(ReadIndexError::NoLeader);

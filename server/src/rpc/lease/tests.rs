@@ -12,7 +12,7 @@ use crate::{
     node::ProposeError,
     rpc::{
         Limits,
-        fake::{FakeNode, MEMBER},
+        fake::{FakeNode, MEMBER, TERM},
         status::reason_of,
     },
 };
@@ -110,6 +110,7 @@ async fn what_is_left_of_a_lease_is_told_in_whole_seconds() {
     let expiry = LeaseExpiry {
         id: LeaseId(7),
         generation: 0,
+        term: TERM,
     };
     let mut outcome = node.apply(&Command::LeaseExpire(vec![expiry]));
     if outcome.reply == Ok(Reply::LeaseExpire(Vec::new())) {

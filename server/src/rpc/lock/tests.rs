@@ -12,7 +12,7 @@ use tonic::Code;
 use super::*;
 use crate::rpc::{
     Limits,
-    fake::{CLUSTER, FakeNode, MEMBER},
+    fake::{CLUSTER, FakeNode, MEMBER, TERM},
     status::reason_of,
 };
 

@@ -49,10 +49,6 @@ pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Reaso
     } else {
         field::lease_or_ttl(lease, ttl_ms)?
     };
-    if name.id == claimed_as(lease) {
-        let detail = "it is its lease in hexadecimal, and would be a claim on the service's name";
-        return Err(Reason::InstanceNameInvalid.with(detail));
-    }
     Ok(Register {
         name,
         instance: encoded(instance)?,
@@ -159,12 +155,6 @@ fn part(name: String, reason: Reason) -> Result<String, Reason> {
     }
     text(&name, "it", reason)?;
     Ok(name)
-}
-
-/// What ends the key of a claim of this lease.
-fn claimed_as(lease: LeaseId) -> String {
-    let sign = if lease.0 < 0 { "-" } else { "" };
-    format!("{sign}{:x}", lease.0.unsigned_abs())
 }
 
 fn incarnation_or_any(incarnation: i64) -> Result<Revision, Reason> {

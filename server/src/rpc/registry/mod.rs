@@ -63,8 +63,13 @@ impl RegistryService {
         conditions: Conditions,
         command: RegistryCommand,
     ) -> Result<Option<wire::Header>, Reason> {
+        // Whoever leaves may when there is no space, too.
+        let cost = match command {
+            RegistryCommand::SetReadiness { .. } => PUT_OVERHEAD_BYTES,
+            _ => 0,
+        };
         let command = Command::Registry(command);
-        let (revision, _) = self.0.write(call, conditions, 0, command).await?;
+        let (revision, _) = self.0.write(call, conditions, cost, command).await?;
         Ok(Some(self.0.headers.own(revision)))
     }
 
@@ -122,6 +127,7 @@ impl RegistryService {
             all,
             tally: _,
         } = call.read(selected).await?;
+        age.check()?;
         let answer = wire::DiscoverResponse {
             header: Some(self.0.headers.own(revision)),
             registrations,

@@ -9,7 +9,7 @@ use crate::{
     node::ReadIndexError,
     rpc::{
         Limits,
-        fake::{FakeNode, MEMBER},
+        fake::{FakeNode, MEMBER, TERM},
         status::reason_of,
     },
 };
@@ -313,7 +313,7 @@ async fn keys_that_are_no_instance_are_passed_over() {
     assert_eq!(named.service, "web");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_discovered_tells_its_age_and_is_linearizable_unless_asked_otherwise() {
     let (node, service) = service();
     ready(&service, "a").await;
@@ -365,6 +365,7 @@ async fn suspects_are_told_as_such() {
     let expiries = leases.iter().map(|lease| tenure_statemachine::LeaseExpiry {
         id: LeaseId(*lease),
         generation: 1,
+        term: TERM,
     });
     node.apply(&Command::LeaseExpire(expiries.collect()));
     let found = discover(&service, asking()).await.expect("found");

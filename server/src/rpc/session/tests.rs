@@ -8,7 +8,12 @@ use tenure_proto::etcdserverpb::{
 use tenure_statemachine::{LeaseExpiry, LeaseGrant, Ttl};
 
 use super::*;
-use crate::rpc::{Limits, fake::FakeNode, kv::KvService, status::reason_of};
+use crate::rpc::{
+    Limits,
+    fake::{FakeNode, TERM},
+    kv::KvService,
+    status::reason_of,
+};
 
 fn service() -> (Arc<FakeNode>, SessionService) {
     let node = FakeNode::leading();
@@ -60,7 +65,7 @@ fn delete(key: &'static str) -> etcd::TxnRequest {
 }
 
 #[tokio::test]
-async fn a_session_is_opened_on_a_lease_of_its_own_or_a_given_one() {
+async fn a_session_is_opened_on_a_lease_of_its_own_and_no_other() {
     let (node, service) = service();
     let session = open(&service, 0, 1500).await.expect("opened");
     assert!(session > 0);
@@ -74,7 +79,12 @@ async fn a_session_is_opened_on_a_lease_of_its_own_or_a_given_one() {
         id: LeaseId(77),
         ttl: Ttl::from_secs(9),
     }));
-    assert_eq!(open(&service, 77, 0).await.expect("opened"), 77);
+    let status = open(&service, 77, 0).await.expect_err("no session's");
+    assert_eq!(reason_of(&status), Some(Reason::SessionNotFound));
+    assert_eq!(
+        open(&service, session, 0).await.expect("it is open"),
+        session
+    );
 }
 
 #[tokio::test]
@@ -162,6 +172,7 @@ async fn a_will_runs_when_its_lease_expires_unless_it_was_removed() {
         let expired = [1, 2].map(|id| LeaseExpiry {
             id: LeaseId(id),
             generation,
+            term: TERM,
         });
         node.apply(&Command::LeaseExpire(expired.to_vec()));
     }

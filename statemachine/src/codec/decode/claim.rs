@@ -17,6 +17,7 @@ impl Decoder {
             tag::CLAIM_WITHDRAW => ClaimCommand::Withdraw {
                 name: self.bytes()?,
                 lease: self.lease()?,
+                call: self.number()?,
             },
             tag::CLAIM_TRANSFER => ClaimCommand::Transfer {
                 name: self.bytes()?,
@@ -37,6 +38,7 @@ impl Decoder {
             tag::CLAIM_FORCE_RELEASE => ClaimCommand::ForceRelease {
                 name: self.bytes()?,
                 token: self.revision()?,
+                why: self.text()?,
             },
             _ => return refuse("unknown operation on a claim"),
         })
@@ -58,6 +60,7 @@ impl Decoder {
             principal: self.text()?,
             value: self.bytes()?,
             rejoin: self.yes_or_no()?,
+            call: self.number()?,
         })
     }
 

@@ -231,6 +231,7 @@ impl Decoder {
                 Ok(LeaseExpiry {
                     id: input.lease()?,
                     generation: input.number()?,
+                    term: input.number()?,
                 })
             })?),
             tag::ALARM => Command::Alarm(self.alarm()?),

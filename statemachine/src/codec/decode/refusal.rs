@@ -50,6 +50,8 @@ impl Decoder {
             tag::REFUSED_INSTANCE_NOT_FOUND => Refusal::InstanceNotFound,
             tag::REFUSED_POLICY_NOT_FOUND => Refusal::PolicyNotFound,
             tag::REFUSED_TOO_MANY_POLICIES => Refusal::TooManyPolicies,
+            tag::REFUSED_NAME_RESERVED => Refusal::NameReserved(self.bytes()?),
+            tag::REFUSED_QUEUE_TOO_LONG => Refusal::QueueTooLong(self.bytes()?),
             tag::REFUSED_NOT_CLAIMED => Refusal::NotClaimed(self.bytes()?),
             _ => return refuse("unknown refusal"),
         })

@@ -15,10 +15,11 @@ impl Encoder {
                 self.bytes(name);
                 self.revision(*token);
             }
-            ClaimCommand::Withdraw { name, lease } => {
+            ClaimCommand::Withdraw { name, lease, call } => {
                 self.byte(tag::CLAIM_WITHDRAW);
                 self.bytes(name);
                 self.lease(*lease);
+                self.number(*call);
             }
             ClaimCommand::Transfer {
                 name,
@@ -44,10 +45,11 @@ impl Encoder {
                 self.revision(*token);
                 self.bytes(value);
             }
-            ClaimCommand::ForceRelease { name, token } => {
+            ClaimCommand::ForceRelease { name, token, why } => {
                 self.byte(tag::CLAIM_FORCE_RELEASE);
                 self.bytes(name);
                 self.revision(*token);
+                self.text(why);
             }
         }
     }
@@ -69,6 +71,7 @@ impl Encoder {
         self.text(&acquire.principal);
         self.bytes(&acquire.value);
         self.yes_or_no(acquire.rejoin);
+        self.number(acquire.call);
     }
 
     pub(super) fn mode(&mut self, mode: Mode) {

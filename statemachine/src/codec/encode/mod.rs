@@ -174,6 +174,7 @@ impl Encoder {
                 self.list(expiries, |out, expiry| {
                     out.signed(expiry.id.0);
                     out.number(expiry.generation);
+                    out.number(expiry.term);
                 });
             }
             Command::Alarm(change) => {

@@ -39,6 +39,7 @@ impl Encoder {
                 self.list(names, |out, name| out.bytes(name));
             }
             Refusal::QueueFixed(name) => self.named(tag::REFUSED_QUEUE_FIXED, name),
+            Refusal::QueueTooLong(name) => self.named(tag::REFUSED_QUEUE_TOO_LONG, name),
             Refusal::CandidateUnknown(candidate) => {
                 self.named(tag::REFUSED_CANDIDATE_UNKNOWN, &candidate.0);
                 self.lease(candidate.1);
@@ -69,6 +70,7 @@ impl Encoder {
             Refusal::InstanceNotFound => self.byte(tag::REFUSED_INSTANCE_NOT_FOUND),
             Refusal::PolicyNotFound => self.byte(tag::REFUSED_POLICY_NOT_FOUND),
             Refusal::TooManyPolicies => self.byte(tag::REFUSED_TOO_MANY_POLICIES),
+            Refusal::NameReserved(name) => self.named(tag::REFUSED_NAME_RESERVED, name),
             Refusal::NotClaimed(name) => self.named(tag::REFUSED_NOT_CLAIMED, name),
         }
     }

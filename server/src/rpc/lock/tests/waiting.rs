@@ -8,7 +8,7 @@ use crate::node::ProposeError;
 fn withdrawals(node: &FakeNode) -> Vec<(Bytes, i64)> {
     let proposals = node.proposals.lock();
     let found = proposals.iter().filter_map(|command| match command {
-        Command::Claim(ClaimCommand::Withdraw { name, lease }) => Some((name.clone(), lease.0)),
+        Command::Claim(ClaimCommand::Withdraw { name, lease, .. }) => Some((name.clone(), lease.0)),
         _ => None,
     });
     found.collect()
@@ -195,6 +195,7 @@ async fn when_the_holder_is_lost_the_next_is_granted_after_the_delay() {
         it.node.apply(&Command::LeaseExpire(vec![LeaseExpiry {
             id: LeaseId(1),
             generation,
+            term: TERM,
         }]));
     }
     assert!(poll!(stream.next()).is_pending());
@@ -244,6 +245,43 @@ async fn several_claims_that_nobody_waits_for_are_all_withdrawn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lease_that_was_made_for_a_claim_ends_with_it() {
+    let it = Fixture::new();
+    it.hold(ask("a", 1)).await;
+    let revoked = |lease: i64| {
+        let proposals = it.node.proposals.lock();
+        let revoke =
+            |command: &Command| matches!(command, Command::LeaseRevoke(id) if id.0 == lease);
+        proposals.iter().any(revoke)
+    };
+    let making = |wait_ms| wire::AcquireRequest {
+        ttl_ms: 5000,
+        wait_ms,
+        ..ask("a", 0)
+    };
+    let mut leaver = it.acquire(making(0)).await.expect("admitted");
+    let left = queued_on(&mut leaver).await.lease;
+    drop(leaver);
+    let mut late = it.acquire(making(300)).await.expect("admitted");
+    let over = queued_on(&mut late).await.lease;
+    let status = late.next().await.expect("an end").expect_err("over");
+    assert_eq!(reason_of(&status), Some(Reason::WaitOver));
+    it.until_claimed_by(&[1]).await;
+    while !revoked(left) || !revoked(over) {
+        tokio::task::yield_now().await;
+    }
+    // Who was told that it holds keeps the lease.
+    let granted = it
+        .hold(wire::AcquireRequest {
+            ttl_ms: 5000,
+            ..ask("b", 0)
+        })
+        .await;
+    tokio::task::yield_now().await;
+    assert!(!revoked(granted.lease));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_withdrawal_is_tried_until_it_is_replicated() {
     let it = Fixture::new();
     it.hold(ask("a", 1)).await;
@@ -256,6 +294,36 @@ async fn a_withdrawal_is_tried_until_it_is_replicated() {
     }
     *it.node.propose_error.lock() = None;
     it.until_claimed_by(&[1]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_claim_that_fails_takes_nothing_from_the_first() {
+    let it = Fixture::new();
+    let held = token(&it.hold(ask("a", 1)).await);
+    // Nobody knows what came of it.
+    *it.node.propose_error.lock() = Some(ProposeError::LeaderLost);
+    it.acquire(ask("a", 1)).await.map(drop).expect_err("failed");
+    while withdrawals(&it.node).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    *it.node.propose_error.lock() = None;
+    let tried = withdrawals(&it.node).len();
+    while withdrawals(&it.node).len() == tried {
+        tokio::time::advance(Duration::from_millis(50)).await;
+    }
+    // It is refused, and nobody is there any more to hear that.
+    let mut gone = Box::pin(it.acquire(ask("a", 1)));
+    assert!(poll!(&mut gone).is_pending());
+    drop(gone);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(token(&it.hold(ask("b", 1)).await), held + 1);
+    let holders = it.inspect().await.holders;
+    assert_eq!(
+        holders.iter().map(|it| it.token).collect::<Vec<_>>(),
+        [held]
+    );
 }
 
 #[tokio::test]

@@ -111,21 +111,6 @@ fn names_are_printable_text_without_a_slash() {
         ..instance()
     };
     assert!(register(registering(longest)).is_ok());
-    let with_lease = |id: &str, lease| {
-        let named = wire::Instance {
-            id: id.to_owned(),
-            ..instance()
-        };
-        register(wire::RegisterRequest {
-            lease,
-            ..registering(named)
-        })
-    };
-    for (taken, lease) in [("2f", 47), ("-2f", -47)] {
-        let detail = "it is its lease in hexadecimal, and would be a claim on the service's name";
-        assert_eq!(told(with_lease(taken, lease)), format!("{id}{detail}"));
-    }
-    assert!(with_lease("2f", 48).is_ok() && with_lease("2F", 47).is_ok());
     let nothing = wire::RegisterRequest::default();
     assert_eq!(told(register(nothing)), "tenure: instance is not provided");
 }

@@ -14,7 +14,10 @@ use super::{
     },
     *,
 };
-use crate::rpc::{fake::FakeNode, status::reason_of};
+use crate::rpc::{
+    fake::{FakeNode, TERM},
+    status::reason_of,
+};
 
 type Responses =
     tokio_stream::wrappers::ReceiverStream<Result<wire::WatchEndpointsResponse, Status>>;
@@ -278,6 +281,7 @@ async fn suspects_that_are_renewed_are_told_as_changes() {
     let expiries = leases.iter().map(|id| tenure_statemachine::LeaseExpiry {
         id: *id,
         generation: 1,
+        term: TERM,
     });
     node.apply(&Command::LeaseExpire(expiries.collect()));
     let told = delta(&mut responses).await;
