@@ -30,6 +30,8 @@ pub(crate) struct Call {
     pub(crate) conditions: Option<Conditions>,
     /// The number to send the call under; drawn when the call starts unless given.
     pub(crate) ticket: Option<Ticket>,
+    /// Sent again, a write that was executed changes nothing more.
+    pub(crate) repeatable: bool,
 }
 
 impl Call {
@@ -43,6 +45,7 @@ impl Call {
             family: Family::Etcd,
             conditions: None,
             ticket: None,
+            repeatable: false,
         }
     }
 
@@ -92,6 +95,13 @@ impl Call {
         self
     }
 
+    /// Sent again, the write changes nothing more than it did: it is repeated without a number, and
+    /// an answer to a repeat tells nothing about the attempts before, which nobody remembers.
+    pub(crate) fn repeatable(mut self) -> Self {
+        self.repeatable = true;
+        self
+    }
+
     /// Deadline in place of the client's.
     pub(crate) fn timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeout = timeout;
@@ -111,3 +121,19 @@ impl Call {
         self
     }
 }
+
+/// Makes a call of a service and takes what was answered, a message or a stream, out of its
+/// envelope: `ask!(client, call, LockClient.release(request)).await`.
+macro_rules! ask {
+    ($client:expr, $call:expr, $service:ident.$method:ident($request:expr)) => {
+        $client.run($call, $request, |channel, request| async move {
+            let service = $service::new(channel);
+            let mut service = service.max_decoding_message_size($crate::client::RECEIVE_BYTES_MAX);
+            service
+                .$method(request)
+                .await
+                .map(tonic::Response::into_inner)
+        })
+    };
+}
+pub(crate) use ask;

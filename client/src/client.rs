@@ -25,8 +25,6 @@ use crate::{
     session::{Numbered, Ticket},
 };
 
-pub(crate) use crate::call::Call;
-
 /// Largest answer that is taken, etcd's own client-side limit: the server bounds what it sends, and
 /// a smaller limit here would make large ranges unreadable.
 pub(crate) const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;

@@ -7,10 +7,10 @@ use tenure_proto::etcdserverpb::{
     MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
     MemberUpdateRequest, MemberUpdateResponse, cluster_client::ClusterClient,
 };
-use tonic::Response;
 
 use crate::{
-    client::{Call, Client},
+    call::{Call, ask},
+    client::Client,
     error::Error,
     id::MemberId,
 };
@@ -45,13 +45,7 @@ impl Client {
         let request = MemberListRequest {
             linearizable: freshness == Freshness::Linearizable,
         };
-        self.run(Call::read(None), request, |channel, request| async move {
-            ClusterClient::new(channel)
-                .member_list(request)
-                .await
-                .map(Response::into_inner)
-        })
-        .await
+        ask!(self, Call::read(None), ClusterClient.member_list(request)).await
     }
 
     /// Adds a member that other members reach at these URLs. Start its server afterwards.
@@ -72,13 +66,7 @@ impl Client {
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
             is_learner: role == MemberRole::Learner,
         };
-        self.run(Call::write(None), request, |channel, request| async move {
-            ClusterClient::new(channel)
-                .member_add(request)
-                .await
-                .map(Response::into_inner)
-        })
-        .await
+        ask!(self, Call::write(None), ClusterClient.member_add(request)).await
     }
 
     /// Removes a member for good; its id is never used again.
@@ -97,12 +85,11 @@ impl Client {
         let request = MemberRemoveRequest {
             id: member.into().get(),
         };
-        self.run(Call::write(None), request, |channel, request| async move {
-            ClusterClient::new(channel)
-                .member_remove(request)
-                .await
-                .map(Response::into_inner)
-        })
+        ask!(
+            self,
+            Call::write(None),
+            ClusterClient.member_remove(request)
+        )
         .await
     }
 
@@ -123,12 +110,11 @@ impl Client {
             id: member.into().get(),
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
         };
-        self.run(Call::write(None), request, |channel, request| async move {
-            ClusterClient::new(channel)
-                .member_update(request)
-                .await
-                .map(Response::into_inner)
-        })
+        ask!(
+            self,
+            Call::write(None),
+            ClusterClient.member_update(request)
+        )
         .await
     }
 
@@ -148,12 +134,11 @@ impl Client {
         let request = MemberPromoteRequest {
             id: member.into().get(),
         };
-        self.run(Call::write(None), request, |channel, request| async move {
-            ClusterClient::new(channel)
-                .member_promote(request)
-                .await
-                .map(Response::into_inner)
-        })
+        ask!(
+            self,
+            Call::write(None),
+            ClusterClient.member_promote(request)
+        )
         .await
     }
 }

@@ -196,15 +196,42 @@ impl Error {
         }
     }
 
-    /// The same error of a write that was attempted before, if `unresolved` without learning what
+    /// The same answer to a write that was attempted before, if `unresolved` without learning what
     /// came of it. An answer that tells leaves nothing open.
-    pub(crate) fn after(mut self, unresolved: bool) -> Self {
-        self.unresolved = unresolved && !(self.sent && self.kind.settles());
+    pub(crate) fn after(self, unresolved: bool) -> Self {
+        let settles = self.settles();
+        self.leaving_open(unresolved && !settles)
+    }
+
+    /// The same error where it is no answer to the write, which may have been executed before if
+    /// `unresolved`: whatever it says, it says nothing about that.
+    pub(crate) fn leaving_open(mut self, unresolved: bool) -> Self {
+        self.unresolved = unresolved;
         // What happened before anything was sent was no attempt of a write.
-        if self.unresolved {
+        if unresolved {
             self.operation = Operation::Write;
         }
         self
+    }
+
+    /// The same error; if it says that time was up, it also says why the attempt before failed.
+    pub(crate) fn preceded_by(mut self, last: Option<&Self>) -> Self {
+        if self.kind == ErrorKind::DeadlineExceeded
+            && let Some(last) = last
+        {
+            self.message = if last.kind == self.kind {
+                last.message.clone()
+            } else {
+                format!("{}; before that: {}", self.message, last.message)
+            };
+        }
+        self
+    }
+
+    /// Whether this answer to a request tells what became of every copy of it that was sent under
+    /// the same id.
+    pub(crate) fn settles(&self) -> bool {
+        self.sent && self.kind.settles()
     }
 
     /// The cause.
@@ -246,13 +273,14 @@ impl Error {
         if self.outcome_unknown() || self.pushback == Some(Pushback::Never) {
             return false;
         }
-        match self.kind {
-            ErrorKind::Connect | ErrorKind::Overloaded => true,
-            ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => {
-                self.operation == Operation::Read
-            }
-            _ => false,
-        }
+        // Of a write, only what certainly was not executed comes here.
+        let passing = [
+            ErrorKind::Connect,
+            ErrorKind::Overloaded,
+            ErrorKind::Unavailable,
+            ErrorKind::DeadlineExceeded,
+        ];
+        passing.contains(&self.kind)
     }
 
     /// Whether a write may have been executed in spite of this error.
@@ -294,6 +322,12 @@ impl Error {
     /// Whether the server turned the request away only because of a token it no longer takes.
     pub(crate) fn is_stale_token(&self) -> bool {
         STALE_TOKEN.iter().any(|text| self.message.contains(text))
+    }
+
+    /// Whether work that may be done twice, and that nobody waits for, is to be done again: the
+    /// reason passes, or it is not known whether it was done.
+    pub(crate) fn leaves_undone(&self) -> bool {
+        self.ends_stream_for_now() || self.outcome_unknown()
     }
 
     /// Whether a stream that ended with this error is worth opening again: the connection broke, or

@@ -13,8 +13,8 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    call::Call,
-    client::{Client, RECEIVE_BYTES_MAX},
+    call::{Call, ask},
+    client::Client,
     conditions::{Conditions, conditional},
     error::Error,
     id::{LeaseId, Revision},
@@ -353,13 +353,7 @@ macro_rules! sent {
             fn into_future(self) -> Self::IntoFuture {
                 Box::pin(async move {
                     let call = self.call();
-                    self.client
-                        .run(call, self.request, |channel, request| async move {
-                            let kv = KvClient::new(channel);
-                            let mut kv = kv.max_decoding_message_size(RECEIVE_BYTES_MAX);
-                            kv.$method(request).await.map(tonic::Response::into_inner)
-                        })
-                        .await
+                    ask!(self.client, call, KvClient.$method(self.request)).await
                 })
             }
         }

@@ -52,6 +52,10 @@
 //! * [`fence`]: checking tokens where data is not in the store.
 //! * Registrations of instances ([`Client::registry`]), and with the feature `discovery` gRPC calls
 //!   balanced over them.
+//! * What operators need: looking at what others hold and ending it ([`Client::inspect_lock`],
+//!   [`Client::force_release`], [`Client::inspect_session`], [`Client::close_session`],
+//!   [`Election::hand_over`], [`Registry::drain`]), and fence policies
+//!   ([`Client::set_fence_policy`]).
 //! * Recipes: [`Client::barrier`], [`Client::double_barrier`], [`Client::latch`],
 //!   [`Client::counter`], [`Client::queue`].
 //!

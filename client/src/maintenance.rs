@@ -9,11 +9,12 @@ use tenure_proto::etcdserverpb::{
     SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
     maintenance_client::MaintenanceClient,
 };
-use tonic::{Response, Streaming};
+use tonic::Streaming;
 
 use crate::{
+    call::{Call, ask},
     channel::Lane,
-    client::{Call, Client, RECEIVE_BYTES_MAX},
+    client::Client,
     error::{Error, Operation},
     id::{MemberId, Revision},
 };
@@ -47,15 +48,10 @@ impl Client {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn status(&self) -> Result<StatusResponse, Error> {
-        self.run(
+        ask!(
+            self,
             Call::read(None),
-            StatusRequest {},
-            |channel, request| async move {
-                MaintenanceClient::new(channel)
-                    .status(request)
-                    .await
-                    .map(Response::into_inner)
-            },
+            MaintenanceClient.status(StatusRequest {})
         )
         .await
     }
@@ -96,13 +92,7 @@ impl Client {
     }
 
     async fn alarm(&self, call: Call, request: AlarmRequest) -> Result<AlarmResponse, Error> {
-        self.run(call, request, |channel, request| async move {
-            MaintenanceClient::new(channel)
-                .alarm(request)
-                .await
-                .map(Response::into_inner)
-        })
-        .await
+        ask!(self, call, MaintenanceClient.alarm(request)).await
     }
 
     /// Gives unused space of the server back to its file system.
@@ -114,15 +104,10 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future does not stop the server.
     pub async fn defragment(&self) -> Result<DefragmentResponse, Error> {
-        self.run(
+        ask!(
+            self,
             Call::write(None),
-            DefragmentRequest {},
-            |channel, request| async move {
-                MaintenanceClient::new(channel)
-                    .defragment(request)
-                    .await
-                    .map(Response::into_inner)
-            },
+            MaintenanceClient.defragment(DefragmentRequest {})
         )
         .await
     }
@@ -135,15 +120,10 @@ impl Client {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn hash(&self) -> Result<HashResponse, Error> {
-        self.run(
+        ask!(
+            self,
             Call::read(None),
-            HashRequest {},
-            |channel, request| async move {
-                MaintenanceClient::new(channel)
-                    .hash(request)
-                    .await
-                    .map(Response::into_inner)
-            },
+            MaintenanceClient.hash(HashRequest {})
         )
         .await
     }
@@ -161,13 +141,7 @@ impl Client {
         let request = HashKvRequest {
             revision: revision.into().get(),
         };
-        self.run(Call::read(None), request, |channel, request| async move {
-            MaintenanceClient::new(channel)
-                .hash_kv(request)
-                .await
-                .map(Response::into_inner)
-        })
-        .await
+        ask!(self, Call::read(None), MaintenanceClient.hash_kv(request)).await
     }
 
     /// Hands leadership to another member. Only the leader can do it.
@@ -185,12 +159,11 @@ impl Client {
         let request = MoveLeaderRequest {
             target_id: target.into().get(),
         };
-        self.run(Call::write(None), request, |channel, request| async move {
-            MaintenanceClient::new(channel)
-                .move_leader(request)
-                .await
-                .map(Response::into_inner)
-        })
+        ask!(
+            self,
+            Call::write(None),
+            MaintenanceClient.move_leader(request)
+        )
         .await
     }
 
@@ -203,16 +176,7 @@ impl Client {
     /// Reads change nothing; drop the future at will.
     pub async fn snapshot(&self) -> Result<Snapshot, Error> {
         let call = Call::stream(Lane::Bulk, None);
-        let pieces = self
-            .run(call, SnapshotRequest {}, |channel, request| async move {
-                let maintenance = MaintenanceClient::new(channel);
-                let mut maintenance = maintenance.max_decoding_message_size(RECEIVE_BYTES_MAX);
-                maintenance
-                    .snapshot(request)
-                    .await
-                    .map(Response::into_inner)
-            })
-            .await?;
+        let pieces = ask!(self, call, MaintenanceClient.snapshot(SnapshotRequest {})).await?;
         Ok(Snapshot { pieces })
     }
 }

@@ -7,8 +7,9 @@ use tenure_proto::etcdserverpb::{RangeResponse, RangeStreamResponse, kv_client::
 use tonic::Streaming;
 
 use crate::{
+    call::{Call, ask},
     channel::Lane,
-    client::{Call, Client, RECEIVE_BYTES_MAX},
+    client::Client,
     error::{Error, Operation},
     kv::Get,
 };
@@ -32,15 +33,7 @@ impl Get<Client> {
     /// Reads change nothing; drop the future at will.
     pub async fn stream(self) -> Result<RangeStream, Error> {
         let call = Call::stream(Lane::Bulk, self.timeout);
-        let pieces = self
-            .client
-            .run(call, self.request, |channel, request| async move {
-                let mut kv = KvClient::new(channel).max_decoding_message_size(RECEIVE_BYTES_MAX);
-                kv.range_stream(request)
-                    .await
-                    .map(tonic::Response::into_inner)
-            })
-            .await?;
+        let pieces = ask!(self.client, call, KvClient.range_stream(self.request)).await?;
         Ok(RangeStream { pieces })
     }
 }

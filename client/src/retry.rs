@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::error::{Error, ErrorKind, Operation, Pushback};
+use crate::error::{Error, ErrorKind, Pushback};
 
 /// Ceiling of the first pause. About the round trip of a read through a quorum in one data centre.
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
@@ -24,15 +24,15 @@ const ATTEMPTS_PER_REST: u32 = 2;
 /// Time left that is not parted any more: about what a write takes when a server is busy.
 const REST_MIN: Duration = Duration::from_millis(200);
 
-/// Whether `error` allows another attempt of `operation` by the client itself. A request that is
-/// `identified` is executed once however often it is sent.
-pub(crate) fn may_repeat(operation: Operation, identified: bool, error: &Error) -> bool {
+/// Whether `error` allows another attempt by the client itself. A request that is `identified` is
+/// executed once however often it is sent.
+pub(crate) fn may_repeat(identified: bool, error: &Error) -> bool {
     if error.pushback() == Some(Pushback::Never) {
         return false;
     }
     match error.kind() {
         ErrorKind::Connect => true,
-        ErrorKind::Unavailable => identified || operation == Operation::Read,
+        ErrorKind::Unavailable => identified || !error.outcome_unknown(),
         ErrorKind::Overloaded => {
             error.is_passing_overload() || (identified && error.outcome_unknown())
         }
@@ -87,6 +87,7 @@ mod tests {
     use tonic::{Code, Status};
 
     use super::*;
+    use crate::error::Operation;
 
     fn answered(code: Code, operation: Operation) -> Error {
         Error::from_status(Status::new(code, "etcdserver: whatever"), operation, "here")
@@ -95,10 +96,16 @@ mod tests {
     #[test]
     fn reads_are_repeated_on_unavailable_and_writes_only_under_an_id() {
         let read = answered(Code::Unavailable, Operation::Read);
-        assert!(may_repeat(Operation::Read, false, &read));
+        assert!(may_repeat(false, &read));
         let write = answered(Code::Unavailable, Operation::Write);
-        assert!(!may_repeat(Operation::Write, false, &write));
-        assert!(may_repeat(Operation::Write, true, &write));
+        assert!(!may_repeat(false, &write));
+        assert!(may_repeat(true, &write));
+        // Whoever names a reason says when the outcome is not known.
+        let mut status = Status::unavailable("tenure: so");
+        let reason = tonic::metadata::MetadataValue::from_static("NoLeader");
+        status.metadata_mut().insert("tenure-reason", reason);
+        let decided = Error::from_status(status, Operation::Write, "here");
+        assert!(may_repeat(false, &decided) && decided.is_retryable());
     }
 
     #[test]
@@ -110,12 +117,12 @@ mod tests {
                 (Operation::Write, true),
             ] {
                 let error = answered(code, operation);
-                assert!(!may_repeat(operation, identified, &error), "{code:?}");
+                assert!(!may_repeat(identified, &error), "{code:?}");
             }
         }
         for code in [Code::Unknown, Code::DeadlineExceeded, Code::Internal] {
             let error = answered(code, Operation::Read);
-            assert!(!may_repeat(Operation::Read, false, &error), "{code:?}");
+            assert!(!may_repeat(false, &error), "{code:?}");
         }
     }
 
@@ -129,8 +136,8 @@ mod tests {
             Code::Unavailable,
         ] {
             let error = answered(code, Operation::Write);
-            assert!(may_repeat(Operation::Write, true, &error), "{code:?}");
-            assert!(!may_repeat(Operation::Write, false, &error), "{code:?}");
+            assert!(may_repeat(true, &error), "{code:?}");
+            assert!(!may_repeat(false, &error), "{code:?}");
         }
     }
 
@@ -141,9 +148,9 @@ mod tests {
             Error::from_status(status, Operation::Write, "here")
         };
         let busy = told("etcdserver: too many requests");
-        assert!(may_repeat(Operation::Write, false, &busy));
+        assert!(may_repeat(false, &busy));
         let full = told("etcdserver: mvcc: database space exceeded");
-        assert!(!may_repeat(Operation::Write, true, &full));
+        assert!(!may_repeat(true, &full));
     }
 
     #[test]
@@ -161,17 +168,17 @@ mod tests {
             later.pushback(),
             Some(Pushback::After(Duration::from_millis(40)))
         );
-        assert!(may_repeat(Operation::Read, false, &later));
+        assert!(may_repeat(false, &later));
         for never in ["-1", "soon"] {
             let error = told(never);
-            assert!(!may_repeat(Operation::Read, false, &error) && !error.is_retryable());
+            assert!(!may_repeat(false, &error) && !error.is_retryable());
         }
     }
 
     #[test]
     fn writes_are_repeated_when_there_was_no_connection() {
         let error = Error::local(ErrorKind::Connect, "refused");
-        assert!(may_repeat(Operation::Write, false, &error));
+        assert!(may_repeat(false, &error));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,9 +1,10 @@
 //! The one way every call takes: choose an endpoint, attach what it carries, keep the deadline,
 //! decide about another attempt.
 //!
-//! The invariant: a write is sent again only when no attempt before can have executed it, or under
-//! an id by which a server of tenure knows it again. Whether an attempt may have executed it is
-//! never forgotten: an error that leaves it open says so, whatever happened after.
+//! The invariant: a write is sent again only when no attempt before can have executed it, under an
+//! id by which a server of tenure knows it again, or when executing it twice is the same as once.
+//! Whether an attempt may have executed it is never forgotten: an error that leaves it open says
+//! so, whatever happened after.
 
 use std::{future::Future, time::Duration};
 
@@ -124,7 +125,7 @@ impl<'a> Run<'a> {
         let named = run.conditions.idempotency_key.is_some();
         if named {
             run.deadline = deadline.min(Instant::now() + NAMED_MAX);
-        } else if call.conditions.is_some() && run.ticket.is_none() {
+        } else if call.conditions.is_some() && run.ticket.is_none() && !call.repeatable {
             run.ticket = client.draw(deadline).await?;
         }
         Ok(run)
@@ -149,8 +150,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the server knows the request again when it is sent again.
+    /// Whether the request takes effect once however often it is sent.
     fn is_identified(&self) -> bool {
+        self.is_remembered() || self.call.repeatable
+    }
+
+    /// Whether the server knows the request again when it is sent again.
+    fn is_remembered(&self) -> bool {
         self.ticket.is_some() || self.conditions.idempotency_key.is_some()
     }
 
@@ -168,7 +174,7 @@ impl<'a> Run<'a> {
         loop {
             if let Some(ticket) = &self.ticket {
                 let check = ticket.session().check();
-                check.map_err(|error| error.after(progress.unresolved))?;
+                check.map_err(|error| error.leaving_open(progress.unresolved))?;
             }
             let outcome = match self.request(message.clone()).await {
                 Ok(request) => {
@@ -177,12 +183,13 @@ impl<'a> Run<'a> {
                     };
                     progress.attempts += 1;
                     self.span.record("attempt", progress.attempts);
-                    self.attempt_or_hedge(pick, request, send).await
+                    let answer = self.attempt_or_hedge(pick, request, send).await;
+                    answer.map_err(|error| self.judge(error, progress.unresolved))
                 }
-                // There is no token to send with it.
+                // There is no token to send with it, which tells nothing about attempts before.
                 Err(error) => {
                     progress.attempts += 1;
-                    Err(error)
+                    Err(error.leaving_open(progress.unresolved))
                 }
             };
             let error = match outcome {
@@ -192,8 +199,12 @@ impl<'a> Run<'a> {
                     }
                     return Ok(answer);
                 }
-                Err(error) => self.judge(error, &mut progress),
+                Err(error) => error.preceded_by(progress.last.as_ref()),
             };
+            if progress.unresolved && !error.outcome_unknown() {
+                Counters::count(&self.client.counters().unknown_resolved);
+            }
+            progress.unresolved = error.outcome_unknown();
             self.prepare_repeat(error, &mut progress).await?;
         }
     }
@@ -209,7 +220,7 @@ impl<'a> Run<'a> {
             Err(Refused::Probing) if Instant::now() < self.deadline => self.deadline,
             Err(_) => {
                 let last = progress.last.take().unwrap_or_else(Error::unreachable);
-                return Err(last.after(progress.unresolved));
+                return Err(last.leaving_open(progress.unresolved));
             }
         };
         // Cancel safe: nothing is held, and the loop looks again.
@@ -217,19 +228,18 @@ impl<'a> Run<'a> {
         Ok(None)
     }
 
-    /// What an error means after the attempts before.
-    fn judge(&self, error: Error, progress: &mut Progress) -> Error {
+    /// What an answer means after the attempts before.
+    fn judge(&self, error: Error, unresolved: bool) -> Error {
         if error.kind() == ErrorKind::SessionLost
             && let Some(ticket) = &self.ticket
         {
             ticket.session().forgotten();
         }
-        let error = error.after(progress.unresolved);
-        if progress.unresolved && !error.outcome_unknown() {
-            Counters::count(&self.client.counters().unknown_resolved);
+        if self.is_remembered() {
+            error.after(unresolved)
+        } else {
+            error.leaving_open(unresolved)
         }
-        progress.unresolved = error.outcome_unknown();
-        error
     }
 
     /// Waits until the next attempt may be made.
@@ -238,19 +248,21 @@ impl<'a> Run<'a> {
     /// Gives `error` back when there must be none.
     async fn prepare_repeat(&self, error: Error, progress: &mut Progress) -> Result<(), Error> {
         let client = self.client;
-        if error.is_stale_token() && client.token().renewable() && !progress.renewed {
+        let harmless = self.is_identified() || !error.outcome_unknown();
+        if error.is_stale_token() && harmless && client.token().renewable() && !progress.renewed {
             progress.renewed = true;
             client.token().forget();
             return Ok(());
         }
         // An unknown outcome is found out however many attempts that takes.
         let enough = progress.attempts >= client.config().attempts_max && !progress.unresolved;
-        if enough || !may_repeat(self.call.operation, self.is_identified(), &error) {
+        if enough || !may_repeat(self.is_identified(), &error) {
             return Err(error);
         }
         let full_round = progress.attempts.is_multiple_of(client.pool().len());
         let resume = match error.pushback() {
-            Some(Pushback::After(pause)) => Instant::now() + pause,
+            // Everybody who was turned away at once is told the same.
+            Some(Pushback::After(pause)) => Instant::now() + pause + progress.backoff.next_pause(),
             // The other endpoints are tried at once; only a full round without success is a reason
             // to wait.
             _ if full_round => Instant::now() + progress.backoff.next_pause(),

@@ -13,8 +13,8 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    call::Call,
-    client::{Client, RECEIVE_BYTES_MAX},
+    call::{Call, ask},
+    client::Client,
     conditions::{Conditions, conditional},
     error::Error,
     id::{LeaseId, Revision},
@@ -262,15 +262,7 @@ impl IntoFuture for Txn<Client> {
         } else {
             Call::conditional(self.timeout, self.conditions)
         };
-        Box::pin(async move {
-            self.client
-                .run(call, self.request, |channel, request| async move {
-                    let kv = KvClient::new(channel);
-                    let mut kv = kv.max_decoding_message_size(RECEIVE_BYTES_MAX);
-                    kv.txn(request).await.map(tonic::Response::into_inner)
-                })
-                .await
-        })
+        Box::pin(async move { ask!(self.client, call, KvClient.txn(self.request)).await })
     }
 }
 

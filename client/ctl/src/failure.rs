@@ -25,13 +25,6 @@ pub enum Failure {
     Call(tenure::Error),
     /// A write failed that carried these guards.
     Guarded(tenure::Error, Vec<GuardArg>),
-    /// A call that was made without the client crate failed.
-    Refused {
-        /// What the server or the transport said.
-        text: String,
-        /// What can be done about it.
-        hint: Option<Cow<'static, str>>,
-    },
     /// A command that ran under a lock ended with this exit code.
     Child(u8),
     /// Anything else that went wrong.
@@ -55,11 +48,7 @@ impl Failure {
             Self::Parse(error) if error.use_stderr() => 2,
             Self::Parse(_) | Self::ReaderGone => 0,
             Self::Child(code) => *code,
-            Self::Call(_)
-            | Self::Guarded(..)
-            | Self::Refused { .. }
-            | Self::Command(_)
-            | Self::Reported => 1,
+            Self::Call(_) | Self::Guarded(..) | Self::Command(_) | Self::Reported => 1,
             Self::Usage(_) => 2,
             Self::Input(_) => 3,
             Self::Format(_) => 4,
@@ -73,7 +62,6 @@ impl Failure {
         let (error, guards) = match self {
             Self::Call(error) => (error, &[][..]),
             Self::Guarded(error, guards) => (error, &guards[..]),
-            Self::Refused { hint, .. } => return hint.clone(),
             _ => return None,
         };
         if error.outcome_unknown() {
@@ -86,7 +74,7 @@ impl Failure {
 }
 
 /// What can be done about a refusal of a write that carried `guards`, when `current` holds.
-pub(crate) fn advice(
+fn advice(
     kind: ErrorKind,
     current: Option<Token>,
     guards: &[GuardArg],
@@ -154,7 +142,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parse(error) => error.fmt(f),
-            Self::Usage(text) | Self::Input(text) | Self::Refused { text, .. } => f.write_str(text),
+            Self::Usage(text) | Self::Input(text) => f.write_str(text),
             Self::Format(format) => write!(f, "{format} not supported as output format"),
             Self::WatchEnded => f.write_str("watch is canceled by the server"),
             Self::Call(error) | Self::Guarded(error, _) => error.fmt(f),
@@ -183,5 +171,29 @@ impl From<io::Error> for Failure {
         } else {
             Self::Command(error.into())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_guard_names_the_flag_and_the_token_that_holds() {
+        let guards = [GuardArg {
+            name: "jobs/7".to_owned(),
+            token: 5,
+        }];
+        let said = |current: Option<i64>| {
+            let hint = advice(ErrorKind::StaleGuard, current.map(Token::from), &guards);
+            hint.unwrap_or_default().into_owned()
+        };
+        let hint = said(Some(9));
+        assert!(
+            hint.contains("--guard jobs/7=5") && hint.contains("token 9"),
+            "{hint}"
+        );
+        let hint = said(None);
+        assert!(hint.contains("nobody holds"), "{hint}");
     }
 }

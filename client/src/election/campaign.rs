@@ -12,23 +12,21 @@ use tonic::{Request, Response, Status, Streaming, transport::Channel};
 use super::leadership::Leadership;
 use crate::{
     client::Client,
-    error::{Error, ErrorKind},
-    lock::{
-        Claimed, Claiming, Hold, Lifetime, Listener, Pursuit, QueuePlace, Standing, Tenancy, Terms,
-        pursue, settle,
-    },
-    registry::milliseconds,
-    session::{Session, Ticket},
+    error::Error,
+    id::LeaseId,
+    lock::{Asking, Claimed, Lifetime, Pursuit, QueuePlace, Standing},
+    session::Session,
 };
 
 /// A candidacy. Made by [`Election::campaign`](crate::Election::campaign); waits to be elected
 /// when it is awaited.
 ///
 /// # Errors
-/// When awaited: [`WaitOver`](ErrorKind::WaitOver) when somebody else still leads after the time
-/// given with [`wait`](Self::wait), [`SessionLost`](ErrorKind::SessionLost) when its lease ran out
-/// first, and whatever any call can meet. Broken connections and passing troubles of servers are
-/// no errors: the candidate keeps its place.
+/// When awaited: [`WaitOver`](crate::ErrorKind::WaitOver) when somebody else still leads after the
+/// time given with [`wait`](Self::wait), [`SessionLost`](crate::ErrorKind::SessionLost) when its
+/// lease ran out first, [`ClaimEnded`](crate::ErrorKind::ClaimEnded) when somebody else took the
+/// candidate out of the line, and whatever any call can meet. Broken connections and passing
+/// troubles of servers are no errors: the candidate keeps its place.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the candidate in the background; without a runtime, when its
@@ -36,50 +34,42 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a candidate stands when the campaign is awaited"]
 pub struct Campaign {
-    client: Client,
+    asking: Asking,
     name: Bytes,
     value: Bytes,
-    lifetime: Lifetime,
-    wait: Option<Duration>,
-    principal: String,
-    listener: Option<Listener>,
 }
 
 impl Campaign {
     pub(super) fn new(client: Client, name: Bytes, value: Bytes) -> Self {
         Self {
-            client,
+            asking: Asking::new(client),
             name,
             value,
-            lifetime: Lifetime::default(),
-            wait: None,
-            principal: String::new(),
-            listener: None,
         }
     }
 
     /// Stands with a lease of its own that ends so long after its last renewal; ten seconds unless
     /// set. Shorter means that a dead leader is replaced sooner.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.lifetime = Lifetime::Own(ttl);
+        self.asking.lifetime = Lifetime::Own(ttl);
         self
     }
 
     /// Stands with the lease of a session, instead of one of its own.
     pub fn session(mut self, session: &Session) -> Self {
-        self.lifetime = Lifetime::Of(session.clone());
+        self.asking.lifetime = Lifetime::Of(session.clone());
         self
     }
 
     /// Waits for so long at most; without it, for as long as the lease lives.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
+        self.asking.wait = Some(wait);
         self
     }
 
     /// Says who stands, for whoever inspects the election.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
-        self.principal = principal.into();
+        self.asking.principal = principal.into();
         self
     }
 
@@ -87,32 +77,24 @@ impl Campaign {
     /// that moment, and again when the wait goes on after a break. Called on the runtime: it must
     /// not block.
     pub fn on_waiting(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
-        self.listener = Some(Arc::new(listener));
+        self.asking.listener = Some(Arc::new(listener));
         self
     }
 
     async fn run(self) -> Result<Leadership, Error> {
-        if self.wait.is_some_and(|wait| wait.is_zero()) {
-            let text = "a wait of no time at all";
-            return Err(Error::local(ErrorKind::InvalidArgument, text));
-        }
-        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
         let request = CampaignRequest {
             name: self.name.clone(),
-            lease: tenancy.session().lease().get(),
-            ttl_ms: 0,
             value: self.value,
-            wait_ms: self.wait.map_or(0, milliseconds),
-            principal: self.principal,
-            options: None,
+            wait_ms: self.asking.wait_ms("")?,
+            principal: self.asking.principal.clone(),
+            ..CampaignRequest::default()
         };
-        let terms = Terms {
-            names: vec![self.name],
-            wait: self.wait,
-            listener: self.listener,
+        let of = |lease: LeaseId| CampaignRequest {
+            lease: lease.get(),
+            ..request
         };
-        let claims = pursue(&self.client, &tenancy, terms, request).await?;
-        Ok(Leadership::new(Hold::new(self.client, tenancy, claims)))
+        let names = vec![self.name];
+        self.asking.obtain(names, of).await.map(Leadership::new)
     }
 }
 
@@ -129,18 +111,8 @@ impl fmt::Debug for Campaign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Campaign")
             .field("name", &self.name)
-            .field("wait", &self.wait)
+            .field("wait", &self.asking.wait)
             .finish_non_exhaustive()
-    }
-}
-
-impl Claiming for CampaignRequest {
-    fn settle<'a>(
-        &'a self,
-        client: &'a Client,
-        ticket: &'a Ticket,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(settle(self, client, ticket))
     }
 }
 

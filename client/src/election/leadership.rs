@@ -1,19 +1,18 @@
 //! The handle of whoever leads.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, time::Duration};
 
+use bytes::Bytes;
 use tenure_proto::v1::{HandOverRequest, ProclaimRequest, election_client::ElectionClient};
-use tokio::time::Instant;
-use tonic::Response;
 
 use super::Leader;
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     error::{Error, Operation},
     id::{LeaseId, Token},
-    lock::{ClaimLoss, Hold},
+    lock::{Hold, holder},
     range::IntoBytes,
 };
 
@@ -38,62 +37,10 @@ impl Leadership {
         self.hold.token()
     }
 
-    /// The lease that the leader leads with.
-    #[must_use]
-    pub fn lease(&self) -> LeaseId {
-        self.hold.lease()
-    }
-
-    /// Until when the lease certainly lives, see
-    /// [`LockGuard::deadline`](crate::LockGuard::deadline).
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.hold.deadline()
-    }
-
-    /// Time until the [`deadline`](Self::deadline); nothing when the leadership is lost.
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.hold.remaining()
-    }
-
-    /// Makes sure that the lease certainly lives for so long.
-    ///
-    /// # Errors
-    /// As for [`LockGuard::ensure`](crate::LockGuard::ensure).
-    pub fn ensure(&self, needed: Duration) -> Result<(), Error> {
-        self.hold.ensure(needed)
-    }
-
     /// Whether this one leads as far as is known here. Once false, never true again.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.hold.loss().is_none()
-    }
-
-    /// Waits until the leadership is lost, see [`LockGuard::lost`](crate::LockGuard::lost).
-    ///
-    /// # Cancel safety
-    /// Cancel safe: a loss is final and is reported to every later call.
-    pub async fn lost(&self) -> ClaimLoss {
-        self.hold.lost().await
-    }
-
-    /// A client on which every write carries the epoch: it is refused once another leads.
-    #[must_use]
-    pub fn guarded(&self) -> Client {
-        self.hold.guarded()
-    }
-
-    /// Runs `work` until it is done or the leadership is lost; then it is dropped where it waits.
-    ///
-    /// # Errors
-    /// Why the leadership was lost.
-    ///
-    /// # Cancel safety
-    /// As cancel safe as `work`, which is dropped with the future.
-    pub async fn run<Work: Future>(&self, work: Work) -> Result<Work::Output, ClaimLoss> {
-        self.hold.run(work).await
     }
 
     /// Proclaims another value.
@@ -116,13 +63,7 @@ impl Leadership {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let proclaimed = self
-            .hold
-            .client()
-            .run(call, request, |channel, request| async move {
-                let answer = ElectionClient::new(channel).proclaim(request).await;
-                answer.map(Response::into_inner)
-            });
+        let proclaimed = ask!(self.hold.client(), call, ElectionClient.proclaim(request));
         proclaimed.await.map(drop)
     }
 
@@ -152,24 +93,31 @@ impl Leadership {
     pub async fn hand_over(&mut self, to: impl Into<LeaseId>) -> Result<Leader, Error> {
         self.hold.ensure(Duration::ZERO)?;
         let claim = self.hold.claims().first();
-        let request = HandOverRequest {
-            name: claim.map(|claim| claim.name.clone()).unwrap_or_default(),
-            epoch: self.hold.token().get(),
-            to_lease: to.into().get(),
-            options: None,
-        };
-        let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let answer = self
-            .hold
-            .client()
-            .run(call, request, |channel, request| async move {
-                let answer = ElectionClient::new(channel).hand_over(request).await;
-                answer.map(Response::into_inner)
-            })
-            .await?;
+        let name = claim.map(|claim| claim.name.clone()).unwrap_or_default();
+        let leader = hand_over(self.hold.client(), name, self.epoch(), to.into()).await?;
         self.hold.give_up();
-        Ok(Leader::from(answer.leader.unwrap_or_default()))
+        Ok(leader)
     }
+}
+
+holder!(Leadership);
+
+/// Makes a candidate lead in place of whoever leads in `epoch`.
+pub(super) async fn hand_over(
+    client: &Client,
+    name: Bytes,
+    epoch: Token,
+    to: LeaseId,
+) -> Result<Leader, Error> {
+    let request = HandOverRequest {
+        name,
+        epoch: epoch.get(),
+        to_lease: to.get(),
+        options: None,
+    };
+    let call = Call::tenure(Operation::Write, Lane::KeepAlive);
+    let answer = ask!(client, call, ElectionClient.hand_over(request)).await?;
+    Ok(Leader::from(answer.leader.unwrap_or_default()))
 }
 
 impl fmt::Debug for Leadership {

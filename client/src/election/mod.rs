@@ -74,6 +74,39 @@ impl Election {
         Ok(answer.holders.into_iter().next().map(Leader::from))
     }
 
+    /// Makes a candidate, known by its lease, lead at once in place of whoever leads in `epoch`,
+    /// for operators: the former leader is told as of any other loss, and may believe for moments
+    /// that it still leads, so only what checks tokens is safe. A leader hands over by
+    /// [`Leadership::hand_over`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let election = client.election("schedulers");
+    /// let waiting = client.inspect_lock("schedulers", 1).await?.waiters;
+    /// if let (Some(leader), Some(next)) = (election.leader().await?, waiting.first()) {
+    ///     let leader = election.hand_over(next.lease, leader.epoch).await?;
+    ///     println!("leading in epoch {}", leader.epoch);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotHolder`](crate::ErrorKind::NotHolder) when nobody leads in that epoch,
+    /// [`NotFound`](crate::ErrorKind::NotFound) when no candidate stands with that lease,
+    /// [`QueueFixed`](crate::ErrorKind::QueueFixed) when another program's candidate stands before
+    /// it, and whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the candidate leads.
+    pub async fn hand_over(
+        &self,
+        to: impl Into<LeaseId>,
+        epoch: impl Into<Token>,
+    ) -> Result<Leader, Error> {
+        leadership::hand_over(&self.client, self.name.clone(), epoch.into(), to.into()).await
+    }
+
     /// Who leads, and every change from then on: of the leader and of what it proclaims. It goes
     /// on after breaks; what changed meanwhile is told as one change.
     ///

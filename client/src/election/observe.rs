@@ -10,7 +10,7 @@ use tonic::Streaming;
 
 use super::Leader;
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
@@ -138,13 +138,8 @@ impl Observer {
 
     async fn connect(&mut self) -> Result<(), Error> {
         let call = Call::tenure(Operation::Read, Lane::KeepAlive).streaming();
-        let link = self
-            .client
-            .run(call, self.request.clone(), |channel, request| async move {
-                let answer = ElectionClient::new(channel).observe(request).await;
-                answer.map(tonic::Response::into_inner)
-            })
-            .await?;
+        let request = self.request.clone();
+        let link = ask!(self.client, call, ElectionClient.observe(request)).await?;
         self.link = Some(link);
         Ok(())
     }

@@ -101,3 +101,68 @@ async fn a_leader_hands_over_to_the_candidate_it_names() {
     let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     assert_eq!(second.epoch(), leader.epoch);
 }
+
+#[tokio::test]
+async fn an_operator_hands_an_election_over_in_the_epoch_that_was_looked_at() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let election = client.election("e");
+    let first = election.campaign("one").await.unwrap();
+    let missing = election.hand_over(session.lease(), first.epoch()).await;
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    let waiter = tokio::spawn(election.campaign("two").session(&session).into_future());
+    fake.until(|store| store.claims("e") == 2).await;
+    let early = election
+        .hand_over(session.lease(), first.epoch().get() - 1)
+        .await;
+    assert_eq!(early.unwrap_err().kind(), ErrorKind::NotHolder);
+    let leader = election.hand_over(session.lease(), first.epoch()).await;
+    let leader = leader.unwrap();
+    assert_eq!(&leader.value[..], b"two");
+    let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
+    assert_eq!(second.epoch(), leader.epoch);
+    let loss = timeout(PATIENCE, first.lost()).await.unwrap();
+    assert_eq!(loss, ClaimLoss::Taken);
+}
+
+#[tokio::test]
+async fn a_hand_over_whose_answer_is_lost_is_found_out_in_a_session() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let first = client.election("e").campaign("one").await.unwrap();
+    let candidacy = client.election("e").campaign("two").session(&session);
+    let waiter = tokio::spawn(candidacy.into_future());
+    fake.until(|store| store.claims("e") == 2).await;
+    fake.fault(|faults| faults.lose_answer = true);
+    let exact = session.client().election("e");
+    // Executed a second time it would be refused: nobody leads in that epoch any more.
+    let leader = exact
+        .hand_over(session.lease(), first.epoch())
+        .await
+        .unwrap();
+    assert!(leader.epoch > first.epoch());
+    let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
+    assert_eq!(second.epoch(), leader.epoch);
+}
+
+#[tokio::test]
+async fn a_hand_over_whose_answer_is_lost_may_have_happened_and_a_stale_guard_refuses_one() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let operator = client.lock("operators").await.unwrap();
+    let holder = operator.guarded().election("e");
+    operator.release().await.unwrap();
+    let first = client.election("e").campaign("one").await.unwrap();
+    let candidacy = client.election("e").campaign("two").session(&session);
+    let waiter = tokio::spawn(candidacy.into_future());
+    fake.until(|store| store.claims("e") == 2).await;
+    let refused = holder.hand_over(session.lease(), first.epoch()).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
+    assert!(first.is_leader());
+    fake.fault(|faults| faults.lose_answer = true);
+    let election = client.election("e");
+    let lost = election.hand_over(session.lease(), first.epoch()).await;
+    assert!(lost.unwrap_err().outcome_unknown());
+    let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
+    assert!(second.epoch() > first.epoch(), "it happened");
+}

@@ -87,12 +87,16 @@ kinds! {
     AlreadyClaimed,
     /// Others count the permits of the lock differently.
     PermitsDiffer,
-    /// A claim that another program made waits, and it cannot be passed over.
+    /// The order of the queue cannot be changed: a claim that another program made waits, or too
+    /// many do.
     QueueFixed,
     /// Waiting would close a circle of leases that wait for each other.
     Deadlock,
     /// The time to wait for a lock or an election is over; the claim is withdrawn.
     WaitOver,
+    /// Somebody else took the claim out of the queue while it waited, by force or by deleting its
+    /// key. Ask again only if it is still wanted: this was no accident.
+    ClaimEnded,
     /// Another incarnation of the instance has taken its place.
     InstanceReplaced,
     /// As much of something as the server keeps is there already: claims on a name, fence
@@ -121,9 +125,10 @@ pub(super) fn by_reason(status: &Status) -> Option<ErrorKind> {
         "NotHolder" => ErrorKind::NotHolder,
         "AlreadyClaimed" => ErrorKind::AlreadyClaimed,
         "PermitsDiffer" => ErrorKind::PermitsDiffer,
-        "QueueFixed" => ErrorKind::QueueFixed,
+        "QueueFixed" | "QueueTooLong" => ErrorKind::QueueFixed,
         "Deadlock" => ErrorKind::Deadlock,
         "WaitOver" => ErrorKind::WaitOver,
+        "ClaimEnded" => ErrorKind::ClaimEnded,
         "InstanceReplaced" => ErrorKind::InstanceReplaced,
         "QueueFull" | "TooManyPolicies" | "TooManyRequestKeys" => ErrorKind::LimitReached,
         "LeaseEnded" => ErrorKind::LeaseLost,
@@ -169,11 +174,11 @@ impl ErrorKind {
     /// Whether this answer to a repeat under the same id tells that no attempt before executed the
     /// request, or that one did. Only what is decided where outcomes are remembered tells that: an
     /// answer given in front of it, as when the caller is not known or the server is busy, says
-    /// nothing about attempts before.
+    /// nothing about attempts before. Nor does a request that is not valid: every node has limits
+    /// and a version of its own, and an attempt before may have gone to another one.
     pub(super) const fn settles(self) -> bool {
         match self {
-            Self::InvalidArgument
-            | Self::NotFound
+            Self::NotFound
             | Self::AlreadyExists
             | Self::FailedPrecondition
             | Self::Compacted
@@ -187,12 +192,14 @@ impl ErrorKind {
             | Self::QueueFixed
             | Self::Deadlock
             | Self::WaitOver
+            | Self::ClaimEnded
             | Self::InstanceReplaced
             | Self::LimitReached
             | Self::AnswerTooLarge
             | Self::RequestDiffers => true,
             Self::Config
             | Self::Connect
+            | Self::InvalidArgument
             | Self::PermissionDenied
             | Self::Unauthenticated
             | Self::NoSpace

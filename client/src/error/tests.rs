@@ -179,6 +179,11 @@ fn row(kind: ErrorKind) -> (fn(Operation) -> Error, Verdict, Verdict) {
             FINAL,
             FINAL,
         ),
+        ErrorKind::ClaimEnded => (
+            |op| reasoned(Code::FailedPrecondition, "ClaimEnded", op),
+            FINAL,
+            FINAL,
+        ),
         ErrorKind::InstanceReplaced => (
             |op| reasoned(Code::FailedPrecondition, "InstanceReplaced", op),
             FINAL,
@@ -234,15 +239,22 @@ fn every_kind_allows_exactly_these_conclusions() {
 fn an_unresolved_attempt_is_forgotten_only_by_an_answer_that_tells() {
     for &kind in ErrorKind::ALL {
         let error = row(kind).0(Operation::Write);
-        let settles = error.was_sent() && kind.settles();
+        let settles = error.settles();
+        assert_eq!(settles, error.was_sent() && kind.settles(), "{kind:?}");
         let error = error.after(true);
         assert_eq!(error.outcome_unknown(), !settles, "{kind:?}");
         assert!(settles || !error.is_retryable(), "{kind:?}");
+        let beside = error.leaving_open(true);
+        assert!(
+            beside.outcome_unknown() && !beside.is_retryable(),
+            "{kind:?}"
+        );
         assert!(!row(kind).0(Operation::Read).after(false).outcome_unknown());
     }
     // What is decided in front of the state machine says nothing about attempts before.
     for kind in [
         ErrorKind::Connect,
+        ErrorKind::InvalidArgument,
         ErrorKind::Unauthenticated,
         ErrorKind::PermissionDenied,
         ErrorKind::Overloaded,

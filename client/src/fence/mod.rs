@@ -13,7 +13,9 @@
 //! Tokens are those of one cluster: marks that were raised by tokens of another mean nothing, and
 //! may refuse everything for a long time.
 //!
-//! Writes to keys need none of it: use [`LockGuard::guarded`](crate::LockGuard::guarded).
+//! Writes to keys need none of it: use [`LockGuard::guarded`](crate::LockGuard::guarded), and let
+//! the server refuse whoever does not, with
+//! [`Client::set_fence_policy`](crate::Client::set_fence_policy).
 
 #[cfg(feature = "fence-axum")]
 mod extract;
@@ -24,6 +26,7 @@ mod header;
 #[cfg(feature = "fence-http")]
 mod layer;
 mod marks;
+mod policy;
 mod sql;
 
 #[cfg(feature = "fence-axum")]

@@ -13,13 +13,13 @@ use tenure_proto::etcdserverpb::{
     LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
     LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_client::LeaseClient,
 };
-use tonic::{Response, Status};
+use tonic::Status;
 
 pub use keep_alive::{KeepAlive, LeaseLoss};
 pub(crate) use renewal::Term;
 
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     conditions::{Conditions, conditional},
@@ -56,14 +56,7 @@ impl IntoFuture for Grant {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
-            self.client
-                .run(call, self.request, |channel, request| async move {
-                    LeaseClient::new(channel)
-                        .lease_grant(request)
-                        .await
-                        .map(Response::into_inner)
-                })
-                .await
+            ask!(self.client, call, LeaseClient.lease_grant(self.request)).await
         })
     }
 }
@@ -97,20 +90,13 @@ impl IntoFuture for Revoke {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
-            self.client
-                .run(call, self.request, |channel, request| async move {
-                    LeaseClient::new(channel)
-                        .lease_revoke(request)
-                        .await
-                        .map(Response::into_inner)
-                })
-                .await
+            ask!(self.client, call, LeaseClient.lease_revoke(self.request)).await
         })
     }
 }
 
-/// A duration as it travels: whole milliseconds, rounded up, so that nothing above zero becomes
-/// zero, which means something else.
+/// A duration as it travels: whole milliseconds, rounded up, so that no time asked for is lost and
+/// nothing above zero becomes zero, which means something else.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
@@ -170,12 +156,11 @@ impl Client {
             id: id.into().get(),
             keys,
         };
-        self.run(Call::read(None), request, |channel, request| async move {
-            LeaseClient::new(channel)
-                .lease_time_to_live(request)
-                .await
-                .map(Response::into_inner)
-        })
+        ask!(
+            self,
+            Call::read(None),
+            LeaseClient.lease_time_to_live(request)
+        )
         .await
     }
 
@@ -187,15 +172,10 @@ impl Client {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn lease_list(&self) -> Result<LeaseLeasesResponse, Error> {
-        self.run(
+        ask!(
+            self,
             Call::read(None),
-            LeaseLeasesRequest {},
-            |channel, request| async move {
-                LeaseClient::new(channel)
-                    .lease_leases(request)
-                    .await
-                    .map(Response::into_inner)
-            },
+            LeaseClient.lease_leases(LeaseLeasesRequest {})
         )
         .await
     }
@@ -246,5 +226,17 @@ impl Client {
     /// Dropping the future leaves open whether the lease was renewed.
     pub async fn lease_keep_alive(&self, id: impl Into<LeaseId>) -> Result<KeepAlive, Error> {
         KeepAlive::start(self.clone(), id.into()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fractions_of_milliseconds_are_rounded_up() {
+        assert_eq!(millis(Duration::from_micros(1)), 1);
+        assert_eq!(millis(Duration::from_millis(2)), 2);
+        assert_eq!(millis(Duration::ZERO), 0);
     }
 }

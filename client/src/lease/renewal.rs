@@ -59,6 +59,13 @@ impl Term {
         Duration::from_secs(u64::try_from(answer.ttl).unwrap_or(0))
     }
 
+    /// The same lease after a renewal that was sent then. Answers are in seconds, rounded up; a
+    /// lease may have been granted with less.
+    pub(crate) fn renewed(&self, sent: Instant, answer: &LeaseKeepAliveResponse) -> Self {
+        let ttl = self.ttl.min(Self::ttl_of(answer));
+        Self { sent, ttl }
+    }
+
     fn due(&self) -> Instant {
         self.sent + self.ttl / RENEWALS_PER_TTL
     }
@@ -109,11 +116,10 @@ impl Renewer {
             if answer.ttl <= 0 {
                 break LeaseLoss::Ended;
             }
-            // Answers are in seconds, rounded up; a lease may have been granted with less.
-            let ttl = term.ttl.min(Term::ttl_of(&answer));
             let mut in_time = false;
+            let next = term.renewed(sent, &answer);
             self.state
-                .send_modify(|state| in_time = state.renew(Term { sent, ttl }, answer));
+                .send_modify(|state| in_time = state.renew(next, answer));
             if !in_time {
                 break LeaseLoss::Unconfirmed;
             }

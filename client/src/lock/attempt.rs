@@ -1,8 +1,7 @@
 //! Taking a lock only if it is free.
 
 use futures::future::BoxFuture;
-use tenure_proto::v1::{AcquireRequest, TryAcquireResponse, lock_client::LockClient};
-use tonic::Response;
+use tenure_proto::v1::{AcquireRequest, Claim, TryAcquireResponse, lock_client::LockClient};
 
 use super::{
     pursuit::Claimed,
@@ -10,7 +9,7 @@ use super::{
     withdrawal::{Claiming, Withdrawal},
 };
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     error::{Error, Operation},
@@ -19,17 +18,12 @@ use crate::{
 
 /// A request that does not wait.
 #[derive(Debug, Clone)]
-struct Attempt(AcquireRequest);
+pub(super) struct Attempt(pub(super) AcquireRequest);
 
 impl Attempt {
     async fn send(&self, client: &Client, ticket: &Ticket) -> Result<TryAcquireResponse, Error> {
         let call = Call::tenure(Operation::Write, Lane::KeepAlive).under(Some(ticket.clone()));
-        client
-            .run(call, self.0.clone(), |channel, request| async move {
-                let answer = LockClient::new(channel).try_acquire(request).await;
-                answer.map(Response::into_inner)
-            })
-            .await
+        ask!(client, call, LockClient.try_acquire(self.0.clone())).await
     }
 }
 
@@ -38,9 +32,15 @@ impl Claiming for Attempt {
         &'a self,
         client: &'a Client,
         ticket: &'a Ticket,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(async move { self.send(client, ticket).await.map(drop) })
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move { Ok(granted(self.send(client, ticket).await?).is_some()) })
     }
+}
+
+/// The claims that were made, if any were.
+fn granted(answer: TryAcquireResponse) -> Option<Vec<Claim>> {
+    let claims = answer.granted.map(|granted| granted.claims);
+    claims.filter(|claims| !claims.is_empty())
 }
 
 /// Claims what is free, or nothing.
@@ -59,8 +59,7 @@ pub(super) async fn attempt(
     let mut withdrawal = Withdrawal::arm(&client, tenancy, &names, request.clone(), &ticket);
     match request.send(&client, &ticket).await {
         Ok(answer) => {
-            let granted = answer.granted.map(|granted| granted.claims);
-            let claims = granted.filter(|claims| !claims.is_empty());
+            let claims = granted(answer);
             if claims.is_some() {
                 withdrawal.disarm();
             } else {
@@ -69,7 +68,7 @@ pub(super) async fn attempt(
             Ok(claims.map(|claims| claims.into_iter().map(Claimed::from).collect()))
         }
         Err(error) => {
-            withdrawal.refused(&error);
+            withdrawal.refused(&error, false);
             Err(error)
         }
     }

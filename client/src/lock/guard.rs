@@ -1,17 +1,14 @@
 //! The handle of whoever holds a lock.
 
-use std::{fmt, future::Future, time::Duration};
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use tenure_proto::v1::{TransferRequest, lock_client::LockClient};
-use tokio::time::Instant;
-use tonic::Response;
 
-use super::{ending::ClaimLoss, hold::Hold};
+use super::hold::{Hold, holder};
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
-    client::Client,
     error::{Error, ErrorKind, Operation},
     id::{LeaseId, Token},
 };
@@ -72,68 +69,10 @@ impl LockGuard {
         self.hold.claims().iter().map(|claim| &claim.name)
     }
 
-    /// The lease that the lock is held with.
-    #[must_use]
-    pub fn lease(&self) -> LeaseId {
-        self.hold.lease()
-    }
-
-    /// Until when the lease certainly lives, and with it the lock unless somebody ends it by
-    /// force: counted from the sending of the last acknowledged renewal, less a margin for clocks
-    /// that run at different speeds. It moves on with every renewal.
-    #[must_use]
-    pub fn deadline(&self) -> Instant {
-        self.hold.deadline()
-    }
-
-    /// Time until the [`deadline`](Self::deadline); nothing when the lock is lost.
-    #[must_use]
-    pub fn remaining(&self) -> Duration {
-        self.hold.remaining()
-    }
-
-    /// Makes sure that the lease certainly lives for so long.
-    ///
-    /// # Errors
-    /// [`LeaseLost`](ErrorKind::LeaseLost) when it is lost or has less time left,
-    /// [`NotHolder`](ErrorKind::NotHolder) when somebody else ended the claim. A lease with less
-    /// time left may be renewed the next moment; the guard is as good as before.
-    pub fn ensure(&self, needed: Duration) -> Result<(), Error> {
-        self.hold.ensure(needed)
-    }
-
     /// Whether the lock is held as far as is known here. Once false, never true again.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.hold.loss().is_none()
-    }
-
-    /// Waits until the lock is lost. It is ready before the server may grant the lock to another
-    /// because the lease ran out; when somebody ends the claim by force, as soon as that is known.
-    /// Several tasks may wait.
-    ///
-    /// # Cancel safety
-    /// Cancel safe: a loss is final and is reported to every later call.
-    pub async fn lost(&self) -> ClaimLoss {
-        self.hold.lost().await
-    }
-
-    /// A client on which every write carries the token: it is refused once the lock has gone to
-    /// another, be it by a write that was under way for hours. It may outlive the guard.
-    #[must_use]
-    pub fn guarded(&self) -> Client {
-        self.hold.guarded()
-    }
-
-    /// Runs `work` until it is done or the lock is lost; then it is dropped where it waits.
-    ///
-    /// # Errors
-    /// Why the lock was lost.
-    ///
-    /// # Cancel safety
-    /// As cancel safe as `work`, which is dropped with the future.
-    pub async fn run<Work: Future>(&self, work: Work) -> Result<Work::Output, ClaimLoss> {
-        self.hold.run(work).await
     }
 
     /// Gives the lock back. The next in line has it when this returns.
@@ -178,19 +117,14 @@ impl LockGuard {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let answer = self
-            .hold
-            .client()
-            .run(call, request, |channel, request| async move {
-                let answer = LockClient::new(channel).transfer(request).await;
-                answer.map(Response::into_inner)
-            })
-            .await?;
+        let answer = ask!(self.hold.client(), call, LockClient.transfer(request)).await?;
         self.hold.give_up();
         let claim = answer.claim.unwrap_or_default();
         Ok(Token::from(claim.token))
     }
 }
+
+holder!(LockGuard);
 
 impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,4 +1,5 @@
-//! What a holder has: tokens, a deadline, and word of the loss. Shared by locks and elections.
+//! What a holder has: tokens, a deadline, and word of the loss. Shared by locks and elections,
+//! whose handles get their common methods from [`holder`].
 //!
 //! The invariant: [`lost`](Hold::lost) is ready before the server may grant to another because the
 //! lease ran out, counted on the client's own clock. When somebody ends a claim by force it is
@@ -9,7 +10,6 @@ use std::{future::Future, time::Duration};
 
 use tenure_proto::v1::{ReleaseRequest, lock_client::LockClient};
 use tokio::time::{Instant, sleep};
-use tonic::Response;
 
 use super::{
     ending::{ClaimLoss, Ending},
@@ -17,7 +17,7 @@ use super::{
     tenancy::Tenancy,
 };
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     conditions::Guard,
@@ -150,6 +150,78 @@ impl Hold {
     }
 }
 
+/// Gives a handle with a field `hold` the methods that every holder has.
+macro_rules! holder {
+    ($handle:ty) => {
+        impl $handle {
+            /// The lease that the claim is held with.
+            #[must_use]
+            pub fn lease(&self) -> $crate::LeaseId {
+                self.hold.lease()
+            }
+
+            /// Until when the lease certainly lives, and with it the claim unless somebody ends it
+            /// by force: counted from the sending of the last acknowledged renewal, less a margin
+            /// for clocks that run at different speeds. It moves on with every renewal.
+            #[must_use]
+            pub fn deadline(&self) -> tokio::time::Instant {
+                self.hold.deadline()
+            }
+
+            /// Time until the [`deadline`](Self::deadline); nothing when the claim is lost.
+            #[must_use]
+            pub fn remaining(&self) -> std::time::Duration {
+                self.hold.remaining()
+            }
+
+            /// Makes sure that the lease certainly lives for so long.
+            ///
+            /// # Errors
+            /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when it is lost or has less time left,
+            /// [`NotHolder`](crate::ErrorKind::NotHolder) when somebody else ended the claim. A
+            /// lease with less time left may be renewed the next moment; the handle is as good as
+            /// before.
+            pub fn ensure(&self, needed: std::time::Duration) -> Result<(), $crate::Error> {
+                self.hold.ensure(needed)
+            }
+
+            /// Waits until the claim is lost. It is ready before the server may grant it to another
+            /// because the lease ran out; when somebody ends it by force, as soon as that is known.
+            /// Several tasks may wait.
+            ///
+            /// # Cancel safety
+            /// Cancel safe: a loss is final and is reported to every later call.
+            pub async fn lost(&self) -> $crate::ClaimLoss {
+                self.hold.lost().await
+            }
+
+            /// A client on which every write carries the token: it is refused once the claim has
+            /// gone to another, be it by a write that was under way for hours. It may outlive the
+            /// handle.
+            #[must_use]
+            pub fn guarded(&self) -> $crate::Client {
+                self.hold.guarded()
+            }
+
+            /// Runs `work` until it is done or the claim is lost; then it is dropped where it
+            /// waits.
+            ///
+            /// # Errors
+            /// Why the claim was lost.
+            ///
+            /// # Cancel safety
+            /// As cancel safe as `work`, which is dropped with the future.
+            pub async fn run<Work: Future>(
+                &self,
+                work: Work,
+            ) -> Result<Work::Output, $crate::ClaimLoss> {
+                self.hold.run(work).await
+            }
+        }
+    };
+}
+pub(crate) use holder;
+
 impl Drop for Hold {
     fn drop(&mut self) {
         self.give_up();
@@ -178,11 +250,7 @@ async fn release(client: &Client, claim: &Claimed) -> Result<(), Error> {
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    client
-        .run(call, request, |channel, request| async move {
-            let answer = LockClient::new(channel).release(request).await;
-            answer.map(Response::into_inner)
-        })
+    ask!(client, call, LockClient.release(request))
         .await
         .map(drop)
 }
@@ -197,7 +265,7 @@ async fn release_all(client: Client, tenancy: Tenancy, mut claims: Vec<Claimed>)
         && tenancy.session().is_held()
     {
         match release(&client, claim).await {
-            Err(error) if error.ends_stream_for_now() => {
+            Err(error) if error.leaves_undone() => {
                 tracing::debug!(%error, "a release is tried again");
                 sleep(backoff.next_pause()).await;
                 continue;

@@ -5,28 +5,19 @@ use tenure_proto::v1::{
     CheckTokenRequest, CheckTokenResponse, ForceReleaseRequest, ForceReleaseResponse,
     InspectRequest, InspectResponse, ListRequest, ListResponse, lock_client::LockClient,
 };
-use tonic::Response;
 
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
-    client::{Client, RECEIVE_BYTES_MAX},
+    client::Client,
     error::{Error, Operation},
     id::Token,
     range::IntoBytes,
 };
 
-/// Makes one short call of the lock service.
-macro_rules! call {
-    ($client:expr, $operation:ident, $method:ident, $request:expr) => {{
-        let call = Call::tenure(Operation::$operation, Lane::Calls);
-        let answer = $client.run(call, $request, |channel, request| async move {
-            let lock = LockClient::new(channel);
-            let mut lock = lock.max_decoding_message_size(RECEIVE_BYTES_MAX);
-            lock.$method(request).await.map(Response::into_inner)
-        });
-        answer.await
-    }};
+/// A short call of the lock service.
+fn call(operation: Operation) -> Call {
+    Call::tenure(operation, Lane::Calls)
 }
 
 impl Client {
@@ -48,7 +39,7 @@ impl Client {
             name: name.into_bytes(),
             token: token.into().get(),
         };
-        call!(self, Read, check_token, request)
+        ask!(self, call(Operation::Read), LockClient.check_token(request)).await
     }
 
     /// Who holds a lock or an election and who waits, the first `waiters_max` of them; zero means
@@ -68,7 +59,7 @@ impl Client {
             name: name.into_bytes(),
             limit: waiters_max,
         };
-        call!(self, Read, inspect, request)
+        ask!(self, call(Operation::Read), LockClient.inspect(request)).await
     }
 
     /// The locks and elections below a prefix that anybody claims, `locks_max` of them; zero means
@@ -88,7 +79,7 @@ impl Client {
             prefix: prefix.into_bytes(),
             limit: locks_max,
         };
-        call!(self, Read, list, request)
+        ask!(self, call(Operation::Read), LockClient.list(request)).await
     }
 
     /// Ends claims of others: the one with this token, or without one every claim that holds. The
@@ -114,6 +105,11 @@ impl Client {
             reason: reason.into(),
             options: None,
         };
-        call!(self, Write, force_release, request)
+        ask!(
+            self,
+            call(Operation::Write),
+            LockClient.force_release(request)
+        )
+        .await
     }
 }

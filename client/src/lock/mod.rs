@@ -2,6 +2,7 @@
 //!
 //! The server decides who holds; here a claim is made, waited for, kept alive and given back.
 
+mod asking;
 mod attempt;
 mod ending;
 mod guard;
@@ -20,16 +21,16 @@ mod tests;
 
 use tenure_proto::v1::{Mode, mode::Kind};
 
+pub(crate) use asking::Asking;
 pub use ending::ClaimLoss;
 pub(crate) use ending::Ending;
 pub use guard::LockGuard;
-pub(crate) use hold::Hold;
+pub(crate) use hold::{Hold, holder};
 pub use modes::{RwLock, Semaphore};
 pub use pursuit::QueuePlace;
-pub(crate) use pursuit::{Claimed, Listener, Pursuit, Standing, Terms, pursue, settle};
+pub(crate) use pursuit::{Claimed, Pursuit, Standing};
 pub use request::LockRequest;
 pub(crate) use tenancy::{Lifetime, Tenancy};
-pub(crate) use withdrawal::Claiming;
 
 use crate::{client::Client, range::IntoBytes};
 

@@ -24,6 +24,7 @@ use crate::{
     client::Client,
     error::{Error, ErrorKind, Operation},
     id::Token,
+    lease::LeaseLoss,
     retry::Backoff,
     session::Ticket,
 };
@@ -71,7 +72,7 @@ pub(crate) enum Standing {
 }
 
 /// A request that is answered by a stream which ends when the claim is granted.
-pub(crate) trait Pursuit: Claiming {
+pub(crate) trait Pursuit: Clone + Send + Sync + 'static {
     /// What the stream sends.
     type Answer: Send + 'static;
 
@@ -83,16 +84,19 @@ pub(crate) trait Pursuit: Claiming {
     fn read(answer: Self::Answer) -> Option<Standing>;
 }
 
-/// A pursuit is settled by the first word of its stream.
-pub(crate) async fn settle<P: Pursuit>(
-    request: &P,
-    client: &Client,
-    ticket: &Ticket,
-) -> Result<(), Error> {
-    let mut answers = open(request, client, ticket).await?;
-    next(&mut answers, client, Some(client.deadline(None)))
-        .await
-        .map(drop)
+/// A pursuit is settled by the first word of its stream, which speaks of claims that were made.
+impl<P: Pursuit> Claiming for P {
+    fn settle<'a>(
+        &'a self,
+        client: &'a Client,
+        ticket: &'a Ticket,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut answers = open(self, client, ticket).await?;
+            let limit = Some(client.deadline(None));
+            next(&mut answers, client, limit).await.map(|_| true)
+        })
+    }
 }
 
 async fn open<P: Pursuit>(
@@ -124,16 +128,6 @@ async fn next<Answer>(
         let text = "the stream ended before the claim was granted";
         Error::local(ErrorKind::Unavailable, text)
     })
-}
-
-impl Claiming for AcquireRequest {
-    fn settle<'a>(
-        &'a self,
-        client: &'a Client,
-        ticket: &'a Ticket,
-    ) -> BoxFuture<'a, Result<(), Error>> {
-        Box::pin(settle(self, client, ticket))
-    }
 }
 
 impl Pursuit for AcquireRequest {
@@ -197,14 +191,17 @@ pub(crate) async fn pursue<P: Pursuit>(
     let outcome = tokio::select! {
         biased;
         outcome = chase.run() => outcome,
-        loss = tenancy.session().lost() => {
-            Err(Error::local(ErrorKind::SessionLost, format!("stopped waiting: {loss}")))
-        }
+        loss = tenancy.session().lost() => Err(stopped(loss)),
     };
     if outcome.is_ok() {
         chase.withdrawal.disarm();
     }
     outcome
+}
+
+/// The error of a wait whose session ended first.
+fn stopped(loss: LeaseLoss) -> Error {
+    Error::local(ErrorKind::SessionLost, format!("stopped waiting: {loss}"))
 }
 
 struct Chase<P: Pursuit> {
@@ -229,11 +226,15 @@ impl<P: Pursuit> Chase<P> {
         };
         match timeout_at(limit, self.repeat()).await {
             Ok(outcome) => outcome,
-            // Nobody has said anything: that is more than a wait that is over.
-            Err(_) => Err(match self.last.take() {
-                Some(error) if self.waits.is_none() => error,
-                _ => Error::local(ErrorKind::WaitOver, "waited as long as asked"),
-            }),
+            Err(_) if self.waits.is_some() => {
+                Err(Error::local(ErrorKind::WaitOver, "waited as long as asked"))
+            }
+            // Nobody has said that there is anything to wait for: that is more than a wait that is
+            // over.
+            Err(_) => {
+                let last = self.last.take();
+                Err(last.unwrap_or_else(|| Error::deadline(Operation::Write)))
+            }
         }
     }
 
@@ -247,13 +248,16 @@ impl<P: Pursuit> Chase<P> {
             if error.kind() == ErrorKind::RequestForgotten
                 && let Some(claims) = self.waits.clone()
             {
-                return self.follow(claims).await;
+                let followed = self.follow(claims).await;
+                return followed.inspect_err(|error| self.withdrawal.refused(error, true));
+            }
+            if error.kind() == ErrorKind::LeaseLost {
+                self.ticket.session().forgotten();
+                return Err(stopped(LeaseLoss::Ended));
             }
             if !error.ends_stream_for_now() {
-                // What was sent before may have been executed, whatever is said to a repeat.
-                if self.last.is_none() {
-                    self.withdrawal.refused(&error);
-                }
+                let repeated = self.last.is_some() || self.waits.is_some();
+                self.withdrawal.refused(&error, repeated);
                 return Err(error);
             }
             tracing::debug!(%error, "the wait for a claim is resumed");
@@ -322,8 +326,8 @@ impl<P: Pursuit> Chase<P> {
         for claim in claims {
             let found = self.client.get(&claim.key).await?;
             let Some(record) = found.kvs.first() else {
-                let text = "the claim was taken out of the queue";
-                return Err(Error::local(ErrorKind::WaitOver, text));
+                let text = "the claim is gone from the queue";
+                return Err(Error::local(ErrorKind::ClaimEnded, text));
             };
             // The queue may have been reordered, which gives out new tokens.
             let token = Token::from(record.create_revision);

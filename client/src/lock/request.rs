@@ -7,17 +7,19 @@ use futures::future::BoxFuture;
 use tenure_proto::v1::{AcquireRequest, Mode};
 
 use super::{
+    asking::Asking,
     attempt::attempt,
     guard::LockGuard,
     hold::Hold,
-    pursuit::{Listener, QueuePlace, Terms, pursue},
+    pursuit::QueuePlace,
     tenancy::{Lifetime, Tenancy},
 };
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
+    id::LeaseId,
+    lease::millis,
     range::IntoBytes,
-    registry::milliseconds,
     session::Session,
 };
 
@@ -26,10 +28,12 @@ use crate::{
 ///
 /// # Errors
 /// When awaited: [`WaitOver`](ErrorKind::WaitOver) when it was not granted in the time given with
-/// [`wait`](Self::wait), [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
+/// [`wait`](Self::wait), [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when no server said
+/// anything in that time, [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
 /// [`Deadlock`](ErrorKind::Deadlock) when waiting would never end, because somebody in line before
-/// waits for a lock of the same session, and whatever any call can meet. Broken connections and
-/// passing troubles of servers are no errors: the wait goes on elsewhere, in the same place.
+/// waits for a lock of the same session, [`ClaimEnded`](ErrorKind::ClaimEnded) when somebody else
+/// took it out of the line, and whatever any call can meet. Broken connections and passing troubles
+/// of servers are no errors: the wait goes on elsewhere, in the same place.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the claim in the background; without a runtime, when its lease
@@ -37,55 +41,47 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a lock is asked for when the request is awaited"]
 pub struct LockRequest {
-    client: Client,
+    asking: Asking,
     names: Vec<Bytes>,
     mode: Mode,
-    lifetime: Lifetime,
-    wait: Option<Duration>,
     lock_delay: Duration,
-    principal: String,
     value: Bytes,
-    listener: Option<Listener>,
 }
 
 impl LockRequest {
     pub(super) fn new(client: Client, names: Vec<Bytes>, mode: Mode) -> Self {
         Self {
-            client,
+            asking: Asking::new(client),
             names,
             mode,
-            lifetime: Lifetime::default(),
-            wait: None,
             lock_delay: Duration::ZERO,
-            principal: String::new(),
             value: Bytes::new(),
-            listener: None,
         }
     }
 
     /// Holds the lock with a lease of its own that ends so long after its last renewal; ten
     /// seconds unless set. It is renewed in the background.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.lifetime = Lifetime::Own(ttl);
+        self.asking.lifetime = Lifetime::Own(ttl);
         self
     }
 
     /// Holds the lock with the lease of a session, instead of one of its own. A session can claim
     /// a name once.
     pub fn session(mut self, session: &Session) -> Self {
-        self.lifetime = Lifetime::Of(session.clone());
+        self.asking.lifetime = Lifetime::Of(session.clone());
         self
     }
 
     /// Waits for so long at most; without it, for as long as the lease lives.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
+        self.asking.wait = Some(wait);
         self
     }
 
     /// Says who asks, for whoever inspects the lock.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
-        self.principal = principal.into();
+        self.asking.principal = principal.into();
         self
     }
 
@@ -105,7 +101,7 @@ impl LockRequest {
     /// Calls `listener` when the request has to wait, with its place in line at that moment, and
     /// again when the wait goes on after a break. Called on the runtime: it must not block.
     pub fn on_queued(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
-        self.listener = Some(Arc::new(listener));
+        self.asking.listener = Some(Arc::new(listener));
         self
     }
 
@@ -119,30 +115,27 @@ impl LockRequest {
     /// Dropping the future gives back in the background what was granted.
     pub async fn try_now(self) -> Result<Option<LockGuard>, Error> {
         let request = self.check()?;
-        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
+        let Asking {
+            client, lifetime, ..
+        } = self.asking;
+        let tenancy = Tenancy::open(&client, lifetime).await?;
         let request = AcquireRequest {
             lease: tenancy.session().lease().get(),
             wait_ms: 0,
             ..request
         };
-        let claims = attempt(&self.client, &tenancy, request).await?;
-        Ok(claims.map(|claims| LockGuard::new(Hold::new(self.client, tenancy, claims))))
+        let claims = attempt(&client, &tenancy, request).await?;
+        Ok(claims.map(|claims| LockGuard::new(Hold::new(client, tenancy, claims))))
     }
 
     async fn acquire(self) -> Result<LockGuard, Error> {
         let request = self.check()?;
-        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
-        let request = AcquireRequest {
-            lease: tenancy.session().lease().get(),
+        let names = request.names.clone();
+        let of = |lease: LeaseId| AcquireRequest {
+            lease: lease.get(),
             ..request
         };
-        let terms = Terms {
-            names: request.names.clone(),
-            wait: self.wait,
-            listener: self.listener,
-        };
-        let claims = pursue(&self.client, &tenancy, terms, request).await?;
-        Ok(LockGuard::new(Hold::new(self.client, tenancy, claims)))
+        self.asking.obtain(names, of).await.map(LockGuard::new)
     }
 
     /// The request, but for its lease.
@@ -155,15 +148,12 @@ impl LockRequest {
         if names.len() != self.names.len() {
             return invalid("a lock is named twice");
         }
-        if self.wait.is_some_and(|wait| wait.is_zero()) {
-            return invalid("a wait of no time at all; `try_now` does not wait");
-        }
         Ok(AcquireRequest {
             names: names.into_iter().collect(),
             mode: Some(self.mode),
-            wait_ms: self.wait.map_or(0, milliseconds),
-            lock_delay_ms: milliseconds(self.lock_delay),
-            principal: self.principal.clone(),
+            wait_ms: self.asking.wait_ms("; `try_now` does not wait")?,
+            lock_delay_ms: millis(self.lock_delay),
+            principal: self.asking.principal.clone(),
             value: self.value.clone(),
             ..AcquireRequest::default()
         })
@@ -184,7 +174,7 @@ impl fmt::Debug for LockRequest {
         f.debug_struct("LockRequest")
             .field("names", &self.names)
             .field("mode", &self.mode)
-            .field("wait", &self.wait)
+            .field("wait", &self.asking.wait)
             .finish_non_exhaustive()
     }
 }

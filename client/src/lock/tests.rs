@@ -200,6 +200,22 @@ async fn a_guard_that_is_dropped_releases_in_the_background() {
     assert!(session.is_held());
 }
 
+/// A refusal that says nothing about the release before it is no reason to leave it at that.
+#[tokio::test]
+async fn a_guard_that_is_dropped_releases_until_it_is_known_that_it_is_done() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let guard = client.lock("a").session(&session).await.unwrap();
+    fake.fault(|faults| faults.lose_release = true);
+    drop(guard);
+    fake.until(|store| store.claims("a") == 0).await;
+    let faults = *fake.faults.borrow();
+    assert!(
+        !faults.lose_release && !faults.deny_release,
+        "they happened"
+    );
+}
+
 #[test]
 fn a_guard_may_be_dropped_when_its_runtime_is_gone() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -299,6 +315,50 @@ async fn a_session_that_is_lost_ends_the_wait() {
         .unwrap()
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
+}
+
+#[tokio::test]
+async fn a_claim_that_is_taken_out_of_the_line_is_told_from_a_wait_that_is_over() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let _first = holding(&client, "a").await;
+    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    fake.change(|store| store.end_claim("a", session.lease().get()));
+    let error = waiter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ClaimEnded, "{error}");
+    assert!(session.is_held());
+
+    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    fake.change(|store| store.revoke(session.lease().get()));
+    let error = waiter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
+    assert!(!session.is_held(), "the server said so");
+}
+
+#[tokio::test]
+async fn what_is_left_of_claims_made_together_is_withdrawn_when_one_is_ended() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let _first = holding(&client, "a").await;
+    let request = client.lock_all(["a", "b"]).session(&session);
+    let waiter = waiting(&fake, request).await;
+    fake.until(|store| store.claims("a") == 2 && store.claims("b") == 1)
+        .await;
+    fake.change(|store| store.end_claim("a", session.lease().get()));
+    let error = waiter.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ClaimEnded, "{error}");
+    fake.until(|store| store.claims("b") == 0).await;
+    assert!(session.is_held());
+}
+
+#[tokio::test]
+async fn a_server_that_stays_silent_is_told_from_a_lock_that_is_not_free() {
+    let (fake, client) = Fake::start().await;
+    fake.fault(|faults| faults.stall = true);
+    let wait = Duration::from_millis(10);
+    let error = client.lock("a").wait(wait).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    assert!(error.outcome_unknown());
 }
 
 #[tokio::test]

@@ -7,26 +7,53 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::v1::{WithdrawRequest, lock_client::LockClient};
 use tokio::time::sleep;
-use tonic::Response;
 
 use super::tenancy::Tenancy;
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
-    error::{Error, Operation},
+    error::{Error, ErrorKind, Operation},
     retry::Backoff,
     session::Ticket,
 };
 
 /// A request that makes a claim.
 pub(crate) trait Claiming: Clone + Send + Sync + 'static {
-    /// Sends the request again, under the number it had, until the server says what became of it.
+    /// Sends the request again, under the number it had, until the server says what became of it:
+    /// whether it made a claim.
     fn settle<'a>(
         &'a self,
         client: &'a Client,
         ticket: &'a Ticket,
-    ) -> BoxFuture<'a, Result<(), Error>>;
+    ) -> BoxFuture<'a, Result<bool, Error>>;
+}
+
+/// What a request that was answered with an error has left at the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// Nothing, and no copy of it will make a claim. The same session may hold the names by
+    /// another request, which must not be withdrawn.
+    Nothing,
+    /// Claims perhaps, and no copy of it will make another.
+    Claims,
+    /// The answer does not tell.
+    Open,
+}
+
+impl Left {
+    /// `repeated` when the request may have been executed before, without a word.
+    fn by(error: &Error, repeated: bool, names: usize) -> Self {
+        match error.kind() {
+            ErrorKind::RequestForgotten => Self::Claims,
+            // Of claims that were made together, one was ended and the others are left.
+            ErrorKind::ClaimEnded if names > 1 => Self::Claims,
+            ErrorKind::ClaimEnded => Self::Nothing,
+            _ if error.outcome_unknown() => Self::Open,
+            _ if !repeated || error.settles() => Self::Nothing,
+            _ => Self::Open,
+        }
+    }
 }
 
 /// Withdraws a claim when it is dropped, unless it was disarmed.
@@ -40,6 +67,9 @@ struct Work<R> {
     names: Vec<Bytes>,
     /// To be settled first: it may still be on its way to the server.
     unsettled: Option<(R, Ticket)>,
+    /// Under which the last of the names is being withdrawn: a repeat under another number could
+    /// take a claim that the session has made since.
+    number: Option<Ticket>,
 }
 
 impl<R: Claiming> Withdrawal<R> {
@@ -56,6 +86,7 @@ impl<R: Claiming> Withdrawal<R> {
                 tenancy: tenancy.clone(),
                 names: names.to_vec(),
                 unsettled: Some((request, ticket.clone())),
+                number: None,
             }),
         }
     }
@@ -72,10 +103,14 @@ impl<R: Claiming> Withdrawal<R> {
         }
     }
 
-    /// The server has refused the request; what it did not execute needs no withdrawal.
-    pub(super) fn refused(&mut self, error: &Error) {
-        if !error.outcome_unknown() {
-            self.nothing();
+    /// The server has refused the request, which it may have executed before, without a word, if
+    /// that is `repeated`. What it did not execute needs no withdrawal.
+    pub(super) fn refused(&mut self, error: &Error, repeated: bool) {
+        let names = self.work.as_ref().map_or(0, |work| work.names.len());
+        match Left::by(error, repeated, names) {
+            Left::Nothing => self.nothing(),
+            Left::Claims => self.executed(),
+            Left::Open => {}
         }
     }
 
@@ -107,7 +142,7 @@ impl<R: Claiming> Work<R> {
         while self.tenancy.session().is_held() {
             match self.attempt().await {
                 Ok(()) => return,
-                Err(error) if error.ends_stream_for_now() => {
+                Err(error) if error.leaves_undone() => {
                     tracing::debug!(%error, "a withdrawal is tried again");
                 }
                 Err(error) => {
@@ -121,12 +156,17 @@ impl<R: Claiming> Work<R> {
 
     async fn attempt(&mut self) -> Result<(), Error> {
         if let Some((request, ticket)) = &self.unsettled {
-            match request.settle(&self.client, ticket).await {
-                Err(error) if error.outcome_unknown() || error.ends_stream_for_now() => {
-                    return Err(error);
-                }
-                // A refusal settles it as well as a claim does; withdrawing nothing does no harm.
-                Ok(()) | Err(_) => self.unsettled = None,
+            let left = match request.settle(&self.client, ticket).await {
+                Ok(true) => Left::Claims,
+                Ok(false) => Left::Nothing,
+                Err(error) => match Left::by(&error, true, self.names.len()) {
+                    Left::Open => return Err(error),
+                    left => left,
+                },
+            };
+            self.unsettled = None;
+            if left == Left::Nothing {
+                self.names.clear();
             }
         }
         while let Some(name) = self.names.last() {
@@ -135,20 +175,121 @@ impl<R: Claiming> Work<R> {
                 lease: self.tenancy.session().lease().get(),
                 options: None,
             };
-            withdraw(&self.client, request).await?;
+            let ticket = match &self.number {
+                Some(ticket) => ticket.clone(),
+                None => self.tenancy.draw(&self.client).await?,
+            };
+            self.number = Some(ticket.clone());
+            withdraw(&self.client, request, ticket).await?;
+            self.number = None;
             self.names.pop();
         }
         Ok(())
     }
 }
 
-async fn withdraw(client: &Client, request: WithdrawRequest) -> Result<(), Error> {
-    let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    client
-        .run(call, request, |channel, request| async move {
-            let answer = LockClient::new(channel).withdraw(request).await;
-            answer.map(Response::into_inner)
-        })
+async fn withdraw(client: &Client, request: WithdrawRequest, ticket: Ticket) -> Result<(), Error> {
+    let call = Call::tenure(Operation::Write, Lane::KeepAlive).under(Some(ticket));
+    ask!(client, call, LockClient.withdraw(request))
         .await
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tenure_proto::v1::AcquireRequest;
+
+    use super::*;
+    use crate::lock::{Lifetime, attempt::Attempt, fake::Fake};
+
+    /// What withdraws a request of a session for a lock that nobody has heard of since.
+    async fn given_up<R: Claiming>(
+        client: &Client,
+        session: &crate::Session,
+        name: &'static str,
+        request: impl FnOnce(AcquireRequest) -> R,
+    ) -> Work<R> {
+        let lifetime = Lifetime::Of(session.clone());
+        let tenancy = Tenancy::open(client, lifetime).await.unwrap();
+        let client = session.attach(client);
+        let ticket = tenancy.draw(&client).await.unwrap();
+        let names = [Bytes::from(name)];
+        let request = request(AcquireRequest {
+            names: names.to_vec(),
+            lease: session.lease().get(),
+            ..AcquireRequest::default()
+        });
+        let mut armed = Withdrawal::arm(&client, &tenancy, &names, request, &ticket);
+        armed.work.take().expect("it was armed")
+    }
+
+    #[tokio::test]
+    async fn a_request_that_claimed_something_is_withdrawn() {
+        let (fake, client) = Fake::start().await;
+        let session = client.session(Duration::from_secs(30)).await.unwrap();
+        given_up(&client, &session, "a", Attempt).await.run().await;
+        given_up(&client, &session, "b", |request| request)
+            .await
+            .run()
+            .await;
+        let store = fake.store.lock();
+        assert_eq!((store.claimed, store.calls["withdraw"]), (2, 2));
+        assert_eq!((store.claims("a"), store.claims("b")), (0, 0));
+    }
+
+    /// The server knows a claim by its name and its lease, which are those of another request.
+    #[tokio::test]
+    async fn a_request_that_claimed_nothing_takes_nothing_from_its_session() {
+        let (fake, client) = Fake::start().await;
+        let session = client.session(Duration::from_secs(30)).await.unwrap();
+        let guard = client.lock("a").session(&session).await.unwrap();
+        given_up(&client, &session, "a", Attempt).await.run().await;
+        given_up(&client, &session, "a", |request| request)
+            .await
+            .run()
+            .await;
+        assert_eq!(fake.store.lock().claims("a"), 1, "the session holds it");
+        guard.release().await.unwrap();
+    }
+
+    #[test]
+    fn what_a_request_has_left_follows_from_its_answer() {
+        let answered = |reason: &'static str, code| {
+            let mut status = tonic::Status::new(code, "tenure: so");
+            let reason = reason.parse().expect("a reason is ASCII");
+            status.metadata_mut().insert("tenure-reason", reason);
+            Error::from_status(status, Operation::Write, "here")
+        };
+        let denied = || {
+            let status = tonic::Status::permission_denied("etcdserver: permission denied");
+            Error::from_status(status, Operation::Write, "here")
+        };
+        let failed = tonic::Code::FailedPrecondition;
+        let claimed = || answered("AlreadyClaimed", failed);
+        let ended = || answered("ClaimEnded", failed);
+        for (error, repeated, names, left) in [
+            (claimed(), false, 1, Left::Nothing),
+            (claimed(), true, 1, Left::Nothing),
+            (claimed().after(true), true, 1, Left::Nothing),
+            (ended(), true, 1, Left::Nothing),
+            (ended(), false, 2, Left::Claims),
+            // Seen by its key, not heard from the server.
+            (
+                Error::local(ErrorKind::ClaimEnded, "gone"),
+                true,
+                1,
+                Left::Nothing,
+            ),
+            (answered("RequestForgotten", failed), true, 1, Left::Claims),
+            (denied(), false, 1, Left::Nothing),
+            (denied(), true, 1, Left::Open),
+            (denied().after(true), false, 1, Left::Open),
+            (Error::deadline(Operation::Write), false, 1, Left::Open),
+        ] {
+            let text = format!("{:?} repeated {repeated}", error.kind());
+            assert_eq!(Left::by(&error, repeated, names), left, "{text}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! An item of a queue that is with a consumer.
 
 use bytes::Bytes;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::{queue::taken_back, state::commit};
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::{LeaseId, Token},
     kv::Delete,
+    lease::Term,
     txn::{Compare, Relation, Txn},
 };
 
@@ -34,7 +35,7 @@ pub struct Delivery {
     number: u64,
     payload: Bytes,
     tries: u32,
-    deadline: Instant,
+    term: Term,
 }
 
 impl Delivery {
@@ -44,7 +45,7 @@ impl Delivery {
         number: u64,
         payload: Bytes,
         tries: u32,
-        deadline: Instant,
+        term: Term,
     ) -> Self {
         Self {
             client: client.clone(),
@@ -52,7 +53,7 @@ impl Delivery {
             number,
             payload,
             tries,
-            deadline,
+            term,
         }
     }
 
@@ -83,7 +84,7 @@ impl Delivery {
     /// When it may be delivered to another, counted from before it was asked for.
     #[must_use]
     pub fn deadline(&self) -> Instant {
-        self.deadline
+        self.term.sent + self.term.ttl
     }
 
     /// Says that the item is dealt with: it is gone.
@@ -127,8 +128,7 @@ impl Delivery {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(taken_back()),
             outcome => outcome?,
         };
-        let seconds = u64::try_from(renewal.ttl).unwrap_or(0);
-        self.deadline = sent + Duration::from_secs(seconds);
+        self.term = self.term.renewed(sent, &renewal);
         Ok(())
     }
 

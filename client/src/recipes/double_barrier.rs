@@ -7,13 +7,16 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use tenure_proto::{etcdserverpb::RangeResponse, mvccpb::KeyValue};
+use tenure_proto::{
+    etcdserverpb::{RangeResponse, response_op::Response},
+    mvccpb::KeyValue,
+};
 
 use super::state::{commit, compete, until};
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
-    kv::{Delete, Put},
+    kv::{Delete, Get, Put},
     lease::LeaseLoss,
     lock::{Lifetime, Tenancy},
     range::{IntoBytes, KeyRange},
@@ -173,13 +176,30 @@ impl Inside {
 
     async fn finish(&self) -> Result<(), Error> {
         let me = self.member();
-        let leaving = || self.client.txn().and_then(Delete::new(&me));
-        commit(leaving).await?;
-        let gone = |answer: RangeResponse| (answer.count == 0).then_some(());
+        let ready = KeyRange::key(&self.keys.ready);
+        let leaving = || {
+            let txn = self.client.txn().and_then(Delete::new(&me));
+            txn.and_then(Get::new(ready.clone()))
+        };
+        let left = commit(leaving).await?;
+        // The round was on until now, for this part was in it.
+        let round = left.responses.iter().find_map(|response| {
+            let Some(Response::ResponseRange(range)) = &response.response else {
+                return None;
+            };
+            range.kvs.first().map(|ready| ready.create_revision)
+        });
+        // Whoever hears of it late may find others in the next round, or coming for that.
+        let gone = |answer: RangeResponse| {
+            let ready = |kv: &&KeyValue| kv.key == self.keys.ready;
+            let now = answer.kvs.iter().find(ready).map(|kv| kv.create_revision);
+            let members = answer.kvs.len() - usize::from(now.is_some());
+            (members == 0 || now.is_none() || now != round).then_some(())
+        };
         until(
             &self.client,
-            self.keys.members.clone(),
-            |get| get.count_only(),
+            self.keys.all.clone(),
+            |get| get.keys_only(),
             gone,
         )
         .await?;

@@ -14,7 +14,6 @@ use tenure_proto::{
     etcdserverpb::{RangeResponse, response_op::Response},
     mvccpb::KeyValue,
 };
-use tokio::time::Instant;
 
 use super::{
     counter::{Counted, Counter},
@@ -26,11 +25,14 @@ use crate::{
     error::{Error, ErrorKind},
     kv::{Delete, Get, Put},
     range::{IntoBytes, KeyRange},
+    session,
     txn::{Compare, Relation},
 };
 
 /// How long an item stays with a consumer that does not say anything, unless set.
 const VISIBILITY: Duration = Duration::from_secs(30);
+/// Shortest such time: the server has no shorter leases.
+const VISIBILITY_MIN: Duration = Duration::from_millis(200);
 /// How often an item is delivered before it is put aside, unless set.
 const TRIES_MAX: u32 = 5;
 /// Items that are looked at for one that is free: more than consumers usually hold, so that one
@@ -63,11 +65,11 @@ pub struct DeadLetter {
 
 impl Queue {
     /// How long an item stays with a consumer before it is delivered again, unless the consumer
-    /// says that it is done or asks for more time; thirty seconds unless set. Whole seconds,
-    /// rounded up.
+    /// says that it is done or asks for more time; thirty seconds unless set, with millisecond
+    /// precision, and at least 200 milliseconds.
     #[must_use]
     pub fn visibility(mut self, timeout: Duration) -> Self {
-        self.visibility = timeout;
+        self.visibility = timeout.max(VISIBILITY_MIN);
         self
     }
 
@@ -302,8 +304,7 @@ impl Queue {
         if try_number > self.tries_max {
             return self.put_aside(number, &record, &tried).await;
         }
-        let started = Instant::now();
-        let lease = self.client.lease_grant(self.visibility).await?;
+        let (lease, term) = session::lease(&self.client.bare(), self.visibility).await?;
         let out = self.key("out", Some(number));
         let taking = || {
             let txn = self.client.txn();
@@ -314,32 +315,23 @@ impl Queue {
             ))
             .when(Compare::mod_revision(&tries, Relation::Equal, tried.seen))
             .when(Compare::missing(&out))
-            .and_then(Put::new(&out, "").lease(lease.id))
+            .and_then(Put::new(&out, "").lease(lease))
             .and_then(Put::new(&tries, try_number.to_string()))
         };
         let answer = commit(taking).await?;
         if !answer.succeeded {
             // It ends by itself if this fails.
-            drop(self.client.lease_revoke(lease.id).await);
+            drop(self.client.lease_revoke(lease).await);
             return Ok(Taken::Lost);
         }
-        let seconds = u64::try_from(lease.ttl).unwrap_or(0);
         let slip = Slip {
             item,
             tries,
             out,
-            lease: lease.id.into(),
+            lease,
             token: answer.header.map_or(0, |header| header.revision).into(),
         };
-        let deadline = started + Duration::from_secs(seconds);
-        let delivery = Delivery::new(
-            &self.client,
-            slip,
-            number,
-            record.value,
-            try_number,
-            deadline,
-        );
+        let delivery = Delivery::new(&self.client, slip, number, record.value, try_number, term);
         Ok(Taken::Delivered(Box::new(delivery)))
     }
 

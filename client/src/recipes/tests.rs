@@ -224,14 +224,19 @@ async fn a_consumer_waits_until_something_is_pushed_or_given_back() {
 #[tokio::test]
 async fn a_delivery_whose_time_is_over_is_not_done() {
     let (fake, client) = Fake::start().await;
-    let queue = client.queue("q").visibility(Duration::from_secs(2));
+    let queue = client.queue("q").visibility(Duration::from_millis(2_500));
     queue.push("a").await.unwrap();
     let mut slow = queue.receive().await.unwrap();
     slow.extend().await.unwrap();
-    // The lease is the one with two seconds.
+    let left = slow.deadline() - tokio::time::Instant::now();
+    assert!(
+        left <= Duration::from_millis(2_500),
+        "not rounded up: {left:?}"
+    );
+    // The lease is the one with two and a half seconds.
     let lease = {
         let store = fake.store.lock();
-        let short = store.leases.iter().find(|(_, ttl_ms)| **ttl_ms == 2_000);
+        let short = store.leases.iter().find(|(_, ttl_ms)| **ttl_ms == 2_500);
         *short.unwrap().0
     };
     fake.change(|store| store.revoke(lease));

@@ -2,8 +2,6 @@
 //!
 //! Descriptions only; the server checks names, sizes and weights and refuses what it does not take.
 
-use std::time::Duration;
-
 use tenure_proto::v1;
 
 pub use tenure_proto::v1::Readiness;
@@ -183,11 +181,6 @@ impl Selector {
     }
 }
 
-/// Milliseconds of a duration for the wire, rounded up, so that no time asked for is lost.
-pub(crate) fn milliseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,12 +202,5 @@ mod tests {
             Readiness::try_from(4).is_err(),
             "a new readiness is missing above"
         );
-    }
-
-    #[test]
-    fn fractions_of_milliseconds_are_rounded_up() {
-        assert_eq!(milliseconds(Duration::from_micros(1)), 1);
-        assert_eq!(milliseconds(Duration::from_millis(2)), 2);
-        assert_eq!(milliseconds(Duration::ZERO), 0);
     }
 }

@@ -3,6 +3,7 @@
 //! A registration is a key on a lease: an instance that dies is forgotten when its lease ends. The
 //! server decides who is selected; nothing is filtered here.
 
+mod departure;
 mod instance;
 mod kept;
 mod registration;
@@ -20,9 +21,7 @@ use std::{future::IntoFuture, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::v1::{DiscoverRequest, DiscoverResponse, registry_client::RegistryClient};
-use tonic::Response;
 
-pub(crate) use instance::milliseconds;
 pub use instance::{Instance, Readiness, Selector};
 pub use kept::KeptRegistration;
 pub use registration::{Register, Registration};
@@ -34,11 +33,12 @@ pub use watch::EndpointWatch;
 pub use balance::{BalanceOptions, Balanced, Balancer};
 
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
-    client::{Client, RECEIVE_BYTES_MAX},
+    client::Client,
     error::{Error, Operation},
     id::Revision,
+    lease::millis,
 };
 
 /// Every registration is a key below this, as the server lays them out.
@@ -134,7 +134,9 @@ impl Client {
 ///
 /// # Errors
 /// When awaited: [`Unavailable`](crate::ErrorKind::Unavailable) when the state of the server is
-/// older than [`max_staleness`](Self::max_staleness) allows, and whatever any call can meet.
+/// older than [`max_staleness`](Self::max_staleness) allows, or
+/// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when that of every server is until time
+/// is up, and whatever any call can meet.
 ///
 /// # Cancel safety
 /// Reads change nothing; drop the future at will.
@@ -156,7 +158,7 @@ impl Discover {
     /// As [`serializable`](Self::serializable), but refuses when the state may be older than this.
     pub fn max_staleness(mut self, age: Duration) -> Self {
         self.request.serializable = true;
-        self.request.max_staleness_ms = milliseconds(age);
+        self.request.max_staleness_ms = millis(age);
         self
     }
 
@@ -174,13 +176,7 @@ impl IntoFuture for Discover {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::tenure(Operation::Read, Lane::Calls);
-            self.client
-                .run(call, self.request, |channel, request| async move {
-                    let registry = RegistryClient::new(channel);
-                    let mut registry = registry.max_decoding_message_size(RECEIVE_BYTES_MAX);
-                    registry.discover(request).await.map(Response::into_inner)
-                })
-                .await
+            ask!(self.client, call, RegistryClient.discover(self.request)).await
         })
     }
 }

@@ -4,19 +4,19 @@ use std::{fmt, future::IntoFuture, time::Duration};
 
 use futures::future::BoxFuture;
 use tenure_proto::v1::{
-    DeregisterRequest, DrainRequest, Readiness, RegisterRequest, RegisterResponse,
-    SetReadinessRequest, registry_client::RegistryClient,
+    Readiness, RegisterRequest, RegisterResponse, SetReadinessRequest,
+    registry_client::RegistryClient,
 };
 use tokio::time::sleep;
-use tonic::Response;
 
 use super::{
-    instance::{Instance, milliseconds},
+    departure::{self, Which},
+    instance::Instance,
     kept::KeptRegistration,
     key_of,
 };
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
@@ -25,18 +25,6 @@ use crate::{
     retry::Backoff,
     session::Session,
 };
-
-/// Makes one call of the registry.
-macro_rules! call {
-    ($client:expr, $method:ident, $request:expr) => {{
-        let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let answer = $client.run(call, $request, |channel, request| async move {
-            let answer = RegistryClient::new(channel).$method(request).await;
-            answer.map(Response::into_inner)
-        });
-        answer.await
-    }};
-}
 
 /// An instance to be registered. Made by [`Registry::register`](crate::Registry::register).
 ///
@@ -109,15 +97,17 @@ impl Register {
             options: None,
         };
         let client = tenancy.session().attach(&self.client);
-        let answer: RegisterResponse = match call!(client, register, request) {
-            Ok(answer) => answer,
-            Err(error) => {
-                // Ends what may have been registered in spite of the error.
-                let own = tenancy.clone();
-                tenancy.in_background(own.end());
-                return Err(error);
-            }
-        };
+        let call = Call::tenure(Operation::Write, Lane::KeepAlive);
+        let answer: RegisterResponse =
+            match ask!(client, call, RegistryClient.register(request)).await {
+                Ok(answer) => answer,
+                Err(error) => {
+                    // Ends what may have been registered in spite of the error.
+                    let own = tenancy.clone();
+                    tenancy.in_background(own.end());
+                    return Err(error);
+                }
+            };
         let incarnation = Token::from(answer.incarnation);
         let key = key_of(self.instance.service(), self.instance.id());
         let ending = Ending::watch(self.client.clone(), vec![(key, incarnation)]);
@@ -219,7 +209,9 @@ impl Registration {
             readiness: readiness.into(),
             options: None,
         };
-        self.learn(call!(self.client, set_readiness, request).map(drop))
+        let call = Call::tenure(Operation::Write, Lane::KeepAlive);
+        let set = ask!(self.client, call, RegistryClient.set_readiness(request)).await;
+        self.learn(set.map(drop))
     }
 
     /// Says that the instance wants traffic, or that it does not for now.
@@ -248,14 +240,8 @@ impl Registration {
     /// # Cancel safety
     /// Dropping the future leaves open whether it drains.
     pub async fn drain(&self, grace: Duration) -> Result<(), Error> {
-        let request = DrainRequest {
-            service: self.instance.service().to_owned(),
-            id: self.instance.id().to_owned(),
-            incarnation: self.incarnation.get(),
-            grace_ms: milliseconds(grace),
-            options: None,
-        };
-        self.learn(call!(self.client, drain, request).map(drop))
+        let drained = departure::drain(&self.client, self.which(), grace).await;
+        self.learn(drained.map(drop))
     }
 
     /// Removes the instance now.
@@ -272,7 +258,12 @@ impl Registration {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        self.learn(deregister(&self.client, &self.instance, self.incarnation).await)
+        let removed = departure::deregister(&self.client, self.which()).await;
+        self.learn(removed.map(drop))
+    }
+
+    fn which(&self) -> Which {
+        Which::life(&self.instance, self.incarnation)
     }
 
     /// Whether the lease is gone and no other incarnation is there.
@@ -301,16 +292,6 @@ fn is_over(error: &Error) -> bool {
     over.contains(&error.kind())
 }
 
-async fn deregister(client: &Client, instance: &Instance, life: Token) -> Result<(), Error> {
-    let request = DeregisterRequest {
-        service: instance.service().to_owned(),
-        id: instance.id().to_owned(),
-        incarnation: life.get(),
-        options: None,
-    };
-    call!(client, deregister, request).map(drop)
-}
-
 impl fmt::Debug for Registration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
@@ -332,13 +313,12 @@ impl Drop for Registration {
         if self.ending.told().is_some() {
             return;
         }
-        let (client, instance) = (self.client.clone(), self.instance.clone());
-        let life = self.incarnation;
+        let (client, which) = (self.client.clone(), self.which());
         self.tenancy.in_background(async move {
             let mut backoff = Backoff::default();
             while tenancy.session().is_held() {
-                match deregister(&client, &instance, life).await {
-                    Err(error) if error.ends_stream_for_now() => {
+                match departure::deregister(&client, which.clone()).await {
+                    Err(error) if error.leaves_undone() => {
                         tracing::debug!(%error, "a deregistration is tried again");
                     }
                     _ => return,

@@ -184,3 +184,71 @@ async fn a_resolver_keeps_its_last_view_while_nobody_answers_and_goes_on_afterwa
     timeout(PATIENCE, seen).await.unwrap();
     assert!(resolver.view().unwrap().age() < old.age());
 }
+
+#[tokio::test]
+async fn an_operator_drains_and_removes_whichever_instance_is_registered() {
+    let (fake, client) = Fake::start().await;
+    let registry = client.registry();
+    let grace = Duration::from_secs(5);
+    let none = registry.drain("s", "a", None, grace).await.unwrap_err();
+    assert_eq!(none.kind(), ErrorKind::NotFound);
+    let registration = registry.register(instance("a")).await.unwrap();
+    registry.drain("s", "a", None, grace).await.unwrap();
+    let seen = fake.store.lock().instances("s").remove(0);
+    assert_eq!(seen.instance.unwrap().readiness(), Readiness::Draining);
+    registry.deregister("s", "a", None).await.unwrap();
+    let loss = timeout(PATIENCE, registration.lost()).await.unwrap();
+    assert_eq!(loss, ClaimLoss::Taken);
+}
+
+#[tokio::test]
+async fn an_operator_who_names_a_life_leaves_the_next_one_alone() {
+    let (fake, client) = Fake::start().await;
+    let registry = client.registry();
+    let first = registry.register(instance("a")).await.unwrap();
+    let second = registry.register(instance("a")).await.unwrap();
+    let (old, new) = (Some(first.incarnation()), Some(second.incarnation()));
+    let grace = Duration::from_secs(5);
+    for refused in [
+        registry.drain("s", "a", old, grace).await.map(drop),
+        registry.deregister("s", "a", old).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::InstanceReplaced);
+    }
+    let guard = client.lock("operators").await.unwrap();
+    let holder = guard.guarded().registry();
+    guard.release().await.unwrap();
+    for refused in [
+        holder.drain("s", "a", new, grace).await.map(drop),
+        holder.deregister("s", "a", new).await.map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
+    }
+    let seen = fake.store.lock().instances("s").remove(0);
+    assert_eq!(seen.instance.unwrap().readiness(), Readiness::Ready);
+    registry.deregister("s", "a", new).await.unwrap();
+    assert!(fake.store.lock().instances("s").is_empty());
+}
+
+#[tokio::test]
+async fn an_instance_that_was_removed_without_an_answer_is_reported_as_what_is_known() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let (registry, exact) = (client.registry(), session.client().registry());
+    let grace = Duration::from_secs(5);
+    let _a = registry.register(instance("a")).await.unwrap();
+    fake.fault(|faults| faults.lose_answer = true);
+    exact.drain("s", "a", None, grace).await.unwrap();
+    fake.fault(|faults| faults.lose_answer = true);
+    // Executed a second time it would find nothing.
+    exact.deregister("s", "a", None).await.unwrap();
+
+    let _b = registry.register(instance("b")).await.unwrap();
+    fake.fault(|faults| faults.lose_answer = true);
+    let lost = registry.drain("s", "b", None, grace).await;
+    assert!(lost.unwrap_err().outcome_unknown());
+    fake.fault(|faults| faults.lose_answer = true);
+    let lost = registry.deregister("s", "b", None).await.unwrap_err();
+    assert!(lost.outcome_unknown() && !lost.is_retryable());
+    assert!(fake.store.lock().instances("s").is_empty());
+}

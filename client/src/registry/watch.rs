@@ -13,9 +13,9 @@ use tonic::Streaming;
 
 use super::view::{EndpointChange, View};
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
-    client::{Client, RECEIVE_BYTES_MAX},
+    client::Client,
     error::{Error, Operation},
     id::Revision,
     registry::Selector,
@@ -157,15 +157,8 @@ impl EndpointWatch {
 
     async fn connect(&mut self) -> Result<(), Error> {
         let call = Call::tenure(Operation::Read, Lane::Bulk).streaming();
-        let link = self
-            .client
-            .run(call, self.request.clone(), |channel, request| async move {
-                let registry = RegistryClient::new(channel);
-                let mut registry = registry.max_decoding_message_size(RECEIVE_BYTES_MAX);
-                let answer = registry.watch_endpoints(request).await?;
-                Ok(answer.into_inner())
-            })
-            .await?;
+        let request = self.request.clone();
+        let link = ask!(self.client, call, RegistryClient.watch_endpoints(request)).await?;
         self.view.restart();
         self.link = Some(link);
         Ok(())

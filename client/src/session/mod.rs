@@ -5,22 +5,20 @@
 //! The invariant: no number of a session is sent once the session may have ended, because a server
 //! that has forgotten it could execute the write a second time under another.
 
+mod inspect;
 mod numbering;
 mod slot;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tenure_proto::v1::{
-    CloseSessionRequest, OpenSessionRequest, OpenSessionResponse, session_client::SessionClient,
-};
+use tenure_proto::v1::{OpenSessionRequest, OpenSessionResponse, session_client::SessionClient};
 use tokio::time::Instant;
-use tonic::Response;
 
 pub(crate) use numbering::Ticket;
 pub(crate) use slot::Numbered;
 
 use crate::{
-    call::Call,
+    call::{Call, ask},
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
@@ -141,28 +139,27 @@ impl fmt::Debug for Session {
     }
 }
 
+/// Opens a session that nobody renews: a lease with a time to live in milliseconds, which etcd's
+/// grant does not have.
+///
+/// # Cancel safety
+/// Dropping the future may leave a session behind that ends after its time to live.
+pub(crate) async fn lease(client: &Client, ttl: Duration) -> Result<(LeaseId, Term), Error> {
+    let request = OpenSessionRequest {
+        lease: 0,
+        ttl_ms: millis(ttl),
+    };
+    // Sent again when its answer is lost: the session that nobody learned of ends by itself.
+    let call = Call::tenure(Operation::Read, Lane::Calls);
+    let sent = Instant::now();
+    let opened: OpenSessionResponse = ask!(client, call, SessionClient.open(request)).await?;
+    let ttl = Duration::from_millis(opened.ttl_ms);
+    Ok((opened.session.into(), Term { sent, ttl }))
+}
+
 impl Core {
     async fn open(client: Client, ttl: Duration) -> Result<Self, Error> {
-        let request = OpenSessionRequest {
-            lease: 0,
-            ttl_ms: millis(ttl),
-        };
-        // Sent again when its answer is lost: the session that nobody learned of ends by itself.
-        let call = Call::tenure(Operation::Read, Lane::Calls);
-        let sent = Instant::now();
-        let opened: OpenSessionResponse = client
-            .run(call, request, |channel, request| async move {
-                SessionClient::new(channel)
-                    .open(request)
-                    .await
-                    .map(Response::into_inner)
-            })
-            .await?;
-        let term = Term {
-            sent,
-            ttl: Duration::from_millis(opened.ttl_ms),
-        };
-        let lease = LeaseId::from(opened.session);
+        let (lease, term) = lease(&client, ttl).await?;
         Ok(Self {
             keep_alive: KeepAlive::adopt(client.clone(), lease, term),
             client,
@@ -208,21 +205,10 @@ impl Core {
     async fn close(&self) -> Result<(), Error> {
         self.check()?;
         self.keep_alive.end(LeaseLoss::Closed);
-        let request = CloseSessionRequest {
-            session: self.lease().get(),
-        };
-        // Sent again when its answer is lost: a session ends once, whatever is sent.
-        let call = Call::tenure(Operation::Read, Lane::Calls);
-        let closed = self
-            .client
-            .run(call, request, |channel, request| async move {
-                SessionClient::new(channel).close(request).await
-            })
-            .await;
-        match closed {
-            // An attempt before this one ended it; it was certainly alive when `close` was called.
+        match inspect::close(&self.client, self.lease()).await {
+            // It was certainly alive when `close` was called.
             Err(error) if error.kind() == ErrorKind::SessionLost => Ok(()),
-            outcome => outcome.map(drop),
+            outcome => outcome,
         }
     }
 }

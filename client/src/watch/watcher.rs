@@ -26,8 +26,9 @@ use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Chan
 
 use super::{Watch, position::Position, reassembly::Reassembly};
 use crate::{
+    call::Call,
     channel::Lane,
-    client::{Call, Client, RECEIVE_BYTES_MAX},
+    client::{Client, RECEIVE_BYTES_MAX},
     error::{Error, ErrorKind, Operation},
     id::Revision,
     retry::Backoff,

@@ -134,6 +134,36 @@ async fn an_answer_that_does_not_tell_leaves_the_outcome_unknown() {
     assert_eq!(cluster.executed(), ["put k = v"]);
 }
 
+/// Limits are those of each node: one that is refused here may have been executed there.
+#[tokio::test]
+async fn a_limit_of_another_node_leaves_the_outcome_unknown() {
+    let cluster = Cluster::of(1).await;
+    let (_session, exact) = session(&cluster.client().await).await;
+    let too_large = Status::invalid_argument("etcdserver: request is too large");
+    cluster.nodes[0].plan([Fault::CutAfter, Fault::Answer(too_large)]);
+    let error = exact.put("k", "v").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.outcome_unknown(), "it was written");
+    assert_eq!(cluster.executed(), ["put k = v"]);
+}
+
+/// What is said to a name and a password tells nothing about a write that was sent before.
+#[tokio::test]
+async fn a_token_that_cannot_be_renewed_leaves_the_outcome_unknown() {
+    let cluster = Cluster::of(1).await;
+    cluster.store.lock().password = "first".to_owned();
+    let known = |builder: tenure::ClientBuilder| builder.credentials("me", "first");
+    let (_session, exact) = session(&cluster.client_with(known).await).await;
+    let stale = Status::unauthenticated("etcdserver: invalid auth token");
+    cluster.nodes[0].plan([Fault::CutAfter, Fault::Answer(stale)]);
+    cluster.store.lock().password = "second".to_owned();
+    let error = exact.put("k", "v").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+    assert!(error.message().contains("password"), "{error}");
+    assert!(error.outcome_unknown(), "it was written");
+    assert_eq!(cluster.executed(), ["put k = v"]);
+}
+
 #[tokio::test]
 async fn a_session_that_ends_meanwhile_is_reported_and_never_a_second_execution() {
     let cluster = Cluster::of(1).await;

@@ -183,6 +183,20 @@ async fn a_hedge_that_fails_does_not_take_the_first_answer_away() {
 }
 
 #[tokio::test]
+async fn a_call_whose_time_is_up_says_why_it_was_tried_again() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client().await;
+    cluster.nodes[0].plan([unavailable(), Fault::Mute]);
+    let call = client
+        .with_timeout(Duration::from_millis(500))
+        .get("k")
+        .into_future();
+    let error = call.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
+    assert!(error.to_string().contains("no leader"), "{error}");
+}
+
+#[tokio::test]
 async fn writes_are_never_hedged_and_hedges_keep_to_the_budget() {
     let cluster = Cluster::of(2).await;
     let at_once = |builder: tenure::ClientBuilder| {

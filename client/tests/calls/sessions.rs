@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tenure::{ErrorKind, LeaseLoss};
 use tokio::time::Instant;
+use tonic::Status;
 
-use crate::fake::{Cluster, until};
+use crate::fake::{Cluster, Fault, until};
 
 /// Less than a second, so that rounding to seconds would show; enough for a machine that stalls.
 const SHORT: Duration = Duration::from_millis(900);
@@ -88,9 +89,43 @@ async fn closing_ends_a_session_at_both_ends() {
     assert_eq!(other.lost().await, LeaseLoss::Closed);
     let error = exact.put("k", "v").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SessionLost);
-    assert_eq!(cluster.arrivals(), []);
+    let arrivals = cluster.arrivals();
+    assert!(arrivals.iter().all(|arrival| arrival.call == "close"));
     assert_eq!(
         other.close().await.unwrap_err().kind(),
         ErrorKind::SessionLost
     );
+}
+
+/// The session was ended; that it is not found by a repeat says so.
+#[tokio::test]
+async fn closing_is_found_out_when_its_answer_is_lost() {
+    let cluster = Cluster::of(1).await;
+    let session = cluster.client().await.session(LONG).await.unwrap();
+    cluster.nodes[0].plan([Fault::CutAfter]);
+    session.close().await.unwrap();
+    assert_eq!(cluster.arrivals().len(), 2);
+    assert!(cluster.store.lock().sessions.is_empty());
+}
+
+#[tokio::test]
+async fn a_session_that_may_have_been_closed_is_reported_as_such() {
+    for (answer, kind) in [
+        (
+            Status::permission_denied("etcdserver: permission denied"),
+            ErrorKind::PermissionDenied,
+        ),
+        // It would tell of a write that is remembered; ends of sessions are not.
+        (
+            Status::failed_precondition("etcdserver: not now"),
+            ErrorKind::FailedPrecondition,
+        ),
+    ] {
+        let cluster = Cluster::of(1).await;
+        let session = cluster.client().await.session(LONG).await.unwrap();
+        cluster.nodes[0].plan([Fault::CutAfter, Fault::Answer(answer)]);
+        let error = session.close().await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.outcome_unknown() && !error.is_retryable(), "{kind:?}");
+    }
 }

@@ -2,14 +2,10 @@
 
 use std::future::IntoFuture;
 
-use tenure::{
-    LeaseId,
-    wire::v1::{HandOverRequest, election_client::ElectionClient},
-};
+use tenure::{Leader, LeaseId, wire::v1::Claim};
 
 use super::{
     Session,
-    direct::Direct,
     holding::{self, Signalled},
     signals::Signals,
     tell,
@@ -87,11 +83,7 @@ async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<()
 async fn listen(session: &Session, name: &str) -> Result<(), Failure> {
     let mut observer = session.client.election(name).observe().await?;
     while let Some(leader) = observer.next().await {
-        let leader = leader?.map(|leader| {
-            let mut claim = holding::claim(name, &leader.value, leader.lease, leader.epoch);
-            claim.principal = leader.principal;
-            claim
-        });
+        let leader = leader?.map(|leader| claim(name, leader));
         session
             .output
             .print(&Reply::Coordination(Answer::Leader(leader)))?;
@@ -105,17 +97,20 @@ async fn hand_over(
     to: LeaseId,
     epoch: i64,
 ) -> Result<(), Failure> {
-    let guards = &args.guards;
-    let request = HandOverRequest {
-        name: args.name.clone().into(),
-        epoch,
-        to_lease: to.get(),
-        options: guards.options(),
-    };
-    let direct = Direct::open(session).await?;
-    let send = async |channel, request| ElectionClient::new(channel).hand_over(request).await;
-    let answer = direct.send(request, &guards.guards, send).await?;
-    session
-        .output
-        .print(&Reply::Coordination(Answer::Leader(answer.leader)))
+    let election = args
+        .guards
+        .client(&session.client)
+        .election(args.name.as_str());
+    let leader = election.hand_over(to, epoch).await;
+    let leader = leader.map_err(|error| args.guards.explain(error))?;
+    let answer = Answer::Leader(Some(claim(&args.name, leader)));
+    session.output.print(&Reply::Coordination(answer))
+}
+
+/// The claim of a leader.
+fn claim(name: &str, leader: Leader) -> Claim {
+    Claim {
+        principal: leader.principal,
+        ..holding::claim(name, &leader.value, leader.lease, leader.epoch)
+    }
 }

@@ -1,11 +1,8 @@
 //! `fence check|policy`.
 
-use tenure::wire::v1::{
-    ListPoliciesRequest, Policy as Rule, RemovePolicyRequest, SetPolicyRequest,
-    fence_client::FenceClient,
-};
+use tenure::wire::v1::Policy as Rule;
 
-use super::{Session, direct::Direct};
+use super::Session;
 use crate::{
     args::{Fence, Guarded, Policy},
     failure::Failure,
@@ -36,36 +33,25 @@ async fn check(session: &Session, name: String, token: i64) -> Result<(), Failur
 }
 
 async fn policy(session: &Session, command: Policy) -> Result<(), Failure> {
-    let direct = Direct::open(session).await?;
+    let client = &session.client;
     let answer = match command {
         Policy::Set(Guarded { args, guards }) => {
             let policy = Rule {
                 prefix: args.prefix.into(),
                 lock: args.lock.into(),
             };
-            let request = SetPolicyRequest {
-                policy: Some(policy.clone()),
-                options: guards.options(),
-            };
-            let send = async |channel, request| FenceClient::new(channel).set_policy(request).await;
-            direct.send(request, &guards.guards, send).await?;
+            let client = guards.client(client);
+            let set = client.set_fence_policy(&policy.prefix, &policy.lock).await;
+            set.map_err(|error| guards.explain(error))?;
             Answer::PolicySet(policy)
         }
         Policy::Remove(Guarded { args, guards }) => {
-            let request = RemovePolicyRequest {
-                prefix: args.prefix.clone().into(),
-                options: guards.options(),
-            };
-            let send =
-                async |channel, request| FenceClient::new(channel).remove_policy(request).await;
-            direct.send(request, &guards.guards, send).await?;
+            let client = guards.client(client);
+            let removed = client.remove_fence_policy(args.prefix.as_str()).await;
+            removed.map_err(|error| guards.explain(error))?;
             Answer::PolicyRemoved(args.prefix)
         }
-        Policy::List => {
-            let send =
-                async |channel, request| FenceClient::new(channel).list_policies(request).await;
-            Answer::Policies(direct.send(ListPoliciesRequest {}, &[], send).await?)
-        }
+        Policy::List => Answer::Policies(client.list_fence_policies().await?),
     };
     session.output.print(&Reply::Coordination(answer))
 }

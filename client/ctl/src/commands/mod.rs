@@ -6,7 +6,6 @@ mod alarm;
 mod check;
 mod conditions;
 mod defrag;
-mod direct;
 mod elect;
 mod endpoint;
 mod exec;

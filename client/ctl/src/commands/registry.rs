@@ -1,13 +1,9 @@
 //! `register`, `discover`, `drain`, `deregister` and `watch-endpoints`.
 
-use tenure::{
-    EndpointChange, Instance, Readiness, Selector,
-    wire::v1::{DeregisterRequest, DrainRequest, registry_client::RegistryClient},
-};
+use tenure::{EndpointChange, Instance, Readiness, Selector, Token};
 
 use super::{
     Session,
-    direct::Direct,
     holding::{self, Signalled},
     signals::Signals,
     tell,
@@ -125,20 +121,14 @@ pub(super) async fn drain(session: &Session, drain: Guarded<DrainArgs>) -> Resul
         id,
         incarnation,
     } = args.instance;
-    let request = DrainRequest {
-        service: service.clone(),
-        id: id.clone(),
-        incarnation: incarnation.unwrap_or_default(),
-        grace_ms: u64::try_from(args.grace.as_millis()).unwrap_or(u64::MAX),
-        options: guards.options(),
-    };
-    let direct = Direct::open(session).await?;
-    let send = async |channel, request| RegistryClient::new(channel).drain(request).await;
-    direct.send(request, &guards.guards, send).await?;
+    let registry = guards.client(&session.client).registry();
+    let (incarnation, grace) = (incarnation.map(Token::from), args.grace);
+    let drained = registry.drain(&service, &id, incarnation, grace).await;
+    drained.map_err(|error| guards.explain(error))?;
     session.output.print(&Reply::Coordination(Answer::Departed {
         service,
         id,
-        grace: Some(args.grace),
+        grace: Some(grace),
     }))
 }
 
@@ -147,15 +137,12 @@ pub(super) async fn deregister(
     deregister: Guarded<InstanceArgs>,
 ) -> Result<(), Failure> {
     let Guarded { args, guards } = deregister;
-    let request = DeregisterRequest {
-        service: args.service.clone(),
-        id: args.id.clone(),
-        incarnation: args.incarnation.unwrap_or_default(),
-        options: guards.options(),
-    };
-    let direct = Direct::open(session).await?;
-    let send = async |channel, request| RegistryClient::new(channel).deregister(request).await;
-    direct.send(request, &guards.guards, send).await?;
+    let registry = guards.client(&session.client).registry();
+    let incarnation = args.incarnation.map(Token::from);
+    let gone = registry
+        .deregister(&args.service, &args.id, incarnation)
+        .await;
+    gone.map_err(|error| guards.explain(error))?;
     session.output.print(&Reply::Coordination(Answer::Departed {
         service: args.service,
         id: args.id,

@@ -1,8 +1,6 @@
 //! `session open|close|inspect`.
 
-use tenure::wire::v1::{CloseSessionRequest, InspectSessionRequest, session_client::SessionClient};
-
-use super::{Session, direct::Direct};
+use super::Session;
 use crate::{
     args::SessionCommand,
     failure::Failure,
@@ -21,19 +19,14 @@ pub(super) async fn run(session: &Session, command: SessionCommand) -> Result<()
             }
         }
         SessionCommand::Close { id } => {
-            let request = CloseSessionRequest { session: id.get() };
-            let direct = Direct::open(session).await?;
-            let send = async |channel, request| SessionClient::new(channel).close(request).await;
-            direct.send(request, &[], send).await?;
+            client.close_session(id).await?;
             Answer::SessionClosed(id)
         }
         SessionCommand::Inspect { id } => {
-            let request = InspectSessionRequest { session: id.get() };
-            let direct = Direct::open(session).await?;
-            let send = async |channel, request| SessionClient::new(channel).inspect(request).await;
+            let response = client.inspect_session(id).await?;
             Answer::Session {
                 session: id,
-                response: direct.send(request, &[], send).await?,
+                response,
             }
         }
     };

@@ -1,4 +1,4 @@
-//! Sessions, locks and elections of the fake server.
+//! Locks and elections of the fake server.
 
 use std::sync::Arc;
 
@@ -6,15 +6,13 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream, stream::BoxStream};
 use tenure_proto::v1::{
     AcquireRequest, AcquireResponse, CampaignRequest, CampaignResponse, CheckTokenRequest,
-    CheckTokenResponse, Claim, CloseSessionRequest, CloseSessionResponse, Elected,
-    ForceReleaseRequest, ForceReleaseResponse, Granted, HandOverRequest, HandOverResponse,
-    InspectRequest, InspectResponse, InspectSessionRequest, InspectSessionResponse, ListRequest,
-    ListResponse, ObserveRequest, ObserveResponse, OpenSessionRequest, OpenSessionResponse,
-    ProclaimRequest, ProclaimResponse, Queued, ReleaseRequest, ReleaseResponse, ResignRequest,
-    ResignResponse, SetWillRequest, SetWillResponse, TransferRequest, TransferResponse,
+    CheckTokenResponse, Claim, Elected, ForceReleaseRequest, ForceReleaseResponse, Granted,
+    HandOverRequest, HandOverResponse, InspectRequest, InspectResponse, ListRequest, ListResponse,
+    ObserveRequest, ObserveResponse, ProclaimRequest, ProclaimResponse, Queued, ReleaseRequest,
+    ReleaseResponse, ResignRequest, ResignResponse, TransferRequest, TransferResponse,
     TryAcquireResponse, Waiting, WatchTokensRequest, WatchTokensResponse, WithdrawRequest,
     WithdrawResponse, acquire_response, campaign_response, election_server::Election,
-    lock_server::Lock, session_server::Session,
+    lock_server::Lock,
 };
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Request, Response, Status};
@@ -25,47 +23,6 @@ type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 fn absent<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("the fake does not do this"))
-}
-
-#[tonic::async_trait]
-impl Session for Fake {
-    async fn open(
-        &self,
-        request: Request<OpenSessionRequest>,
-    ) -> Result<Response<OpenSessionResponse>, Status> {
-        let ttl_ms = request.into_inner().ttl_ms;
-        let session = self.change(|store| store.grant(ttl_ms));
-        Ok(Response::new(OpenSessionResponse {
-            header: header(1),
-            session,
-            ttl_ms,
-        }))
-    }
-
-    async fn close(
-        &self,
-        request: Request<CloseSessionRequest>,
-    ) -> Result<Response<CloseSessionResponse>, Status> {
-        let session = request.into_inner().session;
-        if !self.change(|store| store.revoke(session)) {
-            return Err(refusal("SessionNotFound", Code::NotFound));
-        }
-        Ok(Response::new(CloseSessionResponse::default()))
-    }
-
-    async fn inspect(
-        &self,
-        _: Request<InspectSessionRequest>,
-    ) -> Result<Response<InspectSessionResponse>, Status> {
-        Err(refusal("SessionNotFound", Code::NotFound))
-    }
-
-    async fn set_will(
-        &self,
-        _: Request<SetWillRequest>,
-    ) -> Result<Response<SetWillResponse>, Status> {
-        absent()
-    }
 }
 
 impl Fake {
@@ -102,14 +59,18 @@ impl Fake {
         })
     }
 
-    /// Sends where claims stand, until they hold or are gone.
-    fn follow(self: &Arc<Self>, keys: Vec<Bytes>) -> Answers<Vec<Claim>> {
+    /// Sends where the claims of a lease stand, until they hold or are gone.
+    fn follow(self: &Arc<Self>, keys: Vec<Bytes>, lease: i64) -> Answers<Vec<Claim>> {
         let fake = Arc::clone(self);
         let changes = WatchStream::new(self.changed.subscribe());
         let states = changes.map(move |_| {
             let store = fake.store.lock();
             let claims: Option<Vec<Claim>> = keys.iter().map(|key| store.state(key)).collect();
-            claims.ok_or_else(|| refusal("WaitOver", Code::DeadlineExceeded))
+            claims.ok_or_else(|| {
+                let lives = store.leases.contains_key(&lease);
+                let reason = if lives { "ClaimEnded" } else { "LeaseEnded" };
+                refusal(reason, Code::FailedPrecondition)
+            })
         });
         // The first word, and then only the last.
         let mut first = true;
@@ -184,7 +145,25 @@ impl Fake {
         lost
     }
 
+    /// Loses a release or refuses it once, if that is the fault.
+    fn permit_release(&self) -> Result<(), Status> {
+        let mut before = *self.faults.borrow();
+        self.faults.send_if_modified(|faults| {
+            before = *faults;
+            faults.deny_release = std::mem::take(&mut faults.lose_release);
+            false
+        });
+        if before.lose_release {
+            return Err(Status::unavailable("the connection breaks"));
+        }
+        if before.deny_release {
+            return Err(Status::permission_denied("etcdserver: permission denied"));
+        }
+        Ok(())
+    }
+
     fn release(&self, name: &[u8], token: i64) -> Result<(), Status> {
+        self.permit_release()?;
         let released = self.change(|store| {
             store.count("release");
             let keys = store.queue(name);
@@ -199,26 +178,25 @@ impl Fake {
         }
         Err(refusal("NotHolder", Code::FailedPrecondition))
     }
+}
 
-    fn move_to(&self, name: &Bytes, token: i64, to: i64) -> Result<Claim, Status> {
-        let found = self.change(|store| {
-            let claim = store.holder(std::str::from_utf8(name).ok()?)?;
-            if claim.token != token {
-                return None;
-            }
-            let waiting = store
-                .queue(name)
-                .into_iter()
-                .find(|key| store.kvs[key].lease == to);
-            if waiting.is_none() {
-                // A transfer: the new claim comes before the old one goes.
-                store.claim(std::slice::from_ref(name), to, &claim.value, "");
-            }
-            store.delete(&claim.key);
-            store.holder(std::str::from_utf8(name).ok()?)
-        });
-        found.ok_or_else(|| refusal("NotHolder", Code::FailedPrecondition))
-    }
+/// Ends the claim that holds a name under a token, in favour of the one that another lease has on
+/// it, or gets now.
+fn move_to(store: &mut Store, name: &Bytes, token: i64, to: i64) -> Result<Claim, Status> {
+    let mut moved = || {
+        let claim = store.holder(std::str::from_utf8(name).ok()?)?;
+        if claim.token != token {
+            return None;
+        }
+        let mut queue = store.queue(name).into_iter();
+        if !queue.any(|key| store.kvs[&key].lease == to) {
+            // A transfer: the new claim comes before the old one goes.
+            store.claim(std::slice::from_ref(name), to, &claim.value, "");
+        }
+        store.delete(&claim.key);
+        store.holder(std::str::from_utf8(name).ok()?)
+    };
+    moved().ok_or_else(|| refusal("NotHolder", Code::FailedPrecondition))
 }
 
 /// Whether nothing comes after a word about claims.
@@ -269,7 +247,7 @@ impl Lock for Fake {
             ));
         }
         let fake = shared(self);
-        let words = fake.follow(keys).map(move |claims| {
+        let words = fake.follow(keys, lease).map(move |claims| {
             let claims = claims?;
             let held = claims.iter().all(|claim| claim.held);
             let holder = claims.first().and_then(|claim| {
@@ -357,7 +335,7 @@ impl Lock for Fake {
             to_lease,
             ..
         } = request.into_inner();
-        let claim = self.move_to(&name, token, to_lease)?;
+        let claim = self.change(|store| move_to(store, &name, token, to_lease))?;
         Ok(Response::new(TransferResponse {
             claim: Some(claim),
             ..TransferResponse::default()
@@ -436,7 +414,7 @@ impl Election for Fake {
         let names = std::slice::from_ref(&asked.name);
         let keys = self.execute(id, names, asked.lease, &asked.value, &asked.principal)?;
         let fake = shared(self);
-        let words = fake.follow(keys).map(move |claims| {
+        let words = fake.follow(keys, asked.lease).map(move |claims| {
             let claim = claims?.into_iter().next();
             let name = claim
                 .as_ref()
@@ -515,17 +493,23 @@ impl Election for Fake {
         &self,
         request: Request<HandOverRequest>,
     ) -> Result<Response<HandOverResponse>, Status> {
-        let HandOverRequest {
-            name,
-            epoch,
-            to_lease,
-            ..
-        } = request.into_inner();
-        let leader = self.move_to(&name, epoch, to_lease)?;
-        Ok(Response::new(HandOverResponse {
-            leader: Some(leader),
-            ..HandOverResponse::default()
-        }))
+        self.write(request, |store, asked| {
+            let HandOverRequest {
+                name,
+                epoch,
+                to_lease,
+                ..
+            } = asked;
+            let waits = |key: &Bytes| store.kvs[key].lease == to_lease;
+            if !store.queue(&name).iter().any(waits) {
+                return Err(refusal("CandidateUnknown", Code::NotFound));
+            }
+            let leader = move_to(store, &name, epoch, to_lease)?;
+            Ok(HandOverResponse {
+                leader: Some(leader),
+                ..HandOverResponse::default()
+            })
+        })
     }
 }
 

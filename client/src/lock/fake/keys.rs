@@ -19,12 +19,11 @@ use tenure_proto::{
         watch_server::Watch,
     },
     mvccpb::{Event, KeyValue, event::EventType},
-    v1::Guard,
 };
 use tokio_stream::wrappers::WatchStream;
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::{Fake, Store, claims::until_broken, refusal, request_id};
+use super::{Fake, Store, claims::until_broken, request_id};
 
 type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -147,39 +146,6 @@ impl Store {
             succeeded,
             responses,
         })
-    }
-}
-
-impl Fake {
-    /// Refuses a write whose guards do not hold.
-    fn check_guards(&self, metadata: &MetadataMap) -> Result<(), Status> {
-        let mut store = self.store.lock();
-        for value in metadata.get_all_bin("tenure-guard-bin") {
-            let bytes = value.to_bytes().expect("a guard is Base64");
-            let guard: Guard = prost::Message::decode(bytes).expect("a guard decodes");
-            let name = String::from_utf8(guard.name.to_vec()).expect("tests use text");
-            let holder = store.holder(&name);
-            store.guards.push(format!("{name}={}", guard.token));
-            if holder.is_none_or(|holder| holder.token != guard.token) {
-                return Err(refusal("GuardStale", tonic::Code::FailedPrecondition));
-            }
-        }
-        Ok(())
-    }
-
-    fn answer_may_be_lost(&self) -> Result<(), Status> {
-        let mut lost = false;
-        self.faults.send_if_modified(|faults| {
-            lost = std::mem::take(&mut faults.lose_answer);
-            false
-        });
-        if lost {
-            let mut status = Status::unavailable("tenure: the server stops");
-            let unknown = "unknown".parse().expect("that is ASCII");
-            status.metadata_mut().insert("tenure-outcome", unknown);
-            return Err(status);
-        }
-        Ok(())
     }
 }
 

@@ -4,7 +4,9 @@
 mod claims;
 mod keys;
 mod registry;
+mod session;
 mod store;
+mod write;
 
 use std::sync::{Arc, Weak};
 
@@ -12,8 +14,8 @@ use parking_lot::Mutex;
 use tenure_proto::{
     etcdserverpb::{kv_server::KvServer, lease_server::LeaseServer, watch_server::WatchServer},
     v1::{
-        election_server::ElectionServer, lock_server::LockServer, registry_server::RegistryServer,
-        session_server::SessionServer,
+        election_server::ElectionServer, fence_server::FenceServer, lock_server::LockServer,
+        registry_server::RegistryServer, session_server::SessionServer,
     },
 };
 use tokio::{net::TcpListener, sync::watch};
@@ -38,11 +40,16 @@ pub(crate) struct Faults {
     pub(crate) lose_word: bool,
     /// The next acquisition is not permitted.
     pub(crate) deny: bool,
+    /// The next release does not arrive, and the one after it is not permitted.
+    pub(crate) lose_release: bool,
+    /// The next release is not permitted.
+    pub(crate) deny_release: bool,
     /// Requests that are sent again are refused as forgotten.
     pub(crate) forgetful: bool,
     /// Endpoints cannot be watched.
     pub(crate) down: bool,
-    /// The next write of a key takes effect, and its answer is lost.
+    /// The next write of a key, or of a service that operators ask, takes effect, and its answer
+    /// is lost.
     pub(crate) lose_answer: bool,
 }
 
@@ -77,6 +84,7 @@ impl Fake {
             .expect("a bound listener has an address");
         let server = Server::builder()
             .add_service(SessionServer::from_arc(Arc::clone(&fake)))
+            .add_service(FenceServer::from_arc(Arc::clone(&fake)))
             .add_service(LockServer::from_arc(Arc::clone(&fake)))
             .add_service(ElectionServer::from_arc(Arc::clone(&fake)))
             .add_service(RegistryServer::from_arc(Arc::clone(&fake)))

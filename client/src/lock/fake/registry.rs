@@ -3,11 +3,14 @@
 use bytes::Bytes;
 use futures::{StreamExt, future, stream::BoxStream};
 use prost::Message;
-use tenure_proto::v1::{
-    DeregisterRequest, DeregisterResponse, DiscoverRequest, DiscoverResponse, DrainRequest,
-    DrainResponse, Instance, Readiness, RegisterRequest, RegisterResponse, Registration,
-    SetReadinessRequest, SetReadinessResponse, Snapshot, WatchEndpointsRequest,
-    WatchEndpointsResponse, registry_server::Registry, watch_endpoints_response::Change,
+use tenure_proto::{
+    mvccpb::KeyValue,
+    v1::{
+        DeregisterRequest, DeregisterResponse, DiscoverRequest, DiscoverResponse, DrainRequest,
+        DrainResponse, Instance, Readiness, RegisterRequest, RegisterResponse, Registration,
+        SetReadinessRequest, SetReadinessResponse, Snapshot, WatchEndpointsRequest,
+        WatchEndpointsResponse, registry_server::Registry, watch_endpoints_response::Change,
+    },
 };
 use tokio_stream::wrappers::WatchStream;
 use tonic::{Code, Request, Response, Status};
@@ -39,19 +42,20 @@ impl Store {
         incarnation: i64,
         readiness: Readiness,
     ) -> Result<(), Status> {
-        let key = key(service, id);
-        let found = self
-            .kvs
-            .get(&key)
-            .filter(|kv| kv.create_revision == incarnation)
-            .cloned();
-        let Some(kv) = found else {
-            return Err(refusal("InstanceReplaced", Code::FailedPrecondition));
-        };
+        let kv = self.registered(service, id, incarnation)?;
         let mut instance = Instance::decode(&kv.value[..]).expect("it was encoded here");
         instance.set_readiness(readiness);
-        self.put(&key, Bytes::from(instance.encode_to_vec()), kv.lease);
+        self.put(&kv.key, Bytes::from(instance.encode_to_vec()), kv.lease);
         Ok(())
+    }
+
+    /// The key of an instance, of whichever life when the incarnation is zero.
+    fn registered(&self, service: &str, id: &str, incarnation: i64) -> Result<KeyValue, Status> {
+        match self.kvs.get(&key(service, id)) {
+            Some(kv) if incarnation == 0 || kv.create_revision == incarnation => Ok(kv.clone()),
+            None if incarnation == 0 => Err(refusal("InstanceNotFound", Code::NotFound)),
+            _ => Err(refusal("InstanceReplaced", Code::FailedPrecondition)),
+        }
     }
 }
 
@@ -96,28 +100,22 @@ impl Registry for Fake {
         &self,
         request: Request<DrainRequest>,
     ) -> Result<Response<DrainResponse>, Status> {
-        let asked = request.into_inner();
-        let draining = Readiness::Draining;
-        self.change(|store| {
-            store.change_readiness(&asked.service, &asked.id, asked.incarnation, draining)
-        })?;
-        Ok(Response::new(DrainResponse::default()))
+        self.write(request, |store, asked| {
+            let draining = Readiness::Draining;
+            store.change_readiness(&asked.service, &asked.id, asked.incarnation, draining)?;
+            Ok(DrainResponse::default())
+        })
     }
 
     async fn deregister(
         &self,
         request: Request<DeregisterRequest>,
     ) -> Result<Response<DeregisterResponse>, Status> {
-        let asked = request.into_inner();
-        let key = key(&asked.service, &asked.id);
-        let gone = self.change(|store| {
-            let present = store.kvs.get(&key).map(|kv| kv.create_revision);
-            present == Some(asked.incarnation) && store.delete(&key)
-        });
-        if !gone {
-            return Err(refusal("InstanceReplaced", Code::FailedPrecondition));
-        }
-        Ok(Response::new(DeregisterResponse::default()))
+        self.write(request, |store, asked| {
+            let kv = store.registered(&asked.service, &asked.id, asked.incarnation)?;
+            store.delete(&kv.key);
+            Ok(DeregisterResponse::default())
+        })
     }
 
     async fn discover(

@@ -8,6 +8,7 @@ use tenure_proto::{
     mvccpb::{Event, KeyValue, event::EventType},
     v1::Claim,
 };
+use tonic::Status;
 
 /// What a claim is beside its key.
 #[derive(Debug, Clone)]
@@ -35,6 +36,10 @@ pub(crate) struct Store {
     pub(super) rows: BTreeMap<Bytes, Row>,
     /// The keys that a request claimed.
     pub(super) requests: HashMap<(i64, u64), Vec<Bytes>>,
+    /// Fence policies: prefixes and locks. Nothing is refused for them.
+    pub(crate) policies: BTreeMap<Bytes, Bytes>,
+    /// What other requests with an id came to.
+    pub(super) remembered: HashMap<(i64, u64), Result<Vec<u8>, Status>>,
     /// What transactions with an id came to.
     pub(super) outcomes: HashMap<String, TxnResponse>,
     last_lease: i64,
@@ -196,6 +201,13 @@ impl Store {
         let keys = self.queue(name.as_bytes());
         let mut claims = keys.iter().filter_map(|key| self.state(key));
         claims.find(|claim| claim.held)
+    }
+
+    /// Ends the claim of a lease on a name.
+    pub(crate) fn end_claim(&mut self, name: &str, lease: i64) {
+        let mut queue = self.queue(name.as_bytes()).into_iter();
+        let key = queue.find(|key| self.kvs[key].lease == lease);
+        self.delete(&key.expect("the lease has a claim"));
     }
 
     /// How many claim a name.

@@ -3,6 +3,7 @@
 //!
 //! The store is written independently of the state machine and only knows what these tests need.
 
+mod auth;
 mod service;
 mod store;
 mod wire;
@@ -26,7 +27,7 @@ pub(crate) use wire::Wire;
 /// Long enough for everything these tests wait for, short enough to notice a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What goes wrong with one call of the key space.
+/// What goes wrong with one call.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// The connection breaks before the request has any effect.
@@ -52,7 +53,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    /// The next calls of the key space fail in these ways, one each.
+    /// The next calls of the key space and the next ends of sessions fail in these ways, one each.
     pub(crate) fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().extend(faults);
     }
@@ -135,7 +136,7 @@ impl Cluster {
         self.store.lock().executed.clone()
     }
 
-    /// The calls of the key space that arrived at any node.
+    /// The calls of the key space, and the ends of sessions, that arrived at any node.
     pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.store.lock().arrivals.clone()
     }

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tenure::wire::etcdserverpb as etcd;
 use tenure_proto::{
     etcdserverpb::{
+        auth_server::AuthServer,
         kv_server::{Kv, KvServer},
         lease_server::{Lease, LeaseServer},
     },
@@ -31,7 +32,7 @@ use super::{
     wire::Wire,
 };
 
-type Answer<T> = Result<Response<T>, Status>;
+pub(super) type Answer<T> = Result<Response<T>, Status>;
 
 #[derive(Debug, Clone)]
 pub(super) struct Service {
@@ -49,6 +50,7 @@ pub(super) async fn serve(service: Service) {
     let session = is_tenure.then(|| SessionServer::new(service.clone()));
     let server = Server::builder()
         .add_service(KvServer::new(service.clone()))
+        .add_service(AuthServer::new(service.clone()))
         .add_service(LeaseServer::new(service))
         .add_optional_service(session)
         .serve_with_incoming(incoming);
@@ -264,14 +266,13 @@ impl Session for Service {
         &self,
         request: Request<v1::CloseSessionRequest>,
     ) -> Answer<v1::CloseSessionResponse> {
-        let closed = self
-            .store
-            .lock()
-            .sessions
-            .remove(&request.into_inner().session);
-        let unknown = || refusal(Code::NotFound, "SessionNotFound", None);
-        let answer = v1::CloseSessionResponse::default();
-        closed.map(|_| Response::new(answer)).ok_or_else(unknown)
+        let close = |store: &mut Store, _: &Arrival, request: v1::CloseSessionRequest| {
+            let closed = store.sessions.remove(&request.session);
+            let unknown = || refusal(Code::NotFound, "SessionNotFound", None);
+            let answer = v1::CloseSessionResponse::default();
+            closed.map(|_| answer).ok_or_else(unknown)
+        };
+        self.take("close", request, close).await
     }
 
     async fn inspect(

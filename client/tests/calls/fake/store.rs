@@ -78,6 +78,8 @@ pub(crate) struct Store {
     pub(crate) sessions: BTreeMap<i64, SessionState>,
     /// Sessions that were ever opened.
     pub(crate) opened: i64,
+    /// What users have to show.
+    pub(crate) password: String,
     /// Streams of renewals that are open.
     pub(crate) renewing: usize,
     named: BTreeMap<String, Outcome>,

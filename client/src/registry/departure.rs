@@ -1,0 +1,139 @@
+//! How an instance leaves: in its own words, or because an operator wants it.
+
+use std::time::Duration;
+
+use tenure_proto::v1::{
+    DeregisterRequest, DeregisterResponse, DrainRequest, DrainResponse,
+    registry_client::RegistryClient,
+};
+
+use super::{Registry, instance::Instance};
+use crate::{
+    call::{Call, ask},
+    channel::Lane,
+    client::Client,
+    error::{Error, Operation},
+    id::Token,
+    lease::millis,
+};
+
+/// The instance that is to leave.
+#[derive(Debug, Clone)]
+pub(super) struct Which {
+    service: String,
+    id: String,
+    /// Which life of it; without one, whichever is registered.
+    incarnation: Option<Token>,
+}
+
+impl Which {
+    /// One life of an instance.
+    pub(super) fn life(instance: &Instance, incarnation: Token) -> Self {
+        Self {
+            service: instance.service().to_owned(),
+            id: instance.id().to_owned(),
+            incarnation: Some(incarnation),
+        }
+    }
+
+    /// The incarnation as it travels.
+    fn wire_incarnation(&self) -> i64 {
+        self.incarnation.map_or(0, Token::get)
+    }
+}
+
+/// Takes an instance out of rotation now, and away when the grace has passed.
+pub(super) async fn drain(
+    client: &Client,
+    which: Which,
+    grace: Duration,
+) -> Result<DrainResponse, Error> {
+    let request = DrainRequest {
+        incarnation: which.wire_incarnation(),
+        service: which.service,
+        id: which.id,
+        grace_ms: millis(grace),
+        options: None,
+    };
+    let call = Call::tenure(Operation::Write, Lane::KeepAlive);
+    ask!(client, call, RegistryClient.drain(request)).await
+}
+
+/// Takes an instance away now.
+pub(super) async fn deregister(client: &Client, which: Which) -> Result<DeregisterResponse, Error> {
+    let request = DeregisterRequest {
+        incarnation: which.wire_incarnation(),
+        service: which.service,
+        id: which.id,
+        options: None,
+    };
+    let call = Call::tenure(Operation::Write, Lane::KeepAlive);
+    ask!(client, call, RegistryClient.deregister(request)).await
+}
+
+impl Registry {
+    /// Takes any instance out of rotation now: it gets no new traffic, and is deregistered when
+    /// the grace has passed, at most a day. Which life of it is meant says `incarnation`; without
+    /// one it is whichever is registered, which may be another than the one that was looked at.
+    /// An instance drains itself by [`Registration::drain`](crate::Registration::drain).
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    ///
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let registry = client.registry();
+    /// registry.drain("billing", "billing-7", None, Duration::from_secs(30)).await?;
+    /// // It was stuck: do not wait for the end of its grace.
+    /// registry.deregister("billing", "billing-7", None).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
+    /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another life of it is,
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a grace of more than a day, and
+    /// whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it drains.
+    pub async fn drain(
+        &self,
+        service: impl Into<String>,
+        id: impl Into<String>,
+        incarnation: Option<Token>,
+        grace: Duration,
+    ) -> Result<DrainResponse, Error> {
+        let which = Which {
+            service: service.into(),
+            id: id.into(),
+            incarnation,
+        };
+        drain(&self.client, which, grace).await
+    }
+
+    /// Removes any instance now. Which life of it is meant says `incarnation`; without one it is
+    /// whichever is registered. An instance that still runs finds its registration
+    /// [lost](crate::Registration::lost); its lease lives on, with whatever else is attached to it.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
+    /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another life of it is, and
+    /// whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether it is removed.
+    pub async fn deregister(
+        &self,
+        service: impl Into<String>,
+        id: impl Into<String>,
+        incarnation: Option<Token>,
+    ) -> Result<DeregisterResponse, Error> {
+        let which = Which {
+            service: service.into(),
+            id: id.into(),
+            incarnation,
+        };
+        deregister(&self.client, which).await
+    }
+}

@@ -1,0 +1,139 @@
+//! Looking at sessions from outside, and ending those of others.
+
+use tenure_proto::v1::{
+    CloseSessionRequest, InspectSessionRequest, InspectSessionResponse,
+    session_client::SessionClient,
+};
+
+use crate::{
+    call::{Call, ask},
+    channel::Lane,
+    client::Client,
+    error::{Error, ErrorKind, Operation},
+    id::LeaseId,
+};
+
+/// Ends a session. Sent again when its answer is lost: a session ends once, whatever is sent, so
+/// the call needs no number, which would have to be that of another session.
+///
+/// # Errors
+/// [`ErrorKind::SessionLost`] when there was no such session.
+pub(super) async fn close(client: &Client, session: LeaseId) -> Result<(), Error> {
+    let request = CloseSessionRequest {
+        session: session.get(),
+    };
+    let call = Call::tenure(Operation::Write, Lane::Calls).repeatable();
+    match ask!(client, call, SessionClient.close(request)).await {
+        // An attempt before ended it.
+        Err(error) if error.kind() == ErrorKind::SessionLost && error.outcome_unknown() => Ok(()),
+        outcome => outcome.map(drop),
+    }
+}
+
+impl Client {
+    /// How long a session has left in milliseconds, how many outcomes it remembers, and what it
+    /// claims. A session is known by its lease.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
+    /// let holders = client.inspect_lock("jobs/42", 1).await?.holders;
+    /// if let Some(holder) = holders.first() {
+    ///     let session = client.inspect_session(holder.lease).await?;
+    ///     println!("{} ms left, {} claims", session.remaining_ms, session.claims.len());
+    ///     // It is stuck, and takes everything with it.
+    ///     client.close_session(holder.lease).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and whatever any
+    /// call can meet.
+    ///
+    /// # Cancel safety
+    /// Reads change nothing; drop the future at will.
+    pub async fn inspect_session(
+        &self,
+        session: impl Into<LeaseId>,
+    ) -> Result<InspectSessionResponse, Error> {
+        let request = InspectSessionRequest {
+            session: session.into().get(),
+        };
+        let call = Call::tenure(Operation::Read, Lane::Calls);
+        ask!(self, call, SessionClient.inspect(request)).await
+    }
+
+    /// Ends any session at once, with everything attached to its lease: its locks go to the next
+    /// in line while its owner may still believe that it holds them, so only what checks tokens is
+    /// safe. Whoever opened a session ends it by [`Session::close`](crate::Session::close).
+    ///
+    /// # Errors
+    /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and whatever any
+    /// call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the session ends.
+    pub async fn close_session(&self, session: impl Into<LeaseId>) -> Result<(), Error> {
+        close(self, session.into()).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::lock::fake::Fake;
+
+    const TTL: Duration = Duration::from_millis(30_500);
+
+    #[tokio::test]
+    async fn a_session_is_looked_at_with_its_claims_and_ended_with_them() {
+        let (fake, client) = Fake::start().await;
+        let session = client.session(TTL).await.unwrap();
+        let _guard = client.lock("a").session(&session).await.unwrap();
+        let seen = client.inspect_session(session.lease()).await.unwrap();
+        assert_eq!(seen.ttl_ms, 30_500);
+        assert_eq!(seen.claims.len(), 1);
+        assert_eq!(seen.claims[0].name, "a");
+        client.close_session(session.lease()).await.unwrap();
+        assert_eq!(fake.store.lock().claims("a"), 0);
+        let gone = client.inspect_session(session.lease()).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::SessionLost);
+    }
+
+    #[tokio::test]
+    async fn that_another_session_is_not_there_says_nothing_about_ones_own() {
+        let (_fake, client) = Fake::start().await;
+        let session = client.session(TTL).await.unwrap();
+        let exact = session.client();
+        let error = exact.close_session(4_711).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::SessionLost);
+        assert!(!error.outcome_unknown());
+        assert!(session.is_held());
+        exact.put("k", "v").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_session_that_was_ended_by_a_call_whose_answer_is_lost_is_ended() {
+        let (fake, client) = Fake::start().await;
+        let session = client.session(TTL).await.unwrap();
+        fake.fault(|faults| faults.lose_answer = true);
+        client.close_session(session.lease()).await.unwrap();
+        assert!(!fake.faults.borrow().lose_answer, "an answer was lost");
+        assert!(fake.store.lock().leases.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_is_not_the_holder_any_more_ends_no_session() {
+        let (_fake, client) = Fake::start().await;
+        let session = client.session(TTL).await.unwrap();
+        let guard = client.lock("operators").await.unwrap();
+        let holder = guard.guarded();
+        guard.release().await.unwrap();
+        let error = holder.close_session(session.lease()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StaleGuard);
+        client.inspect_session(session.lease()).await.unwrap();
+    }
+}

@@ -1,0 +1,54 @@
+//! Authentication of one node: one password for everybody, and no other call.
+
+use tenure::wire::etcdserverpb as etcd;
+use tenure_proto::etcdserverpb::auth_server::Auth;
+use tonic::{Request, Response, Status};
+
+use super::service::{Answer, Service};
+
+/// Implements the service with the calls that are given; the others that are named are not served.
+macro_rules! auth {
+    ($($absent:ident($asked:ident) -> $answer:ident,)+ { $($served:item)+ }) => {
+        #[tonic::async_trait]
+        impl Auth for Service {
+            $($served)+
+            $(async fn $absent(&self, _: Request<etcd::$asked>) -> Answer<etcd::$answer> {
+                Err(Status::unimplemented(""))
+            })+
+        }
+    };
+}
+
+auth! {
+    auth_enable(AuthEnableRequest) -> AuthEnableResponse,
+    auth_disable(AuthDisableRequest) -> AuthDisableResponse,
+    auth_status(AuthStatusRequest) -> AuthStatusResponse,
+    user_add(AuthUserAddRequest) -> AuthUserAddResponse,
+    user_get(AuthUserGetRequest) -> AuthUserGetResponse,
+    user_list(AuthUserListRequest) -> AuthUserListResponse,
+    user_delete(AuthUserDeleteRequest) -> AuthUserDeleteResponse,
+    user_change_password(AuthUserChangePasswordRequest) -> AuthUserChangePasswordResponse,
+    user_grant_role(AuthUserGrantRoleRequest) -> AuthUserGrantRoleResponse,
+    user_revoke_role(AuthUserRevokeRoleRequest) -> AuthUserRevokeRoleResponse,
+    role_add(AuthRoleAddRequest) -> AuthRoleAddResponse,
+    role_get(AuthRoleGetRequest) -> AuthRoleGetResponse,
+    role_list(AuthRoleListRequest) -> AuthRoleListResponse,
+    role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse,
+    role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse,
+    role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse,
+    {
+        async fn authenticate(
+            &self,
+            request: Request<etcd::AuthenticateRequest>,
+        ) -> Answer<etcd::AuthenticateResponse> {
+            if request.get_ref().password != self.store.lock().password {
+                let text = "etcdserver: authentication failed, invalid user ID or password";
+                return Err(Status::invalid_argument(text));
+            }
+            Ok(Response::new(etcd::AuthenticateResponse {
+                token: "token".to_owned(),
+                ..etcd::AuthenticateResponse::default()
+            }))
+        }
+    }
+}
