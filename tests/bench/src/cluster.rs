@@ -77,9 +77,10 @@ impl Cluster {
         directory: &Path,
         connections: usize,
     ) -> Result<Self> {
-        let [clients, peers] = [free_ports()?, free_ports()?];
+        let ports = free_ports()?;
+        let (clients, peers) = ports.split_at(NODES);
         let nodes = (0..NODES)
-            .map(|number| start_node(system, program, directory, number, &clients, &peers))
+            .map(|number| start_node(system, program, directory, number, clients, peers))
             .collect::<Result<Vec<_>>>()?;
         let mut cluster = Starting { nodes };
         let urls: Vec<_> = clients.iter().map(|port| url(*port)).collect();
@@ -242,9 +243,10 @@ fn url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// Ports that nobody listens on now; all are held until the last is found, so that they differ.
+/// Two ports for each node that nobody listens on now; all are held until the last is found, so
+/// that they differ.
 fn free_ports() -> Result<Vec<u16>> {
-    let held = (0..NODES)
+    let held = (0..2 * NODES)
         .map(|_| TcpListener::bind(("127.0.0.1", 0)))
         .collect::<std::io::Result<Vec<_>>>()
         .context("looking for free ports")?;

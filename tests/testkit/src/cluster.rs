@@ -200,6 +200,15 @@ impl Cluster {
             .collect()
     }
 
+    /// The same, beginning with that of `node`: a client with these calls it first, and goes to
+    /// the others when it must.
+    #[must_use]
+    pub fn addresses_from(&self, node: usize) -> Vec<String> {
+        let mut addresses = self.addresses();
+        addresses.rotate_left(node % self.nodes.len());
+        addresses
+    }
+
     /// The numbers of all nodes but one.
     #[must_use]
     pub fn others(&self, number: usize) -> Vec<usize> {

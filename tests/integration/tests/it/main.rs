@@ -9,22 +9,28 @@
     reason = "every line here is a test's or a test's helper's, and what they measure is printed"
 )]
 
+mod audit;
 mod bad_claims;
 mod bad_input;
 mod catch_up;
 mod crash;
 mod differential;
+mod discovery;
 mod disk;
 mod etcd_client;
 mod etcdctl;
 mod exactly_once;
 mod fencing;
+mod freshness;
 mod leadership;
 mod leases;
 mod locks;
 mod pages;
 mod peers;
 mod quorum;
+mod read_index;
+mod recipes;
 mod refusals;
 mod startup;
 mod watches;
+mod wills;

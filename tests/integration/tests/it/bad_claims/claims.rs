@@ -31,6 +31,11 @@ pub(super) async fn locks(table: &mut Table) {
             "tenure: name is too long",
         ),
         (
+            "name of a service",
+            acquire("tenure.services/web", IDLE),
+            "tenure: name is reserved for services: \"tenure.services/web\"",
+        ),
+        (
             "name twice",
             AcquireRequest {
                 names: vec!["a".into(), "a".into()],
