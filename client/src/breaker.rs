@@ -22,6 +22,10 @@ pub(crate) const FAILURES_MAX: u32 = 5;
 /// Pause before an endpoint is tried again, on average: a server takes about a second to start.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
+/// Shortest silence that says something about an endpoint: about a start, a change of leaders or a
+/// write on a busy disk. A caller with less time than that finds out nothing.
+const SILENCE_MIN: Duration = Duration::from_secs(1);
+
 /// Whether requests are sent to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BreakerState {
@@ -104,6 +108,7 @@ impl Breaker {
         Permit {
             breaker: Arc::clone(self),
             probe,
+            since: Instant::now(),
         }
     }
 
@@ -154,17 +159,19 @@ impl Breaker {
 pub(crate) struct Permit {
     breaker: Arc<Breaker>,
     probe: bool,
+    since: Instant,
 }
 
 impl Permit {
     /// Judges by what came of the attempt.
-    pub(crate) fn observe<T>(mut self, answer: &Result<Result<T, Status>, Elapsed>) {
+    pub(crate) fn observe<T>(self, answer: &Result<Result<T, Status>, Elapsed>) {
         match answer {
             Ok(Err(status)) if is_broken(status) => self.failed(),
             Ok(_) => self.succeeded(),
-            // A probe that stays unanswered does not find the endpoint back.
-            Err(_) if self.probe => self.failed(),
-            Err(_) => self.probe = false,
+            // A probe that stays unanswered does not find the endpoint back, if its caller gave it
+            // the time. One that is dropped makes room for another.
+            Err(_) if self.probe && self.since.elapsed() >= SILENCE_MIN => self.failed(),
+            Err(_) => {}
         }
     }
 
@@ -249,6 +256,26 @@ mod tests {
         assert_eq!(breaker.state(), BreakerState::Open);
         breaker.admit().unwrap().succeeded();
         assert_eq!(breaker.state(), BreakerState::Closed);
+    }
+
+    async fn unanswered(time: Duration) -> Result<Result<(), Status>, Elapsed> {
+        tokio::time::timeout(time, std::future::pending()).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_was_given_little_time_shows_nothing() {
+        let breaker = breaker();
+        tokio::time::sleep_until(open(&breaker)).await;
+        let probe = breaker.admit().unwrap();
+        probe.observe(&unanswered(SILENCE_MIN / 2).await);
+        // The next attempt is a probe, and need not wait.
+        breaker.admit().unwrap().succeeded();
+        assert_eq!(breaker.state(), BreakerState::Closed);
+
+        tokio::time::sleep_until(open(&breaker)).await;
+        let probe = breaker.admit().unwrap();
+        probe.observe(&unanswered(SILENCE_MIN).await);
+        assert!(matches!(breaker.admit(), Err(Refused::Until(_))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::{channel::Lane, conditions::Conditions, error::Operation, session::Ticket};
 
+/// Metadata by which a stream is not served, or goes on, without a leader; etcd's name for it.
+pub(crate) const REQUIRE_LEADER_KEY: &str = "hasleader";
+
 /// Which services a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -32,6 +35,8 @@ pub(crate) struct Call {
     pub(crate) ticket: Option<Ticket>,
     /// Sent again, a write that was executed changes nothing more.
     pub(crate) repeatable: bool,
+    /// Whether a server that knows no leader is to refuse the call, and to end its stream.
+    pub(crate) require_leader: bool,
 }
 
 impl Call {
@@ -46,6 +51,7 @@ impl Call {
             conditions: None,
             ticket: None,
             repeatable: false,
+            require_leader: false,
         }
     }
 
@@ -92,6 +98,13 @@ impl Call {
     /// The call opens a stream: the deadline covers the opening only and is not told to the server.
     pub(crate) fn streaming(mut self) -> Self {
         self.announce = false;
+        self
+    }
+
+    /// Makes a server that is cut off from the others refuse the call, and end its stream: for a
+    /// stream whose silence means that nothing happened.
+    pub(crate) fn require_leader(mut self) -> Self {
+        self.require_leader = true;
         self
     }
 

@@ -29,6 +29,10 @@ use crate::{
 /// a smaller limit here would make large ranges unreadable.
 pub(crate) const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;
 
+/// Longest time that anything here waits for: whoever asks for more wants no limit. Clocks overflow
+/// far above, and no process lives that long.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// A connection to the cluster. Clones share everything and cost next to nothing.
 ///
 /// ```no_run
@@ -106,7 +110,8 @@ impl Client {
     }
 
     /// A client with the same settings that talks to one endpoint only, for questions about a
-    /// particular server. Guards and session stay.
+    /// particular server. Guards and a session that was opened for this one stay; one that
+    /// writes exactly once by itself opens another, which is renewed at that endpoint.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the endpoint is not an address.
@@ -119,12 +124,13 @@ impl Client {
         };
         Ok(Self {
             guards: Arc::clone(&self.guards),
-            numbered: self.numbered.clone(),
+            numbered: self.numbered.apart(),
             ..Self::new(config)?
         })
     }
 
-    /// The same client, connections included, with another deadline for calls that set none.
+    /// The same client, connections included, with another deadline for calls that set none; with
+    /// [`Duration::MAX`] they have no limit.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {
         Self {
@@ -246,7 +252,7 @@ impl Client {
 
     /// When a call that starts at this moment has to be over.
     pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Instant {
-        Instant::now() + timeout.unwrap_or(self.timeout)
+        Instant::now() + timeout.unwrap_or(self.timeout).min(WAIT_MAX)
     }
 }
 

@@ -87,6 +87,7 @@ mod range;
 mod range_stream;
 mod recipes;
 mod registry;
+mod resume;
 mod retry;
 mod run;
 mod session;

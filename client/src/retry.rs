@@ -18,8 +18,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Doubling stops here; the ceiling has been reached long before.
 const DOUBLINGS_MAX: u32 = 10;
 
-/// Parts of the time left that one attempt of a write with an id may take: whatever is left after
-/// it is enough for another attempt elsewhere.
+/// Parts of the time left that one attempt may take of a write with an id, or of a read before it
+/// is sent elsewhere as well: whatever is left after it is enough for another attempt elsewhere.
 const ATTEMPTS_PER_REST: u32 = 2;
 /// Time left that is not parted any more: about what a write takes when a server is busy.
 const REST_MIN: Duration = Duration::from_millis(200);
@@ -45,7 +45,7 @@ pub(crate) fn may_repeat(identified: bool, error: &Error) -> bool {
     }
 }
 
-/// Until when an attempt of a write with an id is waited for.
+/// Until when an attempt of a write with an id is waited for, and one of a read alone.
 pub(crate) fn attempt_limit(now: Instant, deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(now);
     if left < REST_MIN {

@@ -20,11 +20,12 @@ use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
     breaker::Refused,
-    call::{Call, Family},
+    call::{Call, Family, REQUIRE_LEADER_KEY},
     channel::{Lane, Pick},
-    client::Client,
+    client::{Client, WAIT_MAX},
     conditions::Conditions,
     error::{Error, ErrorKind, Operation, Pushback},
+    hedge::Hedging,
     observe::Counters,
     retry::{Backoff, attempt_limit, may_repeat},
     session::Ticket,
@@ -262,7 +263,9 @@ impl<'a> Run<'a> {
         let full_round = progress.attempts.is_multiple_of(client.pool().len());
         let resume = match error.pushback() {
             // Everybody who was turned away at once is told the same.
-            Some(Pushback::After(pause)) => Instant::now() + pause + progress.backoff.next_pause(),
+            Some(Pushback::After(pause)) => {
+                Instant::now() + pause.min(WAIT_MAX) + progress.backoff.next_pause()
+            }
             // The other endpoints are tried at once; only a full round without success is a reason
             // to wait.
             _ if full_round => Instant::now() + progress.backoff.next_pause(),
@@ -286,6 +289,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// When an attempt that is not answered yet gets company at another endpoint, and whether that
+    /// is a hedge: otherwise the first endpoint is silent for so long that it may be dead. It is
+    /// not given up for that, because a large read may take longer.
+    fn company(&self, hedging: Option<&Hedging>) -> Option<(Instant, bool)> {
+        let now = Instant::now();
+        let hedge = hedging.and_then(Hedging::delay);
+        let hedge = hedge.map(|delay| (now + delay.min(WAIT_MAX), true));
+        let limit = attempt_limit(now, self.deadline);
+        let harmless = self.call.operation == Operation::Read && self.client.pool().len() > 1;
+        let silence = (harmless && limit < self.deadline).then_some((limit, false));
+        [hedge, silence]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
     /// One attempt, or two at different endpoints, of which the first answer counts.
     async fn attempt_or_hedge<Message, Answer, Dispatch, Sending>(
         &self,
@@ -303,34 +322,42 @@ impl<'a> Run<'a> {
         // The harmless calls of tenure.v1 are not all reads: one opens a session.
         let read = call.operation == Operation::Read && call.family == Family::Etcd;
         let hedging = client.hedging().filter(|_| read && call.announce);
-        let Some((hedging, delay)) = hedging.and_then(|hedging| Some((hedging, hedging.delay()?)))
-        else {
-            let started = Instant::now();
-            let answer = self.attempt(pick, request, send).await;
-            if let (Some(hedging), Ok(_)) = (hedging, &answer) {
+        let started = Instant::now();
+        let observe = |answer: &Result<Answer, Error>| {
+            if let (Some(hedging), Ok(_)) = (hedging, answer) {
                 hedging.observe(started.elapsed());
             }
+        };
+        let Some((at, hedge)) = self.company(hedging) else {
+            let answer = self.attempt(pick, request, send).await;
+            observe(&answer);
             return answer;
         };
         let first_index = pick.index;
-        let started = Instant::now();
         let first = self.attempt(pick, request.clone(), send);
         tokio::pin!(first);
         // Cancel safe: the attempt is pinned outside and goes on below.
-        if let Ok(answer) = timeout_at(started + delay, &mut first).await {
-            if answer.is_ok() {
-                hedging.observe(started.elapsed());
-            }
+        if let Ok(answer) = timeout_at(at, &mut first).await {
+            observe(&answer);
             return answer;
+        }
+        if !hedge {
+            client.pool().avoid(first_index);
         }
         let other = client.pool().pick_other(self.call.lane, first_index);
         let Some(other) = other.filter(|_| client.budget().withdraw()) else {
             return first.await;
         };
-        Counters::count(&client.counters().hedges_sent);
+        let counters = client.counters();
+        Counters::count(if hedge {
+            &counters.hedges_sent
+        } else {
+            &counters.retries
+        });
         let second = self.attempt(other, request, send);
         tokio::pin!(second);
-        // Dropping the read that lost changes nothing.
+        // Dropping the read that lost changes nothing; a session that was opened in vain ends by
+        // itself.
         let (answer, by_second) = tokio::select! {
             answer = &mut first => match answer {
                 Ok(answer) => (Ok(answer), false),
@@ -341,11 +368,9 @@ impl<'a> Run<'a> {
                 Err(_) => (first.await, false),
             },
         };
-        if answer.is_ok() {
-            hedging.observe(started.elapsed());
-            if by_second {
-                Counters::count(&client.counters().hedges_won);
-            }
+        observe(&answer);
+        if hedge && by_second && answer.is_ok() {
+            Counters::count(&client.counters().hedges_won);
         }
         answer
     }
@@ -409,6 +434,9 @@ impl<'a> Run<'a> {
             let value = MetadataValue::try_from(token)
                 .map_err(|_| Error::local(ErrorKind::Config, "the token is not ASCII text"))?;
             metadata.insert(TOKEN_KEY, value);
+        }
+        if self.call.require_leader {
+            metadata.insert(REQUIRE_LEADER_KEY, MetadataValue::from_static("true"));
         }
         self.conditions.attach(&mut metadata);
         if let Some(ticket) = &self.ticket {

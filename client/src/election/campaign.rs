@@ -25,8 +25,8 @@ use crate::{
 /// When awaited: [`WaitOver`](crate::ErrorKind::WaitOver) when somebody else still leads after the
 /// time given with [`wait`](Self::wait), [`SessionLost`](crate::ErrorKind::SessionLost) when its
 /// lease ran out first, [`ClaimEnded`](crate::ErrorKind::ClaimEnded) when somebody else took the
-/// candidate out of the line, and whatever any call can meet. Broken connections and passing
-/// troubles of servers are no errors: the candidate keeps its place.
+/// candidate out of the line, and whatever any call can meet. Once it stands, broken connections
+/// and passing troubles of servers are no errors: the candidate keeps its place.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the candidate in the background; without a runtime, when its

@@ -14,7 +14,7 @@ use crate::{
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
-    retry::Backoff,
+    resume::Resume,
 };
 
 /// Who leads: as it is first, then every change. Made by
@@ -37,7 +37,7 @@ pub struct Observer {
     client: Client,
     request: ObserveRequest,
     link: Option<Streaming<ObserveResponse>>,
-    backoff: Backoff,
+    resume: Resume,
     told: Told,
     ended: bool,
 }
@@ -75,7 +75,7 @@ impl Observer {
             client,
             request: ObserveRequest { name },
             link: None,
-            backoff: Backoff::default(),
+            resume: Resume::default(),
             told: Told::default(),
             ended: false,
         };
@@ -124,23 +124,24 @@ impl Observer {
     /// Takes one step: connects, or takes one answer.
     async fn advance(&mut self) -> Result<Option<ObserveResponse>, Error> {
         let Some(link) = &mut self.link else {
-            tokio::time::sleep(self.backoff.next_pause()).await;
+            tokio::time::sleep(self.resume.next_pause()).await;
             self.connect().await?;
             return Ok(None);
         };
         let broken = |status| Error::from_status(status, Operation::Read, "server");
         let answer = link.message().await.map_err(broken)?;
         let closed = || Error::local(ErrorKind::Unavailable, "the stream of leaders was closed");
-        let answer = answer.ok_or_else(closed)?;
-        self.backoff.reset();
-        Ok(Some(answer))
+        answer.ok_or_else(closed).map(Some)
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        let call = Call::tenure(Operation::Read, Lane::KeepAlive).streaming();
+        let call = Call::tenure(Operation::Read, Lane::KeepAlive)
+            .streaming()
+            .require_leader();
         let request = self.request.clone();
         let link = ask!(self.client, call, ElectionClient.observe(request)).await?;
         self.link = Some(link);
+        self.resume.opened();
         Ok(())
     }
 }

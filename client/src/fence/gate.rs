@@ -12,7 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::sync::Notify;
 
 use super::marks::{FenceMarks, VolatileMarks};
 use crate::id::Token;
@@ -25,7 +25,8 @@ const NAMES_MAX: usize = 100_000;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FenceError {
-    /// A greater token was seen before: whoever shows this one has lost the lock.
+    /// A greater token was seen before, be it one that waits still: whoever shows this one has lost
+    /// the lock.
     #[error("token of {name:?} is stale: yours {yours}, current {current}")]
     Stale {
         /// The lock.
@@ -52,8 +53,90 @@ pub enum FenceError {
     },
 }
 
-/// The mark of one name; held for reading by whatever is admitted under it.
-type Mark = Arc<RwLock<Option<Token>>>;
+/// What is known of one name.
+#[derive(Debug, Default)]
+struct Name {
+    state: Mutex<State>,
+    /// Told when who waits has to look again.
+    news: Notify,
+}
+
+/// The invariant: while there are passes, all of them are for the mark, and nobody raises it.
+#[derive(Debug, Default)]
+struct State {
+    /// The greatest token that is stored: what passes are given for.
+    mark: Option<Token>,
+    /// The greatest token that was shown. It may wait for the mark to be raised, and whoever comes
+    /// with a smaller one has lost the lock already: letting those wait behind it could make a
+    /// request wait for itself.
+    shown: Option<Token>,
+    /// Passes that are not dropped yet.
+    passes: usize,
+    /// Somebody is raising the mark.
+    raising: bool,
+}
+
+impl State {
+    fn at(mark: Token) -> Self {
+        Self {
+            mark: Some(mark),
+            shown: Some(mark),
+            ..Self::default()
+        }
+    }
+}
+
+/// What becomes of a token that is not stale.
+enum Turn {
+    Pass(Pass),
+    Raise(Raising),
+    Wait,
+}
+
+impl Name {
+    /// Looks at the state for a token; the error is the greater token that makes it stale.
+    fn turn(self: &Arc<Self>, token: Token) -> Result<Turn, Token> {
+        let mut state = self.state.lock();
+        match state.shown {
+            Some(greater) if token < greater => return Err(greater),
+            Some(same) if token == same => {}
+            _ => {
+                state.shown = Some(token);
+                // Smaller ones that wait are refused.
+                self.news.notify_waiters();
+            }
+        }
+        if state.mark == Some(token) {
+            state.passes += 1;
+            return Ok(Turn::Pass(Pass {
+                token,
+                name: Arc::clone(self),
+            }));
+        }
+        if state.passes > 0 || state.raising {
+            return Ok(Turn::Wait);
+        }
+        state.raising = true;
+        Ok(Turn::Raise(Raising(Arc::clone(self))))
+    }
+}
+
+/// The right to raise the mark of a name. Dropping it leaves the mark as it is.
+struct Raising(Arc<Name>);
+
+impl Raising {
+    /// The mark is stored.
+    fn stored(self, token: Token) {
+        self.0.state.lock().mark = Some(token);
+    }
+}
+
+impl Drop for Raising {
+    fn drop(&mut self) {
+        self.0.state.lock().raising = false;
+        self.0.news.notify_waiters();
+    }
+}
 
 /// Remembers the greatest token per lock and admits nothing below it. Clones share everything.
 ///
@@ -77,7 +160,7 @@ pub struct FenceGate {
 }
 
 struct Inner {
-    names: Mutex<BTreeMap<String, Mark>>,
+    names: Mutex<BTreeMap<String, Arc<Name>>>,
     marks: Arc<dyn FenceMarks>,
 }
 
@@ -95,7 +178,11 @@ impl FenceGate {
         let known = blocking(move || loading.load()).await?;
         let names = known
             .into_iter()
-            .map(|(name, token)| (name, Arc::new(RwLock::new(Some(token)))))
+            .map(|(name, token)| {
+                let state = Mutex::new(State::at(token));
+                let news = Notify::new();
+                (name, Arc::new(Name { state, news }))
+            })
             .collect();
         Ok(Self {
             inner: Arc::new(Inner {
@@ -124,7 +211,8 @@ impl FenceGate {
     /// then.
     ///
     /// # Cancel safety
-    /// Cancel safe: at worst the mark has risen to a token that was shown.
+    /// Cancel safe: at worst the mark has risen to a token that was shown, or smaller tokens are
+    /// stale from now on.
     pub async fn admit(
         &self,
         name: impl Into<String>,
@@ -134,50 +222,42 @@ impl FenceGate {
         if token.get() <= 0 {
             return Err(FenceError::NotAToken(token, name));
         }
-        let mark = self.mark(&name)?;
-        let seen = Arc::clone(&mark).read_owned().await;
-        match *seen {
-            Some(current) if token < current => return Err(stale(name, token, current)),
-            Some(current) if token == current => return Ok(Pass { token, mark: seen }),
-            _ => drop(seen),
-        }
-        // Waits until everything admitted under the smaller token is over.
-        let mut seen = mark.write_owned().await;
-        match *seen {
-            Some(current) if token < current => return Err(stale(name, token, current)),
-            Some(current) if token == current => {}
-            _ => {
-                let marks = Arc::clone(&self.inner.marks);
-                let raised = name.clone();
-                blocking(move || marks.raise(&raised, token))
-                    .await
-                    .map_err(|source| FenceError::Marks {
-                        name,
-                        source: Arc::new(source),
-                    })?;
-                *seen = Some(token);
+        let known = self.name(&name)?;
+        loop {
+            // Listens before it looks, so that nothing is missed between.
+            let news = known.news.notified();
+            match known.turn(token) {
+                Err(greater) => return Err(stale(name, token, greater)),
+                Ok(Turn::Pass(pass)) => return Ok(pass),
+                Ok(Turn::Wait) => news.await,
+                Ok(Turn::Raise(raising)) => {
+                    let marks = Arc::clone(&self.inner.marks);
+                    let raised = name.clone();
+                    let stored = blocking(move || marks.raise(&raised, token)).await;
+                    if let Err(source) = stored {
+                        let source = Arc::new(source);
+                        return Err(FenceError::Marks { name, source });
+                    }
+                    raising.stored(token);
+                }
             }
         }
-        Ok(Pass {
-            token,
-            mark: seen.downgrade(),
-        })
     }
 
-    /// The greatest token seen of a lock. It may rise at any moment.
+    /// The greatest token of a lock whose mark is stored. It may rise at any moment.
     pub async fn current(&self, name: &str) -> Option<Token> {
-        let mark = self.inner.names.lock().get(name).cloned()?;
-        let seen = mark.read().await;
-        *seen
+        let known = self.inner.names.lock().get(name).cloned()?;
+        let state = known.state.lock();
+        state.mark
     }
 
-    fn mark(&self, name: &str) -> Result<Mark, FenceError> {
+    fn name(&self, name: &str) -> Result<Arc<Name>, FenceError> {
         let mut names = self.inner.names.lock();
         let full = names.len() >= NAMES_MAX;
         match names.entry(name.to_owned()) {
             Entry::Occupied(known) => Ok(Arc::clone(known.get())),
             Entry::Vacant(_) if full => Err(FenceError::TooManyNames),
-            Entry::Vacant(free) => Ok(Arc::clone(free.insert(Mark::default()))),
+            Entry::Vacant(free) => Ok(Arc::clone(free.insert(Arc::default()))),
         }
     }
 }
@@ -196,8 +276,7 @@ impl fmt::Debug for FenceGate {
 #[must_use = "the permission ends when it is dropped: keep it until the write is done"]
 pub struct Pass {
     token: Token,
-    #[expect(dead_code, reason = "held, so that a greater token waits for this one")]
-    mark: OwnedRwLockReadGuard<Option<Token>>,
+    name: Arc<Name>,
 }
 
 impl Pass {
@@ -205,6 +284,17 @@ impl Pass {
     #[must_use]
     pub fn token(&self) -> Token {
         self.token
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        let mut state = self.name.state.lock();
+        state.passes -= 1;
+        if state.passes == 0 {
+            drop(state);
+            self.name.news.notify_waiters();
+        }
     }
 }
 
@@ -232,6 +322,9 @@ mod tests {
     use futures::{FutureExt, poll};
 
     use super::*;
+
+    /// Far more than anything here takes.
+    const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
     fn refused(result: Result<Pass, FenceError>) -> (i64, i64) {
         match result {
@@ -269,6 +362,45 @@ mod tests {
         let first = gate.admit("a", 5).await.unwrap();
         let second = gate.admit("a", 5).await.unwrap();
         drop((first, second));
+    }
+
+    #[tokio::test]
+    async fn a_token_that_is_admitted_again_while_a_greater_one_waits_is_stale() {
+        let gate = FenceGate::volatile();
+        let first = gate.admit("a", 5).await.unwrap();
+        let mut successor = gate.admit("a", 9).boxed();
+        assert!(poll!(&mut successor).is_pending());
+        // Waiting behind the successor, which waits for the first pass, would never end.
+        let again = gate.admit("a", 5).now_or_never();
+        assert_eq!(refused(again.expect("it does not wait")), (5, 9));
+        assert_eq!(gate.current("a").now_or_never(), Some(Some(Token::from(5))));
+        drop(first);
+        drop(successor.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_token_that_waits_is_refused_when_a_greater_one_comes() {
+        let gate = FenceGate::volatile();
+        let first = gate.admit("a", 5).await.unwrap();
+        let mut middle = gate.admit("a", 7).boxed();
+        assert!(poll!(&mut middle).is_pending());
+        let mut last = gate.admit("a", 9).boxed();
+        assert!(poll!(&mut last).is_pending());
+        assert_eq!(refused(middle.await), (7, 9));
+        // Nor does one that gave up leave anybody waiting.
+        drop(last);
+        drop(first);
+        assert_eq!(refused(gate.admit("a", 8).await), (8, 9));
+        drop(gate.admit("a", 9).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_new_token_is_admitted_twice_in_one_request() {
+        let gate = FenceGate::volatile();
+        let both = futures::future::join(gate.admit("a", 5), gate.admit("a", 5));
+        let both = tokio::time::timeout(PATIENCE, both).await;
+        let (first, second) = both.expect("neither waits for the other's pass");
+        drop((first.unwrap(), second.unwrap()));
     }
 
     #[tokio::test]

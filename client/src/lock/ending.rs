@@ -130,7 +130,8 @@ async fn end_of(client: &Client, key: &Bytes, token: Token) -> Result<(), Error>
 }
 
 async fn deleted_after(client: &Client, key: &Bytes, from: Revision) -> Result<(), Error> {
-    let watch = client.watch(key.clone()).without_puts();
+    // A server that is cut off from the others would be silent about an end for good.
+    let watch = client.watch(key.clone()).without_puts().require_leader();
     let mut changes = watch.start_revision(from).await?;
     while let Some(update) = changes.next().await {
         let gone = |event: &Event| event.r#type() == EventType::Delete;

@@ -32,6 +32,9 @@ use crate::{
 pub(crate) struct Hold {
     /// Writes through it belong to the claim's session.
     client: Client,
+    /// Gives back: without the guards of the user's client, which may be stale by then. The tokens
+    /// say what is meant.
+    giving_back: Client,
     /// As the user gave it; `guarded` starts from this one.
     plain: Client,
     tenancy: Tenancy,
@@ -45,6 +48,7 @@ impl Hold {
         let keys = claims.iter().map(|claim| (claim.key.clone(), claim.token));
         Self {
             client: tenancy.session().attach(&plain),
+            giving_back: tenancy.session().attach(&plain.bare()),
             ending: Ending::watch(plain.clone(), keys.collect()),
             plain,
             tenancy,
@@ -135,7 +139,7 @@ impl Hold {
         let mut outcome = Ok(());
         for claim in &self.claims {
             // Each of them, whatever became of the others.
-            outcome = outcome.and(release(&self.client, claim).await);
+            outcome = outcome.and(release(&self.giving_back, claim).await);
         }
         if outcome.is_ok() {
             self.leave();
@@ -162,7 +166,9 @@ macro_rules! holder {
 
             /// Until when the lease certainly lives, and with it the claim unless somebody ends it
             /// by force: counted from the sending of the last acknowledged renewal, less a margin
-            /// for clocks that run at different speeds. It moves on with every renewal.
+            /// for clocks that run at different speeds. It moves on with every renewal. The clock
+            /// of a machine that is suspended stands still: what must not be late after that needs
+            /// [`guarded`](Self::guarded).
             #[must_use]
             pub fn deadline(&self) -> tokio::time::Instant {
                 self.hold.deadline()
@@ -186,8 +192,8 @@ macro_rules! holder {
             }
 
             /// Waits until the claim is lost. It is ready before the server may grant it to another
-            /// because the lease ran out; when somebody ends it by force, as soon as that is known.
-            /// Several tasks may wait.
+            /// because the lease ran out, unless this machine was suspended; when somebody ends it
+            /// by force, as soon as that is known. Several tasks may wait.
             ///
             /// # Cancel safety
             /// Cancel safe: a loss is final and is reported to every later call.
@@ -229,7 +235,7 @@ impl Drop for Hold {
         if !self.tenancy.is_own() && claims.is_empty() {
             return;
         }
-        let (client, tenancy) = (self.client.clone(), self.tenancy.clone());
+        let (client, tenancy) = (self.giving_back.clone(), self.tenancy.clone());
         self.tenancy
             .in_background(release_all(client, tenancy, claims));
     }

@@ -21,10 +21,11 @@ use super::{
 use crate::{
     call::Call,
     channel::Lane,
-    client::Client,
+    client::{Client, WAIT_MAX},
     error::{Error, ErrorKind, Operation},
     id::Token,
     lease::LeaseLoss,
+    resume::Resume,
     retry::Backoff,
     session::Ticket,
 };
@@ -106,6 +107,7 @@ async fn open<P: Pursuit>(
 ) -> Result<Streaming<P::Answer>, Error> {
     let call = Call::tenure(Operation::Write, Lane::KeepAlive)
         .streaming()
+        .require_leader()
         .under(Some(ticket.clone()));
     let answers = client.run(call, request.clone(), P::send).await?;
     Ok(answers.into_inner())
@@ -177,7 +179,9 @@ pub(crate) async fn pursue<P: Pursuit>(
     let client = tenancy.session().attach(client);
     let ticket = tenancy.draw(&client).await?;
     let mut chase = Chase {
-        limit: terms.wait.map(|wait| Instant::now() + wait + WAIT_MARGIN),
+        limit: terms
+            .wait
+            .map(|wait| Instant::now() + wait.min(WAIT_MAX) + WAIT_MARGIN),
         withdrawal: Withdrawal::arm(&client, tenancy, &terms.names, request.clone(), &ticket),
         shared: !tenancy.is_own(),
         waits: None,
@@ -239,10 +243,10 @@ impl<P: Pursuit> Chase<P> {
     }
 
     async fn repeat(&mut self) -> Result<Vec<Claimed>, Error> {
-        let mut backoff = Backoff::default();
+        let mut resume = Resume::default();
         loop {
-            let error = match self.attempt(&mut backoff).await {
-                Ok(claims) => return Ok(claims),
+            let error = match self.attempt(&mut resume).await {
+                Ok(claims) => return self.complete(claims),
                 Err(error) => error,
             };
             if error.kind() == ErrorKind::RequestForgotten
@@ -262,31 +266,34 @@ impl<P: Pursuit> Chase<P> {
             }
             tracing::debug!(%error, "the wait for a claim is resumed");
             self.last = Some(error);
-            sleep(backoff.next_pause()).await;
+            sleep(resume.next_pause()).await;
         }
     }
 
     /// Sends the request and follows the stream to its end.
-    async fn attempt(&mut self, backoff: &mut Backoff) -> Result<Vec<Claimed>, Error> {
+    async fn attempt(&mut self, resume: &mut Resume) -> Result<Vec<Claimed>, Error> {
         let mut answers = open(&self.request, &self.client, &self.ticket).await?;
+        resume.opened();
         // The first answer comes as soon as the request is executed; after it, silence is waiting.
         let mut limit = Some(self.client.deadline(None));
         loop {
             let message = next(&mut answers, &self.client, limit.take()).await?;
-            backoff.reset();
             match P::read(message) {
-                Some(Standing::Granted(claims)) => return self.complete(claims),
+                Some(Standing::Granted(claims)) => return Ok(claims),
                 Some(Standing::Waits(claims, place)) => self.waits(claims, &place),
                 None => {}
             }
         }
     }
 
-    fn complete(&self, claims: Vec<Claimed>) -> Result<Vec<Claimed>, Error> {
+    /// The claims, if they are those that were asked for. A server that confuses them would say
+    /// the same again: this is no reason to repeat, and what was claimed is withdrawn.
+    fn complete(&mut self, claims: Vec<Claimed>) -> Result<Vec<Claimed>, Error> {
         let granted = claims.iter().map(|claim| &claim.name);
         if granted.eq(&self.terms.names) {
             return Ok(claims);
         }
+        self.withdrawal.executed();
         let text = "the server granted other names than were asked for";
         Err(Error::local(ErrorKind::Internal, text))
     }

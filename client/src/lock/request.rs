@@ -32,8 +32,8 @@ use crate::{
 /// anything in that time, [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
 /// [`Deadlock`](ErrorKind::Deadlock) when waiting would never end, because somebody in line before
 /// waits for a lock of the same session, [`ClaimEnded`](ErrorKind::ClaimEnded) when somebody else
-/// took it out of the line, and whatever any call can meet. Broken connections and passing troubles
-/// of servers are no errors: the wait goes on elsewhere, in the same place.
+/// took it out of the line, and whatever any call can meet. Once it waits, broken connections and
+/// passing troubles of servers are no errors: the wait goes on elsewhere, in the same place.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the claim in the background; without a runtime, when its lease

@@ -391,6 +391,39 @@ async fn writes_through_a_guard_carry_its_token_and_are_refused_when_it_is_lost(
     assert_eq!(client.get("k").await.unwrap().kvs[0].value, "v");
 }
 
+/// The token says what is given back, whether the client it was taken through may write or not.
+#[tokio::test]
+async fn what_was_taken_through_a_guarded_client_is_given_back_when_the_guard_is_stale() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let outer = holding(&client, "outer").await;
+    let guarded = outer.guarded();
+    let held = guarded.lock("a").session(&session).await.unwrap();
+    let dropped = guarded.lock("b").session(&session).await.unwrap();
+    let _other = holding(&client, "c").await;
+    let waiter = waiting(&fake, guarded.lock("c").session(&session)).await;
+    outer.release().await.unwrap();
+    held.release().await.unwrap();
+    drop(dropped);
+    waiter.abort();
+    fake.until(|store| store.claims("a") + store.claims("b") == 0 && store.claims("c") == 1)
+        .await;
+    assert!(session.is_held());
+}
+
+#[tokio::test]
+async fn a_grant_of_other_names_is_an_error_and_what_was_claimed_is_withdrawn() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    fake.fault(|faults| faults.misname = true);
+    let request = client.lock("a").session(&session).into_future();
+    let error = timeout(PATIENCE, request).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+    fake.until(|store| store.claimed == 1 && store.claims("a") == 0)
+        .await;
+    assert!(session.is_held());
+}
+
 #[tokio::test]
 async fn several_locks_are_granted_together_or_not_at_all() {
     let (fake, client) = Fake::start().await;

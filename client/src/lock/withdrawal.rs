@@ -62,7 +62,10 @@ pub(super) struct Withdrawal<R: Claiming> {
 }
 
 struct Work<R> {
+    /// Settles: a request has to be sent again with all that it carried.
     client: Client,
+    /// Withdraws: without the guards of the user's client, which may be stale by now.
+    bare: Client,
     tenancy: Tenancy,
     names: Vec<Bytes>,
     /// To be settled first: it may still be on its way to the server.
@@ -83,6 +86,7 @@ impl<R: Claiming> Withdrawal<R> {
         Self {
             work: Some(Work {
                 client: client.clone(),
+                bare: tenancy.session().attach(&client.bare()),
                 tenancy: tenancy.clone(),
                 names: names.to_vec(),
                 unsettled: Some((request, ticket.clone())),
@@ -177,10 +181,10 @@ impl<R: Claiming> Work<R> {
             };
             let ticket = match &self.number {
                 Some(ticket) => ticket.clone(),
-                None => self.tenancy.draw(&self.client).await?,
+                None => self.tenancy.draw(&self.bare).await?,
             };
             self.number = Some(ticket.clone());
-            withdraw(&self.client, request, ticket).await?;
+            withdraw(&self.bare, request, ticket).await?;
             self.number = None;
             self.names.pop();
         }

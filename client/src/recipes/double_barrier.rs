@@ -166,8 +166,10 @@ impl Inside {
                 let txn = txn.when(Compare::missing(&self.keys.ready));
                 txn.and_then(Put::new(&self.keys.ready, ""))
             };
-            commit(beginning).await?;
-            return Ok(());
+            if commit(beginning).await?.succeeded {
+                return Ok(());
+            }
+            // Somebody else has said so, or this part is over, which its lease tells.
         }
         let begun = |answer: RangeResponse| (answer.count > 0).then_some(());
         let ready = KeyRange::key(&self.keys.ready);

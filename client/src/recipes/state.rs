@@ -98,7 +98,9 @@ async fn look<T>(
             Some(changes) => changes,
             unwatched => {
                 let from = Revision::from(seen).next();
-                unwatched.insert(client.watch(range.clone()).start_revision(from).await?)
+                // On a node without a quorum nothing would ever change.
+                let watch = client.watch(range.clone()).start_revision(from);
+                unwatched.insert(watch.require_leader().await?)
             }
         };
         backoff.reset();

@@ -145,6 +145,19 @@ async fn a_double_barrier_begins_and_ends_together_and_may_be_used_again() {
 }
 
 #[tokio::test]
+async fn who_is_out_again_before_the_round_begins_is_not_inside() {
+    let (fake, client) = Fake::start().await;
+    // Its lease ends between counting the parts and saying that they are complete.
+    fake.fault(|faults| faults.end_leases = true);
+    let barrier = client
+        .double_barrier("d", 1)
+        .ttl(Duration::from_millis(300));
+    let entered = timeout(PATIENCE, barrier.enter()).await.unwrap();
+    assert_eq!(entered.unwrap_err().kind(), ErrorKind::SessionLost);
+    assert!(!fake.faults.borrow().end_leases, "it did");
+}
+
+#[tokio::test]
 async fn who_stops_entering_is_not_waited_for_and_a_dead_round_is_cleared() {
     let (fake, client) = Fake::start().await;
     let barrier = client.double_barrier("d", 2);

@@ -80,7 +80,8 @@ impl KeptRegistration {
     /// Waits for the next incarnation, or for the reason why there will be none.
     ///
     /// # Errors
-    /// Why the instance does not come back: another took its place, or the registry refuses it.
+    /// Why the instance does not come back: another took its place, the registry refuses it, or
+    /// the [session](crate::Register::session) that it was registered with is lost.
     ///
     /// # Cancel safety
     /// Cancel safe: a change that was not returned is returned by the next call.
@@ -147,14 +148,50 @@ async fn keep(
         };
         match next.run().await {
             Ok(registration) => {
-                lives.send_modify(|life| life.registration = Some(Arc::new(registration)));
+                let registration = Arc::new(registration);
+                let present = Some(Arc::clone(&registration));
+                lives.send_modify(|life| life.registration = present);
+                say(&registration, &wanted, readiness).await;
             }
-            Err(error) if error.ends_stream_for_now() || error.kind() == ErrorKind::SessionLost => {
+            Err(error) if passes(&error, &request) => {
                 tracing::debug!(%error, "a registration could not be made yet");
             }
             Err(error) => {
                 tracing::error!(%error, "a registration is refused and not kept any more");
                 lives.send_modify(|life| life.ended = Some(Arc::new(error)));
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a registration that failed may succeed later. A session of the user does not come back.
+fn passes(error: &Error, request: &Register) -> bool {
+    let session_lost = error.kind() == ErrorKind::SessionLost;
+    error.ends_stream_for_now() || (session_lost && request.outlives_its_session())
+}
+
+/// Says what is wanted until that is what the registration says, which says `said` so far. Whoever
+/// sets a readiness while there is no registration leaves it to this.
+async fn say(
+    registration: &Registration,
+    wanted: &watch::Receiver<Option<Readiness>>,
+    mut said: Option<Readiness>,
+) {
+    let mut backoff = Backoff::default();
+    loop {
+        let wants = *wanted.borrow();
+        let Some(readiness) = wants.filter(|_| wants != said) else {
+            return;
+        };
+        match registration.set_readiness(readiness).await {
+            Ok(()) => said = wants,
+            Err(error) if error.leaves_undone() && registration.is_held() => {
+                tracing::debug!(%error, "a readiness could not be said yet");
+                sleep(backoff.next_pause()).await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a readiness is not said");
                 return;
             }
         }

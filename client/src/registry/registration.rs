@@ -69,7 +69,8 @@ impl Register {
     /// as long as the handle lives. Each time is a new incarnation, of the instance as it was
     /// described here and with the readiness that was set last.
     ///
-    /// An instance whose place was taken by another of the same name does not fight for it.
+    /// An instance whose place was taken by another of the same name does not fight for it, and one
+    /// that was registered with a [`session`](Self::session) ends with that.
     ///
     /// # Errors
     /// As for a registration that is not kept; only the first one is waited for.
@@ -85,6 +86,11 @@ impl Register {
     pub(super) fn readiness(mut self, readiness: Readiness) -> Self {
         self.instance = self.instance.readiness(readiness);
         self
+    }
+
+    /// Whether it can be made again when its session is lost.
+    pub(super) fn outlives_its_session(&self) -> bool {
+        matches!(self.lifetime, Lifetime::Own(_))
     }
 
     pub(super) async fn run(self) -> Result<Registration, Error> {
@@ -113,6 +119,7 @@ impl Register {
         let ending = Ending::watch(self.client.clone(), vec![(key, incarnation)]);
         Ok(Registration {
             client,
+            leaving: tenancy.session().attach(&self.client.bare()),
             plain: self.client,
             tenancy,
             instance: self.instance,
@@ -139,6 +146,9 @@ impl IntoFuture for Register {
 pub struct Registration {
     /// Its writes belong to the session of the registration.
     client: Client,
+    /// Deregisters: without the guards of the user's client, which may be stale by then. The
+    /// incarnation says what is meant.
+    leaving: Client,
     plain: Client,
     tenancy: Tenancy,
     instance: Instance,
@@ -258,7 +268,7 @@ impl Registration {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        let removed = departure::deregister(&self.client, self.which()).await;
+        let removed = departure::deregister(&self.leaving, self.which()).await;
         self.learn(removed.map(drop))
     }
 
@@ -313,7 +323,7 @@ impl Drop for Registration {
         if self.ending.told().is_some() {
             return;
         }
-        let (client, which) = (self.client.clone(), self.which());
+        let (client, which) = (self.leaving.clone(), self.which());
         self.tenancy.in_background(async move {
             let mut backoff = Backoff::default();
             while tenancy.session().is_held() {

@@ -22,7 +22,7 @@ use crate::{
 
 /// Pause before a stream that the cluster refused is tried again: long, because the reason is for
 /// somebody to see to, and bounded, because that may have been done.
-const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 /// The instances of a service at one moment.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ fn named(registration: Registration) -> Option<(String, Registration)> {
 pub struct Resolver {
     service: Arc<str>,
     views: watch::Receiver<Option<EndpointView>>,
-    refusals: watch::Receiver<Option<Arc<Error>>>,
+    pub(super) refusals: watch::Receiver<Option<Arc<Error>>>,
     /// Ends the stream with the last clone.
     _task: Arc<Task>,
 }
@@ -207,8 +207,10 @@ async fn follow(
     views: watch::Sender<Option<EndpointView>>,
     refusals: watch::Sender<Option<Arc<Error>>>,
 ) {
+    // One watch for all attempts: it knows how far the views have come, and a member that is behind
+    // cannot take them back.
+    let mut watch = EndpointWatch::idle(client, service.clone(), selector);
     loop {
-        let mut watch = EndpointWatch::idle(client.clone(), service.clone(), selector.clone());
         while let Some(change) = watch.next().await {
             match change {
                 Ok(change) => {
@@ -233,5 +235,6 @@ async fn follow(
             }
         }
         sleep(REFUSED_PAUSE).await;
+        watch.go_on();
     }
 }

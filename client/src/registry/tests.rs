@@ -1,12 +1,13 @@
 //! Registrations against a server in this process that breaks where it is told to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tenure_proto::v1;
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
+use super::resolver::REFUSED_PAUSE;
 use crate::{
-    ClaimLoss, EndpointChange, ErrorKind, Instance, Readiness, Selector, lock::fake::Fake,
+    ClaimLoss, EndpointChange, Error, ErrorKind, Instance, Readiness, Selector, lock::fake::Fake,
 };
 
 /// Longer than anything here takes.
@@ -109,6 +110,55 @@ async fn a_kept_registration_comes_back_as_it_was_last() {
 }
 
 #[tokio::test]
+async fn a_readiness_that_is_set_while_an_instance_registers_again_is_said() {
+    let (fake, client) = Fake::start().await;
+    let request = client.registry().register(instance("a"));
+    let ttl = Duration::from_millis(300);
+    let kept = request.ttl(ttl).keep().await.unwrap();
+    let lease = kept.current().unwrap().lease();
+    fake.fault(|faults| faults.hold_registrations = true);
+    fake.change(|store| store.revoke(lease.get()));
+    // The next registration is on its way, with the readiness of before.
+    fake.until(|store| store.calls["register"] == 2).await;
+    kept.set_readiness(Readiness::NotReady).await.unwrap();
+    fake.fault(|faults| faults.hold_registrations = false);
+    let readiness = |store: &crate::lock::fake::Store| {
+        let found = store.instances("s").pop();
+        found.map(|found| found.instance.unwrap().readiness())
+    };
+    fake.until(|store| readiness(store) == Some(Readiness::NotReady))
+        .await;
+}
+
+#[tokio::test]
+async fn a_kept_registration_ends_with_the_session_of_the_user() {
+    let (_fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let request = client.registry().register(instance("a")).session(&session);
+    let mut kept = request.keep().await.unwrap();
+    session.close().await.unwrap();
+    let error = timeout(PATIENCE, kept.changed()).await.unwrap();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::SessionLost);
+    assert!(kept.current().is_none());
+}
+
+#[tokio::test]
+async fn an_instance_that_registered_through_a_guarded_client_leaves_when_the_guard_is_stale() {
+    let (fake, client) = Fake::start().await;
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let outer = client.lock("outer").await.unwrap();
+    let registry = outer.guarded().registry();
+    let register = |id| registry.register(instance(id)).session(&session);
+    let removed = register("a").await.unwrap();
+    let dropped = register("b").await.unwrap();
+    outer.release().await.unwrap();
+    removed.deregister().await.unwrap();
+    drop(dropped);
+    fake.until(|store| store.instances("s").is_empty()).await;
+    assert!(session.is_held());
+}
+
+#[tokio::test]
 async fn a_kept_registration_does_not_fight_for_its_place() {
     let (_fake, client) = Fake::start().await;
     let mut kept = client
@@ -183,6 +233,62 @@ async fn a_resolver_keeps_its_last_view_while_nobody_answers_and_goes_on_afterwa
     let seen = async { while resolver.changed().await.unwrap().get("b").is_none() {} };
     timeout(PATIENCE, seen).await.unwrap();
     assert!(resolver.view().unwrap().age() < old.age());
+}
+
+/// After a refusal, too, the stream may go on at a member that is behind.
+#[tokio::test]
+async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
+    let (fake, client) = Fake::start().await;
+    // Held on to by nobody, because the clock is moved.
+    let register = |id: &'static str| {
+        fake.change(|store| {
+            use prost::Message as _;
+            let lease = store.grant(60_000);
+            let value = instance(id).as_wire().encode_to_vec();
+            store.put(&super::key_of("s", id), value.into(), lease);
+        });
+    };
+    register("a");
+    register("b");
+    let mut resolver = client.registry().resolver("s", Selector::default());
+    timeout(PATIENCE, resolver.ready()).await.unwrap().unwrap();
+    let view = resolver.changed().await.unwrap();
+    let mut refusals = resolver.refusals.clone();
+    let words = fake.store.lock().calls["endpoints word"];
+
+    refuse(&fake, &mut refusals).await;
+    fake.fault(|faults| (faults.closed, faults.behind) = (false, 1));
+    pass(REFUSED_PAUSE).await;
+    fake.until(|store| store.calls["endpoints word"] > words)
+        .await;
+    // What it was told is taken in before the next refusal is.
+    refuse(&fake, &mut refusals).await;
+    assert_eq!(resolver.view().unwrap().revision(), view.revision());
+
+    fake.fault(|faults| (faults.closed, faults.behind) = (false, 0));
+    register("c");
+    pass(REFUSED_PAUSE).await;
+    let next = timeout(PATIENCE, resolver.changed())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(next.registrations().len(), 3);
+    assert!(next.revision() > view.revision(), "{next:?}");
+}
+
+/// Lets the registry refuse to tell endpoints, and waits until that is known.
+async fn refuse(fake: &Fake, refusals: &mut watch::Receiver<Option<Arc<Error>>>) {
+    fake.fault(|faults| faults.closed = true);
+    fake.break_streams();
+    let refused = timeout(PATIENCE, refusals.changed()).await;
+    refused.expect("it is refused in time").unwrap();
+}
+
+/// Moves the clock.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
 }
 
 #[tokio::test]

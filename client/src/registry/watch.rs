@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Operation},
     id::Revision,
     registry::Selector,
-    retry::Backoff,
+    resume::Resume,
 };
 
 /// Longest silence of a stream before it counts as broken. A server sends a mark every ten seconds
@@ -50,7 +50,7 @@ pub struct EndpointWatch {
     request: WatchEndpointsRequest,
     link: Option<Streaming<WatchEndpointsResponse>>,
     view: View,
-    backoff: Backoff,
+    resume: Resume,
     ended: bool,
 }
 
@@ -75,9 +75,15 @@ impl EndpointWatch {
             },
             link: None,
             view: View::default(),
-            backoff: Backoff::default(),
+            resume: Resume::default(),
             ended: false,
         }
+    }
+
+    /// Goes on after an error, from what was handed out before: it does not go back in time.
+    pub(super) fn go_on(&mut self) {
+        self.link = None;
+        self.ended = false;
     }
 
     /// The next change; nothing after an error.
@@ -123,7 +129,7 @@ impl EndpointWatch {
     /// Takes one step: connects, or takes one message.
     async fn advance(&mut self) -> Result<Option<EndpointChange>, Error> {
         let Some(link) = &mut self.link else {
-            tokio::time::sleep(self.backoff.next_pause()).await;
+            tokio::time::sleep(self.resume.next_pause()).await;
             match self.connect().await {
                 Err(error) if error.ends_stream_for_now() => {
                     tracing::debug!(%error, "endpoints could not be watched");
@@ -134,10 +140,7 @@ impl EndpointWatch {
         };
         // Receiving is cancel safe: a message is taken only when the future is ready.
         match timeout(SILENCE_MAX, link.message()).await {
-            Ok(Ok(Some(message))) => {
-                self.backoff.reset();
-                return Ok(self.view.take(message));
-            }
+            Ok(Ok(Some(message))) => return Ok(self.view.take(message)),
             Ok(Ok(None)) => {}
             Ok(Err(status)) => {
                 let error = Error::from_status(status, Operation::Read, "server");
@@ -156,11 +159,14 @@ impl EndpointWatch {
     }
 
     async fn connect(&mut self) -> Result<(), Error> {
-        let call = Call::tenure(Operation::Read, Lane::Bulk).streaming();
+        let call = Call::tenure(Operation::Read, Lane::Bulk)
+            .streaming()
+            .require_leader();
         let request = self.request.clone();
         let link = ask!(self.client, call, RegistryClient.watch_endpoints(request)).await?;
         self.view.restart();
         self.link = Some(link);
+        self.resume.opened();
         Ok(())
     }
 }

@@ -38,6 +38,15 @@ impl Numbered {
         }))
     }
 
+    /// The same for a client that talks to other endpoints. A session is renewed where it was
+    /// opened, so one that a client opens by itself is not shared with it.
+    pub(crate) fn apart(&self) -> Self {
+        match self {
+            Self::Always(slot) => Self::always(slot.ttl),
+            Self::No | Self::Under(_) => self.clone(),
+        }
+    }
+
     /// The number for a write that starts at this moment, if writes are numbered.
     pub(crate) async fn draw(
         &self,

@@ -22,13 +22,13 @@ impl Position {
     /// The server has put the watch in place while the store was at `current`.
     pub(super) fn created(&mut self, current: i64) {
         if self.0 == 0 {
-            self.0 = current + 1;
+            self.0 = current.saturating_add(1);
         }
     }
 
     /// The server promised that nothing up to `revision` is still to come.
     pub(super) fn progressed(&mut self, revision: i64) {
-        self.0 = self.0.max(revision + 1);
+        self.0 = self.0.max(revision.saturating_add(1));
     }
 
     /// Removes from `events` what was delivered before, and counts the rest as delivered.
@@ -92,6 +92,15 @@ mod tests {
         let mut again = events(&[6, 7]);
         position.deliver(&mut again);
         assert!(again.is_empty());
+    }
+
+    #[test]
+    fn a_revision_beyond_all_bounds_ends_no_process() {
+        let mut position = Position::starting_at(0);
+        position.created(i64::MAX);
+        assert_eq!(position.start_revision(), i64::MAX);
+        position.progressed(i64::MAX);
+        assert_eq!(position.start_revision(), i64::MAX);
     }
 
     #[test]

@@ -50,6 +50,12 @@ impl Reassembly {
         Ok(Some(response))
     }
 
+    /// Whether the last piece of a revision is awaited: what a server says of its progress then
+    /// counts pieces as sent that nobody has been given.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// The stream broke: what is missing will be sent again from its first piece.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

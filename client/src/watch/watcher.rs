@@ -20,7 +20,7 @@ use tenure_proto::{
     },
     mvccpb::Event,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
@@ -69,6 +69,8 @@ struct Link {
 struct Shared {
     requests: Mutex<Option<(mpsc::Sender<WatchRequest>, i64)>>,
     cancelled: AtomicBool,
+    /// Told of a cancellation that no request to the server carries.
+    unsent: Notify,
 }
 
 /// A running watch. Dropping it ends the watch.
@@ -104,7 +106,8 @@ impl WatchControl {
         self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}))
     }
 
-    /// Ends the watch: after what is on the way, [`Watcher::next`] returns nothing.
+    /// Ends the watch: after what is on the way, [`Watcher::next`] returns nothing; at once when
+    /// the watch is reconnecting or too many questions for progress are open.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
         let watch_id = self
@@ -114,8 +117,10 @@ impl WatchControl {
             .as_ref()
             .map_or(0, |(_, id)| *id);
         let request = WatchCancelRequest { watch_id };
-        // Without a connection there is nothing to cancel at the server.
-        let _ = self.send(RequestUnion::CancelRequest(request));
+        if self.send(RequestUnion::CancelRequest(request)).is_err() {
+            // There is no stream, or it takes nothing now; ending it ends the watch as well.
+            self.shared.unsent.notify_one();
+        }
     }
 
     fn send(&self, union: RequestUnion) -> Result<(), Error> {
@@ -206,15 +211,29 @@ impl Watcher {
     }
 
     async fn advance(&mut self) -> Result<Option<Update>, Error> {
+        let shared = Arc::clone(&self.shared);
         loop {
             let Some(link) = &mut self.link else {
-                if self.shared.cancelled.load(Ordering::Acquire) {
+                if shared.cancelled.load(Ordering::Acquire) {
                     return Ok(None);
                 }
-                self.reconnect().await?;
+                // Both are cancel safe: a link is kept when it is complete, and word of a
+                // cancellation stays until it is taken.
+                tokio::select! {
+                    outcome = self.reconnect() => outcome?,
+                    () = shared.unsent.notified() => {}
+                }
                 continue;
             };
-            match link.responses.message().await {
+            // Both are cancel safe: a response stays on its stream until it is returned.
+            let message = tokio::select! {
+                message = link.responses.message() => message,
+                () = shared.unsent.notified() => {
+                    self.disconnect();
+                    continue;
+                }
+            };
+            match message {
                 Ok(Some(response)) => {
                     if response.canceled && self.shared.cancelled.load(Ordering::Acquire) {
                         return Ok(None);
@@ -250,6 +269,9 @@ impl Watcher {
             return Ok(None);
         };
         if response.events.is_empty() {
+            if self.reassembly.is_holding() {
+                return Ok(None);
+            }
             self.position.progressed(self.header.revision);
         } else {
             self.position.deliver(&mut response.events);

@@ -331,6 +331,23 @@ async fn a_client_that_writes_exactly_once_opens_sessions_by_itself() {
     assert_eq!(cluster.executed().len(), 4);
 }
 
+/// A session is renewed where it was opened: that of all clones must not hang on one endpoint.
+#[tokio::test]
+async fn a_client_of_one_endpoint_opens_a_session_of_its_own() {
+    let cluster = Cluster::of(2).await;
+    let exact = cluster
+        .client_with(|builder| builder.exactly_once(TTL))
+        .await;
+    let only = exact.only(cluster.nodes[0].wire.address()).unwrap();
+    only.put("a", "1").await.unwrap();
+    exact.put("b", "1").await.unwrap();
+    only.clone().put("c", "1").await.unwrap();
+    let arrivals = cluster.arrivals();
+    let numbers = arrivals.iter().filter_map(|arrival| arrival.request);
+    let sessions: Vec<i64> = numbers.map(|(session, ..)| session).collect();
+    assert_eq!(sessions, [1, 2, 1]);
+}
+
 #[tokio::test]
 async fn reads_and_members_are_not_numbered() {
     let cluster = Cluster::of(1).await;

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use tenure::{BreakerState, Client, ErrorKind, Hedge};
+use tokio::net::TcpListener;
 use tonic::Status;
 
-use crate::fake::{Cluster, Fault, PATIENCE, until};
+use crate::fake::{Arrival, Cluster, Fault, PATIENCE, until};
 
 /// Longer than any test takes: what waits for it waits in vain.
 const NEVER: Duration = Duration::from_secs(600);
@@ -214,6 +215,69 @@ async fn writes_are_never_hedged_and_hedges_keep_to_the_budget() {
         .collect();
     assert_eq!(calls, ["put", "range"]);
     assert_eq!(client.metrics().hedges_sent, 0);
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_does_not_use_up_the_deadline_of_a_read() {
+    let cluster = Cluster::of(2).await;
+    let client = cluster
+        .client_with(|builder| builder.timeout(Duration::from_secs(4)))
+        .await;
+    cluster.nodes[0].plan([Fault::Mute]);
+    client.get("k").await.unwrap();
+    client.get("k").await.unwrap();
+    let nodes = |arrival: &Arrival| arrival.node;
+    let asked: Vec<_> = cluster.arrivals().iter().map(nodes).collect();
+    assert_eq!(asked, [0, 1, 1], "the silent one is avoided from then on");
+    assert_eq!(client.metrics().retries, 1);
+    assert_eq!(client.metrics().hedges_sent, 0, "nobody asked for hedges");
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_does_not_use_up_the_deadline_of_an_opening() {
+    let cluster = Cluster::of(1).await;
+    // Connections to it are established, and nobody serves them.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = Client::builder()
+        .endpoints([
+            silent.local_addr().unwrap().to_string(),
+            cluster.nodes[0].wire.address(),
+        ])
+        .timeout(Duration::from_secs(4));
+    let client = client.connect().await.unwrap();
+    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    session.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_read_is_not_given_up_for_another_attempt() {
+    let cluster = Cluster::of(2).await;
+    let client = cluster
+        .client_with(|builder| builder.timeout(Duration::from_secs(2)))
+        .await;
+    for node in &cluster.nodes {
+        node.plan([Fault::Mute]);
+    }
+    let error = client.get("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    assert_eq!(
+        cluster.arrivals().len(),
+        2,
+        "each is asked once, and waited for"
+    );
+}
+
+#[tokio::test]
+async fn the_longest_duration_means_no_limit() {
+    let cluster = Cluster::of(2).await;
+    let hedge = Hedge::After(Duration::MAX);
+    let client = cluster
+        .client_with(|builder| builder.timeout(Duration::MAX).hedge(hedge))
+        .await;
+    client.put("k", "v").await.unwrap();
+    client.get("k").await.unwrap();
+    client.get("k").timeout(Duration::MAX).await.unwrap();
+    assert_eq!(cluster.arrivals().len(), 3);
 }
 
 #[tokio::test]

@@ -30,8 +30,9 @@ const GRACES_PER_TTL: u32 = 4;
                   lock in TENURE_LOCK_NAME, TENURE_LOCK_KEY and TENURE_LOCK_TOKEN, and in \
                   ETCD_LOCK_KEY and ETCD_LOCK_REV. SIGINT and SIGTERM are passed on to it. When \
                   the lock cannot be kept, the group gets SIGTERM at the deadline less the grace, \
-                  and SIGKILL at the deadline. At a terminal, the standard input of the command is \
-                  empty."
+                  and SIGKILL at the deadline. What the command leaves running in its group \
+                  when it exits gets SIGTERM, and SIGKILL two seconds later; then the lock is \
+                  released. At a terminal, the standard input of the command is empty."
 )]
 pub struct LockArgs {
     /// A word that is no name of a lock.

@@ -1,8 +1,9 @@
 //! Watches over a command that runs for as long as a lock is held, and not longer.
 //!
 //! The command gets a process group of its own, so that whatever it starts ends with it. The
-//! invariant: once the lock is lost, no member of the group runs on, except while this process
-//! itself is stopped; then the group is killed as soon as it goes on.
+//! invariant: once the lock is lost or given back, no member of the group runs on, except while
+//! this process itself is stopped; then the group is killed as soon as it goes on. No signal waits
+//! for a message: whoever reads standard error may have stopped reading.
 
 use std::{
     io::{self, IsTerminal},
@@ -11,13 +12,16 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, kill_process_group, test_kill_process_group, waitpgid},
+};
 use tokio::{
     process::{Child, Command},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 
-use super::{signals::Source, tell};
+use super::{mention, signals::Source};
 use crate::{
     supervision::{Supervision, Verdict},
     tether,
@@ -25,6 +29,14 @@ use crate::{
 
 /// What shells add to the number of the signal that ended a command.
 const SIGNAL_BASE: i32 = 128;
+/// How long what a command has left behind may take to end after SIGTERM. The next in line waits
+/// meanwhile, so it is short; enough to write a file.
+const LEFTOVER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a group that was killed is waited for. Death by SIGKILL takes milliseconds, except in
+/// the middle of a call to a disk that does not answer, which nobody can end.
+const KILLED_PATIENCE: Duration = Duration::from_secs(1);
+/// How often a group is looked at that outlives its command: nothing tells when it is empty.
+const GROUP_POLL: Duration = Duration::from_millis(10);
 
 /// Something that is held for some time and can be lost.
 pub(super) trait Held {
@@ -45,7 +57,17 @@ pub(super) enum Ending {
     Lost,
 }
 
-/// Runs `command` while `held` is held; it is told to end `grace` before the deadline.
+/// The rest of a group whose command has ended.
+#[derive(Debug, Clone, Copy)]
+struct Leftover {
+    /// How the command ended.
+    ending: Ending,
+    /// When the rest is killed.
+    kill_at: Instant,
+}
+
+/// Runs `command` while `held` is held; it is told to end `grace` before the deadline. Returns
+/// when nobody of its process group is left.
 ///
 /// # Errors
 /// When the command was started and cannot be waited for.
@@ -62,14 +84,23 @@ pub(super) async fn run(
     };
     let group = Group::of(&child);
     let mut supervision = Supervision::new(grace);
+    let mut leftover: Option<Leftover> = None;
     loop {
-        let wake = match supervision.judge(Instant::now(), held.deadline(), held.is_lost()) {
+        let now = Instant::now();
+        if let Some(Leftover { ending, kill_at }) = leftover {
+            if group.is_empty() {
+                return Ok(ending);
+            }
+            if now >= kill_at {
+                group.kill().await;
+                return Ok(ending);
+            }
+        }
+        let wake = match supervision.judge(now, held.deadline(), held.is_lost()) {
             Verdict::Wait(wake) => wake,
             Verdict::Terminate => {
-                tell("the lock cannot be renewed: the command is told to end");
-                group.signal(Signal::TERM);
-                // A stopped process would not notice.
-                group.signal(Signal::CONT);
+                group.ask_to_end();
+                mention("the lock cannot be renewed: the command is told to end");
                 continue;
             }
             Verdict::Kill => {
@@ -78,19 +109,26 @@ pub(super) async fn run(
                 return Ok(Ending::Lost);
             }
         };
+        let wake = match leftover {
+            Some(leftover) => wake.min(leftover.kill_at).min(now + GROUP_POLL),
+            None => wake,
+        };
         // All of these are cancel safe: a child's status, a signal and a loss stay until somebody
         // asks for them.
         tokio::select! {
-            status = child.wait() => {
-                let status = status?;
-                let in_time = !held.is_lost() && Instant::now() < held.deadline();
-                if in_time && !supervision.is_ending() {
-                    return Ok(Ending::Exited(code(status)));
-                }
-                // Whether it ended before the lock did cannot be told any more, and what it
-                // started may have stayed behind.
-                group.signal(Signal::KILL);
-                return Ok(Ending::Lost);
+            status = child.wait(), if leftover.is_none() => {
+                let code = code(status?);
+                let now = Instant::now();
+                leftover = Some(if supervision.is_ending() {
+                    // The others have the same grace. Whether the command ended before the lock did
+                    // cannot be told any more.
+                    Leftover { ending: Ending::Lost, kill_at: held.deadline() }
+                } else if held.is_lost() || now >= held.deadline() {
+                    Leftover { ending: Ending::Lost, kill_at: now }
+                } else {
+                    group.ask_to_end();
+                    Leftover { ending: Ending::Exited(code), kill_at: now + LEFTOVER_PATIENCE }
+                });
             }
             () = sleep_until(wake) => {}
             () = held.lost() => {}
@@ -127,10 +165,38 @@ impl Group {
         }
     }
 
+    fn ask_to_end(self) {
+        self.signal(Signal::TERM);
+        // A stopped process would not notice.
+        self.signal(Signal::CONT);
+    }
+
+    /// Kills whoever is left, and waits until they are gone, within bounds.
+    async fn kill(self) {
+        self.signal(Signal::KILL);
+        let enough = Instant::now() + KILLED_PATIENCE;
+        while !self.is_empty() && Instant::now() < enough {
+            sleep(GROUP_POLL).await;
+        }
+    }
+
+    /// Whether nobody is left. Only to be asked after the command itself was waited for: its status
+    /// would be taken away from whoever does.
+    fn is_empty(self) -> bool {
+        let Self(Some(group)) = self else {
+            return true;
+        };
+        // Orphans become children of the first process of a container, which this may be, and
+        // count until somebody takes their status.
+        while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
+        // Whoever has gained privileges is there, and not ours to signal.
+        test_kill_process_group(group) == Err(Errno::SRCH)
+    }
+
     /// Gives a signal that this process received to the command.
     fn pass_on(self, signal: Signal) {
         if signal == Signal::TSTP {
-            tell("a command that runs under a lock cannot be suspended: the lock would be lost");
+            mention("a command that runs under a lock cannot be suspended: the lock would be lost");
         } else {
             self.signal(signal);
         }
@@ -147,219 +213,4 @@ fn code(status: ExitStatus) -> u8 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{
-        fs::File,
-        io::Read,
-        path::PathBuf,
-        sync::{
-            Mutex,
-            atomic::{AtomicBool, AtomicU32, Ordering},
-        },
-    };
-
-    use rustix::fs::{CWD, FileType, Mode, mknodat};
-    use tokio::sync::{Notify, mpsc};
-
-    use super::*;
-
-    /// Longer than any test runs.
-    const LONG: Duration = Duration::from_secs(3_600);
-    /// Ends only by a signal that cannot be ignored, and has a child that does the same.
-    const STUBBORN: &str = "trap '' TERM; sleep 3600 & echo ready >&3; wait; wait";
-
-    /// Goes on until a signal ends it. Not one long command: a shell that is signalled just before
-    /// it starts one would not look at its traps until that is over.
-    const BUSY: &str = "while :; do sleep 0.01; done";
-
-    /// A lock under the control of a test.
-    struct Fake {
-        deadline: Mutex<Instant>,
-        lost: AtomicBool,
-        news: Notify,
-    }
-
-    impl Fake {
-        fn new() -> Self {
-            Self {
-                deadline: Mutex::new(Instant::now() + LONG),
-                lost: AtomicBool::new(false),
-                news: Notify::new(),
-            }
-        }
-
-        fn move_deadline(&self, left: Duration) {
-            *self.deadline.lock().unwrap() = Instant::now() + left;
-            self.news.notify_one();
-        }
-
-        fn lose(&self) {
-            self.lost.store(true, Ordering::SeqCst);
-            self.news.notify_one();
-        }
-    }
-
-    impl Held for Fake {
-        fn deadline(&self) -> Instant {
-            *self.deadline.lock().unwrap()
-        }
-
-        fn is_lost(&self) -> bool {
-            self.lost.load(Ordering::SeqCst)
-        }
-
-        async fn lost(&self) {
-            self.news.notified().await;
-        }
-    }
-
-    impl Source for mpsc::Receiver<Signal> {
-        async fn next(&mut self) -> Signal {
-            match self.recv().await {
-                Some(signal) => signal,
-                None => std::future::pending().await,
-            }
-        }
-    }
-
-    /// A pipe that a command and everything it starts hold open as descriptor 3: it ends when the
-    /// last of them does.
-    struct Line {
-        path: PathBuf,
-    }
-
-    impl Line {
-        fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let count = COUNT.fetch_add(1, Ordering::SeqCst);
-            let name = format!("tenurectl-exec-{}-{count}", std::process::id());
-            let path = std::env::temp_dir().join(name);
-            mknodat(CWD, &path, FileType::Fifo, Mode::RWXU, 0).unwrap();
-            Self { path }
-        }
-
-        /// A shell that says on the pipe what `script` writes to descriptor 3.
-        fn shell(&self, script: &str) -> std::process::Command {
-            let mut command = std::process::Command::new("sh");
-            command.arg("-c").arg(format!("exec 3>\"$LINE\"; {script}"));
-            command.env("LINE", &self.path);
-            // One that outlives a test which failed must not keep its output open.
-            command.stdout(Stdio::null()).stderr(Stdio::null());
-            command
-        }
-
-        /// Waits for `ready`, then does `then`, and returns what the command said until its end.
-        async fn after_ready(&self, then: impl AsyncFnOnce()) -> String {
-            let path = self.path.clone();
-            let opened = tokio::task::spawn_blocking(move || {
-                let mut pipe = File::open(path).unwrap();
-                let mut word = [0; b"ready\n".len()];
-                pipe.read_exact(&mut word).unwrap();
-                assert_eq!(&word, b"ready\n");
-                pipe
-            });
-            let mut pipe = opened.await.unwrap();
-            then().await;
-            let rest = tokio::task::spawn_blocking(move || {
-                let mut rest = String::new();
-                pipe.read_to_string(&mut rest).unwrap();
-                rest
-            });
-            rest.await.unwrap()
-        }
-    }
-
-    impl Drop for Line {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.path);
-        }
-    }
-
-    fn silent() -> mpsc::Receiver<Signal> {
-        mpsc::channel(1).1
-    }
-
-    async fn ending(script: &str) -> Ending {
-        let mut command = std::process::Command::new("sh");
-        command.arg("-c").arg(script);
-        let held = Fake::new();
-        let grace = Duration::from_secs(1);
-        run(command, &held, grace, &mut silent()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn the_exit_code_of_the_command_is_passed_on() {
-        assert_eq!(ending("exit 0").await, Ending::Exited(0));
-        assert_eq!(ending("exit 7").await, Ending::Exited(7));
-        assert_eq!(ending("kill -9 $$").await, Ending::Exited(137));
-    }
-
-    #[tokio::test]
-    async fn a_command_that_does_not_exist_has_the_exit_code_of_shells() {
-        for (program, code) in [("/nonexistent", 127), ("/", 126)] {
-            let command = std::process::Command::new(program);
-            let ending = run(command, &Fake::new(), LONG / 2, &mut silent()).await;
-            assert_eq!(ending.unwrap(), Ending::Exited(code), "{program}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_command_that_cannot_keep_its_lock_is_told_to_end_first() {
-        let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-        let polite = format!("trap 'echo asked >&3; exit 0' TERM; echo ready >&3; {BUSY}");
-        // Within its grace at once, and far from the deadline.
-        let (ending, said) = tokio::join!(
-            run(line.shell(&polite), &held, LONG / 4, &mut signals),
-            line.after_ready(async || held.move_deadline(LONG / 8)),
-        );
-        assert_eq!(ending.unwrap(), Ending::Lost, "although it ended well");
-        assert_eq!(said, "asked\n");
-    }
-
-    #[tokio::test]
-    async fn a_command_and_what_it_started_are_killed_at_the_deadline() {
-        let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-        let left = Duration::from_millis(300);
-        let (ending, said) = tokio::join!(
-            run(line.shell(STUBBORN), &held, left / 2, &mut signals),
-            line.after_ready(async || held.move_deadline(left)),
-        );
-        assert_eq!(ending.unwrap(), Ending::Lost);
-        assert_eq!(said, "", "the pipe ended, so nobody holds it any more");
-    }
-
-    #[tokio::test]
-    async fn a_command_whose_lock_is_lost_is_killed_at_once() {
-        let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-        let (ending, _) = tokio::join!(
-            run(line.shell(STUBBORN), &held, LONG / 4, &mut signals),
-            line.after_ready(async || held.lose()),
-        );
-        assert_eq!(ending.unwrap(), Ending::Lost);
-    }
-
-    #[tokio::test]
-    async fn a_deadline_that_is_long_past_kills_at_once() {
-        let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-        // As after a stop: the deadline went by while nobody looked.
-        let (ending, _) = tokio::join!(
-            run(line.shell(STUBBORN), &held, LONG / 4, &mut signals),
-            line.after_ready(async || held.move_deadline(Duration::ZERO)),
-        );
-        assert_eq!(ending.unwrap(), Ending::Lost);
-    }
-
-    #[tokio::test]
-    async fn signals_are_passed_on_to_the_whole_group() {
-        let (line, held) = (Line::new(), Fake::new());
-        let (sender, mut signals) = mpsc::channel(1);
-        // Not SIGINT: a test that runs in the background may have to ignore it.
-        let script = format!("trap 'echo heard >&3; exit 3' TERM; echo ready >&3; {BUSY}");
-        let (ending, said) = tokio::join!(
-            run(line.shell(&script), &held, LONG / 4, &mut signals),
-            line.after_ready(async || sender.send(Signal::TERM).await.unwrap()),
-        );
-        assert_eq!(ending.unwrap(), Ending::Exited(3));
-        assert_eq!(said, "heard\n");
-    }
-}
+mod tests;

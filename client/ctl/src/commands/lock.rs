@@ -76,12 +76,14 @@ async fn give_back(name: &str, guard: LockGuard, lifetime: tenure::Session) {
     if !guard.is_held() {
         return;
     }
-    if let Err(error) = guard.release().await {
+    let released = guard.release().await;
+    // Before anything is said, which may take as long as nobody reads it.
+    holding::close(lifetime).await;
+    if let Err(error) = released {
         tell(format_args!(
             "{name} was not released ({error}): it ends by itself"
         ));
     }
-    holding::close(lifetime).await;
 }
 
 /// Waits for the lock.

@@ -24,7 +24,10 @@ mod txn;
 mod version;
 mod watch;
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use tenure::{Client, Freshness};
 
@@ -36,6 +39,10 @@ use crate::{
 
 /// Attempts of one call. A person waits: better to say soon that nothing answers.
 const ATTEMPTS_MAX: u32 = 5;
+
+/// Mentions that wait to be written at the same time. Each has a thread, and more than a few tell
+/// nothing new.
+const MENTIONS_MAX: usize = 8;
 
 /// What every command needs: the cluster, and where answers go.
 #[derive(Debug)]
@@ -163,4 +170,21 @@ impl Session {
 fn tell(text: impl std::fmt::Display) {
     // When standard error is closed there is nobody to tell.
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says something to the user without waiting until it is read, for callers who must not stop:
+/// whoever reads standard error may have stopped reading. What is not written when the program ends
+/// is lost, and so is what comes while [`MENTIONS_MAX`] others wait.
+fn mention(text: &'static str) {
+    static WAITING: AtomicUsize = AtomicUsize::new(0);
+    if WAITING.fetch_add(1, Ordering::Relaxed) >= MENTIONS_MAX {
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+        return;
+    }
+    // Detached, and not a task, whose end the runtime would wait for. Without a thread there is no
+    // way to say it.
+    let _ = std::thread::Builder::new().spawn(move || {
+        tell(text);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
+    });
 }

@@ -229,6 +229,7 @@ impl Lock for Fake {
         &self,
         request: Request<AcquireRequest>,
     ) -> Result<Response<Self::AcquireStream>, Status> {
+        self.opens("acquire stream", &request);
         self.stall(&request).await;
         self.permit()?;
         let id = request_id(request.metadata());
@@ -248,7 +249,11 @@ impl Lock for Fake {
         }
         let fake = shared(self);
         let words = fake.follow(keys, lease).map(move |claims| {
-            let claims = claims?;
+            let mut claims = claims?;
+            let misname = fake.faults.borrow().misname;
+            for claim in claims.iter_mut().filter(|_| misname) {
+                claim.name = Bytes::from_static(b"another");
+            }
             let held = claims.iter().all(|claim| claim.held);
             let holder = claims.first().and_then(|claim| {
                 fake.store
@@ -303,6 +308,7 @@ impl Lock for Fake {
         &self,
         request: Request<ReleaseRequest>,
     ) -> Result<Response<ReleaseResponse>, Status> {
+        self.check_guards(request.metadata())?;
         let ReleaseRequest { name, token, .. } = request.into_inner();
         Self::release(self, &name, token)?;
         Ok(Response::new(ReleaseResponse::default()))
@@ -312,6 +318,7 @@ impl Lock for Fake {
         &self,
         request: Request<WithdrawRequest>,
     ) -> Result<Response<WithdrawResponse>, Status> {
+        self.check_guards(request.metadata())?;
         let WithdrawRequest { name, lease, .. } = request.into_inner();
         let withdrawn = self.change(|store| {
             store.count("withdraw");
@@ -409,6 +416,7 @@ impl Election for Fake {
         &self,
         request: Request<CampaignRequest>,
     ) -> Result<Response<Self::CampaignStream>, Status> {
+        self.opens("campaign stream", &request);
         let id = request_id(request.metadata());
         let asked = request.into_inner();
         let names = std::slice::from_ref(&asked.name);
@@ -462,6 +470,7 @@ impl Election for Fake {
         &self,
         request: Request<ObserveRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
+        self.opens("observe stream", &request);
         let name = request.into_inner().name;
         let fake = shared(self);
         let changes = WatchStream::new(self.changed.subscribe());
@@ -518,11 +527,20 @@ pub(super) fn until_broken<T: Send + 'static>(
     fake: Arc<Fake>,
     words: impl Stream<Item = Result<T, Status>> + Send + 'static,
 ) -> Answers<T> {
+    let brief = fake.faults.borrow().brief;
+    let words_max = if brief { 1 } else { usize::MAX };
+    let enough = async move {
+        if !brief {
+            future::pending::<()>().await;
+        }
+        Err(Status::unavailable("tenure: the server stops"))
+    };
     let broken = async move {
         fake.broken().await;
         Err(Status::unavailable("tenure: the server stops"))
     };
     let mut over = false;
+    let words = words.take(words_max).chain(stream::once(enough));
     stream::select(words, stream::once(broken))
         .take_while(move |word| {
             let done = std::mem::replace(&mut over, word.is_err());

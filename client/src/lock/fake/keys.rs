@@ -158,6 +158,19 @@ impl Kv for Fake {
         request: Request<RangeRequest>,
     ) -> Result<Response<RangeResponse>, Status> {
         let answer = self.store.lock().range(request.get_ref());
+        let mut ended = false;
+        self.faults.send_if_modified(|faults| {
+            ended = std::mem::take(&mut faults.end_leases);
+            false
+        });
+        if ended {
+            self.change(|store| {
+                let leases: Vec<i64> = store.leases.keys().copied().collect();
+                for lease in leases {
+                    store.revoke(lease);
+                }
+            });
+        }
         Ok(Response::new(answer))
     }
 
@@ -232,6 +245,7 @@ impl Watch for Fake {
         &self,
         request: Request<Streaming<WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        self.opens("watch stream", &request);
         let mut requests = request.into_inner();
         let first = requests.message().await?;
         let Some(RequestUnion::CreateRequest(create)) = first.and_then(|it| it.request_union)

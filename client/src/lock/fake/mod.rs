@@ -20,7 +20,7 @@ use tenure_proto::{
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Status, metadata::MetadataMap, transport::Server};
+use tonic::{Request, Status, metadata::MetadataMap, transport::Server};
 
 pub(crate) use store::Store;
 
@@ -48,6 +48,18 @@ pub(crate) struct Faults {
     pub(crate) forgetful: bool,
     /// Endpoints cannot be watched.
     pub(crate) down: bool,
+    /// Nobody may watch endpoints.
+    pub(crate) closed: bool,
+    /// How far endpoints are told behind the present revision.
+    pub(crate) behind: i64,
+    /// Registrations do not arrive.
+    pub(crate) hold_registrations: bool,
+    /// Claims are granted under another name.
+    pub(crate) misname: bool,
+    /// Streams break after their first word.
+    pub(crate) brief: bool,
+    /// All leases end when the next range has been answered.
+    pub(crate) end_leases: bool,
     /// The next write of a key, or of a service that operators ask, takes effect, and its answer
     /// is lost.
     pub(crate) lose_answer: bool,
@@ -124,6 +136,18 @@ impl Fake {
         tokio::time::timeout(limit, reached)
             .await
             .unwrap_or_else(|_| panic!("not reached: {:?}", self.store.lock()));
+    }
+
+    /// Takes note of a stream that is opened.
+    fn opens<T>(&self, call: &'static str, request: &Request<T>) {
+        let led = request.metadata().get("hasleader");
+        let led = led.is_some_and(|led| led == "true");
+        self.change(|store| {
+            store.count(call);
+            if led {
+                store.led.insert(call);
+            }
+        });
     }
 
     /// Ready when streams are to end.

@@ -70,6 +70,10 @@ impl Registry for Fake {
         let RegisterRequest {
             instance, lease, ..
         } = request.into_inner();
+        self.change(|store| store.count("register"));
+        let mut faults = self.faults.subscribe();
+        let arrives = faults.wait_for(|faults| !faults.hold_registrations).await;
+        drop(arrives.expect("the server lives"));
         let instance = instance.unwrap_or_default();
         let key = key(&instance.service, &instance.id);
         let incarnation = self.change(|store| {
@@ -137,6 +141,11 @@ impl Registry for Fake {
             self.change(|store| store.count("refused"));
             return Err(Status::unavailable("tenure: there is no quorum"));
         }
+        if self.faults.borrow().closed {
+            self.change(|store| store.count("refused"));
+            return Err(Status::permission_denied("etcdserver: permission denied"));
+        }
+        self.opens("endpoints stream", &request);
         let service = request.into_inner().service;
         let fake = self
             .itself
@@ -155,9 +164,13 @@ impl Registry for Fake {
                     all: false,
                 };
                 let message = WatchEndpointsResponse {
-                    header: header(store.revision),
+                    header: header(store.revision - fake.faults.borrow().behind),
                     change: Some(Change::Snapshot(snapshot)),
                 };
+                drop(store);
+                if news {
+                    fake.change(|store| store.count("endpoints word"));
+                }
                 future::ready(news.then_some(Ok(message)))
             }
         });

@@ -32,6 +32,8 @@ pub(crate) struct Store {
     pub(crate) claimed: u32,
     /// How often each call was made.
     pub(crate) calls: BTreeMap<&'static str, u32>,
+    /// Streams that were asked for with a leader only.
+    pub(crate) led: BTreeSet<&'static str>,
     pub(super) events: Vec<Event>,
     pub(super) rows: BTreeMap<Bytes, Row>,
     /// The keys that a request claimed.

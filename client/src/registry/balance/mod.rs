@@ -132,7 +132,8 @@ fn address(endpoint: &Endpoint) -> String {
 
 /// Spreads calls over the instances of a service: of two drawn by weight, the one with fewer calls
 /// under way for its weight. Instances that fail five times in a row are left alone for a while,
-/// unless most do. Clones share everything.
+/// unless most do; a call that its caller drops unanswered after a second is a failure, too.
+/// Clones share everything.
 ///
 /// It goes where a channel goes:
 ///
@@ -279,8 +280,9 @@ where
     fn call(&mut self, request: Request<Out>) -> Self::Future {
         let chosen = self.choose();
         Box::pin(async move {
-            let call = chosen?;
-            let mut service = call.peer().service.clone();
+            // Dropped with the future, it says that nobody waits any more.
+            let mut call = chosen?;
+            let mut service = call.send().clone();
             let answer = async {
                 futures::future::poll_fn(|context| service.poll_ready(context)).await?;
                 service.call(request).await
@@ -289,14 +291,14 @@ where
                 Ok(answer) => {
                     let status = answer.headers().get(STATUS);
                     if status.is_some_and(|status| status == UNAVAILABLE) {
-                        call.peer().failed(Instant::now());
+                        call.failed();
                     } else {
-                        call.peer().succeeded();
+                        call.succeeded();
                     }
                     Ok(answer.map(|body| Balanced { body, _call: call }))
                 }
                 Err(error) => {
-                    call.peer().failed(Instant::now());
+                    call.failed();
                     Err(error.into())
                 }
             }

@@ -19,6 +19,10 @@ const EJECTION: Duration = Duration::from_secs(10);
 /// Most that adds up to.
 const EJECTIONS_MAX: u32 = 30;
 
+/// Time after which a call that its caller gave up counts as a failure: a caller that loses
+/// interest does so at once or has a deadline, and hardly any deadline is shorter.
+const UNANSWERED_MIN: Duration = Duration::from_secs(1);
+
 /// An instance and what is known of it.
 #[derive(Debug)]
 pub(super) struct Peer<S> {
@@ -74,10 +78,13 @@ impl<S> Peer<S> {
     /// A call begins; it is under way until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight<S> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight {
+            peer: Arc::clone(self),
+            sent: None,
+        }
     }
 
-    pub(super) fn succeeded(&self) {
+    fn succeeded(&self) {
         let mut health = self.health.lock();
         if health.until.take().is_some() {
             health.ejections = health.ejections.saturating_sub(1);
@@ -85,7 +92,7 @@ impl<S> Peer<S> {
         health.failures = 0;
     }
 
-    pub(super) fn failed(&self, now: Instant) {
+    fn failed(&self, now: Instant) {
         let mut health = self.health.lock();
         // What was under way before an ejection does not prolong it.
         if health.until.is_some_and(|until| now < until) {
@@ -107,17 +114,40 @@ impl<S> Peer<S> {
 
 /// A call under way.
 #[derive(Debug)]
-pub(super) struct InFlight<S>(Arc<Peer<S>>);
+pub(super) struct InFlight<S> {
+    peer: Arc<Peer<S>>,
+    /// Since when it is not answered.
+    sent: Option<Instant>,
+}
 
 impl<S> InFlight<S> {
-    pub(super) fn peer(&self) -> &Peer<S> {
-        &self.0
+    /// It is sent now, to this service.
+    pub(super) fn send(&mut self) -> &S {
+        self.sent = Some(Instant::now());
+        &self.peer.service
+    }
+
+    /// The instance has answered.
+    pub(super) fn succeeded(&mut self) {
+        self.sent = None;
+        self.peer.succeeded();
+    }
+
+    /// The instance cannot be reached, or cannot serve.
+    pub(super) fn failed(&mut self) {
+        self.sent = None;
+        self.peer.failed(Instant::now());
     }
 }
 
 impl<S> Drop for InFlight<S> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // An instance that answers nobody fails although no call ends with an error.
+        let waited = self.sent.map(|sent| sent.elapsed());
+        if waited.is_some_and(|waited| waited >= UNANSWERED_MIN) {
+            self.failed();
+        }
+        self.peer.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -142,6 +172,34 @@ mod tests {
         assert_eq!(peer.load(now).in_flight, 2);
         drop(calls);
         assert_eq!(peer.load(now).in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_are_given_up_without_an_answer_count_as_failures() {
+        let peer = peer();
+        let ejected = |peer: &Peer<()>| peer.load(Instant::now()).ejected;
+        let give_up_after = async |waited: Duration| {
+            let mut call = peer.begin();
+            call.send();
+            tokio::time::advance(waited).await;
+        };
+        let brief = UNANSWERED_MIN - Duration::from_millis(1);
+        for _ in 0..FAILURES_MAX {
+            give_up_after(brief).await;
+        }
+        assert!(!ejected(&peer), "their callers lost interest");
+        // One that was answered may take as long as it likes.
+        for _ in 0..FAILURES_MAX {
+            let mut call = peer.begin();
+            call.send();
+            call.succeeded();
+            tokio::time::advance(UNANSWERED_MIN).await;
+        }
+        assert!(!ejected(&peer));
+        for _ in 0..FAILURES_MAX {
+            give_up_after(UNANSWERED_MIN).await;
+        }
+        assert!(ejected(&peer));
     }
 
     #[test]

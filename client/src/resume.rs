@@ -1,0 +1,127 @@
+//! When a stream that broke is opened again.
+//!
+//! The invariant: only a stream that stood for a while makes the pauses short again. A server that
+//! answers once and breaks is not asked over and over.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::retry::Backoff;
+
+/// How long a stream stands before its break is the first of its kind again. As long as the longest
+/// pause between attempts: streams that last less are opened at most about twice in a second.
+const STANDING_MIN: Duration = Duration::from_secs(1);
+
+/// Pauses between the streams that follow each other.
+#[derive(Debug, Default)]
+pub(crate) struct Resume {
+    backoff: Backoff,
+    /// When the present stream was opened.
+    opened: Option<Instant>,
+}
+
+impl Resume {
+    /// A stream was opened.
+    pub(crate) fn opened(&mut self) {
+        self.opened = Some(Instant::now());
+    }
+
+    /// The stream broke, or could not be opened: the pause before the next attempt.
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        let opened = self.opened.take();
+        if opened.is_some_and(|opened| opened.elapsed() >= STANDING_MIN) {
+            self.backoff.reset();
+        }
+        self.backoff.next_pause()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::IntoFuture;
+
+    use super::*;
+    use crate::{Client, Selector, lock::fake::Fake};
+
+    /// Ceiling of the first pause.
+    const FIRST_MAX: Duration = Duration::from_millis(25);
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_stream_that_stood_for_a_while_makes_the_pauses_short_again() {
+        let mut resume = Resume::default();
+        let brief: Vec<Duration> = (0..100)
+            .map(|_| {
+                resume.opened();
+                resume.next_pause()
+            })
+            .collect();
+        assert!(brief[0] <= FIRST_MAX);
+        // A hundred draws from pauses of up to a second that are all that short: never.
+        assert!(brief.iter().any(|pause| *pause > FIRST_MAX), "{brief:?}");
+
+        resume.opened();
+        tokio::time::advance(STANDING_MIN).await;
+        assert!(resume.next_pause() <= FIRST_MAX);
+        // That it stood counts once.
+        let failed: Vec<Duration> = (0..100).map(|_| resume.next_pause()).collect();
+        assert!(failed.iter().any(|pause| *pause > FIRST_MAX), "{failed:?}");
+    }
+
+    const STREAMS: [&str; 4] = [
+        "acquire stream",
+        "campaign stream",
+        "observe stream",
+        "endpoints stream",
+    ];
+
+    /// Waits for what is held, and watches, until it is dropped.
+    async fn wait_for_everything(client: Client) {
+        let election = client.election("e");
+        let mut leaders = election.observe().await.expect("it can be observed");
+        let registry = client.registry();
+        let endpoints = registry.watch_endpoints("s", Selector::default());
+        let mut endpoints = endpoints.await.expect("they can be watched");
+        let leaders = async { while leaders.next().await.is_some() {} };
+        let endpoints = async { while endpoints.next().await.is_some() {} };
+        let waits = (
+            client.lock("a").into_future(),
+            election.campaign("me").into_future(),
+        );
+        // None of them ends.
+        let _ = tokio::join!(waits.0, waits.1, leaders, endpoints);
+    }
+
+    /// A server that is cut off from the others is silent for good, unless it is asked not to be.
+    #[tokio::test]
+    async fn streams_whose_silence_means_something_require_a_leader() {
+        let (fake, client) = Fake::start().await;
+        let _lock = client.lock("a").await.expect("it is free");
+        let _leadership = client.election("e").campaign("first").await;
+        let waiting = tokio::spawn(wait_for_everything(client));
+        // The keys of what is held are watched, too.
+        let led = ["watch stream"].into_iter().chain(STREAMS);
+        let led: std::collections::BTreeSet<_> = led.collect();
+        fake.until(|store| store.led == led).await;
+        waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_says_one_word_and_breaks_is_not_opened_over_and_over() {
+        const TIMES: u32 = 10;
+        let (fake, client) = Fake::start().await;
+        let _lock = client.lock("a").await.expect("it is free");
+        let _leadership = client.election("e").campaign("first").await;
+        fake.fault(|faults| faults.brief = true);
+        let begun = Instant::now();
+        let waiting = tokio::spawn(wait_for_everything(client));
+        let often = |store: &crate::lock::fake::Store, call| {
+            store.calls.get(call).is_some_and(|count| *count >= TIMES)
+        };
+        fake.until(|store| STREAMS.iter().any(|call| often(store, call)))
+            .await;
+        // The most that as many pauses take which are all first ones.
+        assert!(begun.elapsed() > FIRST_MAX * TIMES, "{:?}", begun.elapsed());
+        waiting.abort();
+    }
+}
