@@ -25,7 +25,7 @@ use super::{
     entry,
     log_disk::{Fact, LogDisk, LogWrite},
     log_tail::LogTail,
-    log_writer::{self, LogRequest, SyncObserver},
+    log_writer::{self, LogRequest, SyncObserver, Writer},
 };
 use crate::{
     clock::Clock,
@@ -43,7 +43,7 @@ pub struct LogStore {
     disk: Arc<dyn LogDisk>,
     tail: Arc<Mutex<LogTail>>,
     vote: Arc<Mutex<Option<Vote>>>,
-    requests: mpsc::Sender<LogRequest>,
+    writer: Arc<Writer>,
     appended_bytes: Arc<AtomicU64>,
 }
 
@@ -84,15 +84,16 @@ impl LogStore {
         let tail = Arc::new(Mutex::new(tail));
         let (requests, receiver) = mpsc::channel(log_writer::REQUESTS_MAX);
         let (writer_disk, writer_tail) = (Arc::clone(&disk), Arc::clone(&tail));
-        tasks::spawn_thread("log-writer", move || {
+        let thread = tasks::spawn_thread("log-writer", move || {
             log_writer::run(&*writer_disk, &writer_tail, receiver, &*clock, &observe);
         })?;
+        let writer = Arc::new(Writer::new(requests, thread));
         let vote = Arc::new(Mutex::new(vote));
         Ok(Self {
             disk,
             tail,
             vote,
-            requests,
+            writer,
             appended_bytes: Arc::default(),
         })
     }
@@ -105,7 +106,7 @@ impl LogStore {
 
     async fn send(&self, request: LogRequest) -> io::Result<()> {
         let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone");
-        self.requests.send(request).await.map_err(gone)
+        self.writer.send(request).await.map_err(gone)
     }
 
     async fn durably(&self, writes: Vec<LogWrite>) -> io::Result<()> {

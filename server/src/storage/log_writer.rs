@@ -2,11 +2,14 @@
 //!
 //! Self-clocking: what arrives during one sync is the next batch. There is no timer.
 
-use std::{fmt, io, sync::Arc};
+use std::{fmt, io, sync::Arc, thread::JoinHandle};
 
 use openraft::storage::IOFlushed;
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::SendError},
+    oneshot,
+};
 
 use super::{
     entry,
@@ -47,6 +50,42 @@ impl fmt::Debug for LogRequest {
             Self::Durable { .. } => "Durable",
             Self::Lazy { .. } => "Lazy",
         })
+    }
+}
+
+/// The way to the writer. When it is dropped, what waits is written, and the thread has ended and
+/// given back the disk: a database that is still open while the process exits may crash it.
+#[derive(Debug)]
+pub(super) struct Writer {
+    /// Taken when it is dropped.
+    requests: Option<mpsc::Sender<LogRequest>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) const fn new(requests: mpsc::Sender<LogRequest>, thread: JoinHandle<()>) -> Self {
+        Self {
+            requests: Some(requests),
+            thread: Some(thread),
+        }
+    }
+
+    /// Waits for room, and gives the request back when the writer is gone.
+    pub(super) async fn send(&self, request: LogRequest) -> Result<(), SendError<LogRequest>> {
+        match &self.requests {
+            Some(requests) => requests.send(request).await,
+            None => Err(SendError(request)),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take() {
+            // It fails after a panic only, which has ended the process.
+            drop(thread.join());
+        }
     }
 }
 

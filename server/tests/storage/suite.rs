@@ -23,6 +23,19 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
     }
 }
 
+/// A database that closes on some other thread may do so while the process exits, and crash it.
+#[test]
+fn a_log_is_closed_when_its_last_handle_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..20 {
+        let log = store::log(dir.path(), Durability::Synced);
+        let clone = log.clone();
+        drop(log);
+        drop(clone);
+        // RocksDB opens a directory once at a time.
+    }
+}
+
 #[tokio::test]
 async fn the_rocksdb_stores_pass_openrafts_suite() {
     Suite::test_all(Builder).await.unwrap();
