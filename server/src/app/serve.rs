@@ -21,6 +21,16 @@ use crate::{
 /// Flow-control window of one stream from a peer, and of its connection.
 const PEER_STREAM_WINDOW: u32 = 2 << 20;
 
+/// Flow-control window of one stream from a client: what of it may wait unread.
+const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
+/// Flow-control window of a client's connection: what all its streams together may leave unread.
+///
+/// The HTTP/2 library also derives from it how many small frames may wait, by half of it over some
+/// 240 bytes a frame, and ends the connection beyond them. This many are as many renewals or new
+/// watches as one stream's window holds, so that flow control makes a client wait before its
+/// connection would be lost.
+const CLIENT_CONNECTION_WINDOW: u32 = 32 << 20;
+
 /// Every listener, open before the node starts: an address in use is told at once.
 pub(super) struct Listeners {
     peers: Vec<Incoming>,
@@ -125,6 +135,8 @@ pub(super) fn spawn(
     for incoming in listeners.clients {
         let server = Server::builder()
             .accept_http1(true)
+            .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+            .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(config.grpc_keepalive_interval)
             .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))

@@ -6,7 +6,7 @@ mod feed;
 mod grace;
 mod renewals;
 
-pub(crate) use self::renewals::Renewals;
+pub(crate) use self::renewals::{BATCH_LEASES_MAX, Renewals};
 pub use self::{
     expirer::{Expirer, ExpirerSettings},
     feed::LeaseFeed,

@@ -1,19 +1,15 @@
 //! The `Lease` service: grants, revocations, renewals, and what leases there are.
 
+mod keep_alive;
+
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, StreamExt, stream};
+use futures::Stream;
 use tenure_proto::etcdserverpb::{self as wire, lease_server::Lease};
-use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Refusal, Reply, Ttl};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Reply, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{
-    call::Call, conditions::Conditions, field, request, services::Services, status::Reason,
-};
-
-/// Renewals of one stream under way at once. A client library renews all its leases on one stream;
-/// renewals that come together are replicated together, so their number costs memory only.
-const RENEWALS_IN_FLIGHT_MAX: usize = 4096;
+use super::{conditions::Conditions, field, request, services::Services, status::Reason};
 
 #[derive(Debug)]
 pub(super) struct LeaseService(pub(super) Arc<Services>);
@@ -124,24 +120,6 @@ impl LeaseService {
     }
 }
 
-/// Renews one lease. The header is made first, so that its revision cannot be one at which the
-/// lease had ended already.
-async fn renew(
-    services: &Services,
-    call: Call,
-    id: i64,
-) -> Result<wire::LeaseKeepAliveResponse, Reason> {
-    let revision = services.latest(|reader| Ok(reader.meta().revision))?;
-    let header = Some(services.headers.at(revision));
-    let exchange = call.exchange(services.limits.request_timeout);
-    let ttl = match exchange.write(services.renewals.renew(LeaseId(id))).await? {
-        Ok(ttl) => secs(ttl.as_secs_ceil()),
-        Err(Refusal::LeaseNotFound) => 0,
-        Err(refusal) => return Err(refusal.into()),
-    };
-    Ok(wire::LeaseKeepAliveResponse { header, id, ttl })
-}
-
 #[tonic::async_trait]
 impl Lease for LeaseService {
     type LeaseKeepAliveStream =
@@ -167,7 +145,7 @@ impl Lease for LeaseService {
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let call = self.0.admit(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
-        let responses = keep_alive(Arc::clone(&self.0), call, request.into_inner());
+        let responses = keep_alive::responses(Arc::clone(&self.0), call, request.into_inner());
         Ok(Response::new(Box::pin(responses)))
     }
 
@@ -184,31 +162,6 @@ impl Lease for LeaseService {
     ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
         Ok(Response::new(self.leases(request).await?))
     }
-}
-
-/// One response per request, in order; ends with the first failure.
-fn keep_alive(
-    services: Arc<Services>,
-    call: Call,
-    requests: impl Stream<Item = Result<wire::LeaseKeepAliveRequest, Status>> + Send + 'static,
-) -> impl Stream<Item = Result<wire::LeaseKeepAliveResponse, Status>> + Send + 'static {
-    let end = Box::pin(services.stream_end(call));
-    let renewed = requests
-        .map(move |request| {
-            let services = Arc::clone(&services);
-            async move { Ok::<_, Status>(renew(&services, call, request?.id).await?) }
-        })
-        .buffered(RENEWALS_IN_FLIGHT_MAX);
-    stream::unfold(Some((Box::pin(renewed), end)), |state| async move {
-        let (mut renewed, mut end) = state?;
-        // Every arm either keeps both futures or ends the stream.
-        let next = tokio::select! {
-            next = renewed.next() => next?,
-            status = &mut end => Err(status),
-        };
-        let state = next.is_ok().then_some((renewed, end));
-        Some((next, state))
-    })
 }
 
 /// Seconds as the wire has them.

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::{StreamExt, stream};
 use tenure_statemachine::{LeaseExpiry, Put};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -176,7 +177,7 @@ impl KeepAlives {
         let (requests, inbound) = mpsc::channel(16);
         let call = service.0.admit(&MetadataMap::new()).expect("admitted");
         let inbound = ReceiverStream::new(inbound);
-        let responses = Box::pin(keep_alive(Arc::clone(&service.0), call, inbound));
+        let responses = Box::pin(keep_alive::responses(Arc::clone(&service.0), call, inbound));
         Self {
             requests,
             responses,
@@ -245,11 +246,11 @@ async fn renewals_that_come_together_are_replicated_together() {
             id: LeaseId(id),
             ttl: Ttl::from_secs(id as u64),
         }));
-        asked.push(service.0.renewals.renew(LeaseId(id)));
+        asked.push(service.0.renewals.renew(vec![LeaseId(id)]));
     }
     let renewed = futures::future::join_all(asked).await;
     for (at, ttl) in renewed.into_iter().enumerate() {
-        assert_eq!(ttl, Ok(Ok(Ttl::from_secs(at as u64 + 1))));
+        assert_eq!(ttl, Ok(vec![Ok(Ttl::from_secs(at as u64 + 1))]));
     }
     assert!(
         node.proposals.lock().len() <= 3,
@@ -258,7 +259,42 @@ async fn renewals_that_come_together_are_replicated_together() {
     );
     *node.propose_error.lock() = Some(ProposeError::LeaderLost);
     assert_eq!(
-        service.0.renewals.renew(LeaseId(1)).await,
+        service.0.renewals.renew(vec![LeaseId(1)]).await,
         Err(ProposeError::LeaderLost)
     );
+}
+
+#[tokio::test]
+async fn a_stream_reads_on_while_earlier_renewals_are_under_way_and_renews_each_lease_once() {
+    let (node, service) = service();
+    for id in 1..=3 {
+        grant(&service, id, 10).await;
+    }
+    let asked: Vec<i64> = (0..15_000).map(|number| number % 3 + 1).collect();
+    let requests = stream::iter(
+        asked
+            .clone()
+            .into_iter()
+            .map(|id| Ok(wire::LeaseKeepAliveRequest { id })),
+    );
+    let call = service.0.admit(&MetadataMap::new()).expect("admitted");
+    let before = node.proposals.lock().len();
+    let responses = keep_alive::responses(Arc::clone(&service.0), call, requests);
+    let answered: Vec<i64> = responses
+        .map(|response| {
+            let response = response.expect("renewed");
+            assert_eq!(response.ttl, 10);
+            response.id
+        })
+        .collect()
+        .await;
+    assert_eq!(answered, asked);
+    let renewals = node.proposals.lock()[before..]
+        .iter()
+        .map(|command| match command {
+            Command::LeaseRenew(leases) => leases.len(),
+            other => panic!("{other:?}"),
+        })
+        .sum::<usize>();
+    assert!(renewals <= 12, "{renewals} renewals of three leases");
 }

@@ -12,6 +12,7 @@
 mod audit;
 mod bad_claims;
 mod bad_input;
+mod bursts;
 mod catch_up;
 mod crash;
 mod differential;

@@ -1,0 +1,140 @@
+//! Many small requests at once on one connection: they are all answered, and the connection stays.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{Stream, StreamExt, stream};
+use tenure_proto::etcdserverpb::{
+    LeaseKeepAliveRequest, WatchCreateRequest, WatchRequest, watch_request::RequestUnion,
+};
+use tenure_testkit::{Cluster, wait_until};
+
+/// Leases of one client, as many as a fleet's gateway holds.
+const LEASES: usize = 15_000;
+/// Longer than the test, so that no lease ends in it.
+const TTL_S: i64 = 600;
+/// Watches on one stream; the server's limit for it.
+const WATCHES: usize = 100_000;
+/// How many more watches are asked for than are made.
+const WATCHES_BEYOND: usize = 50;
+/// Grants under way at once.
+const GRANTS_CONCURRENT: usize = 128;
+/// Longest that the test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(100);
+
+/// Yields to the transport between two requests, so that each travels in a frame of its own, as
+/// those of etcd's Go client do.
+struct OneByOne<I> {
+    items: I,
+    rest: bool,
+    sent: Arc<AtomicUsize>,
+}
+
+impl<I: Iterator + Unpin> Stream for OneByOne<I> {
+    type Item = I::Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<I::Item>> {
+        self.rest = !self.rest;
+        if self.rest {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let item = self.items.next();
+        if item.is_some() {
+            self.sent.fetch_add(1, Ordering::Relaxed);
+        }
+        Poll::Ready(item)
+    }
+}
+
+/// The items one by one, and then nothing, without an end; and how many were sent.
+fn in_frames_of_their_own<T: Send + Unpin + 'static>(
+    items: Vec<T>,
+) -> (impl Stream<Item = T> + Send, Arc<AtomicUsize>) {
+    let sent = Arc::<AtomicUsize>::default();
+    let stream = OneByOne {
+        items: items.into_iter(),
+        rest: false,
+        sent: Arc::clone(&sent),
+    };
+    (stream.chain(stream::pending()), sent)
+}
+
+#[tokio::test]
+async fn fifteen_thousand_leases_on_one_stream_are_all_renewed() {
+    let cluster = Cluster::start(1).await;
+    let calls = cluster.node(0).calls();
+    let leases: Vec<i64> = stream::iter(0..LEASES)
+        .map(|_| calls.grant(TTL_S))
+        .buffered(GRANTS_CONCURRENT)
+        .map(|granted| granted.unwrap())
+        .collect()
+        .await;
+    // Twice at once, and while the server does not run: everything waits for it unread.
+    let asked = [leases.clone(), leases].concat();
+    let requests = asked
+        .iter()
+        .map(|&id| LeaseKeepAliveRequest { id })
+        .collect();
+    let (requests, sent) = in_frames_of_their_own(requests);
+    let renewing = calls.lease().lease_keep_alive(requests).await;
+    cluster.node(0).pause();
+    wait_until("every request is sent", PATIENCE, async || {
+        let sent = sent.load(Ordering::Relaxed);
+        (sent == asked.len()).then_some(()).ok_or(sent)
+    })
+    .await;
+    cluster.node(0).resume();
+    let mut responses = renewing.unwrap().into_inner();
+    for (number, id) in asked.into_iter().enumerate() {
+        let response = tokio::time::timeout(PATIENCE, responses.message()).await;
+        let response = response.expect("an answer in time");
+        let response = response.unwrap_or_else(|error| panic!("after {number} answers: {error}"));
+        let response = response.expect("the stream goes on");
+        assert_eq!((response.id, response.ttl), (id, TTL_S), "answer {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_watches_are_made_and_what_is_beyond_is_refused_by_name() {
+    let cluster = Cluster::start(1).await;
+    let calls = cluster.node(0).calls();
+    let requests = (0..WATCHES + WATCHES_BEYOND)
+        .map(|number| {
+            let create = WatchCreateRequest {
+                key: format!("k/{number}").into(),
+                ..WatchCreateRequest::default()
+            };
+            WatchRequest {
+                request_union: Some(RequestUnion::CreateRequest(create)),
+            }
+        })
+        .collect();
+    let (requests, _) = in_frames_of_their_own(requests);
+    let stream = calls.watch().watch(requests).await;
+    let mut responses = stream.unwrap().into_inner();
+    for number in 0..WATCHES + WATCHES_BEYOND {
+        let response = tokio::time::timeout(PATIENCE, responses.message()).await;
+        let response = response.expect("an answer in time");
+        let response = response.unwrap_or_else(|error| panic!("after {number} answers: {error}"));
+        let response = response.expect("the stream goes on");
+        assert!(response.created, "{response:?}");
+        let refused = number >= WATCHES;
+        assert_eq!(response.canceled, refused, "watch {number}");
+        if refused {
+            assert_eq!(response.cancel_reason, "etcdserver: too many requests");
+        }
+    }
+    let key = format!("k/{}", WATCHES - 1);
+    calls.put(&key, "v").await.unwrap();
+    let told = tokio::time::timeout(PATIENCE, responses.message()).await;
+    let told = told.expect("an event in time").unwrap().unwrap();
+    assert_eq!(told.events.len(), 1);
+}
