@@ -3,26 +3,27 @@
 use std::collections::BTreeMap;
 
 use tenure_statemachine::MemberId;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::AppError;
 use crate::{
-    config::{Config, FirstStart},
+    config::{Config, FirstStart, InitialMember},
     node::Identity,
     raft::PeerNode,
-    storage::{DataDir, Owner},
+    storage::{DataDir, Owner, fresh_instance_id},
 };
 
 /// Who this node is, and with whom it forms the quorum should its log be empty.
 #[derive(Clone, Debug)]
 pub(super) struct Founding {
     pub(super) identity: Identity,
+    pub(super) instance_id: u64,
     pub(super) members: BTreeMap<u64, PeerNode>,
 }
 
 /// Reads the identity, or settles it for good.
 pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppError> {
-    let found = dir.owner()?;
+    let found = dir.owner();
     let first = match (config.first_start(), found) {
         (Ok(first), _) => Some(first),
         // A node that has started before knows better than its flags.
@@ -34,41 +35,16 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
             member_id,
             cluster_id,
             members,
-        }) => {
-            let members = members
-                .into_iter()
-                .map(|(id, member)| {
-                    let peer_urls = member.peer_urls.iter().map(ToString::to_string).collect();
-                    (
-                        id.0,
-                        PeerNode {
-                            name: member.name,
-                            peer_urls,
-                        },
-                    )
-                })
-                .collect();
-            (
-                Some(Owner {
-                    cluster_id: cluster_id.0,
-                    member_id: member_id.0,
-                }),
-                members,
-            )
-        }
+        }) => (Some((cluster_id.0, member_id.0)), peer_nodes(members)),
         Some(FirstStart::Join { .. }) | None => (None, BTreeMap::new()),
     };
     let owner = match (found, configured) {
-        (Some(owner), _) => owner,
-        (None, Some(owner)) => {
-            dir.claim(owner)?;
-            info!(
-                member_id = format!("{:x}", owner.member_id),
-                cluster_id = format!("{:x}", owner.cluster_id),
-                "first start on this data directory"
-            );
+        (Some(owner), Some(configured)) => {
+            compare(dir, owner, configured)?;
             owner
         }
+        (Some(owner), None) => owner,
+        (None, Some((cluster_id, member_id))) => claim(dir, cluster_id, member_id)?,
         (None, None) => return Err(AppError::JoinNotBuilt),
     };
     let identity = Identity {
@@ -77,10 +53,64 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
         name: config.name.clone(),
     };
     // Flags that describe another quorum must not found one on this directory.
-    let members = if configured == Some(owner) {
+    let members = if configured == Some((owner.cluster_id, owner.member_id)) {
         members
     } else {
         BTreeMap::new()
     };
-    Ok(Founding { identity, members })
+    Ok(Founding {
+        identity,
+        instance_id: owner.instance_id,
+        members,
+    })
+}
+
+fn peer_nodes(members: Vec<(MemberId, InitialMember)>) -> BTreeMap<u64, PeerNode> {
+    let node = |(id, member): (MemberId, InitialMember)| {
+        let peer_urls = member.peer_urls.iter().map(ToString::to_string).collect();
+        let name = member.name;
+        (id.0, PeerNode { name, peer_urls })
+    };
+    members.into_iter().map(node).collect()
+}
+
+fn claim(dir: &DataDir, cluster_id: u64, member_id: u64) -> Result<Owner, AppError> {
+    let owner = Owner {
+        cluster_id,
+        member_id,
+        instance_id: fresh_instance_id(),
+    };
+    dir.claim(owner)?;
+    info!(
+        member_id = format!("{member_id:x}"),
+        cluster_id = format!("{cluster_id:x}"),
+        "first start on this data directory"
+    );
+    Ok(owner)
+}
+
+/// Flags that name another quorum or member: as in etcd, a directory with data counts for more. One
+/// that never held a log has nothing to say, so the two cannot both be meant.
+fn compare(dir: &DataDir, owner: Owner, configured: (u64, u64)) -> Result<(), AppError> {
+    if configured == (owner.cluster_id, owner.member_id) {
+        return Ok(());
+    }
+    let (cluster_id, member_id) = configured;
+    if !dir.is_founded() && !dir.log().exists() {
+        return Err(AppError::OtherOwner {
+            cluster_id: owner.cluster_id,
+            member_id: owner.member_id,
+            configured_cluster_id: cluster_id,
+            configured_member_id: member_id,
+        });
+    }
+    warn!(
+        member_id = format!("{:x}", owner.member_id),
+        cluster_id = format!("{:x}", owner.cluster_id),
+        configured_member_id = format!("{member_id:x}"),
+        configured_cluster_id = format!("{cluster_id:x}"),
+        "--initial-cluster, --initial-cluster-token or --initial-advertise-peer-urls describe \
+         another cluster or member than the data directory; the data directory counts"
+    );
+    Ok(())
 }

@@ -46,6 +46,22 @@ pub enum AppError {
          which is not built yet; start all founders with --initial-cluster-state new"
     )]
     JoinNotBuilt,
+    /// The flags name one member, the data directory another, and neither has any data.
+    #[error(
+        "the data directory belongs to member {member_id:x} of cluster {cluster_id:x}, which never \
+         held any data, but the flags describe member {configured_member_id:x} of cluster \
+         {configured_cluster_id:x}; remove the data directory, or correct the flags"
+    )]
+    OtherOwner {
+        /// The directory's cluster.
+        cluster_id: u64,
+        /// The directory's member.
+        member_id: u64,
+        /// The flags' cluster.
+        configured_cluster_id: u64,
+        /// The flags' member.
+        configured_member_id: u64,
+    },
     /// The node did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -185,6 +201,7 @@ async fn stop_signal() -> Result<&'static str, AppError> {
 fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
     NodeConfig {
         identity: founding.identity.clone(),
+        instance_id: founding.instance_id,
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
         snapshot_count: config.snapshot_count,

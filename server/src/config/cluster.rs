@@ -93,8 +93,13 @@ impl Config {
                 let id = |urls: &[Url]| identity::member_id(urls, &self.initial_cluster_token);
                 let mut members: Vec<_> = members.map(|it| (id(&it.peer_urls), it)).collect();
                 members.sort_unstable_by_key(|(id, _)| *id);
+                // The own id comes from the own entry, as the others take it from there: the
+                // advertised addresses may be the same places in another spelling.
+                let own = members.iter().find(|(_, it)| it.name == self.name);
                 FirstStart::Form {
-                    member_id: id(&self.initial_advertise_peer_urls),
+                    member_id: own
+                        .map(|(id, _)| *id)
+                        .expect("invariant: a cluster without this member was refused above"),
                     cluster_id: identity::cluster_id(members.iter().map(|(id, _)| *id)),
                     members,
                 }

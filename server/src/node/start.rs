@@ -63,6 +63,8 @@ const EXPIRY_INTERVAL: Duration = Duration::from_millis(200);
 pub struct NodeConfig {
     /// Who it is.
     pub identity: Identity,
+    /// Which data directory it uses; see [`crate::storage::Owner`].
+    pub instance_id: u64,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Time without a leader before an election.

@@ -6,6 +6,7 @@ mod adapter_record;
 mod checkpoint;
 mod data_dir;
 mod entry;
+mod identity_file;
 mod latest_records;
 mod log_disk;
 mod log_store;
@@ -20,6 +21,7 @@ pub use self::{
     adapter_record::AdapterRecord,
     checkpoint::{Checkpoint, SnapshotDir},
     data_dir::{DataDir, DataDirError, Owner},
+    identity_file::fresh_instance_id,
     log_disk::{Fact, LogDisk, LogWrite},
     log_store::LogStore,
     log_writer::SyncObserver,

@@ -80,6 +80,31 @@ fn without_any_setting_a_lone_member_serves_on_loopback() {
 }
 
 #[test]
+fn a_member_that_advertises_another_spelling_has_the_id_that_the_cluster_gives_it() {
+    for advertised in ["http://localhost:2380", "http://127.0.0.1:2380"] {
+        let words = [
+            "--name=m0",
+            "--initial-cluster=m0=http://127.0.0.1:2380",
+            "--initial-advertise-peer-urls",
+            advertised,
+        ];
+        let Ok(Invocation::Serve { config, .. }) = load_with(&words, &[]) else {
+            panic!("both spellings name one place");
+        };
+        let Ok(FirstStart::Form {
+            member_id, members, ..
+        }) = config.first_start()
+        else {
+            panic!("a lone member forms its own cluster");
+        };
+        assert_eq!(
+            vec![member_id],
+            members.iter().map(|(id, _)| *id).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
 fn a_flag_beats_a_variable_and_a_variable_beats_the_file() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(

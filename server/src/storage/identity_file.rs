@@ -1,0 +1,138 @@
+//! The text of the `identity` file: written canonically, read strictly.
+//!
+//! # Invariants
+//! A text is accepted only when it is byte for byte what this program would have written: a flipped
+//! digit or a missing end never makes somebody else of a member.
+
+use rand::Rng;
+
+use super::data_dir::Owner;
+
+/// Version of everything below the data directory; another one means another layout. The version
+/// before had neither instance id nor checksum; its programs refuse this one.
+const FORMAT: u64 = 2;
+const FORMAT_WITHOUT_INSTANCE: u64 = 1;
+
+/// What the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IdentityRecord {
+    pub(super) owner: Owner,
+    /// The log has held an entry.
+    pub(super) founded: bool,
+}
+
+/// Which version wrote the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// This one.
+    Current,
+    /// The one before: the record has a fresh instance id, and is to be written anew.
+    WithoutInstance,
+}
+
+/// A fresh instance id, from the system's entropy. Zero stands for an unknown one.
+pub fn fresh_instance_id() -> u64 {
+    rand::rng().random_range(1..=u64::MAX)
+}
+
+pub(super) fn format(record: &IdentityRecord) -> String {
+    let owner = &record.owner;
+    let founded = if record.founded { "yes" } else { "no" };
+    with_checksum(format!(
+        "format = {FORMAT}\ncluster_id = {:016x}\nmember_id = {:016x}\ninstance_id = {:016x}\n\
+         founded = {founded}\n",
+        owner.cluster_id, owner.member_id, owner.instance_id
+    ))
+}
+
+/// `lines` and a last line with their checksum.
+pub(super) fn with_checksum(mut lines: String) -> String {
+    let checksum = crc32c::crc32c(lines.as_bytes());
+    lines.push_str(&format!("checksum = {checksum:08x}\n"));
+    lines
+}
+
+/// Reads the file; the error says what is wrong with it.
+pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(" = "))
+            .ok_or_else(|| format!("it has no {name}"))
+    };
+    let id = |name: &str| {
+        let value = field(name)?;
+        u64::from_str_radix(value, 16).map_err(|error| format!("{name} {value:?}: {error}"))
+    };
+    let version = field("format")?;
+    let layout = match version.parse() {
+        Ok(FORMAT) => Layout::Current,
+        Ok(FORMAT_WITHOUT_INSTANCE) => Layout::WithoutInstance,
+        _ => return Err(format!("its format {version:?} is not {FORMAT}")),
+    };
+    let (cluster_id, member_id) = (id("cluster_id")?, id("member_id")?);
+    let (record, canonical) = match layout {
+        Layout::Current => {
+            let owner = Owner {
+                cluster_id,
+                member_id,
+                instance_id: id("instance_id")?,
+            };
+            let founded = field("founded")? == "yes";
+            let record = IdentityRecord { owner, founded };
+            (record, format(&record))
+        }
+        Layout::WithoutInstance => {
+            let owner = Owner {
+                cluster_id,
+                member_id,
+                instance_id: fresh_instance_id(),
+            };
+            let record = IdentityRecord {
+                owner,
+                founded: false,
+            };
+            (record, format_without_instance(&owner))
+        }
+    };
+    if text != canonical {
+        return Err("it is damaged: its content and its checksum do not match".to_owned());
+    }
+    Ok((record, layout))
+}
+
+fn format_without_instance(owner: &Owner) -> String {
+    format!(
+        "format = {FORMAT_WITHOUT_INSTANCE}\ncluster_id = {:016x}\nmember_id = {:016x}\n",
+        owner.cluster_id, owner.member_id
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_is_pinned() {
+        let record = IdentityRecord {
+            owner: Owner {
+                cluster_id: 0x14a1_f0f0_c0ff_ee00,
+                member_id: 0x8de2_4afd_0a66_7cc5,
+                instance_id: 0x0123_4567_89ab_cdef,
+            },
+            founded: true,
+        };
+        let text = "format = 2\ncluster_id = 14a1f0f0c0ffee00\nmember_id = 8de24afd0a667cc5\n\
+                    instance_id = 0123456789abcdef\nfounded = yes\nchecksum = ecf6bb76\n";
+        assert_eq!(format(&record), text);
+        assert_eq!(parse(text.as_bytes()), Ok((record, Layout::Current)));
+    }
+
+    #[test]
+    fn another_format_and_text_that_is_none_are_refused() {
+        for text in ["format = 3\n", "hello", "format = 1\n", ""] {
+            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        assert!(parse(&[0xff, 0xfe]).is_err());
+    }
+}
