@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use thiserror::Error;
 
-use crate::types::{LeaseId, Revision};
+use crate::{
+    feature::FeatureLevel,
+    types::{LeaseId, Revision},
+};
 
 /// A deterministic "no": part of the replicated result, equal on every replica, changing nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -195,6 +198,23 @@ pub enum Fault {
     /// Bytes of the state do not decode.
     #[error("state is damaged: {0}")]
     Damaged(String),
+    /// The replicated feature level is beyond what this version knows.
+    #[error(
+        "this member is too old for feature level {level}: it knows levels up to {newest}; \
+         upgrade it"
+    )]
+    TooOld {
+        /// The level in force.
+        level: FeatureLevel,
+        /// The highest one known here.
+        newest: FeatureLevel,
+    },
+    /// A committed command is of a kind that this version does not know.
+    #[error("this member is too old for a command of kind {tag} in its log; upgrade it")]
+    UnknownCommand {
+        /// The kind, as the encoding numbers it.
+        tag: u8,
+    },
     /// A committed command does not decode.
     #[error("command does not decode: {0}")]
     Command(String),

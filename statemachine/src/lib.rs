@@ -28,6 +28,7 @@ mod digest;
 mod effects;
 pub mod engine;
 mod error;
+mod feature;
 mod fence;
 mod guard;
 mod hash;
@@ -65,6 +66,7 @@ pub use self::{
     digest::digest,
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
     error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
+    feature::{FeatureLevel, level_needed},
     hash::HashKv,
     history::RevisionEvents,
     lease::Lease,

@@ -15,6 +15,7 @@ use crate::{
     effects::Effects,
     engine::{Engine, Table},
     error::{Fault, ReadError, Refusal},
+    feature,
     fence::{self, Policies},
     guard,
     keys::MetaRow,
@@ -228,6 +229,7 @@ impl ApplyBatch<'_> {
             Command::LeaseRenew(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_)
+            | Command::RaiseLevel(_)
             | Command::Conditional(_) => (false, false),
         };
         if serves_keys && self.meta.corrupt {
@@ -281,6 +283,10 @@ impl ApplyBatch<'_> {
                 Reply::Done
             }
             Command::Wake => self.wake(effects)?,
+            Command::RaiseLevel(level) => {
+                feature::raise(meta, *level)?;
+                Reply::Done
+            }
             Command::Conditional(_) => {
                 let what = "a condition within a condition";
                 return Err(Fault::Command(what.to_owned()).into());

@@ -8,6 +8,7 @@ use crate::{
     context::Context,
     engine::{Table, View},
     error::Fault,
+    feature::FeatureLevel,
     keys::{MetaRow, damaged, split_i64, split_u64},
     types::{ClusterTime, Revision},
 };
@@ -18,6 +19,9 @@ const LAYOUT: u8 = 1;
 const FLAG_NO_SPACE: u64 = 1;
 /// Bit in the row's flags: a `Corrupt` alarm is active.
 const FLAG_CORRUPT: u64 = 2;
+/// Where in the row's flags the feature level begins; it takes sixteen bits. A version that knows
+/// no levels does not open a state with one.
+const LEVEL_SHIFT: u32 = 8;
 
 /// What the machine knows about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,8 @@ pub struct Meta {
     pub no_space: bool,
     /// Whether any member has a `Corrupt` alarm.
     pub corrupt: bool,
+    /// The feature level in force.
+    pub level: FeatureLevel,
 }
 
 impl Default for Meta {
@@ -60,6 +66,7 @@ impl Default for Meta {
             leases: 0,
             no_space: false,
             corrupt: false,
+            level: FeatureLevel::FIRST,
         }
     }
 }
@@ -88,6 +95,7 @@ impl Meta {
         if self.corrupt {
             flags |= FLAG_CORRUPT;
         }
+        flags |= u64::from(self.level.0) << LEVEL_SHIFT;
         let mut row = BytesMut::with_capacity(81);
         row.put_u8(LAYOUT);
         row.put_u64(self.applied_index);
@@ -118,7 +126,9 @@ impl Meta {
             let (keys, rest) = split_u64(rest)?;
             let (leases, rest) = split_u64(rest)?;
             let (flags, rest) = split_u64(rest)?;
-            let valid = rest.is_empty() && flags & !(FLAG_NO_SPACE | FLAG_CORRUPT) == 0;
+            let level = FeatureLevel(u16::try_from(flags >> LEVEL_SHIFT).ok()?);
+            let known = FLAG_NO_SPACE | FLAG_CORRUPT | (u64::from(u16::MAX) << LEVEL_SHIFT);
+            let valid = rest.is_empty() && flags & !known == 0;
             valid.then_some(Self {
                 applied_index,
                 applied_term,
@@ -131,8 +141,11 @@ impl Meta {
                 leases,
                 no_space: flags & FLAG_NO_SPACE != 0,
                 corrupt: flags & FLAG_CORRUPT != 0,
+                level,
             })
         })();
-        parsed.ok_or_else(|| damaged("counters are of an unknown layout"))
+        let meta = parsed.ok_or_else(|| damaged("counters are of an unknown layout"))?;
+        meta.level.known()?;
+        Ok(meta)
     }
 }

@@ -9,9 +9,9 @@ pub(crate) mod outcomes;
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Compare, DeleteRange, KeyRange, LeaseExpiry, LeaseGrant,
-    LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision, SortOrder,
-    SortTarget, Ttl, Txn, TxnOp,
+    AlarmChange, AlarmKind, Command, Compare, DeleteRange, FeatureLevel, KeyRange, LeaseExpiry,
+    LeaseGrant, LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision,
+    SortOrder, SortTarget, Ttl, Txn, TxnOp,
 };
 
 pub(crate) use self::coordination::any_command;
@@ -217,6 +217,7 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         3 => vec(expiry, 0..4).prop_map(Command::LeaseExpire),
         2 => alarm().prop_map(Command::Alarm),
         1 => member().prop_map(Command::MemberPublish),
+        1 => Just(Command::RaiseLevel(FeatureLevel::NEWEST)),
     ]
 }
 

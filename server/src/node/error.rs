@@ -17,6 +17,9 @@ pub enum ProposeError {
     /// The command is larger than the log takes. Nothing was proposed.
     #[error("request is too large")]
     TooLarge,
+    /// The feature level that the command belongs to is not in force. Nothing was proposed.
+    #[error("feature level is not in force")]
+    LevelNotReached,
     /// The node is stopping. Nothing was proposed.
     #[error("server stopped")]
     Stopping,

@@ -4,6 +4,7 @@ mod batcher;
 mod cluster_clock;
 mod collection;
 mod error;
+mod feature;
 mod forwarder;
 mod fresh;
 mod keeper;

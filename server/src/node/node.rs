@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use openraft::{Instant, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
-use tenure_statemachine::{ClusterTime, Command, MemberId, Meta, Outcome, Revision, codec};
+use tenure_statemachine::{
+    ClusterTime, Command, MemberId, Meta, Outcome, Revision, codec, level_needed,
+};
 use tokio::sync::{oneshot, watch};
 use tracing::warn;
 
@@ -185,6 +187,9 @@ impl Backend for Node {
         let bytes = size::of(&command);
         if bytes > COMMAND_BYTES_MAX || !codec::is_encodable(&command) {
             return Err(ProposeError::TooLarge);
+        }
+        if level_needed(&command) > self.meta().level {
+            return Err(ProposeError::LevelNotReached);
         }
         let (reply, outcome) = oneshot::channel();
         self.batcher.push(command, bytes, reply)?;

@@ -33,7 +33,8 @@ pub(super) fn of(command: &Command) -> usize {
             | Command::LeaseRevoke(_)
             | Command::Alarm(_)
             | Command::SessionOpen(_)
-            | Command::Wake => 0,
+            | Command::Wake
+            | Command::RaiseLevel(_) => 0,
         }
 }
 

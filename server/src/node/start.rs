@@ -15,6 +15,7 @@ use super::{
     batcher::{self, Batcher},
     cluster_clock::ClusterClock,
     collection::{self, CollectionPace},
+    feature,
     forwarder::Forwarder,
     keeper,
     leadership::{self, Contact},
@@ -212,6 +213,16 @@ pub async fn start(
         applied: applied.clone(),
         clock: Arc::clone(&clock),
         request_timeout: config.request_timeout,
+    });
+    feature::spawn(feature::Parts {
+        raft: raft.clone(),
+        peers: Arc::clone(&peers),
+        own,
+        batcher: batcher.clone(),
+        leadership: leadership.clone(),
+        meta: meta.clone(),
+        interval: config.heartbeat_interval,
+        age_max: config.election_timeout * 2,
     });
     let reads = ReadIndex::spawn(read_index::Parts {
         raft: raft.clone(),

@@ -1,6 +1,7 @@
 //! The adapter to openraft: types, runtime, network, state machine.
 
 pub(crate) mod convert;
+mod levels;
 mod machine;
 mod network;
 mod peers;
@@ -9,6 +10,7 @@ mod service;
 mod transfer;
 mod types;
 
+pub use self::levels::Levels;
 pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine};
 pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};

@@ -66,6 +66,8 @@ impl Network {
     fn link(&self, target: u64, node: &PeerNode, lane: Lane) -> Link {
         Link {
             client: self.peers.client(MemberId(target), node, lane),
+            peers: Arc::clone(&self.peers),
+            target: MemberId(target),
             lane,
         }
     }
@@ -91,6 +93,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 #[derive(Debug)]
 pub struct Link {
     client: Client,
+    peers: Arc<Peers>,
+    target: MemberId,
     lane: Lane,
 }
 
@@ -162,13 +166,17 @@ impl Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        let (levels, target) = (self.peers.levels(), self.target);
         let state = Some((&mut self.client, input));
         stream::unfold(state, move |state| async move {
             let (client, mut input) = state?;
             let request = convert::append_request_to(&input.next().await?);
             let result = match timeout(ttl, client.heartbeat(request)).await {
-                Ok(Ok(response)) => convert::append_result_from(response.into_inner())
-                    .map_err(|error| unreachable(&error)),
+                Ok(Ok(response)) => {
+                    let response = response.into_inner();
+                    levels.heard(target, response.feature_level);
+                    convert::append_result_from(response).map_err(|error| unreachable(&error))
+                }
                 Ok(Err(status)) => Err(unreachable(&status)),
                 Err(_) => Err(stalled("a heartbeat")),
             };

@@ -17,7 +17,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::types::PeerNode;
+use super::{levels::Levels, types::PeerNode};
 use crate::transport::Transport;
 
 /// Metadata that names the quorum.
@@ -64,6 +64,7 @@ pub struct Peers {
     cluster_id: u64,
     own: MemberId,
     clients: Mutex<BTreeMap<(MemberId, Lane), Connection>>,
+    levels: Levels,
 }
 
 impl Peers {
@@ -75,7 +76,14 @@ impl Peers {
             cluster_id,
             own,
             clients: Mutex::default(),
+            levels: Levels::default(),
         }
+    }
+
+    /// Which feature levels the other members know.
+    #[must_use]
+    pub const fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     /// The client for `target` on `lane`; connects when it is first used.

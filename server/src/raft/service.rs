@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc};
 use futures::{Stream, StreamExt, future::BoxFuture};
 use openraft::raft::{StreamAppendError, TransferLeaderRequest};
 use tenure_proto::peer::{self, peer_server};
-use tenure_statemachine::MemberId;
+use tenure_statemachine::{FeatureLevel, MemberId};
 use tonic::{Request, Response, Status, Streaming, service::Interceptor};
 use tracing::{info, warn};
 
@@ -136,7 +136,9 @@ impl peer_server::Peer for PeerService {
             }
             (response, _) => response.into_stream_result(previous, last),
         };
-        Ok(Response::new(convert::append_result_to(&result)))
+        let mut response = convert::append_result_to(&result);
+        response.feature_level = FeatureLevel::NEWEST.0.into();
+        Ok(Response::new(response))
     }
 
     async fn vote(

@@ -298,6 +298,8 @@ reasons! {
     InstanceTooLarge => InvalidArgument, "tenure: instance is too large";
     /// A drain that is not about to end.
     GraceTooLong => InvalidArgument, "tenure: grace is too long";
+    /// Some member is of a version that does not know what is asked for.
+    LevelNotReached => FailedPrecondition, "tenure: a member is too old for this request";
 }
 
 impl Reason {
@@ -387,6 +389,7 @@ impl From<ProposeError> for Reason {
             ProposeError::Overloaded => Self::TooManyRequests,
             ProposeError::TooLarge => Self::RequestTooLarge,
             ProposeError::Stopping => Self::Stopped,
+            ProposeError::LevelNotReached => Self::LevelNotReached,
             ProposeError::TimedOut => Self::WriteTimedOut,
             ProposeError::LeaderLost => Self::WriteLostLeader,
         }
@@ -536,6 +539,11 @@ mod tests {
             (ProposeError::Overloaded, Reason::TooManyRequests, false),
             (ProposeError::TooLarge, Reason::RequestTooLarge, false),
             (ProposeError::Stopping, Reason::Stopped, false),
+            (
+                ProposeError::LevelNotReached,
+                Reason::LevelNotReached,
+                false,
+            ),
             (ProposeError::TimedOut, Reason::WriteTimedOut, true),
             (ProposeError::LeaderLost, Reason::WriteLostLeader, true),
         ] {

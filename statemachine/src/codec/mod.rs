@@ -85,7 +85,8 @@ pub fn is_encodable(command: &Command) -> bool {
         | Command::Registry(_)
         | Command::SessionOpen(_)
         | Command::Fence(_)
-        | Command::Wake => true,
+        | Command::Wake
+        | Command::RaiseLevel(_) => true,
         Command::WillSet(set) => set
             .will
             .as_ref()

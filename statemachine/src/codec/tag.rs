@@ -19,6 +19,7 @@ pub(super) const SESSION_OPEN: u8 = 14;
 pub(super) const FENCE: u8 = 15;
 pub(super) const WILL_SET: u8 = 16;
 pub(super) const WAKE: u8 = 17;
+pub(super) const RAISE_LEVEL: u8 = 18;
 
 /// Of an operation in a transaction, and of the answer to one.
 pub(super) const OP_RANGE: u8 = 1;

@@ -18,6 +18,7 @@ pub use self::{
     registry::{InstanceName, Readiness, Register, RegistryCommand},
 };
 use crate::{
+    feature::FeatureLevel,
     range::KeyRange,
     types::{LeaseId, MemberId, Revision, Ttl},
 };
@@ -60,6 +61,8 @@ pub enum Command {
     /// Do what has fallen due by the entry's time: claims whose wait is over, lock delays and
     /// drains that end, idempotency keys to forget.
     Wake,
+    /// Put the rules up to this feature level in force.
+    RaiseLevel(FeatureLevel),
 }
 
 /// Store a value under a key.

@@ -57,7 +57,8 @@ impl<'a> Needed<'a> {
             | Command::Conditional(_)
             | Command::SessionOpen(_)
             | Command::Fence(_)
-            | Command::Wake => Ok(()),
+            | Command::Wake
+            | Command::RaiseLevel(_) => Ok(()),
         }
     }
 

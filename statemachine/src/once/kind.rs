@@ -27,7 +27,8 @@ pub(super) fn answers(reply: &Reply, command: &Command) -> bool {
             | RegistryCommand::Deregister { .. },
         )
         | Command::Fence(_)
-        | Command::WillSet(_) => matches!(reply, Reply::Done),
+        | Command::WillSet(_)
+        | Command::RaiseLevel(_) => matches!(reply, Reply::Done),
         Command::SessionOpen(_) => matches!(reply, Reply::SessionOpen(..)),
         Command::Wake => matches!(reply, Reply::Wake(_)),
         // What is conditional is taken apart before it has a reply.

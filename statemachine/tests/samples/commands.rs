@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Compare, DeleteRange, KeyRange, LeaseExpiry, LeaseGrant,
-    LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision, SortOrder,
-    SortTarget, Ttl, Txn, TxnOp,
+    AlarmChange, AlarmKind, Command, Compare, DeleteRange, FeatureLevel, KeyRange, LeaseExpiry,
+    LeaseGrant, LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision,
+    SortOrder, SortTarget, Ttl, Txn, TxnOp,
 };
 
 /// A put of a value that is attached to a lease.
@@ -140,5 +140,6 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
         ),
     ];
     commands.extend(super::coordination::commands());
+    commands.push(("raise_level", Command::RaiseLevel(FeatureLevel(1))));
     commands
 }

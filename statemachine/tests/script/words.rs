@@ -4,9 +4,9 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Compare, DeleteRange, KeyRange, LeaseExpiry, LeaseGrant,
-    LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision, SortOrder,
-    SortTarget, Ttl, Txn, TxnOp,
+    AlarmChange, AlarmKind, Command, Compare, DeleteRange, FeatureLevel, KeyRange, LeaseExpiry,
+    LeaseGrant, LeaseId, MemberAttributes, MemberId, Operand, Put, RangeQuery, Relation, Revision,
+    SortOrder, SortTarget, Ttl, Txn, TxnOp,
 };
 
 use super::{claims, conditions, registry};
@@ -112,6 +112,9 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
             client_urls: words.rest().into_iter().map(str::to_owned).collect(),
         }),
         "wake" => Command::Wake,
+        "raise" => Command::RaiseLevel(FeatureLevel(
+            u16::try_from(words.number()).expect("a level is a small number"),
+        )),
         _ => {
             return registry::command(verb, words)
                 .or_else(|| conditions::command(verb, words))

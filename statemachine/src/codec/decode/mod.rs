@@ -22,6 +22,7 @@ use super::{
 use crate::{
     command::{AlarmChange, AlarmKind, Command, LeaseExpiry, LeaseGrant, MemberAttributes},
     error::Fault,
+    feature::FeatureLevel,
     types::{ClusterTime, LeaseId, MemberId, Revision, Ttl},
 };
 
@@ -242,9 +243,15 @@ impl Decoder {
             tag::FENCE => Command::Fence(self.fence_command()?),
             tag::WILL_SET => Command::WillSet(self.will_set()?),
             tag::WAKE => Command::Wake,
+            tag::RAISE_LEVEL => Command::RaiseLevel(self.level()?),
             tag::CONDITIONAL => return refuse("a condition within a condition"),
-            _ => return refuse("unknown command"),
+            tag => return Err(Fault::UnknownCommand { tag }),
         })
+    }
+
+    fn level(&mut self) -> Result<FeatureLevel, Fault> {
+        let level = u16::try_from(self.number()?).or_else(|_| refuse("number is too large"))?;
+        Ok(FeatureLevel(level))
     }
 
     fn alarm(&mut self) -> Result<AlarmChange, Fault> {

@@ -210,6 +210,10 @@ impl Encoder {
                 self.will_set(set);
             }
             Command::Wake => self.byte(tag::WAKE),
+            Command::RaiseLevel(level) => {
+                self.byte(tag::RAISE_LEVEL);
+                self.number(level.0.into());
+            }
         }
     }
 

@@ -1,0 +1,49 @@
+//! Which feature level each other member said it knows, in its answers to heartbeats.
+//!
+//! Only the leader sends heartbeats, so only a leader's knowledge is present. A member of a version
+//! before there were levels says nothing, which reads as level 0.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use parking_lot::Mutex;
+use tenure_statemachine::{FeatureLevel, MemberId};
+use tokio::time::Instant;
+
+/// The other members' levels, as last heard.
+#[derive(Debug, Default)]
+pub struct Levels(Mutex<BTreeMap<MemberId, (FeatureLevel, Instant)>>);
+
+impl Levels {
+    /// A member answered a heartbeat. A number beyond what levels can be counts as the greatest.
+    pub(super) fn heard(&self, member: MemberId, level: u32) {
+        let level = FeatureLevel(u16::try_from(level).unwrap_or(u16::MAX));
+        self.0.lock().insert(member, (level, Instant::now()));
+    }
+
+    /// What `member` said, unless that is longer ago than `age_max`: its process may have been
+    /// replaced by an older version since.
+    #[must_use]
+    pub fn of(&self, member: MemberId, age_max: Duration) -> Option<FeatureLevel> {
+        let levels = self.0.lock();
+        let (level, at) = levels.get(&member)?;
+        (at.elapsed() <= age_max).then_some(*level)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_heard_long_ago_does_not_count() {
+        let (levels, member) = (Levels::default(), MemberId(7));
+        let age_max = Duration::from_secs(1);
+        assert_eq!(levels.of(member, age_max), None);
+        levels.heard(member, 1);
+        assert_eq!(levels.of(member, age_max), Some(FeatureLevel(1)));
+        tokio::time::advance(age_max * 2).await;
+        assert_eq!(levels.of(member, age_max), None);
+        levels.heard(member, u32::MAX);
+        assert_eq!(levels.of(member, age_max), Some(FeatureLevel(u16::MAX)));
+    }
+}
