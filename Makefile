@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench
+.PHONY: build run test check bench slow-disk power-loss
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -22,3 +22,11 @@ check:
 # The load generator against optimised nodes.
 bench:
 	@bash .ci/bench.sh
+
+# Nodes killed on slow disks: five delays, four loads, leader and follower.
+slow-disk:
+	@bash .ci/slow-disk.sh
+
+# A hundred power cuts under load, on file systems of their own; needs the right to mount.
+power-loss:
+	@bash .ci/power-loss.sh

@@ -1,6 +1,7 @@
 //! `/livez` and `/readyz`: named checks, together or one by one.
 //!
-//! A live member answers by itself; a ready one also agrees with its cluster.
+//! A live member answers by itself; a ready one also agrees with its cluster, and its disk takes
+//! what is written. The check of the disk is not etcd's, and is named only when it fails.
 
 use axum::{
     extract::{Query, Request, State},
@@ -10,6 +11,11 @@ use axum::{
 
 use super::{Pages, health::Alarm, health::QueryPairs, health::values, pages};
 
+/// The page on which a member says whether it is fit to be used.
+const READY: &str = "/readyz";
+/// The check that writes to the log end.
+const DISK: &str = "disk";
+
 /// Both pages, and which checks each runs.
 pub(super) const PAGES: [&Page; 2] = [
     &Page {
@@ -17,7 +23,7 @@ pub(super) const PAGES: [&Page; 2] = [
         names: &["serializable_read"],
     },
     &Page {
-        path: "/readyz",
+        path: READY,
         names: &[
             "data_corruption",
             "serializable_read",
@@ -49,7 +55,15 @@ impl Page {
         let query = query_of(&request);
         let excluded = |name: &&&str| !values(&query, "exclude").any(|other| other == **name);
         let names: Vec<&str> = self.names.iter().filter(excluded).copied().collect();
+        let own = self.own_names(&state, &query).into_iter();
+        let names: Vec<&str> = own.chain(names).collect();
         self.run(&names, &state, request.method(), &query).await
+    }
+
+    /// Checks that etcd does not have, where they would fail.
+    fn own_names(&self, state: &Pages, query: &QueryPairs) -> Option<&'static str> {
+        let excluded = values(query, "exclude").any(|name| name == DISK);
+        (self.path == READY && !excluded && state.health.disk().is_err()).then_some(DISK)
     }
 
     /// Runs one check.
@@ -111,6 +125,7 @@ async fn check(name: &str, state: &Pages) -> Result<(), String> {
             Err("alarm activated: CORRUPT".to_owned())
         }
         "non_learner" if state.health.is_learner() => Err("not supported for learner".to_owned()),
+        DISK => state.health.disk(),
         "serializable_read" => state.read(false).await,
         "linearizable_read" => state.read(true).await,
         _ => Ok(()),

@@ -29,6 +29,8 @@ pub trait Health: Send + Sync + 'static {
     fn is_learner(&self) -> bool;
     /// The alarms that are raised, anywhere in the cluster.
     fn alarms(&self) -> Vec<Alarm>;
+    /// What is wrong with the disk of the log, if anything is.
+    fn disk(&self) -> Result<(), String>;
     /// The version of the API the whole cluster serves, such as `3.6.0`, once it is decided.
     fn cluster_version(&self) -> Option<String>;
     /// Reads one key with the agreement of a quorum.

@@ -17,6 +17,7 @@ struct Member {
     alarms: Vec<Alarm>,
     linearizable: Result<(), String>,
     serializable: Result<(), String>,
+    disk: Result<(), String>,
     version: Option<String>,
     hangs: bool,
 }
@@ -27,6 +28,7 @@ const SOUND: Member = Member {
     alarms: Vec::new(),
     linearizable: Ok(()),
     serializable: Ok(()),
+    disk: Ok(()),
     version: None,
     hangs: false,
 };
@@ -42,6 +44,10 @@ impl Health for Member {
 
     fn alarms(&self) -> Vec<Alarm> {
         self.alarms.clone()
+    }
+
+    fn disk(&self) -> Result<(), String> {
+        self.disk.clone()
     }
 
     fn cluster_version(&self) -> Option<String> {
@@ -202,6 +208,20 @@ async fn a_sound_member_is_live_and_ready() {
     assert_eq!(ask(&SOUND, "/readyz?verbose").await, is(200, verbose));
     let one = is(200, "[+]serializable_read ok\nok\n");
     assert_eq!(ask(&SOUND, "/livez/serializable_read?verbose").await, one);
+}
+
+#[tokio::test]
+async fn a_member_whose_disk_hangs_is_live_but_not_ready_and_says_why() {
+    let hung = Member {
+        disk: Err("a write to the log has not ended after 3.0 s".into()),
+        ..SOUND
+    };
+    let report = "[-]disk failed: a write to the log has not ended after 3.0 s\n\
+                  [+]data_corruption ok\n[+]serializable_read ok\n[+]linearizable_read ok\n\
+                  [+]non_learner ok\n\n";
+    assert_eq!(ask(&hung, "/readyz").await, is(503, report));
+    assert_eq!(ask(&hung, "/readyz?exclude=disk").await, is(200, "ok\n"));
+    assert_eq!(ask(&hung, "/livez").await, is(200, "ok\n"));
 }
 
 #[tokio::test]

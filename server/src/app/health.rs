@@ -56,6 +56,19 @@ impl Health for Probes {
             .collect()
     }
 
+    fn disk(&self) -> Result<(), String> {
+        let backlog = self.node.log_backlog();
+        match backlog.busy_for().filter(|_| backlog.is_stalled()) {
+            Some(busy) => {
+                let seconds = busy.as_secs_f64();
+                Err(format!(
+                    "a write to the log has not ended after {seconds:.1} s"
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn cluster_version(&self) -> Option<String> {
         Some(API_LEVEL.to_owned())
     }

@@ -21,7 +21,7 @@ use crate::{
     config::{Config, ConfigErrors, VERSION},
     lease::{Expirer, ExpirerSettings},
     metrics::Metrics,
-    node::{self, CollectionPace, NodeConfig, StartError, Started, Surroundings},
+    node::{self, CollectionPace, LogLimits, NodeConfig, StartError, Started, Surroundings},
     rpc::{self, Limits, Services},
     storage::{DataDir, DataDirError, Durability},
     tasks,
@@ -204,7 +204,7 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
         instance_id: founding.instance_id,
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
-        snapshot_count: config.snapshot_count,
+        log_limits: LogLimits::of(config.snapshot_count),
         snapshot_catchup_entries: config.snapshot_catchup_entries,
         collection: CollectionPace {
             batch_max: usize::try_from(config.compaction_batch_limit).unwrap_or(usize::MAX),

@@ -7,13 +7,21 @@ use super::registrar::{Registrar, doubling};
 /// First bound and number of bounds of durable writes: 1 ms to 8 s, which are etcd's.
 const DISK_BUCKETS: (f64, usize) = (0.001, 14);
 
-/// Durations of durable writes.
-#[derive(Debug)]
+/// Durations of durable writes, and what is kept on disk.
+#[derive(Clone, Debug)]
 pub struct DiskMetrics {
     /// Making the log durable.
     pub wal_fsync_duration: Histogram,
     /// Writing a batch of applied entries.
     pub backend_commit_duration: Histogram,
+    /// What the log takes.
+    pub log_bytes: IntGauge,
+    /// Entries in the log.
+    pub log_entries: IntGauge,
+    /// What is on its way to the log's disk.
+    pub log_unsynced_bytes: IntGauge,
+    /// What the newest snapshot takes.
+    pub snapshot_bytes: IntGauge,
 }
 
 impl DiskMetrics {
@@ -29,6 +37,16 @@ impl DiskMetrics {
                 "etcd_disk_backend_commit_duration_seconds",
                 doubling(start, count),
                 "Seconds that writing a batch of applied entries took.",
+            ),
+            log_bytes: registrar.gauge("tenure_log_bytes", "Bytes that the log takes on disk."),
+            log_entries: registrar.gauge("tenure_log_entries", "Entries in the log."),
+            log_unsynced_bytes: registrar.gauge(
+                "tenure_log_unsynced_bytes",
+                "Bytes on their way to the log's disk. More is not taken beyond 32 MiB.",
+            ),
+            snapshot_bytes: registrar.gauge(
+                "tenure_snapshot_bytes",
+                "Bytes of the newest snapshot's files, most of which the state shares.",
             ),
         }
     }

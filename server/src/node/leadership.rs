@@ -16,7 +16,7 @@ use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
 use tenure_statemachine::MemberId;
 use tokio::sync::watch;
 
-use super::{cluster_clock::ClusterClock, status::Leadership};
+use super::{abdication::Abdication, cluster_clock::ClusterClock, status::Leadership};
 use crate::{clock::Clock, raft::Raft, tasks};
 
 /// When the leader was last heard of, on the node's clock.
@@ -57,6 +57,7 @@ pub(super) struct Parts {
     pub(super) own: MemberId,
     pub(super) contact: Arc<Contact>,
     pub(super) cluster_clock: Arc<ClusterClock>,
+    pub(super) abdication: Abdication,
     /// How long a leader may be silent, or a quorum, before it counts as gone.
     pub(super) silence_max: Duration,
     /// How often to look.
@@ -64,11 +65,12 @@ pub(super) struct Parts {
 }
 
 /// Starts the watch.
-pub(super) fn spawn(parts: Parts) -> watch::Receiver<Leadership> {
+pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
     let (sender, receiver) = watch::channel(Leadership::default());
     tasks::spawn("leadership", async move {
         let mut changes = parts.raft.server_metrics();
         loop {
+            parts.abdication.follow(&parts.raft, parts.own);
             let now = look(&parts);
             parts.cluster_clock.set_leading(now.is_leader);
             sender.send_if_modified(|before| {
@@ -100,13 +102,15 @@ fn look(parts: &Parts) -> Leadership {
         )
     };
     let leads = state == ServerState::Leader && leader == Some(parts.own.0);
+    // A leader that cannot write leaves the lead to others.
+    let able = !parts.abdication.is_due();
     // A lone voter is its own quorum, and while it has nothing to write nobody acknowledges.
     let present = if leads && alone {
-        true
+        able
     } else if leads {
         let metrics = parts.raft.data_metrics();
         let acked = metrics.borrow_watched().last_quorum_acked;
-        acked.is_none_or(|at| at.elapsed() < parts.silence_max)
+        able && acked.is_none_or(|at| at.elapsed() < parts.silence_max)
     } else {
         parts.contact.silent_for() < parts.silence_max
     };

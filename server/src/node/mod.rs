@@ -1,8 +1,10 @@
 //! The node: proposals, linearizable reads, status. What the services see of Raft.
 
+mod abdication;
 mod batcher;
 mod cluster_clock;
 mod collection;
+mod core_watch;
 mod error;
 mod feature;
 mod forwarder;
@@ -23,11 +25,13 @@ mod size;
 mod slow_apply;
 mod start;
 mod status;
+mod successors;
 mod waiters;
 
 pub use self::{
     collection::CollectionPace,
     error::{ProposeError, ReadIndexError, TransferError},
+    keeper::LogLimits,
     node::Node,
     start::{NodeConfig, StartError, Started, Surroundings, run, start},
     status::{Identity, Leadership, Member, Status},

@@ -8,6 +8,7 @@ use tenure_statemachine::{
     ClusterTime, Command, MemberId, Meta, Outcome, Revision, codec, level_needed,
 };
 use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
@@ -20,11 +21,12 @@ use super::{
     read_index::ReadIndex,
     size,
     status::{Identity, Leadership, Status},
+    successors,
 };
 use crate::{
     raft::Raft,
     rpc::backend::{Backend, StorageBytes},
-    storage::{DataDir, StateStore},
+    storage::{DataDir, LogBacklog, StateStore},
     tasks,
 };
 
@@ -51,6 +53,9 @@ pub struct Node {
     pub(super) collected: watch::Receiver<Collected>,
     pub(super) request_timeout: Duration,
     pub(super) compacting: Arc<Mutex<bool>>,
+    pub(super) backlog: Arc<LogBacklog>,
+    /// Cancelled before consensus is stopped.
+    pub(super) stopping: CancellationToken,
     /// Holds the lock on the data directory.
     pub(super) _dir: DataDir,
 }
@@ -60,6 +65,12 @@ impl Node {
     #[must_use]
     pub const fn raft(&self) -> &Raft {
         &self.raft
+    }
+
+    /// The log's writes that are on their way to the disk.
+    #[must_use]
+    pub fn log_backlog(&self) -> &LogBacklog {
+        &self.backlog
     }
 
     /// The counters of the state as last applied.
@@ -97,33 +108,12 @@ impl Node {
         Some((at, committed))
     }
 
-    /// The other voters that answered lately, the one with the longest log first.
-    fn successors(&self) -> Vec<MemberId> {
-        let metrics = self.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        let (Some(logs), Some(beats)) = (&metrics.replication, &metrics.heartbeat) else {
-            return Vec::new();
-        };
-        let voters = self.voters();
-        let mut found: Vec<_> = logs
-            .iter()
-            .filter(|(id, _)| **id != self.identity.member_id.0 && voters.contains(id))
-            .filter(|(id, _)| {
-                let answered = beats.get(id).and_then(Option::as_ref);
-                answered.is_some_and(|at| at.elapsed() < HAND_OVER_MAX)
-            })
-            .map(|(id, matching)| (*matching, MemberId(*id)))
-            .collect();
-        found.sort_unstable_by(|a, b| b.cmp(a));
-        found.into_iter().map(|(_, id)| id).collect()
-    }
-
     /// Hands leadership to another voter before the node stops, if it leads and there is one.
     pub async fn step_down(&self) {
         if !self.leadership.borrow().is_leader {
             return;
         }
-        for target in self.successors() {
+        for target in successors::find(&self.raft, self.identity.member_id, HAND_OVER_MAX) {
             match tokio::time::timeout(HAND_OVER_MAX, self.transfer_leader(target)).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => warn!(%error, %target, "leadership was not handed over"),
@@ -134,6 +124,7 @@ impl Node {
 
     /// Stops consensus and makes the state durable.
     pub async fn stop(&self) {
+        self.stopping.cancel();
         if let Err(error) = self.raft.shutdown().await {
             warn!(%error, "consensus did not stop cleanly");
         }

@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::cluster_clock::ClusterClock;
 use crate::{
     raft::{Batch, ForwardOutcome, LeaderId, Raft, Responder},
+    storage::LogBacklog,
     tasks,
 };
 
@@ -47,9 +48,14 @@ pub(super) struct Proposer {
 
 impl Proposer {
     /// Starts the proposer.
-    pub(super) fn spawn(raft: Raft, own: MemberId, clock: Arc<ClusterClock>) -> Self {
+    pub(super) fn spawn(
+        raft: Raft,
+        own: MemberId,
+        clock: Arc<ClusterClock>,
+        backlog: Arc<LogBacklog>,
+    ) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE_MAX);
-        tasks::spawn("proposer", run(raft, own, clock, submissions));
+        tasks::spawn("proposer", run(raft, own, clock, backlog, submissions));
         Self { queue }
     }
 
@@ -75,6 +81,7 @@ async fn run(
     raft: Raft,
     own: MemberId,
     clock: Arc<ClusterClock>,
+    backlog: Arc<LogBacklog>,
     mut submissions: mpsc::Receiver<Submission>,
 ) {
     let slots = Arc::new(Semaphore::new(ENTRIES_IN_FLIGHT));
@@ -87,6 +94,13 @@ async fn run(
                 None => return,
             },
         };
+        // What this disk is slow to take waits here: others may commit without it, and the memory
+        // for what it lags behind is bounded.
+        if backlog.room().await.is_err() {
+            // The caller that is gone learns it from the log.
+            _ = first.done.send(ForwardOutcome::NotLeader);
+            continue;
+        }
         let (term, mut bytes) = (first.term, first.group.len());
         let (mut groups, mut waiting) = (vec![first.group], vec![first.done]);
         while bytes < ENTRY_BYTES_MAX {

@@ -9,15 +9,18 @@ use parking_lot::Mutex;
 use tenure_statemachine::{EngineError, Fault};
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use super::{
+    abdication::Abdication,
     batcher::{self, Batcher},
     cluster_clock::ClusterClock,
     collection::{self, CollectionPace},
+    core_watch,
     feature,
     forwarder::Forwarder,
-    keeper,
+    keeper::{self, LogLimits},
     leadership::{self, Contact},
     node::Node,
     progress::Applied,
@@ -37,7 +40,9 @@ use crate::{
         ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests, PeerService,
         Peers, Raft,
     },
-    storage::{DataDir, Durability, LogStore, RocksLog, SnapshotDir, StateStore},
+    storage::{
+        DataDir, Durability, LogBacklog, LogStore, RocksLog, SnapshotDir, StallLimits, StateStore,
+    },
     tasks,
     transport::Transport,
     watch::Hub,
@@ -70,8 +75,8 @@ pub struct NodeConfig {
     pub heartbeat_interval: Duration,
     /// Time without a leader before an election.
     pub election_timeout: Duration,
-    /// Entries between snapshots.
-    pub snapshot_count: u64,
+    /// What may be kept on disk beside the state.
+    pub log_limits: LogLimits,
     /// Entries kept behind a snapshot for followers that lag.
     pub snapshot_catchup_entries: u64,
     /// How fast compacted history is taken away.
@@ -153,8 +158,10 @@ pub async fn start(
     let observe = Arc::new(move |took: Duration| syncs.observe(took.as_secs_f64()));
     let log =
         LogStore::open(Arc::new(disk), Arc::clone(&clock), observe).map_err(StartError::Log)?;
+    let backlog = log.backlog();
     let store = Arc::new(StateStore::open(&dir.state())?);
     let (snapshots, newest) = SnapshotDir::open(&dir.snapshots())?;
+    let snapshot = newest.as_ref().and_then(|(record, _)| record.last_applied);
 
     let before = tenure_statemachine::StateMachine::open(store.engine())?
         .meta()
@@ -169,6 +176,7 @@ pub async fn start(
         term: before.applied_term,
     });
     let (meta_sender, meta) = watch::channel(before);
+    let disk_metrics = around.metrics.disk.clone();
     let sink = Sink {
         origin: config.origin,
         hub: Arc::clone(&hub),
@@ -186,7 +194,10 @@ pub async fn start(
     };
     let time = Arc::clone(&clock);
     let machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
-    let snapshots = machine.snapshots();
+    log.agree_with_state(machine.last_applied(), snapshot)
+        .and_then(|()| log.watch(StallLimits::of(config.election_timeout)))
+        .map_err(StartError::Log)?;
+    let (snapshots, newest) = (machine.snapshots(), machine.newest());
 
     let peers = Arc::new(Peers::new(around.transport, cluster_id, own));
     let network = Network::new(Arc::clone(&peers));
@@ -194,16 +205,24 @@ pub async fn start(
     let raft = Raft::build(own.0, raft_config, network, log.clone(), machine)
         .await
         .map_err(|e| StartError::Raft(e.to_string()))?;
+    let stopping = CancellationToken::new();
+    core_watch::spawn(raft.clone(), stopping.clone());
     let contact = Arc::new(Contact::new(Arc::clone(&clock)));
     let leadership = leadership::spawn(leadership::Parts {
         raft: raft.clone(),
         own,
         contact: Arc::clone(&contact),
         cluster_clock: Arc::clone(&cluster_clock),
+        abdication: Abdication::new(Arc::clone(&backlog), config.election_timeout),
         silence_max: config.election_timeout * 2,
         interval: config.heartbeat_interval,
     });
-    let proposer = Proposer::spawn(raft.clone(), own, Arc::clone(&cluster_clock));
+    let proposer = Proposer::spawn(
+        raft.clone(),
+        own,
+        Arc::clone(&cluster_clock),
+        Arc::clone(&backlog),
+    );
     let batcher = Batcher::spawn(batcher::Parts {
         origin: config.origin,
         waiters: Arc::clone(&waiters),
@@ -231,7 +250,14 @@ pub async fn start(
         applied: applied.clone(),
         request_timeout: config.request_timeout,
     });
-    keeper::spawn(raft.clone(), log, applied.clone(), config.snapshot_count);
+    keeper::spawn(keeper::Parts {
+        raft: raft.clone(),
+        log,
+        applied: applied.clone(),
+        newest,
+        metrics: disk_metrics,
+        limits: config.log_limits,
+    });
     let collected = collection::spawn(Arc::clone(&store), meta.clone(), config.collection);
     spawn_expiry(waiters, clock);
 
@@ -239,6 +265,7 @@ pub async fn start(
         proposer,
         raft: raft.clone(),
         contact,
+        backlog: Arc::clone(&backlog),
     });
     let service = PeerService::server(raft.clone(), snapshots, requests);
     let gate = Gatekeeper::new(cluster_id, own);
@@ -256,6 +283,8 @@ pub async fn start(
         collected,
         request_timeout: config.request_timeout,
         compacting: Arc::new(Mutex::new(false)),
+        backlog,
+        stopping,
         _dir: dir,
     });
     Ok(Started {
@@ -334,6 +363,7 @@ struct Requests {
     proposer: Proposer,
     raft: Raft,
     contact: Arc<Contact>,
+    backlog: Arc<LogBacklog>,
 }
 
 impl PeerRequests for Requests {
@@ -355,6 +385,14 @@ impl PeerRequests for Requests {
 
     fn heard_from_leader(&self) {
         self.contact.note();
+    }
+
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        if self.backlog.has_room() {
+            return None;
+        }
+        let backlog = Arc::clone(&self.backlog);
+        Some(async move { backlog.room_at_last().await }.boxed())
     }
 
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {

@@ -58,6 +58,19 @@ pub trait ApplySink: Send + Sync + std::fmt::Debug {
     fn restored(&self, meta: &Meta);
 }
 
+/// The newest snapshot of a node, whichever it is at the moment.
+#[derive(Clone, Debug)]
+pub struct NewestSnapshot(Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>);
+
+impl NewestSnapshot {
+    /// The snapshot, if there is one.
+    #[must_use]
+    pub fn get(&self) -> Option<Checkpoint> {
+        let newest = self.0.lock();
+        newest.as_ref().map(|(_, checkpoint)| checkpoint.clone())
+    }
+}
+
 /// The state machine of a node, as openraft drives it.
 #[derive(Debug)]
 pub struct Machine {
@@ -103,6 +116,18 @@ impl Machine {
         Arc::clone(&self.snapshots)
     }
 
+    /// The newest snapshot, to be asked for later.
+    #[must_use]
+    pub fn newest(&self) -> NewestSnapshot {
+        NewestSnapshot(Arc::clone(&self.newest))
+    }
+
+    /// The last entry that the state has applied.
+    #[must_use]
+    pub const fn last_applied(&self) -> Option<LogId> {
+        self.record.last_applied
+    }
+
     /// The state as it is now.
     #[must_use]
     pub fn meta(&self) -> Meta {
@@ -115,6 +140,9 @@ impl Machine {
         let mut batch = self.machine.begin();
         for entry in entries {
             let log_id = entry.log_id();
+            self.record
+                .check_next(log_id)
+                .unwrap_or_else(|c| fatal::stop(&c));
             let mut context = Context {
                 index: log_id.index,
                 term: log_id.leader_id.term,

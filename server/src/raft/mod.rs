@@ -11,7 +11,7 @@ mod transfer;
 mod types;
 
 pub use self::levels::Levels;
-pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine};
+pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine, NewestSnapshot};
 pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};
 pub use self::service::{ForwardOutcome, Gatekeeper, PeerRequests, PeerService};

@@ -36,6 +36,9 @@ pub trait PeerRequests: Send + Sync + 'static {
     /// A message of the leader arrived.
     fn heard_from_leader(&self);
 
+    /// Waits until the log takes more; `None` when it does so now.
+    fn room(&self) -> Option<BoxFuture<'static, ()>>;
+
     /// The log id that a linearizable read must have applied; `None` when this node does not lead.
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>>;
 }
@@ -97,6 +100,8 @@ impl peer_server::Peer for PeerService {
         let node = Arc::clone(&self.requests);
         let requests = request.into_inner().scan((), move |(), message| {
             node.heard_from_leader();
+            // A disk that lags holds up its own leader's stream, and not this node's memory.
+            let room = node.room();
             let request = message
                 .map_err(convert_status)
                 .and_then(|message| {
@@ -104,7 +109,12 @@ impl peer_server::Peer for PeerService {
                 })
                 .inspect_err(|error| info!(%error, "a replication stream ended"))
                 .ok();
-            std::future::ready(request)
+            async move {
+                if let Some(room) = room {
+                    room.await;
+                }
+                request
+            }
         });
         let responses = self
             .raft

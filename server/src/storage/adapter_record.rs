@@ -4,6 +4,7 @@ use prost::Message;
 use tenure_proto::peer;
 use tenure_statemachine::Fault;
 
+use super::log_contradiction::{Contradiction, follows};
 use crate::raft::{LogId, StoredMembership, convert};
 
 /// Written in the same batch as the data it describes, so the two cannot disagree.
@@ -17,6 +18,19 @@ pub struct AdapterRecord {
 
 /// The bytes: a snapshot header without its vote and size, which the peers exchange anyway.
 impl AdapterRecord {
+    /// Checks that the entry at `next` is the one to apply now.
+    ///
+    /// # Errors
+    /// When it does not follow the last one applied.
+    pub fn check_next(&self, next: LogId) -> Result<(), Contradiction> {
+        match self.last_applied {
+            Some(applied) if !follows(&applied, &next) => {
+                Err(Contradiction::ApplyGap { applied, next })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Encodes the record.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {

@@ -3,6 +3,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -22,6 +23,15 @@ const INCOMING_PREFIX: &str = "incoming-";
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     directory: Arc<Directory>,
+}
+
+/// What a checkpoint takes on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointBytes {
+    /// All its files.
+    pub total: u64,
+    /// Of these, the files that no database shares with it any more.
+    pub own: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +69,22 @@ impl Checkpoint {
     /// Lets the files go when the last user is gone: a newer snapshot exists.
     pub fn supersede(&self) {
         self.directory.remove.store(true, Ordering::Release);
+    }
+
+    /// How much it takes on the disk.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn bytes(&self) -> io::Result<CheckpointBytes> {
+        let mut bytes = CheckpointBytes::default();
+        for entry in fs::read_dir(self.path())? {
+            let file = entry?.metadata()?;
+            bytes.total += file.len();
+            if file.nlink() == 1 {
+                bytes.own += file.len();
+            }
+        }
+        Ok(bytes)
     }
 
     /// The files and their sizes, by name.

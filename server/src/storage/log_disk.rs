@@ -66,4 +66,7 @@ pub trait LogDisk: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the disk fails.
     fn fact(&self, fact: Fact) -> io::Result<Option<Vec<u8>>>;
+
+    /// Bytes that the log's records take on the disk.
+    fn bytes(&self) -> u64;
 }

@@ -2,7 +2,9 @@
 //!
 //! # Invariants
 //! What `append` took is readable when it returns, and reported flushed only when it is durable.
-//! Writes reach the disk in the order in which they were asked for, votes included.
+//! Writes reach the disk in the order in which they were asked for, votes included. What cannot be
+//! true of a log ends the process, and so does a read that fails: an entry that is not the one that
+//! was asked for is never handed out.
 
 use std::{
     fmt, io,
@@ -23,12 +25,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     entry,
+    log_backlog::LogBacklog,
+    log_contradiction::Contradiction,
     log_disk::{Fact, LogDisk, LogWrite},
+    log_marks::LogMarks,
     log_tail::LogTail,
+    log_watch::{self, StallLimits},
     log_writer::{self, LogRequest, SyncObserver, Writer},
 };
 use crate::{
     clock::Clock,
+    fatal,
     raft::{Entry, LogId, TypeConfig, Vote},
     tasks,
 };
@@ -44,6 +51,8 @@ pub struct LogStore {
     tail: Arc<Mutex<LogTail>>,
     vote: Arc<Mutex<Option<Vote>>>,
     writer: Arc<Writer>,
+    backlog: Arc<LogBacklog>,
+    marks: Arc<Mutex<LogMarks>>,
     appended_bytes: Arc<AtomicU64>,
 }
 
@@ -59,34 +68,29 @@ impl LogStore {
     /// Reads the log's bounds from `disk` and starts the writer on a thread of its own.
     ///
     /// # Errors
-    /// When the disk cannot be read, or its records are damaged.
+    /// When the disk cannot be read, or its records are damaged or contradict each other.
     pub fn open(
         disk: Arc<dyn LogDisk>,
         clock: Arc<dyn Clock>,
         observe: SyncObserver,
     ) -> io::Result<Self> {
-        let decode =
-            |bytes: Option<Vec<u8>>| bytes.map(|bytes| entry::decode_log_id(&bytes)).transpose();
-        let purged = decode(disk.fact(Fact::Purged)?)?;
         let vote = disk
             .fact(Fact::Vote)?
             .map(|bytes| entry::decode_vote(&bytes))
             .transpose()?;
-        let committed = decode(disk.fact(Fact::Committed)?)?;
-        let last = match disk.last_index()? {
-            Some(index) => read_disk(&*disk, &(index..index + 1), usize::MAX)?
-                .first()
-                .map(|entry| entry.log_id),
-            None => None,
-        };
-        let mut tail = LogTail::new(purged, last.max(purged));
-        tail.committed = committed;
+        let tail = read_bounds(&*disk)?;
+        let marks = LogMarks::new(&tail.held_of(&(0..u64::MAX)), disk.bytes());
         let tail = Arc::new(Mutex::new(tail));
         let (requests, receiver) = mpsc::channel(log_writer::REQUESTS_MAX);
-        let (writer_disk, writer_tail) = (Arc::clone(&disk), Arc::clone(&tail));
-        let thread = tasks::spawn_thread("log-writer", move || {
-            log_writer::run(&*writer_disk, &writer_tail, receiver, &*clock, &observe);
-        })?;
+        let backlog = LogBacklog::new(Arc::clone(&clock));
+        let parts = log_writer::Parts {
+            disk: Arc::clone(&disk),
+            tail: Arc::clone(&tail),
+            backlog: Arc::clone(&backlog),
+            clock,
+            observe,
+        };
+        let thread = tasks::spawn_thread("log-writer", move || log_writer::run(&parts, receiver))?;
         let writer = Arc::new(Writer::new(requests, thread));
         let vote = Arc::new(Mutex::new(vote));
         Ok(Self {
@@ -94,8 +98,96 @@ impl LogStore {
             tail,
             vote,
             writer,
+            backlog,
+            marks: Arc::new(Mutex::new(marks)),
             appended_bytes: Arc::default(),
         })
+    }
+
+    /// Compares the log with the state, which has applied the entries up to `applied` and may be
+    /// replaced by a snapshot of those up to `snapshot`.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or holds another entry where the state's last one was, or when
+    /// the entries between the state and the log are gone.
+    pub fn agree_with_state(
+        &self,
+        applied: Option<LogId>,
+        snapshot: Option<LogId>,
+    ) -> io::Result<()> {
+        let (purged, last) = {
+            let tail = self.tail.lock();
+            (tail.purged(), tail.last())
+        };
+        if let Some(purged) = purged
+            && applied
+                .max(snapshot)
+                .is_none_or(|id| id.index < purged.index)
+        {
+            return Err(refused(Contradiction::StateBeforeLog { applied, purged }));
+        }
+        let Some(applied) = applied else {
+            return Ok(());
+        };
+        let found = match (purged, last) {
+            (Some(purged), _) if applied.index == purged.index => Some(purged),
+            (Some(purged), _) if applied.index < purged.index => None,
+            (_, Some(last)) if applied.index <= last.index => {
+                let read = read_disk(&*self.disk, &(applied.index..applied.index + 1), 0)?;
+                read.first().map(|entry| entry.log_id)
+            }
+            // A snapshot was installed, and the log was not purged up to it any more.
+            _ => None,
+        };
+        if let Some(found) = found.filter(|found| *found != applied) {
+            return Err(refused(Contradiction::AppliedDiffers { applied, found }));
+        }
+        if last.is_some_and(|last| applied.index <= last.index) {
+            let committed = self.tail.lock().commit(Some(applied));
+            committed.map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// Starts to watch over the disk, on a thread of its own.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn watch(&self, limits: StallLimits) -> io::Result<()> {
+        let backlog = Arc::downgrade(&self.backlog);
+        let Some(writer) = self.writer.downgrade() else {
+            return Ok(());
+        };
+        let thread = tasks::spawn_thread("disk-watch", move || {
+            log_watch::run(&backlog, &writer, limits);
+        })?;
+        // It ends soon after the writer does.
+        drop(thread);
+        Ok(())
+    }
+
+    /// What is on its way to the disk.
+    #[must_use]
+    pub fn backlog(&self) -> Arc<LogBacklog> {
+        Arc::clone(&self.backlog)
+    }
+
+    /// The indexes of the entries that the log holds.
+    #[must_use]
+    pub fn held(&self) -> Range<u64> {
+        self.tail.lock().held_of(&(0..u64::MAX))
+    }
+
+    /// Bytes that the log takes on the disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.disk.bytes()
+    }
+
+    /// The last index that may go so that `bytes` of log and little more stay, if there is more.
+    #[must_use]
+    pub fn beyond(&self, bytes: u64) -> Option<u64> {
+        self.marks.lock().beyond(bytes)
     }
 
     /// Bytes appended in the life of this process.
@@ -105,50 +197,75 @@ impl LogStore {
     }
 
     async fn send(&self, request: LogRequest) -> io::Result<()> {
-        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone");
-        self.writer.send(request).await.map_err(gone)
+        self.writer
+            .send(request)
+            .await
+            .map_err(|_| writer_is_gone())
     }
 
-    async fn durably(&self, writes: Vec<LogWrite>) -> io::Result<()> {
+    /// Hands over a request and waits until the writer says that it is durable.
+    async fn durably(
+        &self,
+        request: impl FnOnce(oneshot::Sender<()>) -> LogRequest,
+    ) -> io::Result<()> {
         let (done, wait) = oneshot::channel();
-        self.send(LogRequest::Durable { writes, done }).await?;
-        wait.await
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone"))
+        self.send(request(done)).await?;
+        wait.await.map_err(|_| writer_is_gone())
     }
 
-    fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
-        let mut found = Vec::new();
-        if range.is_empty() {
-            return Ok(found);
+    /// The entries of `range` that the log holds, at most `bytes_max` of them but at least one.
+    fn read(&self, range: &Range<u64>, bytes_max: usize) -> Vec<Entry> {
+        let mut asked = self.tail.lock().held_of(range);
+        loop {
+            if asked.is_empty() {
+                return Vec::new();
+            }
+            let found = self
+                .read_held(&asked, bytes_max)
+                .unwrap_or_else(|error| fatal::stop(&ReadFailed(error)));
+            if is_answer(&found, &asked, bytes_max) {
+                return found;
+            }
+            // The log may have been purged or cut meanwhile. When it was not, the disk is wrong.
+            let held = self.tail.lock().held_of(range);
+            if held == asked {
+                let found = found.iter().map(|entry| entry.log_id.index).collect();
+                fatal::stop(&Contradiction::UnreadableRange { asked, found });
+            }
+            asked = held;
         }
+    }
+
+    fn read_held(&self, range: &Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
         let cached_from = {
             let tail = self.tail.lock();
             let first = tail.first_index();
             if first.is_some_and(|first| first <= range.start) {
-                tail.read(&range, bytes_max, &mut found);
+                let mut found = Vec::new();
+                tail.read(range, bytes_max, &mut found);
                 return Ok(found);
             }
             first
         };
-        // Older than the tail: everything before it is on disk, or was purged.
+        // Older than the tail: everything before it is on disk.
         let on_disk = range.start..cached_from.map_or(range.end, |first| first.min(range.end));
         let mut found = read_disk(&*self.disk, &on_disk, bytes_max)?;
-        if on_disk.end < range.end && (found.is_empty() || bytes_max == usize::MAX) {
-            found.extend(self.read_rest(on_disk.end..range.end, bytes_max)?);
+        if on_disk.end < range.end && bytes_max == usize::MAX {
+            found.extend(self.read_rest(on_disk.end..range.end)?);
         }
         Ok(found)
     }
 
     /// The part of a read after what came from disk; by now it may have left the tail, too.
-    fn read_rest(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
+    fn read_rest(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
         let mut found = Vec::new();
         let tail = self.tail.lock();
         if tail.first_index().is_some_and(|first| first <= range.start) {
-            tail.read(&range, bytes_max, &mut found);
+            tail.read(&range, usize::MAX, &mut found);
             return Ok(found);
         }
         drop(tail);
-        read_disk(&*self.disk, &range, bytes_max)
+        read_disk(&*self.disk, &range, usize::MAX)
     }
 }
 
@@ -157,11 +274,15 @@ impl RaftLogReader<TypeConfig> for LogStore {
         &mut self,
         range: RB,
     ) -> io::Result<Vec<Entry>> {
-        self.read(plain(&range), usize::MAX)
+        Ok(self.read(&plain(&range), usize::MAX))
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start..end, READ_BYTES_MAX)
+        // What replication asks for and was purged is not skipped: it needs the snapshot then.
+        if self.tail.lock().held_of(&(start..end)).start > start {
+            return Ok(Vec::new());
+        }
+        Ok(self.read(&(start..end), READ_BYTES_MAX))
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {
@@ -175,8 +296,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn get_log_state(&mut self) -> io::Result<LogState<TypeConfig>> {
         let tail = self.tail.lock();
         Ok(LogState {
-            last_purged_log_id: tail.purged,
-            last_log_id: tail.last,
+            last_purged_log_id: tail.purged(),
+            last_log_id: tail.last(),
         })
     }
 
@@ -185,19 +306,21 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
-        self.durably(vec![LogWrite::Fact(Fact::Vote, entry::encode_vote(vote))])
+        let writes = vec![LogWrite::Fact(Fact::Vote, entry::encode_vote(vote))];
+        self.durably(|done| LogRequest::Durable { writes, done })
             .await?;
         *self.vote.lock() = Some(*vote);
         Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> io::Result<()> {
-        self.tail.lock().committed = committed;
+        let noted = self.tail.lock().commit(committed);
+        noted.unwrap_or_else(|contradiction| fatal::stop(&contradiction));
         Ok(())
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
-        Ok(self.tail.lock().committed)
+        Ok(self.tail.lock().committed())
     }
 
     async fn append<I>(&mut self, entries: I, flushed: IOFlushed<TypeConfig>) -> io::Result<()>
@@ -206,22 +329,27 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut writes = Vec::new();
-        let (mut bytes, mut end) = (0, 0);
-        {
+        let mut bytes = 0;
+        let (last, mark) = {
             let mut tail = self.tail.lock();
+            let mut marks = self.marks.lock();
             for entry in entries {
                 let record = entry::encode(&entry);
                 bytes += record.len();
-                end = entry.log_id.index + 1;
+                marks.add(entry.log_id.index, record.len() as u64);
                 writes.push(LogWrite::Put(entry.log_id.index, record));
-                tail.push(entry);
+                let pushed = tail.push(entry);
+                pushed.unwrap_or_else(|contradiction| fatal::stop(&contradiction));
             }
-        }
+            (tail.last(), tail.watermark())
+        };
         self.appended_bytes
             .fetch_add(bytes as u64, Ordering::Relaxed);
+        self.backlog.add(bytes);
         self.send(LogRequest::Append {
             writes,
-            end,
+            last,
+            mark,
             bytes,
             flushed,
         })
@@ -229,25 +357,89 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> io::Result<()> {
-        self.tail.lock().truncate(last);
-        let from = last.map_or(0, |id| id.index + 1);
-        self.durably(vec![LogWrite::Remove(from, u64::MAX)]).await
+        let cut = self.tail.lock().truncate(last);
+        cut.unwrap_or_else(|contradiction| fatal::stop(&contradiction));
+        self.marks
+            .lock()
+            .truncate(last.map_or(0, |id| id.index + 1));
+        self.durably(|done| LogRequest::Truncate { last, done })
+            .await
     }
 
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
         let from = {
             let mut tail = self.tail.lock();
-            let from = tail.purged.map_or(0, |id| id.index);
+            let from = tail.purged().map_or(0, |id| id.index);
             tail.purge(upto);
             from
         };
-        let writes = vec![
-            LogWrite::Remove(from, upto.index + 1),
-            LogWrite::Fact(Fact::Purged, entry::encode_log_id(&upto)),
-        ];
-        self.send(LogRequest::Lazy { writes }).await
+        self.marks.lock().purge(upto.index + 1);
+        self.send(LogRequest::Purge { from, upto }).await
     }
 }
+
+/// Reads where the log begins and ends, and what of it is committed.
+fn read_bounds(disk: &dyn LogDisk) -> io::Result<LogTail> {
+    let decode =
+        |bytes: Option<Vec<u8>>| bytes.map(|bytes| entry::decode_log_id(&bytes)).transpose();
+    let purged = decode(disk.fact(Fact::Purged)?)?;
+    let committed = decode(disk.fact(Fact::Committed)?)?;
+    let at = |index: u64| {
+        let found = read_disk(disk, &(index..index + 1), 0)?;
+        Ok::<_, io::Error>(found.first().map(|entry| entry.log_id))
+    };
+    let begin = purged.map_or(0, |id| id.index + 1);
+    let first = disk
+        .read(begin, u64::MAX, 0)?
+        .first()
+        .map(|record| record.0);
+    if let Some(first) = first.filter(|first| *first != begin) {
+        return Err(refused(Contradiction::MissingFront { purged, first }));
+    }
+    let last = match disk.last_index()? {
+        Some(index) if index >= begin => at(index)?,
+        _ => None,
+    };
+    if let (Some(last), Some(purged)) = (last, purged)
+        && last < purged
+    {
+        return Err(refused(Contradiction::EndBeforePurged { purged, last }));
+    }
+    let tail = LogTail::new(purged, last.max(purged), committed);
+    if let Some(committed) = committed.filter(|id| tail.committed() == Some(*id))
+        && committed.index >= begin
+        && let Some(found) = at(committed.index)?.filter(|found| *found != committed)
+    {
+        return Err(refused(Contradiction::CommittedDiffers {
+            committed,
+            found,
+        }));
+    }
+    Ok(tail)
+}
+
+/// Whether `found` is what a read of `asked`, bounded by `bytes_max`, must bring.
+fn is_answer(found: &[Entry], asked: &Range<u64>, bytes_max: usize) -> bool {
+    let contiguous = found
+        .iter()
+        .zip(asked.start..)
+        .all(|(entry, index)| entry.log_id.index == index);
+    let whole = bytes_max == usize::MAX;
+    let length = found.len() as u64;
+    contiguous && length > 0 && (!whole || length == asked.end - asked.start)
+}
+
+fn refused(contradiction: Contradiction) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, contradiction)
+}
+
+fn writer_is_gone() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the log writer is gone")
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the log could not be read; what it holds cannot be told")]
+struct ReadFailed(#[source] io::Error);
 
 fn read_disk(disk: &dyn LogDisk, range: &Range<u64>, bytes_max: usize) -> io::Result<Vec<Entry>> {
     disk.read(range.start, range.end, bytes_max)?

@@ -8,9 +8,13 @@ mod data_dir;
 mod entry;
 mod identity_file;
 mod latest_records;
+mod log_backlog;
+mod log_contradiction;
 mod log_disk;
+mod log_marks;
 mod log_store;
 mod log_tail;
+mod log_watch;
 mod log_writer;
 mod rocks;
 mod rocks_engine;
@@ -19,11 +23,14 @@ mod state_store;
 
 pub use self::{
     adapter_record::AdapterRecord,
-    checkpoint::{Checkpoint, SnapshotDir},
+    checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     data_dir::{DataDir, DataDirError, Owner},
     identity_file::fresh_instance_id,
+    log_backlog::{LogBacklog, Stalled},
+    log_contradiction::Contradiction,
     log_disk::{Fact, LogDisk, LogWrite},
     log_store::LogStore,
+    log_watch::StallLimits,
     log_writer::SyncObserver,
     rocks_engine::RocksEngine,
     rocks_log::{Durability, RocksLog},

@@ -1,6 +1,6 @@
 //! The log's disk on RocksDB: a database of its own whose write-ahead file is what gets synced.
 
-use std::{io, path::Path};
+use std::{fs, io, path::Path};
 
 use bytes::Bytes;
 use rocksdb::{DB, Direction, IteratorMode, WriteBatch, WriteOptions};
@@ -106,6 +106,12 @@ impl LogDisk for RocksLog {
 
     fn fact(&self, fact: Fact) -> io::Result<Option<Vec<u8>>> {
         self.db.get(fact_key(fact)).map_err(io::Error::other)
+    }
+
+    fn bytes(&self) -> u64 {
+        let files = fs::read_dir(self.db.path()).into_iter().flatten().flatten();
+        let sizes = files.filter_map(|file| file.metadata().ok());
+        sizes.map(|metadata| metadata.len()).sum()
     }
 }
 

@@ -1,4 +1,5 @@
-//! The stores against their contracts: openraft's suite, the engine's conformance, and crashes.
+//! The stores against their contracts: openraft's suite, the engine's conformance, crashes, and
+//! what must end a node.
 
 #![expect(
     clippy::unwrap_used,
@@ -7,5 +8,10 @@
 
 mod conformance;
 mod crash;
+mod disk_use;
+mod ends;
+mod lagging;
+mod lone_node;
+mod step_disk;
 mod store;
 mod suite;

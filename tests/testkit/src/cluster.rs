@@ -4,7 +4,13 @@
 //! The nodes are gone when the [`Cluster`] is. The directory goes too, unless the test is failing:
 //! then it stays and what the nodes said last is printed.
 
-use std::{collections::BTreeMap, io::Write as _, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 
@@ -29,6 +35,8 @@ pub struct ClusterBuilder {
     flags: Vec<String>,
     node_flags: BTreeMap<usize, Vec<String>>,
     wrapper: Vec<String>,
+    node_wrappers: BTreeMap<usize, Vec<String>>,
+    directory: Option<PathBuf>,
 }
 
 /// A running cluster.
@@ -59,6 +67,21 @@ impl ClusterBuilder {
     pub fn wrapper(mut self, words: &[&str]) -> Self {
         self.wrapper
             .extend(words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// The same for one node; it goes between those of all nodes and the node.
+    #[must_use]
+    pub fn node_wrapper(mut self, node: usize, words: &[&str]) -> Self {
+        let wrapper = self.node_wrappers.entry(node).or_default();
+        wrapper.extend(words.iter().map(|&word| word.to_owned()));
+        self
+    }
+
+    /// Where the nodes keep their data; a temporary directory unless this is called.
+    #[must_use]
+    pub fn directory(mut self, path: PathBuf) -> Self {
+        self.directory = Some(path);
         self
     }
 
@@ -96,7 +119,9 @@ impl ClusterBuilder {
             .collect();
         let nodes = (0..self.nodes)
             .map(|number| {
-                let mut node = self.node(number, &ports, &directory);
+                let data = self.directory.as_deref();
+                let data = data.unwrap_or_else(|| directory.path());
+                let mut node = self.node(number, &ports, data, directory.path());
                 node.start();
                 node
             })
@@ -107,7 +132,7 @@ impl ClusterBuilder {
         }
     }
 
-    fn node(&self, number: usize, ports: &[(u16, u16)], directory: &TempDir) -> Node {
+    fn node(&self, number: usize, ports: &[(u16, u16)], data: &Path, logs: &Path) -> Node {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let members: Vec<_> = ports
             .iter()
@@ -115,7 +140,7 @@ impl ClusterBuilder {
             .map(|(number, (_, peer))| format!("m{number}={}", url(*peer)))
             .collect();
         let name = format!("m{number}");
-        let data_dir = directory.path().join(&name);
+        let data_dir = data.join(&name);
         let (client, peer) = ports[number];
         let flags = [
             ("--name", name.clone()),
@@ -129,9 +154,11 @@ impl ClusterBuilder {
             ("--initial-cluster-token", format!("test-{}", ports[0].1)),
         ];
         let own = self.node_flags.get(&number).into_iter().flatten();
+        let wrapper = self.node_wrappers.get(&number).into_iter().flatten();
         let words = self
             .wrapper
             .iter()
+            .chain(wrapper)
             .cloned()
             .chain([tenured().display().to_string()])
             .chain(
@@ -143,7 +170,7 @@ impl ClusterBuilder {
             .chain(own.cloned())
             .map(Into::into)
             .collect();
-        let log = directory.path().join(format!("{name}.log"));
+        let log = logs.join(format!("{name}.log"));
         Node::new(
             name,
             format!("127.0.0.1:{client}"),
@@ -171,6 +198,8 @@ impl Cluster {
             flags: Vec::new(),
             node_flags: BTreeMap::new(),
             wrapper: Vec::new(),
+            node_wrappers: BTreeMap::new(),
+            directory: None,
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Acknowledged {
     pub value: String,
     /// The revision that the acknowledgement named.
     pub revision: i64,
+    /// When the acknowledgement came.
+    pub at: Instant,
 }
 
 /// Writers at work.
@@ -51,6 +53,12 @@ impl Load {
     /// Starts `writers` writers below `prefix`, spread over `addresses`.
     #[must_use]
     pub fn start(prefix: &str, addresses: &[String], writers: usize) -> Self {
+        Self::sized(prefix, addresses, writers, 0)
+    }
+
+    /// The same with values of at least so many bytes.
+    #[must_use]
+    pub fn sized(prefix: &str, addresses: &[String], writers: usize, bytes: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let count = Arc::new(AtomicUsize::new(0));
         let (newest, receiver) = watch::channel(None);
@@ -59,6 +67,7 @@ impl Load {
             .map(|number| {
                 let writer = Writer {
                     prefix: format!("{prefix}{number}/"),
+                    bytes,
                     nodes: addresses.iter().map(|address| Calls::to(address)).collect(),
                     next: number % addresses.len(),
                     stop: Arc::clone(&stop),
@@ -129,8 +138,14 @@ impl Load {
     }
 }
 
+/// What is written under `key`, padded to so many bytes.
+fn value(key: &str, bytes: usize) -> String {
+    format!("{:.<bytes$}", format!("value of {key}"))
+}
+
 struct Writer {
     prefix: String,
+    bytes: usize,
     nodes: Vec<Calls>,
     next: usize,
     stop: Arc<AtomicBool>,
@@ -143,8 +158,8 @@ impl Writer {
         let mut acknowledged: Vec<Acknowledged> = Vec::new();
         for sequence in 0.. {
             let key = format!("{}{sequence:08}", self.prefix);
-            let value = format!("value of {key}");
-            let Some(revision) = self.put(&key, &value).await else {
+            let value = value(&key, self.bytes);
+            let Some((revision, at)) = self.put(&key, &value).await else {
                 break;
             };
             let last = acknowledged.last().map_or(0, |last| last.revision);
@@ -157,19 +172,21 @@ impl Writer {
                 key,
                 value,
                 revision,
+                at,
             });
         }
         acknowledged
     }
 
     /// Puts until it is acknowledged; `None` when told to stop before.
-    async fn put(&mut self, key: &str, value: &str) -> Option<i64> {
+    async fn put(&mut self, key: &str, value: &str) -> Option<(i64, Instant)> {
         while !self.stop.load(Ordering::Relaxed) {
             let begun = Instant::now();
             let attempt = self.nodes[self.next].put(key, value);
             if let Ok(Ok(revision)) = timeout(ATTEMPT_MAX, attempt).await {
-                self.newest.send_replace(Some((begun, Instant::now())));
-                return Some(revision);
+                let at = Instant::now();
+                self.newest.send_replace(Some((begun, at)));
+                return Some((revision, at));
             }
             self.next = (self.next + 1) % self.nodes.len();
             tokio::time::sleep(RETRY_PAUSE).await;

@@ -1,0 +1,229 @@
+//! What was handed to the log's writer and is not on disk yet: how much, and for how long.
+//!
+//! Bounds the memory that a slow disk costs, and shows a disk that has stopped. It measures;
+//! `log_watch.rs` judges, and whoever adds to the log waits for room here first.
+//!
+//! # Invariants
+//! While nothing is being written, nothing is overdue.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+
+/// Bytes that may be on their way to the disk before no more are taken: eight of the writer's
+/// batches. A disk that writes 100 MB/s is through them within a third of a second.
+const BYTES_MAX: usize = 32 << 20;
+
+/// Appends that may be on their way before no more are taken. Half of what the writer's queue
+/// holds: the consensus core must never wait for room in it, since it would miss heartbeats.
+const APPENDS_MAX: usize = super::log_writer::REQUESTS_MAX / 2;
+
+/// Stands for a moment that is not set.
+const NEVER: u64 = u64::MAX;
+
+/// The disk has taken so long over one write that this node no longer leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the disk of the log does not answer")]
+pub struct Stalled;
+
+/// The log's writes that are on their way to the disk.
+#[derive(Debug)]
+pub struct LogBacklog {
+    clock: Arc<dyn Clock>,
+    bytes: AtomicUsize,
+    appends: AtomicUsize,
+    /// When the write under way began, in milliseconds.
+    busy_since: AtomicU64,
+    /// When the last write ended, in milliseconds.
+    idle_since: AtomicU64,
+    stalled: AtomicBool,
+    changed: Notify,
+}
+
+impl LogBacklog {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
+        let backlog = Self {
+            clock,
+            bytes: AtomicUsize::new(0),
+            appends: AtomicUsize::new(0),
+            busy_since: AtomicU64::new(NEVER),
+            idle_since: AtomicU64::new(0),
+            stalled: AtomicBool::new(false),
+            changed: Notify::new(),
+        };
+        backlog.idle_since.store(backlog.now(), Ordering::Relaxed);
+        Arc::new(backlog)
+    }
+
+    /// Bytes on their way to the disk.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether more may be added to the log.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.bytes() < BYTES_MAX && self.appends.load(Ordering::Relaxed) < APPENDS_MAX
+    }
+
+    /// Waits until more may be added to the log.
+    ///
+    /// # Errors
+    /// When the disk has stalled: waiting is of no use, and another node should lead.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn room(&self) -> Result<(), Stalled> {
+        loop {
+            // Created before the look: a change after it is not missed.
+            let changed = self.changed.notified();
+            if self.is_stalled() {
+                return Err(Stalled);
+            }
+            if self.has_room() {
+                return Ok(());
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until more may be added to the log, however long the disk takes.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn room_at_last(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.has_room() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether one write has taken so long that the disk counts as hung.
+    #[must_use]
+    pub fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed)
+    }
+
+    /// How long the write under way has taken so far; `None` while nothing is written.
+    #[must_use]
+    pub fn busy_for(&self) -> Option<Duration> {
+        self.since(&self.busy_since)
+    }
+
+    /// How long nothing was written; `None` while something is.
+    pub(super) fn idle_for(&self) -> Option<Duration> {
+        self.since(&self.idle_since)
+    }
+
+    /// Says whether the disk counts as hung; returns whether that is new.
+    pub(super) fn set_stalled(&self, stalled: bool) -> bool {
+        let new = self.stalled.swap(stalled, Ordering::Relaxed) != stalled;
+        if new {
+            self.changed.notify_waiters();
+        }
+        new
+    }
+
+    /// An append is handed to the writer.
+    pub(super) fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.appends.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The writer begins to write.
+    pub(super) fn begin(&self) {
+        self.idle_since.store(NEVER, Ordering::Relaxed);
+        self.busy_since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// The writer has written so many appends.
+    pub(super) fn end(&self, bytes: usize, appends: usize) {
+        self.busy_since.store(NEVER, Ordering::Relaxed);
+        self.idle_since.store(self.now(), Ordering::Relaxed);
+        let had_room = self.has_room();
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.appends.fetch_sub(appends, Ordering::Relaxed);
+        if !had_room {
+            self.changed.notify_waiters();
+        }
+    }
+
+    fn since(&self, moment: &AtomicU64) -> Option<Duration> {
+        let moment = moment.load(Ordering::Relaxed);
+        (moment != NEVER).then(|| Duration::from_millis(self.now().saturating_sub(moment)))
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.now().as_millis()).unwrap_or(NEVER - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::clock::RuntimeClock;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_is_taken_while_too_many_bytes_or_appends_wait() {
+        let backlog = LogBacklog::new(RuntimeClock::shared());
+        backlog.add(BYTES_MAX);
+        let mut room = Box::pin(backlog.room());
+        assert!((&mut room).now_or_never().is_none());
+        backlog.end(1, 1);
+        assert_eq!(room.await, Ok(()));
+        backlog.end(BYTES_MAX - 1, 0);
+        for _ in 0..APPENDS_MAX {
+            backlog.add(1);
+        }
+        let mut room = Box::pin(backlog.room_at_last());
+        assert!((&mut room).now_or_never().is_none());
+        backlog.end(1, 1);
+        room.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stall_ends_the_wait_of_a_leader_and_not_of_a_follower() {
+        let backlog = LogBacklog::new(RuntimeClock::shared());
+        backlog.add(BYTES_MAX);
+        let (leader, mut follower) = (backlog.room(), Box::pin(backlog.room_at_last()));
+        let mut leader = Box::pin(leader);
+        assert!((&mut leader).now_or_never().is_none());
+        assert!((&mut follower).now_or_never().is_none());
+        assert!(backlog.set_stalled(true) && !backlog.set_stalled(true));
+        assert_eq!(leader.await, Err(Stalled));
+        assert!((&mut follower).now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_as_old_as_its_batch_and_an_idle_log_has_none() {
+        let backlog = LogBacklog::new(RuntimeClock::shared());
+        let second = Duration::from_secs(1);
+        tokio::time::advance(second).await;
+        assert_eq!(
+            (backlog.busy_for(), backlog.idle_for()),
+            (None, Some(second))
+        );
+        backlog.begin();
+        tokio::time::advance(second).await;
+        assert_eq!(
+            (backlog.busy_for(), backlog.idle_for()),
+            (Some(second), None)
+        );
+        backlog.end(0, 0);
+        assert_eq!(backlog.busy_for(), None);
+    }
+}

@@ -1,0 +1,149 @@
+//! What cannot be true of a log: found where it is written, read or opened, and fatal there.
+//!
+//! A node whose log contradicts what it acknowledged or applied would, if it went on, spread the
+//! contradiction or answer from it. Not about damaged bytes, which the disk below finds.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use crate::raft::LogId;
+
+/// Two facts about a log of which at most one is true.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Contradiction {
+    /// An entry that does not follow the last one.
+    #[error("the log ends at {last} and was given {next}, which does not follow it")]
+    Gap {
+        /// The last entry.
+        last: LogId,
+        /// What was to be appended.
+        next: LogId,
+    },
+    /// A truncation that takes away what is committed.
+    #[error("the log was to be cut after {}, and {committed} is committed", shown(*.keep))]
+    TruncatesCommitted {
+        /// The last entry that was to stay.
+        keep: Option<LogId>,
+        /// The last entry known to be committed.
+        committed: LogId,
+    },
+    /// Something is committed that the log does not hold.
+    #[error("{committed} is said to be committed, and the log ends at {}", shown(*.last))]
+    CommittedBeyondEnd {
+        /// What is said to be committed.
+        committed: LogId,
+        /// The last entry.
+        last: Option<LogId>,
+    },
+    /// Another entry stands where a committed one was.
+    #[error("{committed} was committed, and the log holds {found} in its place")]
+    CommittedDiffers {
+        /// What was committed.
+        committed: LogId,
+        /// What is in the log.
+        found: LogId,
+    },
+    /// The state has applied another entry than the log holds.
+    #[error("{applied} was applied to the state, and the log holds {found} in its place")]
+    AppliedDiffers {
+        /// What was applied.
+        applied: LogId,
+        /// What is in the log.
+        found: LogId,
+    },
+    /// The state ends before the log begins.
+    #[error(
+        "the state ends at {}, and the log up to {purged} is gone: the entries between are lost",
+        shown(*.applied)
+    )]
+    StateBeforeLog {
+        /// The last entry applied.
+        applied: Option<LogId>,
+        /// The last entry purged.
+        purged: LogId,
+    },
+    /// An entry to apply does not follow what was applied.
+    #[error("the state ends at {applied} and was given {next}, which does not follow it")]
+    ApplyGap {
+        /// The last entry applied.
+        applied: LogId,
+        /// What was to be applied.
+        next: LogId,
+    },
+    /// The log begins later than right behind what was purged.
+    #[error("the log is purged up to {}, and its first entry is {first}", shown(*.purged))]
+    MissingFront {
+        /// The last entry purged.
+        purged: Option<LogId>,
+        /// The index of the first entry.
+        first: u64,
+    },
+    /// The last entry is older than one that was purged before it.
+    #[error("the log is purged up to {purged}, and ends at {last}, which is older")]
+    EndBeforePurged {
+        /// The last entry purged.
+        purged: LogId,
+        /// The last entry.
+        last: LogId,
+    },
+    /// Entries that the log must hold were not found.
+    #[error(
+        "entries {} to {} of the log were asked for, and what was read {}",
+        .asked.start, .asked.end.saturating_sub(1), shown_indexes(.found)
+    )]
+    UnreadableRange {
+        /// The indexes asked for.
+        asked: Range<u64>,
+        /// The indexes found, when they are contiguous from another start or stop short of one.
+        found: Vec<u64>,
+    },
+}
+
+fn shown(id: Option<LogId>) -> String {
+    id.map_or_else(|| "nothing".to_owned(), |id| id.to_string())
+}
+
+/// Names the first place where indexes are not contiguous, or where they begin and end.
+fn shown_indexes(found: &[u64]) -> String {
+    let gap = found.windows(2).find(|pair| pair[0] + 1 != pair[1]);
+    match (gap, found) {
+        (Some(pair), _) => format!("goes from {} to {}", pair[0], pair[1]),
+        (None, [first, .., last]) => format!("is {first} to {last}"),
+        (None, [only]) => format!("is {only}"),
+        (None, []) => "is nothing".to_owned(),
+    }
+}
+
+/// Checks that `next` may follow `last`: the next index, and not from an older leader.
+pub(crate) fn follows(last: &LogId, next: &LogId) -> bool {
+    last.index.checked_add(1) == Some(next.index) && last < next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::LeaderId;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId::new(LeaderId { term, node_id: 1 }, index)
+    }
+
+    #[test]
+    fn an_entry_follows_with_the_next_index_and_no_older_leader_only() {
+        assert!(follows(&id(2, 7), &id(2, 8)));
+        assert!(follows(&id(2, 7), &id(3, 8)));
+        assert!(!follows(&id(2, 7), &id(1, 8)), "an older leader");
+        assert!(!follows(&id(2, 7), &id(2, 9)), "a gap");
+        assert!(!follows(&id(2, 7), &id(2, 7)), "the same again");
+        assert!(!follows(&id(2, u64::MAX), &id(3, 0)));
+    }
+
+    #[test]
+    fn what_was_read_is_named_by_its_first_gap_or_its_ends() {
+        assert_eq!(shown_indexes(&[3, 4, 7]), "goes from 4 to 7");
+        assert_eq!(shown_indexes(&[3, 4]), "is 3 to 4");
+        assert_eq!(shown_indexes(&[3]), "is 3");
+        assert_eq!(shown_indexes(&[]), "is nothing");
+    }
+}

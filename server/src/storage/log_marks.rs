@@ -1,0 +1,113 @@
+//! How many bytes of the log lie behind which index: what a bound in bytes is computed from.
+//!
+//! Approximate: one mark per mebibyte. What was there at the start counts as spread evenly.
+
+use std::{collections::VecDeque, ops::Range};
+
+/// Bytes between two marks. Small against every bound that is computed from them.
+const MARK_BYTES: u64 = 1 << 20;
+
+/// Marks at the start, at most: a log is bounded far below so many mebibytes.
+const MARKS_MAX: u64 = 16 << 10;
+
+/// An index, and the bytes of the log up to it.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    index: u64,
+    bytes: u64,
+}
+
+/// Bytes by index.
+#[derive(Debug, Default)]
+pub(super) struct LogMarks {
+    marks: VecDeque<Mark>,
+    total: u64,
+}
+
+impl LogMarks {
+    /// Marks of a log that holds the entries of `held` in so many bytes.
+    pub(super) fn new(held: &Range<u64>, bytes: u64) -> Self {
+        let mut marks = Self::default();
+        let entries = held.end.saturating_sub(held.start);
+        let count = (bytes / MARK_BYTES).min(entries).min(MARKS_MAX);
+        for number in 1..=count {
+            // Both products are below 2^64: a mark is a mebibyte, and an index is a count.
+            let index = held.start + entries / count * number + entries % count * number / count;
+            let bytes = bytes / count * number;
+            marks.marks.push_back(Mark {
+                index: index - 1,
+                bytes,
+            });
+        }
+        marks.total = bytes;
+        marks
+    }
+
+    /// Notes the entry at `index`.
+    pub(super) fn add(&mut self, index: u64, bytes: u64) {
+        self.total += bytes;
+        let marked = self.marks.back().map_or(0, |mark| mark.bytes);
+        if self.total >= marked + MARK_BYTES {
+            let bytes = self.total;
+            self.marks.push_back(Mark { index, bytes });
+        }
+    }
+
+    /// Forgets the marks from `from` on: the entries there were truncated.
+    pub(super) fn truncate(&mut self, from: u64) {
+        while self.marks.back().is_some_and(|mark| mark.index >= from) {
+            self.marks.pop_back();
+        }
+    }
+
+    /// Forgets the marks before `before`: the entries there were purged.
+    pub(super) fn purge(&mut self, before: u64) {
+        while self.marks.front().is_some_and(|mark| mark.index < before) {
+            self.marks.pop_front();
+        }
+    }
+
+    /// The last index that may go so that `bytes` of log and little more stay; `None` while there
+    /// is not so much.
+    pub(super) fn beyond(&self, bytes: u64) -> Option<u64> {
+        let behind = |mark: &Mark| self.total - mark.bytes >= bytes;
+        let count = self.marks.partition_point(behind);
+        let last = count.checked_sub(1)?;
+        self.marks.get(last).map(|mark| mark.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF: u64 = MARK_BYTES / 2;
+
+    #[test]
+    fn what_lies_beyond_a_bound_may_go_and_no_more() {
+        let mut marks = LogMarks::default();
+        for index in 0..20 {
+            marks.add(index, HALF);
+        }
+        assert_eq!(marks.beyond(20 * HALF), None);
+        // Marks are at 1, 3, 5 …: the first leaves 18 halves.
+        assert_eq!(marks.beyond(18 * HALF), Some(1));
+        assert_eq!(marks.beyond(17 * HALF), Some(1));
+        assert_eq!(marks.beyond(16 * HALF), Some(3));
+        assert_eq!(marks.beyond(0), Some(19));
+        marks.purge(10);
+        assert_eq!(marks.beyond(18 * HALF), None, "it is gone already");
+        assert_eq!(marks.beyond(8 * HALF), Some(11));
+        marks.truncate(15);
+        assert_eq!(marks.beyond(0), Some(13));
+    }
+
+    #[test]
+    fn what_was_there_at_the_start_counts_as_spread_evenly() {
+        let marks = LogMarks::new(&(100..1100), 10 * MARK_BYTES);
+        assert_eq!(marks.beyond(5 * MARK_BYTES), Some(599));
+        assert_eq!(marks.beyond(0), Some(1099));
+        assert_eq!(LogMarks::new(&(7..7), 9 * MARK_BYTES).beyond(0), None);
+        assert_eq!(LogMarks::new(&(7..8), MARK_BYTES - 1).beyond(0), None);
+    }
+}

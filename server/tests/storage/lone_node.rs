@@ -1,0 +1,50 @@
+//! A node alone in its quorum, in this process, without its servers.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tenured::{
+    clock::RuntimeClock,
+    config::MetricsLevel,
+    metrics::Metrics,
+    node::{self, CollectionPace, Identity, LogLimits, Node, NodeConfig, Surroundings},
+    raft::PeerNode,
+    storage::{DataDir, Durability},
+    transport::TcpTransport,
+};
+
+/// Starts a node in `path`.
+pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc<Metrics>) {
+    let config = NodeConfig {
+        identity: Identity {
+            cluster_id: 1,
+            member_id: tenure_statemachine::MemberId(1),
+            name: "m".to_owned(),
+        },
+        heartbeat_interval: Duration::from_millis(100),
+        election_timeout: Duration::from_secs(1),
+        log_limits,
+        snapshot_catchup_entries: 100_000,
+        collection: CollectionPace {
+            batch_max: 1000,
+            pause: Duration::from_millis(10),
+        },
+        request_timeout: Duration::from_secs(5),
+        warning_apply_duration: Duration::from_secs(1),
+        origin: 1,
+        durability: Durability::Synced,
+    };
+    let metrics = Metrics::new(MetricsLevel::Basic);
+    let around = Surroundings {
+        clock: RuntimeClock::shared(),
+        transport: Arc::new(TcpTransport),
+        metrics: Arc::clone(&metrics),
+    };
+    let data = DataDir::open(path).unwrap();
+    let started = node::start(config, data, around).await.unwrap();
+    let own = PeerNode {
+        name: "m".to_owned(),
+        peer_urls: vec!["http://127.0.0.1:1".to_owned()],
+    };
+    node::run(&started.node, &[(1, own)].into()).await.unwrap();
+    (started.node, metrics)
+}
