@@ -5,19 +5,28 @@
 //! Invariant: logging never fails the caller. A line that cannot be written is dropped, because a
 //! member must go on serving when the reader of its standard error is gone.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use thiserror::Error;
-use tracing::{Level, Subscriber, level_filters::LevelFilter};
+use tracing::{Level, Metadata, Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
     Layer as _,
-    filter::Targets,
+    filter::{FilterExt as _, Targets},
     fmt::{self, MakeWriter},
     layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
-use crate::config::{Config, LogFormat, LogLevel, LogOutput};
+use self::repeats::Repeats;
+use crate::{
+    clock::{Clock, RuntimeClock},
+    config::{Config, LogFormat, LogLevel, LogOutput},
+};
+
+mod repeats;
 
 /// The prefix of every target of ours; libraries below are heard from one level higher.
 const OWN_TARGETS: &str = "tenure";
@@ -34,15 +43,33 @@ pub struct LoggerRuns(#[source] tracing_subscriber::util::TryInitError);
 pub fn start(config: &Config) -> Result<(), LoggerRuns> {
     let outputs = config.log_outputs.clone();
     let writer = move || Outputs(outputs.clone());
-    subscriber(config.log_level, config.log_format, writer)
-        .try_init()
-        .map_err(LoggerRuns)
+    subscriber(
+        config.log_level,
+        config.log_format,
+        RuntimeClock::shared(),
+        writer,
+    )
+    .try_init()
+    .map_err(LoggerRuns)
 }
 
-fn subscriber<W>(level: LogLevel, format: LogFormat, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(
+    level: LogLevel,
+    format: LogFormat,
+    clock: Arc<dyn Clock>,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
-    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+    W: for<'a> MakeWriter<'a> + Clone + Send + Sync + 'static,
 {
+    let notices = writer.clone();
+    let tell = move |place: &Metadata<'_>| {
+        // Logging never fails the caller.
+        let _gone = notices
+            .make_writer()
+            .write_all(left_out(format, place).as_bytes());
+    };
+    let wanted = filter(level).and(Repeats::new(clock, Box::new(tell)));
     // A failed write would otherwise be reported on standard error, which panics when it is closed.
     let layer = fmt::layer()
         .with_writer(writer)
@@ -50,13 +77,29 @@ where
         .with_ansi(false);
     match format {
         LogFormat::Json => {
-            let layer = layer.json().flatten_event(true).with_filter(filter(level));
+            let layer = layer.json().flatten_event(true).with_filter(wanted);
             Box::new(tracing_subscriber::registry().with(layer))
         }
         LogFormat::Console => {
-            let layer = layer.with_filter(filter(level));
+            let layer = layer.with_filter(wanted);
             Box::new(tracing_subscriber::registry().with(layer))
         }
+    }
+}
+
+/// The line that says that lines are left out.
+fn left_out(format: LogFormat, place: &Metadata<'_>) -> String {
+    let (target, level) = (place.target(), place.level());
+    let line = place.line().unwrap_or_default();
+    let what = "this line repeats, and is left out for some seconds";
+    match format {
+        LogFormat::Json => {
+            let object = serde_json::json!({
+                "level": level.as_str(), "target": target, "line": line, "message": what,
+            });
+            format!("{object}\n")
+        }
+        LogFormat::Console => format!("{level:>5} {target}: {what} line={line}\n"),
     }
 }
 
@@ -97,7 +140,7 @@ impl Write for Outputs {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::time::Duration;
 
     use parking_lot::Mutex;
     use tracing::subscriber::with_default;
@@ -121,14 +164,54 @@ mod tests {
     fn logged(level: LogLevel, format: LogFormat) -> String {
         let buffer = Buffer::default();
         let writer = buffer.clone();
-        with_default(subscriber(level, format, move || writer.clone()), || {
-            tracing::debug!(target: "tenured::test", "quiet");
-            tracing::info!(target: "tenured::test", key = 7, "ready");
-            tracing::info!(target: "hyper", "chatter");
-            tracing::error!(target: "hyper", "trouble");
-        });
+        let clock = RuntimeClock::shared();
+        with_default(
+            subscriber(level, format, clock, move || writer.clone()),
+            || {
+                tracing::debug!(target: "tenured::test", "quiet");
+                tracing::info!(target: "tenured::test", key = 7, "ready");
+                tracing::info!(target: "hyper", "chatter");
+                tracing::error!(target: "hyper", "trouble");
+            },
+        );
         let bytes = buffer.0.lock().clone();
         String::from_utf8(bytes).unwrap()
+    }
+
+    /// A clock that a test moves.
+    #[derive(Debug, Default)]
+    struct Hand(Mutex<Duration>);
+
+    impl Clock for Hand {
+        fn now(&self) -> Duration {
+            *self.0.lock()
+        }
+    }
+
+    #[test]
+    fn a_warning_that_repeats_is_left_out_and_that_is_said_once_in_a_while() {
+        let buffer = Buffer::default();
+        let writer = buffer.clone();
+        let hand = Arc::new(Hand::default());
+        let clock: Arc<dyn Clock> = Arc::clone(&hand) as _;
+        let wanted = subscriber(LogLevel::Info, LogFormat::Console, clock, move || {
+            writer.clone()
+        });
+        with_default(wanted, || {
+            for second in 0..2 {
+                *hand.0.lock() = Duration::from_secs(second * 10);
+                for _ in 0..1000 {
+                    tracing::error!(target: "openraft", "trouble");
+                    tracing::info!(target: "tenured::test", "record");
+                }
+            }
+            tracing::error!(target: "openraft", "another");
+        });
+        let text = String::from_utf8(buffer.0.lock().clone()).unwrap();
+        let count = |what: &str| text.matches(what).count();
+        assert_eq!((count("trouble"), count("this line repeats")), (40, 2));
+        assert_eq!((count("record"), count("another")), (2000, 1));
+        assert!(text.contains("ERROR openraft: this line repeats"), "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 )]
 
 mod conformance;
+mod contradictions;
 mod crash;
 mod disk_use;
 mod ends;
