@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 
 /// The keys a request is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     /// First key of the range.
     pub start: Bytes,
@@ -14,7 +14,7 @@ pub struct KeyRange {
 }
 
 /// Where a [`KeyRange`] ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RangeEnd {
     /// The range is the one key `start`.
     Single,

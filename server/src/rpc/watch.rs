@@ -35,7 +35,7 @@ impl Watch for WatchService {
         let (sender, responses) = tokio::sync::mpsc::channel(RESPONSES_WAITING_MAX);
         let settings = StreamSettings {
             progress_interval: jittered(self.0.limits.progress_interval),
-            fragment_bytes: self.0.limits.request_bytes_max + DECODE_OVERHEAD_BYTES,
+            response_bytes: self.0.limits.request_bytes_max + DECODE_OVERHEAD_BYTES,
         };
         let stream = WatchStream::new(
             &self.0.hub,

@@ -1,41 +1,62 @@
-//! Splits a watch response for clients that take one revision's events in parts.
+//! Splits what a watcher is told into responses that clients can take.
+//!
+//! Invariant: the parts together hold all events, in order.
 
 use prost::Message;
-use tenure_proto::etcdserverpb::WatchResponse;
+use tenure_proto::{etcdserverpb::WatchResponse, mvccpb};
 
 /// What a field costs on the wire beside its content: its tag and its length.
 const FIELD_OVERHEAD_BYTES: usize = 11;
+/// What a header costs that is filled in later.
+const HEADER_BYTES: usize = 48;
 
-/// The parts of `response`, in order; each but the last says that more follows. No part is larger
-/// than `bytes_max` unless a single event is.
-pub(super) fn split(mut response: WatchResponse, bytes_max: usize) -> Vec<WatchResponse> {
-    if response.events.len() < 2 || response.encoded_len() < bytes_max {
-        return vec![response];
-    }
-    let events = std::mem::take(&mut response.events);
-    let empty_len = response.encoded_len();
+/// What is never split: the events of a revision, or, for clients that put fragments together, one
+/// event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    Revision,
+    Event,
+}
+
+/// The parts of a response that is `empty` otherwise. No part reaches `bytes_max` unless a single
+/// `unit` does; a part says that it is a fragment when the next one goes on with its revision.
+pub(super) fn split(
+    empty: WatchResponse,
+    events: Vec<mvccpb::Event>,
+    bytes_max: usize,
+    unit: Unit,
+) -> Vec<WatchResponse> {
+    let empty_len = empty.encoded_len() + HEADER_BYTES;
     let mut parts = Vec::new();
-    let mut part = WatchResponse {
-        fragment: true,
-        ..response.clone()
-    };
+    let mut part = empty.clone();
     let mut part_len = empty_len;
-    for event in events {
-        let event_len = event.encoded_len() + FIELD_OVERHEAD_BYTES;
-        if !part.events.is_empty() && part_len + event_len >= bytes_max {
-            let next = WatchResponse {
-                fragment: true,
-                ..response.clone()
-            };
-            parts.push(std::mem::replace(&mut part, next));
+    let mut events = events.into_iter().peekable();
+    while let Some(first) = events.next() {
+        let revision = revision_of(&first);
+        let mut taken = vec![first];
+        while unit == Unit::Revision
+            && let Some(next) = events.next_if(|next| revision_of(next) == revision)
+        {
+            taken.push(next);
+        }
+        let taken_len: usize = taken
+            .iter()
+            .map(|event| event.encoded_len() + FIELD_OVERHEAD_BYTES)
+            .sum();
+        if !part.events.is_empty() && part_len + taken_len >= bytes_max {
+            part.fragment = part.events.last().map(revision_of) == Some(revision);
+            parts.push(std::mem::replace(&mut part, empty.clone()));
             part_len = empty_len;
         }
-        part_len += event_len;
-        part.events.push(event);
+        part_len += taken_len;
+        part.events.append(&mut taken);
     }
-    part.fragment = false;
     parts.push(part);
     parts
+}
+
+fn revision_of(event: &mvccpb::Event) -> i64 {
+    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
 #[cfg(test)]
@@ -45,44 +66,85 @@ mod tests {
 
     use super::*;
 
-    fn response(sizes: &[usize]) -> WatchResponse {
+    fn events(sizes: &[(i64, usize)]) -> Vec<mvccpb::Event> {
         let events = sizes
             .iter()
             .enumerate()
-            .map(|(number, &size)| mvccpb::Event {
+            .map(|(number, &(mod_revision, size))| mvccpb::Event {
                 kv: Some(mvccpb::KeyValue {
+                    mod_revision,
                     key: format!("{number}").into(),
                     value: Bytes::from(vec![b'x'; size]),
                     ..mvccpb::KeyValue::default()
                 }),
                 ..mvccpb::Event::default()
             });
-        WatchResponse {
+        events.collect()
+    }
+
+    fn split(unit: Unit, sizes: &[(i64, usize)]) -> Vec<WatchResponse> {
+        let empty = WatchResponse {
             watch_id: 7,
-            events: events.collect(),
             ..WatchResponse::default()
+        };
+        let parts = super::split(empty, events(sizes), 1000, unit);
+        assert!(parts.iter().all(|part| part.watch_id == 7));
+        let joined: Vec<_> = parts.iter().flat_map(|part| part.events.clone()).collect();
+        assert_eq!(joined, events(sizes));
+        parts
+    }
+
+    fn fragments(parts: &[WatchResponse]) -> Vec<bool> {
+        parts.iter().map(|part| part.fragment).collect()
+    }
+
+    #[test]
+    fn what_is_small_stays_together() {
+        for unit in [Unit::Revision, Unit::Event] {
+            assert_eq!(split(unit, &[(2, 10), (3, 10), (3, 10)]).len(), 1);
         }
     }
 
     #[test]
-    fn a_small_response_stays_whole() {
-        let parts = split(response(&[10, 10]), 1000);
-        assert_eq!(parts, [response(&[10, 10])]);
-    }
-
-    #[test]
-    fn every_part_but_the_last_says_that_more_follows() {
-        let whole = response(&[400, 400, 400, 2000, 10]);
-        let parts = split(whole.clone(), 1000);
-        let fragments: Vec<bool> = parts.iter().map(|part| part.fragment).collect();
-        assert_eq!(fragments, [true, true, true, false]);
-        assert!(parts.iter().all(|part| part.watch_id == 7));
+    fn a_revision_in_parts_says_in_each_but_the_last_that_more_follows() {
+        let parts = split(
+            Unit::Event,
+            &[(2, 400), (2, 400), (2, 400), (2, 2000), (2, 10)],
+        );
+        assert_eq!(fragments(&parts), [true, true, true, false]);
         assert!(
             parts
                 .iter()
                 .all(|part| part.events.len() < 2 || part.encoded_len() < 1000)
         );
-        let joined: Vec<_> = parts.into_iter().flat_map(|part| part.events).collect();
-        assert_eq!(joined, whole.events);
+    }
+
+    #[test]
+    fn revisions_are_joined_below_the_bound_and_only_one_revision_exceeds_it() {
+        let sizes = [
+            (2, 300),
+            (3, 300),
+            (4, 300),
+            (5, 300),
+            (6, 600),
+            (6, 600),
+            (6, 600),
+            (7, 10),
+        ];
+        let parts = split(Unit::Revision, &sizes);
+        let counts: Vec<_> = parts.iter().map(|part| part.events.len()).collect();
+        assert_eq!(counts, [2, 2, 3, 1]);
+        assert_eq!(fragments(&parts), [false; 4]);
+        // For a client that takes fragments a part ends between revisions, too, and is none then.
+        let parts = split(Unit::Event, &sizes);
+        assert_eq!(
+            fragments(&parts),
+            [false, false, true, true, false],
+            "{:?}",
+            parts
+                .iter()
+                .map(|part| part.events.len())
+                .collect::<Vec<_>>()
+        );
     }
 }

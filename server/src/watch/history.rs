@@ -49,6 +49,8 @@ pub(super) struct Step {
     pub(super) compacted: Vec<WatcherKey>,
     /// The oldest revision that can be read.
     pub(super) floor: Revision,
+    /// The latest revision of the store.
+    pub(super) latest: Revision,
 }
 
 impl History {
@@ -90,6 +92,7 @@ fn read(backend: &dyn Backend, seekers: Vec<Seeker>) -> Result<Step, ReadError> 
     let mut step = Step {
         through: meta.revision,
         floor: meta.floor,
+        latest: meta.revision,
         ..Step::default()
     };
     let Some(first) = seekers.first().map(|seeker| seeker.next) else {

@@ -2,12 +2,16 @@
 //!
 //! It keeps no history. A stream that cannot take a change is told from which revision on it lost
 //! some, and reads those from the state; so the apply path never waits and memory stays bounded.
+//! What it does for a change follows from the streams and the ranges that want it, never from how
+//! many watchers of a stream share a range: those are one *group*, and the stream knows them.
 //!
 //! Invariant: a stream's queue holds, in revision order, every change its attached watchers want
 //! from the revision each was attached at, up to the revision the stream is said to have lost.
 
+mod subscription;
+
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt, mem,
     sync::{
         Arc,
@@ -19,6 +23,7 @@ use parking_lot::Mutex;
 use tenure_statemachine::{Event, KeyRange, Revision};
 use tokio::sync::{Notify, mpsc};
 
+pub(crate) use self::subscription::Subscription;
 use super::index::Index;
 
 /// Changes that may wait for one stream. Enough for a burst of a second at ten thousand writes per
@@ -27,8 +32,14 @@ const QUEUE_LEN_MAX: usize = 8192;
 /// Bytes of events that may wait for one stream, so that few large values cannot fill memory
 /// through a stream whose client does not read.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes that may wait for all streams together. Beyond them a stream is given a change only while
+/// it holds less than its equal part, so that what few slow clients leave unread costs them and not
+/// the others.
+const QUEUES_BYTES_MAX: usize = 256 << 20;
 /// What an event costs beside its key and values.
 const EVENT_OVERHEAD_BYTES: usize = 128;
+/// What a delivery costs beside its events.
+const DELIVERY_OVERHEAD_BYTES: usize = 128;
 
 /// The hub. One per node.
 pub struct Hub {
@@ -56,18 +67,24 @@ pub(crate) struct Delivery {
     /// The changes, shared by everyone who is told of them. Of one revision, unless one command
     /// made several, as the end of many leases does.
     pub(crate) events: Arc<[Event]>,
-    /// Which of the stream's watchers want some of them.
-    pub(super) watchers: Vec<WatcherKey>,
+    /// Which groups of the stream's watchers want some of them.
+    groups: Vec<GroupKey>,
+    /// What it adds to the stream's queue.
     bytes: usize,
+    /// What it adds to all queues: the events are shared by everyone who is told of them.
+    share_bytes: usize,
 }
 
 /// Names a watcher within its stream; never used twice, unlike the id that clients see.
 pub(crate) type WatcherKey = u64;
 
+/// Names the watchers of one range within their stream; never used twice.
+type GroupKey = u64;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     stream: u64,
-    watcher: WatcherKey,
+    group: GroupKey,
 }
 
 #[derive(Default)]
@@ -80,13 +97,18 @@ struct State {
     events_total: u64,
     /// Kept to be used again: the targets of the change at hand.
     found: Vec<Target>,
+    /// What waits for all streams.
+    queued_bytes: Arc<AtomicUsize>,
 }
 
 /// The hub's side of a stream.
 struct Slot {
     queue: mpsc::Sender<Delivery>,
     shared: Arc<Shared>,
-    attached: HashMap<WatcherKey, KeyRange>,
+    /// The groups that are told of changes.
+    groups: HashSet<GroupKey>,
+    /// How many watchers are in them.
+    attached: usize,
     /// The first revision this stream was not told of.
     lost: Option<Revision>,
 }
@@ -95,6 +117,8 @@ struct Slot {
 #[derive(Debug, Default)]
 struct Shared {
     queued_bytes: AtomicUsize,
+    /// Of all streams.
+    all_queued_bytes: Arc<AtomicUsize>,
     behind: AtomicUsize,
     lost: Notify,
 }
@@ -166,7 +190,7 @@ impl Hub {
             ..HubStats::default()
         };
         for slot in state.streams.values() {
-            let attached = slot.attached.len();
+            let attached = slot.attached;
             stats.pending += QUEUE_LEN_MAX - slot.queue.capacity();
             stats.watchers_behind += slot.shared.behind.load(Ordering::Relaxed);
             if slot.lost.is_some() {
@@ -181,24 +205,23 @@ impl Hub {
     /// Opens a stream.
     pub(crate) fn open(self: &Arc<Self>) -> Subscription {
         let (sender, queue) = mpsc::channel(QUEUE_LEN_MAX);
-        let shared = Arc::<Shared>::default();
         let mut state = self.state.lock();
+        let shared = Arc::new(Shared {
+            all_queued_bytes: Arc::clone(&state.queued_bytes),
+            ..Shared::default()
+        });
         state.streams_opened += 1;
         let stream = state.streams_opened;
         let slot = Slot {
             queue: sender,
             shared: Arc::clone(&shared),
-            attached: HashMap::new(),
+            groups: HashSet::new(),
+            attached: 0,
             lost: None,
         };
         state.streams.insert(stream, slot);
         drop(state);
-        Subscription {
-            hub: Arc::clone(self),
-            stream,
-            queue,
-            shared,
-        }
+        Subscription::new(Arc::clone(self), stream, queue, shared)
     }
 }
 
@@ -211,33 +234,51 @@ impl fmt::Debug for Hub {
 }
 
 impl State {
-    /// Whether the watcher was attached: not while its stream has lost changes.
-    fn attach(&mut self, stream: u64, watcher: WatcherKey, range: &KeyRange) -> bool {
+    /// Counts one more watcher of `group`, and whether that was done: not while its stream has
+    /// lost changes.
+    fn attach(&mut self, stream: u64, group: GroupKey, range: &KeyRange) -> bool {
         let slot = self.streams.get_mut(&stream);
         let Some(slot) = slot.filter(|slot| slot.lost.is_none()) else {
             return false;
         };
-        slot.attached.insert(watcher, range.clone());
-        self.index.insert(range, Target { stream, watcher });
+        slot.attached += 1;
+        if slot.groups.insert(group) {
+            self.index.insert(range, Target { stream, group });
+        }
         true
+    }
+
+    /// Counts one watcher less, and forgets `group` when it was the last of it.
+    fn detach(&mut self, stream: u64, group: GroupKey, range: &KeyRange, is_last: bool) {
+        if let Some(slot) = self.streams.get_mut(&stream) {
+            slot.attached = slot.attached.saturating_sub(1);
+            if is_last && slot.groups.remove(&group) {
+                self.index.remove(range, Target { stream, group });
+            }
+        }
     }
 
     /// `found` is sorted, so the targets of one stream are neighbours.
     fn deliver(&mut self, first: Revision, events: Vec<Event>, found: &[Target]) {
-        let bytes = events.iter().map(event_bytes).sum();
+        let event_bytes: usize = events.iter().map(event_bytes).sum();
         let events: Arc<[Event]> = events.into();
+        let told = found.chunk_by(|left, right| left.stream == right.stream);
+        let told = told.count().max(1);
+        let equal_part = QUEUES_BYTES_MAX / self.streams.len().max(1);
         for targets in found.chunk_by(|left, right| left.stream == right.stream) {
             let stream = targets.first().map(|target| target.stream);
             let Some(slot) = stream.and_then(|stream| self.streams.get_mut(&stream)) else {
                 continue;
             };
-            let watchers = targets.iter().map(|target| target.watcher).collect();
+            let groups: Vec<GroupKey> = targets.iter().map(|target| target.group).collect();
+            let own_bytes = DELIVERY_OVERHEAD_BYTES + size_of_val(groups.as_slice());
             let delivery = Delivery {
                 events: Arc::clone(&events),
-                watchers,
-                bytes,
+                groups,
+                bytes: own_bytes + event_bytes,
+                share_bytes: own_bytes + event_bytes / told,
             };
-            if slot.offer(delivery) {
+            if slot.offer(delivery, equal_part) {
                 self.events_total += events.len() as u64;
             } else {
                 slot.lose(first);
@@ -248,161 +289,46 @@ impl State {
 
 impl Slot {
     /// Whether the stream took it.
-    fn offer(&self, delivery: Delivery) -> bool {
+    fn offer(&self, delivery: Delivery, equal_part: usize) -> bool {
         if self.lost.is_some() {
             return false;
         }
-        let bytes = delivery.bytes;
-        let queued = self.shared.queued_bytes.fetch_add(bytes, Ordering::AcqRel);
+        let (bytes, share_bytes) = (delivery.bytes, delivery.share_bytes);
+        let (queued, all_queued) = self.shared.add(bytes, share_bytes);
+        let now = queued.saturating_add(bytes);
+        let within_all =
+            all_queued.saturating_add(share_bytes) <= QUEUES_BYTES_MAX || now <= equal_part;
         // One delivery always fits, or a change larger than the bound could never be told.
-        let fits = queued == 0 || queued.saturating_add(bytes) <= QUEUE_BYTES_MAX;
+        let fits = queued == 0 || (now <= QUEUE_BYTES_MAX && within_all);
         let taken = fits && self.queue.try_send(delivery).is_ok();
         if !taken {
-            self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            self.shared.subtract(bytes, share_bytes);
         }
         taken
     }
 
     fn lose(&mut self, first: Revision) {
-        if self.lost.is_none() && !self.attached.is_empty() {
+        if self.lost.is_none() && self.attached > 0 {
             self.lost = Some(first);
             self.shared.lost.notify_one();
         }
     }
 }
 
-/// A stream's side of the hub. Dropping it closes the stream.
-pub(crate) struct Subscription {
-    hub: Arc<Hub>,
-    stream: u64,
-    queue: mpsc::Receiver<Delivery>,
-    shared: Arc<Shared>,
-}
-
-impl Subscription {
-    /// Attaches a watcher that has seen everything before `next`, unless changes it has not seen
-    /// were published already; those are in the state and must be read first.
-    pub(super) fn attach(&self, watcher: WatcherKey, range: &KeyRange, next: Revision) -> bool {
-        let mut state = self.hub.state.lock();
-        next > state.revision && state.attach(self.stream, watcher, range)
+impl Shared {
+    /// Counts what is about to wait; what waited before, for this stream and for all.
+    fn add(&self, bytes: usize, share_bytes: usize) -> (usize, usize) {
+        let all = &self.all_queued_bytes;
+        (
+            self.queued_bytes.fetch_add(bytes, Ordering::AcqRel),
+            all.fetch_add(share_bytes, Ordering::AcqRel),
+        )
     }
 
-    /// Attaches a watcher that reads the state afterwards: it is told of everything that is not
-    /// yet published, and what is published can be read. Whether it was, which is unless changes
-    /// were lost that are not [`Subscription::surrender`]ed.
-    pub(crate) fn attach_now(&self, watcher: WatcherKey, range: &KeyRange) -> bool {
-        self.hub.state.lock().attach(self.stream, watcher, range)
-    }
-
-    /// Detaches a watcher. Changes that wait in the queue may still name it.
-    pub(super) fn detach(&self, watcher: WatcherKey) {
-        let mut state = self.hub.state.lock();
-        let Some(slot) = state.streams.get_mut(&self.stream) else {
-            return;
-        };
-        if let Some(range) = slot.attached.remove(&watcher) {
-            state.index.remove(
-                &range,
-                Target {
-                    stream: self.stream,
-                    watcher,
-                },
-            );
-        }
-    }
-
-    /// When changes were lost: detaches every watcher and says from which revision on. Not while
-    /// changes wait in the queue, for those are older; [`Subscription::next`] reminds once more.
-    pub(crate) fn surrender(&self) -> Option<Revision> {
-        let mut state = self.hub.state.lock();
-        let slot = state.streams.get_mut(&self.stream)?;
-        let lost = slot.lost?;
-        if !self.queue.is_empty() {
-            slot.shared.lost.notify_one();
-            return None;
-        }
-        slot.lost = None;
-        for (watcher, range) in mem::take(&mut slot.attached) {
-            state.index.remove(
-                &range,
-                Target {
-                    stream: self.stream,
-                    watcher,
-                },
-            );
-        }
-        Some(lost)
-    }
-
-    /// The next change, or `None` when some were lost and nothing waits any more: the caller must
-    /// then [`Subscription::surrender`].
-    ///
-    /// # Cancel safety
-    /// Nothing is lost when the future is dropped: both the queue and the notification keep what
-    /// was not taken.
-    pub(crate) async fn next(&mut self) -> Option<Delivery> {
-        tokio::select! {
-            // The queue first: what waits there is older than what was lost.
-            biased;
-            // Cancel-safe: an unreceived delivery stays queued.
-            delivery = self.queue.recv() => {
-                let delivery = delivery.expect("the hub holds the sender until this is dropped");
-                Some(self.received(delivery))
-            }
-            // Cancel-safe: a permit that was not consumed stays.
-            () = self.shared.lost.notified() => None,
-        }
-    }
-
-    /// A change that waits already.
-    pub(crate) fn try_next(&mut self) -> Option<Delivery> {
-        let delivery = self.queue.try_recv().ok()?;
-        Some(self.received(delivery))
-    }
-
-    /// The revision up to which everything was published. All of it that this stream was told of
-    /// waits in the queue, and [`Subscription::try_next`] gives it.
-    pub(crate) fn published(&self) -> Revision {
-        self.hub.revision()
-    }
-
-    /// Whether the stream is to [`Subscription::surrender`].
-    pub(crate) fn has_lost(&self) -> bool {
-        let state = self.hub.state.lock();
-        state
-            .streams
-            .get(&self.stream)
-            .is_some_and(|slot| slot.lost.is_some())
-    }
-
-    /// Tells how many watchers of this stream read history.
-    pub(super) fn set_behind(&self, watchers: usize) {
-        self.shared.behind.store(watchers, Ordering::Relaxed);
-    }
-
-    fn received(&self, delivery: Delivery) -> Delivery {
-        self.shared
-            .queued_bytes
-            .fetch_sub(delivery.bytes, Ordering::AcqRel);
-        delivery
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        let mut state = self.hub.state.lock();
-        let Some(slot) = state.streams.remove(&self.stream) else {
-            return;
-        };
-        for (watcher, range) in slot.attached {
-            state.index.remove(
-                &range,
-                Target {
-                    stream: self.stream,
-                    watcher,
-                },
-            );
-        }
+    fn subtract(&self, bytes: usize, share_bytes: usize) {
+        self.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        let all = &self.all_queued_bytes;
+        all.fetch_sub(share_bytes, Ordering::AcqRel);
     }
 }
 

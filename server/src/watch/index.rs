@@ -123,6 +123,17 @@ impl<T: Copy + PartialEq> Index<T> {
     }
 }
 
+#[cfg(test)]
+impl<T> Index<T> {
+    /// Whether nothing is wanted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty()
+            && self.prefixes.is_empty()
+            && self.open.is_empty()
+            && self.bounded.is_empty()
+    }
+}
+
 /// Removes one `target`; whether none is left.
 fn take<T: PartialEq>(targets: Option<&mut Vec<T>>, target: T) -> bool {
     let Some(targets) = targets else { return false };
@@ -200,8 +211,7 @@ mod tests {
             }
             index.remove(&ranges[removed], removed);
         }
-        assert!(index.exact.is_empty() && index.prefixes.is_empty());
-        assert!(index.open.is_empty() && index.bounded.is_empty());
+        assert!(index.is_empty());
         assert!(index.prefix_lengths.is_empty());
     }
 

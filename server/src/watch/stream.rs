@@ -5,7 +5,8 @@
 //! queue for it fill, and its watchers fall behind; nobody else notices.
 //!
 //! Invariant: per watcher, responses are in revision order without gap or repeat, all events of a
-//! revision are in one response unless fragments were asked for, and after a progress response no
+//! revision are in one response unless fragments were asked for, no response is larger than its
+//! bound for more than that, and after a progress response no
 //! event at or below its revision follows.
 
 mod behind;
@@ -31,7 +32,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use tonic::Status;
 
 use super::{
-    fragment,
+    fragment::{self, Unit},
     history::{History, Step},
     hub::{Delivery, Hub, Subscription, WatcherKey},
     watcher::{Interest, Watcher},
@@ -54,8 +55,9 @@ const NO_WATCHER: i64 = -1;
 pub(crate) struct StreamSettings {
     /// Time between progress responses of a watcher that nothing was sent to, jitter included.
     pub(crate) progress_interval: Duration,
-    /// Size at which a response is split when the client allows it.
-    pub(crate) fragment_bytes: usize,
+    /// Size that no response reaches, unless one revision, or one event of it if the client takes
+    /// fragments, is larger.
+    pub(crate) response_bytes: usize,
 }
 
 /// The client is gone, or ended the stream.
@@ -83,6 +85,8 @@ pub(crate) struct WatchStream<I> {
     /// The watcher whose turn it was to begin a step through history.
     turn: WatcherKey,
     step: Option<JoinHandle<Step>>,
+    /// Whether the client asked for progress while a watcher was behind, and was not answered yet.
+    progress_asked: bool,
 }
 
 impl<I> fmt::Debug for WatchStream<I> {
@@ -122,6 +126,7 @@ where
             next_id: 0,
             turn: 0,
             step: None,
+            progress_asked: false,
         }
     }
 
@@ -165,6 +170,7 @@ where
                 step = behind::resolved(&mut self.step) => {
                     self.step = None;
                     self.advance(step).await?;
+                    self.answer_late_progress().await?;
                 }
                 // Cancel-safe: a tick that was not taken comes again.
                 _ = progress.tick() => self.report_progress().await?,
@@ -212,7 +218,11 @@ where
             start,
             progress: request.progress_notify,
             quiet: true,
-            fragment: request.fragment,
+            unit: if request.fragment {
+                Unit::Event
+            } else {
+                Unit::Revision
+            },
         };
         self.watchers.insert(key, watcher);
         self.keys.insert(id, key);
@@ -272,36 +282,38 @@ impl<I> WatchStream<I> {
     }
 
     /// Tells live watchers of `first` and of what waits behind it, one response per watcher.
+    ///
+    /// What many watchers are to be told is made for one after the other, as the client takes it;
+    /// what few are to be told is gathered first.
     async fn deliver(&mut self, first: Delivery) -> Result<(), Closed> {
+        let watchers = self.hub.watchers_of(&first);
+        if watchers.len().saturating_mul(first.events.len()) > ROUND_EVENTS_MAX {
+            let through = self.pass_on(&first);
+            for key in watchers {
+                let batch = self.told_of(key, &first, through);
+                self.tell(key, batch, None).await?;
+            }
+            return Ok(());
+        }
         let mut round: BTreeMap<WatcherKey, Vec<mvccpb::Event>> = BTreeMap::new();
         let mut events = 0;
-        let mut delivery = Some(first);
-        while let Some(Delivery {
-            events: changes,
-            watchers,
-            ..
-        }) = delivery
-        {
-            let last = changes.last().map(|event| event.kv.mod_revision);
-            self.delivered = self.delivered.max(last.unwrap_or_default());
+        let mut delivery = Some((first, watchers));
+        while let Some((changes, watchers)) = delivery {
+            let through = self.pass_on(&changes);
             for key in watchers {
-                let Some(watcher) = self.watchers.get_mut(&key) else {
-                    continue;
-                };
-                let told = changes
-                    .iter()
-                    .filter_map(|event| watcher.interest.tell(event, watcher.next));
-                let batch = round.entry(key).or_default();
-                let before = batch.len();
-                batch.extend(told);
-                events += batch.len() - before;
-                watcher.next = watcher.next.max(self.delivered.next());
+                let told = self.told_of(key, &changes, through);
+                events += told.len();
+                round.entry(key).or_default().extend(told);
             }
-            delivery = if events < ROUND_EVENTS_MAX {
+            let next = if events < ROUND_EVENTS_MAX {
                 self.hub.try_next()
             } else {
                 None
             };
+            delivery = next.map(|next| {
+                let watchers = self.hub.watchers_of(&next);
+                (next, watchers)
+            });
         }
         for (key, batch) in round {
             self.tell(key, batch, None).await?;
@@ -309,28 +321,53 @@ impl<I> WatchStream<I> {
         Ok(())
     }
 
-    /// Sends what there is for a watcher; nothing when there is nothing.
+    /// Counts a change as passed on, and says the first revision that it leaves to be.
+    fn pass_on(&mut self, changes: &Delivery) -> Revision {
+        let last = changes.events.last().map(|event| event.kv.mod_revision);
+        self.delivered = self.delivered.max(last.unwrap_or_default());
+        self.delivered.next()
+    }
+
+    /// What a watcher is to be told of a change, after which it has been told of all before `next`.
+    fn told_of(
+        &mut self,
+        key: WatcherKey,
+        changes: &Delivery,
+        next: Revision,
+    ) -> Vec<mvccpb::Event> {
+        let Some(watcher) = self.watchers.get_mut(&key) else {
+            return Vec::new();
+        };
+        let told = changes
+            .events
+            .iter()
+            .filter_map(|event| watcher.interest.tell(event, watcher.next));
+        let told = told.collect();
+        watcher.next = watcher.next.max(next);
+        told
+    }
+
+    /// Sends what there is for a watcher; nothing when there is nothing. `latest` is what the
+    /// header says, or else the last revision in the response.
     async fn tell(
         &mut self,
         key: WatcherKey,
         events: Vec<mvccpb::Event>,
-        through: Option<Revision>,
+        latest: Option<Revision>,
     ) -> Result<(), Closed> {
-        let Some(last) = events.last().and_then(|event| event.kv.as_ref()) else {
+        if events.is_empty() {
             return Ok(());
-        };
-        let revision = through.unwrap_or(Revision(last.mod_revision));
+        }
         let Some(watcher) = self.watchers.get_mut(&key) else {
             return Ok(());
         };
         watcher.quiet = false;
-        let (id, fragment) = (watcher.id, watcher.fragment);
-        let mut response = self.response(id, revision);
-        response.events = events;
-        if !fragment {
-            return self.send(response).await;
-        }
-        for part in fragment::split(response, self.settings.fragment_bytes) {
+        let (id, unit) = (watcher.id, watcher.unit);
+        let empty = self.response(id, Revision::default());
+        for mut part in fragment::split(empty, events, self.settings.response_bytes, unit) {
+            let last = part.events.last().and_then(|event| event.kv.as_ref());
+            let last = Revision(last.map_or(0, |kv| kv.mod_revision));
+            part.header = Some(self.headers.at(latest.unwrap_or(last).max(last)));
             self.send(part).await?;
         }
         Ok(())

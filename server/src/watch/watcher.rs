@@ -9,6 +9,7 @@ use tenure_proto::{
 };
 use tenure_statemachine::{Event, EventKind, KeyRange, Revision};
 
+use super::fragment::Unit;
 use crate::rpc::reply;
 
 /// One watcher of a stream.
@@ -26,8 +27,8 @@ pub(super) struct Watcher {
     pub(super) progress: bool,
     /// Whether nothing was sent since the last time progress was due.
     pub(super) quiet: bool,
-    /// Whether one revision's events may come in several responses.
-    pub(super) fragment: bool,
+    /// What of its events comes in one response, however large it is.
+    pub(super) unit: Unit,
 }
 
 /// What a watcher wants to be told.

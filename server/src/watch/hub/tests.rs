@@ -47,8 +47,10 @@ fn only_streams_with_an_interest_are_told_once_with_all_their_watchers() {
     );
     publish(&hub, "c", 3);
     let delivery = first.try_next().expect("told");
-    assert_eq!((delivery.events.len(), delivery.watchers), (3, vec![1, 2]));
-    assert_eq!(second.try_next().expect("told").watchers, [1]);
+    assert_eq!(delivery.events.len(), 3);
+    assert_eq!(first.watchers_of(&delivery), [1, 2]);
+    let delivery = second.try_next().expect("told");
+    assert_eq!(second.watchers_of(&delivery), [1]);
     assert!(first.try_next().is_none() && second.try_next().is_none());
     assert_eq!(hub.revision(), Revision(3));
 }
@@ -56,7 +58,7 @@ fn only_streams_with_an_interest_are_told_once_with_all_their_watchers() {
 #[test]
 fn who_has_not_seen_what_was_published_is_not_attached() {
     let hub = Hub::new(Revision(5));
-    let stream = hub.open();
+    let mut stream = hub.open();
     assert!(!stream.attach(1, &key("a"), Revision(5)));
     assert!(stream.attach(1, &key("a"), Revision(6)));
     publish(&hub, "z", 6);
@@ -129,7 +131,7 @@ async fn a_stream_hears_of_its_loss_after_what_waits() {
 #[test]
 fn a_command_with_several_revisions_is_told_and_lost_from_the_first() {
     let hub = Hub::new(Revision(1));
-    let stream = hub.open();
+    let mut stream = hub.open();
     assert!(stream.attach(1, &key("a"), Revision(2)));
     for revision in 0..QUEUE_LEN_MAX as i64 {
         publish(&hub, "a", revision + 2);
@@ -140,7 +142,6 @@ fn a_command_with_several_revisions_is_told_and_lost_from_the_first() {
         vec![event("a", first), event("a", first + 1)],
     );
     assert_eq!(hub.revision(), Revision(first + 1));
-    let mut stream = stream;
     revisions(&mut stream);
     assert_eq!(stream.surrender(), Some(Revision(first)));
 }
@@ -165,4 +166,82 @@ fn detached_watchers_and_closed_streams_leave_nothing() {
     let mut found = Vec::new();
     hub.state.lock().index.find(b"b", &mut found);
     assert!(found.is_empty());
+}
+
+#[test]
+fn many_watchers_of_one_key_cost_a_waiting_change_no_more_than_one() {
+    const WATCHERS: u64 = 10_000;
+    let hub = Hub::new(Revision(1));
+    let (mut one, mut many) = (hub.open(), hub.open());
+    assert!(one.attach(1, &key("a"), Revision(2)));
+    for watcher in 1..=WATCHERS {
+        assert!(many.attach(watcher, &key("a"), Revision(2)));
+    }
+    for revision in 2..=100 {
+        publish(&hub, "a", revision);
+    }
+    let queued = |stream: &Subscription| stream.queued_bytes();
+    assert_eq!(queued(&many), queued(&one));
+    let delivery = many.try_next().expect("told");
+    assert_eq!(many.watchers_of(&delivery), Vec::from_iter(1..=WATCHERS));
+    many.detach(7);
+    assert!(!many.watchers_of(&delivery).contains(&7));
+    drop((one, many));
+    assert_eq!(hub.state.lock().queued_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn what_waits_for_all_streams_is_bounded_and_a_stream_that_reads_is_still_told() {
+    let hub = Hub::new(Revision(1));
+    let mut slow: Vec<_> = (0..40)
+        .map(|number| {
+            let mut stream = hub.open();
+            let own = KeyRange::single(format!("slow-{number}").into());
+            assert!(stream.attach(1, &own, Revision(2)));
+            stream
+        })
+        .collect();
+    let mut reading = hub.open();
+    assert!(reading.attach(1, &key("a"), Revision(2)));
+    let mut revision = 1;
+    for _ in 0..QUEUE_BYTES_MAX / (1 << 20) {
+        for number in 0..slow.len() {
+            revision += 1;
+            let mut large = event("", revision);
+            large.kv.key = format!("slow-{number}").into();
+            large.kv.value = vec![0; 1 << 20].into();
+            hub.publish(Revision(revision), vec![large]);
+        }
+    }
+    let waiting = hub.state.lock().queued_bytes.load(Ordering::Relaxed);
+    assert!(waiting <= QUEUES_BYTES_MAX, "{waiting} bytes wait");
+    assert!(slow.iter().any(Subscription::has_lost));
+    for _ in 0..10 {
+        revision += 1;
+        publish(&hub, "a", revision);
+    }
+    assert!(!reading.has_lost());
+    assert_eq!(revisions(&mut reading).len(), 10);
+    slow.clear();
+    assert_eq!(hub.state.lock().queued_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_stream_of_many_ranges_is_closed_step_by_step_and_leaves_nothing() {
+    let hub = Hub::new(Revision(1));
+    let mut stream = hub.open();
+    for number in 0..20_000 {
+        let own = KeyRange::single(format!("key-{number}").into());
+        assert!(stream.attach(number, &own, Revision(2)));
+    }
+    drop(stream);
+    // Nobody is told from now on, and what is left of it goes as others have their turns.
+    publish(&hub, "key-19999", 2);
+    let mut turns = 0;
+    while !hub.state.lock().index.is_empty() {
+        turns += 1;
+        assert!(turns < 1000, "the ranges stay");
+        tokio::task::yield_now().await;
+    }
+    assert!(turns > 10, "all at once");
 }

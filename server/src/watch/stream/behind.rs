@@ -67,7 +67,7 @@ impl<I> WatchStream<I> {
                 continue;
             };
             watcher.next = watcher.next.max(next);
-            self.tell(key, batch, Some(step.through)).await?;
+            self.tell(key, batch, Some(step.latest)).await?;
             let Some(watcher) = self.watchers.get(&key) else {
                 continue;
             };

@@ -27,11 +27,21 @@ impl<I> WatchStream<I> {
         let told = self.settle().await?;
         let synced =
             self.behind.is_empty() && self.watchers.values().all(|watcher| watcher.start <= told);
+        // One that reads history is waited for. As in etcd, one that starts in the future is not.
+        self.progress_asked = !self.behind.is_empty();
         if self.watchers.is_empty() || !synced {
             return Ok(());
         }
         let response = self.response(NO_WATCHER, told);
         self.send(response).await
+    }
+
+    /// Answers a request for progress that came too early, once it can be.
+    pub(super) async fn answer_late_progress(&mut self) -> Result<(), Closed> {
+        if self.progress_asked && self.behind.is_empty() {
+            self.answer_progress().await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn report_progress(&mut self) -> Result<(), Closed> {

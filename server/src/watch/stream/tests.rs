@@ -2,6 +2,7 @@
 
 mod behind;
 mod progress;
+mod size;
 
 use std::{future::pending, thread};
 
@@ -41,7 +42,7 @@ impl Client {
         let history = History::new(Arc::clone(&backend));
         let settings = StreamSettings {
             progress_interval,
-            fragment_bytes: 500,
+            response_bytes: 500,
         };
         let inbound = ReceiverStream::new(inbound);
         let stream = WatchStream::new(&node.hub, backend, history, settings, inbound, sender);

@@ -78,3 +78,28 @@ async fn no_event_follows_that_lies_within_what_was_claimed() {
         }
     }
 }
+
+#[tokio::test]
+async fn progress_asked_for_while_a_watcher_reads_history_is_answered_when_it_has() {
+    let node = FakeNode::leading();
+    for number in 0..2500 {
+        put(&node, &format!("key-{number}"), "");
+    }
+    let mut client = Client::of(&node);
+    client.ask(RequestUnion::CreateRequest(from(2))).await;
+    for _ in 0..3 {
+        client
+            .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
+            .await;
+    }
+    assert!(client.next().await.created);
+    let (mut told, mut claimed) = (0, 0);
+    while claimed == 0 {
+        let response = client.next().await;
+        if response.watch_id == NO_WATCHER {
+            claimed = response.header.expect("a header").revision;
+        }
+        told += response.events.len();
+    }
+    assert_eq!((told, claimed), (2500, 2501));
+}
