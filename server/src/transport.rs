@@ -1,12 +1,24 @@
 //! How bytes reach other processes: the listener and connector, injected so that a simulation can
 //! put its own network here.
 
-use std::{fmt, io, net::SocketAddr, pin::Pin, time::Duration};
+mod accept;
 
-use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, lookup_host},
+    sync::OwnedSemaphorePermit,
+    time::{Sleep, sleep},
 };
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -14,6 +26,13 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 /// How long a connection attempt to a peer may take; a peer that does not answer within this is
 /// treated as down, and tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) use self::accept::{AcceptMetrics, Places, admitted};
+
+/// How long a connection may take to say what it speaks.
+const OPENING_MAX: Duration = Duration::from_secs(10);
+/// What it says: HTTP/2's preface, which is shorter than any request of a browser.
+const OPENING_BYTES: usize = 24;
 
 /// A byte stream with whoever is at the other end.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -27,20 +46,54 @@ impl Io for TcpStream {
     }
 }
 
+#[cfg(test)]
+impl Io for tokio::io::DuplexStream {
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        None
+    }
+}
+
 /// A boxed [`Io`] that tonic's server takes.
-pub struct Connection(Box<dyn Io>);
+pub struct Connection {
+    io: Box<dyn Io>,
+    /// Until it has said what it speaks.
+    opening: Option<Opening>,
+    /// Its place among those that clients may have.
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+struct Opening {
+    deadline: Pin<Box<Sleep>>,
+    received: usize,
+}
 
 impl Connection {
     /// Wraps a byte stream.
     pub fn new(io: impl Io) -> Self {
-        Self(Box::new(io))
+        Self {
+            io: Box::new(io),
+            opening: None,
+            _place: None,
+        }
+    }
+
+    /// One that was accepted: it ends when it does not say in time what it speaks.
+    fn opening(self, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            opening: Some(Opening {
+                deadline: Box::pin(sleep(OPENING_MAX)),
+                received: 0,
+            }),
+            _place: place,
+            ..self
+        }
     }
 }
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Connection")
-            .field(&self.0.peer_addr())
+            .field(&self.io.peer_addr())
             .finish()
     }
 }
@@ -51,64 +104,70 @@ impl Connected for Connection {
     fn connect_info(&self) -> Self::ConnectInfo {
         TcpConnectInfo {
             local_addr: None,
-            remote_addr: self.0.peer_addr(),
+            remote_addr: self.io.peer_addr(),
         }
     }
 }
 
 macro_rules! delegate {
     ($self:ident) => {
-        Pin::new(&mut *$self.get_mut().0)
+        Pin::new(&mut *$self.get_mut().io)
     };
 }
 
 impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
-        delegate!(self).poll_read(cx, buf)
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut *this.io).poll_read(cx, buf);
+        let Some(opening) = &mut this.opening else {
+            return read;
+        };
+        opening.received += buf.filled().len() - before;
+        if opening.received >= OPENING_BYTES {
+            this.opening = None;
+        } else if opening.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        cx: &mut Context<'_>,
         buf: &[u8],
-    ) -> std::task::Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         delegate!(self).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
         self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
-    ) -> std::task::Poll<io::Result<usize>> {
+    ) -> Poll<io::Result<usize>> {
         delegate!(self).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.io.is_write_vectored()
     }
 
-    fn poll_flush(
-        self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self).poll_flush(cx)
     }
 
-    fn poll_shutdown(
-        self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<io::Result<()>> {
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         delegate!(self).poll_shutdown(cx)
     }
 }
 
-/// Incoming connections of one listener.
+/// Incoming connections of one listener, and attempts to accept that failed; see [`admitted`].
 pub type Incoming = BoxStream<'static, io::Result<Connection>>;
 
 /// Opens listeners and connections.
@@ -128,12 +187,12 @@ impl Transport for TcpTransport {
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Incoming>> {
         Box::pin(async move {
             let listener = TcpListener::bind(address).await?;
-            let stream = TcpListenerStream::new(listener).map(|accepted| {
+            let accepted = TcpListenerStream::new(listener).map(|accepted| {
                 let stream = accepted?;
                 stream.set_nodelay(true)?;
                 Ok(Connection::new(stream))
             });
-            Ok(accepted(stream))
+            Ok(accepted.boxed())
         })
     }
 
@@ -159,15 +218,38 @@ impl Transport for TcpTransport {
     }
 }
 
-/// A failed accept concerns one connection: it is left out, and the listener goes on.
-fn accepted(stream: impl Stream<Item = io::Result<Connection>> + Send + 'static) -> Incoming {
-    Box::pin(stream.filter_map(|accepted| async move {
-        match accepted {
-            Ok(connection) => Some(Ok(connection)),
-            Err(error) => {
-                tracing::debug!(%error, "a connection was lost while it was accepted");
-                None
-            }
-        }
-    }))
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, duplex},
+        time::Instant,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_does_not_say_what_it_speaks_ends() {
+        let (mut client, server) = duplex(64);
+        let mut server = Connection::new(server).opening(None);
+        client.write_all(b"PRI * HTTP/2.0").await.expect("sent");
+        let begin = Instant::now();
+        let mut heard = Vec::new();
+        let ended = server.read_to_end(&mut heard).await.expect_err("the end");
+        assert_eq!(ended.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= OPENING_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_has_said_it_may_be_silent() {
+        let (mut client, server) = duplex(64);
+        let mut server = Connection::new(server).opening(None);
+        client
+            .write_all(&[b'x'; OPENING_BYTES])
+            .await
+            .expect("sent");
+        let mut heard = [0; OPENING_BYTES];
+        server.read_exact(&mut heard).await.expect("heard");
+        let silence = tokio::time::timeout(OPENING_MAX * 10, server.read(&mut heard));
+        assert!(silence.await.is_err(), "it goes on");
+    }
 }

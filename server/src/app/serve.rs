@@ -1,5 +1,7 @@
 //! Listeners and the servers on them: peers, clients with HTTP beside gRPC, and metrics.
 
+mod unfinished;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, extract::Request};
@@ -10,12 +12,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{service::Routes, transport::Server};
 use tower::ServiceExt;
 
+use self::unfinished::UnfinishedLayer;
 use super::AppError;
 use crate::{
     config::{Config, Url},
     metrics::Metrics,
     tasks,
-    transport::{Incoming, Transport},
+    transport::{Incoming, Places, Transport, admitted},
 };
 
 /// Flow-control window of one stream from a peer, and of its connection.
@@ -121,7 +124,10 @@ pub(super) fn spawn(
 ) -> Serving {
     let (peers, clients) = (Servers::new(), Servers::new());
     let peers_stopping = CancellationToken::new();
+    let accepting = metrics.network.accepting();
+    let places = Places::within_descriptors();
     for incoming in listeners.peers {
+        let incoming = admitted(incoming, None, accepting.clone());
         let server = Server::builder()
             .initial_stream_window_size(PEER_STREAM_WINDOW)
             .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
@@ -133,6 +139,7 @@ pub(super) fn spawn(
     }
     let both = Routes::from(beside_grpc(client_routes, pages.clone()));
     for incoming in listeners.clients {
+        let incoming = admitted(incoming, Some(places.clone()), accepting.clone());
         let server = Server::builder()
             .accept_http1(true)
             .initial_stream_window_size(CLIENT_STREAM_WINDOW)
@@ -140,6 +147,7 @@ pub(super) fn spawn(
             .max_concurrent_streams(config.max_concurrent_streams)
             .http2_keepalive_interval(config.grpc_keepalive_interval)
             .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))
+            .layer(UnfinishedLayer::new())
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .add_routes(both.clone());
         let stop = stopping.clone().cancelled_owned();
@@ -148,6 +156,7 @@ pub(super) fn spawn(
         }));
     }
     for incoming in listeners.metrics {
+        let incoming = admitted(incoming, Some(places.clone()), accepting.clone());
         let server = Server::builder()
             .accept_http1(true)
             .add_routes(Routes::from(pages.clone()));

@@ -2,6 +2,8 @@
 //!
 //! Only names and directions are read; the messages themselves do not matter here.
 
+use std::collections::HashSet;
+
 use prost::Message;
 
 /// One method of one service.
@@ -42,6 +44,15 @@ pub(super) fn served() -> Vec<Method> {
     methods.push(Method::new("grpc.health.v1.Health", "Check", false, false));
     methods.push(Method::new("grpc.health.v1.Health", "Watch", false, true));
     methods
+}
+
+/// The paths of the methods whose request is one message.
+pub(crate) fn paths_of_whole_requests() -> HashSet<String> {
+    let whole = served();
+    let whole = whole
+        .iter()
+        .filter(|method| matches!(method.kind, "unary" | "server_stream"));
+    whole.map(Method::path).collect()
 }
 
 fn from_descriptors(bytes: &[u8]) -> Vec<Method> {

@@ -28,6 +28,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 pub use prometheus::{Histogram, IntCounter, IntGauge};
 
+pub(crate) use self::method::paths_of_whole_requests;
 pub use self::registrar::Described;
 pub use self::{
     body::CountingBody,

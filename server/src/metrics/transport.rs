@@ -4,6 +4,7 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 use tenure_statemachine::MemberId;
 
 use super::registrar::{Registrar, doubling};
+use crate::transport::AcceptMetrics;
 
 /// First bound and number of bounds of round trips: 0.1 ms to 3.3 s, which are etcd's.
 const ROUND_TRIP_BUCKETS: (f64, usize) = (0.0001, 16);
@@ -15,6 +16,8 @@ pub struct NetworkMetrics {
     pub client_grpc_sent_bytes: IntCounter,
     /// Bytes of messages received from clients.
     pub client_grpc_received_bytes: IntCounter,
+    connections_refused: IntCounter,
+    accepts_failed: IntCounter,
     peer_sent_bytes: IntCounterVec,
     peer_received_bytes: IntCounterVec,
     peer_sent_failures: IntCounterVec,
@@ -46,6 +49,14 @@ impl NetworkMetrics {
                 "etcd_network_client_grpc_received_bytes_total",
                 "Bytes of messages received from clients.",
             ),
+            connections_refused: registrar.counter(
+                "tenure_network_connections_refused_total",
+                "Connections turned away because clients had all they may have.",
+            ),
+            accepts_failed: registrar.counter(
+                "tenure_network_accepts_failed_total",
+                "Attempts to accept a connection that failed for want of descriptors or memory.",
+            ),
             peer_sent_bytes: registrar.counters(
                 "etcd_network_peer_sent_bytes_total",
                 &["To"],
@@ -67,6 +78,14 @@ impl NetworkMetrics {
                 doubling(start, count),
                 "Seconds until a peer answered.",
             ),
+        }
+    }
+
+    /// What listeners count.
+    pub(crate) fn accepting(&self) -> AcceptMetrics {
+        AcceptMetrics {
+            refused: self.connections_refused.clone(),
+            failed: self.accepts_failed.clone(),
         }
     }
 

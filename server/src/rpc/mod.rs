@@ -38,6 +38,7 @@ mod withdraw;
 #[cfg(test)]
 pub(crate) mod fake;
 
+pub(crate) use self::status::Reason;
 pub use self::{
     routes::routes,
     services::{Limits, Services},

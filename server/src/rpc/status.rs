@@ -119,6 +119,8 @@ reasons! {
     NoSpace => ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// Too much is in flight already.
     TooManyRequests => ResourceExhausted, "etcdserver: too many requests";
+    /// A request of which the rest did not come.
+    RequestUnfinished => DeadlineExceeded, "tenure: the request was not sent whole in time";
     /// There is no such lease.
     LeaseNotFound => NotFound, "etcdserver: requested lease not found";
     /// There is such a lease already.

@@ -45,7 +45,7 @@ pub(super) const FLAGS: &[Flag] = rows! { Member;
         Ignored("pings of clients are not policed"),
         "Shortest time between two pings of a client; a client that pings more often is \
          disconnected.";
-    "grpc-keepalive-interval", Duration, "2h", Used,
+    "grpc-keepalive-interval", Duration, "1m", Used,
         "Time between two pings of the server on an idle client connection. 0s means never.";
     "grpc-keepalive-timeout", Duration, "20s", Used,
         "Time a client has to answer a ping before it is disconnected.";

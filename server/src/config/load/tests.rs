@@ -60,7 +60,7 @@ fn without_any_setting_a_lone_member_serves_on_loopback() {
     assert_eq!(config.max_request_bytes, 1_572_864);
     assert_eq!(
         config.grpc_keepalive_interval,
-        Some(Duration::from_secs(7200))
+        Some(Duration::from_secs(60))
     );
     assert_eq!(config.auto_compaction, AutoCompaction::Off);
     assert_eq!(config.log_outputs, [LogOutput::Stderr]);

@@ -1,0 +1,224 @@
+//! Which connections are let in: as many as leave the node the descriptors that it needs itself.
+//!
+//! A node that has none left cannot open its next log file, and ends. So clients get only a part;
+//! one that comes when the part is in use is turned away at once and may go to another node. When
+//! the system has none to give, accepting pauses instead of asking it without end.
+//!
+//! Invariant: clients hold at most [`Places`] connections.
+
+use std::{io, sync::Arc, time::Duration};
+
+use futures::stream;
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use tokio::{sync::Semaphore, time::sleep};
+use tracing::{debug, warn};
+
+use super::{Connection, Incoming};
+use crate::metrics::IntCounter;
+
+/// Descriptors that clients do not get: the files of both databases, snapshots on their way, the
+/// connections between members, and one for each client that is turned away.
+const DESCRIPTORS_RESERVED: u64 = 768;
+/// Where so many are not to be had, clients get this part of what there is.
+const CLIENTS_PART: u64 = 4;
+/// The pauses after a connection could not be accepted for want of something: the first, doubled
+/// each time, up to the last.
+const PAUSE_FIRST: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// The connections that clients may have, over all listeners.
+#[derive(Clone, Debug)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Places {
+    /// As many as the limit on descriptors allows, which is raised as far as it may be.
+    pub(crate) fn within_descriptors() -> Self {
+        let limit = raise_descriptors();
+        let clients = limit
+            .saturating_sub(DESCRIPTORS_RESERVED)
+            .max(limit / CLIENTS_PART);
+        let clients = usize::try_from(clients).unwrap_or(usize::MAX);
+        debug!(limit, clients, "connections that clients may have");
+        Self::of(clients)
+    }
+
+    fn of(clients: usize) -> Self {
+        Self(Arc::new(Semaphore::new(
+            clients.min(Semaphore::MAX_PERMITS),
+        )))
+    }
+}
+
+/// Raises the soft limit on descriptors to the hard one, and says what it is now.
+fn raise_descriptors() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        debug!(%error, "the limit on descriptors stays");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// What is counted of a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct AcceptMetrics {
+    /// Connections that were turned away because clients have all they may have.
+    pub(crate) refused: IntCounter,
+    /// Attempts to accept that failed for want of descriptors or memory.
+    pub(crate) failed: IntCounter,
+}
+
+/// The connections of `incoming` that are let in. Without `places` all are.
+pub(crate) fn admitted(
+    incoming: Incoming,
+    places: Option<Places>,
+    metrics: AcceptMetrics,
+) -> Incoming {
+    let door = Door {
+        incoming,
+        places,
+        metrics,
+        pause: None,
+        is_full: false,
+    };
+    Box::pin(stream::unfold(door, |mut door| async move {
+        let connection = door.next().await?;
+        Some((Ok(connection), door))
+    }))
+}
+
+struct Door {
+    incoming: Incoming,
+    places: Option<Places>,
+    metrics: AcceptMetrics,
+    /// The pause after the last attempt, if it failed.
+    pause: Option<Duration>,
+    /// Whether the last connection was turned away.
+    is_full: bool,
+}
+
+impl Door {
+    async fn next(&mut self) -> Option<Connection> {
+        loop {
+            match futures::StreamExt::next(&mut self.incoming).await? {
+                Ok(connection) => {
+                    self.pause = None;
+                    if let Some(connection) = self.admit(connection) {
+                        return Some(connection);
+                    }
+                }
+                Err(error) if is_exhaustion(&error) => self.rest(&error).await,
+                // Concerns one connection, which is gone.
+                Err(error) => debug!(%error, "a connection was lost while it was accepted"),
+            }
+        }
+    }
+
+    fn admit(&mut self, connection: Connection) -> Option<Connection> {
+        let Some(Places(places)) = &self.places else {
+            return Some(connection.opening(None));
+        };
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            self.is_full = false;
+            return Some(connection.opening(Some(place)));
+        }
+        self.metrics.refused.inc();
+        if !self.is_full {
+            self.is_full = true;
+            warn!(
+                "clients have all the connections they may have, more are turned away; \
+                 raise the limit on open files, or find who holds them"
+            );
+        }
+        None
+    }
+
+    async fn rest(&mut self, error: &io::Error) {
+        self.metrics.failed.inc();
+        let pause = match self.pause {
+            None => {
+                warn!(%error, "no connection can be accepted for now; raise the limit on open \
+                     files, or find what uses them up");
+                PAUSE_FIRST
+            }
+            Some(pause) => pause.saturating_mul(2).min(PAUSE_MAX),
+        };
+        self.pause = Some(pause);
+        sleep(pause).await;
+    }
+}
+
+/// Whether the system lacks something that it may have again.
+fn is_exhaustion(error: &io::Error) -> bool {
+    let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    let number = error.raw_os_error();
+    lacking
+        .iter()
+        .any(|errno| number == Some(errno.raw_os_error()))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio::{io::duplex, time::Instant};
+
+    use super::*;
+    use crate::{config::MetricsLevel, metrics::Metrics};
+
+    fn metrics() -> AcceptMetrics {
+        Metrics::new(MetricsLevel::Basic).network.accepting()
+    }
+
+    fn connection() -> io::Result<Connection> {
+        Ok(Connection::new(duplex(64).0))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listener_without_descriptors_pauses_ever_longer_and_goes_on() {
+        let failure = || Err(io::Error::from_raw_os_error(Errno::MFILE.raw_os_error()));
+        let incoming = stream::iter((0..20).map(move |_| failure()).chain([connection()]));
+        let metrics = metrics();
+        let begin = Instant::now();
+        let mut admitted = admitted(Box::pin(incoming), None, metrics.clone());
+        assert!(admitted.next().await.expect("it goes on").is_ok());
+        let took = begin.elapsed();
+        let pauses = Duration::from_millis(10 + 20 + 40 + 80 + 160 + 320 + 640) + PAUSE_MAX * 13;
+        assert!(took >= pauses, "20 failures in {took:?}");
+        assert_eq!(metrics.failed.get(), 20);
+    }
+
+    #[tokio::test]
+    async fn what_clients_may_have_is_not_exceeded_and_comes_back() {
+        let (sender, incoming) = tokio::sync::mpsc::channel(8);
+        let incoming = tokio_stream::wrappers::ReceiverStream::new(incoming);
+        let metrics = metrics();
+        let places = Places::of(2);
+        let mut admitted = admitted(Box::pin(incoming), Some(places), metrics.clone());
+        for _ in 0..4 {
+            sender.send(connection()).await.expect("open");
+        }
+        let first = admitted.next().await.expect("one").expect("let in");
+        let _second = admitted.next().await.expect("two").expect("let in");
+        assert!(futures::poll!(admitted.next()).is_pending());
+        assert_eq!(metrics.refused.get(), 2);
+        drop(first);
+        sender.send(connection()).await.expect("open");
+        assert!(admitted.next().await.expect("three").is_ok());
+    }
+
+    #[test]
+    fn clients_get_what_is_beyond_the_reserve() {
+        let places = Places::within_descriptors();
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let clients = places.0.available_permits() as u64;
+        assert!(clients < limit, "{clients} of {limit}");
+    }
+}
