@@ -59,6 +59,42 @@ impl Reader<'_> {
         Ok(RangeReply { kvs, more, count })
     }
 
+    /// Visits the records of a query's range one by one, in key order and without holding them;
+    /// `visit` says whether to go on. Of the query only the range, the revision and `keys_only`
+    /// count.
+    ///
+    /// # Errors
+    /// As [`Reader::range`].
+    pub fn visit(
+        &self,
+        query: &RangeQuery,
+        visit: &mut dyn FnMut(KeyValue) -> bool,
+    ) -> Result<(), ReadError> {
+        self.refuse_corrupt()?;
+        let revision = self.resolve(query.revision)?;
+        let mut hand_on = |mut kv: KeyValue| {
+            if query.keys_only {
+                kv.value.clear();
+            }
+            visit(kv)
+        };
+        if revision == self.meta().revision {
+            self.visit_latest(&query.range, &mut |key, row| {
+                Ok(hand_on(Record::decode(&row)?.into_key_value(key)))
+            })?;
+        } else if let RangeEnd::Single = query.range.end {
+            let found = self.select_past_key(&query.range.start, revision)?;
+            for kv in found.kvs {
+                hand_on(kv);
+            }
+        } else {
+            self.hop_past(&query.range, revision, &mut |stamp| {
+                Ok(hand_on(self.put_at(stamp)?))
+            })?;
+        }
+        Ok(())
+    }
+
     /// The revision a query means. The floor itself can be read.
     fn resolve(&self, asked: Revision) -> Result<Revision, Refusal> {
         let (latest, floor) = (self.meta().revision, self.meta().floor);
@@ -171,7 +207,6 @@ impl Reader<'_> {
         }
     }
 
-    /// Hops from key to key: to each one's newest change that is not after `revision`.
     fn select_past(
         &self,
         range: &KeyRange,
@@ -179,8 +214,26 @@ impl Reader<'_> {
         fetch_max: usize,
     ) -> Result<Selection, Fault> {
         let mut selection = Selection::default();
+        self.hop_past(range, revision, &mut |stamp| {
+            selection.count = selection.count.saturating_add(1);
+            if selection.kvs.len() < fetch_max {
+                selection.kvs.push(self.put_at(stamp)?);
+            }
+            Ok(true)
+        })?;
+        Ok(selection)
+    }
+
+    /// Hops from key to key: to each one's newest change that is not after `revision`. Visits
+    /// those that are puts.
+    fn hop_past(
+        &self,
+        range: &KeyRange,
+        revision: Revision,
+        visit: &mut dyn FnMut(Stamp) -> Result<bool, Fault>,
+    ) -> Result<(), Fault> {
         if range.is_empty() {
-            return Ok(selection);
+            return Ok(());
         }
         let end = match &range.end {
             RangeEnd::Before(end) => Some(keys::versions_from(end)),
@@ -206,15 +259,12 @@ impl Reader<'_> {
                 cursor.skip_to(&found.at(Stamp::last_of(revision)))?;
                 continue;
             }
-            if ChangeKind::from_row_value(&kind)? == ChangeKind::Put {
-                selection.count = selection.count.saturating_add(1);
-                if selection.kvs.len() < fetch_max {
-                    selection.kvs.push(self.put_at(found.stamp)?);
-                }
+            if ChangeKind::from_row_value(&kind)? == ChangeKind::Put && !visit(found.stamp)? {
+                break;
             }
             settled = Some(found);
         }
-        Ok(selection)
+        Ok(())
     }
 }
 

@@ -1,81 +1,372 @@
-//! A range in chunks that are all of one revision, sized toward the request limit.
+//! A range in chunks that are all of one revision and come from one ordered pass.
 //!
-//! The keys are listed once and then read in pieces between two of them, so the cost is linear in
-//! the range although each answer also counts its piece. Invariant: merged, the chunks are the
+//! The pass is made in slices: as long as the client takes the chunks a thread reads on, and when
+//! it does not, the thread is given back and only the place in the pass is kept. A slice that
+//! begins anew reads at the revision of the first, so what was written or collected in between
+//! cannot be seen; history that is gone ends the stream. Invariant: merged, the chunks are the
 //! answer that the unary call gives.
 
-use bytes::Bytes;
+use std::{
+    mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::{FutureExt, Stream};
 use prost::Message;
-use tenure_proto::etcdserverpb::{RangeResponse, RangeStreamResponse};
-use tenure_statemachine::{KeyRange, RangeEnd, RangeQuery, ReadError, Reader};
+use tenure_proto::{
+    etcdserverpb::{RangeResponse, RangeStreamResponse},
+    mvccpb,
+};
+use tenure_statemachine::{
+    KeyValue, RangeEnd, RangeQuery, ReadError, Reader, Revision, SortTarget,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+use tonic::Status;
 
-use super::reply::{self, Headers};
+use super::{
+    answer::UNREAD_MAX,
+    bulk::{Held, Start, Turn},
+    reply::{self, Headers},
+    services::Services,
+    status::Reason,
+};
+use crate::tasks;
 
-/// Keys of the first chunk; later ones grow toward the size they should have. etcd's measure.
+/// Keys of the first chunk, so that it comes at once; etcd's measure.
 const FIRST_CHUNK_KEYS: usize = 10;
+/// Bytes at which a chunk is full, unless one record is larger.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// Chunks that may wait for the client; when half of them are gone a thread reads on.
+const CHUNKS_WAITING_MAX: usize = 8;
+/// What a stream may hold: the chunks that wait, one in the making and one with the transport.
+const STREAM_BYTES: usize = CHUNK_BYTES * (CHUNKS_WAITING_MAX + 2);
 
-/// Hands the chunks of `query` to `send` until it says that nobody takes them.
-pub(super) fn send(
-    reader: &Reader<'_>,
-    mut query: RangeQuery,
-    headers: &Headers,
-    target_bytes: usize,
-    send: impl Fn(RangeStreamResponse) -> bool,
-) -> Result<(), ReadError> {
-    let revision = reader.meta().revision;
-    let listed = reader.range(&RangeQuery {
-        keys_only: true,
-        ..query.clone()
-    })?;
-    let keys: Vec<Bytes> = listed.kvs.into_iter().map(|kv| kv.key).collect();
-    query.limit = 0;
-    let mut chunk_keys = FIRST_CHUNK_KEYS;
-    let mut from: usize = 0;
-    loop {
-        let to = from.saturating_add(chunk_keys).min(keys.len());
-        let mut chunk = RangeResponse::default();
-        if let Some(range) = between(&keys, from, to) {
-            let read = reader.range(&RangeQuery {
-                range,
-                ..query.clone()
-            })?;
-            chunk.kvs = read.kvs.into_iter().map(reply::key_value).collect();
+/// The chunks of a range, as a client is sent them.
+#[derive(Debug)]
+pub(super) struct Chunks {
+    chunks: mpsc::Receiver<RangeStreamResponse>,
+    /// Why the stream ends before its last chunk.
+    failed: Option<oneshot::Receiver<Reason>>,
+    /// What its chunks may hold, for as long as it is open.
+    _held: Held,
+}
+
+impl Stream for Chunks {
+    type Item = Result<RangeStreamResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Poll::Ready(Some(chunk)) = self.chunks.poll_recv(context) {
+            return Poll::Ready(Some(Ok(chunk)));
         }
-        let last = to == keys.len();
-        if last {
-            chunk.header = Some(headers.at(revision));
-            chunk.more = listed.more;
-            chunk.count = listed.count;
+        let Some(failed) = &mut self.failed else {
+            return Poll::Ready(None);
+        };
+        // Told, or dropped, by the task that makes the chunks, when it ends.
+        let Poll::Ready(failed) = failed.poll_unpin(context) else {
+            return Poll::Pending;
+        };
+        // What it made before it ended comes first.
+        if let Poll::Ready(Some(chunk)) = self.chunks.poll_recv(context) {
+            if let Ok(reason) = failed {
+                self.failed = Some(told(reason));
+            }
+            return Poll::Ready(Some(Ok(chunk)));
         }
-        let chunk_bytes = chunk.encoded_len();
-        let taken = send(RangeStreamResponse {
-            range_response: Some(chunk),
-        });
-        if last || !taken {
-            return Ok(());
-        }
-        from = to;
-        chunk_keys = next_size(chunk_keys, chunk_bytes, target_bytes);
+        self.failed = None;
+        Poll::Ready(failed.ok().map(|reason| Err(reason.into())))
     }
 }
 
-/// The range from key number `from` up to, not including, key number `to`.
-fn between(keys: &[Bytes], from: usize, to: usize) -> Option<KeyRange> {
-    let last = keys.get(from..to)?.last()?;
-    let end = [last.as_ref(), &[0]].concat();
-    Some(KeyRange {
-        start: keys.get(from)?.clone(),
-        end: RangeEnd::Before(end.into()),
+/// A channel in which `reason` waits already.
+fn told(reason: Reason) -> oneshot::Receiver<Reason> {
+    let (sender, receiver) = oneshot::channel();
+    // The receiver is here.
+    let _ = sender.send(reason);
+    receiver
+}
+
+/// Begins to stream `query`. Waits until there is memory for the stream.
+pub(super) async fn stream(services: Arc<Services>, query: RangeQuery) -> Result<Chunks, Reason> {
+    let held = services.bulk_reads.memory().take(STREAM_BYTES).await?;
+    let (sender, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
+    let (failed, failure) = oneshot::channel();
+    tasks::spawn("range-stream", async move {
+        if let Err(reason) = make(&services, query, sender).await {
+            // A client that is gone needs no reason.
+            let _ = failed.send(reason);
+        }
+    });
+    Ok(Chunks {
+        chunks,
+        failed: Some(failure),
+        _held: held,
     })
 }
 
-/// Doubles or halves only well off the target, so that sizes near it do not swing.
-const fn next_size(keys: usize, bytes: usize, target_bytes: usize) -> usize {
-    if bytes < target_bytes / 2 {
-        keys.saturating_mul(2)
-    } else if bytes > target_bytes.saturating_mul(2) && keys > 1 {
-        keys / 2
-    } else {
-        keys
+/// What a slice of a pass came to.
+#[derive(Debug)]
+enum Slice {
+    /// The chunk that is full finds no room, or the slice has had its turn.
+    Over,
+    /// The last chunk.
+    Done(RangeStreamResponse),
+}
+
+async fn make(
+    services: &Arc<Services>,
+    query: RangeQuery,
+    chunks: mpsc::Sender<RangeStreamResponse>,
+) -> Result<(), Reason> {
+    let mut pass = Pass::of(query);
+    let mut start = pass.start();
+    loop {
+        let room = timeout(UNREAD_MAX, chunks.reserve_many(CHUNKS_WAITING_MAX / 2)).await;
+        match room {
+            // The client has gone.
+            Ok(Err(_)) => return Ok(()),
+            Ok(Ok(room)) => drop(room),
+            Err(_) => return Err(Reason::AnswerUnread),
+        }
+        let (sender, serving) = (chunks.clone(), Arc::clone(services));
+        let read = move |reader: &Reader<'_>, turn: &Turn| {
+            let slice = pass.slice(reader, turn, &sender, &serving.headers)?;
+            Ok((pass, slice))
+        };
+        let slice = services.bulk_reads.read_charged(start, Held::none(), read);
+        let (went_on, slice) = slice.await?;
+        if let Slice::Done(last) = slice {
+            // A client that has gone is no failure.
+            let last = timeout(UNREAD_MAX, chunks.send(last)).await;
+            return last.map(drop).map_err(|_| Reason::AnswerUnread);
+        }
+        (pass, start) = (went_on, Start::Large);
+    }
+}
+
+/// Where a pass stands.
+#[derive(Debug)]
+struct Pass {
+    query: RangeQuery,
+    /// The latest revision when it began.
+    latest: Option<Revision>,
+    /// Keys that may still be sent; `None` is all.
+    left: Option<usize>,
+    /// Keys that were sent.
+    sent: usize,
+    chunk: Chunk,
+    sorted: Option<Sorted>,
+}
+
+/// The chunk in the making.
+#[derive(Debug, Default)]
+struct Chunk {
+    kvs: Vec<mvccpb::KeyValue>,
+    bytes: usize,
+    first_was_sent: bool,
+}
+
+/// Records that had to be sorted before the first could be sent.
+#[derive(Debug)]
+struct Sorted {
+    /// The last comes first.
+    kvs: Vec<KeyValue>,
+    more: bool,
+    count: i64,
+    _held: Held,
+}
+
+impl Pass {
+    fn of(query: RangeQuery) -> Self {
+        let limit = usize::try_from(query.limit).unwrap_or(0);
+        Self {
+            query,
+            latest: None,
+            left: (limit > 0).then_some(limit),
+            sent: 0,
+            chunk: Chunk::default(),
+            sorted: None,
+        }
+    }
+
+    const fn is_by_key(&self) -> bool {
+        matches!(self.query.sort_target, SortTarget::Key)
+    }
+
+    /// How the first slice runs: it ends after one turn, unless it must look at the whole range.
+    const fn start(&self) -> Start {
+        if self.query.count_only || self.query.limit > 0 {
+            Start::Short
+        } else if self.is_by_key() {
+            Start::OneTurn
+        } else {
+            Start::Charged
+        }
+    }
+
+    /// Reads on until there is no room for chunks, or no more records.
+    fn slice(
+        &mut self,
+        reader: &Reader<'_>,
+        turn: &Turn,
+        chunks: &mpsc::Sender<RangeStreamResponse>,
+        headers: &Headers,
+    ) -> Result<Slice, ReadError> {
+        let latest = *self.latest.get_or_insert(reader.meta().revision);
+        if self.query.revision.0 <= 0 {
+            // Of which later slices are, too.
+            self.query.revision = latest;
+        }
+        let mut end = RangeResponse {
+            header: Some(headers.at(latest)),
+            ..RangeResponse::default()
+        };
+        if self.query.count_only {
+            end.count = reader.range(&self.query)?.count;
+            return Ok(Slice::Done(response(end)));
+        }
+        let done = if self.is_by_key() {
+            self.read_on(reader, turn, chunks)?
+        } else {
+            self.hand_on(reader, turn, chunks)?
+        };
+        if !done {
+            return Ok(Slice::Over);
+        }
+        (end.more, end.count) = self.tally(reader)?;
+        end.kvs = self.chunk.take();
+        Ok(Slice::Done(response(end)))
+    }
+
+    /// Reads records in the order of their keys. Whether all that are wanted were read.
+    fn read_on(
+        &mut self,
+        reader: &Reader<'_>,
+        turn: &Turn,
+        chunks: &mpsc::Sender<RangeStreamResponse>,
+    ) -> Result<bool, ReadError> {
+        if self.left == Some(0) {
+            return Ok(true);
+        }
+        let (mut done, mut last) = (true, None);
+        let Self {
+            query,
+            left,
+            sent,
+            chunk,
+            ..
+        } = self;
+        reader.visit(query, &mut |kv| {
+            if !chunk.make_room(chunks) || turn.is_over() {
+                done = false;
+                return false;
+            }
+            last = Some(kv.key.clone());
+            chunk.add(kv);
+            *sent += 1;
+            if let Some(left) = left {
+                *left -= 1;
+            }
+            *left != Some(0)
+        })?;
+        if let (Some(last), false) = (last, self.is_point()) {
+            self.query.range.start = [last.as_ref(), &[0]].concat().into();
+        }
+        Ok(done)
+    }
+
+    const fn is_point(&self) -> bool {
+        matches!(self.query.range.end, RangeEnd::Single)
+    }
+
+    /// Sorts the records as the unary call does, and hands them on. Whether all were.
+    fn hand_on(
+        &mut self,
+        reader: &Reader<'_>,
+        turn: &Turn,
+        chunks: &mpsc::Sender<RangeStreamResponse>,
+    ) -> Result<bool, ReadError> {
+        let sorted = match &mut self.sorted {
+            Some(sorted) => sorted,
+            None => {
+                let reply = reader.range(&self.query)?;
+                let mut kvs = reply.kvs;
+                kvs.reverse();
+                self.sorted.insert(Sorted {
+                    kvs,
+                    more: reply.more,
+                    count: reply.count,
+                    _held: turn.take_held(),
+                })
+            }
+        };
+        while !sorted.kvs.is_empty() {
+            if !self.chunk.make_room(chunks) {
+                return Ok(false);
+            }
+            let Some(kv) = sorted.kvs.pop() else { break };
+            self.chunk.add(kv);
+        }
+        Ok(true)
+    }
+
+    /// Whether there are more keys than were asked for, and how many there are in all.
+    fn tally(&self, reader: &Reader<'_>) -> Result<(bool, i64), ReadError> {
+        if let Some(sorted) = &self.sorted {
+            return Ok((sorted.more, sorted.count));
+        }
+        let sent = i64::try_from(self.sent).unwrap_or(i64::MAX);
+        if self.left.is_none() || self.is_point() {
+            return Ok((false, sent));
+        }
+        // The range begins after the last key that was sent.
+        let rest = RangeQuery {
+            limit: 0,
+            count_only: true,
+            ..self.query.clone()
+        };
+        let rest = reader.range(&rest)?.count;
+        Ok((rest > 0, sent.saturating_add(rest)))
+    }
+}
+
+impl Chunk {
+    /// Hands the chunk on when it is full. Whether there is room for another record.
+    fn make_room(&mut self, chunks: &mpsc::Sender<RangeStreamResponse>) -> bool {
+        let first = !self.first_was_sent && self.kvs.len() >= FIRST_CHUNK_KEYS;
+        if !first && self.bytes < CHUNK_BYTES {
+            return true;
+        }
+        let Ok(room) = chunks.try_reserve() else {
+            return false;
+        };
+        let kvs = self.take();
+        room.send(response(RangeResponse {
+            kvs,
+            ..RangeResponse::default()
+        }));
+        true
+    }
+
+    fn add(&mut self, kv: KeyValue) {
+        let kv = reply::key_value(kv);
+        self.bytes += kv.encoded_len();
+        self.kvs.push(kv);
+    }
+
+    fn take(&mut self) -> Vec<mvccpb::KeyValue> {
+        self.first_was_sent = true;
+        self.bytes = 0;
+        mem::take(&mut self.kvs)
+    }
+}
+
+const fn response(chunk: RangeResponse) -> RangeStreamResponse {
+    RangeStreamResponse {
+        range_response: Some(chunk),
     }
 }

@@ -3,6 +3,8 @@
 //! Reads of one key are answered on the spot; reads of unknown size go to blocking threads, so that
 //! a large range delays nobody else.
 
+mod listing;
+
 use std::sync::Arc;
 
 use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
@@ -10,18 +12,17 @@ use tenure_statemachine::{
     Command, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Reply, Revision, Txn, TxnOp,
     TxnReply,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::{
-    call::Call, chunks, conditions::Conditions, freshness::Freshness, reply, request,
-    services::Services, status::Reason,
+    call::Call,
+    chunks::{self, Chunks},
+    conditions::Conditions,
+    freshness::Freshness,
+    reply, request,
+    services::Services,
+    status::Reason,
 };
-
-/// Chunks of a streamed range that may wait for the client.
-const CHUNKS_WAITING_MAX: usize = 4;
-
-type Chunks = ReceiverStream<Result<wire::RangeStreamResponse, Status>>;
 
 #[derive(Debug)]
 pub(super) struct KvService(pub(super) Arc<Services>);
@@ -38,15 +39,22 @@ impl KvService {
         let serializable = request.serializable;
         let query = request::range(request)?;
         let age = freshness.reach(&self.0, &call, serializable).await?;
-        let point = is_point(&query.range);
-        let read = move |reader: &Reader<'_>| {
+        if !is_point(&query.range) {
+            let found = call.read(listing::list(&self.0, query)).await?;
+            age.check()?;
+            return Ok(match found {
+                Ok(response) => age.tell(&self.0, response),
+                Err(answer) => {
+                    let mut response = age.tell(&self.0, wire::RangeResponse::default());
+                    response.extensions_mut().insert(answer);
+                    response
+                }
+            });
+        }
+        let read = |reader: &Reader<'_>| {
             Ok::<(Revision, RangeReply), ReadError>((reader.meta().revision, reader.range(&query)?))
         };
-        let (revision, found) = if point {
-            self.0.latest(read)?
-        } else {
-            call.read(self.0.latest_bulk(read)).await?
-        };
+        let (revision, found) = self.0.latest(read)?;
         age.check()?;
         let response = reply::range(self.0.headers.at(revision), found);
         Ok(age.tell(&self.0, response))
@@ -63,23 +71,10 @@ impl KvService {
         let serializable = request.serializable;
         let query = request::range_stream(request)?;
         let age = freshness.reach(&self.0, &call, serializable).await?;
-        let (sender, chunks) = tokio::sync::mpsc::channel(CHUNKS_WAITING_MAX);
-        let services = Arc::clone(&self.0);
-        crate::tasks::spawn("range-stream", async move {
-            let headers = services.headers.clone();
-            let target_bytes = services.limits.request_bytes_max;
-            let failed = sender.clone();
-            let read = move |reader: &Reader<'_>| {
-                chunks::send(reader, query, &headers, target_bytes, |chunk| {
-                    sender.blocking_send(Ok(chunk)).is_ok()
-                })
-            };
-            if let Err(reason) = services.latest_bulk(read).await {
-                // A client that is gone needs no reason.
-                let _ = failed.send(Err(reason.into())).await;
-            }
-        });
-        Ok(age.tell(&self.0, ReceiverStream::new(chunks)))
+        let chunks = call
+            .read(chunks::stream(Arc::clone(&self.0), query))
+            .await?;
+        Ok(age.tell(&self.0, chunks))
     }
 
     async fn put(&self, request: Request<wire::PutRequest>) -> Result<wire::PutResponse, Reason> {
@@ -113,7 +108,10 @@ impl KvService {
         Ok(reply::delete_range(self.0.headers.at(revision), deleted))
     }
 
-    async fn txn(&self, request: Request<wire::TxnRequest>) -> Result<wire::TxnResponse, Reason> {
+    async fn txn(
+        &self,
+        request: Request<wire::TxnRequest>,
+    ) -> Result<Response<wire::TxnResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of(request.metadata())?;
@@ -121,37 +119,42 @@ impl KvService {
         self.0.check_size(&request)?;
         let serializable = request::is_serializable(&request);
         let txn = request::txn(request, self.0.limits.txn_operations_max)?;
-        let (revision, done) = if request::is_read_only(&txn) {
+        if request::is_read_only(&txn) {
             conditions.refuse_on_read()?;
             freshness.reach(&self.0, &call, serializable).await?;
-            self.read_txn(&call, txn).await?
-        } else {
-            let cost = request::txn_cost(&txn);
-            let command = Command::Txn(txn);
-            let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-            let Reply::Txn(done) = reply else {
-                unreachable!("the reply to a transaction is a transaction's")
-            };
-            (revision, done)
+            return self.read_txn(&call, txn).await;
+        }
+        let cost = request::txn_cost(&txn);
+        let command = Command::Txn(txn);
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
+        let Reply::Txn(done) = reply else {
+            unreachable!("the reply to a transaction is a transaction's")
         };
-        Ok(reply::txn(self.0.headers.at(revision), done))
+        Ok(Response::new(reply::txn(self.0.headers.at(revision), done)))
     }
 
-    async fn read_txn(&self, call: &Call, txn: Txn) -> Result<(Revision, TxnReply), Reason> {
+    async fn read_txn(&self, call: &Call, txn: Txn) -> Result<Response<wire::TxnResponse>, Reason> {
         let small = txn
             .success
             .iter()
             .chain(&txn.failure)
             .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
             && txn.compare.iter().all(|compare| is_point(&compare.range));
-        let read = move |reader: &Reader<'_>| {
+        if !small {
+            return Ok(match call.read(listing::read_txn(&self.0, txn)).await? {
+                Ok(response) => Response::new(response),
+                Err(answer) => {
+                    let mut response = Response::new(wire::TxnResponse::default());
+                    response.extensions_mut().insert(answer);
+                    response
+                }
+            });
+        }
+        let read = |reader: &Reader<'_>| {
             Ok::<(Revision, TxnReply), ReadError>((reader.meta().revision, reader.read_txn(&txn)?))
         };
-        if small {
-            self.0.latest(read)
-        } else {
-            call.read(self.0.latest_bulk(read)).await
-        }
+        let (revision, done) = self.0.latest(read)?;
+        Ok(Response::new(reply::txn(self.0.headers.at(revision), done)))
     }
 
     async fn compact(
@@ -216,7 +219,7 @@ impl Kv for KvService {
         &self,
         request: Request<wire::TxnRequest>,
     ) -> Result<Response<wire::TxnResponse>, Status> {
-        Ok(Response::new(Self::txn(self, request).await?))
+        Ok(Self::txn(self, request).await?)
     }
 
     async fn compact(

@@ -4,8 +4,10 @@
 //! [`backend::Backend`].
 
 mod acquire;
+mod answer;
 mod auth;
 pub mod backend;
+mod bulk;
 mod call;
 mod chunks;
 mod claim;

@@ -19,7 +19,7 @@ use tenure_proto::{
 use tonic::service::Routes;
 
 use super::{
-    auth::AuthService, cluster::ClusterService, election::ElectionService,
+    answer::WithAnswers, auth::AuthService, cluster::ClusterService, election::ElectionService,
     etcd_election::EtcdElectionService, etcd_lock::EtcdLockService, fence::FenceService, health,
     kv::KvService, lease::LeaseService, lock::LockService, maintenance::MaintenanceService,
     registry::RegistryService, services::Services, session::SessionService, watch::WatchService,
@@ -42,7 +42,7 @@ pub fn routes(services: Arc<Services>) -> Routes {
                 .max_encoding_message_size(ENCODE_BYTES_MAX)
         };
     }
-    Routes::new(sized!(KvServer, KvService))
+    Routes::new(WithAnswers(sized!(KvServer, KvService)))
         .add_service(sized!(LockServer, LockService))
         .add_service(sized!(ElectionServer, ElectionService))
         .add_service(sized!(SessionServer, SessionService))

@@ -8,7 +8,7 @@ use tenure_proto::v1;
 use tenure_statemachine::{
     AlarmChange, AlarmKind, Command, Lease, Outcome, ReadError, Reader, Reply, Revision, Ttl,
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
@@ -16,19 +16,16 @@ use tonic::{
 };
 use tracing::warn;
 
-use super::{backend::Backend, call::Call, conditions::Conditions, reply::Headers, status::Reason};
+use super::{
+    backend::Backend, bulk::BulkReads, call::Call, conditions::Conditions, reply::Headers,
+    status::Reason,
+};
 use crate::{
     claims, fatal,
     lease::Renewals,
     node::Leadership,
-    tasks,
     watch::{History, Hub},
 };
-
-/// Reads of many keys that run at once, each on a blocking thread: enough to use the disk, few
-/// enough that a flood of large ranges leaves memory and processors to the others. The rest waits,
-/// within its deadline.
-const BULK_READS_MAX: usize = 32;
 
 /// What the services are configured with.
 #[derive(Clone, Debug)]
@@ -93,7 +90,7 @@ pub struct Services {
     pub(super) leadership: watch::Receiver<Leadership>,
     /// Cancelled when the node stops: streams end with a status that lets clients resume elsewhere.
     pub(super) stopping: CancellationToken,
-    bulk_reads: Arc<Semaphore>,
+    pub(super) bulk_reads: BulkReads,
 }
 
 impl Services {
@@ -112,7 +109,7 @@ impl Services {
             renewals: Renewals::spawn(Arc::clone(&backend)),
             leadership: backend.leadership(),
             stopping: CancellationToken::new(),
-            bulk_reads: Arc::new(Semaphore::new(BULK_READS_MAX)),
+            bulk_reads: BulkReads::new(Arc::clone(&backend)),
             backend,
             hub,
             claims,
@@ -252,19 +249,13 @@ impl Services {
         read_state(self.backend.as_ref(), read)
     }
 
-    /// Reads the present state on a blocking thread: for reads of unknown size.
+    /// Reads the present state on a thread of its own: for reads of unknown size, which are
+    /// refused when they find no memory.
     pub(super) async fn latest_bulk<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Reason> {
-        let permit = Arc::clone(&self.bulk_reads).acquire_owned().await;
-        let backend = Arc::clone(&self.backend);
-        let reading = tasks::spawn_blocking(move || {
-            // Held by the thread: a caller that gave up does not free the thread.
-            let _permit = permit;
-            read_state(backend.as_ref(), read)
-        });
-        reading.await.expect("a read neither panics nor is aborted")
+        self.bulk_reads.read(read).await
     }
 }
 

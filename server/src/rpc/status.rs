@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
 use tenure_statemachine::{ReadError, Revision};
 use tonic::{
     Code, Status,
@@ -119,6 +120,11 @@ reasons! {
     NoSpace => ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// Too much is in flight already.
     TooManyRequests => ResourceExhausted, "etcdserver: too many requests";
+    /// An answer that would take more memory than all answers may.
+    RangeTooLarge => ResourceExhausted,
+        "tenure: the answer is larger than all answers together may be";
+    /// An answer of which the client read nothing for too long.
+    AnswerUnread => ResourceExhausted, "tenure: the answer was not read for too long";
     /// A request of which the rest did not come.
     RequestUnfinished => DeadlineExceeded, "tenure: the request was not sent whole in time";
     /// There is no such lease.
@@ -353,6 +359,15 @@ impl Reason {
     fn is_own(&self) -> bool {
         self.text().starts_with(OWN_PREFIX)
     }
+}
+
+/// What ends a response with `status`.
+pub(super) fn trailers(status: &Status) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    // Fails for texts that no header can hold, of which there are none here; a response without
+    // a status is a failure to every client.
+    let _ = status.add_header(&mut trailers);
+    trailers
 }
 
 impl From<Reason> for Status {

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod conditions;
+mod listing;
 mod refusals;
 
 use std::{future::poll_fn, sync::atomic::Ordering, task::Poll, time::Duration};

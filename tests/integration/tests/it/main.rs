@@ -15,6 +15,7 @@ mod bad_input;
 mod bursts;
 mod catch_up;
 mod crash;
+mod crowding;
 mod differential;
 mod discovery;
 mod disk;

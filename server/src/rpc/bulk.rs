@@ -1,0 +1,224 @@
+//! Reads of unknown size: which threads they run on, whose turn it is, what memory they may hold.
+//!
+//! A read begins at once, on one of a few threads. One that turns out to be large leaves that place
+//! to others and goes on in turns with the other large ones, so that neither short reads nor the
+//! threads that serve heartbeats wait for it. What it reads is charged to one account for the whole
+//! node, and a read that finds the account empty is ended and refused.
+//!
+//! Invariant: the result of a read that was ended early is never used.
+
+mod paced;
+mod turn;
+mod turns;
+
+use std::{fmt, num::NonZero, sync::Arc, thread};
+
+use tenure_statemachine::{ReadError, Reader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(super) use self::turn::{Start, Turn};
+use self::{
+    paced::Paced,
+    turn::{End, Places},
+    turns::Turns,
+};
+use super::{backend::Backend, status::Reason};
+use crate::{fatal, tasks};
+
+/// Reads that run at once while they are short, each on a blocking thread: enough to use the disk,
+/// few enough that a flood of them leaves memory and processors to the others. The rest waits,
+/// within its deadline.
+const SHORT_READS_MAX: usize = 32;
+/// Reads that have turned out to be large, and their threads; the next one is refused. They take
+/// turns, so more would only make each of them slower.
+const LARGE_READS_MAX: usize = 16;
+/// What all answers that are being read or wait for their clients may hold together, in bytes.
+pub(super) const ANSWERS_BYTES_MAX: usize = 512 << 20;
+/// The unit of that account.
+const UNIT_BYTES: usize = 1024;
+
+/// Runs reads of unknown size.
+#[derive(Clone)]
+pub(super) struct BulkReads {
+    backend: Arc<dyn Backend>,
+    places: Places,
+    memory: Memory,
+}
+
+impl BulkReads {
+    pub(super) fn new(backend: Arc<dyn Backend>) -> Self {
+        // Half of the processors, so that the others serve everything else.
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let large_at_once = (processors / 2).max(1);
+        Self {
+            backend,
+            places: Places {
+                short: Arc::new(Semaphore::new(SHORT_READS_MAX)),
+                large: Arc::new(Semaphore::new(LARGE_READS_MAX)),
+                turns: Arc::new(Turns::new(large_at_once)),
+            },
+            memory: Memory::new(ANSWERS_BYTES_MAX),
+        }
+    }
+
+    /// The account that answers are charged to.
+    pub(super) const fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Reads the present state; what is read counts as held until the read ends.
+    ///
+    /// # Cancel safety
+    /// A read whose future was dropped ends within its present turn.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Reason> {
+        let done = self
+            .run(Start::Charged, Held::none(), |reader, _| read(reader))
+            .await;
+        done.map_err(Reason::from)
+    }
+
+    /// As [`BulkReads::read`], for a reader that charges what it keeps to its [`Turn`] by itself,
+    /// beginning with what it `held` before.
+    pub(super) async fn read_charged<T: Send + 'static>(
+        &self,
+        start: Start,
+        held: Held,
+        read: impl FnOnce(&Reader<'_>, &Turn) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Ended> {
+        self.run(start, held, read).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        start: Start,
+        held: Held,
+        read: impl FnOnce(&Reader<'_>, &Turn) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let turn = Turn::begin(self.places.clone(), self.memory.clone(), held, start).await;
+        // Dropped with the caller's future.
+        let wanted = turn.wanted();
+        let backend = Arc::clone(&self.backend);
+        let reading = tasks::spawn_blocking(move || {
+            turn.start();
+            let engine = backend.engine();
+            let view = match engine.snapshot() {
+                Ok(view) => view,
+                Err(error) => fatal::stop(&error),
+            };
+            let paced = Paced::new(view.as_ref(), &turn);
+            let reader = match Reader::new(&paced) {
+                Ok(reader) => reader,
+                Err(fault) => fatal::stop(&fault),
+            };
+            let result = read(&reader, &turn);
+            match turn.end() {
+                None => result.map_err(|error| Ended::Refused(error.into())),
+                Some(End::NoMemory(needed)) => Err(Ended::NoMemory(needed)),
+                Some(End::NoPlace | End::Unwanted) => Err(Ended::Refused(Reason::TooManyRequests)),
+            }
+        });
+        let result = reading.await.expect("a read neither panics nor is aborted");
+        drop(wanted);
+        result
+    }
+}
+
+impl fmt::Debug for BulkReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkReads").finish_non_exhaustive()
+    }
+}
+
+/// Why a read has no result.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// There was no memory for it; so many bytes were needed when it was found out.
+    NoMemory(usize),
+    /// It was refused for another reason.
+    Refused(Reason),
+}
+
+impl From<Ended> for Reason {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::NoMemory(needed) if needed > ANSWERS_BYTES_MAX => Self::RangeTooLarge,
+            Ended::NoMemory(_) => Self::TooManyRequests,
+            Ended::Refused(reason) => reason,
+        }
+    }
+}
+
+/// The account of what answers hold.
+#[derive(Clone, Debug)]
+pub(super) struct Memory {
+    free: Arc<Semaphore>,
+}
+
+/// Bytes of the account that are in use; given back when dropped.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    bytes: usize,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    pub(super) const fn none() -> Self {
+        Self {
+            bytes: 0,
+            permit: None,
+        }
+    }
+
+    /// How much is in use.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Memory {
+    fn new(bytes: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
+        }
+    }
+
+    /// Waits until `bytes` are free, and takes them.
+    ///
+    /// # Errors
+    /// When there will never be so much.
+    pub(super) async fn take(&self, bytes: usize) -> Result<Held, Reason> {
+        if bytes > ANSWERS_BYTES_MAX {
+            return Err(Reason::RangeTooLarge);
+        }
+        let units = units(bytes);
+        let permit = Arc::clone(&self.free).acquire_many_owned(units).await;
+        Ok(Held {
+            bytes: units as usize * UNIT_BYTES,
+            permit: Some(permit.expect("the account is never closed")),
+        })
+    }
+
+    /// Makes `held` at least `bytes`; whether there was so much.
+    fn grow(&self, held: &mut Held, bytes: usize) -> bool {
+        let more = units(bytes.saturating_sub(held.bytes));
+        let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(more) else {
+            return false;
+        };
+        held.bytes += more as usize * UNIT_BYTES;
+        match &mut held.permit {
+            Some(held) => held.merge(permit),
+            None => held.permit = Some(permit),
+        }
+        true
+    }
+}
+
+fn units(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

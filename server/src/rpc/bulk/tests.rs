@@ -1,0 +1,106 @@
+//! Places, turns and memory of reads, on a node of one process.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tenure_statemachine::{Command, KeyRange, Put, RangeQuery};
+
+use super::*;
+use crate::rpc::fake::FakeNode;
+
+/// Longest that a test waits for what must come.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn bulk_reads(keys: usize) -> BulkReads {
+    let node = FakeNode::leading();
+    for number in 0..keys {
+        node.apply(&Command::Put(Put {
+            key: format!("key-{number:06}").into(),
+            value: vec![b'x'; 1024].into(),
+            ..Put::default()
+        }));
+    }
+    BulkReads::new(node)
+}
+
+async fn count(bulk: &BulkReads, end: &'static str) -> Result<usize, Reason> {
+    let range = KeyRange::from_wire("key".into(), Bytes::from_static(end.as_bytes()));
+    let query = RangeQuery::latest(range);
+    let read = bulk.read(move |reader| Ok(reader.range(&query)?.kvs.len()));
+    let read = tokio::time::timeout(PATIENCE, read).await;
+    read.expect("in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn short_reads_go_on_while_large_ones_wait_for_their_turns() {
+    let bulk = bulk_reads(1000);
+    // Nobody has a turn while these are held.
+    let turns = Arc::clone(&bulk.places.turns);
+    let held: Vec<_> = (0..turns.free()).map(|_| turns.wait()).collect();
+    let large: Vec<_> = (0..SHORT_READS_MAX * 2)
+        .map(|_| {
+            let bulk = bulk.clone();
+            tasks::spawn("large", async move { count(&bulk, "\0").await })
+        })
+        .collect();
+    while bulk.places.large.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..100 {
+        assert_eq!(count(&bulk, "key-0001").await, Ok(100));
+    }
+    drop(held);
+    let (mut read, mut refused) = (0, 0);
+    for large in large {
+        match large.await.expect("it ends") {
+            Ok(count) => {
+                assert_eq!(count, 1000);
+                read += 1;
+            }
+            Err(reason) => {
+                assert_eq!(reason, Reason::TooManyRequests);
+                refused += 1;
+            }
+        }
+    }
+    assert_eq!(
+        (read, refused),
+        (LARGE_READS_MAX, SHORT_READS_MAX * 2 - LARGE_READS_MAX)
+    );
+}
+
+#[tokio::test]
+async fn a_read_that_finds_no_memory_is_refused_and_leaves_none_held() {
+    let bulk = bulk_reads(1000);
+    let all_but_a_little = ANSWERS_BYTES_MAX - 300 * 1024;
+    let held = bulk.memory().take(all_but_a_little).await.expect("free");
+    assert_eq!(count(&bulk, "\0").await, Err(Reason::TooManyRequests));
+    assert_eq!(count(&bulk, "key-0002").await, Ok(200));
+    drop(held);
+    assert_eq!(count(&bulk, "\0").await, Ok(1000));
+    let all = bulk.memory().take(ANSWERS_BYTES_MAX);
+    let all = tokio::time::timeout(PATIENCE, all).await;
+    assert!(all.expect("all is free").is_ok());
+    let more = bulk.memory().take(ANSWERS_BYTES_MAX + 1).await;
+    assert_eq!(more.map(|_| ()), Err(Reason::RangeTooLarge));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_nobody_waits_for_ends_with_its_turn() {
+    let bulk = bulk_reads(1000);
+    let turns = Arc::clone(&bulk.places.turns);
+    let held: Vec<_> = (0..turns.free()).map(|_| turns.wait()).collect();
+    let reading = {
+        let bulk = bulk.clone();
+        tasks::spawn("large", async move { count(&bulk, "\0").await })
+    };
+    while bulk.places.large.available_permits() == LARGE_READS_MAX {
+        tokio::task::yield_now().await;
+    }
+    reading.abort();
+    drop(held);
+    while bulk.places.large.available_permits() < LARGE_READS_MAX {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(count(&bulk, "\0").await, Ok(1000));
+}

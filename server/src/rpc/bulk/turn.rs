@@ -1,0 +1,232 @@
+//! The turns of one read: where it runs now, what it holds, and whether it is to end early.
+//!
+//! Used on the read's own thread, which waits here while others have their turn.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::{
+    Held, Memory,
+    turns::{Running, Turns},
+};
+
+/// What a read may do before it counts as large, and what a large one does in one turn: some
+/// milliseconds of work.
+const TURN_BYTES: usize = 256 * 1024;
+/// What a row costs beside its bytes; of empty rows a turn has some four thousand.
+const ROW_BYTES: usize = 64;
+/// Rows are charged when they are so many bytes together.
+const CHARGED_AT_ONCE_BYTES: usize = 16 * 1024;
+/// By how much the held memory grows.
+const GROWTH_BYTES: usize = 256 * 1024;
+
+/// Where reads may run.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) short: Arc<Semaphore>,
+    pub(super) large: Arc<Semaphore>,
+    /// The large reads whose turn it is.
+    pub(super) turns: Arc<Turns>,
+}
+
+/// How a read begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::rpc) enum Start {
+    /// As a short one, which becomes a large one when it is.
+    Short,
+    /// As a short one, of which every row that is read counts as kept.
+    Charged,
+    /// As a short one that ends by itself when its turn [is over](Turn::is_over).
+    OneTurn,
+    /// As a large one: it is known to be.
+    Large,
+}
+
+/// Why a read is to end before it is done. Its cursors are at their end from then on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It needs so many bytes, which are not free.
+    NoMemory(usize),
+    /// Too many large reads.
+    NoPlace,
+    /// Its caller has gone.
+    Unwanted,
+}
+
+/// A read under way.
+#[derive(Debug)]
+pub(in crate::rpc) struct Turn {
+    places: Places,
+    memory: Memory,
+    /// Work since the turn began.
+    work: AtomicUsize,
+    state: Mutex<State>,
+    start: Start,
+    over: AtomicBool,
+    /// Bytes of rows that count as kept and were not charged yet.
+    uncharged: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct State {
+    place: Place,
+    held: Held,
+    /// Bytes that are kept, of which `held` covers some more.
+    kept: usize,
+    end: Option<End>,
+    wanted: oneshot::Sender<()>,
+    wanted_by: Option<oneshot::Receiver<()>>,
+}
+
+/// Permits that are held for where the read runs; given back with it.
+#[derive(Debug)]
+enum Place {
+    Short(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    Large {
+        _place: OwnedSemaphorePermit,
+        turn: Option<Running>,
+    },
+}
+
+impl Turn {
+    /// Waits for a place.
+    pub(super) async fn begin(places: Places, memory: Memory, held: Held, start: Start) -> Self {
+        let place = match start {
+            Start::Short | Start::Charged | Start::OneTurn => {
+                Place::Short(acquire(&places.short).await)
+            }
+            Start::Large => Place::Large {
+                _place: acquire(&places.large).await,
+                turn: None,
+            },
+        };
+        let (wanted, wanted_by) = oneshot::channel();
+        Self {
+            places,
+            memory,
+            work: AtomicUsize::new(0),
+            state: Mutex::new(State {
+                place,
+                held,
+                kept: 0,
+                end: None,
+                wanted,
+                wanted_by: Some(wanted_by),
+            }),
+            start,
+            over: AtomicBool::new(false),
+            uncharged: AtomicUsize::new(0),
+        }
+    }
+
+    /// Whether a read of one turn is to end.
+    pub(in crate::rpc) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed)
+    }
+
+    /// What the caller holds as long as it wants the result.
+    pub(super) fn wanted(&self) -> Option<oneshot::Receiver<()>> {
+        self.state.lock().wanted_by.take()
+    }
+
+    /// Why the read was to end early, if it was; its result is then worth nothing.
+    pub(super) fn end(&self) -> Option<End> {
+        self.state.lock().end
+    }
+
+    /// Accounts for a row that was read. Whether to go on.
+    pub(super) fn row(&self, bytes: usize) -> bool {
+        let work = self
+            .work
+            .fetch_add(bytes + ROW_BYTES, Ordering::Relaxed)
+            .saturating_add(bytes + ROW_BYTES);
+        if self.start == Start::Charged && !self.charge(bytes) {
+            return false;
+        }
+        work < TURN_BYTES || self.next()
+    }
+
+    /// Charges a row, together with others. Whether to go on.
+    fn charge(&self, bytes: usize) -> bool {
+        let uncharged = self.uncharged.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if uncharged < CHARGED_AT_ONCE_BYTES {
+            return true;
+        }
+        self.uncharged.store(0, Ordering::Relaxed);
+        self.keep(uncharged)
+    }
+
+    /// Charges `bytes` that the reader keeps. Whether to go on.
+    pub(in crate::rpc) fn keep(&self, bytes: usize) -> bool {
+        let mut state = self.state.lock();
+        let State { held, kept, .. } = &mut *state;
+        *kept = kept.saturating_add(bytes);
+        if *kept <= TURN_BYTES || *kept <= held.bytes() {
+            // Every short read may keep a little: they are few.
+            return state.end.is_none();
+        }
+        let wanted = kept.saturating_add(GROWTH_BYTES);
+        if !self.memory.grow(held, wanted) && !self.memory.grow(held, *kept) {
+            let needed = *kept;
+            state.end.get_or_insert(End::NoMemory(needed));
+        }
+        state.end.is_none()
+    }
+
+    /// Takes over what the read holds, so that it stays held with the answer.
+    pub(in crate::rpc) fn take_held(&self) -> Held {
+        mem::take(&mut self.state.lock().held)
+    }
+
+    /// Waits for the first turn of a read that is known to be large.
+    pub(super) fn start(&self) {
+        if let Place::Large { turn, .. } = &mut self.state.lock().place {
+            *turn = Some(self.places.turns.wait());
+        }
+    }
+
+    /// Lets the other large reads have their turns. Whether to go on.
+    fn next(&self) -> bool {
+        self.work.store(0, Ordering::Relaxed);
+        if self.start == Start::OneTurn {
+            self.over.store(true, Ordering::Relaxed);
+            return true;
+        }
+        let mut state = self.state.lock();
+        if state.wanted.is_closed() {
+            state.end.get_or_insert(End::Unwanted);
+        }
+        if state.end.is_some() {
+            return false;
+        }
+        if let Place::Short(_) = state.place {
+            let Ok(place) = Arc::clone(&self.places.large).try_acquire_owned() else {
+                state.end = Some(End::NoPlace);
+                return false;
+            };
+            // Here a short read is let in.
+            state.place = Place::Large {
+                _place: place,
+                turn: None,
+            };
+        }
+        if let Place::Large { turn, .. } = &mut state.place {
+            *turn = None;
+            *turn = Some(self.places.turns.wait());
+        }
+        true
+    }
+}
+
+async fn acquire(places: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    let place = Arc::clone(places).acquire_owned().await;
+    place.expect("places are never closed")
+}
