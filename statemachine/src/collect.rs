@@ -7,8 +7,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
+    compactions,
     engine::{Engine, Table, View, WriteBatch, WriteOp},
     error::Fault,
+    hash::HashPass,
     keys::{self, ChangeKind, MetaRow, Stamp, damaged, split_i64, split_u64},
     meta::Meta,
     read::Reader,
@@ -18,9 +20,13 @@ use crate::{
 
 /// Walks history up to the floor and deletes what is superseded there.
 ///
-/// Holds nothing: how far it has come is in the engine, in the same write as the deletes.
+/// Before that it hashes history as the compaction found it. How far it has come with collecting is
+/// in the engine, in the same write as the deletes; a hash that is not finished begins anew. To be
+/// used with one engine.
 #[derive(Debug, Default)]
-pub struct Collector(());
+pub struct Collector {
+    hashing: Option<HashPass>,
+}
 
 /// What one step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +48,17 @@ struct Mark {
     next: Stamp,
     /// Bytes of history records ever deleted on this node.
     collected_bytes: u64,
+}
+
+/// The floor that collection has begun to work towards: nothing that a reader at or above it needs
+/// was taken away. -1 when nothing was ever collected.
+pub(crate) fn reached(view: &dyn View) -> Result<Revision, Fault> {
+    let present = view.get(Table::Meta, MetaRow::Collection.key())?.is_some();
+    Ok(if present {
+        Mark::load(view)?.floor
+    } else {
+        Revision(-1)
+    })
 }
 
 impl Mark {
@@ -107,7 +124,7 @@ impl Collector {
     /// A collector; it resumes where the last one on the same engine stopped.
     #[must_use]
     pub const fn new() -> Self {
-        Self(())
+        Self { hashing: None }
     }
 
     /// Bytes of history records that were ever deleted from this state on this node. Subtracted
@@ -119,7 +136,8 @@ impl Collector {
         Ok(Mark::load(view)?.collected_bytes)
     }
 
-    /// Goes through at most `entries_max` changes, at least one, and deletes what they superseded.
+    /// Goes through at most `entries_max` changes, at least one: hashes them, or deletes what they
+    /// superseded.
     ///
     /// # Errors
     /// When the engine cannot read or write, or a row does not decode.
@@ -135,6 +153,15 @@ impl Collector {
                 through: Revision(0),
             });
         }
+        let entries_max = match self.hash(engine, view, meta, entries_max.max(1))? {
+            Some(left) => left,
+            None => {
+                return Ok(Progress {
+                    done: false,
+                    ..mark.progress(0)
+                });
+            }
+        };
         mark.aim_at(meta.floor);
         if mark.is_done() {
             return Ok(mark.progress(0));
@@ -164,6 +191,46 @@ impl Collector {
         ops.push(mark.op());
         engine.write(WriteBatch { ops })?;
         Ok(mark.progress(sweep.bytes))
+    }
+
+    /// Makes the hashes that collection would make impossible; returns how many entries of the step
+    /// are left for that, or none when it must wait.
+    fn hash(
+        &mut self,
+        engine: &dyn Engine,
+        view: &dyn View,
+        meta: Meta,
+        entries_max: usize,
+    ) -> Result<Option<usize>, Fault> {
+        let reached = reached(view)?;
+        if reached == meta.floor {
+            return Ok(Some(entries_max));
+        }
+        let reader = Reader::over(view, meta);
+        let mut hashes = compactions::hashes(view)?;
+        let mut left = entries_max;
+        for compaction in compactions::remembered(view)? {
+            let revision = compaction.revision;
+            let is_known = hashes.iter().any(|(known, _)| *known == revision);
+            if is_known || compaction.floor_before < reached {
+                continue;
+            }
+            let begun = self.hashing.take();
+            let mut pass = match begun.filter(|pass| pass.revision() == revision) {
+                Some(pass) => pass,
+                None => HashPass::before(&reader, compaction)?,
+            };
+            let step = pass.step(&reader, left)?;
+            left = left.saturating_sub(step.entries);
+            if !step.done {
+                self.hashing = Some(pass);
+                return Ok(None);
+            }
+            hashes.push((revision, pass.into_hash().hash));
+            let ops = vec![compactions::keep_hashes(&hashes)];
+            engine.write(WriteBatch { ops })?;
+        }
+        Ok(Some(left))
     }
 }
 

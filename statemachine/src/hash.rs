@@ -5,6 +5,8 @@
 //! to once its own compaction is through.
 
 use crate::{
+    collect, compactions,
+    compactions::Compaction,
     engine::Table,
     error::{Fault, ReadError, Refusal},
     keys::{self, ChangeKind, Stamp, VersionRow},
@@ -37,13 +39,18 @@ impl Reader<'_> {
     /// the floor is kept since 3.5.16 and 3.4.34 and was deleted before; like the newer versions
     /// this skips it, so that all of them agree.
     ///
-    /// etcd answers for the revision of one of its last ten compactions from a store of hashes made
-    /// while it compacted, under the floor before; this hashes anew, under the present floor.
+    /// The revision of one of the last ten compactions has the hash that it had before, under the
+    /// floor before, as in etcd since 3.5.5.
     ///
     /// # Errors
     /// Refused when `revision` is compacted or in the future. A fault when the engine cannot read
     /// or a row does not decode.
     pub fn hash_kv(&self, revision: Revision) -> Result<HashKv, ReadError> {
+        if revision.0 > 0
+            && let Some(found) = self.hash_before_compaction(revision)?
+        {
+            return Ok(found);
+        }
         let (latest, floor) = (self.meta().revision, self.meta().floor);
         if revision.0 > 0 && revision < floor {
             return Err(Refusal::Compacted { floor }.into());
@@ -52,33 +59,34 @@ impl Reader<'_> {
             return Err(Refusal::FutureRevision { latest }.into());
         }
         let revision = if revision.0 == 0 { latest } else { revision };
-        let keep_at = if revision.0 > 0 && self.any_key_at(revision)? {
-            revision
-        } else {
-            floor
+        Ok(self.hash_under(floor, revision)?)
+    }
+
+    /// The hash at a revision that was compacted, as it was before.
+    fn hash_before_compaction(&self, revision: Revision) -> Result<Option<HashKv>, Fault> {
+        let all = compactions::remembered(self.view)?;
+        let Some(found) = all.into_iter().find(|it| it.revision == revision) else {
+            return Ok(None);
         };
-        let mut hash = crc32c::crc32c(BUCKET);
-        let mut cursor = self.view.scan(Table::History, &[])?;
-        while let Some((row, value)) = cursor.next()? {
-            let (stamp, kind) = keys::read_history(&row)?;
-            if stamp.main > revision {
-                break;
-            }
-            let counts = stamp.main > floor
-                || (kind == ChangeKind::Put && {
-                    let key = record::decode(value.clone())?.key;
-                    self.is_latest_at(&key, stamp, keep_at)?
-                });
-            if counts {
-                hash = crc32c::crc32c_append(hash, &row);
-                hash = crc32c::crc32c_append(hash, &value);
-            }
+        let hashes = compactions::hashes(self.view)?;
+        if let Some((_, hash)) = hashes.into_iter().find(|it| it.0 == revision) {
+            return Ok(Some(HashKv {
+                hash,
+                compact_revision: found.floor_before,
+                hash_revision: revision,
+            }));
         }
-        Ok(HashKv {
-            hash,
-            compact_revision: floor,
-            hash_revision: revision,
-        })
+        if collect::reached(self.view)? > found.floor_before {
+            return Ok(None);
+        }
+        // Nothing is collected yet of what counts.
+        self.hash_under(found.floor_before, revision).map(Some)
+    }
+
+    fn hash_under(&self, floor: Revision, revision: Revision) -> Result<HashKv, Fault> {
+        let mut pass = HashPass::begin(self, floor, revision)?;
+        while !pass.step(self, usize::MAX)?.done {}
+        Ok(pass.into_hash())
     }
 
     fn is_latest_at(&self, key: &[u8], stamp: Stamp, at: Revision) -> Result<bool, Fault> {
@@ -103,5 +111,111 @@ impl Reader<'_> {
             }
         }
         Ok(false)
+    }
+}
+
+/// A walk over history that hashes it, a part at a time. Between the parts nothing may be collected
+/// beyond its floor; what is written meanwhile does not count.
+#[derive(Debug)]
+pub(crate) struct HashPass {
+    floor: Revision,
+    revision: Revision,
+    /// The revision at which what is at or below the floor must still be the latest of its key.
+    keep_at: Revision,
+    /// The first change not gone through yet.
+    next: Stamp,
+    hash: u32,
+}
+
+/// What a part of a pass came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HashStep {
+    pub(crate) done: bool,
+    /// Changes gone through.
+    pub(crate) entries: usize,
+}
+
+impl HashPass {
+    /// A pass up to `revision`, with the store compacted at `floor`.
+    pub(crate) fn begin(
+        reader: &Reader<'_>,
+        floor: Revision,
+        revision: Revision,
+    ) -> Result<Self, Fault> {
+        let keep_at = if revision.0 > 0 && reader.any_key_at(revision)? {
+            revision
+        } else {
+            floor
+        };
+        Ok(Self {
+            floor,
+            revision,
+            keep_at,
+            next: Stamp::default(),
+            hash: crc32c::crc32c(BUCKET),
+        })
+    }
+
+    /// A pass for a compaction that was applied.
+    pub(crate) fn before(reader: &Reader<'_>, compaction: Compaction) -> Result<Self, Fault> {
+        Self::begin(reader, compaction.floor_before, compaction.revision)
+    }
+
+    /// The revision up to which it hashes.
+    pub(crate) const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Goes through at most `entries_max` changes.
+    pub(crate) fn step(
+        &mut self,
+        reader: &Reader<'_>,
+        entries_max: usize,
+    ) -> Result<HashStep, Fault> {
+        let from = keys::history(self.next, ChangeKind::Put);
+        let mut cursor = reader.view.scan(Table::History, &from)?;
+        let mut entries = 0_usize;
+        while entries < entries_max {
+            let Some((row, value)) = cursor.next()? else {
+                return Ok(HashStep {
+                    done: true,
+                    entries,
+                });
+            };
+            let (stamp, kind) = keys::read_history(&row)?;
+            if stamp.main > self.revision {
+                return Ok(HashStep {
+                    done: true,
+                    entries,
+                });
+            }
+            entries = entries.saturating_add(1);
+            self.next = Stamp {
+                main: stamp.main,
+                sub: stamp.sub.saturating_add(1),
+            };
+            let counts = stamp.main > self.floor
+                || (kind == ChangeKind::Put && {
+                    let key = record::decode(value.clone())?.key;
+                    reader.is_latest_at(&key, stamp, self.keep_at)?
+                });
+            if counts {
+                self.hash = crc32c::crc32c_append(self.hash, &row);
+                self.hash = crc32c::crc32c_append(self.hash, &value);
+            }
+        }
+        Ok(HashStep {
+            done: false,
+            entries,
+        })
+    }
+
+    /// The hash, once the pass is done.
+    pub(crate) const fn into_hash(self) -> HashKv {
+        HashKv {
+            hash: self.hash,
+            compact_revision: self.floor,
+            hash_revision: self.revision,
+        }
     }
 }

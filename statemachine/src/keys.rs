@@ -86,6 +86,10 @@ pub(crate) enum MetaRow {
     Adapter = 1,
     /// How far collection has come on this node; not replicated.
     Collection = 2,
+    /// The last compactions, each with the floor before it; replicated.
+    Compactions = 3,
+    /// The hash at the revision of each, made on this node; not replicated.
+    CompactionHashes = 4,
 }
 
 impl MetaRow {
@@ -94,6 +98,8 @@ impl MetaRow {
             Self::Counters => &[0],
             Self::Adapter => &[1],
             Self::Collection => &[2],
+            Self::Compactions => &[3],
+            Self::CompactionHashes => &[4],
         }
     }
 }

@@ -23,6 +23,7 @@ mod cluster;
 pub mod codec;
 mod collect;
 mod command;
+mod compactions;
 mod context;
 mod digest;
 mod effects;

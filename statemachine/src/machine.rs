@@ -11,6 +11,7 @@ use crate::{
     claims::{self, Loss},
     cluster,
     command::{ClaimCommand, Command, Guard, Put, RegistryCommand, Txn},
+    compactions::{self, Compaction},
     context::Context,
     effects::Effects,
     engine::{Engine, Table},
@@ -321,6 +322,11 @@ impl ApplyBatch<'_> {
         if revision > latest {
             return Err(Refusal::FutureRevision { latest }.into());
         }
+        let noted = Compaction {
+            revision,
+            floor_before: floor,
+        };
+        compactions::note(&mut self.overlay, noted)?;
         self.meta.floor = revision;
         Ok(Reply::Compact)
     }

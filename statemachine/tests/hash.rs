@@ -197,6 +197,69 @@ fn collection_changes_no_hash_where_keys_were_deleted() {
     }
 }
 
+/// Puts and deletes, so that compaction has something of each kind to keep and to take away.
+fn changes(total: i64) -> Node {
+    let mut node = Node::new();
+    for number in 0..total {
+        let key = KeyRange::single(key(number).into());
+        node.apply(&[match number % 5 {
+            3 => Command::DeleteRange(DeleteRange {
+                range: key,
+                want_previous: false,
+            }),
+            _ => put(number),
+        }]);
+    }
+    node
+}
+
+#[test]
+fn the_hash_at_a_revision_stays_when_that_is_compacted_and_collected() {
+    // The second compacts before the first is collected; of the third and fourth neither is.
+    for collected in [
+        [true, true, true],
+        [false, true, false],
+        [false, false, false],
+    ] {
+        let mut node = changes(200);
+        let mut expected = Vec::new();
+        for (floor, collect) in [40, 41, 120].into_iter().zip(collected) {
+            let hash = node.hash(floor);
+            node.apply(&[Command::Compact(Revision(floor))]);
+            expected.push(hash);
+            for hash in &expected {
+                assert_eq!(node.hash(hash.hash_revision.0), *hash, "when compacted");
+            }
+            if collect {
+                node.collect();
+            }
+            for hash in &expected {
+                assert_eq!(node.hash(hash.hash_revision.0), *hash, "when collected");
+            }
+        }
+        let (latest, floor) = (node.hash(0), node.machine.meta().floor);
+        assert_eq!(
+            latest.compact_revision, floor,
+            "what is not compacted moves on"
+        );
+    }
+}
+
+#[test]
+fn the_hashes_of_ten_compactions_are_kept() {
+    let mut node = changes(200);
+    for floor in 101..=111 {
+        node.apply(&[Command::Compact(Revision(floor))]);
+        node.collect();
+    }
+    let snapshot = node.engine.snapshot().unwrap();
+    let reader = Reader::new(snapshot.as_ref()).unwrap();
+    assert!(reader.hash_kv(Revision(100)).is_err(), "never compacted at");
+    assert!(reader.hash_kv(Revision(101)).is_err(), "the eleventh last");
+    assert_eq!(node.hash(102).compact_revision, Revision(101));
+    assert_eq!(node.hash(111).compact_revision, Revision(110));
+}
+
 #[test]
 fn where_no_key_is_left_the_hash_counts_what_compaction_keeps() {
     let mut node = Node::new();

@@ -63,22 +63,28 @@ async fn pass(
     pace: CollectionPace,
     progress: &watch::Sender<Collected>,
 ) -> Result<(), Fault> {
+    let mut collector = Collector::new();
+    let mut collected_last: Option<Arc<dyn Engine>> = None;
     loop {
-        let store = Arc::clone(store);
+        let engine: Arc<dyn Engine> = store.engine();
+        let same = |last: &Arc<dyn Engine>| Arc::ptr_eq(last, &engine);
+        if !collected_last.as_ref().is_some_and(same) {
+            // A snapshot has taken the place of the state.
+            collector = Collector::new();
+        }
+        collected_last = Some(Arc::clone(&engine));
         let step = tasks::spawn_blocking(move || {
-            let engine: Arc<dyn Engine> = store.engine();
-            let step = Collector::new().step(&*engine, pace.batch_max)?;
+            let step = collector.step(&*engine, pace.batch_max)?;
             let bytes = Collector::collected_bytes(&*engine)?;
-            Ok::<_, Fault>((
-                step.done,
-                Collected {
-                    through: step.through,
-                    bytes,
-                },
-            ))
+            let collected = Collected {
+                through: step.through,
+                bytes,
+            };
+            Ok::<_, Fault>((step.done, collected, collector))
         });
         let cut_off = |e| Fault::Damaged(format!("collection was cut off: {e}"));
-        let (done, collected) = step.await.map_err(cut_off)??;
+        let (done, collected);
+        (done, collected, collector) = step.await.map_err(cut_off)??;
         if done {
             progress.send_replace(collected);
             return Ok(());

@@ -82,6 +82,11 @@ pub(super) fn is_reserved(name: &[u8]) -> bool {
     claim_key(name, LeaseId(1)).starts_with(SERVICES_PREFIX.as_bytes())
 }
 
+/// What the keys of the claims on `name` begin with.
+pub(super) fn below(name: &[u8]) -> Bytes {
+    [name, &[SEPARATOR]].concat().into()
+}
+
 /// The key of the claim of `lease` on `name`.
 #[must_use]
 pub fn claim_key(name: &[u8], lease: LeaseId) -> Bytes {

@@ -185,6 +185,31 @@ impl Reader<'_> {
         Ok(found)
     }
 
+    /// The first key below `name`, among the first `looked_max` there, that is no claim on it.
+    /// Programs that lock by etcd's recipe take it for a claim that never ends.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn foreign_key(&self, name: &[u8], looked_max: usize) -> Result<Option<Bytes>, Fault> {
+        let below = key::below(name);
+        let mut cursor = self.view.scan(Table::Current, &below)?;
+        for _ in 0..looked_max {
+            let found = cursor.next_key()?.filter(|found| found.starts_with(&below));
+            let Some(found) = found else {
+                return Ok(None);
+            };
+            // The record of what looks like a claim only: values of other keys may be large.
+            let is_claim = key::may_be_claim(&found)
+                && key::name_of(&found) == name
+                && row::record(self.view, &found)?
+                    .is_some_and(|record| Some(record.lease) == key::lease_of(&found));
+            if !is_claim {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// When the next thing falls due that a `Wake` does.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Compaction, and the hash over history that shows whether two servers kept the same.
 
 use super::{
+    ask::Question,
     pair::Pair,
     requests::{all_of, compact, delete, everything, get_at, hash, op, put},
 };
@@ -62,5 +63,29 @@ async fn history_hashes_as_in_etcd() {
     }
     for revision in -1..=latest {
         pair.same(hash(revision)).await;
+    }
+}
+
+#[tokio::test]
+async fn the_hash_at_a_revision_is_after_its_compaction_what_etcd_said_before() {
+    let Some(mut pair) = Pair::start().await else {
+        return;
+    };
+    for value in ["1", "2", "3"] {
+        pair.ok(put("a", value)).await;
+        pair.ok(put("b", value)).await;
+        pair.ok(delete("b", "")).await;
+        pair.ok(put("c", value)).await;
+    }
+    let mut before = Vec::new();
+    for floor in [4, 5, 9, 13] {
+        let question = Question::of(&hash(floor));
+        before.push((pair.ok(hash(floor)).await, question));
+        // Physical: the history is gone when this is answered.
+        pair.ok(compact(floor)).await;
+        for (said, question) in &before {
+            let now = question.read(&pair.tenure().call(&question.call).await);
+            assert_eq!(now, *said, "{question:?} after compaction at {floor}");
+        }
     }
 }
