@@ -150,7 +150,7 @@ impl Client {
     ///
     /// let holder = client.guarded([Guard::new("jobs/42", Token::from(17))]);
     /// // Refused with `ErrorKind::StaleGuard` unless token 17 holds the lock "jobs/42".
-    /// holder.put("jobs/42/state", "done").await?;
+    /// holder.put("state/jobs/42", "done").await?;
     /// # Ok(())
     /// # }
     /// ```

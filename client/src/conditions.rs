@@ -36,7 +36,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 ///
 /// let token = Token::from(17);
 /// // For one write ...
-/// let written = client.put("jobs/42/state", "done").guard("jobs/42", token).await;
+/// let written = client.put("state/jobs/42", "done").guard("jobs/42", token).await;
 /// if let Err(error) = written
 ///     && error.kind() == ErrorKind::StaleGuard
 /// {
@@ -44,7 +44,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// }
 /// // ... or for every write of a handle.
 /// let holder = client.guarded([Guard::new("jobs/42", token)]);
-/// holder.put("jobs/42/state", "done").await?;
+/// holder.put("state/jobs/42", "done").await?;
 /// # Ok(())
 /// # }
 /// ```

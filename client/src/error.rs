@@ -18,7 +18,7 @@ use crate::id::{Revision, Token};
 /// etcd's texts for a token that the server no longer takes.
 const STALE_TOKEN: [&str; 2] = ["invalid auth token", "revision of auth store is old"];
 /// What the texts of servers begin with; other texts come from what lies between.
-const SERVER_TEXTS: [&str; 2] = ["etcdserver: ", "tenure: "];
+const SERVER_TEXTS: [&str; 3] = ["etcdserver: ", "tenure: ", kind::TOO_LARGE];
 /// etcd's text when too much is under way, which passes.
 const TOO_MANY_REQUESTS: &str = "too many requests";
 /// Metadata that says what became of a write that failed, and its value when that is not known.

@@ -5,6 +5,7 @@
 mod conditions;
 mod keys;
 mod lock;
+mod order;
 mod registry;
 mod session;
 mod values;
@@ -158,6 +159,7 @@ pub enum Command {
     #[command(subcommand)]
     Lease(Lease),
     /// Give up the history before a revision
+    #[command(visible_alias = "compact")]
     Compaction {
         /// Revision to keep from
         revision: i64,
@@ -433,10 +435,15 @@ pub fn command(lookup: Lookup<'_>) -> ClapCommand {
     lenient(command)
 }
 
-/// Lets every switch take a value as well, as etcdctl does: `--prefix=false`.
+/// Lets every switch take a value as well, as etcdctl does: `--prefix=false`; and every option be
+/// given more than once.
 #[must_use]
 pub fn lenient(command: ClapCommand) -> ClapCommand {
-    command.mut_args(switch_with_value).mut_subcommands(lenient)
+    command
+        // Given twice, the last counts.
+        .args_override_self(true)
+        .mut_args(switch_with_value)
+        .mut_subcommands(lenient)
 }
 
 fn switch_with_value(arg: Arg) -> Arg {
@@ -462,7 +469,9 @@ fn switch_with_value(arg: Arg) -> Arg {
 /// # Errors
 /// [`Failure::Parse`] for what clap refuses, [`Failure::Usage`] for what this client cannot do.
 pub fn parse(arguments: &[OsString], lookup: Lookup<'_>) -> Result<Cli, Failure> {
-    let mut matches = command(lookup)
+    let command = command(lookup);
+    let arguments = order::verb_first(&command, arguments);
+    let mut matches = command
         .try_get_matches_from(arguments)
         .map_err(Failure::Parse)?;
     let given = matches.value_source("command_timeout") != Some(ValueSource::DefaultValue);

@@ -503,3 +503,44 @@ fn unhealthy_endpoints_are_left_to_standard_error_in_simple_form() {
         )
     );
 }
+
+#[test]
+fn options_that_etcdctl_takes_twice_or_before_the_verb_are_taken() {
+    let get = |arguments: &[&str]| {
+        let cli = parse(arguments).unwrap_or_else(|failure| panic!("{arguments:?}: {failure}"));
+        let args::Command::Get(get) = cli.command else {
+            panic!("{arguments:?} is no get")
+        };
+        (cli.global.write_out, get)
+    };
+    for arguments in [
+        &["get", "a", "-w", "table", "-w", "json", "--consistency=s"][..],
+        &["-w", "table", "-w", "json", "--consistency=s", "get", "a"],
+        &["--consistency", "s", "-wjson", "get", "a"],
+        &[
+            "--consistency=l",
+            "get",
+            "--consistency=s",
+            "a",
+            "--write-out=json",
+        ],
+    ] {
+        let (format, get) = get(arguments);
+        assert_eq!(format, Format::Json, "{arguments:?}");
+        assert_eq!(get.consistency, args::Consistency::S, "{arguments:?}");
+        assert_eq!(get.key, "a");
+    }
+    let (_, prefixed) = get(&["--prefix", "--limit", "3", "get", "a"]);
+    assert!(prefixed.prefix && prefixed.limit == 3);
+    for compact in [&["compact", "7"][..], &["--physical", "compaction", "7"]] {
+        let parsed = parse(compact).map(|cli| cli.command);
+        let Ok(args::Command::Compaction { revision: 7, .. }) = parsed else {
+            panic!("{compact:?}: {parsed:?}")
+        };
+    }
+    let nested = parse(&["--keys", "lease", "timetolive", "7"]).map(|cli| cli.command);
+    let Ok(args::Command::Lease(args::Lease::Timetolive { keys: true, .. })) = nested else {
+        panic!("{nested:?}")
+    };
+    refused(&["--no-such-option", "get", "a"], "", 2);
+}

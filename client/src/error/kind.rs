@@ -11,6 +11,8 @@ pub(super) const COMPACTED: &str = "required revision has been compacted";
 const FUTURE_REVISION: &str = "required revision is a future revision";
 /// etcd's text for a store that reached its quota.
 const NO_SPACE: &str = "database space exceeded";
+/// What a server says of a request that is larger than its transport takes.
+pub(super) const TOO_LARGE: &str = "grpc: received message larger than max";
 /// Metadata that names tenure's own reasons.
 const REASON_KEY: &str = "tenure-reason";
 
@@ -159,6 +161,7 @@ pub(super) fn by_code(status: &Status) -> ErrorKind {
         Code::OutOfRange if message.contains(FUTURE_REVISION) => ErrorKind::FutureRevision,
         Code::OutOfRange => ErrorKind::OutOfRange,
         Code::ResourceExhausted if message.contains(NO_SPACE) => ErrorKind::NoSpace,
+        Code::ResourceExhausted if message.contains(TOO_LARGE) => ErrorKind::InvalidArgument,
         Code::ResourceExhausted => ErrorKind::Overloaded,
         Code::Unavailable => ErrorKind::Unavailable,
         Code::DeadlineExceeded => ErrorKind::DeadlineExceeded,

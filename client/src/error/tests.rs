@@ -319,6 +319,14 @@ fn limits_of_the_transport_leave_a_write_open() {
 }
 
 #[test]
+fn a_request_too_large_for_the_servers_transport_is_invalid_and_not_executed() {
+    let text = "grpc: received message larger than max (3145741 vs. 2097152)";
+    let error = answered(Code::ResourceExhausted, text, Operation::Write);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(!error.outcome_unknown() && !error.is_retryable());
+}
+
+#[test]
 fn a_server_that_names_a_reason_says_itself_when_the_outcome_is_unknown() {
     let decided = reasoned(Code::Unavailable, "NoLeader", Operation::Write);
     assert_eq!(decided.kind(), ErrorKind::Unavailable);

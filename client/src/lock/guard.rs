@@ -32,7 +32,7 @@ use crate::{
 /// guard
 ///     .run(async {
 ///         // Refused, should the lock have gone to another; dropped as soon as it is lost.
-///         store.put("jobs/42/state", "done").await
+///         store.put("state/jobs/42", "done").await
 ///     })
 ///     .await??;
 /// guard.release().await?;

@@ -48,7 +48,7 @@ impl Client {
     ///     .wait(Duration::from_secs(5))
     ///     .principal("worker-3")
     ///     .await?;
-    /// guard.guarded().put("jobs/42/state", "running").await?;
+    /// guard.guarded().put("state/jobs/42", "running").await?;
     /// guard.release().await?;
     ///
     /// if let Some(guard) = client.lock("jobs/43").try_now().await? {

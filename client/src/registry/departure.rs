@@ -17,6 +17,9 @@ use crate::{
     lease::millis,
 };
 
+/// Grace of an instance that is to go at once; only felt when the second half of that fails.
+const LEAVE_MAX: Duration = Duration::from_secs(1);
+
 /// The instance that is to leave.
 #[derive(Debug, Clone)]
 pub(super) struct Which {
@@ -114,7 +117,8 @@ impl Registry {
 
     /// Removes any instance now. Which life of it is meant says `incarnation`; without one it is
     /// whichever is registered. An instance that still runs finds its registration
-    /// [lost](crate::Registration::lost); its lease lives on, with whatever else is attached to it.
+    /// [lost](crate::Registration::lost), and one that is [kept](crate::Register::keep) does not come
+    /// back: it is drained first. Its lease lives on, with whatever else is attached to it.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
@@ -134,6 +138,11 @@ impl Registry {
             id: id.into(),
             incarnation,
         };
+        // Leaves word of why the instance is gone: one that is kept does not come back from a drain.
+        match drain(&self.client, which.clone(), LEAVE_MAX).await {
+            Err(error) if !error.outcome_unknown() => return Err(error),
+            _ => {}
+        }
         deregister(&self.client, which).await
     }
 }

@@ -1,7 +1,7 @@
 //! A registration that is made again whenever it is lost.
 //!
 //! The invariant: there is one registration at a time, and none after another instance took the
-//! place or the registry refused.
+//! place, an operator took the instance out, or the registry refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,11 +9,10 @@ use rand::Rng;
 use tenure_proto::v1::Readiness;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 
-use super::registration::{Register, Registration};
+use super::registration::{Departure, Register, Registration};
 use crate::{
     error::{Error, ErrorKind},
     id::Token,
-    lock::ClaimLoss,
     retry::Backoff,
 };
 
@@ -108,6 +107,23 @@ impl KeptRegistration {
     }
 }
 
+impl KeptRegistration {
+    /// Removes the instance now, for good.
+    ///
+    /// # Errors
+    /// As for [`Registration::deregister`]. It then ends with its lease.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the rest to the background.
+    pub async fn deregister(self) -> Result<(), Error> {
+        self.task.abort();
+        match self.current() {
+            Some(registration) => registration.end().await,
+            None => Ok(()),
+        }
+    }
+}
+
 impl Drop for KeptRegistration {
     fn drop(&mut self) {
         // Drops the registration with it, unless somebody else looks at it.
@@ -129,10 +145,7 @@ async fn keep(
             spread = registration.ttl().min(REJOIN_JITTER);
             let loss = registration.lost().await;
             let id = registration.instance().id();
-            // The end of the key may be heard of before that of the lease it was attached to.
-            if !matches!(loss, ClaimLoss::Lease(_)) && !lease_ended(&registration).await {
-                let text = format!("{id:?} was replaced or deregistered by somebody else");
-                let error = Error::local(ErrorKind::InstanceReplaced, text);
+            if let Some(error) = end_of(&registration).await {
                 lives.send_modify(|life| life.ended = Some(Arc::new(error)));
                 return;
             }
@@ -198,18 +211,26 @@ async fn say(
     }
 }
 
-/// Whether a registration whose key is gone went with its lease, and nobody took its place. Waits
-/// until somebody can tell.
-async fn lease_ended(registration: &Registration) -> bool {
+/// Why an instance that is not registered any more does not come back, unless it does. Waits until
+/// somebody can tell.
+async fn end_of(registration: &Registration) -> Option<Error> {
+    let id = registration.instance().id();
     let mut backoff = Backoff::default();
-    loop {
-        match registration.went_with_its_lease().await {
-            Ok(went) => return went,
+    let text = loop {
+        match registration.departure().await {
+            Ok(Departure::Lost) => return None,
+            Ok(Departure::Replaced(incarnation)) => {
+                break format!("{id:?} was replaced by its incarnation {incarnation}");
+            }
+            Ok(Departure::Drained) => {
+                break format!("{id:?} was drained or deregistered by an operator");
+            }
             Err(error) if error.ends_stream_for_now() => {
                 tracing::debug!(%error, "why a registration ended is not known yet");
                 sleep(backoff.next_pause()).await;
             }
-            Err(_) => return false,
+            Err(error) => return Some(error),
         }
-    }
+    };
+    Some(Error::local(ErrorKind::InstanceReplaced, text))
 }

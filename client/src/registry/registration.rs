@@ -2,12 +2,17 @@
 
 use std::{fmt, future::IntoFuture, time::Duration};
 
+use bytes::Bytes;
 use futures::future::BoxFuture;
-use tenure_proto::v1::{
-    Readiness, RegisterRequest, RegisterResponse, SetReadinessRequest,
-    registry_client::RegistryClient,
+use prost::Message;
+use tenure_proto::{
+    mvccpb::event::EventType,
+    v1::{
+        self as wire, Readiness, RegisterRequest, RegisterResponse, SetReadinessRequest,
+        registry_client::RegistryClient,
+    },
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{
     departure::{self, Which},
@@ -20,11 +25,14 @@ use crate::{
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
-    id::{LeaseId, Token},
+    id::{LeaseId, Revision, Token},
     lock::{ClaimLoss, Ending, Lifetime, Tenancy},
     retry::Backoff,
     session::Session,
 };
+
+/// How long the history of an instance is looked for that is not there any more.
+const HISTORY_MAX: Duration = Duration::from_secs(5);
 
 /// An instance to be registered. Made by [`Registry::register`](crate::Registry::register).
 ///
@@ -69,7 +77,8 @@ impl Register {
     /// as long as the handle lives. Each time is a new incarnation, of the instance as it was
     /// described here and with the readiness that was set last.
     ///
-    /// An instance whose place was taken by another of the same name does not fight for it, and one
+    /// An instance whose place was taken by another of the same name does not fight for it, one that
+    /// an operator drained or [deregistered](crate::Registry::deregister) does not come back, and one
     /// that was registered with a [`session`](Self::session) ends with that.
     ///
     /// # Errors
@@ -276,14 +285,51 @@ impl Registration {
         Which::life(&self.instance, self.incarnation)
     }
 
-    /// Whether the lease is gone and no other incarnation is there.
-    pub(super) async fn went_with_its_lease(&self) -> Result<bool, Error> {
+    /// Removes the instance now, for who has no handle to give away.
+    pub(super) async fn end(&self) -> Result<(), Error> {
+        self.remove().await?;
+        self.ending.tell(ClaimLoss::GivenUp);
+        self.tenancy.clone().end().await;
+        Ok(())
+    }
+
+    /// Why it is not there any more.
+    pub(super) async fn departure(&self) -> Result<Departure, Error> {
         let key = key_of(self.instance.service(), self.instance.id());
-        if self.plain.get(key).count_only().await?.count > 0 {
-            return Ok(false);
+        let found = self.plain.get(key.clone()).await?;
+        if let Some(successor) = found.kvs.first() {
+            return Ok(Departure::Replaced(Token::from(successor.create_revision)));
         }
-        let lease = self.plain.lease_time_to_live(self.lease(), false).await?;
-        Ok(lease.ttl < 0)
+        let history = timeout(HISTORY_MAX, self.last_readiness(key)).await;
+        // Without history it counts as lost, which an operator can answer by another drain.
+        let last = history.unwrap_or(Ok(None))?;
+        Ok(match last {
+            Some(Readiness::Draining) => Departure::Drained,
+            _ => Departure::Lost,
+        })
+    }
+
+    /// The last readiness that was said of this life before its key was deleted, if any was.
+    async fn last_readiness(&self, key: Bytes) -> Result<Option<Readiness>, Error> {
+        let from = Revision::from(self.incarnation).next();
+        let watch = self.plain.watch(key).require_leader();
+        let mut changes = watch.start_revision(from).await?;
+        let mut last = None;
+        while let Some(update) = changes.next().await {
+            let update = match update {
+                Err(error) if error.kind() == ErrorKind::Compacted => return Ok(None),
+                update => update?,
+            };
+            for event in update.events {
+                if event.r#type() == EventType::Delete {
+                    return Ok(last);
+                }
+                let value = event.kv.map(|kv| kv.value).unwrap_or_default();
+                let instance = wire::Instance::decode(value);
+                last = instance.ok().map(|instance| instance.readiness());
+            }
+        }
+        Ok(None)
     }
 
     /// Takes note of an answer that says that this incarnation is over.
@@ -295,6 +341,17 @@ impl Registration {
         }
         answer
     }
+}
+
+/// How an instance went that did not leave by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Departure {
+    /// Another incarnation has its place.
+    Replaced(Token),
+    /// It was drained or deregistered by an operator.
+    Drained,
+    /// Its lease or its key is gone.
+    Lost,
 }
 
 fn is_over(error: &Error) -> bool {

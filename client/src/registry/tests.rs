@@ -159,6 +159,35 @@ async fn an_instance_that_registered_through_a_guarded_client_leaves_when_the_gu
 }
 
 #[tokio::test]
+async fn a_kept_registration_whose_key_is_deleted_comes_back() {
+    let (fake, client) = Fake::start().await;
+    let request = client.registry().register(instance("a"));
+    let mut kept = request
+        .ttl(Duration::from_millis(300))
+        .keep()
+        .await
+        .unwrap();
+    let incarnation = kept.current().unwrap().incarnation();
+    client.delete("tenure.services/s/a").await.unwrap();
+    let next = timeout(PATIENCE, kept.changed()).await.unwrap().unwrap();
+    assert!(next > incarnation);
+    kept.deregister().await.unwrap();
+    assert!(fake.store.lock().instances("s").is_empty());
+}
+
+#[tokio::test]
+async fn a_kept_registration_does_not_come_back_from_an_operators_deregistration() {
+    let (fake, client) = Fake::start().await;
+    let registry = client.registry();
+    let mut kept = registry.register(instance("a")).keep().await.unwrap();
+    registry.deregister("s", "a", None).await.unwrap();
+    let ended = timeout(PATIENCE, kept.changed()).await.unwrap();
+    let reason = ended.unwrap_err().to_string();
+    assert!(reason.contains("by an operator"), "{reason}");
+    assert!(fake.store.lock().instances("s").is_empty());
+}
+
+#[tokio::test]
 async fn a_kept_registration_does_not_fight_for_its_place() {
     let (_fake, client) = Fake::start().await;
     let mut kept = client
@@ -353,8 +382,8 @@ async fn an_instance_that_was_removed_without_an_answer_is_reported_as_what_is_k
     fake.fault(|faults| faults.lose_answer = true);
     let lost = registry.drain("s", "b", None, grace).await;
     assert!(lost.unwrap_err().outcome_unknown());
+    // The answer that is lost is that to the drain before: the removal says what became of it.
     fake.fault(|faults| faults.lose_answer = true);
-    let lost = registry.deregister("s", "b", None).await.unwrap_err();
-    assert!(lost.outcome_unknown() && !lost.is_retryable());
+    registry.deregister("s", "b", None).await.unwrap();
     assert!(fake.store.lock().instances("s").is_empty());
 }

@@ -19,6 +19,11 @@ use crate::{
     tether,
 };
 
+/// Keys below the name of a lock among which data is looked for.
+const KEYS_LOOKED_AT: u32 = 16;
+/// How long that may take, so that it does not hold up what the lock is for.
+const LOOK_MAX: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure> {
     let (client, output) = (&session.client, session.output);
     let answer = match command {
@@ -40,9 +45,11 @@ async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
     // A session of our own, because closing it takes the claim back whatever state it is in.
     let lifetime = session.client.session(args.ttl).await?;
-    let taken = signals
-        .unless_signalled(take(session, args, &lifetime))
-        .await;
+    let taking = async {
+        let look = timeout(LOOK_MAX, warn_of_data(session, args.name()));
+        tokio::join!(take(session, args, &lifetime), look).0
+    };
+    let taken = signals.unless_signalled(taking).await;
     let guard = match taken {
         Ok(Ok(guard)) => guard,
         Ok(Err(failure)) => {
@@ -82,6 +89,26 @@ async fn give_back(name: &str, guard: LockGuard, lifetime: tenure::Session) {
     if let Err(error) = released {
         tell(format_args!(
             "{name} was not released ({error}): it ends by itself"
+        ));
+    }
+}
+
+/// Warns of data below the name of the lock. Best effort: who cannot look does not warn.
+async fn warn_of_data(session: &Session, name: &str) {
+    let below = format!("{name}/");
+    let range = tenure::KeyRange::prefix(&below);
+    let looked = session.client.get(range).keys_only().limit(KEYS_LOOKED_AT);
+    let Ok(found) = looked.await else { return };
+    let keys = found.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key));
+    let is_claim = |key: &str| {
+        let lease = key.strip_prefix(&below).unwrap_or_default();
+        let digits = lease.strip_prefix('-').unwrap_or(lease);
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    if let Some(key) = keys.into_iter().find(|key| !is_claim(key)) {
+        tell(format_args!(
+            "warning: {key} is below the name of the lock: etcd's clients take it for a claim on \
+             {name} and wait for it without end; keep data outside {below}"
         ));
     }
 }

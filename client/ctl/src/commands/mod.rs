@@ -8,6 +8,7 @@ mod conditions;
 mod defrag;
 mod elect;
 mod endpoint;
+mod endpoints;
 mod exec;
 mod fence;
 mod holding;

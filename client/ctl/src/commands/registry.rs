@@ -1,13 +1,8 @@
 //! `register`, `discover`, `drain`, `deregister` and `watch-endpoints`.
 
-use tenure::{EndpointChange, Instance, Readiness, Selector, Token};
+use tenure::{Instance, Readiness, Selector, Token};
 
-use super::{
-    Session,
-    holding::{self, Signalled},
-    signals::Signals,
-    tell,
-};
+use super::{Session, endpoints::Endpoints, holding::Signalled, signals::Signals, tell};
 use crate::{
     args::{
         DiscoverArgs, DrainArgs, Guarded, InstanceArgs, ReadinessArg, RegisterArgs, SelectorArgs,
@@ -16,50 +11,46 @@ use crate::{
     output::{Answer, Reply},
 };
 
+/// Registers, and again whenever the registration is lost, until a signal.
 pub(super) async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
-    let lifetime = session.client.session(args.ttl).await?;
     let request = session.client.registry().register(instance(args));
-    let request = request.session(&lifetime);
-    let registered = match signals.unless_signalled(request.into_future()).await {
-        Ok(Ok(registration)) => Ok(registration),
-        Ok(Err(error)) => Err(error.into()),
+    let registering = request.ttl(args.ttl).keep();
+    let mut kept = match signals.unless_signalled(registering).await {
+        Ok(kept) => kept?,
         Err(Signalled) => {
             let text = format!("interrupted before {} was registered", args.id);
-            Err(Failure::Command(anyhow::anyhow!(text)))
+            return Err(Failure::Command(anyhow::anyhow!(text)));
         }
     };
-    let registration = match registered {
-        Ok(registration) => registration,
-        Err(failure) => {
-            holding::close(lifetime).await;
-            return Err(failure);
+    let outcome = loop {
+        if let Some(registration) = kept.current() {
+            let said = Answer::Registered {
+                service: args.service.clone(),
+                id: args.id.clone(),
+                incarnation: registration.incarnation().get(),
+                lease: registration.lease(),
+                ttl: args.ttl,
+            };
+            if let Err(failure) = session.output.print(&Reply::Coordination(said)) {
+                break Err(failure);
+            }
         }
-    };
-    let said = Answer::Registered {
-        service: args.service.clone(),
-        id: args.id.clone(),
-        incarnation: registration.incarnation().get(),
-        lease: registration.lease(),
-        ttl: lifetime.ttl(),
-    };
-    let outcome = match session.output.print(&Reply::Coordination(said)) {
-        Err(failure) => Err(failure),
-        Ok(()) => match signals.unless_signalled(registration.lost()).await {
-            Err(Signalled) => Ok(()),
-            Ok(loss) => {
-                let text = format!("the registration of {} is lost: {loss}", args.id);
+        match signals.unless_signalled(kept.changed()).await {
+            Err(Signalled) => break Ok(()),
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => {
+                let text = format!("the registration of {} has ended: {error}", args.id);
                 return Err(Failure::Command(anyhow::anyhow!(text)));
             }
-        },
+        }
     };
-    if let Err(error) = registration.deregister().await {
+    if let Err(error) = kept.deregister().await {
         tell(format_args!(
             "{} was not deregistered ({error}): it ends by itself",
             args.id
         ));
     }
-    holding::close(lifetime).await;
     outcome
 }
 
@@ -96,20 +87,17 @@ pub(super) async fn discover(session: &Session, args: &DiscoverArgs) -> Result<(
         .print(&Reply::Coordination(Answer::Instances(found)))
 }
 
+/// Prints the instances, and then what changes. After a break the stream begins with everything
+/// again: of that only what is new is printed.
 pub(super) async fn watch(session: &Session, args: &DiscoverArgs) -> Result<(), Failure> {
     let registry = session.client.registry();
     let selector = selector(&args.selector);
     let mut watch = registry.watch_endpoints(&args.service, selector).await?;
+    let mut known = Endpoints::default();
     while let Some(change) = watch.next().await {
-        let answer = match change? {
-            EndpointChange::Snapshot { registrations, all } => {
-                Answer::Snapshot { registrations, all }
-            }
-            EndpointChange::Delta { updated, removed } => Answer::Delta { updated, removed },
-            // Nothing changed.
-            _ => continue,
-        };
-        session.output.print(&Reply::Coordination(answer))?;
+        if let Some(answer) = known.take(change?) {
+            session.output.print(&Reply::Coordination(answer))?;
+        }
     }
     Ok(())
 }
