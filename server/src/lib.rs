@@ -11,6 +11,7 @@ pub mod claims;
 pub mod clock;
 pub mod config;
 pub mod fatal;
+pub mod flushes;
 pub mod lease;
 pub mod metrics;
 pub mod node;

@@ -21,7 +21,9 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
+
+use crate::flushes::Flushes;
 
 /// How long a connection attempt to a peer may take; a peer that does not answer within this is
 /// treated as down, and tried again.
@@ -56,10 +58,18 @@ impl Io for tokio::io::DuplexStream {
 /// A boxed [`Io`] that tonic's server takes.
 pub struct Connection {
     io: Box<dyn Io>,
+    flushes: Flushes,
     /// Until it has said what it speaks.
     opening: Option<Opening>,
     /// Its place among those that clients may have.
     _place: Option<OwnedSemaphorePermit>,
+}
+
+/// What the calls on a connection know of it.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// When what they wrote has left.
+    pub(crate) flushes: Flushes,
 }
 
 struct Opening {
@@ -72,6 +82,7 @@ impl Connection {
     pub fn new(io: impl Io) -> Self {
         Self {
             io: Box::new(io),
+            flushes: Flushes::default(),
             opening: None,
             _place: None,
         }
@@ -99,12 +110,11 @@ impl fmt::Debug for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = ConnectionInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        TcpConnectInfo {
-            local_addr: None,
-            remote_addr: self.io.peer_addr(),
+        ConnectionInfo {
+            flushes: self.flushes.clone(),
         }
     }
 }
@@ -159,7 +169,12 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut *this.io).poll_flush(cx);
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            this.flushes.happened();
+        }
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,6 +5,7 @@ mod health;
 mod identity;
 mod observe;
 mod publish;
+mod quota;
 mod serve;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
@@ -120,14 +121,10 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         config.auto_compaction,
     ));
     let services = Services::new(backend, Arc::clone(&hub), claims, limits);
+    quota::spawn(Arc::clone(&services));
     let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
     let pages = admin::router(probes, Arc::clone(&metrics));
-    observe::spawn(
-        Arc::clone(&node),
-        Arc::clone(&hub),
-        Arc::clone(&metrics),
-        &config,
-    );
+    observe::spawn(&node, &hub, &metrics, &config);
 
     let stopping = CancellationToken::new();
     let routes = rpc::routes(Arc::clone(&services));

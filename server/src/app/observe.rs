@@ -1,6 +1,6 @@
-//! Brings the gauges up to date a few times a second; counters are counted where things happen.
+//! Brings the gauges up to date when they are scraped; counters are counted where things happen.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::{Arc, Weak};
 
 use crate::{
     config::{API_LEVEL, Config},
@@ -11,11 +11,8 @@ use crate::{
     watch::Hub,
 };
 
-/// How old a gauge may be when it is scraped.
-const INTERVAL: Duration = Duration::from_millis(500);
-
 /// Starts to observe.
-pub(super) fn spawn(node: Arc<Node>, hub: Arc<Hub>, metrics: Arc<Metrics>, config: &Config) {
+pub(super) fn spawn(node: &Arc<Node>, hub: &Arc<Hub>, metrics: &Arc<Metrics>, config: &Config) {
     let identity = node.identity().clone();
     metrics.server.set_id(identity.member_id);
     metrics.server.set_version(API_LEVEL);
@@ -24,47 +21,77 @@ pub(super) fn spawn(node: Arc<Node>, hub: Arc<Hub>, metrics: Arc<Metrics>, confi
         .set_cluster_version(API_LEVEL.rsplit_once('.').map_or(API_LEVEL, |(v, _)| v));
     let quota = config.quota_backend_bytes.unwrap_or(0);
     metrics.server.quota_backend_bytes.set(signed(quota));
+    for member in node.status().members {
+        if member.id != identity.member_id {
+            // Known, with every count at zero, before the first message.
+            drop(metrics.network.peer(identity.member_id, member.id));
+        }
+    }
+    count_leaders(node, metrics);
+    // The page must not keep the node from ending.
+    let (node, hub, own) = (
+        Arc::downgrade(node),
+        Arc::downgrade(hub),
+        Arc::downgrade(metrics),
+    );
+    metrics.before_scrapes(move || {
+        let all = (
+            Weak::upgrade(&node),
+            Weak::upgrade(&hub),
+            Weak::upgrade(&own),
+        );
+        if let (Some(node), Some(hub), Some(metrics)) = all {
+            refresh(&node, &hub, &metrics);
+        }
+    });
+}
+
+/// Counts the changes of leader.
+fn count_leaders(node: &Arc<Node>, metrics: &Arc<Metrics>) {
+    let mut leadership = node.leadership();
+    let metrics = Arc::clone(metrics);
     tasks::spawn("observe", async move {
         let mut leader = None;
         loop {
-            let status = node.status();
-            if status.leader.is_some() && status.leader != leader {
+            let now = leadership.borrow_and_update().leader;
+            if now.is_some() && now != leader {
                 metrics.server.leader_changes_seen.inc();
-                leader = status.leader;
+                leader = now;
             }
-            metrics
-                .server
-                .has_leader
-                .set(i64::from(status.leader.is_some()));
-            metrics.server.is_leader.set(i64::from(status.is_leader));
-            metrics.server.is_learner.set(i64::from(status.is_learner));
-            metrics
-                .proposals
-                .committed
-                .set(signed(status.committed_index));
-            metrics.proposals.applied.set(signed(status.applied_index));
-            let meta = node.meta();
-            let bytes = node.storage_bytes();
-            metrics.mvcc.keys.set(signed(meta.keys));
-            metrics.mvcc.current_revision.set(meta.revision.0);
-            metrics.mvcc.compact_revision.set(meta.floor.0);
-            metrics.mvcc.db_total_size.set(signed(bytes.logical));
-            metrics.mvcc.db_total_size_in_use.set(signed(bytes.in_use));
-            let watches = hub.stats();
-            metrics.mvcc.watcher.set(signed(
-                (watches.watchers_live + watches.watchers_behind) as u64,
-            ));
-            metrics
-                .mvcc
-                .slow_watcher
-                .set(signed(watches.watchers_behind as u64));
-            metrics
-                .mvcc
-                .watch_stream
-                .set(signed(watches.streams as u64));
-            tokio::time::sleep(INTERVAL).await;
+            // The node is gone when nobody tells any more.
+            if leadership.changed().await.is_err() {
+                return;
+            }
         }
     });
+}
+
+fn refresh(node: &Node, hub: &Hub, metrics: &Metrics) {
+    let status = node.status();
+    let (server, mvcc) = (&metrics.server, &metrics.mvcc);
+    server.has_leader.set(i64::from(status.leader.is_some()));
+    server.is_leader.set(i64::from(status.is_leader));
+    server.is_learner.set(i64::from(status.is_learner));
+    let proposals = &metrics.proposals;
+    proposals.committed.set(signed(status.committed_index));
+    proposals.applied.set(signed(status.applied_index));
+    let meta = node.meta();
+    let bytes = node.storage_bytes().told();
+    mvcc.keys.set(signed(meta.keys));
+    mvcc.current_revision.set(meta.revision.0);
+    mvcc.compact_revision.set(meta.floor.0);
+    mvcc.db_total_size.set(signed(bytes.logical));
+    mvcc.db_total_size_in_use.set(signed(bytes.in_use));
+    let watches = hub.stats();
+    let watchers = watches.watchers_live + watches.watchers_behind;
+    mvcc.watcher.set(signed(watchers as u64));
+    mvcc.slow_watcher
+        .set(signed(watches.watchers_behind as u64));
+    mvcc.watch_stream.set(signed(watches.streams as u64));
+    mvcc.pending_events.set(signed(watches.pending as u64));
+    // Two scrapes at once may both see the older value; a counter must not go back.
+    let events = watches.events_total.saturating_sub(mvcc.events.get());
+    mvcc.events.inc_by(events);
 }
 
 fn signed(value: u64) -> i64 {

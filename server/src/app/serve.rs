@@ -17,7 +17,7 @@ use super::AppError;
 use crate::{
     config::{Config, Url},
     metrics::Metrics,
-    tasks,
+    rpc, tasks,
     transport::{Incoming, Places, Transport, admitted},
 };
 
@@ -33,6 +33,9 @@ const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
 /// watches as one stream's window holds, so that flow control makes a client wait before its
 /// connection would be lost.
 const CLIENT_CONNECTION_WINDOW: u32 = 32 << 20;
+
+/// Metadata of one call: tokens and traces take tens of kilobytes. The library's own limit is 16 KiB.
+const METADATA_BYTES_MAX: u32 = 256 << 10;
 
 /// Every listener, open before the node starts: an address in use is told at once.
 pub(super) struct Listeners {
@@ -148,7 +151,9 @@ pub(super) fn spawn(
             .http2_keepalive_interval(config.grpc_keepalive_interval)
             .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))
             .layer(UnfinishedLayer::new())
+            .http2_max_header_list_size(METADATA_BYTES_MAX)
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
+            .layer(rpc::EtcdsWords)
             .add_routes(both.clone());
         let stop = stopping.clone().cancelled_owned();
         clients.push(tasks::spawn("clients", async move {

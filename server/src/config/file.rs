@@ -54,7 +54,15 @@ fn parse(text: &str, path: &Path) -> (Sources, Vec<ConfigFault>) {
     let table: Table = match text.parse() {
         Ok(table) => table,
         Err(error) => {
-            let (path, cause) = (path.to_owned(), error.to_string().trim_end().to_owned());
+            let cause = match yaml_line(text) {
+                Some((key, value)) => format!(
+                    "it is YAML, as etcd's files are; the keys here are the same, in TOML: write \
+                     {key} = {} for {key}: {value}",
+                    in_toml(value)
+                ),
+                None => error.to_string().trim_end().to_owned(),
+            };
+            let path = path.to_owned();
             return (sources, vec![ConfigFault::MalformedFile { path, cause }]);
         }
     };
@@ -88,6 +96,24 @@ fn parse(text: &str, path: &Path) -> (Sources, Vec<ConfigFault>) {
     (sources, faults)
 }
 
+/// The first setting of a file of etcd's, if it is one: a line `key: value` with a name of ours.
+fn yaml_line(text: &str) -> Option<(&str, &str)> {
+    let pairs = text.lines().filter_map(|line| line.split_once(": "));
+    let mut ours = pairs.filter(|(key, _)| flags::find(key).is_some());
+    ours.next().map(|(key, value)| (key, value.trim()))
+}
+
+/// A value of YAML as TOML has it: quoted unless it is a number or a truth.
+fn in_toml(value: &str) -> String {
+    let bare = value.trim_matches(['\'', '"']);
+    let is_plain = bare == "true" || bare == "false" || bare.parse::<i64>().is_ok();
+    if is_plain && bare == value {
+        bare.to_owned()
+    } else {
+        format!("{bare:?}")
+    }
+}
+
 /// The value as the command line would have it.
 fn value_text(flag: &Flag, value: &Value) -> Result<String, String> {
     let expected = || format!("expected {} as text in quotes", flag.kind.describe());
@@ -109,6 +135,26 @@ mod tests {
 
     fn parse_text(text: &str) -> (Sources, Vec<ConfigFault>) {
         parse(text, Path::new("server.toml"))
+    }
+
+    #[test]
+    fn a_file_of_etcds_is_told_from_one_that_is_broken() {
+        let yaml =
+            "# This is the configuration file.\n\n# Name.\nname: 'default'\n\nsnapshot-count: 7";
+        let (_, faults) = parse_text(yaml);
+        let told = faults.iter().map(ToString::to_string).collect::<String>();
+        assert!(told.contains("it is YAML"), "{told}");
+        assert!(
+            told.contains("name = \"default\" for name: 'default'"),
+            "{told}"
+        );
+        let (_, faults) = parse_text("name = = 1");
+        assert!(
+            !faults
+                .iter()
+                .any(|fault| fault.to_string().contains("YAML"))
+        );
+        assert_eq!((in_toml("7"), in_toml("'7'")), ("7".into(), "\"7\"".into()));
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! before it ends it. Invariant: a lease that was made is either in the list or the feed says that
 //! it lost some.
 
-use std::{mem, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tenure_statemachine::{LeaseId, Outcome, Reply};
@@ -13,10 +17,38 @@ use tenure_statemachine::{LeaseId, Outcome, Reply};
 /// is told to look at all leases instead, which is cheap beside so many grants.
 const LEASES_WAITING_MAX: usize = 65_536;
 
+/// Leases whose place in the order of granting is remembered, for lists: of leases that end in one
+/// millisecond the older come first, and by id where neither is remembered.
+const ORDERED_MAX: usize = 65_536;
+
 /// New leases on their way to the expirer.
 #[derive(Debug, Default)]
 pub struct LeaseFeed {
     waiting: Mutex<Waiting>,
+    order: Mutex<Order>,
+}
+
+/// The order in which leases were made here, the latest of them.
+#[derive(Debug, Default)]
+struct Order {
+    made: u64,
+    places: HashMap<LeaseId, u64>,
+    latest: VecDeque<(LeaseId, u64)>,
+}
+
+impl Order {
+    fn push(&mut self, lease: LeaseId) {
+        self.made += 1;
+        self.places.insert(lease, self.made);
+        self.latest.push_back((lease, self.made));
+        if self.latest.len() > ORDERED_MAX
+            && let Some((lease, place)) = self.latest.pop_front()
+            // One that was made anew under its id has a later place.
+            && self.places.get(&lease) == Some(&place)
+        {
+            self.places.remove(&lease);
+        }
+    }
 }
 
 /// What the expirer is told: leases that were made just now, or that something was done with which
@@ -49,6 +81,7 @@ impl LeaseFeed {
             ) => *lease,
             Ok(_) | Err(_) => return,
         };
+        self.order.lock().push(lease);
         let mut waiting = self.waiting.lock();
         let Waiting { told, overflowed } = &mut *waiting;
         if told.0.len() >= LEASES_WAITING_MAX {
@@ -56,6 +89,11 @@ impl LeaseFeed {
         } else {
             told.0.push(lease);
         }
+    }
+
+    /// The place of a lease in the order of granting; zero for one of long ago.
+    pub(crate) fn place(&self, lease: LeaseId) -> u64 {
+        self.order.lock().places.get(&lease).copied().unwrap_or(0)
     }
 
     /// What there is to tell since the last time, or `None` when it was too much.
@@ -93,6 +131,24 @@ mod tests {
         }
         assert_eq!(feed.take(), None);
         assert_eq!(feed.take(), Some(Told::default()));
+    }
+
+    #[test]
+    fn the_places_of_the_latest_leases_are_remembered() {
+        let feed = LeaseFeed::new();
+        let granted = |id| outcome(Reply::LeaseGrant(LeaseId(id), Ttl(1)));
+        feed.observe(&granted(7));
+        feed.observe(&granted(3));
+        assert!(feed.place(LeaseId(7)) < feed.place(LeaseId(3)));
+        for id in 100..100 + ORDERED_MAX as i64 {
+            feed.observe(&granted(id));
+        }
+        assert_eq!(feed.place(LeaseId(7)), 0);
+        let order = feed.order.lock();
+        assert_eq!(
+            (order.places.len(), order.latest.len()),
+            (ORDERED_MAX, ORDERED_MAX)
+        );
     }
 
     #[test]

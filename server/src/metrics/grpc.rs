@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use http::HeaderValue;
 use prometheus::{DEFAULT_BUCKETS, Histogram, IntCounter};
 use tokio::time::Instant;
 
@@ -14,6 +15,7 @@ use super::{
     frame::Counted,
     method::{self, Method},
     registrar::Registrar,
+    requests::{RequestMetrics, RequestTimer},
 };
 use crate::config::MetricsLevel;
 
@@ -52,6 +54,7 @@ const HANDLED_LABELS: &[&str] = &["grpc_service", "grpc_method", "grpc_type", "g
 pub struct GrpcMetrics {
     methods: HashMap<String, Arc<MethodMetrics>>,
     unknown: Arc<MethodMetrics>,
+    requests: RequestMetrics,
 }
 
 /// The counters of one method.
@@ -59,6 +62,8 @@ pub struct GrpcMetrics {
 pub(super) struct MethodMetrics {
     path: String,
     answered_soon: bool,
+    is_unary: bool,
+    timer: Option<RequestTimer>,
     started: IntCounter,
     handled: [IntCounter; CODES.len()],
     messages_received: IntCounter,
@@ -102,12 +107,15 @@ impl GrpcMetrics {
                 "Seconds from the beginning of a call to its end; only with --metrics extensive.",
             )
         });
+        let requests = RequestMetrics::new(registrar);
         let of = |method: &Method| {
             let labels = [method.service.as_str(), method.name.as_str(), method.kind];
             let [service, name, kind] = labels;
             Arc::new(MethodMetrics {
                 path: method.path(),
                 answered_soon: kind == "unary" && !WAITING.contains(&method.path().as_str()),
+                is_unary: kind == "unary",
+                timer: requests.timer(&method.path()),
                 started: started.with_label_values(&labels),
                 handled: CODES.map(|code| handled.with_label_values(&[service, name, kind, code])),
                 messages_received: received.with_label_values(&labels),
@@ -129,14 +137,17 @@ impl GrpcMetrics {
                 .map(|method| (method.path(), of(method)))
                 .collect(),
             unknown: of(&unknown),
+            requests,
         }
     }
 
-    /// Begins a call to the method at `path`.
-    pub(super) fn begin(&self, path: &str) -> Call {
+    /// Begins a call to the method at `path`, of a client of this version.
+    pub(super) fn begin(&self, path: &str, version: Option<&HeaderValue>) -> Call {
         let method = Arc::clone(self.methods.get(path).unwrap_or(&self.unknown));
         method.started.inc();
-        let began = method.handling.as_ref().map(|_| Instant::now());
+        self.requests.began(method.is_unary, version);
+        let is_timed = method.handling.is_some() || method.timer.is_some();
+        let began = is_timed.then(Instant::now);
         Call {
             method,
             began,
@@ -188,6 +199,17 @@ impl Call {
         self.outcome = number
             .filter(|number| *number < CODES.len())
             .unwrap_or(UNKNOWN);
+    }
+
+    /// Notes that there is an answer.
+    pub(super) fn answered(&self) {
+        if let (Some(timer), Some(began)) = (&self.method.timer, self.began) {
+            // An answer whose outcome is not known yet has a message before that.
+            timer.observe(
+                began.elapsed(),
+                self.outcome == CANCELED || self.outcome == 0,
+            );
+        }
     }
 
     /// Notes that the call ended by an error below gRPC.

@@ -20,6 +20,9 @@ use super::{
     slow_call::SlowCall,
 };
 
+/// Metadata by which a client tells which API it speaks.
+const CLIENT_VERSION: &str = "client-api-version";
+
 /// Counts the calls of the service it wraps.
 #[derive(Debug, Clone)]
 pub struct GrpcLayer {
@@ -73,7 +76,10 @@ where
             let response = self.inner.call(request.map(CountingBody::uncounted));
             return Box::pin(async move { Ok(response.await?.map(CountingBody::uncounted)) });
         }
-        let mut call = self.metrics.begin(request.uri().path());
+        let mut call = {
+            let version = request.headers().get(CLIENT_VERSION);
+            self.metrics.begin(request.uri().path(), version)
+        };
         let method = Arc::clone(call.method());
         let slow = SlowCall::begin(&method, self.expected);
         let response = self
@@ -93,6 +99,7 @@ where
             if let Some(status) = response.headers().get(STATUS) {
                 call.ended(status.as_bytes());
             }
+            call.answered();
             Ok(response.map(|body| CountingBody::response(body, call)))
         })
     }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: no update looks anything up. Handles with labels are made once and kept.
 
+mod apply;
 mod body;
 mod frame;
 mod grpc;
@@ -17,6 +18,8 @@ mod proposal;
 #[cfg(test)]
 mod reference;
 mod registrar;
+mod requests;
+mod scrape;
 mod server;
 mod slow_call;
 mod store;
@@ -31,6 +34,7 @@ pub use prometheus::{Histogram, IntCounter, IntGauge};
 pub(crate) use self::method::paths_of_whole_requests;
 pub use self::registrar::Described;
 pub use self::{
+    apply::ApplyMetrics,
     body::CountingBody,
     grpc::GrpcMetrics,
     health::HealthMetrics,
@@ -41,7 +45,7 @@ pub use self::{
     store::{DiskMetrics, LeaseMetrics, MvccMetrics},
     transport::{NetworkMetrics, PeerMetrics},
 };
-use self::{process::ProcessMetrics, registrar::Registrar};
+use self::{process::ProcessMetrics, registrar::Registrar, scrape::Scrape};
 use crate::config::MetricsLevel;
 
 /// The type of the text that [`Metrics::render`] returns.
@@ -60,6 +64,9 @@ pub fn described() -> Vec<Described> {
 pub struct Metrics {
     registry: Registry,
     process: ProcessMetrics,
+    scrape: Scrape,
+    /// Durations of applying.
+    pub apply: ApplyMetrics,
     /// Role, identity and slowness.
     pub server: ServerMetrics,
     /// Progress of proposals.
@@ -91,6 +98,8 @@ impl Metrics {
         let network = NetworkMetrics::new(registrar);
         Self {
             process: ProcessMetrics::new(registrar),
+            scrape: Scrape::default(),
+            apply: ApplyMetrics::new(registrar),
             server: ServerMetrics::new(registrar),
             proposals: ProposalMetrics::new(registrar),
             health: HealthMetrics::new(registrar),
@@ -104,10 +113,17 @@ impl Metrics {
         }
     }
 
+    /// Runs `refresh` before each scrape: gauges are as old as the scrape that shows them. The first
+    /// that is given stays.
+    pub fn before_scrapes(&self, refresh: impl Fn() + Send + Sync + 'static) {
+        self.scrape.set(refresh);
+    }
+
     /// Everything as text, for a scrape.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         self.process.refresh();
+        self.scrape.run();
         let mut text = Vec::new();
         TextEncoder::new()
             .encode(&self.registry.gather(), &mut text)

@@ -24,6 +24,9 @@ pub(super) struct ProcessMetrics {
     virtual_memory: IntGauge,
     open_fds: IntGauge,
     max_fds: IntGauge,
+    /// The same two under etcd's own names.
+    fds_used: IntGauge,
+    fds_limit: IntGauge,
     cpu_seconds: Counter,
     start_time: Gauge,
 }
@@ -39,6 +42,8 @@ impl ProcessMetrics {
             ),
             open_fds: registrar.gauge("process_open_fds", "File descriptors in use."),
             max_fds: registrar.gauge("process_max_fds", "File descriptors allowed."),
+            fds_used: registrar.gauge("os_fd_used", "File descriptors in use."),
+            fds_limit: registrar.gauge("os_fd_limit", "File descriptors allowed."),
             cpu_seconds: registrar.float_counter(
                 "process_cpu_seconds_total",
                 "Seconds of processor time used.",
@@ -63,6 +68,8 @@ impl ProcessMetrics {
         }
         let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         self.max_fds.set(i64::try_from(limit).unwrap_or(i64::MAX));
+        self.fds_used.set(self.open_fds.get());
+        self.fds_limit.set(self.max_fds.get());
         self.refresh_times();
     }
 

@@ -4,8 +4,8 @@ use prometheus::{IntCounter, IntGauge};
 
 use super::registrar::Registrar;
 
-/// Progress of proposals.
-#[derive(Debug)]
+/// Progress of proposals. Cloning it clones handles.
+#[derive(Clone, Debug)]
 pub struct ProposalMetrics {
     /// Index of the last committed entry.
     pub committed: IntGauge,
@@ -17,7 +17,23 @@ pub struct ProposalMetrics {
     pub failed: IntCounter,
 }
 
+/// A proposal that waits for its outcome; dropped when it has one, or nobody waits any more.
+#[derive(Debug)]
+pub(crate) struct Pending(IntGauge);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl ProposalMetrics {
+    /// Notes that a proposal waits.
+    pub(crate) fn begin(&self) -> Pending {
+        self.pending.inc();
+        Pending(self.pending.clone())
+    }
+
     pub(super) fn new(registrar: &mut Registrar) -> Self {
         Self {
             committed: registrar.gauge(

@@ -8,7 +8,25 @@ use super::{Metrics, described};
 use crate::config::MetricsLevel;
 
 /// What dashboards and alerts made for etcd ask for.
-const RELIED_ON: [&str; 19] = [
+const RELIED_ON: [&str; 37] = [
+    "etcd_server_client_requests_total",
+    "etcd_server_apply_duration_seconds",
+    "etcd_server_range_duration_seconds",
+    "etcd_server_request_duration_seconds",
+    "etcd_network_known_peers",
+    "etcd_network_active_peers",
+    "etcd_network_peer_sent_failures_total",
+    "etcd_disk_wal_write_bytes_total",
+    "etcd_server_quota_backend_bytes",
+    "os_fd_used",
+    "os_fd_limit",
+    "process_open_fds",
+    "process_max_fds",
+    "etcd_server_heartbeat_send_failures_total",
+    "etcd_server_read_indexes_failed_total",
+    "etcd_server_slow_read_indexes_total",
+    "etcd_server_snapshot_apply_in_progress_total",
+    "etcd_debugging_mvcc_pending_events_total",
     "etcd_server_has_leader",
     "etcd_server_leader_changes_seen_total",
     "grpc_server_handled_total",
@@ -86,7 +104,8 @@ fn the_text_has_each_name_as_it_was_given() {
     metrics.server.set_version("3.6.0");
     metrics.server.set_cluster_version("3.5");
     metrics.server.set_cluster_version("3.6");
-    let peer = metrics.network.peer(tenure_statemachine::MemberId(0xcd));
+    let id = tenure_statemachine::MemberId;
+    let peer = metrics.network.peer(id(0xab), id(0xcd));
     peer.sent_bytes.inc_by(9);
     peer.round_trip_time.observe(0.001);
     metrics.disk.wal_fsync_duration.observe(0.003);

@@ -22,6 +22,8 @@ pub struct DiskMetrics {
     pub log_unsynced_bytes: IntGauge,
     /// What the newest snapshot takes.
     pub snapshot_bytes: IntGauge,
+    /// Bytes of entries written to the log.
+    pub wal_write_bytes: IntCounter,
 }
 
 impl DiskMetrics {
@@ -37,6 +39,10 @@ impl DiskMetrics {
                 "etcd_disk_backend_commit_duration_seconds",
                 doubling(start, count),
                 "Seconds that writing a batch of applied entries took.",
+            ),
+            wal_write_bytes: registrar.counter(
+                "etcd_disk_wal_write_bytes_total",
+                "Bytes of commands in the log's entries, counted when they are applied.",
             ),
             log_bytes: registrar.gauge("tenure_log_bytes", "Bytes that the log takes on disk."),
             log_entries: registrar.gauge("tenure_log_entries", "Entries in the log."),
@@ -104,7 +110,7 @@ impl MvccMetrics {
             ),
             db_total_size_in_use: gauge(
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
-                "Bytes used by what can still be read.",
+                "Bytes used, of which nothing could be freed now.",
             ),
             keys: gauge("etcd_debugging_mvcc_keys_total", "Keys at present."),
             current_revision: gauge(

@@ -1,6 +1,9 @@
 //! Bytes and round trips between members, and bytes to and from clients.
 
-use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
+use std::{collections::BTreeSet, sync::Arc};
+
+use parking_lot::Mutex;
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 use tenure_statemachine::MemberId;
 
 use super::registrar::{Registrar, doubling};
@@ -9,8 +12,11 @@ use crate::transport::AcceptMetrics;
 /// First bound and number of bounds of round trips: 0.1 ms to 3.3 s, which are etcd's.
 const ROUND_TRIP_BUCKETS: (f64, usize) = (0.0001, 16);
 
-/// Traffic of this member.
-#[derive(Debug)]
+/// Peers that are told apart by what they say of themselves: more than a quorum ever has.
+const SENDERS_MAX: usize = 64;
+
+/// Traffic of this member. Cloning it clones handles.
+#[derive(Clone, Debug)]
 pub struct NetworkMetrics {
     /// Bytes of messages sent to clients.
     pub client_grpc_sent_bytes: IntCounter,
@@ -22,6 +28,10 @@ pub struct NetworkMetrics {
     peer_received_bytes: IntCounterVec,
     peer_sent_failures: IntCounterVec,
     peer_round_trip_time: HistogramVec,
+    known_peers: IntGaugeVec,
+    active_peers: IntGaugeVec,
+    /// The peers that called.
+    senders: Arc<Mutex<BTreeSet<MemberId>>>,
 }
 
 /// Traffic with one other member; made once per peer and kept.
@@ -35,12 +45,15 @@ pub struct PeerMetrics {
     pub sent_failures: IntCounter,
     /// Seconds until it answered.
     pub round_trip_time: Histogram,
+    /// Connections to it that are open.
+    pub active: IntGauge,
 }
 
 impl NetworkMetrics {
     pub(super) fn new(registrar: &mut Registrar) -> Self {
         let (start, count) = ROUND_TRIP_BUCKETS;
         Self {
+            senders: Arc::default(),
             client_grpc_sent_bytes: registrar.counter(
                 "etcd_network_client_grpc_sent_bytes_total",
                 "Bytes of messages sent to clients.",
@@ -76,7 +89,17 @@ impl NetworkMetrics {
                 "etcd_network_peer_round_trip_time_seconds",
                 &["To"],
                 doubling(start, count),
-                "Seconds until a peer answered.",
+                "Seconds until a peer answered a heartbeat.",
+            ),
+            known_peers: registrar.gauges(
+                "etcd_network_known_peers",
+                &["Local", "Remote"],
+                "1 for each peer of the quorum.",
+            ),
+            active_peers: registrar.gauges(
+                "etcd_network_active_peers",
+                &["Local", "Remote"],
+                "Connections to each peer that are open.",
             ),
         }
     }
@@ -89,15 +112,33 @@ impl NetworkMetrics {
         }
     }
 
-    /// The handles for one peer.
+    /// The counters of what was received from one peer, and sent to it. None for one too many.
     #[must_use]
-    pub fn peer(&self, id: MemberId) -> PeerMetrics {
+    pub fn answering(&self, id: MemberId) -> Option<[IntCounter; 2]> {
+        let mut senders = self.senders.lock();
+        if !senders.contains(&id) && senders.len() >= SENDERS_MAX {
+            return None;
+        }
+        senders.insert(id);
+        let label = [id.to_string()];
+        Some([
+            self.peer_received_bytes.with_label_values(&label),
+            self.peer_sent_bytes.with_label_values(&label),
+        ])
+    }
+
+    /// The handles of `own` for one peer, which is known from now on.
+    #[must_use]
+    pub fn peer(&self, own: MemberId, id: MemberId) -> PeerMetrics {
+        let pair = [own.to_string(), id.to_string()];
+        self.known_peers.with_label_values(&pair).set(1);
         let label = [id.to_string()];
         PeerMetrics {
             sent_bytes: self.peer_sent_bytes.with_label_values(&label),
             received_bytes: self.peer_received_bytes.with_label_values(&label),
             sent_failures: self.peer_sent_failures.with_label_values(&label),
             round_trip_time: self.peer_round_trip_time.with_label_values(&label),
+            active: self.active_peers.with_label_values(&pair),
         }
     }
 }

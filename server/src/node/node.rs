@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use openraft::{Instant, async_runtime::watch::WatchReceiver};
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    ClusterTime, Command, MemberId, Meta, Outcome, Revision, codec, level_needed,
+    ClusterTime, Command, LeaseId, MemberId, Meta, Outcome, Revision, codec, level_needed,
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ use super::{
     successors,
 };
 use crate::{
+    lease::LeaseFeed,
+    metrics::ProposalMetrics,
     raft::Raft,
     rpc::backend::{Backend, StorageBytes},
     storage::{DataDir, LogBacklog, StateStore},
@@ -52,6 +54,8 @@ pub struct Node {
     pub(super) meta: watch::Receiver<Meta>,
     pub(super) collected: watch::Receiver<Collected>,
     pub(super) request_timeout: Duration,
+    pub(super) proposals: ProposalMetrics,
+    pub(super) leases: Arc<LeaseFeed>,
     pub(super) compacting: Arc<Mutex<bool>>,
     pub(super) backlog: Arc<LogBacklog>,
     /// Cancelled before consensus is stopped.
@@ -182,13 +186,17 @@ impl Backend for Node {
         if level_needed(&command) > self.meta().level {
             return Err(ProposeError::LevelNotReached);
         }
+        let _pending = self.proposals.begin();
         let (reply, outcome) = oneshot::channel();
-        self.batcher.push(command, bytes, reply)?;
-        match tokio::time::timeout(self.request_timeout, outcome).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(ProposeError::Stopping),
-            Err(_) => Err(ProposeError::TimedOut),
-        }
+        let proposed = async {
+            self.batcher.push(command, bytes, reply)?;
+            match tokio::time::timeout(self.request_timeout, outcome).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Err(ProposeError::Stopping),
+                Err(_) => Err(ProposeError::TimedOut),
+            }
+        };
+        proposed.await.inspect_err(|_| self.proposals.failed.inc())
     }
 
     async fn read_barrier(&self) -> Result<(), ReadIndexError> {
@@ -250,6 +258,10 @@ impl Backend for Node {
         self.leadership.clone()
     }
 
+    fn grant_place(&self, lease: LeaseId) -> u64 {
+        self.leases.place(lease)
+    }
+
     async fn collected(&self, floor: Revision) {
         let mut collected = self.collected.clone();
         // The node is stopping when this fails; the answer no longer matters.
@@ -277,8 +289,10 @@ impl Backend for Node {
         let meta = self.meta();
         let collected = self.collected.borrow().bytes;
         let logical = meta.history_bytes.saturating_sub(collected);
-        // The latest records are kept in a wider form than history's.
-        let in_use = meta.live_bytes.min(logical);
-        StorageBytes { logical, in_use }
+        // What is collected is free at once, so there is nothing between the two.
+        StorageBytes {
+            logical,
+            in_use: logical,
+        }
     }
 }

@@ -24,6 +24,7 @@ use super::{
     status::Leadership,
 };
 use crate::{
+    metrics::IntCounter,
     raft::{Lane, LogId, Peers, Raft, convert},
     tasks,
 };
@@ -60,6 +61,10 @@ pub(super) struct Parts {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) request_timeout: Duration,
+    /// Attempts that were not answered in time.
+    pub(super) slow: IntCounter,
+    /// Rounds that failed.
+    pub(super) failed: IntCounter,
 }
 
 impl ReadIndex {
@@ -139,6 +144,9 @@ async fn run(
             fresh.confirm(began, index, parts.applied.borrow().index);
             index
         });
+        if answer.is_err() {
+            parts.failed.inc();
+        }
         for reply in round.drain(..) {
             _ = reply.send(answer);
         }
@@ -162,7 +170,10 @@ async fn confirm(parts: &Parts) -> Result<(Instant, u64), ReadIndexError> {
             match timeout(ATTEMPT_MAX, attempt).await {
                 Ok(Ok(index)) => return (began, index),
                 Ok(Err(error)) => last = error,
-                Err(_) => last = ReadIndexError::TimedOut,
+                Err(_) => {
+                    parts.slow.inc();
+                    last = ReadIndexError::TimedOut;
+                }
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }

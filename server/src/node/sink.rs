@@ -1,6 +1,6 @@
 //! What happens when entries are applied: time, watchers, waiters and gauges hear of it.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tenure_statemachine::{EndCause, EventKind, Meta, Outcome, Reply, Signal};
 use tokio::sync::watch;
@@ -81,8 +81,9 @@ impl Sink {
     }
 
     /// Publishes what the commands changed, in order.
-    fn publish(&self, outcomes: &mut [Outcome]) {
+    fn publish(&self, outcomes: &mut [Outcome], each: Duration) {
         for outcome in outcomes {
+            self.metrics.apply.observe(outcome, each);
             self.leases.observe(outcome);
             self.claims.observe(outcome);
             self.count(outcome);
@@ -124,9 +125,11 @@ impl ApplySink for Sink {
             .disk
             .backend_commit_duration
             .observe(took.commit.as_secs_f64());
+        self.metrics.disk.wal_write_bytes.inc_by(took.bytes);
         let commands = groups.iter().map(|group| group.outcomes.len()).sum();
+        let each = took.whole / u32::try_from(commands).unwrap_or(u32::MAX).max(1);
         for group in &mut groups {
-            self.publish(&mut group.outcomes);
+            self.publish(&mut group.outcomes, each);
         }
         // Before the answers: who hears that a write is done finds it in any later read.
         self.advance(meta);

@@ -17,8 +17,7 @@ use super::{
     batcher::{self, Batcher},
     cluster_clock::ClusterClock,
     collection::{self, CollectionPace},
-    core_watch,
-    feature,
+    core_watch, feature,
     forwarder::Forwarder,
     keeper::{self, LogLimits},
     leadership::{self, Contact},
@@ -190,7 +189,7 @@ pub async fn start(
             expected: config.warning_apply_duration,
             count: around.metrics.server.slow_apply.clone(),
         },
-        metrics: around.metrics,
+        metrics: Arc::clone(&around.metrics),
     };
     let time = Arc::clone(&clock);
     let machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
@@ -199,8 +198,10 @@ pub async fn start(
         .map_err(StartError::Log)?;
     let (snapshots, newest) = (machine.snapshots(), machine.newest());
 
-    let peers = Arc::new(Peers::new(around.transport, cluster_id, own));
-    let network = Network::new(Arc::clone(&peers));
+    let peers =
+        Arc::new(Peers::new(around.transport, cluster_id, own).measured(&around.metrics.network));
+    let late = around.metrics.server.heartbeat_send_failures.clone();
+    let network = Network::new(Arc::clone(&peers), late);
     let raft_config = Arc::new(raft_config(&config));
     let raft = Raft::build(own.0, raft_config, network, log.clone(), machine)
         .await
@@ -249,6 +250,8 @@ pub async fn start(
         leadership: leadership.clone(),
         applied: applied.clone(),
         request_timeout: config.request_timeout,
+        slow: around.metrics.server.slow_read_indexes.clone(),
+        failed: around.metrics.server.read_indexes_failed.clone(),
     });
     keeper::spawn(keeper::Parts {
         raft: raft.clone(),
@@ -267,7 +270,12 @@ pub async fn start(
         contact,
         backlog: Arc::clone(&backlog),
     });
-    let service = PeerService::server(raft.clone(), snapshots, requests);
+    let service = PeerService::server(
+        raft.clone(),
+        snapshots,
+        requests,
+        Arc::clone(&around.metrics),
+    );
     let gate = Gatekeeper::new(cluster_id, own);
     let service = tonic::service::interceptor::InterceptedService::new(service, gate);
     let node = Arc::new(Node {
@@ -282,6 +290,8 @@ pub async fn start(
         meta,
         collected,
         request_timeout: config.request_timeout,
+        proposals: around.metrics.proposals.clone(),
+        leases: Arc::clone(&leases),
         compacting: Arc::new(Mutex::new(false)),
         backlog,
         stopping,

@@ -47,6 +47,8 @@ pub struct ApplyTimes {
     pub whole: Duration,
     /// Writing it, which is the end of that.
     pub commit: Duration,
+    /// Bytes of the commands in the log.
+    pub bytes: u64,
 }
 
 /// Hears what was applied, in log order, on the task that applies: must not block.
@@ -137,6 +139,7 @@ impl Machine {
     fn apply_batch(&mut self, entries: &[Entry]) -> Result<(Vec<AppliedGroup>, ApplyTimes), Fault> {
         let began = self.clock.now();
         let mut groups = Vec::new();
+        let mut payload_bytes = 0;
         let mut batch = self.machine.begin();
         for entry in entries {
             let log_id = entry.log_id();
@@ -151,6 +154,7 @@ impl Machine {
             match &entry.payload {
                 EntryPayload::Blank => {}
                 EntryPayload::Normal(bytes) => {
+                    payload_bytes += bytes.0.len() as u64;
                     let decoded = codec::decode_entry(bytes.0.clone())?;
                     context.now = decoded.now;
                     for group in decoded.groups {
@@ -182,6 +186,7 @@ impl Machine {
         let times = ApplyTimes {
             whole: now.saturating_sub(began),
             commit: now.saturating_sub(computed),
+            bytes: payload_bytes,
         };
         Ok((groups, times))
     }

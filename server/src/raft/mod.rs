@@ -1,6 +1,7 @@
 //! The adapter to openraft: types, runtime, network, state machine.
 
 pub(crate) mod convert;
+mod counted;
 mod levels;
 mod machine;
 mod network;

@@ -28,7 +28,7 @@ use openraft::{
 };
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
 use super::{
@@ -37,7 +37,10 @@ use super::{
     transfer,
     types::{PeerNode, TypeConfig, Vote},
 };
-use crate::storage::Checkpoint;
+use crate::{
+    metrics::{IntCounter, PeerMetrics},
+    storage::Checkpoint,
+};
 
 type AppendResult = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 type AppendStream<'s> = BoxStream<'s, AppendResult>;
@@ -54,13 +57,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Network {
     peers: Arc<Peers>,
+    /// Heartbeats that were not answered in time.
+    late: IntCounter,
 }
 
 impl Network {
     /// Clients over the connections of `peers`.
     #[must_use]
-    pub const fn new(peers: Arc<Peers>) -> Self {
-        Self { peers }
+    pub const fn new(peers: Arc<Peers>, late: IntCounter) -> Self {
+        Self { peers, late }
     }
 
     fn link(&self, target: u64, node: &PeerNode, lane: Lane) -> Link {
@@ -69,6 +74,8 @@ impl Network {
             peers: Arc::clone(&self.peers),
             target: MemberId(target),
             lane,
+            metrics: self.peers.metrics(MemberId(target)),
+            late: self.late.clone(),
         }
     }
 }
@@ -96,6 +103,8 @@ pub struct Link {
     peers: Arc<Peers>,
     target: MemberId,
     lane: Lane,
+    metrics: Option<PeerMetrics>,
+    late: IntCounter,
 }
 
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
@@ -149,8 +158,14 @@ impl Link {
         let opening = timeout(STREAM_STALL_MAX, self.client.append(requests));
         let responses = match opening.await {
             Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Err(unreachable(&status)),
-            Err(_) => return Err(stalled("the opening of a replication stream")),
+            Ok(Err(status)) => {
+                failed(self.metrics.as_ref());
+                return Err(unreachable(&status));
+            }
+            Err(_) => {
+                failed(self.metrics.as_ref());
+                return Err(stalled("the opening of a replication stream"));
+            }
         };
         let state = Replication {
             responses,
@@ -166,24 +181,50 @@ impl Link {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        let (levels, target) = (self.peers.levels(), self.target);
-        let state = Some((&mut self.client, input));
+        let state = Some((self, input));
         stream::unfold(state, move |state| async move {
-            let (client, mut input) = state?;
+            let (link, mut input) = state?;
             let request = convert::append_request_to(&input.next().await?);
-            let result = match timeout(ttl, client.heartbeat(request)).await {
-                Ok(Ok(response)) => {
-                    let response = response.into_inner();
-                    levels.heard(target, response.feature_level);
-                    convert::append_result_from(response).map_err(|error| unreachable(&error))
-                }
-                Ok(Err(status)) => Err(unreachable(&status)),
-                Err(_) => Err(stalled("a heartbeat")),
-            };
+            let result = link.heartbeat(request, ttl).await;
             let go_on = matches!(result, Ok(Ok(_)));
-            Some((result, go_on.then_some((client, input))))
+            Some((result, go_on.then_some((link, input))))
         })
         .boxed()
+    }
+}
+
+impl Link {
+    async fn heartbeat(&mut self, request: peer::AppendRequest, ttl: Duration) -> AppendResult {
+        let began = Instant::now();
+        match timeout(ttl, self.client.heartbeat(request)).await {
+            Ok(Ok(response)) => {
+                if let Some(metrics) = &self.metrics {
+                    let took = began.elapsed().as_secs_f64();
+                    metrics.round_trip_time.observe(took);
+                }
+                let response = response.into_inner();
+                self.peers
+                    .levels()
+                    .heard(self.target, response.feature_level);
+                convert::append_result_from(response).map_err(|error| unreachable(&error))
+            }
+            Ok(Err(status)) => {
+                failed(self.metrics.as_ref());
+                Err(unreachable(&status))
+            }
+            Err(_) => {
+                failed(self.metrics.as_ref());
+                self.late.inc();
+                Err(stalled("a heartbeat"))
+            }
+        }
+    }
+}
+
+/// Counts a message that did not arrive.
+fn failed(metrics: Option<&PeerMetrics>) {
+    if let Some(metrics) = metrics {
+        metrics.sent_failures.inc();
     }
 }
 

@@ -17,8 +17,11 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{levels::Levels, types::PeerNode};
-use crate::transport::Transport;
+use super::{counted::Counted, levels::Levels, types::PeerNode};
+use crate::{
+    metrics::{NetworkMetrics, PeerMetrics},
+    transport::Transport,
+};
 
 /// Metadata that names the quorum.
 pub(super) const CLUSTER_KEY: &str = "tenure-cluster";
@@ -65,6 +68,8 @@ pub struct Peers {
     own: MemberId,
     clients: Mutex<BTreeMap<(MemberId, Lane), Connection>>,
     levels: Levels,
+    /// What is measured of the traffic with them; nothing in tests without metrics.
+    network: Option<NetworkMetrics>,
 }
 
 impl Peers {
@@ -77,7 +82,21 @@ impl Peers {
             own,
             clients: Mutex::default(),
             levels: Levels::default(),
+            network: None,
         }
+    }
+
+    /// The same, with its traffic measured.
+    #[must_use]
+    pub fn measured(mut self, network: &NetworkMetrics) -> Self {
+        self.network = Some(network.clone());
+        self
+    }
+
+    /// What is measured of the traffic with one member.
+    pub(super) fn metrics(&self, target: MemberId) -> Option<PeerMetrics> {
+        let network = self.network.as_ref()?;
+        Some(network.peer(self.own, target))
     }
 
     /// Which feature levels the other members know.
@@ -102,13 +121,17 @@ impl Peers {
     fn connect(&self, target: MemberId, urls: Vec<String>) -> Client {
         let transport = Arc::clone(&self.transport);
         let authorities: Arc<[String]> = urls.iter().map(|url| authority(url)).collect();
+        let metrics = self.metrics(target);
         let connector = service_fn(move |_: Uri| {
             let (transport, authorities) = (Arc::clone(&transport), Arc::clone(&authorities));
+            let metrics = metrics.clone();
             async move {
                 let mut last = std::io::Error::other("the member has no peer URL");
                 for authority in authorities.iter() {
                     match transport.connect(authority.clone()).await {
-                        Ok(connection) => return Ok(TokioIo::new(connection)),
+                        Ok(connection) => {
+                            return Ok(TokioIo::new(Counted::new(connection, metrics)));
+                        }
                         Err(error) => last = error,
                     }
                 }

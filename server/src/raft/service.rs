@@ -4,16 +4,20 @@ use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt, future::BoxFuture};
 use openraft::raft::{StreamAppendError, TransferLeaderRequest};
+use prost::Message;
 use tenure_proto::peer::{self, peer_server};
 use tenure_statemachine::{FeatureLevel, MemberId};
-use tonic::{Request, Response, Status, Streaming, service::Interceptor};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, service::Interceptor};
 use tracing::{info, warn};
 
 use super::{
     convert, peers, transfer,
     types::{LogId, Raft, SnapshotMeta},
 };
-use crate::storage::SnapshotDir;
+use crate::{
+    metrics::{IntCounter, Metrics},
+    storage::SnapshotDir,
+};
 
 /// What happened to a group that a follower sent here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +52,7 @@ pub struct PeerService {
     raft: Raft,
     snapshots: Arc<SnapshotDir>,
     requests: Arc<dyn PeerRequests>,
+    metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for PeerService {
@@ -67,14 +72,47 @@ impl PeerService {
         raft: Raft,
         snapshots: Arc<SnapshotDir>,
         requests: Arc<dyn PeerRequests>,
+        metrics: Arc<Metrics>,
     ) -> peer_server::PeerServer<Self> {
         peer_server::PeerServer::new(Self {
             raft,
             snapshots,
             requests,
+            metrics,
         })
         .max_decoding_message_size(peers::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(peers::MESSAGE_BYTES_MAX)
+    }
+}
+
+/// Bytes from and to the member that sent a call, when it is known.
+#[derive(Clone)]
+struct Traffic(Option<[IntCounter; 2]>);
+
+impl Traffic {
+    fn received(&self, message: &impl Message) {
+        if let Some([received, _]) = &self.0 {
+            received.inc_by(message.encoded_len() as u64);
+        }
+    }
+
+    fn sent(&self, message: &impl Message) {
+        if let Some([_, sent]) = &self.0 {
+            sent.inc_by(message.encoded_len() as u64);
+        }
+    }
+}
+
+impl PeerService {
+    /// What counts the bytes from and to the member that sent a call. On this side messages are
+    /// counted; on the side that connects, bytes of the connection.
+    fn traffic(&self, metadata: &MetadataMap) -> Traffic {
+        let sender = || {
+            let sender = metadata.get(peers::SENDER_KEY)?.to_str().ok()?;
+            Some(MemberId(u64::from_str_radix(sender, 16).ok()?))
+        };
+        let answering = |sender| self.metrics.network.answering(sender);
+        Traffic(sender().and_then(answering))
     }
 }
 
@@ -98,10 +136,15 @@ impl peer_server::Peer for PeerService {
         // A message that does not arrive or does not decode ends the stream: the leader makes a
         // new one and starts from what was acknowledged.
         let node = Arc::clone(&self.requests);
+        let traffic = self.traffic(request.metadata());
+        let answers = traffic.clone();
         let requests = request.into_inner().scan((), move |(), message| {
             node.heard_from_leader();
             // A disk that lags holds up its own leader's stream, and not this node's memory.
             let room = node.room();
+            if let Ok(message) = &message {
+                traffic.received(message);
+            }
             let request = message
                 .map_err(convert_status)
                 .and_then(|message| {
@@ -119,8 +162,12 @@ impl peer_server::Peer for PeerService {
         let responses = self
             .raft
             .stream_append(requests)
-            .map(|result| match result {
-                Ok(result) => Ok(convert::append_result_to(&result)),
+            .map(move |result| match result {
+                Ok(result) => {
+                    let answer = convert::append_result_to(&result);
+                    answers.sent(&answer);
+                    Ok(answer)
+                }
                 Err(fatal) => Err(stopped(fatal)),
             });
         Ok(Response::new(Box::pin(responses)))
@@ -131,6 +178,8 @@ impl peer_server::Peer for PeerService {
         request: Request<peer::AppendRequest>,
     ) -> Result<Response<peer::AppendResponse>, Status> {
         self.requests.heard_from_leader();
+        let traffic = self.traffic(request.metadata());
+        traffic.received(request.get_ref());
         let request = convert::append_request_from(request.into_inner()).map_err(malformed)?;
         let previous = request.prev_log_id;
         let last = request
@@ -148,6 +197,7 @@ impl peer_server::Peer for PeerService {
         };
         let mut response = convert::append_result_to(&result);
         response.feature_level = FeatureLevel::NEWEST.0.into();
+        traffic.sent(&response);
         Ok(Response::new(response))
     }
 
@@ -201,11 +251,14 @@ impl peer_server::Peer for PeerService {
             meta,
             snapshot: received.checkpoint,
         };
-        let response = self
+        let in_progress = &self.metrics.server.snapshot_apply_in_progress;
+        in_progress.inc();
+        let installed = self
             .raft
             .install_full_snapshot(received.vote, snapshot)
-            .await
-            .map_err(stopped)?;
+            .await;
+        in_progress.dec();
+        let response = installed.map_err(stopped)?;
         let vote = Some(convert::vote_to(&response.vote));
         Ok(Response::new(peer::SnapshotResponse { vote }))
     }

@@ -52,6 +52,11 @@ pub(super) struct Granted {
 }
 
 impl Granted {
+    /// Whether they are given back unless the caller is known to be told.
+    pub(super) const fn is_withdrawn_unless_told(&self) -> bool {
+        self.withdraw.is_some()
+    }
+
     /// The caller knows.
     pub(super) fn told(mut self) {
         if let Some(withdraw) = self.withdraw.take() {
@@ -101,6 +106,7 @@ pub(super) async fn begin(
     // After the subscription: of what comes later everything is told.
     let before = services.latest(|reader| Ok(reader.meta().revision))?;
     withdrawn(services, call, &acquire.names, acquire.lease).await?;
+    services.foreign_keys.warn(services, &acquire.names)?;
     let (revision, reply, withdraw) = if repeatable {
         let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire)));
         let (revision, reply) = call.write(services.propose(command)).await?;

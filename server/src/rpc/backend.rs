@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use tenure_statemachine::{ClusterTime, Command, Engine, MemberId, Outcome, Revision};
+use tenure_statemachine::{ClusterTime, Command, Engine, LeaseId, MemberId, Outcome, Revision};
 use tokio::sync::watch;
 
 use crate::node::{Identity, Leadership, ProposeError, ReadIndexError, Status, TransferError};
@@ -15,8 +15,22 @@ use crate::node::{Identity, Leadership, ProposeError, ReadIndexError, Status, Tr
 pub struct StorageBytes {
     /// Bytes of all records that are not collected yet; what the quota is compared with.
     pub logical: u64,
-    /// Bytes of those that a reader of the latest revision can reach.
+    /// Bytes of those that are in use: history, too, until it is collected.
     pub in_use: u64,
+}
+
+/// The size that is told of a store with next to nothing in it: one block of a file. Tools divide by
+/// it.
+const TOLD_BYTES_MIN: u64 = 4096;
+
+impl StorageBytes {
+    /// As operators are told.
+    pub(crate) fn told(self) -> Self {
+        Self {
+            logical: self.logical.max(TOLD_BYTES_MIN),
+            in_use: self.in_use.max(TOLD_BYTES_MIN),
+        }
+    }
 }
 
 /// Everything the services need of the node.
@@ -71,6 +85,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Who leads, and every change of it.
     fn leadership(&self) -> watch::Receiver<Leadership>;
+
+    /// The place of a lease in the order of granting, as far as this node remembers; zero before.
+    fn grant_place(&self, lease: LeaseId) -> u64;
 
     /// Resolves when background collection has passed `floor`.
     async fn collected(&self, floor: Revision);

@@ -10,9 +10,11 @@ use tonic::Status;
 use super::{
     acquire::{Begun, Granted, Waiting},
     call::Call,
+    delivery::Delivery,
     services::Services,
     status::Reason,
 };
+use crate::transport::ConnectionInfo;
 
 /// A claim on the wire; `now` is cluster time.
 pub(super) fn claim(state: ClaimState, now: ClusterTime) -> v1::Claim {
@@ -62,16 +64,20 @@ enum Step<E> {
     /// Told that they wait.
     Queued(Box<Waiting>, E),
     Granted(Granted),
+    /// Told that they hold.
+    Told(Delivery),
     Ended,
 }
 
 /// Tells of claims until they hold, or end. The stream does nothing unless it is read; when it is
-/// dropped before the grant was taken from it, the claims are withdrawn as [`Waiting`] says.
+/// dropped before the grant has left on its connection, the claims are withdrawn as [`Waiting`]
+/// says. It ends only then.
 pub(super) fn responses<R: Send + 'static>(
     services: &Arc<Services>,
     call: Call,
     begun: Begun,
     tell: Tell<R>,
+    connection: Option<ConnectionInfo>,
 ) -> Result<Responses<R>, Reason> {
     let services = Arc::clone(services);
     let first = match begun {
@@ -86,6 +92,7 @@ pub(super) fn responses<R: Send + 'static>(
     let Tell { waiting, granted } = tell;
     let told = stream::unfold(first, move |step| {
         let services = Arc::clone(&services);
+        let connection = connection.clone();
         async move {
             let claims = match step {
                 Step::Waiting(claims, end) => {
@@ -98,14 +105,20 @@ pub(super) fn responses<R: Send + 'static>(
                     status = &mut end => Err(status),
                 },
                 Step::Granted(claims) => Ok(claims),
+                Step::Told(delivery) => {
+                    delivery.finish().await;
+                    return None;
+                }
                 Step::Ended => return None,
             };
-            let answer = claims.map(|claims| {
-                let answer = granted(&services, &claims);
-                claims.told();
-                answer
-            });
-            Some((answer, Step::Ended))
+            Some(match claims {
+                Ok(claims) => {
+                    let answer = granted(&services, &claims);
+                    let delivery = Delivery::begin(claims, connection.as_ref());
+                    (Ok(answer), Step::Told(delivery))
+                }
+                Err(status) => (Err(status), Step::Ended),
+            })
         }
     });
     Ok(Box::pin(told))

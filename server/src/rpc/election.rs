@@ -26,6 +26,7 @@ impl ElectionService {
         &self,
         request: Request<wire::CampaignRequest>,
     ) -> Result<Responses<wire::CampaignResponse>, Reason> {
+        let connection = request.extensions().get().cloned();
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
         let acquire = Acquire {
@@ -45,7 +46,7 @@ impl ElectionService {
             waiting: waiting_response,
             granted: elected_response,
         };
-        responses(&self.0, call, begun, tell)
+        responses(&self.0, call, begun, tell, connection)
     }
 
     async fn proclaim(

@@ -43,7 +43,7 @@ impl EtcdElectionService {
         let acquire = alone(name.clone(), request.lease, request.value);
         let held = hold(&self.0, call, conditions, acquire).await;
         let held = held.map_err(|reason| match reason.base() {
-            Reason::LeaseEnded => Reason::LeaseNotFound,
+            Reason::LeaseEnded | Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim,
             Reason::ClaimEnded => Reason::ElectionNotLeader,
             _ => reason,
         })?;

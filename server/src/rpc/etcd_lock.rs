@@ -11,6 +11,7 @@ use super::{
     acquire::{self, Begun, Granted},
     call::Call,
     conditions::Conditions,
+    delivery::last_look,
     field,
     services::Services,
     status::Reason,
@@ -35,6 +36,7 @@ impl EtcdLockService {
         let held = hold(&self.0, call, conditions, acquire).await;
         let held = held.map_err(|reason| match reason.base() {
             Reason::LeaseEnded | Reason::ClaimEnded => Reason::MutexExpired,
+            Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim,
             _ => reason,
         })?;
         let (revision, claim) = (held.revision, held.claims.first());
@@ -98,18 +100,20 @@ pub(super) async fn hold(
     conditions: Conditions,
     acquire: Acquire,
 ) -> Result<Granted, Reason> {
-    match acquire::begin(services, &call, conditions, acquire).await? {
-        Begun::Granted(held) => Ok(held),
+    let held = match acquire::begin(services, &call, conditions, acquire).await? {
+        Begun::Granted(held) => held,
         Begun::Waiting(waiting) => {
             // Either arm ends the wait; what is dropped withdraws.
             tokio::select! {
-                held = waiting.granted() => held,
-                reason = services.call_end(call) => Err(reason),
+                held = waiting.granted() => held?,
+                reason = services.call_end(call) => return Err(reason),
             }
         }
         // Only for claims that are not to wait.
-        Begun::Blocked(..) => Err(Reason::WaitOver),
-    }
+        Begun::Blocked(..) => return Err(Reason::WaitOver),
+    };
+    last_look().await;
+    Ok(held)
 }
 
 #[tonic::async_trait]

@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    ClusterTime, Command, Context, Engine, KeyRange, MemEngine, MemberId, Outcome, RangeQuery,
-    Reader, Revision, StateMachine, Ttl,
+    ClusterTime, Command, Context, Engine, KeyRange, LeaseId, MemEngine, MemberId, Outcome,
+    RangeQuery, Reader, Revision, StateMachine, Ttl,
 };
 use tokio::sync::watch;
 
@@ -244,6 +244,10 @@ impl Backend for FakeNode {
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.subscribe()
+    }
+
+    fn grant_place(&self, lease: LeaseId) -> u64 {
+        self.feed.place(lease)
     }
 
     async fn collected(&self, floor: Revision) {

@@ -108,7 +108,11 @@ impl LeaseService {
         let call = self.0.admit(request.metadata())?;
         let read = |reader: &Reader<'_>| Ok((reader.meta().revision, reader.leases()?));
         let (revision, mut leases) = call.read(self.0.latest_bulk(read)).await?;
-        leases.sort_unstable_by_key(|lease| (lease.deadline, lease.id));
+        let place = |lease: &tenure_statemachine::Lease| {
+            let granted = self.0.backend.grant_place(lease.id);
+            (lease.deadline, granted, lease.id)
+        };
+        leases.sort_by_cached_key(place);
         let leases = leases
             .into_iter()
             .map(|lease| wire::LeaseStatus { id: lease.id.0 })

@@ -12,6 +12,7 @@ use super::{
     acquire::{self, Begun, Granted, Waiting},
     call::Call,
     claim::{Responses, Tell, claim, claims, responses},
+    delivery::last_look,
     field,
     freshness::Freshness,
     names, request,
@@ -56,12 +57,13 @@ impl LockService {
         &self,
         request: Request<wire::AcquireRequest>,
     ) -> Result<Responses<wire::AcquireResponse>, Reason> {
+        let connection = request.extensions().get().cloned();
         let (call, begun) = self.begin(request, true).await?;
         let tell = Tell {
             waiting: queued_response,
             granted: granted_response,
         };
-        responses(&self.0, call, begun, tell)
+        responses(&self.0, call, begun, tell, connection)
     }
 
     async fn try_acquire(
@@ -72,6 +74,7 @@ impl LockService {
         let now = self.0.backend.cluster_time();
         let (revision, granted, holder) = match begun {
             Begun::Granted(held) => {
+                last_look().await;
                 let told = (held.revision, Some(granted(&self.0, &held)), None);
                 held.told();
                 told

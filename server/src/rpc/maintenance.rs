@@ -94,7 +94,7 @@ impl MaintenanceService {
             .0
             .latest(|reader| Ok((reader.meta().revision, reader.alarms()?)))?;
         let status = self.0.backend.status();
-        let bytes = self.0.backend.storage_bytes();
+        let bytes = self.0.backend.storage_bytes().told();
         let mut errors = Vec::new();
         if status.leader.is_none() {
             errors.push(Reason::NoLeader.text().to_owned());

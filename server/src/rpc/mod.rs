@@ -13,11 +13,14 @@ mod chunks;
 mod claim;
 mod cluster;
 mod conditions;
+mod delivery;
 mod election;
 mod etcd_election;
 mod etcd_lock;
+mod etcds_words;
 mod fence;
 mod field;
+mod foreign_keys;
 mod freshness;
 mod health;
 mod kv;
@@ -42,6 +45,7 @@ pub(crate) mod fake;
 
 pub(crate) use self::status::Reason;
 pub use self::{
+    etcds_words::EtcdsWords,
     routes::routes,
     services::{Limits, Services},
 };

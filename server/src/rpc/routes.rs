@@ -16,7 +16,7 @@ use tenure_proto::{
     v3electionpb::election_server::ElectionServer as EtcdElectionServer,
     v3lockpb::lock_server::LockServer as EtcdLockServer,
 };
-use tonic::service::Routes;
+use tonic::{codec::CompressionEncoding, service::Routes};
 
 use super::{
     answer::WithAnswers, auth::AuthService, cluster::ClusterService, election::ElectionService,
@@ -39,6 +39,8 @@ pub fn routes(services: Arc<Services>) -> Routes {
         ($server:ident, $service:ident) => {
             $server::new($service(Arc::clone(&services)))
                 .max_decoding_message_size(decode)
+                // A message is as large as what it inflates to.
+                .accept_compressed(CompressionEncoding::Gzip)
                 .max_encoding_message_size(ENCODE_BYTES_MAX)
         };
     }

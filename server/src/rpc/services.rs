@@ -17,8 +17,8 @@ use tonic::{
 use tracing::warn;
 
 use super::{
-    backend::Backend, bulk::BulkReads, call::Call, conditions::Conditions, reply::Headers,
-    status::Reason,
+    backend::Backend, bulk::BulkReads, call::Call, conditions::Conditions,
+    foreign_keys::ForeignKeys, reply::Headers, status::Reason,
 };
 use crate::{
     claims, fatal,
@@ -26,6 +26,9 @@ use crate::{
     node::Leadership,
     watch::{History, Hub},
 };
+
+/// Time until an alarm that could not be raised, for want of a leader, is raised again.
+const ALARM_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the services are configured with.
 #[derive(Clone, Debug)]
@@ -90,6 +93,7 @@ pub struct Services {
     pub(super) leadership: watch::Receiver<Leadership>,
     /// Cancelled when the node stops: streams end with a status that lets clients resume elsewhere.
     pub(super) stopping: CancellationToken,
+    pub(super) foreign_keys: ForeignKeys,
     pub(super) bulk_reads: BulkReads,
 }
 
@@ -109,6 +113,7 @@ impl Services {
             renewals: Renewals::spawn(Arc::clone(&backend)),
             leadership: backend.leadership(),
             stopping: CancellationToken::new(),
+            foreign_keys: ForeignKeys::default(),
             bulk_reads: BulkReads::new(Arc::clone(&backend)),
             backend,
             hub,
@@ -214,6 +219,31 @@ impl Services {
             return Ok(());
         }
         fits
+    }
+
+    /// Resolves with the latest revision once that is later than `seen`; with none when the node
+    /// stops.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(crate) async fn next_write(&self, seen: Revision) -> Option<Revision> {
+        tokio::select! {
+            // Either arm may be dropped: what was reached stays reached.
+            () = self.backend.reached(seen.next()) => {}
+            () = self.stopping.cancelled() => return None,
+        }
+        self.latest(|reader| Ok(reader.meta().revision)).ok()
+    }
+
+    /// Raises the alarm when the store is larger than the quota, until it is raised.
+    pub(crate) async fn watch_quota(&self) {
+        while self.check_quota(1).await.is_err() {
+            let raised = self.latest(|reader| Ok(reader.meta().no_space));
+            if raised.unwrap_or(true) || self.stopping.is_cancelled() {
+                return;
+            }
+            tokio::time::sleep(ALARM_PAUSE).await;
+        }
     }
 
     /// Refuses a command that would not fit the quota, and raises the alarm that makes every

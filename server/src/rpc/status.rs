@@ -129,6 +129,9 @@ reasons! {
     RequestUnfinished => DeadlineExceeded, "tenure: the request was not sent whole in time";
     /// There is no such lease.
     LeaseNotFound => NotFound, "etcdserver: requested lease not found";
+    /// There is no such lease to campaign or lock with. etcd's servers for these two calls lose the
+    /// code on the way.
+    LeaseNotFoundToClaim => Unknown, "etcdserver: requested lease not found";
     /// There is such a lease already.
     LeaseExists => FailedPrecondition, "etcdserver: lease already exists";
     /// There are no users to authenticate.
@@ -443,6 +446,42 @@ impl From<ReadError> for Reason {
             ReadError::Fault(fault) => fatal::stop(&fault),
         }
     }
+}
+
+/// What the gRPC library says of a message above its limit begins with one of these.
+const LIBRARY_TOO_LARGE: [&str; 2] = [
+    "Error, decoded message length too large",
+    "Error decompressing: size limit",
+];
+/// What etcd's says.
+const TRANSPORT_TOO_LARGE: &str = "grpc: received message larger than max";
+
+/// Says in etcd's words that a message was too large for the transport; for the headers of an
+/// answer that has nothing else.
+pub(super) fn translate(headers: &mut HeaderMap) {
+    if !headers.contains_key(Status::GRPC_STATUS) {
+        return;
+    }
+    let Some(found) = Status::from_header_map(headers) else {
+        return;
+    };
+    let text = found.message();
+    if !LIBRARY_TOO_LARGE
+        .iter()
+        .any(|start| text.starts_with(start))
+    {
+        return;
+    }
+    let numbers: Vec<_> = text
+        .split(|letter: char| !letter.is_ascii_digit())
+        .filter(|number| !number.is_empty())
+        .collect();
+    let text = match numbers[..] {
+        [found, limit] => format!("{TRANSPORT_TOO_LARGE} ({found} vs. {limit})"),
+        _ => TRANSPORT_TOO_LARGE.to_owned(),
+    };
+    // The headers of a status are well-formed.
+    let _ = Status::new(Code::ResourceExhausted, text).add_header(headers);
 }
 
 /// The reason that a status was made from, without what is particular to the case.

@@ -85,7 +85,15 @@ async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Respo
     let exchange = call.exchange(services.limits.request_timeout);
     let renewed = exchange
         .write(services.renewals.renew(leases.clone()))
-        .await?;
+        .await;
+    let renewed = renewed.map_err(|reason| {
+        // A renewal may be repeated, so that its outcome is unknown says less than this.
+        let leaderless = services.leadership.borrow().leader.is_none();
+        match reason {
+            Reason::WriteTimedOut if leaderless => Reason::NoLeader,
+            reason => reason,
+        }
+    })?;
     let mut responses = Vec::with_capacity(ids.len());
     for &id in ids {
         let at = leases.binary_search(&LeaseId(id));

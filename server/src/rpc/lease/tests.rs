@@ -145,6 +145,19 @@ async fn leases_are_listed_by_when_they_end() {
 }
 
 #[tokio::test]
+async fn leases_that_end_together_are_listed_in_the_order_of_granting() {
+    let (_node, service) = service();
+    // In one millisecond of cluster time, so that nothing else tells them apart.
+    for id in [30, 10, 20] {
+        grant(&service, id, 60).await;
+    }
+    let listed = service.lease_leases(Request::new(wire::LeaseLeasesRequest {}));
+    let listed = listed.await.expect("answered").into_inner().leases;
+    let ids: Vec<_> = listed.iter().map(|lease| lease.id).collect();
+    assert_eq!(ids, [30, 10, 20]);
+}
+
+#[tokio::test]
 async fn a_revoked_lease_takes_its_keys_along_once() {
     let (node, service) = service();
     grant(&service, 7, 10).await;
@@ -226,6 +239,22 @@ async fn a_failed_renewal_ends_the_stream() {
     let status = stream.next().await.expect_err("the end");
     assert_eq!(reason_of(&status), Some(Reason::NoLeader));
     assert!(stream.responses.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_renewal_that_finds_no_leader_in_time_says_so() {
+    let (node, service) = service();
+    *node.propose_error.lock() = Some(ProposeError::TimedOut);
+    for (leader, reason) in [
+        (Some(MEMBER), Reason::WriteTimedOut),
+        (None, Reason::NoLeader),
+    ] {
+        node.set_leader(leader);
+        let mut stream = KeepAlives::of(&service);
+        stream.ask(7).await;
+        let status = stream.next().await.expect_err("the end");
+        assert_eq!(reason_of(&status), Some(reason));
+    }
 }
 
 #[tokio::test]

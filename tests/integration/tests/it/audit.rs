@@ -39,7 +39,7 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
         .unwrap();
     let former = holder.lock("jobs/42").ttl(LONG).principal("worker-1");
     let former = former.await.unwrap();
-    former.guarded().put("jobs/42/state", "mine").await.unwrap();
+    former.guarded().put("state/jobs/42", "mine").await.unwrap();
     let next = operator.lock("jobs/42").ttl(LONG).principal("worker-2");
     let next = tokio::spawn(next.into_future());
     wait_until("the next waits in line", STATE_MAX, async || {
@@ -63,18 +63,18 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
     let next = timeout(STATE_MAX, next).await.unwrap().unwrap().unwrap();
     assert!(next.token() > token);
     assert!(former.is_held(), "the former holder cannot know yet");
-    next.guarded().put("jobs/42/state", "next").await.unwrap();
+    next.guarded().put("state/jobs/42", "next").await.unwrap();
     // What it wrote in its belief, it wrote too late: straight, or once its node goes on.
     let late = operator.guarded([tenure::Guard::new("jobs/42", token)]);
-    assert_refused(late.put("jobs/42/state", "late").await, next.token());
+    assert_refused(late.put("state/jobs/42", "late").await, next.token());
     cluster.node(deaf).resume();
     assert_refused(
-        former.guarded().put("jobs/42/state", "late").await,
+        former.guarded().put("state/jobs/42", "late").await,
         next.token(),
     );
     let loss = timeout(STATE_MAX, former.lost()).await.unwrap();
     assert_eq!(loss, ClaimLoss::Taken);
-    let state = cluster.node(leader).calls().get("jobs/42/state").await;
+    let state = cluster.node(leader).calls().get("state/jobs/42").await;
     assert_eq!(state.unwrap().unwrap().value, "next");
     assert!(next.is_held());
     for node in cluster.nodes() {
@@ -115,7 +115,7 @@ async fn nobody_is_deposed_without_a_reason_or_by_a_wrong_token() {
     let error = forced.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder, "{error}");
     assert_eq!(error.current_token(), Some(held.token()));
-    held.guarded().put("jobs/42/state", "mine").await.unwrap();
+    held.guarded().put("state/jobs/42", "mine").await.unwrap();
     // An end that does happen is recorded after all that went before.
     client.force_release("jobs/42", None, REASON).await.unwrap();
     let found = wait_until("the end is recorded", STATE_MAX, async || {

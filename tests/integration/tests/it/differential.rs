@@ -5,6 +5,7 @@
 //! these tests say that they were skipped.
 
 pub(crate) mod ask;
+mod claims;
 mod compaction;
 mod generator;
 pub(crate) mod known;

@@ -161,3 +161,93 @@ async fn metrics_count_watchers_and_leases() {
     drop(watch);
     followed(0.0, 1.0, 1.0).await;
 }
+
+/// What `etcd_network_peer_…` and the like are told by: the sum over all labels.
+fn sum(page: &Page, name: &str) -> f64 {
+    let labelled = format!("{name}{{");
+    let lines = page.body.lines();
+    let values = lines.filter(|line| line.starts_with(&labelled));
+    let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
+}
+
+#[tokio::test]
+async fn a_scrape_shows_what_was_done_before_it() {
+    let cluster = Cluster::start(1).await;
+    let node = cluster.node(0);
+    for keys in 1..=20 {
+        let revision = node.calls().put(&format!("k/{keys}"), "v").await.unwrap();
+        let page = node.page("/metrics").await;
+        assert_eq!(
+            metric(&page, "etcd_debugging_mvcc_keys_total"),
+            f64::from(keys)
+        );
+        let shown = metric(&page, "etcd_debugging_mvcc_current_revision");
+        assert_eq!(shown, revision as f64);
+    }
+}
+
+#[tokio::test]
+async fn every_metric_of_requests_and_peers_moves_with_what_happens() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let before = cluster.node(leader).page("/metrics").await;
+    let calls = cluster.node(leader).calls();
+    let _watch = Watching::prefix(&calls, "m/", 0).await.unwrap();
+    for number in 0..10 {
+        calls.put(&format!("m/{number}"), "v").await.unwrap();
+        calls.get("m/0").await.unwrap();
+    }
+    let lease = calls.grant(60).await.unwrap();
+    assert!(lease > 0);
+    let moved = [
+        "etcd_server_client_requests_total",
+        "etcd_server_apply_duration_seconds_count",
+        "etcd_server_range_duration_seconds_count",
+        "etcd_server_request_duration_seconds_count",
+        "etcd_network_peer_sent_bytes_total",
+        "etcd_network_peer_received_bytes_total",
+        "etcd_network_peer_round_trip_time_seconds_count",
+    ];
+    wait_until("the metrics have followed", STATE_MAX, async || {
+        let after = cluster.node(leader).page("/metrics").await;
+        let still = moved
+            .into_iter()
+            .find(|name| sum(&after, name) <= sum(&before, name));
+        let written = "etcd_disk_wal_write_bytes_total";
+        let sent = "etcd_debugging_mvcc_events_total";
+        let still = still
+            .or((metric(&after, written) <= metric(&before, written)).then_some(written))
+            .or((metric(&after, sent) < 10.0).then_some(sent));
+        still.map_or(Ok(()), |name| Err(format!("{name} stands still")))
+    })
+    .await;
+    let page = cluster.node(leader).page("/metrics").await;
+    assert_eq!(sum(&page, "etcd_network_known_peers"), 2.0);
+    assert!(sum(&page, "etcd_network_active_peers") >= 2.0);
+    assert!(metric(&page, "os_fd_used") > 0.0);
+    let put = "etcd_server_request_duration_seconds_count{success=\"true\",type=\"put\"}";
+    assert!(metric(&page, put) >= 10.0);
+
+    let gone = cluster.others(leader)[0];
+    cluster.node_mut(gone).kill9();
+    wait_until("the loss of a peer is counted", STATE_MAX, async || {
+        let page = cluster.node(leader).page("/metrics").await;
+        (sum(&page, "etcd_network_peer_sent_failures_total") > 0.0)
+            .then_some(())
+            .ok_or("nothing failed")
+    })
+    .await;
+    let other = cluster.others(leader)[1];
+    cluster.node_mut(other).kill9();
+    // Without a quorum nothing is read, and that is counted.
+    let node = cluster.node(leader);
+    drop(node.calls().get("m/0").await.unwrap_err());
+    wait_until("the failed read is counted", STATE_MAX, async || {
+        let page = node.page("/metrics").await;
+        (metric(&page, "etcd_server_read_indexes_failed_total") > 0.0)
+            .then_some(())
+            .ok_or("no read has failed")
+    })
+    .await;
+}

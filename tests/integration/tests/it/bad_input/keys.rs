@@ -276,15 +276,8 @@ fn sizes() -> Vec<Case> {
         Case::refused(
             "put larger than the transport takes",
             &beyond,
-            Code::OutOfRange,
-            &format!(
-                "Error, decoded message length too large: found {length} bytes, \
-                 the limit is: {TRANSPORT_BYTES} bytes"
-            ),
-        )
-        .etcd_says(
             Code::ResourceExhausted,
-            format!("grpc: received message larger than max ({length} vs. {TRANSPORT_BYTES})"),
+            &format!("grpc: received message larger than max ({length} vs. {TRANSPORT_BYTES})"),
         ),
     ]
 }

@@ -123,8 +123,7 @@ fn frames() -> Vec<Case> {
         "protocol error: received message with compressed-flag but no grpc-encoding was specified";
     let unmarked = "protocol error: received message with invalid compression flag: 2 \
                     (valid flags are 0 and 1), while sending request";
-    let endless = "Error, decoded message length too large: found 4294967295 bytes, \
-                   the limit is: 2097152 bytes";
+    let endless = "grpc: received message larger than max (4294967295 vs. 2097152)";
     let endless_head = Bytes::from_static(&[0, 0xff, 0xff, 0xff, 0xff]);
     [
         (
@@ -151,7 +150,7 @@ fn frames() -> Vec<Case> {
         (
             "an endless message",
             endless_head,
-            status(Code::OutOfRange, endless),
+            status(Code::ResourceExhausted, endless),
         ),
     ]
     .into_iter()
