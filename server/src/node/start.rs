@@ -40,7 +40,8 @@ use crate::{
         Peers, Raft,
     },
     storage::{
-        DataDir, Durability, LogBacklog, LogStore, RocksLog, SnapshotDir, StallLimits, StateStore,
+        DataDir, Durability, LogBacklog, LogOwner, LogStore, SnapshotDir, StallLimits, StateStore,
+        open_log,
     },
     tasks,
     transport::Transport,
@@ -151,7 +152,12 @@ pub async fn start(
     around: Surroundings,
 ) -> Result<Started, StartError> {
     let (own, cluster_id) = (config.identity.member_id, config.identity.cluster_id);
-    let disk = RocksLog::open(&dir.log(), config.durability).map_err(StartError::Log)?;
+    let owner = LogOwner {
+        cluster_id,
+        member_id: own.0,
+        instance_id: config.instance_id,
+    };
+    let disk = open_log(&dir.log(), owner, config.durability).map_err(StartError::Log)?;
     let clock = Arc::clone(&around.clock);
     let syncs = around.metrics.disk.wal_fsync_duration.clone();
     let observe = Arc::new(move |took: Duration| syncs.observe(took.as_secs_f64()));

@@ -2,42 +2,43 @@
 
 use std::io;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
 use tenure_proto::peer;
 
+use super::log_disk::{ENTRY_HEAD, LogRecord};
 use crate::raft::{Batch, Entry, LogId, Payload, Vote, convert};
 
 /// First byte of every record; another one means another format.
 const FORMAT: u8 = 1;
 /// Format, kind, term, node.
-const HEADER_LEN: usize = 18;
+const HEADER_LEN: usize = ENTRY_HEAD;
 
 const KIND_BLANK: u8 = 0;
 const KIND_BATCH: u8 = 1;
 const KIND_MEMBERSHIP: u8 = 2;
 
-/// Encodes an entry; its index is in the key.
-pub(super) fn encode(entry: &Entry) -> Bytes {
-    let mut out;
-    let (kind, leader) = (kind(&entry.payload), &entry.log_id.leader_id);
-    match &entry.payload {
-        Payload::Blank => out = BytesMut::with_capacity(HEADER_LEN),
-        Payload::Normal(batch) => out = BytesMut::with_capacity(HEADER_LEN + batch.0.len()),
-        Payload::Membership(_) => out = BytesMut::new(),
-    }
+/// Encodes an entry. The payload of a batch is the proposer's own bytes.
+pub(super) fn encode(entry: &Entry) -> LogRecord {
+    let leader = &entry.log_id.leader_id;
+    let mut head = [0; HEADER_LEN];
+    let mut out = &mut head[..];
     out.put_u8(FORMAT);
-    out.put_u8(kind);
+    out.put_u8(kind(&entry.payload));
     out.put_u64(leader.term);
     out.put_u64(leader.node_id);
-    match &entry.payload {
-        Payload::Blank => {}
-        Payload::Normal(batch) => out.put_slice(&batch.0),
-        Payload::Membership(membership) => {
-            out.put_slice(&convert::membership_to(membership).encode_to_vec());
-        }
+    LogRecord {
+        index: entry.log_id.index,
+        term: leader.term,
+        head,
+        payload: match &entry.payload {
+            Payload::Blank => Bytes::new(),
+            Payload::Normal(batch) => batch.0.clone(),
+            Payload::Membership(membership) => {
+                convert::membership_to(membership).encode_to_vec().into()
+            }
+        },
     }
-    out.freeze()
 }
 
 /// Decodes the entry at `index`.
@@ -151,7 +152,7 @@ mod tests {
         let batch = Payload::Normal(Batch(Bytes::from_static(b"commands")));
         for payload in [Payload::Blank, batch, membership()] {
             let entry = entry(payload);
-            assert_eq!(decode(7, encode(&entry)).unwrap(), entry);
+            assert_eq!(decode(7, encode(&entry).to_bytes()).unwrap(), entry);
         }
     }
 
@@ -160,14 +161,17 @@ mod tests {
     fn the_bytes_of_a_record_are_the_documented_ones() {
         let batch = entry(Payload::Normal(Batch(Bytes::from_static(b"xyz"))));
         let header = [1, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0xAB];
-        assert_eq!(encode(&batch)[..], [&header[..], b"xyz"].concat());
-        assert_eq!(encode(&entry(Payload::Blank))[..2], [1, 0]);
-        assert_eq!(encode(&entry(membership()))[..2], [1, 2]);
+        assert_eq!(
+            encode(&batch).to_bytes()[..],
+            [&header[..], b"xyz"].concat()
+        );
+        assert_eq!(encode(&entry(Payload::Blank)).to_bytes()[..2], [1, 0]);
+        assert_eq!(encode(&entry(membership())).to_bytes()[..2], [1, 2]);
     }
 
     #[test]
     fn damaged_records_are_refused() {
-        let good = encode(&entry(membership()));
+        let good = encode(&entry(membership())).to_bytes();
         let mut other_format = good.to_vec();
         other_format[0] = 9;
         let mut other_kind = good.to_vec();

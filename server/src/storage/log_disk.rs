@@ -1,7 +1,7 @@
 //! Where the log lies: records and facts, written in order and made durable on demand.
 //!
-//! A seam: the log store on top of it does not know RocksDB, and a simulation brings a disk that
-//! loses what was not synced.
+//! A seam: the log store on top of it does not know files, and a test brings a disk that loses
+//! what was not synced.
 
 use std::io;
 
@@ -18,11 +18,42 @@ pub enum Fact {
     Purged,
 }
 
+/// Bytes of an entry before its payload.
+pub const ENTRY_HEAD: usize = 18;
+
+/// The record of an entry: its head and its payload apart, so that no payload is copied for it.
+#[derive(Clone, Debug)]
+pub struct LogRecord {
+    /// The entry's index.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub term: u64,
+    /// The first bytes of what is stored.
+    pub head: [u8; ENTRY_HEAD],
+    /// The rest of what is stored.
+    pub payload: Bytes,
+}
+
+impl LogRecord {
+    /// Bytes of what is stored.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a record has a head")]
+    pub const fn len(&self) -> usize {
+        ENTRY_HEAD + self.payload.len()
+    }
+
+    /// What is stored, in one piece.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        [&self.head[..], &self.payload].concat().into()
+    }
+}
+
 /// One write to the log.
 #[derive(Clone, Debug)]
 pub enum LogWrite {
-    /// Store the record of an index.
-    Put(u64, Bytes),
+    /// Store the record of an entry, which follows the last one.
+    Put(LogRecord),
     /// Remove every record whose index is at least the first and less than the second.
     Remove(u64, u64),
     /// Store a fact.
@@ -47,6 +78,15 @@ pub trait LogDisk: Send + Sync + std::fmt::Debug {
     /// When the disk fails; what was written since the last success may be lost, so the node must
     /// stop.
     fn sync(&self) -> io::Result<()>;
+
+    /// Called when nothing waits to be written: time for what makes the log safer and is not waited
+    /// for.
+    ///
+    /// # Errors
+    /// When the disk fails; the node must stop.
+    fn rest(&self) -> io::Result<()> {
+        Ok(())
+    }
 
     /// The records from `start` on, before `end`, in order, at most `bytes_max` of them but at
     /// least one if there is one.

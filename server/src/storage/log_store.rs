@@ -337,7 +337,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 let record = entry::encode(&entry);
                 bytes += record.len();
                 marks.add(entry.log_id.index, record.len() as u64);
-                writes.push(LogWrite::Put(entry.log_id.index, record));
+                writes.push(LogWrite::Put(record));
                 let pushed = tail.push(entry);
                 pushed.unwrap_or_else(|contradiction| fatal::stop(&contradiction));
             }

@@ -148,6 +148,11 @@ pub(super) fn run(parts: &Parts, mut requests: mpsc::Receiver<LogRequest>) {
         if durable {
             (parts.observe)(parts.clock.now().saturating_sub(started));
         }
+        if requests.is_empty()
+            && let Err(error) = parts.disk.rest()
+        {
+            fatal::stop(&LogFailed(error));
+        }
     }
 }
 

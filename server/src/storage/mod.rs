@@ -11,6 +11,7 @@ mod latest_records;
 mod log_backlog;
 mod log_contradiction;
 mod log_disk;
+mod log_home;
 mod log_marks;
 mod log_store;
 mod log_tail;
@@ -19,6 +20,7 @@ mod log_writer;
 mod rocks;
 mod rocks_engine;
 mod rocks_log;
+mod segment_log;
 mod state_store;
 
 pub use self::{
@@ -28,11 +30,13 @@ pub use self::{
     identity_file::fresh_instance_id,
     log_backlog::{LogBacklog, Stalled},
     log_contradiction::Contradiction,
-    log_disk::{Fact, LogDisk, LogWrite},
+    log_disk::{ENTRY_HEAD, Fact, LogDisk, LogRecord, LogWrite},
+    log_home::open_log,
     log_store::LogStore,
     log_watch::StallLimits,
     log_writer::SyncObserver,
     rocks_engine::RocksEngine,
     rocks_log::{Durability, RocksLog},
+    segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},
     state_store::StateStore,
 };

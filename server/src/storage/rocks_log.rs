@@ -55,7 +55,9 @@ impl LogDisk for RocksLog {
         let mut batch = WriteBatch::default();
         for write in writes {
             match write {
-                LogWrite::Put(index, record) => batch.put(record_key(*index), record),
+                LogWrite::Put(record) => {
+                    batch.put(record_key(record.index), record.to_bytes());
+                }
                 LogWrite::Remove(start, end) => {
                     batch.delete_range(record_key(*start), record_key(*end));
                 }

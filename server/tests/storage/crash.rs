@@ -1,8 +1,8 @@
 //! What was reported durable survives a crash of the process; and the test that says so bites.
 //!
 //! The child is this test binary again. It appends to a log, prints every index that the log
-//! reported flushed, and is killed in the middle. The log keeps what was not flushed in the
-//! process's own memory, so a store that reports before it flushes loses what it reported.
+//! reported flushed, and is killed in the middle. Its files keep what was not synced in the
+//! process's own memory, so a log that reports before it syncs loses what it reported.
 
 use std::{
     env,
@@ -19,10 +19,10 @@ use openraft_rt::Oneshot;
 use openraft_rt_tokio::TokioOneshot;
 use tenured::{
     raft::{Batch, Entry, LogId, Payload, Vote},
-    storage::{Durability, LogDisk, RocksLog},
+    storage::{Durability, LogDisk, open_log},
 };
 
-use crate::store;
+use crate::{recovery::OWNER, store};
 
 const CHILD_DIR: &str = "TENURE_CRASH_TEST_DIR";
 const CHILD_BROKEN: &str = "TENURE_CRASH_TEST_BROKEN";
@@ -82,7 +82,7 @@ fn append_until_killed(dir: &Path, durability: Durability) -> u64 {
 
 /// The last index that a restarted process finds.
 fn surviving(dir: &Path) -> u64 {
-    let disk = RocksLog::open(&dir.join("log"), Durability::Synced).unwrap();
+    let disk = open_log(&dir.join("log"), OWNER, Durability::Synced).unwrap();
     disk.last_index().unwrap().unwrap_or(0)
 }
 
@@ -103,7 +103,7 @@ fn child_appends_until_it_is_killed() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut log = store::log(Path::new(&dir), durability);
+        let mut log = store::lossy_log(Path::new(&dir), durability);
         for index in 0.. {
             let (done, flushed) = <TokioOneshot as Oneshot>::channel();
             let entry = Entry::new(

@@ -8,11 +8,16 @@
 
 mod conformance;
 mod contradictions;
+mod corruption;
 mod crash;
 mod disk_use;
 mod ends;
+mod expected;
 mod lagging;
 mod lone_node;
+mod lossy_files;
+mod model_files;
+mod recovery;
 mod step_disk;
 mod store;
 mod suite;

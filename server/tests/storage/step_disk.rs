@@ -28,7 +28,9 @@ pub(crate) struct Image {
 impl Image {
     pub(crate) fn apply(&mut self, write: &LogWrite) {
         match write {
-            LogWrite::Put(index, record) => drop(self.records.insert(*index, record.clone())),
+            LogWrite::Put(record) => {
+                self.records.insert(record.index, record.to_bytes());
+            }
             LogWrite::Remove(start, end) => {
                 self.records
                     .retain(|index, _| index < start || index >= end);

@@ -1,13 +1,18 @@
 //! A log store and a state machine in a directory of their own.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use tenure_statemachine::Meta;
 use tenured::{
     clock::RuntimeClock,
     raft::{AppliedGroup, ApplySink, ApplyTimes, Machine},
-    storage::{Durability, LogStore, RocksLog, SnapshotDir, StateStore},
+    storage::{
+        Durability, LogDisk, LogFiles, LogOptions, LogStore, RocksLog, SegmentLog, SnapshotDir,
+        StateStore, open_log,
+    },
 };
+
+use crate::{lossy_files::LossyFiles, recovery::OWNER};
 
 /// Hears what was applied and lets it go.
 #[derive(Debug)]
@@ -20,9 +25,31 @@ impl ApplySink for Nobody {
 }
 
 /// Opens the log in `path`.
-pub(crate) fn log(path: &Path, durability: Durability) -> LogStore {
-    let disk = RocksLog::open(&path.join("log"), durability).unwrap();
-    LogStore::open(Arc::new(disk), RuntimeClock::shared(), Arc::new(|_| {})).unwrap()
+pub(crate) fn log(path: &Path) -> LogStore {
+    on(Arc::new(
+        open_log(&path.join("log"), OWNER, Durability::Synced).unwrap(),
+    ))
+}
+
+/// Opens the log in `path` as earlier versions kept it.
+pub(crate) fn log_in_database(path: &Path) -> LogStore {
+    on(Arc::new(
+        RocksLog::open(&path.join("log"), Durability::Synced).unwrap(),
+    ))
+}
+
+/// Opens a log in `path` that loses what was not synced when the process is killed.
+pub(crate) fn lossy_log(path: &Path, durability: Durability) -> LogStore {
+    let path = path.join("log");
+    fs::create_dir(&path).unwrap();
+    let files: Arc<dyn LogFiles> = Arc::new(LossyFiles::new(&path));
+    let options = LogOptions::standard(durability);
+    SegmentLog::create(&files, OWNER, options).unwrap();
+    on(Arc::new(SegmentLog::open(&files, OWNER, options).unwrap()))
+}
+
+fn on(disk: Arc<dyn LogDisk>) -> LogStore {
+    LogStore::open(disk, RuntimeClock::shared(), Arc::new(|_| {})).unwrap()
 }
 
 /// Opens the state machine in `path`.

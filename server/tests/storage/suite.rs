@@ -1,4 +1,6 @@
-//! openraft's own storage suite on the RocksDB stores.
+//! openraft's own storage suite on the stores, and on the log of earlier versions.
+
+use std::path::Path;
 
 use openraft::{
     StorageError,
@@ -7,17 +9,19 @@ use openraft::{
 use tempfile::TempDir;
 use tenured::{
     raft::{Machine, TypeConfig},
-    storage::{Durability, LogStore},
+    storage::LogStore,
 };
 
 use crate::store;
 
-struct Builder;
+struct Builder {
+    log: fn(&Path) -> LogStore,
+}
 
 impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Machine), StorageError<TypeConfig>> {
         let dir = tempfile::tempdir().unwrap();
-        let log = store::log(dir.path(), Durability::Synced);
+        let log = (self.log)(dir.path());
         let machine = store::machine(dir.path());
         Ok((dir, log, machine))
     }
@@ -28,7 +32,7 @@ impl StoreBuilder<TypeConfig, LogStore, Machine, TempDir> for Builder {
 fn a_log_is_closed_when_its_last_handle_is_dropped() {
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..20 {
-        let log = store::log(dir.path(), Durability::Synced);
+        let log = store::log_in_database(dir.path());
         let clone = log.clone();
         drop(log);
         drop(clone);
@@ -37,6 +41,15 @@ fn a_log_is_closed_when_its_last_handle_is_dropped() {
 }
 
 #[tokio::test]
-async fn the_rocksdb_stores_pass_openrafts_suite() {
-    Suite::test_all(Builder).await.unwrap();
+async fn the_stores_pass_openrafts_suite() {
+    let builder = Builder { log: store::log };
+    Suite::test_all(builder).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_of_earlier_versions_passes_openrafts_suite() {
+    let builder = Builder {
+        log: store::log_in_database,
+    };
+    Suite::test_all(builder).await.unwrap();
 }

@@ -28,6 +28,7 @@ mod leadership;
 mod leases;
 mod locks;
 mod maintenance;
+mod log_damage;
 mod pages;
 mod peers;
 mod power_loss;

@@ -1,0 +1,266 @@
+//! Where a node's log lies: makes a new one, opens what is there, moves an old one over.
+//!
+//! Earlier versions kept the log in a RocksDB database in the same directory. Invariant: the log's
+//! directory is whole at every moment: a new log is built beside it and takes its place by name,
+//! so a crash leaves the old log or the new one, and the next start goes on from there.
+
+use std::{
+    fs,
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tracing::info;
+
+use super::{
+    data_dir::sync_dir,
+    log_disk::{ENTRY_HEAD, Fact, LogDisk, LogRecord, LogWrite},
+    rocks_log::{Durability, RocksLog},
+    segment_log::{DiskFiles, LogFiles, LogOptions, LogOwner, SegmentLog},
+};
+
+/// A file that every RocksDB database has, and no segmented log.
+const ROCKSDB_FILE: &str = "CURRENT";
+
+/// Bytes of entries moved over at once.
+const MOVED_BYTES: usize = 4 << 20;
+
+const FACTS: [Fact; 3] = [Fact::Vote, Fact::Committed, Fact::Purged];
+
+/// Opens the log of `owner` in `path`; its parent exists.
+///
+/// # Errors
+/// When the log is damaged, incomplete or another's, or the disk fails.
+pub fn open_log(path: &Path, owner: LogOwner, durability: Durability) -> io::Result<SegmentLog> {
+    let (built, replaced) = (path.with_extension("new"), path.with_extension("old"));
+    if !path.exists() && replaced.exists() {
+        // A crash between two renames: the old log is still whole, and is moved over again.
+        rename(&replaced, path)?;
+    }
+    // Either it was not finished, or it is the old log, which the new one has replaced: durably,
+    // before it goes.
+    sync_parent(path)?;
+    remove(&built)?;
+    remove(&replaced)?;
+    let options = LogOptions::standard(durability);
+    if !path.exists() {
+        create(&built, owner, options)?;
+        rename(&built, path)?;
+    } else if path.join(ROCKSDB_FILE).exists() {
+        move_over(path, &built, owner, options)?;
+        exchange(path, &built, &replaced)?;
+        remove(&built)?;
+        remove(&replaced)?;
+    }
+    SegmentLog::open(&files(path), owner, options)
+}
+
+fn files(path: &Path) -> Arc<dyn LogFiles> {
+    Arc::new(DiskFiles::new(path))
+}
+
+fn create(path: &Path, owner: LogOwner, options: LogOptions) -> io::Result<()> {
+    fs::create_dir_all(path)?;
+    SegmentLog::create(&files(path), owner, options)
+}
+
+/// Builds in `built` the log that the database in `path` holds.
+fn move_over(path: &Path, built: &Path, owner: LogOwner, options: LogOptions) -> io::Result<()> {
+    create(built, owner, options)?;
+    let old = RocksLog::open(path, Durability::Synced)?;
+    let new = SegmentLog::open(&files(built), owner, options)?;
+    for fact in FACTS {
+        if let Some(value) = old.fact(fact)? {
+            new.write(&[LogWrite::Fact(fact, value)])?;
+        }
+    }
+    let mut entries = 0;
+    let mut from = 0;
+    loop {
+        let read = old.read(from, u64::MAX, MOVED_BYTES)?;
+        let Some((last, _)) = read.last() else {
+            break;
+        };
+        from = last + 1;
+        entries += read.len();
+        let writes = read
+            .into_iter()
+            .map(|(index, entry)| record(index, entry).map(LogWrite::Put));
+        new.write(&writes.collect::<io::Result<Vec<_>>>()?)?;
+        new.sync()?;
+    }
+    new.sync()?;
+    drop(new);
+    compare(&old, &SegmentLog::open(&files(built), owner, options)?)?;
+    sync_dir(built)?;
+    info!(
+        entries,
+        "the log was moved over from a database of an earlier version"
+    );
+    Ok(())
+}
+
+/// The new log, read from its files, holds what the old one does.
+fn compare(old: &RocksLog, new: &SegmentLog) -> io::Result<()> {
+    let differs = |what: String| {
+        let message = format!("the log could not be moved over: {what} differs");
+        io::Error::new(ErrorKind::InvalidData, message)
+    };
+    for fact in FACTS {
+        if old.fact(fact)? != new.fact(fact)? {
+            return Err(differs(format!("{fact:?}")));
+        }
+    }
+    let mut from = 0;
+    loop {
+        let read = old.read(from, u64::MAX, MOVED_BYTES)?;
+        if read
+            != new.read(
+                from,
+                read.last().map_or(u64::MAX, |(i, _)| i + 1),
+                usize::MAX,
+            )?
+        {
+            return Err(differs(format!("an entry from {from} on")));
+        }
+        match read.last() {
+            Some((last, _)) => from = last + 1,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// An entry as its bytes were stored: format, kind, term, node of the leader, payload.
+fn record(index: u64, mut entry: Bytes) -> io::Result<LogRecord> {
+    let short = || {
+        let message = format!("log entry {index} is damaged: it is too short");
+        io::Error::new(ErrorKind::InvalidData, message)
+    };
+    let head = *entry.first_chunk::<ENTRY_HEAD>().ok_or_else(short)?;
+    let term = head[2..].first_chunk::<8>().ok_or_else(short)?;
+    Ok(LogRecord {
+        index,
+        term: u64::from_be_bytes(*term),
+        head,
+        payload: entry.split_off(ENTRY_HEAD),
+    })
+}
+
+/// Puts the directory `built` in the place of `path`.
+fn exchange(path: &Path, built: &Path, replaced: &Path) -> io::Result<()> {
+    match renameat_with(CWD, built, CWD, path, RenameFlags::EXCHANGE) {
+        Ok(()) => sync_parent(path),
+        Err(_) => {
+            // Not every file system exchanges names.
+            rename(path, replaced)?;
+            rename(built, path)
+        }
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
+}
+
+fn remove(path: &PathBuf) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWNER: LogOwner = LogOwner {
+        cluster_id: 1,
+        member_id: 2,
+        instance_id: 3,
+    };
+
+    fn old_log(path: &Path) -> RocksLog {
+        let old = RocksLog::open(path, Durability::Synced).unwrap();
+        let mut writes = vec![
+            LogWrite::Fact(Fact::Vote, b"vote".to_vec()),
+            LogWrite::Fact(Fact::Purged, b"purged".to_vec()),
+        ];
+        for index in 5..50 {
+            let mut head = [1; ENTRY_HEAD];
+            head[2..10].copy_from_slice(&9_u64.to_be_bytes());
+            writes.push(LogWrite::Put(LogRecord {
+                index,
+                term: 9,
+                head,
+                payload: vec![index as u8; 100].into(),
+            }));
+        }
+        old.write(&writes).unwrap();
+        old.sync().unwrap();
+        old
+    }
+
+    fn open(path: &Path) -> SegmentLog {
+        open_log(path, OWNER, Durability::Synced).unwrap()
+    }
+
+    fn entries(log: &SegmentLog) -> Vec<(u64, Bytes)> {
+        log.read(0, u64::MAX, usize::MAX).unwrap()
+    }
+
+    #[test]
+    fn a_log_in_a_database_is_moved_over_once() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("log");
+        let old = old_log(&path);
+        let expected = old.read(0, u64::MAX, usize::MAX).unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let log = open(&path);
+            assert_eq!(entries(&log), expected);
+            assert_eq!(log.fact(Fact::Vote).unwrap().unwrap(), b"vote");
+            assert_eq!(log.fact(Fact::Committed).unwrap(), None);
+            assert!(!path.join(ROCKSDB_FILE).exists());
+        }
+        let left: Vec<_> = fs::read_dir(root.path()).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn a_move_that_a_crash_cut_short_is_done_again() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("log");
+        let built = root.path().join("log.new");
+        let replaced = root.path().join("log.old");
+        let expected = old_log(&path).read(0, u64::MAX, usize::MAX).unwrap();
+        // Half a new log beside the old one.
+        create(&built, OWNER, LogOptions::standard(Durability::Synced)).unwrap();
+        // Between the two renames of a file system that does not exchange names.
+        fs::rename(&path, &replaced).unwrap();
+        assert_eq!(entries(&open(&path)), expected);
+        // After the exchange, before the old log is removed.
+        drop(old_log(&built));
+        assert_eq!(entries(&open(&path)), expected);
+        assert!(!built.exists() && !replaced.exists());
+    }
+
+    #[test]
+    fn a_log_directory_that_lost_its_segments_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("log");
+        drop(open(&path));
+        for entry in fs::read_dir(&path).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+        let refused = open_log(&path, OWNER, Durability::Synced).unwrap_err();
+        assert!(refused.to_string().contains("is missing"), "{refused}");
+    }
+}

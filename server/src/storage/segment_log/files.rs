@@ -1,0 +1,188 @@
+//! The files of the log: what the log asks of a directory, and the directory of an operating system.
+//!
+//! A seam: tests bring files that lose what was not synced. Not a general file system: files have a
+//! length that never changes, and are written at offsets.
+//!
+//! # Invariants
+//! What `sync` covered survives a crash; of the rest, any subset of the sectors may. A name is
+//! durable once `sync_names` returned.
+
+use std::{
+    fmt,
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::storage::data_dir;
+
+/// Slices that one call of `pwritev` takes; Linux's `IOV_MAX`.
+const SLICES_MAX: usize = 1024;
+
+/// Bytes of zeros written at once into a new file.
+const ZEROS_BYTES: usize = 1 << 20;
+
+/// A file of the log. Clones of its `Arc` keep it readable after it was removed.
+pub trait LogFile: Send + Sync + fmt::Debug {
+    /// Writes `parts`, one after the other, from `offset` on.
+    ///
+    /// # Errors
+    /// When not everything could be written.
+    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
+
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// When not everything could be read.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Makes everything written durable.
+    ///
+    /// # Errors
+    /// When the disk fails: what was written may be lost.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Its length in bytes.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn length(&self) -> io::Result<u64>;
+}
+
+/// The directory of the log.
+pub trait LogFiles: Send + Sync + fmt::Debug {
+    /// The names in it.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Makes a file of `length` zeros that are laid out on the disk; its name is not durable yet.
+    ///
+    /// # Errors
+    /// When the disk is full or fails.
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn LogFile>>;
+
+    /// Renames a file.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names durable.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    fn sync_names(&self) -> io::Result<()>;
+}
+
+/// A directory of the operating system.
+#[derive(Debug)]
+pub struct DiskFiles {
+    path: PathBuf,
+}
+
+impl DiskFiles {
+    /// The files in `path`, which exists.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+}
+
+impl LogFiles for DiskFiles {
+    fn names(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.path)?
+            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+            .collect()
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(self.path.join(name))?;
+        Ok(Arc::new(DiskFile(file)))
+    }
+
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn LogFile>> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.path.join(name))?;
+        // Written, not only allocated: blocks that were never written cost each later sync a commit
+        // of the file system's journal.
+        let zeros = vec![0; ZEROS_BYTES];
+        let mut left = length;
+        while left > 0 {
+            let part = usize::try_from(left).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
+            file.write_all(&zeros[..part])?;
+            left -= part as u64;
+        }
+        file.sync_all()?;
+        Ok(Arc::new(DiskFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        data_dir::sync_dir(&self.path)
+    }
+}
+
+#[derive(Debug)]
+struct DiskFile(File);
+
+impl LogFile for DiskFile {
+    fn write_at(&self, mut parts: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            let batch = &parts[..parts.len().min(SLICES_MAX)];
+            let written = match rustix::io::pwritev(&self.0, batch, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => written,
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            offset += written as u64;
+            IoSlice::advance_slices(&mut parts, written);
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}

@@ -1,0 +1,209 @@
+//! The end of the log: where the next batch goes, and up to where everything is durable.
+//!
+//! Owned by one thread at a time. Invariant: a batch vouches only for what a sync covered; a new
+//! segment is begun only after the one before it is sealed and durable.
+
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use super::{
+    bounds::Bounds,
+    facts::Facts,
+    files::LogFile,
+    gather::{self, BatchBuilder, Gather},
+    head::{DATA_START, SegmentHead},
+    index::Point,
+    provision::{Provision, Ready},
+    record::RecordKind,
+    sector::{BatchKind, Place, Position, SECTOR},
+};
+use crate::storage::log_disk::{Fact, LogWrite};
+
+/// The end of the log.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) head: SegmentHead,
+    pub(super) file: Arc<dyn LogFile>,
+    /// Where the next batch goes, and the chain up to there.
+    pub(super) offset: u64,
+    pub(super) chain: u32,
+    /// The last batch says that the next segment goes on.
+    pub(super) sealed: bool,
+    /// Up to where a sync covered everything.
+    pub(super) durable: Position,
+    /// Something was written since the last sync.
+    pub(super) dirty: bool,
+    /// A vote was, which nothing may lose.
+    pub(super) voted: bool,
+    /// A voucher lies where the next batch goes.
+    pub(super) vouched: bool,
+    pub(super) gather: Gather,
+    /// Where the entries of what is gathered will lie.
+    pub(super) points: Vec<Point>,
+}
+
+impl End {
+    /// At the begin of a segment that nothing was written to, after `durable`.
+    pub(super) fn at_start(ready: Ready, durable: Position) -> Self {
+        Self {
+            offset: DATA_START,
+            chain: ready.head.seed(),
+            head: ready.head,
+            file: ready.file,
+            sealed: false,
+            durable,
+            dirty: false,
+            voted: false,
+            vouched: false,
+            gather: Gather::default(),
+            points: Vec::new(),
+        }
+    }
+
+    pub(super) const fn position(&self) -> Position {
+        Position {
+            sequence: self.head.sequence,
+            offset: self.offset,
+            chain: self.chain,
+        }
+    }
+
+    /// Whether a batch with records of `body` bytes still fits, and a seal after it.
+    pub(super) const fn has_room(&self, body: u64) -> bool {
+        let end = self.offset + self.gather.length() + gather::batch_len(body) + SECTOR as u64;
+        !self.sealed && end <= self.head.capacity
+    }
+
+    /// Gathers one batch of `writes`.
+    pub(super) fn batch(&mut self, writes: &[LogWrite]) {
+        let (place, first) = (self.next_place(), self.points.len());
+        let mut batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
+        for write in writes {
+            if let LogWrite::Put(record) = write {
+                self.points.push(Point {
+                    index: record.index,
+                    sequence: place.sequence,
+                    offset: batch.offset(),
+                    body_end: 0,
+                });
+            }
+            self.voted |= matches!(write, LogWrite::Fact(Fact::Vote, _));
+            batch.push(write);
+        }
+        let (chain, body_end) = batch.finish(BatchKind::Records, self.durable);
+        self.chain = chain;
+        for point in &mut self.points[first..] {
+            point.body_end = body_end;
+        }
+    }
+
+    /// Gathers the first batch of a segment: what the log holds, and every fact.
+    pub(super) fn opening(&mut self, bounds: Bounds, facts: &Facts) {
+        let place = self.next_place();
+        let mut batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
+        batch.push_pair(RecordKind::Bounds, bounds.first, bounds.next);
+        for (fact, value) in facts.iter() {
+            batch.push_fact(fact, value);
+        }
+        self.chain = batch.finish(BatchKind::Opening, self.durable).0;
+    }
+
+    /// Writes what was gathered.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        if self.gather.length() > 0 {
+            let mut slices: Vec<IoSlice<'_>> = self.gather.slices();
+            self.file.write_at(&mut slices, self.offset)?;
+            self.offset += self.gather.length();
+            self.gather.clear();
+            self.dirty = true;
+            self.vouched = false;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written durable.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if self.dirty {
+            self.file.sync()?;
+            self.dirty = false;
+            self.durable = self.position();
+        }
+        if self.voted {
+            self.voted = false;
+            self.vouch()?;
+            self.file.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Says, where the next batch goes, that everything before is durable, if it is.
+    pub(super) fn vouch(&mut self) -> io::Result<()> {
+        if !self.dirty && !self.vouched && !self.sealed && self.durable == self.position() {
+            self.mark(BatchKind::Voucher)?;
+            self.vouched = true;
+        }
+        Ok(())
+    }
+
+    /// Goes on in the next segment, which holds a batch of `body` bytes at least.
+    pub(super) fn roll(
+        &mut self,
+        provision: &Provision,
+        (bounds, facts): (Bounds, &Facts),
+        body: u64,
+    ) -> io::Result<()> {
+        let opening = facts.iter().map(|(fact, value)| {
+            gather::stored_len(&LogWrite::Fact(fact, value.clone())) + SECTOR as u64
+        });
+        let needed = DATA_START
+            + gather::batch_len(opening.sum::<u64>() + SECTOR as u64)
+            + gather::batch_len(body)
+            + SECTOR as u64;
+        if !provision.is_ready(needed) {
+            // The next segment is made only when this one needs nothing more from a crash.
+            self.sync()?;
+        }
+        let ready = provision.take(self.head.sequence + 1, needed)?;
+        if !self.sealed {
+            self.seal()?;
+        }
+        self.sync()?;
+        let durable = self.position();
+        let gather = std::mem::take(&mut self.gather);
+        *self = Self {
+            gather,
+            ..Self::at_start(ready, durable)
+        };
+        self.opening(bounds, facts);
+        Ok(())
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        self.mark(BatchKind::Seal)?;
+        self.offset += SECTOR as u64;
+        self.sealed = true;
+        self.dirty = true;
+        Ok(())
+    }
+
+    /// Writes a batch without records.
+    fn mark(&mut self, kind: BatchKind) -> io::Result<()> {
+        let place = self.next_place();
+        let batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
+        batch.finish(kind, self.durable);
+        let mut slices = self.gather.slices();
+        self.file.write_at(&mut slices, self.offset)?;
+        self.gather.clear();
+        Ok(())
+    }
+
+    fn next_place(&self) -> Place {
+        Place {
+            nonce: self.head.nonce,
+            sequence: self.head.sequence,
+            offset: self.offset + self.gather.length(),
+        }
+    }
+}

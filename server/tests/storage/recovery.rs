@@ -1,0 +1,213 @@
+//! Recovery of the segmented log against a model: writes, syncs, torn writes, reuse, truncations,
+//! purges, and a disk that fails in the middle of any of them.
+
+use std::collections::BTreeMap;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use tenured::storage::{Durability, Fact, LogDisk, LogOptions, LogOwner, LogWrite, SegmentLog};
+
+use crate::{
+    expected::{Expected, put},
+    model_files::ModelFiles,
+};
+
+pub(crate) const OWNER: LogOwner = LogOwner {
+    cluster_id: 0xC,
+    member_id: 0xAB,
+    instance_id: 0x1,
+};
+
+/// Small segments, so that a short test goes through many.
+pub(crate) const OPTIONS: LogOptions = LogOptions {
+    segment_bytes: 16 << 10,
+    durability: Durability::Synced,
+    background: false,
+};
+
+const SEEDS: u64 = 400;
+const CRASHES: usize = 12;
+
+#[test]
+fn after_any_crash_every_synced_write_is_there_and_no_other_than_was_written() {
+    let (mut crashes, mut recycled) = (0, 0);
+    for seed in 0..SEEDS {
+        let mut run = Run::new(seed);
+        for _ in 0..CRASHES {
+            run.until_crash();
+            crashes += 1;
+        }
+        recycled += usize::from(run.sequence_seen > 4);
+    }
+    assert_eq!(crashes, SEEDS as usize * CRASHES);
+    assert!(
+        recycled > SEEDS as usize / 4,
+        "only {recycled} logs got beyond four segments"
+    );
+}
+
+struct Run {
+    seed: u64,
+    random: StdRng,
+    files: ModelFiles,
+    log: SegmentLog,
+    term: u64,
+    /// What a sync covered, and what was written since.
+    synced: Expected,
+    since: Vec<LogWrite>,
+    next: u64,
+    sequence_seen: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let files = ModelFiles::new(BTreeMap::new());
+        SegmentLog::create(&files.shared(), OWNER, OPTIONS).unwrap();
+        let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS).unwrap();
+        Self {
+            seed,
+            random: StdRng::seed_from_u64(seed),
+            files,
+            log,
+            term: 1,
+            synced: Expected::default(),
+            since: Vec::new(),
+            next: 0,
+            sequence_seen: 1,
+        }
+    }
+
+    fn until_crash(&mut self) {
+        self.files.fail_after(self.random.random_range(0..60));
+        while self.step().is_ok() {}
+        let left = if self.random.random_bool(0.3) {
+            self.files.after_kill()
+        } else {
+            self.files.after_power_cut(&mut self.random)
+        };
+        self.restart(left);
+    }
+
+    fn restart(&mut self, left: BTreeMap<String, Vec<u8>>) {
+        self.sequence_seen = left.keys().map(|name| sequence(name)).max().unwrap_or(0);
+        self.files = ModelFiles::new(left);
+        // It may crash again while it recovers.
+        if self.random.random_bool(0.2) {
+            self.files.fail_after(self.random.random_range(0..4));
+            drop(SegmentLog::open(&self.files.shared(), OWNER, OPTIONS));
+            let left = self.files.after_power_cut(&mut self.random);
+            self.files = ModelFiles::new(left);
+        }
+        let seed = self.seed;
+        self.log = SegmentLog::open(&self.files.shared(), OWNER, OPTIONS)
+            .unwrap_or_else(|e| panic!("seed {seed}: a crash made the log unusable: {e}"));
+        let found = Expected::of(&self.log).unwrap();
+        let mut state = self.synced.clone();
+        let mut written = self.since.iter();
+        while state != found {
+            match written.next() {
+                Some(write) => state.apply(write),
+                None => panic!(
+                    "seed {seed}: synced {:?}, found {:?}",
+                    keys(&self.synced),
+                    keys(&found)
+                ),
+            }
+        }
+        self.synced = found;
+        self.since.clear();
+        self.term += 1;
+        if let Some(last) = self.synced.entries.keys().next_back() {
+            self.next = last + 1;
+        }
+    }
+
+    fn now(&self) -> Expected {
+        let mut state = self.synced.clone();
+        self.since.iter().for_each(|write| state.apply(write));
+        state
+    }
+
+    fn step(&mut self) -> std::io::Result<()> {
+        match self.random.random_range(0..10) {
+            0..=4 => {
+                let writes = self.writes();
+                self.since.extend(writes.iter().cloned());
+                self.log.write(&writes)
+            }
+            5..=7 => {
+                self.log.sync()?;
+                self.synced = self.now();
+                self.since.clear();
+                Ok(())
+            }
+            8 => self.log.rest(),
+            _ => {
+                let now = self.now();
+                assert_eq!(Expected::of(&self.log)?, now, "seed {}", self.seed);
+                let start = self.random.random_range(0..=self.next);
+                let bytes_max = self.random.random_range(0..6000);
+                let found = self.log.read(start, self.next, bytes_max)?;
+                let mut expected = now.entries.range(start..);
+                for (index, entry) in &found {
+                    assert_eq!(expected.next(), Some((index, &entry.to_vec())));
+                }
+                assert_eq!(
+                    found.is_empty(),
+                    now.entries.range(start..).next().is_none()
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// One write of up to some entries, after a truncation, a purge or a fact.
+    fn writes(&mut self) -> Vec<LogWrite> {
+        let mut writes = Vec::new();
+        let now = self.now();
+        let (first, last) = (now.entries.keys().next(), now.entries.keys().next_back());
+        if let (Some(first), Some(last)) = (first, last) {
+            match self.random.random_range(0..12) {
+                0 => {
+                    let from = self.random.random_range(*first..=last + 1);
+                    writes.push(LogWrite::Remove(from, u64::MAX));
+                    self.next = from;
+                }
+                1 | 2 => {
+                    let reach = self.random.random_range(*first..=last + 3);
+                    writes.push(LogWrite::Remove(first.saturating_sub(2), reach));
+                    writes.push(LogWrite::Fact(Fact::Purged, reach.to_be_bytes().into()));
+                    self.next = self.next.max(reach);
+                }
+                3 => writes.push(LogWrite::Fact(Fact::Committed, vec![self.term as u8; 9])),
+                4 => {
+                    self.term += 1;
+                    writes.push(LogWrite::Fact(Fact::Vote, self.term.to_be_bytes().into()));
+                }
+                _ => {}
+            }
+        }
+        for _ in 0..self.random.random_range(0..5) {
+            let bytes = match self.random.random_range(0..40) {
+                0 => self.random.random_range(9_000..30_000),
+                1..=9 => self.random.random_range(1000..5000),
+                _ => self.random.random_range(0..400),
+            };
+            writes.push(put(self.next, self.term, bytes));
+            self.next += 1;
+        }
+        writes
+    }
+}
+
+fn sequence(name: &str) -> u64 {
+    name.strip_suffix(".log")
+        .map_or(0, |number| u64::from_str_radix(number, 16).unwrap())
+}
+
+fn keys(state: &Expected) -> Option<(u64, u64)> {
+    let (first, last) = (
+        state.entries.keys().next(),
+        state.entries.keys().next_back(),
+    );
+    first.copied().zip(last.copied())
+}
