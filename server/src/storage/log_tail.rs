@@ -14,7 +14,7 @@ use crate::raft::{Entry, LogId};
 
 /// Memory for entries that are on disk already and kept for replication and apply to read. Covers
 /// a follower that lags by a quarter of a second under full load; one that lags more reads the
-/// log's database, whose own buffer holds the entries before these. Measured with 64 clients
+/// log's files, of which the page cache holds the newest part. Measured with 64 clients
 /// writing: 8 MiB put no more through, and took a node 10 MiB more.
 const CACHED_BYTES_MAX: usize = 2 << 20;
 

@@ -1,4 +1,4 @@
-//! What is on disk: the log and the state, each a RocksDB database, and snapshots.
+//! What is on disk: the log in segments, the state in a RocksDB database, and snapshots.
 //!
 //! The only folder that names RocksDB. Bytes are specified in docs/storage-format.md.
 

@@ -1,4 +1,7 @@
-//! The log's disk on RocksDB: a database of its own whose write-ahead file is what gets synced.
+//! The log of earlier versions: a RocksDB database whose write-ahead file is what gets synced.
+//!
+//! Read once, when it is moved over. Invariant: none is kept that a node could rely on, because
+//! damage to it cannot be told from a write that a crash cut short.
 
 use std::{fs, io, path::Path};
 

@@ -35,6 +35,10 @@ struct Directory {
     before: Vec<Names>,
 }
 
+/// An open file. The log counts who holds one, and the directory is not to count.
+#[derive(Debug)]
+struct Handle(Arc<ModelFile>);
+
 #[derive(Debug)]
 struct ModelFile {
     content: Mutex<Content>,
@@ -137,7 +141,7 @@ impl LogFiles for ModelFiles {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>> {
         match self.names.lock().now.get(name) {
-            Some(file) => Ok(Arc::clone(file) as Arc<dyn LogFile>),
+            Some(file) => Ok(Arc::new(Handle(Arc::clone(file)))),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }
@@ -157,7 +161,7 @@ impl LogFiles for ModelFiles {
         self.change(|names| {
             names.insert(name.to_owned(), Arc::clone(&file));
         });
-        spent.map(|()| file as Arc<dyn LogFile>)
+        spent.map(|()| Arc::new(Handle(file)) as Arc<dyn LogFile>)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -202,10 +206,10 @@ impl PartialEq for ModelFile {
     }
 }
 
-impl LogFile for ModelFile {
+impl LogFile for Handle {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_vec()).collect();
-        let mut content = self.content.lock();
+        let mut content = self.0.content.lock();
         let start = usize::try_from(offset).unwrap();
         let end = start + bytes.len();
         assert!(
@@ -218,11 +222,11 @@ impl LogFile for ModelFile {
             let version = content.now[sector * SECTOR..(sector + 1) * SECTOR].to_vec();
             content.pending.entry(sector).or_default().push(version);
         }
-        spend(&self.fuel)
+        spend(&self.0.fuel)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let content = self.content.lock();
+        let content = self.0.content.lock();
         let start = usize::try_from(offset).unwrap();
         match content.now.get(start..start + buffer.len()) {
             Some(bytes) => buffer.copy_from_slice(bytes),
@@ -232,14 +236,14 @@ impl LogFile for ModelFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        spend(&self.fuel)?;
-        let mut content = self.content.lock();
+        spend(&self.0.fuel)?;
+        let mut content = self.0.content.lock();
         content.synced = content.now.clone();
         content.pending.clear();
         Ok(())
     }
 
     fn length(&self) -> io::Result<u64> {
-        Ok(self.content.lock().now.len() as u64)
+        Ok(self.0.content.lock().now.len() as u64)
     }
 }

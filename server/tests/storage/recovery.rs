@@ -29,20 +29,53 @@ const CRASHES: usize = 12;
 
 #[test]
 fn after_any_crash_every_synced_write_is_there_and_no_other_than_was_written() {
-    let (mut crashes, mut recycled) = (0, 0);
+    let (mut crashes, mut long, mut recycled) = (0, 0, 0);
     for seed in 0..SEEDS {
-        let mut run = Run::new(seed);
+        let mut run = Run::new(seed, OPTIONS);
         for _ in 0..CRASHES {
-            run.until_crash();
+            run.until_crash().unwrap();
             crashes += 1;
         }
-        recycled += usize::from(run.sequence_seen > 4);
+        long += usize::from(run.sequence_seen > 4);
+        recycled += usize::from(run.spare_seen);
     }
-    assert_eq!(crashes, SEEDS as usize * CRASHES);
-    assert!(
-        recycled > SEEDS as usize / 4,
-        "only {recycled} logs got beyond four segments"
-    );
+    println!("{crashes} crashes; {long} long logs, {recycled} logs with files for reuse");
+    assert!(long > SEEDS as usize / 4, "{long} logs were long");
+    assert!(recycled > SEEDS as usize / 4, "{recycled} logs had spares");
+}
+
+#[test]
+fn a_log_that_says_so_without_a_sync_is_caught() {
+    let options = LogOptions {
+        durability: Durability::Broken,
+        ..OPTIONS
+    };
+    let caught = (0..40).filter(|seed| {
+        let mut run = Run::new(*seed, options);
+        (0..CRASHES).any(|_| run.until_crash().is_err())
+    });
+    let caught = caught.count();
+    assert!(caught > 30, "{caught} of 40");
+}
+
+#[test]
+fn an_idle_log_that_is_asked_whether_it_answers_does_not_grow() {
+    let files = ModelFiles::new(BTreeMap::new());
+    SegmentLog::create(&files.shared(), OWNER, OPTIONS).unwrap();
+    let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS).unwrap();
+    let asked = [LogWrite::Fact(Fact::Committed, vec![1; 20])];
+    log.write(&asked).unwrap();
+    log.sync().unwrap();
+    let bytes = log.bytes();
+    for _ in 0..1000 {
+        log.write(&asked).unwrap();
+        log.sync().unwrap();
+    }
+    assert_eq!(log.bytes(), bytes);
+    // It does ask: a disk that is gone answers no sync.
+    files.fail_after(0);
+    log.write(&asked).unwrap();
+    log.sync().unwrap_err();
 }
 
 struct Run {
@@ -56,14 +89,18 @@ struct Run {
     since: Vec<LogWrite>,
     next: u64,
     sequence_seen: u64,
+    spare_seen: bool,
+    options: LogOptions,
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, options: LogOptions) -> Self {
         let files = ModelFiles::new(BTreeMap::new());
         SegmentLog::create(&files.shared(), OWNER, OPTIONS).unwrap();
-        let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS).unwrap();
+        let log = SegmentLog::open(&files.shared(), OWNER, options).unwrap();
         Self {
+            options,
+            spare_seen: false,
             seed,
             random: StdRng::seed_from_u64(seed),
             files,
@@ -76,7 +113,7 @@ impl Run {
         }
     }
 
-    fn until_crash(&mut self) {
+    fn until_crash(&mut self) -> Result<(), String> {
         self.files.fail_after(self.random.random_range(0..60));
         while self.step().is_ok() {}
         let left = if self.random.random_bool(0.3) {
@@ -84,33 +121,33 @@ impl Run {
         } else {
             self.files.after_power_cut(&mut self.random)
         };
-        self.restart(left);
+        self.restart(left)
     }
 
-    fn restart(&mut self, left: BTreeMap<String, Vec<u8>>) {
+    fn restart(&mut self, left: BTreeMap<String, Vec<u8>>) -> Result<(), String> {
+        self.spare_seen |= left.keys().any(|name| name.ends_with(".spare"));
         self.sequence_seen = left.keys().map(|name| sequence(name)).max().unwrap_or(0);
         self.files = ModelFiles::new(left);
         // It may crash again while it recovers.
         if self.random.random_bool(0.2) {
             self.files.fail_after(self.random.random_range(0..4));
-            drop(SegmentLog::open(&self.files.shared(), OWNER, OPTIONS));
+            drop(SegmentLog::open(&self.files.shared(), OWNER, self.options));
             let left = self.files.after_power_cut(&mut self.random);
             self.files = ModelFiles::new(left);
         }
         let seed = self.seed;
-        self.log = SegmentLog::open(&self.files.shared(), OWNER, OPTIONS)
-            .unwrap_or_else(|e| panic!("seed {seed}: a crash made the log unusable: {e}"));
+        self.log = SegmentLog::open(&self.files.shared(), OWNER, self.options)
+            .map_err(|e| format!("seed {seed}: a crash made the log unusable: {e}"))?;
         let found = Expected::of(&self.log).unwrap();
         let mut state = self.synced.clone();
         let mut written = self.since.iter();
         while state != found {
             match written.next() {
                 Some(write) => state.apply(write),
-                None => panic!(
-                    "seed {seed}: synced {:?}, found {:?}",
-                    keys(&self.synced),
-                    keys(&found)
-                ),
+                None => {
+                    let (synced, found) = (keys(&self.synced), keys(&found));
+                    return Err(format!("seed {seed}: synced {synced:?}, found {found:?}"));
+                }
             }
         }
         self.synced = found;
@@ -119,6 +156,7 @@ impl Run {
         if let Some(last) = self.synced.entries.keys().next_back() {
             self.next = last + 1;
         }
+        Ok(())
     }
 
     fn now(&self) -> Expected {

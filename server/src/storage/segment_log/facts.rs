@@ -1,7 +1,7 @@
 //! The facts beside the entries, as the stream has them up to now.
 
 use super::record::RecordKind;
-use crate::storage::log_disk::Fact;
+use crate::storage::log_disk::{Fact, LogWrite};
 
 /// The newest value of each fact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,11 @@ impl Facts {
             Fact::Purged => &mut self.purged,
         };
         *place = Some(value.to_owned());
+    }
+
+    /// Whether a write changes nothing.
+    pub(super) fn holds(&self, write: &LogWrite) -> bool {
+        matches!(write, LogWrite::Fact(fact, value) if self.get(*fact) == Some(value))
     }
 
     /// The facts that are known.

@@ -186,7 +186,15 @@ impl SegmentLog {
     /// Gathers and writes `writes` in batches that each lie in one segment.
     fn append(&self, end: &mut End, writes: &[LogWrite]) -> io::Result<()> {
         let body_max = self.options.segment_bytes.saturating_sub(2 * DATA_START);
-        let mut bounds = self.shared.lock().index.bounds();
+        let mut bounds = {
+            let shared = self.shared.lock();
+            // A log that nothing is added to is still asked whether it answers, and must not grow.
+            if writes.iter().all(|write| shared.facts.holds(write)) {
+                end.asked = true;
+                return Ok(());
+            }
+            shared.index.bounds()
+        };
         for write in writes {
             bounds.apply(write)?;
         }

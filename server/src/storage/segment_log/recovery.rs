@@ -66,6 +66,7 @@ pub(super) fn recover(files: &dyn LogFiles, owner: LogOwner) -> io::Result<Recov
     };
     let mut replay = Replay::default();
     let mut ready: Option<Ready> = None;
+    let mut extra = Vec::new();
     for (sequence, expected) in sequences.into_iter().zip(first..) {
         if sequence != expected {
             return Err(LogError::Missing {
@@ -87,12 +88,16 @@ pub(super) fn recover(files: &dyn LogFiles, owner: LogOwner) -> io::Result<Recov
         } else if ready.is_none() {
             ready = Some(Ready { head, file });
         } else {
-            // More than one was made ready; one is enough.
-            files.remove(&names::segment(sequence))?;
-            files.sync_names()?;
+            extra.push(sequence);
         }
     }
-    replay.finish(ready, spares)
+    let recovered = replay.finish(ready, spares)?;
+    for sequence in extra.into_iter().rev() {
+        // More than one was made ready; one is enough.
+        files.remove(&names::segment(sequence))?;
+        files.sync_names()?;
+    }
+    Ok(recovered)
 }
 
 /// The sequences of the segments and the numbers of the spares, in order.
@@ -174,6 +179,19 @@ struct Replay {
     last: Option<(SegmentHead, Position, bool)>,
     /// Entries before this lie in segments that are not there.
     absent_before: u64,
+    /// Done when nothing stands against the log: a log that is refused is left as it is.
+    cuts: Vec<Cut>,
+}
+
+/// What a crash left behind the end of a segment.
+#[derive(Debug)]
+struct Cut {
+    file: Arc<dyn LogFile>,
+    head: SegmentHead,
+    offset: u64,
+    /// Bytes that were written there.
+    bytes: u64,
+    what: &'static str,
 }
 
 impl Replay {
@@ -214,7 +232,13 @@ impl Replay {
         };
         match end {
             End::Damaged(what) => return Err(self.damaged(sequence, scan.offset, &what)),
-            End::Torn(what) => cut(&**file, head, bytes, scan.offset, what)?,
+            End::Torn(what) => self.cuts.push(Cut {
+                file: Arc::clone(file),
+                head: *head,
+                offset: scan.offset,
+                bytes: written(bytes, head, scan.offset),
+                what,
+            }),
             End::Whole => {}
         }
         if opened {
@@ -289,7 +313,7 @@ impl Replay {
     /// What a segment says the log held at its begin.
     fn bounds(&mut self, bounds: Bounds) -> Result<(), LogError> {
         if self.last.is_none() {
-            self.absent_before = bounds.next;
+            self.absent_before = if bounds.is_empty() { 0 } else { bounds.next };
             self.index = LogIndex::starting(bounds);
         } else if self.index.bounds() != bounds {
             let held = self.index.bounds();
@@ -326,6 +350,9 @@ impl Replay {
             }
             .into());
         }
+        for cut in &self.cuts {
+            cut.carry_out()?;
+        }
         if let Some(held) = self.held.last() {
             // A process that was killed leaves writes that only the page cache has: from here on
             // they count as durable.
@@ -354,24 +381,22 @@ impl Replay {
     }
 }
 
-/// Overwrites what a crash left behind the end of a segment, so that no later batch joins it.
-fn cut(
-    file: &dyn LogFile,
-    head: &SegmentHead,
-    bytes: &[u8],
-    offset: u64,
-    what: &str,
-) -> io::Result<()> {
-    let length = head.capacity - offset;
-    warn!(
-        file = names::segment(head.sequence),
-        offset,
-        bytes = written(bytes, head, offset),
-        "{what}; it was never acknowledged, and is cut off"
-    );
-    let zeros = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-    file.write_at(&mut [IoSlice::new(&zeros)], offset)?;
-    file.sync()
+impl Cut {
+    /// Overwrites it durably, so that no later batch joins it.
+    fn carry_out(&self) -> io::Result<()> {
+        warn!(
+            file = names::segment(self.head.sequence),
+            offset = self.offset,
+            bytes = self.bytes,
+            "{}; it was never acknowledged, and is cut off",
+            self.what
+        );
+        let length = self.head.capacity - self.offset;
+        let zeros = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        self.file
+            .write_at(&mut [IoSlice::new(&zeros)], self.offset)?;
+        self.file.sync()
+    }
 }
 
 /// Bytes behind `offset` that belong to batches of this life of the segment.

@@ -37,6 +37,8 @@ pub(super) struct End {
     pub(super) dirty: bool,
     /// A vote was, which nothing may lose.
     pub(super) voted: bool,
+    /// The next sync reaches the disk even when nothing was written.
+    pub(super) asked: bool,
     /// A voucher lies where the next batch goes.
     pub(super) vouched: bool,
     pub(super) gather: Gather,
@@ -56,6 +58,7 @@ impl End {
             durable,
             dirty: false,
             voted: false,
+            asked: false,
             vouched: false,
             gather: Gather::default(),
             points: Vec::new(),
@@ -129,7 +132,12 @@ impl End {
             self.file.sync()?;
             self.dirty = false;
             self.durable = self.position();
+        } else if self.asked {
+            self.vouched = false;
+            self.vouch()?;
+            self.file.sync()?;
         }
+        self.asked = false;
         if self.voted {
             self.voted = false;
             self.vouch()?;
