@@ -21,6 +21,13 @@ use crate::{
 /// Number of variants of [`Lane`].
 const LANES: usize = 3;
 
+/// What the server may send on one stream before it is read.
+const STREAM_WINDOW: u32 = 2 << 20;
+/// What it may send on all streams of a connection. The HTTP/2 library also derives from it how many
+/// small frames may wait unread, by half of it over some 200 bytes a frame, and ends the connection
+/// beyond them; so this is far more than is ever unread.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
@@ -199,6 +206,8 @@ impl Server {
             .map_err(|error| unusable(&error))?
             .connect_timeout(config.connect_timeout)
             .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(config.probe_interval)
             .keep_alive_timeout(config.probe_timeout);
         Ok(Self {

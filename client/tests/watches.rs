@@ -3,7 +3,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::{collections::VecDeque, future::pending, time::Duration};
+use std::{
+    collections::VecDeque,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use parking_lot::Mutex;
@@ -18,7 +26,7 @@ use tenure::{
     },
 };
 use tenure_proto::etcdserverpb::watch_server::{Watch, WatchServer};
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::{net::TcpListener, sync::mpsc, task::yield_now, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 
@@ -39,6 +47,7 @@ struct Scene {
 struct Stage {
     scenes: Mutex<VecDeque<Scene>>,
     openings: mpsc::Sender<WatchCreateRequest>,
+    said: Arc<AtomicUsize>,
 }
 
 #[tonic::async_trait]
@@ -58,7 +67,15 @@ impl Watch for Stage {
         let Some(scene) = self.scenes.lock().pop_front() else {
             return pending().await;
         };
-        let said = stream::iter(scene.responses.into_iter().map(Ok));
+        let count = Arc::clone(&self.said);
+        // Each in a frame of its own, as a server sends them that has one at a time.
+        let said = stream::iter(scene.responses).then(move |response| {
+            count.fetch_add(1, Ordering::Relaxed);
+            async {
+                yield_now().await;
+                Ok(response)
+            }
+        });
         if scene.closes {
             return Ok(Response::new(said.boxed()));
         }
@@ -75,12 +92,21 @@ impl Watch for Stage {
 async fn play(
     scenes: impl IntoIterator<Item = Scene>,
 ) -> (Client, mpsc::Receiver<WatchCreateRequest>) {
+    play_counted(scenes, Arc::default()).await
+}
+
+/// As [`play`], and counts what was said.
+async fn play_counted(
+    scenes: impl IntoIterator<Item = Scene>,
+    said: Arc<AtomicUsize>,
+) -> (Client, mpsc::Receiver<WatchCreateRequest>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let (sender, openings) = mpsc::channel(OPENINGS_MAX);
     let stage = Stage {
         scenes: Mutex::new(scenes.into_iter().collect()),
         openings: sender,
+        said,
     };
     let server = Server::builder().add_service(WatchServer::new(stage));
     tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -106,9 +132,13 @@ fn created() -> WatchResponse {
 
 /// A piece of revision 3, and not the last.
 fn piece() -> WatchResponse {
+    piece_of(3)
+}
+
+fn piece_of(revision: i64) -> WatchResponse {
     let kv = KeyValue {
         key: "k".into(),
-        mod_revision: 3,
+        mod_revision: revision,
         ..KeyValue::default()
     };
     let event = Event {
@@ -116,7 +146,7 @@ fn piece() -> WatchResponse {
         ..Event::default()
     };
     WatchResponse {
-        header: header(3),
+        header: header(revision),
         events: vec![event],
         fragment: true,
         ..WatchResponse::default()
@@ -187,4 +217,39 @@ async fn word_of_progress_between_two_pieces_skips_nothing() {
     assert_eq!(again.start_revision, 3, "the last piece is still to come");
     control.cancel();
     assert!(reading.await.unwrap().is_none(), "nothing was delivered");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_read_late_keeps_its_connection() {
+    const CHANGES: usize = 20_000;
+    let change = |number: usize| WatchResponse {
+        fragment: false,
+        ..piece_of(3 + number as i64)
+    };
+    let scene = Scene {
+        responses: [created()]
+            .into_iter()
+            .chain((0..CHANGES).map(change))
+            .collect(),
+        closes: false,
+    };
+    let said = Arc::<AtomicUsize>::default();
+    let (client, mut openings) = play_counted([scene], Arc::clone(&said)).await;
+    let mut watcher = client.watch("k").start_revision(3).await.unwrap();
+    openings.recv().await.unwrap();
+    // Everything waits before the first of it is read.
+    let all_said = async {
+        while said.load(Ordering::Relaxed) <= CHANGES {
+            yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all_said).await.expect("all is said");
+    let mut told = 0;
+    while told < CHANGES {
+        let update = timeout(PATIENCE, watcher.next()).await;
+        let update = update.expect("in time").expect("it goes on").unwrap();
+        told += update.events.len();
+    }
+    assert_eq!(told, CHANGES);
+    assert!(openings.try_recv().is_err(), "the watch was opened once");
 }
