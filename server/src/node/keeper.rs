@@ -35,7 +35,7 @@ pub struct LogLimits {
     /// Bytes of log kept behind a snapshot for followers that lag; the entries are bounded, too.
     pub catchup_bytes: u64,
     /// Bytes that only the snapshot still holds, the state having let go of them, after which
-    /// another is made.
+    /// another is made, when they are most of it.
     pub stale_bytes: u64,
 }
 
@@ -158,7 +158,12 @@ impl Keeper {
         match tasks::spawn_blocking(move || newest.bytes()).await {
             Ok(Ok(bytes)) => {
                 metrics.snapshot_bytes.set(signed(bytes.total));
-                self.stale = bytes.own;
+                // Compaction rewrites live data, too: only a snapshot that is mostly dead is replaced.
+                self.stale = if bytes.own > bytes.total / 2 {
+                    bytes.own
+                } else {
+                    0
+                };
             }
             // It was replaced meanwhile, or the next read of it will tell.
             Ok(Err(error)) => warn!(%error, "the newest snapshot was not measured"),

@@ -73,3 +73,29 @@ impl AdapterRecord {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::LeaderId;
+
+    fn id(term: u64, index: u64) -> LogId {
+        LogId::new(LeaderId { term, node_id: 1 }, index)
+    }
+
+    #[test]
+    fn the_next_entry_follows_the_last_one_applied() {
+        let applied = id(2, 7);
+        let record = AdapterRecord {
+            last_applied: Some(applied),
+            ..AdapterRecord::default()
+        };
+        record.check_next(id(2, 8)).unwrap();
+        record.check_next(id(3, 8)).unwrap();
+        for next in [id(2, 9), id(2, 7), id(1, 8)] {
+            let gap = Contradiction::ApplyGap { applied, next };
+            assert_eq!(record.check_next(next), Err(gap));
+        }
+        AdapterRecord::default().check_next(id(1, 5)).unwrap();
+    }
+}
