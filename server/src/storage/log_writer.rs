@@ -148,10 +148,13 @@ pub(super) fn run(parts: &Parts, mut requests: mpsc::Receiver<LogRequest>) {
         if durable {
             (parts.observe)(parts.clock.now().saturating_sub(started));
         }
-        if requests.is_empty()
-            && let Err(error) = parts.disk.rest()
-        {
-            fatal::stop(&LogFailed(error));
+        if requests.is_empty() {
+            // A disk that hangs here hangs what comes next: it is watched over, too.
+            parts.backlog.begin();
+            if let Err(error) = parts.disk.rest() {
+                fatal::stop(&LogFailed(error));
+            }
+            parts.backlog.end(0, 0);
         }
     }
 }
