@@ -1,6 +1,6 @@
 /*
  * Preloaded into a node, makes its disk slow: every fsync and fdatasync takes as many milliseconds
- * longer as the file named by TENURE_SLOW_SYNC says. The file is read again and again, so that a
+ * longer as the file named by SLOW_SYNC_MS_FILE says. The file is read again and again, so that a
  * test may change the delay at any time, also while a call is being held up.
  */
 #define _GNU_SOURCE
@@ -16,7 +16,7 @@
 static long wanted_ms(void)
 {
 	char text[32];
-	const char *path = getenv("TENURE_SLOW_SYNC");
+	const char *path = getenv("SLOW_SYNC_MS_FILE");
 	int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	ssize_t length;
 

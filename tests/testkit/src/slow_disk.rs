@@ -54,7 +54,7 @@ impl SlowDisks {
         let preload = format!("LD_PRELOAD={}", library(self.directory.path()).display());
         for node in 0..nodes {
             self.set(node, Duration::ZERO);
-            let delay = format!("TENURE_SLOW_SYNC={}", self.file(node).display());
+            let delay = format!("SLOW_SYNC_MS_FILE={}", self.file(node).display());
             cluster = cluster.node_wrapper(node, &["env", &preload, &delay]);
         }
         cluster
