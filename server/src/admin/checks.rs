@@ -55,13 +55,15 @@ impl Page {
         let query = query_of(&request);
         let excluded = |name: &&&str| !values(&query, "exclude").any(|other| other == **name);
         let names: Vec<&str> = self.names.iter().filter(excluded).copied().collect();
-        let own = self.own_names(&state, &query).into_iter();
-        let names: Vec<&str> = own.chain(names).collect();
+        // A read would wait for the disk that hangs, and the probe for the read.
+        let names = self
+            .disk_fails(&state, &query)
+            .map_or(names, |disk| vec![disk]);
         self.run(&names, &state, request.method(), &query).await
     }
 
-    /// Checks that etcd does not have, where they would fail.
-    fn own_names(&self, state: &Pages, query: &QueryPairs) -> Option<&'static str> {
+    /// The check that etcd does not have, when it fails.
+    fn disk_fails(&self, state: &Pages, query: &QueryPairs) -> Option<&'static str> {
         let excluded = values(query, "exclude").any(|name| name == DISK);
         (self.path == READY && !excluded && state.health.disk().is_err()).then_some(DISK)
     }
