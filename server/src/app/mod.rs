@@ -32,6 +32,9 @@ use crate::{
 /// How long the servers may take to finish the calls they have when the node is told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
+/// Pause before a node that does not serve yet looks again whether it can.
+const ANNOUNCE_PAUSE: Duration = Duration::from_millis(50);
+
 /// Why the server ended other than by being told to.
 #[derive(Debug, Error)]
 pub enum AppError {
@@ -137,7 +140,8 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         &metrics,
         &stopping,
     );
-    node::run(&node, &founding.members).await?;
+    let member = Arc::clone(&node);
+    let mut founding = tasks::spawn("founding", async move { node::run(&member).await });
     publish::spawn(Arc::clone(&node), Arc::clone(&config));
     announce(&node, &config).await;
 
@@ -145,6 +149,8 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         // Every arm ends the server, so what the others had seen no longer matters.
         told = stop_signal() => told.map(|name| info!(signal = name, "told to stop")),
         ended = serving.next_end() => ended,
+        // A node that took its place has nothing more to say here.
+        Ok(Err(error)) = &mut founding => Err(error.into()),
     };
     services.drain();
     node.step_down().await;
@@ -160,28 +166,24 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     ended
 }
 
-/// Says that clients may come, once there is a leader to serve them.
+/// Says that clients may come, once this node has what its leader had committed.
 async fn announce(node: &Arc<node::Node>, config: &Config) {
-    let mut leadership = rpc::backend::Backend::leadership(&**node);
     let addresses: Vec<_> = config
         .listen_client_urls
         .iter()
         .map(ToString::to_string)
         .collect();
-    let name = config.name.clone();
+    let (name, node) = (config.name.clone(), Arc::clone(node));
     tasks::spawn("announce", async move {
-        if leadership
-            .wait_for(|now| now.leader.is_some())
-            .await
-            .is_ok()
-        {
-            info!(
-                member = name,
-                version = VERSION,
-                address = addresses.join(","),
-                "ready to serve client requests"
-            );
+        while rpc::backend::Backend::read_barrier(&*node).await.is_err() {
+            tokio::time::sleep(ANNOUNCE_PAUSE).await;
         }
+        info!(
+            member = name,
+            version = VERSION,
+            address = addresses.join(","),
+            "ready to serve client requests"
+        );
     });
 }
 
@@ -199,6 +201,7 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
     NodeConfig {
         identity: founding.identity.clone(),
         instance_id: founding.instance_id,
+        founders: founding.members.clone(),
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
         log_limits: LogLimits::of(config.snapshot_count),

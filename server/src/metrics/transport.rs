@@ -32,6 +32,7 @@ pub struct NetworkMetrics {
     active_peers: IntGaugeVec,
     /// The peers that called.
     senders: Arc<Mutex<BTreeSet<MemberId>>>,
+    peer_refused: IntCounterVec,
 }
 
 /// Traffic with one other member; made once per peer and kept.
@@ -101,7 +102,18 @@ impl NetworkMetrics {
                 &["Local", "Remote"],
                 "Connections to each peer that are open.",
             ),
+            peer_refused: registrar.counters(
+                "tenure_peer_refused_total",
+                &["reason"],
+                "Calls and messages on the peer port that no member of this cluster sends.",
+            ),
         }
+    }
+
+    /// Counts a call or a message on the peer port that was refused. Rare, so it may look the
+    /// counter up.
+    pub fn peer_refused(&self, reason: &str) {
+        self.peer_refused.with_label_values(&[reason]).inc();
     }
 
     /// What listeners count.

@@ -8,6 +8,7 @@ mod core_watch;
 mod error;
 mod feature;
 mod forwarder;
+mod founding;
 mod fresh;
 mod keeper;
 mod leadership;
@@ -31,8 +32,9 @@ mod waiters;
 pub use self::{
     collection::CollectionPace,
     error::{ProposeError, ReadIndexError, TransferError},
+    founding::run,
     keeper::LogLimits,
     node::Node,
-    start::{NodeConfig, StartError, Started, Surroundings, run, start},
+    start::{NodeConfig, StartError, Started, Surroundings, start},
     status::{Identity, Leadership, Member, Status},
 };

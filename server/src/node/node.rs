@@ -16,6 +16,7 @@ use super::{
     cluster_clock::ClusterClock,
     collection::Collected,
     error::{ProposeError, ReadIndexError, TransferError},
+    founding::Founding,
     membership,
     progress::Applied,
     read_index::ReadIndex,
@@ -28,7 +29,7 @@ use crate::{
     metrics::ProposalMetrics,
     raft::Raft,
     rpc::backend::{Backend, StorageBytes},
-    storage::{DataDir, LogBacklog, StateStore},
+    storage::{LogBacklog, StateStore},
     tasks,
 };
 
@@ -60,8 +61,8 @@ pub struct Node {
     pub(super) backlog: Arc<LogBacklog>,
     /// Cancelled before consensus is stopped.
     pub(super) stopping: CancellationToken,
-    /// Holds the lock on the data directory.
-    pub(super) _dir: DataDir,
+    /// How it becomes a member; holds the lock on the data directory.
+    pub(super) founding: Founding,
 }
 
 impl Node {
@@ -171,6 +172,7 @@ impl Backend for Node {
             committed_index,
             applied_index: self.applied.borrow().index,
             members,
+            faults: self.founding.faults(),
         }
     }
 

@@ -1,12 +1,12 @@
 //! Brings a node up: storage, consensus, and the tasks around it, in the order they need.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use openraft::{SnapshotPolicy, StepDownPolicy};
+use openraft::{SnapshotPolicy, StepDownPolicy, storage::RaftLogStorage};
 use parking_lot::Mutex;
-use tenure_statemachine::{EngineError, Fault};
+use tenure_statemachine::{EngineError, Fault, MemberId};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +19,7 @@ use super::{
     collection::{self, CollectionPace},
     core_watch, feature,
     forwarder::Forwarder,
+    founding::Founding,
     keeper::{self, LogLimits},
     leadership::{self, Contact},
     node::Node,
@@ -37,11 +38,11 @@ use crate::{
     metrics::Metrics,
     raft::{
         ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests, PeerService,
-        Peers, Raft,
+        Peers, Raft, Roster,
     },
     storage::{
-        DataDir, Durability, LogBacklog, LogOwner, LogStore, SnapshotDir, StallLimits, StateStore,
-        open_log,
+        DataDir, DataDirError, Durability, KnownPeers, LogBacklog, LogOwner, LogStore, Owner,
+        SnapshotDir, StallLimits, StateStore, open_log,
     },
     tasks,
     transport::Transport,
@@ -71,6 +72,8 @@ pub struct NodeConfig {
     pub identity: Identity,
     /// Which data directory it uses; see [`crate::storage::Owner`].
     pub instance_id: u64,
+    /// The members of the quorum, should the log be empty; none when the flags name another one.
+    pub founders: BTreeMap<u64, PeerNode>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Time without a leader before an election.
@@ -103,6 +106,53 @@ pub enum StartError {
     /// The state is damaged.
     #[error("the state could not be read")]
     Fault(#[from] Fault),
+    /// The log is empty and was not always.
+    #[error(
+        "this member's log is gone: {0} says that it held entries, and there are none; restore the \
+         directory, or replace the member: remove it and add it again with an empty data directory"
+    )]
+    LogGone(PathBuf),
+    /// What is known of the other members cannot be read.
+    #[error("what is known of the other members could not be read")]
+    Peers(#[source] std::io::Error),
+    /// The identity file could not be written.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The membership does not name this node.
+    #[error(
+        "member {0} is in no membership that this node knows: the data directory belongs to \
+         another member than --initial-cluster describes; correct --name, --initial-cluster and \
+         --initial-advertise-peer-urls, or start with an empty data directory"
+    )]
+    NoMember(MemberId),
+    /// Another data directory was used under this member's id.
+    #[error(
+        "member {own} has already been bootstrapped: member {peer} knows it with another data \
+         directory, which holds what this one lacks; start with that directory, or replace the \
+         member: remove it and add it again with an empty data directory"
+    )]
+    AlreadyBootstrapped {
+        /// This member.
+        own: MemberId,
+        /// Who says so.
+        peer: MemberId,
+    },
+    /// The log lacks entries that were acknowledged.
+    #[error(
+        "the log of member {own} went back: it ends at entry {last}, and member {peer} was told \
+         that entry {acknowledged} is durable here, so an older copy of the data directory is in \
+         use; replace the member: remove it and add it again with an empty data directory"
+    )]
+    LogWentBack {
+        /// This member.
+        own: MemberId,
+        /// Who says so.
+        peer: MemberId,
+        /// What was acknowledged to it.
+        acknowledged: u64,
+        /// The last entry there is.
+        last: u64,
+    },
     /// Consensus did not start.
     #[error("consensus did not start: {0}")]
     Raft(String),
@@ -151,9 +201,9 @@ pub async fn start(
     dir: DataDir,
     around: Surroundings,
 ) -> Result<Started, StartError> {
-    let (own, cluster_id) = (config.identity.member_id, config.identity.cluster_id);
+    let own = config.identity.member_id;
     let owner = LogOwner {
-        cluster_id,
+        cluster_id: config.identity.cluster_id,
         member_id: own.0,
         instance_id: config.instance_id,
     };
@@ -171,6 +221,7 @@ pub async fn start(
     let before = tenure_statemachine::StateMachine::open(store.engine())?
         .meta()
         .to_owned();
+    let roster = open_roster(&config, &dir, log.clone(), before.applied_index).await?;
     let cluster_clock = Arc::new(ClusterClock::new(Arc::clone(&clock), before.now));
     let hub = Hub::new(before.revision);
     let waiters = Arc::new(Waiters::default());
@@ -204,8 +255,9 @@ pub async fn start(
         .map_err(StartError::Log)?;
     let (snapshots, newest) = (machine.snapshots(), machine.newest());
 
-    let peers =
-        Arc::new(Peers::new(around.transport, cluster_id, own).measured(&around.metrics.network));
+    let peers = Arc::new(
+        Peers::new(around.transport, Arc::clone(&roster)).measured(&around.metrics.network),
+    );
     let late = around.metrics.server.heartbeat_send_failures.clone();
     let network = Network::new(Arc::clone(&peers), late);
     let raft_config = Arc::new(raft_config(&config));
@@ -252,7 +304,7 @@ pub async fn start(
     });
     let reads = ReadIndex::spawn(read_index::Parts {
         raft: raft.clone(),
-        peers,
+        peers: Arc::clone(&peers),
         leadership: leadership.clone(),
         applied: applied.clone(),
         request_timeout: config.request_timeout,
@@ -276,14 +328,19 @@ pub async fn start(
         contact,
         backlog: Arc::clone(&backlog),
     });
-    let service = PeerService::server(
-        raft.clone(),
-        snapshots,
-        requests,
-        Arc::clone(&around.metrics),
-    );
-    let gate = Gatekeeper::new(cluster_id, own);
-    let service = tonic::service::interceptor::InterceptedService::new(service, gate);
+    let founders = config.founders.keys().copied().collect();
+    let metrics = Arc::clone(&around.metrics);
+    let gate = Gatekeeper::new(raft.clone(), roster, founders, around.metrics);
+    let service = PeerService::server(raft.clone(), snapshots, requests, metrics, gate.clone());
+    let service = tonic::service::interceptor::InterceptedService::new(service, gate.clone());
+    let founding = Founding {
+        own,
+        raft: raft.clone(),
+        peers,
+        gate,
+        dir: Arc::new(dir),
+        founders: config.founders,
+    };
     let node = Arc::new(Node {
         identity: config.identity.clone(),
         raft: raft.clone(),
@@ -301,7 +358,7 @@ pub async fn start(
         compacting: Arc::new(Mutex::new(false)),
         backlog,
         stopping,
-        _dir: dir,
+        founding,
     });
     Ok(Started {
         node,
@@ -312,30 +369,27 @@ pub async fn start(
     })
 }
 
-/// Lets consensus run, forming the quorum when the log is empty and this node is one of its
-/// founders.
-///
-/// # Errors
-/// When the log cannot take the founding membership.
-pub async fn run(node: &Node, founders: &BTreeMap<u64, PeerNode>) -> Result<(), StartError> {
-    let failed = |e: &dyn fmt::Display| StartError::Raft(e.to_string());
-    node.raft.run();
-    let formed = node.raft.is_initialized().await.map_err(|e| failed(&e))?;
-    if !formed && !founders.is_empty() {
-        // Every founder does this with the same members, so it does not matter who is first.
-        node.raft
-            .initialize(founders.clone())
-            .await
-            .map_err(|e| failed(&e))?;
-    } else if node.is_only_voter() {
-        // Nobody else could lead: waiting for an election timeout would serve no one.
-        node.raft
-            .trigger()
-            .elect(false)
-            .await
-            .map_err(|e| failed(&e))?;
+/// What is known of the other members, and whether this one may go on without its log.
+async fn open_roster(
+    config: &NodeConfig,
+    dir: &DataDir,
+    mut log: LogStore,
+    applied_index: u64,
+) -> Result<Arc<Roster>, StartError> {
+    let state = log.get_log_state().await.map_err(StartError::Log)?;
+    let holds = state.last_log_id.is_some() || state.last_purged_log_id.is_some();
+    if holds {
+        dir.mark_founded()?;
+    } else if dir.is_founded() || applied_index > 0 {
+        return Err(StartError::LogGone(dir.path().to_owned()));
     }
-    Ok(())
+    let owner = Owner {
+        cluster_id: config.identity.cluster_id,
+        member_id: config.identity.member_id.0,
+        instance_id: config.instance_id,
+    };
+    let known = KnownPeers::open(&dir.peers()).map_err(StartError::Peers)?;
+    Ok(Arc::new(Roster::new(owner, holds, known)))
 }
 
 fn raft_config(config: &NodeConfig) -> openraft::Config {

@@ -45,6 +45,8 @@ pub struct Status {
     pub applied_index: u64,
     /// Everyone in the membership, by id.
     pub members: Vec<Member>,
+    /// What is wrong with other members, each with its remedy.
+    pub faults: Vec<String>,
 }
 
 /// Who leads, as this node sees it; sent to whoever follows changes.

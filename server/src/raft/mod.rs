@@ -2,20 +2,27 @@
 
 pub(crate) mod convert;
 mod counted;
+mod gate;
+mod introduction;
 mod levels;
 mod machine;
 mod network;
 mod peers;
+mod roster;
 mod runtime;
 mod service;
+mod sound;
 mod transfer;
 mod types;
 
+pub use self::gate::Gatekeeper;
+pub use self::introduction::{Met, Unmet, introduce};
 pub use self::levels::Levels;
 pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine, NewestSnapshot};
 pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};
-pub use self::service::{ForwardOutcome, Gatekeeper, PeerRequests, PeerService};
+pub use self::roster::{PeerFault, Roster};
+pub use self::service::{ForwardOutcome, PeerRequests, PeerService};
 pub use self::types::{
     Batch, Entry, LeaderId, LogId, Membership, Payload, PeerNode, Raft, Responder, SnapshotMeta,
     StoredMembership, TypeConfig, Vote,

@@ -21,11 +21,12 @@ use openraft::{
         RaftNetworkFactory,
     },
     raft::{
-        AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest,
-        TransferLeaderResponse, VoteRequest, VoteResponse,
+        AppendEntriesRequest, SnapshotResponse, StreamAppendError, StreamAppendResult,
+        TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
     type_config::alias::SnapshotOf,
 };
+use parking_lot::Mutex;
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
 use tokio::time::{Instant, timeout};
@@ -34,8 +35,9 @@ use tonic::Streaming;
 use super::{
     convert,
     peers::{Client, Lane, Peers},
+    roster::Roster,
     transfer,
-    types::{PeerNode, TypeConfig, Vote},
+    types::{LogId, PeerNode, TypeConfig, Vote},
 };
 use crate::{
     metrics::{IntCounter, PeerMetrics},
@@ -76,6 +78,11 @@ impl Network {
             lane,
             metrics: self.peers.metrics(MemberId(target)),
             late: self.late.clone(),
+            witness: Witness {
+                target: MemberId(target),
+                roster: Arc::clone(self.peers.roster()),
+                sent: Arc::default(),
+            },
         }
     }
 }
@@ -105,6 +112,42 @@ pub struct Link {
     lane: Lane,
     metrics: Option<PeerMetrics>,
     late: IntCounter,
+    witness: Witness,
+}
+
+/// Remembers what a member acknowledged, and keeps from openraft the answer of a member that lacks
+/// that: openraft takes it for impossible and would never repair it.
+#[derive(Clone, Debug)]
+struct Witness {
+    target: MemberId,
+    roster: Arc<Roster>,
+    /// The vote and the commit of the newest request.
+    sent: Arc<Mutex<Option<(Vote, Option<LogId>)>>>,
+}
+
+impl Witness {
+    fn sending(&self, request: &AppendEntriesRequest<TypeConfig>) {
+        *self.sent.lock() = Some((request.vote, request.leader_commit));
+    }
+
+    fn answered(&self, result: StreamAppendResult<TypeConfig>) -> AppendResult {
+        let Some((vote, commit)) = *self.sent.lock() else {
+            return Ok(result);
+        };
+        match &result {
+            Ok(Some(matching)) => {
+                self.roster
+                    .acknowledged(self.target, vote, *matching, commit);
+            }
+            Err(StreamAppendError::Conflict(conflict)) => {
+                if let Some(fault) = self.roster.went_back(self.target, vote, *conflict) {
+                    return Err(unreachable(&fault));
+                }
+            }
+            Ok(None) | Err(StreamAppendError::HigherVote(_)) => {}
+        }
+        Ok(result)
+    }
 }
 
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
@@ -151,8 +194,10 @@ impl Link {
         let input = stream::iter([first]).chain(input);
         let sent = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&sent);
+        let witness = self.witness.clone();
         let requests = input.map(move |request| {
             counter.fetch_add(1, Ordering::Relaxed);
+            witness.sending(&request);
             convert::append_request_to(&request)
         });
         let opening = timeout(STREAM_STALL_MAX, self.client.append(requests));
@@ -169,6 +214,7 @@ impl Link {
         };
         let state = Replication {
             responses,
+            witness: self.witness.clone(),
             sent,
             received: 0,
             failed: false,
@@ -184,7 +230,9 @@ impl Link {
         let state = Some((self, input));
         stream::unfold(state, move |state| async move {
             let (link, mut input) = state?;
-            let request = convert::append_request_to(&input.next().await?);
+            let request = input.next().await?;
+            link.witness.sending(&request);
+            let request = convert::append_request_to(&request);
             let result = link.heartbeat(request, ttl).await;
             let go_on = matches!(result, Ok(Ok(_)));
             Some((result, go_on.then_some((link, input))))
@@ -206,7 +254,9 @@ impl Link {
                 self.peers
                     .levels()
                     .heard(self.target, response.feature_level);
-                convert::append_result_from(response).map_err(|error| unreachable(&error))
+                convert::append_result_from(response)
+                    .map_err(|error| unreachable(&error))
+                    .and_then(|result| self.witness.answered(result))
             }
             Ok(Err(status)) => {
                 failed(self.metrics.as_ref());
@@ -230,6 +280,7 @@ fn failed(metrics: Option<&PeerMetrics>) {
 
 struct Replication {
     responses: Streaming<peer::AppendResponse>,
+    witness: Witness,
     sent: Arc<AtomicU64>,
     received: u64,
     failed: bool,
@@ -253,7 +304,8 @@ impl Replication {
                 Ok(Ok(Some(response))) => {
                     self.received += 1;
                     let result = convert::append_result_from(response);
-                    return Some(result.map_err(|error| unreachable(&error)));
+                    let result = result.map_err(|error| unreachable(&error));
+                    return Some(result.and_then(|result| self.witness.answered(result)));
                 }
                 Ok(Ok(None)) => return None,
                 Ok(Err(status)) => return Some(Err(unreachable(&status))),

@@ -17,7 +17,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{counted::Counted, levels::Levels, types::PeerNode};
+use super::{counted::Counted, levels::Levels, roster::Roster, types::PeerNode};
 use crate::{
     metrics::{NetworkMetrics, PeerMetrics},
     transport::Transport,
@@ -29,6 +29,14 @@ pub(super) const CLUSTER_KEY: &str = "tenure-cluster";
 pub(super) const TARGET_KEY: &str = "tenure-to";
 /// Metadata that names the member a call is from.
 pub(super) const SENDER_KEY: &str = "tenure-from";
+/// Metadata that names the data directory that the caller uses.
+pub(super) const SENDER_INSTANCE_KEY: &str = "tenure-from-instance";
+/// Metadata that names the data directory by which the caller knows the member a call is for.
+pub(super) const TARGET_INSTANCE_KEY: &str = "tenure-to-instance";
+/// Metadata of a refusal that no later call changes, and its value for a caller that is known by
+/// another data directory.
+pub(super) const REFUSAL_KEY: &str = "tenure-refusal";
+pub(super) const REPLACED: &str = "replaced";
 
 /// Largest message between peers: an append of several of the largest requests.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
@@ -42,7 +50,7 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A client of a peer, on one lane.
-pub type Client = PeerClient<InterceptedService<Channel, Introduce>>;
+pub type Client = PeerClient<InterceptedService<Channel, Credentials>>;
 
 /// A client, and the addresses it was made for.
 type Connection = (Vec<String>, Client);
@@ -64,8 +72,7 @@ pub enum Lane {
 #[derive(Debug)]
 pub struct Peers {
     transport: Arc<dyn Transport>,
-    cluster_id: u64,
-    own: MemberId,
+    roster: Arc<Roster>,
     clients: Mutex<BTreeMap<(MemberId, Lane), Connection>>,
     levels: Levels,
     /// What is measured of the traffic with them; nothing in tests without metrics.
@@ -75,11 +82,10 @@ pub struct Peers {
 impl Peers {
     /// No connections yet.
     #[must_use]
-    pub fn new(transport: Arc<dyn Transport>, cluster_id: u64, own: MemberId) -> Self {
+    pub fn new(transport: Arc<dyn Transport>, roster: Arc<Roster>) -> Self {
         Self {
             transport,
-            cluster_id,
-            own,
+            roster,
             clients: Mutex::default(),
             levels: Levels::default(),
             network: None,
@@ -96,13 +102,19 @@ impl Peers {
     /// What is measured of the traffic with one member.
     pub(super) fn metrics(&self, target: MemberId) -> Option<PeerMetrics> {
         let network = self.network.as_ref()?;
-        Some(network.peer(self.own, target))
+        Some(network.peer(MemberId(self.roster.owner().member_id), target))
     }
 
     /// Which feature levels the other members know.
     #[must_use]
     pub const fn levels(&self) -> &Levels {
         &self.levels
+    }
+
+    /// What is known of the other members.
+    #[must_use]
+    pub const fn roster(&self) -> &Arc<Roster> {
+        &self.roster
     }
 
     /// The client for `target` on `lane`; connects when it is first used.
@@ -146,12 +158,16 @@ impl Peers {
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAM_WINDOW * 2)
             .connect_with_connector_lazy(connector);
-        let introduce = Introduce {
-            cluster: number(self.cluster_id),
-            from: number(self.own.0),
+        let owner = self.roster.owner();
+        let credentials = Credentials {
+            cluster: number(owner.cluster_id),
+            from: number(owner.member_id),
+            from_instance: number(owner.instance_id),
             to: number(target.0),
+            target,
+            roster: Arc::clone(&self.roster),
         };
-        PeerClient::with_interceptor(channel, introduce)
+        PeerClient::with_interceptor(channel, credentials)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
     }
@@ -159,18 +175,25 @@ impl Peers {
 
 /// Puts who calls whom into every call.
 #[derive(Clone, Debug)]
-pub struct Introduce {
+pub struct Credentials {
     cluster: MetadataValue<Ascii>,
     from: MetadataValue<Ascii>,
+    from_instance: MetadataValue<Ascii>,
     to: MetadataValue<Ascii>,
+    target: MemberId,
+    roster: Arc<Roster>,
 }
 
-impl Interceptor for Introduce {
+impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let metadata = request.metadata_mut();
         metadata.insert(CLUSTER_KEY, self.cluster.clone());
         metadata.insert(SENDER_KEY, self.from.clone());
+        metadata.insert(SENDER_INSTANCE_KEY, self.from_instance.clone());
         metadata.insert(TARGET_KEY, self.to.clone());
+        if let Some(instance) = self.roster.instance_of(self.target) {
+            metadata.insert(TARGET_INSTANCE_KEY, number(instance));
+        }
         Ok(request)
     }
 }

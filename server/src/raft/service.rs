@@ -3,16 +3,18 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt, future::BoxFuture};
-use openraft::raft::{StreamAppendError, TransferLeaderRequest};
+use openraft::raft::{StreamAppendError, TransferLeaderRequest, VoteRequest};
 use prost::Message;
 use tenure_proto::peer::{self, peer_server};
 use tenure_statemachine::{FeatureLevel, MemberId};
-use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap, service::Interceptor};
+use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::{info, warn};
 
 use super::{
-    convert, peers, transfer,
-    types::{LogId, Raft, SnapshotMeta},
+    convert,
+    gate::Gatekeeper,
+    peers, transfer,
+    types::{LogId, Raft, SnapshotMeta, TypeConfig},
 };
 use crate::{
     metrics::{IntCounter, Metrics},
@@ -53,6 +55,7 @@ pub struct PeerService {
     snapshots: Arc<SnapshotDir>,
     requests: Arc<dyn PeerRequests>,
     metrics: Arc<Metrics>,
+    gate: Gatekeeper,
 }
 
 impl std::fmt::Debug for PeerService {
@@ -73,12 +76,14 @@ impl PeerService {
         snapshots: Arc<SnapshotDir>,
         requests: Arc<dyn PeerRequests>,
         metrics: Arc<Metrics>,
+        gate: Gatekeeper,
     ) -> peer_server::PeerServer<Self> {
         peer_server::PeerServer::new(Self {
             raft,
             snapshots,
             requests,
             metrics,
+            gate,
         })
         .max_decoding_message_size(peers::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(peers::MESSAGE_BYTES_MAX)
@@ -133,23 +138,26 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
+        let caller = self.gate.admit(&request).await?;
         // A message that does not arrive or does not decode ends the stream: the leader makes a
         // new one and starts from what was acknowledged.
-        let node = Arc::clone(&self.requests);
+        let (node, gate) = (Arc::clone(&self.requests), self.gate.clone());
         let traffic = self.traffic(request.metadata());
         let answers = traffic.clone();
         let requests = request.into_inner().scan((), move |(), message| {
-            node.heard_from_leader();
             // A disk that lags holds up its own leader's stream, and not this node's memory.
             let room = node.room();
             if let Ok(message) = &message {
                 traffic.received(message);
             }
             let request = message
-                .map_err(convert_status)
                 .and_then(|message| {
-                    convert::append_request_from(message).map_err(|e| e.to_string())
+                    let sound = gate.measure(caller).append(&message);
+                    sound.map_err(|unsound| gate.refuse(caller, &unsound))?;
+                    node.heard_from_leader();
+                    convert::append_request_from(message).map_err(malformed)
                 })
+                .map_err(convert_status)
                 .inspect_err(|error| info!(%error, "a replication stream ended"))
                 .ok();
             async move {
@@ -177,10 +185,14 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::AppendRequest>,
     ) -> Result<Response<peer::AppendResponse>, Status> {
-        self.requests.heard_from_leader();
+        let caller = self.gate.admit(&request).await?;
         let traffic = self.traffic(request.metadata());
         traffic.received(request.get_ref());
-        let request = convert::append_request_from(request.into_inner()).map_err(malformed)?;
+        let request = request.into_inner();
+        let sound = self.gate.measure(caller).append(&request);
+        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        self.requests.heard_from_leader();
+        let request = convert::append_request_from(request).map_err(malformed)?;
         let previous = request.prev_log_id;
         let last = request
             .entries
@@ -205,7 +217,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::VoteRequest>,
     ) -> Result<Response<peer::VoteResponse>, Status> {
-        let request = convert::vote_request_from(request.into_inner()).map_err(malformed)?;
+        let request = self.vote_request(request).await?;
         let response = self.raft.vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_to(&response)))
     }
@@ -214,7 +226,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::VoteRequest>,
     ) -> Result<Response<peer::VoteResponse>, Status> {
-        let request = convert::vote_request_from(request.into_inner()).map_err(malformed)?;
+        let request = self.vote_request(request).await?;
         let response = self.raft.pre_vote(request).await.map_err(stopped)?;
         Ok(Response::new(convert::vote_response_to(&response)))
     }
@@ -223,7 +235,12 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::TransferLeaderRequest>,
     ) -> Result<Response<peer::TransferLeaderResponse>, Status> {
+        let caller = self.gate.admit(&request).await?;
         let request = request.into_inner();
+        let measure = self.gate.measure(caller);
+        let sound = measure.vote(request.from_leader.as_ref());
+        let sound = sound.and_then(|()| measure.log_id(request.last_log_id.as_ref()));
+        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
         let from = convert::vote_from(request.from_leader).map_err(malformed)?;
         let last = request.last_log_id.as_ref().map(convert::log_id_from);
         let request = TransferLeaderRequest::new(from, request.to_node_id, last);
@@ -238,7 +255,9 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::SnapshotChunk>>,
     ) -> Result<Response<peer::SnapshotResponse>, Status> {
-        let received = transfer::receive(&self.snapshots, request.into_inner())
+        let caller = self.gate.admit(&request).await?;
+        let measure = self.gate.measure(caller);
+        let received = transfer::receive(&self.snapshots, request.into_inner(), &measure)
             .await
             .inspect_err(|error| warn!(%error, "a snapshot did not arrive"))
             .map_err(|error| Status::aborted(error.to_string()))?;
@@ -267,6 +286,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
+        self.gate.admit(&request).await?;
         let requests = Arc::clone(&self.requests);
         let responses = request
             .into_inner()
@@ -294,8 +314,9 @@ impl peer_server::Peer for PeerService {
 
     async fn read_index(
         &self,
-        _request: Request<peer::ReadIndexRequest>,
+        request: Request<peer::ReadIndexRequest>,
     ) -> Result<Response<peer::ReadIndexResponse>, Status> {
+        self.gate.admit(&request).await?;
         match self.requests.read_index().await {
             Some(log_id) => {
                 let read_log_id = Some(convert::log_id_to(&log_id));
@@ -304,39 +325,40 @@ impl peer_server::Peer for PeerService {
             None => Err(Status::failed_precondition("not leader")),
         }
     }
+
+    async fn introduce(
+        &self,
+        request: Request<peer::IntroduceRequest>,
+    ) -> Result<Response<peer::IntroduceResponse>, Status> {
+        let caller = self.gate.caller(&request)?;
+        let instance = self.gate.caller_instance(&request)?;
+        let roster = self.gate.roster();
+        // Whether it may stay is for the caller to see from what this node knows of it.
+        if let Err(fault) = roster.meet(caller, instance, request.into_inner().founded) {
+            info!(%fault, "a member introduced itself that is refused");
+        }
+        Ok(Response::new(peer::IntroduceResponse {
+            instance_id: roster.owner().instance_id,
+            founded: roster.is_founded(),
+            known_instance_id: roster.instance_of(caller).unwrap_or_default(),
+            vouched_index: roster.vouched(caller),
+        }))
+    }
+}
+
+impl PeerService {
+    async fn vote_request(
+        &self,
+        request: Request<peer::VoteRequest>,
+    ) -> Result<VoteRequest<TypeConfig>, Status> {
+        let caller = self.gate.admit(&request).await?;
+        let request = request.into_inner();
+        let sound = self.gate.measure(caller).vote_request(&request);
+        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        convert::vote_request_from(request).map_err(malformed)
+    }
 }
 
 fn convert_status(status: Status) -> String {
     status.to_string()
-}
-
-/// Refuses calls from another quorum, or meant for another member.
-#[derive(Clone, Copy, Debug)]
-pub struct Gatekeeper {
-    cluster_id: u64,
-    own: MemberId,
-}
-
-impl Gatekeeper {
-    /// A gatekeeper for `own` of `cluster_id`.
-    #[must_use]
-    pub const fn new(cluster_id: u64, own: MemberId) -> Self {
-        Self { cluster_id, own }
-    }
-}
-
-impl Interceptor for Gatekeeper {
-    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
-        let number = |key| {
-            let text = request.metadata().get(key)?.to_str().ok()?;
-            u64::from_str_radix(text, 16).ok()
-        };
-        if number(peers::CLUSTER_KEY) != Some(self.cluster_id) {
-            return Err(Status::failed_precondition("cluster ID mismatch"));
-        }
-        if number(peers::TARGET_KEY) != Some(self.own.0) {
-            return Err(Status::failed_precondition("member ID mismatch"));
-        }
-        Ok(request)
-    }
 }

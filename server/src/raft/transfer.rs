@@ -19,6 +19,7 @@ use tonic::{Status, Streaming};
 use super::{
     convert::{self, WireError},
     peers::Client,
+    sound::{Measure, Unsound},
     types::{TypeConfig, Vote},
 };
 use crate::{
@@ -54,6 +55,9 @@ pub(super) enum TransferError {
     /// A message makes no sense.
     #[error("snapshot message is malformed")]
     Malformed(#[from] WireError),
+    /// Its head is none that a leader sends.
+    #[error("snapshot refused")]
+    Unsound(#[from] Unsound),
 }
 
 /// Sends `snapshot` and returns the receiver's vote.
@@ -133,11 +137,15 @@ pub(super) struct Received {
 pub(super) async fn receive(
     directory: &SnapshotDir,
     mut chunks: Streaming<SnapshotChunk>,
+    measure: &Measure,
 ) -> Result<Received, TransferError> {
     let header = match next(&mut chunks).await?.part {
         Some(Part::Header(header)) => header,
         _ => return Err(TransferError::Damaged("it does not begin with its head")),
     };
+    measure.vote(header.vote.as_ref())?;
+    measure.log_id(header.last_log_id.as_ref())?;
+    measure.log_id(header.membership_log_id.as_ref())?;
     let vote = convert::vote_from(header.vote)?;
     let record = AdapterRecord::from_header(header)?;
     let checkpoint = directory.incoming()?;

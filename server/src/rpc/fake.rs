@@ -199,6 +199,7 @@ impl Backend for FakeNode {
                 member(MEMBER.0, "http://one:2380"),
                 member(0xb2, "http://two:2380"),
             ],
+            faults: Vec::new(),
         }
     }
 

@@ -99,6 +99,7 @@ impl MaintenanceService {
         if status.leader.is_none() {
             errors.push(Reason::NoLeader.text().to_owned());
         }
+        errors.extend(status.faults);
         for (member, kind) in alarms {
             let kind = match kind {
                 AlarmKind::NoSpace => wire::AlarmType::Nospace,

@@ -209,6 +209,12 @@ impl DataDir {
         self.path.join("peers")
     }
 
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the log lies.
     #[must_use]
     pub fn log(&self) -> PathBuf {

@@ -7,6 +7,7 @@ mod checkpoint;
 mod data_dir;
 mod entry;
 mod identity_file;
+mod known_peers;
 mod latest_records;
 mod log_backlog;
 mod log_contradiction;
@@ -28,6 +29,7 @@ pub use self::{
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     data_dir::{DataDir, DataDirError, Owner},
     identity_file::fresh_instance_id,
+    known_peers::KnownPeers,
     log_backlog::{LogBacklog, Stalled},
     log_contradiction::Contradiction,
     log_disk::{ENTRY_HEAD, Fact, LogDisk, LogRecord, LogWrite},

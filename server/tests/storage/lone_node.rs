@@ -8,13 +8,28 @@ use tenured::{
     metrics::Metrics,
     node::{self, CollectionPace, Identity, LogLimits, Node, NodeConfig, Surroundings},
     raft::PeerNode,
-    storage::{DataDir, Durability},
+    storage::{DataDir, Durability, Owner},
     transport::TcpTransport,
 };
 
 /// Starts a node in `path`.
 pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc<Metrics>) {
+    let data = DataDir::open(path).unwrap();
+    let owner = data.owner().unwrap_or(Owner {
+        cluster_id: 1,
+        member_id: 1,
+        instance_id: 1,
+    });
+    if data.owner().is_none() {
+        data.claim(owner).unwrap();
+    }
+    let own = PeerNode {
+        name: "m".to_owned(),
+        peer_urls: vec!["http://127.0.0.1:1".to_owned()],
+    };
     let config = NodeConfig {
+        instance_id: owner.instance_id,
+        founders: [(1, own)].into(),
         identity: Identity {
             cluster_id: 1,
             member_id: tenure_statemachine::MemberId(1),
@@ -40,12 +55,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
         transport: Arc::new(TcpTransport),
         metrics: Arc::clone(&metrics),
     };
-    let data = DataDir::open(path).unwrap();
     let started = node::start(config, data, around).await.unwrap();
-    let own = PeerNode {
-        name: "m".to_owned(),
-        peer_urls: vec!["http://127.0.0.1:1".to_owned()],
-    };
-    node::run(&started.node, &[(1, own)].into()).await.unwrap();
+    node::run(&started.node).await.unwrap();
     (started.node, metrics)
 }

@@ -46,6 +46,7 @@ pub const BORDERS: &[Border] = &[
         words: STATUS_CONSTRUCTORS,
         places: &[
             "server/src/rpc/status.rs",
+            "server/src/raft/gate.rs",
             "server/src/raft/service.rs",
             "server/src/app/serve.rs",
         ],

@@ -24,6 +24,7 @@ mod etcdctl;
 mod exactly_once;
 mod fencing;
 mod freshness;
+mod identity;
 mod leadership;
 mod leases;
 mod locks;

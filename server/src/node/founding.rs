@@ -1,0 +1,261 @@
+//! From a process to a member: who the others are, whether this node may take part, and who forms
+//! the quorum.
+//!
+//! # Invariants
+//! A node without entries takes no part, neither votes nor appends, before it knows that it never
+//! had any. It forms the quorum only when *every* founder says that it has no entries either: with
+//! an answer missing, the one that is silent may hold what this node, or another that answered,
+//! has lost. A node with entries asks whoever answers whether its log went back.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use tenure_statemachine::MemberId;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info};
+
+use super::{node::Node, start::StartError};
+use crate::{
+    fatal,
+    raft::{Gatekeeper, Met, PeerNode, Peers, Raft, Unmet, introduce},
+    storage::DataDir,
+    tasks,
+};
+
+/// How long a node with entries waits for the others before it takes part. Members that are up
+/// answer within milliseconds; one that hangs must not hold up a restart.
+const FIRST_ROUND_MAX: Duration = Duration::from_millis(300);
+/// Pause before those that did not answer are asked again: short while there is no quorum to serve
+/// anybody, longer afterwards.
+const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
+const LATER_PAUSE: Duration = Duration::from_secs(1);
+/// Rounds between two lines that say which founders are missing: ten seconds.
+const ROUNDS_PER_LINE: u32 = 200;
+
+/// What a node needs to become a member.
+#[derive(Debug)]
+pub(super) struct Founding {
+    pub(super) own: MemberId,
+    pub(super) raft: Raft,
+    pub(super) peers: Arc<Peers>,
+    pub(super) gate: Gatekeeper,
+    pub(super) dir: Arc<DataDir>,
+    pub(super) founders: BTreeMap<u64, PeerNode>,
+}
+
+/// Lets consensus run, forming the quorum when the log is empty and this node is one of its
+/// founders. Ends when every other member was met.
+///
+/// # Errors
+/// When this node must not take part: see [`StartError`].
+pub async fn run(node: &Node) -> Result<(), StartError> {
+    let founding = &node.founding;
+    tasks::spawn(
+        "founded",
+        mark_founded(founding.raft.clone(), Arc::clone(&founding.dir)),
+    );
+    if founding.peers.roster().is_founded() {
+        founding.resume().await
+    } else {
+        founding.found().await
+    }
+}
+
+/// Writes down that the log holds an entry, once that is durable.
+async fn mark_founded(raft: Raft, dir: Arc<DataDir>) {
+    let mut flushed = raft.watch_log_progress();
+    let holds =
+        flushed.wait_until(|point| point.as_ref().is_some_and(|it| it.last_log_id.is_some()));
+    // The node is stopping when this fails.
+    if holds.await.is_err() || dir.is_founded() {
+        return;
+    }
+    let marked = tasks::spawn_blocking(move || dir.mark_founded()).await;
+    if let Ok(Err(failure)) = marked {
+        fatal::stop(&failure);
+    }
+}
+
+fn failed(error: &dyn fmt::Display) -> StartError {
+    StartError::Raft(error.to_string())
+}
+
+impl Founding {
+    /// What is wrong with other members, in words.
+    pub(super) fn faults(&self) -> Vec<String> {
+        let faults = self.peers.roster().faults();
+        faults.iter().map(ToString::to_string).collect()
+    }
+
+    /// A node whose log holds entries.
+    async fn resume(&self) -> Result<(), StartError> {
+        // No election before the others had a chance to object.
+        self.raft.runtime_config().elect(false);
+        self.raft.run();
+        let mut others = self.look().await?.members;
+        if others.remove(&self.own.0).is_none() {
+            return Err(StartError::NoMember(self.own));
+        }
+        let alone = others.is_empty();
+        let first = timeout(FIRST_ROUND_MAX, self.ask(&others)).await;
+        for (peer, met) in first.unwrap_or_default() {
+            if self.accept(peer, met).await?.is_some() {
+                others.remove(&peer.0);
+            }
+        }
+        self.gate.open();
+        self.raft.runtime_config().elect(true);
+        if alone {
+            // Nobody else could lead: waiting for an election timeout would serve no one.
+            let elected = self.raft.trigger().elect(false).await;
+            elected.map_err(|e| failed(&e))?;
+        }
+        self.meet(others).await
+    }
+
+    /// A node whose log is empty, and always was as far as it can tell.
+    async fn found(&self) -> Result<(), StartError> {
+        self.raft.run();
+        let mut others = self.founders.clone();
+        if others.remove(&self.own.0).is_none() {
+            return Err(StartError::NoMember(self.own));
+        }
+        let mut round: u32 = 0;
+        loop {
+            let answers = self.answers(&others).await?;
+            if answers.values().any(|met| met.founded) {
+                // It formed the quorum after it had met this node, whose log comes from there.
+                self.gate.open();
+                if self.look().await?.last.is_some() {
+                    self.peers.roster().set_founded();
+                    return self.meet(others).await;
+                }
+            } else if answers.len() == others.len() {
+                return self.form().await;
+            } else if round % ROUNDS_PER_LINE == 0 {
+                self.tell_missing(&others, &answers);
+            }
+            round = round.wrapping_add(1);
+            sleep(FOUNDING_PAUSE).await;
+        }
+    }
+
+    /// What the founders say that answer. A founder that is past its beginning and does not know
+    /// this node knew another one in its place.
+    async fn answers(
+        &self,
+        others: &BTreeMap<u64, PeerNode>,
+    ) -> Result<BTreeMap<u64, Met>, StartError> {
+        let mut answers = BTreeMap::new();
+        for (peer, met) in self.ask(others).await {
+            let Some(met) = self.accept(peer, met).await? else {
+                continue;
+            };
+            if met.founded && !met.knows_caller {
+                let own = self.own;
+                return Err(StartError::AlreadyBootstrapped { own, peer });
+            }
+            answers.insert(peer.0, met);
+        }
+        Ok(answers)
+    }
+
+    async fn form(&self) -> Result<(), StartError> {
+        self.peers.roster().set_founded();
+        self.gate.open();
+        // Every founder does this with the same members, so it does not matter who is first.
+        match self.raft.initialize(self.founders.clone()).await {
+            Ok(()) => info!(founders = self.founders.len(), "forming the quorum"),
+            // Another founder was first, and has sent its vote or its entries.
+            Err(error) if error.api_error().is_some() => debug!(%error, "the quorum is formed"),
+            Err(error) => return Err(failed(&error)),
+        }
+        Ok(())
+    }
+
+    fn tell_missing(&self, others: &BTreeMap<u64, PeerNode>, answers: &BTreeMap<u64, Met>) {
+        let missing: Vec<_> = others
+            .iter()
+            .filter(|(id, _)| !answers.contains_key(id))
+            .map(|(id, node)| format!("{} ({id:x}) at {}", node.name, node.peer_urls.join(",")))
+            .collect();
+        info!(
+            missing = missing.join("; "),
+            "the quorum is formed once every founder has answered"
+        );
+    }
+
+    /// Asks until every one of `others` was met.
+    async fn meet(&self, mut others: BTreeMap<u64, PeerNode>) -> Result<(), StartError> {
+        while !others.is_empty() {
+            for (peer, met) in self.ask(&others).await {
+                if self.accept(peer, met).await?.is_some() {
+                    others.remove(&peer.0);
+                }
+            }
+            sleep(LATER_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, others: &BTreeMap<u64, PeerNode>) -> Vec<(MemberId, Result<Met, Unmet>)> {
+        let asked = others.iter().map(|(id, node)| async move {
+            let peer = MemberId(*id);
+            (peer, introduce(&self.peers, peer, node).await)
+        });
+        join_all(asked).await
+    }
+
+    /// An answer, if there is one that lets this node go on.
+    async fn accept(
+        &self,
+        peer: MemberId,
+        met: Result<Met, Unmet>,
+    ) -> Result<Option<Met>, StartError> {
+        let own = self.own;
+        match met {
+            Ok(met) => {
+                let Some(acknowledged) = met.vouched else {
+                    return Ok(Some(met));
+                };
+                // Asked of consensus itself: what it acknowledged since is in its log already.
+                match self.look().await?.last {
+                    Some(last) if last >= acknowledged => Ok(Some(met)),
+                    last => Err(StartError::LogWentBack {
+                        own,
+                        peer,
+                        acknowledged,
+                        last: last.unwrap_or_default(),
+                    }),
+                }
+            }
+            Err(Unmet::Replaced) => Err(StartError::AlreadyBootstrapped { own, peer }),
+            // The roster has logged it.
+            Err(Unmet::Fault(_)) => Ok(None),
+            Err(error @ Unmet::Silent(_)) => {
+                debug!(%peer, %error, "a member was not met yet");
+                Ok(None)
+            }
+        }
+    }
+
+    /// What consensus holds at this moment; its metrics may be older.
+    async fn look(&self) -> Result<View, StartError> {
+        let look = self.raft.with_raft_state(|state| {
+            let nodes = state.membership_state.effective().nodes();
+            View {
+                last: state.log_ids.last().map(|id| id.index),
+                members: nodes.map(|(id, node)| (*id, node.clone())).collect(),
+            }
+        });
+        look.await.map_err(|e| failed(&e))
+    }
+}
+
+/// What consensus holds.
+struct View {
+    /// The index of the last entry.
+    last: Option<u64>,
+    /// Everyone in the membership.
+    members: BTreeMap<u64, PeerNode>,
+}

@@ -1,0 +1,214 @@
+//! Who may speak to this node on the peer port, and when.
+//!
+//! Peers are not authenticated: the gate keeps out mistakes, members that lost their data, and
+//! strangers that do not know a member's instance id. It does not look into messages;
+//! `raft/sound.rs` does.
+//!
+//! # Invariants
+//! Consensus sees a call only from a member of this quorum, in the instance by which that member is
+//! known, and meant for this instance of this member. Until this node knows that it may take part,
+//! it sees none.
+
+use std::{sync::Arc, time::Duration};
+
+use openraft::async_runtime::watch::WatchReceiver;
+use parking_lot::Mutex;
+use tenure_statemachine::MemberId;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+use tonic::{Request, Status, service::Interceptor};
+use tracing::warn;
+
+use super::{
+    peers,
+    roster::{PeerFault, Roster},
+    sound::{Measure, Unsound},
+    types::Raft,
+};
+use crate::metrics::Metrics;
+
+/// How long a call waits for this node to be admitted itself: in a first start it is a matter of
+/// moments, and a vote refused then would cost an election timeout.
+const ADMISSION_WAIT: Duration = Duration::from_secs(1);
+/// How often refusals are logged, whatever their number.
+const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Why a call is refused whatever is in it: the metric's labels, beside those of [`Unsound`].
+const CLUSTER: &str = "cluster";
+const TARGET: &str = "target";
+const STRANGER: &str = "stranger";
+const INSTANCE: &str = "instance";
+const TARGET_INSTANCE: &str = "target_instance";
+
+/// The member that a call is from, once it was let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller(pub(super) MemberId);
+
+/// Lets members in. Clones share it.
+#[derive(Clone)]
+pub struct Gatekeeper(Arc<Gate>);
+
+struct Gate {
+    raft: Raft,
+    roster: Arc<Roster>,
+    founders: Vec<u64>,
+    admitted: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
+    logged: Mutex<Option<Instant>>,
+}
+
+impl std::fmt::Debug for Gatekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatekeeper").finish_non_exhaustive()
+    }
+}
+
+impl Gatekeeper {
+    /// A closed gate. `founders` are the members as long as the log names none.
+    #[must_use]
+    pub fn new(raft: Raft, roster: Arc<Roster>, founders: Vec<u64>, metrics: Arc<Metrics>) -> Self {
+        Self(Arc::new(Gate {
+            raft,
+            roster,
+            founders,
+            admitted: watch::channel(false).0,
+            metrics,
+            logged: Mutex::default(),
+        }))
+    }
+
+    /// This node may take part in the quorum from now on.
+    pub fn open(&self) {
+        self.0.admitted.send_replace(true);
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.0.roster
+    }
+
+    /// Who calls, once this node may take part.
+    pub(super) async fn admit<T>(&self, request: &Request<T>) -> Result<MemberId, Status> {
+        let mut admitted = self.0.admitted.subscribe();
+        // Cancel-safe: nothing is consumed.
+        match timeout(ADMISSION_WAIT, admitted.wait_for(|open| *open)).await {
+            Ok(Ok(_)) => self.caller(request),
+            Ok(Err(_)) | Err(_) => Err(Status::unavailable(
+                "this member does not know yet whether it may take part in the quorum",
+            )),
+        }
+    }
+
+    /// Who calls; also before this node may take part.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<MemberId, Status> {
+        let caller = request.extensions().get::<Caller>();
+        caller
+            .map(|caller| caller.0)
+            .ok_or_else(|| Status::failed_precondition("the sender did not introduce itself"))
+    }
+
+    /// The instance id that the caller sent.
+    pub(super) fn caller_instance<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        number(request, peers::SENDER_INSTANCE_KEY)
+            .ok_or_else(|| Status::failed_precondition("the sender did not name its instance"))
+    }
+
+    /// What messages of `caller` are measured against now.
+    pub(super) fn measure(&self, caller: MemberId) -> Measure {
+        let term = {
+            let metrics = self.0.raft.server_metrics();
+            metrics.borrow_watched().vote.leader_id.term
+        };
+        let last = {
+            let metrics = self.0.raft.data_metrics();
+            metrics.borrow_watched().last_log
+        };
+        Measure {
+            caller,
+            term,
+            last_index: last.map_or(0, |id| id.index),
+        }
+    }
+
+    /// Refuses a message that no member sends.
+    pub(super) fn refuse(&self, caller: MemberId, unsound: &Unsound) -> Status {
+        let text = format!("message of member {caller} refused: {unsound}");
+        self.refused(unsound.reason(), &text);
+        Status::invalid_argument(text)
+    }
+
+    fn refused(&self, reason: &'static str, text: &str) {
+        self.0.metrics.network.peer_refused(reason);
+        let now = Instant::now();
+        let mut logged = self.0.logged.lock();
+        if logged.is_none_or(|at| now.duration_since(at) >= REFUSAL_LOG_INTERVAL) {
+            *logged = Some(now);
+            warn!(reason, "refused a call on the peer port: {text}");
+        }
+    }
+
+    fn fail(&self, reason: &'static str, text: String) -> Status {
+        self.refused(reason, &text);
+        Status::failed_precondition(text)
+    }
+
+    /// Whether the log's membership, or the founders before there is one, name `id`. Memberships do
+    /// not change yet; once they do, a member that lags must also hear leaders it never heard of.
+    fn is_member(&self, id: MemberId) -> bool {
+        let metrics = self.0.raft.server_metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        let mut nodes = membership.nodes().peekable();
+        if nodes.peek().is_none() {
+            return self.0.founders.contains(&id.0);
+        }
+        nodes.any(|(node, _)| *node == id.0)
+    }
+
+    fn check(&self, request: &Request<()>) -> Result<MemberId, Status> {
+        let number = |key| number(request, key);
+        let owner = *self.0.roster.owner();
+        if number(peers::CLUSTER_KEY) != Some(owner.cluster_id) {
+            return Err(self.fail(CLUSTER, "cluster ID mismatch".to_owned()));
+        }
+        if number(peers::TARGET_KEY) != Some(owner.member_id) {
+            return Err(self.fail(TARGET, "member ID mismatch".to_owned()));
+        }
+        let caller = number(peers::SENDER_KEY).map(MemberId);
+        let caller = caller.filter(|id| id.0 != owner.member_id && self.is_member(*id));
+        let Some(caller) = caller else {
+            let text = "the sender is not a member of this cluster".to_owned();
+            return Err(self.fail(STRANGER, text));
+        };
+        let instance = number(peers::SENDER_INSTANCE_KEY);
+        let known = self.0.roster.instance_of(caller);
+        // While neither side holds entries, a member may still start over; `Introduce` decides.
+        let settled = self.0.roster.is_founded();
+        if known.is_some() && instance != known && settled {
+            let fault = self.0.roster.blame(PeerFault::OtherInstance(caller));
+            let mut status = self.fail(INSTANCE, fault.to_string());
+            let metadata = status.metadata_mut();
+            metadata.insert(peers::REFUSAL_KEY, peers::REPLACED.parse().expect("ASCII"));
+            return Err(status);
+        }
+        let target = number(peers::TARGET_INSTANCE_KEY);
+        if settled && target.is_some_and(|id| id != owner.instance_id) {
+            let text = format!("member {caller} knows this member with another data directory");
+            return Err(self.fail(TARGET_INSTANCE, text));
+        }
+        Ok(caller)
+    }
+}
+
+fn number<T>(request: &Request<T>, key: &str) -> Option<u64> {
+    let text = request.metadata().get(key)?.to_str().ok()?;
+    u64::from_str_radix(text, 16).ok()
+}
+
+impl Interceptor for Gatekeeper {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let caller = self.check(&request)?;
+        request.extensions_mut().insert(Caller(caller));
+        Ok(request)
+    }
+}

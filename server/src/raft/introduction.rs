@@ -1,0 +1,77 @@
+//! The call by which two members tell each other who they are and what they hold.
+
+use std::{sync::Arc, time::Duration};
+
+use tenure_proto::peer;
+use tenure_statemachine::MemberId;
+use thiserror::Error;
+use tokio::time::timeout;
+use tonic::Status;
+
+use super::{
+    peers::{self, Lane, Peers},
+    roster::PeerFault,
+    types::PeerNode,
+};
+
+/// How long a member may take to answer. It reads nothing and at most writes one small file.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
+
+/// What a member answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// Its log holds entries, or has held some.
+    pub founded: bool,
+    /// It knows the caller by the data directory that the caller uses.
+    pub knows_caller: bool,
+    /// The last committed entry that the caller has acknowledged to it.
+    pub vouched: Option<u64>,
+}
+
+/// Why a member is not met.
+#[derive(Debug, Error)]
+pub enum Unmet {
+    /// It knows the caller by another data directory, for ever.
+    #[error("it knows this member with another data directory")]
+    Replaced,
+    /// It is not the member that it was.
+    #[error(transparent)]
+    Fault(#[from] PeerFault),
+    /// It did not answer, or not now.
+    #[error("it does not answer: {0}")]
+    Silent(String),
+}
+
+/// Introduces this node to `target`, and remembers what it answers.
+///
+/// # Errors
+/// See [`Unmet`].
+pub async fn introduce(
+    peers: &Arc<Peers>,
+    target: MemberId,
+    node: &PeerNode,
+) -> Result<Met, Unmet> {
+    let roster = Arc::clone(peers.roster());
+    let mut client = peers.client(target, node, Lane::Heartbeat);
+    let request = peer::IntroduceRequest {
+        founded: roster.is_founded(),
+    };
+    let answer = timeout(ANSWER_MAX, client.introduce(request)).await;
+    let answer = match answer {
+        Ok(Ok(response)) => response.into_inner(),
+        Ok(Err(status)) if is_final(&status) => return Err(Unmet::Replaced),
+        Ok(Err(status)) => return Err(Unmet::Silent(status.message().to_owned())),
+        Err(_) => return Err(Unmet::Silent("no answer in time".to_owned())),
+    };
+    roster.meet(target, answer.instance_id, answer.founded)?;
+    Ok(Met {
+        founded: answer.founded,
+        knows_caller: answer.known_instance_id == roster.owner().instance_id,
+        vouched: answer.vouched_index,
+    })
+}
+
+fn is_final(status: &Status) -> bool {
+    let refusal = status.metadata().get(peers::REFUSAL_KEY);
+    refusal.is_some_and(|value| value.as_bytes() == peers::REPLACED.as_bytes())
+}
