@@ -2,6 +2,10 @@
 //!
 //! Self-clocking like the proposer: a command that finds a free slot leaves at once, alone; under
 //! load a group is what arrived while the groups before it were on their way.
+//!
+//! # Invariant
+//! The end of leases is proposed by the node that saw it, in the lead in which it saw it, or not at
+//! all. A term does not tell leads apart, for two leaders can share one, one after the other.
 
 use std::{
     sync::{
@@ -118,30 +122,90 @@ async fn run(
 ) {
     let slots = Arc::new(Semaphore::new(GROUPS_IN_FLIGHT));
     let mut sequence = 0;
+    let mut held = None;
     while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        let Some(first) = proposals.recv().await else {
-            return;
+        let first = match held.take() {
+            Some(first) => first,
+            None => match proposals.recv().await {
+                Some(first) => first,
+                None => return,
+            },
         };
-        let mut bytes = first.bytes;
-        let (mut commands, mut replies) = (vec![first.command], vec![first.reply]);
-        while commands.len() < GROUP_COMMANDS_MAX && bytes < GROUP_BYTES_MAX {
-            let Ok(next) = proposals.try_recv() else {
-                break;
-            };
-            bytes += next.bytes;
-            commands.push(next.command);
-            replies.push(next.reply);
-        }
-        waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let gathered = gather(first, &mut proposals);
+        held = gathered.held;
+        waiting_bytes.fetch_sub(gathered.bytes, Ordering::Relaxed);
         sequence += 1;
         let deadline = parts.clock.now() + parts.request_timeout;
-        let group = codec::encode_group(parts.origin, sequence, &commands);
+        let group = codec::encode_group(parts.origin, sequence, &gathered.commands);
+        let replies = gathered.replies;
         parts.waiters.insert(sequence, replies, deadline, slot);
-        tasks::spawn(
-            "group",
-            drive(Arc::clone(&parts), group, sequence, deadline),
-        );
+        let parts = Arc::clone(&parts);
+        match gathered.term {
+            Some(term) => tasks::spawn("group", drive_here(parts, group, sequence, term)),
+            None => tasks::spawn("group", drive(parts, group, sequence, deadline)),
+        };
     }
+}
+
+/// What leaves together.
+struct Gathered {
+    commands: Vec<Command>,
+    replies: Vec<Reply>,
+    bytes: usize,
+    /// The only term in which it may be proposed, and only here.
+    term: Option<u64>,
+    /// Taken from the queue, for the next group.
+    held: Option<Proposal>,
+}
+
+/// Takes what has arrived and may go with `first`.
+fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> Gathered {
+    let mut gathered = Gathered {
+        term: lead_of(&first.command),
+        bytes: first.bytes,
+        commands: vec![first.command],
+        replies: vec![first.reply],
+        held: None,
+    };
+    while gathered.commands.len() < GROUP_COMMANDS_MAX && gathered.bytes < GROUP_BYTES_MAX {
+        let Ok(next) = proposals.try_recv() else {
+            break;
+        };
+        if lead_of(&next.command) != gathered.term {
+            gathered.held = Some(next);
+            break;
+        }
+        gathered.bytes += next.bytes;
+        gathered.commands.push(next.command);
+        gathered.replies.push(next.reply);
+    }
+    gathered
+}
+
+/// The term of the lead that a command is part of, if it is void outside of it.
+fn lead_of(command: &Command) -> Option<u64> {
+    match command {
+        Command::LeaseExpire(expiries) => expiries.first().map(|expiry| expiry.term),
+        _ => None,
+    }
+}
+
+/// Brings a group into the log here, in `term`, or gives it up.
+async fn drive_here(parts: Arc<Parts>, group: Bytes, sequence: u64, term: u64) {
+    let now = *parts.leadership.borrow();
+    let outcome = if now.is_leader && now.term == term {
+        parts.proposer.propose(group, term).await
+    } else {
+        ForwardOutcome::NotLeader
+    };
+    let cause = match outcome {
+        // The answer came, or comes, with the log.
+        ForwardOutcome::Committed => return,
+        ForwardOutcome::NotLeader => ProposeError::NoLeader,
+        ForwardOutcome::Overloaded => ProposeError::Overloaded,
+        ForwardOutcome::Lost => ProposeError::LeaderLost,
+    };
+    parts.waiters.fail(sequence, cause);
 }
 
 /// Brings a group to whoever leads, until it is answered or its time has passed.
@@ -203,5 +267,59 @@ async fn superseded(parts: &Parts, sequence: u64, term: u64) {
         .is_err()
     {
         parts.waiters.fail(sequence, ProposeError::LeaderLost);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_statemachine::{LeaseExpiry, LeaseId};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn proposal(command: Command) -> Proposal {
+        Proposal {
+            command,
+            bytes: 1,
+            reply: oneshot::channel().0,
+        }
+    }
+
+    fn expire(term: u64) -> Command {
+        Command::LeaseExpire(vec![LeaseExpiry {
+            id: LeaseId(1),
+            generation: 1,
+            term,
+        }])
+    }
+
+    #[test]
+    fn the_end_of_leases_goes_with_nothing_that_may_be_offered_to_another_leader() {
+        let revoke = || Command::LeaseRevoke(LeaseId(2));
+        let (queue, mut proposals) = mpsc::channel(8);
+        for command in [
+            revoke(),
+            revoke(),
+            expire(3),
+            expire(3),
+            expire(4),
+            revoke(),
+        ] {
+            queue.try_send(proposal(command)).unwrap();
+        }
+        let mut held = None;
+        let mut groups = Vec::new();
+        while let Some(first) = held.take().or_else(|| proposals.try_recv().ok()) {
+            let gathered = gather(first, &mut proposals);
+            groups.push((gathered.commands, gathered.term));
+            held = gathered.held;
+        }
+        let expected = [
+            (vec![revoke(), revoke()], None),
+            (vec![expire(3), expire(3)], Some(3)),
+            (vec![expire(4)], Some(4)),
+            (vec![revoke()], None),
+        ];
+        assert_eq!(groups, expected);
     }
 }
