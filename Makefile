@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss go-leases
+.PHONY: build run test check bench slow-disk power-loss go-leases delays
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -34,3 +34,7 @@ power-loss:
 # Fifteen thousand leases of one client of etcd's Go library. Needs Go and its module proxy.
 go-leases:
 	@bash .ci/go-leases.sh
+
+# Reads while packets between the nodes are late, two hundred tries; DELAYS=n for another number.
+delays:
+	@bash .ci/delays.sh

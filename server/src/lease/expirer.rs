@@ -3,11 +3,12 @@
 //! It decides nothing: the state machine ends a lease only when its deadline has passed in cluster
 //! time and no renewal got in between. What this adds is patience. While the quorum was not to be
 //! had nobody could renew, so after such a gap every lease is given time to: as long as the gap
-//! was, but no longer than the lease lives and within bounds. A leader that just took over cannot
-//! tell a gap from quiet, and gives that time too; a lease with longer to go is not touched by it.
+//! was, but no longer than the lease lives and within bounds. A gap before a change of leader counts
+//! from the last that was heard of the old leader, not from its last entry: quiet is no gap.
 //!
 //! Invariant: nothing is proposed without the quorum's confirmation a moment ago that this node
-//! leads, and nothing before a lease's deadline.
+//! leads, and nothing before a lease's deadline. The pause that is made here between two
+//! confirmations never counts as a gap.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -31,6 +32,15 @@ const EXPIRIES_PER_COMMAND_MAX: usize = 500;
 /// stay until their time would have come.
 const STALE_MAX: usize = 65_536;
 
+/// Longest time between looks; etcd's.
+const PACE_MAX: Duration = Duration::from_millis(100);
+/// Longest time without the quorum's confirmation after which it is asked for.
+const CONFIRM_EVERY_MAX: Duration = Duration::from_millis(500);
+/// Looks in an election timeout, at least: two of them must not look like a gap.
+const LOOKS_PER_ELECTION: u32 = 5;
+/// Confirmations in an election timeout, at least.
+const CONFIRMATIONS_PER_ELECTION: u32 = 2;
+
 /// How the expirer paces itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpirerSettings {
@@ -45,10 +55,10 @@ pub struct ExpirerSettings {
 impl ExpirerSettings {
     /// The settings for an election timeout.
     #[must_use]
-    pub const fn of(election_timeout: Duration) -> Self {
+    pub fn of(election_timeout: Duration) -> Self {
         Self {
-            pace: Duration::from_millis(100),
-            confirm_every: Duration::from_millis(500),
+            pace: PACE_MAX.min(election_timeout / LOOKS_PER_ELECTION),
+            confirm_every: CONFIRM_EVERY_MAX.min(election_timeout / CONFIRMATIONS_PER_ELECTION),
             election_timeout,
         }
     }
@@ -62,6 +72,8 @@ pub struct Expirer {
     deadlines: Deadlines,
     /// Cluster time when the quorum was last known to follow this node.
     confirmed: ClusterTime,
+    /// Cluster time when it was last left alone, because that was known.
+    content: ClusterTime,
     graces: Graces,
     /// The term that this node leads in: what it proposes is void in the next.
     term: u64,
@@ -80,6 +92,7 @@ impl Expirer {
             settings,
             deadlines: Deadlines::default(),
             confirmed: ClusterTime::default(),
+            content: ClusterTime::default(),
             graces: Graces::default(),
             term: 0,
         };
@@ -113,7 +126,12 @@ impl Expirer {
         let now = self.backend.cluster_time();
         // It was elected a moment ago, so the quorum follows; the time before is made up for here.
         self.confirmed = now;
-        let quiet = meta.now.until(now);
+        self.content = now;
+        // The old leader served until its last entry at least, and for as long as it was heard.
+        let quiet = meta
+            .now
+            .until(now)
+            .min(millis(self.backend.leaderless_for()));
         self.graces.give(now, quiet.max(self.elections(2)));
         info!(leases = self.deadlines.len(), "leading: leases end here");
     }
@@ -184,6 +202,7 @@ impl Expirer {
         let quiet = last.until(now);
         if quiet <= millis(self.settings.confirm_every) {
             self.confirmed = last;
+            self.content = now;
             return true;
         }
         if let Err(error) = self.backend.read_barrier().await {
@@ -192,15 +211,16 @@ impl Expirer {
         }
         // The quorum may have come back only while it was asked.
         let now = self.backend.cluster_time();
-        let quiet = last.until(now);
-        if quiet > self.elections(1) {
+        if self.content.max(last).until(now) > self.elections(1) {
+            let gap = last.until(now);
             warn!(
-                gap_ms = quiet.0,
+                gap_ms = gap.0,
                 "gap in cluster time, leases get time to renew"
             );
-            self.graces.give(now, quiet);
+            self.graces.give(now, gap);
         }
         self.confirmed = now;
+        self.content = now;
         true
     }
 

@@ -12,11 +12,13 @@ use std::{
     time::Duration,
 };
 
-use openraft::{Instant, ServerState, async_runtime::watch::WatchReceiver};
+use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use tenure_statemachine::MemberId;
 use tokio::sync::watch;
 
-use super::{abdication::Abdication, cluster_clock::ClusterClock, status::Leadership};
+use super::{
+    abdication::Abdication, cluster_clock::ClusterClock, confirmed::Confirmed, status::Leadership,
+};
 use crate::{clock::Clock, raft::Raft, tasks};
 
 /// When the leader was last heard of, on the node's clock.
@@ -41,7 +43,7 @@ impl Contact {
         self.heard_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    fn silent_for(&self) -> Duration {
+    pub(super) fn silent_for(&self) -> Duration {
         let heard = self.heard_ms.load(Ordering::Relaxed);
         Duration::from_millis(self.now_ms().saturating_sub(heard))
     }
@@ -56,6 +58,7 @@ pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) own: MemberId,
     pub(super) contact: Arc<Contact>,
+    pub(super) confirmed: Arc<Confirmed>,
     pub(super) cluster_clock: Arc<ClusterClock>,
     pub(super) abdication: Abdication,
     /// How long a leader may be silent, or a quorum, before it counts as gone.
@@ -91,11 +94,11 @@ pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
 }
 
 fn look(parts: &Parts) -> Leadership {
-    let (term, state, leader, alone) = {
+    let (leader_id, state, leader, alone) = {
         let metrics = parts.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         (
-            metrics.vote.leader_id.term,
+            metrics.vote.leader_id,
             metrics.state,
             metrics.current_leader,
             metrics.membership_config.voter_ids().eq([parts.own.0]),
@@ -108,15 +111,17 @@ fn look(parts: &Parts) -> Leadership {
     let present = if leads && alone {
         able
     } else if leads {
-        let metrics = parts.raft.data_metrics();
-        let acked = metrics.borrow_watched().last_quorum_acked;
-        able && acked.is_none_or(|at| at.elapsed() < parts.silence_max)
+        able && parts.confirmed.silent_for(leader_id) < parts.silence_max
     } else {
         parts.contact.silent_for() < parts.silence_max
     };
+    if leads && present {
+        // Should this node lead anew later, it heard of itself.
+        parts.contact.note();
+    }
     Leadership {
         leader: leader.filter(|_| present).map(MemberId),
-        term,
+        term: leader_id.term,
         is_leader: leads && present,
     }
 }

@@ -17,6 +17,7 @@ use super::{
     collection::Collected,
     error::{ProposeError, ReadIndexError, TransferError},
     founding::Founding,
+    leadership::Contact,
     membership,
     progress::Applied,
     read_index::ReadIndex,
@@ -51,6 +52,7 @@ pub struct Node {
     pub(super) reads: ReadIndex,
     pub(super) clock: Arc<ClusterClock>,
     pub(super) leadership: watch::Receiver<Leadership>,
+    pub(super) contact: Arc<Contact>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) meta: watch::Receiver<Meta>,
     pub(super) collected: watch::Receiver<Collected>,
@@ -93,24 +95,6 @@ impl Node {
 
     pub(super) fn is_only_voter(&self) -> bool {
         self.voters() == [self.identity.member_id.0]
-    }
-
-    /// While this node leads: a moment at which a quorum still followed it, and the index beyond
-    /// which nothing was committed then.
-    fn quorum_acked(&self) -> Option<(tokio::time::Instant, u64)> {
-        let now = tokio::time::Instant::now();
-        if !self.leadership.borrow().is_leader {
-            return None;
-        }
-        let alone = self.is_only_voter();
-        let metrics = self.raft.data_metrics();
-        let metrics = metrics.borrow_watched();
-        let committed = metrics.cluster_committed.map_or(0, |id| id.index);
-        if alone {
-            return Some((now, committed));
-        }
-        let at = now.checked_sub(metrics.last_quorum_acked?.elapsed())?;
-        Some((at, committed))
     }
 
     /// Hands leadership to another voter before the node stops, if it leads and there is one.
@@ -208,12 +192,11 @@ impl Backend for Node {
     }
 
     fn staleness(&self) -> Option<Duration> {
-        let (fresh, applied) = (self.reads.fresh(), self.applied.borrow().index);
-        // A leader needs nobody to tell: it hears from the quorum all the time.
-        if let Some((at, committed)) = self.quorum_acked() {
-            fresh.confirm(at, committed, applied);
-        }
-        fresh.age(applied)
+        self.reads.fresh().age(self.applied.borrow().index)
+    }
+
+    fn leaderless_for(&self) -> Duration {
+        self.contact.silent_for()
     }
 
     fn freshen(&self) {

@@ -1,26 +1,26 @@
 //! Linearizable reads: one confirmation for everyone who waits.
 //!
-//! One round is under way at a time; whoever arrives meanwhile shares the next. The leader asks the
-//! quorum whether it still leads; a follower asks the leader for the index. Either way the read may
-//! go on once this node has applied that index.
+//! One round is under way at a time; reads that arrive meanwhile share the next, those of followers
+//! included. The leader asks the quorum whether it still leads (`read_round.rs`); a follower asks the
+//! leader for the index. Either way the read may go on once this node has applied that index. A
+//! leader makes a round now and then without a read, too: its own age rests on them, and whether it
+//! still counts as the leader.
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::{
-    ReadPolicy,
-    errors::{LinearizableReadError, RaftError},
-};
 use parking_lot::Mutex;
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    confirmed::Confirmed,
     error::ReadIndexError,
     fresh::Fresh,
     membership::Directory,
     progress::{self, Applied},
+    read_round::Rounds,
     status::Leadership,
 };
 use crate::{
@@ -42,12 +42,21 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// than those do.
 const FRESHEN_EVERY: Duration = Duration::from_millis(100);
 
-type Answer = Result<u64, ReadIndexError>;
+type Answer = Result<LogId, ReadIndexError>;
+
+/// Somebody who waits for an index.
+#[derive(Debug)]
+struct Ask {
+    /// A follower's reads: this node answers for itself or not at all, so that no two nodes can
+    /// wait for each other.
+    of_peer: bool,
+    reply: oneshot::Sender<Answer>,
+}
 
 /// Shares confirmations among reads.
 #[derive(Clone, Debug)]
 pub(super) struct ReadIndex {
-    queue: mpsc::Sender<oneshot::Sender<Answer>>,
+    queue: mpsc::Sender<Ask>,
     applied: watch::Receiver<Applied>,
     fresh: Arc<Fresh>,
     freshened: Arc<Mutex<Option<Instant>>>,
@@ -60,6 +69,10 @@ pub(super) struct Parts {
     pub(super) peers: Arc<Peers>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) applied: watch::Receiver<Applied>,
+    pub(super) own: MemberId,
+    pub(super) confirmed: Arc<Confirmed>,
+    /// Longest time between the rounds of a leader.
+    pub(super) round_every: Duration,
     pub(super) request_timeout: Duration,
     /// Attempts that were not answered in time.
     pub(super) slow: IntCounter,
@@ -98,21 +111,33 @@ impl ReadIndex {
             *last = Some(now);
         }
         let (reply, _) = oneshot::channel();
+        let ask = Ask {
+            of_peer: false,
+            reply,
+        };
         // When so many wait already, there is a round soon anyhow.
-        drop(self.queue.try_send(reply));
+        drop(self.queue.try_send(ask));
     }
 
     /// The index that a read starting now must have applied.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
-    pub(super) async fn index(&self) -> Answer {
+    async fn index(&self, of_peer: bool) -> Answer {
         let (reply, answer) = oneshot::channel();
         self.queue
-            .send(reply)
+            .send(Ask { of_peer, reply })
             .await
             .map_err(|_| ReadIndexError::Stopping)?;
         answer.await.unwrap_or(Err(ReadIndexError::Stopping))
+    }
+
+    /// The same for the reads of a follower, as long as this node leads.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn index_for_peer(&self) -> Answer {
+        self.index(true).await
     }
 
     /// Waits until a read made now is linearizable.
@@ -120,7 +145,7 @@ impl ReadIndex {
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn barrier(&self) -> Result<(), ReadIndexError> {
-        let index = self.index().await?;
+        let index = self.index(false).await?.index;
         if self.applied.borrow().index >= index {
             return Ok(());
         }
@@ -133,70 +158,79 @@ impl ReadIndex {
     }
 }
 
-async fn run(
-    parts: Parts,
-    mut waiting: mpsc::Receiver<oneshot::Sender<Answer>>,
-    fresh: Arc<Fresh>,
-) {
-    let mut round = Vec::new();
-    while waiting.recv_many(&mut round, QUEUE_MAX).await > 0 {
-        let answer = confirm(&parts).await.map(|(began, index)| {
-            fresh.confirm(began, index, parts.applied.borrow().index);
-            index
-        });
-        if answer.is_err() {
-            parts.failed.inc();
+async fn run(parts: Parts, mut waiting: mpsc::Receiver<Ask>, fresh: Arc<Fresh>) {
+    let own = parts.own;
+    let mut rounds = Rounds::new(parts.raft.clone(), Arc::clone(&parts.peers), own);
+    let mut asks = Vec::new();
+    loop {
+        // Cancel-safe: nothing is taken from the channel when the time passes first.
+        let came = timeout(parts.round_every, waiting.recv_many(&mut asks, QUEUE_MAX)).await;
+        if came == Ok(0) {
+            return;
         }
-        for reply in round.drain(..) {
-            _ = reply.send(answer);
+        if !parts.leadership.borrow().is_leader {
+            for ask in asks.extract_if(.., |ask| ask.of_peer) {
+                _ = ask.reply.send(Err(ReadIndexError::LeaderChanged));
+            }
+        }
+        let answer = if asks.is_empty() {
+            let began = Instant::now();
+            let round = timeout(ATTEMPT_MAX, ask_quorum(&parts, &mut rounds, began)).await;
+            round
+                .unwrap_or(Err(ReadIndexError::TimedOut))
+                .map(|read| (began, read))
+        } else {
+            let answer = confirm(&parts, &mut rounds).await;
+            if answer.is_err() {
+                parts.failed.inc();
+            }
+            answer
+        };
+        if let Ok((began, read)) = answer {
+            fresh.confirm(began, read.index, parts.applied.borrow().index);
+        }
+        for ask in asks.drain(..) {
+            _ = ask.reply.send(answer.map(|(_, read)| read));
         }
     }
 }
 
 /// One confirmation and when it began, tried again until it succeeds or its time has passed.
-async fn confirm(parts: &Parts) -> Result<(Instant, u64), ReadIndexError> {
+async fn confirm(parts: &Parts, rounds: &mut Rounds) -> Result<(Instant, LogId), ReadIndexError> {
     let mut last = ReadIndexError::NoLeader;
-    let rounds = async {
+    let attempts = async {
         loop {
             let leadership = *parts.leadership.borrow();
+            let began = Instant::now();
             let attempt = async {
                 match leadership.leader {
-                    _ if leadership.is_leader => ask_quorum(&parts.raft).await,
-                    Some(leader) => ask_leader(parts, leader).await,
-                    None => Err(ReadIndexError::NoLeader),
+                    Some(leader) if !leadership.is_leader => ask_leader(parts, leader).await,
+                    // It may lead and not know that a quorum answers again: the round finds out.
+                    Some(_) | None => ask_quorum(parts, rounds, began).await,
                 }
             };
-            let began = Instant::now();
             match timeout(ATTEMPT_MAX, attempt).await {
-                Ok(Ok(index)) => return (began, index),
+                Ok(Ok(read)) => return Ok((began, read)),
+                Ok(Err(ReadIndexError::Stopping)) => return Err(ReadIndexError::Stopping),
                 Ok(Err(error)) => last = error,
                 Err(_) => {
                     parts.slow.inc();
                     last = ReadIndexError::TimedOut;
                 }
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            sleep(RETRY_PAUSE).await;
         }
     };
-    timeout(parts.request_timeout, rounds)
+    timeout(parts.request_timeout, attempts)
         .await
-        .map_err(|_| last)
+        .unwrap_or(Err(last))
 }
 
-async fn ask_quorum(raft: &Raft) -> Answer {
-    read_log_id(raft).await.map(|log_id| log_id.index)
-}
-
-/// The log id that a linearizable read must have applied, confirmed by a quorum.
-pub(super) async fn read_log_id(raft: &Raft) -> Result<LogId, ReadIndexError> {
-    match raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-        Ok((read_log_id, _)) => Ok(*read_log_id.log_id()),
-        Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => {
-            Err(ReadIndexError::LeaderChanged)
-        }
-        Err(RaftError::APIError(_)) => Err(ReadIndexError::TimedOut),
-        Err(RaftError::Fatal(_)) => Err(ReadIndexError::Stopping),
-    }
+/// A round that began at `began`.
+async fn ask_quorum(parts: &Parts, rounds: &mut Rounds, began: Instant) -> Answer {
+    let read = rounds.make().await?;
+    parts.confirmed.note(read.leader_id, began);
+    Ok(read)
 }
 
 async fn ask_leader(parts: &Parts, leader: MemberId) -> Answer {
@@ -211,9 +245,7 @@ async fn ask_leader(parts: &Parts, leader: MemberId) -> Answer {
                 .read_log_id
                 .as_ref()
                 .map(convert::log_id_from);
-            log_id
-                .map(|log_id| log_id.index)
-                .ok_or(ReadIndexError::LeaderChanged)
+            log_id.ok_or(ReadIndexError::LeaderChanged)
         }
         Err(_) => Err(ReadIndexError::LeaderChanged),
     }

@@ -17,6 +17,7 @@ use super::{
     batcher::{self, Batcher},
     cluster_clock::ClusterClock,
     collection::{self, CollectionPace},
+    confirmed::Confirmed,
     core_watch, feature,
     forwarder::Forwarder,
     founding::Founding,
@@ -267,10 +268,12 @@ pub async fn start(
     let stopping = CancellationToken::new();
     core_watch::spawn(raft.clone(), stopping.clone());
     let contact = Arc::new(Contact::new(Arc::clone(&clock)));
+    let confirmed = Arc::<Confirmed>::default();
     let leadership = leadership::spawn(leadership::Parts {
         raft: raft.clone(),
         own,
         contact: Arc::clone(&contact),
+        confirmed: Arc::clone(&confirmed),
         cluster_clock: Arc::clone(&cluster_clock),
         abdication: Abdication::new(Arc::clone(&backlog), config.election_timeout),
         silence_max: config.election_timeout * 2,
@@ -307,6 +310,9 @@ pub async fn start(
         peers: Arc::clone(&peers),
         leadership: leadership.clone(),
         applied: applied.clone(),
+        own,
+        confirmed,
+        round_every: config.heartbeat_interval,
         request_timeout: config.request_timeout,
         slow: around.metrics.server.slow_read_indexes.clone(),
         failed: around.metrics.server.read_indexes_failed.clone(),
@@ -325,8 +331,9 @@ pub async fn start(
     let requests = Arc::new(Requests {
         proposer,
         raft: raft.clone(),
-        contact,
+        contact: Arc::clone(&contact),
         backlog: Arc::clone(&backlog),
+        reads: reads.clone(),
     });
     let founders = config.founders.keys().copied().collect();
     let metrics = Arc::clone(&around.metrics);
@@ -349,6 +356,7 @@ pub async fn start(
         reads,
         clock: cluster_clock,
         leadership,
+        contact,
         applied,
         meta,
         collected,
@@ -434,6 +442,7 @@ struct Requests {
     raft: Raft,
     contact: Arc<Contact>,
     backlog: Arc<LogBacklog>,
+    reads: ReadIndex,
 }
 
 impl PeerRequests for Requests {
@@ -466,7 +475,7 @@ impl PeerRequests for Requests {
     }
 
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
-        let raft = self.raft.clone();
-        async move { read_index::read_log_id(&raft).await.ok() }.boxed()
+        let reads = self.reads.clone();
+        async move { reads.index_for_peer().await.ok() }.boxed()
     }
 }

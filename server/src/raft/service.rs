@@ -326,6 +326,28 @@ impl peer_server::Peer for PeerService {
         }
     }
 
+    async fn read_round(
+        &self,
+        request: Request<peer::ReadRoundRequest>,
+    ) -> Result<Response<peer::ReadRoundResponse>, Status> {
+        let caller = self.gate.admit(&request).await?;
+        let request = request.into_inner();
+        let sound = self.gate.measure(caller).vote(request.vote.as_ref());
+        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        let leader = convert::vote_from(request.vote).map_err(malformed)?;
+        // From the core, in whose turn a later candidate gets its vote: what is published of it
+        // may lag behind an answer that the candidate already has.
+        let follows = self
+            .raft
+            .with_raft_state(move |state| *state.vote_ref() <= leader)
+            .await
+            .map_err(stopped)?;
+        Ok(Response::new(peer::ReadRoundResponse {
+            round: request.round,
+            follows,
+        }))
+    }
+
     async fn introduce(
         &self,
         request: Request<peer::IntroduceRequest>,

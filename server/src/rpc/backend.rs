@@ -64,6 +64,9 @@ pub trait Backend: Send + Sync + 'static {
     /// that was acknowledged anywhere. `None` when that was never known.
     fn staleness(&self) -> Option<Duration>;
 
+    /// How long ago a leader was last known to lead, this node itself included.
+    fn leaderless_for(&self) -> Duration;
+
     /// Lets this node find out how fresh its state is, in the background. Costs little when it was
     /// asked a moment ago.
     fn freshen(&self);

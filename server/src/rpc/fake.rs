@@ -55,6 +55,8 @@ pub(crate) struct FakeNode {
     /// Cluster time in milliseconds.
     pub(crate) now: AtomicU64,
     pub(crate) staleness: Mutex<Option<Duration>>,
+    /// How long ago, in milliseconds, a leader was last heard of.
+    pub(crate) leaderless_ms: AtomicU64,
     /// How often it was asked to find out.
     pub(crate) freshened: AtomicU64,
     pub(crate) propose_error: Mutex<Option<ProposeError>>,
@@ -99,6 +101,7 @@ impl FakeNode {
             leadership: watch::channel(leadership).0,
             now: AtomicU64::new(1000),
             staleness: Mutex::new(Some(Duration::ZERO)),
+            leaderless_ms: AtomicU64::new(0),
             freshened: AtomicU64::new(0),
             propose_error: Mutex::default(),
             barrier_error: Mutex::default(),
@@ -223,6 +226,10 @@ impl Backend for FakeNode {
 
     fn staleness(&self) -> Option<Duration> {
         *self.staleness.lock()
+    }
+
+    fn leaderless_for(&self) -> Duration {
+        Duration::from_millis(self.leaderless_ms.load(Ordering::SeqCst))
     }
 
     fn freshen(&self) {

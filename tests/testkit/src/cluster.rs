@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     binary::tenured,
+    delays::Delays,
     node::Node,
     ports::free_port,
     spawner::Launch,
@@ -37,12 +38,14 @@ pub struct ClusterBuilder {
     wrapper: Vec<String>,
     node_wrappers: BTreeMap<usize, Vec<String>>,
     directory: Option<PathBuf>,
+    delayed: bool,
 }
 
 /// A running cluster.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
+    delays: Option<Delays>,
     directory: Option<TempDir>,
 }
 
@@ -85,6 +88,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// Puts a proxy before each node's peer port, by which its peers reach it.
+    #[must_use]
+    pub const fn delayed(mut self) -> Self {
+        self.delayed = true;
+        self
+    }
+
     /// Starts the nodes and waits until all are ready under one leader.
     ///
     /// # Panics
@@ -117,27 +127,42 @@ impl ClusterBuilder {
         let ports: Vec<_> = (0..self.nodes)
             .map(|_| (free_port(), free_port()))
             .collect();
+        let listening: Vec<u16> = ports.iter().map(|(_, peer)| *peer).collect();
+        let delays = self.delayed.then(|| Delays::start(&listening));
+        let loopback = || listening.iter().map(|port| format!("127.0.0.1:{port}"));
+        let advertised = match &delays {
+            Some(delays) => delays.addresses().to_vec(),
+            None => loopback().collect(),
+        };
         let nodes = (0..self.nodes)
             .map(|number| {
                 let data = self.directory.as_deref();
                 let data = data.unwrap_or_else(|| directory.path());
-                let mut node = self.node(number, &ports, data, directory.path());
+                let mut node = self.node(number, &ports, &advertised, data, directory.path());
                 node.start();
                 node
             })
             .collect();
         Cluster {
             nodes,
+            delays,
             directory: Some(directory),
         }
     }
 
-    fn node(&self, number: usize, ports: &[(u16, u16)], data: &Path, logs: &Path) -> Node {
+    fn node(
+        &self,
+        number: usize,
+        ports: &[(u16, u16)],
+        advertised: &[String],
+        data: &Path,
+        logs: &Path,
+    ) -> Node {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let members: Vec<_> = ports
+        let members: Vec<_> = advertised
             .iter()
             .enumerate()
-            .map(|(number, (_, peer))| format!("m{number}={}", url(*peer)))
+            .map(|(number, address)| format!("m{number}=http://{address}"))
             .collect();
         let name = format!("m{number}");
         let data_dir = data.join(&name);
@@ -148,7 +173,10 @@ impl ClusterBuilder {
             ("--listen-client-urls", url(client)),
             ("--advertise-client-urls", url(client)),
             ("--listen-peer-urls", url(peer)),
-            ("--initial-advertise-peer-urls", url(peer)),
+            (
+                "--initial-advertise-peer-urls",
+                format!("http://{}", advertised[number]),
+            ),
             ("--initial-cluster", members.join(",")),
             ("--initial-cluster-state", "new".to_owned()),
             ("--initial-cluster-token", format!("test-{}", ports[0].1)),
@@ -200,7 +228,17 @@ impl Cluster {
             wrapper: Vec::new(),
             node_wrappers: BTreeMap::new(),
             directory: None,
+            delayed: false,
         }
+    }
+
+    /// The proxies between the nodes.
+    ///
+    /// # Panics
+    /// When there are none.
+    #[must_use]
+    pub const fn delays(&self) -> &Delays {
+        self.delays.as_ref().expect("the cluster was built delayed")
     }
 
     /// The nodes.

@@ -21,6 +21,7 @@ fn expirer(node: &Arc<FakeNode>) -> Expirer {
         settings: ExpirerSettings::of(ELECTION),
         deadlines: Deadlines::default(),
         confirmed: ClusterTime::default(),
+        content: ClusterTime::default(),
         graces: Graces::default(),
         term: TERM,
     }
@@ -44,12 +45,13 @@ fn leases(node: &FakeNode) -> Vec<i64> {
         .collect()
 }
 
-/// Moves time on in steps shorter than any gap, looking each time, and says when each lease ended.
+/// Moves time on at the expirer's pace, looking each time, and says when each lease ended.
 async fn pass(expirer: &mut Expirer, node: &FakeNode, until: u64) -> Vec<(u64, i64)> {
+    let step = millis(expirer.settings.pace).0;
     let mut ended = Vec::new();
     let mut before = leases(node);
     while node.now.load(Ordering::SeqCst) < until {
-        let now = node.now.fetch_add(100, Ordering::SeqCst) + 100;
+        let now = node.now.fetch_add(step, Ordering::SeqCst) + step;
         expirer.look().await;
         let after = leases(node);
         ended.extend(
@@ -111,6 +113,7 @@ async fn a_new_leader_gives_time_to_renew_but_not_a_new_life() {
     grant(&node, 2, 60_000);
     // The last that was heard of the old leader is its stamp on these.
     node.now.store(50_000, Ordering::SeqCst);
+    node.leaderless_ms.store(49_000, Ordering::SeqCst);
     let mut expirer = expirer(&node);
     expirer.take_over().await;
     // The first was due long ago and lives once more at most; the second has longer to go.
@@ -118,6 +121,59 @@ async fn a_new_leader_gives_time_to_renew_but_not_a_new_life() {
         pass(&mut expirer, &node, 70_000).await,
         [(53_000, 1), (61_000, 2)]
     );
+}
+
+#[tokio::test]
+async fn quiet_under_the_old_leader_is_no_gap_and_gives_no_time() {
+    let node = FakeNode::leading();
+    grant(&node, 1, 10_000);
+    // No entry for eight seconds, and then no leader for 1.8.
+    node.now.store(10_800, Ordering::SeqCst);
+    node.leaderless_ms.store(1800, Ordering::SeqCst);
+    let mut expirer = expirer(&node);
+    expirer.take_over().await;
+    // Granted at 1 000; the last two election timeouts are for whoever just missed the old leader.
+    assert_eq!(pass(&mut expirer, &node, 30_000).await, [(12_800, 1)]);
+}
+
+#[tokio::test]
+async fn a_lease_ends_though_leaders_come_and_go_on_a_quiet_quorum() {
+    let node = FakeNode::leading();
+    grant(&node, 1, 6000);
+    node.leaderless_ms.store(1800, Ordering::SeqCst);
+    let mut ended = Vec::new();
+    for lead in 1..=4 {
+        // One and a half seconds without a leader, then one for four.
+        node.now.fetch_add(1500, Ordering::SeqCst);
+        let mut expirer = expirer(&node);
+        expirer.take_over().await;
+        ended.extend(pass(&mut expirer, &node, 1000 + lead * 5500).await);
+    }
+    let &[(end, 1)] = ended.as_slice() else {
+        panic!("{ended:?}")
+    };
+    assert!(
+        end <= 10_000,
+        "in the second lead, whose first two seconds are for renewals: {end}"
+    );
+}
+
+#[tokio::test]
+async fn leases_end_in_time_on_a_quiet_quorum_whatever_the_election_timeout() {
+    for election_ms in [50, 250, 500, 501, 1000, 5000] {
+        let node = FakeNode::leading();
+        let mut expirer = expirer(&node);
+        expirer.settings = ExpirerSettings::of(Duration::from_millis(election_ms));
+        expirer.take_over().await;
+        // What a new leader gives is over.
+        assert_eq!(pass(&mut expirer, &node, 30_000).await, []);
+        grant(&node, 1, 2000);
+        let late = pass(&mut expirer, &node, 40_000).await;
+        let &[(end, 1)] = late.as_slice() else {
+            panic!("election timeout {election_ms} ms: {late:?}")
+        };
+        assert!(end <= 32_200, "election timeout {election_ms} ms: {end}");
+    }
 }
 
 #[tokio::test]

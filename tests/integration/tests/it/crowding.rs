@@ -108,7 +108,10 @@ async fn lists_are_served_beside_streams_that_nobody_reads() {
     let longest = short_calls(&node.calls(), Duration::from_secs(3)).await;
     assert!(longest < SHORT_MAX, "a short call took {longest:?}");
     let grown = resident_bytes(node).saturating_sub(before);
-    println!("{UNREAD_STREAMS} unread streams: {} MiB, {longest:?}", grown >> 20);
+    println!(
+        "{UNREAD_STREAMS} unread streams: {} MiB, {longest:?}",
+        grown >> 20
+    );
     assert!(grown < UNREAD_BYTES_MAX, "{} MiB", grown >> 20);
     // The others leave this one no room in the window of their connection.
     unread.truncate(1);

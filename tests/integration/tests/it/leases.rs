@@ -16,6 +16,11 @@ const SHORT_TTL_S: i64 = 3;
 const RENEW_EVERY: Duration = Duration::from_millis(700);
 /// Longest that a lease may outlive its TTL, with the patience after a change of leader.
 const LATE_MAX: Duration = Duration::from_secs(20);
+/// Longest that a short lease may take on a quiet cluster: a change of leader under load included.
+const QUIET_MAX: Duration = Duration::from_secs(8);
+/// Longest that a lease with two seconds left may outlive its leader: an election, the two election
+/// timeouts that follow it, and patience. As much again as was quiet before it would be far more.
+const AFTER_KILL_MAX: Duration = Duration::from_millis(6500);
 /// By how much a remaining TTL may exceed what the test's clock says: the reading is in seconds,
 /// and cluster time may lag a little behind after each change of leader.
 const REMAINING_SLACK_S: i64 = 3;
@@ -238,6 +243,53 @@ async fn a_lease_ends_although_its_leader_was_killed() {
     let lived = deletion(&mut watch).await - sent;
     println!("a lease of {SHORT_TTL_S} s ended after {lived:?} over a change of leader");
     assert!(lived >= seconds(SHORT_TTL_S), "it ended after {lived:?}");
+}
+
+#[tokio::test]
+async fn a_lease_ends_in_time_on_a_quiet_cluster_with_a_short_election_timeout() {
+    let cluster = Cluster::builder(3)
+        .flag("--heartbeat-interval", "50")
+        .flag("--election-timeout", "250")
+        .start()
+        .await;
+    let calls = cluster.node(0).calls();
+    let mut watch = Watching::prefix(&calls, "quiet", 0).await.unwrap();
+    let (_, sent) = lease_with_key(&calls, SHORT_TTL_S, "quiet").await;
+    let lived = deletion(&mut watch).await - sent;
+    println!("a lease of {SHORT_TTL_S} s ended after {lived:?}");
+    assert!(lived >= seconds(SHORT_TTL_S), "it ended after {lived:?}");
+    assert!(lived <= QUIET_MAX, "it ended after {lived:?}");
+}
+
+#[tokio::test]
+async fn quiet_before_a_leader_was_killed_gives_a_lease_no_time() {
+    const TTL_S: i64 = 10;
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let survivor = cluster.node(cluster.others(leader)[0]).calls();
+    let mut watch = Watching::prefix(&survivor, "idle", 0).await.unwrap();
+    let (lease, sent) = lease_with_key(&survivor, TTL_S, "idle").await;
+    // Nothing is written while most of the TTL passes; what is asked for here is only read.
+    wait_until("most of the TTL has passed", STATE_MAX, async || {
+        let left = survivor
+            .time_to_live(lease)
+            .await
+            .map_err(|e| e.to_string())?;
+        (left.ttl <= 2)
+            .then_some(())
+            .ok_or(format!("{} s are left", left.ttl))
+    })
+    .await;
+    let killed = Instant::now();
+    cluster.node_mut(leader).kill9();
+    let ended = deletion(&mut watch).await;
+    let (lived, after) = (ended - sent, ended - killed);
+    println!("a lease of {TTL_S} s ended after {lived:?}, {after:?} after its leader");
+    assert!(lived >= seconds(TTL_S), "it ended after {lived:?}");
+    assert!(
+        after <= AFTER_KILL_MAX,
+        "it ended {after:?} after its leader"
+    );
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod bursts;
 mod catch_up;
 mod crash;
 mod crowding;
+mod delayed_packets;
 mod differential;
 mod discovery;
 mod disk;

@@ -1,0 +1,325 @@
+//! Rounds by which a leader learns that it still leads, each with an identity of its own.
+//!
+//! openraft dates a quorum's answers by log position: an answer to an old append can acknowledge a
+//! later, empty one that was never answered, and with packets delayed a deposed leader would answer
+//! reads. So the rounds are counted here, and openraft gives only state, read in its core's turn.
+//!
+//! # Why a read of a round is linearizable
+//! 1. A round reads its leader's vote, and the index committed, after all its readers have come.
+//! 2. Each call names that vote and round, its answer can be taken for no other's, and a voter says
+//!    yes only while it has accepted no later vote.
+//! 3. A later leader that got anything acknowledged before the round began had a quorum's votes by
+//!    then, which shares a voter with the round's quorum; that voter would have said no.
+//! 4. So all that was acknowledged by then was committed by this leader, hence at or below what its
+//!    core called committed, or by one before it, hence below the first entry of its own term.
+//! 5. The index is at least both, and the read waits until the node has applied it.
+//!
+//! # Invariants
+//! One call per member is under way, so a member that hangs costs one; it holds up no round that a
+//! quorum has answered. A round gives no answer under a membership other than the one it began with.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use openraft::{RaftState, ServerState};
+use tenure_proto::peer;
+use tenure_statemachine::MemberId;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+
+use super::error::ReadIndexError;
+use crate::raft::{
+    Lane, LogId, PeerClient, Peers, Raft, StoredMembership, TypeConfig, Vote, convert,
+};
+
+/// How long one member may take to answer; the round's attempt lasts as long.
+const CALL_MAX: Duration = Duration::from_millis(500);
+
+/// Pause before a member that did not answer is asked again. A member that is gone refuses at once,
+/// and rounds follow each other without pause.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a member said, or that it said nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Follows,
+    Refuses,
+    Nothing,
+}
+
+/// The answer of a member to the call of a round.
+#[derive(Clone, Copy, Debug)]
+struct Answer {
+    member: u64,
+    round: u64,
+    word: Word,
+}
+
+/// What a round rests on.
+#[derive(Debug)]
+struct Ground {
+    vote: Vote,
+    index: u64,
+    membership: Arc<StoredMembership>,
+}
+
+/// The rounds of one node, one at a time.
+pub(super) struct Rounds {
+    raft: Raft,
+    peers: Arc<Peers>,
+    own: u64,
+    number: u64,
+    /// The members with a call under way, of this round or of one before.
+    asked: BTreeSet<u64>,
+    calls: FuturesUnordered<BoxFuture<'static, Answer>>,
+}
+
+impl Rounds {
+    /// No round yet.
+    pub(super) fn new(raft: Raft, peers: Arc<Peers>, own: MemberId) -> Self {
+        Self {
+            raft,
+            peers,
+            own: own.0,
+            number: 0,
+            asked: BTreeSet::new(),
+            calls: FuturesUnordered::new(),
+        }
+    }
+
+    /// The index that reads which came before must have applied, under the leader of the round.
+    ///
+    /// # Errors
+    /// When this node does not lead. While no quorum answers it goes on asking.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the round; its calls go on, and are counted for no other.
+    pub(super) async fn make(&mut self) -> Result<LogId, ReadIndexError> {
+        let own = self.own;
+        let ground = self.raft.with_raft_state(move |state| ground(state, own));
+        let ground = match ground.await {
+            Ok(Some(ground)) => ground,
+            Ok(None) => return Err(ReadIndexError::LeaderChanged),
+            Err(_) => return Err(ReadIndexError::Stopping),
+        };
+        self.number += 1;
+        let read = LogId::new(ground.vote.leader_id, ground.index);
+        let mut tally = Tally::new(&ground.membership, own);
+        if tally.is_won() {
+            return Ok(read);
+        }
+        for member in tally.open() {
+            self.ask(member, &ground);
+        }
+        while let Some(answer) = self.calls.next().await {
+            self.asked.remove(&answer.member);
+            if answer.round == self.number {
+                tally.count(answer.member, answer.word);
+            }
+            if tally.is_won() {
+                return Ok(read);
+            }
+            if tally.is_lost() {
+                return Err(ReadIndexError::LeaderChanged);
+            }
+            if tally.is_open(answer.member) {
+                self.ask(answer.member, &ground);
+            }
+        }
+        Err(ReadIndexError::TimedOut)
+    }
+
+    /// Asks a member, unless it still has to answer an earlier call.
+    fn ask(&mut self, member: u64, ground: &Ground) {
+        let Some(node) = ground.membership.membership().get_node(&member) else {
+            return;
+        };
+        if self.asked.insert(member) {
+            let client = self.peers.client(MemberId(member), node, Lane::Heartbeat);
+            let (vote, round) = (ground.vote, self.number);
+            let call = async move {
+                let word = call(client, vote, round).await;
+                if word == Word::Nothing {
+                    sleep(RETRY_PAUSE).await;
+                }
+                Answer {
+                    member,
+                    round,
+                    word,
+                }
+            };
+            self.calls.push(call.boxed());
+        }
+    }
+}
+
+async fn call(mut client: PeerClient, vote: Vote, round: u64) -> Word {
+    let request = peer::ReadRoundRequest {
+        vote: Some(convert::vote_to(&vote)),
+        round,
+    };
+    let answer = match timeout(CALL_MAX, client.read_round(request)).await {
+        Ok(Ok(response)) => {
+            let response = response.into_inner();
+            (response.round == round).then_some(response.follows)
+        }
+        Ok(Err(status)) if status.code() == Code::Unimplemented => {
+            timeout(CALL_MAX, call_of_before(client, vote))
+                .await
+                .unwrap_or(None)
+        }
+        Ok(Err(_)) | Err(_) => None,
+    };
+    match answer {
+        Some(true) => Word::Follows,
+        Some(false) => Word::Refuses,
+        None => Word::Nothing,
+    }
+}
+
+/// The same question to a member of a version without rounds: an empty heartbeat, which is a call
+/// of its own, too, and is taken only from a leader with no later vote known.
+async fn call_of_before(mut client: PeerClient, vote: Vote) -> Option<bool> {
+    use peer::append_response::Outcome;
+    let request = peer::AppendRequest {
+        vote: Some(convert::vote_to(&vote)),
+        ..peer::AppendRequest::default()
+    };
+    let response = client.heartbeat(request).await.ok()?.into_inner();
+    match response.outcome() {
+        _ if !response.error.is_empty() => None,
+        Outcome::Success | Outcome::PartialSuccess => Some(true),
+        Outcome::HigherVote => Some(false),
+        Outcome::Conflict => None,
+    }
+}
+
+/// What the core knows now, if it leads.
+fn ground(state: &RaftState<TypeConfig>, own: u64) -> Option<Ground> {
+    let vote = *state.vote_ref();
+    let leads = state.server_state == ServerState::Leader
+        && vote.is_committed()
+        && vote.leader_id.node_id == own;
+    if !leads {
+        return None;
+    }
+    // A follower may have acknowledged what this node has yet to write itself.
+    let committed = state.cluster_committed().max(state.local_committed());
+    let in_term = |id: &&LogId| id.leader_id == vote.leader_id;
+    // Nothing of the own term is committed yet: its last entry is not before its first.
+    let read = committed
+        .filter(in_term)
+        .or(state.log_ids.last().filter(in_term))?;
+    Some(Ground {
+        vote,
+        index: read.index,
+        membership: Arc::clone(state.membership_state.effective()),
+    })
+}
+
+/// The answers to one round: a majority of each set of voters wins it.
+#[derive(Debug)]
+struct Tally {
+    sets: Vec<BTreeSet<u64>>,
+    follows: BTreeSet<u64>,
+    refuses: BTreeSet<u64>,
+}
+
+impl Tally {
+    fn new(membership: &StoredMembership, own: u64) -> Self {
+        Self::of(membership.membership().get_joint_config().clone(), own)
+    }
+
+    fn of(sets: Vec<BTreeSet<u64>>, own: u64) -> Self {
+        Self {
+            sets,
+            follows: BTreeSet::from([own]),
+            refuses: BTreeSet::new(),
+        }
+    }
+
+    fn count(&mut self, member: u64, word: Word) {
+        match word {
+            Word::Follows => _ = self.follows.insert(member),
+            Word::Refuses => _ = self.refuses.insert(member),
+            Word::Nothing => {}
+        }
+    }
+
+    fn is_won(&self) -> bool {
+        let won = |set: &BTreeSet<u64>| 2 * set.intersection(&self.follows).count() > set.len();
+        !self.sets.is_empty() && self.sets.iter().all(won)
+    }
+
+    /// Whether too many refuse.
+    fn is_lost(&self) -> bool {
+        let lost = |set: &BTreeSet<u64>| 2 * set.difference(&self.refuses).count() <= set.len();
+        self.sets.iter().any(lost)
+    }
+
+    /// Whether the member has a vote and has not said anything.
+    fn is_open(&self, member: u64) -> bool {
+        self.sets.iter().any(|set| set.contains(&member))
+            && !self.follows.contains(&member)
+            && !self.refuses.contains(&member)
+    }
+
+    fn open(&self) -> Vec<u64> {
+        let voters: BTreeSet<u64> = self.sets.iter().flatten().copied().collect();
+        voters.into_iter().filter(|id| self.is_open(*id)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(sets: &[&[u64]]) -> Tally {
+        let sets = sets.iter().map(|set| set.iter().copied().collect());
+        Tally::of(sets.collect(), 1)
+    }
+
+    #[test]
+    fn a_round_is_won_by_a_majority_and_a_lone_voter_is_one() {
+        assert!(tally(&[&[1]]).is_won());
+        assert!(!tally(&[]).is_won());
+        let mut round = tally(&[&[1, 2, 3, 4, 5]]);
+        assert_eq!(round.open(), [2, 3, 4, 5]);
+        round.count(2, Word::Follows);
+        round.count(2, Word::Follows);
+        round.count(9, Word::Follows);
+        round.count(3, Word::Nothing);
+        assert!(!round.is_won() && !round.is_lost());
+        round.count(4, Word::Follows);
+        assert!(round.is_won());
+    }
+
+    #[test]
+    fn while_the_membership_changes_a_round_needs_a_majority_of_both_sets() {
+        let mut round = tally(&[&[1, 2, 3], &[3, 4, 5]]);
+        round.count(2, Word::Follows);
+        assert!(!round.is_won());
+        round.count(4, Word::Follows);
+        assert!(!round.is_won());
+        round.count(5, Word::Follows);
+        assert!(round.is_won());
+    }
+
+    #[test]
+    fn a_leader_outside_the_set_does_not_count_itself() {
+        let mut round = tally(&[&[2, 3]]);
+        round.count(2, Word::Follows);
+        assert!(!round.is_won());
+        round.count(3, Word::Follows);
+        assert!(round.is_won());
+    }
+
+    #[test]
+    fn one_refusal_ends_no_round_that_can_still_be_won() {
+        let mut round = tally(&[&[1, 2, 3]]);
+        round.count(2, Word::Refuses);
+        assert!(!round.is_lost() && !round.is_open(2) && round.is_open(3));
+        round.count(3, Word::Refuses);
+        assert!(round.is_lost());
+    }
+}
