@@ -17,6 +17,14 @@ use crate::{
 /// # Errors
 /// When the engine cannot read, or a row does not decode.
 pub fn digest(view: &dyn View) -> Result<u64, Fault> {
+    digest_paced(view, &mut |_| {})
+}
+
+/// The same, for a state that is large: after each row `paced` hears of its bytes, and may wait.
+///
+/// # Errors
+/// When the engine cannot read, or a row does not decode.
+pub fn digest_paced(view: &dyn View, paced: &mut dyn FnMut(usize)) -> Result<u64, Fault> {
     let meta = Meta::load(view)?;
     let reader = Reader::over(view, meta);
     let mut digest = Digest(FNV_OFFSET);
@@ -32,6 +40,7 @@ pub fn digest(view: &dyn View) -> Result<u64, Fault> {
         while let Some((key, value)) = cursor.next()? {
             digest.bytes(&key);
             digest.bytes(&value);
+            paced(key.len().saturating_add(value.len()));
         }
     }
     digest.bytes(&[Table::History as u8]);
@@ -42,6 +51,7 @@ pub fn digest(view: &dyn View) -> Result<u64, Fault> {
             digest.bytes(&row);
             digest.bytes(&value);
         }
+        paced(row.len().saturating_add(value.len()));
     }
     Ok(digest.0)
 }

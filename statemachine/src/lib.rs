@@ -64,7 +64,7 @@ pub use self::{
         SessionOpen, SortOrder, SortTarget, Txn, TxnOp, Wait, Will, WillSet,
     },
     context::Context,
-    digest::digest,
+    digest::{digest, digest_paced},
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
     error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
     feature::{FeatureLevel, level_needed},

@@ -212,6 +212,7 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
         },
         request_timeout: Limits::request_timeout(config.election_timeout),
         warning_apply_duration: config.warning_apply_duration,
+        compare_every: config.corrupt_check_time,
         origin: rand::random(),
         durability: Durability::Synced,
     }

@@ -72,6 +72,8 @@ pub struct Config {
 
     /// Applying an entry for longer is worth a warning.
     pub warning_apply_duration: Duration,
+    /// Time between two comparisons of the members' states; zero for never.
+    pub corrupt_check_time: Duration,
     /// A call that takes longer is worth a warning.
     pub warning_unary_request_duration: Duration,
 

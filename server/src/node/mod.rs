@@ -6,6 +6,7 @@ mod cluster_clock;
 mod collection;
 mod confirmed;
 mod core_watch;
+mod digests;
 mod error;
 mod feature;
 mod forwarder;

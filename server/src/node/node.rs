@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use openraft::{Instant, async_runtime::watch::WatchReceiver};
+use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tenure_statemachine::{
     ClusterTime, Command, LeaseId, MemberId, Meta, Outcome, Revision, codec, level_needed,

@@ -18,7 +18,7 @@ use super::{
     cluster_clock::ClusterClock,
     collection::{self, CollectionPace},
     confirmed::Confirmed,
-    core_watch, feature,
+    core_watch, digests, feature,
     forwarder::Forwarder,
     founding::Founding,
     keeper::{self, LogLimits},
@@ -38,8 +38,8 @@ use crate::{
     lease::LeaseFeed,
     metrics::Metrics,
     raft::{
-        ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests, PeerService,
-        Peers, Raft, Roster,
+        DigestPoint, ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests,
+        PeerService, Peers, Raft, Roster,
     },
     storage::{
         DataDir, DataDirError, Durability, KnownPeers, LogBacklog, LogOwner, LogStore, Owner,
@@ -89,6 +89,8 @@ pub struct NodeConfig {
     pub request_timeout: Duration,
     /// How long applying a batch of entries may take without a warning.
     pub warning_apply_duration: Duration,
+    /// Time between two comparisons of the members' states; zero for never.
+    pub compare_every: Duration,
     /// Names this life of the node; never the same twice.
     pub origin: u64,
     /// Whether the log is made durable; anything else exists for tests.
@@ -255,6 +257,7 @@ pub async fn start(
         .and_then(|()| log.watch(StallLimits::of(config.election_timeout)))
         .map_err(StartError::Log)?;
     let (snapshots, newest) = (machine.snapshots(), machine.newest());
+    let point = machine.digest_point();
 
     let peers = Arc::new(
         Peers::new(around.transport, Arc::clone(&roster)).measured(&around.metrics.network),
@@ -334,16 +337,18 @@ pub async fn start(
         contact: Arc::clone(&contact),
         backlog: Arc::clone(&backlog),
         reads: reads.clone(),
+        point: Arc::clone(&point),
     });
     let founders = config.founders.keys().copied().collect();
     let metrics = Arc::clone(&around.metrics);
+    let proposals = metrics.proposals.clone();
     let gate = Gatekeeper::new(raft.clone(), roster, founders, around.metrics);
     let service = PeerService::server(raft.clone(), snapshots, requests, metrics, gate.clone());
     let service = tonic::service::interceptor::InterceptedService::new(service, gate.clone());
     let founding = Founding {
         own,
         raft: raft.clone(),
-        peers,
+        peers: Arc::clone(&peers),
         gate,
         dir: Arc::new(dir),
         founders: config.founders,
@@ -361,12 +366,20 @@ pub async fn start(
         meta,
         collected,
         request_timeout: config.request_timeout,
-        proposals: around.metrics.proposals.clone(),
+        proposals,
         leases: Arc::clone(&leases),
         compacting: Arc::new(Mutex::new(false)),
         backlog,
         stopping,
         founding,
+    });
+    digests::spawn(digests::Parts {
+        node: Arc::clone(&node),
+        raft: raft.clone(),
+        peers,
+        point,
+        applied: node.applied.clone(),
+        every: config.compare_every,
     });
     Ok(Started {
         node,
@@ -443,6 +456,7 @@ struct Requests {
     contact: Arc<Contact>,
     backlog: Arc<LogBacklog>,
     reads: ReadIndex,
+    point: Arc<DigestPoint>,
 }
 
 impl PeerRequests for Requests {
@@ -472,6 +486,11 @@ impl PeerRequests for Requests {
         }
         let backlog = Arc::clone(&self.backlog);
         Some(async move { backlog.room_at_last().await }.boxed())
+    }
+
+    fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>> {
+        let point = Arc::clone(&self.point);
+        async move { point.at(index).await }.boxed()
     }
 
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {

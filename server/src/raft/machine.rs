@@ -17,6 +17,7 @@ use tenure_statemachine::{
     ClusterTime, Context, Fault, Meta, Outcome, StateMachine, codec, engine::Engine,
 };
 
+use super::digest_point::DigestPoint;
 use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::{
     clock::Clock,
@@ -83,6 +84,7 @@ pub struct Machine {
     newest: Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>,
     sink: Arc<dyn ApplySink>,
     clock: Arc<dyn Clock>,
+    point: Arc<DigestPoint>,
 }
 
 impl Machine {
@@ -102,6 +104,7 @@ impl Machine {
         let machine = StateMachine::open(engine)?;
         let newest = Arc::new(parking_lot::Mutex::new(newest));
         Ok(Self {
+            point: Arc::new(DigestPoint::new(Arc::clone(&store))),
             store,
             snapshots: Arc::new(snapshots),
             machine,
@@ -128,6 +131,12 @@ impl Machine {
     #[must_use]
     pub const fn last_applied(&self) -> Option<LogId> {
         self.record.last_applied
+    }
+
+    /// Where this state's digests are asked for.
+    #[must_use]
+    pub fn digest_point(&self) -> Arc<DigestPoint> {
+        Arc::clone(&self.point)
     }
 
     /// The state as it is now.
@@ -213,10 +222,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 responders.extend(responder);
                 batch.push(entry);
             }
-            let (groups, took) = self
-                .apply_batch(&batch)
-                .unwrap_or_else(|fault| fatal::stop(&fault));
-            self.sink.applied(self.machine.meta(), groups, took);
+            let mut rest = batch.as_slice();
+            while !rest.is_empty() {
+                let applied = self.machine.meta().applied_index;
+                let (part, after) = rest.split_at(self.point.cut(applied, rest.len()));
+                let (groups, took) = self
+                    .apply_batch(part)
+                    .unwrap_or_else(|fault| fatal::stop(&fault));
+                self.sink.applied(self.machine.meta(), groups, took);
+                self.point.reached(self.machine.meta().applied_index).await;
+                rest = after;
+            }
             for responder in responders {
                 responder.send(());
             }

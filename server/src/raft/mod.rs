@@ -2,6 +2,7 @@
 
 pub(crate) mod convert;
 mod counted;
+mod digest_point;
 mod gate;
 mod introduction;
 mod levels;
@@ -15,6 +16,7 @@ mod sound;
 mod transfer;
 mod types;
 
+pub use self::digest_point::DigestPoint;
 pub use self::gate::Gatekeeper;
 pub use self::introduction::{Met, Unmet, introduce};
 pub use self::levels::Levels;

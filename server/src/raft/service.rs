@@ -45,6 +45,9 @@ pub trait PeerRequests: Send + Sync + 'static {
     /// Waits until the log takes more; `None` when it does so now.
     fn room(&self) -> Option<BoxFuture<'static, ()>>;
 
+    /// The digest of the state at this index; `None` when the state is past it.
+    fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>>;
+
     /// The log id that a linearizable read must have applied; `None` when this node does not lead.
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>>;
 }
@@ -324,6 +327,15 @@ impl peer_server::Peer for PeerService {
             }
             None => Err(Status::failed_precondition("not leader")),
         }
+    }
+
+    async fn digest(
+        &self,
+        request: Request<peer::DigestRequest>,
+    ) -> Result<Response<peer::DigestResponse>, Status> {
+        self.gate.admit(&request).await?;
+        let digest = self.requests.digest(request.into_inner().index).await;
+        Ok(Response::new(peer::DigestResponse { digest }))
     }
 
     async fn read_round(

@@ -38,8 +38,8 @@ pub(super) const FLAGS: &[Flag] = rows! { Operation;
         "Name of this member in traces.";
     "distributed-tracing-sampling-rate", Int, "0", TRACING,
         "Traces to keep out of a million.";
-    "corrupt-check-time", Duration, "0s", Refused("a periodic comparison of the members' data"),
-        "Time between two comparisons of the members' data.";
+    "corrupt-check-time", Duration, "10m", Used,
+        "Time between two comparisons of the members' data, which the leader makes. 0 means never.";
     "compact-hash-check-time", Duration, "1m",
         Ignored("comparing compaction hashes is not built yet"),
         "Time between two comparisons of the members' compaction hashes.";

@@ -404,7 +404,6 @@ const BAD: &[(&[&str], &str)] = &[
         &["--unsafe-no-fsync"],
         "running without durable writes (not built yet)",
     ),
-    (&["--corrupt-check-time=1m"], "(not built yet)"),
     (
         &["--enable-pprof=true"],
         "profiling over HTTP (not built yet)",
@@ -469,7 +468,6 @@ fn a_missing_feature_may_be_asked_for_at_its_default() {
         "--auto-tls=false",
         "--pre-vote",
         "--auth-token=simple",
-        "--corrupt-check-time=0",
         "--enable-pprof=F",
         "--force-new-cluster=false",
         "--unsafe-no-fsync=false",

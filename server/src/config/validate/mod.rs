@@ -72,6 +72,7 @@ impl Check<'_> {
             compaction_batch_limit: self.positive_u32("compaction-batch-limit"),
             compaction_sleep_interval: self.sources.duration("compaction-sleep-interval"),
             warning_apply_duration: self.sources.duration("warning-apply-duration"),
+            corrupt_check_time: self.sources.duration("corrupt-check-time"),
             warning_unary_request_duration: self.sources.duration("warning-unary-request-duration"),
             log_level: self.log_level(),
             log_format: self.log_format(),

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// Tries, unless the environment asks for another number.
 const TRIES: usize = 3;
 /// The variable that does.
-const TRIES_VARIABLE: &str = "TENURE_TEST_DELAYS";
+const TRIES_VARIABLE: &str = "DELAYED_PACKETS_TRIES";
 /// The key that is written and read.
 const KEY: &str = "delayed";
 

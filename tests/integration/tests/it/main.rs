@@ -18,6 +18,7 @@ mod crash;
 mod crowding;
 mod delayed_packets;
 mod differential;
+mod digests;
 mod discovery;
 mod disk;
 mod etcd_client;

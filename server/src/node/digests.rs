@@ -1,0 +1,216 @@
+//! Compares the members' states in the background, and raises an alarm for one that differs.
+//!
+//! The leader names an index, every member digests its state at exactly that index, and what the
+//! majority has is right. Nothing is decided on one comparison: a member is named only after it
+//! differed at two indices in a row. Invariant: no alarm without digests of one index from a majority
+//! of the voters, and none for a member that did not answer.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use openraft::async_runtime::watch::WatchReceiver;
+use tenure_proto::peer;
+use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use tracing::{debug, error, info};
+
+use super::{node::Node, progress::Applied};
+use crate::{
+    raft::{DigestPoint, Lane, PeerNode, Peers, Raft},
+    rpc::backend::Backend,
+    tasks,
+};
+
+/// Longest that a leader waits before its first comparison.
+const FIRST_AFTER_MAX: Duration = Duration::from_secs(60);
+/// How long all digests of one comparison may take: two gigabytes at their pace, and half as much
+/// again.
+const COMPARE_MAX: Duration = Duration::from_secs(300);
+/// How long a busy quorum may take to reach the index that was named.
+const REACH_MAX: Duration = Duration::from_secs(30);
+/// Entries that the index is ahead while the quorum is busy; a second or two of them.
+const AHEAD: u64 = 1024;
+/// Tries before a comparison is left for the next time.
+const TRIES: u32 = 4;
+
+/// What the comparisons work with.
+pub(super) struct Parts {
+    pub(super) node: Arc<Node>,
+    pub(super) raft: Raft,
+    pub(super) peers: Arc<Peers>,
+    pub(super) point: Arc<DigestPoint>,
+    pub(super) applied: watch::Receiver<Applied>,
+    /// Time between comparisons; zero for never.
+    pub(super) every: Duration,
+}
+
+/// What the members answered for one index.
+type Digests = BTreeMap<u64, u64>;
+
+/// Starts the comparisons, which the leader makes.
+pub(super) fn spawn(parts: Parts) {
+    if parts.every.is_zero() {
+        return;
+    }
+    tasks::spawn("digests", async move {
+        let mut leadership = parts.node.leadership();
+        loop {
+            if leadership.wait_for(|now| now.is_leader).await.is_err() {
+                return;
+            }
+            let mut pause = parts.every.min(FIRST_AFTER_MAX);
+            loop {
+                let deposed = leadership.wait_for(|now| !now.is_leader);
+                // Cancel-safe: a change that was not seen is seen by the next call.
+                let deposed = timeout(pause, deposed).await;
+                match deposed.map(|changed| changed.map(drop)) {
+                    Ok(Ok(())) => break,
+                    Ok(Err(_)) => return,
+                    Err(_) => check(&parts).await,
+                }
+                pause = parts.every;
+            }
+        }
+    });
+}
+
+/// Compares once, again when something differs, and raises alarms.
+async fn check(parts: &Parts) {
+    let voters = voters(&parts.raft);
+    let first = differing(&compare(parts, &voters).await, voters.len());
+    if first.is_empty() {
+        return;
+    }
+    let again = differing(&compare(parts, &voters).await, voters.len());
+    for member in first.into_iter().filter(|member| again.contains(member)) {
+        let member = MemberId(member);
+        error!(%member, "the state of this member differs from that of the majority: CORRUPT");
+        let alarm = AlarmChange {
+            member,
+            kind: Some(AlarmKind::Corrupt),
+            active: true,
+        };
+        if let Err(error) = parts.node.propose(Command::Alarm(alarm)).await {
+            error!(%error, %member, "the alarm was not raised; the next comparison tries again");
+        }
+    }
+}
+
+/// The members whose digest is not the majority's. When no digest has a majority though a majority
+/// answered, nobody knows who is right, and it is all of them.
+fn differing(digests: &Digests, voters: usize) -> Vec<u64> {
+    let mut counts = BTreeMap::<u64, usize>::new();
+    for digest in digests.values() {
+        *counts.entry(*digest).or_default() += 1;
+    }
+    if 2 * digests.len() <= voters || counts.len() < 2 {
+        return Vec::new();
+    }
+    let right = counts.iter().find(|(_, count)| **count * 2 > voters);
+    let right = right.map(|(digest, _)| *digest);
+    digests
+        .iter()
+        .filter(|(_, digest)| Some(**digest) != right)
+        .map(|(member, _)| *member)
+        .collect()
+}
+
+/// The digests of the members that answered for one index.
+async fn compare(parts: &Parts, voters: &[(u64, PeerNode)]) -> Digests {
+    for attempt in 0..TRIES {
+        // While nothing is written the present index is everybody's; otherwise one a little ahead
+        // is, in time.
+        let busy = attempt % 2 == 1;
+        let here = parts.applied.borrow().index;
+        let index = if busy { here + AHEAD } else { here };
+        let digests = digests(parts, voters, index).await;
+        debug!(
+            index,
+            answered = digests.len(),
+            "digests of the members' states"
+        );
+        if digests.len() == voters.len() {
+            info!(index, "the members' states were compared");
+            return digests;
+        }
+        if attempt + 1 == TRIES {
+            return digests;
+        }
+    }
+    Digests::new()
+}
+
+async fn digests(parts: &Parts, voters: &[(u64, PeerNode)], index: u64) -> Digests {
+    let own = parts.node.identity().member_id.0;
+    let mut calls: FuturesUnordered<_> = voters
+        .iter()
+        .map(|(member, node)| {
+            async move {
+                let digest = if *member == own {
+                    parts.point.at(index).await
+                } else {
+                    let lane = Lane::Forward;
+                    let mut client = parts.peers.client(MemberId(*member), node, lane);
+                    let request = peer::DigestRequest { index };
+                    let response = client.digest(request).await;
+                    response.ok().and_then(|answer| answer.into_inner().digest)
+                };
+                Some((*member, digest?))
+            }
+            .boxed()
+        })
+        .collect();
+    let mut found = Digests::new();
+    let gather = async {
+        while let Some(answer) = calls.next().await {
+            found.extend(answer);
+        }
+    };
+    let mut applied = parts.applied.clone();
+    let stuck = async {
+        let reached = applied.wait_for(|applied| applied.index >= index);
+        if timeout(REACH_MAX, reached).await.is_ok() {
+            sleep(COMPARE_MAX).await;
+        }
+    };
+    tokio::select! {
+        // What was found until then counts; the calls are dropped.
+        () = gather => {}
+        () = stuck => {}
+    }
+    found
+}
+
+/// Who votes, and where they are.
+fn voters(raft: &Raft) -> Vec<(u64, PeerNode)> {
+    let metrics = raft.server_metrics();
+    let metrics = metrics.borrow_watched();
+    let membership = &metrics.membership_config;
+    membership
+        .voter_ids()
+        .filter_map(|id| Some((id, membership.get_node(&id)?.clone())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(digests: &[(u64, u64)], voters: usize) -> Vec<u64> {
+        differing(&digests.iter().copied().collect(), voters)
+    }
+
+    #[test]
+    fn who_differs_from_the_majority_is_named_and_nobody_without_one() {
+        assert_eq!(named(&[(1, 7), (2, 7), (3, 7)], 3), []);
+        assert_eq!(named(&[(1, 7), (2, 8), (3, 7)], 3), [2]);
+        assert_eq!(named(&[(1, 7), (2, 8)], 3), [1, 2], "one of them is wrong");
+        assert_eq!(named(&[(1, 7), (2, 7)], 3), []);
+        assert_eq!(named(&[(1, 7)], 3), []);
+        assert_eq!(named(&[(1, 7), (2, 8)], 5), [], "too few answered");
+        assert_eq!(named(&[(1, 7), (2, 8), (3, 9)], 3), [1, 2, 3]);
+    }
+}
