@@ -9,14 +9,14 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::{
-    Shared,
     error::LogError,
     fields::be32,
     files::LogFile,
     index::Point,
+    log::Shared,
     names,
     record::{self, RecordKind},
-    sector::{BATCH_HEAD, SECTOR},
+    sector::{BATCH_HEAD, BODY_AT, SECTOR},
 };
 
 /// Bytes read from a file at once. Covers what replication asks for in one message, and the heads
@@ -25,9 +25,6 @@ const WINDOW_BYTES_MAX: u64 = 1 << 20;
 
 /// Bytes read beyond what was asked for: a point lies at most about so far before an entry.
 const SLACK_BYTES: u64 = 32 << 10;
-
-/// Where the body of a batch's head says how long the records are.
-const BODY_AT: usize = 16;
 
 /// The entries from `start` on, before `end`, at most `bytes_max` of them but at least one.
 pub(super) fn read(

@@ -18,7 +18,8 @@ const MAGIC: [u8; 4] = *b"tnrB";
 const CHECKSUM_AT: usize = 4;
 const NONCE_AT: usize = 8;
 const CHECKED_FROM: usize = 16;
-const BODY_AT: usize = 16;
+/// Where the head says how long the records are.
+pub(super) const BODY_AT: usize = 16;
 const RECORDS_AT: usize = 20;
 const BEFORE_AT: usize = 24;
 const AFTER_AT: usize = 28;

@@ -1,0 +1,272 @@
+//! Replays segments in order: what the log holds, and how one segment hangs together with the next.
+//!
+//! Changes nothing on the disk until everything was accepted: a log that is refused is left as it
+//! is. Invariant: an entry that was there once is found, or was removed by a record that is.
+
+use std::{
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use tracing::warn;
+
+use super::{
+    bounds::Bounds,
+    error::LogError,
+    facts::{self, Facts},
+    files::LogFile,
+    head::{DATA_START, SegmentHead},
+    index::{LogIndex, Point},
+    names,
+    provision::Ready,
+    record::RecordKind,
+    recovery::{Held, Recovered},
+    scan::{self, Batch, End, Scan},
+    sector::{self, BATCH_HEAD, BODY_AT, BatchKind, Position, SECTOR},
+};
+
+/// The log as the segments read so far have it.
+#[derive(Debug, Default)]
+pub(super) struct Replay {
+    index: LogIndex,
+    facts: Facts,
+    held: Vec<Held>,
+    last: Option<(SegmentHead, Position, bool)>,
+    /// Entries before this lie in segments that are not there.
+    absent_before: u64,
+    /// Done when nothing stands against the log: a log that is refused is left as it is.
+    cuts: Vec<Cut>,
+}
+
+/// What a crash left behind the end of a segment.
+#[derive(Debug)]
+struct Cut {
+    file: Arc<dyn LogFile>,
+    head: SegmentHead,
+    offset: u64,
+    /// Bytes that were written there.
+    bytes: u64,
+    what: &'static str,
+}
+
+impl Replay {
+    /// Reads one segment; `false` when nothing was written to it.
+    pub(super) fn segment(
+        &mut self,
+        head: &SegmentHead,
+        bytes: &[u8],
+        file: &Arc<dyn LogFile>,
+    ) -> io::Result<bool> {
+        let sequence = head.sequence;
+        let mut scan = Scan::new(bytes, head);
+        let mut before = self.index.bounds().next;
+        let (mut opened, mut sealed) = (false, false);
+        let end = loop {
+            if sealed {
+                break End::Whole;
+            }
+            match scan.step() {
+                Ok(batch) => {
+                    let is_opening = batch.head.kind == BatchKind::Opening;
+                    if is_opening == opened {
+                        return Err(self.damaged(
+                            sequence,
+                            batch.offset,
+                            "a segment has one opening, at its begin",
+                        ));
+                    }
+                    if is_opening {
+                        self.follows(sequence, batch.head.vouched)?;
+                        opened = true;
+                    }
+                    sealed = batch.head.kind == BatchKind::Seal;
+                    before = before.max(self.batch(sequence, &batch)?);
+                }
+                Err(end) => break end,
+            }
+        };
+        match end {
+            End::Damaged(what) => return Err(self.damaged(sequence, scan.offset, &what)),
+            End::Torn(what) => self.cuts.push(Cut {
+                file: Arc::clone(file),
+                head: *head,
+                offset: scan.offset,
+                bytes: written(bytes, head, scan.offset),
+                what,
+            }),
+            End::Whole => {}
+        }
+        if opened {
+            self.last = Some((*head, scan.position(), sealed));
+            self.held.push(Held {
+                sequence,
+                file: Arc::clone(file),
+                end: scan.offset,
+                before,
+            });
+        } else if self.last.is_none() {
+            return Err(self.damaged(sequence, DATA_START, "its first batch is not there"));
+        }
+        Ok(opened)
+    }
+
+    /// A segment begins where the one before it ends.
+    fn follows(&self, sequence: u64, vouched: Position) -> io::Result<()> {
+        match &self.last {
+            Some((_, end, sealed)) if !sealed || *end != vouched => Err(self.damaged(
+                end.sequence,
+                end.offset,
+                &format!(
+                    "no batch verifies, but {} says that everything before offset {} of {} was \
+                     durable",
+                    names::segment(sequence),
+                    vouched.offset,
+                    names::segment(vouched.sequence)
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Replays a batch; returns what its entries are before.
+    fn batch(&mut self, sequence: u64, batch: &Batch<'_>) -> io::Result<u64> {
+        let mut before = 0;
+        let body_end = batch.offset + batch.body.len() as u64;
+        for (at, record) in scan::records(batch.body) {
+            let (index, other) = (record.head.index, record.head.term);
+            let replayed = match record.head.kind {
+                RecordKind::Entry => {
+                    before = index.saturating_add(1);
+                    self.index.put(Point {
+                        index,
+                        sequence,
+                        offset: batch.offset + at,
+                        body_end,
+                    })
+                }
+                RecordKind::Remove => {
+                    let removed = self.index.remove(index, other);
+                    self.absent_before = self.absent_before.min(self.index.bounds().next);
+                    removed
+                }
+                RecordKind::Bounds => self.bounds(Bounds {
+                    first: index,
+                    next: other,
+                }),
+                RecordKind::Vote | RecordKind::Committed | RecordKind::Purged => {
+                    if let Some(fact) = facts::of_kind(record.head.kind) {
+                        self.facts.set(fact, record.payload);
+                    }
+                    Ok(())
+                }
+            };
+            replayed.map_err(|e| self.damaged(sequence, batch.offset + at, &e.to_string()))?;
+        }
+        Ok(before)
+    }
+
+    /// What a segment says the log held at its begin.
+    fn bounds(&mut self, bounds: Bounds) -> Result<(), LogError> {
+        if self.last.is_none() {
+            self.absent_before = if bounds.is_empty() { 0 } else { bounds.next };
+            self.index = LogIndex::starting(bounds);
+        } else if self.index.bounds() != bounds {
+            let held = self.index.bounds();
+            return Err(LogError::Invalid(format!(
+                "the segment begins with entries {} to {}, but the segments before hold {} to {}",
+                bounds.first, bounds.next, held.first, held.next
+            )));
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self, ready: Option<Ready>, spares: Vec<u64>) -> io::Result<Recovered> {
+        let Some((last, end, sealed)) = self.last else {
+            unreachable!("a log without an opened segment was refused")
+        };
+        if sealed && ready.is_none() {
+            return Err(LogError::Missing {
+                file: names::segment(last.sequence + 1),
+                what: format!("{} says that it goes on", names::segment(last.sequence)),
+            }
+            .into());
+        }
+        let bounds = self.index.bounds();
+        if !bounds.is_empty() && bounds.first < self.absent_before.min(bounds.next) {
+            let first = self.held.first().map_or(0, |held| held.sequence);
+            return Err(LogError::Missing {
+                file: names::segment(first.saturating_sub(1)),
+                what: format!(
+                    "entries {} to {} are before {}",
+                    bounds.first,
+                    self.absent_before - 1,
+                    names::segment(first)
+                ),
+            }
+            .into());
+        }
+        for cut in &self.cuts {
+            cut.carry_out()?;
+        }
+        if let Some(held) = self.held.last() {
+            // A process that was killed leaves writes that only the page cache has: from here on
+            // they count as durable.
+            held.file.sync()?;
+        }
+        Ok(Recovered {
+            index: self.index,
+            facts: self.facts,
+            held: self.held,
+            last,
+            end,
+            sealed,
+            ready,
+            spares,
+        })
+    }
+
+    pub(super) fn damaged(&self, sequence: u64, offset: u64, what: &str) -> io::Error {
+        LogError::Damaged {
+            file: names::segment(sequence),
+            offset,
+            index: self.index.bounds().next,
+            what: what.to_owned(),
+        }
+        .into()
+    }
+}
+
+impl Cut {
+    /// Overwrites it durably, so that no later batch joins it.
+    fn carry_out(&self) -> io::Result<()> {
+        warn!(
+            file = names::segment(self.head.sequence),
+            offset = self.offset,
+            bytes = self.bytes,
+            "{}; it was never acknowledged, and is cut off",
+            self.what
+        );
+        let length = self.head.capacity - self.offset;
+        let zeros = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        self.file
+            .write_at(&mut [IoSlice::new(&zeros)], self.offset)?;
+        self.file.sync()
+    }
+}
+
+/// Bytes behind `offset` that belong to batches of this life of the segment.
+fn written(bytes: &[u8], head: &SegmentHead, offset: u64) -> u64 {
+    let mut end = offset;
+    let mut at = offset;
+    while let Some(sector) = usize::try_from(at)
+        .ok()
+        .and_then(|at| bytes.get(at..at + BATCH_HEAD))
+    {
+        if sector::may_be_head(sector, head.nonce) {
+            let body = u64::from(super::fields::be32(sector, BODY_AT));
+            end = end.max((at + BATCH_HEAD as u64 + body).min(head.capacity));
+        }
+        at += SECTOR as u64;
+    }
+    end - offset
+}
