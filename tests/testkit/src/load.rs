@@ -140,7 +140,9 @@ impl Load {
 
 /// What is written under `key`, padded to so many bytes.
 fn value(key: &str, bytes: usize) -> String {
-    format!("{:.<bytes$}", format!("value of {key}"))
+    let value = format!("value of {key}");
+    let padding = bytes.saturating_sub(value.len());
+    value + &".".repeat(padding)
 }
 
 struct Writer {

@@ -1,3 +1,5 @@
+//! The tail over appends, truncations and purges in every order that the disk may report them.
+
 use super::*;
 use crate::raft::{Batch, LeaderId, Payload};
 
