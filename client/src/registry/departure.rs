@@ -117,8 +117,8 @@ impl Registry {
 
     /// Removes any instance now. Which life of it is meant says `incarnation`; without one it is
     /// whichever is registered. An instance that still runs finds its registration
-    /// [lost](crate::Registration::lost), and one that is [kept](crate::Register::keep) does not come
-    /// back: it is drained first. Its lease lives on, with whatever else is attached to it.
+    /// [lost](crate::Registration::lost), and one that is [kept](crate::Register::keep) does not
+    /// come back: it is drained first. Its lease lives on, with whatever else is attached to it.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
@@ -138,7 +138,7 @@ impl Registry {
             id: id.into(),
             incarnation,
         };
-        // Leaves word of why the instance is gone: one that is kept does not come back from a drain.
+        // Leaves word of why the instance is gone: one that is kept does not return from a drain.
         match drain(&self.client, which.clone(), LEAVE_MAX).await {
             Err(error) if !error.outcome_unknown() => return Err(error),
             _ => {}

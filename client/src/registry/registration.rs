@@ -77,9 +77,9 @@ impl Register {
     /// as long as the handle lives. Each time is a new incarnation, of the instance as it was
     /// described here and with the readiness that was set last.
     ///
-    /// An instance whose place was taken by another of the same name does not fight for it, one that
-    /// an operator drained or [deregistered](crate::Registry::deregister) does not come back, and one
-    /// that was registered with a [`session`](Self::session) ends with that.
+    /// An instance whose place was taken by another of the same name does not fight for it, one
+    /// that an operator drained or [deregistered](crate::Registry::deregister) does not come back,
+    /// and one that was registered with a [`session`](Self::session) ends with that.
     ///
     /// # Errors
     /// As for a registration that is not kept; only the first one is waited for.

@@ -1,8 +1,9 @@
 //! Watches this node's own quota: one that is smaller than the others' is exceeded by what they
 //! admit.
 //!
-//! A node that admits a write looks at its quota itself; see `rpc::Services`. Invariant: when what is
-//! applied here exceeds the quota, the alarm of this member is raised, as soon as there is a leader.
+//! A node that admits a write looks at its quota itself; see `rpc::Services`. Invariant: when what
+//! is applied here exceeds the quota, the alarm of this member is raised, as soon as there is a
+//! leader.
 
 use std::{sync::Arc, time::Duration};
 

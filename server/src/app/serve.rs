@@ -34,7 +34,8 @@ const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
 /// connection would be lost.
 const CLIENT_CONNECTION_WINDOW: u32 = 32 << 20;
 
-/// Metadata of one call: tokens and traces take tens of kilobytes. The library's own limit is 16 KiB.
+/// Metadata of one call: tokens and traces take tens of kilobytes. The library's own limit is
+/// 16 KiB.
 const METADATA_BYTES_MAX: u32 = 256 << 10;
 
 /// Every listener, open before the node starts: an address in use is told at once.

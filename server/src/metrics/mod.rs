@@ -113,8 +113,8 @@ impl Metrics {
         }
     }
 
-    /// Runs `refresh` before each scrape: gauges are as old as the scrape that shows them. The first
-    /// that is given stays.
+    /// Runs `refresh` before each scrape: gauges are as old as the scrape that shows them. The
+    /// first that is given stays.
     pub fn before_scrapes(&self, refresh: impl Fn() + Send + Sync + 'static) {
         self.scrape.set(refresh);
     }

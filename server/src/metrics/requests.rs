@@ -13,7 +13,7 @@ use super::registrar::{Registrar, doubling};
 
 /// First bound and number of bounds of requests: 0.1 ms to 52 s, which are etcd's.
 pub(super) const REQUEST_BUCKETS: (f64, usize) = (0.0001, 20);
-/// Versions of clients that are told apart; more than a fleet has at once. The rest counts as other.
+/// Versions of clients that are told apart; more than a fleet has at once. The rest is "other".
 const VERSIONS_MAX: usize = 32;
 /// Longest version that is taken for one.
 const VERSION_LEN_MAX: usize = 32;

@@ -19,8 +19,8 @@ pub struct StorageBytes {
     pub in_use: u64,
 }
 
-/// The size that is told of a store with next to nothing in it: one block of a file. Tools divide by
-/// it.
+/// The size that is told of a store with next to nothing in it: one block of a file. Tools divide
+/// by it.
 const TOLD_BYTES_MIN: u64 = 4096;
 
 impl StorageBytes {

@@ -1,8 +1,8 @@
 //! Refusals of the gRPC library, said as etcd's library says them.
 //!
 //! A message beyond the limit of the transport never comes to a handler; clients of etcd look for
-//! the code `ResourceExhausted`. Nothing else is changed. For unary calls: what a stream sends after
-//! its beginning is refused by its handler.
+//! the code `ResourceExhausted`. Nothing else is changed. For unary calls: what a stream sends
+//! after its beginning is refused by its handler.
 
 use futures::{TryFutureExt, future::MapOk};
 use http::{Request, Response};

@@ -1,8 +1,8 @@
 //! Options of a command in front of its verb, as etcdctl takes them: `--consistency=s get a`.
 //!
-//! They are moved behind the verb, and nothing else is changed. What no command knows stays where it
-//! is, to be refused there. Invariant: a command line with its options behind its verb comes out as
-//! it went in.
+//! They are moved behind the verb, and nothing else is changed. What no command knows stays where
+//! it is, to be refused there. Invariant: a command line with its options behind its verb comes out
+//! as it went in.
 
 use std::ffi::{OsStr, OsString};
 
