@@ -21,8 +21,11 @@ impl FeatureLevel {
     /// Transactions have budgets for rows and for the bytes of their answers; of idempotency keys
     /// the oldest give way.
     pub const BOUNDED: Self = Self(1);
+    /// Groups of commands say when they were made, and take effect once however often they are
+    /// proposed.
+    pub const REPEATABLE_GROUPS: Self = Self(2);
     /// The highest level that this version knows.
-    pub const NEWEST: Self = Self::BOUNDED;
+    pub const NEWEST: Self = Self::REPEATABLE_GROUPS;
 
     /// Refuses a level that this version does not know.
     pub(crate) fn known(self) -> Result<Self, Fault> {

@@ -13,7 +13,7 @@ use crate::{
     engine::{Table, View},
     keys::{self, ChangeKind, Stamp, VersionRow},
     kv::live_bytes,
-    once,
+    once, origin,
     read::Reader,
     record::{self, Record},
     registry,
@@ -39,7 +39,8 @@ pub fn check(view: &dyn View) -> Result<(), String> {
     check_alarms(&reader)?;
     claims::check(view)?;
     registry::check(view)?;
-    once::check(view)
+    once::check(view)?;
+    origin::check(view, meta.applied_index)
 }
 
 /// The newest stored change of every key.

@@ -19,6 +19,8 @@
 //! | `Cluster` | `G`, key | see `registry/drain.rs` | until a drain is over |
 //! | `Cluster` | `I`, idempotency key | outcome, see `once/` | until forgotten |
 //! | `Cluster` | `N` | see `once/key.rs` | for ever |
+//! | `Cluster` | `O` | see `origin.rs` | for ever |
+//! | `Cluster` | `O`, BE64 origin | see `origin.rs` | until evicted |
 //! | `Cluster` | `R`, ordered BE64 lease, BE64 sequence | outcome, see `once/` | until forgotten |
 //! | `Cluster` | `S`, ordered BE64 lease | see `once/` | until the session ends |
 //! | `Cluster` | `T`, BE64 time, timer | empty | until done |
@@ -67,6 +69,8 @@ pub(crate) const DRAIN_PREFIX: u8 = b'G';
 pub(crate) const REQUEST_KEY_PREFIX: u8 = b'I';
 /// The row that counts idempotency keys.
 pub(crate) const REQUEST_KEYS_ROW: u8 = b'N';
+/// First byte of an origin's row, and the row of the floor of all.
+pub(crate) const ORIGIN_PREFIX: u8 = b'O';
 /// First byte of the row of a request of a session.
 pub(crate) const REQUEST_PREFIX: u8 = b'R';
 /// First byte of a session's row.
@@ -366,6 +370,18 @@ pub(crate) fn member(id: MemberId) -> Bytes {
 /// Before every member's row.
 pub(crate) const fn members() -> &'static [u8] {
     &[MEMBER_PREFIX]
+}
+
+pub(crate) fn origin(origin: u64) -> Bytes {
+    let mut row = BytesMut::with_capacity(9);
+    row.put_u8(ORIGIN_PREFIX);
+    row.put_u64(origin);
+    row.freeze()
+}
+
+/// The row that says how far origins were evicted.
+pub(crate) const fn origins_floor() -> Bytes {
+    Bytes::from_static(&[ORIGIN_PREFIX])
 }
 
 pub(crate) fn split_u64(bytes: &[u8]) -> Option<(u64, &[u8])> {

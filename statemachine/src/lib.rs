@@ -41,6 +41,7 @@ mod lease;
 mod machine;
 mod meta;
 mod once;
+mod origin;
 mod outcome;
 mod overlay;
 mod range;
@@ -55,7 +56,10 @@ mod will;
 
 pub use self::{
     claims::{Queue, claim_key, claimed_name},
-    codec::{Entry, Group, decode_entry, decode_group, encode_entry, encode_group},
+    codec::{
+        Entry, Group, decode_entry, decode_group, encode_entry, encode_group,
+        encode_repeatable_group,
+    },
     collect::{Collector, Progress},
     command::{
         Acquire, AlarmChange, AlarmKind, ClaimCommand, Command, Compare, Conditional, DeleteRange,
@@ -74,6 +78,7 @@ pub use self::{
     machine::{ApplyBatch, StateMachine},
     meta::Meta,
     once::SessionState,
+    origin::{Admission, ORIGIN_WINDOW, ORIGINS_MAX},
     outcome::{
         AcquireReply, ClaimState, DeleteReply, EndCause, Event, EventKind, Outcome, RangeReply,
         Reply, Signal, TxnOpReply, TxnReply,

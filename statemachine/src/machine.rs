@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::{
     claims::{self, Loss},
     cluster,
+    codec::Group,
     command::{ClaimCommand, Command, Guard, Put, RegistryCommand, Txn},
     compactions::{self, Compaction},
     context::Context,
@@ -24,6 +25,7 @@ use crate::{
     lease,
     meta::Meta,
     once::{self, Asked, Recalled},
+    origin::{self, Admission},
     outcome::{Outcome, Reply},
     overlay::Overlay,
     read::Reader,
@@ -122,6 +124,14 @@ impl ApplyBatch<'_> {
             Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
             Err(ReadError::Fault(fault)) => Err(fault),
         }
+    }
+
+    /// Whether the commands of `group` are to be applied now, which is then taken for granted.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or when what it holds cannot be true.
+    pub fn admit(&mut self, context: &Context, group: &Group) -> Result<Admission, Fault> {
+        origin::admit(&mut self.overlay, context.index, group)
     }
 
     /// Takes note of an entry without commands: its index, term and time.

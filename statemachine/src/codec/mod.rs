@@ -16,7 +16,7 @@ use crate::command::{Command, Txn, TxnOp};
 
 pub use self::{
     decode::{decode_entry, decode_group, decode_outcome},
-    encode::{encode_entry, encode_group, encode_outcome},
+    encode::{encode_entry, encode_group, encode_outcome, encode_repeatable_group},
 };
 pub(crate) use self::{
     decode::{decode_member, decode_will},
@@ -39,6 +39,8 @@ pub(crate) const RESERVE_MAX: usize = 256;
 pub(crate) const ENTRY_VERSION: u8 = 1;
 /// First byte of a group.
 pub(crate) const GROUP_VERSION: u8 = 1;
+/// First byte of a group that may be proposed more than once.
+pub(crate) const REPEATABLE_GROUP_VERSION: u8 = 2;
 /// First byte of a member's attributes.
 pub(crate) const MEMBER_VERSION: u8 = 1;
 /// First byte of a remembered outcome.
@@ -53,6 +55,9 @@ pub struct Group {
     pub origin: u64,
     /// Numbers the origin's groups.
     pub sequence: u64,
+    /// An index that the origin had applied before it made the group, in groups that may be
+    /// proposed more than once.
+    pub since: Option<u64>,
     /// The commands.
     pub commands: Vec<Command>,
 }

@@ -17,7 +17,7 @@ pub(crate) use self::condition::decode_will;
 pub use self::reply::decode_outcome;
 use super::{
     ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, GROUP_VERSION, Group, MEMBER_VERSION, OUTCOME_VERSION,
-    RESERVE_MAX, TXN_DEPTH_MAX, WILL_VERSION, tag,
+    REPEATABLE_GROUP_VERSION, RESERVE_MAX, TXN_DEPTH_MAX, WILL_VERSION, tag,
 };
 use crate::{
     command::{AlarmChange, AlarmKind, Command, LeaseExpiry, LeaseGrant, MemberAttributes},
@@ -45,14 +45,20 @@ pub fn decode_entry(bytes: Bytes) -> Result<Entry, Fault> {
 /// [`Fault::Command`] when the bytes are not such a group.
 pub fn decode_group(bytes: Bytes) -> Result<Group, Fault> {
     let mut input = Decoder::new(bytes)?;
-    input.version(GROUP_VERSION)?;
+    let repeatable = match input.byte()? {
+        GROUP_VERSION => false,
+        REPEATABLE_GROUP_VERSION => true,
+        _ => return refuse("unknown version"),
+    };
     let origin = input.number()?;
     let sequence = input.number()?;
+    let since = repeatable.then(|| input.number()).transpose()?;
     let commands = input.list(Decoder::command)?;
     input.end()?;
     Ok(Group {
         origin,
         sequence,
+        since,
         commands,
     })
 }

@@ -14,7 +14,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 pub(crate) use self::condition::{encode_request, encode_will};
 pub use self::reply::encode_outcome;
-use super::{ENTRY_VERSION, GROUP_VERSION, MEMBER_VERSION, OUTCOME_VERSION, WILL_VERSION, tag};
+use super::{
+    ENTRY_VERSION, GROUP_VERSION, MEMBER_VERSION, OUTCOME_VERSION, REPEATABLE_GROUP_VERSION,
+    WILL_VERSION, tag,
+};
 use crate::{
     command::{AlarmChange, AlarmKind, Command, MemberAttributes},
     types::{ClusterTime, LeaseId, Revision, Ttl},
@@ -27,6 +30,27 @@ pub fn encode_group(origin: u64, sequence: u64, commands: &[Command]) -> Bytes {
     out.byte(GROUP_VERSION);
     out.number(origin);
     out.number(sequence);
+    out.list(commands, Encoder::command);
+    out.out.freeze()
+}
+
+/// Encodes the commands one node took, as a group that takes effect once however often it is
+/// proposed. `since` is an index that the node has applied.
+///
+/// Older versions cannot read it: below [`crate::FeatureLevel::REPEATABLE_GROUPS`] it must not be
+/// proposed.
+#[must_use]
+pub fn encode_repeatable_group(
+    origin: u64,
+    sequence: u64,
+    since: u64,
+    commands: &[Command],
+) -> Bytes {
+    let mut out = Encoder::new();
+    out.byte(REPEATABLE_GROUP_VERSION);
+    out.number(origin);
+    out.number(sequence);
+    out.number(since);
     out.list(commands, Encoder::command);
     out.out.freeze()
 }

@@ -1,0 +1,199 @@
+//! Which groups of commands were applied, by the node that took them: a group that is proposed
+//! twice takes effect once.
+//!
+//! A node names each of its lives (its *origin*) and numbers the groups of a life. A row per origin
+//! keeps the greatest number applied and a window of the numbers below it. Rows are few; of too
+//! many, the one whose origin was idle for longest is evicted.
+//!
+//! # Invariants
+//! A group is applied at most once, however often it is in the log, and also when its origin's row
+//! was evicted meanwhile. The argument: a group names an index that its origin had applied before
+//! the group was first proposed, so the group is applied above that index. A row is created with
+//! the *floor*, which is no lower than the last index of any row evicted before. A group that was
+//! applied before its row was evicted therefore names an index below the floor, and is void.
+//! A void group is not applied, now or later, for every copy of it names the same index.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    codec::Group,
+    engine::{Table, View},
+    error::Fault,
+    keys::{self, ORIGIN_PREFIX, damaged, split_u64},
+    overlay::Overlay,
+};
+
+/// Numbers below an origin's greatest that are told apart. A node must not number a group this far
+/// ahead of one that it may still propose.
+pub const ORIGIN_WINDOW: u64 = 128;
+
+/// Origins remembered. A life of each of nine members and several restarts of each; the row of a
+/// member that writes is never the oldest.
+pub const ORIGINS_MAX: usize = 64;
+
+/// What is to be done with a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// Its commands are to be applied.
+    New,
+    /// Its commands were applied before.
+    Repeated,
+    /// Its commands are not applied: it cannot be told whether they were.
+    Void,
+}
+
+/// What is known of an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OriginRow {
+    /// The greatest number applied.
+    greatest: u64,
+    /// Bit `n`: `greatest - n` was applied.
+    window: u128,
+    /// Groups that name an index below this one are void.
+    floor: u64,
+    /// Where a group of the origin was last applied.
+    last: u64,
+}
+
+impl OriginRow {
+    fn encode(self) -> Bytes {
+        let mut row = BytesMut::with_capacity(40);
+        row.put_u64(self.greatest);
+        row.put_u128(self.window);
+        row.put_u64(self.floor);
+        row.put_u64(self.last);
+        row.freeze()
+    }
+
+    fn decode(row: &[u8]) -> Result<Self, Fault> {
+        let parsed = (|| {
+            let (greatest, rest) = split_u64(row)?;
+            let (window, rest) = rest.split_first_chunk::<16>()?;
+            let (floor, rest) = split_u64(rest)?;
+            let (last, rest) = split_u64(rest)?;
+            rest.is_empty().then_some(Self {
+                greatest,
+                window: u128::from_be_bytes(*window),
+                floor,
+                last,
+            })
+        })();
+        parsed.ok_or_else(|| damaged("origin row is not of its length"))
+    }
+
+    /// Notes that `sequence` is applied, unless it was or that cannot be told.
+    fn admit(&mut self, sequence: u64) -> Admission {
+        if let Some(ahead) = sequence.checked_sub(self.greatest).filter(|n| *n > 0) {
+            let shift = u32::try_from(ahead).unwrap_or(u32::MAX);
+            self.window = self.window.checked_shl(shift).unwrap_or(0) | 1;
+            self.greatest = sequence;
+            return Admission::New;
+        }
+        let behind = self.greatest.saturating_sub(sequence);
+        let bit = u32::try_from(behind)
+            .ok()
+            .and_then(|n| 1_u128.checked_shl(n));
+        match bit {
+            None => Admission::Void,
+            Some(bit) if self.window & bit != 0 => Admission::Repeated,
+            Some(bit) => {
+                self.window |= bit;
+                Admission::New
+            }
+        }
+    }
+}
+
+/// Decides on `group`, which stands in entry `index`, and notes it. A group without the index that
+/// its origin had applied is of a version that never proposes a group twice: it is always new.
+pub(crate) fn admit(overlay: &mut Overlay, index: u64, group: &Group) -> Result<Admission, Fault> {
+    let Some(since) = group.since else {
+        return Ok(Admission::New);
+    };
+    let key = keys::origin(group.origin);
+    let row = overlay.get(Table::Cluster, &key)?;
+    let known = row.as_deref().map(OriginRow::decode).transpose()?;
+    let mut row = match known {
+        Some(row) => row,
+        None => create(overlay, group.sequence)?,
+    };
+    if since < row.floor {
+        return Ok(Admission::Void);
+    }
+    let admission = if known.is_none() {
+        Admission::New
+    } else {
+        row.admit(group.sequence)
+    };
+    if admission == Admission::New {
+        row.last = index;
+        overlay.put(Table::Cluster, key, row.encode());
+    }
+    Ok(admission)
+}
+
+/// A row for an origin without one, whose group `sequence` is applied. Makes room for it.
+fn create(overlay: &mut Overlay, sequence: u64) -> Result<OriginRow, Fault> {
+    let mut floor = floor(overlay)?;
+    let mut rows = rows(overlay)?;
+    rows.sort_unstable_by_key(|(origin, row)| (row.last, *origin));
+    // One goes at a time: there is never more than one too many.
+    if rows.len() >= ORIGINS_MAX
+        && let Some((origin, oldest)) = rows.first()
+    {
+        floor = floor.max(oldest.last);
+        overlay.delete(Table::Cluster, keys::origin(*origin));
+        let value = Bytes::copy_from_slice(&floor.to_be_bytes());
+        overlay.put(Table::Cluster, keys::origins_floor(), value);
+    }
+    Ok(OriginRow {
+        greatest: sequence,
+        window: 1,
+        floor,
+        last: 0,
+    })
+}
+
+/// The greatest last index of the rows evicted so far.
+fn floor(view: &dyn View) -> Result<u64, Fault> {
+    let Some(row) = view.get(Table::Cluster, &keys::origins_floor())? else {
+        return Ok(0);
+    };
+    match split_u64(&row) {
+        Some((floor, [])) => Ok(floor),
+        _ => Err(damaged("floor of origins is not eight bytes")),
+    }
+}
+
+/// Every origin's row, by origin.
+fn rows(view: &dyn View) -> Result<Vec<(u64, OriginRow)>, Fault> {
+    let mut found = Vec::new();
+    let mut cursor = view.scan(Table::Cluster, &keys::origin(0))?;
+    while let Some((key, row)) = cursor.next()? {
+        match key.split_first() {
+            Some((&ORIGIN_PREFIX, origin)) => match split_u64(origin) {
+                Some((origin, [])) => found.push((origin, OriginRow::decode(&row)?)),
+                _ => return Err(damaged("origin row has no origin")),
+            },
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
+/// Checks the rows: bounded in number, each with its greatest number in its window, none evicted
+/// from above the floor.
+pub(crate) fn check(view: &dyn View, applied_index: u64) -> Result<(), String> {
+    let rows = rows(view).map_err(|fault| fault.to_string())?;
+    let floor = floor(view).map_err(|fault| fault.to_string())?;
+    if rows.len() > ORIGINS_MAX {
+        return Err(format!("{} origins are remembered", rows.len()));
+    }
+    for (origin, row) in rows {
+        let fine = row.window & 1 == 1 && row.last <= applied_index && row.floor <= floor;
+        if !fine {
+            return Err(format!("the row of origin {origin:x} contradicts itself"));
+        }
+    }
+    Ok(())
+}
