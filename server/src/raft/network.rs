@@ -2,15 +2,7 @@
 //!
 //! openraft bounds neither streams nor snapshots in time; this file does.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt, future::BoxFuture, stream, stream::BoxStream};
 use openraft::{
@@ -29,7 +21,7 @@ use openraft::{
 use parking_lot::Mutex;
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Streaming;
 
 use super::{
@@ -192,11 +184,11 @@ impl Link {
             return Ok(stream::empty().boxed());
         };
         let input = stream::iter([first]).chain(input);
-        let sent = Arc::new(AtomicU64::new(0));
-        let counter = Arc::clone(&sent);
+        let unanswered = Unanswered::default();
+        let asked = unanswered.clone();
         let witness = self.witness.clone();
         let requests = input.map(move |request| {
-            counter.fetch_add(1, Ordering::Relaxed);
+            asked.ask();
             witness.sending(&request);
             convert::append_request_to(&request)
         });
@@ -215,8 +207,7 @@ impl Link {
         let state = Replication {
             responses,
             witness: self.witness.clone(),
-            sent,
-            received: 0,
+            unanswered,
             failed: false,
         };
         Ok(stream::unfold(state, Replication::next).boxed())
@@ -278,11 +269,36 @@ fn failed(metrics: Option<&PeerMetrics>) {
     }
 }
 
+/// When the requests that are not answered yet were made, the oldest first.
+#[derive(Clone, Debug, Default)]
+struct Unanswered(Arc<Mutex<VecDeque<Instant>>>);
+
+impl Unanswered {
+    fn ask(&self) {
+        self.0.lock().push_back(Instant::now());
+    }
+
+    fn answer(&self) {
+        self.0.lock().pop_front();
+    }
+
+    /// When the oldest request will have waited too long, or, while there is none, one that is made
+    /// now.
+    fn stalls_at(&self) -> Instant {
+        let oldest = self.0.lock().front().copied();
+        oldest.unwrap_or_else(Instant::now) + STREAM_STALL_MAX
+    }
+
+    fn is_stalled(&self) -> bool {
+        let oldest = self.0.lock().front().copied();
+        oldest.is_some_and(|at| at.elapsed() >= STREAM_STALL_MAX)
+    }
+}
+
 struct Replication {
     responses: Streaming<peer::AppendResponse>,
     witness: Witness,
-    sent: Arc<AtomicU64>,
-    received: u64,
+    unanswered: Unanswered,
     failed: bool,
 }
 
@@ -300,16 +316,16 @@ impl Replication {
     async fn receive(&mut self) -> Option<AppendResult> {
         loop {
             // Cancel-safe: a message that was not delivered stays in the stream.
-            match timeout(STREAM_STALL_MAX, self.responses.message()).await {
+            match timeout_at(self.unanswered.stalls_at(), self.responses.message()).await {
                 Ok(Ok(Some(response))) => {
-                    self.received += 1;
+                    self.unanswered.answer();
                     let result = convert::append_result_from(response);
                     let result = result.map_err(|error| unreachable(&error));
                     return Some(result.and_then(|result| self.witness.answered(result)));
                 }
                 Ok(Ok(None)) => return None,
                 Ok(Err(status)) => return Some(Err(unreachable(&status))),
-                Err(_) if self.sent.load(Ordering::Relaxed) > self.received => {
+                Err(_) if self.unanswered.is_stalled() => {
                     return Some(Err(stalled("a replication request")));
                 }
                 Err(_) => {}
@@ -394,5 +410,26 @@ impl NetTransferLeader<TypeConfig> for Link {
 impl NetBackoff<TypeConfig> for Link {
     fn backoff(&self) -> Option<Backoff> {
         Some(Backoff::new(std::iter::repeat(RETRY_PAUSE)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_after_quiet_has_its_full_time() {
+        let unanswered = Unanswered::default();
+        tokio::time::sleep(STREAM_STALL_MAX).await;
+        unanswered.ask();
+        assert!(!unanswered.is_stalled());
+        assert_eq!(unanswered.stalls_at(), Instant::now() + STREAM_STALL_MAX);
+        tokio::time::sleep(STREAM_STALL_MAX / 2).await;
+        unanswered.ask();
+        unanswered.answer();
+        tokio::time::sleep(STREAM_STALL_MAX / 2).await;
+        assert!(!unanswered.is_stalled(), "the oldest was answered");
+        tokio::time::sleep(STREAM_STALL_MAX / 2).await;
+        assert!(unanswered.is_stalled());
     }
 }
