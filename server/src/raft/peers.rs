@@ -48,6 +48,9 @@ const STREAM_WINDOW: u32 = 2 << 20;
 /// vanished is noticed within their sum.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same on the lane of snapshots, where a probe waits behind what the sockets hold: a few
+/// megabytes, on a link that takes a tenth of one in a second. The transfer watches its progress.
+const SNAPSHOT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of a peer, on one lane.
 pub type Client = PeerClient<InterceptedService<Channel, Credentials>>;
@@ -125,12 +128,21 @@ impl Peers {
         {
             return client.clone();
         }
-        let client = self.connect(target, node.peer_urls.clone());
+        let client = self.connect(target, node.peer_urls.clone(), lane);
         clients.insert((target, lane), (node.peer_urls.clone(), client.clone()));
         client
     }
 
-    fn connect(&self, target: MemberId, urls: Vec<String>) -> Client {
+    /// Lets the connection to `target` on `lane` go: the next client makes another.
+    pub fn forget(&self, target: MemberId, lane: Lane) {
+        self.clients.lock().remove(&(target, lane));
+    }
+
+    fn connect(&self, target: MemberId, urls: Vec<String>, lane: Lane) -> Client {
+        let keep_alive_timeout = match lane {
+            Lane::Snapshot => SNAPSHOT_KEEP_ALIVE_TIMEOUT,
+            Lane::Append | Lane::Heartbeat | Lane::Forward => KEEP_ALIVE_TIMEOUT,
+        };
         let transport = Arc::clone(&self.transport);
         let authorities: Arc<[String]> = urls.iter().map(|url| authority(url)).collect();
         let metrics = self.metrics(target);
@@ -153,7 +165,7 @@ impl Peers {
         // The address is the connector's business; this one only has to parse.
         let channel = Endpoint::from_static("http://peer.invalid")
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
-            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+            .keep_alive_timeout(keep_alive_timeout)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(STREAM_WINDOW * 2)

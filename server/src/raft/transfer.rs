@@ -5,14 +5,20 @@ use std::{
     fs::File,
     io::{self, Read, Write},
     path::Path,
+    pin::pin,
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures::future::{Either, select};
 use openraft::type_config::alias::SnapshotOf;
 use tenure_proto::peer::{SnapshotChunk, SnapshotHeader, snapshot_chunk::Part};
+use tenure_statemachine::Fault;
 use thiserror::Error;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{sleep, timeout},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -34,7 +40,7 @@ const CHUNKS_AHEAD: usize = 4;
 /// How long the receiver may take to accept a chunk, or the sender to bring one, before the
 /// transfer counts as dead.
 const STALL_MAX: Duration = Duration::from_secs(30);
-/// How long the receiver may take to install a complete snapshot.
+/// How long the receiver may take to check and install a complete snapshot.
 const INSTALL_MAX: Duration = Duration::from_secs(120);
 
 /// Why a snapshot did not arrive.
@@ -52,6 +58,9 @@ pub(super) enum TransferError {
     /// What arrived is not what was sent.
     #[error("snapshot is damaged in transfer: {0}")]
     Damaged(&'static str),
+    /// What arrived cannot be read, or is not what its head says.
+    #[error("snapshot does not hold what its head says")]
+    Content(#[from] Fault),
     /// A message makes no sense.
     #[error("snapshot message is malformed")]
     Malformed(#[from] WireError),
@@ -75,39 +84,63 @@ pub(super) async fn send(
     header.vote = Some(convert::vote_to(&vote));
     header.total_bytes = files.iter().map(|(_, bytes)| bytes).sum();
     let (chunks, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let (progress, seen) = watch::channel(());
     let checkpoint = snapshot.snapshot;
-    let reading = tasks::spawn_blocking(move || read_files(&checkpoint, header, &files, &chunks));
-    let deadline = STALL_MAX + INSTALL_MAX;
-    let call = client.install_snapshot(ReceiverStream::new(receiver));
-    let response = timeout(deadline, call)
-        .await
-        .map_err(|_| TransferError::Stalled)??;
+    let reading = tasks::spawn_blocking(move || {
+        let out = Outgoing { chunks, progress };
+        read_files(&checkpoint, header, &files, &out)
+    });
+    let call = pin!(client.install_snapshot(ReceiverStream::new(receiver)));
+    let response = match select(call, pin!(stalled(seen))).await {
+        Either::Left((response, _)) => response?,
+        Either::Right(((), _)) => return Err(TransferError::Stalled),
+    };
     reading.await.map_err(io::Error::other)??;
     Ok(convert::vote_from(response.into_inner().vote)?)
+}
+
+/// Ends when the network took no chunk for too long, or the receiver does not install what it has.
+/// How long the whole takes is the size's and the link's business.
+async fn stalled(mut progress: watch::Receiver<()>) {
+    loop {
+        match timeout(STALL_MAX, progress.changed()).await {
+            Ok(Ok(())) => {}
+            // Everything is sent.
+            Ok(Err(_)) => return sleep(INSTALL_MAX).await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Where chunks go, and who is told that one went.
+struct Outgoing {
+    chunks: mpsc::Sender<SnapshotChunk>,
+    progress: watch::Sender<()>,
+}
+
+impl Outgoing {
+    /// Waits for room. False when the receiver is gone: it has refused, and its status says why.
+    fn push(&self, part: Part, crc32c: u32) -> bool {
+        let part = Some(part);
+        let sent = self.chunks.blocking_send(SnapshotChunk { part, crc32c });
+        self.progress.send_replace(());
+        sent.is_ok()
+    }
 }
 
 fn read_files(
     checkpoint: &Checkpoint,
     header: SnapshotHeader,
     files: &[(String, u64)],
-    chunks: &mpsc::Sender<SnapshotChunk>,
+    out: &Outgoing,
 ) -> Result<(), TransferError> {
-    // A receiver that is gone has refused; its status says why.
-    let push = |part: Part, crc32c: u32| {
-        chunks
-            .blocking_send(SnapshotChunk {
-                part: Some(part),
-                crc32c,
-            })
-            .is_ok()
-    };
-    if !push(Part::Header(header), 0) {
+    if !out.push(Part::Header(header), 0) {
         return Ok(());
     }
     let mut buffer = vec![0; CHUNK_BYTES];
     for (name, _) in files {
         let mut file = File::open(checkpoint.path().join(name))?;
-        if !push(Part::FileName(name.clone()), 0) {
+        if !out.push(Part::FileName(name.clone()), 0) {
             return Ok(());
         }
         loop {
@@ -116,12 +149,12 @@ fn read_files(
                 break;
             };
             let crc = crc32c::crc32c(data);
-            if !push(Part::Data(Bytes::copy_from_slice(data)), crc) {
+            if !out.push(Part::Data(Bytes::copy_from_slice(data)), crc) {
                 return Ok(());
             }
         }
     }
-    push(Part::EndFileCount(files.len() as u64), 0);
+    out.push(Part::EndFileCount(files.len() as u64), 0);
     Ok(())
 }
 
@@ -133,7 +166,8 @@ pub(super) struct Received {
     pub(super) checkpoint: Checkpoint,
 }
 
-/// Receives a snapshot into a directory of its own; on any error the directory is removed.
+/// Receives a snapshot into a directory of its own and checks that it is what its head says; on any
+/// error the directory is removed. The files are written on a blocking thread.
 pub(super) async fn receive(
     directory: &SnapshotDir,
     mut chunks: Streaming<SnapshotChunk>,
@@ -149,14 +183,41 @@ pub(super) async fn receive(
     let vote = convert::vote_from(header.vote)?;
     let record = AdapterRecord::from_header(header)?;
     let checkpoint = directory.incoming()?;
-    let mut files = 0_u64;
-    let mut open: Option<File> = None;
+    let (parts, incoming) = mpsc::channel(CHUNKS_AHEAD);
+    let (target, expected) = (checkpoint.clone(), record.clone());
+    let writing = tasks::spawn_blocking(move || {
+        write_files(target.path(), incoming)?;
+        Ok::<_, TransferError>(target.verify(&expected)?)
+    });
     loop {
         let chunk = next(&mut chunks).await?;
+        let ends = matches!(chunk.part, Some(Part::EndFileCount(_)));
+        // A writer that is gone has failed, and says why below.
+        if parts.send(chunk).await.is_err() || ends {
+            break;
+        }
+    }
+    drop(parts);
+    writing.await.map_err(io::Error::other)??;
+    Ok(Received {
+        vote,
+        record,
+        checkpoint,
+    })
+}
+
+/// Writes the files of a checkpoint into `directory`, each made durable.
+fn write_files(
+    directory: &Path,
+    mut chunks: mpsc::Receiver<SnapshotChunk>,
+) -> Result<(), TransferError> {
+    let mut files = 0_u64;
+    let mut open: Option<File> = None;
+    while let Some(chunk) = chunks.blocking_recv() {
         match chunk.part {
             Some(Part::FileName(name)) => {
                 finish(open.take())?;
-                open = Some(create(checkpoint.path(), &name)?);
+                open = Some(create(directory, &name)?);
                 files += 1;
             }
             Some(Part::Data(data)) => {
@@ -169,12 +230,7 @@ pub(super) async fn receive(
                 file.write_all(&data)?;
             }
             Some(Part::EndFileCount(count)) if count == files => {
-                finish(open.take())?;
-                return Ok(Received {
-                    vote,
-                    record,
-                    checkpoint,
-                });
+                return Ok(finish(open.take())?);
             }
             Some(Part::EndFileCount(_)) => {
                 return Err(TransferError::Damaged("files are missing"));
@@ -182,6 +238,7 @@ pub(super) async fn receive(
             Some(Part::Header(_)) | None => return Err(TransferError::Damaged("a second head")),
         }
     }
+    Err(TransferError::Damaged("it ends early"))
 }
 
 async fn next(chunks: &mut Streaming<SnapshotChunk>) -> Result<SnapshotChunk, TransferError> {
@@ -206,4 +263,42 @@ fn create(directory: &Path, name: &str) -> Result<File, TransferError> {
 
 fn finish(file: Option<File>) -> io::Result<()> {
     file.map_or(Ok(()), |file| file.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slow link takes hours for a large snapshot, and every chunk is progress.
+    #[tokio::test(start_paused = true)]
+    async fn a_transfer_lasts_as_long_as_it_makes_progress() {
+        let (progress, seen) = watch::channel(());
+        let watchdog = tasks::spawn("watchdog", stalled(seen));
+        for _ in 0..100 {
+            sleep(STALL_MAX / 2).await;
+            progress.send_replace(());
+            assert!(!watchdog.is_finished());
+        }
+        sleep(STALL_MAX * 2).await;
+        assert!(watchdog.is_finished());
+    }
+
+    #[test]
+    fn files_that_do_not_make_a_checkpoint_are_refused_before_the_exchange() {
+        let parent = tempfile::tempdir().unwrap();
+        let (snapshots, _) = SnapshotDir::open(parent.path()).unwrap();
+        let incoming = snapshots.incoming().unwrap();
+        let (chunks, receiver) = mpsc::channel(8);
+        let push = |part, crc32c| {
+            let part = Some(part);
+            chunks.try_send(SnapshotChunk { part, crc32c }).unwrap();
+        };
+        let data = Bytes::from_static(b"no manifest");
+        let crc = crc32c::crc32c(&data);
+        push(Part::FileName("CURRENT".to_owned()), 0);
+        push(Part::Data(data), crc);
+        push(Part::EndFileCount(1), 0);
+        write_files(incoming.path(), receiver).unwrap();
+        assert!(incoming.verify(&AdapterRecord::default()).is_err());
+    }
 }

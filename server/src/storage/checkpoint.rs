@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use tenure_statemachine::{EngineError, Fault, Reader, engine::Engine};
+use tenure_statemachine::{EngineError, Fault, Reader, Table, View, engine::Engine};
 use tracing::warn;
 
 use super::{adapter_record::AdapterRecord, rocks_engine::RocksEngine};
@@ -85,6 +85,26 @@ impl Checkpoint {
             }
         }
         Ok(bytes)
+    }
+
+    /// Reads all of it, which checks every block against its checksum, and compares what it covers
+    /// with `expected`. Takes as long as reading the files.
+    ///
+    /// # Errors
+    /// [`Fault::Damaged`] when something does not match; otherwise when the files cannot be read.
+    pub fn verify(&self, expected: &AdapterRecord) -> Result<(), Fault> {
+        let engine = RocksEngine::open_read_only(self.path())?;
+        for table in Table::ALL {
+            let mut rows = engine.scan(table, &[])?;
+            while rows.next()?.is_some() {}
+        }
+        let record = record_of(self.path())?.unwrap_or_default();
+        if record == *expected {
+            Ok(())
+        } else {
+            let what = "the snapshot's content does not match its head";
+            Err(Fault::Damaged(what.to_owned()))
+        }
     }
 
     /// The files and their sizes, by name.
