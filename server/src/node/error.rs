@@ -58,6 +58,9 @@ pub enum TransferError {
     /// The target is no voting member.
     #[error("bad leader transferee")]
     BadTarget,
+    /// The target has not answered this leader lately: a hand-over would only interrupt writes.
+    #[error("leader transferee does not answer")]
+    SilentTarget,
     /// The target did not take over in time.
     #[error("request timed out")]
     TimedOut,

@@ -42,6 +42,10 @@ const COMMAND_BYTES_MAX: usize = 16 << 20;
 /// A hand-over takes two round trips; the others elect a leader themselves soon after this.
 const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
+/// How long a leader waits for the first answer of a member that is to succeed it: several
+/// heartbeats.
+const FIRST_ANSWER_MAX: Duration = Duration::from_millis(500);
+
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
@@ -95,6 +99,32 @@ impl Node {
 
     pub(super) fn is_only_voter(&self) -> bool {
         self.voters() == [self.identity.member_id.0]
+    }
+
+    /// Whether another voter answered this leader lately. A leader that is new waits for its first
+    /// answers.
+    async fn answers(&self, target: MemberId) -> bool {
+        let mut changes = self.raft.data_metrics();
+        // Cancel-safe: a missed change is seen by the next look.
+        let answered = async {
+            loop {
+                let own = self.identity.member_id;
+                if successors::find(&self.raft, own, HAND_OVER_MAX).contains(&target) {
+                    return true;
+                }
+                let heard_before = {
+                    let metrics = changes.borrow_watched();
+                    let beats = metrics.heartbeat.as_ref();
+                    beats.is_some_and(|beats| beats.get(&target.0).is_some_and(Option::is_some))
+                };
+                if heard_before || changes.changed().await.is_err() {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(FIRST_ANSWER_MAX, answered)
+            .await
+            .unwrap_or(false)
     }
 
     /// Hands leadership to another voter before the node stops, if it leads and there is one.
@@ -223,6 +253,9 @@ impl Backend for Node {
         }
         if target == self.identity.member_id {
             return Ok(());
+        }
+        if !self.answers(target).await {
+            return Err(TransferError::SilentTarget);
         }
         let stopping = |_| TransferError::Stopping;
         self.raft

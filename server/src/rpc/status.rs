@@ -140,6 +140,8 @@ reasons! {
     NotLeader => FailedPrecondition, "etcdserver: not leader";
     /// Leadership cannot go to this member.
     BadTransferee => FailedPrecondition, "etcdserver: bad leader transferee";
+    /// Leadership is not handed to a member that does not answer.
+    TransfereeSilent => FailedPrecondition, "tenure: leader transferee does not answer";
     /// No leader is known.
     NoLeader => Unavailable, "etcdserver: no leader";
     /// The leader changed while it was asked.
@@ -432,6 +434,7 @@ impl From<TransferError> for Reason {
         match error {
             TransferError::NotLeader => Self::NotLeader,
             TransferError::BadTarget => Self::BadTransferee,
+            TransferError::SilentTarget => Self::TransfereeSilent,
             TransferError::TimedOut => Self::TimedOut,
             TransferError::Stopping => Self::Stopped,
         }

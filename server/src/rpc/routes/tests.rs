@@ -247,6 +247,7 @@ async fn leadership_moves_or_says_why_not() {
     for (error, expected) in [
         (TransferError::NotLeader, Reason::NotLeader),
         (TransferError::BadTarget, Reason::BadTransferee),
+        (TransferError::SilentTarget, Reason::TransfereeSilent),
         (TransferError::TimedOut, Reason::TimedOut),
         (TransferError::Stopping, Reason::Stopped),
     ] {
