@@ -24,7 +24,11 @@ impl Probes {
     }
 
     fn read(&self) {
-        let read = self.node.engine().get(Table::Current, b"health");
+        // A view of its own: what the engine keeps for the writer is the writer's alone.
+        let engine = self.node.engine();
+        let read = engine
+            .snapshot()
+            .and_then(|view| view.get(Table::Current, b"health"));
         if let Err(error) = read {
             fatal::stop(&error);
         }

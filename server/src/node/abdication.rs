@@ -32,6 +32,11 @@ impl Abdication {
         }
     }
 
+    /// What is known of the disk.
+    pub(super) fn backlog(&self) -> Arc<LogBacklog> {
+        Arc::clone(&self.backlog)
+    }
+
     /// Whether this node must not lead now.
     pub(super) fn is_due(&self) -> bool {
         self.backlog.is_stalled()

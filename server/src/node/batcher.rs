@@ -1,11 +1,8 @@
-//! Commands to groups: what this node took, encoded once, on its way to the leader.
+//! Commands to groups: what this node took, encoded once.
 //!
 //! Self-clocking like the proposer: a command that finds a free slot leaves at once, alone; under
-//! load a group is what arrived while the groups before it were on their way.
-//!
-//! # Invariant
-//! The end of leases is proposed by the node that saw it, in the lead in which it saw it, or not at
-//! all. A term does not tell leads apart, for two leaders can share one, one after the other.
+//! load a group is what arrived while the groups before it were on their way. How a group reaches
+//! the log is the offer's business. Commands that are part of a lead share no group with others.
 
 use std::{
     sync::{
@@ -15,19 +12,19 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use tenure_statemachine::{Command, codec};
+use tenure_statemachine::{Command, FeatureLevel, Meta, ORIGIN_WINDOW, codec};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::{
     error::ProposeError,
     forwarder::Forwarder,
+    offer,
     progress::Applied,
     proposer::Proposer,
     status::Leadership,
     waiters::{Reply, Waiters},
 };
-use crate::{clock::Clock, raft::ForwardOutcome, tasks};
+use crate::{clock::Clock, tasks};
 
 /// Groups of one node on their way at once.
 const GROUPS_IN_FLIGHT: usize = 2;
@@ -40,8 +37,6 @@ const GROUP_BYTES_MAX: usize = 1 << 20;
 pub(super) const QUEUE_MAX: usize = 16 << 10;
 /// Bytes that may wait to leave; bounds the memory of a node without a leader.
 const QUEUE_BYTES_MAX: usize = 128 << 20;
-/// Pause before a group that was refused is offered again, when no change of leadership tells.
-const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// A command and where its answer goes.
 #[derive(Debug)]
@@ -66,6 +61,9 @@ pub(super) struct Parts {
     pub(super) forwarder: Forwarder,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) applied: watch::Receiver<Applied>,
+    pub(super) meta: watch::Receiver<Meta>,
+    /// How long the first offer of a group may go unanswered before it is offered again.
+    pub(super) offer_max: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) request_timeout: Duration,
 }
@@ -100,18 +98,20 @@ impl Batcher {
         {
             return Err(ProposeError::Overloaded);
         }
-        self.queue
-            .try_send(Proposal {
-                command,
-                bytes,
-                reply,
-            })
-            .map_err(|error| match error {
+        // Counted before it can be taken out, so that the count never falls below zero.
+        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let sent = self.queue.try_send(Proposal {
+            command,
+            bytes,
+            reply,
+        });
+        sent.map_err(|error| {
+            self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            match error {
                 mpsc::error::TrySendError::Full(_) => ProposeError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => ProposeError::Stopping,
-            })?;
-        self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(())
+            }
+        })
     }
 }
 
@@ -131,19 +131,31 @@ async fn run(
                 None => return,
             },
         };
-        let gathered = gather(first, &mut proposals);
+        let gathered = gather(first, &mut proposals, &waiting_bytes);
         held = gathered.held;
-        waiting_bytes.fetch_sub(gathered.bytes, Ordering::Relaxed);
+        let (commands, replies) = (gathered.commands, gathered.replies);
+        if commands.is_empty() {
+            continue;
+        }
         sequence += 1;
+        parts.waiters.within(sequence, ORIGIN_WINDOW).await;
         let deadline = parts.clock.now() + parts.request_timeout;
-        let group = codec::encode_group(parts.origin, sequence, &gathered.commands);
-        let replies = gathered.replies;
-        parts.waiters.insert(sequence, replies, deadline, slot);
-        let parts = Arc::clone(&parts);
-        match gathered.term {
-            Some(term) => tasks::spawn("group", drive_here(parts, group, sequence, term)),
-            None => tasks::spawn("group", drive(parts, group, sequence, deadline)),
+        let repeatable = parts.meta.borrow().level >= FeatureLevel::REPEATABLE_GROUPS;
+        let group = if repeatable {
+            let since = parts.applied.borrow().index;
+            codec::encode_repeatable_group(parts.origin, sequence, since, &commands)
+        } else {
+            codec::encode_group(parts.origin, sequence, &commands)
         };
+        parts.waiters.insert(sequence, replies, deadline, slot);
+        let offer = offer::Offer {
+            group,
+            sequence,
+            deadline,
+            repeatable,
+            lead: gathered.lead,
+        };
+        tasks::spawn("group", offer.drive(Arc::clone(&parts)));
     }
 }
 
@@ -151,33 +163,44 @@ async fn run(
 struct Gathered {
     commands: Vec<Command>,
     replies: Vec<Reply>,
-    bytes: usize,
     /// The only term in which it may be proposed, and only here.
-    term: Option<u64>,
+    lead: Option<u64>,
     /// Taken from the queue, for the next group.
     held: Option<Proposal>,
 }
 
-/// Takes what has arrived and may go with `first`.
-fn gather(first: Proposal, proposals: &mut mpsc::Receiver<Proposal>) -> Gathered {
+/// The commands of one group: what is there and may go with `first`, up to a bound. Those whose
+/// callers have given up are left out: after an outage they would only delay the others.
+fn gather(
+    first: Proposal,
+    proposals: &mut mpsc::Receiver<Proposal>,
+    waiting_bytes: &AtomicUsize,
+) -> Gathered {
     let mut gathered = Gathered {
-        term: lead_of(&first.command),
-        bytes: first.bytes,
-        commands: vec![first.command],
-        replies: vec![first.reply],
+        commands: Vec::new(),
+        replies: Vec::new(),
+        lead: lead_of(&first.command),
         held: None,
     };
-    while gathered.commands.len() < GROUP_COMMANDS_MAX && gathered.bytes < GROUP_BYTES_MAX {
-        let Ok(next) = proposals.try_recv() else {
-            break;
-        };
-        if lead_of(&next.command) != gathered.term {
-            gathered.held = Some(next);
+    let mut bytes = 0;
+    let mut next = Some(first);
+    while let Some(proposal) = next {
+        if lead_of(&proposal.command) != gathered.lead {
+            gathered.held = Some(proposal);
             break;
         }
-        gathered.bytes += next.bytes;
-        gathered.commands.push(next.command);
-        gathered.replies.push(next.reply);
+        waiting_bytes.fetch_sub(proposal.bytes, Ordering::Relaxed);
+        if !proposal.reply.is_closed() {
+            bytes += proposal.bytes;
+            gathered.commands.push(proposal.command);
+            gathered.replies.push(proposal.reply);
+        }
+        let full = gathered.commands.len() >= GROUP_COMMANDS_MAX || bytes >= GROUP_BYTES_MAX;
+        next = if full {
+            None
+        } else {
+            proposals.try_recv().ok()
+        };
     }
     gathered
 }
@@ -190,136 +213,30 @@ fn lead_of(command: &Command) -> Option<u64> {
     }
 }
 
-/// Brings a group into the log here, in `term`, or gives it up.
-async fn drive_here(parts: Arc<Parts>, group: Bytes, sequence: u64, term: u64) {
-    let now = *parts.leadership.borrow();
-    let outcome = if now.is_leader && now.term == term {
-        parts.proposer.propose(group, term).await
-    } else {
-        ForwardOutcome::NotLeader
-    };
-    let cause = match outcome {
-        // The answer came, or comes, with the log.
-        ForwardOutcome::Committed => return,
-        ForwardOutcome::NotLeader => ProposeError::NoLeader,
-        ForwardOutcome::Overloaded => ProposeError::Overloaded,
-        ForwardOutcome::Lost => ProposeError::LeaderLost,
-    };
-    parts.waiters.fail(sequence, cause);
-}
-
-/// Brings a group to whoever leads, until it is answered or its time has passed.
-///
-/// A group whose leader was lost is offered to the next one as soon as the log shows that the lost
-/// leader can no longer bring it in: so it takes effect once, or not at all.
-async fn drive(parts: Arc<Parts>, group: Bytes, sequence: u64, deadline: Duration) {
-    let mut leadership = parts.leadership.clone();
-    while parts.waiters.waits(sequence) {
-        let now = *leadership.borrow_and_update();
-        let outcome = match now.leader {
-            _ if now.is_leader => parts.proposer.propose(group.clone(), now.term).await,
-            Some(leader) => {
-                parts
-                    .forwarder
-                    .forward(leader, now.term, group.clone())
-                    .await
-            }
-            None => ForwardOutcome::NotLeader,
-        };
-        match outcome {
-            // The answer came, or comes, with the log.
-            ForwardOutcome::Committed => return,
-            ForwardOutcome::Overloaded => {
-                return parts.waiters.fail(sequence, ProposeError::Overloaded);
-            }
-            ForwardOutcome::Lost => {
-                superseded(&parts, sequence, now.term).await;
-                continue;
-            }
-            ForwardOutcome::NotLeader => {}
-        }
-        if parts.clock.now() >= deadline {
-            return parts.waiters.fail(sequence, ProposeError::NoLeader);
-        }
-        if now.leader.is_none() {
-            let left = deadline.saturating_sub(parts.clock.now());
-            // Cancel-safe: a missed change is seen by the next look.
-            let changed = tokio::time::timeout(left, leadership.changed()).await;
-            if matches!(changed, Ok(Err(_))) {
-                return parts.waiters.fail(sequence, ProposeError::Stopping);
-            }
-        } else {
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
-    }
-}
-
-/// Waits until an entry of a later term than `term` is applied, or the group is answered.
-///
-/// Entries of earlier terms come before those of later ones. When one of a later term is applied,
-/// every entry of `term` that will ever be committed has been applied, too.
-async fn superseded(parts: &Parts, sequence: u64, term: u64) {
-    let mut applied = parts.applied.clone();
-    let later = applied.wait_for(|applied| applied.term > term || !parts.waiters.waits(sequence));
-    // When the time passes first, the waiters give the group up, and say that nobody knows.
-    if tokio::time::timeout(parts.request_timeout, later)
-        .await
-        .is_err()
-    {
-        parts.waiters.fail(sequence, ProposeError::LeaderLost);
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tenure_statemachine::{LeaseExpiry, LeaseId};
     use tokio::sync::oneshot;
 
     use super::*;
 
-    fn proposal(command: Command) -> Proposal {
-        Proposal {
-            command,
-            bytes: 1,
-            reply: oneshot::channel().0,
-        }
-    }
-
-    fn expire(term: u64) -> Command {
-        Command::LeaseExpire(vec![LeaseExpiry {
-            id: LeaseId(1),
-            generation: 1,
-            term,
-        }])
-    }
-
     #[test]
-    fn the_end_of_leases_goes_with_nothing_that_may_be_offered_to_another_leader() {
-        let revoke = || Command::LeaseRevoke(LeaseId(2));
+    fn commands_whose_callers_gave_up_are_not_proposed() {
         let (queue, mut proposals) = mpsc::channel(8);
-        for command in [
-            revoke(),
-            revoke(),
-            expire(3),
-            expire(3),
-            expire(4),
-            revoke(),
-        ] {
-            queue.try_send(proposal(command)).unwrap();
+        let (mut answers, waiting_bytes) = (Vec::new(), AtomicUsize::new(3));
+        for _ in 0..3 {
+            let (reply, answer) = oneshot::channel();
+            let proposal = Proposal {
+                command: Command::Wake,
+                bytes: 1,
+                reply,
+            };
+            queue.try_send(proposal).unwrap();
+            answers.push(answer);
         }
-        let mut held = None;
-        let mut groups = Vec::new();
-        while let Some(first) = held.take().or_else(|| proposals.try_recv().ok()) {
-            let gathered = gather(first, &mut proposals);
-            groups.push((gathered.commands, gathered.term));
-            held = gathered.held;
-        }
-        let expected = [
-            (vec![revoke(), revoke()], None),
-            (vec![expire(3), expire(3)], Some(3)),
-            (vec![expire(4)], Some(4)),
-            (vec![revoke()], None),
-        ];
-        assert_eq!(groups, expected);
+        answers.truncate(1);
+        let first = proposals.try_recv().unwrap();
+        let gathered = gather(first, &mut proposals, &waiting_bytes);
+        assert_eq!((gathered.commands.len(), gathered.replies.len()), (1, 1));
+        assert_eq!(waiting_bytes.into_inner(), 0);
     }
 }

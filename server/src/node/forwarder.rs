@@ -46,6 +46,14 @@ struct Waiting {
     closed: bool,
 }
 
+impl Waiting {
+    /// Tells every group of the stream that it was lost.
+    fn close(&mut self) {
+        self.closed = true;
+        self.replies.clear();
+    }
+}
+
 impl Forwarder {
     /// No stream yet.
     pub(super) fn new(peers: Arc<Peers>, directory: Arc<dyn Directory>) -> Self {
@@ -97,6 +105,15 @@ impl Forwarder {
         outcome.await.unwrap_or(ForwardOutcome::Lost)
     }
 
+    /// Gives up the stream to `leader` and the connection under it: the next group makes new ones.
+    pub(super) fn renew(&self, leader: MemberId) {
+        let mut current = self.stream.lock();
+        if let Some(stream) = current.take_if(|stream| stream.leader == leader) {
+            stream.waiting.lock().close();
+            self.peers.forget(leader, Lane::Forward);
+        }
+    }
+
     fn stream_to(&self, leader: MemberId) -> Option<Stream> {
         let mut current = self.stream.lock();
         if let Some(stream) = current.as_ref()
@@ -144,9 +161,7 @@ async fn receive(
         }
         Err(error) => debug!(%error, "the leader took no stream of forwarded writes"),
     }
-    let mut waiting = waiting.lock();
-    waiting.closed = true;
-    waiting.replies.clear();
+    waiting.lock().close();
 }
 
 fn answer(waiting: &Mutex<Waiting>, response: &peer::ForwardResponse) {

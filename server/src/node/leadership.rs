@@ -14,18 +14,20 @@ use std::{
 
 use openraft::{ServerState, async_runtime::watch::WatchReceiver};
 use tenure_statemachine::MemberId;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::{
     abdication::Abdication, cluster_clock::ClusterClock, confirmed::Confirmed, status::Leadership,
 };
-use crate::{clock::Clock, raft::Raft, tasks};
+use crate::{clock::Clock, raft::Raft, storage::LogBacklog, tasks};
 
 /// When the leader was last heard of, on the node's clock.
 #[derive(Debug)]
 pub(super) struct Contact {
     clock: Arc<dyn Clock>,
     heard_ms: AtomicU64,
+    /// Rung when a stream of replication to this node ended.
+    ended: Notify,
 }
 
 impl Contact {
@@ -33,6 +35,7 @@ impl Contact {
         let contact = Self {
             clock,
             heard_ms: AtomicU64::new(0),
+            ended: Notify::new(),
         };
         contact.note();
         contact
@@ -41,6 +44,11 @@ impl Contact {
     /// A message of the leader arrived.
     pub(super) fn note(&self) {
         self.heard_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// A stream of replication to this node ended: perhaps the leader did.
+    pub(super) fn note_end(&self) {
+        self.ended.notify_one();
     }
 
     pub(super) fn silent_for(&self) -> Duration {
@@ -63,13 +71,31 @@ pub(super) struct Parts {
     pub(super) abdication: Abdication,
     /// How long a leader may be silent, or a quorum, before it counts as gone.
     pub(super) silence_max: Duration,
+    /// How long after a leader's word no member votes for another.
+    pub(super) lease: Duration,
     /// How often to look.
     pub(super) interval: Duration,
 }
 
+/// Added to the lease before an early campaign: the other voters may have heard of the leader this
+/// much later.
+const LEASE_MARGIN: Duration = Duration::from_millis(20);
+/// Between the early campaigns of two members, and between two of one: a round of votes takes less.
+const CAMPAIGN_STEP: Duration = Duration::from_millis(75);
+/// Early campaigns of one member. After them the election timeout has passed, too.
+const CAMPAIGNS_MAX: u32 = 4;
+
 /// Starts the watch.
 pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
     let (sender, receiver) = watch::channel(Leadership::default());
+    let hints = Hints {
+        raft: parts.raft.clone(),
+        own: parts.own,
+        contact: Arc::clone(&parts.contact),
+        lease: parts.lease,
+        backlog: parts.abdication.backlog(),
+    };
+    tasks::spawn("hints", hints.follow());
     tasks::spawn("leadership", async move {
         let mut changes = parts.raft.server_metrics();
         loop {
@@ -91,6 +117,57 @@ pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
         }
     });
     receiver
+}
+
+/// Turns the end of a replication stream into an early campaign.
+///
+/// A leader that was killed resets its connections, long before its followers' election timeouts
+/// pass. Safe whatever the hint is worth: a campaign begins with a pre-vote, which neither this
+/// member nor any other grants while it heard of a leader within the lease.
+struct Hints {
+    raft: Raft,
+    own: MemberId,
+    contact: Arc<Contact>,
+    lease: Duration,
+    backlog: Arc<LogBacklog>,
+}
+
+impl Hints {
+    async fn follow(self) {
+        loop {
+            self.contact.ended.notified().await;
+            let Some(rank) = self.rank() else {
+                continue;
+            };
+            let mut due = self.lease + LEASE_MARGIN + CAMPAIGN_STEP * rank;
+            for _ in 0..CAMPAIGNS_MAX {
+                let left = due.saturating_sub(self.contact.silent_for());
+                tokio::time::sleep(left).await;
+                let present = self.contact.silent_for() < due;
+                if present || self.raft.is_leader() || self.backlog.is_stalled() {
+                    break;
+                }
+                if self.raft.trigger().elect(true).await.is_err() {
+                    return;
+                }
+                due += CAMPAIGN_STEP * 2;
+            }
+        }
+    }
+
+    /// The place of this member among the voters without the leader, which keeps them from
+    /// campaigning at once; `None` when it is no voter.
+    fn rank(&self) -> Option<u32> {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let leader = metrics.current_leader;
+        let mut others = metrics
+            .membership_config
+            .voter_ids()
+            .filter(|id| Some(*id) != leader);
+        let rank = others.position(|id| id == self.own.0)?;
+        u32::try_from(rank).ok()
+    }
 }
 
 fn look(parts: &Parts) -> Leadership {

@@ -20,6 +20,7 @@ mod membership;
     reason = "the handle is what the module is named for"
 )]
 mod node;
+mod offer;
 mod progress;
 mod proposer;
 mod read_index;

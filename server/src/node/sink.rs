@@ -131,12 +131,22 @@ impl ApplySink for Sink {
         for group in &mut groups {
             self.publish(&mut group.outcomes, each);
         }
+        // Before the new position is known: a group that still waits then was not applied.
+        let mut answers = Vec::new();
+        for group in groups {
+            if group.origin != self.origin {
+                continue;
+            }
+            if group.is_void {
+                self.waiters.fail(group.sequence, ProposeError::LeaderLost);
+            } else if let Some(answer) = self.waiters.take(group.sequence) {
+                answers.push((answer, group.outcomes));
+            }
+        }
         // Before the answers: who hears that a write is done finds it in any later read.
         self.advance(meta);
-        for group in groups {
-            if group.origin == self.origin {
-                self.waiters.complete(group.sequence, group.outcomes);
-            }
+        for (answer, outcomes) in answers {
+            answer.complete(outcomes);
         }
         self.slow.observe(meta.applied_index, commands, took.whole);
     }

@@ -51,8 +51,8 @@ use crate::{
 };
 
 /// Time after the last heartbeat at which the peers of a partitioned leader probe it again, in
-/// election timeouts.
-const PROBE_TIMEOUTS: u64 = 2;
+/// leases.
+const PROBE_LEASES: u64 = 3;
 /// Entries purged at once.
 const PURGE_BATCH: u64 = 512;
 /// Entries in one message of replication; its bytes are bounded by the log's reader.
@@ -265,9 +265,15 @@ pub async fn start(
     let late = around.metrics.server.heartbeat_send_failures.clone();
     let network = Network::new(Arc::clone(&peers), late);
     let raft_config = Arc::new(raft_config(&config));
-    let raft = Raft::build(own.0, raft_config, network, log.clone(), machine)
-        .await
-        .map_err(|e| StartError::Raft(e.to_string()))?;
+    let raft = Raft::build(
+        own.0,
+        Arc::clone(&raft_config),
+        network,
+        log.clone(),
+        machine,
+    )
+    .await
+    .map_err(|e| StartError::Raft(e.to_string()))?;
     let stopping = CancellationToken::new();
     core_watch::spawn(raft.clone(), stopping.clone());
     let contact = Arc::new(Contact::new(Arc::clone(&clock)));
@@ -277,6 +283,7 @@ pub async fn start(
         own,
         contact: Arc::clone(&contact),
         confirmed: Arc::clone(&confirmed),
+        lease: Duration::from_millis(raft_config.election_timeout_max),
         cluster_clock: Arc::clone(&cluster_clock),
         abdication: Abdication::new(Arc::clone(&backlog), config.election_timeout),
         silence_max: config.election_timeout * 2,
@@ -295,6 +302,8 @@ pub async fn start(
         forwarder: Forwarder::new(Arc::clone(&peers), Arc::new(raft.clone())),
         leadership: leadership.clone(),
         applied: applied.clone(),
+        meta: meta.clone(),
+        offer_max: config.election_timeout,
         clock: Arc::clone(&clock),
         request_timeout: config.request_timeout,
     });
@@ -413,18 +422,43 @@ async fn open_roster(
     Ok(Arc::new(Roster::new(owner, holds, known)))
 }
 
+/// How a follower spends the time without a leader, in milliseconds.
+///
+/// openraft's follower first waits for the leader's lease to end, which is the longest election
+/// timeout that it is given, and then for a random time between the shortest and the longest. What
+/// users set is the silence after which an election may begin: the sum of lease and shortest wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ElectionTimes {
+    /// The lease, and the longest wait after it.
+    lease: u64,
+    /// The shortest wait after it.
+    wait_min: u64,
+}
+
+impl ElectionTimes {
+    /// A wait below two and a half heartbeats would take one lost heartbeat for a lost leader; the
+    /// spread between shortest and longest wait keeps two followers from campaigning at once.
+    fn of(election: u64, heartbeat: u64) -> Self {
+        let wait_min = (election * 3 / 10).max(heartbeat * 5 / 2 + 2);
+        let lease = election
+            .saturating_sub(wait_min)
+            .max(wait_min + heartbeat.max(1));
+        Self { lease, wait_min }
+    }
+}
+
 fn raft_config(config: &NodeConfig) -> openraft::Config {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let election_max = millis(config.election_timeout);
     let heartbeat = millis(config.heartbeat_interval);
+    let times = ElectionTimes::of(millis(config.election_timeout), heartbeat);
     openraft::Config {
         cluster_name: format!("{:016x}", config.identity.cluster_id),
         heartbeat_interval: heartbeat,
         heartbeat_min_interval: Some(heartbeat),
-        election_timeout_min: election_max / 2,
-        election_timeout_max: election_max,
+        election_timeout_min: times.wait_min,
+        election_timeout_max: times.lease,
         enable_pre_vote: Some(true),
-        quorum_loss_probe_interval: Some(election_max * PROBE_TIMEOUTS),
+        quorum_loss_probe_interval: Some(times.lease * PROBE_LEASES),
         // A restarted leader must not take its old log for granted: what was not flushed is gone.
         enable_leader_restore: Some(false),
         allow_log_reversion: None,
@@ -493,8 +527,43 @@ impl PeerRequests for Requests {
         async move { point.at(index).await }.boxed()
     }
 
+    fn replication_ended(&self) {
+        self.contact.note_end();
+    }
+
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
         let reads = self.reads.clone();
         async move { reads.index_for_peer().await.ok() }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_election_begins_after_the_silence_that_was_set_and_soon() {
+        let times = ElectionTimes::of(1000, 100);
+        assert_eq!(times.lease + times.wait_min, 1000);
+        assert!(times.lease * 2 <= 1400, "the longest silence: {times:?}");
+    }
+
+    #[test]
+    fn every_setting_that_is_allowed_makes_a_valid_raft_config() {
+        for heartbeat in [1, 2, 10, 100, 500, 5000] {
+            for factor in [5, 6, 10, 50] {
+                let times = ElectionTimes::of(heartbeat * factor, heartbeat);
+                let config = openraft::Config {
+                    heartbeat_interval: heartbeat,
+                    heartbeat_min_interval: Some(heartbeat),
+                    election_timeout_min: times.wait_min,
+                    election_timeout_max: times.lease,
+                    quorum_loss_probe_interval: Some(times.lease * PROBE_LEASES),
+                    ..openraft::Config::default()
+                };
+                config.validate().unwrap();
+                assert!(times.lease + times.wait_min >= heartbeat * factor);
+            }
+        }
     }
 }

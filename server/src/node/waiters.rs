@@ -1,12 +1,15 @@
 //! Who waits for what a group of commands comes to.
 //!
-//! A group is answered once: by its outcomes when this node applies it, or by a cause.
+//! # Invariants
+//! A group is answered once: by its outcomes when this node applies it, or by a cause. A group that
+//! was applied has left the table before the new position is known, so that a group found in here
+//! is one that was not applied at any position its finder knows.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use parking_lot::Mutex;
 use tenure_statemachine::Outcome;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::error::ProposeError;
 
@@ -17,6 +20,8 @@ pub(super) type Reply = oneshot::Sender<Result<Outcome, ProposeError>>;
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     groups: Mutex<BTreeMap<u64, Group>>,
+    /// Rung when a group leaves; the batcher alone listens.
+    left: Notify,
 }
 
 #[derive(Debug)]
@@ -46,33 +51,55 @@ impl Waiters {
         );
     }
 
-    /// Answers a group with what its commands came to.
-    pub(super) fn complete(&self, sequence: u64, outcomes: Vec<Outcome>) {
-        let Some(group) = self.groups.lock().remove(&sequence) else {
-            return;
-        };
-        for (reply, outcome) in group.replies.into_iter().zip(outcomes) {
-            // Whoever asked may have given up.
-            _ = reply.send(Ok(outcome));
-        }
+    /// Takes a group out, to be answered once its outcomes may be seen.
+    pub(super) fn take(&self, sequence: u64) -> Option<Answer> {
+        self.remove(sequence).map(Answer)
     }
 
     /// Answers a group with a cause.
     pub(super) fn fail(&self, sequence: u64, cause: ProposeError) {
-        let Some(group) = self.groups.lock().remove(&sequence) else {
-            return;
-        };
-        for reply in group.replies {
-            _ = reply.send(Err(cause));
+        if let Some(group) = self.remove(sequence) {
+            group.fail(cause);
         }
     }
 
     /// Gives up on every group: what became of them cannot be told from the log any more.
     pub(super) fn fail_all(&self, cause: ProposeError) {
         let groups = std::mem::take(&mut *self.groups.lock());
-        for reply in groups.into_values().flat_map(|group| group.replies) {
-            _ = reply.send(Err(cause));
+        self.left.notify_one();
+        for group in groups.into_values() {
+            group.fail(cause);
         }
+    }
+
+    /// Whether any caller of group `sequence` is left.
+    pub(super) fn is_wanted(&self, sequence: u64) -> bool {
+        let groups = self.groups.lock();
+        let group = groups.get(&sequence);
+        group.is_some_and(|group| group.replies.iter().any(|reply| !reply.is_closed()))
+    }
+
+    /// Waits until no group is `numbers` or more below `sequence`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost when the future is dropped.
+    pub(super) async fn within(&self, sequence: u64, numbers: u64) {
+        loop {
+            let left = self.left.notified();
+            let oldest = self.groups.lock().keys().next().copied();
+            if oldest.is_none_or(|oldest| sequence.saturating_sub(oldest) < numbers) {
+                return;
+            }
+            left.await;
+        }
+    }
+
+    fn remove(&self, sequence: u64) -> Option<Group> {
+        let group = self.groups.lock().remove(&sequence);
+        if group.is_some() {
+            self.left.notify_one();
+        }
+        group
     }
 
     /// Whether group `sequence` still waits.
@@ -89,6 +116,28 @@ impl Waiters {
         };
         for sequence in expired {
             self.fail(sequence, ProposeError::TimedOut);
+        }
+    }
+}
+
+impl Group {
+    fn fail(self, cause: ProposeError) {
+        for reply in self.replies {
+            _ = reply.send(Err(cause));
+        }
+    }
+}
+
+/// A group that was applied and is not answered yet.
+#[derive(Debug)]
+pub(super) struct Answer(Group);
+
+impl Answer {
+    /// Answers with what the commands came to.
+    pub(super) fn complete(self, outcomes: Vec<Outcome>) {
+        for (reply, outcome) in self.0.replies.into_iter().zip(outcomes) {
+            // The caller may have given up.
+            _ = reply.send(Ok(outcome));
         }
     }
 }
@@ -126,10 +175,35 @@ mod tests {
     fn a_group_is_answered_once() {
         let waiters = Waiters::default();
         let mut answer = insert(&waiters, 1, 10);
-        waiters.complete(1, vec![outcome()]);
+        let taken = waiters.take(1).unwrap();
+        assert!(!waiters.waits(1), "it is applied: it must not be offered");
         waiters.fail(1, ProposeError::LeaderLost);
+        taken.complete(vec![outcome()]);
         assert_eq!(answer.try_recv().unwrap(), Ok(outcome()));
-        assert!(!waiters.waits(1));
+        assert!(waiters.take(1).is_none());
+    }
+
+    #[test]
+    fn a_group_without_callers_is_not_wanted() {
+        let waiters = Waiters::default();
+        let answer = insert(&waiters, 1, 10);
+        assert!(waiters.is_wanted(1));
+        drop(answer);
+        assert!(!waiters.is_wanted(1) && waiters.waits(1));
+    }
+
+    #[tokio::test]
+    async fn numbers_stay_within_the_window_of_the_oldest_group() {
+        let waiters = Arc::new(Waiters::default());
+        let _answer = insert(&waiters, 1, 10);
+        waiters.within(8, 8).await;
+        let (later, ended) = (Arc::clone(&waiters), insert(&waiters, 5, 10));
+        let waiting = crate::tasks::spawn("waiting", async move { later.within(9, 8).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        waiters.fail(1, ProposeError::TimedOut);
+        waiting.await.unwrap();
+        drop(ended);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use openraft::{
     type_config::alias::SnapshotOf,
 };
 use tenure_statemachine::{
-    ClusterTime, Context, Fault, Meta, Outcome, StateMachine, codec, engine::Engine,
+    Admission, ClusterTime, Context, Fault, Meta, Outcome, StateMachine, codec, engine::Engine,
 };
 
 use super::digest_point::DigestPoint;
@@ -39,6 +39,8 @@ pub struct AppliedGroup {
     pub sequence: u64,
     /// One per command.
     pub outcomes: Vec<Outcome>,
+    /// The commands were not applied: the group is too old to tell whether they were before.
+    pub is_void: bool,
 }
 
 /// How long a batch of entries took.
@@ -167,8 +169,14 @@ impl Machine {
                     let decoded = codec::decode_entry(bytes.0.clone())?;
                     context.now = decoded.now;
                     for group in decoded.groups {
-                        let outcomes = group
-                            .commands
+                        let admission = batch.admit(&context, &group)?;
+                        if admission == Admission::Repeated {
+                            // Its outcomes went to its origin the first time.
+                            continue;
+                        }
+                        let is_void = admission == Admission::Void;
+                        let commands = if is_void { &[][..] } else { &group.commands };
+                        let outcomes = commands
                             .iter()
                             .map(|command| batch.apply(&context, command))
                             .collect::<Result<_, _>>()?;
@@ -177,6 +185,7 @@ impl Machine {
                             origin,
                             sequence,
                             outcomes,
+                            is_void,
                         });
                     }
                 }

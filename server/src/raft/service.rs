@@ -48,6 +48,9 @@ pub trait PeerRequests: Send + Sync + 'static {
     /// The digest of the state at this index; `None` when the state is past it.
     fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>>;
 
+    /// A stream of replication to this node ended, for whatever reason.
+    fn replication_ended(&self);
+
     /// The log id that a linearizable read must have applied; `None` when this node does not lead.
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>>;
 }
@@ -144,12 +147,12 @@ impl peer_server::Peer for PeerService {
         let caller = self.gate.admit(&request).await?;
         // A message that does not arrive or does not decode ends the stream: the leader makes a
         // new one and starts from what was acknowledged.
-        let (node, gate) = (Arc::clone(&self.requests), self.gate.clone());
+        let (node, gate) = (End(Arc::clone(&self.requests)), self.gate.clone());
         let traffic = self.traffic(request.metadata());
         let answers = traffic.clone();
         let requests = request.into_inner().scan((), move |(), message| {
             // A disk that lags holds up its own leader's stream, and not this node's memory.
-            let room = node.room();
+            let room = node.0.room();
             if let Ok(message) = &message {
                 traffic.received(message);
             }
@@ -157,7 +160,7 @@ impl peer_server::Peer for PeerService {
                 .and_then(|message| {
                     let sound = gate.measure(caller).append(&message);
                     sound.map_err(|unsound| gate.refuse(caller, &unsound))?;
-                    node.heard_from_leader();
+                    node.0.heard_from_leader();
                     convert::append_request_from(message).map_err(malformed)
                 })
                 .map_err(convert_status)
@@ -390,6 +393,15 @@ impl PeerService {
         let sound = self.gate.measure(caller).vote_request(&request);
         sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
         convert::vote_request_from(request).map_err(malformed)
+    }
+}
+
+/// Dropped with a stream of replication.
+struct End(Arc<dyn PeerRequests>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.replication_ended();
     }
 }
 
