@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss go-leases delays
+.PHONY: build run test check bench slow-disk power-loss go-leases delays failover
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -38,3 +38,7 @@ go-leases:
 # Reads while packets between the nodes are late, two hundred tries; DELAYS=n for another number.
 delays:
 	@bash .ci/delays.sh
+
+# How soon writing goes on after the leader was killed, beside etcd.
+failover:
+	@bash .ci/failover.sh

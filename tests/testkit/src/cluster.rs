@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::{
     binary::tenured,
     delays::Delays,
+    link::Link,
     node::Node,
     ports::free_port,
     spawner::Launch,
@@ -39,6 +40,8 @@ pub struct ClusterBuilder {
     node_wrappers: BTreeMap<usize, Vec<String>>,
     directory: Option<PathBuf>,
     delayed: bool,
+    program: Option<PathBuf>,
+    linked: bool,
 }
 
 /// A running cluster.
@@ -46,6 +49,7 @@ pub struct ClusterBuilder {
 pub struct Cluster {
     nodes: Vec<Node>,
     delays: Option<Delays>,
+    links: Vec<Link>,
     directory: Option<TempDir>,
 }
 
@@ -95,6 +99,20 @@ impl ClusterBuilder {
         self
     }
 
+    /// Another program that takes the same flags, such as etcd itself.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
+    /// Lets the members reach each node through a [`Link`].
+    #[must_use]
+    pub const fn linked(mut self) -> Self {
+        self.linked = true;
+        self
+    }
+
     /// Starts the nodes and waits until all are ready under one leader.
     ///
     /// # Panics
@@ -129,10 +147,18 @@ impl ClusterBuilder {
             .collect();
         let listening: Vec<u16> = ports.iter().map(|(_, peer)| *peer).collect();
         let delays = self.delayed.then(|| Delays::start(&listening));
-        let loopback = || listening.iter().map(|port| format!("127.0.0.1:{port}"));
-        let advertised = match &delays {
+        let links: Vec<_> = if self.linked {
+            listening.iter().copied().map(Link::to).collect()
+        } else {
+            Vec::new()
+        };
+        let own = |(number, port): (usize, &u16)| {
+            let port = links.get(number).map_or(*port, Link::port);
+            format!("127.0.0.1:{port}")
+        };
+        let advertised: Vec<String> = match &delays {
             Some(delays) => delays.addresses().to_vec(),
-            None => loopback().collect(),
+            None => listening.iter().enumerate().map(own).collect(),
         };
         let nodes = (0..self.nodes)
             .map(|number| {
@@ -146,6 +172,7 @@ impl ClusterBuilder {
         Cluster {
             nodes,
             delays,
+            links,
             directory: Some(directory),
         }
     }
@@ -181,6 +208,7 @@ impl ClusterBuilder {
             ("--initial-cluster-state", "new".to_owned()),
             ("--initial-cluster-token", format!("test-{}", ports[0].1)),
         ];
+        let program = self.program.clone().unwrap_or_else(tenured);
         let own = self.node_flags.get(&number).into_iter().flatten();
         let wrapper = self.node_wrappers.get(&number).into_iter().flatten();
         let words = self
@@ -188,7 +216,7 @@ impl ClusterBuilder {
             .iter()
             .chain(wrapper)
             .cloned()
-            .chain([tenured().display().to_string()])
+            .chain([program.display().to_string()])
             .chain(
                 flags
                     .into_iter()
@@ -229,6 +257,8 @@ impl Cluster {
             node_wrappers: BTreeMap::new(),
             directory: None,
             delayed: false,
+            program: None,
+            linked: false,
         }
     }
 
@@ -256,6 +286,12 @@ impl Cluster {
     /// A node, to be stopped or started.
     pub fn node_mut(&mut self, number: usize) -> &mut Node {
         &mut self.nodes[number]
+    }
+
+    /// The way by which the others reach a node, in a cluster that is linked.
+    #[must_use]
+    pub fn link(&self, number: usize) -> &Link {
+        &self.links[number]
     }
 
     /// The client addresses of all nodes, `host:port`.

@@ -24,6 +24,7 @@ mod disk;
 mod etcd_client;
 mod etcdctl;
 mod exactly_once;
+mod failover;
 mod fencing;
 mod freshness;
 mod identity;
