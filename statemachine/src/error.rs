@@ -114,6 +114,21 @@ pub enum Refusal {
     /// The lease has no claim on the name that a will could go with.
     #[error("lease has no claim on {0:?}")]
     NotClaimed(Bytes),
+    /// More rows would be looked at or changed than one command may.
+    #[error("more than {max} keys would be read or changed")]
+    TooManyRows {
+        /// How many may.
+        max: u64,
+    },
+    /// The answer would be larger than answers to writes may be.
+    #[error("the answer would be larger than {max} bytes")]
+    AnswerOverLimit {
+        /// How large it may be.
+        max: u64,
+    },
+    /// The commands before it in its entry are answered with as much as an entry may be.
+    #[error("the log entry is answered with too much")]
+    EntryFull,
 }
 
 impl Refusal {
@@ -153,7 +168,10 @@ impl Refusal {
             | Self::InstanceReplaced { .. }
             | Self::InstanceNotFound
             | Self::PolicyNotFound
-            | Self::TooManyPolicies => self.clone(),
+            | Self::TooManyPolicies
+            | Self::TooManyRows { .. }
+            | Self::AnswerOverLimit { .. }
+            | Self::EntryFull => self.clone(),
         }
     }
 }

@@ -9,7 +9,11 @@
 
 use std::fmt;
 
-use crate::{command::Command, error::Fault, meta::Meta};
+use crate::{
+    command::{Command, RequestId},
+    error::Fault,
+    meta::Meta,
+};
 
 /// A feature level. Numbers are stored and never change meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,8 +55,12 @@ impl fmt::Display for FeatureLevel {
 ///
 /// A raise needs none: it is proposed when every member knows the level that it names.
 #[must_use]
-pub const fn level_needed(command: &Command) -> FeatureLevel {
+pub fn level_needed(command: &Command) -> FeatureLevel {
     match command {
+        Command::Conditional(conditional) => match &conditional.request {
+            Some(RequestId::ClientKey { .. }) => FeatureLevel::BOUNDED,
+            Some(RequestId::Session { .. } | RequestId::Key(_)) | None => FeatureLevel::FIRST,
+        },
         Command::Put(_)
         | Command::DeleteRange(_)
         | Command::Txn(_)
@@ -63,7 +71,6 @@ pub const fn level_needed(command: &Command) -> FeatureLevel {
         | Command::LeaseExpire(_)
         | Command::Alarm(_)
         | Command::MemberPublish(_)
-        | Command::Conditional(_)
         | Command::Claim(_)
         | Command::Registry(_)
         | Command::SessionOpen(_)
@@ -72,6 +79,19 @@ pub const fn level_needed(command: &Command) -> FeatureLevel {
         | Command::Wake
         | Command::RaiseLevel(_) => FeatureLevel::FIRST,
     }
+}
+
+/// The command in the words that every member understands at `level`, where it has such words.
+#[must_use]
+pub fn worded_for(mut command: Command, level: FeatureLevel) -> Command {
+    if level < FeatureLevel::BOUNDED
+        && let Command::Conditional(conditional) = &mut command
+        && let Some(RequestId::ClientKey { key, .. }) = &mut conditional.request
+    {
+        let key = std::mem::take(key);
+        conditional.request = Some(RequestId::Key(key));
+    }
+    command
 }
 
 /// Raises the level. One that is in force already changes nothing.

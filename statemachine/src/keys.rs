@@ -18,6 +18,7 @@
 //! | `Cluster` | `F`, prefix | name of a lock | until the fence policy is removed |
 //! | `Cluster` | `G`, key | see `registry/drain.rs` | until a drain is over |
 //! | `Cluster` | `I`, idempotency key | outcome, see `once/` | until forgotten |
+//! | `Cluster` | `K`, BE64 client | see `once/share.rs` | while the client has keys |
 //! | `Cluster` | `N` | see `once/key.rs` | for ever |
 //! | `Cluster` | `O` | see `origin.rs` | for ever |
 //! | `Cluster` | `O`, BE64 origin | see `origin.rs` | until evicted |
@@ -67,6 +68,8 @@ pub(crate) const POLICY_PREFIX: u8 = b'F';
 pub(crate) const DRAIN_PREFIX: u8 = b'G';
 /// First byte of an idempotency key's row.
 pub(crate) const REQUEST_KEY_PREFIX: u8 = b'I';
+/// First byte of the row that counts the idempotency keys of a client.
+pub(crate) const CLIENT_KEYS_PREFIX: u8 = b'K';
 /// The row that counts idempotency keys.
 pub(crate) const REQUEST_KEYS_ROW: u8 = b'N';
 /// First byte of an origin's row, and the row of the floor of all.

@@ -14,6 +14,7 @@ use crate::{
     meta::Meta,
     outcome::{DeleteReply, Event, EventKind},
     overlay::{Overlay, Touched},
+    price::Budget,
     range::KeyRange,
     read::Reader,
     record::{self, HEADER_LEN, Record},
@@ -26,7 +27,19 @@ pub(crate) struct Change<'a> {
     overlay: &'a mut Overlay,
     meta: &'a mut Meta,
     events: Vec<Event>,
+    /// How many keys were changed.
+    changes: i64,
 }
+
+/// Rows that a delete reads before it deletes them.
+const DELETE_SLICE: usize = 1024;
+
+/// Bytes of events that the commands of one entry hand on; events of a command that goes beyond are
+/// left out, and watchers read history instead. As many as may wait for one of their streams.
+const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What an event takes beside its keys and values.
+const EVENT_OVERHEAD_BYTES: usize = 256;
 
 impl<'a> Change<'a> {
     pub(crate) const fn new(overlay: &'a mut Overlay, meta: &'a mut Meta) -> Self {
@@ -34,12 +47,13 @@ impl<'a> Change<'a> {
             overlay,
             meta,
             events: Vec::new(),
+            changes: 0,
         }
     }
 
     /// The revision that reads see: the one being made, once something was written.
     pub(crate) fn seen(&self) -> Revision {
-        if self.events.is_empty() {
+        if self.changes == 0 {
             self.meta.revision
         } else {
             self.meta.revision.next()
@@ -57,7 +71,8 @@ impl<'a> Change<'a> {
         )
     }
 
-    /// Ends the change: the revision moves if anything was written.
+    /// Ends the change: the revision moves if anything was written. The events may be too many to
+    /// be handed on, which [`Overlay::told`] says.
     pub(crate) fn finish(self) -> Vec<Event> {
         self.meta.revision = self.seen();
         self.events
@@ -105,7 +120,7 @@ impl<'a> Change<'a> {
         {
             self.overlay.touched.push(Touched::Ended(previous.clone()));
         }
-        self.events.push(Event {
+        self.tell(Event {
             kind: EventKind::Put,
             kv,
             previous: previous.clone(),
@@ -113,31 +128,51 @@ impl<'a> Change<'a> {
         Ok(previous)
     }
 
-    /// Deletes the keys of a range.
-    pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> Result<DeleteReply, Fault> {
-        let mut found = Vec::new();
-        self.reader().visit_latest(&delete.range, &mut |key, row| {
-            found.push((key, Record::decode(&row)?));
-            Ok(true)
-        })?;
+    /// Deletes the keys of a range, for as much as `budget` has left. When that is too little, some
+    /// were deleted: whoever has a budget takes the writes back.
+    pub(crate) fn delete_range(
+        &mut self,
+        delete: &DeleteRange,
+        budget: &mut Budget,
+    ) -> Result<DeleteReply, ReadError> {
         let mut reply = DeleteReply::default();
-        for (key, record) in found {
-            let previous = self.delete(key, record);
-            reply.deleted = reply.deleted.saturating_add(1);
-            if delete.want_previous {
-                reply.previous.push(previous);
+        let mut rest = delete.range.clone();
+        loop {
+            let found = self.slice(&rest)?;
+            let whole = found.len() < DELETE_SLICE;
+            if let Some((last, _)) = found.last() {
+                rest.start = last.clone();
+            }
+            for (key, record) in found {
+                budget.row()?;
+                let previous = self.delete(key, record);
+                reply.deleted = reply.deleted.saturating_add(1);
+                if delete.want_previous {
+                    budget.record(&previous)?;
+                    reply.previous.push(previous);
+                }
+            }
+            if whole {
+                return Ok(reply);
             }
         }
-        Ok(reply)
+    }
+
+    /// The first rows of a range: a large one is never held whole.
+    fn slice(&self, range: &KeyRange) -> Result<Vec<(Bytes, Record)>, ReadError> {
+        let mut found = Vec::new();
+        self.reader().visit_latest(range, &mut |key, row| {
+            found.push((key, Record::decode(&row)?));
+            Ok(found.len() < DELETE_SLICE)
+        })?;
+        Ok(found)
     }
 
     /// Deletes one key if it exists.
     pub(crate) fn delete_key(&mut self, key: Bytes) -> Result<(), Fault> {
-        let range = KeyRange::single(key);
-        self.delete_range(&DeleteRange {
-            range,
-            want_previous: false,
-        })?;
+        if let Some(record) = self.record(&key)? {
+            self.delete(key, record);
+        }
         Ok(())
     }
 
@@ -167,8 +202,23 @@ impl<'a> Change<'a> {
             kv,
             previous: Some(previous.clone()),
         };
-        self.events.push(event);
+        self.tell(event);
         previous
+    }
+
+    /// Hands an event on, unless there are too many.
+    fn tell(&mut self, event: Event) {
+        self.changes = self.changes.saturating_add(1);
+        let told = &mut self.overlay.told;
+        if !told.left_out {
+            told.bytes = told.bytes.saturating_add(event_bytes(&event));
+            told.left_out = told.bytes > EVENT_BYTES_MAX;
+        }
+        if told.left_out {
+            self.events = Vec::new();
+        } else {
+            self.events.push(event);
+        }
     }
 
     fn record(&self, key: &[u8]) -> Result<Option<Record>, Fault> {
@@ -179,7 +229,7 @@ impl<'a> Change<'a> {
     fn stamp(&self, main: Revision) -> Stamp {
         Stamp {
             main,
-            sub: i64::try_from(self.events.len()).unwrap_or(i64::MAX),
+            sub: self.changes,
         }
     }
 
@@ -220,6 +270,13 @@ impl<'a> Change<'a> {
             meta.live_bytes = meta.live_bytes.saturating_add(live_bytes(key, record));
         }
     }
+}
+
+fn event_bytes(event: &Event) -> usize {
+    let size = |kv: &KeyValue| kv.key.len().saturating_add(kv.value.len());
+    size(&event.kv)
+        .saturating_add(event.previous.as_ref().map_or(0, size))
+        .saturating_add(EVENT_OVERHEAD_BYTES)
 }
 
 /// What a key counts for in [`Meta::live_bytes`].

@@ -79,6 +79,18 @@ pub(crate) fn attached(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault
     Ok(found)
 }
 
+/// Whether at most `max` keys are attached to the lease `id`.
+pub(crate) fn attached_within(view: &dyn View, id: LeaseId, max: usize) -> Result<bool, Fault> {
+    let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
+    for _ in 0..=max {
+        match cursor.next_key()? {
+            Some(row) if keys::read_lease_key(&row, id).is_some() => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
 pub(crate) fn grant(
     overlay: &mut Overlay,
     meta: &mut Meta,

@@ -44,6 +44,7 @@ mod once;
 mod origin;
 mod outcome;
 mod overlay;
+mod price;
 mod range;
 mod read;
 mod record;
@@ -52,6 +53,7 @@ mod select;
 mod timers;
 mod txn;
 mod types;
+mod weight;
 mod will;
 
 pub use self::{
@@ -71,7 +73,7 @@ pub use self::{
     digest::{digest, digest_paced},
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
     error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
-    feature::{FeatureLevel, level_needed},
+    feature::{FeatureLevel, level_needed, worded_for},
     hash::HashKv,
     history::RevisionEvents,
     lease::Lease,

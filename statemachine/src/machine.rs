@@ -11,7 +11,7 @@ use crate::{
     claims::{self, Loss},
     cluster,
     codec::Group,
-    command::{ClaimCommand, Command, Guard, Put, RegistryCommand, Txn},
+    command::{ClaimCommand, Command, DeleteRange, Guard, Put, RegistryCommand, Txn},
     compactions::{self, Compaction},
     context::Context,
     effects::Effects,
@@ -27,11 +27,12 @@ use crate::{
     once::{self, Asked, Recalled},
     origin::{self, Admission},
     outcome::{Outcome, Reply},
-    overlay::Overlay,
+    overlay::{Overlay, Told},
+    price::{Budget, EntryAnswers},
     read::Reader,
     registry,
     timers::{self, Timer},
-    txn::Path,
+    txn,
     types::Revision,
     will,
 };
@@ -42,6 +43,7 @@ pub struct StateMachine {
     engine: Arc<dyn Engine>,
     meta: Meta,
     policies: Policies,
+    answers: EntryAnswers,
 }
 
 impl StateMachine {
@@ -56,6 +58,7 @@ impl StateMachine {
             engine,
             meta,
             policies,
+            answers: EntryAnswers::default(),
         })
     }
 
@@ -63,11 +66,13 @@ impl StateMachine {
     pub fn begin(&mut self) -> ApplyBatch<'_> {
         let mut overlay = Overlay::new(Arc::clone(&self.engine));
         overlay.policies = self.policies.clone();
-        let meta = self.meta;
+        let (meta, answers) = (self.meta, self.answers);
         ApplyBatch {
             machine: self,
             overlay,
             meta,
+            answers,
+            held: 0,
         }
     }
 
@@ -90,6 +95,9 @@ pub struct ApplyBatch<'a> {
     machine: &'a mut StateMachine,
     overlay: Overlay,
     meta: Meta,
+    answers: EntryAnswers,
+    /// Bytes of the events and answers of the entries before the present one.
+    held: usize,
 }
 
 impl ApplyBatch<'_> {
@@ -105,7 +113,38 @@ impl ApplyBatch<'_> {
                 "entry {index} after entry {applied}"
             )));
         }
+        self.enter(context);
+        let outcome = match self.answers.admit(&self.meta, command) {
+            Ok(()) => self.apply_admitted(command)?,
+            Err(refusal) => self.outcome(Err(refusal), Effects::default()),
+        };
+        if let Ok(reply) = &outcome.reply {
+            self.answers.add(reply);
+        }
+        Ok(outcome)
+    }
+
+    /// The next command is of the entry of `context`.
+    fn enter(&mut self, context: &Context) {
+        if self.meta.applied_index != context.index {
+            // What the batch before this one came to is not held any more.
+            if self.meta.applied_index != self.machine.meta.applied_index {
+                self.held = self.bytes_held();
+            }
+            self.overlay.told = Told::default();
+        }
         self.meta.advance(context);
+        self.answers.enter(context.index);
+    }
+
+    fn bytes_held(&self) -> usize {
+        let answers = usize::try_from(self.answers.bytes()).unwrap_or(usize::MAX);
+        self.held
+            .saturating_add(self.overlay.told.bytes)
+            .saturating_add(answers)
+    }
+
+    fn apply_admitted(&mut self, command: &Command) -> Result<Outcome, Fault> {
         let Command::Conditional(conditional) = command else {
             return self.run(&[], command);
         };
@@ -151,6 +190,13 @@ impl ApplyBatch<'_> {
         &self.meta
     }
 
+    /// About how many bytes the batch takes: what it will write, events and answers. Several
+    /// entries become one batch only while that is little.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.overlay.bytes().saturating_add(self.bytes_held())
+    }
+
     /// Reads the state with this batch applied.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
@@ -168,6 +214,7 @@ impl ApplyBatch<'_> {
         self.machine.engine.write(self.overlay.into_batch())?;
         self.machine.meta = self.meta;
         self.machine.policies = policies;
+        self.machine.answers = self.answers;
         Ok(())
     }
 
@@ -182,12 +229,19 @@ impl ApplyBatch<'_> {
 
     /// Checks and executes a command that is not conditional any more.
     fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
+        self.overlay.told.left_out = false;
         let mut effects = Effects::default();
         let done = self
             .permit(guards, command)
             .and_then(|()| self.execute(command, &mut effects));
         match done {
-            Ok(reply) => Ok(self.outcome(Ok(reply), effects)),
+            Ok(reply) => {
+                if self.overlay.told.left_out {
+                    // Some are worse than none: none says that there is something to read.
+                    effects.events = Vec::new();
+                }
+                Ok(self.outcome(Ok(reply), effects))
+            }
             Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
             Err(ReadError::Fault(fault)) => Err(fault),
         }
@@ -253,12 +307,7 @@ impl ApplyBatch<'_> {
         let (overlay, meta) = (&mut self.overlay, &mut self.meta);
         let reply = match command {
             Command::Put(put) => self.put(put, effects)?,
-            Command::DeleteRange(delete) => {
-                let mut change = Change::new(overlay, meta);
-                let reply = change.delete_range(delete)?;
-                effects.events = change.finish();
-                Reply::DeleteRange(reply)
-            }
+            Command::DeleteRange(delete) => self.delete_range(delete, effects)?,
             Command::Txn(txn) => self.txn(txn, effects)?,
             Command::Compact(revision) => self.compact(*revision)?,
             Command::LeaseGrant(grant) => {
@@ -316,11 +365,23 @@ impl ApplyBatch<'_> {
     }
 
     fn txn(&mut self, txn: &Txn, effects: &mut Effects) -> Result<Reply, ReadError> {
-        let path = Path::choose(&self.reader(), txn)?;
-        let mut change = Change::new(&mut self.overlay, &mut self.meta);
-        let reply = path.run(&mut change, txn)?;
-        effects.events = change.finish();
+        let (reply, events) = txn::execute(&mut self.overlay, &mut self.meta, txn)?;
+        effects.events = events;
         Ok(Reply::Txn(reply))
+    }
+
+    /// Counts before it deletes: taking back so many writes would cost as much memory again.
+    fn delete_range(
+        &mut self,
+        delete: &DeleteRange,
+        effects: &mut Effects,
+    ) -> Result<Reply, ReadError> {
+        let mut budget = Budget::of_delete(&self.meta);
+        self.reader().price_delete(delete, &mut budget)?;
+        let mut change = Change::new(&mut self.overlay, &mut self.meta);
+        let reply = change.delete_range(delete, &mut Budget::unlimited())?;
+        effects.events = change.finish();
+        Ok(Reply::DeleteRange(reply))
     }
 
     /// Moves the floor. The rows below it are left to the collector, which may take its time.
@@ -354,7 +415,10 @@ impl ApplyBatch<'_> {
                 Timer::DrainOver(incarnation, key) => {
                     registry::drain_over(overlay, meta, *incarnation, key, effects)?;
                 }
-                Timer::ForgetKey(key) => once::forget_key(overlay, key)?,
+                Timer::ForgetKey(key) => once::forget_key(overlay, key, None)?,
+                Timer::ForgetClientKey(client, key) => {
+                    once::forget_key(overlay, key, Some(*client))?;
+                }
                 Timer::BrakeOver(service) => registry::brake_over(overlay, meta, service)?,
             }
             done = done.saturating_add(1);

@@ -18,10 +18,25 @@ pub struct Outcome {
     /// Changes in the order they were made; empty when nothing changed. All are of `revision`,
     /// except after `LeaseExpire`: each lease that ended with keys made a revision of its own, and
     /// `kv.mod_revision` says which event is of which. The same goes for whatever runs a will,
-    /// reorders a queue or replaces an instance.
+    /// reorders a queue or replaces an instance. Also empty when they would be too many to be
+    /// handed on, for a large delete for instance: `revision` then is one that was not told before,
+    /// and history has them.
     pub events: Vec<Event>,
     /// What became of claims, in the order it happened; for whoever waits for one.
     pub signals: Vec<Signal>,
+}
+
+impl Outcome {
+    /// Drops the records in the answer, for where nobody waits for it.
+    pub fn drop_records(&mut self) {
+        if let Ok(Reply::Put(previous)) = &mut self.reply {
+            *previous = None;
+        } else if let Ok(Reply::DeleteRange(reply)) = &mut self.reply {
+            reply.previous = Vec::new();
+        } else if let Ok(Reply::Txn(reply)) = &mut self.reply {
+            reply.replies = Vec::new();
+        }
+    }
 }
 
 /// The answer to a command.

@@ -32,7 +32,31 @@ pub(crate) struct Overlay {
     pub(crate) touched: Vec<Touched>,
     /// The fence policies, with these writes applied; not a write.
     pub(crate) policies: Policies,
+    /// Events that the commands applied so far have made; not a write.
+    pub(crate) told: Told,
+    /// What the writes since [`Overlay::begin_undo`] replaced.
+    undo: Option<Undo>,
+    bytes: usize,
 }
+
+/// How much events take, and whether a command made too many.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Told {
+    /// Bytes of the events since the entry began.
+    pub(crate) bytes: usize,
+    /// Whether events of the present command were left out.
+    pub(crate) left_out: bool,
+}
+
+/// What it takes to go back to how an overlay was.
+#[derive(Debug)]
+struct Undo {
+    replaced: Vec<(Table, Bytes, Option<Option<Bytes>>)>,
+    touched_len: usize,
+}
+
+/// What a write takes beside its key and value: nodes of trees, handles of shared bytes.
+const WRITE_OVERHEAD_BYTES: usize = 128;
 
 /// What happened to a key that stands for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,15 +80,68 @@ impl Overlay {
             meta: Writes::new(),
             touched: Vec::new(),
             policies: Policies::default(),
+            told: Told::default(),
+            undo: None,
+            bytes: 0,
         }
     }
 
+    /// About how many bytes the writes take.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// From here on, writes can be taken back.
+    pub(crate) fn begin_undo(&mut self) {
+        self.undo = Some(Undo {
+            replaced: Vec::new(),
+            touched_len: self.touched.len(),
+        });
+    }
+
+    /// Keeps the writes since [`Overlay::begin_undo`].
+    pub(crate) fn keep(&mut self) {
+        self.undo = None;
+    }
+
+    /// Takes back the writes since [`Overlay::begin_undo`].
+    pub(crate) fn undo(&mut self) {
+        let Some(undo) = self.undo.take() else {
+            return;
+        };
+        for (table, key, before) in undo.replaced.into_iter().rev() {
+            let writes = self.writes_mut(table);
+            match before {
+                Some(written) => writes.insert(key, written),
+                None => writes.remove(&key),
+            };
+        }
+        self.touched.truncate(undo.touched_len);
+    }
+
     pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
-        self.writes_mut(table).insert(key, Some(value));
+        self.write(table, key, Some(value));
     }
 
     pub(crate) fn delete(&mut self, table: Table, key: Bytes) {
-        self.writes_mut(table).insert(key, None);
+        self.write(table, key, None);
+    }
+
+    fn write(&mut self, table: Table, key: Bytes, value: Option<Bytes>) {
+        let len = key
+            .len()
+            .saturating_add(value.as_ref().map_or(0, Bytes::len));
+        self.bytes = self
+            .bytes
+            .saturating_add(len)
+            .saturating_add(WRITE_OVERHEAD_BYTES);
+        let Some(mut undo) = self.undo.take() else {
+            self.writes_mut(table).insert(key, value);
+            return;
+        };
+        let before = self.writes_mut(table).insert(key.clone(), value);
+        undo.replaced.push((table, key, before));
+        self.undo = Some(undo);
     }
 
     /// The writes, by table and key, so that the engine inserts in order.
@@ -271,6 +348,23 @@ mod tests {
         let mut cursor = overlay.scan(TABLE, b"").unwrap();
         cursor.skip_to(b"i").unwrap();
         assert_eq!(cursor.next().unwrap(), None);
+    }
+
+    #[test]
+    fn writes_are_taken_back_as_if_they_had_not_been() {
+        let mut overlay = overlay();
+        let before = pairs(overlay.scan(TABLE, b"").unwrap().as_mut());
+        overlay.begin_undo();
+        overlay.put(TABLE, Bytes::from("b"), Bytes::from("again"));
+        overlay.put(TABLE, Bytes::from("b"), Bytes::from("and again"));
+        overlay.put(TABLE, Bytes::from("e"), Bytes::from("back"));
+        overlay.delete(TABLE, Bytes::from("a"));
+        let touched = Touched::Ended(KeyValue::default());
+        overlay.touched.push(touched);
+        assert_ne!(pairs(overlay.scan(TABLE, b"").unwrap().as_mut()), before);
+        overlay.undo();
+        assert_eq!(pairs(overlay.scan(TABLE, b"").unwrap().as_mut()), before);
+        assert_eq!(overlay.touched, []);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
     meta::Meta,
     outcome::TxnReply,
     record::{self, Record},
-    txn::Path,
+    txn,
     types::{KeyValue, LeaseId, MemberId, Revision},
 };
 
@@ -52,11 +52,11 @@ impl<'a> Reader<'a> {
     /// Runs a transaction that only reads.
     ///
     /// # Errors
-    /// Refused like a range, or when the chosen operations read compacted or future revisions. A
-    /// write among them is a fault: such a transaction is a command.
+    /// Refused like a range, when the chosen operations read compacted or future revisions, or when
+    /// they read too much. A write among them is a fault: such a transaction is a command.
     pub fn read_txn(&self, txn: &Txn) -> Result<TxnReply, ReadError> {
         self.refuse_corrupt()?;
-        Path::choose(self, txn)?.read(self, txn)
+        txn::execute_read(self, txn)
     }
 
     /// The lease `id`.

@@ -4,12 +4,15 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
+
 use crate::{
-    command::{RangeQuery, SortOrder, SortTarget},
+    command::{DeleteRange, RangeQuery, SortOrder, SortTarget},
     engine::Table,
-    error::{Fault, ReadError, Refusal},
+    error::{ReadError, Refusal},
     keys::{self, ChangeKind, Stamp, VersionRow},
     outcome::RangeReply,
+    price::Budget,
     range::{KeyRange, RangeEnd},
     read::Reader,
     record::Record,
@@ -17,7 +20,7 @@ use crate::{
 };
 
 /// Takes a key and its `Current` row; says whether to go on.
-type Visit<'v> = dyn FnMut(bytes::Bytes, bytes::Bytes) -> Result<bool, Fault> + 'v;
+type Visit<'v> = dyn FnMut(Bytes, Bytes) -> Result<bool, ReadError> + 'v;
 
 /// Records found, up to what was wanted, and how many keys there were in all.
 #[derive(Debug, Default)]
@@ -33,10 +36,21 @@ impl Reader<'_> {
     /// Refused when the revision is compacted or in the future, or a `Corrupt` alarm is active. A
     /// fault when the engine cannot read or a row does not decode.
     pub fn range(&self, query: &RangeQuery) -> Result<RangeReply, ReadError> {
+        self.range_within(query, &mut Budget::unlimited())
+    }
+
+    /// As [`Reader::range`], for as much as `budget` has left. What a sort or a filter drops again
+    /// is paid for, too: it was held.
+    pub(crate) fn range_within(
+        &self,
+        query: &RangeQuery,
+        budget: &mut Budget,
+    ) -> Result<RangeReply, ReadError> {
         self.refuse_corrupt()?;
         let revision = self.resolve(query.revision)?;
         let limit = usize::try_from(query.limit).unwrap_or(0);
-        let Selection { mut kvs, count } = self.select(query, revision, fetch_max(query, limit))?;
+        let fetch_max = fetch_max(query, limit);
+        let Selection { mut kvs, count } = self.select(query, revision, fetch_max, budget)?;
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         if query.count_only {
             return Ok(RangeReply {
@@ -54,7 +68,8 @@ impl Reader<'_> {
             kvs.truncate(limit);
         }
         if query.keys_only {
-            kvs.iter_mut().for_each(|kv| kv.value.clear());
+            // Not `clear`, which keeps the bytes.
+            kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
         }
         Ok(RangeReply { kvs, more, count })
     }
@@ -74,7 +89,7 @@ impl Reader<'_> {
         let revision = self.resolve(query.revision)?;
         let mut hand_on = |mut kv: KeyValue| {
             if query.keys_only {
-                kv.value.clear();
+                kv.value = Bytes::new();
             }
             visit(kv)
         };
@@ -83,12 +98,14 @@ impl Reader<'_> {
                 Ok(hand_on(Record::decode(&row)?.into_key_value(key)))
             })?;
         } else if let RangeEnd::Single = query.range.end {
-            let found = self.select_past_key(&query.range.start, revision)?;
+            let unlimited = &mut Budget::unlimited();
+            let found = self.select_past_key(&query.range.start, revision, unlimited)?;
             for kv in found.kvs {
                 hand_on(kv);
             }
         } else {
-            self.hop_past(&query.range, revision, &mut |stamp| {
+            let unlimited = &mut Budget::unlimited();
+            self.hop_past(&query.range, revision, unlimited, &mut |stamp, _| {
                 Ok(hand_on(self.put_at(stamp)?))
             })?;
         }
@@ -114,20 +131,26 @@ impl Reader<'_> {
         query: &RangeQuery,
         revision: Revision,
         fetch_max: usize,
-    ) -> Result<Selection, Fault> {
+        budget: &mut Budget,
+    ) -> Result<Selection, ReadError> {
         if revision != self.meta().revision {
             return match &query.range.end {
-                RangeEnd::Single => self.select_past_key(&query.range.start, revision),
+                RangeEnd::Single => self.select_past_key(&query.range.start, revision, budget),
                 RangeEnd::Before(_) | RangeEnd::Unbounded => {
-                    self.select_past(&query.range, revision, fetch_max)
+                    self.select_past(&query.range, revision, fetch_max, budget)
                 }
             };
         }
-        self.select_latest(query, fetch_max)
+        self.select_latest(query, fetch_max, budget)
     }
 
     /// Takes the latest records while they are wanted, and counts the keys after them.
-    fn select_latest(&self, query: &RangeQuery, fetch_max: usize) -> Result<Selection, Fault> {
+    fn select_latest(
+        &self,
+        query: &RangeQuery,
+        fetch_max: usize,
+        budget: &mut Budget,
+    ) -> Result<Selection, ReadError> {
         let drop_values = query.keys_only && query.sort_target != SortTarget::Value;
         let mut selection = Selection::default();
         let mut last = None;
@@ -135,24 +158,33 @@ impl Reader<'_> {
             self.visit_latest(&query.range, &mut |key, row| {
                 let mut record = Record::decode(&row)?;
                 if drop_values {
-                    record.value.clear();
+                    record.value = Bytes::new();
                 }
-                selection.kvs.push(record.into_key_value(key.clone()));
+                let kv = record.into_key_value(key.clone());
+                budget.row()?;
+                budget.record(&kv)?;
+                selection.kvs.push(kv);
                 last = Some(key);
                 Ok(selection.kvs.len() < fetch_max)
             })?;
         }
         selection.count = selection.kvs.len();
         if selection.count == fetch_max {
-            let rest = self.count_latest(&query.range, last.as_deref())?;
+            let rest = self.count_latest(&query.range, last.as_deref(), budget)?;
             selection.count = selection.count.saturating_add(rest);
         }
         Ok(selection)
     }
 
     /// Counts the keys of a range, or those of them after `after`.
-    fn count_latest(&self, range: &KeyRange, after: Option<&[u8]>) -> Result<usize, Fault> {
+    fn count_latest(
+        &self,
+        range: &KeyRange,
+        after: Option<&[u8]>,
+        budget: &mut Budget,
+    ) -> Result<usize, ReadError> {
         if let RangeEnd::Single = range.end {
+            budget.row()?;
             let first = after.is_none() && self.view.get(Table::Current, &range.start)?.is_some();
             return Ok(usize::from(first));
         }
@@ -167,6 +199,7 @@ impl Reader<'_> {
                 break;
             }
             if after != Some(key.as_ref()) {
+                budget.row()?;
                 count = count.saturating_add(1);
             }
         }
@@ -178,7 +211,7 @@ impl Reader<'_> {
         &self,
         range: &KeyRange,
         visit: &mut Visit<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), ReadError> {
         if let RangeEnd::Single = range.end {
             if let Some(row) = self.view.get(Table::Current, &range.start)? {
                 visit(range.start.clone(), row)?;
@@ -197,12 +230,38 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn select_past_key(&self, key: &[u8], revision: Revision) -> Result<Selection, Fault> {
+    /// Pays for deleting a range, before anything of it is deleted.
+    pub(crate) fn price_delete(
+        &self,
+        delete: &DeleteRange,
+        budget: &mut Budget,
+    ) -> Result<(), ReadError> {
+        if !delete.want_previous {
+            return self.count_latest(&delete.range, None, budget).map(drop);
+        }
+        self.visit_latest(&delete.range, &mut |key, row| {
+            budget.row()?;
+            budget.record(&Record::decode(&row)?.into_key_value(key))?;
+            Ok(true)
+        })
+    }
+
+    fn select_past_key(
+        &self,
+        key: &[u8],
+        revision: Revision,
+        budget: &mut Budget,
+    ) -> Result<Selection, ReadError> {
+        budget.row()?;
         match self.change_at(key, Stamp::last_of(revision))? {
-            Some((stamp, ChangeKind::Put)) => Ok(Selection {
-                kvs: vec![self.put_at(stamp)?],
-                count: 1,
-            }),
+            Some((stamp, ChangeKind::Put)) => {
+                let kv = self.put_at(stamp)?;
+                budget.record(&kv)?;
+                Ok(Selection {
+                    kvs: vec![kv],
+                    count: 1,
+                })
+            }
             Some((_, ChangeKind::Tombstone)) | None => Ok(Selection::default()),
         }
     }
@@ -212,12 +271,15 @@ impl Reader<'_> {
         range: &KeyRange,
         revision: Revision,
         fetch_max: usize,
-    ) -> Result<Selection, Fault> {
+        budget: &mut Budget,
+    ) -> Result<Selection, ReadError> {
         let mut selection = Selection::default();
-        self.hop_past(range, revision, &mut |stamp| {
+        self.hop_past(range, revision, budget, &mut |stamp, budget| {
             selection.count = selection.count.saturating_add(1);
             if selection.kvs.len() < fetch_max {
-                selection.kvs.push(self.put_at(stamp)?);
+                let kv = self.put_at(stamp)?;
+                budget.record(&kv)?;
+                selection.kvs.push(kv);
             }
             Ok(true)
         })?;
@@ -226,15 +288,20 @@ impl Reader<'_> {
 
     /// Hops from key to key: to each one's newest change that is not after `revision`. Visits
     /// those that are puts.
+    ///
+    /// Paid for is every key that had a record then or has changed after the floor. Of the others a
+    /// tombstone may be left, or collected already, which differs between replicas.
     fn hop_past(
         &self,
         range: &KeyRange,
         revision: Revision,
-        visit: &mut dyn FnMut(Stamp) -> Result<bool, Fault>,
-    ) -> Result<(), Fault> {
+        budget: &mut Budget,
+        visit: &mut dyn FnMut(Stamp, &mut Budget) -> Result<bool, ReadError>,
+    ) -> Result<(), ReadError> {
         if range.is_empty() {
             return Ok(());
         }
+        let floor = self.meta().floor;
         let end = match &range.end {
             RangeEnd::Before(end) => Some(keys::versions_from(end)),
             RangeEnd::Single | RangeEnd::Unbounded => None,
@@ -256,10 +323,15 @@ impl Reader<'_> {
                 continue;
             }
             if found.stamp.main > revision {
+                budget.row()?;
                 cursor.skip_to(&found.at(Stamp::last_of(revision)))?;
                 continue;
             }
-            if ChangeKind::from_row_value(&kind)? == ChangeKind::Put && !visit(found.stamp)? {
+            let is_put = ChangeKind::from_row_value(&kind)? == ChangeKind::Put;
+            if is_put || found.stamp.main > floor {
+                budget.row()?;
+            }
+            if is_put && !visit(found.stamp, budget)? {
                 break;
             }
             settled = Some(found);

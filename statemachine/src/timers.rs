@@ -29,6 +29,8 @@ pub(crate) enum Timer {
     DrainOver(Revision, Bytes),
     /// This idempotency key is forgotten.
     ForgetKey(Bytes),
+    /// This idempotency key, remembered as one of this client, is forgotten.
+    ForgetClientKey(u64, Bytes),
     /// The brake of this service, or the counting of its expiries, may be over.
     BrakeOver(Bytes),
 }
@@ -61,11 +63,16 @@ impl Timer {
                 row.put_u8(5);
                 row.put_slice(service);
             }
+            Self::ForgetClientKey(client, key) => {
+                row.put_u8(6);
+                row.put_u64(*client);
+                row.put_slice(key);
+            }
         }
         row.freeze()
     }
 
-    fn parse(row: &Bytes) -> Result<Option<(ClusterTime, Self)>, Fault> {
+    pub(crate) fn parse(row: &Bytes) -> Result<Option<(ClusterTime, Self)>, Fault> {
         let Some((&TIMER_PREFIX, rest)) = row.split_first() else {
             return Ok(None);
         };
@@ -83,6 +90,10 @@ impl Timer {
                 3 => with_revision().map(|(born, key)| Self::DrainOver(born, key))?,
                 4 => Self::ForgetKey(row.slice_ref(rest)),
                 5 => Self::BrakeOver(row.slice_ref(rest)),
+                6 => {
+                    let (client, key) = split_u64(rest)?;
+                    Self::ForgetClientKey(client, row.slice_ref(key))
+                }
                 _ => return None,
             };
             Some((ClusterTime(at), timer))

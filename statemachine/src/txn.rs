@@ -9,7 +9,10 @@ use crate::{
     command::{Compare, Operand, RangeQuery, Relation, Txn, TxnOp},
     error::{Fault, ReadError, Refusal},
     kv::{self, Change},
-    outcome::{TxnOpReply, TxnReply},
+    meta::Meta,
+    outcome::{Event, TxnOpReply, TxnReply},
+    overlay::Overlay,
+    price::Budget,
     read::Reader,
     record::Record,
     types::Revision,
@@ -17,26 +20,50 @@ use crate::{
 
 /// The choices of a transaction and of those within the chosen lists, outermost first.
 #[derive(Debug)]
-pub(crate) struct Path(Vec<bool>);
+struct Path(Vec<bool>);
 
 impl Path {
     /// Evaluates every comparison that matters, then checks the chosen operations.
-    pub(crate) fn choose(reader: &Reader<'_>, txn: &Txn) -> Result<Self, ReadError> {
+    fn choose(reader: &Reader<'_>, txn: &Txn, budget: &mut Budget) -> Result<Self, ReadError> {
         let mut choices = Vec::new();
-        compare_all(reader, txn, &mut choices)?;
+        compare_all(reader, txn, &mut choices, budget)?;
         check(reader, txn, &mut choices.iter().copied())?;
         Ok(Self(choices))
     }
+}
 
-    /// Runs a transaction that may write.
-    pub(crate) fn run(self, change: &mut Change<'_>, txn: &Txn) -> Result<TxnReply, ReadError> {
-        run(change, txn, &mut self.0.into_iter())
+/// Executes a transaction as one revision. What it costs is known when it has run, so a refusal for
+/// that takes its writes back.
+pub(crate) fn execute(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    txn: &Txn,
+) -> Result<(TxnReply, Vec<Event>), ReadError> {
+    let mut budget = Budget::of_txn(meta);
+    let path = Path::choose(&Reader::over(overlay, *meta), txn, &mut budget)?;
+    let before = *meta;
+    overlay.begin_undo();
+    let mut change = Change::new(overlay, meta);
+    match run(&mut change, txn, &mut path.0.into_iter(), &mut budget) {
+        Ok(reply) => {
+            let events = change.finish();
+            overlay.keep();
+            Ok((reply, events))
+        }
+        Err(error) => {
+            drop(change);
+            overlay.undo();
+            *meta = before;
+            Err(error)
+        }
     }
+}
 
-    /// Runs a transaction of reads.
-    pub(crate) fn read(self, reader: &Reader<'_>, txn: &Txn) -> Result<TxnReply, ReadError> {
-        read(reader, txn, &mut self.0.into_iter())
-    }
+/// Executes a transaction that only reads.
+pub(crate) fn execute_read(reader: &Reader<'_>, txn: &Txn) -> Result<TxnReply, ReadError> {
+    let mut budget = Budget::of_txn(reader.meta());
+    let path = Path::choose(reader, txn, &mut budget)?;
+    read(reader, txn, &mut path.0.into_iter(), &mut budget)
 }
 
 fn chosen<'t>(txn: &'t Txn, choices: &mut dyn Iterator<Item = bool>) -> (bool, &'t [TxnOp]) {
@@ -53,10 +80,16 @@ fn chosen<'t>(txn: &'t Txn, choices: &mut dyn Iterator<Item = bool>) -> (bool, &
     )
 }
 
-fn compare_all(reader: &Reader<'_>, txn: &Txn, choices: &mut Vec<bool>) -> Result<(), Fault> {
+fn compare_all(
+    reader: &Reader<'_>,
+    txn: &Txn,
+    choices: &mut Vec<bool>,
+    budget: &mut Budget,
+) -> Result<(), ReadError> {
     let mut succeeded = true;
     for compare in &txn.compare {
-        if !holds(reader, compare)? {
+        budget.row()?;
+        if !holds(reader, compare, budget)? {
             succeeded = false;
             break;
         }
@@ -68,17 +101,18 @@ fn compare_all(reader: &Reader<'_>, txn: &Txn, choices: &mut Vec<bool>) -> Resul
         &txn.failure
     } {
         if let TxnOp::Txn(within) = op {
-            compare_all(reader, within, choices)?;
+            compare_all(reader, within, choices, budget)?;
         }
     }
     Ok(())
 }
 
-fn holds(reader: &Reader<'_>, compare: &Compare) -> Result<bool, Fault> {
+fn holds(reader: &Reader<'_>, compare: &Compare, budget: &mut Budget) -> Result<bool, ReadError> {
     let mut any = false;
     let mut all = true;
     reader.visit_latest(&compare.range, &mut |_, row| {
         any = true;
+        budget.row()?;
         all = record_satisfies(&Record::decode(&row)?, compare);
         Ok(all)
     })?;
@@ -152,25 +186,31 @@ fn run(
     change: &mut Change<'_>,
     txn: &Txn,
     choices: &mut dyn Iterator<Item = bool>,
+    budget: &mut Budget,
 ) -> Result<TxnReply, ReadError> {
     let (succeeded, ops) = chosen(txn, choices);
     let mut replies = Vec::with_capacity(ops.len());
     for op in ops {
+        budget.row()?;
         replies.push(match op {
             TxnOp::Range(query) => {
                 let reader = change.reader();
-                TxnOpReply::Range(reader.meta().revision, reader.range(query)?)
+                let reply = reader.range_within(query, budget)?;
+                TxnOpReply::Range(reader.meta().revision, reply)
             }
             TxnOp::Put(put) => {
                 let previous = change.put(put)?.filter(|_| put.want_previous);
+                if let Some(previous) = &previous {
+                    budget.record(previous)?;
+                }
                 TxnOpReply::Put(change.seen(), previous)
             }
             TxnOp::DeleteRange(delete) => {
-                let reply = change.delete_range(delete)?;
+                let reply = change.delete_range(delete, budget)?;
                 TxnOpReply::DeleteRange(change.seen(), reply)
             }
             TxnOp::Txn(within) => {
-                let reply = run(change, within, choices)?;
+                let reply = run(change, within, choices, budget)?;
                 TxnOpReply::Txn(change.seen(), reply)
             }
         });
@@ -182,14 +222,16 @@ fn read(
     reader: &Reader<'_>,
     txn: &Txn,
     choices: &mut dyn Iterator<Item = bool>,
+    budget: &mut Budget,
 ) -> Result<TxnReply, ReadError> {
     let (succeeded, ops) = chosen(txn, choices);
     let revision = reader.meta().revision;
     let mut replies = Vec::with_capacity(ops.len());
     for op in ops {
+        budget.row()?;
         replies.push(match op {
-            TxnOp::Range(query) => TxnOpReply::Range(revision, reader.range(query)?),
-            TxnOp::Txn(within) => TxnOpReply::Txn(revision, read(reader, within, choices)?),
+            TxnOp::Range(query) => TxnOpReply::Range(revision, reader.range_within(query, budget)?),
+            TxnOp::Txn(within) => TxnOpReply::Txn(revision, read(reader, within, choices, budget)?),
             TxnOp::Put(_) | TxnOp::DeleteRange(_) => {
                 let what = "a write inside a transaction that was to be only read";
                 return Err(Fault::Command(what.to_owned()).into());

@@ -13,13 +13,12 @@ use crate::{
     error::{Fault, ReadError, Refusal},
     guard,
     keys::{self, WILL_PREFIX},
-    kv::Change,
     lease,
     meta::Meta,
     outcome::Event,
     overlay::Overlay,
     read::Reader,
-    txn::Path,
+    txn,
     types::LeaseId,
 };
 
@@ -90,7 +89,7 @@ pub(crate) fn run(
     }
 }
 
-/// Everything that can be refused is refused before the first write. `lost` is the lock that was
+/// What is refused changes nothing. `lost` is the lock that was
 /// held by the claim that the will goes with.
 fn execute(
     overlay: &mut Overlay,
@@ -107,10 +106,8 @@ fn execute(
     let reader = Reader::over(overlay, *meta);
     guard::check(&reader, &will.guards)?;
     overlay.policies.check_will(&reader, will, lost)?;
-    let path = Path::choose(&reader, &will.txn)?;
-    let mut change = Change::new(overlay, meta);
-    path.run(&mut change, &will.txn)?;
-    Ok(change.finish())
+    let (_, events) = txn::execute(overlay, meta, &will.txn)?;
+    Ok(events)
 }
 
 /// Removes every will of a lease that ended, or the one of a claim that was given back.
@@ -131,6 +128,14 @@ pub(crate) fn remove(
         overlay.delete(Table::Cluster, found);
     }
     Ok(())
+}
+
+/// Whether a lease has a will.
+pub(crate) fn exists(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
+    let prefix = row(lease, None);
+    let mut cursor = view.scan(Table::Cluster, &prefix)?;
+    let first = cursor.next_key()?;
+    Ok(first.is_some_and(|row| row.starts_with(&prefix)))
 }
 
 fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<Bytes>, Fault> {

@@ -6,6 +6,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tenure_statemachine::{
     ClusterTime, Command, LeaseId, MemberId, Meta, Outcome, Revision, codec, level_needed,
+    worded_for,
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -195,6 +196,7 @@ impl Backend for Node {
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        let command = worded_for(command, self.meta().level);
         let bytes = size::of(&command);
         if bytes > COMMAND_BYTES_MAX || !codec::is_encodable(&command) {
             return Err(ProposeError::TooLarge);

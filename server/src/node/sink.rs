@@ -91,6 +91,10 @@ impl Sink {
             let events = std::mem::take(&mut outcome.events);
             if !events.is_empty() {
                 self.hub.publish(outcome.revision, events);
+            } else if outcome.revision > self.hub.revision() {
+                // Too many to be handed on: whoever watches reads them.
+                self.hub.reset(outcome.revision);
+                self.claims.reset();
             }
         }
     }
@@ -120,6 +124,10 @@ fn audit(signals: &[Signal]) {
 }
 
 impl ApplySink for Sink {
+    fn awaits(&self, origin: u64) -> bool {
+        origin == self.origin
+    }
+
     fn applied(&self, meta: &Meta, mut groups: Vec<AppliedGroup>, took: ApplyTimes) {
         self.metrics
             .disk

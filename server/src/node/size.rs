@@ -40,7 +40,7 @@ pub(super) fn of(command: &Command) -> usize {
 
 fn of_conditional(conditional: &Conditional) -> usize {
     let request = match &conditional.request {
-        Some(RequestId::Key(key)) => key.len(),
+        Some(RequestId::Key(key) | RequestId::ClientKey { key, .. }) => key.len(),
         Some(RequestId::Session { .. }) | None => 0,
     };
     of_guards(&conditional.guards) + request + of(&conditional.command)

@@ -8,17 +8,17 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures::{Stream, StreamExt};
 use openraft::{
-    EntryPayload, OptionalSend, RaftSnapshotBuilder,
-    entry::RaftEntry,
+    OptionalSend, RaftSnapshotBuilder,
     storage::{EntryResponder, RaftStateMachine},
     type_config::alias::SnapshotOf,
 };
-use tenure_statemachine::{
-    Admission, ClusterTime, Context, Fault, Meta, Outcome, StateMachine, codec, engine::Engine,
-};
+use tenure_statemachine::{Fault, Meta, Outcome, StateMachine, engine::Engine};
 
-use super::digest_point::DigestPoint;
-use super::types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig};
+use super::{
+    applier::{self, Applier},
+    digest_point::DigestPoint,
+    types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig},
+};
 use crate::{
     clock::Clock,
     fatal,
@@ -26,8 +26,8 @@ use crate::{
     tasks,
 };
 
-/// Entries applied as one write batch. Bounds the memory of a batch after a restart, when the whole
-/// tail of the log is ready at once.
+/// Entries taken at once. Bounds what is held of them after a restart, when the whole tail of the log
+/// is ready at once.
 const BATCH_ENTRIES_MAX: usize = 64;
 
 /// What the commands of one group came to, for the node that took them.
@@ -54,8 +54,14 @@ pub struct ApplyTimes {
     pub bytes: u64,
 }
 
-/// Hears what was applied, in log order, on the task that applies: must not block.
+/// Hears what was applied, in log order, on the task or the thread that applies: must not block.
 pub trait ApplySink: Send + Sync + std::fmt::Debug {
+    /// Whether what the commands of this origin are answered with is wanted here.
+    fn awaits(&self, origin: u64) -> bool {
+        _ = origin;
+        true
+    }
+
     /// A batch of entries is applied and readable.
     fn applied(&self, meta: &Meta, groups: Vec<AppliedGroup>, took: ApplyTimes);
 
@@ -81,11 +87,9 @@ impl NewestSnapshot {
 pub struct Machine {
     store: Arc<StateStore>,
     snapshots: Arc<SnapshotDir>,
-    machine: StateMachine,
-    record: AdapterRecord,
+    /// `None` while it applies entries.
+    applier: Option<Applier>,
     newest: Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>,
-    sink: Arc<dyn ApplySink>,
-    clock: Arc<dyn Clock>,
     point: Arc<DigestPoint>,
 }
 
@@ -109,11 +113,13 @@ impl Machine {
             point: Arc::new(DigestPoint::new(Arc::clone(&store))),
             store,
             snapshots: Arc::new(snapshots),
-            machine,
-            record,
+            applier: Some(Applier {
+                machine,
+                record,
+                sink,
+                clock,
+            }),
             newest,
-            sink,
-            clock,
         })
     }
 
@@ -131,8 +137,8 @@ impl Machine {
 
     /// The last entry that the state has applied.
     #[must_use]
-    pub const fn last_applied(&self) -> Option<LogId> {
-        self.record.last_applied
+    pub fn last_applied(&self) -> Option<LogId> {
+        self.applier().record.last_applied
     }
 
     /// Where this state's digests are asked for.
@@ -144,69 +150,41 @@ impl Machine {
     /// The state as it is now.
     #[must_use]
     pub fn meta(&self) -> Meta {
-        *self.machine.meta()
+        *self.applier().machine.meta()
     }
 
-    fn apply_batch(&mut self, entries: &[Entry]) -> Result<(Vec<AppliedGroup>, ApplyTimes), Fault> {
-        let began = self.clock.now();
-        let mut groups = Vec::new();
-        let mut payload_bytes = 0;
-        let mut batch = self.machine.begin();
-        for entry in entries {
-            let log_id = entry.log_id();
-            self.record
-                .check_next(log_id)
-                .unwrap_or_else(|c| fatal::stop(&c));
-            let mut context = Context {
-                index: log_id.index,
-                term: log_id.leader_id.term,
-                now: ClusterTime(0),
-            };
-            match &entry.payload {
-                EntryPayload::Blank => {}
-                EntryPayload::Normal(bytes) => {
-                    payload_bytes += bytes.0.len() as u64;
-                    let decoded = codec::decode_entry(bytes.0.clone())?;
-                    context.now = decoded.now;
-                    for group in decoded.groups {
-                        let admission = batch.admit(&context, &group)?;
-                        if admission == Admission::Repeated {
-                            // Its outcomes went to its origin the first time.
-                            continue;
-                        }
-                        let is_void = admission == Admission::Void;
-                        let commands = if is_void { &[][..] } else { &group.commands };
-                        let outcomes = commands
-                            .iter()
-                            .map(|command| batch.apply(&context, command))
-                            .collect::<Result<_, _>>()?;
-                        let (origin, sequence) = (group.origin, group.sequence);
-                        groups.push(AppliedGroup {
-                            origin,
-                            sequence,
-                            outcomes,
-                            is_void,
-                        });
-                    }
-                }
-                EntryPayload::Membership(membership) => {
-                    self.record.membership =
-                        StoredMembership::new(Some(log_id), membership.clone());
-                }
+    fn applier(&self) -> &Applier {
+        self.applier
+            .as_ref()
+            .expect("the state is away only while entries are applied")
+    }
+
+    /// Applies entries. What may be long work moves to a blocking thread with the state, and back:
+    /// heartbeats and elections wait on the runtime's thread.
+    async fn apply_entries(&mut self, entries: Vec<Entry>) -> Result<(), Fault> {
+        let mut applier = self
+            .applier
+            .take()
+            .expect("the state is away only while entries are applied");
+        let decoded = if applier::is_small(&entries) {
+            let work = applier::decode(entries)?;
+            if applier.is_light(&work)? {
+                applier.apply(work)?;
+                self.applier = Some(applier);
+                return Ok(());
             }
-            batch.advance(&context);
-            self.record.last_applied = Some(log_id);
-        }
-        batch.put_adapter_record(self.record.encode().into());
-        let computed = self.clock.now();
-        batch.commit()?;
-        let now = self.clock.now();
-        let times = ApplyTimes {
-            whole: now.saturating_sub(began),
-            commit: now.saturating_sub(computed),
-            bytes: payload_bytes,
+            Ok(work)
+        } else {
+            Err(entries)
         };
-        Ok((groups, times))
+        let work = tasks::spawn_blocking(move || {
+            let work = decoded.or_else(applier::decode)?;
+            applier.apply(work)?;
+            Ok::<_, Fault>(applier)
+        });
+        let applied = work.await.expect("work neither panics nor is aborted");
+        self.applier = Some(applied?);
+        Ok(())
     }
 }
 
@@ -215,7 +193,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        Ok((self.record.last_applied, self.record.membership.clone()))
+        let record = &self.applier().record;
+        Ok((record.last_applied, record.membership.clone()))
     }
 
     async fn apply<S>(&mut self, entries: S) -> io::Result<()>
@@ -231,15 +210,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
                 responders.extend(responder);
                 batch.push(entry);
             }
-            let mut rest = batch.as_slice();
+            let mut rest = batch;
             while !rest.is_empty() {
-                let applied = self.machine.meta().applied_index;
-                let (part, after) = rest.split_at(self.point.cut(applied, rest.len()));
-                let (groups, took) = self
-                    .apply_batch(part)
+                let applied = self.meta().applied_index;
+                let after = rest.split_off(self.point.cut(applied, rest.len()));
+                self.apply_entries(rest)
+                    .await
                     .unwrap_or_else(|fault| fatal::stop(&fault));
-                self.sink.applied(self.machine.meta(), groups, took);
-                self.point.reached(self.machine.meta().applied_index).await;
+                self.point.reached(self.meta().applied_index).await;
                 rest = after;
             }
             for responder in responders {
@@ -272,10 +250,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
             let what = "the snapshot's content does not match its head".to_owned();
             fatal::stop(&Fault::Damaged(what));
         }
-        self.record = built.0.clone();
-        self.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
+        let applier = self
+            .applier
+            .as_mut()
+            .expect("the state is away only while entries are applied");
+        applier.record = built.0.clone();
+        applier.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
         replace(&self.newest, built);
-        self.sink.restored(self.machine.meta());
+        applier.sink.restored(applier.machine.meta());
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! The adapter to openraft: types, runtime, network, state machine.
 
+mod applier;
 pub(crate) mod convert;
 mod counted;
 mod digest_point;

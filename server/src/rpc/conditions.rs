@@ -4,6 +4,8 @@
 //! Whatever cannot be understood is refused: a write whose guard was not understood must not be
 //! executed without it. A call without any of this pays for one look at each of its headers.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use prost::Message;
 use rand::Rng;
@@ -13,7 +15,10 @@ use tenure_statemachine::{
     Acquire, ClaimCommand, Command, Conditional, Guard, LeaseId, Register, RegistryCommand,
     RequestId, Revision,
 };
-use tonic::metadata::{KeyAndValueRef, MetadataMap};
+use tonic::{
+    Request,
+    metadata::{KeyAndValueRef, MetadataMap},
+};
 
 use super::{field, refusal::quoted, status::Reason};
 
@@ -39,9 +44,19 @@ const IDEMPOTENCY_KEY_METADATA: &str = "tenure-idempotency-key";
 pub(super) struct Conditions {
     guards: Vec<Guard>,
     request: Option<RequestId>,
+    /// Tells whoever calls from others, where that is known.
+    client: Option<u64>,
 }
 
 impl Conditions {
+    /// The conditions of a call, and who calls: clients at one address count as one.
+    pub(super) fn of_call<T>(call: &Request<T>) -> Result<Self, Reason> {
+        Ok(Self {
+            client: call.remote_addr().map(|address| client_at(address.ip())),
+            ..Self::of(call.metadata())?
+        })
+    }
+
     /// The conditions in the metadata of a call.
     pub(super) fn of(metadata: &MetadataMap) -> Result<Self, Reason> {
         let mut conditions = Self::default();
@@ -105,7 +120,7 @@ impl Conditions {
         let mut hash = Sha1::new();
         match &self.request {
             None => return LeaseId(rand::rng().random_range(1..=i64::MAX)),
-            Some(RequestId::Key(key)) => {
+            Some(RequestId::Key(key) | RequestId::ClientKey { key, .. }) => {
                 hash.update(b"key");
                 hash.update(key);
             }
@@ -132,7 +147,15 @@ impl Conditions {
         {
             *lease = self.new_lease();
         }
-        let Self { guards, request } = self;
+        let Self {
+            guards,
+            request,
+            client,
+        } = self;
+        let request = match (request, client) {
+            (Some(RequestId::Key(key)), Some(client)) => Some(RequestId::ClientKey { client, key }),
+            (request, _) => request,
+        };
         if guards.is_empty() && request.is_none() {
             return command;
         }
@@ -172,6 +195,15 @@ impl Conditions {
                 Ok(())
             }
         }
+    }
+}
+
+/// The number of a client: its address, of an IPv6 address the half that names its network, because
+/// the other half is the client's to choose.
+fn client_at(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_bits().into(),
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }
 }
 

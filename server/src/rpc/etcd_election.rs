@@ -36,7 +36,7 @@ impl EtcdElectionService {
         request: Request<wire::CampaignRequest>,
     ) -> Result<wire::CampaignResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let name = field::name(request.name)?;
@@ -66,7 +66,7 @@ impl EtcdElectionService {
         request: Request<wire::ProclaimRequest>,
     ) -> Result<wire::ProclaimResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let leader = request.leader.ok_or(Reason::LeaderKeyMissing)?;
@@ -125,7 +125,7 @@ impl EtcdElectionService {
         request: Request<wire::ResignRequest>,
     ) -> Result<wire::ResignResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let leader = request.leader.ok_or(Reason::LeaderKeyMissing)?;

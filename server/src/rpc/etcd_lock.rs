@@ -29,7 +29,7 @@ impl EtcdLockService {
         request: Request<wire::LockRequest>,
     ) -> Result<wire::LockResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let acquire = alone(field::name(request.name)?, request.lease, Bytes::new());
@@ -54,7 +54,7 @@ impl EtcdLockService {
         request: Request<wire::UnlockRequest>,
     ) -> Result<wire::UnlockResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         if request.key.is_empty() {

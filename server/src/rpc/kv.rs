@@ -79,7 +79,7 @@ impl KvService {
 
     async fn put(&self, request: Request<wire::PutRequest>) -> Result<wire::PutResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let put = request::put(request)?;
@@ -97,7 +97,7 @@ impl KvService {
         request: Request<wire::DeleteRangeRequest>,
     ) -> Result<wire::DeleteRangeResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let command = Command::DeleteRange(request::delete_range(request)?);
@@ -114,7 +114,7 @@ impl KvService {
     ) -> Result<Response<wire::TxnResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let serializable = request::is_serializable(&request);
@@ -162,7 +162,7 @@ impl KvService {
         request: Request<wire::CompactionRequest>,
     ) -> Result<wire::CompactionResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let wire::CompactionRequest {
             revision: floor,
             physical,

@@ -20,7 +20,7 @@ impl LeaseService {
         request: Request<wire::LeaseGrantRequest>,
     ) -> Result<wire::LeaseGrantResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
         let asked = u64::try_from(ttl).unwrap_or(0);
         if asked > field::TTL_SECS_MAX {
@@ -52,7 +52,7 @@ impl LeaseService {
         request: Request<wire::LeaseRevokeRequest>,
     ) -> Result<wire::LeaseRevokeResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let command = Command::LeaseRevoke(LeaseId(request.into_inner().id));
         let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
         Ok(wire::LeaseRevokeResponse {

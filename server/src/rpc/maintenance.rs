@@ -25,7 +25,7 @@ impl MaintenanceService {
         request: Request<wire::AlarmRequest>,
     ) -> Result<wire::AlarmResponse, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         let member = MemberId(request.member_id);
         let kind = match wire::AlarmType::try_from(request.alarm) {

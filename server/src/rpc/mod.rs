@@ -28,6 +28,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod names;
+mod nesting;
 mod overlap;
 mod refusal;
 mod registry;

@@ -79,6 +79,13 @@ impl From<Refusal> for Reason {
             Refusal::PolicyNotFound => Self::PolicyNotFound,
             Refusal::TooManyPolicies => Self::TooManyPolicies,
             Refusal::NotClaimed(name) => Self::NotClaimed.with(of_lock(&name)),
+            Refusal::TooManyRows { max } => {
+                Self::TooManyRows.with(format!("one write may read or change {max}"))
+            }
+            Refusal::AnswerOverLimit { max } => {
+                Self::AnswerOverLimit.with(format!("a write may be answered with {max} bytes"))
+            }
+            Refusal::EntryFull => Self::TooManyRequests,
         }
     }
 }

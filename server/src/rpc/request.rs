@@ -14,7 +14,7 @@ use tenure_statemachine::{
     SortOrder, SortTarget, Txn, TxnOp,
 };
 
-use super::{overlap, status::Reason};
+use super::{nesting::TXN_DEPTH_MAX, overlap, status::Reason};
 
 /// What a put costs in the quota's terms beside its key and value; etcd's measure.
 pub(super) const PUT_OVERHEAD_BYTES: u64 = 256;
@@ -108,13 +108,21 @@ pub(super) fn range_stream(request: wire::RangeRequest) -> Result<RangeQuery, Re
 }
 
 pub(super) fn txn(request: wire::TxnRequest, operations_max: usize) -> Result<Txn, Reason> {
-    let txn = txn_within(request, operations_max)?;
+    let txn = txn_within(request, operations_max, TXN_DEPTH_MAX)?;
     overlap::check(&txn)?;
     Ok(txn)
 }
 
-/// A transaction within has what its parents left of the budget; so depth is bounded too.
-fn txn_within(request: wire::TxnRequest, operations_max: usize) -> Result<Txn, Reason> {
+/// A transaction within has what its parents left of the operations. `depth` is how many may lie
+/// within each other from here on, this one included.
+fn txn_within(
+    request: wire::TxnRequest,
+    operations_max: usize,
+    depth: usize,
+) -> Result<Txn, Reason> {
+    let Some(within) = depth.checked_sub(1) else {
+        return Err(Reason::TxnTooDeep);
+    };
     let operations = request
         .compare
         .len()
@@ -128,7 +136,7 @@ fn txn_within(request: wire::TxnRequest, operations_max: usize) -> Result<Txn, R
     }
     let convert = |list: Vec<wire::RequestOp>| {
         list.into_iter()
-            .map(|op| operation(op, budget))
+            .map(|op| operation(op, budget, within))
             .collect::<Result<Vec<_>, _>>()
     };
     Ok(Txn {
@@ -142,12 +150,12 @@ fn txn_within(request: wire::TxnRequest, operations_max: usize) -> Result<Txn, R
     })
 }
 
-fn operation(op: wire::RequestOp, budget: usize) -> Result<TxnOp, Reason> {
+fn operation(op: wire::RequestOp, budget: usize, depth: usize) -> Result<TxnOp, Reason> {
     match op.request {
         Some(Request::RequestRange(request)) => range(request).map(TxnOp::Range),
         Some(Request::RequestPut(request)) => put(request).map(TxnOp::Put),
         Some(Request::RequestDeleteRange(request)) => delete_range(request).map(TxnOp::DeleteRange),
-        Some(Request::RequestTxn(request)) => txn_within(request, budget).map(TxnOp::Txn),
+        Some(Request::RequestTxn(request)) => txn_within(request, budget, depth).map(TxnOp::Txn),
         None => Err(Reason::KeyNotFound),
     }
 }

@@ -22,7 +22,8 @@ use super::{
     answer::WithAnswers, auth::AuthService, cluster::ClusterService, election::ElectionService,
     etcd_election::EtcdElectionService, etcd_lock::EtcdLockService, fence::FenceService, health,
     kv::KvService, lease::LeaseService, lock::LockService, maintenance::MaintenanceService,
-    registry::RegistryService, services::Services, session::SessionService, watch::WatchService,
+    nesting::Nesting, registry::RegistryService, services::Services, session::SessionService,
+    watch::WatchService,
 };
 
 /// What a message may have beside the largest request, so that requests somewhat too large are
@@ -44,10 +45,10 @@ pub fn routes(services: Arc<Services>) -> Routes {
                 .max_encoding_message_size(ENCODE_BYTES_MAX)
         };
     }
-    Routes::new(WithAnswers(sized!(KvServer, KvService)))
+    Routes::new(WithAnswers(Nesting(sized!(KvServer, KvService))))
         .add_service(sized!(LockServer, LockService))
         .add_service(sized!(ElectionServer, ElectionService))
-        .add_service(sized!(SessionServer, SessionService))
+        .add_service(Nesting(sized!(SessionServer, SessionService)))
         .add_service(sized!(RegistryServer, RegistryService))
         .add_service(sized!(FenceServer, FenceService))
         .add_service(sized!(EtcdLockServer, EtcdLockService))

@@ -140,7 +140,7 @@ impl Services {
         options: impl FnOnce(&mut T) -> Option<v1::WriteOptions>,
     ) -> Result<(Call, Conditions, T), Reason> {
         let call = self.admit(request.metadata())?;
-        let conditions = Conditions::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
         let mut request = request.into_inner();
         self.check_size(&request)?;
         let conditions = conditions.and(options(&mut request))?;

@@ -311,6 +311,12 @@ reasons! {
     InstanceTooLarge => InvalidArgument, "tenure: instance is too large";
     /// A drain that is not about to end.
     GraceTooLong => InvalidArgument, "tenure: grace is too long";
+    /// Transactions lie within each other deeper than they may.
+    TxnTooDeep => InvalidArgument, "tenure: transactions are nested too deep";
+    /// More keys would be read or changed than by one write may.
+    TooManyRows => FailedPrecondition, "tenure: too many keys for one write";
+    /// The answer would be larger than answers to writes may be.
+    AnswerOverLimit => FailedPrecondition, "tenure: answer is too large";
     /// Some member is of a version that does not know what is asked for.
     LevelNotReached => FailedPrecondition, "tenure: a member is too old for this request";
 }

@@ -62,6 +62,7 @@ pub(super) const PRESENT: u8 = 1;
 pub(super) const REQUEST_NONE: u8 = 0;
 pub(super) const REQUEST_SESSION: u8 = 1;
 pub(super) const REQUEST_KEY: u8 = 2;
+pub(super) const REQUEST_CLIENT_KEY: u8 = 3;
 
 /// Of an operation on claims.
 pub(super) const CLAIM_ACQUIRE: u8 = 1;
@@ -151,3 +152,6 @@ pub(super) const REFUSED_TOO_MANY_POLICIES: u8 = 25;
 pub(super) const REFUSED_NOT_CLAIMED: u8 = 26;
 pub(super) const REFUSED_NAME_RESERVED: u8 = 27;
 pub(super) const REFUSED_QUEUE_TOO_LONG: u8 = 28;
+pub(super) const REFUSED_TOO_MANY_ROWS: u8 = 29;
+pub(super) const REFUSED_ANSWER_OVER_LIMIT: u8 = 30;
+pub(super) const REFUSED_ENTRY_FULL: u8 = 31;

@@ -30,6 +30,14 @@ pub enum RequestId {
     },
     /// Any other string.
     Key(Bytes),
+    /// Any other string, and who sent it. From [`crate::FeatureLevel::BOUNDED`] on.
+    ClientKey {
+        /// Tells clients apart, so that each has its share of what is remembered; not part of the
+        /// name.
+        client: u64,
+        /// The string.
+        key: Bytes,
+    },
 }
 
 /// A command that is executed only if its guards hold, and only once under its id.

@@ -88,7 +88,10 @@ fn without_made_lease(command: &Command) -> Cow<'_, Command> {
 /// form that is always short. `None` when it is not to be remembered, because nothing was executed
 /// and may be on another try.
 pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<Bytes> {
-    let passing = matches!(outcome.reply, Err(Refusal::NoSpace | Refusal::Corrupt));
+    let passing = matches!(
+        outcome.reply,
+        Err(Refusal::NoSpace | Refusal::Corrupt | Refusal::EntryFull)
+    );
     if passing {
         return None;
     }

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{
     answer,
-    key::{KeysState, is_key_row},
+    key::{KeysState, is_key_row, row_of},
     session::{REMEMBERED_MAX, SessionState, read_request_row, read_session_row},
+    share::{self, Share},
 };
 use crate::{
     engine::{Table, View},
     error::Fault,
     lease,
+    timers::Timer,
     types::LeaseId,
 };
 
@@ -32,6 +34,7 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     let mut requests = BTreeMap::<LeaseId, Counted>::new();
     let mut sessions = Vec::new();
     let mut keys = KeysState::default();
+    let (mut shares, mut found) = (BTreeMap::new(), BTreeMap::<u64, Share>::new());
     let mut cursor = view.scan(Table::Cluster, &[])?;
     while let Some((row, value)) = cursor.next()? {
         if is_key_row(&row) {
@@ -44,6 +47,14 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
             counted.bytes = counted.bytes.saturating_add(value.len() as u64);
             counted.oldest.get_or_insert(sequence);
             answer::check(value)?;
+        } else if let Some(client) = share::read_row(&row)? {
+            shares.insert(client, Share::decode(&value)?);
+        } else if let Some((_, Timer::ForgetClientKey(client, key))) = Timer::parse(&row)? {
+            let known = view.get(Table::Cluster, &row_of(&key))?;
+            let share = found.entry(client).or_default();
+            share.keys = share.keys.saturating_add(1);
+            let bytes = known.map_or(0, |known| known.len() as u64);
+            share.bytes = share.bytes.saturating_add(bytes);
         } else if let Some(session) = read_session_row(&row)? {
             sessions.push((session, SessionState::decode(&value)?));
         }
@@ -52,6 +63,11 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     if counted != keys {
         return Ok(Err(format!(
             "{keys:?} of idempotency keys counted as {counted:?}"
+        )));
+    }
+    if shares != found {
+        return Ok(Err(format!(
+            "{found:?} of clients' keys counted as {shares:?}"
         )));
     }
     for (session, state) in sessions {

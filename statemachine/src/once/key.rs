@@ -5,6 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::share::Share;
 use crate::{
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -17,12 +18,18 @@ use crate::{
 /// For how long a key is remembered, in cluster time: longer than any client goes on trying.
 const REMEMBERED_FOR: Ttl = Ttl::from_secs(10 * 60);
 
-/// Keys that are remembered at once: a hundred and sixty new ones a second.
+/// Keys that are remembered at once of clients that nobody told apart: a hundred and sixty new ones a
+/// second.
 const KEYS_MAX: u64 = 100_000;
+
+/// Keys that are remembered at once of all clients together. A client has as many as are still free,
+/// so one alone comes to half of them, and there is room for the next.
+const SHARED_KEYS_MAX: u64 = 200_000;
 
 /// Bytes that what all keys came to may take together; beyond them outcomes are remembered in their
 /// short form. Ten times as much as usual outcomes take, and no more than a node can spare. The
-/// short forms, and the keys themselves with their timers, add less than 60 MiB at the worst.
+/// short forms, and the keys themselves with their timers, add less than 120 MiB at the worst, on
+/// disk. Of the bytes, too, a client has as many as are still free.
 const KEYS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What is remembered of all keys.
@@ -56,7 +63,7 @@ impl KeysState {
     }
 }
 
-fn row_of(key: &[u8]) -> Bytes {
+pub(super) fn row_of(key: &[u8]) -> Bytes {
     let mut row = BytesMut::with_capacity(key.len().saturating_add(1));
     row.put_u8(REQUEST_KEY_PREFIX);
     row.put_slice(key);
@@ -69,12 +76,28 @@ pub(super) fn is_key_row(row: &[u8]) -> bool {
 }
 
 /// The row of a key, or `None` when it is not known. Refused when it could not be remembered.
-pub(super) fn recall(view: &dyn View, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+pub(super) fn recall(
+    view: &dyn View,
+    key: &[u8],
+    client: Option<u64>,
+) -> Result<Option<Bytes>, ReadError> {
     let known = view.get(Table::Cluster, &row_of(key))?;
-    if known.is_none() && KeysState::load(view)?.remembered >= KEYS_MAX {
-        return Err(Refusal::TooManyRequestKeys.into());
+    if known.is_some() {
+        return Ok(known);
     }
-    Ok(known)
+    let remembered = KeysState::load(view)?.remembered;
+    let full = match client {
+        None => remembered >= KEYS_MAX,
+        Some(client) => {
+            let free = SHARED_KEYS_MAX.saturating_sub(remembered);
+            Share::load(view, client)?.keys >= free
+        }
+    };
+    if full {
+        Err(Refusal::TooManyRequestKeys.into())
+    } else {
+        Ok(None)
+    }
 }
 
 /// Remembers a key that was not known, by the row that `encode` makes for the room there is.
@@ -82,23 +105,38 @@ pub(super) fn remember(
     overlay: &mut Overlay,
     now: ClusterTime,
     key: &Bytes,
+    client: Option<u64>,
     encode: impl FnOnce(u64) -> Option<Bytes>,
 ) -> Result<(), Fault> {
     let mut state = KeysState::load(overlay)?;
-    let Some(row) = encode(KEYS_BYTES_MAX.saturating_sub(state.bytes)) else {
+    let mut share = match client {
+        Some(client) => Share::load(overlay, client)?,
+        None => Share::default(),
+    };
+    let free = KEYS_BYTES_MAX.saturating_sub(state.bytes);
+    let Some(row) = encode(free.saturating_sub(share.bytes)) else {
         return Ok(());
     };
+    share.keys = share.keys.saturating_add(1);
+    share.bytes = share.bytes.saturating_add(row.len() as u64);
     state.remembered = state.remembered.saturating_add(1);
     state.bytes = state.bytes.saturating_add(row.len() as u64);
     state.save(overlay);
     overlay.put(Table::Cluster, row_of(key), row);
     let at = now.after(REMEMBERED_FOR);
-    timers::set(overlay, at, &Timer::ForgetKey(key.clone()));
+    let timer = match client {
+        None => Timer::ForgetKey(key.clone()),
+        Some(client) => {
+            share.save(overlay, client);
+            Timer::ForgetClientKey(client, key.clone())
+        }
+    };
+    timers::set(overlay, at, &timer);
     Ok(())
 }
 
-/// Forgets a key.
-pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
+/// Forgets a key, of `client` if it was remembered as one of it.
+pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes, client: Option<u64>) -> Result<(), Fault> {
     let row = row_of(key);
     if let Some(known) = overlay.get(Table::Cluster, &row)? {
         overlay.delete(Table::Cluster, row);
@@ -106,6 +144,12 @@ pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
         state.remembered = state.remembered.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(known.len() as u64);
         state.save(overlay);
+        if let Some(client) = client {
+            let mut share = Share::load(overlay, client)?;
+            share.keys = share.keys.saturating_sub(1);
+            share.bytes = share.bytes.saturating_sub(known.len() as u64);
+            share.save(overlay, client);
+        }
     }
     Ok(())
 }

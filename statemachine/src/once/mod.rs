@@ -9,6 +9,7 @@ mod check;
 mod key;
 mod kind;
 mod session;
+mod share;
 
 pub use self::session::SessionState;
 pub(crate) use self::{
@@ -43,7 +44,8 @@ pub(crate) fn recall(overlay: &mut Overlay, asked: &Asked<'_>) -> Result<Recalle
             sequence,
             answered,
         } => session::recall(overlay, *session, *sequence, *answered)?,
-        RequestId::Key(key) => key::recall(overlay, key)?,
+        RequestId::Key(key) => key::recall(overlay, key, None)?,
+        RequestId::ClientKey { client, key } => key::recall(overlay, key, Some(*client))?,
     };
     match row {
         None => Ok(Recalled::New),
@@ -64,8 +66,13 @@ pub(crate) fn remember(
         } => session::remember(overlay, *session, *sequence, |room| {
             answer::encode(asked, outcome, room)
         }),
-        RequestId::Key(key) => key::remember(overlay, meta.now, key, |room| {
+        RequestId::Key(key) => key::remember(overlay, meta.now, key, None, |room| {
             answer::encode(asked, outcome, room)
         }),
+        RequestId::ClientKey { client, key } => {
+            key::remember(overlay, meta.now, key, Some(*client), |room| {
+                answer::encode(asked, outcome, room)
+            })
+        }
     }
 }

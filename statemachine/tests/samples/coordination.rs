@@ -27,6 +27,12 @@ fn conditional(guards: Vec<Guard>, request: Option<RequestId>) -> Command {
     }))
 }
 
+/// Under a key of a client.
+pub(crate) fn keyed_by_client() -> Command {
+    let key = Bytes::from_static(b"id");
+    conditional(Vec::new(), Some(RequestId::ClientKey { client: 300, key }))
+}
+
 fn conditions() -> Vec<(&'static str, Command)> {
     let session = RequestId::Session {
         session: LeaseId(-7),

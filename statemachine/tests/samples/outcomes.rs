@@ -164,5 +164,8 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("not_claimed", Refusal::NotClaimed(NAME)),
         ("name_reserved", Refusal::NameReserved(NAME)),
         ("queue_too_long", Refusal::QueueTooLong(NAME)),
+        ("too_many_rows", Refusal::TooManyRows { max: 300 }),
+        ("answer_over_limit", Refusal::AnswerOverLimit { max: 300 }),
+        ("entry_full", Refusal::EntryFull),
     ]
 }

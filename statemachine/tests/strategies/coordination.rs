@@ -153,6 +153,7 @@ fn request() -> impl Strategy<Value = RequestId> {
             }
         }),
         bytes().prop_map(RequestId::Key),
+        (any::<u64>(), bytes()).prop_map(|(client, key)| RequestId::ClientKey { client, key }),
     ]
 }
 

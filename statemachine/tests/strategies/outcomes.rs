@@ -131,6 +131,7 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         Refusal::InstanceNotFound,
         Refusal::PolicyNotFound,
         Refusal::TooManyPolicies,
+        Refusal::EntryFull,
     ]);
     let of_claims = prop_oneof![
         stale().prop_map(Refusal::NotHolder),
@@ -157,6 +158,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
             }
         }),
         revision().prop_map(|revision| Refusal::AnswerTooLarge { revision }),
+        any::<u64>().prop_map(|max| Refusal::TooManyRows { max }),
+        any::<u64>().prop_map(|max| Refusal::AnswerOverLimit { max }),
         (revision(), revision())
             .prop_map(|(yours, current)| Refusal::InstanceReplaced { yours, current }),
     ];

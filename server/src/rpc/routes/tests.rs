@@ -7,10 +7,10 @@ use tenure_proto::{
         AlarmRequest, AlarmType, AuthEnableRequest, AuthStatusRequest, AuthenticateRequest,
         DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest, LeaseKeepAliveRequest,
         MemberAddRequest, MemberListRequest, MoveLeaderRequest, PutRequest, RangeRequest,
-        SnapshotRequest, StatusRequest, WatchCreateRequest, WatchRequest,
+        RequestOp, SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest, WatchRequest,
         alarm_request::AlarmAction, auth_client::AuthClient, cluster_client::ClusterClient,
         kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
-        watch_client::WatchClient, watch_request::RequestUnion,
+        request_op, response_op, watch_client::WatchClient, watch_request::RequestUnion,
     },
     v1,
     v3lockpb::{LockRequest, lock_client::LockClient},
@@ -521,4 +521,50 @@ async fn a_stream_that_requires_a_leader_ends_when_there_is_none_for_long() {
     node.set_leader(None);
     let status = watch.message().await.expect_err("the end");
     assert_eq!(reason_of(&status), Some(Reason::NoLeader));
+}
+
+/// A put within so many transactions.
+fn nested(depth: usize) -> TxnRequest {
+    let put = PutRequest {
+        key: "deep".into(),
+        ..PutRequest::default()
+    };
+    let within = |request| RequestOp {
+        request: Some(request),
+    };
+    let mut txn = TxnRequest {
+        success: vec![within(request_op::Request::RequestPut(put))],
+        ..TxnRequest::default()
+    };
+    for _ in 1..depth {
+        txn = TxnRequest {
+            success: vec![within(request_op::Request::RequestTxn(txn))],
+            ..TxnRequest::default()
+        };
+    }
+    txn
+}
+
+/// The decoder stops at a depth of its own, and used to tell of every level, as an internal error.
+#[tokio::test]
+async fn transactions_are_nested_so_deep_and_deeper_ones_are_refused_in_one_sentence() {
+    let it = serve().await;
+    let mut kv = KvClient::new(it.channel.clone());
+    let answer = kv.txn(nested(48)).await.expect("as deep as may be");
+    let mut deepest = answer.into_inner();
+    let mut depth = 1;
+    while let Some(response_op::Response::ResponseTxn(within)) =
+        deepest.responses.remove(0).response
+    {
+        depth += 1;
+        deepest = within;
+    }
+    assert_eq!(depth, 48);
+    for depth in [49, 50, 51, 90, 1000] {
+        let status = kv.txn(nested(depth)).await.expect_err("too deep");
+        let text = "tenure: transactions are nested too deep";
+        assert_eq!(status.message(), text, "at {depth}");
+        assert_eq!(reason_of(&status), Some(Reason::TxnTooDeep));
+    }
+    assert_eq!(it.node.proposals.lock().len(), 1);
 }

@@ -48,6 +48,10 @@ impl Decoder {
                 answered: self.number()?,
             }),
             tag::REQUEST_KEY => Some(RequestId::Key(self.bytes()?)),
+            tag::REQUEST_CLIENT_KEY => Some(RequestId::ClientKey {
+                client: self.number()?,
+                key: self.bytes()?,
+            }),
             _ => return refuse("unknown request id"),
         })
     }

@@ -53,6 +53,13 @@ impl Decoder {
             tag::REFUSED_NAME_RESERVED => Refusal::NameReserved(self.bytes()?),
             tag::REFUSED_QUEUE_TOO_LONG => Refusal::QueueTooLong(self.bytes()?),
             tag::REFUSED_NOT_CLAIMED => Refusal::NotClaimed(self.bytes()?),
+            tag::REFUSED_TOO_MANY_ROWS => Refusal::TooManyRows {
+                max: self.number()?,
+            },
+            tag::REFUSED_ANSWER_OVER_LIMIT => Refusal::AnswerOverLimit {
+                max: self.number()?,
+            },
+            tag::REFUSED_ENTRY_FULL => Refusal::EntryFull,
             _ => return refuse("unknown refusal"),
         })
     }

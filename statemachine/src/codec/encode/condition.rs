@@ -42,6 +42,11 @@ impl Encoder {
                 self.byte(tag::REQUEST_KEY);
                 self.bytes(key);
             }
+            Some(RequestId::ClientKey { client, key }) => {
+                self.byte(tag::REQUEST_CLIENT_KEY);
+                self.number(*client);
+                self.bytes(key);
+            }
         }
         self.command(&conditional.command);
     }

@@ -72,6 +72,15 @@ impl Encoder {
             Refusal::TooManyPolicies => self.byte(tag::REFUSED_TOO_MANY_POLICIES),
             Refusal::NameReserved(name) => self.named(tag::REFUSED_NAME_RESERVED, name),
             Refusal::NotClaimed(name) => self.named(tag::REFUSED_NOT_CLAIMED, name),
+            Refusal::TooManyRows { max } => {
+                self.byte(tag::REFUSED_TOO_MANY_ROWS);
+                self.number(*max);
+            }
+            Refusal::AnswerOverLimit { max } => {
+                self.byte(tag::REFUSED_ANSWER_OVER_LIMIT);
+                self.number(*max);
+            }
+            Refusal::EntryFull => self.byte(tag::REFUSED_ENTRY_FULL),
         }
     }
 

@@ -36,6 +36,7 @@ mod maintenance;
 mod pages;
 mod peers;
 mod power_loss;
+mod price;
 mod quorum;
 mod read_index;
 mod readme;

@@ -1,0 +1,160 @@
+//! Applies decoded entries: one write batch after another, each told to the sink when it is
+//! readable.
+//!
+//! Runs on the task that applies or, when the work may be long, on a blocking thread: `machine.rs`
+//! decides. Invariant: a batch holds whole entries, and the position they bring the state to.
+
+use std::sync::Arc;
+
+use openraft::{EntryPayload, entry::RaftEntry};
+use tenure_statemachine::{
+    Admission, ApplyBatch, ClusterTime, Context, Fault, Outcome, StateMachine, codec, decode_entry,
+};
+
+use super::{
+    machine::{AppliedGroup, ApplySink, ApplyTimes},
+    types::{Entry, StoredMembership},
+};
+use crate::{clock::Clock, fatal, storage::AdapterRecord};
+
+/// Bytes of writes, events and answers after which a batch is written, whatever is left to apply.
+/// Bounds what catching up holds at once; ordinary batches are far smaller.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// Bytes of entries that are decoded and applied on the runtime's thread: some milliseconds of
+/// work, a tenth of a heartbeat interval.
+const INLINE_BYTES_MAX: usize = 1 << 20;
+
+/// An entry as it is applied: what it carries is decoded.
+#[derive(Debug)]
+pub(super) struct Work {
+    entry: Entry,
+    commands: Option<codec::Entry>,
+}
+
+/// The state, its position, and who hears of changes.
+#[derive(Debug)]
+pub(super) struct Applier {
+    pub(super) machine: StateMachine,
+    pub(super) record: AdapterRecord,
+    pub(super) sink: Arc<dyn ApplySink>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+/// Whether entries are so few bytes that they may be decoded where heartbeats wait.
+pub(super) fn is_small(entries: &[Entry]) -> bool {
+    entries.iter().map(payload_bytes).sum::<usize>() <= INLINE_BYTES_MAX
+}
+
+const fn payload_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        EntryPayload::Normal(batch) => batch.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    }
+}
+
+/// Decodes entries.
+pub(super) fn decode(entries: Vec<Entry>) -> Result<Vec<Work>, Fault> {
+    let decoded = entries.into_iter().map(|entry| {
+        let commands = match &entry.payload {
+            EntryPayload::Normal(batch) => Some(decode_entry(batch.0.clone())?),
+            EntryPayload::Blank | EntryPayload::Membership(_) => None,
+        };
+        Ok(Work { entry, commands })
+    });
+    decoded.collect()
+}
+
+impl Applier {
+    /// Whether applying these entries is sure to be short work.
+    pub(super) fn is_light(&self, work: &[Work]) -> Result<bool, Fault> {
+        let decoded = work.iter().filter_map(|work| work.commands.as_ref());
+        let groups = decoded.flat_map(|entry| &entry.groups);
+        for command in groups.flat_map(|group| &group.commands) {
+            if !self.machine.is_light(command)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Applies entries, in as many batches as their size asks for.
+    pub(super) fn apply(&mut self, work: Vec<Work>) -> Result<(), Fault> {
+        let mut work = work.into_iter().peekable();
+        while let Some(first) = work.next() {
+            let began = self.clock.now();
+            let mut groups = Vec::new();
+            let mut bytes = 0;
+            let mut batch = self.machine.begin();
+            let mut next = Some(first);
+            while let Some(entry) = next {
+                bytes += payload_bytes(&entry.entry) as u64;
+                let (record, sink) = (&mut self.record, &*self.sink);
+                apply_entry(&mut batch, record, sink, entry, &mut groups)?;
+                next = work.next_if(|_| batch.bytes() < BATCH_BYTES_MAX);
+            }
+            batch.put_adapter_record(self.record.encode().into());
+            let computed = self.clock.now();
+            batch.commit()?;
+            let now = self.clock.now();
+            let took = ApplyTimes {
+                whole: now.saturating_sub(began),
+                commit: now.saturating_sub(computed),
+                bytes,
+            };
+            self.sink.applied(self.machine.meta(), groups, took);
+        }
+        Ok(())
+    }
+}
+
+fn apply_entry(
+    batch: &mut ApplyBatch<'_>,
+    record: &mut AdapterRecord,
+    sink: &dyn ApplySink,
+    work: Work,
+    groups: &mut Vec<AppliedGroup>,
+) -> Result<(), Fault> {
+    let log_id = work.entry.log_id();
+    record
+        .check_next(log_id)
+        .unwrap_or_else(|contradiction| fatal::stop(&contradiction));
+    let mut context = Context {
+        index: log_id.index,
+        term: log_id.leader_id.term,
+        now: ClusterTime(0),
+    };
+    if let EntryPayload::Membership(membership) = &work.entry.payload {
+        record.membership = StoredMembership::new(Some(log_id), membership.clone());
+    }
+    if let Some(decoded) = work.commands {
+        context.now = decoded.now;
+        for group in decoded.groups {
+            let admission = batch.admit(&context, &group)?;
+            if admission == Admission::Repeated {
+                // Its outcomes went to its origin the first time.
+                continue;
+            }
+            let is_void = admission == Admission::Void;
+            let commands = if is_void { &[][..] } else { &group.commands };
+            let awaited = sink.awaits(group.origin);
+            let apply = |command| {
+                let mut outcome: Outcome = batch.apply(&context, command)?;
+                if !awaited {
+                    outcome.drop_records();
+                }
+                Ok(outcome)
+            };
+            let outcomes = commands.iter().map(apply);
+            groups.push(AppliedGroup {
+                origin: group.origin,
+                sequence: group.sequence,
+                outcomes: outcomes.collect::<Result<_, Fault>>()?,
+                is_void,
+            });
+        }
+    }
+    batch.advance(&context);
+    record.last_applied = Some(log_id);
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! What one command may cost: rows it looks at or changes, and bytes that it is answered with.
+//!
+//! Every replica computes every answer, so a request that is too large for one node would end them
+//! all. Budgets apply from [`FeatureLevel::BOUNDED`]. Invariant: every replica counts the same,
+//! because rows of the logical state are counted and not what the engine did to find them, and
+//! what exceeds a budget is refused and changes nothing.
+
+use crate::{
+    command::{Command, Txn, TxnOp},
+    error::Refusal,
+    feature::FeatureLevel,
+    meta::Meta,
+    outcome::{Reply, TxnOpReply, TxnReply},
+    types::KeyValue,
+};
+
+/// Rows that one transaction may look at or change, those of transactions within it included, and
+/// one for each operation. A tenth of a second or two of work, which every write behind it waits.
+pub(crate) const TXN_ROWS_MAX: u64 = 200_000;
+
+/// Keys that one delete outside of a transaction may delete: what such a write takes in memory, a
+/// kilobyte for each key, leaves room on a small node.
+pub(crate) const DELETE_ROWS_MAX: u64 = 500_000;
+
+/// Bytes of keys and values that one write may be answered with: ten of the largest values.
+pub(crate) const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes that the commands of one log entry may be answered with together; once they are reached,
+/// the entry's other commands that would read are refused. A node holds the answers of an entry at
+/// once.
+pub(crate) const ENTRY_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// What a record takes in an answer beside its key and value.
+const RECORD_BYTES: u64 = 64;
+
+/// What is left of what a command may cost.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    rows_max: u64,
+    rows: u64,
+    bytes: u64,
+}
+
+impl Budget {
+    /// For what is not replicated, or is bounded elsewhere.
+    pub(crate) const fn unlimited() -> Self {
+        Self::of(u64::MAX, u64::MAX)
+    }
+
+    const fn of(rows_max: u64, bytes: u64) -> Self {
+        Self {
+            rows_max,
+            rows: rows_max,
+            bytes,
+        }
+    }
+
+    /// Of a transaction.
+    pub(crate) fn of_txn(meta: &Meta) -> Self {
+        Self::at_level(meta, TXN_ROWS_MAX)
+    }
+
+    /// Of a delete that is not in a transaction.
+    pub(crate) fn of_delete(meta: &Meta) -> Self {
+        Self::at_level(meta, DELETE_ROWS_MAX)
+    }
+
+    fn at_level(meta: &Meta, rows_max: u64) -> Self {
+        if meta.level >= FeatureLevel::BOUNDED {
+            Self::of(rows_max, ANSWER_BYTES_MAX)
+        } else {
+            Self::unlimited()
+        }
+    }
+
+    /// Pays for a row that is looked at or changed, or for an operation.
+    pub(crate) fn row(&mut self) -> Result<(), Refusal> {
+        let left = self.rows.checked_sub(1);
+        let max = self.rows_max;
+        self.rows = left.ok_or(Refusal::TooManyRows { max })?;
+        Ok(())
+    }
+
+    /// Pays for a record in the answer.
+    pub(crate) fn record(&mut self, kv: &KeyValue) -> Result<(), Refusal> {
+        let left = self.bytes.checked_sub(record_bytes(kv));
+        let max = ANSWER_BYTES_MAX;
+        self.bytes = left.ok_or(Refusal::AnswerOverLimit { max })?;
+        Ok(())
+    }
+}
+
+fn record_bytes(kv: &KeyValue) -> u64 {
+    let bytes = kv.key.len().saturating_add(kv.value.len()) as u64;
+    bytes.saturating_add(RECORD_BYTES)
+}
+
+/// What the commands of one entry were answered with so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EntryAnswers {
+    index: u64,
+    bytes: u64,
+}
+
+impl EntryAnswers {
+    /// The next command is of the entry at `index`.
+    pub(crate) const fn enter(&mut self, index: u64) {
+        if self.index != index {
+            *self = Self { index, bytes: 0 };
+        }
+    }
+
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A command was answered.
+    pub(crate) fn add(&mut self, reply: &Reply) {
+        self.bytes = self.bytes.saturating_add(answer_bytes(reply));
+    }
+
+    /// Refuses a command that would read when the entry's answers are too many already.
+    pub(crate) fn admit(&self, meta: &Meta, command: &Command) -> Result<(), Refusal> {
+        let bounded = meta.level >= FeatureLevel::BOUNDED;
+        if bounded && self.bytes >= ENTRY_ANSWER_BYTES_MAX && may_read(command) {
+            Err(Refusal::EntryFull)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Whether a command may be answered with records.
+fn may_read(command: &Command) -> bool {
+    match command {
+        Command::Put(put) => put.want_previous,
+        Command::DeleteRange(delete) => delete.want_previous,
+        Command::Txn(txn) => txn_may_read(txn),
+        // A repeat is answered with what the first was.
+        Command::Conditional(conditional) => {
+            conditional.request.is_some() || may_read(&conditional.command)
+        }
+        Command::Compact(_)
+        | Command::LeaseGrant(_)
+        | Command::LeaseRevoke(_)
+        | Command::LeaseRenew(_)
+        | Command::LeaseExpire(_)
+        | Command::Alarm(_)
+        | Command::MemberPublish(_)
+        | Command::Claim(_)
+        | Command::Registry(_)
+        | Command::SessionOpen(_)
+        | Command::Fence(_)
+        | Command::WillSet(_)
+        | Command::Wake
+        | Command::RaiseLevel(_) => false,
+    }
+}
+
+fn txn_may_read(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        TxnOp::Range(_) => true,
+        TxnOp::Put(put) => put.want_previous,
+        TxnOp::DeleteRange(delete) => delete.want_previous,
+        TxnOp::Txn(within) => txn_may_read(within),
+    })
+}
+
+/// Bytes of the records in an answer.
+pub(crate) fn answer_bytes(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Put(previous) => previous.as_ref().map_or(0, record_bytes),
+        Reply::DeleteRange(reply) => sum(&reply.previous),
+        Reply::Txn(reply) => txn_bytes(reply),
+        Reply::Compact
+        | Reply::LeaseGrant(..)
+        | Reply::LeaseRevoke
+        | Reply::LeaseRenew(_)
+        | Reply::LeaseExpire(_)
+        | Reply::Alarm(_)
+        | Reply::MemberPublish
+        | Reply::Acquire(_)
+        | Reply::Done
+        | Reply::Withdraw(_)
+        | Reply::Claim(_)
+        | Reply::ForceRelease(_)
+        | Reply::Register(..)
+        | Reply::SessionOpen(..)
+        | Reply::Wake(_) => 0,
+    }
+}
+
+fn txn_bytes(reply: &TxnReply) -> u64 {
+    let bytes = reply.replies.iter().map(|reply| match reply {
+        TxnOpReply::Range(_, reply) => sum(&reply.kvs),
+        TxnOpReply::Put(_, previous) => previous.as_ref().map_or(0, record_bytes),
+        TxnOpReply::DeleteRange(_, reply) => sum(&reply.previous),
+        TxnOpReply::Txn(_, reply) => txn_bytes(reply),
+    });
+    bytes.fold(0, u64::saturating_add)
+}
+
+fn sum(kvs: &[KeyValue]) -> u64 {
+    kvs.iter().map(record_bytes).fold(0, u64::saturating_add)
+}
