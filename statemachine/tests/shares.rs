@@ -1,4 +1,4 @@
-//! Idempotency keys are shared out between clients: one that fills its share leaves room for others.
+//! Idempotency keys are shared out between clients: one that fills its share leaves room.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;

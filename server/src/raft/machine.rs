@@ -26,8 +26,8 @@ use crate::{
     tasks,
 };
 
-/// Entries taken at once. Bounds what is held of them after a restart, when the whole tail of the log
-/// is ready at once.
+/// Entries taken at once. Bounds what is held of them after a restart, when the whole tail of the
+/// log is ready at once.
 const BATCH_ENTRIES_MAX: usize = 64;
 
 /// What the commands of one group came to, for the node that took them.

@@ -18,12 +18,12 @@ use crate::{
 /// For how long a key is remembered, in cluster time: longer than any client goes on trying.
 const REMEMBERED_FOR: Ttl = Ttl::from_secs(10 * 60);
 
-/// Keys that are remembered at once of clients that nobody told apart: a hundred and sixty new ones a
-/// second.
+/// Keys that are remembered at once of clients that nobody told apart: a hundred and sixty new ones
+/// a second.
 const KEYS_MAX: u64 = 100_000;
 
-/// Keys that are remembered at once of all clients together. A client has as many as are still free,
-/// so one alone comes to half of them, and there is room for the next.
+/// Keys that are remembered at once of all clients together. A client has as many as are still
+/// free, so one alone comes to half of them, and there is room for the next.
 const SHARED_KEYS_MAX: u64 = 200_000;
 
 /// Bytes that what all keys came to may take together; beyond them outcomes are remembered in their
