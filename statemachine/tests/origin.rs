@@ -117,7 +117,8 @@ proptest! {
         steps in vec((0..ORIGINS_MAX as u64 + 6, any::<bool>(), any::<Index>()), 1..600),
     ) {
         let mut node = Node::new();
-        let (mut made, mut applied) = (Vec::new(), BTreeSet::new());
+        let mut made: Vec<(u64, u64, u64)> = Vec::new();
+        let mut applied = BTreeSet::new();
         for (origin, again, which) in steps {
             if !again || made.is_empty() {
                 let sequence = made.iter().filter(|(other, ..)| *other == origin).count() as u64;
