@@ -25,6 +25,9 @@ use crate::{
 /// How long a node with entries waits for the others before it takes part. Members that are up
 /// answer within milliseconds; one that hangs must not hold up a restart.
 const FIRST_ROUND_MAX: Duration = Duration::from_millis(300);
+/// How long a member may take to answer otherwise. It reads nothing and at most writes one small
+/// file.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 /// Pause before those that did not answer are asked again: short while there is no quorum to serve
 /// anybody, longer afterwards.
 const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
@@ -97,8 +100,7 @@ impl Founding {
             return Err(StartError::NoMember(self.own));
         }
         let alone = others.is_empty();
-        let first = timeout(FIRST_ROUND_MAX, self.ask(&others)).await;
-        for (peer, met) in first.unwrap_or_default() {
+        for (peer, met) in self.ask(&others, FIRST_ROUND_MAX).await {
             if self.accept(peer, met).await?.is_some() {
                 others.remove(&peer.0);
             }
@@ -147,7 +149,7 @@ impl Founding {
         others: &BTreeMap<u64, PeerNode>,
     ) -> Result<BTreeMap<u64, Met>, StartError> {
         let mut answers = BTreeMap::new();
-        for (peer, met) in self.ask(others).await {
+        for (peer, met) in self.ask(others, ANSWER_MAX).await {
             let Some(met) = self.accept(peer, met).await? else {
                 continue;
             };
@@ -188,7 +190,7 @@ impl Founding {
     /// Asks until every one of `others` was met.
     async fn meet(&self, mut others: BTreeMap<u64, PeerNode>) -> Result<(), StartError> {
         while !others.is_empty() {
-            for (peer, met) in self.ask(&others).await {
+            for (peer, met) in self.ask(&others, ANSWER_MAX).await {
                 if self.accept(peer, met).await?.is_some() {
                     others.remove(&peer.0);
                 }
@@ -198,10 +200,17 @@ impl Founding {
         Ok(())
     }
 
-    async fn ask(&self, others: &BTreeMap<u64, PeerNode>) -> Vec<(MemberId, Result<Met, Unmet>)> {
+    /// Asks all of `others` at once, each for at most `limit`.
+    async fn ask(
+        &self,
+        others: &BTreeMap<u64, PeerNode>,
+        limit: Duration,
+    ) -> Vec<(MemberId, Result<Met, Unmet>)> {
         let asked = others.iter().map(|(id, node)| async move {
             let peer = MemberId(*id);
-            (peer, introduce(&self.peers, peer, node).await)
+            let met = timeout(limit, introduce(&self.peers, peer, node)).await;
+            let late = |_| Err(Unmet::Silent("no answer in time".to_owned()));
+            (peer, met.unwrap_or_else(late))
         });
         join_all(asked).await
     }

@@ -1,11 +1,10 @@
 //! The call by which two members tell each other who they are and what they hold.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
 use thiserror::Error;
-use tokio::time::timeout;
 use tonic::Status;
 
 use super::{
@@ -13,9 +12,6 @@ use super::{
     roster::PeerFault,
     types::PeerNode,
 };
-
-/// How long a member may take to answer. It reads nothing and at most writes one small file.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// What a member answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +38,7 @@ pub enum Unmet {
     Silent(String),
 }
 
-/// Introduces this node to `target`, and remembers what it answers.
+/// Introduces this node to `target`, and remembers what it answers. The caller bounds the time.
 ///
 /// # Errors
 /// See [`Unmet`].
@@ -56,12 +52,10 @@ pub async fn introduce(
     let request = peer::IntroduceRequest {
         founded: roster.is_founded(),
     };
-    let answer = timeout(ANSWER_MAX, client.introduce(request)).await;
-    let answer = match answer {
-        Ok(Ok(response)) => response.into_inner(),
-        Ok(Err(status)) if is_final(&status) => return Err(Unmet::Replaced),
-        Ok(Err(status)) => return Err(Unmet::Silent(status.message().to_owned())),
-        Err(_) => return Err(Unmet::Silent("no answer in time".to_owned())),
+    let answer = match client.introduce(request).await {
+        Ok(response) => response.into_inner(),
+        Err(status) if is_final(&status) => return Err(Unmet::Replaced),
+        Err(status) => return Err(Unmet::Silent(status.message().to_owned())),
     };
     roster.meet(target, answer.instance_id, answer.founded)?;
     Ok(Met {

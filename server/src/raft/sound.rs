@@ -166,7 +166,7 @@ mod tests {
         let bytes = codec::encode_entry(tenure_statemachine::ClusterTime(7), &[]);
         let request = append(vec![
             entry(101, Payload::Blank(true)),
-            entry(102, Payload::Batch(bytes.into())),
+            entry(102, Payload::Batch(bytes)),
         ]);
         assert_eq!(MEASURE.append(&request), Ok(()));
         let first = peer::AppendRequest {
