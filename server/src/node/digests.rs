@@ -199,18 +199,20 @@ fn voters(raft: &Raft) -> Vec<(u64, PeerNode)> {
 mod tests {
     use super::*;
 
+    const NONE: [u64; 0] = [];
+
     fn named(digests: &[(u64, u64)], voters: usize) -> Vec<u64> {
         differing(&digests.iter().copied().collect(), voters)
     }
 
     #[test]
     fn who_differs_from_the_majority_is_named_and_nobody_without_one() {
-        assert_eq!(named(&[(1, 7), (2, 7), (3, 7)], 3), []);
+        assert_eq!(named(&[(1, 7), (2, 7), (3, 7)], 3), NONE);
         assert_eq!(named(&[(1, 7), (2, 8), (3, 7)], 3), [2]);
         assert_eq!(named(&[(1, 7), (2, 8)], 3), [1, 2], "one of them is wrong");
-        assert_eq!(named(&[(1, 7), (2, 7)], 3), []);
-        assert_eq!(named(&[(1, 7)], 3), []);
-        assert_eq!(named(&[(1, 7), (2, 8)], 5), [], "too few answered");
+        assert_eq!(named(&[(1, 7), (2, 7)], 3), NONE);
+        assert_eq!(named(&[(1, 7)], 3), NONE);
+        assert_eq!(named(&[(1, 7), (2, 8)], 5), NONE, "too few answered");
         assert_eq!(named(&[(1, 7), (2, 8), (3, 9)], 3), [1, 2, 3]);
     }
 }

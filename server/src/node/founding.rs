@@ -134,7 +134,7 @@ impl Founding {
                 }
             } else if answers.len() == others.len() {
                 return self.form().await;
-            } else if round % ROUNDS_PER_LINE == 0 {
+            } else if round.is_multiple_of(ROUNDS_PER_LINE) {
                 self.tell_missing(&others, &answers);
             }
             round = round.wrapping_add(1);

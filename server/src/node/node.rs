@@ -98,10 +98,6 @@ impl Node {
         metrics.membership_config.voter_ids().collect()
     }
 
-    pub(super) fn is_only_voter(&self) -> bool {
-        self.voters() == [self.identity.member_id.0]
-    }
-
     /// Whether another voter answered this leader lately. A leader that is new waits for its first
     /// answers.
     async fn answers(&self, target: MemberId) -> bool {

@@ -73,7 +73,7 @@ impl Network {
             witness: Witness {
                 target: MemberId(target),
                 roster: Arc::clone(self.peers.roster()),
-                sent: Arc::default(),
+                newest: Arc::default(),
             },
         }
     }
@@ -113,17 +113,26 @@ pub struct Link {
 struct Witness {
     target: MemberId,
     roster: Arc<Roster>,
-    /// The vote and the commit of the newest request.
-    sent: Arc<Mutex<Option<(Vote, Option<LogId>)>>>,
+    newest: Arc<Mutex<Option<Sent>>>,
+}
+
+/// What the newest request said.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    vote: Vote,
+    commit: Option<LogId>,
 }
 
 impl Witness {
     fn sending(&self, request: &AppendEntriesRequest<TypeConfig>) {
-        *self.sent.lock() = Some((request.vote, request.leader_commit));
+        *self.newest.lock() = Some(Sent {
+            vote: request.vote,
+            commit: request.leader_commit,
+        });
     }
 
     fn answered(&self, result: StreamAppendResult<TypeConfig>) -> AppendResult {
-        let Some((vote, commit)) = *self.sent.lock() else {
+        let Some(Sent { vote, commit }) = *self.newest.lock() else {
             return Ok(result);
         };
         match &result {

@@ -91,8 +91,8 @@ impl Measure {
         self.vote(request.vote.as_ref())?;
         self.log_id(request.prev_log_id.as_ref())?;
         self.log_id(request.leader_commit.as_ref())?;
-        let mut next = request.prev_log_id.as_ref().map_or(0, |id| id.index + 1);
-        for entry in &request.entries {
+        let first = request.prev_log_id.as_ref().map_or(0, |id| id.index + 1);
+        for (next, entry) in (first..).zip(&request.entries) {
             self.log_id(entry.log_id.as_ref())?;
             let index = entry.log_id.as_ref().map_or(next, |id| id.index);
             if index != next {
@@ -102,7 +102,6 @@ impl Measure {
                 codec::decode_entry(bytes.clone())
                     .map_err(|fault| Unsound::Entry(index, fault.to_string()))?;
             }
-            next += 1;
         }
         Ok(())
     }

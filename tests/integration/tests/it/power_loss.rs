@@ -86,7 +86,7 @@ async fn cut_and_restore(
     load.wait_for(50 + cycle * 37 % 200).await;
     let cut = disks.cut(nodes);
     for &node in nodes {
-        end(cluster, node, cycle % 2 == 0).await;
+        end(cluster, node, cycle.is_multiple_of(2)).await;
     }
     let acknowledged = load.finish().await;
     for &node in nodes {
