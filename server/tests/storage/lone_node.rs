@@ -35,6 +35,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
             member_id: tenure_statemachine::MemberId(1),
             name: "m".to_owned(),
         },
+        compare_every: Duration::from_secs(600),
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_secs(1),
         log_limits,
