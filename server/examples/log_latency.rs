@@ -6,11 +6,10 @@
 
 #![expect(
     clippy::print_stdout,
-    clippy::unwrap_used,
     reason = "a program that measures, prints and ends"
 )]
 
-use std::{env, path::Path, time::Instant};
+use std::{env, io, path::Path, time::Instant};
 
 use tenured::storage::{
     Durability, ENTRY_HEAD, LogDisk, LogOwner, LogRecord, LogWrite, RocksLog, open_log,
@@ -25,18 +24,19 @@ const OWNER: LogOwner = LogOwner {
     instance_id: 1,
 };
 
-fn main() {
+fn main() -> io::Result<()> {
     let root = env::args().nth(1).expect("a directory to measure in");
-    let root = tempfile::tempdir_in(Path::new(&root)).unwrap();
-    let segments = open_log(&root.path().join("log"), OWNER, Durability::Synced).unwrap();
-    let database = RocksLog::open(&root.path().join("database"), Durability::Synced).unwrap();
+    let root = tempfile::tempdir_in(Path::new(&root))?;
+    let segments = open_log(&root.path().join("log"), OWNER, Durability::Synced)?;
+    let database = RocksLog::open(&root.path().join("database"), Durability::Synced)?;
     for round in 0..ROUNDS as u64 {
-        measure("segments", &segments, round * WRITES);
-        measure("database", &database, round * WRITES);
+        measure("segments", &segments, round * WRITES)?;
+        measure("database", &database, round * WRITES)?;
     }
+    Ok(())
 }
 
-fn measure(name: &str, log: &dyn LogDisk, from: u64) {
+fn measure(name: &str, log: &dyn LogDisk, from: u64) -> io::Result<()> {
     let mut times = Vec::new();
     for index in from..from + WRITES {
         let record = LogRecord {
@@ -46,10 +46,10 @@ fn measure(name: &str, log: &dyn LogDisk, from: u64) {
             payload: vec![7; ENTRY_BYTES].into(),
         };
         let begin = Instant::now();
-        log.write(&[LogWrite::Put(record)]).unwrap();
-        log.sync().unwrap();
+        log.write(&[LogWrite::Put(record)])?;
+        log.sync()?;
         times.push(begin.elapsed());
-        log.rest().unwrap();
+        log.rest()?;
     }
     times.sort_unstable();
     let at = |share: usize| times[times.len() * share / 1000].as_micros();
@@ -59,4 +59,5 @@ fn measure(name: &str, log: &dyn LogDisk, from: u64) {
         at(990),
         at(999)
     );
+    Ok(())
 }

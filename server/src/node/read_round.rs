@@ -16,7 +16,7 @@
 //!
 //! # Invariants
 //! One call per member is under way, so a member that hangs costs one; it holds up no round that a
-//! quorum has answered. A round gives no answer under a membership other than the one it began with.
+//! quorum has answered. A round gives no answer under another membership than it began with.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -25,11 +25,11 @@ use openraft::{RaftState, ServerState};
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
 use tokio::time::{sleep, timeout};
-use tonic::Code;
 
 use super::error::ReadIndexError;
-use crate::raft::{
-    Lane, LogId, PeerClient, Peers, Raft, StoredMembership, TypeConfig, Vote, convert,
+use crate::{
+    raft::{Lane, LogId, PeerClient, Peers, Raft, StoredMembership, TypeConfig, Vote, convert},
+    rpc::status::is_unknown_call,
 };
 
 /// How long one member may take to answer; the round's attempt lasts as long.
@@ -163,7 +163,7 @@ async fn call(mut client: PeerClient, vote: Vote, round: u64) -> Word {
             let response = response.into_inner();
             (response.round == round).then_some(response.follows)
         }
-        Ok(Err(status)) if status.code() == Code::Unimplemented => {
+        Ok(Err(status)) if is_unknown_call(&status) => {
             timeout(CALL_MAX, call_of_before(client, vote))
                 .await
                 .unwrap_or(None)

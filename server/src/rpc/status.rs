@@ -508,5 +508,10 @@ pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
     found.cloned()
 }
 
+/// Whether a peer said that it does not know the call: it is of a version before there was one.
+pub(crate) fn is_unknown_call(status: &Status) -> bool {
+    status.code() == Code::Unimplemented
+}
+
 #[cfg(test)]
 mod tests;

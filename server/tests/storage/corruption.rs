@@ -45,7 +45,8 @@ impl Outcomes {
 
     fn print(&self, files: &Files, title: &str) {
         println!(
-            "{title}: {} files, {} mutations: {} with all data, {} refused by name, {} silent losses",
+            "{title}: {} files, {} mutations: {} with all data, {} refused by name, \
+             {} silent losses",
             files.len(),
             self.mutations,
             self.whole,

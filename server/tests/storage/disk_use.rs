@@ -1,4 +1,4 @@
-//! What a node keeps on disk is bounded by bytes, too, and what was deleted goes from its snapshots.
+//! What a node keeps on disk is bounded by bytes, too; what was deleted goes from its snapshots.
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 

@@ -143,7 +143,7 @@ async fn the_status_tells_of_the_store_the_log_and_the_alarms() {
     );
     assert_eq!(
         (status.db_size, status.db_size_in_use, status.db_size_quota),
-        (4096, 7, 2 << 30)
+        (4096, 4096, 2 << 30)
     );
     assert_eq!((status.leader, status.raft_term), (MEMBER.0, TERM));
     assert_eq!(status.errors, [""; 0]);

@@ -9,8 +9,8 @@ use thiserror::Error;
 pub enum LogError {
     /// Bytes that were durable are not what was written.
     #[error(
-        "the log is damaged: {file}, offset {offset}, at entry {index}: {what}; replace the member: \
-         remove it from the cluster and add it again with an empty data directory"
+        "the log is damaged: {file}, offset {offset}, at entry {index}: {what}; replace the \
+         member: remove it from the cluster and add it again with an empty data directory"
     )]
     Damaged {
         /// The segment.

@@ -1,4 +1,4 @@
-//! The files of the log: what the log asks of a directory, and the directory of an operating system.
+//! The files of the log: what it asks of a directory, and the directory of an operating system.
 //!
 //! A seam: tests bring files that lose what was not synced. Not a general file system: files have a
 //! length that never changes, and are written at offsets.

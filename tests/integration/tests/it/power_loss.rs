@@ -2,8 +2,8 @@
 //!
 //! Each cycle writes, cuts the disks of one node, two, or all, ends those nodes, gives the disks
 //! their power back, and starts the nodes again. A few cycles run with the other tests where the
-//! machine lets file systems be mounted; `TENURE_POWER_LOSS`, which `make power-loss` sets, says how
-//! many more.
+//! machine lets file systems be mounted; `TENURE_POWER_LOSS`, which `make power-loss` sets, says
+//! how many more.
 //!
 //! An answer may be on its way when a cut begins, so answers are told apart by when they came:
 //! before the cut began, which is what is promised, and after. The latter are counted and, when one
