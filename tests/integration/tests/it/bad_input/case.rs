@@ -23,8 +23,6 @@ pub(super) struct Case {
 pub(super) enum Expected {
     /// The call ends with this code and text.
     Status(Code, String),
-    /// The call ends with this code, and a text that ends so.
-    StatusEnding(Code, &'static str),
     /// The last response tells that no watcher was made, for this reason.
     NoWatcher(&'static str),
     /// The call succeeds.
@@ -97,9 +95,6 @@ impl Expected {
             Self::Status(code, text) => (answer.code == *code && answer.text == *text)
                 .then_some(())
                 .ok_or_else(|| format!("got {got}, expected {code:?} {text:?}")),
-            Self::StatusEnding(code, end) => (answer.code == *code && answer.text.ends_with(end))
-                .then_some(())
-                .ok_or_else(|| format!("got {got}, expected {code:?} and .. {end:?}")),
             Self::NoWatcher(reason) => {
                 let last = answer
                     .messages

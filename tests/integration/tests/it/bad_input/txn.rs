@@ -283,10 +283,10 @@ fn sizes() -> Vec<Case> {
             &txn(vec![absent("a"); OPERATIONS_MAX + 1], vec![], vec![]),
             TOO_MANY,
         ),
-        Case::new(
+        Case::invalid(
             "txn: nested too deeply",
-            Question::of(&deep).call,
-            Expected::StatusEnding(Code::Internal, "recursion limit reached"),
+            &deep,
+            "tenure: transactions are nested too deep",
         )
         .etcd_answers(Expected::Accepted),
         Case::invalid(
