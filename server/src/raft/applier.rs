@@ -39,6 +39,8 @@ pub(super) struct Applier {
     pub(super) record: AdapterRecord,
     pub(super) sink: Arc<dyn ApplySink>,
     pub(super) clock: Arc<dyn Clock>,
+    /// Whether an entry that does not follow the one before ends the process.
+    pub(super) contiguous: bool,
 }
 
 /// Whether entries are so few bytes that they may be decoded where heartbeats wait.
@@ -89,6 +91,9 @@ impl Applier {
             let mut next = Some(first);
             while let Some(entry) = next {
                 bytes += payload_bytes(&entry.entry) as u64;
+                if self.contiguous {
+                    check_next(&self.record, &entry.entry);
+                }
                 let (record, sink) = (&mut self.record, &*self.sink);
                 apply_entry(&mut batch, record, sink, entry, &mut groups)?;
                 next = work.next_if(|_| batch.bytes() < BATCH_BYTES_MAX);
@@ -108,6 +113,12 @@ impl Applier {
     }
 }
 
+fn check_next(record: &AdapterRecord, entry: &Entry) {
+    record
+        .check_next(entry.log_id())
+        .unwrap_or_else(|contradiction| fatal::stop(&contradiction));
+}
+
 fn apply_entry(
     batch: &mut ApplyBatch<'_>,
     record: &mut AdapterRecord,
@@ -116,9 +127,6 @@ fn apply_entry(
     groups: &mut Vec<AppliedGroup>,
 ) -> Result<(), Fault> {
     let log_id = work.entry.log_id();
-    record
-        .check_next(log_id)
-        .unwrap_or_else(|contradiction| fatal::stop(&contradiction));
     let mut context = Context {
         index: log_id.index,
         term: log_id.leader_id.term,

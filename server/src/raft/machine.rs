@@ -118,9 +118,19 @@ impl Machine {
                 record,
                 sink,
                 clock,
+                contiguous: true,
             }),
             newest,
         })
+    }
+
+    /// Lets entries be applied with gaps between them, as openraft's suite for stores does.
+    #[must_use]
+    pub fn with_gaps(mut self) -> Self {
+        if let Some(applier) = &mut self.applier {
+            applier.contiguous = false;
+        }
+        self
     }
 
     /// Where snapshots on their way in are put.

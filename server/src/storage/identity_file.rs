@@ -68,7 +68,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), String> {
     let layout = match version.parse() {
         Ok(FORMAT) => Layout::Current,
         Ok(FORMAT_WITHOUT_INSTANCE) => Layout::WithoutInstance,
-        _ => return Err(format!("its format {version:?} is not {FORMAT}")),
+        _ => return Err(format!("its format {version} is not {FORMAT}")),
     };
     let (cluster_id, member_id) = (id("cluster_id")?, id("member_id")?);
     let (record, canonical) = match layout {

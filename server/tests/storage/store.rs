@@ -56,6 +56,7 @@ fn on(disk: Arc<dyn LogDisk>) -> LogStore {
 pub(crate) fn machine(path: &Path) -> Machine {
     let store = Arc::new(StateStore::open(&path.join("state")).unwrap());
     let (snapshots, newest) = SnapshotDir::open(&path.join("snapshots")).unwrap();
+    // The suite applies entries that do not follow each other.
     Machine::open(
         store,
         snapshots,
@@ -64,4 +65,5 @@ pub(crate) fn machine(path: &Path) -> Machine {
         RuntimeClock::shared(),
     )
     .unwrap()
+    .with_gaps()
 }

@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::Duration,
 };
 
@@ -170,9 +170,26 @@ impl Alone {
     /// Runs until the server ends or serves; returns whether it serves, and what it said.
     async fn run(&self, advertised: &str, member: &str) -> (bool, String) {
         let log = self.dir.path().join("log.txt");
+        let mut child = self.spawn(advertised, member);
+        let serves = wait_until("it serves or ends", STATE_MAX, async || {
+            if child.try_wait().unwrap().is_some() {
+                return Ok(false);
+            }
+            let said = fs::read_to_string(&log).unwrap();
+            let ready = said.contains("ready to serve client requests");
+            ready.then_some(true).ok_or(said)
+        })
+        .await;
+        drop(child.kill());
+        child.wait().unwrap();
+        (serves, fs::read_to_string(&log).unwrap())
+    }
+
+    fn spawn(&self, advertised: &str, member: &str) -> Child {
+        let log = self.dir.path().join("log.txt");
         let file = fs::File::create(&log).unwrap();
         let client = format!("http://127.0.0.1:{}", self.client);
-        let mut child = Command::new(tenured())
+        Command::new(tenured())
             .args(["--name", "m0", "--data-dir"])
             .arg(self.data_dir())
             .args(["--listen-client-urls", &client])
@@ -187,19 +204,7 @@ impl Alone {
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
-            .unwrap();
-        let serves = wait_until("it serves or ends", STATE_MAX, async || {
-            if child.try_wait().unwrap().is_some() {
-                return Ok(false);
-            }
-            let said = fs::read_to_string(&log).unwrap();
-            let ready = said.contains("ready to serve client requests");
-            ready.then_some(true).ok_or(said)
-        })
-        .await;
-        drop(child.kill());
-        child.wait().unwrap();
-        (serves, fs::read_to_string(&log).unwrap())
+            .unwrap()
     }
 }
 
@@ -215,14 +220,20 @@ async fn two_spellings_of_one_address_are_one_member() {
     assert!(serves, "with the same directory: {said}");
 }
 
-/// Such a directory, left by the version before, is told apart from one that waits.
+/// Such a directory, of a founder that never met the others, is told apart from one that waits.
 #[tokio::test]
 async fn a_directory_of_no_member_says_so_and_ends() {
     let alone = Alone::new();
-    fs::create_dir_all(alone.data_dir().join("log")).unwrap();
-    let identity = "format = 1\ncluster_id = 00000000000000aa\nmember_id = 00000000000000bb\n";
-    fs::write(alone.data_dir().join("identity"), identity).unwrap();
     let url = format!("http://127.0.0.1:{}", alone.peer);
+    let two = format!("{url},m1=http://127.0.0.1:{}", free_port());
+    let mut founder = alone.spawn(&url, &two);
+    wait_until("it has a log", STATE_MAX, async || {
+        let log = alone.data_dir().join("log");
+        log.exists().then_some(()).ok_or(log)
+    })
+    .await;
+    founder.kill().unwrap();
+    founder.wait().unwrap();
     let (serves, said) = alone.run(&url, &url).await;
     assert!(!serves);
     assert!(said.contains("is in no membership"), "{said}");
