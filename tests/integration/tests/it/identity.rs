@@ -229,7 +229,7 @@ async fn a_directory_of_no_member_says_so_and_ends() {
     let mut founder = alone.spawn(&url, &two);
     wait_until("it has a log", STATE_MAX, async || {
         let log = alone.data_dir().join("log");
-        log.exists().then_some(()).ok_or(log)
+        log.exists().then_some(()).ok_or("there is none")
     })
     .await;
     founder.kill().unwrap();

@@ -12,7 +12,6 @@ use super::{
     keys::{BAD_SORT, LEASE_PROVIDED, NO_KEY, VALUE_PROVIDED, bad_sorts},
 };
 use crate::differential::{
-    ask::Question,
     known::{COMPACTED, FUTURE_REVISION, KEY_NOT_FOUND, LEASE_NOT_FOUND},
     requests::{absent, all_of, delete, get, get_at, is, op, put, put_on_lease, txn},
 };
