@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures: kills leaders of three nodes and of three etcds, and prints after how long writing went on.
+# Measures: kills leaders of three nodes and of three etcds, and prints when writing went on.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 step cargo build --locked -p tenured

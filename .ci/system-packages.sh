@@ -2,7 +2,7 @@
 # Makes sure that the programs are there which cargo does not bring.
 #
 #   bash .ci/system-packages.sh build    what compiling needs: a C++ compiler, clang, make
-#   bash .ci/system-packages.sh test     that, and what tests need: etcd, strace, mkfs.ext4, curl, protoc
+#   bash .ci/system-packages.sh test     that, and what tests need: etcd, strace, mkfs, curl, protoc
 #
 # As root on Debian or Ubuntu it installs what is missing; otherwise it prints the line that would.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"

@@ -23,9 +23,9 @@ const LANES: usize = 3;
 
 /// What the server may send on one stream before it is read.
 const STREAM_WINDOW: u32 = 2 << 20;
-/// What it may send on all streams of a connection. The HTTP/2 library also derives from it how many
-/// small frames may wait unread, by half of it over some 200 bytes a frame, and ends the connection
-/// beyond them; so this is far more than is ever unread.
+/// What it may send on all streams of a connection. The HTTP/2 library also derives from it how
+/// many small frames may wait unread, by half of it over some 200 bytes a frame, and ends the
+/// connection beyond them; so this is far more than is ever unread.
 const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// What a connection is used for.

@@ -3,6 +3,8 @@
 //! A live member answers by itself; a ready one also agrees with its cluster, and its disk takes
 //! what is written. The check of the disk is not etcd's, and is named only when it fails.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Query, Request, State},
     http::{Method, StatusCode},
@@ -15,6 +17,8 @@ use super::{Pages, health::Alarm, health::QueryPairs, health::values, pages};
 const READY: &str = "/readyz";
 /// The check that writes to the log end.
 const DISK: &str = "disk";
+/// Time between two looks at the disk while other checks run.
+const DISK_LOOK: Duration = Duration::from_millis(100);
 
 /// Both pages, and which checks each runs.
 pub(super) const PAGES: [&Page; 2] = [
@@ -55,11 +59,25 @@ impl Page {
         let query = query_of(&request);
         let excluded = |name: &&&str| !values(&query, "exclude").any(|other| other == **name);
         let names: Vec<&str> = self.names.iter().filter(excluded).copied().collect();
-        // A read would wait for the disk that hangs, and the probe for the read.
-        let names = self
-            .disk_fails(&state, &query)
-            .map_or(names, |disk| vec![disk]);
-        self.run(&names, &state, request.method(), &query).await
+        // A read would wait for the disk that hangs, and the probe for the read. Both arms only
+        // look, so either may be dropped.
+        tokio::select! {
+            biased;
+            disk = self.disk_failure(&state, &query) => {
+                self.run(&[disk], &state, request.method(), &query).await
+            }
+            answer = self.run(&names, &state, request.method(), &query) => answer,
+        }
+    }
+
+    /// Waits until the disk fails, if it ever does.
+    async fn disk_failure(&self, state: &Pages, query: &QueryPairs) -> &'static str {
+        loop {
+            if let Some(disk) = self.disk_fails(state, query) {
+                return disk;
+            }
+            tokio::time::sleep(DISK_LOOK).await;
+        }
     }
 
     /// The check that etcd does not have, when it fails.

@@ -3,8 +3,8 @@
 //! It decides nothing: the state machine ends a lease only when its deadline has passed in cluster
 //! time and no renewal got in between. What this adds is patience. While the quorum was not to be
 //! had nobody could renew, so after such a gap every lease is given time to: as long as the gap
-//! was, but no longer than the lease lives and within bounds. A gap before a change of leader counts
-//! from the last that was heard of the old leader, not from its last entry: quiet is no gap.
+//! was, but no longer than the lease lives and within bounds. A gap before a change of leader
+//! counts from the last that was heard of the old leader, not from its last entry: quiet is no gap.
 //!
 //! Invariant: nothing is proposed without the quorum's confirmation a moment ago that this node
 //! leads, and nothing before a lease's deadline. The pause that is made here between two

@@ -1,4 +1,4 @@
-//! A node whose disk hangs does not lead: it hands over, or falls silent so that another is elected.
+//! A node whose disk hangs does not lead: it hands over, or falls silent so that another does.
 //!
 //! openraft has no call that ends a leader's term. A successor that answers is told to take over;
 //! without heartbeats the others elect one by themselves, should that fail.

@@ -2,8 +2,8 @@
 //!
 //! The leader names an index, every member digests its state at exactly that index, and what the
 //! majority has is right. Nothing is decided on one comparison: a member is named only after it
-//! differed at two indices in a row. Invariant: no alarm without digests of one index from a majority
-//! of the voters, and none for a member that did not answer.
+//! differed at two indices in a row. Invariant: no alarm without digests of one index from a
+//! majority of the voters, and none for a member that did not answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

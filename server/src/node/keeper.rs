@@ -158,7 +158,7 @@ impl Keeper {
         match tasks::spawn_blocking(move || newest.bytes()).await {
             Ok(Ok(bytes)) => {
                 metrics.snapshot_bytes.set(signed(bytes.total));
-                // Compaction rewrites live data, too: only a snapshot that is mostly dead is replaced.
+                // Compaction rewrites live data, too: a snapshot is replaced when mostly dead.
                 self.stale = if bytes.own > bytes.total / 2 {
                     bytes.own
                 } else {

@@ -1,8 +1,8 @@
 //! Linearizable reads: one confirmation for everyone who waits.
 //!
 //! One round is under way at a time; reads that arrive meanwhile share the next, those of followers
-//! included. The leader asks the quorum whether it still leads (`read_round.rs`); a follower asks the
-//! leader for the index. Either way the read may go on once this node has applied that index. A
+//! included. The leader asks the quorum whether it still leads (`read_round.rs`); a follower asks
+//! the leader for the index. Either way the read may go on once this node has applied that index. A
 //! leader makes a round now and then without a read, too: its own age rests on them, and whether it
 //! still counts as the leader.
 
