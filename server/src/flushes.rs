@@ -2,7 +2,7 @@
 //!
 //! An answer that waits in a buffer when its caller goes away is one that nobody was given. HTTP/2
 //! does not tell the two apart for an answer that was handed to it, so the connection itself does:
-//! it calls [`Flushes::happened`] when everything written on it was taken by the system.
+//! it calls `Flushes::happened` when everything written on it was taken by the system.
 //! Invariant: what is asked for before a write is told by the first flush after it, or never when
 //! the connection ends before. What the flow control of the other end holds back is not known here.
 

@@ -182,7 +182,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Incoming connections of one listener, and attempts to accept that failed; see [`admitted`].
+/// Incoming connections of one listener, and attempts to accept that failed; see `admitted`.
 pub type Incoming = BoxStream<'static, io::Result<Connection>>;
 
 /// Opens listeners and connections.

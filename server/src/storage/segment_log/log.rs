@@ -107,7 +107,7 @@ impl SegmentLog {
     /// Opens the log in `files`.
     ///
     /// # Errors
-    /// A [`LogError`] when it is damaged, incomplete or another's; or the disk failed.
+    /// A `LogError` when it is damaged, incomplete or another's; or the disk failed.
     pub fn open(
         files: &Arc<dyn LogFiles>,
         owner: LogOwner,
