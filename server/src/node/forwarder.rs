@@ -1,4 +1,5 @@
-//! A follower's side of a write: groups to the leader over one long-lived stream.
+//! A follower's side of a write: groups to the leader over one long-lived stream, which the leader
+//! opened or, until it has, this node.
 //!
 //! # Invariants
 //! A group is reported as refused only when the leader said so, or when it was never sent. Whatever
@@ -14,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tracing::debug;
 
-use super::membership::Directory;
+use super::{collected::Collected, membership::Directory};
 use crate::{
     raft::{ForwardOutcome, Lane, Peers},
     tasks,
@@ -28,10 +29,11 @@ const QUEUE_MAX: usize = 64;
 pub(super) struct Forwarder {
     peers: Arc<Peers>,
     directory: Arc<dyn Directory>,
+    collected: Arc<Collected>,
     stream: Arc<Mutex<Option<Stream>>>,
 }
 
-/// The stream to the present leader.
+/// This node's own stream to the present leader.
 #[derive(Clone, Debug)]
 struct Stream {
     leader: MemberId,
@@ -56,10 +58,15 @@ impl Waiting {
 
 impl Forwarder {
     /// No stream yet.
-    pub(super) fn new(peers: Arc<Peers>, directory: Arc<dyn Directory>) -> Self {
+    pub(super) fn new(
+        peers: Arc<Peers>,
+        directory: Arc<dyn Directory>,
+        collected: Arc<Collected>,
+    ) -> Self {
         Self {
             peers,
             directory,
+            collected,
             stream: Arc::default(),
         }
     }
@@ -74,6 +81,10 @@ impl Forwarder {
         term: u64,
         group: Bytes,
     ) -> ForwardOutcome {
+        // The leader's own stream is known to reach it.
+        if let Some(outcome) = self.collected.forward(leader, term, &group).await {
+            return outcome;
+        }
         let Some(stream) = self.stream_to(leader) else {
             return ForwardOutcome::NotLeader;
         };
@@ -105,8 +116,9 @@ impl Forwarder {
         outcome.await.unwrap_or(ForwardOutcome::Lost)
     }
 
-    /// Gives up the stream to `leader` and the connection under it: the next group makes new ones.
+    /// Gives up the streams to `leader` and this node's connection: the next group makes new ones.
     pub(super) fn renew(&self, leader: MemberId) {
+        self.collected.close(leader);
         let mut current = self.stream.lock();
         if let Some(stream) = current.take_if(|stream| stream.leader == leader) {
             stream.waiting.lock().close();
@@ -165,14 +177,7 @@ async fn receive(
 }
 
 fn answer(waiting: &Mutex<Waiting>, response: &peer::ForwardResponse) {
-    use peer::forward_response::Outcome;
-    let outcome = match response.outcome() {
-        Outcome::Committed => ForwardOutcome::Committed,
-        Outcome::NotLeader => ForwardOutcome::NotLeader,
-        Outcome::Overloaded => ForwardOutcome::Overloaded,
-        Outcome::Lost => ForwardOutcome::Lost,
-    };
     if let Some(reply) = waiting.lock().replies.remove(&response.sequence) {
-        _ = reply.send(outcome);
+        _ = reply.send(ForwardOutcome::of(response));
     }
 }

@@ -3,7 +3,9 @@
 mod abdication;
 mod batcher;
 mod cluster_clock;
+mod collected;
 mod collection;
+mod collector;
 mod confirmed;
 mod core_watch;
 mod digests;
@@ -21,6 +23,7 @@ mod membership;
 )]
 mod node;
 mod offer;
+mod peer_requests;
 mod progress;
 mod proposer;
 mod read_index;

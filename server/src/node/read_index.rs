@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    collected::Collected,
     confirmed::Confirmed,
     error::ReadIndexError,
     fresh::Fresh,
@@ -67,6 +68,7 @@ pub(super) struct ReadIndex {
 pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
+    pub(super) collected: Arc<Collected>,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) own: MemberId,
@@ -215,6 +217,10 @@ async fn confirm(parts: &Parts, rounds: &mut Rounds) -> Result<(Instant, LogId),
                 Ok(Err(error)) => last = error,
                 Err(_) => {
                     parts.slow.inc();
+                    // The next attempt goes another way.
+                    if let Some(leader) = leadership.leader {
+                        parts.collected.close(leader);
+                    }
                     last = ReadIndexError::TimedOut;
                 }
             }
@@ -234,6 +240,9 @@ async fn ask_quorum(parts: &Parts, rounds: &mut Rounds, began: Instant) -> Answe
 }
 
 async fn ask_leader(parts: &Parts, leader: MemberId) -> Answer {
+    if let Some(read) = parts.collected.read_index(leader).await {
+        return Ok(read);
+    }
     let Some(node) = parts.raft.node(leader) else {
         return Err(ReadIndexError::NoLeader);
     };

@@ -2,21 +2,20 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures::{FutureExt, future::BoxFuture};
 use openraft::{SnapshotPolicy, StepDownPolicy, storage::RaftLogStorage};
 use parking_lot::Mutex;
 use tenure_statemachine::{EngineError, Fault, MemberId};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
 
 use super::{
     abdication::Abdication,
     batcher::{self, Batcher},
     cluster_clock::ClusterClock,
+    collected::Collected,
     collection::{self, CollectionPace},
+    collector,
     confirmed::Confirmed,
     core_watch, digests, feature,
     forwarder::Forwarder,
@@ -24,6 +23,7 @@ use super::{
     keeper::{self, LogLimits},
     leadership::{self, Contact},
     node::Node,
+    peer_requests::Requests,
     progress::Applied,
     proposer::Proposer,
     read_index::{self, ReadIndex},
@@ -37,13 +37,10 @@ use crate::{
     clock::Clock,
     lease::LeaseFeed,
     metrics::Metrics,
-    raft::{
-        DigestPoint, ForwardOutcome, Gatekeeper, LogId, Machine, Network, PeerNode, PeerRequests,
-        PeerService, Peers, Raft, Roster,
-    },
+    raft::{Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster},
     storage::{
-        DataDir, DataDirError, Durability, KnownPeers, LogBacklog, LogOwner, LogStore, Owner,
-        SnapshotDir, StallLimits, StateStore, open_log,
+        DataDir, DataDirError, Durability, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir,
+        StallLimits, StateStore, open_log,
     },
     tasks,
     transport::Transport,
@@ -295,11 +292,16 @@ pub async fn start(
         Arc::clone(&cluster_clock),
         Arc::clone(&backlog),
     );
+    let collected = Arc::<Collected>::default();
     let batcher = Batcher::spawn(batcher::Parts {
         origin: config.origin,
         waiters: Arc::clone(&waiters),
         proposer: proposer.clone(),
-        forwarder: Forwarder::new(Arc::clone(&peers), Arc::new(raft.clone())),
+        forwarder: Forwarder::new(
+            Arc::clone(&peers),
+            Arc::new(raft.clone()),
+            Arc::clone(&collected),
+        ),
         leadership: leadership.clone(),
         applied: applied.clone(),
         meta: meta.clone(),
@@ -320,6 +322,7 @@ pub async fn start(
     let reads = ReadIndex::spawn(read_index::Parts {
         raft: raft.clone(),
         peers: Arc::clone(&peers),
+        collected: Arc::clone(&collected),
         leadership: leadership.clone(),
         applied: applied.clone(),
         own,
@@ -337,7 +340,7 @@ pub async fn start(
         metrics: disk_metrics,
         limits: config.log_limits,
     });
-    let collected = collection::spawn(Arc::clone(&store), meta.clone(), config.collection);
+    let compacted = collection::spawn(Arc::clone(&store), meta.clone(), config.collection);
     spawn_expiry(waiters, clock);
 
     let requests = Arc::new(Requests {
@@ -347,6 +350,15 @@ pub async fn start(
         backlog: Arc::clone(&backlog),
         reads: reads.clone(),
         point: Arc::clone(&point),
+        collected,
+    });
+    collector::spawn(collector::Parts {
+        raft: raft.clone(),
+        peers: Arc::clone(&peers),
+        own,
+        leadership: leadership.clone(),
+        requests: Arc::<Requests>::clone(&requests),
+        interval: config.election_timeout,
     });
     let founders = config.founders.keys().copied().collect();
     let metrics = Arc::clone(&around.metrics);
@@ -373,7 +385,7 @@ pub async fn start(
         contact,
         applied,
         meta,
-        collected,
+        collected: compacted,
         request_timeout: config.request_timeout,
         proposals,
         leases: Arc::clone(&leases),
@@ -482,59 +494,6 @@ fn spawn_expiry(waiters: Arc<Waiters>, clock: Arc<dyn Clock>) {
             waiters.expire(clock.now());
         }
     });
-}
-
-struct Requests {
-    proposer: Proposer,
-    raft: Raft,
-    contact: Arc<Contact>,
-    backlog: Arc<LogBacklog>,
-    reads: ReadIndex,
-    point: Arc<DigestPoint>,
-}
-
-impl PeerRequests for Requests {
-    fn forward(&self, group: Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome> {
-        let (raft, proposer) = (self.raft.clone(), self.proposer.clone());
-        async move {
-            // A damaged group must never reach the log: every member would stop on it.
-            if let Err(error) = tenure_statemachine::decode_group(group.clone()) {
-                error!(%error, "a member forwarded writes that do not decode");
-                return ForwardOutcome::Lost;
-            }
-            if !raft.is_leader() {
-                return ForwardOutcome::NotLeader;
-            }
-            proposer.propose(group, term).await
-        }
-        .boxed()
-    }
-
-    fn heard_from_leader(&self) {
-        self.contact.note();
-    }
-
-    fn room(&self) -> Option<BoxFuture<'static, ()>> {
-        if self.backlog.has_room() {
-            return None;
-        }
-        let backlog = Arc::clone(&self.backlog);
-        Some(async move { backlog.room_at_last().await }.boxed())
-    }
-
-    fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>> {
-        let point = Arc::clone(&self.point);
-        async move { point.at(index).await }.boxed()
-    }
-
-    fn replication_ended(&self) {
-        self.contact.note_end();
-    }
-
-    fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
-        let reads = self.reads.clone();
-        async move { reads.index_for_peer().await.ok() }.boxed()
-    }
 }
 
 #[cfg(test)]

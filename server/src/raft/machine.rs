@@ -169,14 +169,14 @@ impl Machine {
             .expect("the state is away only while entries are applied")
     }
 
-    /// Applies entries. What may be long work moves to a blocking thread with the state, and back:
-    /// heartbeats and elections wait on the runtime's thread.
+    /// Applies entries. What may be long work, or may wait for the disk, moves to a blocking thread
+    /// with the state, and back: heartbeats and elections wait on the runtime's thread.
     async fn apply_entries(&mut self, entries: Vec<Entry>) -> Result<(), Fault> {
         let mut applier = self
             .applier
             .take()
             .expect("the state is away only while entries are applied");
-        let decoded = if applier::is_small(&entries) {
+        let decoded = if applier::is_small(&entries) && !self.store.engine().may_stall() {
             let work = applier::decode(entries)?;
             if applier.is_light(&work)? {
                 applier.apply(work)?;

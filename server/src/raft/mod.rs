@@ -4,6 +4,7 @@ mod applier;
 pub(crate) mod convert;
 mod counted;
 mod digest_point;
+mod forwarding;
 mod gate;
 mod introduction;
 mod levels;
@@ -18,6 +19,7 @@ mod transfer;
 mod types;
 
 pub use self::digest_point::DigestPoint;
+pub use self::forwarding::ForwardOutcome;
 pub use self::gate::Gatekeeper;
 pub use self::introduction::{Met, Unmet, introduce};
 pub use self::levels::Levels;
@@ -25,7 +27,7 @@ pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine, N
 pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};
 pub use self::roster::{PeerFault, Roster};
-pub use self::service::{ForwardOutcome, PeerRequests, PeerService};
+pub use self::service::{PeerRequests, PeerService};
 pub use self::types::{
     Batch, Entry, LeaderId, LogId, Membership, Payload, PeerNode, Raft, Responder, SnapshotMeta,
     StoredMembership, TypeConfig, Vote,

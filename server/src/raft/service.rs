@@ -7,11 +7,14 @@ use openraft::raft::{StreamAppendError, TransferLeaderRequest, VoteRequest};
 use prost::Message;
 use tenure_proto::peer::{self, peer_server};
 use tenure_statemachine::{FeatureLevel, MemberId};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::{info, warn};
 
 use super::{
     convert,
+    forwarding::ForwardOutcome,
     gate::Gatekeeper,
     peers, transfer,
     types::{LogId, Raft, SnapshotMeta, TypeConfig},
@@ -21,23 +24,17 @@ use crate::{
     storage::SnapshotDir,
 };
 
-/// What happened to a group that a follower sent here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ForwardOutcome {
-    /// Committed; what it came to comes with the log.
-    Committed,
-    /// Never handed to the log: this node does not lead.
-    NotLeader,
-    /// Never handed to the log: too much is waiting.
-    Overloaded,
-    /// Handed to the log and lost from it with leadership: the outcome is unknown.
-    Lost,
-}
-
 /// What the peer service needs of the node beyond Raft itself.
 pub trait PeerRequests: Send + Sync + 'static {
     /// Proposes a group that a follower took, in this term only.
     fn forward(&self, group: bytes::Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome>;
+
+    /// Takes up the stream that `leader` opened to ask this node for what it would send there.
+    fn collect(
+        &self,
+        leader: MemberId,
+        answers: Streaming<peer::CollectAnswer>,
+    ) -> mpsc::Receiver<peer::CollectAsk>;
 
     /// A message of the leader arrived.
     fn heard_from_leader(&self);
@@ -139,6 +136,7 @@ fn malformed(error: impl std::fmt::Display) -> Status {
 impl peer_server::Peer for PeerService {
     type AppendStream = ResponseStream<peer::AppendResponse>;
     type ForwardStream = ResponseStream<peer::ForwardResponse>;
+    type CollectStream = ResponseStream<peer::CollectAsk>;
 
     async fn append(
         &self,
@@ -301,21 +299,21 @@ impl peer_server::Peer for PeerService {
                 async move {
                     let message = message?;
                     let outcome = requests.forward(message.group, message.term).await;
-                    let mut response = peer::ForwardResponse {
-                        sequence: message.sequence,
-                        outcome: 0,
-                    };
-                    response.set_outcome(match outcome {
-                        ForwardOutcome::Committed => peer::forward_response::Outcome::Committed,
-                        ForwardOutcome::NotLeader => peer::forward_response::Outcome::NotLeader,
-                        ForwardOutcome::Overloaded => peer::forward_response::Outcome::Overloaded,
-                        ForwardOutcome::Lost => peer::forward_response::Outcome::Lost,
-                    });
-                    Ok(response)
+                    Ok(outcome.answer_to(message.sequence))
                 }
             })
             .buffered(FORWARDS_IN_FLIGHT);
         Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn collect(
+        &self,
+        request: Request<Streaming<peer::CollectAnswer>>,
+    ) -> Result<Response<Self::CollectStream>, Status> {
+        let caller = self.gate.admit(&request).await?;
+        let asks = self.requests.collect(caller, request.into_inner());
+        let asks = ReceiverStream::new(asks).map(Ok);
+        Ok(Response::new(Box::pin(asks)))
     }
 
     async fn read_index(

@@ -14,6 +14,11 @@ const STATE_BUFFER_BYTES: usize = 8 << 20;
 /// All tables' memory together; the largest is written out beyond this.
 const STATE_BUFFERS_BYTES: usize = 24 << 20;
 
+/// Buffers that a table may have, with the one that is written to; a write that needs another waits
+/// for the disk. One is written to, one is on its way to the disk; the third is for a flush that a
+/// snapshot asks for at the moment when a write was found free to go on.
+pub(super) const STATE_BUFFERS_MAX: i32 = 3;
+
 /// Size of one segment of the log's write-ahead file.
 const LOG_BUFFER_BYTES: usize = 8 << 20;
 
@@ -52,6 +57,7 @@ pub(super) fn table_options(cache: &Cache) -> Options {
     let mut options = Options::default();
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(STATE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(STATE_BUFFERS_MAX);
     // What was just written is soon written again, further down: compressing it there is enough.
     options.set_compression_per_level(&[
         DBCompressionType::None,

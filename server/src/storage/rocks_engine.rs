@@ -13,7 +13,7 @@ use bytes::Bytes;
 use rocksdb::{
     ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIteratorWithThreadMode,
     FlushOptions, Options, SnapshotWithThreadMode, WriteBatch as RocksBatch, WriteOptions,
-    checkpoint::Checkpoint,
+    checkpoint::Checkpoint, properties,
 };
 use tenure_statemachine::{
     EngineError,
@@ -110,6 +110,22 @@ impl RocksEngine {
         self.db
             .flush_cfs_opt(&tables, &options)
             .map_err(|e| rocks::engine_error("flushing the state database", e))
+    }
+
+    /// Whether a write may have to wait for the disk: tables that were full are not on it yet.
+    ///
+    /// While this says no, a write fills at most the tables that are being written to, and
+    /// [`rocks::STATE_BUFFERS_MAX`] leaves room for that and for one flush that is asked for.
+    #[must_use]
+    pub fn may_stall(&self) -> bool {
+        // Tables are flushed together, and every batch writes this one.
+        let meta = self.table(Table::Meta);
+        let waits = |property| {
+            let value = self.db.property_int_value_cf(meta, property);
+            // What cannot be told is taken for the worse.
+            value.ok().flatten() != Some(0)
+        };
+        waits(properties::NUM_IMMUTABLE_MEM_TABLE) || waits(properties::ACTUAL_DELAYED_WRITE_RATE)
     }
 
     /// Makes `path` a copy of the present state, sharing files where the file system can.

@@ -5,9 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use tenure_proto::etcdserverpb::MoveLeaderRequest;
 use tenure_testkit::{
-    Cluster, Load, STATE_MAX, assert_kept, assert_same_everywhere, find_program, wait_until,
+    Cluster, Load, STATE_MAX, Way, assert_kept, assert_same_everywhere, find_program, wait_until,
 };
 
 /// Longest that a write may be held up by a connection that is reset while its leader stays: a new
@@ -39,6 +40,69 @@ async fn followers_write_on_when_their_connections_to_the_leader_are_reset() {
     assert_eq!(cluster.leader().await, leader, "the leader stays");
     let acknowledged = load.finish().await;
     assert_kept(&cluster, "reset/", &acknowledged).await;
+    assert_same_everywhere(&cluster).await;
+}
+
+/// Its packets to the leader are dropped without a word, on connections that it opens; those that
+/// the leader opens work.
+#[tokio::test]
+async fn a_follower_that_cannot_reach_its_leader_is_of_use_while_the_leader_reaches_it() {
+    let cluster = Cluster::builder(3).delayed().start().await;
+    let leader = cluster.leader().await;
+    let follower = cluster.others(leader)[0];
+    let calls = cluster.node(follower).calls();
+    calls.put("before", "v").await.unwrap();
+    let delays = cluster.delays();
+    delays.hold(follower, leader, Way::Requests);
+    delays.hold(follower, leader, Way::Replies);
+    let mut longest = Duration::ZERO;
+    for number in 0..50 {
+        let (key, begun) = (format!("one-way/{number}"), Instant::now());
+        calls.put(&key, "v").await.unwrap();
+        assert!(calls.get(&key).await.unwrap().is_some(), "{key}");
+        longest = longest.max(begun.elapsed());
+    }
+    println!("a put and a read took at most {longest:?}");
+    assert_eq!(cluster.leader().await, leader, "the leader stays");
+}
+
+/// The leader's packets are dropped without a word: nothing is refused, nothing is reset.
+#[tokio::test]
+async fn followers_write_as_soon_as_they_have_another_leader_when_theirs_falls_silent() {
+    let cluster = Cluster::builder(3).delayed().start().await;
+    let silent = cluster.leader().await;
+    let others = cluster.others(silent);
+    for &other in &others {
+        cluster
+            .node(other)
+            .calls()
+            .put("before", "v")
+            .await
+            .unwrap();
+    }
+    let (delays, begun) = (cluster.delays(), Instant::now());
+    for &other in &others {
+        for way in [Way::Requests, Way::Replies] {
+            delays.hold(silent, other, way);
+            delays.hold(other, silent, way);
+        }
+    }
+    let writes = others.iter().map(|&other| {
+        let calls = cluster.node(other).calls();
+        async move {
+            calls.put(&format!("silent/{other}"), "v").await.unwrap();
+            begun.elapsed()
+        }
+    });
+    let led = async {
+        cluster.leader_among(&others).await;
+        begun.elapsed()
+    };
+    let (written, led) = tokio::join!(join_all(writes), led);
+    println!("another led after {led:?}, and writes were acknowledged after {written:?}");
+    let last = written.iter().max().unwrap();
+    assert!(*last < led + RESET_MAX, "{written:?}, led after {led:?}");
+    delays.release_all();
     assert_same_everywhere(&cluster).await;
 }
 

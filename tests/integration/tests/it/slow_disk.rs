@@ -177,9 +177,8 @@ async fn a_leader_whose_disk_hangs_lets_another_lead_says_so_and_ends() {
     let mut cluster = disks.under(builder, NODES).start().await;
     let hung = cluster.leader().await;
     let others = cluster.others(hung);
-    // Small values: once the state's tables in memory are full, and cannot be written to the disk
-    // that hangs, the state holds up the whole node until it ends.
-    let mut load = Load::sized("hung/", &cluster.addresses(), 16, 1_000);
+    // Large values: the state's tables in memory fill, and cannot be written to the disk either.
+    let mut load = Load::sized("hung/", &cluster.addresses(), 16, 20_000);
     load.wait_for(200).await;
     let before = resident_kb(cluster.node(hung).pid());
     disks.set(hung, Duration::from_hours(1));

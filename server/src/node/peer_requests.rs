@@ -1,0 +1,80 @@
+//! What the other members ask of this node beyond consensus itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use tenure_proto::peer;
+use tenure_statemachine::MemberId;
+use tokio::sync::mpsc;
+use tonic::Streaming;
+use tracing::error;
+
+use super::{collected::Collected, leadership::Contact, proposer::Proposer, read_index::ReadIndex};
+use crate::{
+    raft::{DigestPoint, ForwardOutcome, LogId, PeerRequests, Raft},
+    storage::LogBacklog,
+};
+
+/// What the peers are answered from.
+pub(super) struct Requests {
+    pub(super) proposer: Proposer,
+    pub(super) raft: Raft,
+    pub(super) contact: Arc<Contact>,
+    pub(super) backlog: Arc<LogBacklog>,
+    pub(super) reads: ReadIndex,
+    pub(super) point: Arc<DigestPoint>,
+    pub(super) collected: Arc<Collected>,
+}
+
+impl PeerRequests for Requests {
+    fn forward(&self, group: Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome> {
+        let (raft, proposer) = (self.raft.clone(), self.proposer.clone());
+        async move {
+            // A damaged group must never reach the log: every member would stop on it.
+            if let Err(error) = tenure_statemachine::decode_group(group.clone()) {
+                error!(%error, "a member forwarded writes that do not decode");
+                return ForwardOutcome::Lost;
+            }
+            if !raft.is_leader() {
+                return ForwardOutcome::NotLeader;
+            }
+            proposer.propose(group, term).await
+        }
+        .boxed()
+    }
+
+    fn collect(
+        &self,
+        leader: MemberId,
+        answers: Streaming<peer::CollectAnswer>,
+    ) -> mpsc::Receiver<peer::CollectAsk> {
+        self.collected.open(leader, answers)
+    }
+
+    fn heard_from_leader(&self) {
+        self.contact.note();
+    }
+
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        if self.backlog.has_room() {
+            return None;
+        }
+        let backlog = Arc::clone(&self.backlog);
+        Some(async move { backlog.room_at_last().await }.boxed())
+    }
+
+    fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>> {
+        let point = Arc::clone(&self.point);
+        async move { point.at(index).await }.boxed()
+    }
+
+    fn replication_ended(&self) {
+        self.contact.note_end();
+    }
+
+    fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
+        let reads = self.reads.clone();
+        async move { reads.index_for_peer().await.ok() }.boxed()
+    }
+}
