@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss go-leases delays failover
+.PHONY: build run test check bench slow-disk power-loss go-leases delays failover hostile
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -42,3 +42,7 @@ delays:
 # How soon writing goes on after the leader was killed, beside etcd.
 failover:
 	@bash .ci/failover.sh
+
+# One hostile client against three nodes of 2 GiB, beside etcd; needs the right to bound memory.
+hostile:
+	@bash .ci/hostile.sh

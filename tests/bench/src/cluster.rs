@@ -5,6 +5,7 @@
 //! flags, sync every write, and keep their data below one directory.
 
 use std::{
+    ffi::OsString,
     fmt,
     fs::{self, File},
     net::TcpListener,
@@ -52,6 +53,7 @@ impl fmt::Display for System {
 pub(crate) struct Cluster {
     pub(crate) system: System,
     nodes: Vec<Node>,
+    urls: Vec<String>,
     connections: Connections,
 }
 
@@ -77,10 +79,23 @@ impl Cluster {
         directory: &Path,
         connections: usize,
     ) -> Result<Self> {
+        Self::start_within(system, program, directory, connections, &[]).await
+    }
+
+    /// As [`Cluster::start`], with each node started by the program and arguments of `wrapper`.
+    pub(crate) async fn start_within(
+        system: System,
+        program: &Path,
+        directory: &Path,
+        connections: usize,
+        wrapper: &[String],
+    ) -> Result<Self> {
+        let mut words: Vec<OsString> = wrapper.iter().map(OsString::from).collect();
+        words.push(program.into());
         let ports = free_ports()?;
         let (clients, peers) = ports.split_at(NODES);
         let nodes = (0..NODES)
-            .map(|number| start_node(system, program, directory, number, clients, peers))
+            .map(|number| start_node(system, &words, directory, number, clients, peers))
             .collect::<Result<Vec<_>>>()?;
         let mut cluster = Starting { nodes };
         let urls: Vec<_> = clients.iter().map(|port| url(*port)).collect();
@@ -93,6 +108,7 @@ impl Cluster {
                 return Ok(Self {
                     system,
                     nodes: cluster.nodes,
+                    urls,
                     connections,
                 });
             }
@@ -139,6 +155,17 @@ impl Cluster {
             .collect()
     }
 
+    /// Where clients reach the nodes.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.urls.clone()
+    }
+
+    /// How many nodes have ended.
+    pub(crate) fn ended(&mut self) -> usize {
+        let ended = |node: &mut Node| !matches!(node.child.try_wait(), Ok(None));
+        self.nodes.iter_mut().map(ended).filter(|it| *it).count()
+    }
+
     /// The process ids of the nodes.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.nodes.iter().map(|node| node.child.id()).collect()
@@ -176,7 +203,7 @@ impl Node {
 
 fn start_node(
     system: System,
-    program: &Path,
+    words: &[OsString],
     directory: &Path,
     number: usize,
     clients: &[u16],
@@ -201,7 +228,9 @@ fn start_node(
         ("--quota-backend-bytes", QUOTA_BYTES.to_owned()),
         ("--log-level", "warn".to_owned()),
     ];
+    let (program, before) = words.split_first().context("no program to start")?;
     let child = Command::new(program)
+        .args(before)
         .args(
             flags
                 .into_iter()
@@ -211,7 +240,7 @@ fn start_node(
         .stdout(output.try_clone()?)
         .stderr(output)
         .spawn()
-        .with_context(|| format!("starting {}", program.display()))?;
+        .with_context(|| format!("starting {program:?}"))?;
     Ok(Node { child, log })
 }
 

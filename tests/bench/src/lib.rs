@@ -8,6 +8,7 @@ mod cell;
 mod cluster;
 mod connections;
 mod figures;
+pub mod hostile;
 mod latency;
 mod process;
 mod report;

@@ -19,9 +19,18 @@ pub(crate) fn cpu_seconds(pid: &str) -> Result<f64> {
 
 /// Resident memory of a process, in bytes.
 pub(crate) fn resident_bytes(pid: &str) -> Result<u64> {
+    status_bytes(pid, "VmRSS:")
+}
+
+/// The most memory that a process has had resident, in bytes.
+pub(crate) fn peak_bytes(pid: &str) -> Result<u64> {
+    status_bytes(pid, "VmHWM:")
+}
+
+fn status_bytes(pid: &str, field: &str) -> Result<u64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    parse_resident_bytes(&status).with_context(|| format!("{path} is not as expected"))
+    parse_bytes(&status, field).with_context(|| format!("{path} is not as expected"))
 }
 
 fn parse_cpu_seconds(stat: &str) -> Option<f64> {
@@ -33,10 +42,8 @@ fn parse_cpu_seconds(stat: &str) -> Option<f64> {
     Some((user + system) as f64 / TICKS_PER_SECOND)
 }
 
-fn parse_resident_bytes(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn parse_bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes << 10)
 }
@@ -55,8 +62,9 @@ mod tests {
     #[test]
     fn the_resident_memory_is_given_in_bytes() {
         let status = "Name:\tx\nVmHWM:\t    9 kB\nVmRSS:\t    2048 kB\nThreads:\t1\n";
-        assert_eq!(parse_resident_bytes(status), Some(2 << 20));
-        assert_eq!(parse_resident_bytes("Name:\tx\n"), None);
+        assert_eq!(parse_bytes(status, "VmRSS:"), Some(2 << 20));
+        assert_eq!(parse_bytes(status, "VmHWM:"), Some(9 << 10));
+        assert_eq!(parse_bytes("Name:\tx\n", "VmRSS:"), None);
     }
 
     #[test]
