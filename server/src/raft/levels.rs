@@ -1,7 +1,8 @@
-//! Which feature level each other member said it knows, in its answers to heartbeats.
+//! Which feature level each other member said it knows, in its answers to heartbeats and to entries:
+//! a leader leaves heartbeats out while entries are answered.
 //!
-//! Only the leader sends heartbeats, so only a leader's knowledge is present. A member of a version
-//! before there were levels says nothing, which reads as level 0.
+//! Only the leader sends either, so only a leader's knowledge is present. A member of a version
+//! before there were levels says nothing, which reads as level 0 when a heartbeat is answered so.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 pub struct Levels(Mutex<BTreeMap<MemberId, (FeatureLevel, Instant)>>);
 
 impl Levels {
-    /// A member answered a heartbeat. A number beyond what levels can be counts as the greatest.
+    /// A member answered. A number beyond what levels can be counts as the greatest.
     pub(super) fn heard(&self, member: MemberId, level: u32) {
         let level = FeatureLevel(u16::try_from(level).unwrap_or(u16::MAX));
         self.0.lock().insert(member, (level, Instant::now()));

@@ -215,6 +215,7 @@ impl Link {
         };
         let state = Replication {
             responses,
+            peers: Arc::clone(&self.peers),
             witness: self.witness.clone(),
             unanswered,
             failed: false,
@@ -306,6 +307,7 @@ impl Unanswered {
 
 struct Replication {
     responses: Streaming<peer::AppendResponse>,
+    peers: Arc<Peers>,
     witness: Witness,
     unanswered: Unanswered,
     failed: bool,
@@ -328,6 +330,11 @@ impl Replication {
             match timeout_at(self.unanswered.stalls_at(), self.responses.message()).await {
                 Ok(Ok(Some(response))) => {
                     self.unanswered.answer();
+                    // Beside steady writes there are no heartbeats that would tell.
+                    if response.feature_level > 0 {
+                        let levels = self.peers.levels();
+                        levels.heard(self.witness.target, response.feature_level);
+                    }
                     let result = convert::append_result_from(response);
                     let result = result.map_err(|error| unreachable(&error));
                     return Some(result.and_then(|result| self.witness.answered(result)));

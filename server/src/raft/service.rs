@@ -176,7 +176,8 @@ impl peer_server::Peer for PeerService {
             .stream_append(requests)
             .map(move |result| match result {
                 Ok(result) => {
-                    let answer = convert::append_result_to(&result);
+                    let mut answer = convert::append_result_to(&result);
+                    answer.feature_level = FeatureLevel::NEWEST.0.into();
                     answers.sent(&answer);
                     Ok(answer)
                 }

@@ -43,6 +43,22 @@ async fn cluster() -> Cluster {
     cluster
 }
 
+/// Heartbeats are left out while entries are answered, and they alone told the leader what the other
+/// members know: a new quorum that was written to from its first moment stayed without limits.
+#[tokio::test]
+async fn the_newest_rules_come_into_force_beside_writes_that_never_pause() {
+    let cluster = Cluster::builder(3).spawn();
+    let load = Load::start("beside/", &cluster.addresses(), 8);
+    load.wait_for(1).await;
+    wait_until("the feature level is raised", STATE_MAX, async || {
+        let mut nodes = cluster.nodes().iter();
+        let raised = nodes.any(|node| node.log().contains("raised the feature level"));
+        raised.then_some(()).ok_or("no node says so")
+    })
+    .await;
+    load.finish().await;
+}
+
 /// Puts so many keys under `k`, with values of so many bytes.
 async fn fill(calls: &Calls, keys: usize, value_len: usize, per_txn: usize) {
     let value = vec![b'v'; value_len];
