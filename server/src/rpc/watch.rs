@@ -4,13 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
 use tenure_proto::etcdserverpb::{self as wire, watch_server::Watch};
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{routes::DECODE_OVERHEAD_BYTES, services::Services};
 use crate::{
     tasks,
-    watch::{StreamSettings, WatchStream},
+    watch::{Responses, StreamSettings, WatchStream, outbox},
 };
 
 /// Responses that may wait for the transport; what a slow client leaves behind waits in history,
@@ -25,14 +24,14 @@ pub(super) struct WatchService(pub(super) Arc<Services>);
 
 #[tonic::async_trait]
 impl Watch for WatchService {
-    type WatchStream = ReceiverStream<Result<wire::WatchResponse, Status>>;
+    type WatchStream = Responses;
 
     async fn watch(
         &self,
         request: Request<Streaming<wire::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let call = self.0.admit(request.metadata())?;
-        let (sender, responses) = tokio::sync::mpsc::channel(RESPONSES_WAITING_MAX);
+        let (sender, responses) = outbox(RESPONSES_WAITING_MAX);
         let settings = StreamSettings {
             progress_interval: jittered(self.0.limits.progress_interval),
             response_bytes: self.0.limits.request_bytes_max + DECODE_OVERHEAD_BYTES,
@@ -47,7 +46,7 @@ impl Watch for WatchService {
         );
         let end = self.0.stream_end(call);
         tasks::spawn("watch-stream", stream.run(end));
-        Ok(Response::new(ReceiverStream::new(responses)))
+        Ok(Response::new(responses))
     }
 }
 

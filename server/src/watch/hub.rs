@@ -123,6 +123,13 @@ struct Shared {
     lost: Notify,
 }
 
+impl Delivery {
+    /// What it takes in memory, events included.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
 impl Hub {
     /// A hub for a state whose latest revision is `revision`.
     #[must_use]

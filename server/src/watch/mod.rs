@@ -4,6 +4,8 @@ mod fragment;
 mod history;
 mod hub;
 mod index;
+mod outbox;
+mod share;
 mod stream;
 mod watcher;
 
@@ -11,5 +13,6 @@ pub use self::hub::{Hub, HubStats};
 pub(crate) use self::{
     history::History,
     hub::{Delivery, Subscription},
+    outbox::{Responses, outbox},
     stream::{StreamSettings, WatchStream},
 };

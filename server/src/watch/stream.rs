@@ -28,13 +28,15 @@ use tenure_proto::{
     mvccpb,
 };
 use tenure_statemachine::{KeyRange, Reader, Revision};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::{
     fragment::{self, Unit},
     history::{History, Step},
     hub::{Delivery, Hub, Subscription, WatcherKey},
+    outbox::{Closed, Outbox},
+    share::Share,
     watcher::{Interest, Watcher},
 };
 use crate::{
@@ -47,6 +49,8 @@ use crate::{
 const WATCHERS_MAX: usize = 100_000;
 /// Events that are gathered from the queue into one round of responses.
 const ROUND_EVENTS_MAX: usize = 1000;
+/// As above, in bytes: about what may wait for the client.
+const ROUND_BYTES_MAX: usize = 256 * 1024;
 /// The watch id of responses that are about no watcher, or about all.
 const NO_WATCHER: i64 = -1;
 
@@ -60,10 +64,6 @@ pub(crate) struct StreamSettings {
     pub(crate) response_bytes: usize,
 }
 
-/// The client is gone, or ended the stream.
-#[derive(Debug)]
-struct Closed;
-
 /// A watch stream; run it as a task.
 pub(crate) struct WatchStream<I> {
     backend: Arc<dyn Backend>,
@@ -73,7 +73,7 @@ pub(crate) struct WatchStream<I> {
     hub: Subscription,
     inbound: I,
     inbound_open: bool,
-    responses: mpsc::Sender<Result<WatchResponse, Status>>,
+    outbox: Arc<Outbox>,
     watchers: HashMap<WatcherKey, Watcher>,
     keys: HashMap<i64, WatcherKey>,
     /// The watchers that are not live.
@@ -87,6 +87,15 @@ pub(crate) struct WatchStream<I> {
     step: Option<JoinHandle<Step>>,
     /// Whether the client asked for progress while a watcher was behind, and was not answered yet.
     progress_asked: bool,
+}
+
+impl<I> Drop for WatchStream<I> {
+    fn drop(&mut self) {
+        // It may wait for memory, and need not any more.
+        if let Some(step) = &self.step {
+            step.abort();
+        }
+    }
 }
 
 impl<I> fmt::Debug for WatchStream<I> {
@@ -107,7 +116,7 @@ where
         history: Arc<History>,
         settings: StreamSettings,
         inbound: I,
-        responses: mpsc::Sender<Result<WatchResponse, Status>>,
+        outbox: Outbox,
     ) -> Self {
         Self {
             headers: Headers::of(backend.as_ref()),
@@ -117,7 +126,7 @@ where
             hub: hub.open(),
             inbound,
             inbound_open: true,
-            responses,
+            outbox: Arc::new(outbox),
             watchers: HashMap::new(),
             keys: HashMap::new(),
             behind: BTreeSet::new(),
@@ -135,7 +144,8 @@ where
     /// # Cancel safety
     /// Dropping it closes the stream; nothing else is affected.
     pub(crate) async fn run(mut self, stop: impl Future<Output = Status> + Send) {
-        let responses = self.responses.clone();
+        let outbox = Arc::clone(&self.outbox);
+        let history = Arc::clone(&self.history);
         // Every arm ends the stream, so what the other futures had taken no longer matters.
         let status = tokio::select! {
             ended = self.serve() => match ended {
@@ -143,10 +153,14 @@ where
                 Err(Closed) => return,
             },
             status = stop => status,
-            () = responses.closed() => return,
+            () = outbox.closed() => return,
+            () = outbox.overdue(history.account()) => {
+                // What it holds of history is given back now, and not when the client reads.
+                outbox.abandon(Reason::WatchUnread.into());
+                return;
+            }
         };
-        // A client that does not read delays this until its connection ends.
-        let _ = responses.send(Err(status)).await;
+        outbox.end(status);
     }
 
     async fn serve(&mut self) -> Result<Infallible, Closed> {
@@ -291,21 +305,22 @@ impl<I> WatchStream<I> {
             let through = self.pass_on(&first);
             for key in watchers {
                 let batch = self.told_of(key, &first, through);
-                self.tell(key, batch, None).await?;
+                self.tell(key, batch, None, None).await?;
             }
             return Ok(());
         }
         let mut round: BTreeMap<WatcherKey, Vec<mvccpb::Event>> = BTreeMap::new();
-        let mut events = 0;
+        let (mut events, mut bytes) = (0, 0);
         let mut delivery = Some((first, watchers));
         while let Some((changes, watchers)) = delivery {
             let through = self.pass_on(&changes);
+            bytes += changes.bytes();
             for key in watchers {
                 let told = self.told_of(key, &changes, through);
                 events += told.len();
                 round.entry(key).or_default().extend(told);
             }
-            let next = if events < ROUND_EVENTS_MAX {
+            let next = if events < ROUND_EVENTS_MAX && bytes < ROUND_BYTES_MAX {
                 self.hub.try_next()
             } else {
                 None
@@ -316,7 +331,7 @@ impl<I> WatchStream<I> {
             });
         }
         for (key, batch) in round {
-            self.tell(key, batch, None).await?;
+            self.tell(key, batch, None, None).await?;
         }
         Ok(())
     }
@@ -348,12 +363,13 @@ impl<I> WatchStream<I> {
     }
 
     /// Sends what there is for a watcher; nothing when there is nothing. `latest` is what the
-    /// header says, or else the last revision in the response.
+    /// header says, or else the last revision in the response; `share` is what covers the events.
     async fn tell(
         &mut self,
         key: WatcherKey,
         events: Vec<mvccpb::Event>,
         latest: Option<Revision>,
+        share: Option<&Arc<Share>>,
     ) -> Result<(), Closed> {
         if events.is_empty() {
             return Ok(());
@@ -368,7 +384,7 @@ impl<I> WatchStream<I> {
             let last = part.events.last().and_then(|event| event.kv.as_ref());
             let last = Revision(last.map_or(0, |kv| kv.mod_revision));
             part.header = Some(self.headers.at(latest.unwrap_or(last).max(last)));
-            self.send(part).await?;
+            self.outbox.send(part, share.cloned()).await?;
         }
         Ok(())
     }
@@ -392,7 +408,7 @@ impl<I> WatchStream<I> {
     }
 
     async fn send(&self, response: WatchResponse) -> Result<(), Closed> {
-        self.responses.send(Ok(response)).await.map_err(|_| Closed)
+        self.outbox.send(response, None).await
     }
 }
 

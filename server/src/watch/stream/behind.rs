@@ -7,10 +7,13 @@ use std::{future::pending, sync::Arc};
 use tenure_statemachine::Revision;
 use tokio::task::JoinHandle;
 
-use super::{Closed, WatchStream};
+use super::WatchStream;
 use crate::{
     tasks,
-    watch::history::{Seeker, Step},
+    watch::{
+        history::{Seeker, Step},
+        outbox::Closed,
+    },
 };
 
 /// Watchers that one step through history serves.
@@ -67,7 +70,8 @@ impl<I> WatchStream<I> {
                 continue;
             };
             watcher.next = watcher.next.max(next);
-            self.tell(key, batch, Some(step.latest)).await?;
+            self.tell(key, batch, Some(step.latest), step.share.as_ref())
+                .await?;
             let Some(watcher) = self.watchers.get(&key) else {
                 continue;
             };

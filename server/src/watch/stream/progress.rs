@@ -7,7 +7,8 @@ use std::time::Duration;
 use tenure_statemachine::Revision;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use super::{Closed, NO_WATCHER, WatchStream};
+use super::{NO_WATCHER, WatchStream};
+use crate::watch::outbox::Closed;
 
 impl<I> WatchStream<I> {
     /// Delivers what was published so far and says up to which revision live watchers are told.

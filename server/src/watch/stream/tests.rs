@@ -10,6 +10,7 @@ use tenure_proto::etcdserverpb::{
     WatchCancelRequest, WatchProgressRequest, watch_create_request::FilterType,
 };
 use tenure_statemachine::{Command, DeleteRange, Put};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
@@ -17,13 +18,14 @@ use crate::rpc::{
     fake::{CLUSTER, FakeNode, MEMBER, TERM},
     status::reason_of,
 };
+use crate::watch::outbox::{Responses, outbox};
 
 /// Longest that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Client {
     requests: mpsc::Sender<Result<WatchRequest, Status>>,
-    responses: mpsc::Receiver<Result<WatchResponse, Status>>,
+    responses: Responses,
 }
 
 impl Client {
@@ -37,7 +39,7 @@ impl Client {
         stop: impl Future<Output = Status> + Send + 'static,
     ) -> Self {
         let (requests, inbound) = mpsc::channel(16);
-        let (sender, responses) = mpsc::channel(4);
+        let (sender, responses) = outbox(4);
         let backend: Arc<dyn Backend> = Arc::clone(node) as _;
         let history = History::new(Arc::clone(&backend));
         let settings = StreamSettings {
@@ -73,7 +75,7 @@ impl Client {
     }
 
     async fn end_or_next(&mut self) -> Result<WatchResponse, Status> {
-        let next = tokio::time::timeout(PATIENCE, self.responses.recv()).await;
+        let next = tokio::time::timeout(PATIENCE, self.responses.next()).await;
         next.expect("in time").expect("the stream is open")
     }
 

@@ -31,6 +31,12 @@ const CHANGES: usize = 1000;
 /// What those changes may cost in memory: less than half of the changes times the watchers, were
 /// each one word.
 const WATCHED_BYTES_MAX: usize = 80 << 20;
+/// Watch streams of one client that begin in the past, what lies there, and what the node may hold of
+/// it: less than what is there for a fifth of the streams.
+const PAST_STREAMS: usize = 100;
+const PAST_VALUES: usize = 160;
+const PAST_VALUE_BYTES: usize = 100_000;
+const PAST_BYTES_MAX: usize = 400 << 20;
 /// Descriptors of a node in a crowd, the connections that come, and what stays for itself.
 const DESCRIPTORS: usize = 400;
 const CROWD: usize = 600;
@@ -186,6 +192,52 @@ async fn many_watchers_of_one_key_that_nobody_reads_cost_little_and_leave_at_onc
     drop(idle);
     let longest = short_calls(&node.calls(), Duration::from_secs(1)).await;
     assert!(longest < SHORT_MAX, "a short call took {longest:?}");
+}
+
+/// Each stream held some tens of megabytes of what it had read of the past for its client.
+#[tokio::test]
+async fn watch_streams_that_begin_in_the_past_and_are_not_read_cost_little() {
+    let cluster = Cluster::start(1).await;
+    let node = cluster.node(0);
+    for number in 0..PAST_VALUES {
+        let put = PutRequest {
+            key: format!("past/{number:08}").into(),
+            value: vec![b'x'; PAST_VALUE_BYTES].into(),
+            ..PutRequest::default()
+        };
+        node.calls().kv().put(put).await.unwrap();
+    }
+    let before = resident_bytes(node);
+    let idle = Calls::to(node.address());
+    let mut unread = Vec::new();
+    for _ in 0..PAST_STREAMS {
+        let create = WatchRequest {
+            request_union: Some(RequestUnion::CreateRequest(WatchCreateRequest {
+                key: "past/".into(),
+                range_end: "past0".into(),
+                start_revision: 1,
+                ..WatchCreateRequest::default()
+            })),
+        };
+        let requests = stream::iter([create]).chain(stream::pending());
+        unread.push(idle.watch().watch(requests).await.unwrap().into_inner());
+    }
+    let longest = short_calls(&node.calls(), Duration::from_secs(5)).await;
+    assert!(longest < SHORT_MAX, "a short call took {longest:?}");
+    let grown = resident_bytes(node).saturating_sub(before);
+    println!(
+        "{PAST_STREAMS} unread watch streams from the past: {} MiB, {longest:?}",
+        grown >> 20
+    );
+    assert!(grown < PAST_BYTES_MAX, "{} MiB", grown >> 20);
+    // The others leave this one no room in the window of their connection.
+    unread.truncate(1);
+    let mut events = 0;
+    while events < PAST_VALUES {
+        let told = unread[0].message().await.unwrap().unwrap();
+        events += told.events.len();
+    }
+    assert_eq!(events, PAST_VALUES, "what was read late is whole");
 }
 
 #[tokio::test]
