@@ -1,5 +1,5 @@
-//! Which feature level each other member said it knows, in its answers to heartbeats and to entries:
-//! a leader leaves heartbeats out while entries are answered.
+//! Which feature level each other member said it knows, in its answers to heartbeats and entries: a
+//! leader leaves heartbeats out while entries are answered.
 //!
 //! Only the leader sends either, so only a leader's knowledge is present. A member of a version
 //! before there were levels says nothing, which reads as level 0 when a heartbeat is answered so.

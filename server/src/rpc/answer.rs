@@ -24,11 +24,11 @@ use parking_lot::Mutex;
 use prost::Message;
 use tenure_proto::{etcdserverpb::RangeResponse, mvccpb};
 use tokio::time::sleep;
-use tonic::Status;
+use tonic::{Response, Status};
 
 pub(super) use self::service::WithAnswers;
 use super::{
-    bulk::{Held, Turn},
+    bulk::{Held, Memory, Turn},
     status::{self, Reason},
 };
 use crate::tasks;
@@ -76,12 +76,52 @@ impl Answer {
         if message.encoded_len() <= SMALL_BYTES_MAX {
             return Ok(Ok(message));
         }
+        Self::of(&message, turn.take_held()).map(Err)
+    }
+
+    /// An answer that is `message`, of which `held` is what it takes.
+    pub(super) fn of(message: &impl Message, held: Held) -> Result<Self, Reason> {
         let mut rest = Bytes::from(message.encode_to_vec());
         let mut pieces = VecDeque::new();
         while !rest.is_empty() {
             pieces.push_back(rest.split_to(rest.len().min(PIECE_BYTES)));
         }
-        Self::new(pieces, turn.take_held()).map(Err)
+        Self::new(pieces, held)
+    }
+
+    /// `message` that was read on the spot, or an answer in its place when it is large. Refused
+    /// when there is no memory for it.
+    pub(super) fn of_read<M: Message>(
+        message: M,
+        memory: &Memory,
+    ) -> Result<Result<M, Self>, Reason> {
+        let bytes = message.encoded_len();
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(Ok(message));
+        }
+        let held = memory.take_now(bytes).ok_or(Reason::TooManyRequests)?;
+        Self::of(&message, held).map(Err)
+    }
+
+    /// The response to a write that was done. It is not refused for want of memory: then it is not
+    /// charged, and ends as every large answer does when it is not read.
+    pub(super) fn of_write<M: Message + Default>(
+        message: M,
+        memory: &Memory,
+    ) -> Result<Response<M>, Reason> {
+        let bytes = message.encoded_len();
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(Response::new(message));
+        }
+        let held = memory.take_now(bytes).unwrap_or_default();
+        let answer = Self::of(&message, held)?;
+        Ok(answer.instead_of(Response::new(M::default())))
+    }
+
+    /// The response that stands for the answer until it is sent.
+    pub(super) fn instead_of<M>(self, mut response: Response<M>) -> Response<M> {
+        response.extensions_mut().insert(self);
+        response
     }
 
     /// An answer of these pieces, which are one message.

@@ -201,6 +201,12 @@ impl Memory {
         })
     }
 
+    /// Takes `bytes` if they are free.
+    pub(super) fn take_now(&self, bytes: usize) -> Option<Held> {
+        let mut held = Held::none();
+        self.grow(&mut held, bytes).then_some(held)
+    }
+
     /// Makes `held` at least `bytes`; whether there was so much.
     fn grow(&self, held: &mut Held, bytes: usize) -> bool {
         let more = units(bytes.saturating_sub(held.bytes));

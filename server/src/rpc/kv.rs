@@ -7,6 +7,7 @@ mod listing;
 
 use std::sync::Arc;
 
+use prost::Message;
 use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
 use tenure_statemachine::{
     Command, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Reply, Revision, Txn, TxnOp,
@@ -15,6 +16,7 @@ use tenure_statemachine::{
 use tonic::{Request, Response, Status};
 
 use super::{
+    answer::Answer,
     call::Call,
     chunks::{self, Chunks},
     conditions::Conditions,
@@ -23,6 +25,9 @@ use super::{
     services::Services,
     status::Reason,
 };
+
+/// Keys that one transaction reads on the spot: some milliseconds, were all as large as can be.
+const SPOT_READS_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct KvService(pub(super) Arc<Services>);
@@ -44,11 +49,7 @@ impl KvService {
             age.check()?;
             return Ok(match found {
                 Ok(response) => age.tell(&self.0, response),
-                Err(answer) => {
-                    let mut response = age.tell(&self.0, wire::RangeResponse::default());
-                    response.extensions_mut().insert(answer);
-                    response
-                }
+                Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
             });
         }
         let read = |reader: &Reader<'_>| {
@@ -57,7 +58,17 @@ impl KvService {
         let (revision, found) = self.0.latest(read)?;
         age.check()?;
         let response = reply::range(self.0.headers.at(revision), found);
-        Ok(age.tell(&self.0, response))
+        Ok(
+            match Answer::of_read(response, self.0.bulk_reads.memory())? {
+                Ok(response) => age.tell(&self.0, response),
+                Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
+            },
+        )
+    }
+
+    /// The response to a write that was done.
+    fn written<M: Message + Default>(&self, message: M) -> Result<Response<M>, Reason> {
+        Answer::of_write(message, self.0.bulk_reads.memory())
     }
 
     async fn range_stream(
@@ -77,7 +88,10 @@ impl KvService {
         Ok(age.tell(&self.0, chunks))
     }
 
-    async fn put(&self, request: Request<wire::PutRequest>) -> Result<wire::PutResponse, Reason> {
+    async fn put(
+        &self,
+        request: Request<wire::PutRequest>,
+    ) -> Result<Response<wire::PutResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -89,13 +103,13 @@ impl KvService {
         let Reply::Put(previous) = reply else {
             unreachable!("the reply to a put is a put's")
         };
-        Ok(reply::put(self.0.headers.at(revision), previous))
+        self.written(reply::put(self.0.headers.at(revision), previous))
     }
 
     async fn delete_range(
         &self,
         request: Request<wire::DeleteRangeRequest>,
-    ) -> Result<wire::DeleteRangeResponse, Reason> {
+    ) -> Result<Response<wire::DeleteRangeResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -105,7 +119,7 @@ impl KvService {
         let Reply::DeleteRange(deleted) = reply else {
             unreachable!("the reply to a delete is a delete's")
         };
-        Ok(reply::delete_range(self.0.headers.at(revision), deleted))
+        self.written(reply::delete_range(self.0.headers.at(revision), deleted))
     }
 
     async fn txn(
@@ -130,31 +144,31 @@ impl KvService {
         let Reply::Txn(done) = reply else {
             unreachable!("the reply to a transaction is a transaction's")
         };
-        Ok(Response::new(reply::txn(self.0.headers.at(revision), done)))
+        self.written(reply::txn(self.0.headers.at(revision), done))
     }
 
     async fn read_txn(&self, call: &Call, txn: Txn) -> Result<Response<wire::TxnResponse>, Reason> {
-        let small = txn
-            .success
-            .iter()
-            .chain(&txn.failure)
-            .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
+        let operations = txn.success.iter().chain(&txn.failure);
+        let is_small = operations.clone().count() <= SPOT_READS_MAX
+            && operations
+                .clone()
+                .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
             && txn.compare.iter().all(|compare| is_point(&compare.range));
-        if !small {
-            return Ok(match call.read(listing::read_txn(&self.0, txn)).await? {
-                Ok(response) => Response::new(response),
-                Err(answer) => {
-                    let mut response = Response::new(wire::TxnResponse::default());
-                    response.extensions_mut().insert(answer);
-                    response
-                }
-            });
-        }
-        let read = |reader: &Reader<'_>| {
-            Ok::<(Revision, TxnReply), ReadError>((reader.meta().revision, reader.read_txn(&txn)?))
+        let response = if is_small {
+            let read = |reader: &Reader<'_>| {
+                let revision = reader.meta().revision;
+                Ok::<(Revision, TxnReply), ReadError>((revision, reader.read_txn(&txn)?))
+            };
+            let (revision, done) = self.0.latest(read)?;
+            let response = reply::txn(self.0.headers.at(revision), done);
+            Answer::of_read(response, self.0.bulk_reads.memory())?
+        } else {
+            call.read(listing::read_txn(&self.0, txn)).await?
         };
-        let (revision, done) = self.0.latest(read)?;
-        Ok(Response::new(reply::txn(self.0.headers.at(revision), done)))
+        Ok(match response {
+            Ok(response) => Response::new(response),
+            Err(answer) => answer.instead_of(Response::new(wire::TxnResponse::default())),
+        })
     }
 
     async fn compact(
@@ -205,14 +219,14 @@ impl Kv for KvService {
         &self,
         request: Request<wire::PutRequest>,
     ) -> Result<Response<wire::PutResponse>, Status> {
-        Ok(Response::new(Self::put(self, request).await?))
+        Ok(Self::put(self, request).await?)
     }
 
     async fn delete_range(
         &self,
         request: Request<wire::DeleteRangeRequest>,
     ) -> Result<Response<wire::DeleteRangeResponse>, Status> {
-        Ok(Response::new(Self::delete_range(self, request).await?))
+        Ok(Self::delete_range(self, request).await?)
     }
 
     async fn txn(

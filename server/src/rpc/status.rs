@@ -125,7 +125,7 @@ reasons! {
         "tenure: the answer is larger than all answers together may be";
     /// An answer of which the client read nothing for too long.
     AnswerUnread => ResourceExhausted, "tenure: the answer was not read for too long";
-    /// A watch stream of which the client read nothing for too long, while others waited for memory.
+    /// A watch stream of which the client read nothing for long, while others waited for memory.
     WatchUnread => Unavailable,
         "tenure: the watch stream was not read for too long while memory was short";
     /// A request of which the rest did not come.

@@ -1,8 +1,8 @@
 //! Reads history for the watchers of a stream that the hub does not tell, in bounded steps.
 //!
 //! One step scans once for many watchers. It holds a snapshot only while it runs, and a share of
-//! what all streams may hold until what it read has left. Invariant: a watcher that a step advanced was given every
-//! event it wants from its position up to the step's end.
+//! what all streams may hold until what it read has left. Invariant: a watcher that a step advanced
+//! was given every event it wants from its position up to the step's end.
 
 use std::{fmt, sync::Arc};
 
@@ -103,7 +103,7 @@ impl History {
             match read(backend.as_ref(), &seekers) {
                 Ok(step) => step,
                 Err(ReadError::Fault(fault)) => fatal::stop(&fault),
-                // Positions at the floor and up to the latest revision are readable in one snapshot.
+                // Positions from the floor to the latest revision are readable in one snapshot.
                 Err(ReadError::Refused(refusal)) => fatal::stop(&refusal),
             }
         });

@@ -181,9 +181,17 @@ impl Turn {
         state.end.is_none()
     }
 
-    /// Takes over what the read holds, so that it stays held with the answer.
+    /// Takes over what the read holds, so that it stays held with the answer: all that it keeps,
+    /// for short reads are few and unread answers are not. Without memory for that the read ends.
     pub(in crate::rpc) fn take_held(&self) -> Held {
-        mem::take(&mut self.state.lock().held)
+        let mut state = self.state.lock();
+        let State {
+            held, kept, end, ..
+        } = &mut *state;
+        if !self.memory.grow(held, *kept) {
+            end.get_or_insert(End::NoMemory(*kept));
+        }
+        mem::take(held)
     }
 
     /// Waits for the first turn of a read that is known to be large.

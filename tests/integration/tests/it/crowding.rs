@@ -31,8 +31,8 @@ const CHANGES: usize = 1000;
 /// What those changes may cost in memory: less than half of the changes times the watchers, were
 /// each one word.
 const WATCHED_BYTES_MAX: usize = 80 << 20;
-/// Watch streams of one client that begin in the past, what lies there, and what the node may hold of
-/// it: less than what is there for a fifth of the streams.
+/// Watch streams of one client that begin in the past, what lies there, and what the node may hold
+/// of it: a quarter of what all streams would hold.
 const PAST_STREAMS: usize = 100;
 const PAST_VALUES: usize = 160;
 const PAST_VALUE_BYTES: usize = 100_000;

@@ -43,8 +43,8 @@ async fn cluster() -> Cluster {
     cluster
 }
 
-/// Heartbeats are left out while entries are answered, and they alone told the leader what the other
-/// members know: a new quorum that was written to from its first moment stayed without limits.
+/// Heartbeats are left out while entries are answered, and they alone told the leader what the
+/// other members know: a new quorum that was written to from its first moment had no limits.
 #[tokio::test]
 async fn the_newest_rules_come_into_force_beside_writes_that_never_pause() {
     let cluster = Cluster::builder(3).spawn();

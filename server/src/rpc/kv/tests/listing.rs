@@ -203,3 +203,41 @@ async fn a_list_for_which_there_is_no_memory_waits_for_it_and_short_ones_do_not(
     let answer = large.await.extensions_mut().remove::<Answer>();
     assert!(bytes_of(answer.expect("a large answer")).await.len() > 2_000_000);
 }
+
+#[tokio::test]
+async fn large_records_are_charged_until_they_are_sent_whatever_call_they_answer() {
+    let (_node, service) = service();
+    let key = || "large".into();
+    let put = |want_previous| PutRequest {
+        key: key(),
+        value: vec![b'x'; 100_000].into(),
+        prev_kv: want_previous,
+        ..PutRequest::default()
+    };
+    Kv::put(&service, Request::new(put(false)))
+        .await
+        .expect("a put");
+    let read = || RangeRequest {
+        key: key(),
+        ..RangeRequest::default()
+    };
+    let memory = service.0.bulk_reads.memory();
+    let all_but_one = ANSWERS_BYTES_MAX - 110 * 1024;
+    let held = memory.take(all_but_one).await.expect("free");
+    let first = Kv::range(&service, Request::new(read())).await;
+    let answer = first
+        .expect("an answer")
+        .extensions_mut()
+        .remove::<Answer>();
+    let refused = Kv::range(&service, Request::new(read())).await;
+    let refused = reason_of(&refused.expect_err("no memory"));
+    assert_eq!(refused, Some(Reason::TooManyRequests));
+    // A write was done, and is answered.
+    let written = Kv::put(&service, Request::new(put(true))).await;
+    let previous = written.expect("done").extensions_mut().remove::<Answer>();
+    assert!(bytes_of(previous.expect("a large answer")).await.len() > 100_000);
+    assert!(bytes_of(answer.expect("a large answer")).await.len() > 100_000);
+    let again = Kv::range(&service, Request::new(read())).await;
+    assert!(again.is_ok(), "what was sent is given back");
+    drop(held);
+}
