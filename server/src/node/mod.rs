@@ -1,6 +1,7 @@
 //! The node: proposals, linearizable reads, status. What the services see of Raft.
 
 mod abdication;
+mod agreement;
 mod batcher;
 mod cluster_clock;
 mod collected;

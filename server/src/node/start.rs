@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     abdication::Abdication,
+    agreement,
     batcher::{self, Batcher},
     cluster_clock::ClusterClock,
     collected::Collected,
@@ -106,6 +107,18 @@ pub enum StartError {
     /// The state is damaged.
     #[error("the state could not be read")]
     Fault(#[from] Fault),
+    /// Log and state are not of one time.
+    #[error(
+        "the log and the state in {path} do not belong together; put back what was replaced, or \
+         replace the member: remove it and add it again with an empty data directory"
+    )]
+    Mismatch {
+        /// The data directory.
+        path: PathBuf,
+        /// What does not agree.
+        #[source]
+        source: std::io::Error,
+    },
     /// The log is empty and was not always.
     #[error(
         "this member's log is gone: {0} says that it held entries, and there are none; restore the \
@@ -202,6 +215,7 @@ pub async fn start(
     around: Surroundings,
 ) -> Result<Started, StartError> {
     let own = config.identity.member_id;
+    let data = dir.path().to_owned();
     let owner = LogOwner {
         cluster_id: config.identity.cluster_id,
         member_id: own.0,
@@ -216,6 +230,8 @@ pub async fn start(
     let backlog = log.backlog();
     let store = Arc::new(StateStore::open(&dir.state())?);
     let (snapshots, newest) = SnapshotDir::open(&dir.snapshots())?;
+    store.owned_by(config.instance_id)?;
+    snapshots.owned_by(config.instance_id, newest.as_ref())?;
     let snapshot = newest.as_ref().and_then(|(record, _)| record.last_applied);
 
     let before = tenure_statemachine::StateMachine::open(store.engine())?
@@ -249,9 +265,11 @@ pub async fn start(
         metrics: Arc::clone(&around.metrics),
     };
     let time = Arc::clone(&clock);
-    let machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
-    log.agree_with_state(machine.last_applied(), snapshot)
-        .and_then(|()| log.watch(StallLimits::of(config.election_timeout)))
+    let mut machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
+    agreement::check(&log, &mut machine, snapshot, own.0)
+        .await
+        .map_err(|source| StartError::Mismatch { path: data, source })?;
+    log.watch(StallLimits::of(config.election_timeout))
         .map_err(StartError::Log)?;
     let (snapshots, newest) = (machine.snapshots(), machine.newest());
     let point = machine.digest_point();

@@ -151,6 +151,12 @@ impl Machine {
         self.applier().record.last_applied
     }
 
+    /// Whether member `own` is the only voter, as of that entry.
+    #[must_use]
+    pub fn is_alone(&self, own: u64) -> bool {
+        self.applier().record.membership.voter_ids().eq([own])
+    }
+
     /// Where this state's digests are asked for.
     #[must_use]
     pub fn digest_point(&self) -> Arc<DigestPoint> {

@@ -6,7 +6,7 @@ use std::{
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -14,7 +14,11 @@ use std::{
 use tenure_statemachine::{EngineError, Fault, Reader, Table, View, engine::Engine};
 use tracing::warn;
 
-use super::{adapter_record::AdapterRecord, rocks_engine::RocksEngine};
+use super::{
+    adapter_record::AdapterRecord,
+    database_owner::{self, OWNER_FILE},
+    rocks_engine::RocksEngine,
+};
 
 const BUILT_PREFIX: &str = "built-";
 const INCOMING_PREFIX: &str = "incoming-";
@@ -107,7 +111,7 @@ impl Checkpoint {
         }
     }
 
-    /// The files and their sizes, by name.
+    /// The files of the database and their sizes, by name.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -116,7 +120,9 @@ impl Checkpoint {
         for entry in fs::read_dir(self.path())? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            files.push((name, entry.metadata()?.len()));
+            if name != OWNER_FILE {
+                files.push((name, entry.metadata()?.len()));
+            }
         }
         files.sort();
         Ok(files)
@@ -129,6 +135,8 @@ pub struct SnapshotDir {
     root: PathBuf,
     /// Numbers the directories; above every number found at the start.
     next: AtomicU64,
+    /// The data directory that the snapshots belong to, once that was checked.
+    instance: OnceLock<u64>,
 }
 
 impl SnapshotDir {
@@ -177,9 +185,27 @@ impl SnapshotDir {
             Self {
                 root: root.to_owned(),
                 next: AtomicU64::new(next),
+                instance: OnceLock::new(),
             },
             newest,
         ))
+    }
+
+    /// Checks that `newest` belongs to the data directory `instance`, and makes what is built here
+    /// its own.
+    ///
+    /// # Errors
+    /// When it belongs to another, or the files cannot be read or written.
+    pub fn owned_by(
+        &self,
+        instance: u64,
+        newest: Option<&(AdapterRecord, Checkpoint)>,
+    ) -> Result<(), EngineError> {
+        if let Some((_, newest)) = newest {
+            database_owner::check(newest.path(), instance)?;
+        }
+        self.instance.get_or_init(|| instance);
+        Ok(())
     }
 
     /// Makes a checkpoint of `engine`. Blocks for as long as writing the engine's memory takes;
@@ -193,6 +219,9 @@ impl SnapshotDir {
         let checkpoint = Checkpoint {
             directory: Directory::shared(path, false),
         };
+        if let Some(instance) = self.instance.get() {
+            database_owner::claim(checkpoint.path(), *instance)?;
+        }
         // Before the first entry there is no record, and nothing to record.
         let record = record_of(checkpoint.path())?.unwrap_or_default();
         Ok((record, checkpoint))

@@ -63,6 +63,18 @@ pub enum Contradiction {
         /// The last entry purged.
         purged: LogId,
     },
+    /// The log of a node alone in its quorum ends before its state.
+    #[error(
+        "{applied} was applied to the state, and the log, which only this member has, ends at {}: \
+         it is an older one",
+        shown(*.last)
+    )]
+    LogBeforeState {
+        /// The last entry applied.
+        applied: LogId,
+        /// The last entry of the log.
+        last: Option<LogId>,
+    },
     /// An entry to apply does not follow what was applied.
     #[error("the state ends at {applied} and was given {next}, which does not follow it")]
     ApplyGap {

@@ -149,6 +149,24 @@ impl LogStore {
         Ok(())
     }
 
+    /// Checks that the log reaches as far as the state. Of a node alone in its quorum it always
+    /// does: nothing is applied there before this log has it.
+    ///
+    /// # Errors
+    /// When the log ends earlier.
+    pub fn reach(&self, applied: Option<LogId>) -> io::Result<()> {
+        let last = {
+            let tail = self.tail.lock();
+            tail.last().max(tail.purged())
+        };
+        match applied {
+            Some(applied) if last.is_none_or(|last| last.index < applied.index) => {
+                Err(refused(Contradiction::LogBeforeState { applied, last }))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Starts to watch over the disk, on a thread of its own.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 mod adapter_record;
 mod checkpoint;
 mod data_dir;
+mod database_owner;
 mod entry;
 mod identity_file;
 mod known_peers;

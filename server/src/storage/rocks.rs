@@ -1,6 +1,8 @@
 //! How RocksDB is opened, and its errors put in our words.
 
-use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, Options};
+use rocksdb::{
+    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, ErrorKind, Options,
+};
 use tenure_statemachine::EngineError;
 
 /// Memory for blocks read from the state's files, shared by all its tables. Hot keys of a
@@ -32,10 +34,11 @@ const FILTER_BITS: f64 = 10.0;
 /// Information log files kept per database.
 const INFO_LOGS_KEPT: usize = 2;
 
-/// Options of the state database as a whole.
-pub(super) fn state_options() -> Result<Options, rocksdb::Error> {
+/// Options of the state database as a whole, which may be `new`.
+pub(super) fn state_options(new: bool) -> Result<Options, rocksdb::Error> {
     let mut options = shared_options()?;
-    options.create_missing_column_families(true);
+    options.create_if_missing(new);
+    options.create_missing_column_families(new);
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(STATE_BUFFERS_BYTES);
     options.set_max_background_jobs(2);
@@ -100,10 +103,28 @@ fn shared_options() -> Result<Options, rocksdb::Error> {
     Ok(options)
 }
 
+/// What to do about files that do not verify. RocksDB says which.
+const DAMAGED: &str = "the database is damaged; restore the data directory, or replace the member: \
+                       remove it and add it again with an empty data directory";
+
 /// An engine error of `source`, met while doing `context`.
 pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError {
+    let context = if is_damage(&source) {
+        format!("{context}: {DAMAGED}")
+    } else {
+        context.to_owned()
+    };
     EngineError {
-        context: context.to_owned(),
+        context,
         source: Some(Box::new(source)),
+    }
+}
+
+/// Whether files do not verify or are not there, rather than that the disk failed.
+fn is_damage(error: &rocksdb::Error) -> bool {
+    match error.kind() {
+        ErrorKind::Corruption | ErrorKind::InvalidArgument => true,
+        // Of its kinds there is none for a file that is missing.
+        _ => AsRef::<str>::as_ref(error).contains("No such file"),
     }
 }

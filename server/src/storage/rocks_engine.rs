@@ -58,17 +58,19 @@ impl std::fmt::Debug for RocksEngine {
 }
 
 impl RocksEngine {
-    /// Opens the database in `path`, creating it when there is none.
+    /// Opens the database in `path`, creating it when there is nothing.
     ///
     /// # Errors
-    /// When the files cannot be opened or are damaged.
+    /// When the files cannot be opened or are damaged. A directory that is there and holds no
+    /// database is damage, too.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let cache = rocks::state_cache();
         let tables = Table::ALL
             .map(|table| ColumnFamilyDescriptor::new(name(table), rocks::table_options(&cache)));
-        let db = rocks::state_options()
+        let context = || format!("opening the state database in {}", path.display());
+        let db = rocks::state_options(!path.exists())
             .and_then(|options| DB::open_cf_descriptors(&options, path, tables))
-            .map_err(|e| rocks::engine_error("opening the state database", e))?;
+            .map_err(|e| rocks::engine_error(&context(), e))?;
         let directory = Directory {
             path: path.to_owned(),
             remove: AtomicBool::new(false),
@@ -86,8 +88,10 @@ impl RocksEngine {
     /// When the files cannot be opened or are damaged.
     pub fn open_read_only(path: &Path) -> Result<Self, EngineError> {
         let tables = Table::ALL.map(name);
-        let db = DB::open_cf_for_read_only(&Options::default(), path, tables, false)
-            .map_err(|e| rocks::engine_error("opening a checkpoint", e))?;
+        let db =
+            DB::open_cf_for_read_only(&Options::default(), path, tables, false).map_err(|e| {
+                rocks::engine_error(&format!("opening the checkpoint in {}", path.display()), e)
+            })?;
         let directory = Directory {
             path: path.to_owned(),
             remove: AtomicBool::new(false),

@@ -2,20 +2,27 @@
 //!
 //! Each database lies in a directory of its own; a small file names the one in use, so a crash in
 //! the middle of an exchange leaves either the old or the new one.
+//!
+//! # Invariants
+//! No database is removed before the one in use was found: a name that is damaged or gone is never
+//! a reason to begin with an empty state.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tenure_statemachine::EngineError;
+use tracing::warn;
 
-use super::{data_dir, rocks_engine::RocksEngine};
+use super::{data_dir, database_owner, rocks_engine::RocksEngine};
 
 const CURRENT_FILE: &str = "current";
+/// The number of the first database.
+const FIRST: u64 = 1;
 
 /// The state database in use.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub struct StateStore {
     root: PathBuf,
     current: ArcSwap<RocksEngine>,
     exchange: Mutex<u64>,
+    /// The data directory that the databases belong to, once that was checked.
+    instance: OnceLock<u64>,
 }
 
 impl StateStore {
@@ -36,24 +45,31 @@ impl StateStore {
             source: Some(Box::new(source)),
         };
         fs::create_dir_all(root).map_err(failed)?;
-        let generation = match fs::read_to_string(root.join(CURRENT_FILE)) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map_err(|e| failed(io::Error::other(e)))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                data_dir::write_durably(&root.join(CURRENT_FILE), "1\n").map_err(failed)?;
-                1
-            }
-            Err(error) => return Err(failed(error)),
-        };
+        let generation = in_use(root).map_err(failed)?;
         remove_others(root, generation).map_err(failed)?;
-        let engine = RocksEngine::open(&directory(root, generation))?;
+        let path = directory(root, generation);
+        if !path.exists() {
+            create(&path)?;
+        }
+        let engine = RocksEngine::open(&path)?;
+        name(root, generation).map_err(failed)?;
         Ok(Self {
             root: root.to_owned(),
             current: ArcSwap::from_pointee(engine),
             exchange: Mutex::new(generation),
+            instance: OnceLock::new(),
         })
+    }
+
+    /// Checks that the database in use belongs to the data directory `instance`, and makes those
+    /// that are installed its own.
+    ///
+    /// # Errors
+    /// When it belongs to another, or the files cannot be read or written.
+    pub fn owned_by(&self, instance: u64) -> Result<(), EngineError> {
+        database_owner::check(&directory(&self.root, *self.exchange.lock()), instance)?;
+        self.instance.get_or_init(|| instance);
+        Ok(())
     }
 
     /// The database in use now. Hold it for one read or write, not longer.
@@ -78,8 +94,10 @@ impl StateStore {
         fs::rename(source, &path).map_err(failed)?;
         data_dir::sync_dir(&self.root).map_err(failed)?;
         let engine = Arc::new(RocksEngine::open(&path)?);
-        data_dir::write_durably(&self.root.join(CURRENT_FILE), &format!("{next}\n"))
-            .map_err(failed)?;
+        if let Some(instance) = self.instance.get() {
+            database_owner::claim(&path, *instance)?;
+        }
+        name(&self.root, next).map_err(failed)?;
         self.current.swap(Arc::clone(&engine)).remove_when_closed();
         *generation = next;
         Ok(engine)
@@ -90,7 +108,90 @@ fn directory(root: &Path, generation: u64) -> PathBuf {
     root.join(format!("{generation:08}"))
 }
 
-/// Removes what an interrupted exchange left behind.
+/// The number of the database in use; that of the first when there is none yet.
+fn in_use(root: &Path) -> io::Result<u64> {
+    let present = databases(root)?;
+    let file = root.join(CURRENT_FILE);
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match present[..] {
+            [] => return Ok(FIRST),
+            // An exchange leaves two until it is done, so a single one is the one in use.
+            [only] => {
+                warn!(path = %directory(root, only).display(), "the state had lost its name");
+                return Ok(only);
+            }
+            _ => return Err(nameless(&file, "is missing")),
+        },
+        Err(error) => return Err(error),
+    };
+    let parsed = std::str::from_utf8(&text).ok().and_then(|text| {
+        let number = text.strip_suffix('\n')?.parse().ok()?;
+        (named(number) == text).then_some(number)
+    });
+    match parsed {
+        None => Err(nameless(&file, "is damaged")),
+        Some(number) if present.contains(&number) || (number == FIRST && present.is_empty()) => {
+            Ok(number)
+        }
+        Some(_) => Err(nameless(&file, "names a state database that is not there")),
+    }
+}
+
+fn nameless(file: &Path, what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!(
+            "{} {what}; write the number of the state database in use into it, which is the \
+             greatest of the directories beside it, or replace the member: remove it and add it \
+             again with an empty data directory",
+            file.display()
+        ),
+    )
+}
+
+/// The numbers of the databases below `root`.
+fn databases(root: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let number = name.and_then(|name| name.parse().ok());
+        numbers.extend(number.filter(|number| path == directory(root, *number) && path.is_dir()));
+    }
+    Ok(numbers)
+}
+
+/// Makes a new database in `path`, which appears when it is whole: a directory without a database
+/// is a damaged one.
+fn create(path: &Path) -> Result<(), EngineError> {
+    let failed = |source: io::Error| EngineError {
+        context: format!("creating the state database in {}", path.display()),
+        source: Some(Box::new(source)),
+    };
+    let built = path.with_extension("new");
+    drop(RocksEngine::open(&built)?);
+    fs::rename(&built, path).map_err(failed)?;
+    path.parent()
+        .map_or(Ok(()), data_dir::sync_dir)
+        .map_err(failed)
+}
+
+/// Writes down that database `number` is in use, unless it says so already.
+fn name(root: &Path, number: u64) -> io::Result<()> {
+    let file = root.join(CURRENT_FILE);
+    let text = named(number);
+    if fs::read(&file).is_ok_and(|found| found == text.as_bytes()) {
+        return Ok(());
+    }
+    data_dir::write_durably(&file, &text)
+}
+
+fn named(number: u64) -> String {
+    format!("{number}\n")
+}
+
+/// Removes what an interrupted exchange, or making the first database, left behind.
 fn remove_others(root: &Path, generation: u64) -> io::Result<()> {
     let keep = directory(root, generation);
     for entry in fs::read_dir(root)? {
@@ -100,4 +201,65 @@ fn remove_others(root: &Path, generation: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(root: &Path) -> Vec<u64> {
+        let mut names = databases(root).unwrap();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn a_name_that_is_damaged_or_points_nowhere_removes_no_state() {
+        let root = tempfile::tempdir().unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+        let file = root.path().join(CURRENT_FILE);
+        for text in ["3\n", "0\n", "q\n", "1", "", "01\n", "1\n1\n"] {
+            fs::write(&file, text).unwrap();
+            let error = StateStore::open(root.path()).expect_err("the name is not the state's");
+            let source = error.source.unwrap().to_string();
+            assert!(source.contains("current"), "{text:?}: {source}");
+            assert_eq!(names(root.path()), [FIRST], "{text:?}");
+        }
+        fs::write(&file, "1\n").unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+    }
+
+    #[test]
+    fn a_missing_name_is_that_of_the_only_database_or_of_none() {
+        let root = tempfile::tempdir().unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+        let file = root.path().join(CURRENT_FILE);
+        fs::rename(directory(root.path(), 1), directory(root.path(), 7)).unwrap();
+        fs::remove_file(&file).unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "7\n");
+        fs::create_dir(directory(root.path(), 8)).unwrap();
+        fs::remove_file(&file).unwrap();
+        StateStore::open(root.path()).expect_err("either may be the one");
+        assert_eq!(names(root.path()), [7, 8]);
+    }
+
+    #[test]
+    fn a_directory_without_its_database_is_no_new_one() {
+        let root = tempfile::tempdir().unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+        let path = directory(root.path(), FIRST);
+        fs::remove_file(path.join("CURRENT")).unwrap();
+        let error = StateStore::open(root.path()).expect_err("it is damaged");
+        assert!(error.to_string().contains("00000001"), "{error}");
+    }
+
+    #[test]
+    fn a_first_start_that_a_crash_cut_short_is_done_again() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("00000001.new")).unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+        assert_eq!(names(root.path()), [FIRST]);
+        assert!(!root.path().join("00000001.new").exists());
+    }
 }

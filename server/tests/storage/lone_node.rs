@@ -8,7 +8,7 @@ use tenured::{
     metrics::Metrics,
     node::{self, CollectionPace, Identity, LogLimits, Node, NodeConfig, Surroundings},
     raft::PeerNode,
-    storage::{DataDir, Durability, Owner},
+    storage::{DataDir, Durability, Owner, fresh_instance_id},
     transport::TcpTransport,
 };
 
@@ -18,7 +18,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
     let owner = data.owner().unwrap_or(Owner {
         cluster_id: 1,
         member_id: 1,
-        instance_id: 1,
+        instance_id: fresh_instance_id(),
     });
     if data.owner().is_none() {
         data.claim(owner).unwrap();
@@ -46,7 +46,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
         },
         request_timeout: Duration::from_secs(5),
         warning_apply_duration: Duration::from_secs(1),
-        origin: 1,
+        origin: fresh_instance_id(),
         durability: Durability::Synced,
     };
     let metrics = Metrics::new(MetricsLevel::Basic);

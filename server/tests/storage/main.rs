@@ -11,6 +11,7 @@ mod conformance;
 mod contradictions;
 mod corruption;
 mod crash;
+mod damage;
 mod disk_use;
 mod ends;
 mod expected;
