@@ -4,6 +4,7 @@
 //! that lives as long as the process starts them all, so a test's own thread may end before.
 
 use std::{
+    env,
     ffi::OsString,
     fs::File,
     io,
@@ -14,6 +15,9 @@ use std::{
 
 use crate::tool::find_program;
 
+/// What the variables of a server begin with. A test's own begin so, too, and a server refuses
+/// those that it does not know.
+const VARIABLES: &str = "TENURE_";
 /// Starts that may wait for the thread: tests start children a few at a time.
 const QUEUE_MAX: usize = 16;
 
@@ -52,6 +56,11 @@ pub(crate) fn spawn(launch: &Launch, log: &File) -> Child {
         .stdin(Stdio::null())
         .stdout(output())
         .stderr(output());
+    for (name, _) in env::vars_os() {
+        if name.to_string_lossy().starts_with(VARIABLES) {
+            command.env_remove(name);
+        }
+    }
     let (reply, started) = mpsc::sync_channel(1);
     orders()
         .send(Order { command, reply })
