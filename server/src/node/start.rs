@@ -38,7 +38,9 @@ use crate::{
     clock::Clock,
     lease::LeaseFeed,
     metrics::Metrics,
-    raft::{Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster},
+    raft::{
+        Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster, Stored,
+    },
     storage::{
         DataDir, DataDirError, Durability, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir,
         StallLimits, StateStore, open_log,
@@ -272,13 +274,14 @@ pub async fn start(
     log.watch(StallLimits::of(config.election_timeout))
         .map_err(StartError::Log)?;
     let (snapshots, newest) = (machine.snapshots(), machine.newest());
+    let offered = newest.clone();
     let point = machine.digest_point();
 
     let peers = Arc::new(
         Peers::new(around.transport, Arc::clone(&roster)).measured(&around.metrics.network),
     );
     let late = around.metrics.server.heartbeat_send_failures.clone();
-    let network = Network::new(Arc::clone(&peers), late);
+    let network = Network::new(Arc::clone(&peers), late, newest.clone());
     let raft_config = Arc::new(raft_config(&config));
     let raft = Raft::build(
         own.0,
@@ -382,7 +385,11 @@ pub async fn start(
     let metrics = Arc::clone(&around.metrics);
     let proposals = metrics.proposals.clone();
     let gate = Gatekeeper::new(raft.clone(), roster, founders, around.metrics);
-    let service = PeerService::server(raft.clone(), snapshots, requests, metrics, gate.clone());
+    let stored = Stored {
+        snapshots,
+        newest: offered,
+    };
+    let service = PeerService::server(raft.clone(), stored, requests, metrics, gate.clone());
     let service = tonic::service::interceptor::InterceptedService::new(service, gate.clone());
     let founding = Founding {
         own,

@@ -17,6 +17,7 @@ use tenure_statemachine::{Fault, Meta, Outcome, StateMachine, engine::Engine};
 use super::{
     applier::{self, Applier},
     digest_point::DigestPoint,
+    shelf::NewestSnapshot,
     types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use crate::{
@@ -69,19 +70,6 @@ pub trait ApplySink: Send + Sync + std::fmt::Debug {
     fn restored(&self, meta: &Meta);
 }
 
-/// The newest snapshot of a node, whichever it is at the moment.
-#[derive(Clone, Debug)]
-pub struct NewestSnapshot(Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>);
-
-impl NewestSnapshot {
-    /// The snapshot, if there is one.
-    #[must_use]
-    pub fn get(&self) -> Option<Checkpoint> {
-        let newest = self.0.lock();
-        newest.as_ref().map(|(_, checkpoint)| checkpoint.clone())
-    }
-}
-
 /// The state machine of a node, as openraft drives it.
 #[derive(Debug)]
 pub struct Machine {
@@ -89,7 +77,7 @@ pub struct Machine {
     snapshots: Arc<SnapshotDir>,
     /// `None` while it applies entries.
     applier: Option<Applier>,
-    newest: Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>,
+    newest: NewestSnapshot,
     point: Arc<DigestPoint>,
 }
 
@@ -108,7 +96,7 @@ impl Machine {
         let engine: Arc<dyn Engine> = store.engine();
         let record = read_record(&*engine)?;
         let machine = StateMachine::open(engine)?;
-        let newest = Arc::new(parking_lot::Mutex::new(newest));
+        let newest = NewestSnapshot::new(newest);
         Ok(Self {
             point: Arc::new(DigestPoint::new(Arc::clone(&store))),
             store,
@@ -142,7 +130,7 @@ impl Machine {
     /// The newest snapshot, to be asked for later.
     #[must_use]
     pub fn newest(&self) -> NewestSnapshot {
-        NewestSnapshot(Arc::clone(&self.newest))
+        self.newest.clone()
     }
 
     /// The last entry that the state has applied.
@@ -247,7 +235,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         Builder {
             store: Arc::clone(&self.store),
             snapshots: Arc::clone(&self.snapshots),
-            newest: Arc::clone(&self.newest),
+            newest: self.newest.clone(),
         }
     }
 
@@ -272,7 +260,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             .expect("the state is away only while entries are applied");
         applier.record = built.0.clone();
         applier.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
-        replace(&self.newest, built);
+        self.newest.replace(built);
         applier.sink.restored(applier.machine.meta());
         Ok(())
     }
@@ -280,7 +268,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<SnapshotOf<TypeConfig, Checkpoint>>> {
-        Ok(self.newest.lock().clone().map(snapshot))
+        Ok(self.newest.to_send().map(snapshot))
     }
 }
 
@@ -289,7 +277,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
 pub struct Builder {
     store: Arc<StateStore>,
     snapshots: Arc<SnapshotDir>,
-    newest: Arc<parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>>,
+    newest: NewestSnapshot,
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
@@ -301,17 +289,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
             .await
             .map_err(io::Error::other)?
             .unwrap_or_else(|fault| fatal::stop(&fault));
-        replace(&self.newest, built.clone());
+        self.newest.replace(built.clone());
         Ok(snapshot(built))
-    }
-}
-
-fn replace(
-    newest: &parking_lot::Mutex<Option<(AdapterRecord, Checkpoint)>>,
-    built: (AdapterRecord, Checkpoint),
-) {
-    if let Some((_, older)) = newest.lock().replace(built) {
-        older.supersede();
     }
 }
 

@@ -14,6 +14,7 @@ mod peers;
 mod roster;
 mod runtime;
 mod service;
+mod shelf;
 mod sound;
 mod transfer;
 mod types;
@@ -23,11 +24,12 @@ pub use self::forwarding::ForwardOutcome;
 pub use self::gate::Gatekeeper;
 pub use self::introduction::{Met, Unmet, introduce};
 pub use self::levels::Levels;
-pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine, NewestSnapshot};
+pub use self::machine::{AppliedGroup, ApplySink, ApplyTimes, Builder, Machine};
 pub use self::network::Network;
 pub use self::peers::{Client as PeerClient, Lane, Peers};
 pub use self::roster::{PeerFault, Roster};
-pub use self::service::{PeerRequests, PeerService};
+pub use self::service::{PeerRequests, PeerService, Stored};
+pub use self::shelf::NewestSnapshot;
 pub use self::types::{
     Batch, Entry, LeaderId, LogId, Membership, Payload, PeerNode, Raft, Responder, SnapshotMeta,
     StoredMembership, TypeConfig, Vote,

@@ -28,6 +28,7 @@ use super::{
     convert,
     peers::{Client, Lane, Peers},
     roster::Roster,
+    shelf::NewestSnapshot,
     transfer,
     types::{LogId, PeerNode, TypeConfig, Vote},
 };
@@ -53,13 +54,18 @@ pub struct Network {
     peers: Arc<Peers>,
     /// Heartbeats that were not answered in time.
     late: IntCounter,
+    newest: NewestSnapshot,
 }
 
 impl Network {
-    /// Clients over the connections of `peers`.
+    /// Clients over the connections of `peers`, which send what `newest` gives.
     #[must_use]
-    pub const fn new(peers: Arc<Peers>, late: IntCounter) -> Self {
-        Self { peers, late }
+    pub const fn new(peers: Arc<Peers>, late: IntCounter, newest: NewestSnapshot) -> Self {
+        Self {
+            peers,
+            late,
+            newest,
+        }
     }
 
     fn link(&self, target: u64, node: &PeerNode, lane: Lane) -> Link {
@@ -70,6 +76,7 @@ impl Network {
             lane,
             metrics: self.peers.metrics(MemberId(target)),
             late: self.late.clone(),
+            newest: self.newest.clone(),
             witness: Witness {
                 target: MemberId(target),
                 roster: Arc::clone(self.peers.roster()),
@@ -104,6 +111,7 @@ pub struct Link {
     lane: Lane,
     metrics: Option<PeerMetrics>,
     late: IntCounter,
+    newest: NewestSnapshot,
     witness: Witness,
 }
 
@@ -392,10 +400,20 @@ impl NetSnapshot<TypeConfig> for Link {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let send = pin!(transfer::send(&mut self.client, vote, snapshot));
+        let (target, shelf) = (self.target.0, self.newest.clone());
+        let last = snapshot.meta.last_log_id;
+        if !shelf.begin(target, &snapshot) {
+            let text = "a newer snapshot is sent instead".to_owned();
+            return Err(StreamingError::Unreachable(Unreachable::from_string(text)));
+        }
+        let progressed = move || shelf.progressed(last);
+        let send = pin!(transfer::send(&mut self.client, vote, snapshot, progressed));
         match futures::future::select(send, pin!(cancel)).await {
             futures::future::Either::Left((sent, _)) => match sent {
-                Ok(vote) => Ok(SnapshotResponse::new(vote)),
+                Ok(vote) => {
+                    self.newest.delivered(target, last);
+                    Ok(SnapshotResponse::new(vote))
+                }
                 Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
             },
             futures::future::Either::Right((closed, _)) => Err(closed.into()),

@@ -7,7 +7,7 @@ use openraft::raft::{StreamAppendError, TransferLeaderRequest, VoteRequest};
 use prost::Message;
 use tenure_proto::peer::{self, peer_server};
 use tenure_statemachine::{FeatureLevel, MemberId};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::{info, warn};
@@ -16,7 +16,9 @@ use super::{
     convert,
     forwarding::ForwardOutcome,
     gate::Gatekeeper,
-    peers, transfer,
+    peers,
+    shelf::NewestSnapshot,
+    transfer,
     types::{LogId, Raft, SnapshotMeta, TypeConfig},
 };
 use crate::{
@@ -52,10 +54,21 @@ pub trait PeerRequests: Send + Sync + 'static {
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>>;
 }
 
+/// The snapshots that come and go.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Where those on their way in are written.
+    pub snapshots: Arc<SnapshotDir>,
+    /// What a member that asks for a snapshot is sent.
+    pub newest: NewestSnapshot,
+}
+
 /// Serves the other members.
 pub struct PeerService {
     raft: Raft,
-    snapshots: Arc<SnapshotDir>,
+    stored: Stored,
+    /// Snapshots that others fetch.
+    fetches: Arc<Semaphore>,
     requests: Arc<dyn PeerRequests>,
     metrics: Arc<Metrics>,
     gate: Gatekeeper,
@@ -69,6 +82,8 @@ impl std::fmt::Debug for PeerService {
 
 /// Forwarded groups of one stream that may be on their way to the log.
 const FORWARDS_IN_FLIGHT: usize = 64;
+/// Snapshots that are fetched at once: each reads files as fast as they are taken.
+const FETCHES_MAX: usize = 1;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -76,14 +91,15 @@ impl PeerService {
     /// A server over `raft`, for members that introduce themselves with these ids.
     pub fn server(
         raft: Raft,
-        snapshots: Arc<SnapshotDir>,
+        stored: Stored,
         requests: Arc<dyn PeerRequests>,
         metrics: Arc<Metrics>,
         gate: Gatekeeper,
     ) -> peer_server::PeerServer<Self> {
         peer_server::PeerServer::new(Self {
             raft,
-            snapshots,
+            stored,
+            fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             requests,
             metrics,
             gate,
@@ -135,6 +151,7 @@ fn malformed(error: impl std::fmt::Display) -> Status {
 #[tonic::async_trait]
 impl peer_server::Peer for PeerService {
     type AppendStream = ResponseStream<peer::AppendResponse>;
+    type FetchSnapshotStream = ResponseStream<peer::SnapshotChunk>;
     type ForwardStream = ResponseStream<peer::ForwardResponse>;
     type CollectStream = ResponseStream<peer::CollectAsk>;
 
@@ -262,10 +279,18 @@ impl peer_server::Peer for PeerService {
     ) -> Result<Response<peer::SnapshotResponse>, Status> {
         let caller = self.gate.admit(&request).await?;
         let measure = self.gate.measure(caller);
-        let received = transfer::receive(&self.snapshots, request.into_inner(), &measure)
+        let instance = self.gate.caller_instance(&request)?;
+        let check = |header: &peer::SnapshotHeader| {
+            measure.vote(header.vote.as_ref())?;
+            measure.log_id(header.last_log_id.as_ref())?;
+            measure.log_id(header.membership_log_id.as_ref())
+        };
+        let chunks = request.into_inner();
+        let received = transfer::receive(&self.stored.snapshots, instance, chunks, check)
             .await
             .inspect_err(|error| warn!(%error, "a snapshot did not arrive"))
             .map_err(|error| Status::aborted(error.to_string()))?;
+        let vote = convert::vote_from(received.vote).map_err(malformed)?;
         let meta = SnapshotMeta {
             last_log_id: received.record.last_applied,
             last_membership: received.record.membership,
@@ -277,14 +302,69 @@ impl peer_server::Peer for PeerService {
         };
         let in_progress = &self.metrics.server.snapshot_apply_in_progress;
         in_progress.inc();
-        let installed = self
-            .raft
-            .install_full_snapshot(received.vote, snapshot)
-            .await;
+        let installed = self.raft.install_full_snapshot(vote, snapshot).await;
         in_progress.dec();
         let response = installed.map_err(stopped)?;
         let vote = Some(convert::vote_to(&response.vote));
         Ok(Response::new(peer::SnapshotResponse { vote }))
+    }
+
+    async fn held_snapshot(
+        &self,
+        request: Request<peer::HeldSnapshotRequest>,
+    ) -> Result<Response<peer::HeldSnapshotResponse>, Status> {
+        let caller = self.gate.admit(&request).await?;
+        let instance = self.gate.caller_instance(&request)?;
+        let sent = request.into_inner().vote;
+        let sound = self.gate.measure(caller).vote(sent.as_ref());
+        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        let leader = convert::vote_from(sent).map_err(malformed)?;
+        let own = self.raft.with_raft_state(|state| *state.vote_ref()).await;
+        let own = own.map_err(stopped)?;
+        if own > leader {
+            // The transfer under way may be that of the leader after it.
+            return Ok(Response::new(peer::HeldSnapshotResponse {
+                vote: Some(convert::vote_to(&own)),
+                ..peer::HeldSnapshotResponse::default()
+            }));
+        }
+        let held = transfer::held_files(&self.stored.snapshots, instance).await;
+        let (transfer, files) = held.map_err(|error| Status::aborted(error.to_string()))?;
+        Ok(Response::new(peer::HeldSnapshotResponse {
+            vote: Some(convert::vote_to(&own)),
+            transfer,
+            files: transfer::held_to(files),
+        }))
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        request: Request<peer::FetchSnapshotRequest>,
+    ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
+        let caller = self.gate.admit(&request).await?;
+        let request = request.into_inner();
+        let busy = |_| Status::resource_exhausted("another member fetches a snapshot");
+        let permit = Arc::clone(&self.fetches).try_acquire_owned();
+        let permit = permit.map_err(busy)?;
+        let newest = self.stored.newest.newest().filter(|(record, _)| {
+            let last = record.last_applied;
+            last.is_some_and(|last| last.index >= request.index_min)
+        });
+        let Some((record, checkpoint)) = newest else {
+            self.raft.trigger().snapshot().await.map_err(stopped)?;
+            let text = format!(
+                "a snapshot up to entry {} is not there yet",
+                request.index_min
+            );
+            return Err(Status::unavailable(text));
+        };
+        info!(%caller, last = ?record.last_applied, "a member fetches the newest snapshot");
+        let chunks = transfer::offer(&record, checkpoint, request.held);
+        let chunks = ReceiverStream::new(chunks).map(move |chunk| {
+            _ = &permit;
+            chunk
+        });
+        Ok(Response::new(Box::pin(chunks)))
     }
 
     async fn forward(

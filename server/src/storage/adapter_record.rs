@@ -46,6 +46,8 @@ impl AdapterRecord {
             membership_log_id: self.membership.log_id().as_ref().map(convert::log_id_to),
             membership: Some(convert::membership_to(self.membership.membership())),
             total_bytes: 0,
+            transfer: 0,
+            file_names: Vec::new(),
         }
     }
 

@@ -17,6 +17,7 @@ use tracing::warn;
 use super::{
     adapter_record::AdapterRecord,
     database_owner::{self, OWNER_FILE},
+    incoming::{Incoming, Turn, is_partial},
     rocks_engine::RocksEngine,
 };
 
@@ -137,10 +138,12 @@ pub struct SnapshotDir {
     next: AtomicU64,
     /// The data directory that the snapshots belong to, once that was checked.
     instance: OnceLock<u64>,
+    incoming: Incoming,
 }
 
 impl SnapshotDir {
-    /// Opens `root` and finds the newest snapshot in it; everything else there is removed.
+    /// Opens `root` and finds the newest snapshot in it. What came of one on its way in stays;
+    /// everything else there is removed.
     ///
     /// # Errors
     /// When the directory cannot be read or written.
@@ -154,6 +157,9 @@ impl SnapshotDir {
         let mut next = 1;
         for entry in fs::read_dir(root).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
+            if is_partial(&path) {
+                continue;
+            }
             let number = built_number(&path);
             next = next.max(number.map_or(1, |number| number.saturating_add(1)));
             let record = if number.is_some() {
@@ -186,6 +192,7 @@ impl SnapshotDir {
                 root: root.to_owned(),
                 next: AtomicU64::new(next),
                 instance: OnceLock::new(),
+                incoming: Incoming::new(root),
             },
             newest,
         ))
@@ -227,15 +234,43 @@ impl SnapshotDir {
         Ok((record, checkpoint))
     }
 
-    /// An empty directory for a snapshot on its way in.
+    /// Where snapshots on their way in are written.
+    #[must_use]
+    pub const fn incoming(&self) -> &Incoming {
+        &self.incoming
+    }
+
+    /// What came from `sender`, when it is whole and covers `expected`. What is damaged goes: it
+    /// would be held, and sent on, for ever.
     ///
     /// # Errors
-    /// When the directory cannot be made.
-    pub fn incoming(&self) -> io::Result<Checkpoint> {
+    /// See [`Checkpoint::verify`].
+    pub fn complete(
+        &self,
+        turn: &mut Turn,
+        sender: u64,
+        expected: &AdapterRecord,
+    ) -> Result<Checkpoint, Fault> {
+        let failed = |source: io::Error| EngineError {
+            context: "keeping a snapshot that arrived".to_owned(),
+            source: Some(Box::new(source)),
+        };
         let path = self.numbered(INCOMING_PREFIX);
+        turn.complete(sender, &path).map_err(failed)?;
+        let checkpoint = Checkpoint {
+            directory: Directory::shared(path, true),
+        };
+        checkpoint.verify(expected)?;
+        Ok(checkpoint)
+    }
+
+    /// A directory without files, in place of a snapshot.
+    #[cfg(test)]
+    pub(crate) fn empty(&self) -> io::Result<Checkpoint> {
+        let path = self.numbered(BUILT_PREFIX);
         fs::create_dir(&path)?;
         Ok(Checkpoint {
-            directory: Directory::shared(path, true),
+            directory: Directory::shared(path, false),
         })
     }
 

@@ -8,6 +8,7 @@ mod data_dir;
 mod database_owner;
 mod entry;
 mod identity_file;
+mod incoming;
 mod known_peers;
 mod latest_records;
 mod log_backlog;
@@ -30,6 +31,7 @@ pub use self::{
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     data_dir::{DataDir, DataDirError, Owner},
     identity_file::fresh_instance_id,
+    incoming::{HeldFile, Incoming, Superseded, Turn, checksum, open_at},
     known_peers::KnownPeers,
     log_backlog::{LogBacklog, Stalled},
     log_contradiction::Contradiction,

@@ -4,20 +4,27 @@
 use std::{
     net,
     sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use tokio::{
-    io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    io::{AsyncReadExt, AsyncWriteExt, copy},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::broadcast,
     task::JoinHandle,
+    time::{Instant, sleep_until},
 };
 
 /// Breaks that a connection may not have seen yet; it needs only the last.
 const BREAKS_MAX: usize = 16;
+/// Bytes taken from a connection at once: what another one waits for on a narrow link.
+const PIECE_BYTES: usize = 4 << 10;
 
 /// The way to one node's peer port.
 #[derive(Debug)]
@@ -25,7 +32,40 @@ pub struct Link {
     port: u16,
     refusing: Arc<AtomicBool>,
     broken: broadcast::Sender<()>,
+    width: Arc<Width>,
     accepting: JoinHandle<()>,
+}
+
+/// What the way to the node takes.
+#[derive(Debug, Default)]
+struct Width {
+    /// 0 for as many as there are.
+    bytes_per_second: AtomicU64,
+    /// After which a connection breaks; 0 for never.
+    bytes_per_connection: AtomicU64,
+    passed: AtomicU64,
+    /// When the bytes that were let in will have passed.
+    free_at: Mutex<Option<Instant>>,
+}
+
+impl Width {
+    /// Waits until so many bytes have passed, together with those of other connections.
+    async fn pass(&self, bytes: usize) {
+        self.passed.fetch_add(bytes as u64, Ordering::SeqCst);
+        let rate = self.bytes_per_second.load(Ordering::SeqCst);
+        if rate == 0 {
+            return;
+        }
+        let passed_at = {
+            let free_at = self.free_at.lock();
+            let mut free_at = free_at.unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            let begin = free_at.map_or(now, |at| at.max(now));
+            let takes = Duration::from_secs_f64(bytes as f64 / rate as f64);
+            *free_at.insert(begin + takes)
+        };
+        sleep_until(passed_at).await;
+    }
 }
 
 impl Drop for Link {
@@ -53,11 +93,14 @@ impl Link {
             .port();
         let refusing = Arc::new(AtomicBool::new(false));
         let broken = broadcast::Sender::new(BREAKS_MAX);
-        let accept = accept(listener, target, Arc::clone(&refusing), broken.clone());
+        let width = Arc::<Width>::default();
+        let (refuse, narrow) = (Arc::clone(&refusing), Arc::clone(&width));
+        let accept = accept(listener, target, refuse, broken.clone(), narrow);
         Self {
             port,
             refusing,
             broken,
+            width,
             accepting: tokio::spawn(accept),
         }
     }
@@ -74,6 +117,24 @@ impl Link {
         drop(self.broken.send(()));
     }
 
+    /// Lets so many bytes a second through to the node from now on, over all connections, and
+    /// breaks each connection off after so many bytes.
+    pub fn narrow(&self, bytes_per_second: u64, bytes_per_connection: u64) {
+        let width = &self.width;
+        width
+            .bytes_per_second
+            .store(bytes_per_second, Ordering::SeqCst);
+        width
+            .bytes_per_connection
+            .store(bytes_per_connection, Ordering::SeqCst);
+    }
+
+    /// Bytes that went through to the node.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.width.passed.load(Ordering::SeqCst)
+    }
+
     /// Whether new connections are closed at once.
     pub fn refuse(&self, refuse: bool) {
         self.refusing.store(refuse, Ordering::SeqCst);
@@ -85,21 +146,53 @@ async fn accept(
     target: u16,
     refusing: Arc<AtomicBool>,
     broken: broadcast::Sender<()>,
+    width: Arc<Width>,
 ) {
-    while let Ok((mut inner, _)) = listener.accept().await {
+    while let Ok((inner, _)) = listener.accept().await {
         if refusing.load(Ordering::SeqCst) {
             continue;
         }
         let mut broken = broken.subscribe();
+        let width = Arc::clone(&width);
         tokio::spawn(async move {
-            let Ok(mut outer) = TcpStream::connect(("127.0.0.1", target)).await else {
+            let Ok(outer) = TcpStream::connect(("127.0.0.1", target)).await else {
                 return;
             };
-            // Dropping the copy closes both ends, which is what breaking off means.
+            let (from, to) = inner.into_split();
+            let (mut from_node, to_node) = outer.into_split();
+            let back = async move {
+                let mut to = to;
+                copy(&mut from_node, &mut to).await.and(to.shutdown().await)
+            };
+            // Dropping the halves closes both ends, which is what breaking off means.
             tokio::select! {
-                _ = copy_bidirectional(&mut inner, &mut outer) => {}
+                _ = forth(from, to_node, &width) => {}
+                _ = back => {}
                 _ = broken.recv() => {}
             }
         });
+    }
+}
+
+/// Passes bytes on to the node.
+async fn forth(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    width: &Width,
+) -> std::io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES];
+    let mut passed = 0;
+    loop {
+        let length = from.read(&mut piece).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        width.pass(length).await;
+        to.write_all(&piece[..length]).await?;
+        passed += length as u64;
+        let most = width.bytes_per_connection.load(Ordering::SeqCst);
+        if most > 0 && passed >= most {
+            return Ok(());
+        }
     }
 }

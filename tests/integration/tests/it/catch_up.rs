@@ -1,6 +1,6 @@
 //! A node that was away is brought up to date: from the log, or by a snapshot when the log is gone.
 
-use std::{path::Path, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use tenure_testkit::{Cluster, Node, STATE_MAX, Watching, assert_same_everywhere, wait_until};
 
@@ -56,7 +56,7 @@ async fn write_past_the_log(cluster: &Cluster, leader: usize, prefix: &str) {
 
 /// The number of a node's newest snapshot: their directories are numbered.
 fn newest_snapshot(snapshots: &Path) -> u64 {
-    let names = std::fs::read_dir(snapshots).unwrap();
+    let names = fs::read_dir(snapshots).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let numbers =
         names.filter_map(|name| u64::from_str_radix(name.strip_prefix("built-")?, 16).ok());
@@ -164,4 +164,78 @@ async fn a_node_that_was_away_catches_up_from_the_log_when_it_is_there() {
     cluster.node_mut(away).restart().await;
     assert_same_everywhere(&cluster).await;
     assert_eq!(snapshots_taken(cluster.node(away)), 0);
+}
+
+/// A link of 300 kB/s that breaks every few seconds carried a snapshot from its beginning each
+/// time, and never to its end.
+#[tokio::test]
+async fn a_snapshot_arrives_over_a_slow_link_that_breaks_without_being_sent_twice() {
+    const BYTES_PER_SECOND: u64 = 300_000;
+    const BYTES_PER_CONNECTION: u64 = 700_000;
+    const VALUES: usize = 110;
+    let cluster = Cluster::builder(3).linked();
+    let cluster = cluster.flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string());
+    let mut cluster = cluster
+        .flag("--snapshot-catchup-entries", "5")
+        .start()
+        .await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    cluster.node_mut(away).kill9();
+    let calls = cluster.node(leader).calls();
+    for number in 0..VALUES {
+        calls
+            .put(&format!("k{number}"), &incompressible(number))
+            .await
+            .unwrap();
+    }
+    let snapshots = cluster.node(leader).data_dir().join("snapshots");
+    let begin = newest_snapshot(&snapshots);
+    wait_until("the log was purged", STATE_MAX, async || {
+        for _ in 0..SNAPSHOT_ENTRIES {
+            calls.put("last", "away").await.unwrap();
+        }
+        let now = newest_snapshot(&snapshots);
+        (now >= begin + SNAPSHOTS_MORE).then_some(()).ok_or(now)
+    })
+    .await;
+    let size = bytes(&snapshots.join(format!("built-{:016x}", newest_snapshot(&snapshots))));
+    assert!(size > 3 * BYTES_PER_CONNECTION, "{size} bytes are no test");
+    let link = cluster.link(away);
+    let before = link.passed();
+    link.narrow(BYTES_PER_SECOND, BYTES_PER_CONNECTION);
+
+    cluster.node_mut(away).restart().await;
+    let passed = cluster.link(away).passed() - before;
+    eprintln!("a snapshot of {size} bytes took {passed}");
+    assert_eq!(snapshots_taken(cluster.node(away)), 1);
+    assert!(
+        passed < size * 3 / 2,
+        "{passed} bytes for a snapshot of {size}"
+    );
+    assert_eq!(
+        cluster.leader().await,
+        leader,
+        "heartbeats had room beside it"
+    );
+    assert_same_everywhere(&cluster).await;
+}
+
+/// A value of its own for each number, of letters that look random.
+fn incompressible(number: usize) -> String {
+    let mut state = number as u64 + 1;
+    let letter = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        char::from(b'a' + ((state >> 59) as u8 % 26))
+    };
+    std::iter::repeat_with(letter).take(VALUE_BYTES).collect()
+}
+
+fn bytes(directory: &Path) -> u64 {
+    let files = fs::read_dir(directory).unwrap();
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
 }
