@@ -6,9 +6,10 @@ mod identity;
 mod observe;
 mod publish;
 mod quota;
+mod recovering;
 mod serve;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
@@ -96,7 +97,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport);
     let clock = RuntimeClock::shared();
     let metrics = Metrics::new(config.metrics);
-    let listeners = serve::Listeners::open(&config, &*transport).await?;
+    let mut listeners = serve::Listeners::open(&config, &*transport).await?;
 
     let dir = DataDir::open(&config.data_dir)?;
     let founding = identity::decide(&config, &dir)?;
@@ -105,14 +106,18 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         clock: Arc::clone(&clock),
         transport: Arc::clone(&transport),
         metrics: Arc::clone(&metrics),
+        recovery: Arc::default(),
     };
+    let recovery = Arc::clone(&around.recovery);
+    let starting = pin!(node::start(node_config, dir, around));
+    let started = recovering::meanwhile(&recovery, &mut listeners, &metrics, starting);
     let Started {
         node,
         hub,
         leases,
         claims,
         peer_routes,
-    } = node::start(node_config, dir, around).await?;
+    } = started.await?;
     let limits = limits(&config);
     let settings = ExpirerSettings::of(config.election_timeout);
     let backend: Arc<dyn rpc::backend::Backend> = Arc::clone(&node) as _;

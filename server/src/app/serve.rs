@@ -7,6 +7,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{Router, extract::Request};
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::header::CONTENT_TYPE;
+use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::{service::Routes, transport::Server};
@@ -63,6 +64,49 @@ impl Listeners {
             .await?,
         })
     }
+}
+
+/// The pages while there is no node yet. What clients ask for is not there.
+pub(super) fn spawn_pages(
+    listeners: &mut Listeners,
+    pages: &Router,
+    metrics: &Arc<Metrics>,
+    stopping: &CancellationToken,
+) -> Vec<JoinHandle<Result<(), tonic::transport::Error>>> {
+    let places = Places::within_descriptors();
+    let accepting = metrics.network.accepting();
+    let mut servers = Vec::new();
+    for incoming in listeners.clients.iter_mut().chain(&mut listeners.metrics) {
+        let incoming = admitted(lend(incoming), Some(places.clone()), accepting.clone());
+        let server = Server::builder()
+            .accept_http1(true)
+            .add_routes(Routes::from(beside_grpc(unavailable(), pages.clone())));
+        let stop = stopping.clone().cancelled_owned();
+        servers.push(tasks::spawn("pages", async move {
+            server.serve_with_incoming_shutdown(incoming, stop).await
+        }));
+    }
+    servers
+}
+
+/// The same connections in a stream of their own. Both take them, so one must be dropped.
+fn lend(incoming: &mut Incoming) -> Incoming {
+    let owned = std::mem::replace(incoming, futures::stream::empty().boxed());
+    let shared = Arc::new(Mutex::new(owned));
+    let stream = |shared: Arc<Mutex<Incoming>>| {
+        futures::stream::poll_fn(move |context| shared.lock().poll_next_unpin(context)).boxed()
+    };
+    *incoming = stream(Arc::clone(&shared));
+    stream(shared)
+}
+
+/// Services of which none can be called now.
+fn unavailable() -> Routes {
+    let refuse = || async {
+        let text = "etcdserver: this member brings back its state";
+        tonic::Status::unavailable(text).into_http::<axum::body::Body>()
+    };
+    Routes::from(Router::new().fallback(refuse))
 }
 
 async fn open(

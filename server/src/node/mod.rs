@@ -29,6 +29,7 @@ mod progress;
 mod proposer;
 mod read_index;
 mod read_round;
+mod recovery;
 mod sink;
 mod size;
 mod slow_apply;
@@ -43,6 +44,7 @@ pub use self::{
     founding::run,
     keeper::LogLimits,
     node::Node,
+    recovery::Recovery,
     start::{NodeConfig, StartError, Started, Surroundings, start},
     status::{Identity, Leadership, Member, Status},
 };

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use openraft::{SnapshotPolicy, StepDownPolicy, storage::RaftLogStorage};
 use parking_lot::Mutex;
-use tenure_statemachine::{EngineError, Fault, MemberId};
+use tenure_statemachine::{EngineError, Fault, MemberId, Meta, StateMachine};
 use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use super::{
     progress::Applied,
     proposer::Proposer,
     read_index::{self, ReadIndex},
+    recovery::{self, Recovery},
     sink::Sink,
     slow_apply::SlowApply,
     status::Identity,
@@ -38,9 +39,7 @@ use crate::{
     clock::Clock,
     lease::LeaseFeed,
     metrics::Metrics,
-    raft::{
-        Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster, Stored,
-    },
+    raft::{Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster, Stored},
     storage::{
         DataDir, DataDirError, Durability, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir,
         StallLimits, StateStore, open_log,
@@ -197,6 +196,8 @@ pub struct Surroundings {
     pub transport: Arc<dyn Transport>,
     /// Counts and measures.
     pub metrics: Arc<Metrics>,
+    /// Whether the node brings back its state before it starts.
+    pub recovery: Arc<Recovery>,
 }
 
 impl fmt::Debug for Surroundings {
@@ -230,16 +231,25 @@ pub async fn start(
     let log =
         LogStore::open(Arc::new(disk), Arc::clone(&clock), observe).map_err(StartError::Log)?;
     let backlog = log.backlog();
-    let store = Arc::new(StateStore::open(&dir.state())?);
-    let (snapshots, newest) = SnapshotDir::open(&dir.snapshots())?;
+    let found = recovery::open(&dir)?;
+    let applied_index = match &found {
+        Some(store) => meta_of(store)?.applied_index,
+        None => 0,
+    };
+    let roster = open_roster(&config, &dir, log.clone(), applied_index).await?;
+    let peers = Arc::new(
+        Peers::new(around.transport, Arc::clone(&roster)).measured(&around.metrics.network),
+    );
+    let (store, (snapshots, newest)) = match found {
+        Some(store) => (store, SnapshotDir::open(&dir.snapshots())?),
+        None => recovery::recover(&dir, &log, &peers, &config.founders, &around.recovery).await?,
+    };
     store.owned_by(config.instance_id)?;
     snapshots.owned_by(config.instance_id, newest.as_ref())?;
+    let store = Arc::new(store);
     let snapshot = newest.as_ref().and_then(|(record, _)| record.last_applied);
 
-    let before = tenure_statemachine::StateMachine::open(store.engine())?
-        .meta()
-        .to_owned();
-    let roster = open_roster(&config, &dir, log.clone(), before.applied_index).await?;
+    let before = meta_of(&store)?;
     let cluster_clock = Arc::new(ClusterClock::new(Arc::clone(&clock), before.now));
     let hub = Hub::new(before.revision);
     let waiters = Arc::new(Waiters::default());
@@ -268,6 +278,7 @@ pub async fn start(
     };
     let time = Arc::clone(&clock);
     let mut machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
+    recovery::agree(&dir, &log, machine.last_applied()).await?;
     agreement::check(&log, &mut machine, snapshot, own.0)
         .await
         .map_err(|source| StartError::Mismatch { path: data, source })?;
@@ -277,9 +288,6 @@ pub async fn start(
     let offered = newest.clone();
     let point = machine.digest_point();
 
-    let peers = Arc::new(
-        Peers::new(around.transport, Arc::clone(&roster)).measured(&around.metrics.network),
-    );
     let late = around.metrics.server.heartbeat_send_failures.clone();
     let network = Network::new(Arc::clone(&peers), late, newest.clone());
     let raft_config = Arc::new(raft_config(&config));
@@ -434,6 +442,10 @@ pub async fn start(
         claims,
         peer_routes: tonic::service::Routes::new(service),
     })
+}
+
+fn meta_of(store: &StateStore) -> Result<Meta, Fault> {
+    Ok(StateMachine::open(store.engine())?.meta().to_owned())
 }
 
 /// What is known of the other members, and whether this one may go on without its log.

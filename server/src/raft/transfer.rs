@@ -17,7 +17,7 @@ use thiserror::Error;
 use tonic::Status;
 
 pub(super) use self::{
-    receive::{held_files, receive},
+    receive::{held_files, receive, receive_in_turn},
     send::{offer, send},
 };
 use super::{convert::WireError, sound::Unsound};
@@ -29,7 +29,7 @@ const CHUNK_BYTES: usize = 64 << 10;
 const CHUNKS_AHEAD: usize = 16;
 /// How long the receiver may take to accept a chunk, or the sender to bring one, before the
 /// transfer counts as dead.
-const STALL_MAX: Duration = Duration::from_secs(30);
+pub(super) const STALL_MAX: Duration = Duration::from_secs(30);
 /// How long the receiver may take to check and install a complete snapshot, or to read through
 /// what it holds of one.
 const INSTALL_MAX: Duration = Duration::from_secs(120);

@@ -4,6 +4,7 @@
 
 mod adapter_record;
 mod checkpoint;
+mod damage;
 mod data_dir;
 mod database_owner;
 mod entry;
@@ -24,6 +25,7 @@ mod rocks;
 mod rocks_engine;
 mod rocks_log;
 mod segment_log;
+mod state_exchange;
 mod state_store;
 
 pub use self::{
@@ -43,5 +45,6 @@ pub use self::{
     rocks_engine::RocksEngine,
     rocks_log::{Durability, RocksLog},
     segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},
+    state_exchange::{damage_of, is_unsettled, replace, settle},
     state_store::StateStore,
 };

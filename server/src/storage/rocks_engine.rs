@@ -21,7 +21,7 @@ use tenure_statemachine::{
 };
 use tracing::warn;
 
-use super::{latest_records::LatestRecords, rocks};
+use super::{damage, latest_records::LatestRecords, rocks};
 
 /// The state database of a node.
 pub struct RocksEngine {
@@ -36,6 +36,8 @@ pub struct RocksEngine {
 struct Directory {
     path: PathBuf,
     remove: AtomicBool,
+    /// It is a member's state: damage to it is noted for the next start.
+    is_state: bool,
 }
 
 impl Drop for Directory {
@@ -70,10 +72,12 @@ impl RocksEngine {
         let context = || format!("opening the state database in {}", path.display());
         let db = rocks::state_options(!path.exists())
             .and_then(|options| DB::open_cf_descriptors(&options, path, tables))
+            .inspect_err(|error| damage::note(path, error))
             .map_err(|e| rocks::engine_error(&context(), e))?;
         let directory = Directory {
             path: path.to_owned(),
             remove: AtomicBool::new(false),
+            is_state: true,
         };
         Ok(Self {
             db,
@@ -95,6 +99,7 @@ impl RocksEngine {
         let directory = Directory {
             path: path.to_owned(),
             remove: AtomicBool::new(false),
+            is_state: false,
         };
         Ok(Self {
             db,
@@ -113,7 +118,7 @@ impl RocksEngine {
         options.set_wait(true);
         self.db
             .flush_cfs_opt(&tables, &options)
-            .map_err(|e| rocks::engine_error("flushing the state database", e))
+            .map_err(|e| self.failed("flushing the state database", e))
     }
 
     /// Whether a write may have to wait for the disk: tables that were full are not on it yet.
@@ -139,7 +144,7 @@ impl RocksEngine {
     pub fn checkpoint(&self, path: &Path) -> Result<(), EngineError> {
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(path))
-            .map_err(|e| rocks::engine_error("making a checkpoint", e))
+            .map_err(|e| self.failed("making a checkpoint", e))
     }
 
     /// Rewrites the files without what was deleted. Runs beside reads and writes.
@@ -157,6 +162,14 @@ impl RocksEngine {
     /// Removes the files once the last user is gone; another database has taken this one's place.
     pub(super) fn remove_when_closed(&self) {
         self.directory.remove.store(true, Ordering::Release);
+    }
+
+    /// What RocksDB said, in our words; damage is noted for the next start.
+    fn failed(&self, context: &str, error: rocksdb::Error) -> EngineError {
+        if self.directory.is_state {
+            damage::note(&self.directory.path, &error);
+        }
+        rocks::engine_error(context, error)
     }
 
     fn table(&self, table: Table) -> &ColumnFamily {
@@ -177,7 +190,7 @@ impl View for RocksEngine {
             .db
             .get_pinned_cf(self.table(table), key)
             .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
-            .map_err(|e| rocks::engine_error("reading the state", e))?;
+            .map_err(|e| self.failed("reading the state", e))?;
         if table == Table::Current
             && let Some(record) = &found
         {
@@ -188,6 +201,7 @@ impl View for RocksEngine {
 
     fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
         Ok(Box::new(RocksCursor::at(
+            self,
             self.db.raw_iterator_cf(self.table(table)),
             from,
         )))
@@ -209,7 +223,7 @@ impl Engine for RocksEngine {
         options.disable_wal(true);
         self.db
             .write_opt(rocks_batch, &options)
-            .map_err(|e| rocks::engine_error("writing the state", e))?;
+            .map_err(|e| self.failed("writing the state", e))?;
         for op in &batch.ops {
             match op {
                 WriteOp::Put(Table::Current, key, record) => self.latest.put(key, record),
@@ -247,30 +261,35 @@ impl View for RocksView<'_> {
         self.snapshot
             .get_pinned_cf(self.engine.table(table), key)
             .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
-            .map_err(|e| rocks::engine_error("reading the state", e))
+            .map_err(|e| self.engine.failed("reading the state", e))
     }
 
     fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
         let iterator = self.snapshot.raw_iterator_cf(self.engine.table(table));
-        Ok(Box::new(RocksCursor::at(iterator, from)))
+        Ok(Box::new(RocksCursor::at(self.engine, iterator, from)))
     }
 }
 
 struct RocksCursor<'a> {
+    engine: &'a RocksEngine,
     iterator: DBRawIteratorWithThreadMode<'a, DB>,
 }
 
 impl<'a> RocksCursor<'a> {
-    fn at(mut iterator: DBRawIteratorWithThreadMode<'a, DB>, from: &[u8]) -> Self {
+    fn at(
+        engine: &'a RocksEngine,
+        mut iterator: DBRawIteratorWithThreadMode<'a, DB>,
+        from: &[u8],
+    ) -> Self {
         iterator.seek(from);
-        Self { iterator }
+        Self { engine, iterator }
     }
 
     /// Whether an iterator that stands nowhere is at the end, or failed.
     fn check(&self) -> Result<(), EngineError> {
         self.iterator
             .status()
-            .map_err(|e| rocks::engine_error("scanning the state", e))
+            .map_err(|e| self.engine.failed("scanning the state", e))
     }
 }
 

@@ -104,12 +104,12 @@ impl StateStore {
     }
 }
 
-fn directory(root: &Path, generation: u64) -> PathBuf {
+pub(super) fn directory(root: &Path, generation: u64) -> PathBuf {
     root.join(format!("{generation:08}"))
 }
 
 /// The number of the database in use; that of the first when there is none yet.
-fn in_use(root: &Path) -> io::Result<u64> {
+pub(super) fn in_use(root: &Path) -> io::Result<u64> {
     let present = databases(root)?;
     let file = root.join(CURRENT_FILE);
     let text = match fs::read(&file) {
@@ -178,7 +178,7 @@ fn create(path: &Path) -> Result<(), EngineError> {
 }
 
 /// Writes down that database `number` is in use, unless it says so already.
-fn name(root: &Path, number: u64) -> io::Result<()> {
+pub(super) fn name(root: &Path, number: u64) -> io::Result<()> {
     let file = root.join(CURRENT_FILE);
     let text = named(number);
     if fs::read(&file).is_ok_and(|found| found == text.as_bytes()) {

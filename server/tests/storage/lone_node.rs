@@ -54,6 +54,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
         clock: RuntimeClock::shared(),
         transport: Arc::new(TcpTransport),
         metrics: Arc::clone(&metrics),
+        recovery: Arc::default(),
     };
     let started = node::start(config, data, around).await.unwrap();
     node::run(&started.node).await.unwrap();

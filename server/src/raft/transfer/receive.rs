@@ -65,6 +65,20 @@ pub(in crate::raft) async fn receive(
     write(snapshots, sender, chunks, header, (turn, superseded)).await
 }
 
+/// The same, for a caller that asked for the snapshot and has kept its turn since.
+///
+/// # Cancel safety
+/// What came stays.
+pub(in crate::raft) async fn receive_in_turn(
+    snapshots: &Arc<SnapshotDir>,
+    sender: u64,
+    mut chunks: Streaming<SnapshotChunk>,
+    turn: (Turn, Superseded),
+) -> Result<Received, TransferError> {
+    let header = head(&mut chunks).await?;
+    write(snapshots, sender, chunks, header, turn).await
+}
+
 async fn head(chunks: &mut Streaming<SnapshotChunk>) -> Result<SnapshotHeader, TransferError> {
     match next(chunks).await?.part {
         Some(Part::Header(header)) => Ok(header),

@@ -1,0 +1,84 @@
+//! The pages of a member that brings back its state before it starts: it lives, and is not ready.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::serve::{self, Listeners};
+use crate::{
+    admin::{self, Alarm, Health, ProbeFuture},
+    config::API_LEVEL,
+    metrics::Metrics,
+    node::{Recovery, StartError, Started},
+};
+
+/// How long a page that was asked for may take. Nothing here waits for anything.
+const END_MAX: Duration = Duration::from_secs(1);
+/// What a page says of it.
+const TEXT: &str = "the state was damaged, and this member waits for another one's snapshot";
+
+/// Answers for a node that is not there yet.
+#[derive(Debug)]
+struct Recovering;
+
+impl Health for Recovering {
+    fn has_leader(&self) -> bool {
+        false
+    }
+
+    fn is_learner(&self) -> bool {
+        false
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        Vec::new()
+    }
+
+    fn disk(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn cluster_version(&self) -> Option<String> {
+        Some(API_LEVEL.to_owned())
+    }
+
+    fn linearizable_read(&self) -> ProbeFuture<'_> {
+        Box::pin(async { Err(TEXT.to_owned()) })
+    }
+
+    /// A restart would not help, so the member counts as alive.
+    fn serializable_read(&self) -> ProbeFuture<'_> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// Waits for the node, and serves the pages meanwhile if that takes long.
+pub(super) async fn meanwhile<F>(
+    recovery: &Recovery,
+    listeners: &mut Listeners,
+    metrics: &Arc<Metrics>,
+    mut starting: Pin<&mut F>,
+) -> Result<Started, StartError>
+where
+    F: Future<Output = Result<Started, StartError>>,
+{
+    tokio::select! {
+        biased;
+        started = starting.as_mut() => return started,
+        // Nothing is lost with it.
+        () = recovery.begins() => {}
+    }
+    let stopping = CancellationToken::new();
+    let pages = admin::router(Arc::new(Recovering), Arc::clone(metrics));
+    let servers = serve::spawn_pages(listeners, &pages, metrics, &stopping);
+    let started = starting.await;
+    // Connections end, too: whoever has one comes again, and meets the node.
+    stopping.cancel();
+    for mut server in servers {
+        if timeout(END_MAX, &mut server).await.is_err() {
+            server.abort();
+        }
+    }
+    started
+}

@@ -1,0 +1,61 @@
+//! The mark that a state database in use was found damaged. It outlives the process, which ends:
+//! the next start brings another state in place of that one.
+//!
+//! # Invariants
+//! Only what RocksDB calls a corruption makes a mark: a checksum that does not match, a file that
+//! is not what it should be. A disk that does not answer is none.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use rocksdb::{Error, ErrorKind};
+use tracing::{error, warn};
+
+use super::data_dir;
+
+/// The end of the mark's name, which begins with that of the database.
+const MARK: &str = "damaged";
+
+/// Marks the database in `directory` when `cause` says that it is damaged.
+pub(super) fn note(directory: &Path, cause: &Error) {
+    if cause.kind() != ErrorKind::Corruption || mark_of(directory).exists() {
+        return;
+    }
+    error!(path = %directory.display(), %cause, "the state is damaged");
+    // Without the mark the next start meets the damage again.
+    if let Err(error) = data_dir::write_durably(&mark_of(directory), &format!("{cause}\n")) {
+        warn!(%error, "the damaged state could not be marked");
+    }
+}
+
+/// What was said of the database in `directory`, if it was found damaged.
+pub(super) fn noted(directory: &Path) -> io::Result<Option<String>> {
+    match fs::read(mark_of(directory)) {
+        Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The marks below `root`, of whatever databases.
+pub(super) fn marks(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut marks = Vec::new();
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(marks),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == MARK) {
+            marks.push(path);
+        }
+    }
+    Ok(marks)
+}
+
+fn mark_of(directory: &Path) -> PathBuf {
+    directory.with_extension(MARK)
+}

@@ -1,0 +1,133 @@
+//! Puts another state in place of a damaged one, at the start and before anybody uses it.
+//!
+//! # Invariants
+//! The damaged state stays named until the other one is durable and whole. It is set aside, one of
+//! its kind, for whoever wants to look at it. Its mark stays until the log agrees with the new one.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use tenure_statemachine::EngineError;
+
+use super::{
+    checkpoint::Checkpoint,
+    damage, data_dir,
+    rocks_engine::RocksEngine,
+    state_store::{directory, in_use, name},
+};
+
+/// Followed by the number of the database.
+const ASIDE_PREFIX: &str = "state.damaged-";
+/// The end of the names of files that never change.
+const TABLE_FILE: &str = "sst";
+
+/// What was found wrong with the state below `root`, if it was found damaged.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn damage_of(root: &Path) -> Result<Option<String>, EngineError> {
+    let read = || damage::noted(&directory(root, in_use(root)?));
+    if !root.exists() {
+        return Ok(None);
+    }
+    read().map_err(failed("looking at the state"))
+}
+
+/// Whether a damaged state was replaced and [`settle`] was not called since.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn is_unsettled(root: &Path) -> Result<bool, EngineError> {
+    let marks = damage::marks(root).map_err(failed("looking at the state"))?;
+    Ok(!marks.is_empty())
+}
+
+/// Removes the marks: the state in use is whole, and the log agrees with it.
+///
+/// # Errors
+/// When they cannot be removed.
+pub fn settle(root: &Path) -> Result<(), EngineError> {
+    let remove = || {
+        for mark in damage::marks(root)? {
+            fs::remove_file(mark)?;
+        }
+        data_dir::sync_dir(root)
+    };
+    remove().map_err(failed("settling the state"))
+}
+
+/// Puts a copy of `source`, or an empty state, in place of the damaged one below `root`. That one
+/// is set aside in `beside`. The files of `source` are shared.
+///
+/// # Errors
+/// When files cannot be written, or the new state cannot be opened.
+pub fn replace(root: &Path, beside: &Path, source: Option<&Checkpoint>) -> Result<(), EngineError> {
+    let exchange = failed("replacing the damaged state");
+    let generation = in_use(root).map_err(&exchange)?;
+    let next = generation.saturating_add(1);
+    let path = directory(root, next);
+    copy(source, &path).map_err(&exchange)?;
+    // What cannot be opened must not be named.
+    let engine = RocksEngine::open(&path)?;
+    engine.flush()?;
+    drop(engine);
+    let finish = || {
+        data_dir::sync_dir(&path)?;
+        data_dir::sync_dir(root)?;
+        name(root, next)?;
+        let old = directory(root, generation);
+        for aside in set_aside(beside)? {
+            fs::remove_dir_all(aside)?;
+        }
+        if old.exists() {
+            fs::rename(old, beside.join(format!("{ASIDE_PREFIX}{generation:08}")))?;
+        }
+        data_dir::sync_dir(beside)
+    };
+    finish().map_err(&exchange)
+}
+
+fn failed(doing: &'static str) -> impl Fn(io::Error) -> EngineError {
+    move |source| EngineError {
+        context: doing.to_owned(),
+        source: Some(Box::new(source)),
+    }
+}
+
+/// Links what never changes, and copies the rest.
+fn copy(source: Option<&Checkpoint>, path: &Path) -> io::Result<()> {
+    // An exchange that was cut off may have left something.
+    if path.exists() {
+        fs::remove_dir_all(path)?;
+    }
+    // An empty state is made by whoever opens it: a directory without a database is a damaged one.
+    let Some(source) = source else { return Ok(()) };
+    fs::create_dir(path)?;
+    for (name, _) in source.files()? {
+        let (from, to) = (source.path().join(&name), path.join(&name));
+        if Path::new(&name)
+            .extension()
+            .is_some_and(|it| it == TABLE_FILE)
+        {
+            fs::hard_link(from, to)?;
+        } else {
+            fs::copy(from, &to)?;
+            fs::File::open(to)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+fn set_aside(beside: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut aside = Vec::new();
+    for entry in fs::read_dir(beside)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with(ASIDE_PREFIX) {
+            aside.push(entry.path());
+        }
+    }
+    Ok(aside)
+}
