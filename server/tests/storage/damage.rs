@@ -21,7 +21,7 @@ use self::{
 };
 
 /// Bits flipped in each file, and places where it is cut short.
-const FEW: usize = 5;
+const FEW: usize = 3;
 const MANY: usize = 96;
 /// The tail of a table of the state, which says where everything in it lies.
 const FOOTER_BYTES: usize = 64;
