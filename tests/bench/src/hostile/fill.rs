@@ -15,6 +15,8 @@ const OPERATIONS_MAX: usize = 128;
 const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Transactions under way at once.
 const CONCURRENCY: usize = 8;
+/// Tries of one transaction, on a machine that may be busy.
+const TRIES_MAX: usize = 5;
 /// The lease that keys are attached to, when they are, and its time to live, which no run lasts.
 pub(super) const LEASE: i64 = 4711;
 const LEASE_TTL_S: i64 = 3600;
@@ -54,11 +56,17 @@ pub(super) async fn fill(cluster: &Cluster, leader: usize, data: Data) -> Result
                 success,
                 ..TxnRequest::default()
             };
-            let answer = kv.txn(request).await?.into_inner();
-            if !answer.succeeded {
-                bail!("a transaction without conditions did not succeed");
+            // The same keys with the same values: a write whose outcome is unknown is repeated.
+            let mut tries = TRIES_MAX;
+            loop {
+                tries -= 1;
+                match kv.txn(request.clone()).await {
+                    Ok(answer) if answer.get_ref().succeeded => return Ok(()),
+                    Ok(_) => bail!("a transaction without conditions did not succeed"),
+                    Err(status) if tries == 0 => return Err(status.into()),
+                    Err(_) => {}
+                }
             }
-            Ok(())
         }
     });
     stream::iter(writes)
