@@ -26,6 +26,8 @@ pub struct ServerMetrics {
     pub heartbeat_send_failures: IntCounter,
     /// Bytes the key space may use.
     pub quota_backend_bytes: IntGauge,
+    /// The feature level in force, by what this member has applied.
+    pub feature_level: IntGauge,
     /// 1 while a received snapshot is being installed.
     pub snapshot_apply_in_progress: IntGauge,
     id: IntGaugeVec,
@@ -45,6 +47,10 @@ impl ServerMetrics {
         let quota_backend_bytes = gauge(
             "etcd_server_quota_backend_bytes",
             "Bytes the key space may use.",
+        );
+        let feature_level = gauge(
+            "tenure_feature_level",
+            "The feature level in force: which rules all members keep to.",
         );
         let snapshot_apply_in_progress = gauge(
             "etcd_server_snapshot_apply_in_progress_total",
@@ -92,6 +98,7 @@ impl ServerMetrics {
             is_leader,
             is_learner,
             quota_backend_bytes,
+            feature_level,
             snapshot_apply_in_progress,
             id,
             version,

@@ -36,6 +36,8 @@ pub(super) struct Sink {
 impl Sink {
     fn advance(&self, meta: &Meta) {
         self.clock.observe(meta.now);
+        let level = &self.metrics.server.feature_level;
+        level.set(meta.level.0.into());
         self.meta.send_replace(*meta);
         self.applied.send_replace(Applied {
             index: meta.applied_index,
