@@ -362,7 +362,7 @@ impl peer_server::Peer for PeerService {
         let chunks = transfer::offer(&record, checkpoint, request.held);
         let chunks = ReceiverStream::new(chunks).map(move |chunk| {
             _ = &permit;
-            chunk
+            chunk.map_err(Status::aborted)
         });
         Ok(Response::new(Box::pin(chunks)))
     }

@@ -98,18 +98,7 @@ impl Checkpoint {
     /// # Errors
     /// [`Fault::Damaged`] when something does not match; otherwise when the files cannot be read.
     pub fn verify(&self, expected: &AdapterRecord) -> Result<(), Fault> {
-        let engine = RocksEngine::open_read_only(self.path())?;
-        for table in Table::ALL {
-            let mut rows = engine.scan(table, &[])?;
-            while rows.next()?.is_some() {}
-        }
-        let record = record_of(self.path())?.unwrap_or_default();
-        if record == *expected {
-            Ok(())
-        } else {
-            let what = "the snapshot's content does not match its head";
-            Err(Fault::Damaged(what.to_owned()))
-        }
+        verify(self.path(), expected)
     }
 
     /// The files of the database and their sizes, by name.
@@ -240,28 +229,38 @@ impl SnapshotDir {
         &self.incoming
     }
 
-    /// What came from `sender`, when it is whole and covers `expected`. What is damaged goes: it
-    /// would be held, and sent on, for ever.
+    /// Reads through what came from `sender`, unless that was done and nothing came since. What is
+    /// damaged goes: it would be held, and sent on, for ever.
     ///
     /// # Errors
     /// See [`Checkpoint::verify`].
-    pub fn complete(
+    pub fn check(
         &self,
         turn: &mut Turn,
         sender: u64,
         expected: &AdapterRecord,
-    ) -> Result<Checkpoint, Fault> {
-        let failed = |source: io::Error| EngineError {
-            context: "keeping a snapshot that arrived".to_owned(),
-            source: Some(Box::new(source)),
-        };
+    ) -> Result<(), Fault> {
+        if turn.is_whole(expected) {
+            return Ok(());
+        }
+        if let Err(fault) = verify(&turn.partial(sender), expected) {
+            turn.clear().map_err(keeping)?;
+            return Err(fault);
+        }
+        turn.set_whole(expected);
+        Ok(())
+    }
+
+    /// Takes what came from `sender` and was checked.
+    ///
+    /// # Errors
+    /// When the names cannot be made durable.
+    pub fn complete(&self, turn: &mut Turn, sender: u64) -> Result<Checkpoint, Fault> {
         let path = self.numbered(INCOMING_PREFIX);
-        turn.complete(sender, &path).map_err(failed)?;
-        let checkpoint = Checkpoint {
+        turn.complete(sender, &path).map_err(keeping)?;
+        Ok(Checkpoint {
             directory: Directory::shared(path, true),
-        };
-        checkpoint.verify(expected)?;
-        Ok(checkpoint)
+        })
     }
 
     /// A directory without files, in place of a snapshot.
@@ -283,6 +282,28 @@ impl SnapshotDir {
 fn built_number(path: &Path) -> Option<u64> {
     let name = path.file_name()?.to_str()?;
     u64::from_str_radix(name.strip_prefix(BUILT_PREFIX)?, 16).ok()
+}
+
+fn verify(path: &Path, expected: &AdapterRecord) -> Result<(), Fault> {
+    let engine = RocksEngine::open_read_only(path)?;
+    for table in Table::ALL {
+        let mut rows = engine.scan(table, &[])?;
+        while rows.next()?.is_some() {}
+    }
+    let record = record_of(path)?.unwrap_or_default();
+    if record == *expected {
+        Ok(())
+    } else {
+        let what = "the snapshot's content does not match its head";
+        Err(Fault::Damaged(what.to_owned()))
+    }
+}
+
+fn keeping(source: io::Error) -> EngineError {
+    EngineError {
+        context: "keeping a snapshot that arrived".to_owned(),
+        source: Some(Box::new(source)),
+    }
 }
 
 /// What the checkpoint in `path` covers.

@@ -18,7 +18,7 @@ use std::{
 
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use super::data_dir::sync_dir;
+use super::{adapter_record::AdapterRecord, data_dir::sync_dir};
 
 /// Followed by the instance id of the sender, in hexadecimal.
 const PARTIAL_PREFIX: &str = "partial-";
@@ -40,7 +40,7 @@ pub struct HeldFile {
 #[derive(Debug)]
 pub struct Incoming {
     root: PathBuf,
-    transfer: Arc<Mutex<u64>>,
+    slot: Arc<Mutex<Slot>>,
     /// Numbers those who came; the newest takes the place of the others.
     newest: watch::Sender<u64>,
 }
@@ -49,8 +49,16 @@ pub struct Incoming {
 #[derive(Debug)]
 pub struct Turn {
     root: PathBuf,
+    slot: OwnedMutexGuard<Slot>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
     /// What the present transfer is called; 0 when it has no name.
-    transfer: OwnedMutexGuard<u64>,
+    transfer: u64,
+    /// What the files that are held cover, when they were read through: a link that breaks
+    /// meanwhile must not cost it again.
+    whole: Option<AdapterRecord>,
 }
 
 impl Incoming {
@@ -59,7 +67,7 @@ impl Incoming {
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
-            transfer: Arc::default(),
+            slot: Arc::default(),
             newest: watch::Sender::new(0),
         }
     }
@@ -77,7 +85,7 @@ impl Incoming {
         });
         let turn = Turn {
             root: self.root.clone(),
-            transfer: Arc::clone(&self.transfer).lock_owned().await,
+            slot: Arc::clone(&self.slot).lock_owned().await,
         };
         let newest = self.newest.subscribe();
         (turn, Superseded { own, newest })
@@ -107,13 +115,28 @@ impl Turn {
     /// What the transfer before was called.
     #[must_use]
     pub fn transfer(&self) -> u64 {
-        *self.transfer
+        self.slot.transfer
     }
 
     /// Gives the transfer that follows a name, which no other one has had.
     pub fn name(&mut self) -> u64 {
-        *self.transfer = rand::random::<u64>().max(1);
-        *self.transfer
+        self.slot.transfer = rand::random::<u64>().max(1);
+        self.slot.transfer
+    }
+
+    /// Whether what is held was read through, covers `record`, and did not change since.
+    #[must_use]
+    pub fn is_whole(&self, record: &AdapterRecord) -> bool {
+        self.slot.whole.as_ref() == Some(record)
+    }
+
+    pub(super) fn set_whole(&mut self, record: &AdapterRecord) {
+        self.slot.whole = Some(record.clone());
+    }
+
+    /// What is held changes.
+    pub fn changes(&mut self) {
+        self.slot.whole = None;
     }
 
     /// What came from the data directory `sender` and was not installed. Reads all of it.
@@ -138,15 +161,17 @@ impl Turn {
     ///
     /// # Errors
     /// When it cannot be made, or what is of no use cannot be removed.
-    pub fn directory(&self, sender: u64, names: &[String]) -> io::Result<PathBuf> {
+    pub fn directory(&mut self, sender: u64, names: &[String]) -> io::Result<PathBuf> {
         let directory = self.partial(sender);
         for other in partials(&self.root)?.filter(|path| *path != directory) {
+            self.changes();
             fs::remove_dir_all(other)?;
         }
         fs::create_dir_all(&directory)?;
         let keep: BTreeSet<_> = names.iter().collect();
         for (name, _) in list(&directory)? {
             if !keep.contains(&name) {
+                self.changes();
                 fs::remove_file(directory.join(name))?;
             }
         }
@@ -158,7 +183,7 @@ impl Turn {
     /// # Errors
     /// When it cannot be removed.
     pub fn clear(&mut self) -> io::Result<()> {
-        *self.transfer = 0;
+        *self.slot = Slot::default();
         for path in partials(&self.root)? {
             fs::remove_dir_all(path)?;
         }
@@ -170,13 +195,13 @@ impl Turn {
     /// # Errors
     /// When the names cannot be made durable.
     pub fn complete(&mut self, sender: u64, target: &Path) -> io::Result<()> {
-        *self.transfer = 0;
+        *self.slot = Slot::default();
         let directory = self.partial(sender);
         sync_dir(&directory)?;
         fs::rename(directory, target)
     }
 
-    fn partial(&self, sender: u64) -> PathBuf {
+    pub(super) fn partial(&self, sender: u64) -> PathBuf {
         self.root.join(format!("{PARTIAL_PREFIX}{sender:016x}"))
     }
 }
@@ -187,7 +212,7 @@ pub(super) fn is_partial(path: &Path) -> bool {
     name.is_some_and(|name| name.starts_with(PARTIAL_PREFIX))
 }
 
-fn partials(root: &Path) -> io::Result<impl Iterator<Item = PathBuf>> {
+fn partials(root: &Path) -> io::Result<impl Iterator<Item = PathBuf> + use<>> {
     let entries = fs::read_dir(root)?.collect::<io::Result<Vec<_>>>()?;
     let paths = entries.into_iter().map(|entry| entry.path());
     Ok(paths.filter(|path| is_partial(path)))
@@ -258,7 +283,7 @@ mod tests {
     async fn what_broke_off_is_held_for_the_same_sender_only() {
         let root = tempfile::tempdir().unwrap();
         let incoming = Incoming::new(root.path());
-        let (turn, _) = incoming.take().await;
+        let (mut turn, _) = incoming.take().await;
         let names = ["a".to_owned(), "b".to_owned()];
         let directory = turn.directory(1, &names).unwrap();
         let mut file = open_at(&directory, "a", 0).unwrap();

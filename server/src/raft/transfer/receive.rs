@@ -1,7 +1,7 @@
 //! The side that gets the snapshot.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
     path::Path,
     sync::Arc,
@@ -99,18 +99,19 @@ async fn write(
     let names = std::mem::take(&mut header.file_names);
     let record = AdapterRecord::from_header(header)?;
     let (parts, incoming) = mpsc::channel(CHUNKS_AHEAD);
-    let (snapshots, expected) = (Arc::clone(snapshots), record.clone());
+    let (checking, expected) = (Arc::clone(snapshots), record.clone());
     let writing = tasks::spawn_blocking(move || {
         let written = turn
             .directory(sender, &names)
             .map_err(TransferError::Io)
-            .and_then(|directory| write_files(&directory, incoming));
+            .and_then(|directory| write_files(&directory, incoming, &mut || turn.changes()));
         if let Err(TransferError::Io(_)) = &written {
             // The disk may be full.
             turn.clear()?;
         }
         written?;
-        Ok(snapshots.complete(&mut turn, sender, &expected)?)
+        checking.check(&mut turn, sender, &expected)?;
+        Ok(turn)
     });
     let ended = loop {
         // Cancel-safe: a chunk that was not delivered stays in the stream.
@@ -129,19 +130,24 @@ async fn write(
         }
     };
     drop(parts);
-    let written: Result<_, TransferError> = writing.await.map_err(io::Error::other)?;
+    let written: Result<Turn, TransferError> = writing.await.map_err(io::Error::other)?;
     ended?;
+    // Only now, as a call that is gone would take the files with it.
+    let (mut turn, snapshots) = (written?, Arc::clone(snapshots));
+    let taking = tasks::spawn_blocking(move || snapshots.complete(&mut turn, sender));
     Ok(Received {
         vote,
         record,
-        checkpoint: written?,
+        checkpoint: taking.await.map_err(io::Error::other)??,
     })
 }
 
-/// Writes the files of a checkpoint into `directory`, each made durable.
+/// Writes the files of a checkpoint into `directory`, each made durable. `changes` is called before
+/// anything does.
 pub(super) fn write_files(
     directory: &Path,
     mut chunks: mpsc::Receiver<SnapshotChunk>,
+    changes: &mut dyn FnMut(),
 ) -> Result<(), TransferError> {
     let mut files = 0_u64;
     let mut open: Option<File> = None;
@@ -149,6 +155,10 @@ pub(super) fn write_files(
         match chunk.part {
             Some(Part::FileName(name)) => {
                 finish(open.take())?;
+                let held = fs::metadata(directory.join(&name)).map(|file| file.len());
+                if held.ok() != Some(chunk.offset) {
+                    changes();
+                }
                 open = Some(open_file(directory, &name, chunk.offset)?);
                 files += 1;
             }
@@ -159,6 +169,7 @@ pub(super) fn write_files(
                 if crc32c::crc32c(&data) != chunk.crc32c {
                     return Err(TransferError::Damaged("a checksum differs"));
                 }
+                changes();
                 file.write_all(&data)?;
             }
             Some(Part::EndFileCount(count)) if count == files => {

@@ -19,7 +19,6 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tracing::info;
 
 use super::{CHUNK_BYTES, CHUNKS_AHEAD, INSTALL_MAX, STALL_MAX, TransferError, chunk};
@@ -86,12 +85,12 @@ async fn held_by(client: &mut Client, vote: Vote) -> Result<HeldSnapshotResponse
 }
 
 /// The chunks of a snapshot for a member that asked for it, without those of what it holds. The
-/// stream ends when the other side takes none for too long.
+/// stream ends when the other side takes none for too long, or with the reason why there is no more.
 pub(in crate::raft) fn offer(
     record: &AdapterRecord,
     checkpoint: Checkpoint,
     held: Vec<HeldFile>,
-) -> mpsc::Receiver<Result<SnapshotChunk, Status>> {
+) -> mpsc::Receiver<Result<SnapshotChunk, String>> {
     let header = record.header();
     let (read, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
     let (offered, receiver) = mpsc::channel(1);
@@ -115,7 +114,7 @@ pub(in crate::raft) fn offer(
             Err(error) => error.to_string(),
         };
         // Nobody is left to be told when this fails.
-        drop(offered.send(Err(Status::aborted(failed))).await);
+        drop(offered.send(Err(failed)).await);
     });
     receiver
 }

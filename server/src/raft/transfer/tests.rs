@@ -1,3 +1,5 @@
+//! Transfers over a link that is cut after so many chunks, without a network.
+
 use std::cell::Cell;
 
 use bytes::Bytes;
@@ -95,17 +97,20 @@ impl Link {
         };
         read_files(checkpoint, SnapshotHeader::default(), &held, &push).unwrap();
         drop(queue);
-        let (turn, _) = self.received.incoming().take().await;
+        let (mut turn, _) = self.received.incoming().take().await;
         let directory = turn.directory(SENDER, &names.take()).unwrap();
         // Its way of receiving blocks, and everything is there already.
-        let written = tasks::spawn_blocking(move || write_files(&directory, queued).is_ok());
+        let written = tasks::spawn_blocking(move || {
+            write_files(&directory, queued, &mut || turn.changes()).is_ok()
+        });
         (passed.get(), written.await.unwrap())
     }
 
     async fn arrived(&self) -> bool {
         let (mut turn, _) = self.received.incoming().take().await;
         let record = AdapterRecord::default();
-        self.received.complete(&mut turn, SENDER, &record).is_ok()
+        let checked = self.received.check(&mut turn, SENDER, &record);
+        checked.is_ok() && self.received.complete(&mut turn, SENDER).is_ok()
     }
 }
 
@@ -150,7 +155,7 @@ async fn what_is_held_and_differs_is_sent_again() {
     let link = Link::new();
     let checkpoint = link.grown(0..FILES);
     let (kept, _) = link.attempt(&checkpoint, 5).await;
-    let (turn, _) = link.received.incoming().take().await;
+    let (mut turn, _) = link.received.incoming().take().await;
     let names: Vec<_> = checkpoint
         .files()
         .unwrap()
@@ -187,10 +192,31 @@ async fn a_transfer_goes_on_after_the_receiver_was_started_again() {
     assert!(link.arrived().await);
 }
 
+/// What was read through is not read through again when nothing came since: a link that breaks
+/// every few seconds would never leave the time for it.
+#[tokio::test]
+async fn a_snapshot_is_checked_once_however_often_the_link_breaks_meanwhile() {
+    let link = Link::new();
+    let checkpoint = link.grown(0..FILES);
+    let record = AdapterRecord::default();
+    assert!(link.attempt(&checkpoint, u32::MAX).await.1);
+    let (mut turn, _) = link.received.incoming().take().await;
+    assert!(!turn.is_whole(&record));
+    link.received.check(&mut turn, SENDER, &record).unwrap();
+    drop(turn);
+    let (passed, whole) = link.attempt(&checkpoint, 0).await;
+    assert!(whole, "nothing was missing");
+    assert_eq!(passed, 0);
+    let (mut turn, _) = link.received.incoming().take().await;
+    assert!(turn.is_whole(&record));
+    turn.changes();
+    assert!(!turn.is_whole(&record));
+}
+
 #[tokio::test]
 async fn files_that_do_not_make_a_checkpoint_are_refused_before_the_exchange() {
     let link = Link::new();
-    let (turn, _) = link.received.incoming().take().await;
+    let (mut turn, _) = link.received.incoming().take().await;
     let directory = turn.directory(SENDER, &[]).unwrap();
     std::fs::write(directory.join("CURRENT"), "no manifest").unwrap();
     drop(turn);
