@@ -85,7 +85,8 @@ async fn held_by(client: &mut Client, vote: Vote) -> Result<HeldSnapshotResponse
 }
 
 /// The chunks of a snapshot for a member that asked for it, without those of what it holds. The
-/// stream ends when the other side takes none for too long, or with the reason why there is no more.
+/// stream ends when the other side takes none for too long, or with the reason why there are no
+/// more.
 pub(in crate::raft) fn offer(
     record: &AdapterRecord,
     checkpoint: Checkpoint,
