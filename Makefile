@@ -35,7 +35,7 @@ power-loss:
 go-leases:
 	@bash .ci/go-leases.sh
 
-# Reads while packets between the nodes are late, two hundred tries; DELAYS=n for another number.
+# Two hundred reads while packets between the nodes are late; DELAYS=n for another number.
 delays:
 	@bash .ci/delays.sh
 

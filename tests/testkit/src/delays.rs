@@ -2,65 +2,42 @@
 //! connection.
 //!
 //! Nodes advertise the proxies to their peers. A connection belongs to the pair of the node that
-//! opened it and the one it leads to; each way of each pair is held back or let through by itself.
-//! What is held goes on in order once it is released.
+//! opened it and the one it leads to; each way of each pair, and of each connection, is held back
+//! or let through by itself. What is held goes on in order once it is released.
 
 use std::{
-    fs, io,
     net::TcpListener as StdListener,
-    path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::{mpsc, watch},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 
-/// Bytes taken from a connection at once.
-const CHUNK_BYTES: usize = 16 << 10;
-/// Chunks held back per way of a connection; beyond, the sender feels it.
-const CHUNKS_MAX: usize = 4096;
-/// The field of `/proc/net/tcp` that has a socket's inode.
-const INODE_FIELD: usize = 9;
-
-/// A way through a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// From the node that opened it.
-    Requests,
-    /// Back to that node.
-    Replies,
-}
+use crate::{delayed_connection::Connection, opener::opener};
 
 /// The proxies before all nodes of a cluster.
 #[derive(Debug)]
 pub struct Delays {
     addresses: Vec<String>,
-    gates: Arc<Gates>,
+    pairs: Arc<Pairs>,
     accepting: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Gates {
+struct Pairs {
     nodes: usize,
-    gates: Vec<Gate>,
+    pairs: Vec<Pair>,
 }
 
-/// One way of the connections between two nodes.
-#[derive(Debug)]
-struct Gate {
-    open: watch::Sender<bool>,
-    /// Bytes that came, let through or not.
-    came: AtomicU64,
+/// The connections that one node opened to another.
+#[derive(Debug, Default)]
+struct Pair {
+    /// What is held of each of them, and what came of all.
+    all: Connection,
+    /// In the order of opening.
+    open: Mutex<Vec<Arc<Connection>>>,
 }
 
 impl Drop for Delays {
@@ -76,15 +53,11 @@ impl Delays {
     /// When no port can be listened on, or outside a runtime.
     #[must_use]
     pub fn start(ports: &[u16]) -> Self {
-        let gate = || Gate {
-            open: watch::Sender::new(true),
-            came: AtomicU64::new(0),
-        };
         let nodes = ports.len();
-        let gates = (0..nodes * nodes * 2).map(|_| gate()).collect();
+        let pairs = (0..nodes * nodes).map(|_| Pair::default()).collect();
         let mut delays = Self {
             addresses: Vec::new(),
-            gates: Arc::new(Gates { nodes, gates }),
+            pairs: Arc::new(Pairs { nodes, pairs }),
             accepting: Vec::new(),
         };
         for (to, &port) in ports.iter().enumerate() {
@@ -95,7 +68,7 @@ impl Delays {
                 .expect("a socket's mode can be set");
             let listener = TcpListener::from_std(listener).expect("there is a runtime");
             delays.addresses.push(own.to_string());
-            let accepting = accept(listener, own.port(), port, to, Arc::clone(&delays.gates));
+            let accepting = accept(listener, own.port(), port, to, Arc::clone(&delays.pairs));
             delays.accepting.push(tokio::spawn(accepting));
         }
         delays
@@ -107,39 +80,43 @@ impl Delays {
         &self.addresses
     }
 
-    /// Holds back one way of the connections that `from` opened, or opens, to `to`.
-    pub fn hold(&self, from: usize, to: usize, way: Way) {
-        self.gates.at(from, to, way).open.send_replace(false);
+    /// All connections that `from` opened, or will open, to `to`.
+    #[must_use]
+    pub fn all(&self, from: usize, to: usize) -> &Connection {
+        &self.pairs.at(from, to).all
     }
 
-    /// Lets that way through again, what was held first.
-    pub fn release(&self, from: usize, to: usize, way: Way) {
-        self.gates.at(from, to, way).open.send_replace(true);
+    /// Each of those that are open, in the order of opening.
+    #[must_use]
+    pub fn connections(&self, from: usize, to: usize) -> Vec<Arc<Connection>> {
+        self.pairs.at(from, to).open().clone()
     }
 
     /// Lets everything through.
     pub fn release_all(&self) {
-        for gate in &self.gates.gates {
-            gate.open.send_replace(true);
+        for pair in &self.pairs.pairs {
+            for connection in pair.open().iter().map(Arc::as_ref).chain([&pair.all]) {
+                connection.release();
+            }
         }
     }
+}
 
-    /// Bytes that came that way in all, held or not.
-    #[must_use]
-    pub fn came(&self, from: usize, to: usize, way: Way) -> u64 {
-        self.gates.at(from, to, way).came.load(Ordering::SeqCst)
+impl Pairs {
+    fn at(&self, from: usize, to: usize) -> &Pair {
+        &self.pairs[from * self.nodes + to]
     }
 }
 
-impl Gates {
-    fn at(&self, from: usize, to: usize, way: Way) -> &Gate {
-        &self.gates[(from * self.nodes + to) * 2 + usize::from(way == Way::Replies)]
+impl Pair {
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-async fn accept(listener: TcpListener, own: u16, port: u16, to: usize, gates: Arc<Gates>) {
+async fn accept(listener: TcpListener, own: u16, port: u16, to: usize, pairs: Arc<Pairs>) {
     while let Ok((client, peer)) = listener.accept().await {
-        let gates = Arc::clone(&gates);
+        let pairs = Arc::clone(&pairs);
         tokio::spawn(async move {
             // Nobody's connection, or one that is over already, is dropped.
             let Ok(Some(from)) = opener(peer.port(), own) else {
@@ -148,84 +125,11 @@ async fn accept(listener: TcpListener, own: u16, port: u16, to: usize, gates: Ar
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
                 return;
             };
-            let both = [client.set_nodelay(true), server.set_nodelay(true)];
-            both.into_iter().for_each(drop);
-            let (from_client, to_client) = client.into_split();
-            let (from_server, to_server) = server.into_split();
-            tokio::select! {
-                // Whichever ends first ends the connection, so nothing needs to be kept.
-                _ = pass(from_client, to_server, gates.at(from, to, Way::Requests)) => {}
-                _ = pass(from_server, to_client, gates.at(from, to, Way::Replies)) => {}
-            }
+            let pair = pairs.at(from, to);
+            let connection = Arc::<Connection>::default();
+            pair.open().push(Arc::clone(&connection));
+            connection.pass(client, server, &pair.all).await;
+            pair.open().retain(|open| !Arc::ptr_eq(open, &connection));
         });
     }
-}
-
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, gate: &Gate) -> io::Result<()> {
-    let (queue, mut chunks) = mpsc::channel::<Vec<u8>>(CHUNKS_MAX);
-    let reading = async {
-        loop {
-            let mut chunk = vec![0; CHUNK_BYTES];
-            let length = from.read(&mut chunk).await?;
-            if length == 0 {
-                return Err::<(), _>(io::ErrorKind::UnexpectedEof.into());
-            }
-            gate.came.fetch_add(length as u64, Ordering::SeqCst);
-            chunk.truncate(length);
-            queue.send(chunk).await.map_err(io::Error::other)?;
-        }
-    };
-    let writing = async {
-        let mut open = gate.open.subscribe();
-        while let Some(chunk) = chunks.recv().await {
-            open.wait_for(|open| *open)
-                .await
-                .map_err(io::Error::other)?;
-            to.write_all(&chunk).await?;
-        }
-        Ok(())
-    };
-    tokio::try_join!(reading, writing).map(drop)
-}
-
-/// The number of the node, `m0` and so on, whose socket on `port` is connected to `to`.
-fn opener(port: u16, to: u16) -> io::Result<Option<usize>> {
-    let sockets = fs::read_to_string("/proc/net/tcp")?;
-    let ends_with = |field: Option<&str>, port: u16| {
-        field.is_some_and(|address| address.ends_with(&format!(":{port:04X}")))
-    };
-    let inode = sockets.lines().find_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let ours = ends_with(fields.next(), port) && ends_with(fields.next(), to);
-        ours.then(|| line.split_whitespace().nth(INODE_FIELD))?
-    });
-    let Some(inode) = inode else {
-        return Ok(None);
-    };
-    let socket = format!("socket:[{inode}]");
-    for process in fs::read_dir("/proc")?.flatten() {
-        if holds(&process.path(), &socket) {
-            return Ok(number(&process.path()));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a process has the socket open.
-fn holds(process: &Path, socket: &str) -> bool {
-    let Ok(descriptors) = fs::read_dir(process.join("fd")) else {
-        return false;
-    };
-    descriptors
-        .flatten()
-        .filter_map(|descriptor| fs::read_link(descriptor.path()).ok())
-        .any(|target| target.as_os_str() == socket)
-}
-
-/// Which node a process is, by its `--name`.
-fn number(process: &Path) -> Option<usize> {
-    let line = fs::read_to_string(process.join("cmdline")).ok()?;
-    let mut words = line.split('\0');
-    words.find(|word| *word == "--name")?;
-    words.next()?.strip_prefix('m')?.parse().ok()
 }

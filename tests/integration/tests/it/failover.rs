@@ -8,7 +8,7 @@ use std::{
 use futures::future::join_all;
 use tenure_proto::etcdserverpb::MoveLeaderRequest;
 use tenure_testkit::{
-    Cluster, Load, STATE_MAX, Way, assert_kept, assert_same_everywhere, find_program, wait_until,
+    Cluster, Load, STATE_MAX, assert_kept, assert_same_everywhere, find_program, wait_until,
 };
 
 /// Longest that a write may be held up by a connection that is reset while its leader stays: a new
@@ -53,8 +53,7 @@ async fn a_follower_that_cannot_reach_its_leader_is_of_use_while_the_leader_reac
     let calls = cluster.node(follower).calls();
     calls.put("before", "v").await.unwrap();
     let delays = cluster.delays();
-    delays.hold(follower, leader, Way::Requests);
-    delays.hold(follower, leader, Way::Replies);
+    delays.all(follower, leader).hold();
     let mut longest = Duration::ZERO;
     for number in 0..50 {
         let (key, begun) = (format!("one-way/{number}"), Instant::now());
@@ -82,10 +81,8 @@ async fn followers_write_as_soon_as_they_have_another_leader_when_theirs_falls_s
     }
     let (delays, begun) = (cluster.delays(), Instant::now());
     for &other in &others {
-        for way in [Way::Requests, Way::Replies] {
-            delays.hold(silent, other, way);
-            delays.hold(other, silent, way);
-        }
+        delays.all(silent, other).hold();
+        delays.all(other, silent).hold();
     }
     let writes = others.iter().map(|&other| {
         let calls = cluster.node(other).calls();
