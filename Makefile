@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss go-leases delays failover hostile
+.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -30,6 +30,10 @@ slow-disk:
 # A hundred power cuts under load, on file systems of their own; needs the right to mount.
 power-loss:
 	@bash .ci/power-loss.sh
+
+# Every file of a data directory damaged in every way.
+damage:
+	@bash .ci/damage.sh
 
 # Fifteen thousand leases of one client of etcd's Go library. Needs Go and its module proxy.
 go-leases:
