@@ -16,6 +16,7 @@ mod bursts;
 mod catch_up;
 mod crash;
 mod crowding;
+mod damage;
 mod damaged_state;
 mod delayed_packets;
 mod differential;
