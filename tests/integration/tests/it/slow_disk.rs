@@ -106,7 +106,10 @@ async fn kill_on_a_slow_disk(
 async fn assert_all_kept(cluster: &Cluster, node: usize, acknowledged: &[Acknowledged]) {
     let calls = cluster.node(node).calls();
     for put in acknowledged {
-        let found = calls.get(&put.key).await.unwrap();
+        let found = wait_until("a read is answered", STATE_MAX, async || {
+            calls.get(&put.key).await
+        })
+        .await;
         let found = found.unwrap_or_else(|| panic!("{} is lost", put.key));
         assert!(found.value == put.value, "{} has another value", put.key);
     }
