@@ -5,6 +5,7 @@
 use std::io;
 
 use openraft::{RaftSnapshotBuilder, storage::RaftStateMachine};
+use tracing::warn;
 
 use crate::{
     raft::{LogId, Machine},
@@ -23,17 +24,29 @@ pub(super) async fn check(
 ) -> io::Result<()> {
     let applied = machine.last_applied();
     log.agree_with_state(applied, snapshot)?;
+    let reached = log.reach(applied);
     if machine.is_alone(own) {
-        return log.reach(applied);
-    }
-    if log.reach(applied).is_err() && snapshot < applied {
+        reached?;
+    } else if reached.is_err() && snapshot < applied {
         // The others' disks suffice for an entry to be applied, so a crash may leave the state
         // ahead of this log. Consensus lets the log before it go, and needs a snapshot of it.
-        machine
-            .get_snapshot_builder()
-            .await
-            .build_snapshot()
-            .await?;
+        return build(machine).await;
+    }
+    let purged = log.purged();
+    if snapshot < purged {
+        // Damage may leave an older snapshot than the log was purged by. The state is whole, and
+        // consensus ends with a panic when the newest snapshot ends before the log begins.
+        warn!(
+            ?snapshot,
+            ?purged,
+            "the newest snapshot ends before the log begins; another is made"
+        );
+        return build(machine).await;
     }
     Ok(())
+}
+
+async fn build(machine: &mut Machine) -> io::Result<()> {
+    let mut builder = machine.get_snapshot_builder().await;
+    builder.build_snapshot().await.map(drop)
 }

@@ -149,6 +149,12 @@ impl LogStore {
         Ok(())
     }
 
+    /// The last entry that was purged.
+    #[must_use]
+    pub fn purged(&self) -> Option<LogId> {
+        self.tail.lock().purged()
+    }
+
     /// Checks that the log reaches as far as the state. Of a node alone in its quorum it always
     /// does: nothing is applied there before this log has it.
     ///

@@ -5,7 +5,11 @@
 //! A sample of the cases runs with the other tests; `TENURE_DAMAGE=all`, which `make damage` sets,
 //! runs all of them.
 
-use std::{collections::BTreeSet, env, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    env,
+    path::{Path, PathBuf},
+};
 
 use tenure_testkit::{Cluster, Node, STATE_MAX, assert_same_everywhere, page, wait_until};
 
@@ -13,7 +17,7 @@ mod files;
 mod model;
 
 use self::{
-    files::{Case, cases, copy, damage, sample},
+    files::{Case, cases, copy, damage, files, sample},
     model::Model,
 };
 
@@ -26,6 +30,8 @@ const SNAPSHOT_ENTRIES: usize = 40;
 const BEFORE: usize = 600;
 /// What `/readyz` says while a node waits for the others' snapshot.
 const WAITS: &str = "another one's snapshot";
+/// What a node says whose newest snapshot does not reach to where its log begins.
+const ANOTHER: &str = "the newest snapshot ends before the log begins";
 /// Words of a refusal, one of which says what to do.
 const REMEDIES: [&str; 3] = [
     "replace the member",
@@ -175,6 +181,15 @@ async fn assert_said_why(node: &mut Node, before: usize, case: &Case) {
     );
 }
 
+/// Waits until there is another snapshot than in the older copy.
+async fn later_snapshot(snapshots: &Path, older: &Path) {
+    wait_until("a later snapshot is the only one", STATE_MAX, async || {
+        let same = files(snapshots, snapshots) == files(older, older);
+        (!same).then_some(()).ok_or("it is the older one")
+    })
+    .await;
+}
+
 fn beside(node: &Node, name: &str) -> PathBuf {
     node.data_dir().with_extension(name)
 }
@@ -191,6 +206,9 @@ async fn a_node_alone_has_all_it_acknowledged_or_names_what_is_damaged() {
     copy(node.data_dir(), &older);
     node.restart().await;
     model.write(&calls, 130).await;
+    // That an older log is one is told by the state, as far as that is on the disk.
+    later_snapshot(&node.data_dir().join("snapshots"), &older.join("snapshots")).await;
+    model.write(&calls, 10).await;
     // Its last entries are in the log alone.
     node.kill9();
     copy(node.data_dir(), &sound);
@@ -204,6 +222,29 @@ async fn a_node_alone_has_all_it_acknowledged_or_names_what_is_damaged() {
     }
     counts.print("a node alone");
     assert!(counts.whole > 0 && counts.refused > 0);
+}
+
+#[tokio::test]
+async fn a_node_whose_newest_snapshot_is_older_than_its_log_makes_another() {
+    let mut cluster = cluster(1).await;
+    let calls = cluster.node(0).calls();
+    let mut model = Model::new(&calls).await;
+    model.write(&calls, BEFORE).await;
+    let node = cluster.node_mut(0);
+    node.terminate().await;
+    let snapshots = node.data_dir().join("snapshots");
+    let older = beside(node, "older");
+    copy(&snapshots, &older);
+    node.restart().await;
+    // The log is purged in between.
+    model.write(&calls, 2 * BEFORE).await;
+    later_snapshot(&snapshots, &older).await;
+    let node = cluster.node_mut(0);
+    node.terminate().await;
+    copy(&older, &snapshots);
+    node.restart().await;
+    model.check(node, "an older snapshot").await.unwrap();
+    assert!(node.log().contains(ANOTHER), "{}", node.log_end());
 }
 
 async fn alone(node: &mut Node, model: &Model, case: &Case) -> Outcome {
