@@ -124,7 +124,7 @@ impl RocksEngine {
     /// Whether a write may have to wait for the disk: tables that were full are not on it yet.
     ///
     /// While this says no, a write fills at most the tables that are being written to, and
-    /// [`rocks::STATE_BUFFERS_MAX`] leaves room for that and for one flush that is asked for.
+    /// `rocks::STATE_BUFFERS_MAX` leaves room for that and for one flush that is asked for.
     #[must_use]
     pub fn may_stall(&self) -> bool {
         // Tables are flushed together, and every batch writes this one.
