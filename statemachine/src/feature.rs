@@ -28,8 +28,11 @@ impl FeatureLevel {
     /// Groups of commands say when they were made, and take effect once however often they are
     /// proposed.
     pub const REPEATABLE_GROUPS: Self = Self(2);
+    /// Whatever a command walks, keeps or is answered with is paid for: queues of claims, the ends of
+    /// leases, their wills, and ranges over what was deleted.
+    pub const PRICED: Self = Self(3);
     /// The highest level that this version knows.
-    pub const NEWEST: Self = Self::REPEATABLE_GROUPS;
+    pub const NEWEST: Self = Self::PRICED;
 
     /// Refuses a level that this version does not know.
     pub(crate) fn known(self) -> Result<Self, Fault> {
