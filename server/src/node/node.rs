@@ -206,7 +206,8 @@ impl Backend for Node {
             self.batcher.push(command, bytes, reply)?;
             match tokio::time::timeout(self.request_timeout, outcome).await {
                 Ok(Ok(outcome)) => outcome,
-                Ok(Err(_)) => Err(ProposeError::Stopping),
+                // The node stops, and the command may have left before.
+                Ok(Err(_)) => Err(ProposeError::LeaderLost),
                 Err(_) => Err(ProposeError::TimedOut),
             }
         };

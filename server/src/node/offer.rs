@@ -91,11 +91,7 @@ impl Offer {
             }
             let left = self.deadline.saturating_sub(parts.clock.now());
             if left.is_zero() {
-                let cause = if at_large {
-                    ProposeError::LeaderLost
-                } else {
-                    ProposeError::NoLeader
-                };
+                let cause = unanswered(at_large, ProposeError::NoLeader);
                 return parts.waiters.fail(self.sequence, cause);
             }
             // Cancel-safe: a missed change is seen by the next look.
@@ -106,7 +102,8 @@ impl Offer {
             };
             let changed = tokio::time::timeout(pause, leadership.changed()).await;
             if matches!(changed, Ok(Err(_))) {
-                return parts.waiters.fail(self.sequence, ProposeError::Stopping);
+                let cause = unanswered(at_large, ProposeError::Stopping);
+                return parts.waiters.fail(self.sequence, cause);
             }
         }
     }
@@ -157,12 +154,20 @@ impl Offer {
         let mut applied = parts.applied.clone();
         let waits = || parts.waiters.waits(self.sequence);
         let later = applied.wait_for(|applied| applied.term > term || !waits());
-        // When the time passes first, the waiters give the group up: its outcome is unknown.
-        if tokio::time::timeout(parts.request_timeout, later)
-            .await
-            .is_err()
-        {
+        // When the time passes first, or the node stops, the group's outcome stays unknown.
+        let seen = tokio::time::timeout(parts.request_timeout, later).await;
+        if !matches!(seen, Ok(Ok(_))) {
             parts.waiters.fail(self.sequence, ProposeError::LeaderLost);
         }
+    }
+}
+
+/// Why a group is given up: `definite` tells that nothing was proposed, which is untrue once an
+/// offer may have put the group in the log.
+const fn unanswered(at_large: bool, definite: ProposeError) -> ProposeError {
+    if at_large {
+        ProposeError::LeaderLost
+    } else {
+        definite
     }
 }

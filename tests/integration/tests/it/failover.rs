@@ -103,6 +103,34 @@ async fn followers_write_as_soon_as_they_have_another_leader_when_theirs_falls_s
     assert_same_everywhere(&cluster).await;
 }
 
+/// The others are gone, so the write waits in the log of its node until that is told to stop. When
+/// this node leads again the write takes effect: a client that was told that nothing was proposed
+/// would have made it a second time by then.
+#[tokio::test]
+async fn a_write_that_waits_in_the_log_when_its_node_stops_is_not_said_to_have_failed() {
+    let mut cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let calls = cluster.node(leader).calls();
+    calls.put("before", "v").await.unwrap();
+    for other in cluster.others(leader) {
+        cluster.node_mut(other).kill9();
+    }
+    let written = tokio::spawn(async move { calls.put("waits", "v").await });
+    wait_until("the write is proposed", STATE_MAX, async || {
+        let page = cluster.node(leader).page("/metrics").await;
+        let pending = page.metric("etcd_server_proposals_pending");
+        pending
+            .filter(|&pending| pending > 0.0)
+            .ok_or("nothing is pending")
+    })
+    .await;
+    cluster.node(leader).ask_to_stop();
+    let status = written.await.unwrap().unwrap_err();
+    let outcome = status.metadata().get("tenure-outcome");
+    let outcome = outcome.map(|outcome| outcome.to_str().unwrap());
+    assert_eq!(outcome, Some("unknown"), "{status:?}");
+}
+
 #[tokio::test]
 async fn the_lead_is_not_handed_to_a_member_that_does_not_answer() {
     let mut cluster = Cluster::start(3).await;
