@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use tenure_statemachine::{
-    ClusterTime, Command, Conditional, Group, Outcome, Refusal, Reply, Revision, TxnOpReply,
+    ClusterTime, Command, Conditional, Fault, Group, Outcome, Refusal, Reply, Revision, TxnOpReply,
     TxnReply, codec, decode_entry, decode_group, encode_entry, encode_group,
     encode_repeatable_group,
 };
@@ -19,6 +19,24 @@ fn any_group() -> impl Strategy<Value = Group> {
         since,
         commands,
     })
+}
+
+/// Decodes an entry, and demands that checking it comes to the same.
+fn entry_of(bytes: Bytes) -> Result<codec::Entry, Fault> {
+    let checked = codec::check_entry(&bytes).map_err(|fault| fault.to_string());
+    let decoded = decode_entry(bytes);
+    let told = decoded.as_ref().map(drop).map_err(ToString::to_string);
+    assert_eq!(checked, told);
+    decoded
+}
+
+/// As [`entry_of`], of a group.
+fn group_of(bytes: Bytes) -> Result<Group, Fault> {
+    let checked = codec::check_group(&bytes).map_err(|fault| fault.to_string());
+    let decoded = decode_group(bytes);
+    let told = decoded.as_ref().map(drop).map_err(ToString::to_string);
+    assert_eq!(checked, told);
+    decoded
 }
 
 fn encode(group: &Group) -> Bytes {
@@ -43,9 +61,9 @@ proptest! {
     ) {
         let encoded: Vec<Bytes> = groups.iter().map(encode).collect();
         for (bytes, group) in encoded.iter().zip(&groups) {
-            prop_assert_eq!(&decode_group(bytes.clone()).unwrap(), group);
+            prop_assert_eq!(&group_of(bytes.clone()).unwrap(), group);
         }
-        let entry = decode_entry(encode_entry(ClusterTime(now), &encoded)).unwrap();
+        let entry = entry_of(encode_entry(ClusterTime(now), &encoded)).unwrap();
         prop_assert_eq!((entry.now, entry.groups), (ClusterTime(now), groups));
     }
 
@@ -56,23 +74,23 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         noise in vec(any::<u8>(), 0..64),
     ) {
-        let _ = decode_entry(Bytes::from(noise.clone()));
-        let _ = decode_group(Bytes::from(noise));
+        let _ = entry_of(Bytes::from(noise.clone()));
+        let _ = group_of(Bytes::from(noise));
         let mut bytes = encode_group(1, 2, &commands).to_vec();
         for (place, byte) in edits {
             let place = place.index(bytes.len());
             bytes[place] = byte;
         }
-        if let Ok(group) = decode_group(Bytes::from(bytes.clone())) {
+        if let Ok(group) = group_of(Bytes::from(bytes.clone())) {
             let again = encode(&group);
             // Filters that are given as unset are the one redundancy of the encoding.
-            prop_assert_eq!(decode_group(again).unwrap(), group);
+            prop_assert_eq!(group_of(again).unwrap(), group);
         }
         let entry = encode_entry(ClusterTime(7), &[encode_group(1, 2, &commands)]);
         let cut = cut.index(entry.len());
-        prop_assert!(decode_entry(entry.slice(..cut)).is_err(), "a cut entry is refused");
+        prop_assert!(entry_of(entry.slice(..cut)).is_err(), "a cut entry is refused");
         let longer: Vec<u8> = entry.iter().copied().chain([0]).collect();
-        prop_assert!(decode_entry(Bytes::from(longer)).is_err(), "bytes left over are refused");
+        prop_assert!(entry_of(Bytes::from(longer)).is_err(), "bytes left over are refused");
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Measure {
                 return Err(Unsound::Gap(index));
             }
             if let Some(Payload::Batch(bytes)) = &entry.payload {
-                codec::decode_entry(bytes.clone())
+                codec::check_entry(bytes)
                     .map_err(|fault| Unsound::Entry(index, fault.to_string()))?;
             }
         }

@@ -210,13 +210,19 @@ impl View for RocksEngine {
 
 impl Engine for RocksEngine {
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        // Tables are found by their names: once for each, not for each write.
+        let handles = Table::ALL.map(|table| (table, self.table(table)));
+        let handle = |table: Table| {
+            let found = handles.iter().find(|(of, _)| *of == table);
+            found.map_or_else(|| self.table(table), |(_, handle)| *handle)
+        };
         let mut rocks_batch = RocksBatch::default();
         for op in &batch.ops {
             match op {
                 WriteOp::Put(table, key, value) => {
-                    rocks_batch.put_cf(self.table(*table), key, value);
+                    rocks_batch.put_cf(handle(*table), key, value);
                 }
-                WriteOp::Delete(table, key) => rocks_batch.delete_cf(self.table(*table), key),
+                WriteOp::Delete(table, key) => rocks_batch.delete_cf(handle(*table), key),
             }
         }
         let mut options = WriteOptions::default();

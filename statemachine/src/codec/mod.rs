@@ -15,7 +15,7 @@ mod tag;
 use crate::command::{Command, Txn, TxnOp};
 
 pub use self::{
-    decode::{decode_entry, decode_group, decode_outcome},
+    decode::{check_entry, check_group, decode_entry, decode_group, decode_outcome},
     encode::{encode_entry, encode_group, encode_outcome, encode_repeatable_group},
 };
 pub(crate) use self::{

@@ -4,6 +4,7 @@
 //! yields what was encoded or a fault. Bytes left over, unknown tags and flags, and numbers in more
 //! bytes than they need are faults: one command has one encoding.
 
+mod check;
 mod claim;
 mod condition;
 mod refusal;
@@ -14,7 +15,10 @@ mod txn;
 use bytes::{Buf, Bytes};
 
 pub(crate) use self::condition::decode_will;
-pub use self::reply::decode_outcome;
+pub use self::{
+    check::{check_entry, check_group},
+    reply::decode_outcome,
+};
 use super::{
     ENTRY_BYTES_MAX, ENTRY_VERSION, Entry, GROUP_VERSION, Group, MEMBER_VERSION, OUTCOME_VERSION,
     REPEATABLE_GROUP_VERSION, RESERVE_MAX, TXN_DEPTH_MAX, WILL_VERSION, tag,
@@ -45,14 +49,7 @@ pub fn decode_entry(bytes: Bytes) -> Result<Entry, Fault> {
 /// [`Fault::Command`] when the bytes are not such a group.
 pub fn decode_group(bytes: Bytes) -> Result<Group, Fault> {
     let mut input = Decoder::new(bytes)?;
-    let repeatable = match input.byte()? {
-        GROUP_VERSION => false,
-        REPEATABLE_GROUP_VERSION => true,
-        _ => return refuse("unknown version"),
-    };
-    let origin = input.number()?;
-    let sequence = input.number()?;
-    let since = repeatable.then(|| input.number()).transpose()?;
+    let (origin, sequence, since) = input.group_head()?;
     let commands = input.list(Decoder::command)?;
     input.end()?;
     Ok(Group {
@@ -93,6 +90,18 @@ impl Decoder {
         } else {
             refuse("unknown version")
         }
+    }
+
+    /// Where a group is from, which it is there, and since when it may have been applied.
+    fn group_head(&mut self) -> Result<(u64, u64, Option<u64>), Fault> {
+        let repeatable = match self.byte()? {
+            GROUP_VERSION => false,
+            REPEATABLE_GROUP_VERSION => true,
+            _ => return refuse("unknown version"),
+        };
+        let (origin, sequence) = (self.number()?, self.number()?);
+        let since = repeatable.then(|| self.number()).transpose()?;
+        Ok((origin, sequence, since))
     }
 
     fn end(&self) -> Result<(), Fault> {

@@ -11,8 +11,7 @@ use crate::{
 
 impl Decoder {
     pub(super) fn put(&mut self) -> Result<Put, Fault> {
-        let flags =
-            self.flags(tag::FLAG_WANT_PREVIOUS | tag::FLAG_IGNORE_VALUE | tag::FLAG_IGNORE_LEASE)?;
+        let flags = self.put_flags()?;
         Ok(Put {
             key: self.bytes()?,
             value: self.bytes()?,
@@ -21,6 +20,10 @@ impl Decoder {
             ignore_value: flags & tag::FLAG_IGNORE_VALUE != 0,
             ignore_lease: flags & tag::FLAG_IGNORE_LEASE != 0,
         })
+    }
+
+    pub(super) fn put_flags(&mut self) -> Result<u8, Fault> {
+        self.flags(tag::FLAG_WANT_PREVIOUS | tag::FLAG_IGNORE_VALUE | tag::FLAG_IGNORE_LEASE)
     }
 
     pub(super) fn delete_range(&mut self) -> Result<DeleteRange, Fault> {
