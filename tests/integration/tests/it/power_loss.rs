@@ -19,6 +19,8 @@ use tenure_testkit::{
     Acknowledged, Cluster, Cut, Load, PowerDisks, assert_same_everywhere, wait_until,
 };
 
+mod syncs;
+
 const NODES: usize = 3;
 /// Cycles that run with the other tests.
 const CYCLES: usize = 4;
@@ -35,18 +37,21 @@ struct Tally {
     lost_after: usize,
 }
 
+impl Tally {
+    /// The count of answers that came before the cut, or after it began, and how many are lost.
+    const fn of(&mut self, before: bool) -> (&mut usize, &mut usize) {
+        if before {
+            (&mut self.before, &mut self.lost_before)
+        } else {
+            (&mut self.after, &mut self.lost_after)
+        }
+    }
+}
+
 #[tokio::test]
 async fn nothing_acknowledged_before_the_power_was_cut_is_lost() {
-    let cycles = env::var("TENURE_POWER_LOSS").map_or(CYCLES, |number| {
-        number.parse().expect("TENURE_POWER_LOSS is a number")
-    });
-    let disks = match PowerDisks::new(NODES) {
-        Ok(disks) => disks,
-        Err(why) => {
-            let notice = format!("SKIPPED: no disks to cut: {why}\n");
-            return drop(std::io::stderr().write_all(notice.as_bytes()));
-        }
-    };
+    let Some(disks) = disks(NODES) else { return };
+    let cycles = cycles();
     let mut cluster = Cluster::builder(NODES)
         .directory(disks.data())
         .start()
@@ -66,6 +71,22 @@ async fn nothing_acknowledged_before_the_power_was_cut_is_lost() {
         all.before, all.after, all.lost_after
     );
     assert_same_everywhere(&cluster).await;
+}
+
+fn cycles() -> usize {
+    env::var("TENURE_POWER_LOSS").map_or(CYCLES, |number| {
+        number.parse().expect("TENURE_POWER_LOSS is a number")
+    })
+}
+
+/// Disks whose power can be cut, or a notice that there are none.
+fn disks(number: usize) -> Option<PowerDisks> {
+    PowerDisks::new(number)
+        .inspect_err(|why| {
+            let notice = format!("SKIPPED: no disks to cut: {why}\n");
+            drop(std::io::stderr().write_all(notice.as_bytes()));
+        })
+        .ok()
 }
 
 /// Whose power is cut: each node in turn, then two, then all.
@@ -135,11 +156,7 @@ async fn tally(cluster: &Cluster, acknowledged: &[Acknowledged], cut: Cut, cycle
                 cut.done - cut.begun,
             );
         }
-        let (count, lost) = if before {
-            (&mut tally.before, &mut tally.lost_before)
-        } else {
-            (&mut tally.after, &mut tally.lost_after)
-        };
+        let (count, lost) = tally.of(before);
         *count += 1;
         *lost += usize::from(!kept);
     }
