@@ -118,7 +118,7 @@ impl<'a> Change<'a> {
         if let Some(previous) = previous.as_ref().filter(taken_off)
             && claims::is_claim(previous)
         {
-            self.overlay.touched.push(Touched::Ended(previous.clone()));
+            self.overlay.touched.push(Touched::ended(previous));
         }
         self.tell(Event {
             kind: EventKind::Put,
@@ -190,7 +190,7 @@ impl<'a> Change<'a> {
         );
         let previous = record.into_key_value(key.clone());
         if claims::may_be_claim(&previous.key) {
-            self.overlay.touched.push(Touched::Ended(previous.clone()));
+            self.overlay.touched.push(Touched::ended(&previous));
         }
         let kv = KeyValue {
             key,

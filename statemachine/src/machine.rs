@@ -119,7 +119,7 @@ impl ApplyBatch<'_> {
             Err(refusal) => self.outcome(Err(refusal), Effects::default()),
         };
         if let Ok(reply) = &outcome.reply {
-            self.answers.add(reply);
+            self.answers.add(&self.meta, reply);
         }
         Ok(outcome)
     }

@@ -27,14 +27,36 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Drops the records in the answer, for where nobody waits for it.
+    /// Drops the records and the values of claims in the answer, for where nobody waits for it.
     pub fn drop_records(&mut self) {
-        if let Ok(Reply::Put(previous)) = &mut self.reply {
-            *previous = None;
-        } else if let Ok(Reply::DeleteRange(reply)) = &mut self.reply {
-            reply.previous = Vec::new();
-        } else if let Ok(Reply::Txn(reply)) = &mut self.reply {
-            reply.replies = Vec::new();
+        let Ok(reply) = &mut self.reply else {
+            return;
+        };
+        match reply {
+            Reply::Put(previous) => *previous = None,
+            Reply::DeleteRange(reply) => reply.previous = Vec::new(),
+            Reply::Txn(reply) => reply.replies = Vec::new(),
+            Reply::Acquire(reply) => {
+                reply.blocker = None;
+                // That there are claims, and whether they hold, is of use on every node.
+                for claim in &mut reply.claims {
+                    claim.value = Bytes::new();
+                }
+            }
+            Reply::Claim(claim) => claim.value = Bytes::new(),
+            Reply::ForceRelease(claims) => *claims = Vec::new(),
+            Reply::Compact
+            | Reply::LeaseGrant(..)
+            | Reply::LeaseRevoke
+            | Reply::LeaseRenew(_)
+            | Reply::LeaseExpire(_)
+            | Reply::Alarm(_)
+            | Reply::MemberPublish
+            | Reply::Done
+            | Reply::Withdraw(_)
+            | Reply::Register(..)
+            | Reply::SessionOpen(..)
+            | Reply::Wake(_) => {}
         }
     }
 }
@@ -122,7 +144,8 @@ pub struct ClaimState {
     pub position: u32,
 }
 
-/// What became of claims.
+/// What became of claims. The claims carry no values: thousands may be granted by one command, and
+/// whoever waits for one can read its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// It began to hold.

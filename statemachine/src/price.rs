@@ -1,16 +1,17 @@
 //! What one command may cost: rows it looks at or changes, and bytes that it is answered with.
 //!
 //! Every replica computes every answer, so a request that is too large for one node would end them
-//! all. Budgets apply from [`FeatureLevel::BOUNDED`]. Invariant: every replica counts the same,
-//! because rows of the logical state are counted and not what the engine did to find them, and
-//! what exceeds a budget is refused and changes nothing.
+//! all. Budgets apply from [`FeatureLevel::BOUNDED`], those of claims from
+//! [`FeatureLevel::PRICED`]. Invariant: every replica counts the same, because rows of the logical
+//! state are counted and not what the engine did to find them, and what exceeds a budget is refused
+//! and changes nothing.
 
 use crate::{
-    command::{Command, Txn, TxnOp},
+    command::{ClaimCommand, Command, Txn, TxnOp},
     error::Refusal,
     feature::FeatureLevel,
     meta::Meta,
-    outcome::{Reply, TxnOpReply, TxnReply},
+    outcome::{AcquireReply, ClaimState, Reply, TxnOpReply, TxnReply},
     types::KeyValue,
 };
 
@@ -65,6 +66,15 @@ impl Budget {
         Self::at_level(meta, DELETE_ROWS_MAX)
     }
 
+    /// Of a command that is answered with claims.
+    pub(crate) fn of_claims(meta: &Meta) -> Self {
+        if meta.level >= FeatureLevel::PRICED {
+            Self::of(u64::MAX, ANSWER_BYTES_MAX)
+        } else {
+            Self::unlimited()
+        }
+    }
+
     fn at_level(meta: &Meta, rows_max: u64) -> Self {
         if meta.level >= FeatureLevel::BOUNDED {
             Self::of(rows_max, ANSWER_BYTES_MAX)
@@ -83,7 +93,17 @@ impl Budget {
 
     /// Pays for a record in the answer.
     pub(crate) fn record(&mut self, kv: &KeyValue) -> Result<(), Refusal> {
-        let left = self.bytes.checked_sub(record_bytes(kv));
+        self.answer(record_bytes(kv))
+    }
+
+    /// Pays for a claim in the answer.
+    pub(crate) fn claim(&mut self, claim: &ClaimState) -> Result<(), Refusal> {
+        self.answer(claim_bytes(claim))
+    }
+
+    /// Pays for bytes of the answer.
+    pub(crate) fn answer(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let left = self.bytes.checked_sub(bytes);
         let max = ANSWER_BYTES_MAX;
         self.bytes = left.ok_or(Refusal::AnswerOverLimit { max })?;
         Ok(())
@@ -95,10 +115,28 @@ fn record_bytes(kv: &KeyValue) -> u64 {
     bytes.saturating_add(RECORD_BYTES)
 }
 
+/// What a claim with a value and a principal of so many bytes takes in an answer.
+pub(crate) fn claim_bytes_of(key: &[u8], value_and_principal: usize) -> u64 {
+    // The key begins with the name, which is there once more.
+    let bytes = key
+        .len()
+        .saturating_mul(2)
+        .saturating_add(value_and_principal);
+    (bytes as u64).saturating_add(RECORD_BYTES)
+}
+
+fn claim_bytes(claim: &ClaimState) -> u64 {
+    let rest = claim.value.len().saturating_add(claim.principal.len());
+    claim_bytes_of(&claim.key, rest)
+}
+
 /// What the commands of one entry were answered with so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EntryAnswers {
     index: u64,
+    /// Bytes that count against [`ENTRY_ANSWER_BYTES_MAX`].
+    priced: u64,
+    /// Bytes that a node holds. Not part of what is replicated.
     bytes: u64,
 }
 
@@ -106,7 +144,11 @@ impl EntryAnswers {
     /// The next command is of the entry at `index`.
     pub(crate) const fn enter(&mut self, index: u64) {
         if self.index != index {
-            *self = Self { index, bytes: 0 };
+            *self = Self {
+                index,
+                priced: 0,
+                bytes: 0,
+            };
         }
     }
 
@@ -115,14 +157,18 @@ impl EntryAnswers {
     }
 
     /// A command was answered.
-    pub(crate) fn add(&mut self, reply: &Reply) {
-        self.bytes = self.bytes.saturating_add(answer_bytes(reply));
+    pub(crate) fn add(&mut self, meta: &Meta, reply: &Reply) {
+        let bytes = answer_bytes(reply);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if meta.level >= FeatureLevel::PRICED || !tells_claims(reply) {
+            self.priced = self.priced.saturating_add(bytes);
+        }
     }
 
     /// Refuses a command that would read when the entry's answers are too many already.
     pub(crate) fn admit(&self, meta: &Meta, command: &Command) -> Result<(), Refusal> {
         let bounded = meta.level >= FeatureLevel::BOUNDED;
-        if bounded && self.bytes >= ENTRY_ANSWER_BYTES_MAX && may_read(command) {
+        if bounded && self.priced >= ENTRY_ANSWER_BYTES_MAX && may_read(meta.level, command) {
             Err(Refusal::EntryFull)
         } else {
             Ok(())
@@ -130,16 +176,22 @@ impl EntryAnswers {
     }
 }
 
-/// Whether a command may be answered with records.
-fn may_read(command: &Command) -> bool {
+/// Whether a command may be answered with records, or from a level on with claims.
+fn may_read(level: FeatureLevel, command: &Command) -> bool {
     match command {
         Command::Put(put) => put.want_previous,
         Command::DeleteRange(delete) => delete.want_previous,
         Command::Txn(txn) => txn_may_read(txn),
         // A repeat is answered with what the first was.
         Command::Conditional(conditional) => {
-            conditional.request.is_some() || may_read(&conditional.command)
+            conditional.request.is_some() || may_read(level, &conditional.command)
         }
+        Command::Claim(
+            ClaimCommand::Acquire(_)
+            | ClaimCommand::Transfer { .. }
+            | ClaimCommand::HandOver { .. }
+            | ClaimCommand::ForceRelease { .. },
+        ) => level >= FeatureLevel::PRICED,
         Command::Compact(_)
         | Command::LeaseGrant(_)
         | Command::LeaseRevoke(_)
@@ -147,7 +199,11 @@ fn may_read(command: &Command) -> bool {
         | Command::LeaseExpire(_)
         | Command::Alarm(_)
         | Command::MemberPublish(_)
-        | Command::Claim(_)
+        | Command::Claim(
+            ClaimCommand::Release { .. }
+            | ClaimCommand::Withdraw { .. }
+            | ClaimCommand::Proclaim { .. },
+        )
         | Command::Registry(_)
         | Command::SessionOpen(_)
         | Command::Fence(_)
@@ -166,12 +222,25 @@ fn txn_may_read(txn: &Txn) -> bool {
     })
 }
 
-/// Bytes of the records in an answer.
-pub(crate) fn answer_bytes(reply: &Reply) -> u64 {
+/// Whether an answer is counted from [`FeatureLevel::PRICED`] on only.
+const fn tells_claims(reply: &Reply) -> bool {
+    matches!(
+        reply,
+        Reply::Acquire(_) | Reply::Claim(_) | Reply::ForceRelease(_)
+    )
+}
+
+/// Bytes of the records and claims in an answer.
+fn answer_bytes(reply: &Reply) -> u64 {
     match reply {
         Reply::Put(previous) => previous.as_ref().map_or(0, record_bytes),
         Reply::DeleteRange(reply) => sum(&reply.previous),
         Reply::Txn(reply) => txn_bytes(reply),
+        Reply::Acquire(AcquireReply {
+            claims, blocker, ..
+        }) => sum_claims(claims.iter().chain(blocker)),
+        Reply::Claim(claim) => claim_bytes(claim),
+        Reply::ForceRelease(claims) => sum_claims(claims),
         Reply::Compact
         | Reply::LeaseGrant(..)
         | Reply::LeaseRevoke
@@ -179,11 +248,8 @@ pub(crate) fn answer_bytes(reply: &Reply) -> u64 {
         | Reply::LeaseExpire(_)
         | Reply::Alarm(_)
         | Reply::MemberPublish
-        | Reply::Acquire(_)
         | Reply::Done
         | Reply::Withdraw(_)
-        | Reply::Claim(_)
-        | Reply::ForceRelease(_)
         | Reply::Register(..)
         | Reply::SessionOpen(..)
         | Reply::Wake(_) => 0,
@@ -202,4 +268,9 @@ fn txn_bytes(reply: &TxnReply) -> u64 {
 
 fn sum(kvs: &[KeyValue]) -> u64 {
     kvs.iter().map(record_bytes).fold(0, u64::saturating_add)
+}
+
+fn sum_claims<'c>(claims: impl IntoIterator<Item = &'c ClaimState>) -> u64 {
+    let bytes = claims.into_iter().map(claim_bytes);
+    bytes.fold(0, u64::saturating_add)
 }

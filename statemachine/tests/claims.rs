@@ -2,6 +2,7 @@
 //! tokens ascend; and neither batches, reopening nor late timers let anybody hold who must not.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod counting;
 mod claims {
     mod broken;
     mod cost;

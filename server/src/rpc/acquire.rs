@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::Rng;
 use tenure_statemachine::{
-    Acquire, AcquireReply, ClaimCommand, ClaimState, Command, EndCause, LeaseId, Outcome, Refusal,
-    Reply, Revision, Signal, Ttl, Wait,
+    Acquire, AcquireReply, ClaimCommand, ClaimState, Command, EndCause, Fault, LeaseId, Outcome,
+    Reader, Refusal, Reply, Revision, Signal, Ttl, Wait,
 };
 use tokio::{
     sync::oneshot,
@@ -81,6 +81,8 @@ pub(super) struct Waiting {
     wait: Wait,
     /// When to give up although nobody said that the wait is over.
     give_up: Option<Instant>,
+    /// Whether the values of the claims were let go, to be read again.
+    is_lean: bool,
     withdraw: Option<Withdraw>,
 }
 
@@ -137,6 +139,7 @@ pub(super) async fn begin(
         revision,
         wait,
         give_up: give_up(services, wait),
+        is_lean: false,
         withdraw,
     };
     if repeatable && waiting.claims.iter().any(|claim| claim.token <= before) {
@@ -233,6 +236,7 @@ impl Waiting {
     /// # Cancel safety
     /// Dropping the future withdraws the claims, unless they carry a request id.
     pub(super) async fn granted(mut self) -> Result<Granted, Reason> {
+        self.grow_lean();
         while !self.holds() {
             let give_up = self.give_up;
             let news = tokio::select! {
@@ -249,10 +253,26 @@ impl Waiting {
             };
             match news {
                 News::Signal(signal) => self.learn(signal)?,
-                News::Lost => self.look().await?,
+                News::Lost => {
+                    self.look().await?;
+                    self.grow_lean();
+                }
             }
         }
         self.into_granted()
+    }
+
+    /// Lets go of values, which the state has too: thousands may wait for long, each with a value
+    /// of its own and one of the claim in its way.
+    fn grow_lean(&mut self) {
+        if self.holds() {
+            return;
+        }
+        self.is_lean = true;
+        self.blocker = None;
+        for claim in &mut self.claims {
+            claim.value = Bytes::new();
+        }
     }
 
     /// Learns from the quorum where the claims are: this node may lag, and what a request with an
@@ -346,13 +366,21 @@ impl Waiting {
     }
 
     fn into_granted(self) -> Result<Granted, Reason> {
-        let lease = self.lease;
-        let (revision, found) = self
-            .services
-            .latest(|reader| Ok((reader.meta().revision, reader.lease(lease)?)))?;
+        let Self {
+            lease,
+            mut claims,
+            is_lean,
+            ..
+        } = self;
+        let (revision, found) = self.services.latest(|reader| {
+            if is_lean {
+                read_values(reader, &mut claims)?;
+            }
+            Ok((reader.meta().revision, reader.lease(lease)?))
+        })?;
         let remaining = found.map_or(Ttl(0), |found| self.services.remaining(&found));
         Ok(Granted {
-            claims: self.claims,
+            claims,
             lease,
             ttl: self.ttl,
             remaining,
@@ -360,6 +388,17 @@ impl Waiting {
             withdraw: self.withdraw,
         })
     }
+}
+
+/// Reads the values of claims that hold. One that is gone already has none.
+fn read_values(reader: &Reader<'_>, claims: &mut [ClaimState]) -> Result<(), Fault> {
+    for claim in claims {
+        let found = reader.claim(&claim.name, claim.token)?;
+        if let Some(found) = found.filter(|found| found.key == claim.key) {
+            claim.value = found.value;
+        }
+    }
+    Ok(())
 }
 
 /// Long after the wait is over, for a node that does not hear of it.

@@ -21,6 +21,7 @@ use crate::{
     meta::Meta,
     outcome::{AcquireReply, ClaimState, Signal},
     overlay::Overlay,
+    price::{Budget, claim_bytes_of},
     types::{ClusterTime, Revision, Ttl},
 };
 
@@ -48,6 +49,7 @@ pub(super) fn acquire(
     if let Some(name) = acquire.names.iter().find(|name| key::is_reserved(name)) {
         return Err(Refusal::NameReserved(name.clone()).into());
     }
+    check_answer(meta, acquire)?;
     let ttl = check_lease(overlay, acquire)?;
     let mut reply = AcquireReply {
         lease: acquire.lease,
@@ -86,14 +88,24 @@ pub(super) fn acquire(
     for (name, prospect) in acquire.names.iter().zip(&prospects) {
         let claim = claim(acquire, name, revision, holds, settling.meta.now);
         settling.join(&claim)?;
-        let state = claim.state(acquire.value.clone(), prospect.before);
         if holds {
-            let granted = Signal::Granted(state.clone());
+            let granted = Signal::Granted(claim.signalled(0));
             settling.effects.signals.push(granted);
         }
+        let state = claim.state(acquire.value.clone(), prospect.before);
         reply.claims.push(state);
     }
     Ok(reply)
+}
+
+/// Whether the claims fit in an answer, each with the value.
+fn check_answer(meta: &Meta, acquire: &Acquire) -> Result<(), Refusal> {
+    let mut budget = Budget::of_claims(meta);
+    let rest = acquire.value.len().saturating_add(acquire.principal.len());
+    for name in &acquire.names {
+        budget.answer(claim_bytes_of(&key::claim_key(name, acquire.lease), rest))?;
+    }
+    Ok(())
 }
 
 /// The time to live of the lease, which exists, or can be made.

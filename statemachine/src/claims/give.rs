@@ -17,6 +17,7 @@ use crate::{
     meta::Meta,
     outcome::{ClaimState, Signal},
     overlay::Overlay,
+    price::Budget,
     types::{LeaseId, Revision},
 };
 
@@ -123,7 +124,8 @@ pub(super) fn force(
     if claims.is_empty() {
         return Err(not_holder(overlay, name, token)?.into());
     }
-    let mut ended = Vec::with_capacity(claims.len());
+    let mut budget = Budget::of_claims(meta);
+    let mut ended = Vec::new();
     let mut place = None;
     for claim in &claims {
         // Claims with one token stand side by side: only the first that waits has to be counted to.
@@ -132,7 +134,9 @@ pub(super) fn force(
             Some(before) => u32::saturating_add(before, 1),
         };
         place = (!claim.held).then_some(at);
-        ended.push(shown(overlay, claim, at)?);
+        let state = shown(overlay, claim, at)?;
+        budget.claim(&state)?;
+        ended.push(state);
     }
     effects.signals.push(Signal::Forced(why.to_owned()));
     let keys = claims.into_iter().map(|claim| claim.key);

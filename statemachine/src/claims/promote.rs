@@ -105,9 +105,8 @@ impl Settling<'_> {
         let mut tally = Tally::of(self.overlay, &claim.name)?;
         tally.hold(claim.mode);
         tally.store(self.overlay, &claim.name);
-        let value = row::value(self.overlay, &claim)?;
-        let state = claim.state(value, 0);
-        self.effects.signals.push(Signal::Granted(state));
+        let granted = Signal::Granted(claim.signalled(0));
+        self.effects.signals.push(granted);
         Ok(())
     }
 }

@@ -74,13 +74,11 @@ pub(super) fn transfer(
     settling.delete_keys([new.key.clone()])?;
     let keys = (old.key.clone(), new.key.clone());
     new.token = settling.replace(keys, value.clone(), to)?;
-    settling.end(&old, value.clone(), Loss::RELEASED)?;
+    settling.end(&old, Loss::RELEASED)?;
     settling.join(&new)?;
     let state = new.state(value, 0);
-    settling
-        .effects
-        .signals
-        .push(Signal::Granted(state.clone()));
+    let granted = Signal::Granted(new.signalled(0));
+    settling.effects.signals.push(granted);
     settling.move_behind(waiting, 0)?;
     settling.run(Loss::RELEASED)?;
     Ok(state)
@@ -109,10 +107,9 @@ pub(super) fn hand_over(
         others
     };
 
-    let value = row::value(overlay, &leader)?;
     let mut settling = Settling::new(overlay, meta, effects);
     settling.delete_keys([leader.key.clone()])?;
-    settling.end(&leader, value, Loss::RELEASED)?;
+    settling.end(&leader, Loss::RELEASED)?;
     // The candidate stands before them.
     settling.move_behind(others, 1)?;
     settling.run(Loss::RELEASED)?;
@@ -219,23 +216,23 @@ impl Settling<'_> {
         };
         let mut position = Tally::of(self.overlay, &name)?.held.saturating_add(others);
         for mut claim in claims {
-            let value = row::value(self.overlay, &claim)?;
             if claim.is_over(self.meta.now) {
                 self.delete_keys([claim.key.clone()])?;
-                self.end(&claim, value, Loss::WAIT_OVER)?;
+                self.end(&claim, Loss::WAIT_OVER)?;
                 continue;
             }
+            let value = row::value(self.overlay, &claim)?;
             let keys = (claim.key.clone(), claim.key.clone());
             let before = claim.token;
             let (old_row, old_timer) = (claim.row(), wait_timer(&claim));
-            claim.token = self.replace(keys, value.clone(), claim.lease)?;
+            claim.token = self.replace(keys, value, claim.lease)?;
             self.overlay.delete(Table::Cluster, old_row);
             claim.store(self.overlay);
             if let Some(until) = claim.wait_until {
                 timers::clear(self.overlay, until, &old_timer);
                 timers::set(self.overlay, until, &wait_timer(&claim));
             }
-            let state = claim.state(value, position);
+            let state = claim.signalled(position);
             self.effects.signals.push(Signal::Requeued(state, before));
             position = position.saturating_add(1);
         }

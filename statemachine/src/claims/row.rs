@@ -94,6 +94,11 @@ impl Claim {
         }
     }
 
+    /// The claim as signals tell it, without its value.
+    pub(crate) fn signalled(&self, position: u32) -> ClaimState {
+        self.state(Bytes::new(), position)
+    }
+
     fn encode(&self) -> Bytes {
         let mut row = BytesMut::new();
         let flag = |set: bool, flag: u8| if set { flag } else { 0 };

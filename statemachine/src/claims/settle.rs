@@ -133,7 +133,7 @@ impl<'a> Settling<'a> {
             // would lie below tokens that held before.
             Touched::Put(kv) if kv.version == 1 => self.note_created(&kv),
             Touched::Put(_) => Ok(()),
-            Touched::Ended(kv) if key::is_claim(&kv) => self.note_ended(kv, loss),
+            Touched::Ended(kv) if key::is_claim(&kv) => self.note_ended(&kv, loss),
             Touched::Ended(_) => Ok(()),
         }
     }
@@ -163,9 +163,9 @@ impl<'a> Settling<'a> {
         Ok(())
     }
 
-    fn note_ended(&mut self, kv: KeyValue, loss: Loss) -> Result<(), Fault> {
+    fn note_ended(&mut self, kv: &KeyValue, loss: Loss) -> Result<(), Fault> {
         match row::find(self.overlay, kv.create_revision, &kv.key)? {
-            Some(claim) if !self.stands(&kv)? => self.end(&claim, kv.value, loss),
+            Some(claim) if !self.stands(kv)? => self.end(&claim, loss),
             _ => Ok(()),
         }
     }
@@ -190,8 +190,8 @@ impl<'a> Settling<'a> {
         Ok(())
     }
 
-    /// Removes the row of a claim whose key, which had this value, is gone.
-    pub(super) fn end(&mut self, claim: &Claim, value: Bytes, loss: Loss) -> Result<(), Fault> {
+    /// Removes the row of a claim whose key is gone.
+    pub(super) fn end(&mut self, claim: &Claim, loss: Loss) -> Result<(), Fault> {
         let mut tally = Tally::of(self.overlay, &claim.name)?;
         self.overlay.delete(Table::Cluster, claim.row());
         tally.leave(claim);
@@ -210,7 +210,7 @@ impl<'a> Settling<'a> {
             held: claim.held,
             runs: !loss.is_clean,
         });
-        let state = claim.state(value, 0);
+        let state = claim.signalled(0);
         self.effects.signals.push(Signal::Ended(state, loss.cause));
         self.unsettled.insert(claim.name.clone());
         // What is left of a bundle waits for less than before.
@@ -242,6 +242,18 @@ impl<'a> Settling<'a> {
         }
         self.effects.events.append(&mut change.finish());
         Ok(())
+    }
+}
+
+impl Touched {
+    /// A key is gone, or taken off its lease. Its value is not kept: a command may end ten thousand
+    /// claims, and no one is told the values.
+    pub(crate) fn ended(kv: &KeyValue) -> Self {
+        Self::Ended(KeyValue {
+            key: kv.key.clone(),
+            value: Bytes::new(),
+            ..*kv
+        })
     }
 }
 

@@ -1,80 +1,15 @@
 //! What commands on long queues cost, in rows read.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, ClusterTime, Command, Conditional, Context, Cursor, DeleteRange, Engine,
-    EngineError, Guard, KeyRange, LeaseExpiry, LeaseId, MemEngine, Mode, Outcome, Put, Refusal,
-    Reply, Revision, Signal, StateMachine, Table, Ttl, View, WriteBatch,
+    Acquire, ClaimCommand, ClusterTime, Command, Conditional, Context, DeleteRange, Guard,
+    KeyRange, LeaseExpiry, LeaseId, Mode, Outcome, Put, Refusal, Reply, Revision, Signal,
+    StateMachine, Ttl,
 };
 
-/// Counts the rows that are read.
-#[derive(Debug)]
-struct Counting {
-    engine: MemEngine,
-    reads: AtomicU64,
-}
-
-impl Counting {
-    fn count(&self) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-struct CountingCursor<'a> {
-    counting: &'a Counting,
-    cursor: Box<dyn Cursor + 'a>,
-}
-
-impl fmt::Debug for CountingCursor<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CountingCursor")
-    }
-}
-
-impl View for Counting {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.count();
-        self.engine.get(table, key)
-    }
-
-    fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
-        let cursor = self.engine.scan(table, from)?;
-        Ok(Box::new(CountingCursor {
-            counting: self,
-            cursor,
-        }))
-    }
-}
-
-impl Cursor for CountingCursor<'_> {
-    fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, EngineError> {
-        self.counting.count();
-        self.cursor.next()
-    }
-
-    fn skip_to(&mut self, key: &[u8]) -> Result<(), EngineError> {
-        self.counting.count();
-        self.cursor.skip_to(key)
-    }
-}
-
-impl Engine for Counting {
-    fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
-        self.engine.write(batch)
-    }
-
-    fn snapshot<'a>(&'a self) -> Result<Box<dyn View + 'a>, EngineError> {
-        self.engine.snapshot()
-    }
-}
+use crate::counting::Counting;
 
 pub(super) struct Node {
     engine: Arc<Counting>,
@@ -85,10 +20,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Self {
-        let engine = Arc::new(Counting {
-            engine: MemEngine::new(),
-            reads: AtomicU64::new(0),
-        });
+        let engine = Arc::new(Counting::new());
         let machine = StateMachine::open(engine.clone()).unwrap();
         Self {
             engine,
@@ -120,9 +52,9 @@ impl Node {
 
     /// Applies one command; what it came to, and how many rows it read.
     pub(super) fn one(&mut self, command: Command) -> (Outcome, u64) {
-        let before = self.engine.reads.load(Ordering::Relaxed);
+        let before = self.engine.reads();
         let outcome = self.all([command]).pop().unwrap();
-        let after = self.engine.reads.load(Ordering::Relaxed);
+        let after = self.engine.reads();
         (outcome, after - before)
     }
 }
