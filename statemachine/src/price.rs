@@ -1,7 +1,7 @@
 //! What one command may cost: rows it looks at or changes, and bytes that it is answered with.
 //!
 //! Every replica computes every answer, so a request that is too large for one node would end them
-//! all. Budgets apply from [`FeatureLevel::BOUNDED`], those of claims from
+//! all. Budgets apply from [`FeatureLevel::BOUNDED`], those of claims and of walks from
 //! [`FeatureLevel::PRICED`]. Invariant: every replica counts the same, because rows of the logical
 //! state are counted and not what the engine did to find them, and what exceeds a budget is refused
 //! and changes nothing.
@@ -12,12 +12,18 @@ use crate::{
     feature::FeatureLevel,
     meta::Meta,
     outcome::{AcquireReply, ClaimState, Reply, TxnOpReply, TxnReply},
+    range::KeyRange,
     types::KeyValue,
 };
 
 /// Rows that one transaction may look at or change, those of transactions within it included, and
 /// one for each operation. A tenth of a second or two of work, which every write behind it waits.
 pub(crate) const TXN_ROWS_MAX: u64 = 200_000;
+
+/// Rows that an operation over a range counts for at least. The engine also walks what was deleted
+/// there and is not cleared away yet, which differs between replicas and cannot be counted. So one
+/// transaction makes at most 195 such walks, and one of 128 operations has rows left.
+const WALK_ROWS_MIN: u64 = 1_024;
 
 /// Keys that one delete outside of a transaction may delete: what such a write takes in memory, a
 /// kilobyte for each key, leaves room on a small node.
@@ -40,6 +46,15 @@ pub(crate) struct Budget {
     rows_max: u64,
     rows: u64,
     bytes: u64,
+    /// What a walk counts for at least; nothing below [`FeatureLevel::PRICED`].
+    walk_rows_min: u64,
+    /// Rows of the present walk that are paid for.
+    prepaid: u64,
+    /// The ranges that the transaction deleted, each with how many keys were there. Every later
+    /// walk over them passes these again. As few as there may be walks.
+    deleted: Vec<(KeyRange, u64)>,
+    /// Keys that the transaction deleted one by one.
+    deleted_alone: u64,
 }
 
 impl Budget {
@@ -53,12 +68,20 @@ impl Budget {
             rows_max,
             rows: rows_max,
             bytes,
+            walk_rows_min: 0,
+            prepaid: 0,
+            deleted: Vec::new(),
+            deleted_alone: 0,
         }
     }
 
     /// Of a transaction.
     pub(crate) fn of_txn(meta: &Meta) -> Self {
-        Self::at_level(meta, TXN_ROWS_MAX)
+        let is_priced = meta.level >= FeatureLevel::PRICED;
+        Self {
+            walk_rows_min: if is_priced { WALK_ROWS_MIN } else { 0 },
+            ..Self::at_level(meta, TXN_ROWS_MAX)
+        }
     }
 
     /// Of a delete that is not in a transaction.
@@ -83,9 +106,48 @@ impl Budget {
         }
     }
 
-    /// Pays for a row that is looked at or changed, or for an operation.
+    /// Pays for an operation, and for the walk that it begins when it is over this range.
+    pub(crate) fn operation(&mut self, range: Option<&KeyRange>) -> Result<(), Refusal> {
+        self.prepaid = 0;
+        self.row()?;
+        let Some(range) = range.filter(|range| range.is_walked()) else {
+            return Ok(());
+        };
+        if self.walk_rows_min == 0 {
+            return Ok(());
+        }
+        let within = self.deleted.iter().filter(|(gone, _)| gone.overlaps(range));
+        let gone = within.fold(self.deleted_alone, |sum, (_, keys)| {
+            sum.saturating_add(*keys)
+        });
+        self.rows(gone.saturating_add(self.walk_rows_min))?;
+        self.prepaid = self.walk_rows_min;
+        Ok(())
+    }
+
+    /// Takes note of what an operation deleted.
+    pub(crate) fn deleted(&mut self, range: &KeyRange, keys: u64) {
+        if self.walk_rows_min == 0 || keys == 0 {
+            return;
+        }
+        if range.is_walked() {
+            self.deleted.push((range.clone(), keys));
+        } else {
+            self.deleted_alone = self.deleted_alone.saturating_add(keys);
+        }
+    }
+
+    /// Pays for a row that is looked at or changed.
     pub(crate) fn row(&mut self) -> Result<(), Refusal> {
-        let left = self.rows.checked_sub(1);
+        if let Some(left) = self.prepaid.checked_sub(1) {
+            self.prepaid = left;
+            return Ok(());
+        }
+        self.rows(1)
+    }
+
+    fn rows(&mut self, rows: u64) -> Result<(), Refusal> {
+        let left = self.rows.checked_sub(rows);
         let max = self.rows_max;
         self.rows = left.ok_or(Refusal::TooManyRows { max })?;
         Ok(())

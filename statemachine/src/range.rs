@@ -65,6 +65,16 @@ impl KeyRange {
         }
     }
 
+    /// Whether finding the keys of the range takes a walk, not a look at one key.
+    pub(crate) fn is_walked(&self) -> bool {
+        !matches!(self.end, RangeEnd::Single) && !self.is_empty()
+    }
+
+    /// Whether a key may lie in both ranges.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        self.contains(&other.start) || other.contains(&self.start)
+    }
+
     /// Whether no key can lie in the range.
     #[must_use]
     pub fn is_empty(&self) -> bool {

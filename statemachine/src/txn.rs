@@ -13,6 +13,7 @@ use crate::{
     outcome::{Event, TxnOpReply, TxnReply},
     overlay::Overlay,
     price::Budget,
+    range::KeyRange,
     read::Reader,
     record::Record,
     types::Revision,
@@ -80,6 +81,15 @@ fn chosen<'t>(txn: &'t Txn, choices: &mut dyn Iterator<Item = bool>) -> (bool, &
     )
 }
 
+/// The range that an operation walks, if it does.
+const fn walked(op: &TxnOp) -> Option<&KeyRange> {
+    match op {
+        TxnOp::Range(query) => Some(&query.range),
+        TxnOp::DeleteRange(delete) => Some(&delete.range),
+        TxnOp::Put(_) | TxnOp::Txn(_) => None,
+    }
+}
+
 fn compare_all(
     reader: &Reader<'_>,
     txn: &Txn,
@@ -88,7 +98,7 @@ fn compare_all(
 ) -> Result<(), ReadError> {
     let mut succeeded = true;
     for compare in &txn.compare {
-        budget.row()?;
+        budget.operation(Some(&compare.range))?;
         if !holds(reader, compare, budget)? {
             succeeded = false;
             break;
@@ -191,7 +201,7 @@ fn run(
     let (succeeded, ops) = chosen(txn, choices);
     let mut replies = Vec::with_capacity(ops.len());
     for op in ops {
-        budget.row()?;
+        budget.operation(walked(op))?;
         replies.push(match op {
             TxnOp::Range(query) => {
                 let reader = change.reader();
@@ -207,6 +217,8 @@ fn run(
             }
             TxnOp::DeleteRange(delete) => {
                 let reply = change.delete_range(delete, budget)?;
+                let keys = u64::try_from(reply.deleted).unwrap_or(0);
+                budget.deleted(&delete.range, keys);
                 TxnOpReply::DeleteRange(change.seen(), reply)
             }
             TxnOp::Txn(within) => {
@@ -228,7 +240,7 @@ fn read(
     let revision = reader.meta().revision;
     let mut replies = Vec::with_capacity(ops.len());
     for op in ops {
-        budget.row()?;
+        budget.operation(walked(op))?;
         replies.push(match op {
             TxnOp::Range(query) => TxnOpReply::Range(revision, reader.range_within(query, budget)?),
             TxnOp::Txn(within) => TxnOpReply::Txn(revision, read(reader, within, choices, budget)?),
