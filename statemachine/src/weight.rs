@@ -11,6 +11,7 @@ use crate::{
     lease,
     machine::StateMachine,
     range::{KeyRange, RangeEnd},
+    registry,
     types::LeaseId,
     will,
 };
@@ -29,7 +30,6 @@ impl StateMachine {
             Command::Put(_)
             | Command::Compact(_)
             | Command::LeaseGrant(_)
-            | Command::LeaseRenew(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_)
             | Command::Registry(_)
@@ -39,6 +39,8 @@ impl StateMachine {
             | Command::RaiseLevel(_) => true,
             Command::DeleteRange(delete) => is_single(&delete.range),
             Command::Txn(txn) => is_light(txn),
+            // While a service is held, renewals look for suspects.
+            Command::LeaseRenew(_) => !registry::is_any_held(view)?,
             Command::LeaseRevoke(id) => ends_lightly(view, *id)?,
             Command::LeaseExpire(expiries) => {
                 let few = expiries.len() <= ATTACHED_MAX;

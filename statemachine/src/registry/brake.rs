@@ -2,12 +2,15 @@
 //! likely between them and us than in all of them. They are kept for a while then, as suspects.
 //!
 //! It holds whole leases, and only such as keep nothing but instances: locks and elections are
-//! never braked, for they must come free. Nothing is held twice: a lease one of whose instances is
+//! never braked, for they must come free; nor are leases of more instances than a renewal can look
+//! through. Nothing is held twice: a lease one of whose instances is
 //! suspect already has had its time and ends. So a service whose instances are really gone is
 //! clean [`BRAKE_MAX`] after the brake began.
 //!
 //! What is known of a service is in `brake_row.rs`: two rows at most, each with a timer that
 //! removes it, so nothing is left of a service that has not been in trouble for a while.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -22,6 +25,7 @@ use crate::{
     effects::Effects,
     engine::{Table, View},
     error::Fault,
+    feature::FeatureLevel,
     keys::{self, damaged},
     kv::Change,
     lease::Lease,
@@ -40,6 +44,12 @@ pub(crate) const BRAKE_WINDOW: Ttl = Ttl::from_secs(10);
 pub(crate) const BRAKE_MAX: Ttl = Ttl::from_secs(60);
 /// With fewer instances going than this, most of a small service going is nothing unusual.
 pub(super) const EXPIRED_MIN: u64 = 3;
+/// Instances of a lease that is held, from [`FeatureLevel::PRICED`] on: as many as run on one host,
+/// with some to spare. Each is written anew when it becomes a suspect, and when it is renewed.
+const LEASE_INSTANCES_MAX: usize = 128;
+/// Keys that one renewal of a lease looks at to find its suspects, from [`FeatureLevel::PRICED`] on:
+/// those that were held, when as many were added since.
+const RENEWED_KEYS_MAX: usize = 256;
 
 /// An instance that a lease keeps.
 struct Kept {
@@ -59,7 +69,7 @@ pub(crate) fn brake(
     lease: &Lease,
     effects: &mut Effects,
 ) -> Result<bool, Fault> {
-    let instances = kept_by(overlay, lease.id)?;
+    let instances = kept_by(overlay, lease.id, at_level(meta, LEASE_INSTANCES_MAX))?;
     if instances.is_empty() || instances.iter().any(|kept| kept.flags.suspect) {
         return Ok(false);
     }
@@ -97,15 +107,16 @@ pub(crate) fn renewed(
     if meta.corrupt || !is_any_held(overlay)? {
         return Ok(());
     }
+    let keys_max = at_level(meta, RENEWED_KEYS_MAX);
     let mut cleared = Vec::new();
+    // A lease may be named many times.
+    let leases: BTreeSet<LeaseId> = leases.iter().copied().collect();
     for id in leases {
-        for key in instance_keys(overlay, *id)? {
+        for key in instance_keys(overlay, id, keys_max)? {
             cleared.extend(kept(overlay, key)?.filter(|kept| kept.flags.suspect));
         }
     }
-    // A lease may be named twice.
     cleared.sort_by(|a, b| a.key.cmp(&b.key));
-    cleared.dedup_by(|a, b| a.key == b.key);
     mark(overlay, meta, cleared, false, effects)
 }
 
@@ -203,15 +214,24 @@ fn mark(
     Ok(())
 }
 
-/// The instances that a lease keeps; none when it keeps anything else.
-fn kept_by(view: &dyn View, id: LeaseId) -> Result<Vec<Kept>, Fault> {
+/// A bound that applies from [`FeatureLevel::PRICED`] on.
+fn at_level(meta: &Meta, max: usize) -> usize {
+    if meta.level >= FeatureLevel::PRICED {
+        max
+    } else {
+        usize::MAX
+    }
+}
+
+/// The instances that a lease keeps; none when it keeps anything else, or more than `max`.
+fn kept_by(view: &dyn View, id: LeaseId, max: usize) -> Result<Vec<Kept>, Fault> {
     let mut keys = Vec::new();
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
     while let Some((row, _)) = cursor.next()? {
         let Some(key) = keys::read_lease_key(&row, id) else {
             break;
         };
-        if split(&key).is_none() {
+        if split(&key).is_none() || keys.len() >= max {
             return Ok(Vec::new());
         }
         keys.push(key);
@@ -226,12 +246,14 @@ fn kept_by(view: &dyn View, id: LeaseId) -> Result<Vec<Kept>, Fault> {
     Ok(instances)
 }
 
-/// The keys of instances among those of a lease.
-fn instance_keys(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+/// The keys of instances among those of a lease, the first `max` of them.
+fn instance_keys(view: &dyn View, id: LeaseId, max: usize) -> Result<Vec<Bytes>, Fault> {
     let mut found = Vec::new();
     let from = keys::lease_key(id, SERVICES_PREFIX.as_bytes());
     let mut cursor = view.scan(Table::LeaseKeys, &from)?;
-    while let Some((row, _)) = cursor.next()? {
+    while found.len() < max
+        && let Some((row, _)) = cursor.next()?
+    {
         match keys::read_lease_key(&row, id) {
             Some(key) if key.starts_with(SERVICES_PREFIX.as_bytes()) => found.push(key),
             Some(_) | None => break,

@@ -104,7 +104,7 @@ pub(super) fn timer(service: &str) -> Timer {
 }
 
 /// Whether any service has suspects, or may have.
-pub(super) fn is_any_held(view: &dyn View) -> Result<bool, Fault> {
+pub(crate) fn is_any_held(view: &dyn View) -> Result<bool, Fault> {
     let prefix = [BRAKE_PREFIX, HELD];
     let first = view.scan(Table::Cluster, &prefix)?.next_key()?;
     Ok(first.is_some_and(|row| row.starts_with(&prefix)))
