@@ -5,6 +5,7 @@
 mod counting;
 mod price {
     mod answers;
+    mod queues;
     mod renewals;
     mod walks;
 }

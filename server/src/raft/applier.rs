@@ -72,12 +72,8 @@ impl Applier {
     pub(super) fn is_light(&self, work: &[Work]) -> Result<bool, Fault> {
         let decoded = work.iter().filter_map(|work| work.commands.as_ref());
         let groups = decoded.flat_map(|entry| &entry.groups);
-        for command in groups.flat_map(|group| &group.commands) {
-            if !self.machine.is_light(command)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        self.machine
+            .are_light(groups.flat_map(|group| &group.commands))
     }
 
     /// Applies entries, in as many batches as their size asks for.

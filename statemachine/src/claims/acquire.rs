@@ -16,6 +16,7 @@ use crate::{
     effects::Effects,
     engine::View,
     error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
     kv::Change,
     lease,
     meta::Meta,
@@ -28,6 +29,11 @@ use crate::{
 /// Claims on one name. Each costs the command that reorders the queue a revision, and a queue as
 /// long as this moves too slowly to be of use.
 pub(crate) const CLAIMS_PER_NAME_MAX: u32 = 10_000;
+
+/// The greatest position that is told, from [`FeatureLevel::PRICED`] on: it stands for every one
+/// beyond, too. To count further would make a command look at the whole of a long queue, and a claim
+/// that has so many before it will not be granted soon.
+const POSITION_MAX: u32 = 1_000;
 
 /// What a new claim would meet on one name.
 #[derive(Debug)]
@@ -66,7 +72,7 @@ pub(super) fn acquire(
     }
     let holds = prospects.iter().all(|prospect| prospect.holds);
     if !holds {
-        reply.blocker = blocker(overlay, meta.now, acquire, &prospects)?;
+        reply.blocker = blocker(overlay, meta, acquire, &prospects)?;
         if matches!(acquire.wait, Wait::Never | Wait::Within(Ttl(0))) {
             return Ok(reply);
         }
@@ -92,7 +98,8 @@ pub(super) fn acquire(
             let granted = Signal::Granted(claim.signalled(0));
             settling.effects.signals.push(granted);
         }
-        let state = claim.state(acquire.value.clone(), prospect.before);
+        let position = prospect.before.min(position_max(settling.meta.level));
+        let state = claim.state(acquire.value.clone(), position);
         reply.claims.push(state);
     }
     Ok(reply)
@@ -163,7 +170,7 @@ fn rejoin(
             claim.call = call;
             claim.store(overlay);
         }
-        let position = position(overlay, &claim)?;
+        let position = position(overlay, meta.level, &claim)?;
         if !claim.held && reply.blocker.is_none() {
             reply.blocker = first_before(overlay, &claim)?;
         }
@@ -209,7 +216,7 @@ fn prospect(
 /// The first claim that stands in the way of a new one, on the first name that it cannot hold.
 fn blocker(
     view: &dyn View,
-    now: ClusterTime,
+    meta: &Meta,
     acquire: &Acquire,
     prospects: &[Prospect],
 ) -> Result<Option<ClaimState>, Fault> {
@@ -222,12 +229,11 @@ fn blocker(
         // All that hold do so in one way: what excludes one of them excludes the first.
         tally.first(view, name)?
     } else {
-        first_live_waiting(view, name, &tally, now)?
+        first_live_waiting(view, name, &tally, meta.now)?
     };
-    let position = |claim: &Claim| if claim.held { 0 } else { tally.held };
-    claim
-        .map(|claim| shown(view, &claim, position(&claim)))
-        .transpose()
+    // One that holds is told no position, whatever is said here.
+    let position = tally.held.min(position_max(meta.level));
+    claim.map(|claim| shown(view, &claim, position)).transpose()
 }
 
 /// Creates the keys, in one revision.
@@ -289,23 +295,37 @@ fn claim(acquire: &Acquire, name: &Bytes, token: Revision, held: bool, now: Clus
     }
 }
 
-/// How many claims are before one that waits; 0 for one that holds.
-pub(super) fn position(view: &dyn View, claim: &Claim) -> Result<u32, Fault> {
+fn position_max(level: FeatureLevel) -> u32 {
+    if level >= FeatureLevel::PRICED {
+        POSITION_MAX
+    } else {
+        u32::MAX
+    }
+}
+
+/// How many claims are before one that waits, as far as that is counted; 0 for one that holds.
+pub(super) fn position(view: &dyn View, level: FeatureLevel, claim: &Claim) -> Result<u32, Fault> {
     if claim.held {
         return Ok(0);
     }
+    let max = position_max(level);
     let tally = Tally::of(view, &claim.name)?;
     let mut position = tally.held;
     let mut claims = row::Claims::from(view, &claim.name, tally.front)?;
-    while let Some(before) = claims.next()? {
-        if before.key == claim.key {
-            break;
-        }
+    while position < max
+        && let Some(before) = claims.next()?
+        && before.key != claim.key
+    {
         if !before.held {
             position = position.saturating_add(1);
         }
     }
-    Ok(position)
+    Ok(position.min(max))
+}
+
+/// The position of the claim behind one at this position.
+pub(super) fn next_position(level: FeatureLevel, before: u32) -> u32 {
+    before.saturating_add(1).min(position_max(level))
 }
 
 /// A claim as clients see it, with the value of its key.

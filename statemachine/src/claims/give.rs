@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    acquire::{position, shown},
+    acquire::{next_position, position, shown},
     row::{self, Claim, Claims},
     settle::{self, Loss, Settling},
     tally::Tally,
@@ -130,8 +130,8 @@ pub(super) fn force(
     for claim in &claims {
         // Claims with one token stand side by side: only the first that waits has to be counted to.
         let at = match place {
-            None => position(overlay, claim)?,
-            Some(before) => u32::saturating_add(before, 1),
+            None => position(overlay, meta.level, claim)?,
+            Some(before) => next_position(meta.level, before),
         };
         place = (!claim.held).then_some(at);
         let state = shown(overlay, claim, at)?;

@@ -23,15 +23,15 @@ mod tally;
 
 use bytes::Bytes;
 
-pub(crate) use self::{
-    check::check,
-    key::{is_claim, may_be_claim},
-    read::{behind, holders_under, holds, is_claimed},
-    settle::{Loss, settle},
-};
 pub use self::{
     key::{claim_key, claimed_name},
     read::Queue,
+};
+pub(crate) use self::{
+    check::check,
+    key::{is_claim, may_be_claim},
+    read::{behind, holders_under, holds, is_claimed, waiting_within},
+    settle::{Loss, settle},
 };
 use crate::{
     command::ClaimCommand,

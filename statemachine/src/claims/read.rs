@@ -57,6 +57,29 @@ pub(crate) fn behind(view: &dyn View, key: &Bytes) -> Result<Option<(Revision, b
     Ok(found.map(|claim| (claim.token, claim.held)))
 }
 
+/// How many claims on `name` wait, when that is at most `max` and none of them is granted together
+/// with claims on other names.
+pub(crate) fn waiting_within(view: &dyn View, name: &[u8], max: u32) -> Result<Option<u32>, Fault> {
+    let tally = Tally::of(view, name)?;
+    let waiting = tally.waiting();
+    if waiting > max {
+        return Ok(None);
+    }
+    let mut left = waiting;
+    let mut claims = Claims::from(view, name, tally.front)?;
+    while left > 0
+        && let Some(claim) = claims.next()?
+    {
+        if !claim.bundle.is_empty() {
+            return Ok(None);
+        }
+        if !claim.held {
+            left = left.saturating_sub(1);
+        }
+    }
+    Ok(Some(waiting))
+}
+
 /// The claims on one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
@@ -222,7 +245,7 @@ impl Reader<'_> {
         let Some(claim) = claim else {
             return Ok(None);
         };
-        let position = position(self.view, &claim)?;
+        let position = position(self.view, self.meta().level, &claim)?;
         shown(self.view, &claim, position).map(Some)
     }
 }
