@@ -335,7 +335,7 @@ impl ApplyBatch<'_> {
             Command::Registry(command) => registry::apply(overlay, meta, command, effects)?,
             Command::SessionOpen(open) => once::open_session(overlay, meta, *open)?,
             Command::Fence(command) => {
-                fence::apply(overlay, command)?;
+                fence::apply(overlay, meta, command)?;
                 Reply::Done
             }
             Command::WillSet(command) => {

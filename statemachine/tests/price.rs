@@ -109,3 +109,24 @@ fn put(key: impl Into<Bytes>, lease: i64) -> Command {
         ..Put::default()
     })
 }
+
+#[test]
+fn a_policy_that_is_not_there_is_not_found_however_many_there_are() {
+    let set = |number: u32| {
+        Command::Fence(FenceCommand::Set(FencePolicy {
+            prefix: format!("prefix{number}/").into(),
+            lock: "lock".into(),
+        }))
+    };
+    let sets: Vec<Command> = (0..1000).map(set).collect();
+    let remove = Command::Fence(FenceCommand::Remove("absent".into()));
+    for (level, refusal) in [
+        (FeatureLevel::REPEATABLE_GROUPS, Refusal::TooManyPolicies),
+        (FeatureLevel::PRICED, Refusal::PolicyNotFound),
+    ] {
+        let mut node = Node::at(level);
+        assert!(node.apply(&sets).iter().all(|set| set.reply.is_ok()));
+        assert_eq!(node.one(remove.clone()), Err(refusal));
+        assert_eq!(node.one(set(1000)), Err(Refusal::TooManyPolicies));
+    }
+}

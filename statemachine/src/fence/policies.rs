@@ -10,7 +10,9 @@ use crate::{
     command::{FenceCommand, FencePolicy},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
     keys::POLICY_PREFIX,
+    meta::Meta,
     overlay::Overlay,
     read::Reader,
 };
@@ -82,14 +84,20 @@ impl Policies {
 }
 
 /// Sets or removes a policy.
-pub(crate) fn apply(overlay: &mut Overlay, command: &FenceCommand) -> Result<(), ReadError> {
+pub(crate) fn apply(
+    overlay: &mut Overlay,
+    meta: &Meta,
+    command: &FenceCommand,
+) -> Result<(), ReadError> {
     let prefix = match command {
         FenceCommand::Set(policy) => &policy.prefix,
         FenceCommand::Remove(prefix) => prefix,
     };
     let known = &overlay.policies.0;
     let place = known.binary_search_by(|known| known.prefix.cmp(prefix));
-    if place.is_err() && known.len() >= POLICIES_MAX {
+    // Below this level a removal of what is not there is refused for the wrong reason, too.
+    let may_add = meta.level < FeatureLevel::PRICED || matches!(command, FenceCommand::Set(_));
+    if may_add && place.is_err() && known.len() >= POLICIES_MAX {
         return Err(Refusal::TooManyPolicies.into());
     }
     match (command, place) {
