@@ -57,7 +57,7 @@ mod weight;
 mod will;
 
 pub use self::{
-    claims::{Queue, claim_key, claimed_name},
+    claims::{CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, Queue, claim_key, claimed_name},
     codec::{
         Entry, Group, decode_entry, decode_group, encode_entry, encode_group,
         encode_repeatable_group,
@@ -74,12 +74,13 @@ pub use self::{
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
     error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
     feature::{FeatureLevel, level_needed, worded_for},
+    fence::POLICIES_MAX,
     hash::HashKv,
     history::RevisionEvents,
     lease::Lease,
     machine::{ApplyBatch, StateMachine},
     meta::Meta,
-    once::SessionState,
+    once::{SHARED_KEYS_MAX, SessionState},
     origin::{Admission, ORIGIN_WINDOW, ORIGINS_MAX},
     outcome::{
         AcquireReply, ClaimState, DeleteReply, EndCause, Event, EventKind, Outcome, RangeReply,

@@ -48,14 +48,19 @@ where
     }
 }
 
+/// What a request is told whose transactions lie too deep.
+pub(super) fn too_deep() -> Reason {
+    Reason::TxnTooDeep.with(format!("{TXN_DEPTH_MAX} may lie within each other"))
+}
+
 fn told<B: Default>(response: Response<B>) -> Response<B> {
     let message = response.headers().get(MESSAGE);
-    let too_deep = message.is_some_and(|message| {
+    let is_too_deep = message.is_some_and(|message| {
         let mut words = message.as_bytes().windows(TOO_DEEP.len());
         words.any(|word| word == TOO_DEEP)
     });
-    if too_deep {
-        Status::from(Reason::TxnTooDeep).into_http()
+    if is_too_deep {
+        Status::from(too_deep()).into_http()
     } else {
         response
     }

@@ -5,7 +5,10 @@
 
 use std::fmt::Write;
 
-use tenure_statemachine::{MissingGuard, Refusal, StaleToken};
+use tenure_statemachine::{
+    CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, MissingGuard, POLICIES_MAX, Refusal,
+    SHARED_KEYS_MAX, StaleToken,
+};
 
 use super::status::Reason;
 
@@ -38,7 +41,10 @@ impl From<Refusal> for Reason {
                 let (name, limit) = *differ;
                 Self::PermitsDiffer.with(format!("{} has {limit} permits", of_lock(&name)))
             }
-            Refusal::QueueFull(name) => Self::QueueFull.with(of_lock(&name)),
+            Refusal::QueueFull(name) => {
+                let lock = of_lock(&name);
+                Self::QueueFull.with(format!("{lock} may have {CLAIMS_PER_NAME_MAX}"))
+            }
             // A repeated request may have been refused for reasons whose names were not kept.
             Refusal::Deadlock(names) if names.is_empty() => Self::Deadlock,
             Refusal::Deadlock(names) => {
@@ -51,7 +57,9 @@ impl From<Refusal> for Reason {
             }
             Refusal::QueueTooLong(name) => {
                 let lock = of_lock(&name);
-                Self::QueueTooLong.with(format!("{lock}: more waits than one write may move"))
+                Self::QueueTooLong.with(format!(
+                    "{lock}: one write may move {MOVES_MAX} claims, of {MOVED_BYTES_MAX} bytes"
+                ))
             }
             Refusal::CandidateUnknown(candidate) => {
                 let (name, lease) = *candidate;
@@ -70,14 +78,18 @@ impl From<Refusal> for Reason {
                 "took effect at revision {revision}, its answer was too large to be kept"
             )),
             Refusal::RequestDiffers => Self::RequestDiffers,
-            Refusal::TooManyRequestKeys => Self::TooManyRequestKeys,
+            Refusal::TooManyRequestKeys => Self::TooManyRequestKeys.with(format!(
+                "{SHARED_KEYS_MAX} may be remembered, at most half of them for one client"
+            )),
             Refusal::InstanceReplaced { yours, current } => {
                 let detail = format!("your incarnation {yours}, current {current}");
                 Self::InstanceReplaced.stale(detail, current)
             }
             Refusal::InstanceNotFound => Self::InstanceNotFound,
             Refusal::PolicyNotFound => Self::PolicyNotFound,
-            Refusal::TooManyPolicies => Self::TooManyPolicies,
+            Refusal::TooManyPolicies => {
+                Self::TooManyPolicies.with(format!("there may be {POLICIES_MAX}"))
+            }
             Refusal::NotClaimed(name) => Self::NotClaimed.with(of_lock(&name)),
             Refusal::TooManyRows { max } => {
                 Self::TooManyRows.with(format!("one write may read or change {max}"))
@@ -198,7 +210,21 @@ mod tests {
             ),
             (
                 Refusal::QueueFull(name),
-                "tenure: too many claims: lock \"jobs/42\"",
+                "tenure: too many claims: lock \"jobs/42\" may have 10000",
+            ),
+            (
+                Refusal::QueueTooLong(Bytes::from_static(b"a")),
+                "tenure: queue is too long to be reordered: lock \"a\": one write may move 1000 \
+                 claims, of 1048576 bytes",
+            ),
+            (
+                Refusal::TooManyRequestKeys,
+                "tenure: too many idempotency keys: 200000 may be remembered, at most half of them \
+                 for one client",
+            ),
+            (
+                Refusal::TooManyPolicies,
+                "tenure: too many fence policies: there may be 1000",
             ),
         ] {
             assert_eq!(Reason::from(refusal).message(), text);

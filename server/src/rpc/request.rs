@@ -14,7 +14,11 @@ use tenure_statemachine::{
     SortOrder, SortTarget, Txn, TxnOp,
 };
 
-use super::{nesting::TXN_DEPTH_MAX, overlap, status::Reason};
+use super::{
+    nesting::{self, TXN_DEPTH_MAX},
+    overlap,
+    status::Reason,
+};
 
 /// What a put costs in the quota's terms beside its key and value; etcd's measure.
 pub(super) const PUT_OVERHEAD_BYTES: u64 = 256;
@@ -121,7 +125,7 @@ fn txn_within(
     depth: usize,
 ) -> Result<Txn, Reason> {
     let Some(within) = depth.checked_sub(1) else {
-        return Err(Reason::TxnTooDeep);
+        return Err(nesting::too_deep());
     };
     let operations = request
         .compare

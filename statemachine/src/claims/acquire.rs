@@ -28,7 +28,7 @@ use crate::{
 
 /// Claims on one name. Each costs the command that reorders the queue a revision, and a queue as
 /// long as this moves too slowly to be of use.
-pub(crate) const CLAIMS_PER_NAME_MAX: u32 = 10_000;
+pub const CLAIMS_PER_NAME_MAX: u32 = 10_000;
 
 /// The greatest position that is told, from [`FeatureLevel::PRICED`] on: it stands for every one
 /// beyond, too. To count further would make a command look at the whole of a long queue, and a claim

@@ -24,8 +24,10 @@ mod tally;
 use bytes::Bytes;
 
 pub use self::{
+    acquire::CLAIMS_PER_NAME_MAX,
     key::{claim_key, claimed_name},
     read::Queue,
+    reorder::{MOVED_BYTES_MAX, MOVES_MAX},
 };
 pub(crate) use self::{
     check::check,

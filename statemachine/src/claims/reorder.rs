@@ -34,11 +34,11 @@ use crate::{
 
 /// Claims that one command moves. Each is a revision of its own, with a watch event or two and a
 /// signal, and every other write stands behind the command.
-const MOVES_MAX: usize = 1_000;
+pub const MOVES_MAX: usize = 1_000;
 
 /// Bytes that are written anew for the claims that one command moves, values and rows. As much as
 /// a few large requests bring along.
-const MOVED_BYTES_MAX: usize = 1024 * 1024;
+pub const MOVED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Hands what `token` holds to the lease `to`, under a new token, without a gap.
 pub(super) fn transfer(

@@ -9,4 +9,5 @@ mod needed;
 mod policies;
 mod shown;
 
+pub use self::policies::POLICIES_MAX;
 pub(crate) use self::policies::{Policies, apply};

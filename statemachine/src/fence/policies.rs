@@ -19,7 +19,7 @@ use crate::{
 
 /// Most policies there may be. All are kept in memory and looked at by every write; prefixes that
 /// are guarded are parts of applications, not objects.
-const POLICIES_MAX: usize = 1000;
+pub const POLICIES_MAX: usize = 1000;
 
 /// Every policy, by prefix. A copy of the rows, for every write looks at them.
 #[derive(Clone, Debug, Default)]

@@ -24,7 +24,7 @@ const KEYS_MAX: u64 = 100_000;
 
 /// Keys that are remembered at once of all clients together. A client has as many as are still
 /// free, so one alone comes to half of them, and there is room for the next.
-const SHARED_KEYS_MAX: u64 = 200_000;
+pub const SHARED_KEYS_MAX: u64 = 200_000;
 
 /// Bytes that what all keys came to may take together; beyond them outcomes are remembered in their
 /// short form. Ten times as much as usual outcomes take, and no more than a node can spare. The

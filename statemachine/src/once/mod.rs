@@ -11,13 +11,13 @@ mod kind;
 mod session;
 mod share;
 
-pub use self::session::SessionState;
 pub(crate) use self::{
     answer::Asked,
     check::check,
     key::forget as forget_key,
     session::{end as end_session, open as open_session},
 };
+pub use self::{key::SHARED_KEYS_MAX, session::SessionState};
 use crate::{
     command::RequestId,
     error::{Fault, ReadError},

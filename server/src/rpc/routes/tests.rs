@@ -562,7 +562,7 @@ async fn transactions_are_nested_so_deep_and_deeper_ones_are_refused_in_one_sent
     assert_eq!(depth, 48);
     for depth in [49, 50, 51, 90, 1000] {
         let status = kv.txn(nested(depth)).await.expect_err("too deep");
-        let text = "tenure: transactions are nested too deep";
+        let text = "tenure: transactions are nested too deep: 48 may lie within each other";
         assert_eq!(status.message(), text, "at {depth}");
         assert_eq!(reason_of(&status), Some(Reason::TxnTooDeep));
     }

@@ -285,7 +285,7 @@ fn sizes() -> Vec<Case> {
         Case::invalid(
             "txn: nested too deeply",
             &deep,
-            "tenure: transactions are nested too deep",
+            "tenure: transactions are nested too deep: 48 may lie within each other",
         )
         .etcd_answers(Expected::Accepted),
         Case::invalid(
