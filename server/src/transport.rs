@@ -70,6 +70,8 @@ pub struct Connection {
 pub struct ConnectionInfo {
     /// When what they wrote has left.
     pub(crate) flushes: Flushes,
+    /// The other end's address, when it has one.
+    pub(crate) peer: Option<SocketAddr>,
 }
 
 struct Opening {
@@ -115,6 +117,7 @@ impl Connected for Connection {
     fn connect_info(&self) -> Self::ConnectInfo {
         ConnectionInfo {
             flushes: self.flushes.clone(),
+            peer: self.io.peer_addr(),
         }
     }
 }

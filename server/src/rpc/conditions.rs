@@ -21,6 +21,7 @@ use tonic::{
 };
 
 use super::{field, refusal::quoted, status::Reason};
+use crate::transport::ConnectionInfo;
 
 /// Guards of one write. Each is looked up when the write is applied, ahead of all others' writes.
 pub(crate) const GUARDS_MAX: usize = 16;
@@ -52,7 +53,7 @@ impl Conditions {
     /// The conditions of a call, and who calls: clients at one address count as one.
     pub(super) fn of_call<T>(call: &Request<T>) -> Result<Self, Reason> {
         Ok(Self {
-            client: call.remote_addr().map(|address| client_at(address.ip())),
+            client: address_of(call).map(client_at),
             ..Self::of(call.metadata())?
         })
     }
@@ -196,6 +197,12 @@ impl Conditions {
             }
         }
     }
+}
+
+/// Where a call comes from. The library knows only the connections of its own listeners.
+fn address_of<T>(call: &Request<T>) -> Option<IpAddr> {
+    let connection = call.extensions().get::<ConnectionInfo>()?;
+    connection.peer.map(|address| address.ip())
 }
 
 /// The number of a client: its address, of an IPv6 address the half that names its network, because

@@ -1,8 +1,18 @@
 //! What may stand beside a write, in every form, and what may not.
 
-use tonic::metadata::MetadataValue;
+use std::net::Ipv4Addr;
+
+use futures::StreamExt;
+use tenure_proto::etcdserverpb::{PutRequest, kv_client::KvClient};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{metadata::MetadataValue, transport::Server};
 
 use super::*;
+use crate::{
+    rpc::{Limits, fake::FakeNode, routes},
+    transport::Connection,
+};
 
 fn text(pairs: &[(&'static str, &'static str)]) -> MetadataMap {
     let mut metadata = MetadataMap::new();
@@ -243,4 +253,36 @@ fn a_read_takes_no_guards_but_does_not_mind_an_id() {
     assert_eq!(guarded.refuse_on_read(), Err(Reason::GuardOnRead));
     let named = read(&[("tenure-idempotency-key", "k")]);
     assert_eq!(named.refuse_on_read(), Ok(()));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_that_of_the_client_at_the_address_that_its_call_comes_from() {
+    let node = FakeNode::leading();
+    let routes = routes(node.services(Limits::standard()));
+    let listener = TcpListener::bind("127.0.0.1:0").await;
+    let listener = listener.expect("a port is free");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    crate::tasks::spawn("test-server", async move {
+        let accepted = TcpListenerStream::new(listener);
+        let incoming = accepted.map(|accepted| accepted.map(Connection::new));
+        let server = Server::builder().add_routes(routes);
+        server.serve_with_incoming(incoming).await
+    });
+    let mut kv = KvClient::connect(url).await.expect("it listens");
+    let mut call = Request::new(PutRequest {
+        key: "a".into(),
+        ..PutRequest::default()
+    });
+    let key = "once".parse().expect("ascii");
+    call.metadata_mut().insert(IDEMPOTENCY_KEY_METADATA, key);
+    kv.put(call).await.expect("done");
+    let proposed = node.proposals.lock().pop().expect("a proposal");
+    let Command::Conditional(conditional) = proposed else {
+        panic!("{proposed:?}")
+    };
+    let request = RequestId::ClientKey {
+        client: Ipv4Addr::LOCALHOST.to_bits().into(),
+        key: "once".into(),
+    };
+    assert_eq!(conditional.request, Some(request));
 }

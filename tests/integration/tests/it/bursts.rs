@@ -12,9 +12,14 @@ use std::{
 
 use futures::{Stream, StreamExt, stream};
 use tenure_proto::etcdserverpb::{
-    LeaseKeepAliveRequest, WatchCreateRequest, WatchRequest, watch_request::RequestUnion,
+    LeaseKeepAliveRequest, PutRequest, WatchCreateRequest, WatchRequest, kv_client::KvClient,
+    watch_request::RequestUnion,
 };
 use tenure_testkit::{Cluster, wait_until};
+use tonic::{
+    Request, Status,
+    transport::{Channel, Endpoint},
+};
 
 /// Leases of one client, as many as a fleet's gateway holds.
 const LEASES: usize = 15_000;
@@ -137,4 +142,51 @@ async fn a_hundred_thousand_watches_are_made_and_what_is_beyond_is_refused_by_na
     let told = tokio::time::timeout(PATIENCE, responses.message()).await;
     let told = told.expect("an event in time").unwrap().unwrap();
     assert_eq!(told.events.len(), 1);
+}
+
+/// Idempotency keys that one client may have remembered, and how many it tries to.
+const KEYS: usize = 100_000;
+const KEYS_TRIED: usize = KEYS + 20_000;
+/// Writes with a key under way at once.
+const KEYS_CONCURRENT: usize = 512;
+
+async fn put_once(mut kv: KvClient<Channel>, number: usize) -> Result<(), Status> {
+    let mut put = Request::new(PutRequest {
+        key: "often".into(),
+        ..PutRequest::default()
+    });
+    let key = format!("key-{number}").parse().unwrap();
+    put.metadata_mut().insert("tenure-idempotency-key", key);
+    kv.put(put).await.map(drop)
+}
+
+#[tokio::test]
+async fn a_client_that_uses_up_its_idempotency_keys_leaves_others_theirs() {
+    let cluster = Cluster::start(1).await;
+    let url = format!("http://{}", cluster.node(0).address());
+    let client = async |address: [u8; 4]| {
+        let endpoint = Endpoint::from_shared(url.clone()).unwrap();
+        let endpoint = endpoint.local_address(Some(address.into()));
+        KvClient::new(endpoint.connect().await.unwrap())
+    };
+    let (first, second) = (client([127, 0, 0, 1]).await, client([127, 0, 0, 2]).await);
+    let mut puts = stream::iter(0..KEYS_TRIED)
+        .map(|number| put_once(first.clone(), number))
+        .buffered(KEYS_CONCURRENT);
+    let mut done = 0;
+    let refused = loop {
+        match puts.next().await.expect("one is refused") {
+            Ok(()) => done += 1,
+            Err(status) => break status,
+        }
+    };
+    let text = refused.message();
+    assert!(
+        text.starts_with("tenure: too many idempotency keys"),
+        "{text}"
+    );
+    println!("refused after {done} keys: {text}");
+    assert!(done >= KEYS);
+    drop(puts);
+    put_once(second, KEYS_TRIED).await.unwrap();
 }
