@@ -189,7 +189,8 @@ impl KvService {
                 self.0.backend.collected(floor).await;
                 Ok::<(), Reason>(())
             };
-            call.read(collected).await?;
+            // The floor has moved: a caller that is told of a failure must not take it for none.
+            call.write(collected).await?;
         }
         Ok(wire::CompactionResponse {
             header: Some(self.0.headers.at(revision)),

@@ -332,5 +332,5 @@ async fn a_call_that_takes_too_long_ends_with_its_deadline() {
     let status = Kv::compact(&service, Request::new(compact))
         .await
         .expect_err("never collected");
-    assert_eq!(reason_of(&status), Some(Reason::TimedOut));
+    assert_eq!(reason_of(&status), Some(Reason::WriteTimedOut));
 }

@@ -203,3 +203,27 @@ async fn transactions_are_refused_for_their_form_however_deep() {
     assert_eq!(refused_txn(&service, compare).await, Reason::InvalidCompare);
     assert_eq!(node.proposals.lock().len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_was_done_is_no_definite_failure_when_its_collection_does_not_end() {
+    let (_node, service) = service();
+    for value in ["1", "2"] {
+        Kv::put(&service, Request::new(put("a", value)))
+            .await
+            .expect("put");
+    }
+    let compact = CompactionRequest {
+        revision: 3,
+        physical: true,
+    };
+    let ended = Kv::compact(&service, Request::new(compact)).await;
+    let ended = ended.expect_err("nothing is collected");
+    assert_eq!(reason_of(&ended), Some(Reason::WriteTimedOut));
+    let outcome = ended.metadata().get("tenure-outcome");
+    assert_eq!(outcome.expect("an outcome"), "unknown");
+    let past = RangeRequest {
+        revision: 2,
+        ..all()
+    };
+    assert_eq!(refused_range(&service, past).await, Reason::Compacted);
+}
