@@ -2,6 +2,7 @@
 //! put its own network here.
 
 mod accept;
+mod places;
 
 use std::{
     fmt,
@@ -17,7 +18,6 @@ use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, lookup_host},
-    sync::OwnedSemaphorePermit,
     time::{Sleep, sleep},
 };
 use tokio_stream::wrappers::TcpListenerStream;
@@ -29,7 +29,11 @@ use crate::flushes::Flushes;
 /// treated as down, and tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) use self::accept::{AcceptMetrics, Places, admitted};
+use self::places::{Place, Standing};
+pub(crate) use self::{
+    accept::{AcceptMetrics, admitted},
+    places::Places,
+};
 
 /// How long a connection may take to say what it speaks.
 const OPENING_MAX: Duration = Duration::from_secs(10);
@@ -61,8 +65,8 @@ pub struct Connection {
     flushes: Flushes,
     /// Until it has said what it speaks.
     opening: Option<Opening>,
-    /// Its place among those that clients may have.
-    _place: Option<OwnedSemaphorePermit>,
+    /// Its place among those that clients, or members, may have.
+    place: Place,
 }
 
 /// What the calls on a connection know of it.
@@ -72,6 +76,17 @@ pub struct ConnectionInfo {
     pub(crate) flushes: Flushes,
     /// The other end's address, when it has one.
     pub(crate) peer: Option<SocketAddr>,
+    /// Among those of members; none elsewhere.
+    standing: Option<Standing>,
+}
+
+impl ConnectionInfo {
+    /// A call on the connection was let in.
+    pub(crate) fn admit(&self) {
+        if let Some(standing) = &self.standing {
+            standing.admit();
+        }
+    }
 }
 
 struct Opening {
@@ -86,20 +101,28 @@ impl Connection {
             io: Box::new(io),
             flushes: Flushes::default(),
             opening: None,
-            _place: None,
+            place: Place::default(),
         }
     }
 
     /// One that was accepted: it ends when it does not say in time what it speaks.
-    fn opening(self, place: Option<OwnedSemaphorePermit>) -> Self {
+    fn opening(self, place: Place) -> Self {
         Self {
             opening: Some(Opening {
                 deadline: Box::pin(sleep(OPENING_MAX)),
                 received: 0,
             }),
-            _place: place,
+            place,
             ..self
         }
+    }
+
+    /// An error once the connection has lost its place to another.
+    fn check_place(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.place.is_lost(cx) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        Ok(())
     }
 }
 
@@ -118,14 +141,9 @@ impl Connected for Connection {
         ConnectionInfo {
             flushes: self.flushes.clone(),
             peer: self.io.peer_addr(),
+            standing: self.place.standing(),
         }
     }
-}
-
-macro_rules! delegate {
-    ($self:ident) => {
-        Pin::new(&mut *$self.get_mut().io)
-    };
 }
 
 impl AsyncRead for Connection {
@@ -135,8 +153,12 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.check_place(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut *this.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.place.heard();
+        }
         let Some(opening) = &mut this.opening else {
             return read;
         };
@@ -156,7 +178,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self).poll_write(cx, buf)
+        let this = self.get_mut();
+        this.check_place(cx)?;
+        Pin::new(&mut *this.io).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -164,7 +188,9 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        delegate!(self).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        this.check_place(cx)?;
+        Pin::new(&mut *this.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -173,6 +199,7 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.check_place(cx)?;
         let flushed = Pin::new(&mut *this.io).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             this.flushes.happened();
@@ -181,7 +208,7 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        delegate!(self).poll_shutdown(cx)
+        Pin::new(&mut *self.get_mut().io).poll_shutdown(cx)
     }
 }
 
@@ -248,7 +275,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_does_not_say_what_it_speaks_ends() {
         let (mut client, server) = duplex(64);
-        let mut server = Connection::new(server).opening(None);
+        let mut server = Connection::new(server).opening(Place::default());
         client.write_all(b"PRI * HTTP/2.0").await.expect("sent");
         let begin = Instant::now();
         let mut heard = Vec::new();
@@ -260,7 +287,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_has_said_it_may_be_silent() {
         let (mut client, server) = duplex(64);
-        let mut server = Connection::new(server).opening(None);
+        let mut server = Connection::new(server).opening(Place::default());
         client
             .write_all(&[b'x'; OPENING_BYTES])
             .await

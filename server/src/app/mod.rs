@@ -110,7 +110,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     };
     let recovery = Arc::clone(&around.recovery);
     let starting = pin!(node::start(node_config, dir, around));
-    let started = recovering::meanwhile(&recovery, &mut listeners, &metrics, starting);
+    let started = recovering::meanwhile(&recovery, &mut listeners, &config, &metrics, starting);
     let Started {
         node,
         hub,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::serve::{self, Listeners};
 use crate::{
     admin::{self, Alarm, Health, ProbeFuture},
-    config::API_LEVEL,
+    config::{API_LEVEL, Config},
     metrics::Metrics,
     node::{Recovery, StartError, Started},
 };
@@ -57,6 +57,7 @@ impl Health for Recovering {
 pub(super) async fn meanwhile<F>(
     recovery: &Recovery,
     listeners: &mut Listeners,
+    config: &Config,
     metrics: &Arc<Metrics>,
     mut starting: Pin<&mut F>,
 ) -> Result<Started, StartError>
@@ -71,7 +72,7 @@ where
     }
     let stopping = CancellationToken::new();
     let pages = admin::router(Arc::new(Recovering), Arc::clone(metrics));
-    let servers = serve::spawn_pages(listeners, &pages, metrics, &stopping);
+    let servers = serve::spawn_pages(listeners, &pages, config, metrics, &stopping);
     let started = starting.await;
     // Connections end, too: whoever has one comes again, and meets the node.
     stopping.cancel();

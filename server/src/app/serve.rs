@@ -2,7 +2,7 @@
 
 mod unfinished;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -39,11 +39,20 @@ const CLIENT_CONNECTION_WINDOW: u32 = 32 << 20;
 /// 16 KiB.
 const METADATA_BYTES_MAX: u32 = 256 << 10;
 
+/// How long a connection on the port of members may be silent before it is asked whether its other
+/// end is there: that of a member whose machine is gone would stay for good.
+const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// How long the other end may take to say so. Long, so that a member that reads a snapshot from a
+/// slow disk keeps its connections.
+const PEER_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Every listener, open before the node starts: an address in use is told at once.
 pub(super) struct Listeners {
     peers: Vec<Incoming>,
     clients: Vec<Incoming>,
     metrics: Vec<Incoming>,
+    /// Those of clients and of pages.
+    places: Places,
 }
 
 impl Listeners {
@@ -62,24 +71,38 @@ impl Listeners {
                 transport,
             )
             .await?,
+            places: Places::within_descriptors(),
         })
     }
+}
+
+/// A server that takes HTTP/1, too, and ends connections whose other end is gone.
+fn server(config: &Config) -> Server {
+    Server::builder()
+        .accept_http1(true)
+        .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
+        .max_concurrent_streams(config.max_concurrent_streams)
+        .http2_keepalive_interval(config.grpc_keepalive_interval)
+        .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))
+        .http2_max_header_list_size(METADATA_BYTES_MAX)
 }
 
 /// The pages while there is no node yet. What clients ask for is not there.
 pub(super) fn spawn_pages(
     listeners: &mut Listeners,
     pages: &Router,
+    config: &Config,
     metrics: &Arc<Metrics>,
     stopping: &CancellationToken,
 ) -> Vec<JoinHandle<Result<(), tonic::transport::Error>>> {
-    let places = Places::within_descriptors();
     let accepting = metrics.network.accepting();
     let mut servers = Vec::new();
     for incoming in listeners.clients.iter_mut().chain(&mut listeners.metrics) {
-        let incoming = admitted(lend(incoming), Some(places.clone()), accepting.clone());
-        let server = Server::builder()
-            .accept_http1(true)
+        let places = listeners.places.clone();
+        let incoming = admitted(lend(incoming), places, accepting.clone());
+        let server = server(config)
+            .layer(UnfinishedLayer::new())
             .add_routes(Routes::from(beside_grpc(unavailable(), pages.clone())));
         let stop = stopping.clone().cancelled_owned();
         servers.push(tasks::spawn("pages", async move {
@@ -173,10 +196,12 @@ pub(super) fn spawn(
     let (peers, clients) = (Servers::new(), Servers::new());
     let peers_stopping = CancellationToken::new();
     let accepting = metrics.network.accepting();
-    let places = Places::within_descriptors();
+    let of_members = Places::of_members();
     for incoming in listeners.peers {
-        let incoming = admitted(incoming, None, accepting.clone());
+        let incoming = admitted(incoming, of_members.clone(), accepting.clone());
         let server = Server::builder()
+            .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(PEER_KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(PEER_STREAM_WINDOW)
             .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
             .add_routes(peer_routes.clone());
@@ -187,16 +212,9 @@ pub(super) fn spawn(
     }
     let both = Routes::from(beside_grpc(client_routes, pages.clone()));
     for incoming in listeners.clients {
-        let incoming = admitted(incoming, Some(places.clone()), accepting.clone());
-        let server = Server::builder()
-            .accept_http1(true)
-            .initial_stream_window_size(CLIENT_STREAM_WINDOW)
-            .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
-            .max_concurrent_streams(config.max_concurrent_streams)
-            .http2_keepalive_interval(config.grpc_keepalive_interval)
-            .http2_keepalive_timeout(Some(config.grpc_keepalive_timeout))
+        let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
+        let server = server(config)
             .layer(UnfinishedLayer::new())
-            .http2_max_header_list_size(METADATA_BYTES_MAX)
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .layer(rpc::EtcdsWords)
             .add_routes(both.clone());
@@ -206,10 +224,8 @@ pub(super) fn spawn(
         }));
     }
     for incoming in listeners.metrics {
-        let incoming = admitted(incoming, Some(places.clone()), accepting.clone());
-        let server = Server::builder()
-            .accept_http1(true)
-            .add_routes(Routes::from(pages.clone()));
+        let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
+        let server = server(config).add_routes(Routes::from(pages.clone()));
         let stop = stopping.clone().cancelled_owned();
         clients.push(tasks::spawn("metrics", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await

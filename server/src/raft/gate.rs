@@ -27,7 +27,7 @@ use super::{
     sound::{Measure, Unsound},
     types::Raft,
 };
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, transport::ConnectionInfo};
 
 /// How long a call waits for this node to be admitted itself: in a first start it is a matter of
 /// moments, and a vote refused then would cost an election timeout.
@@ -208,6 +208,9 @@ fn number<T>(request: &Request<T>, key: &str) -> Option<u64> {
 impl Interceptor for Gatekeeper {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let caller = self.check(&request)?;
+        if let Some(connection) = request.extensions().get::<ConnectionInfo>() {
+            connection.admit();
+        }
         request.extensions_mut().insert(Caller(caller));
         Ok(request)
     }

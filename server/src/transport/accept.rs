@@ -4,68 +4,22 @@
 //! one that comes when the part is in use is turned away at once and may go to another node. When
 //! the system has none to give, accepting pauses instead of asking it without end.
 //!
-//! Invariant: clients hold at most [`Places`] connections.
+//! Invariant: a listener's connections are at most as many as its [`Places`].
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, time::Duration};
 
 use futures::stream;
-use rustix::{
-    io::Errno,
-    process::{Resource, Rlimit, getrlimit, setrlimit},
-};
-use tokio::{sync::Semaphore, time::sleep};
+use rustix::io::Errno;
+use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::{Connection, Incoming};
+use super::{Connection, Incoming, Places};
 use crate::metrics::IntCounter;
 
-/// Descriptors that clients do not get: the files of both databases, snapshots on their way, the
-/// connections between members, and one for each client that is turned away.
-const DESCRIPTORS_RESERVED: u64 = 768;
-/// Where so many are not to be had, clients get this part of what there is.
-const CLIENTS_PART: u64 = 4;
 /// The pauses after a connection could not be accepted for want of something: the first, doubled
 /// each time, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// The connections that clients may have, over all listeners.
-#[derive(Clone, Debug)]
-pub(crate) struct Places(Arc<Semaphore>);
-
-impl Places {
-    /// As many as the limit on descriptors allows, which is raised as far as it may be.
-    pub(crate) fn within_descriptors() -> Self {
-        let limit = raise_descriptors();
-        let clients = limit
-            .saturating_sub(DESCRIPTORS_RESERVED)
-            .max(limit / CLIENTS_PART);
-        let clients = usize::try_from(clients).unwrap_or(usize::MAX);
-        debug!(limit, clients, "connections that clients may have");
-        Self::of(clients)
-    }
-
-    fn of(clients: usize) -> Self {
-        Self(Arc::new(Semaphore::new(
-            clients.min(Semaphore::MAX_PERMITS),
-        )))
-    }
-}
-
-/// Raises the soft limit on descriptors to the hard one, and says what it is now.
-fn raise_descriptors() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        debug!(%error, "the limit on descriptors stays");
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
-}
 
 /// What is counted of a listener.
 #[derive(Clone, Debug)]
@@ -76,12 +30,8 @@ pub(crate) struct AcceptMetrics {
     pub(crate) failed: IntCounter,
 }
 
-/// The connections of `incoming` that are let in. Without `places` all are.
-pub(crate) fn admitted(
-    incoming: Incoming,
-    places: Option<Places>,
-    metrics: AcceptMetrics,
-) -> Incoming {
+/// The connections of `incoming` that are let in.
+pub(crate) fn admitted(incoming: Incoming, places: Places, metrics: AcceptMetrics) -> Incoming {
     let door = Door {
         incoming,
         places,
@@ -97,7 +47,7 @@ pub(crate) fn admitted(
 
 struct Door {
     incoming: Incoming,
-    places: Option<Places>,
+    places: Places,
     metrics: AcceptMetrics,
     /// The pause after the last attempt, if it failed.
     pause: Option<Duration>,
@@ -111,7 +61,7 @@ impl Door {
             match futures::StreamExt::next(&mut self.incoming).await? {
                 Ok(connection) => {
                     self.pause = None;
-                    if let Some(connection) = self.admit(connection) {
+                    if let Some(connection) = self.admit(connection).await {
                         return Some(connection);
                     }
                 }
@@ -122,13 +72,10 @@ impl Door {
         }
     }
 
-    fn admit(&mut self, connection: Connection) -> Option<Connection> {
-        let Some(Places(places)) = &self.places else {
-            return Some(connection.opening(None));
-        };
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+    async fn admit(&mut self, connection: Connection) -> Option<Connection> {
+        if let Some(place) = self.places.take().await {
             self.is_full = false;
-            return Some(connection.opening(Some(place)));
+            return Some(connection.opening(place));
         }
         self.metrics.refused.inc();
         if !self.is_full {
@@ -187,7 +134,7 @@ mod tests {
         let incoming = stream::iter((0..20).map(move |_| failure()).chain([connection()]));
         let metrics = metrics();
         let begin = Instant::now();
-        let mut admitted = admitted(Box::pin(incoming), None, metrics.clone());
+        let mut admitted = admitted(Box::pin(incoming), Places::of(1), metrics.clone());
         assert!(admitted.next().await.expect("it goes on").is_ok());
         let took = begin.elapsed();
         let pauses = Duration::from_millis(10 + 20 + 40 + 80 + 160 + 320 + 640) + PAUSE_MAX * 13;
@@ -201,7 +148,7 @@ mod tests {
         let incoming = tokio_stream::wrappers::ReceiverStream::new(incoming);
         let metrics = metrics();
         let places = Places::of(2);
-        let mut admitted = admitted(Box::pin(incoming), Some(places), metrics.clone());
+        let mut admitted = admitted(Box::pin(incoming), places, metrics.clone());
         for _ in 0..4 {
             sender.send(connection()).await.expect("open");
         }
@@ -212,13 +159,5 @@ mod tests {
         drop(first);
         sender.send(connection()).await.expect("open");
         assert!(admitted.next().await.expect("three").is_ok());
-    }
-
-    #[test]
-    fn clients_get_what_is_beyond_the_reserve() {
-        let places = Places::within_descriptors();
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let clients = places.0.available_permits() as u64;
-        assert!(clients < limit, "{clients} of {limit}");
     }
 }

@@ -1,5 +1,7 @@
 //! One client that does not read, or a crowd of connections, does not stop the others.
 
+mod idle_peers;
+
 use std::{
     fs,
     path::Path,
