@@ -29,6 +29,9 @@ use super::{
 /// What a message may have beside the largest request, so that requests somewhat too large are
 /// refused with etcd's words and not by the transport.
 pub(super) const DECODE_OVERHEAD_BYTES: usize = 512 * 1024;
+/// A message to the service of leases, which holds a few numbers: its streams are many, and each may
+/// have one message that is partly there.
+const LEASE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Responses are as large as what was asked for.
 const ENCODE_BYTES_MAX: usize = i32::MAX as usize;
 
@@ -38,13 +41,17 @@ pub fn routes(services: Arc<Services>) -> Routes {
     let decode = services.limits.request_bytes_max + DECODE_OVERHEAD_BYTES;
     macro_rules! sized {
         ($server:ident, $service:ident) => {
+            sized!($server, $service, decode)
+        };
+        ($server:ident, $service:ident, $decode:expr) => {
             $server::new($service(Arc::clone(&services)))
-                .max_decoding_message_size(decode)
+                .max_decoding_message_size($decode)
                 // A message is as large as what it inflates to.
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_encoding_message_size(ENCODE_BYTES_MAX)
         };
     }
+    let lease = sized!(LeaseServer, LeaseService, LEASE_MESSAGE_BYTES_MAX);
     Routes::new(WithAnswers(Nesting(sized!(KvServer, KvService))))
         .add_service(sized!(LockServer, LockService))
         .add_service(sized!(ElectionServer, ElectionService))
@@ -54,7 +61,7 @@ pub fn routes(services: Arc<Services>) -> Routes {
         .add_service(sized!(EtcdLockServer, EtcdLockService))
         .add_service(sized!(EtcdElectionServer, EtcdElectionService))
         .add_service(sized!(WatchServer, WatchService))
-        .add_service(sized!(LeaseServer, LeaseService))
+        .add_service(lease)
         .add_service(sized!(ClusterServer, ClusterService))
         .add_service(sized!(MaintenanceServer, MaintenanceService))
         .add_service(sized!(AuthServer, AuthService))

@@ -1,10 +1,13 @@
 //! Requests that do not come whole: they end after a time, and hold a bounded memory until then.
 //!
-//! Of a request that is one message nothing is looked at before its last byte, so no deadline of a
-//! call begins before. Streams of requests may be silent for as long as they like and pass.
+//! Of a message nothing is looked at before its last byte, so no deadline of a call begins before.
+//! Of a method whose request is one message, the request is to come whole. Streams of requests may
+//! be silent for as long as they like between two messages, and not within one.
 //!
 //! Invariant: what has come of unfinished requests is at most [`UNFINISHED_BYTES_MAX`], and what
 //! one frame has.
+
+mod partial;
 
 use std::{
     collections::HashSet,
@@ -17,14 +20,17 @@ use std::{
     time::Duration,
 };
 
-use http::Request;
+use bytes::Bytes;
+use http::{Request, header::CONTENT_TYPE};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tower::{BoxError, Layer, Service};
 
+use self::partial::Partial;
 use crate::{metrics, rpc::Reason};
 
-/// How long a request may take to come whole, from its first pause on. The largest that is allowed
+/// How long a request, or a message of a stream, may take to come whole, from its first pause on.
+/// The largest that is allowed
 /// comes within it over half a megabit a second.
 const UNFINISHED_MAX: Duration = Duration::from_secs(30);
 /// What may have come of requests that are not whole yet: of the largest some hundred and seventy.
@@ -81,9 +87,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> S::Future {
-        let is_bounded = self.shared.whole.contains(request.uri().path());
-        let bound = is_bounded.then(|| Bound {
+        let unit = if self.shared.whole.contains(request.uri().path()) {
+            Some(Unit::Request)
+        } else {
+            is_grpc(&request).then(|| Unit::Message(Partial::default()))
+        };
+        let bound = unit.map(|unit| Bound {
             shared: Arc::clone(&self.shared),
+            unit,
             received: 0,
             deadline: None,
         });
@@ -92,28 +103,63 @@ where
     }
 }
 
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// The body of a request, which fails when it does not come whole.
 #[derive(Debug)]
 pub(super) struct UnfinishedBody<B> {
     body: B,
-    /// Only of a request that is one message.
+    /// Only of calls.
     bound: Option<Bound>,
 }
 
 #[derive(Debug)]
 struct Bound {
     shared: Arc<Shared>,
+    unit: Unit,
+    /// What has come of the unit.
     received: usize,
     /// Most requests are there at once, and need none.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
+/// What is to come whole.
+#[derive(Debug)]
+enum Unit {
+    Request,
+    /// Each message of a stream.
+    Message(Partial),
+}
+
 impl Bound {
-    /// Whether there was room for so many bytes more.
-    fn receive(&mut self, bytes: usize) -> bool {
-        self.received += bytes;
-        let before = self.shared.received.fetch_add(bytes, Ordering::Relaxed);
-        before < UNFINISHED_BYTES_MAX
+    /// Whether there was room for what came.
+    fn receive(&mut self, data: &[u8]) -> bool {
+        let before = self.received;
+        self.received = match &mut self.unit {
+            Unit::Request => before + data.len(),
+            Unit::Message(partial) => {
+                partial.take(data);
+                partial.bytes()
+            }
+        };
+        if self.received < before + data.len() {
+            // Another message has begun, or none.
+            self.deadline = None;
+        }
+        let all = &self.shared.received;
+        if self.received <= before {
+            all.fetch_sub(before - self.received, Ordering::Relaxed);
+            return true;
+        }
+        all.fetch_add(self.received - before, Ordering::Relaxed) < UNFINISHED_BYTES_MAX
+    }
+
+    /// Whether there may be silence.
+    const fn is_between(&self) -> bool {
+        matches!(self.unit, Unit::Message(_)) && self.received == 0
     }
 }
 
@@ -126,23 +172,25 @@ impl Drop for Bound {
 
 impl<B> Body for UnfinishedBody<B>
 where
-    B: Body + Unpin,
-    B::Data: bytes::Buf,
+    B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
 {
-    type Data = B::Data;
+    type Data = Bytes;
     type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
         let frame = Pin::new(&mut this.body).poll_frame(context);
         let Some(bound) = &mut this.bound else {
             return frame.map_err(Into::into);
         };
         if frame.is_pending() {
+            if bound.is_between() {
+                return Poll::Pending;
+            }
             let deadline = bound
                 .deadline
                 .get_or_insert_with(|| Box::pin(sleep(UNFINISHED_MAX)));
@@ -151,7 +199,7 @@ where
         }
         if let Poll::Ready(Some(Ok(frame))) = &frame
             && let Some(data) = frame.data_ref()
-            && !bound.receive(bytes::Buf::remaining(data))
+            && !bound.receive(data)
         {
             return Poll::Ready(Some(Err(failure(Reason::TooManyRequests))));
         }
@@ -173,15 +221,17 @@ fn failure(reason: Reason) -> BoxError {
 
 #[cfg(test)]
 mod tests {
-    use std::{convert::Infallible, future::poll_fn};
+    use std::{collections::VecDeque, convert::Infallible, future::poll_fn};
 
-    use bytes::Bytes;
     use tokio::time::Instant;
 
     use super::*;
 
-    /// Some bytes, and then nothing, without an end.
-    struct Halting(Option<Bytes>);
+    /// Pieces, and then nothing, without an end.
+    struct Halting(VecDeque<Bytes>);
+
+    const PUT: &str = "/etcdserverpb.KV/Put";
+    const WATCH: &str = "/etcdserverpb.Watch/Watch";
 
     impl Body for Halting {
         type Data = Bytes;
@@ -191,15 +241,22 @@ mod tests {
             mut self: Pin<&mut Self>,
             _context: &mut Context<'_>,
         ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            match self.0.take() {
+            match self.0.pop_front() {
                 Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
                 None => Poll::Pending,
             }
         }
     }
 
-    fn body(layer: &UnfinishedLayer, path: &str, begin: Option<Bytes>) -> UnfinishedBody<Halting> {
-        let request = Request::builder().uri(path).body(Halting(begin));
+    fn body<const N: usize>(
+        layer: &UnfinishedLayer,
+        path: &str,
+        pieces: [Bytes; N],
+    ) -> UnfinishedBody<Halting> {
+        let request = Request::builder()
+            .uri(path)
+            .header(CONTENT_TYPE, "application/grpc")
+            .body(Halting(pieces.into()));
         let mut service = layer.layer(tower::service_fn(|request: Request<_>| {
             std::future::ready(Ok::<_, Infallible>(request.into_body()))
         }));
@@ -216,17 +273,61 @@ mod tests {
     async fn a_request_of_which_the_rest_does_not_come_ends() {
         let layer = UnfinishedLayer::new();
         let begin = Instant::now();
-        let mut half = body(&layer, "/etcdserverpb.KV/Put", Some("half".into()));
+        let mut half = body(&layer, PUT, ["half".into()]);
         frame(&mut half).await.expect("what came");
         let failed = frame(&mut half).await.expect_err("a failure");
         assert!(failed.contains("not sent whole in time"), "{failed}");
         assert!(begin.elapsed() >= UNFINISHED_MAX);
     }
 
+    /// A message of so many bytes.
+    fn message(length: u32) -> Bytes {
+        let mut bytes = vec![0];
+        bytes.extend(length.to_be_bytes());
+        bytes.resize(bytes.len() + length as usize, 7);
+        bytes.into()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_halts_within_its_second_message_ends() {
+        let layer = UnfinishedLayer::new();
+        let (first, half) = (message(100), message(200).slice(..150));
+        let both = Bytes::from([first, half].concat());
+        // Cut within the second message's head, too.
+        let pieces = [both.slice(..107), both.slice(107..)];
+        let mut halting = body(&layer, WATCH, pieces);
+        frame(&mut halting).await.expect("the first message");
+        sleep(UNFINISHED_MAX * 2).await;
+        let begin = Instant::now();
+        frame(&mut halting).await.expect("half of the second");
+        assert_eq!(layer.0.received.load(Ordering::Relaxed), 150);
+        let failed = tokio::time::timeout(UNFINISHED_MAX * 2, frame(&mut halting)).await;
+        let failed = failed.expect("it ends").expect_err("a failure");
+        assert!(failed.contains("not sent whole in time"), "{failed}");
+        assert!(begin.elapsed() >= UNFINISHED_MAX);
+        drop(halting);
+        assert_eq!(layer.0.received.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_come_of_messages_of_streams_is_bounded() {
+        const PART: usize = UNFINISHED_BYTES_MAX / 4;
+        let layer = UnfinishedLayer::new();
+        let part = message(u32::try_from(PART).unwrap()).slice(..PART);
+        let mut halves = Vec::new();
+        for number in 0..6 {
+            let mut half = body(&layer, WATCH, [part.clone()]);
+            let came = frame(&mut half).await.is_ok();
+            assert_eq!(came, number < 4, "stream {number}");
+            halves.push(half);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_stream_of_requests_may_be_silent() {
         let layer = UnfinishedLayer::new();
-        let mut silent = body(&layer, "/etcdserverpb.Watch/Watch", None);
+        let mut silent = body(&layer, WATCH, [message(7)]);
+        frame(&mut silent).await.expect("a message");
         let heard = tokio::time::timeout(UNFINISHED_MAX * 100, frame(&mut silent));
         assert!(heard.await.is_err(), "it goes on");
     }
@@ -238,7 +339,7 @@ mod tests {
         let part = Bytes::from(vec![0; PART]);
         let mut halves = Vec::new();
         for number in 0..6 {
-            let mut half = body(&layer, "/etcdserverpb.KV/Put", Some(part.clone()));
+            let mut half = body(&layer, PUT, [part.clone()]);
             assert_eq!(
                 frame(&mut half).await.is_ok(),
                 number < 4,
