@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod node;
 pub mod raft;
 pub mod rpc;
+pub mod share;
 pub mod storage;
 pub mod tasks;
 pub mod telemetry;

@@ -23,7 +23,7 @@ use tokio::{
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::Connected;
 
-use crate::flushes::Flushes;
+use crate::{flushes::Flushes, share::Share};
 
 /// How long a connection attempt to a peer may take; a peer that does not answer within this is
 /// treated as down, and tried again.
@@ -76,6 +76,8 @@ pub struct ConnectionInfo {
     pub(crate) flushes: Flushes,
     /// The other end's address, when it has one.
     pub(crate) peer: Option<SocketAddr>,
+    /// What their answers may hold.
+    pub(crate) share: Share,
     /// Among those of members; none elsewhere.
     standing: Option<Standing>,
 }
@@ -141,6 +143,7 @@ impl Connected for Connection {
         ConnectionInfo {
             flushes: self.flushes.clone(),
             peer: self.io.peer_addr(),
+            share: Share::default(),
             standing: self.place.standing(),
         }
     }

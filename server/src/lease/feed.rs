@@ -91,9 +91,10 @@ impl LeaseFeed {
         }
     }
 
-    /// The place of a lease in the order of granting; zero for one of long ago.
-    pub(crate) fn place(&self, lease: LeaseId) -> u64 {
-        self.order.lock().places.get(&lease).copied().unwrap_or(0)
+    /// The places of the latest leases in the order of granting. A copy, so that the apply path
+    /// waits for no list.
+    pub(crate) fn places(&self) -> HashMap<LeaseId, u64> {
+        self.order.lock().places.clone()
     }
 
     /// What there is to tell since the last time, or `None` when it was too much.
@@ -139,11 +140,12 @@ mod tests {
         let granted = |id| outcome(Reply::LeaseGrant(LeaseId(id), Ttl(1)));
         feed.observe(&granted(7));
         feed.observe(&granted(3));
-        assert!(feed.place(LeaseId(7)) < feed.place(LeaseId(3)));
+        let places = feed.places();
+        assert!(places[&LeaseId(7)] < places[&LeaseId(3)]);
         for id in 100..100 + ORDERED_MAX as i64 {
             feed.observe(&granted(id));
         }
-        assert_eq!(feed.place(LeaseId(7)), 0);
+        assert!(!feed.places().contains_key(&LeaseId(7)));
         let order = feed.order.lock();
         assert_eq!(
             (order.places.len(), order.latest.len()),

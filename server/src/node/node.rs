@@ -1,6 +1,6 @@
 //! The node as one handle: proposals, linearizable reads, status.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
@@ -275,8 +275,8 @@ impl Backend for Node {
         self.leadership.clone()
     }
 
-    fn grant_place(&self, lease: LeaseId) -> u64 {
-        self.leases.place(lease)
+    fn grant_places(&self) -> HashMap<LeaseId, u64> {
+        self.leases.places()
     }
 
     async fn collected(&self, floor: Revision) {

@@ -2,31 +2,37 @@
 //!
 //! An answer of many keys that is encoded as one message on the runtime's thread stops everything
 //! else for as long. This one is encoded on the thread that reads, is charged to the account of
-//! answers until it was sent, and ends when its client does not take it. Small answers go the usual
-//! way.
+//! answers until it was sent, and ends when its client does not take it: after a time, or when it
+//! takes it slowly while others wait for memory. Small answers go the usual way. So it is with the
+//! large messages of a stream.
 //!
-//! Invariant: the bytes are those that the message would have had.
+//! Invariants: the bytes are those that the messages would have had; no piece keeps the memory of
+//! others.
 
+mod range;
 mod service;
 
 use std::{
     collections::VecDeque,
-    mem,
+    fmt,
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::{StreamExt, stream::BoxStream};
 use http_body::{Body, Frame};
 use parking_lot::Mutex;
 use prost::Message;
-use tenure_proto::{etcdserverpb::RangeResponse, mvccpb};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tonic::{Response, Status};
 
-pub(super) use self::service::WithAnswers;
+pub(super) use self::{
+    range::RangePieces,
+    service::{Taker, WithAnswers},
+};
 use super::{
     bulk::{Held, Memory, Turn},
     status::{self, Reason},
@@ -41,22 +47,36 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub(super) const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// What a message has before it: that it is not compressed, and its length.
 const PREFIX_LEN: usize = 5;
-/// What a record costs beside its key and value, about.
-const RECORD_BYTES: usize = 32;
-/// Records that are encoded together.
-const BATCH_BYTES: usize = 16 * 1024;
+/// How often it is looked at what a client has read of an answer.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What a client must read of an answer in that time while others wait for memory: 64 KiB a second,
+/// a fraction of what the slowest lines give. At less, a few clients would hold all memory for
+/// hours.
+const READ_BYTES_MIN: usize = 5 * PIECE_BYTES;
 
 /// A large answer, as it travels through the layers in a response's extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Answer(Arc<Mutex<Unsent>>);
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+/// What is sent next, or why nothing is.
+type Messages = BoxStream<'static, Result<Bytes, Status>>;
+
+#[derive(Default)]
 struct Unsent {
     pieces: VecDeque<Bytes>,
     held: Held,
-    /// How many pieces were taken.
+    /// How often, and how many bytes, were taken.
     taken: u64,
+    taken_bytes: usize,
     end: End,
+    /// Messages that come after the pieces; only of a stream.
+    messages: Option<(Messages, Memory)>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,17 +96,25 @@ impl Answer {
         if message.encoded_len() <= SMALL_BYTES_MAX {
             return Ok(Ok(message));
         }
-        Self::of(&message, turn.take_held()).map(Err)
+        Self::of(message, turn.take_held()).map(Err)
     }
 
     /// An answer that is `message`, of which `held` is what it takes.
-    pub(super) fn of(message: &impl Message, held: Held) -> Result<Self, Reason> {
-        let mut rest = Bytes::from(message.encode_to_vec());
-        let mut pieces = VecDeque::new();
-        while !rest.is_empty() {
-            pieces.push_back(rest.split_to(rest.len().min(PIECE_BYTES)));
-        }
-        Self::new(pieces, held)
+    fn of(message: impl Message, held: Held) -> Result<Self, Reason> {
+        let encoded = message.encode_to_vec();
+        drop(message);
+        // Copies: a piece that waits in the transport must not keep all the others.
+        let pieces = encoded.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
+        Self::new(pieces.collect(), held)
+    }
+
+    /// The messages of a stream, of which the large ones are sent as answers are. One for which
+    /// there is no memory ends the stream.
+    fn of_stream(messages: Messages, memory: Memory) -> Self {
+        Self(Arc::new(Mutex::new(Unsent {
+            messages: Some((messages, memory)),
+            ..Unsent::default()
+        })))
     }
 
     /// `message` that was read on the spot, or an answer in its place when it is large. Refused
@@ -100,7 +128,7 @@ impl Answer {
             return Ok(Ok(message));
         }
         let held = memory.take_now(bytes).ok_or(Reason::TooManyRequests)?;
-        Self::of(&message, held).map(Err)
+        Self::of(message, held).map(Err)
     }
 
     /// The response to a write that was done. It is not refused for want of memory: then it is not
@@ -114,7 +142,7 @@ impl Answer {
             return Ok(Response::new(message));
         }
         let held = memory.take_now(bytes).unwrap_or_default();
-        let answer = Self::of(&message, held)?;
+        let answer = Self::of(message, held)?;
         Ok(answer.instead_of(Response::new(M::default())))
     }
 
@@ -126,51 +154,77 @@ impl Answer {
 
     /// An answer of these pieces, which are one message.
     fn new(mut pieces: VecDeque<Bytes>, held: Held) -> Result<Self, Reason> {
-        let length: usize = pieces.iter().map(Bytes::len).sum();
-        let length = u32::try_from(length)
-            .ok()
-            .filter(|length| i32::try_from(*length).is_ok())
-            .ok_or(Reason::RangeTooLarge)?;
-        let mut prefix = BytesMut::with_capacity(PREFIX_LEN);
-        prefix.put_u8(0);
-        prefix.put_u32(length);
-        pieces.push_front(prefix.freeze());
+        let length = pieces.iter().map(Bytes::len).sum();
+        pieces.push_front(prefix(length)?);
         Ok(Self(Arc::new(Mutex::new(Unsent {
             pieces,
             held,
-            taken: 0,
-            end: End::Due,
+            ..Unsent::default()
         }))))
     }
 
     /// The body that sends it. Ends when nothing of it is taken for [`UNREAD_MAX`].
     pub(super) fn into_body(self) -> AnswerBody {
-        tasks::spawn("unread-answer", expire(Arc::downgrade(&self.0)));
+        if self.0.lock().messages.is_none() {
+            tasks::spawn("unread-answer", expire(Arc::downgrade(&self.0)));
+        }
         AnswerBody(self.0)
     }
 }
 
+/// What a message of so many bytes has before it.
+fn prefix(length: usize) -> Result<Bytes, Reason> {
+    let length = u32::try_from(length)
+        .ok()
+        .filter(|length| i32::try_from(*length).is_ok())
+        .ok_or(Reason::RangeTooLarge)?;
+    let mut prefix = BytesMut::with_capacity(PREFIX_LEN);
+    prefix.put_u8(0);
+    prefix.put_u32(length);
+    Ok(prefix.freeze())
+}
+
+/// A message with what it has before it.
+fn framed(message: &impl Message) -> Result<Bytes, Reason> {
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(PREFIX_LEN + length);
+    framed.extend_from_slice(&prefix(length)?);
+    message
+        .encode(&mut framed)
+        .expect("a buffer that grows takes every message");
+    Ok(framed.freeze())
+}
+
+/// Ends an answer that is not read, or slowly while others wait for memory.
 async fn expire(unsent: Weak<Mutex<Unsent>>) {
-    let mut taken_before = 0;
+    let mut unread_since = Instant::now();
+    let (mut taken, mut taken_bytes) = (0, 0);
     loop {
-        sleep(UNREAD_MAX).await;
+        sleep(LOOK_EVERY).await;
         let Some(unsent) = unsent.upgrade() else {
             return;
         };
         let mut unsent = unsent.lock();
-        if unsent.taken == taken_before && unsent.end == End::Due {
+        let is_sent = unsent.pieces.is_empty();
+        if unsent.end != End::Due || is_sent && unsent.messages.is_some() {
+            return;
+        }
+        if unsent.taken > taken {
+            unread_since = Instant::now();
+        }
+        let is_slow = !is_sent && unsent.taken_bytes - taken_bytes < READ_BYTES_MIN;
+        if unread_since.elapsed() >= UNREAD_MAX || is_slow && unsent.held.is_wanted() {
             *unsent = Unsent {
                 end: End::Unread,
                 ..Unsent::default()
             };
             return;
         }
-        taken_before = unsent.taken;
+        (taken, taken_bytes) = (unsent.taken, unsent.taken_bytes);
     }
 }
 
-/// The body of a response that is one large message.
-#[derive(Debug)]
+/// The body of a response of large messages.
 pub(super) struct AnswerBody(Arc<Mutex<Unsent>>);
 
 impl Body for AnswerBody {
@@ -179,101 +233,49 @@ impl Body for AnswerBody {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let mut unsent = self.0.lock();
+        let unsent = &mut *unsent;
         unsent.taken += 1;
-        if let Some(piece) = unsent.pieces.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
-        unsent.held = Held::none();
-        Poll::Ready(match mem::replace(&mut unsent.end, End::Told) {
-            End::Due => Some(Ok(Frame::trailers(status::trailers(&Status::ok(""))))),
-            End::Told => None,
-            End::Unread => Some(Ok(Frame::trailers(status::trailers(
-                &Reason::AnswerUnread.into(),
-            )))),
-        })
+        let unread = Status::from(Reason::AnswerUnread);
+        let end = loop {
+            if let Some(piece) = unsent.pieces.pop_front() {
+                unsent.taken_bytes += piece.len();
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            unsent.held = Held::none();
+            match unsent.end {
+                End::Told => return Poll::Ready(None),
+                End::Unread => break unread,
+                End::Due => {}
+            }
+            let Some((messages, memory)) = &mut unsent.messages else {
+                break Status::ok("");
+            };
+            match ready!(messages.poll_next_unpin(context)) {
+                Some(Ok(message)) if message.len() <= SMALL_BYTES_MAX => {
+                    unsent.pieces.push_back(message);
+                }
+                Some(Ok(message)) => {
+                    let Some(held) = memory.take_now(message.len()) else {
+                        break Reason::TooManyRequests.into();
+                    };
+                    unsent.held = held;
+                    let pieces = message.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
+                    unsent.pieces.extend(pieces);
+                    tasks::spawn("unread-message", expire(Arc::downgrade(&self.0)));
+                }
+                Some(Err(status)) => break status,
+                None => break Status::ok(""),
+            }
+        };
+        unsent.end = End::Told;
+        unsent.messages = None;
+        let trailers = status::trailers(&end);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 }
 
-/// Encodes the records of a range as they are read.
-#[derive(Debug, Default)]
-pub(super) struct RangePieces {
-    batch: Vec<mvccpb::KeyValue>,
-    batch_bytes: usize,
-    /// Encoded already, but less than a piece.
-    open: BytesMut,
-    pieces: VecDeque<Bytes>,
-    large: bool,
-}
-
-impl RangePieces {
-    /// Takes the next record. Whether to go on.
-    pub(super) fn push(&mut self, turn: &Turn, kv: mvccpb::KeyValue) -> bool {
-        self.batch_bytes += kv.key.len() + kv.value.len() + RECORD_BYTES;
-        self.batch.push(kv);
-        let batch_max = if self.large {
-            BATCH_BYTES
-        } else {
-            SMALL_BYTES_MAX
-        };
-        if self.batch_bytes < batch_max {
-            return true;
-        }
-        let bytes = self.batch_bytes;
-        self.large = true;
-        self.encode_batch();
-        turn.keep(bytes)
-    }
-
-    fn encode_batch(&mut self) {
-        let part = RangeResponse {
-            kvs: mem::take(&mut self.batch),
-            ..RangeResponse::default()
-        };
-        self.batch_bytes = 0;
-        let length = part.encoded_len();
-        if self.open.is_empty() {
-            self.open.reserve(length.max(PIECE_BYTES + BATCH_BYTES));
-        }
-        part.encode(&mut self.open)
-            .expect("a buffer that grows takes every message");
-        self.cut();
-    }
-
-    fn cut(&mut self) {
-        while self.open.len() >= PIECE_BYTES {
-            let piece = self.open.split_to(PIECE_BYTES).freeze();
-            self.pieces.push_back(piece);
-        }
-    }
-
-    /// The response, of which `rest` is all but the records; or the answer, when it is large.
-    pub(super) fn finish(
-        mut self,
-        turn: &Turn,
-        rest: RangeResponse,
-    ) -> Result<Result<RangeResponse, Answer>, Reason> {
-        if !self.large {
-            return Ok(Ok(RangeResponse {
-                kvs: self.batch,
-                ..rest
-            }));
-        }
-        self.encode_batch();
-        let head = RangeResponse {
-            header: rest.header,
-            ..RangeResponse::default()
-        };
-        let tail = RangeResponse {
-            header: None,
-            ..rest
-        };
-        self.pieces.push_front(head.encode_to_vec().into());
-        tail.encode(&mut self.open)
-            .expect("a buffer that grows takes every message");
-        self.pieces.push_back(self.open.split().freeze());
-        Answer::new(self.pieces, turn.take_held()).map(Err)
-    }
-}
+#[cfg(test)]
+mod tests;

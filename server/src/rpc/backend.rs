@@ -3,7 +3,7 @@
 //! Nothing here knows gRPC. Every future may be dropped; a proposal whose future was dropped may
 //! still take effect.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use tenure_statemachine::{ClusterTime, Command, Engine, LeaseId, MemberId, Outcome, Revision};
 use tokio::sync::watch;
@@ -89,8 +89,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Who leads, and every change of it.
     fn leadership(&self) -> watch::Receiver<Leadership>;
 
-    /// The place of a lease in the order of granting, as far as this node remembers; zero before.
-    fn grant_place(&self, lease: LeaseId) -> u64;
+    /// The places of leases in the order of granting, of those that this node remembers.
+    fn grant_places(&self) -> HashMap<LeaseId, u64>;
 
     /// Resolves when background collection has passed `floor`.
     async fn collected(&self, floor: Revision);

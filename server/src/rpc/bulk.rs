@@ -7,6 +7,7 @@
 //!
 //! Invariant: the result of a read that was ended early is never used.
 
+mod memory;
 mod paced;
 mod turn;
 mod turns;
@@ -14,16 +15,19 @@ mod turns;
 use std::{fmt, num::NonZero, sync::Arc, thread};
 
 use tenure_statemachine::{ReadError, Reader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
-pub(super) use self::turn::{Start, Turn};
+pub(super) use self::{
+    memory::{CALLER, Held, Memory},
+    turn::{Start, Turn},
+};
 use self::{
     paced::Paced,
     turn::{End, Places},
     turns::Turns,
 };
 use super::{backend::Backend, status::Reason};
-use crate::{fatal, tasks};
+use crate::{fatal, share::ANSWERS_BYTES_MAX, tasks};
 
 /// Reads that run at once while they are short, each on a blocking thread: enough to use the disk,
 /// few enough that a flood of them leaves memory and processors to the others. The rest waits,
@@ -32,10 +36,9 @@ const SHORT_READS_MAX: usize = 32;
 /// Reads that have turned out to be large, and their threads; the next one is refused. They take
 /// turns, so more would only make each of them slower.
 const LARGE_READS_MAX: usize = 16;
-/// What all answers that are being read or wait for their clients may hold together, in bytes.
-pub(super) const ANSWERS_BYTES_MAX: usize = 512 << 20;
-/// The unit of that account.
-const UNIT_BYTES: usize = 1024;
+/// What a read waits for before it is made again; one that finds no more than that is refused. A
+/// part of the account, so that whoever waits for much does not keep all others waiting.
+const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
 
 /// Runs reads of unknown size.
 #[derive(Clone)]
@@ -57,13 +60,21 @@ impl BulkReads {
                 large: Arc::new(Semaphore::new(LARGE_READS_MAX)),
                 turns: Arc::new(Turns::new(large_at_once)),
             },
-            memory: Memory::new(ANSWERS_BYTES_MAX),
+            memory: Memory::new(),
         }
     }
 
-    /// The account that answers are charged to.
-    pub(super) const fn memory(&self) -> &Memory {
-        &self.memory
+    /// The account that answers to the call that this task serves are charged to.
+    pub(super) fn memory(&self) -> Memory {
+        self.memory.of_caller()
+    }
+
+    /// The same reads, for a task that goes on serving the call of this one.
+    pub(super) fn of_caller(&self) -> Self {
+        Self {
+            memory: self.memory.of_caller(),
+            ..self.clone()
+        }
     }
 
     /// Reads the present state; what is read counts as held until the read ends.
@@ -91,13 +102,44 @@ impl BulkReads {
         self.run(start, held, read).await
     }
 
+    /// As [`BulkReads::read`], for a reader that keeps nothing of what it reads.
+    ///
+    /// # Cancel safety
+    /// As [`BulkReads::read`].
+    pub(super) async fn look_through<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Reason> {
+        let read = |reader: &Reader<'_>, _: &Turn| read(reader);
+        let done = self.run(Start::Short, Held::none(), read).await;
+        done.map_err(Reason::from)
+    }
+
+    /// As [`BulkReads::read_charged`]; a read for which there is no memory is made again when there
+    /// is, unless it needs much.
+    pub(super) async fn read_when_free<T: Send + 'static>(
+        &self,
+        start: Start,
+        read: impl Fn(&Reader<'_>, &Turn) -> Result<T, ReadError> + Clone + Send + 'static,
+    ) -> Result<T, Reason> {
+        let mut held = Held::none();
+        loop {
+            let needed = match self.run(start, held, read.clone()).await {
+                Err(Ended::NoMemory(needed)) if needed < WAITED_FOR_BYTES_MAX => needed,
+                result => return result.map_err(Reason::from),
+            };
+            let doubled = needed.saturating_mul(2).min(WAITED_FOR_BYTES_MAX);
+            held = self.memory().take(doubled).await?;
+        }
+    }
+
     async fn run<T: Send + 'static>(
         &self,
         start: Start,
         held: Held,
         read: impl FnOnce(&Reader<'_>, &Turn) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Ended> {
-        let turn = Turn::begin(self.places.clone(), self.memory.clone(), held, start).await;
+        let turn = Turn::begin(self.places.clone(), self.memory(), held, start).await;
         // Dropped with the caller's future.
         let wanted = turn.wanted();
         let backend = Arc::clone(&self.backend);
@@ -149,81 +191,6 @@ impl From<Ended> for Reason {
             Ended::Refused(reason) => reason,
         }
     }
-}
-
-/// The account of what answers hold.
-#[derive(Clone, Debug)]
-pub(super) struct Memory {
-    free: Arc<Semaphore>,
-}
-
-/// Bytes of the account that are in use; given back when dropped.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    bytes: usize,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Held {
-    pub(super) const fn none() -> Self {
-        Self {
-            bytes: 0,
-            permit: None,
-        }
-    }
-
-    /// How much is in use.
-    pub(super) const fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Memory {
-    fn new(bytes: usize) -> Self {
-        Self {
-            free: Arc::new(Semaphore::new(bytes / UNIT_BYTES)),
-        }
-    }
-
-    /// Waits until `bytes` are free, and takes them.
-    ///
-    /// # Errors
-    /// When there will never be so much.
-    pub(super) async fn take(&self, bytes: usize) -> Result<Held, Reason> {
-        if bytes > ANSWERS_BYTES_MAX {
-            return Err(Reason::RangeTooLarge);
-        }
-        let units = units(bytes);
-        let permit = Arc::clone(&self.free).acquire_many_owned(units).await;
-        Ok(Held {
-            bytes: units as usize * UNIT_BYTES,
-            permit: Some(permit.expect("the account is never closed")),
-        })
-    }
-
-    /// Takes `bytes` if they are free.
-    pub(super) fn take_now(&self, bytes: usize) -> Option<Held> {
-        let mut held = Held::none();
-        self.grow(&mut held, bytes).then_some(held)
-    }
-
-    /// Makes `held` at least `bytes`; whether there was so much.
-    fn grow(&self, held: &mut Held, bytes: usize) -> bool {
-        let more = units(bytes.saturating_sub(held.bytes));
-        let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(more) else {
-            return false;
-        };
-        held.bytes += more as usize * UNIT_BYTES;
-        match &mut held.permit {
-            Some(held) => held.merge(permit),
-            None => held.permit = Some(permit),
-        }
-        true
-    }
-}
-
-fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use tonic::Status;
 
 use super::{
     answer::UNREAD_MAX,
-    bulk::{Held, Start, Turn},
+    bulk::{BulkReads, Held, Start, Turn},
     reply::{self, Headers},
     services::Services,
     status::Reason,
@@ -95,8 +95,9 @@ pub(super) async fn stream(services: Arc<Services>, query: RangeQuery) -> Result
     let held = services.bulk_reads.memory().take(STREAM_BYTES).await?;
     let (sender, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
     let (failed, failure) = oneshot::channel();
+    let reads = services.bulk_reads.of_caller();
     tasks::spawn("range-stream", async move {
-        if let Err(reason) = make(&services, query, sender).await {
+        if let Err(reason) = make(&services, &reads, query, sender).await {
             // A client that is gone needs no reason.
             let _ = failed.send(reason);
         }
@@ -119,6 +120,7 @@ enum Slice {
 
 async fn make(
     services: &Arc<Services>,
+    reads: &BulkReads,
     query: RangeQuery,
     chunks: mpsc::Sender<RangeStreamResponse>,
 ) -> Result<(), Reason> {
@@ -137,7 +139,7 @@ async fn make(
             let slice = pass.slice(reader, turn, &sender, &serving.headers)?;
             Ok((pass, slice))
         };
-        let slice = services.bulk_reads.read_charged(start, Held::none(), read);
+        let slice = reads.read_charged(start, Held::none(), read);
         let (went_on, slice) = slice.await?;
         if let Slice::Done(last) = slice {
             // A client that has gone is no failure.

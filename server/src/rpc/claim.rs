@@ -95,8 +95,10 @@ pub(super) fn responses<R: Send + 'static>(
         let connection = connection.clone();
         async move {
             let claims = match step {
-                Step::Waiting(claims, end) => {
+                Step::Waiting(mut claims, end) => {
                     let answer = waiting(&services, &claims);
+                    // Told once, and with a value that may be large.
+                    claims.blocker = None;
                     return Some((Ok(answer), Step::Queued(claims, end)));
                 }
                 // Either arm ends the wait; what is dropped withdraws.

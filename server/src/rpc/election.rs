@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     acquire::{self, Granted, Waiting},
+    answer::Taker,
     claim::{Responses, Tell, claim, responses},
     field, names, request,
     services::Services,
@@ -99,7 +100,7 @@ impl ElectionService {
     async fn hand_over(
         &self,
         request: Request<wire::HandOverRequest>,
-    ) -> Result<wire::HandOverResponse, Reason> {
+    ) -> Result<Response<wire::HandOverResponse>, Reason> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = Command::Claim(ClaimCommand::HandOver {
             name: field::name(request.name)?,
@@ -111,7 +112,7 @@ impl ElectionService {
         let Reply::Claim(leader) = reply else {
             unreachable!("the reply to a hand-over is a claim")
         };
-        Ok(wire::HandOverResponse {
+        self.0.written(wire::HandOverResponse {
             header: Some(self.0.headers.own(revision)),
             leader: Some(claim(*leader, self.0.backend.cluster_time())),
         })
@@ -159,7 +160,8 @@ impl Election for ElectionService {
         &self,
         request: Request<wire::CampaignRequest>,
     ) -> Result<Response<Self::CampaignStream>, Status> {
-        Ok(Response::new(Self::campaign(self, request).await?))
+        let taker = Taker::of(&request);
+        Ok(taker.response(&self.0, Self::campaign(self, request).await?))
     }
 
     async fn proclaim(
@@ -173,7 +175,8 @@ impl Election for ElectionService {
         &self,
         request: Request<wire::ObserveRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
-        Ok(Response::new(Self::observe(self, request).await?))
+        let taker = Taker::of(&request);
+        Ok(taker.response(&self.0, Self::observe(self, request).await?))
     }
 
     async fn resign(
@@ -187,7 +190,7 @@ impl Election for ElectionService {
         &self,
         request: Request<wire::HandOverRequest>,
     ) -> Result<Response<wire::HandOverResponse>, Status> {
-        Ok(Response::new(Self::hand_over(self, request).await?))
+        Ok(Self::hand_over(self, request).await?)
     }
 }
 

@@ -11,6 +11,7 @@ use tenure_statemachine::{
 use tonic::{Request, Response, Status};
 
 use super::{
+    answer::Taker,
     claim::Responses,
     conditions::Conditions,
     etcd_lock::{alone, hold},
@@ -22,9 +23,12 @@ use super::{
 };
 
 /// The record of whoever leads: told when it was written anew.
-const LEADER: Subject<Option<KeyValue>> = Subject {
+const LEADER: Subject<Option<KeyValue>, Option<(Bytes, Revision)>> = Subject {
     read: leader,
-    same: |before, now| before == now,
+    mark: |found| {
+        let found = found.as_ref()?;
+        Some((found.key.clone(), found.mod_revision))
+    },
 };
 
 #[derive(Debug)]
@@ -88,7 +92,7 @@ impl EtcdElectionService {
     async fn leader(
         &self,
         request: Request<wire::LeaderRequest>,
-    ) -> Result<wire::LeaderResponse, Reason> {
+    ) -> Result<Response<wire::LeaderResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let name = field::name(request.into_inner().name)?;
         call.read(self.0.backend.read_barrier()).await?;
@@ -96,7 +100,7 @@ impl EtcdElectionService {
             .0
             .latest(|reader| Ok((reader.meta().revision, leader(reader, &name)?)))?;
         let found = found.ok_or(Reason::ElectionNoLeader)?;
-        Ok(wire::LeaderResponse {
+        self.0.found(wire::LeaderResponse {
             header: Some(self.0.headers.at(revision)),
             kv: Some(reply::key_value(found)),
         })
@@ -188,14 +192,15 @@ impl Election for EtcdElectionService {
         &self,
         request: Request<wire::LeaderRequest>,
     ) -> Result<Response<wire::LeaderResponse>, Status> {
-        Ok(Response::new(Self::leader(self, request).await?))
+        Ok(Self::leader(self, request).await?)
     }
 
     async fn observe(
         &self,
         request: Request<wire::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
-        Ok(Response::new(Self::observe(self, request).await?))
+        let taker = Taker::of(&request);
+        Ok(taker.response(&self.0, Self::observe(self, request).await?))
     }
 
     async fn resign(

@@ -4,6 +4,7 @@
 //! can be read before events are published, and both come before the reply.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -254,8 +255,8 @@ impl Backend for FakeNode {
         self.leadership.subscribe()
     }
 
-    fn grant_place(&self, lease: LeaseId) -> u64 {
-        self.feed.place(lease)
+    fn grant_places(&self) -> HashMap<LeaseId, u64> {
+        self.feed.places()
     }
 
     async fn collected(&self, floor: Revision) {

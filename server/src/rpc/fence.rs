@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, fence_server::Fence};
-use tenure_statemachine::{Command, FenceCommand, FencePolicy};
+use tenure_statemachine::{Command, FenceCommand, FencePolicy, Reader};
 use tonic::{Request, Response, Status};
 
 use super::{field, services::Services, status::Reason};
@@ -44,20 +44,22 @@ impl FenceService {
     async fn list_policies(
         &self,
         request: Request<wire::ListPoliciesRequest>,
-    ) -> Result<wire::ListPoliciesResponse, Reason> {
+    ) -> Result<Response<wire::ListPoliciesResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         call.read(self.0.backend.read_barrier()).await?;
-        let (revision, policies) = self
-            .0
-            .latest(|reader| Ok((reader.meta().revision, reader.policies()?)))?;
-        let policies = policies.into_iter().map(|policy| wire::Policy {
-            prefix: policy.prefix,
-            lock: policy.lock,
-        });
-        Ok(wire::ListPoliciesResponse {
-            header: Some(self.0.headers.own(revision)),
-            policies: policies.collect(),
-        })
+        let headers = self.0.headers.clone();
+        let read = move |reader: &Reader<'_>| {
+            let policies = reader.policies()?.into_iter();
+            let policies = policies.map(|policy| wire::Policy {
+                prefix: policy.prefix,
+                lock: policy.lock,
+            });
+            Ok(wire::ListPoliciesResponse {
+                header: Some(headers.own(reader.meta().revision)),
+                policies: policies.collect(),
+            })
+        };
+        self.0.answer(&call, read).await
     }
 }
 
@@ -81,7 +83,7 @@ impl Fence for FenceService {
         &self,
         request: Request<wire::ListPoliciesRequest>,
     ) -> Result<Response<wire::ListPoliciesResponse>, Status> {
-        Ok(Response::new(Self::list_policies(self, request).await?))
+        Ok(Self::list_policies(self, request).await?)
     }
 }
 

@@ -165,7 +165,15 @@ impl Age {
 
     /// An answer that tells of its age, and of who gave it.
     pub(super) fn tell<T>(self, services: &Services, answer: T) -> Response<T> {
-        let mut response = Response::new(answer);
+        self.tell_with(services, Response::new(answer))
+    }
+
+    /// As [`Age::tell`], with a response.
+    pub(super) fn tell_with<T>(
+        self,
+        services: &Services,
+        mut response: Response<T>,
+    ) -> Response<T> {
         let metadata = response.metadata_mut();
         if self.since.is_some() {
             metadata.insert(AGE_METADATA, self.in_ms().into());

@@ -7,7 +7,6 @@ mod listing;
 
 use std::sync::Arc;
 
-use prost::Message;
 use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
 use tenure_statemachine::{
     Command, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Reply, Revision, Txn, TxnOp,
@@ -59,16 +58,11 @@ impl KvService {
         age.check()?;
         let response = reply::range(self.0.headers.at(revision), found);
         Ok(
-            match Answer::of_read(response, self.0.bulk_reads.memory())? {
+            match Answer::of_read(response, &self.0.bulk_reads.memory())? {
                 Ok(response) => age.tell(&self.0, response),
                 Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
             },
         )
-    }
-
-    /// The response to a write that was done.
-    fn written<M: Message + Default>(&self, message: M) -> Result<Response<M>, Reason> {
-        Answer::of_write(message, self.0.bulk_reads.memory())
     }
 
     async fn range_stream(
@@ -103,7 +97,8 @@ impl KvService {
         let Reply::Put(previous) = reply else {
             unreachable!("the reply to a put is a put's")
         };
-        self.written(reply::put(self.0.headers.at(revision), previous))
+        self.0
+            .written(reply::put(self.0.headers.at(revision), previous))
     }
 
     async fn delete_range(
@@ -119,7 +114,8 @@ impl KvService {
         let Reply::DeleteRange(deleted) = reply else {
             unreachable!("the reply to a delete is a delete's")
         };
-        self.written(reply::delete_range(self.0.headers.at(revision), deleted))
+        self.0
+            .written(reply::delete_range(self.0.headers.at(revision), deleted))
     }
 
     async fn txn(
@@ -144,7 +140,8 @@ impl KvService {
         let Reply::Txn(done) = reply else {
             unreachable!("the reply to a transaction is a transaction's")
         };
-        self.written(reply::txn(self.0.headers.at(revision), done))
+        self.0
+            .written(reply::txn(self.0.headers.at(revision), done))
     }
 
     async fn read_txn(&self, call: &Call, txn: Txn) -> Result<Response<wire::TxnResponse>, Reason> {
@@ -161,7 +158,7 @@ impl KvService {
             };
             let (revision, done) = self.0.latest(read)?;
             let response = reply::txn(self.0.headers.at(revision), done);
-            Answer::of_read(response, self.0.bulk_reads.memory())?
+            Answer::of_read(response, &self.0.bulk_reads.memory())?
         } else {
             call.read(listing::read_txn(&self.0, txn)).await?
         };

@@ -63,64 +63,58 @@ impl LeaseService {
     async fn time_to_live(
         &self,
         request: Request<wire::LeaseTimeToLiveRequest>,
-    ) -> Result<wire::LeaseTimeToLiveResponse, Reason> {
+    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let wire::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         call.read(self.0.backend.read_barrier()).await?;
-        let lease = LeaseId(id);
+        let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
-            let found = reader.lease(lease)?;
-            let keys = if keys {
-                reader.lease_keys(lease)?
-            } else {
-                Vec::new()
+            let found = reader.lease(LeaseId(id))?;
+            let keys = match &found {
+                Some(_) if keys => reader.lease_keys(LeaseId(id))?,
+                _ => Vec::new(),
             };
-            Ok((reader.meta().revision, found, keys))
-        };
-        let (revision, found, keys) = if keys {
-            call.read(self.0.latest_bulk(read)).await?
-        } else {
-            self.0.latest(read)?
-        };
-        let header = Some(self.0.headers.at(revision));
-        let Some(found) = found else {
-            let gone = wire::LeaseTimeToLiveResponse {
-                header,
+            let left = found
+                .as_ref()
+                .map(|found| services.remaining(found).as_secs());
+            let granted = found.as_ref().map(|found| secs(found.ttl.as_secs_ceil()));
+            Ok(wire::LeaseTimeToLiveResponse {
+                header: Some(services.headers.at(reader.meta().revision)),
                 id,
-                ttl: -1,
-                ..Default::default()
-            };
-            return Ok(gone);
+                ttl: left.map_or(-1, secs),
+                granted_ttl: granted.unwrap_or_default(),
+                keys,
+            })
         };
-        Ok(wire::LeaseTimeToLiveResponse {
-            header,
-            id,
-            ttl: secs(self.0.remaining(&found).as_secs()),
-            granted_ttl: secs(found.ttl.as_secs_ceil()),
-            keys,
-        })
+        if keys {
+            self.0.answer(&call, read).await
+        } else {
+            Ok(Response::new(self.0.latest(read)?))
+        }
     }
 
     async fn leases(
         &self,
         request: Request<wire::LeaseLeasesRequest>,
-    ) -> Result<wire::LeaseLeasesResponse, Reason> {
+    ) -> Result<Response<wire::LeaseLeasesResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
-        let read = |reader: &Reader<'_>| Ok((reader.meta().revision, reader.leases()?));
-        let (revision, mut leases) = call.read(self.0.latest_bulk(read)).await?;
-        let place = |lease: &tenure_statemachine::Lease| {
-            let granted = self.0.backend.grant_place(lease.id);
-            (lease.deadline, granted, lease.id)
+        let services = Arc::clone(&self.0);
+        let read = move |reader: &Reader<'_>| {
+            let mut leases = reader.leases()?;
+            let places = services.backend.grant_places();
+            leases.sort_by_cached_key(|lease| {
+                let granted = places.get(&lease.id).copied().unwrap_or(0);
+                (lease.deadline, granted, lease.id)
+            });
+            let leases = leases.into_iter();
+            Ok(wire::LeaseLeasesResponse {
+                header: Some(services.headers.at(reader.meta().revision)),
+                leases: leases
+                    .map(|lease| wire::LeaseStatus { id: lease.id.0 })
+                    .collect(),
+            })
         };
-        leases.sort_by_cached_key(place);
-        let leases = leases
-            .into_iter()
-            .map(|lease| wire::LeaseStatus { id: lease.id.0 })
-            .collect();
-        Ok(wire::LeaseLeasesResponse {
-            header: Some(self.0.headers.at(revision)),
-            leases,
-        })
+        self.0.answer(&call, read).await
     }
 }
 
@@ -157,14 +151,14 @@ impl Lease for LeaseService {
         &self,
         request: Request<wire::LeaseTimeToLiveRequest>,
     ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Status> {
-        Ok(Response::new(self.time_to_live(request).await?))
+        Ok(self.time_to_live(request).await?)
     }
 
     async fn lease_leases(
         &self,
         request: Request<wire::LeaseLeasesRequest>,
     ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
-        Ok(Response::new(self.leases(request).await?))
+        Ok(self.leases(request).await?)
     }
 }
 

@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     acquire::{self, Begun, Granted, Waiting},
+    answer::Taker,
     call::Call,
     claim::{Responses, Tell, claim, claims, responses},
     delivery::last_look,
@@ -69,7 +70,7 @@ impl LockService {
     async fn try_acquire(
         &self,
         request: Request<wire::AcquireRequest>,
-    ) -> Result<wire::TryAcquireResponse, Reason> {
+    ) -> Result<Response<wire::TryAcquireResponse>, Reason> {
         let (_, begun) = self.begin(request, false).await?;
         let now = self.0.backend.cluster_time();
         let (revision, granted, holder) = match begun {
@@ -83,7 +84,7 @@ impl LockService {
             // It waits by an earlier request of the same id, which is not this one's to change.
             Begun::Waiting(waiting) => (waiting.revision, None, waiting.blocker.clone()),
         };
-        Ok(wire::TryAcquireResponse {
+        self.0.written(wire::TryAcquireResponse {
             header: Some(self.0.headers.own(revision)),
             granted,
             holder: holder.map(|holder| claim(holder, now)),
@@ -134,7 +135,7 @@ impl LockService {
     async fn transfer(
         &self,
         request: Request<wire::TransferRequest>,
-    ) -> Result<wire::TransferResponse, Reason> {
+    ) -> Result<Response<wire::TransferResponse>, Reason> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = ClaimCommand::Transfer {
             name: field::name(request.name)?,
@@ -150,7 +151,7 @@ impl LockService {
         let Reply::Claim(held) = reply else {
             unreachable!("the reply to a transfer is a claim")
         };
-        Ok(wire::TransferResponse {
+        self.0.written(wire::TransferResponse {
             header: Some(self.0.headers.own(revision)),
             claim: Some(claim(*held, self.0.backend.cluster_time())),
         })
@@ -159,7 +160,7 @@ impl LockService {
     async fn check_token(
         &self,
         request: Request<wire::CheckTokenRequest>,
-    ) -> Result<wire::CheckTokenResponse, Reason> {
+    ) -> Result<Response<wire::CheckTokenResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::CheckTokenRequest { name, token } = request.into_inner();
@@ -175,7 +176,7 @@ impl LockService {
         let (revision, valid, holder, lease) = self.0.latest(read)?;
         let now = self.0.backend.cluster_time();
         let remaining = |lease: &Lease| self.0.remaining(lease);
-        Ok(wire::CheckTokenResponse {
+        self.0.found(wire::CheckTokenResponse {
             header: Some(self.0.headers.own(revision)),
             valid,
             current_token: holder.as_ref().map_or(0, |holder| holder.token.0),
@@ -208,51 +209,53 @@ impl LockService {
     async fn inspect(
         &self,
         request: Request<wire::InspectRequest>,
-    ) -> Result<wire::InspectResponse, Reason> {
+    ) -> Result<Response<wire::InspectResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::InspectRequest { name, limit } = request.into_inner();
         let name = field::name(name)?;
         let limit = limited(limit, WAITERS_TOLD, WAITERS_TOLD_MAX);
         freshness.reach(&self.0, &call, false).await?;
-        let read =
-            move |reader: &Reader<'_>| Ok((reader.meta().revision, reader.queue(&name, limit)?));
-        let (revision, queue) = call.read(self.0.latest_bulk(read)).await?;
-        let now = self.0.backend.cluster_time();
-        Ok(wire::InspectResponse {
-            header: Some(self.0.headers.own(revision)),
-            holders: claims(queue.holders, now),
-            waiters: claims(queue.waiters, now),
-            waiting: queue.waiting,
-            delay_ms: queue.delay_until.map_or(0, |until| now.until(until).0),
-        })
+        let services = Arc::clone(&self.0);
+        let read = move |reader: &Reader<'_>| {
+            let queue = reader.queue(&name, limit)?;
+            let now = services.backend.cluster_time();
+            Ok(wire::InspectResponse {
+                header: Some(services.headers.own(reader.meta().revision)),
+                holders: claims(queue.holders, now),
+                waiters: claims(queue.waiters, now),
+                waiting: queue.waiting,
+                delay_ms: queue.delay_until.map_or(0, |until| now.until(until).0),
+            })
+        };
+        self.0.answer(&call, read).await
     }
 
     async fn list(
         &self,
         request: Request<wire::ListRequest>,
-    ) -> Result<wire::ListResponse, Reason> {
+    ) -> Result<Response<wire::ListResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::ListRequest { prefix, limit } = request.into_inner();
         let limit = limited(limit, LOCKS_LISTED, LOCKS_LISTED_MAX);
         freshness.reach(&self.0, &call, false).await?;
+        let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
             let (found, more) = reader.claimed_names(&prefix, limit)?;
-            Ok((reader.meta().revision, found, more))
+            Ok(wire::ListResponse {
+                header: Some(services.headers.own(reader.meta().revision)),
+                claims: claims(found, services.backend.cluster_time()),
+                more,
+            })
         };
-        let (revision, found, more) = call.read(self.0.latest_bulk(read)).await?;
-        Ok(wire::ListResponse {
-            header: Some(self.0.headers.own(revision)),
-            claims: claims(found, self.0.backend.cluster_time()),
-            more,
-        })
+        self.0.answer(&call, read).await
     }
 
     async fn force_release(
         &self,
         request: Request<wire::ForceReleaseRequest>,
-    ) -> Result<wire::ForceReleaseResponse, Reason> {
+    ) -> Result<Response<wire::ForceReleaseResponse>, Reason> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let name = field::name(request.name)?;
         // Zero is every claim that holds.
@@ -276,7 +279,7 @@ impl LockService {
         let Reply::ForceRelease(released) = reply else {
             unreachable!("the reply to a release by force is one's")
         };
-        Ok(wire::ForceReleaseResponse {
+        self.0.written(wire::ForceReleaseResponse {
             header: Some(self.0.headers.own(revision)),
             released: claims(released, self.0.backend.cluster_time()),
         })
@@ -346,14 +349,15 @@ impl Lock for LockService {
         &self,
         request: Request<wire::AcquireRequest>,
     ) -> Result<Response<Self::AcquireStream>, Status> {
-        Ok(Response::new(Self::acquire(self, request).await?))
+        let taker = Taker::of(&request);
+        Ok(taker.response(&self.0, Self::acquire(self, request).await?))
     }
 
     async fn try_acquire(
         &self,
         request: Request<wire::AcquireRequest>,
     ) -> Result<Response<wire::TryAcquireResponse>, Status> {
-        Ok(Response::new(Self::try_acquire(self, request).await?))
+        Ok(Self::try_acquire(self, request).await?)
     }
 
     async fn release(
@@ -374,42 +378,43 @@ impl Lock for LockService {
         &self,
         request: Request<wire::TransferRequest>,
     ) -> Result<Response<wire::TransferResponse>, Status> {
-        Ok(Response::new(Self::transfer(self, request).await?))
+        Ok(Self::transfer(self, request).await?)
     }
 
     async fn check_token(
         &self,
         request: Request<wire::CheckTokenRequest>,
     ) -> Result<Response<wire::CheckTokenResponse>, Status> {
-        Ok(Response::new(Self::check_token(self, request).await?))
+        Ok(Self::check_token(self, request).await?)
     }
 
     async fn watch_tokens(
         &self,
         request: Request<wire::WatchTokensRequest>,
     ) -> Result<Response<Self::WatchTokensStream>, Status> {
-        Ok(Response::new(Self::watch_tokens(self, request).await?))
+        let taker = Taker::of(&request);
+        Ok(taker.response(&self.0, Self::watch_tokens(self, request).await?))
     }
 
     async fn inspect(
         &self,
         request: Request<wire::InspectRequest>,
     ) -> Result<Response<wire::InspectResponse>, Status> {
-        Ok(Response::new(Self::inspect(self, request).await?))
+        Ok(Self::inspect(self, request).await?)
     }
 
     async fn list(
         &self,
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
-        Ok(Response::new(Self::list(self, request).await?))
+        Ok(Self::list(self, request).await?)
     }
 
     async fn force_release(
         &self,
         request: Request<wire::ForceReleaseRequest>,
     ) -> Result<Response<wire::ForceReleaseResponse>, Status> {
-        Ok(Response::new(Self::force_release(self, request).await?))
+        Ok(Self::force_release(self, request).await?)
     }
 }
 

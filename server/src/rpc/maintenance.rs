@@ -136,7 +136,8 @@ impl MaintenanceService {
         let revision = Revision(request.into_inner().revision);
         let read =
             move |reader: &Reader<'_>| Ok((reader.meta().revision, reader.hash_kv(revision)?));
-        let (latest, found) = call.read(self.0.latest_bulk(read)).await?;
+        // Nothing of what is read is kept.
+        let (latest, found) = call.read(self.0.bulk_reads.look_through(read)).await?;
         Ok(wire::HashKvResponse {
             header: Some(self.0.headers.at(latest)),
             hash: found.hash,

@@ -11,53 +11,54 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream;
+use sha1::{Digest, Sha1};
 use tenure_statemachine::{ClaimState, Fault, Reader, Revision};
 use tonic::Status;
 
-use super::{call::Call, claim::Responses, services::Services, status::Reason};
+use super::{bulk::BulkReads, call::Call, claim::Responses, services::Services, status::Reason};
 use crate::claims::Follower;
 
 /// What is followed on a name.
-pub(super) struct Subject<V> {
+pub(super) struct Subject<V, M> {
     /// Reads it.
     pub(super) read: fn(&Reader<'_>, &[u8]) -> Result<V, Fault>,
-    /// Whether there is nothing new to tell.
-    pub(super) same: fn(&V, &V) -> bool,
+    /// What of it is remembered: there is something new to tell when this differs. Small, because
+    /// it is kept for as long as the stream is open.
+    pub(super) mark: fn(&V) -> M,
 }
 
+/// The digest of a value.
+type Hash = [u8; 20];
+
 /// The first claim that holds: told when its token changes.
-pub(super) const TOKEN: Subject<Option<ClaimState>> = Subject {
+pub(super) const TOKEN: Subject<Option<ClaimState>, Option<Revision>> = Subject {
     read: holder,
-    same: |before, now| token(before) == token(now),
+    mark: |claim| claim.as_ref().map(|claim| claim.token),
 };
 
 /// The first claim that holds: told when its token or its value changes.
-pub(super) const VALUE: Subject<Option<ClaimState>> = Subject {
+pub(super) const VALUE: Subject<Option<ClaimState>, Option<(Revision, Hash)>> = Subject {
     read: holder,
-    same: |before, now| token(before) == token(now) && value(before) == value(now),
+    mark: |claim| {
+        let claim = claim.as_ref()?;
+        Some((claim.token, Sha1::digest(&claim.value).into()))
+    },
 };
 
 fn holder(reader: &Reader<'_>, name: &[u8]) -> Result<Option<ClaimState>, Fault> {
     reader.holder(name)
 }
 
-fn token(claim: &Option<ClaimState>) -> Option<Revision> {
-    claim.as_ref().map(|claim| claim.token)
-}
-
-fn value(claim: &Option<ClaimState>) -> Option<&Bytes> {
-    claim.as_ref().map(|claim| &claim.value)
-}
-
 /// Names with what there is on each.
 pub(super) type Changed<V> = Vec<(Bytes, V)>;
 
-struct Following<V, E, T> {
+struct Following<V, M, E, T> {
     services: Arc<Services>,
+    reads: BulkReads,
     follower: Follower,
-    subject: Subject<V>,
+    subject: Subject<V, M>,
     /// What was told last.
-    told: BTreeMap<Bytes, V>,
+    told: BTreeMap<Bytes, M>,
     /// What is to be looked at.
     changed: BTreeSet<Bytes>,
     end: E,
@@ -66,15 +67,16 @@ struct Following<V, E, T> {
 
 /// The stream of a call that follows `names`. What is told first is linearizable. `tell` may have
 /// nothing to say of a change.
-pub(super) async fn follow<V, R>(
+pub(super) async fn follow<V, M, R>(
     services: &Arc<Services>,
     call: Call,
     names: Vec<Bytes>,
-    subject: Subject<V>,
+    subject: Subject<V, M>,
     tell: impl Fn(&Services, Revision, Changed<V>) -> Option<R> + Send + 'static,
 ) -> Result<Responses<R>, Reason>
 where
-    V: Clone + Send + 'static,
+    V: Send + 'static,
+    M: PartialEq + Send + 'static,
     R: Send + 'static,
 {
     // Before the state is read, so that no change gets lost in between.
@@ -83,6 +85,7 @@ where
     call.read(services.backend.read_barrier()).await?;
     let following = Following {
         services: Arc::clone(services),
+        reads: services.bulk_reads.of_caller(),
         follower,
         subject,
         told: BTreeMap::new(),
@@ -95,9 +98,12 @@ where
 
 type Step<R, F> = Option<(Result<R, Status>, Option<F>)>;
 
-async fn step<V, R, E, T>(following: Option<Following<V, E, T>>) -> Step<R, Following<V, E, T>>
+async fn step<V, M, R, E, T>(
+    following: Option<Following<V, M, E, T>>,
+) -> Step<R, Following<V, M, E, T>>
 where
-    V: Clone + Send + 'static,
+    V: Send + 'static,
+    M: PartialEq,
     E: Future<Output = Status> + Unpin,
     T: Fn(&Services, Revision, Changed<V>) -> Option<R>,
 {
@@ -117,9 +123,10 @@ where
     }
 }
 
-impl<V, E, T> Following<V, E, T>
+impl<V, M, E, T> Following<V, M, E, T>
 where
-    V: Clone + Send + 'static,
+    V: Send + 'static,
+    M: PartialEq,
 {
     /// What there is to tell of the names that may have changed.
     async fn look<R>(&mut self) -> Result<Option<R>, Reason>
@@ -131,7 +138,7 @@ where
             return Ok(None);
         }
         let read = self.subject.read;
-        let reading = self.services.latest_bulk(move |reader| {
+        let reading = self.reads.read(move |reader| {
             let found = names.into_iter().map(|name| {
                 let value = read(reader, &name)?;
                 Ok((name, value))
@@ -141,13 +148,16 @@ where
         });
         let (revision, mut found) = reading.await?;
         found.retain(|(name, value)| {
-            let told = self.told.get(name);
-            told.is_none_or(|told| !(self.subject.same)(told, value))
+            let mark = (self.subject.mark)(value);
+            let is_new = self.told.get(name) != Some(&mark);
+            if is_new {
+                self.told.insert(name.clone(), mark);
+            }
+            is_new
         });
         if found.is_empty() {
             return Ok(None);
         }
-        self.told.extend(found.iter().cloned());
         Ok((self.tell)(&self.services, revision, found))
     }
 }

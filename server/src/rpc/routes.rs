@@ -52,16 +52,19 @@ pub fn routes(services: Arc<Services>) -> Routes {
         };
     }
     let lease = sized!(LeaseServer, LeaseService, LEASE_MESSAGE_BYTES_MAX);
+    let session = Nesting(sized!(SessionServer, SessionService));
+    let etcd_election = sized!(EtcdElectionServer, EtcdElectionService);
+    // What watches hold is counted by `watch`.
     Routes::new(WithAnswers(Nesting(sized!(KvServer, KvService))))
-        .add_service(sized!(LockServer, LockService))
-        .add_service(sized!(ElectionServer, ElectionService))
-        .add_service(Nesting(sized!(SessionServer, SessionService)))
-        .add_service(sized!(RegistryServer, RegistryService))
-        .add_service(sized!(FenceServer, FenceService))
-        .add_service(sized!(EtcdLockServer, EtcdLockService))
-        .add_service(sized!(EtcdElectionServer, EtcdElectionService))
+        .add_service(WithAnswers(sized!(LockServer, LockService)))
+        .add_service(WithAnswers(sized!(ElectionServer, ElectionService)))
+        .add_service(WithAnswers(session))
+        .add_service(WithAnswers(sized!(RegistryServer, RegistryService)))
+        .add_service(WithAnswers(sized!(FenceServer, FenceService)))
+        .add_service(WithAnswers(sized!(EtcdLockServer, EtcdLockService)))
+        .add_service(WithAnswers(etcd_election))
         .add_service(sized!(WatchServer, WatchService))
-        .add_service(lease)
+        .add_service(WithAnswers(lease))
         .add_service(sized!(ClusterServer, ClusterService))
         .add_service(sized!(MaintenanceServer, MaintenanceService))
         .add_service(sized!(AuthServer, AuthService))

@@ -11,14 +11,20 @@ use tenure_statemachine::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{
-    Request, Status,
+    Request, Response, Status,
     metadata::{AsciiMetadataValue, MetadataMap},
 };
 use tracing::warn;
 
 use super::{
-    backend::Backend, bulk::BulkReads, call::Call, conditions::Conditions,
-    foreign_keys::ForeignKeys, reply::Headers, status::Reason,
+    answer::Answer,
+    backend::Backend,
+    bulk::{BulkReads, Start, Turn},
+    call::Call,
+    conditions::Conditions,
+    foreign_keys::ForeignKeys,
+    reply::Headers,
+    status::Reason,
 };
 use crate::{
     claims, fatal,
@@ -277,6 +283,41 @@ impl Services {
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
     ) -> Result<T, Reason> {
         read_state(self.backend.as_ref(), read)
+    }
+
+    /// The response to a write that was done.
+    pub(super) fn written<M: prost::Message + Default>(
+        &self,
+        message: M,
+    ) -> Result<Response<M>, Reason> {
+        Answer::of_write(message, &self.bulk_reads.memory())
+    }
+
+    /// The response to a read of a few rows that was made on this thread.
+    pub(super) fn found<M: prost::Message + Default>(
+        &self,
+        message: M,
+    ) -> Result<Response<M>, Reason> {
+        Ok(match Answer::of_read(message, &self.bulk_reads.memory())? {
+            Ok(message) => Response::new(message),
+            Err(answer) => answer.instead_of(Response::new(M::default())),
+        })
+    }
+
+    /// The response to a read of unknown size: read, and when it is large encoded, on a thread of
+    /// its own.
+    pub(super) async fn answer<M: prost::Message + Default + 'static>(
+        &self,
+        call: &Call,
+        read: impl Fn(&Reader<'_>) -> Result<M, ReadError> + Clone + Send + 'static,
+    ) -> Result<Response<M>, Reason> {
+        let read =
+            move |reader: &Reader<'_>, turn: &Turn| Ok(Answer::unless_small(turn, read(reader)?));
+        let reading = self.bulk_reads.read_when_free(Start::Charged, read);
+        Ok(match call.read(reading).await?? {
+            Ok(message) => Response::new(message),
+            Err(answer) => answer.instead_of(Response::new(M::default())),
+        })
     }
 
     /// Reads the present state on a thread of its own: for reads of unknown size, which are

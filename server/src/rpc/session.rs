@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use tenure_proto::v1::{self as wire, session_server::Session};
-use tenure_statemachine::{Command, LeaseId, Reader, Reply, SessionOpen, Will, WillSet};
+use tenure_statemachine::{Command, LeaseId, Reader, Refusal, Reply, SessionOpen, Will, WillSet};
 use tonic::{Request, Response, Status};
 
 use super::{claim::claims, conditions, field, request, services::Services, status::Reason};
@@ -55,28 +55,25 @@ impl SessionService {
     async fn inspect(
         &self,
         request: Request<wire::InspectSessionRequest>,
-    ) -> Result<wire::InspectSessionResponse, Reason> {
+    ) -> Result<Response<wire::InspectSessionResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let session = named(request.into_inner().session)?;
         call.read(self.0.backend.read_barrier()).await?;
+        let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
-            let state = reader.session(session)?;
-            let lease = reader.lease(session)?;
-            let claims = reader.claims_of_lease(session)?;
-            Ok((reader.meta().revision, state.zip(lease), claims))
+            let found = reader.session(session)?.zip(reader.lease(session)?);
+            let (state, lease) = found.ok_or(Refusal::SessionNotFound(session))?;
+            let held = reader.claims_of_lease(session)?;
+            Ok(wire::InspectSessionResponse {
+                header: Some(services.headers.own(reader.meta().revision)),
+                ttl_ms: lease.ttl.0,
+                remaining_ms: services.remaining(&lease).0,
+                remembered: state.remembered,
+                forgotten: state.forgotten,
+                claims: claims(held, services.backend.cluster_time()),
+            })
         };
-        let (revision, found, held) = call.read(self.0.latest_bulk(read)).await?;
-        let Some((state, lease)) = found else {
-            return Err(not_found(session));
-        };
-        Ok(wire::InspectSessionResponse {
-            header: Some(self.0.headers.own(revision)),
-            ttl_ms: lease.ttl.0,
-            remaining_ms: self.0.remaining(&lease).0,
-            remembered: state.remembered,
-            forgotten: state.forgotten,
-            claims: claims(held, self.0.backend.cluster_time()),
-        })
+        self.0.answer(&call, read).await
     }
 
     async fn set_will(
@@ -132,7 +129,7 @@ impl Session for SessionService {
         &self,
         request: Request<wire::InspectSessionRequest>,
     ) -> Result<Response<wire::InspectSessionResponse>, Status> {
-        Ok(Response::new(Self::inspect(self, request).await?))
+        Ok(Self::inspect(self, request).await?)
     }
 
     async fn set_will(

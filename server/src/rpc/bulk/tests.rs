@@ -3,15 +3,25 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tenure_proto::etcdserverpb::{HashKvRequest, maintenance_server::Maintenance};
 use tenure_statemachine::{Command, KeyRange, Put, RangeQuery};
+use tonic::Request;
 
 use super::*;
-use crate::rpc::fake::FakeNode;
+use crate::{
+    rpc::{Limits, fake::FakeNode, maintenance::MaintenanceService},
+    share::{SHARE_BYTES, Share},
+};
 
 /// Longest that a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn bulk_reads(keys: usize) -> BulkReads {
+    BulkReads::new(filled(keys))
+}
+
+/// A node with so many keys of a kibibyte each.
+fn filled(keys: usize) -> Arc<FakeNode> {
     let node = FakeNode::leading();
     for number in 0..keys {
         node.apply(&Command::Put(Put {
@@ -20,7 +30,7 @@ fn bulk_reads(keys: usize) -> BulkReads {
             ..Put::default()
         }));
     }
-    BulkReads::new(node)
+    node
 }
 
 async fn count(bulk: &BulkReads, end: &'static str) -> Result<usize, Reason> {
@@ -78,7 +88,8 @@ async fn a_read_that_finds_no_memory_is_refused_and_leaves_none_held() {
     assert_eq!(count(&bulk, "key-0002").await, Ok(200));
     drop(held);
     assert_eq!(count(&bulk, "\0").await, Ok(1000));
-    let all = bulk.memory().take(ANSWERS_BYTES_MAX);
+    let memory = bulk.memory();
+    let all = memory.take(ANSWERS_BYTES_MAX);
     let all = tokio::time::timeout(PATIENCE, all).await;
     assert!(all.expect("all is free").is_ok());
     let more = bulk.memory().take(ANSWERS_BYTES_MAX + 1).await;
@@ -103,4 +114,38 @@ async fn a_read_that_nobody_waits_for_ends_with_its_turn() {
         tokio::task::yield_now().await;
     }
     assert_eq!(count(&bulk, "\0").await, Ok(1000));
+}
+
+#[tokio::test]
+async fn a_hash_of_more_than_is_free_for_answers_is_made() {
+    let services = filled(1000).services(Limits::standard());
+    let memory = services.bulk_reads.memory();
+    let _all = memory.take(ANSWERS_BYTES_MAX).await.expect("free");
+    let maintenance = MaintenanceService(services);
+    let request = Request::new(HashKvRequest::default());
+    let hashed = tokio::time::timeout(PATIENCE, maintenance.hash_kv(request)).await;
+    let hashed = hashed.expect("in time").expect("a hash").into_inner();
+    assert!(hashed.hash != 0 && hashed.hash_revision == 1001);
+}
+
+#[tokio::test]
+async fn answers_on_one_connection_hold_a_quarter_and_leave_the_rest_to_others() {
+    const MIB: usize = 1 << 20;
+    let bulk = bulk_reads(0);
+    let (one, other) = (Share::default(), Share::default());
+    let take = |share: &Share, bytes| {
+        let bulk = bulk.clone();
+        let taken = async move { bulk.memory().take_now(bytes) };
+        CALLER.scope(share.clone(), taken)
+    };
+    let held = take(&one, SHARE_BYTES - MIB).await.expect("its part");
+    assert!(take(&one, 2 * MIB).await.is_none(), "beyond its part");
+    let rest = take(&one, MIB).await.expect("the rest of its part");
+    let _others = take(&other, SHARE_BYTES).await.expect("another's part");
+    drop((held, rest));
+    // One answer may be larger, and is then the only one.
+    let large = take(&one, 2 * SHARE_BYTES).await.expect("a large answer");
+    assert!(take(&one, MIB).await.is_none(), "beside a large answer");
+    drop(large);
+    assert!(take(&one, MIB).await.is_some());
 }

@@ -5,15 +5,11 @@ use tenure_statemachine::{RangeQuery, ReadError, Reader, Revision, SortOrder, So
 
 use crate::rpc::{
     answer::{Answer, RangePieces},
-    bulk::{ANSWERS_BYTES_MAX, Ended, Held, Start, Turn},
+    bulk::{Held, Start, Turn},
     reply::{self, Headers},
     services::Services,
     status::Reason,
 };
-
-/// What a list waits for before it is read again; one that finds no more than that is refused. A
-/// part of the account, so that whoever waits for much does not keep all others waiting.
-const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
 
 /// The response to `query`, or the answer in its place when it is large. One for which there is no
 /// memory is read again when there is.
@@ -26,18 +22,9 @@ pub(super) async fn list(
     } else {
         Start::Charged
     };
-    let bulk_reads = &services.bulk_reads;
-    let mut held = Held::none();
-    loop {
-        let (query, headers) = (query.clone(), services.headers.clone());
-        let read = move |reader: &Reader<'_>, turn: &Turn| read(reader, turn, &query, &headers);
-        let needed = match bulk_reads.read_charged(start, held, read).await {
-            Err(Ended::NoMemory(needed)) if needed < WAITED_FOR_BYTES_MAX => needed,
-            result => return result?,
-        };
-        let doubled = needed.saturating_mul(2).min(WAITED_FOR_BYTES_MAX);
-        held = bulk_reads.memory().take(doubled).await?;
-    }
+    let headers = services.headers.clone();
+    let read = move |reader: &Reader<'_>, turn: &Turn| read(reader, turn, &query, &headers);
+    services.bulk_reads.read_when_free(start, read).await?
 }
 
 /// The response to a transaction that only reads, or the answer in its place when it is large.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, registry_server::Registry};
 use tenure_statemachine::{
-    Command, RangeQuery, Reader, RegistryCommand, Reply, Revision, service_range,
+    Command, RangeQuery, ReadError, Reader, RegistryCommand, Reply, Revision, service_range,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -120,21 +120,19 @@ impl RegistryService {
         let selector = Selector::of(selector)?;
         let freshness = freshness.and(at_least_revision, max_staleness_ms)?;
         let age = freshness.reach(&self.0, &call, serializable).await?;
-        let selected = select(&self.0, service, selector);
-        let Selected {
-            revision,
-            registrations,
-            all,
-            tally: _,
-        } = call.read(selected).await?;
-        age.check()?;
-        let answer = wire::DiscoverResponse {
-            header: Some(self.0.headers.own(revision)),
-            registrations,
-            all,
-            age_ms: age.in_ms(),
+        let headers = self.0.headers.clone();
+        let read = move |reader: &Reader<'_>| {
+            let selected = selected(reader, &service, &selector)?;
+            Ok(wire::DiscoverResponse {
+                header: Some(headers.own(selected.revision)),
+                registrations: selected.registrations,
+                all: selected.all,
+                age_ms: age.in_ms(),
+            })
         };
-        Ok(age.tell(&self.0, answer))
+        let answer = self.0.answer(&call, read).await?;
+        age.check()?;
+        Ok(age.tell_with(&self.0, answer))
     }
 
     /// What is told first is linearizable, or within the age that the metadata of the call bounds.
@@ -171,28 +169,34 @@ async fn select(
     service: String,
     selector: Selector,
 ) -> Result<Selected, Reason> {
-    let read = move |reader: &Reader<'_>| {
-        let found = reader.range(&RangeQuery::latest(service_range(&service)))?;
-        let mut tally = Tally::default();
-        let mut standing = Vec::with_capacity(found.kvs.len());
-        for registration in found.kvs.iter().filter_map(record::registration) {
-            let of = registration.instance.as_ref();
-            let stands = of.map(|instance| selector.standing(instance));
-            if let Some(stands) = stands {
-                tally.add(stands);
-                standing.push((stands, registration));
-            }
-        }
-        let all = selector.takes_all(tally);
-        standing.retain(|(standing, _)| standing.is_selected(all));
-        Ok(Selected {
-            revision: reader.meta().revision,
-            registrations: standing.into_iter().map(|(_, found)| found).collect(),
-            all,
-            tally,
-        })
-    };
+    let read = move |reader: &Reader<'_>| selected(reader, &service, &selector);
     services.latest_bulk(read).await
+}
+
+fn selected(
+    reader: &Reader<'_>,
+    service: &str,
+    selector: &Selector,
+) -> Result<Selected, ReadError> {
+    let found = reader.range(&RangeQuery::latest(service_range(service)))?;
+    let mut tally = Tally::default();
+    let mut standing = Vec::with_capacity(found.kvs.len());
+    for registration in found.kvs.iter().filter_map(record::registration) {
+        let of = registration.instance.as_ref();
+        let stands = of.map(|instance| selector.standing(instance));
+        if let Some(stands) = stands {
+            tally.add(stands);
+            standing.push((stands, registration));
+        }
+    }
+    let all = selector.takes_all(tally);
+    standing.retain(|(standing, _)| standing.is_selected(all));
+    Ok(Selected {
+        revision: reader.meta().revision,
+        registrations: standing.into_iter().map(|(_, found)| found).collect(),
+        all,
+        tally,
+    })
 }
 
 #[tonic::async_trait]

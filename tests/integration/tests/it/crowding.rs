@@ -1,6 +1,7 @@
 //! One client that does not read, or a crowd of connections, does not stop the others.
 
 mod idle_peers;
+mod unread;
 
 use std::{
     fs,
@@ -46,8 +47,13 @@ const SPARE: usize = 100;
 
 /// Bytes of memory that the process of a node has.
 fn resident_bytes(node: &Node) -> usize {
+    memory_bytes(node, "VmRSS:")
+}
+
+/// Bytes of memory of the process of a node, as its system counts them.
+fn memory_bytes(node: &Node, what: &str) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", node.pid())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let line = status.lines().find(|line| line.starts_with(what));
     let kibibytes = line.unwrap().split_whitespace().nth(1).unwrap();
     kibibytes.parse::<usize>().unwrap() * 1024
 }

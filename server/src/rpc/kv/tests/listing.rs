@@ -6,9 +6,9 @@ use http_body::Body;
 use prost::Message;
 
 use super::*;
-use crate::rpc::{
-    answer::{Answer, UNREAD_MAX},
-    bulk::ANSWERS_BYTES_MAX,
+use crate::{
+    rpc::answer::{Answer, UNREAD_MAX},
+    share::ANSWERS_BYTES_MAX,
 };
 
 /// Streams of one client that reads none of them; more than there are places for reads.
@@ -240,4 +240,31 @@ async fn large_records_are_charged_until_they_are_sent_whatever_call_they_answer
     let again = Kv::range(&service, Request::new(read())).await;
     assert!(again.is_ok(), "what was sent is given back");
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_read_slowly_ends_while_others_wait_for_memory_and_no_sooner() {
+    let (node, service) = service();
+    fill(&node, 4000);
+    let answer = list(&service, all())
+        .await
+        .extensions_mut()
+        .remove::<Answer>();
+    let mut body = pin!(answer.expect("a large answer").into_body());
+    let almost_unread = UNREAD_MAX - Duration::from_secs(1);
+    for _ in 0..10 {
+        tokio::time::sleep(almost_unread).await;
+        let piece = poll_fn(|context| body.as_mut().poll_frame(context)).await;
+        assert!(piece.expect("more").expect("a piece").is_data());
+    }
+    let memory = service.0.bulk_reads.memory();
+    let mut waiting = pin!(memory.take(ANSWERS_BYTES_MAX));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    tokio::time::sleep(almost_unread).await;
+    let end = poll_fn(|context| body.as_mut().poll_frame(context)).await;
+    let end = end.expect("an end").expect("trailers");
+    let trailers = end.into_trailers().expect("no more pieces");
+    assert_eq!(trailers["tenure-reason"], "AnswerUnread");
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    waited.expect("it is free").expect("all of it");
 }
