@@ -12,6 +12,7 @@ use tracing::error;
 
 use super::{collected::Collected, leadership::Contact, proposer::Proposer, read_index::ReadIndex};
 use crate::{
+    metrics::NetworkMetrics,
     raft::{DigestPoint, ForwardOutcome, LogId, PeerRequests, Raft},
     storage::LogBacklog,
 };
@@ -25,16 +26,30 @@ pub(super) struct Requests {
     pub(super) reads: ReadIndex,
     pub(super) point: Arc<DigestPoint>,
     pub(super) collected: Arc<Collected>,
+    pub(super) metrics: NetworkMetrics,
+}
+
+/// What a group that does not decode is counted as, like an entry that does not.
+const ENTRY: &str = "entry";
+
+/// What a group that does not decode is answered. It must never reach the log: every member would
+/// stop on it.
+fn refusal(group: &Bytes, metrics: &NetworkMetrics) -> Option<ForwardOutcome> {
+    let error = tenure_statemachine::decode_group(group.clone()).err()?;
+    metrics.peer_refused(ENTRY);
+    error!(%error, "a member forwarded writes that do not decode");
+    // The one answer that members of every version take for a refusal: they do not offer the group
+    // again, and their callers are told that nothing was written.
+    Some(ForwardOutcome::Overloaded)
 }
 
 impl PeerRequests for Requests {
     fn forward(&self, group: Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome> {
         let (raft, proposer) = (self.raft.clone(), self.proposer.clone());
+        let metrics = self.metrics.clone();
         async move {
-            // A damaged group must never reach the log: every member would stop on it.
-            if let Err(error) = tenure_statemachine::decode_group(group.clone()) {
-                error!(%error, "a member forwarded writes that do not decode");
-                return ForwardOutcome::Lost;
+            if let Some(refused) = refusal(&group, &metrics) {
+                return refused;
             }
             if !raft.is_leader() {
                 return ForwardOutcome::NotLeader;
@@ -76,5 +91,22 @@ impl PeerRequests for Requests {
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
         let reads = self.reads.clone();
         async move { reads.index_for_peer().await.ok() }.boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::MetricsLevel, metrics::Metrics};
+
+    #[test]
+    fn a_group_that_does_not_decode_is_refused_for_certain_and_counted() {
+        let metrics = Metrics::new(MetricsLevel::Basic);
+        let damaged = Bytes::from_static(b"no group");
+        let refused = refusal(&damaged, &metrics.network);
+        assert_eq!(refused, Some(ForwardOutcome::Overloaded));
+        let text = String::from_utf8(metrics.render()).unwrap();
+        let counted = "tenure_peer_refused_total{reason=\"entry\"} 1";
+        assert!(text.contains(counted), "{text}");
     }
 }

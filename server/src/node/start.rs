@@ -380,6 +380,7 @@ pub async fn start(
         reads: reads.clone(),
         point: Arc::clone(&point),
         collected,
+        metrics: around.metrics.network.clone(),
     });
     collector::spawn(collector::Parts {
         raft: raft.clone(),
