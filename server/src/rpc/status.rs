@@ -33,6 +33,12 @@ pub(crate) const RETRY_METADATA: &str = "grpc-retry-pushback-ms";
 /// When to try again after a refusal for overload: a few of the batches that were in the way are
 /// done by then. Clients add their own jitter.
 const RETRY_AFTER_MS: &str = "100";
+/// After a refusal for a full queue: claims end as their holders work, and ten thousand that come
+/// again each second are what a node takes beside everything else.
+const QUEUE_FULL_RETRY_AFTER_MS: &str = "1000";
+/// After a refusal for the number of idempotency keys: each is remembered for ten minutes, so within
+/// some seconds a part of them is free again.
+const KEYS_RETRY_AFTER_MS: &str = "5000";
 /// What the text of a reason of tenure's own begins with.
 const OWN_PREFIX: &str = "tenure: ";
 
@@ -369,6 +375,16 @@ impl Reason {
         )
     }
 
+    /// When to try again, where that alone helps.
+    fn retry_after_ms(&self) -> Option<&'static str> {
+        match self.base() {
+            Self::TooManyRequests => Some(RETRY_AFTER_MS),
+            Self::QueueFull => Some(QUEUE_FULL_RETRY_AFTER_MS),
+            Self::TooManyRequestKeys => Some(KEYS_RETRY_AFTER_MS),
+            _ => None,
+        }
+    }
+
     /// Whether etcd has no such reason.
     fn is_own(&self) -> bool {
         self.text().starts_with(OWN_PREFIX)
@@ -387,13 +403,13 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 impl From<Reason> for Status {
     fn from(reason: Reason) -> Self {
         let message = reason.message().into_owned();
-        let is_overload = *reason.base() == Reason::TooManyRequests;
-        if !reason.outcome_unknown() && !reason.is_own() && !is_overload {
+        let retry_after_ms = reason.retry_after_ms();
+        if !reason.outcome_unknown() && !reason.is_own() && retry_after_ms.is_none() {
             return Self::new(reason.code(), message);
         }
         let mut metadata = MetadataMap::with_capacity(2);
-        if is_overload {
-            metadata.insert(RETRY_METADATA, MetadataValue::from_static(RETRY_AFTER_MS));
+        if let Some(after_ms) = retry_after_ms {
+            metadata.insert(RETRY_METADATA, MetadataValue::from_static(after_ms));
         }
         if reason.outcome_unknown() {
             metadata.insert(

@@ -84,6 +84,10 @@ fn a_refusal_for_overload_says_when_to_try_again() {
     let hint = |reason: Reason| Status::from(reason).metadata().get(RETRY_METADATA).cloned();
     let after = hint(Reason::TooManyRequests).expect("a hint");
     assert_eq!(after, RETRY_AFTER_MS);
+    for reason in [Reason::QueueFull, Reason::TooManyRequestKeys] {
+        let hinted = hint(reason.clone().with("detail"));
+        assert!(hinted.is_some(), "{reason:?} advises to try again");
+    }
     assert_eq!(hint(Reason::NoSpace), None, "a pause does not make space");
 }
 
