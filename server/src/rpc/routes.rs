@@ -29,8 +29,8 @@ use super::{
 /// What a message may have beside the largest request, so that requests somewhat too large are
 /// refused with etcd's words and not by the transport.
 pub(super) const DECODE_OVERHEAD_BYTES: usize = 512 * 1024;
-/// A message to the service of leases, which holds a few numbers: its streams are many, and each may
-/// have one message that is partly there.
+/// A message to the service of leases, which holds a few numbers: its streams are many, and each
+/// may have one message that is partly there.
 const LEASE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Responses are as large as what was asked for.
 const ENCODE_BYTES_MAX: usize = i32::MAX as usize;

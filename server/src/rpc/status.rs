@@ -36,8 +36,8 @@ const RETRY_AFTER_MS: &str = "100";
 /// After a refusal for a full queue: claims end as their holders work, and ten thousand that come
 /// again each second are what a node takes beside everything else.
 const QUEUE_FULL_RETRY_AFTER_MS: &str = "1000";
-/// After a refusal for the number of idempotency keys: each is remembered for ten minutes, so within
-/// some seconds a part of them is free again.
+/// After a refusal for the number of idempotency keys: each is remembered for ten minutes, so
+/// within some seconds a part of them is free again.
 const KEYS_RETRY_AFTER_MS: &str = "5000";
 /// What the text of a reason of tenure's own begins with.
 const OWN_PREFIX: &str = "tenure: ";
