@@ -329,6 +329,14 @@ pub(crate) fn read_lease_key(row: &Bytes, id: LeaseId) -> Option<Bytes> {
         .then(|| row.slice(8..))
 }
 
+/// The least bytes above a key.
+pub(crate) fn successor(key: &[u8]) -> Bytes {
+    let mut next = BytesMut::with_capacity(key.len().saturating_add(1));
+    next.put_slice(key);
+    next.put_u8(0);
+    next.freeze()
+}
+
 pub(crate) const fn ordered(id: LeaseId) -> i64 {
     id.0 ^ i64::MIN
 }

@@ -11,14 +11,15 @@ use crate::{
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     keys::{self, ChangeKind, Stamp},
+    lease,
     meta::Meta,
     outcome::{DeleteReply, Event, EventKind},
     overlay::{Overlay, Touched},
     price::Budget,
-    range::KeyRange,
+    range::{KeyRange, RangeEnd},
     read::Reader,
     record::{self, HEADER_LEN, Record},
-    types::{KeyValue, Revision},
+    types::{KeyValue, LeaseId, Revision},
 };
 
 /// A revision in the making.
@@ -32,7 +33,15 @@ pub(crate) struct Change<'a> {
 }
 
 /// Rows that a delete reads before it deletes them.
-const DELETE_SLICE: usize = 1024;
+pub(crate) const SLICE_ROWS_MAX: usize = 1024;
+
+/// Bytes of rows that a delete reads before it deletes them, and the last row whole: what it holds
+/// at once, however large the values are.
+pub(crate) const SLICE_BYTES_MAX: usize = 1024 * 1024;
+
+/// Keys of a lease whose records are read at once: as many as a store that reads several together
+/// takes in one go. Their sizes are not known before, so fewer are read behind large ones.
+const RECORDS_AT_ONCE_MAX: usize = 32;
 
 /// Bytes of events that the commands of one entry hand on; events of a command that goes beyond are
 /// left out, and watchers read history instead. As many as may wait for one of their streams.
@@ -138,10 +147,9 @@ impl<'a> Change<'a> {
         let mut reply = DeleteReply::default();
         let mut rest = delete.range.clone();
         loop {
-            let found = self.slice(&rest)?;
-            let whole = found.len() < DELETE_SLICE;
+            let (found, whole) = self.slice(&rest)?;
             if let Some((last, _)) = found.last() {
-                rest.start = last.clone();
+                rest.start = keys::successor(last);
             }
             for (key, record) in found {
                 budget.row()?;
@@ -158,14 +166,44 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// The first rows of a range: a large one is never held whole.
-    fn slice(&self, range: &KeyRange) -> Result<Vec<(Bytes, Record)>, ReadError> {
-        let mut found = Vec::new();
+    /// The first rows of a range, a large one of which is never held whole, and whether these are
+    /// all.
+    fn slice(&self, range: &KeyRange) -> Result<(Vec<(Bytes, Record)>, bool), ReadError> {
+        let (mut found, mut bytes) = (Vec::new(), 0_usize);
+        let mut is_full = false;
         self.reader().visit_latest(range, &mut |key, row| {
+            bytes = bytes.saturating_add(key.len()).saturating_add(row.len());
             found.push((key, Record::decode(&row)?));
-            Ok(found.len() < DELETE_SLICE)
+            is_full = found.len() >= SLICE_ROWS_MAX || bytes >= SLICE_BYTES_MAX;
+            Ok(!is_full)
         })?;
-        Ok(found)
+        let whole = !is_full || range.end == RangeEnd::Single;
+        Ok((found, whole))
+    }
+
+    /// Deletes the keys of a lease, in order. Neither they nor their records are held whole.
+    pub(crate) fn delete_attached(&mut self, lease: LeaseId) -> Result<(), Fault> {
+        let mut from = keys::lease(lease);
+        let mut at_once = 1;
+        loop {
+            let slice = lease::attached_slice(self.overlay, lease, &from)?;
+            let Some(last) = slice.last() else {
+                return Ok(());
+            };
+            from = keys::successor(&keys::lease_key(lease, last));
+            let mut rest = slice.as_slice();
+            while !rest.is_empty() {
+                let (asked, later) = rest.split_at(at_once.min(rest.len()));
+                let rows = self.overlay.get_many(Table::Current, asked)?;
+                at_once = next_at_once(at_once, &rows);
+                for (key, row) in asked.iter().zip(rows) {
+                    if let Some(row) = row {
+                        self.delete(key.clone(), Record::decode(&row)?);
+                    }
+                }
+                rest = later;
+            }
+        }
     }
 
     /// Deletes one key if it exists.
@@ -189,7 +227,7 @@ impl<'a> Change<'a> {
             record::encode_tombstone(&key),
         );
         let previous = record.into_key_value(key.clone());
-        if claims::may_be_claim(&previous.key) {
+        if claims::is_claim(&previous) {
             self.overlay.touched.push(Touched::ended(&previous));
         }
         let kv = KeyValue {
@@ -269,6 +307,19 @@ impl<'a> Change<'a> {
             meta.keys = meta.keys.saturating_add(1);
             meta.live_bytes = meta.live_bytes.saturating_add(live_bytes(key, record));
         }
+    }
+}
+
+/// How many records to read next, after these were read: twice as many while they are small.
+fn next_at_once(at_once: usize, rows: &[Option<Bytes>]) -> usize {
+    let bytes = rows.iter().flatten().map(Bytes::len);
+    let bytes = bytes.fold(0, usize::saturating_add);
+    if bytes > SLICE_BYTES_MAX {
+        1
+    } else if bytes <= SLICE_BYTES_MAX / 2 {
+        at_once.saturating_mul(2).min(RECORDS_AT_ONCE_MAX)
+    } else {
+        at_once
     }
 }
 

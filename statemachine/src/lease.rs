@@ -12,7 +12,7 @@ use crate::{
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     keys::{self, damaged, split_u64},
-    kv::Change,
+    kv::{Change, SLICE_BYTES_MAX, SLICE_ROWS_MAX},
     meta::Meta,
     once,
     overlay::Overlay,
@@ -79,6 +79,26 @@ pub(crate) fn attached(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault
     Ok(found)
 }
 
+/// The first keys attached to the lease `id` whose rows are at least `from`: a slice that is not
+/// empty unless there are none.
+pub(crate) fn attached_slice(
+    view: &dyn View,
+    id: LeaseId,
+    from: &[u8],
+) -> Result<Vec<Bytes>, Fault> {
+    let (mut found, mut bytes) = (Vec::new(), 0_usize);
+    let mut cursor = view.scan(Table::LeaseKeys, from)?;
+    while found.len() < SLICE_ROWS_MAX && bytes < SLICE_BYTES_MAX {
+        let row = cursor.next_key()?;
+        let Some(key) = row.and_then(|row| keys::read_lease_key(&row, id)) else {
+            break;
+        };
+        bytes = bytes.saturating_add(key.len());
+        found.push(key);
+    }
+    Ok(found)
+}
+
 /// Whether at most `max` keys are attached to the lease `id`.
 pub(crate) fn attached_within(view: &dyn View, id: LeaseId, max: usize) -> Result<bool, Fault> {
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
@@ -135,11 +155,8 @@ fn end(
     id: LeaseId,
     effects: &mut Effects,
 ) -> Result<(), Fault> {
-    let keys = attached(overlay, id)?;
     let mut change = Change::new(overlay, meta);
-    for key in keys {
-        change.delete_key(key)?;
-    }
+    change.delete_attached(id)?;
     effects.events.append(&mut change.finish());
     overlay.delete(Table::Leases, keys::lease(id));
     meta.leases = meta.leases.saturating_sub(1);

@@ -39,6 +39,7 @@ mod keys;
 mod kv;
 mod lease;
 mod machine;
+mod merge;
 mod meta;
 mod once;
 mod origin;

@@ -3,7 +3,7 @@
 //! Not a cache: it holds writes only. Invariant: reading the overlay equals reading the engine
 //! after the overlay's writes.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -11,11 +11,9 @@ use crate::{
     engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
     error::EngineError,
     fence::Policies,
+    merge::{self, Writes},
     types::KeyValue,
 };
-
-/// Key to the value written, or to `None` where the key was deleted.
-type Writes = BTreeMap<Bytes, Option<Bytes>>;
 
 #[derive(Debug)]
 pub(crate) struct Overlay {
@@ -190,89 +188,24 @@ impl View for Overlay {
         }
     }
 
-    fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
-        let base = self.base.scan(table, from)?;
+    /// The base is asked once, for what was not written.
+    fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, EngineError> {
         let writes = self.writes(table);
-        if writes.is_empty() {
-            return Ok(base);
-        }
-        let mut cursor = MergeCursor {
-            base,
-            base_next: None,
-            writes,
-            writes_next: None,
-        };
-        cursor.base_next = cursor.base.next()?;
-        cursor.seek_writes(Bound::Included(from));
-        Ok(Box::new(cursor))
-    }
-}
-
-/// Walks engine and writes side by side; where both have a key, the write counts.
-struct MergeCursor<'a> {
-    base: Box<dyn Cursor + 'a>,
-    base_next: Option<(Bytes, Bytes)>,
-    writes: &'a Writes,
-    writes_next: Option<(&'a Bytes, &'a Option<Bytes>)>,
-}
-
-impl MergeCursor<'_> {
-    fn seek_writes(&mut self, from: Bound<&[u8]>) {
-        self.writes_next = self
-            .writes
-            .range::<[u8], _>((from, Bound::Unbounded))
-            .next();
+        let asked: Vec<Bytes> = keys
+            .iter()
+            .filter(|key| !writes.contains_key(*key))
+            .cloned()
+            .collect();
+        let mut of_base = self.base.get_many(table, &asked)?.into_iter();
+        let found = keys.iter().map(|key| match writes.get(key) {
+            Some(written) => written.clone(),
+            None => of_base.next().expect("a view answers for each key"),
+        });
+        Ok(found.collect())
     }
 
-    /// The least pair of both sides; a write that deletes gives a key without value.
-    fn step(&mut self) -> Result<Option<(Bytes, Option<Bytes>)>, EngineError> {
-        let from_base = match (&self.base_next, &self.writes_next) {
-            (None, None) => return Ok(None),
-            (Some(_), None) => true,
-            (None, Some(_)) => false,
-            (Some((base, _)), Some((write, _))) => base < *write,
-        };
-        if from_base {
-            let pair = std::mem::replace(&mut self.base_next, self.base.next()?);
-            return Ok(pair.map(|(key, value)| (key, Some(value))));
-        }
-        let Some((key, value)) = self.writes_next else {
-            return Ok(None);
-        };
-        if self.base_next.as_ref().is_some_and(|(base, _)| base == key) {
-            self.base_next = self.base.next()?;
-        }
-        self.seek_writes(Bound::Excluded(key));
-        Ok(Some((key.clone(), value.clone())))
-    }
-}
-
-impl Cursor for MergeCursor<'_> {
-    fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, EngineError> {
-        while let Some((key, value)) = self.step()? {
-            if let Some(value) = value {
-                return Ok(Some((key, value)));
-            }
-        }
-        Ok(None)
-    }
-
-    fn skip_to(&mut self, key: &[u8]) -> Result<(), EngineError> {
-        if self
-            .base_next
-            .as_ref()
-            .is_some_and(|(base, _)| base.as_ref() < key)
-        {
-            self.base.skip_to(key)?;
-            self.base_next = self.base.next()?;
-        }
-        if self
-            .writes_next
-            .is_some_and(|(write, _)| write.as_ref() < key)
-        {
-            self.seek_writes(Bound::Included(key));
-        }
-        Ok(())
+    fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {
+        merge::scan(self.base.as_ref(), self.writes(table), table, from)
     }
 }
 
@@ -348,6 +281,35 @@ mod tests {
         let mut cursor = overlay.scan(TABLE, b"").unwrap();
         cursor.skip_to(b"i").unwrap();
         assert_eq!(cursor.next().unwrap(), None);
+    }
+
+    #[test]
+    fn a_walk_over_keys_may_go_on_with_values_and_the_other_way_round() {
+        let overlay = overlay();
+        let all = pairs(overlay.scan(TABLE, b"").unwrap().as_mut());
+        for pattern in 0..32_u32 {
+            let mut cursor = overlay.scan(TABLE, b"").unwrap();
+            for (step, (key, value)) in all.iter().enumerate() {
+                if pattern >> step & 1 == 0 {
+                    assert_eq!(cursor.next_key().unwrap().as_ref(), Some(key));
+                } else {
+                    let pair = cursor.next().unwrap();
+                    assert_eq!(pair, Some((key.clone(), value.clone())));
+                }
+            }
+            assert_eq!(cursor.next_key().unwrap(), None);
+            assert_eq!(cursor.next().unwrap(), None);
+        }
+    }
+
+    #[test]
+    fn several_rows_are_read_at_once_from_writes_and_engine() {
+        let overlay = overlay();
+        let keys = ["a", "b", "c", "d", "e", "g", "h"].map(Bytes::from);
+        let found = overlay.get_many(TABLE, &keys).unwrap();
+        let single = keys.map(|key| overlay.get(TABLE, &key).unwrap());
+        assert_eq!(found, single);
+        assert_eq!(found.iter().flatten().count(), 5);
     }
 
     #[test]

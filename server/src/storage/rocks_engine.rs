@@ -11,9 +11,9 @@ use std::{
 
 use bytes::Bytes;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBRawIteratorWithThreadMode,
-    FlushOptions, Options, SnapshotWithThreadMode, WriteBatch as RocksBatch, WriteOptions,
-    checkpoint::Checkpoint, properties,
+    ColumnFamily, ColumnFamilyDescriptor, CompactOptions, DB, DBPinnableSlice,
+    DBRawIteratorWithThreadMode, FlushOptions, Options, SnapshotWithThreadMode,
+    WriteBatch as RocksBatch, WriteOptions, checkpoint::Checkpoint, properties,
 };
 use tenure_statemachine::{
     EngineError,
@@ -22,6 +22,10 @@ use tenure_statemachine::{
 use tracing::warn;
 
 use super::{damage, latest_records::LatestRecords, rocks};
+
+/// Keys asked for at once that are looked up one by one: so few may be of records written a moment
+/// ago, which are in memory.
+const FEW_KEYS: usize = 8;
 
 /// The state database of a node.
 pub struct RocksEngine {
@@ -197,6 +201,23 @@ impl View for RocksEngine {
             self.latest.put(key, record);
         }
         Ok(found)
+    }
+
+    /// Many are read past the latest records in memory, which they would push out.
+    fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        if keys.len() <= FEW_KEYS {
+            return keys.iter().map(|key| self.get(table, key)).collect();
+        }
+        let is_sorted = true;
+        let found = self
+            .db
+            .batched_multi_get_cf(self.table(table), keys, is_sorted);
+        let copied = |value: DBPinnableSlice<'_>| Bytes::copy_from_slice(&value);
+        found
+            .into_iter()
+            .map(|found| found.map(|value| value.map(copied)))
+            .collect::<Result<_, _>>()
+            .map_err(|e| self.failed("reading the state", e))
     }
 
     fn scan<'a>(&'a self, table: Table, from: &[u8]) -> Result<Box<dyn Cursor + 'a>, EngineError> {

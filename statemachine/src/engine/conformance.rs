@@ -25,6 +25,8 @@ pub fn run(make: &dyn Fn() -> Arc<dyn Engine>) {
         a_snapshot_does_not_change,
         odd_keys_and_values_are_kept,
         many_rows_are_all_found,
+        several_rows_are_read_at_once,
+        a_read_of_several_rows_sees_the_last_write,
     ] {
         check(make().as_ref());
     }
@@ -213,6 +215,38 @@ fn many_rows_are_all_found(engine: &dyn Engine) {
         );
     }
     assert_eq!(keys(engine, Table::LeaseKeys, ""), rows);
+}
+
+/// Few and many, with those that are not there, and the same row under two keys that begin alike.
+fn several_rows_are_read_at_once(engine: &dyn Engine) {
+    for table in [Table::Current, Table::Cluster] {
+        let rows: Vec<String> = (0..500).map(|row| format!("{row:04}")).collect();
+        let present = rows.iter().step_by(2);
+        write(engine, present.map(|key| put(table, key, key)).collect());
+        write(engine, vec![put(table, "0000", ""), delete(table, "0002")]);
+        assert_eq!(
+            engine.get_many(table, &[]).expect("a get of none"),
+            Vec::<Option<Bytes>>::new()
+        );
+        for asked in [1, 2, 9, 64, 65, 500] {
+            let asked: Vec<Bytes> = rows.iter().take(asked).cloned().map(Bytes::from).collect();
+            let found = engine.get_many(table, &asked).expect("a get of several");
+            let single = |key: &Bytes| engine.get(table, key).expect("a get");
+            let expected: Vec<_> = asked.iter().map(single).collect();
+            assert_eq!(found, expected, "of {} keys", asked.len());
+        }
+    }
+}
+
+fn a_read_of_several_rows_sees_the_last_write(engine: &dyn Engine) {
+    let table = Table::Current;
+    let keys: Vec<Bytes> = (0..100).map(|row| format!("{row:03}").into()).collect();
+    for value in ["1", "2"] {
+        let key = |key: &Bytes| WriteOp::Put(table, key.clone(), Bytes::from(value));
+        write(engine, keys.iter().map(key).collect());
+        let found = engine.get_many(table, &keys).expect("a get of several");
+        assert_eq!(found, vec![Some(Bytes::from(value)); 100]);
+    }
 }
 
 fn put(table: Table, key: &str, value: &str) -> WriteOp {

@@ -54,6 +54,15 @@ pub trait View: Send + Sync + fmt::Debug {
     /// When the engine cannot read.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
+    /// The values of `keys`, which are in ascending order, in their order. An engine that can find
+    /// several at once should.
+    ///
+    /// # Errors
+    /// When the engine cannot read.
+    fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, EngineError> {
+        keys.iter().map(|key| self.get(table, key)).collect()
+    }
+
     /// A cursor, standing before the first key that is at least `from`.
     ///
     /// # Errors
