@@ -9,8 +9,10 @@ use crate::{
     codec,
     command::{AlarmChange, AlarmKind, MemberAttributes},
     engine::{Table, View},
-    error::Fault,
+    error::{Fault, ReadError},
+    feature::FeatureLevel,
     keys,
+    limit::Limit,
     meta::Meta,
     overlay::Overlay,
     types::MemberId,
@@ -47,9 +49,9 @@ pub(crate) fn change_alarm(
     overlay: &mut Overlay,
     meta: &mut Meta,
     change: AlarmChange,
-) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+) -> Result<Vec<(MemberId, AlarmKind)>, ReadError> {
     let changed = if change.active {
-        raise(overlay, change)
+        raise(overlay, meta, change)?
     } else {
         clear(overlay, change)?
     };
@@ -59,16 +61,24 @@ pub(crate) fn change_alarm(
     Ok(changed)
 }
 
-fn raise(overlay: &mut Overlay, change: AlarmChange) -> Vec<(MemberId, AlarmKind)> {
+fn raise(
+    overlay: &mut Overlay,
+    meta: &Meta,
+    change: AlarmChange,
+) -> Result<Vec<(MemberId, AlarmKind)>, ReadError> {
     let Some(kind) = change.kind else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    overlay.put(
-        Table::Cluster,
-        keys::alarm(change.member, kind),
-        Bytes::new(),
-    );
-    vec![(change.member, kind)]
+    let row = keys::alarm(change.member, kind);
+    // Anybody may raise the alarm of anybody, as in etcd. Each kind has its own bound: many alarms
+    // of one must not keep a member from raising the other.
+    if meta.level >= FeatureLevel::PRICED && overlay.get(Table::Cluster, &row)?.is_none() {
+        let active = alarms(overlay)?;
+        let of_kind = active.iter().filter(|(_, active)| *active == kind).count() as u64;
+        Limit::Alarms.check(of_kind.saturating_add(1))?;
+    }
+    overlay.put(Table::Cluster, row, Bytes::new());
+    Ok(vec![(change.member, kind)])
 }
 
 fn clear(overlay: &mut Overlay, change: AlarmChange) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {

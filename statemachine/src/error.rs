@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::{
     feature::FeatureLevel,
+    limit::Limit,
     types::{LeaseId, Revision},
 };
 
@@ -126,6 +127,14 @@ pub enum Refusal {
         /// How large it may be.
         max: u64,
     },
+    /// There is as much of something as there may be.
+    #[error("{limit:?}: there may be {max}")]
+    LimitReached {
+        /// Of what.
+        limit: Limit,
+        /// How much there may be.
+        max: u64,
+    },
     /// The commands before it in its entry are answered with as much as an entry may be.
     #[error("the log entry is answered with too much")]
     EntryFull,
@@ -171,6 +180,7 @@ impl Refusal {
             | Self::TooManyPolicies
             | Self::TooManyRows { .. }
             | Self::AnswerOverLimit { .. }
+            | Self::LimitReached { .. }
             | Self::EntryFull => self.clone(),
         }
     }

@@ -13,11 +13,13 @@ use crate::{
     engine::{Table, View},
     keys::{self, ChangeKind, Stamp, VersionRow},
     kv::live_bytes,
+    lease::KeyCount,
     once, origin,
     read::Reader,
     record::{self, Record},
     registry,
     types::{KeyValue, Revision},
+    will,
 };
 
 /// Checks every invariant.
@@ -40,6 +42,7 @@ pub fn check(view: &dyn View) -> Result<(), String> {
     claims::check(view)?;
     registry::check(view)?;
     once::check(view)?;
+    will::check(view)?;
     origin::check(view, meta.applied_index)
 }
 
@@ -144,6 +147,7 @@ fn check_leases(reader: &Reader<'_>) -> Result<(), String> {
     let leases = reader.leases().map_err(|fault| fault.to_string())?;
     let mut attached = 0_usize;
     for lease in &leases {
+        let mut of_lease = 0_u64;
         for key in reader
             .lease_keys(lease.id)
             .map_err(|fault| fault.to_string())?
@@ -154,6 +158,15 @@ fn check_leases(reader: &Reader<'_>) -> Result<(), String> {
                 format!("lease {} has {key:?}, which has not it", lease.id)
             })?;
             attached = attached.saturating_add(1);
+            of_lease = of_lease.saturating_add(1);
+        }
+        if let Some(KeyCount::Exact(counted)) = lease.keys {
+            ensure(counted == of_lease, || {
+                format!(
+                    "{of_lease} keys of lease {} are counted as {counted}",
+                    lease.id
+                )
+            })?;
         }
     }
     let rows = rows(reader.view, Table::LeaseKeys)?.len();

@@ -6,7 +6,7 @@
 //! | `Current` | key | main, sub, create, version, lease (BE64 each), value | while the key does |
 //! | `History` | BE64 main, `_`, BE64 sub, `t` if dead | `mvccpb.KeyValue` | until collected |
 //! | `Versions` | escaped key, inverted BE64 main and sub | 0 put, 1 tombstone | as `History` |
-//! | `Leases` | ordered BE64 lease | TTL, deadline, generation (BE64 each) | until the lease ends |
+//! | `Leases` | ordered BE64 lease | see `lease.rs` | until the lease ends |
 //! | `LeaseKeys` | ordered BE64 lease, key | empty | while attached |
 //! | `Cluster` | `A`, BE64 member, kind | empty | until the alarm is cleared |
 //! | `Cluster` | `M`, BE64 member | attributes | for ever |
@@ -25,6 +25,7 @@
 //! | `Cluster` | `R`, ordered BE64 lease, BE64 sequence | outcome, see `once/` | until forgotten |
 //! | `Cluster` | `S`, ordered BE64 lease | see `once/` | until the session ends |
 //! | `Cluster` | `T`, BE64 time, timer | empty | until done |
+//! | `Cluster` | `U` | see `totals.rs` | for ever |
 //! | `Cluster` | `W`, ordered BE64 lease, key of a claim or nothing | a will | until it runs |
 //! | `Meta` | one ordinal byte | see [`MetaRow`] | for ever |
 //!
@@ -80,6 +81,8 @@ pub(crate) const REQUEST_PREFIX: u8 = b'R';
 pub(crate) const SESSION_PREFIX: u8 = b'S';
 /// First byte of a timer's row.
 pub(crate) const TIMER_PREFIX: u8 = b'T';
+/// The row of what is counted of wills and sessions.
+pub(crate) const TOTALS_ROW: u8 = b'U';
 /// First byte of a will's row.
 pub(crate) const WILL_PREFIX: u8 = b'W';
 

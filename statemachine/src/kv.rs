@@ -30,6 +30,8 @@ pub(crate) struct Change<'a> {
     events: Vec<Event>,
     /// How many keys were changed.
     changes: i64,
+    /// The lease whose keys are deleted because it ends; they need not be counted any more.
+    ending: LeaseId,
 }
 
 /// Rows that a delete reads before it deletes them.
@@ -57,6 +59,7 @@ impl<'a> Change<'a> {
             meta,
             events: Vec::new(),
             changes: 0,
+            ending: LeaseId::NONE,
         }
     }
 
@@ -112,7 +115,7 @@ impl<'a> Change<'a> {
                 put.value.clone()
             },
         };
-        self.move_lease(&put.key, previous.as_ref(), Some(&record));
+        self.move_lease(&put.key, previous.as_ref(), Some(&record))?;
         self.count(&put.key, previous.as_ref(), Some(&record));
         let row = record.encode();
         let stamp = record.stamp;
@@ -153,7 +156,7 @@ impl<'a> Change<'a> {
             }
             for (key, record) in found {
                 budget.row()?;
-                let previous = self.delete(key, record);
+                let previous = self.delete(key, record)?;
                 reply.deleted = reply.deleted.saturating_add(1);
                 if delete.want_previous {
                     budget.record(&previous)?;
@@ -181,8 +184,15 @@ impl<'a> Change<'a> {
         Ok((found, whole))
     }
 
-    /// Deletes the keys of a lease, in order. Neither they nor their records are held whole.
+    /// Refuses a put that attaches a key to a lease which has as many as it may.
+    pub(crate) fn check_room(&self, put: &Put) -> Result<(), ReadError> {
+        check_room(&self.reader(), put)
+    }
+
+    /// Deletes the keys of a lease that ends, in order. Neither they nor their records are held
+    /// whole.
     pub(crate) fn delete_attached(&mut self, lease: LeaseId) -> Result<(), Fault> {
+        self.ending = lease;
         let mut from = keys::lease(lease);
         let mut at_once = 1;
         loop {
@@ -198,7 +208,7 @@ impl<'a> Change<'a> {
                 at_once = next_at_once(at_once, &rows);
                 for (key, row) in asked.iter().zip(rows) {
                     if let Some(row) = row {
-                        self.delete(key.clone(), Record::decode(&row)?);
+                        self.delete(key.clone(), Record::decode(&row)?)?;
                     }
                 }
                 rest = later;
@@ -209,15 +219,15 @@ impl<'a> Change<'a> {
     /// Deletes one key if it exists.
     pub(crate) fn delete_key(&mut self, key: Bytes) -> Result<(), Fault> {
         if let Some(record) = self.record(&key)? {
-            self.delete(key, record);
+            self.delete(key, record)?;
         }
         Ok(())
     }
 
-    fn delete(&mut self, key: Bytes, record: Record) -> KeyValue {
+    fn delete(&mut self, key: Bytes, record: Record) -> Result<KeyValue, Fault> {
         let revision = self.meta.revision.next();
         let stamp = self.stamp(revision);
-        self.move_lease(&key, Some(&record), None);
+        self.move_lease(&key, Some(&record), None)?;
         self.count(&key, Some(&record), None);
         self.overlay.delete(Table::Current, key.clone());
         self.remember(
@@ -241,7 +251,7 @@ impl<'a> Change<'a> {
             previous: Some(previous.clone()),
         };
         self.tell(event);
-        previous
+        Ok(previous)
     }
 
     /// Hands an event on, unless there are too many.
@@ -281,20 +291,30 @@ impl<'a> Change<'a> {
             .put(Table::Versions, keys::version(key, stamp), kind);
     }
 
-    fn move_lease(&mut self, key: &[u8], before: Option<&Record>, after: Option<&Record>) {
+    fn move_lease(
+        &mut self,
+        key: &[u8],
+        before: Option<&Record>,
+        after: Option<&Record>,
+    ) -> Result<(), Fault> {
         let before = before.map(|record| record.lease).unwrap_or_default();
         let after = after.map(|record| record.lease).unwrap_or_default();
         if before == after {
-            return;
+            return Ok(());
         }
         if before.is_some() {
+            if before != self.ending {
+                lease::count_key(self.overlay, self.meta, before, false)?;
+            }
             self.overlay
                 .delete(Table::LeaseKeys, keys::lease_key(before, key));
         }
         if after.is_some() {
+            lease::count_key(self.overlay, self.meta, after, true)?;
             self.overlay
                 .put(Table::LeaseKeys, keys::lease_key(after, key), Bytes::new());
         }
+        Ok(())
     }
 
     fn count(&mut self, key: &[u8], before: Option<&Record>, after: Option<&Record>) {
@@ -348,5 +368,21 @@ pub(crate) fn check_put(reader: &Reader<'_>, put: &Put) -> Result<(), ReadError>
     if needs_key && reader.latest(&put.key)?.is_none() {
         return Err(Refusal::KeyNotFound.into());
     }
-    Ok(())
+    check_room(reader, put)
+}
+
+/// Whether the lease that `put` names may have the key, which it may have already.
+fn check_room(reader: &Reader<'_>, put: &Put) -> Result<(), ReadError> {
+    if !put.lease.is_some() {
+        return Ok(());
+    }
+    let room = lease::check_room(reader.view, put.lease, 1);
+    if room.is_ok() {
+        return room;
+    }
+    let present = reader.latest(&put.key)?;
+    match present.filter(|present| present.lease == put.lease) {
+        Some(_) => Ok(()),
+        None => room,
+    }
 }

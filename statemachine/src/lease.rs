@@ -11,14 +11,16 @@ use crate::{
     effects::Effects,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
     keys::{self, damaged, split_u64},
     kv::{Change, SLICE_BYTES_MAX, SLICE_ROWS_MAX},
+    limit::{LEASE_KEYS_MAX, Limit},
     meta::Meta,
     once,
     overlay::Overlay,
     registry,
     types::{ClusterTime, LeaseId, Ttl},
-    will,
+    will::{self, WILL_ROWS_MAX},
 };
 
 /// A promise to keep keys while somebody renews it.
@@ -32,14 +34,54 @@ pub struct Lease {
     pub deadline: ClusterTime,
     /// Counts renewals, from 1 at the grant.
     pub generation: u64,
+    /// Counts the keys attached to it. `None` until that was done: leases that are older than
+    /// [`FeatureLevel::PRICED`] are counted when they get another key.
+    pub keys: Option<KeyCount>,
+}
+
+/// How many keys are attached to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyCount {
+    /// So many.
+    Exact(u64),
+    /// It had more than a lease may have, and may still; it gets no others.
+    Beyond,
+}
+
+/// [`KeyCount::Beyond`] as it is stored.
+const BEYOND: u64 = u64::MAX;
+
+impl KeyCount {
+    /// The same with another key, or one less.
+    fn changed(self, is_more: bool) -> Self {
+        match self {
+            Self::Exact(keys) if is_more => Self::Exact(keys.saturating_add(1)),
+            Self::Exact(keys) => Self::Exact(keys.saturating_sub(1)),
+            Self::Beyond => Self::Beyond,
+        }
+    }
+
+    /// How many rows the end of the lease is taken for.
+    fn rows(self) -> u64 {
+        match self {
+            Self::Exact(keys) => keys,
+            Self::Beyond => LEASE_KEYS_MAX,
+        }
+    }
 }
 
 impl Lease {
+    /// TTL, deadline, generation and, once they are counted, the number of keys (BE64 each).
     pub(crate) fn encode(&self) -> Bytes {
-        let mut row = BytesMut::with_capacity(24);
+        let mut row = BytesMut::with_capacity(32);
         row.put_u64(self.ttl.0);
         row.put_u64(self.deadline.0);
         row.put_u64(self.generation);
+        match self.keys {
+            Some(KeyCount::Exact(keys)) => row.put_u64(keys),
+            Some(KeyCount::Beyond) => row.put_u64(BEYOND),
+            None => {}
+        }
         row.freeze()
     }
 
@@ -49,14 +91,30 @@ impl Lease {
             let (deadline, rest) = split_u64(rest)?;
             let (generation, rest) = split_u64(rest)?;
             let (ttl, deadline) = (Ttl(ttl), ClusterTime(deadline));
-            rest.is_empty().then_some(Self {
+            let keys = match split_u64(rest) {
+                None if rest.is_empty() => None,
+                Some((BEYOND, [])) => Some(KeyCount::Beyond),
+                Some((keys, [])) => Some(KeyCount::Exact(keys)),
+                _ => return None,
+            };
+            Some(Self {
                 id,
                 ttl,
                 deadline,
                 generation,
+                keys,
             })
         })();
         parsed.ok_or_else(|| damaged("lease row is not of its length"))
+    }
+
+    /// Refuses so many more keys than the lease may have.
+    fn check_room(&self, more: u64) -> Result<(), Refusal> {
+        match self.keys {
+            Some(KeyCount::Exact(keys)) => Limit::LeaseKeys.check(keys.saturating_add(more)),
+            Some(KeyCount::Beyond) => Limit::LeaseKeys.check(u64::MAX),
+            None => Ok(()),
+        }
     }
 }
 
@@ -64,6 +122,50 @@ impl Lease {
 pub(crate) fn find(view: &dyn View, id: LeaseId) -> Result<Option<Lease>, Fault> {
     let row = view.get(Table::Leases, &keys::lease(id))?;
     row.map(|row| Lease::decode(id, &row)).transpose()
+}
+
+/// Refuses so many more keys than the lease `id` may have.
+pub(crate) fn check_room(view: &dyn View, id: LeaseId, more: usize) -> Result<(), ReadError> {
+    match find(view, id)? {
+        Some(lease) => Ok(lease.check_room(more as u64)?),
+        None => Ok(()),
+    }
+}
+
+/// Takes note of a key that is to be attached to a lease, or was taken off it.
+pub(crate) fn count_key(
+    overlay: &mut Overlay,
+    meta: &Meta,
+    id: LeaseId,
+    is_more: bool,
+) -> Result<(), Fault> {
+    if meta.level < FeatureLevel::PRICED {
+        return Ok(());
+    }
+    let Some(mut lease) = find(overlay, id)? else {
+        return Ok(());
+    };
+    let counted = match lease.keys {
+        // What is taken off needs no room, and this row is not written for it.
+        None if !is_more => return Ok(()),
+        None => count(overlay, id)?,
+        Some(counted) => counted,
+    };
+    lease.keys = Some(counted.changed(is_more));
+    overlay.put(Table::Leases, keys::lease(id), lease.encode());
+    Ok(())
+}
+
+/// Counts the keys attached to the lease `id`, as many as there may be.
+fn count(view: &dyn View, id: LeaseId) -> Result<KeyCount, Fault> {
+    let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
+    for found in 0..=LEASE_KEYS_MAX {
+        match cursor.next_key()? {
+            Some(row) if keys::read_lease_key(&row, id).is_some() => {}
+            _ => return Ok(KeyCount::Exact(found)),
+        }
+    }
+    Ok(KeyCount::Beyond)
 }
 
 /// The keys attached to the lease `id`, in order.
@@ -120,12 +222,17 @@ pub(crate) fn grant(
     if !grant.id.is_some() || find(overlay, grant.id)?.is_some() {
         return Err(Refusal::LeaseExists.into());
     }
+    let is_counted = meta.level >= FeatureLevel::PRICED;
+    if is_counted {
+        Limit::Leases.check(meta.leases.saturating_add(1))?;
+    }
     let LeaseGrant { id, ttl } = grant;
     let lease = Lease {
         id,
         ttl,
         deadline: meta.now.after(ttl),
         generation: 1,
+        keys: is_counted.then_some(KeyCount::Exact(0)),
     };
     overlay.put(Table::Leases, keys::lease(id), lease.encode());
     meta.leases = meta.leases.saturating_add(1);
@@ -144,7 +251,7 @@ pub(crate) fn revoke(
         return Err(Refusal::LeaseNotFound.into());
     }
     end(overlay, meta, id, effects)?;
-    will::remove(overlay, id, None)?;
+    will::remove(overlay, meta, id, None)?;
     claims::settle(overlay, meta, Loss::REVOKED, effects)?;
     Ok(())
 }
@@ -160,7 +267,7 @@ fn end(
     effects.events.append(&mut change.finish());
     overlay.delete(Table::Leases, keys::lease(id));
     meta.leases = meta.leases.saturating_sub(1);
-    once::end_session(overlay, id)
+    once::end_session(overlay, meta, id)
 }
 
 pub(crate) fn renew(
@@ -182,8 +289,41 @@ pub(crate) fn renew(
     Ok(renewed)
 }
 
+/// What the leases that end in one command may cost. The first always may, and what it costs is
+/// bounded by what one lease may have.
+#[derive(Clone, Copy, Debug)]
+struct ExpiryBudget {
+    is_bounded: bool,
+    keys: u64,
+    will_rows: u64,
+}
+
+impl ExpiryBudget {
+    fn of(meta: &Meta) -> Self {
+        Self {
+            is_bounded: meta.level >= FeatureLevel::PRICED,
+            keys: LEASE_KEYS_MAX,
+            will_rows: WILL_ROWS_MAX,
+        }
+    }
+
+    /// Pays for the keys of another lease. Whether there was enough left.
+    fn pay(&mut self, view: &dyn View, lease: &Lease, is_first: bool) -> Result<bool, Fault> {
+        if !self.is_bounded {
+            return Ok(true);
+        }
+        let counted = match lease.keys {
+            Some(counted) => counted,
+            None => count(view, lease.id)?,
+        };
+        let left = self.keys.checked_sub(counted.rows());
+        self.keys = left.unwrap_or(0);
+        Ok(is_first || left.is_some() && self.will_rows > 0)
+    }
+}
+
 /// Ends those leases that the leader saw rightly. Each that has keys makes its own revision, and so
-/// does each will.
+/// does each will. Those for which the budget of one command is too small are left for the next.
 pub(crate) fn expire(
     overlay: &mut Overlay,
     meta: &mut Meta,
@@ -191,6 +331,7 @@ pub(crate) fn expire(
     effects: &mut Effects,
 ) -> Result<Vec<LeaseId>, Fault> {
     let mut ended = Vec::new();
+    let mut budget = ExpiryBudget::of(meta);
     for expiry in expiries {
         let Some(lease) = find(overlay, expiry.id)? else {
             continue;
@@ -198,15 +339,24 @@ pub(crate) fn expire(
         let due = lease.deadline <= meta.now
             && lease.generation == expiry.generation
             && meta.applied_term == expiry.term;
-        if !due || registry::brake(overlay, meta, &lease, effects)? {
+        if !due {
             continue;
         }
+        if !budget.pay(overlay, &lease, ended.is_empty())? {
+            break;
+        }
+        if registry::brake(overlay, meta, &lease, effects)? {
+            continue;
+        }
+        overlay.will_rows = WILL_ROWS_MAX;
         end(overlay, meta, lease.id, effects)?;
         // Grants what became free, and runs the wills of the claims that were lost.
         claims::settle(overlay, meta, Loss::EXPIRED, effects)?;
         will::run(overlay, meta, lease.id, None, effects)?;
         claims::settle(overlay, meta, Loss::RELEASED, effects)?;
-        will::remove(overlay, lease.id, None)?;
+        will::remove(overlay, meta, lease.id, None)?;
+        let used = WILL_ROWS_MAX.saturating_sub(overlay.will_rows);
+        budget.will_rows = budget.will_rows.saturating_sub(used);
         ended.push(lease.id);
     }
     Ok(ended)

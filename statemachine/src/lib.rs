@@ -38,6 +38,7 @@ pub mod invariants;
 mod keys;
 mod kv;
 mod lease;
+mod limit;
 mod machine;
 mod merge;
 mod meta;
@@ -52,6 +53,7 @@ mod record;
 mod registry;
 mod select;
 mod timers;
+mod totals;
 mod txn;
 mod types;
 mod weight;
@@ -78,7 +80,8 @@ pub use self::{
     fence::POLICIES_MAX,
     hash::HashKv,
     history::RevisionEvents,
-    lease::Lease,
+    lease::{KeyCount, Lease},
+    limit::Limit,
     machine::{ApplyBatch, StateMachine},
     meta::Meta,
     once::{SHARED_KEYS_MAX, SessionState},

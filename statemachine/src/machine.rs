@@ -34,7 +34,7 @@ use crate::{
     timers::{self, Timer},
     txn,
     types::Revision,
-    will,
+    will::{self, WILL_ROWS_MAX},
 };
 
 /// A state, and the right to change it.
@@ -153,7 +153,7 @@ impl ApplyBatch<'_> {
             return self.run(guards, command);
         };
         let asked = Asked::new(request, guards, command);
-        match once::recall(&mut self.overlay, &asked) {
+        match once::recall(&mut self.overlay, &self.meta, &asked) {
             Ok(Recalled::Known(outcome)) => Ok(*outcome),
             Ok(Recalled::New) => {
                 let outcome = self.run(guards, command)?;
@@ -230,6 +230,7 @@ impl ApplyBatch<'_> {
     /// Checks and executes a command that is not conditional any more.
     fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
         self.overlay.told.left_out = false;
+        self.overlay.will_rows = WILL_ROWS_MAX;
         let mut effects = Effects::default();
         let done = self
             .permit(guards, command)
@@ -339,7 +340,7 @@ impl ApplyBatch<'_> {
                 Reply::Done
             }
             Command::WillSet(command) => {
-                will::set(overlay, command)?;
+                will::set(overlay, meta, command)?;
                 Reply::Done
             }
             Command::Wake => self.wake(effects)?,

@@ -32,6 +32,8 @@ pub(crate) struct Overlay {
     pub(crate) policies: Policies,
     /// Events that the commands applied so far have made; not a write.
     pub(crate) told: Told,
+    /// Rows that wills may still look at in the present command; not a write.
+    pub(crate) will_rows: u64,
     /// What the writes since [`Overlay::begin_undo`] replaced.
     undo: Option<Undo>,
     bytes: usize,
@@ -79,6 +81,7 @@ impl Overlay {
             touched: Vec::new(),
             policies: Policies::default(),
             told: Told::default(),
+            will_rows: 0,
             undo: None,
             bytes: 0,
         }

@@ -98,6 +98,20 @@ impl Budget {
         }
     }
 
+    /// Of a will that has so many rows left of what those of one command may look at.
+    pub(crate) fn of_wills(rows: u64) -> Self {
+        Self {
+            rows,
+            walk_rows_min: WALK_ROWS_MIN,
+            ..Self::of(TXN_ROWS_MAX, ANSWER_BYTES_MAX)
+        }
+    }
+
+    /// How many rows are left.
+    pub(crate) const fn rows_left(&self) -> u64 {
+        self.rows
+    }
+
     fn at_level(meta: &Meta, rows_max: u64) -> Self {
         if meta.level >= FeatureLevel::BOUNDED {
             Self::of(rows_max, ANSWER_BYTES_MAX)

@@ -41,11 +41,21 @@ pub(crate) fn execute(
     txn: &Txn,
 ) -> Result<(TxnReply, Vec<Event>), ReadError> {
     let mut budget = Budget::of_txn(meta);
-    let path = Path::choose(&Reader::over(overlay, *meta), txn, &mut budget)?;
+    execute_within(overlay, meta, txn, &mut budget)
+}
+
+/// The same, for what `budget` has left.
+pub(crate) fn execute_within(
+    overlay: &mut Overlay,
+    meta: &mut Meta,
+    txn: &Txn,
+    budget: &mut Budget,
+) -> Result<(TxnReply, Vec<Event>), ReadError> {
+    let path = Path::choose(&Reader::over(overlay, *meta), txn, budget)?;
     let before = *meta;
     overlay.begin_undo();
     let mut change = Change::new(overlay, meta);
-    match run(&mut change, txn, &mut path.0.into_iter(), &mut budget) {
+    match run(&mut change, txn, &mut path.0.into_iter(), budget) {
         Ok(reply) => {
             let events = change.finish();
             overlay.keep();
@@ -209,6 +219,7 @@ fn run(
                 TxnOpReply::Range(reader.meta().revision, reply)
             }
             TxnOp::Put(put) => {
+                change.check_room(put)?;
                 let previous = change.put(put)?.filter(|_| put.want_previous);
                 if let Some(previous) = &previous {
                     budget.record(previous)?;

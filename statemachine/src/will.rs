@@ -11,16 +11,25 @@ use crate::{
     effects::Effects,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
     guard,
     keys::{self, WILL_PREFIX},
     lease,
+    limit::{LEASE_WILLS_MAX, Limit},
     meta::Meta,
     outcome::Event,
     overlay::Overlay,
+    price::{Budget, TXN_ROWS_MAX},
     read::Reader,
+    totals::Totals,
     txn,
     types::LeaseId,
 };
+
+/// Rows that the wills of one lease may look at or change together when it ends, and those of one
+/// command that ends claims. As many as one transaction may: a command with many wills makes the
+/// others wait no longer than one with a transaction does.
+pub(crate) const WILL_ROWS_MAX: u64 = TXN_ROWS_MAX;
 
 /// A claim that is gone, and whose will is to run.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +51,7 @@ fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
 }
 
 /// Sets or removes a will. Setting it again replaces it.
-pub(crate) fn set(overlay: &mut Overlay, command: &WillSet) -> Result<(), ReadError> {
+pub(crate) fn set(overlay: &mut Overlay, meta: &Meta, command: &WillSet) -> Result<(), ReadError> {
     if lease::find(overlay, command.lease)?.is_none() {
         return Err(Refusal::LeaseNotFound.into());
     }
@@ -54,16 +63,55 @@ pub(crate) fn set(overlay: &mut Overlay, command: &WillSet) -> Result<(), ReadEr
         },
     };
     let row = row(command.lease, claim.as_ref());
-    match &command.will {
-        Some(will) => overlay.put(Table::Cluster, row, codec::encode_will(will)),
+    let before = overlay.get(Table::Cluster, &row)?;
+    let before = before.map(|will| bytes_of(&row, &will));
+    let will = command.will.as_ref().map(codec::encode_will);
+    let after = will.as_ref().map(|will| bytes_of(&row, will));
+    if meta.level >= FeatureLevel::PRICED
+        && let Some(after) = after
+    {
+        if before.is_none() {
+            let wills = count(overlay, command.lease)?;
+            Limit::LeaseWills.check(wills.saturating_add(1))?;
+        }
+        let others = Totals::load(overlay)?.wills;
+        let others = others.saturating_sub(before.unwrap_or(0));
+        if after > before.unwrap_or(0) {
+            Limit::WillBytes.check(others.saturating_add(after))?;
+        }
+    }
+    let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
+    Totals::change_wills(overlay, meta, before, after)?;
+    match will {
+        Some(will) => overlay.put(Table::Cluster, row, will),
         None => overlay.delete(Table::Cluster, row),
     }
     Ok(())
 }
 
+/// What a will counts for in [`Totals::wills`].
+fn bytes_of(row: &Bytes, will: &Bytes) -> u64 {
+    row.len().saturating_add(will.len()) as u64
+}
+
+/// How many wills a lease has; more than it may have are not counted.
+fn count(view: &dyn View, lease: LeaseId) -> Result<u64, Fault> {
+    let prefix = row(lease, None);
+    let mut cursor = view.scan(Table::Cluster, &prefix)?;
+    let mut found = 0;
+    while found < LEASE_WILLS_MAX {
+        match cursor.next_key()? {
+            Some(row) if row.starts_with(&prefix) => found = found.saturating_add(1),
+            _ => break,
+        }
+    }
+    Ok(found)
+}
+
 /// Runs the will of `lease` (`claim` is `None`), or the one that goes with that claim of it, as a
 /// revision of its own, and removes it. A guard that does not hold or that a fence policy misses,
-/// or an operation that would be refused, makes it do nothing.
+/// or an operation that would be refused, makes it do nothing, and so does it when the wills before
+/// it have used up what those of one command may cost.
 pub(crate) fn run(
     overlay: &mut Overlay,
     meta: &mut Meta,
@@ -75,6 +123,7 @@ pub(crate) fn run(
     let Some(encoded) = overlay.get(Table::Cluster, &row)? else {
         return Ok(());
     };
+    Totals::change_wills(overlay, meta, bytes_of(&row, &encoded), 0)?;
     overlay.delete(Table::Cluster, row);
     let will = codec::decode_will(encoded)?;
     let lost = claim.filter(|claim| claim.held);
@@ -106,25 +155,35 @@ fn execute(
     let reader = Reader::over(overlay, *meta);
     guard::check(&reader, &will.guards)?;
     overlay.policies.check_will(&reader, will, lost)?;
-    let (_, events) = txn::execute(overlay, meta, &will.txn)?;
+    if meta.level < FeatureLevel::PRICED {
+        let (_, events) = txn::execute(overlay, meta, &will.txn)?;
+        return Ok(events);
+    }
+    let mut budget = Budget::of_wills(overlay.will_rows);
+    let done = txn::execute_within(overlay, meta, &will.txn, &mut budget);
+    overlay.will_rows = budget.rows_left();
+    let (_, events) = done?;
     Ok(events)
 }
 
 /// Removes every will of a lease that ended, or the one of a claim that was given back.
 pub(crate) fn remove(
     overlay: &mut Overlay,
+    meta: &Meta,
     lease: LeaseId,
     claim: Option<&Bytes>,
 ) -> Result<(), Fault> {
     let row = row(lease, claim);
     if claim.is_some() {
         // Most claims have no will: looking for one costs less than a deletion that is stored.
-        if overlay.get(Table::Cluster, &row)?.is_some() {
+        if let Some(will) = overlay.get(Table::Cluster, &row)? {
+            Totals::change_wills(overlay, meta, bytes_of(&row, &will), 0)?;
             overlay.delete(Table::Cluster, row);
         }
         return Ok(());
     }
-    for found in of_lease(overlay, &row)? {
+    for (found, bytes) in of_lease(overlay, &row)? {
+        Totals::change_wills(overlay, meta, bytes, 0)?;
         overlay.delete(Table::Cluster, found);
     }
     Ok(())
@@ -138,14 +197,30 @@ pub(crate) fn exists(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
     Ok(first.is_some_and(|row| row.starts_with(&prefix)))
 }
 
-fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<Bytes>, Fault> {
+/// The rows of the wills of a lease, and what each counts for.
+fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<(Bytes, u64)>, Fault> {
     let mut found = Vec::new();
     let mut cursor = view.scan(Table::Cluster, prefix)?;
-    while let Some(row) = cursor.next_key()? {
+    while let Some((row, will)) = cursor.next()? {
         if !row.starts_with(prefix) {
             break;
         }
-        found.push(row);
+        let bytes = bytes_of(&row, &will);
+        found.push((row, bytes));
     }
     Ok(found)
+}
+
+/// Wills take together at least what is counted of them.
+pub(crate) fn check(view: &dyn View) -> Result<(), String> {
+    let walk = || {
+        let found = of_lease(view, &Bytes::from_static(&[WILL_PREFIX]))?;
+        let counted = Totals::load(view)?.wills;
+        Ok::<_, Fault>((found.iter().map(|(_, bytes)| bytes).sum::<u64>(), counted))
+    };
+    let (found, counted) = walk().map_err(|fault| fault.to_string())?;
+    if counted > found {
+        return Err(format!("{found} bytes of wills counted as {counted}"));
+    }
+    Ok(())
 }

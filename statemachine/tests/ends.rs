@@ -4,6 +4,8 @@
 
 #[path = "ends/counting.rs"]
 mod counting;
+#[path = "ends/limits.rs"]
+mod limits;
 
 use std::sync::Arc;
 

@@ -102,7 +102,7 @@ kinds! {
     /// Another incarnation of the instance has taken its place.
     InstanceReplaced,
     /// As much of something as the server keeps is there already: claims on a name, fence
-    /// policies, idempotency keys.
+    /// policies, idempotency keys, leases, keys or wills of a lease.
     LimitReached,
     /// The session has ended, or may have: open another. A write of it that was under way may have
     /// been executed, see [`Error::outcome_unknown`](crate::Error::outcome_unknown).
@@ -132,7 +132,9 @@ pub(super) fn by_reason(status: &Status) -> Option<ErrorKind> {
         "WaitOver" => ErrorKind::WaitOver,
         "ClaimEnded" => ErrorKind::ClaimEnded,
         "InstanceReplaced" => ErrorKind::InstanceReplaced,
-        "QueueFull" | "TooManyPolicies" | "TooManyRequestKeys" => ErrorKind::LimitReached,
+        "QueueFull" | "TooManyPolicies" | "TooManyRequestKeys" | "SessionsTooLarge"
+        | "TooManyLeases" | "TooManyLeaseKeys" | "TooManyWills" | "WillsTooLarge"
+        | "TooManyAlarms" => ErrorKind::LimitReached,
         "LeaseEnded" => ErrorKind::LeaseLost,
         "SessionNotFound" => ErrorKind::SessionLost,
         "RequestForgotten" => ErrorKind::RequestForgotten,

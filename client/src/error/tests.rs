@@ -358,6 +358,11 @@ fn reasons_tell_apart_what_codes_do_not() {
             "TooManyRequestKeys",
             ErrorKind::LimitReached,
         ),
+        (
+            Code::ResourceExhausted,
+            "TooManyLeaseKeys",
+            ErrorKind::LimitReached,
+        ),
         (Code::FailedPrecondition, "LeaseEnded", ErrorKind::LeaseLost),
         (Code::NotFound, "InstanceNotFound", ErrorKind::NotFound),
         (Code::Unavailable, "TooOld", ErrorKind::Unavailable),

@@ -26,7 +26,8 @@ use super::{
 use crate::{fatal, node::Leadership, rpc::backend::Backend, tasks};
 
 /// Leases that one command ends. Each with keys is a revision of its own, so a command must stay
-/// small enough not to hold up the writes behind it.
+/// small enough not to hold up the writes behind it. The state machine ends fewer of them when they
+/// have many keys or costly wills; the others are proposed again.
 const EXPIRIES_PER_COMMAND_MAX: usize = 500;
 /// Leases known here beyond those that exist before all are looked at anew: those that were revoked
 /// stay until their time would have come.

@@ -67,6 +67,7 @@ mod tests {
             ttl: Ttl(ttl),
             deadline: ClusterTime(deadline),
             generation: 1,
+            keys: None,
         };
         graces.end_of(&lease).0
     }

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use tenure_statemachine::{
-    CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, MissingGuard, POLICIES_MAX, Refusal,
+    CLAIMS_PER_NAME_MAX, Limit, MOVED_BYTES_MAX, MOVES_MAX, MissingGuard, POLICIES_MAX, Refusal,
     SHARED_KEYS_MAX, StaleToken,
 };
 
@@ -97,9 +97,41 @@ impl From<Refusal> for Reason {
             Refusal::AnswerOverLimit { max } => {
                 Self::AnswerOverLimit.with(format!("a write may be answered with {max} bytes"))
             }
+            Refusal::LimitReached { limit, max } => reached(limit, max),
             Refusal::EntryFull => Self::TooManyRequests,
         }
     }
+}
+
+/// What there is as much of as there may be, and what makes room.
+fn reached(limit: Limit, max: u64) -> Reason {
+    let (reason, detail) = match limit {
+        Limit::LeaseKeys => (
+            Reason::TooManyLeaseKeys,
+            format!("it may have {max}, attach others to another lease"),
+        ),
+        Limit::LeaseWills => (
+            Reason::TooManyWills,
+            format!("it may have {max}, remove one or use another lease"),
+        ),
+        Limit::WillBytes => (
+            Reason::WillsTooLarge,
+            format!("{max} bytes in all, remove some or set smaller ones"),
+        ),
+        Limit::SessionBytes => (
+            Reason::SessionsTooLarge,
+            format!("{max} bytes in all, say which requests were answered or close sessions"),
+        ),
+        Limit::Leases => (
+            Reason::TooManyLeases,
+            format!("there may be {max}, revoke some or let them expire"),
+        ),
+        Limit::Alarms => (
+            Reason::TooManyAlarms,
+            format!("of a kind there may be {max}, disarm some"),
+        ),
+    };
+    reason.with(detail)
 }
 
 fn stale(reason: Reason, token: &StaleToken) -> Reason {
@@ -207,6 +239,14 @@ mod tests {
                 },
                 "tenure: request was executed before: took effect at revision 8, its answer \
                  was too large to be kept",
+            ),
+            (
+                Refusal::LimitReached {
+                    limit: Limit::LeaseKeys,
+                    max: 300,
+                },
+                "tenure: too many keys of one lease: it may have 300, attach others to another \
+                 lease",
             ),
             (
                 Refusal::QueueFull(name),

@@ -214,6 +214,18 @@ reasons! {
     TooManyRequestKeys => ResourceExhausted, "tenure: too many idempotency keys";
     /// There is no such session.
     SessionNotFound => NotFound, "tenure: session not found";
+    /// Sessions remember as much as they may together.
+    SessionsTooLarge => ResourceExhausted, "tenure: sessions remember too much";
+    /// There are as many leases as may be.
+    TooManyLeases => ResourceExhausted, "tenure: too many leases";
+    /// The lease has as many keys as it may.
+    TooManyLeaseKeys => ResourceExhausted, "tenure: too many keys of one lease";
+    /// The lease has as many wills as it may.
+    TooManyWills => ResourceExhausted, "tenure: too many wills of one lease";
+    /// Wills take as much as they may together.
+    WillsTooLarge => ResourceExhausted, "tenure: wills take too much";
+    /// There are as many alarms of a kind as may be.
+    TooManyAlarms => ResourceExhausted, "tenure: too many alarms";
     /// A name is empty.
     NameMissing => InvalidArgument, "tenure: name is not provided";
     /// A name is longer than names may be.

@@ -80,6 +80,7 @@ pub(super) fn acquire(
             return Err(Refusal::Deadlock(names).into());
         }
     }
+    lease::check_room(overlay, acquire.lease, acquire.names.len())?;
     if let Some(ttl) = acquire.grant {
         let id = acquire.lease;
         lease::grant(overlay, meta, LeaseGrant { id, ttl })?;

@@ -56,6 +56,7 @@ pub(super) fn transfer(
     if row::of_lease(overlay, name, to)?.is_some() {
         return Err(Refusal::AlreadyClaimed(name.clone()).into());
     }
+    lease::check_room(overlay, to, 1)?;
     let waiting = movable(overlay, name, None)?;
     check_circle(overlay, name, to, &waiting)?;
 

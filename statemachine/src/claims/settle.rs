@@ -225,7 +225,7 @@ impl<'a> Settling<'a> {
                 let claim = Some(LostClaim { key, held });
                 will::run(self.overlay, self.meta, lease, claim, self.effects)?;
             } else {
-                will::remove(self.overlay, lease, Some(key))?;
+                will::remove(self.overlay, self.meta, lease, Some(key))?;
             }
         }
         Ok(())

@@ -155,3 +155,12 @@ pub(super) const REFUSED_QUEUE_TOO_LONG: u8 = 28;
 pub(super) const REFUSED_TOO_MANY_ROWS: u8 = 29;
 pub(super) const REFUSED_ANSWER_OVER_LIMIT: u8 = 30;
 pub(super) const REFUSED_ENTRY_FULL: u8 = 31;
+pub(super) const REFUSED_LIMIT_REACHED: u8 = 40;
+
+/// Of what there is as much of as there may be.
+pub(super) const LIMIT_LEASE_KEYS: u8 = 1;
+pub(super) const LIMIT_LEASE_WILLS: u8 = 2;
+pub(super) const LIMIT_WILL_BYTES: u8 = 3;
+pub(super) const LIMIT_SESSION_BYTES: u8 = 4;
+pub(super) const LIMIT_LEASES: u8 = 5;
+pub(super) const LIMIT_ALARMS: u8 = 6;

@@ -13,6 +13,7 @@ use crate::{
     error::Fault,
     lease,
     timers::Timer,
+    totals::Totals,
     types::LeaseId,
 };
 
@@ -68,6 +69,13 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     if shares != found {
         return Ok(Err(format!(
             "{found:?} of clients' keys counted as {shares:?}"
+        )));
+    }
+    let bytes = sessions.iter().map(|(_, state)| state.bytes);
+    let (bytes, counted) = (bytes.sum::<u64>(), Totals::load(view)?.sessions);
+    if counted > bytes {
+        return Ok(Err(format!(
+            "{bytes} bytes of sessions counted as {counted}"
         )));
     }
     for (session, state) in sessions {

@@ -37,13 +37,17 @@ pub(crate) enum Recalled {
 
 /// What is known of a request. Refused when that cannot be told any more, and when there is no room
 /// to remember it.
-pub(crate) fn recall(overlay: &mut Overlay, asked: &Asked<'_>) -> Result<Recalled, ReadError> {
+pub(crate) fn recall(
+    overlay: &mut Overlay,
+    meta: &Meta,
+    asked: &Asked<'_>,
+) -> Result<Recalled, ReadError> {
     let row = match asked.id() {
         RequestId::Session {
             session,
             sequence,
             answered,
-        } => session::recall(overlay, *session, *sequence, *answered)?,
+        } => session::recall(overlay, meta, *session, (*sequence, *answered))?,
         RequestId::Key(key) => key::recall(overlay, key, None)?,
         RequestId::ClientKey { client, key } => key::recall(overlay, key, Some(*client))?,
     };
@@ -63,7 +67,7 @@ pub(crate) fn remember(
     match asked.id() {
         RequestId::Session {
             session, sequence, ..
-        } => session::remember(overlay, *session, *sequence, |room| {
+        } => session::remember(overlay, meta, *session, *sequence, |room| {
             answer::encode(asked, outcome, room)
         }),
         RequestId::Key(key) => key::remember(overlay, meta.now, key, None, |room| {

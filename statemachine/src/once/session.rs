@@ -9,12 +9,15 @@ use crate::{
     command::{LeaseGrant, SessionOpen},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
     keys::{self, REQUEST_PREFIX, SESSION_PREFIX, damaged, split_u64},
     lease,
+    limit::{self, Limit},
     meta::Meta,
     outcome::Reply,
     overlay::Overlay,
     read::Reader,
+    totals::Totals,
     types::LeaseId,
 };
 
@@ -66,18 +69,25 @@ impl SessionState {
     }
 
     /// Forgets every request up to `through`.
-    fn forget(&mut self, overlay: &mut Overlay, id: LeaseId, through: u64) -> Result<(), Fault> {
+    fn forget(
+        &mut self,
+        overlay: &mut Overlay,
+        meta: &Meta,
+        id: LeaseId,
+        through: u64,
+    ) -> Result<(), Fault> {
         if through <= self.forgotten {
             return Ok(());
         }
         let oldest = self.forgotten.saturating_add(1);
+        let before = self.bytes;
         for (row, bytes) in requests(overlay, id, oldest, through)? {
             overlay.delete(Table::Cluster, row);
             self.remembered = self.remembered.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(bytes);
         }
         self.forgotten = through;
-        Ok(())
+        Totals::change_sessions(overlay, meta, before, self.bytes)
     }
 }
 
@@ -148,18 +158,30 @@ fn oldest(view: &dyn View, id: LeaseId, from: u64) -> Result<Option<u64>, Fault>
     Ok(found.map(|(_, sequence)| sequence))
 }
 
-/// The row of a request, or `None` when it was not executed yet. Forgets what was answered.
+/// How many bytes more a session may remember of all that sessions may: it has as many as are still
+/// free, so a few alone leave room for the next.
+fn share(view: &dyn View, meta: &Meta, session: &SessionState) -> Result<u64, Fault> {
+    if meta.level < FeatureLevel::PRICED {
+        return Ok(u64::MAX);
+    }
+    let remembered = Totals::load(view)?.sessions;
+    let free = limit::SESSION_BYTES_MAX.saturating_sub(remembered);
+    Ok(free.saturating_sub(session.bytes))
+}
+
+/// The row of a request, or `None` when it was not executed yet. Forgets what was answered. Refused
+/// when sessions remember so much that even the short form of an outcome has no room.
 pub(super) fn recall(
     overlay: &mut Overlay,
+    meta: &Meta,
     id: LeaseId,
-    sequence: u64,
-    answered: u64,
+    (sequence, answered): (u64, u64),
 ) -> Result<Option<Bytes>, ReadError> {
     let Some(mut session) = SessionState::load(overlay, id)? else {
         return Err(Refusal::SessionNotFound(id).into());
     };
     if answered > session.forgotten {
-        session.forget(overlay, id, answered)?;
+        session.forget(overlay, meta, id, answered)?;
         session.save(overlay, id);
     }
     if sequence <= session.forgotten {
@@ -170,13 +192,18 @@ pub(super) fn recall(
         }
         .into());
     }
-    Ok(overlay.get(Table::Cluster, &request_row(id, sequence))?)
+    let known = overlay.get(Table::Cluster, &request_row(id, sequence))?;
+    if known.is_none() && share(overlay, meta, &session)? == 0 {
+        Limit::SessionBytes.check(u64::MAX)?;
+    }
+    Ok(known)
 }
 
 /// Remembers a request that was not known, by the row that `encode` makes for the room there is.
 /// Too many: the oldest is forgotten.
 pub(super) fn remember(
     overlay: &mut Overlay,
+    meta: &Meta,
     id: LeaseId,
     sequence: u64,
     encode: impl FnOnce(u64) -> Option<Bytes>,
@@ -185,16 +212,19 @@ pub(super) fn remember(
     let Some(mut session) = SessionState::load(overlay, id)? else {
         return Ok(());
     };
-    let Some(row) = encode(SESSION_BYTES_MAX.saturating_sub(session.bytes)) else {
+    let own = SESSION_BYTES_MAX.saturating_sub(session.bytes);
+    let room = own.min(share(overlay, meta, &session)?);
+    let Some(row) = encode(room) else {
         return Ok(());
     };
+    Totals::change_sessions(overlay, meta, 0, row.len() as u64)?;
     session.bytes = session.bytes.saturating_add(row.len() as u64);
     overlay.put(Table::Cluster, request_row(id, sequence), row);
     session.remembered = session.remembered.saturating_add(1);
     if session.remembered > REMEMBERED_MAX {
         let from = session.forgotten.saturating_add(1);
         if let Some(oldest) = oldest(overlay, id, from)? {
-            session.forget(overlay, id, oldest)?;
+            session.forget(overlay, meta, id, oldest)?;
         }
     }
     session.save(overlay, id);
@@ -222,11 +252,11 @@ pub(crate) fn open(
 }
 
 /// The lease has ended: so has its session, if it had one.
-pub(crate) fn end(overlay: &mut Overlay, id: LeaseId) -> Result<(), Fault> {
+pub(crate) fn end(overlay: &mut Overlay, meta: &Meta, id: LeaseId) -> Result<(), Fault> {
     let Some(mut session) = SessionState::load(overlay, id)? else {
         return Ok(());
     };
-    session.forget(overlay, id, u64::MAX)?;
+    session.forget(overlay, meta, id, u64::MAX)?;
     overlay.delete(Table::Cluster, session_row(id));
     Ok(())
 }

@@ -93,6 +93,9 @@ fn register(
             .unwrap_or(record.lease)
     };
     let ttl = live_lease(overlay, meta, lease, command.grant)?;
+    if present.as_ref().is_none_or(|record| record.lease != lease) {
+        lease::check_room(overlay, lease, 1)?;
+    }
     let value = trusted(&command.instance);
     if command.incarnation == ANY && present.is_some() {
         remove(overlay, meta, &key, effects)?;

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, KeyValue, LeaseId, MemberId,
-    MissingGuard, Mode, RangeReply, Refusal, Reply, Revision, StaleToken, Ttl, TxnOpReply,
-    TxnReply,
+    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, KeyValue, LeaseId, Limit,
+    MemberId, MissingGuard, Mode, RangeReply, Refusal, Reply, Revision, StaleToken, Ttl,
+    TxnOpReply, TxnReply,
 };
 
 const NAME: Bytes = Bytes::from_static(b"name");
@@ -19,6 +19,10 @@ fn record() -> KeyValue {
         value: Bytes::from_static(b"value"),
         lease: LeaseId(7),
     }
+}
+
+fn reached(limit: Limit) -> Refusal {
+    Refusal::LimitReached { limit, max: 300 }
 }
 
 fn claim(mode: Mode, held: bool) -> ClaimState {
@@ -167,5 +171,11 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("too_many_rows", Refusal::TooManyRows { max: 300 }),
         ("answer_over_limit", Refusal::AnswerOverLimit { max: 300 }),
         ("entry_full", Refusal::EntryFull),
+        ("lease_keys", reached(Limit::LeaseKeys)),
+        ("lease_wills", reached(Limit::LeaseWills)),
+        ("will_bytes", reached(Limit::WillBytes)),
+        ("session_bytes", reached(Limit::SessionBytes)),
+        ("leases", reached(Limit::Leases)),
+        ("alarms", reached(Limit::Alarms)),
     ]
 }

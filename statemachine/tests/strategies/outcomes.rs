@@ -2,11 +2,20 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tenure_statemachine::{
-    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, KeyValue, MemberId,
+    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, KeyValue, Limit, MemberId,
     MissingGuard, Outcome, RangeReply, Refusal, Reply, StaleToken, TxnOpReply, TxnReply,
 };
 
 use super::coordination::{bytes, lease, mode, revision, text, ttl};
+
+const LIMITS: [Limit; 6] = [
+    Limit::LeaseKeys,
+    Limit::LeaseWills,
+    Limit::WillBytes,
+    Limit::SessionBytes,
+    Limit::Leases,
+    Limit::Alarms,
+];
 
 fn key_value() -> impl Strategy<Value = KeyValue> {
     (
@@ -160,6 +169,8 @@ fn refusal() -> impl Strategy<Value = Refusal> {
         revision().prop_map(|revision| Refusal::AnswerTooLarge { revision }),
         any::<u64>().prop_map(|max| Refusal::TooManyRows { max }),
         any::<u64>().prop_map(|max| Refusal::AnswerOverLimit { max }),
+        (select(LIMITS.to_vec()), any::<u64>())
+            .prop_map(|(limit, max)| Refusal::LimitReached { limit, max }),
         (revision(), revision())
             .prop_map(|(yours, current)| Refusal::InstanceReplaced { yours, current }),
     ];

@@ -1,7 +1,10 @@
 //! Bytes to refusals.
 
 use super::{Decoder, refuse, tag};
-use crate::error::{Fault, MissingGuard, Refusal, StaleToken};
+use crate::{
+    error::{Fault, MissingGuard, Refusal, StaleToken},
+    limit::Limit,
+};
 
 impl Decoder {
     pub(super) fn refusal(&mut self) -> Result<Refusal, Fault> {
@@ -59,8 +62,24 @@ impl Decoder {
             tag::REFUSED_ANSWER_OVER_LIMIT => Refusal::AnswerOverLimit {
                 max: self.number()?,
             },
+            tag::REFUSED_LIMIT_REACHED => Refusal::LimitReached {
+                limit: self.limit()?,
+                max: self.number()?,
+            },
             tag::REFUSED_ENTRY_FULL => Refusal::EntryFull,
             _ => return refuse("unknown refusal"),
+        })
+    }
+
+    fn limit(&mut self) -> Result<Limit, Fault> {
+        Ok(match self.byte()? {
+            tag::LIMIT_LEASE_KEYS => Limit::LeaseKeys,
+            tag::LIMIT_LEASE_WILLS => Limit::LeaseWills,
+            tag::LIMIT_WILL_BYTES => Limit::WillBytes,
+            tag::LIMIT_SESSION_BYTES => Limit::SessionBytes,
+            tag::LIMIT_LEASES => Limit::Leases,
+            tag::LIMIT_ALARMS => Limit::Alarms,
+            _ => return refuse("unknown limit"),
         })
     }
 

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 
 use super::{Encoder, tag};
-use crate::error::{Refusal, StaleToken};
+use crate::{
+    error::{Refusal, StaleToken},
+    limit::Limit,
+};
 
 impl Encoder {
     pub(super) fn refusal(&mut self, refusal: &Refusal) {
@@ -80,8 +83,24 @@ impl Encoder {
                 self.byte(tag::REFUSED_ANSWER_OVER_LIMIT);
                 self.number(*max);
             }
+            Refusal::LimitReached { limit, max } => {
+                self.byte(tag::REFUSED_LIMIT_REACHED);
+                self.limit(*limit);
+                self.number(*max);
+            }
             Refusal::EntryFull => self.byte(tag::REFUSED_ENTRY_FULL),
         }
+    }
+
+    fn limit(&mut self, limit: Limit) {
+        self.byte(match limit {
+            Limit::LeaseKeys => tag::LIMIT_LEASE_KEYS,
+            Limit::LeaseWills => tag::LIMIT_LEASE_WILLS,
+            Limit::WillBytes => tag::LIMIT_WILL_BYTES,
+            Limit::SessionBytes => tag::LIMIT_SESSION_BYTES,
+            Limit::Leases => tag::LIMIT_LEASES,
+            Limit::Alarms => tag::LIMIT_ALARMS,
+        });
     }
 
     fn named(&mut self, tag: u8, name: &Bytes) {

@@ -1,0 +1,91 @@
+//! How many bytes the rows of some kinds take together, so that they can be bounded.
+//!
+//! Counted from [`FeatureLevel::PRICED`] on. What was stored before is not in the totals, so they
+//! may say less than there is, but what was added since is never more than they say.
+//! Invariant: a total is at most what there is.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    engine::{Table, View},
+    error::Fault,
+    feature::FeatureLevel,
+    keys::{TOTALS_ROW, damaged, split_u64},
+    meta::Meta,
+    overlay::Overlay,
+};
+
+/// The totals, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    /// Of wills: their rows, keys included.
+    pub(crate) wills: u64,
+    /// Of the outcomes that sessions remember.
+    pub(crate) sessions: u64,
+}
+
+impl Totals {
+    pub(crate) fn load(view: &dyn View) -> Result<Self, Fault> {
+        let Some(row) = view.get(Table::Cluster, &[TOTALS_ROW])? else {
+            return Ok(Self::default());
+        };
+        let parsed = (|| {
+            let (wills, rest) = split_u64(&row)?;
+            let (sessions, rest) = split_u64(rest)?;
+            rest.is_empty().then_some(Self { wills, sessions })
+        })();
+        parsed.ok_or_else(|| damaged("row of totals is not of its length"))
+    }
+
+    fn save(self, overlay: &mut Overlay) {
+        let mut row = BytesMut::with_capacity(16);
+        row.put_u64(self.wills);
+        row.put_u64(self.sessions);
+        let key = Bytes::from_static(&[TOTALS_ROW]);
+        overlay.put(Table::Cluster, key, row.freeze());
+    }
+
+    /// Takes note that rows which took `before` bytes take `after`. What shrinks was counted where
+    /// anything was.
+    fn change(
+        overlay: &mut Overlay,
+        of: impl Fn(&mut Self) -> &mut u64,
+        before: u64,
+        after: u64,
+    ) -> Result<(), Fault> {
+        let totals = Self::load(overlay)?;
+        let mut changed = totals;
+        let total = of(&mut changed);
+        *total = total.saturating_add(after).saturating_sub(before);
+        if changed != totals {
+            changed.save(overlay);
+        }
+        Ok(())
+    }
+
+    /// The rows of wills that took `before` bytes take `after`.
+    pub(crate) fn change_wills(
+        overlay: &mut Overlay,
+        meta: &Meta,
+        before: u64,
+        after: u64,
+    ) -> Result<(), Fault> {
+        if meta.level < FeatureLevel::PRICED {
+            return Ok(());
+        }
+        Self::change(overlay, |totals| &mut totals.wills, before, after)
+    }
+
+    /// What a session remembers took `before` bytes and takes `after`.
+    pub(crate) fn change_sessions(
+        overlay: &mut Overlay,
+        meta: &Meta,
+        before: u64,
+        after: u64,
+    ) -> Result<(), Fault> {
+        if meta.level < FeatureLevel::PRICED {
+            return Ok(());
+        }
+        Self::change(overlay, |totals| &mut totals.sessions, before, after)
+    }
+}
