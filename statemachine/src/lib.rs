@@ -79,7 +79,7 @@ pub use self::{
     feature::{FeatureLevel, level_needed, worded_for},
     fence::POLICIES_MAX,
     hash::HashKv,
-    history::RevisionEvents,
+    history::{History, HistoryQuery, RevisionEvents, Wanted},
     lease::{KeyCount, Lease},
     limit::Limit,
     machine::{ApplyBatch, StateMachine},
