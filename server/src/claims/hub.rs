@@ -99,12 +99,14 @@ impl Hub {
         for mailbox in state.waiters.values().flatten() {
             mailbox.lose();
         }
-        for (name, followers) in &state.followers {
-            for marks in followers.values() {
-                marks.set(name);
-            }
-        }
+        state.mark_all();
         self.timer_set.notify_one();
+    }
+
+    /// The events of a command were left out, and its signals were told: followers look, for values
+    /// of claims may have changed. Waiters know all that became of their claims.
+    pub fn events_left_out(&self) {
+        self.state.lock().mark_all();
     }
 
     /// Waits for the claims of a lease on these names. To be called before they are proposed.
@@ -198,6 +200,14 @@ impl Hub {
 }
 
 impl State {
+    fn mark_all(&self) {
+        for (name, followers) in &self.followers {
+            for marks in followers.values() {
+                marks.set(name);
+            }
+        }
+    }
+
     fn mark(&self, name: &Bytes) {
         for marks in self.followers.get(name).into_iter().flatten() {
             marks.1.set(name);

@@ -38,6 +38,8 @@ mod status;
 mod successors;
 mod waiters;
 
+#[cfg(test)]
+pub(crate) use self::sink::hand_on;
 pub use self::{
     collection::CollectionPace,
     error::{ProposeError, ReadIndexError, TransferError},

@@ -87,18 +87,23 @@ impl Sink {
         for outcome in outcomes {
             self.metrics.apply.observe(outcome, each);
             self.leases.observe(outcome);
-            self.claims.observe(outcome);
             self.count(outcome);
             audit(&outcome.signals);
-            let events = std::mem::take(&mut outcome.events);
-            if !events.is_empty() {
-                self.hub.publish(outcome.revision, events);
-            } else if outcome.revision > self.hub.revision() {
-                // Too many to be handed on: whoever watches reads them.
-                self.hub.reset(outcome.revision);
-                self.claims.reset();
-            }
+            hand_on(&self.hub, &self.claims, outcome);
         }
+    }
+}
+
+/// Tells who watches keys and who waits for claims what a command changed; takes its events.
+pub(crate) fn hand_on(hub: &Hub, claims: &claims::Hub, outcome: &mut Outcome) {
+    claims.observe(outcome);
+    let events = std::mem::take(&mut outcome.events);
+    if !events.is_empty() {
+        hub.publish(outcome.revision, events);
+    } else if outcome.revision > hub.revision() {
+        // Too many to be handed on: who watches reads them. Signals are never left out.
+        hub.reset(outcome.revision);
+        claims.events_left_out();
     }
 }
 

@@ -144,7 +144,8 @@ pub(super) async fn begin(
     };
     if repeatable && waiting.claims.iter().any(|claim| claim.token <= before) {
         // This is what it came to long ago.
-        waiting.look().await?;
+        waiting.look()?;
+        waiting.find_positions().await;
     }
     if waiting.holds() {
         Ok(Begun::Granted(waiting.into_granted()?))
@@ -254,7 +255,7 @@ impl Waiting {
             match news {
                 News::Signal(signal) => self.learn(signal)?,
                 News::Lost => {
-                    self.look().await?;
+                    self.look()?;
                     self.grow_lean();
                 }
             }
@@ -279,7 +280,7 @@ impl Waiting {
     /// id came to is told as it is or not at all.
     async fn confirm(&mut self) -> Result<(), Reason> {
         match self.services.backend.read_barrier().await {
-            Ok(()) => self.look().await,
+            Ok(()) => self.look(),
             Err(_) if self.withdraw.is_none() => Err(Reason::WriteTimedOut),
             Err(_) => Err(Reason::WaitOver),
         }
@@ -335,22 +336,25 @@ impl Waiting {
         }
     }
 
-    /// Learns from the state where the claims are.
-    async fn look(&mut self) -> Result<(), Reason> {
+    /// Learns from the state what became of the claims. Reads a few rows and not their queues, so
+    /// that all who wait for one name may look at once and none is refused.
+    fn look(&mut self) -> Result<(), Reason> {
         let lease = self.lease;
-        let names: Vec<_> = self.claims.iter().map(|claim| claim.name.clone()).collect();
-        let read = self.services.latest_bulk(move |reader| {
-            let claims = names.iter().map(|name| reader.claim_of(name, lease));
+        let (revision, now, found, lives) = self.services.latest(|reader| {
+            let names = self.claims.iter().map(|claim| &claim.name);
+            let claims = names.map(|name| reader.claim_without_position(name, lease));
             let claims = claims.collect::<Result<Vec<_>, _>>()?;
             let lives = reader.lease(lease)?.is_some();
             Ok((reader.meta().revision, reader.meta().now, claims, lives))
-        });
-        let (revision, now, found, lives) = read.await?;
+        })?;
         self.revision = revision;
         let mut gone = None;
         for (claim, found) in self.claims.iter_mut().zip(found) {
             match found {
-                Some(found) => *claim = found,
+                Some(found) => {
+                    let position = if found.held { 0 } else { claim.position };
+                    *claim = ClaimState { position, ..found };
+                }
                 None => gone = Some(claim.clone()),
             }
         }
@@ -363,6 +367,21 @@ impl Waiting {
             Wait::Within(_) | Wait::Never | Wait::Always => EndCause::Released,
         };
         Err(self.ended(&gone, cause))
+    }
+
+    /// Learns where in their queues the claims are. When too many large reads are under way they
+    /// keep the position that was told the first time.
+    async fn find_positions(&mut self) {
+        let lease = self.lease;
+        let names: Vec<_> = self.claims.iter().map(|claim| claim.name.clone()).collect();
+        let read = self.services.latest_bulk(move |reader| {
+            let claims = names.iter().map(|name| reader.claim_of(name, lease));
+            Ok(claims.collect::<Result<Vec<_>, _>>()?)
+        });
+        for (claim, found) in self.claims.iter_mut().zip(read.await.unwrap_or_default()) {
+            let found = found.filter(|found| found.token == claim.token && !claim.held);
+            claim.position = found.map_or(claim.position, |found| found.position);
+        }
     }
 
     fn into_granted(self) -> Result<Granted, Reason> {

@@ -29,7 +29,9 @@ use crate::{
     config::MetricsLevel,
     lease::LeaseFeed,
     metrics::Metrics,
-    node::{Identity, Leadership, Member, ProposeError, ReadIndexError, Status, TransferError},
+    node::{
+        Identity, Leadership, Member, ProposeError, ReadIndexError, Status, TransferError, hand_on,
+    },
     watch::Hub,
 };
 
@@ -49,6 +51,8 @@ pub(crate) struct FakeNode {
     pub(crate) hub: Arc<Hub>,
     /// Whether events stay unpublished, as when the state comes from another node.
     pub(crate) muted: AtomicBool,
+    /// Whether the events of commands are left out, as when they are too many.
+    pub(crate) leaves_events_out: AtomicBool,
     pub(crate) feed: Arc<LeaseFeed>,
     pub(crate) claims: Arc<claims::Hub>,
     pub(crate) metrics: Arc<Metrics>,
@@ -78,7 +82,11 @@ pub(crate) struct FakeNode {
 impl FakeNode {
     /// A node that leads an empty store.
     pub(crate) fn leading() -> Arc<Self> {
-        let engine: Arc<dyn Engine> = Arc::new(MemEngine::new());
+        Self::leading_over(Arc::new(MemEngine::new()))
+    }
+
+    /// A node that leads an empty store in this engine.
+    pub(crate) fn leading_over(engine: Arc<dyn Engine>) -> Arc<Self> {
         let machine = StateMachine::open(Arc::clone(&engine)).expect("an empty engine opens");
         let metrics = Metrics::new(MetricsLevel::Basic);
         let leadership = Leadership {
@@ -96,6 +104,7 @@ impl FakeNode {
             engine,
             hub: Hub::new(Revision::EMPTY),
             muted: AtomicBool::new(false),
+            leaves_events_out: AtomicBool::new(false),
             feed: LeaseFeed::new(),
             claims: claims::Hub::new(metrics.lock.clone()),
             metrics,
@@ -139,8 +148,11 @@ impl FakeNode {
             .expect("the engine in memory does not fail");
         batch.commit().expect("the engine in memory does not fail");
         if !self.muted.load(Ordering::SeqCst) {
-            self.claims.observe(&outcome);
-            self.hub.publish(outcome.revision, outcome.events.clone());
+            let mut told = outcome.clone();
+            if self.leaves_events_out.load(Ordering::SeqCst) {
+                told.events.clear();
+            }
+            hand_on(&self.hub, &self.claims, &mut told);
         }
         self.feed.observe(&outcome);
         self.applied.send_modify(|applied| *applied += 1);

@@ -121,6 +121,20 @@ impl Reader<'_> {
         self.seen_by_clients(found.map(|(claim, _)| claim))
     }
 
+    /// As [`Reader::claim_of`], but for its position, which is 0: a few rows, however long the
+    /// queue.
+    ///
+    /// # Errors
+    /// As [`Reader::claim`].
+    pub fn claim_without_position(
+        &self,
+        name: &[u8],
+        lease: LeaseId,
+    ) -> Result<Option<ClaimState>, Fault> {
+        let found = row::of_lease(self.view, name, lease)?;
+        Ok(found.map(|(claim, value)| claim.state(value, 0)))
+    }
+
     /// The first claim that holds `name`.
     ///
     /// # Errors

@@ -132,6 +132,17 @@ async fn after_a_snapshot_everybody_looks() {
 }
 
 #[tokio::test]
+async fn events_that_are_left_out_send_followers_to_the_state_and_no_waiter() {
+    let hub = hub();
+    let mut waiter = hub.wait_for(&[name("a")], LeaseId(1));
+    let mut follower = hub.follow(vec![name("a")]);
+    hub.events_left_out();
+    assert!(poll!(Box::pin(waiter.next())).is_pending());
+    let names = BTreeSet::from([name("a")]);
+    assert_eq!(changed(&mut follower).await, Some(names));
+}
+
+#[tokio::test]
 async fn many_changes_on_a_name_are_told_as_one() {
     let hub = hub();
     let mut follower = hub.follow(vec![name("a"), name("b")]);

@@ -1,5 +1,6 @@
 //! The `Lock` service against a node of one process.
 
+mod crowd;
 mod waiting;
 
 use std::{sync::atomic::Ordering, time::Duration};
