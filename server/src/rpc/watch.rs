@@ -24,7 +24,7 @@ pub(super) struct WatchService(pub(super) Arc<Services>);
 
 #[tonic::async_trait]
 impl Watch for WatchService {
-    type WatchStream = Responses;
+    type WatchStream = Responses<wire::WatchResponse>;
 
     async fn watch(
         &self,

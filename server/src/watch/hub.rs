@@ -24,7 +24,7 @@ use tenure_statemachine::{Event, KeyRange, Revision};
 use tokio::sync::{Notify, mpsc};
 
 pub(crate) use self::subscription::Subscription;
-use super::index::Index;
+use super::{index::Index, ranges::Ranges};
 
 /// Changes that may wait for one stream. Enough for a burst of a second at ten thousand writes per
 /// second to find a busy consumer again; an entry is a few words, the events themselves are shared.
@@ -32,6 +32,11 @@ const QUEUE_LEN_MAX: usize = 8192;
 /// Bytes of events that may wait for one stream, so that few large values cannot fill memory
 /// through a stream whose client does not read.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
+/// Events of one delivery, and their bytes: what a stream makes of more is no small response, and
+/// it reads them from history instead, under a share of what all streams may hold.
+const DELIVERY_EVENTS_MAX: usize = 1000;
+/// As above.
+const DELIVERY_BYTES_MAX: usize = 256 * 1024;
 /// Bytes that may wait for all streams together. Beyond them a stream is given a change only while
 /// it holds less than its equal part, so that what few slow clients leave unread costs them and not
 /// the others.
@@ -44,6 +49,7 @@ const DELIVERY_OVERHEAD_BYTES: usize = 128;
 /// The hub. One per node.
 pub struct Hub {
     state: Mutex<State>,
+    ranges: Arc<Ranges>,
 }
 
 /// How much is being watched, for metrics.
@@ -125,7 +131,7 @@ struct Shared {
 
 impl Delivery {
     /// What it takes in memory, events included.
-    pub(super) const fn bytes(&self) -> usize {
+    pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 }
@@ -139,6 +145,7 @@ impl Hub {
                 revision,
                 ..State::default()
             }),
+            ranges: Arc::default(),
         })
     }
 
@@ -209,6 +216,11 @@ impl Hub {
         stats
     }
 
+    /// What the key ranges of all watchers take.
+    pub(super) const fn ranges(&self) -> &Arc<Ranges> {
+        &self.ranges
+    }
+
     /// Opens a stream.
     pub(crate) fn open(self: &Arc<Self>) -> Subscription {
         let (sender, queue) = mpsc::channel(QUEUE_LEN_MAX);
@@ -268,6 +280,14 @@ impl State {
     /// `found` is sorted, so the targets of one stream are neighbours.
     fn deliver(&mut self, first: Revision, events: Vec<Event>, found: &[Target]) {
         let event_bytes: usize = events.iter().map(event_bytes).sum();
+        if events.len() > DELIVERY_EVENTS_MAX || event_bytes > DELIVERY_BYTES_MAX {
+            for target in found {
+                if let Some(slot) = self.streams.get_mut(&target.stream) {
+                    slot.lose(first);
+                }
+            }
+            return;
+        }
         let events: Arc<[Event]> = events.into();
         let told = found.chunk_by(|left, right| left.stream == right.stream);
         let told = told.count().max(1);
@@ -305,7 +325,7 @@ impl Slot {
         let now = queued.saturating_add(bytes);
         let within_all =
             all_queued.saturating_add(share_bytes) <= QUEUES_BYTES_MAX || now <= equal_part;
-        // One delivery always fits, or a change larger than the bound could never be told.
+        // One delivery always fits, as none is large.
         let fits = queued == 0 || (now <= QUEUE_BYTES_MAX && within_all);
         let taken = fits && self.queue.try_send(delivery).is_ok();
         if !taken {

@@ -5,6 +5,7 @@ mod history;
 mod hub;
 mod index;
 mod outbox;
+mod ranges;
 mod share;
 mod stream;
 mod watcher;
@@ -13,6 +14,7 @@ pub use self::hub::{Hub, HubStats};
 pub(crate) use self::{
     history::History,
     hub::{Delivery, Subscription},
-    outbox::{Responses, outbox},
+    outbox::{Closed, Outbox, Response, Responses, outbox},
+    share::{STEP_BYTES_MAX, Share},
     stream::{StreamSettings, WatchStream},
 };

@@ -1,29 +1,33 @@
-//! What all watch streams of a node may hold of what they read from history.
+//! What all streams that follow changes may hold of responses, on one node.
 //!
-//! A share is taken before history is read and given back when what was read has left, so memory
-//! is bounded whatever the number of streams and whoever does not read.
+//! A share is taken before history is read, and before a response is sent that is not small. It is
+//! given back when the response has left, so memory is bounded whatever the number of streams and
+//! whoever does not read.
+//!
+//! Invariant: nobody waits for a share while holding one for longer than a client takes to read, or
+//! may take.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is read of history at once, and so the usual share.
-pub(super) const STEP_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const STEP_BYTES_MAX: usize = 256 * 1024;
 /// All shares together: a thousand streams at work, and an eighth of a small node.
-pub(super) const SHARES_BYTES_MAX: usize = 256 << 20;
+pub(crate) const SHARES_BYTES_MAX: usize = 256 << 20;
 /// The unit of the account.
 const UNIT_BYTES: usize = 1024;
 
 /// The account. One per node.
 #[derive(Debug)]
-pub(super) struct Account {
+pub(crate) struct Account {
     free: Arc<Semaphore>,
     units_max: u32,
 }
 
 /// A part of the account; given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     units: u32,
     permit: OwnedSemaphorePermit,
 }
@@ -38,7 +42,7 @@ impl Account {
     }
 
     /// Waits until so much is free; everything, when it is more than there will ever be.
-    pub(super) async fn take(&self, bytes: usize) -> Share {
+    pub(crate) async fn take(&self, bytes: usize) -> Share {
         let units = self.units(bytes);
         let permit = Arc::clone(&self.free).acquire_many_owned(units).await;
         Share {
@@ -47,8 +51,15 @@ impl Account {
         }
     }
 
+    /// Takes so much if it is free, and nobody waits.
+    pub(crate) fn take_now(&self, bytes: usize) -> Option<Share> {
+        let units = self.units(bytes);
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(units).ok()?;
+        Some(Share { units, permit })
+    }
+
     /// Makes a share cover `bytes`. Whether it does.
-    pub(super) fn grow(&self, share: &mut Share, bytes: usize) -> bool {
+    pub(crate) fn grow(&self, share: &mut Share, bytes: usize) -> bool {
         let more = self.units(bytes).saturating_sub(share.units);
         let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(more) else {
             return false;
@@ -58,9 +69,15 @@ impl Account {
         true
     }
 
-    /// Whether the next to read history has to wait.
+    /// Whether the next to read history has to wait. Who waits has taken what there was.
     pub(super) fn is_short(&self) -> bool {
         self.free.available_permits() < self.units(STEP_BYTES_MAX) as usize
+    }
+
+    /// How much is free and kept for nobody who waits.
+    #[cfg(test)]
+    pub(crate) fn free_bytes(&self) -> usize {
+        self.free.available_permits() * UNIT_BYTES
     }
 
     fn units(&self, bytes: usize) -> u32 {

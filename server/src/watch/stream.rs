@@ -10,10 +10,12 @@
 //! event at or below its revision follows.
 
 mod behind;
+mod live;
 mod progress;
+mod watchers;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     convert::Infallible,
     fmt,
     future::Future,
@@ -21,36 +23,29 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tenure_proto::{
-    etcdserverpb::{WatchCreateRequest, WatchRequest, WatchResponse, watch_request::RequestUnion},
+    etcdserverpb::{WatchRequest, WatchResponse, watch_request::RequestUnion},
     mvccpb,
 };
-use tenure_statemachine::{KeyRange, Reader, Revision};
+use tenure_statemachine::{Reader, Revision};
 use tokio::task::JoinHandle;
 use tonic::Status;
 
 use super::{
-    fragment::{self, Unit},
+    fragment,
     history::{History, Step},
-    hub::{Delivery, Hub, Subscription, WatcherKey},
+    hub::{Hub, Subscription, WatcherKey},
     outbox::{Closed, Outbox},
+    ranges::StreamRanges,
     share::Share,
-    watcher::{Interest, Watcher},
+    watcher::Watcher,
 };
 use crate::{
     fatal,
     rpc::{backend::Backend, reply::Headers, status::Reason},
 };
 
-/// Watchers on one stream. Far above what clients make; a client that leaks watchers is told so
-/// before it fills memory.
-const WATCHERS_MAX: usize = 100_000;
-/// Events that are gathered from the queue into one round of responses.
-const ROUND_EVENTS_MAX: usize = 1000;
-/// As above, in bytes: about what may wait for the client.
-const ROUND_BYTES_MAX: usize = 256 * 1024;
 /// The watch id of responses that are about no watcher, or about all.
 const NO_WATCHER: i64 = -1;
 
@@ -73,8 +68,10 @@ pub(crate) struct WatchStream<I> {
     hub: Subscription,
     inbound: I,
     inbound_open: bool,
-    outbox: Arc<Outbox>,
+    outbox: Arc<Outbox<WatchResponse>>,
     watchers: HashMap<WatcherKey, Watcher>,
+    /// What their key ranges take.
+    ranges: StreamRanges,
     keys: HashMap<i64, WatcherKey>,
     /// The watchers that are not live.
     behind: BTreeSet<WatcherKey>,
@@ -116,7 +113,7 @@ where
         history: Arc<History>,
         settings: StreamSettings,
         inbound: I,
-        outbox: Outbox,
+        outbox: Outbox<WatchResponse>,
     ) -> Self {
         Self {
             headers: Headers::of(backend.as_ref()),
@@ -128,6 +125,7 @@ where
             inbound_open: true,
             outbox: Arc::new(outbox),
             watchers: HashMap::new(),
+            ranges: hub.ranges().of_stream(),
             keys: HashMap::new(),
             behind: BTreeSet::new(),
             delivered: Revision::default(),
@@ -201,167 +199,9 @@ where
             None => Ok(()),
         }
     }
-
-    async fn create(&mut self, mut request: WatchCreateRequest) -> Result<(), Closed> {
-        let revision = self.revision();
-        if request.key.is_empty() {
-            request.key = Bytes::from_static(&[0]);
-        }
-        let range = KeyRange::from_wire(request.key.clone(), request.range_end.clone());
-        let id = match self.admit(&request, &range) {
-            Ok(id) => id,
-            Err(reason) => {
-                let mut response = self.response(NO_WATCHER, revision);
-                response.created = true;
-                response.canceled = true;
-                response.cancel_reason = reason.to_owned();
-                return self.send(response).await;
-            }
-        };
-        self.keys_used += 1;
-        let key = self.keys_used;
-        let start = Revision(request.start_revision);
-        let next = if start.0 == 0 { revision.next() } else { start };
-        if !self.hub.attach(key, &range, next) {
-            self.behind.insert(key);
-        }
-        let watcher = Watcher {
-            id,
-            interest: Interest::new(range, &request),
-            next,
-            start,
-            progress: request.progress_notify,
-            quiet: true,
-            unit: if request.fragment {
-                Unit::Event
-            } else {
-                Unit::Revision
-            },
-        };
-        self.watchers.insert(key, watcher);
-        self.keys.insert(id, key);
-        self.hub.set_behind(self.behind.len());
-        let mut response = self.response(id, revision);
-        response.created = true;
-        self.send(response).await
-    }
-
-    /// The id of the watcher to be, or etcd's words for why there will be none.
-    fn admit(
-        &mut self,
-        request: &WatchCreateRequest,
-        range: &KeyRange,
-    ) -> Result<i64, &'static str> {
-        if request.start_revision < 0 {
-            return Err(Reason::Compacted.text());
-        }
-        if range.is_empty() {
-            return Err("mvcc: watcher range is empty");
-        }
-        if self.watchers.len() >= WATCHERS_MAX {
-            return Err(Reason::TooManyRequests.text());
-        }
-        if request.watch_id != 0 {
-            if self.keys.contains_key(&request.watch_id) {
-                return Err("mvcc: duplicate watch ID provided on the WatchStream");
-            }
-            return Ok(request.watch_id);
-        }
-        while self.keys.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        Ok(self.next_id - 1)
-    }
-
-    async fn cancel(&mut self, id: i64) -> Result<(), Closed> {
-        let Some(&key) = self.keys.get(&id) else {
-            return Ok(());
-        };
-        self.forget(key);
-        let mut response = self.response(id, self.revision());
-        response.canceled = true;
-        self.send(response).await
-    }
 }
 
 impl<I> WatchStream<I> {
-    fn forget(&mut self, key: WatcherKey) {
-        self.hub.detach(key);
-        if let Some(watcher) = self.watchers.remove(&key) {
-            self.keys.remove(&watcher.id);
-        }
-        self.behind.remove(&key);
-        self.hub.set_behind(self.behind.len());
-    }
-
-    /// Tells live watchers of `first` and of what waits behind it, one response per watcher.
-    ///
-    /// What many watchers are to be told is made for one after the other, as the client takes it;
-    /// what few are to be told is gathered first.
-    async fn deliver(&mut self, first: Delivery) -> Result<(), Closed> {
-        let watchers = self.hub.watchers_of(&first);
-        if watchers.len().saturating_mul(first.events.len()) > ROUND_EVENTS_MAX {
-            let through = self.pass_on(&first);
-            for key in watchers {
-                let batch = self.told_of(key, &first, through);
-                self.tell(key, batch, None, None).await?;
-            }
-            return Ok(());
-        }
-        let mut round: BTreeMap<WatcherKey, Vec<mvccpb::Event>> = BTreeMap::new();
-        let (mut events, mut bytes) = (0, 0);
-        let mut delivery = Some((first, watchers));
-        while let Some((changes, watchers)) = delivery {
-            let through = self.pass_on(&changes);
-            bytes += changes.bytes();
-            for key in watchers {
-                let told = self.told_of(key, &changes, through);
-                events += told.len();
-                round.entry(key).or_default().extend(told);
-            }
-            let next = if events < ROUND_EVENTS_MAX && bytes < ROUND_BYTES_MAX {
-                self.hub.try_next()
-            } else {
-                None
-            };
-            delivery = next.map(|next| {
-                let watchers = self.hub.watchers_of(&next);
-                (next, watchers)
-            });
-        }
-        for (key, batch) in round {
-            self.tell(key, batch, None, None).await?;
-        }
-        Ok(())
-    }
-
-    /// Counts a change as passed on, and says the first revision that it leaves to be.
-    fn pass_on(&mut self, changes: &Delivery) -> Revision {
-        let last = changes.events.last().map(|event| event.kv.mod_revision);
-        self.delivered = self.delivered.max(last.unwrap_or_default());
-        self.delivered.next()
-    }
-
-    /// What a watcher is to be told of a change, after which it has been told of all before `next`.
-    fn told_of(
-        &mut self,
-        key: WatcherKey,
-        changes: &Delivery,
-        next: Revision,
-    ) -> Vec<mvccpb::Event> {
-        let Some(watcher) = self.watchers.get_mut(&key) else {
-            return Vec::new();
-        };
-        let told = changes
-            .events
-            .iter()
-            .filter_map(|event| watcher.interest.tell(event, watcher.next));
-        let told = told.collect();
-        watcher.next = watcher.next.max(next);
-        told
-    }
-
     /// Sends what there is for a watcher; nothing when there is nothing. `latest` is what the
     /// header says, or else the last revision in the response; `share` is what covers the events.
     async fn tell(

@@ -7,7 +7,7 @@ use tenure_proto::{
     etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
     mvccpb,
 };
-use tenure_statemachine::{Event, EventKind, KeyRange, Revision};
+use tenure_statemachine::{Event, EventKind, KeyRange, Revision, Wanted};
 
 use super::fragment::Unit;
 use crate::rpc::reply;
@@ -52,12 +52,27 @@ impl Interest {
         }
     }
 
+    /// What it wants of a change of this kind to a key of its range.
+    pub(super) const fn wants(&self, kind: EventKind) -> Wanted {
+        let is_wanted = match kind {
+            EventKind::Put => self.puts,
+            EventKind::Delete => self.deletes,
+        };
+        match (is_wanted, self.previous) {
+            (false, _) => Wanted::Nothing,
+            (true, false) => Wanted::Change,
+            (true, true) => Wanted::WithPrevious,
+        }
+    }
+
     /// The event as this watcher is told of it, if it is.
     pub(super) fn tell(&self, event: &Event, next: Revision) -> Option<mvccpb::Event> {
+        if self.wants(event.kind) == Wanted::Nothing {
+            return None;
+        }
         let kind = match event.kind {
-            EventKind::Put if self.puts => mvccpb::event::EventType::Put,
-            EventKind::Delete if self.deletes => mvccpb::event::EventType::Delete,
-            EventKind::Put | EventKind::Delete => return None,
+            EventKind::Put => mvccpb::event::EventType::Put,
+            EventKind::Delete => mvccpb::event::EventType::Delete,
         };
         if event.kv.mod_revision < next || !self.range.contains(&event.kv.key) {
             return None;

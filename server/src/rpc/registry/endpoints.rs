@@ -5,17 +5,19 @@
 //! whose selection changes as a whole, reads the service anew and tells another snapshot; history
 //! is never needed, so no compaction can end it.
 //!
+//! What waits for the client is bounded as on watch streams, and by the same account: a response
+//! that is not small holds a share. While there is none for a change the stream waits for one that
+//! covers a snapshot, and reads that.
+//!
 //! Invariant: responses are in the order of revisions; after each, what a client was told is what
 //! is selected at the revision of its header.
 
 use std::{collections::BTreeMap, convert::Infallible, future::Future, sync::Arc, time::Duration};
 
+use prost::Message;
 use tenure_proto::v1::{self as wire, watch_endpoints_response::Change};
 use tenure_statemachine::{Event, EventKind, KeyRange, KeyValue, Revision, service_range};
-use tokio::{
-    sync::mpsc,
-    time::{Instant, Interval, MissedTickBehavior, interval_at},
-};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::Status;
 
 use super::{
@@ -24,7 +26,7 @@ use super::{
 };
 use crate::{
     rpc::{services::Services, status::Reason},
-    watch::{Delivery, Subscription},
+    watch::{Closed, Delivery, Outbox, Response, STEP_BYTES_MAX, Share, Subscription},
 };
 
 /// Time between two marks of progress while nothing changes. A client takes a stream that is
@@ -32,6 +34,8 @@ use crate::{
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Events that are gathered from the queue into one response.
 const ROUND_EVENTS_MAX: usize = 1000;
+/// As above, in bytes.
+const ROUND_BYTES_MAX: usize = 256 * 1024;
 /// The one watcher of the stream's subscription.
 const WATCHER: u64 = 1;
 
@@ -41,6 +45,12 @@ enum Ended {
     Closed,
     /// The state cannot be read.
     Failed(Reason),
+}
+
+impl From<Closed> for Ended {
+    fn from(_: Closed) -> Self {
+        Self::Closed
+    }
 }
 
 impl From<Reason> for Ended {
@@ -64,7 +74,7 @@ pub(super) struct EndpointsStream {
     service: String,
     range: KeyRange,
     selector: Selector,
-    responses: mpsc::Sender<Result<wire::WatchEndpointsResponse, Status>>,
+    outbox: Arc<Outbox<wire::WatchEndpointsResponse>>,
     tally: Tally,
     /// Whether all are selected, whatever their readiness; as it was told.
     all: bool,
@@ -81,7 +91,7 @@ impl EndpointsStream {
         services: Arc<Services>,
         service: String,
         selector: Selector,
-        responses: mpsc::Sender<Result<wire::WatchEndpointsResponse, Status>>,
+        outbox: Outbox<wire::WatchEndpointsResponse>,
     ) -> Self {
         Self {
             hub: services.hub.open(),
@@ -89,7 +99,7 @@ impl EndpointsStream {
             services,
             service,
             selector,
-            responses,
+            outbox: Arc::new(outbox),
             tally: Tally::default(),
             all: false,
             seen: Revision::default(),
@@ -103,7 +113,8 @@ impl EndpointsStream {
     /// # Cancel safety
     /// Dropping it closes the stream; nothing else is affected.
     pub(super) async fn run(mut self, stop: impl Future<Output = Status> + Send) {
-        let responses = self.responses.clone();
+        let outbox = Arc::clone(&self.outbox);
+        let services = Arc::clone(&self.services);
         // Every arm ends the stream, so what the other futures had taken no longer matters.
         let status = tokio::select! {
             ended = self.serve() => match ended {
@@ -112,10 +123,14 @@ impl EndpointsStream {
                 Err(Ended::Failed(reason)) => reason.into(),
             },
             status = stop => status,
-            () = responses.closed() => return,
+            () = outbox.closed() => return,
+            () = outbox.overdue(services.history.account()) => {
+                // What it holds is given back now, and not when the client reads.
+                outbox.abandon(Reason::WatchUnread.into());
+                return;
+            }
         };
-        // A client that does not read delays this until its connection ends.
-        let _ = responses.send(Err(status)).await;
+        outbox.end(status);
     }
 
     async fn serve(&mut self) -> Result<Infallible, Ended> {
@@ -149,27 +164,55 @@ impl EndpointsStream {
         Ok(())
     }
 
+    /// Reads what is selected, under a share that covers it, and tells it.
     async fn tell_snapshot(&mut self) -> Result<(), Ended> {
+        let services = Arc::clone(&self.services);
+        let account = services.history.account();
+        let mut needed = STEP_BYTES_MAX;
+        loop {
+            let mut share = account.take(needed).await;
+            // Many streams may need one at once, and all but a few reads of such size are refused.
+            let permit = services.history.permit().await;
+            let selected = select(&services, self.service.clone(), self.selector.clone()).await?;
+            drop(permit);
+            needed = selected.registrations.iter().map(held_bytes).sum();
+            if self.outbox.takes_uncharged(needed) {
+                drop(share);
+                return self.tell_selected(selected, None).await;
+            }
+            if account.grow(&mut share, needed) {
+                return self.tell_selected(selected, Some(share)).await;
+            }
+            // Read again once there is memory for it; nothing is held meanwhile.
+        }
+    }
+
+    async fn tell_selected(
+        &mut self,
+        selected: Selected,
+        share: Option<Share>,
+    ) -> Result<(), Ended> {
         let Selected {
             revision,
             registrations,
             all,
             tally,
-        } = select(&self.services, self.service.clone(), self.selector.clone()).await?;
+        } = selected;
         self.changed.clear();
         (self.seen, self.all, self.tally) = (revision, all, tally);
         let snapshot = Change::Snapshot(wire::Snapshot { registrations, all });
-        self.send(revision, snapshot).await
+        self.send(revision, snapshot, share).await
     }
 
     /// Takes in `first` and what waits behind it, and tells it as one.
     async fn deliver(&mut self, first: Delivery) -> Result<(), Ended> {
-        let mut taken = 0;
+        let (mut taken, mut bytes) = (0, 0);
         let mut delivery = Some(first);
-        while let Some(Delivery { events, .. }) = delivery {
-            taken += events.len();
-            self.take(&events);
-            delivery = if taken < ROUND_EVENTS_MAX {
+        while let Some(changes) = delivery {
+            taken += changes.events.len();
+            bytes += changes.bytes();
+            self.take(&changes.events);
+            delivery = if taken < ROUND_EVENTS_MAX && bytes < ROUND_BYTES_MAX {
                 self.hub.try_next()
             } else {
                 None
@@ -238,7 +281,19 @@ impl EndpointsStream {
         if delta.updated.is_empty() && delta.removed.is_empty() {
             return Ok(());
         }
-        self.send(self.seen, Change::Delta(delta)).await
+        let bytes = delta_bytes(&delta);
+        if self.outbox.takes_uncharged(bytes) {
+            return self.send(self.seen, Change::Delta(delta), None).await;
+        }
+        let services = Arc::clone(&self.services);
+        match services.history.account().take_now(bytes) {
+            Some(share) => {
+                self.send(self.seen, Change::Delta(delta), Some(share))
+                    .await
+            }
+            // Also what changes meanwhile is in the snapshot.
+            None => self.tell_snapshot().await,
+        }
     }
 
     /// Tells how far the client has been told, if nothing was told for a while.
@@ -259,20 +314,53 @@ impl EndpointsStream {
             return Ok(());
         }
         self.seen = self.seen.max(published);
-        self.send(self.seen, Change::Progress(true)).await?;
+        self.send(self.seen, Change::Progress(true), None).await?;
         self.quiet = true;
         Ok(())
     }
 
-    async fn send(&mut self, revision: Revision, change: Change) -> Result<(), Ended> {
+    async fn send(
+        &mut self,
+        revision: Revision,
+        change: Change,
+        share: Option<Share>,
+    ) -> Result<(), Ended> {
         self.quiet = false;
         let response = wire::WatchEndpointsResponse {
             header: Some(self.services.headers.own(revision)),
             change: Some(change),
         };
-        let sent = self.responses.send(Ok(response)).await;
-        sent.map_err(|_| Ended::Closed)
+        Ok(self.outbox.send(response, share.map(Arc::new)).await?)
     }
+}
+
+impl Response for wire::WatchEndpointsResponse {
+    fn held_bytes(&self) -> usize {
+        let change = match &self.change {
+            Some(Change::Snapshot(snapshot)) => snapshot.registrations.iter().map(held_bytes).sum(),
+            Some(Change::Delta(delta)) => delta_bytes(delta),
+            Some(Change::Progress(_)) | None => 0,
+        };
+        size_of::<Self>() + change
+    }
+}
+
+fn delta_bytes(delta: &wire::Delta) -> usize {
+    let removed = delta
+        .removed
+        .iter()
+        .map(|id| size_of::<String>() + id.len());
+    removed.sum::<usize>() + delta.updated.iter().map(held_bytes).sum::<usize>()
+}
+
+/// What a registration takes in memory.
+fn held_bytes(registration: &wire::Registration) -> usize {
+    let parts = registration.instance.as_ref().map_or(0, |instance| {
+        instance.endpoints.len() * size_of::<wire::Endpoint>()
+            + instance.tags.len() * size_of::<String>()
+            + instance.metadata.len() * size_of::<(String, String)>()
+    });
+    size_of::<wire::Registration>() + registration.encoded_len() + parts
 }
 
 /// Ticks when progress is due; late ticks do not pile up.

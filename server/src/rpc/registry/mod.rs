@@ -11,7 +11,6 @@ use tenure_proto::v1::{self as wire, registry_server::Registry};
 use tenure_statemachine::{
     Command, RangeQuery, ReadError, Reader, RegistryCommand, Reply, Revision, service_range,
 };
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use self::{
@@ -25,9 +24,14 @@ use super::{
     services::Services,
     status::Reason,
 };
-use crate::{rpc::call::Call, tasks};
+use crate::{
+    rpc::call::Call,
+    tasks,
+    watch::{Responses, outbox},
+};
 
-/// Responses that may wait for the transport; what a slow client leaves behind is told anew.
+/// Responses that may wait for the transport, beside their bound in bytes; what a slow client
+/// leaves behind is told anew.
 const RESPONSES_WAITING_MAX: usize = 16;
 
 #[derive(Debug)]
@@ -139,7 +143,7 @@ impl RegistryService {
     async fn watch_endpoints(
         &self,
         request: Request<wire::WatchEndpointsRequest>,
-    ) -> Result<ReceiverStream<Result<wire::WatchEndpointsResponse, Status>>, Reason> {
+    ) -> Result<Responses<wire::WatchEndpointsResponse>, Reason> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::WatchEndpointsRequest { service, selector } = request.into_inner();
@@ -147,10 +151,10 @@ impl RegistryService {
         let selector = Selector::of(selector)?;
         let serializable = freshness.bounds_age();
         freshness.reach(&self.0, &call, serializable).await?;
-        let (sender, responses) = tokio::sync::mpsc::channel(RESPONSES_WAITING_MAX);
+        let (sender, responses) = outbox(RESPONSES_WAITING_MAX);
         let stream = EndpointsStream::new(Arc::clone(&self.0), service, selector, sender);
         tasks::spawn("endpoints-stream", stream.run(self.0.stream_end(call)));
-        Ok(ReceiverStream::new(responses))
+        Ok(responses)
     }
 }
 
@@ -201,7 +205,7 @@ fn selected(
 
 #[tonic::async_trait]
 impl Registry for RegistryService {
-    type WatchEndpointsStream = ReceiverStream<Result<wire::WatchEndpointsResponse, Status>>;
+    type WatchEndpointsStream = Responses<wire::WatchEndpointsResponse>;
 
     async fn register(
         &self,

@@ -93,25 +93,36 @@ fn a_full_queue_loses_from_one_revision_on_and_nothing_before() {
 }
 
 #[test]
-fn the_queue_is_bounded_in_bytes_but_takes_one_change_of_any_size() {
+fn the_queue_is_bounded_in_bytes_and_takes_no_large_change() {
     let hub = Hub::new(Revision(1));
     let mut stream = hub.open();
-    assert!(stream.attach(1, &key("a"), Revision(2)));
-    let large = |revision, bytes| {
-        let mut large = event("a", revision);
-        large.kv.value = vec![0; bytes].into();
-        hub.publish(Revision(revision), vec![large]);
+    let sized = |revision, bytes| {
+        let mut sized = event("a", revision);
+        sized.kv.value = vec![0; bytes].into();
+        sized
     };
-    large(2, QUEUE_BYTES_MAX * 2);
-    large(3, 1);
-    assert_eq!(revisions(&mut stream), [2]);
+    let publish = |revision, events| hub.publish(Revision(revision), events);
+    assert!(stream.attach(1, &key("a"), Revision(2)));
+    publish(2, vec![sized(2, DELIVERY_BYTES_MAX)]);
+    assert_eq!(stream.surrender(), Some(Revision(2)));
+    assert!(stream.attach(1, &key("a"), Revision(3)));
+    publish(3, vec![sized(3, 0); DELIVERY_EVENTS_MAX + 1]);
+    publish(4, vec![sized(4, 0)]);
     assert_eq!(stream.surrender(), Some(Revision(3)));
-    assert!(stream.attach(1, &key("a"), Revision(4)));
-    for revision in 4..7 {
-        large(revision, QUEUE_BYTES_MAX / 4);
+    assert!(stream.attach(1, &key("a"), Revision(5)));
+    publish(5, vec![sized(5, 0); DELIVERY_EVENTS_MAX]);
+    assert_eq!(
+        stream.try_next().expect("told").events.len(),
+        DELIVERY_EVENTS_MAX
+    );
+    let bytes = DELIVERY_BYTES_MAX / 2;
+    let fit = (QUEUE_BYTES_MAX / bytes) as i64;
+    for revision in 6..=fit + 6 {
+        publish(revision, vec![sized(revision, bytes)]);
     }
-    assert_eq!(revisions(&mut stream), [4, 5, 6]);
-    assert!(!stream.has_lost());
+    assert!(stream.queued_bytes() <= QUEUE_BYTES_MAX);
+    assert_eq!(revisions(&mut stream), (6..fit + 5).collect::<Vec<_>>());
+    assert_eq!(stream.surrender(), Some(Revision(fit + 5)));
 }
 
 #[tokio::test]

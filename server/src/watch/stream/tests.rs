@@ -1,15 +1,17 @@
 //! Watch streams against a node of one process: etcd's guarantees, one by one.
 
 mod behind;
+mod memory;
 mod progress;
 mod size;
 
 use std::{future::pending, thread};
 
+use bytes::Bytes;
 use tenure_proto::etcdserverpb::{
-    WatchCancelRequest, WatchProgressRequest, watch_create_request::FilterType,
+    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, watch_create_request::FilterType,
 };
-use tenure_statemachine::{Command, DeleteRange, Put};
+use tenure_statemachine::{Command, DeleteRange, KeyRange, Put};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -25,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Client {
     requests: mpsc::Sender<Result<WatchRequest, Status>>,
-    responses: Responses,
+    responses: Responses<WatchResponse>,
 }
 
 impl Client {
@@ -38,10 +40,19 @@ impl Client {
         progress_interval: Duration,
         stop: impl Future<Output = Status> + Send + 'static,
     ) -> Self {
+        let history = History::new(Arc::clone(node) as _);
+        Self::sharing(node, history, progress_interval, stop)
+    }
+
+    fn sharing(
+        node: &Arc<FakeNode>,
+        history: Arc<History>,
+        progress_interval: Duration,
+        stop: impl Future<Output = Status> + Send + 'static,
+    ) -> Self {
         let (requests, inbound) = mpsc::channel(16);
         let (sender, responses) = outbox(4);
         let backend: Arc<dyn Backend> = Arc::clone(node) as _;
-        let history = History::new(Arc::clone(&backend));
         let settings = StreamSettings {
             progress_interval,
             response_bytes: 500,

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::{StreamExt, poll};
 use tenure_statemachine::{Command, LeaseId};
 use tokio::time::advance;
-use tokio_stream::StreamExt;
 use tonic::Request;
 
 use super::{
@@ -19,8 +19,7 @@ use crate::rpc::{
     status::reason_of,
 };
 
-type Responses =
-    tokio_stream::wrappers::ReceiverStream<Result<wire::WatchEndpointsResponse, Status>>;
+type Responses = crate::watch::Responses<wire::WatchEndpointsResponse>;
 
 async fn watch(service: &RegistryService, selector: wire::Selector) -> Responses {
     let request = wire::WatchEndpointsRequest {
@@ -293,4 +292,90 @@ async fn suspects_that_are_renewed_are_told_as_changes() {
     };
     let kept = told.updated[0].instance.as_ref().expect("an instance");
     assert_eq!((revision, kept.id.as_str(), kept.suspect), (8, "c", false));
+}
+
+/// Instances of the largest size, so that each change is 64 KiB, and their snapshot is megabytes.
+async fn large(service: &RegistryService, id: usize) {
+    let mut large = instance(&format!("large-{id:04}"), READY);
+    for number in 0..60 {
+        large
+            .metadata
+            .insert(format!("{number:02}"), "x".repeat(1000));
+    }
+    register(service, large, 0).await.expect("registered");
+}
+
+/// Each held what it was last told, and fifteen responses that waited, of any size.
+#[tokio::test]
+async fn streams_of_endpoints_that_are_not_read_share_the_bound_of_watch_streams() {
+    const STREAMS: usize = 200;
+    let (_node, service) = service();
+    for id in 0..60 {
+        large(&service, id).await;
+    }
+    let account = service.0.history.account();
+    let all = account.free_bytes();
+    let mut streams = Vec::new();
+    for _ in 0..STREAMS {
+        streams.push(watch(&service, wire::Selector::default()).await);
+    }
+    let told = |stream: &Responses| stream.waiting_bytes() > 0;
+    while account.free_bytes() > 0 && !streams.iter().all(told) {
+        tokio::task::yield_now().await;
+    }
+    let held: usize = streams.iter().map(Responses::waiting_bytes).sum();
+    println!("{STREAMS} unread streams hold {} MiB", held >> 20);
+    assert!(held <= all, "{} MiB", held >> 20);
+    // What is told later is whole.
+    for stream in &mut streams {
+        let (_, ids, _) = snapshot(stream).await;
+        assert_eq!(ids.len(), 60);
+        assert!(poll!(stream.next()).is_pending());
+    }
+    drop(streams);
+    while account.free_bytes() < all {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_endpoints_that_is_not_read_while_memory_is_short_ends_with_its_reason() {
+    let (_node, service) = service();
+    for id in 0..5 {
+        large(&service, id).await;
+    }
+    let account = service.0.history.account();
+    let all = account.free_bytes();
+    let mut unread = watch(&service, wire::Selector::default()).await;
+    while unread.waiting_bytes() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert!(account.free_bytes() < all);
+    // Somebody else needs everything, and has it once the stream was ended.
+    let everything = account.take(all).await;
+    drop(everything);
+    let status = unread.next().await.expect("a status").expect_err("ended");
+    assert_eq!(reason_of(&status), Some(Reason::WatchUnread));
+    assert!(unread.next().await.is_none());
+}
+
+#[tokio::test]
+async fn a_large_change_without_a_share_is_told_as_a_snapshot_once_there_is_one() {
+    let (_node, service) = service();
+    let account = service.0.history.account();
+    let mut responses = watch(&service, wire::Selector::default()).await;
+    snapshot(&mut responses).await;
+    assert!(poll!(responses.next()).is_pending());
+    let everything = account.take(account.free_bytes()).await;
+    large(&service, 0).await;
+    large(&service, 1).await;
+    for _ in 0..100 {
+        assert!(poll!(responses.next()).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(everything);
+    let told = snapshot(&mut responses).await;
+    assert_eq!(told, (3, texts(&["large-0000", "large-0001"]), false));
+    ready(&service, "b").await;
+    assert_eq!(delta(&mut responses).await, (4, texts(&["b"]), vec![]));
 }
