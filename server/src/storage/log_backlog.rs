@@ -152,10 +152,11 @@ impl LogBacklog {
     pub(super) fn end(&self, bytes: usize, appends: usize) {
         self.busy_since.store(NEVER, Ordering::Relaxed);
         self.idle_since.store(self.now(), Ordering::Relaxed);
-        let had_room = self.has_room();
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.appends.fetch_sub(appends, Ordering::Relaxed);
-        if !had_room {
+        // What was there as it was taken away, not a look before: an append that comes between the
+        // two may find no room, and would wait for a notice that nobody gives.
+        let bytes_before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let appends_before = self.appends.fetch_sub(appends, Ordering::Relaxed);
+        if bytes_before >= BYTES_MAX || appends_before >= APPENDS_MAX {
             self.changed.notify_waiters();
         }
     }
@@ -172,6 +173,8 @@ impl LogBacklog {
 
 #[cfg(test)]
 mod tests {
+    use std::{hint, sync::atomic::AtomicU32, thread};
+
     use futures::FutureExt;
 
     use super::*;
@@ -193,6 +196,46 @@ mod tests {
         assert!((&mut room).now_or_never().is_none());
         backlog.end(1, 1);
         room.await;
+    }
+
+    /// The writer ends a batch while an append takes the last of the room: whoever waits from then
+    /// on was never told, and the leader took no more writes until it was started again.
+    #[test]
+    fn room_that_is_made_while_it_runs_out_is_told_to_whoever_waits_for_it() {
+        const ROUNDS: u32 = 300_000;
+        let backlog = LogBacklog::new(RuntimeClock::shared());
+        backlog.add(BYTES_MAX - 1);
+        let (begun, ended) = (AtomicU32::new(0), AtomicU32::new(0));
+        let waits_for = |turn: &AtomicU32, round| {
+            while turn.load(Ordering::Acquire) < round {
+                thread::yield_now();
+            }
+        };
+        // Shifts the two against each other, so that they meet at every place.
+        let idle = |steps: u32| (0..steps).for_each(|_| hint::spin_loop());
+        let lost = thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=ROUNDS {
+                    waits_for(&begun, round);
+                    idle(round % 17);
+                    backlog.end(1, 1);
+                    ended.store(round, Ordering::Release);
+                }
+            });
+            let mut lost = 0;
+            for round in 1..=ROUNDS {
+                begun.store(round, Ordering::Release);
+                idle(round % 23);
+                backlog.add(1);
+                let mut room = Box::pin(backlog.room());
+                let found = (&mut room).now_or_never();
+                waits_for(&ended, round);
+                assert!(backlog.has_room());
+                lost += u32::from(found.or_else(|| room.now_or_never()).is_none());
+            }
+            lost
+        });
+        assert_eq!(lost, 0, "of {ROUNDS} waits");
     }
 
     #[tokio::test(start_paused = true)]
