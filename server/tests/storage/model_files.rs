@@ -1,7 +1,8 @@
 //! Files in memory that crash as a disk may: of what was not synced, any subset of the sectors is
 //! kept, each in any of the versions that were written.
 //!
-//! Names are kept in order: a crash undoes the last renames that were not synced. Files can be told
+//! A sync that is told to fail does as Linux does: what it should have written stays readable and
+//! counts as written, and no later sync writes it. Names are kept in order: a crash undoes the last renames that were not synced. Files can be told
 //! to fail after so many operations, to crash in the middle of one.
 
 use std::{
@@ -26,6 +27,7 @@ type Names = BTreeMap<String, Arc<ModelFile>>;
 pub(crate) struct ModelFiles {
     names: Arc<Mutex<Directory>>,
     fuel: Arc<AtomicU64>,
+    syncs: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,7 @@ struct Handle(Arc<ModelFile>);
 struct ModelFile {
     content: Mutex<Content>,
     fuel: Arc<AtomicU64>,
+    syncs: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +59,7 @@ struct Content {
 impl ModelFiles {
     pub(crate) fn new(contents: BTreeMap<String, Vec<u8>>) -> Self {
         let fuel = Arc::new(AtomicU64::new(u64::MAX));
+        let syncs = Arc::new(AtomicU64::new(u64::MAX));
         let file = |content: Vec<u8>| {
             Arc::new(ModelFile {
                 content: Mutex::new(Content {
@@ -64,6 +68,7 @@ impl ModelFiles {
                     pending: BTreeMap::new(),
                 }),
                 fuel: Arc::clone(&fuel),
+                syncs: Arc::clone(&syncs),
             })
         };
         let now: Names = contents
@@ -77,6 +82,7 @@ impl ModelFiles {
         Self {
             names: Arc::new(Mutex::new(names)),
             fuel,
+            syncs,
         }
     }
 
@@ -87,6 +93,11 @@ impl ModelFiles {
     /// Fails every operation after so many.
     pub(crate) fn fail_after(&self, operations: u64) {
         self.fuel.store(operations, Ordering::Relaxed);
+    }
+
+    /// Fails every sync of a file after so many.
+    pub(crate) fn fail_syncs_after(&self, syncs: u64) {
+        self.syncs.store(syncs, Ordering::Relaxed);
     }
 
     /// What a killed process leaves: everything that was written.
@@ -157,6 +168,7 @@ impl LogFiles for ModelFiles {
                 pending: BTreeMap::new(),
             }),
             fuel: Arc::clone(&self.fuel),
+            syncs: Arc::clone(&self.syncs),
         });
         self.change(|names| {
             names.insert(name.to_owned(), Arc::clone(&file));
@@ -238,8 +250,13 @@ impl LogFile for Handle {
     fn sync(&self) -> io::Result<()> {
         spend(&self.0.fuel)?;
         let mut content = self.0.content.lock();
-        content.synced = content.now.clone();
-        content.pending.clear();
+        let dirty = std::mem::take(&mut content.pending);
+        spend(&self.0.syncs)?;
+        for sector in dirty.into_keys() {
+            let place = sector * SECTOR..(sector + 1) * SECTOR;
+            let Content { now, synced, .. } = &mut *content;
+            synced[place.clone()].copy_from_slice(&now[place]);
+        }
         Ok(())
     }
 

@@ -78,6 +78,54 @@ fn an_idle_log_that_is_asked_whether_it_answers_does_not_grow() {
     log.sync().unwrap_err();
 }
 
+/// What a sync did not write counts as written from then on, and is still read: a log that was
+/// opened after that and said what it read is durable lost it when the power was cut.
+#[test]
+fn what_a_log_has_after_a_failed_sync_and_another_start_survives_a_power_cut() {
+    let mut random = StdRng::seed_from_u64(4);
+    let mut rewritten = 0;
+    for syncs in 1..80 {
+        let files = ModelFiles::new(BTreeMap::new());
+        SegmentLog::create(&files.shared(), OWNER, OPTIONS).unwrap();
+        let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS).unwrap();
+        files.fail_syncs_after(syncs);
+        let mut synced = 0;
+        for index in 0.. {
+            let mut writes = vec![put(index, 1, random.random_range(0..3000))];
+            if index % 7 == 3 {
+                writes.push(LogWrite::Fact(Fact::Vote, index.to_be_bytes().into()));
+            }
+            if log.write(&writes).and_then(|()| log.sync()).is_err() {
+                break;
+            }
+            synced = index + 1;
+        }
+        drop(log);
+        // The system still reads what the disk did not take.
+        files.fail_syncs_after(u64::MAX);
+        let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS).unwrap();
+        let found = Expected::of(&log).unwrap();
+        let count = found.entries.len() as u64;
+        assert!(count >= synced, "{count} of {synced}");
+        rewritten += count - synced;
+        if random.random_bool(0.5) {
+            // A later batch says that what is before it is durable.
+            log.write(&[put(count, 1, 10)]).unwrap();
+        }
+        drop(log);
+        let files = ModelFiles::new(files.after_power_cut(&mut random));
+        let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS)
+            .unwrap_or_else(|error| panic!("after {syncs} syncs: {error}"));
+        let mut after = Expected::of(&log).unwrap();
+        after.entries.remove(&count);
+        assert!(after == found, "after {syncs} syncs, of {count} entries");
+    }
+    assert!(
+        rewritten > 20,
+        "{rewritten} entries were read and not synced"
+    );
+}
+
 struct Run {
     seed: u64,
     random: StdRng,

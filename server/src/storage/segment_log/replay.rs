@@ -34,8 +34,16 @@ pub(super) struct Replay {
     last: Option<(SegmentHead, Position, bool)>,
     /// Entries before this lie in segments that are not there.
     absent_before: u64,
+    unvouched: Unvouched,
     /// Done when nothing stands against the log: a log that is refused is left as it is.
     cuts: Vec<Cut>,
+}
+
+/// What was read of the last segment, and of which nothing says that it was durable.
+#[derive(Debug, Default)]
+struct Unvouched {
+    offset: u64,
+    bytes: Vec<u8>,
 }
 
 /// What a crash left behind the end of a segment.
@@ -61,6 +69,7 @@ impl Replay {
         let mut scan = Scan::new(bytes, head);
         let mut before = self.index.bounds().next;
         let (mut opened, mut sealed) = (false, false);
+        let mut durable = DATA_START;
         let end = loop {
             if sealed {
                 break End::Whole;
@@ -78,6 +87,9 @@ impl Replay {
                     if is_opening {
                         self.follows(sequence, batch.head.vouched)?;
                         opened = true;
+                    }
+                    if batch.head.vouched.sequence == sequence {
+                        durable = durable.max(batch.head.vouched.offset);
                     }
                     sealed = batch.head.kind == BatchKind::Seal;
                     before = before.max(self.batch(sequence, &batch)?);
@@ -97,6 +109,7 @@ impl Replay {
             End::Whole => {}
         }
         if opened {
+            self.unvouched = Unvouched::between(bytes, durable, scan.offset)?;
             self.last = Some((*head, scan.position(), sealed));
             self.held.push(Held {
                 sequence,
@@ -209,9 +222,7 @@ impl Replay {
             cut.carry_out()?;
         }
         if let Some(held) = self.held.last() {
-            // A process that was killed leaves writes that only the page cache has: from here on
-            // they count as durable.
-            held.file.sync()?;
+            self.unvouched.carry_out(&*held.file)?;
         }
         Ok(Recovered {
             index: self.index,
@@ -233,6 +244,27 @@ impl Replay {
             what: what.to_owned(),
         }
         .into()
+    }
+}
+
+impl Unvouched {
+    fn between(bytes: &[u8], from: u64, to: u64) -> io::Result<Self> {
+        let place = |offset: u64| usize::try_from(offset).map_err(io::Error::other);
+        let read = bytes.get(place(from)?..place(to)?);
+        Ok(Self {
+            offset: from,
+            bytes: read.unwrap_or_default().to_vec(),
+        })
+    }
+
+    /// Makes it durable: from here on it counts so. A process that was killed leaves writes that
+    /// only the page cache has, and so does a sync that failed, after which the system takes the
+    /// pages for written: only what is written again reaches the disk with the next sync.
+    fn carry_out(&self, file: &dyn LogFile) -> io::Result<()> {
+        if !self.bytes.is_empty() {
+            file.write_at(&mut [IoSlice::new(&self.bytes)], self.offset)?;
+        }
+        file.sync()
     }
 }
 
