@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
 
 use super::progress::Applied;
@@ -23,6 +23,10 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Looks between two that read the files of the newest snapshot.
 const LOOKS_PER_MEASURE: u32 = 10;
+
+/// How long a snapshot that was asked for may take before it is asked for again. Consensus passes
+/// over what is asked while it makes another, and says nothing; asking twice costs nothing.
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a node may keep on disk beside its state.
 #[derive(Clone, Copy, Debug)]
@@ -67,9 +71,11 @@ pub(super) struct Parts {
 pub(super) fn spawn(parts: Parts) {
     tasks::spawn("keeper", async move {
         let mut keeper = Keeper {
-            appended_before: parts.log.appended_bytes(),
-            requested: None,
-            stale: 0,
+            plan: Plan {
+                appended_before: parts.log.appended_bytes(),
+                asked: None,
+                stale: 0,
+            },
             looks: 0,
             parts,
         };
@@ -84,13 +90,73 @@ pub(super) fn spawn(parts: Parts) {
 
 struct Keeper {
     parts: Parts,
-    /// Bytes appended when the last snapshot was asked for.
+    plan: Plan,
+    looks: u32,
+}
+
+/// What a look finds.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The last index in the newest snapshot.
+    covered: u64,
+    /// The last index in the state.
+    applied: u64,
+    /// Bytes appended to the log in this life.
+    appended: u64,
+}
+
+/// When to ask for a snapshot.
+#[derive(Debug)]
+struct Plan {
+    /// Bytes appended when the last snapshot that was made had been asked for.
     appended_before: u64,
-    /// The index that a snapshot which was asked for will cover.
-    requested: Option<u64>,
+    asked: Option<Asked>,
     /// Bytes that only the newest snapshot holds, when they were last counted.
     stale: u64,
-    looks: u32,
+}
+
+/// A snapshot that was asked for.
+#[derive(Debug)]
+struct Asked {
+    /// What was found then.
+    seen: Seen,
+    at: Instant,
+}
+
+impl Plan {
+    /// Whether the snapshot that was asked for may still be on its way.
+    fn waits(&mut self, covered: u64) -> bool {
+        let Some(Asked { seen, at }) = &self.asked else {
+            return false;
+        };
+        let made = covered >= seen.applied;
+        if !made && covered == seen.covered && at.elapsed() < ASK_AGAIN {
+            return true;
+        }
+        if made {
+            self.appended_before = seen.appended;
+        }
+        self.stale = 0;
+        self.asked = None;
+        false
+    }
+
+    /// Whether enough was applied, or the newest snapshot holds enough that nothing else needs.
+    fn is_due(&self, seen: &Seen, limits: &LogLimits) -> bool {
+        let entries = seen.applied.saturating_sub(seen.covered);
+        let bytes = seen.appended.saturating_sub(self.appended_before);
+        let grown = entries > 0 && (entries >= limits.entries || bytes >= limits.bytes);
+        grown || self.stale >= limits.stale_bytes
+    }
+
+    /// A snapshot is asked for.
+    fn ask(&mut self, seen: Seen) {
+        self.stale = 0;
+        self.asked = Some(Asked {
+            seen,
+            at: Instant::now(),
+        });
+    }
 }
 
 impl Keeper {
@@ -102,27 +168,20 @@ impl Keeper {
             let snapshot = metrics.borrow_watched().snapshot;
             snapshot.map_or(0, |log_id| log_id.index)
         };
-        if self.requested.is_some_and(|requested| covered < requested) {
+        if self.plan.waits(covered) {
             return Some(());
-        }
-        if self.requested.take().is_some() {
-            self.stale = 0;
         }
         self.purge(covered).await?;
-        let index = self.parts.applied.borrow().index;
-        let entries = index.saturating_sub(covered);
-        let appended = self.parts.log.appended_bytes();
-        let bytes = appended.saturating_sub(self.appended_before);
-        let limits = &self.parts.limits;
-        let grown = entries > 0 && (entries >= limits.entries || bytes >= limits.bytes);
-        if !grown && self.stale < limits.stale_bytes {
-            return Some(());
+        let seen = Seen {
+            covered,
+            applied: self.parts.applied.borrow().index,
+            appended: self.parts.log.appended_bytes(),
+        };
+        if self.plan.is_due(&seen, &self.parts.limits) {
+            debug!(?seen, stale = self.plan.stale, "making a snapshot");
+            self.parts.raft.trigger().snapshot().await.ok()?;
+            self.plan.ask(seen);
         }
-        debug!(entries, bytes, stale = self.stale, "making a snapshot");
-        self.appended_before = appended;
-        self.stale = 0;
-        self.parts.raft.trigger().snapshot().await.ok()?;
-        self.requested = Some(index);
         Some(())
     }
 
@@ -159,7 +218,7 @@ impl Keeper {
             Ok(Ok(bytes)) => {
                 metrics.snapshot_bytes.set(signed(bytes.total));
                 // Compaction rewrites live data, too: a snapshot is replaced when mostly dead.
-                self.stale = if bytes.own > bytes.total / 2 {
+                self.plan.stale = if bytes.own > bytes.total / 2 {
                     bytes.own
                 } else {
                     0
@@ -174,4 +233,77 @@ impl Keeper {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: LogLimits = LogLimits::of(100);
+
+    fn plan() -> Plan {
+        Plan {
+            appended_before: 0,
+            asked: None,
+            stale: 0,
+        }
+    }
+
+    fn seen(covered: u64, applied: u64, appended: u64) -> Seen {
+        Seen {
+            covered,
+            applied,
+            appended,
+        }
+    }
+
+    /// One look: whether it asks.
+    fn look(plan: &mut Plan, seen: Seen) -> bool {
+        let asks = !plan.waits(seen.covered) && plan.is_due(&seen, &LIMITS);
+        if asks {
+            plan.ask(seen);
+        }
+        asks
+    }
+
+    /// A member that brings back its state had a snapshot made just then. Consensus passed over
+    /// what the keeper asked for meanwhile, and the keeper waited for it for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_that_was_asked_for_while_another_was_made_is_asked_for_again() {
+        let mut plan = plan();
+        assert!(look(&mut plan, seen(0, 150, 1)));
+        assert!(!look(&mut plan, seen(0, 160, 1)), "it may be on its way");
+        // The other one ends before what was asked for.
+        assert!(look(&mut plan, seen(40, 170, 1)));
+        assert!(!look(&mut plan, seen(170, 180, 1)));
+        assert!(look(&mut plan, seen(170, 280, 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_that_does_not_come_is_asked_for_again() {
+        let mut plan = plan();
+        assert!(look(&mut plan, seen(0, 150, 1)));
+        tokio::time::advance(ASK_AGAIN - INTERVAL).await;
+        assert!(!look(&mut plan, seen(0, 150, 1)));
+        tokio::time::advance(INTERVAL).await;
+        assert!(look(&mut plan, seen(0, 150, 1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_count_until_a_snapshot_covers_them() {
+        let (mut plan, bytes) = (plan(), LIMITS.bytes);
+        assert!(!look(&mut plan, seen(1, 9, bytes - 1)));
+        assert!(look(&mut plan, seen(1, 10, bytes)));
+        assert!(look(&mut plan, seen(2, 10, bytes)), "that was another one");
+        assert!(!look(&mut plan, seen(10, 20, 2 * bytes - 1)));
+        assert!(look(&mut plan, seen(10, 20, 2 * bytes)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stale_snapshot_is_made_again_although_nothing_was_applied() {
+        let mut plan = plan();
+        plan.stale = LIMITS.stale_bytes;
+        assert!(look(&mut plan, seen(10, 10, 1)));
+        assert!(!look(&mut plan, seen(10, 10, 1)), "it is not measured yet");
+    }
 }

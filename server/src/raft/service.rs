@@ -3,7 +3,10 @@
 use std::{pin::Pin, sync::Arc};
 
 use futures::{Stream, StreamExt, future::BoxFuture};
-use openraft::raft::{StreamAppendError, TransferLeaderRequest, VoteRequest};
+use openraft::{
+    async_runtime::watch::WatchReceiver,
+    raft::{StreamAppendError, TransferLeaderRequest, VoteRequest},
+};
 use prost::Message;
 use tenure_proto::peer::{self, peer_server};
 use tenure_statemachine::{FeatureLevel, MemberId};
@@ -351,7 +354,10 @@ impl peer_server::Peer for PeerService {
             last.is_some_and(|last| last.index >= request.index_min)
         });
         let Some((record, checkpoint)) = newest else {
-            self.raft.trigger().snapshot().await.map_err(stopped)?;
+            // One that is made before the state is there would not do either.
+            if self.applied_index() >= Some(request.index_min) {
+                self.raft.trigger().snapshot().await.map_err(stopped)?;
+            }
             let text = format!(
                 "a snapshot up to entry {} is not there yet",
                 request.index_min
@@ -463,6 +469,12 @@ impl peer_server::Peer for PeerService {
 }
 
 impl PeerService {
+    fn applied_index(&self) -> Option<u64> {
+        let metrics = self.raft.data_metrics();
+        let applied = metrics.borrow_watched().last_applied;
+        applied.map(|id| id.index)
+    }
+
     async fn vote_request(
         &self,
         request: Request<peer::VoteRequest>,
