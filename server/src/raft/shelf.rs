@@ -78,9 +78,17 @@ impl NewestSnapshot {
         shelf.newest.clone()
     }
 
-    /// A newer snapshot is there.
+    /// Another snapshot is there, which is mostly the newer one. One that was begun before the
+    /// leader's was installed may end after it.
     pub(super) fn replace(&self, built: Built) {
-        if let Some((_, older)) = self.0.lock().newest.replace(built) {
+        let mut shelf = self.0.lock();
+        let (newest, older) = match shelf.newest.take() {
+            Some(held) if held.0.last_applied > built.0.last_applied => (held, Some(built)),
+            held => (built, held),
+        };
+        shelf.newest = Some(newest);
+        drop(shelf);
+        if let Some((_, older)) = older {
             older.supersede();
         }
     }
@@ -205,6 +213,26 @@ mod tests {
         tokio::time::sleep(KEPT_MAX).await;
         drop(shelf.get());
         assert!(!path.exists());
+    }
+
+    /// The start after a kill found the older one only, and a log that was purged beyond it.
+    #[test]
+    fn a_snapshot_that_ends_late_does_not_take_the_place_of_a_newer_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (snapshots, _) = SnapshotDir::open(root.path()).unwrap();
+        let shelf = NewestSnapshot::new(Some(built(&snapshots, 50)));
+        let (newer, late) = (built(&snapshots, 500), built(&snapshots, 100));
+        let path = newer.1.path().to_owned();
+        shelf.replace(newer);
+        shelf.replace(late.clone());
+        let (record, checkpoint) = shelf.newest().unwrap();
+        assert_eq!(record.last_applied.unwrap().index, 500);
+        assert_eq!(checkpoint.path(), path);
+        drop((checkpoint, shelf));
+        assert!(path.exists());
+        let path = late.1.path().to_owned();
+        drop(late);
+        assert!(!path.exists(), "nobody needs it");
     }
 
     #[tokio::test(start_paused = true)]
