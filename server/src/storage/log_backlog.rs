@@ -40,6 +40,8 @@ pub struct LogBacklog {
     clock: Arc<dyn Clock>,
     bytes: AtomicUsize,
     appends: AtomicUsize,
+    /// Writes that were begun.
+    begun: AtomicU64,
     /// When the write under way began, in milliseconds.
     busy_since: AtomicU64,
     /// When the last write ended, in milliseconds.
@@ -54,6 +56,7 @@ impl LogBacklog {
             clock,
             bytes: AtomicUsize::new(0),
             appends: AtomicUsize::new(0),
+            begun: AtomicU64::new(0),
             busy_since: AtomicU64::new(NEVER),
             idle_since: AtomicU64::new(0),
             stalled: AtomicBool::new(false),
@@ -122,6 +125,11 @@ impl LogBacklog {
         self.since(&self.busy_since)
     }
 
+    /// How many writes were begun: tells one write from the next.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// How long nothing was written; `None` while something is.
     pub(super) fn idle_for(&self) -> Option<Duration> {
         self.since(&self.idle_since)
@@ -144,6 +152,7 @@ impl LogBacklog {
 
     /// The writer begins to write.
     pub(super) fn begin(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.idle_since.store(NEVER, Ordering::Relaxed);
         self.busy_since.store(self.now(), Ordering::Relaxed);
     }

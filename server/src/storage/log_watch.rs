@@ -5,13 +5,10 @@
 //! about a stall is decided where it leads, proposes and answers probes.
 //!
 //! # Invariants
-//! A disk that was given nothing to do is not judged, but asked now and then.
+//! A disk that was given nothing to do is not judged, but asked now and then. Time in which this
+//! process did not run is not the disk's.
 
-use std::{
-    sync::{Arc, Weak},
-    thread,
-    time::Duration,
-};
+use std::{sync::Weak, thread, time::Duration};
 
 use thiserror::Error;
 use tokio::sync::mpsc::WeakSender;
@@ -34,6 +31,10 @@ const END_MIN: Duration = Duration::from_secs(10);
 /// How long nothing was written before the disk is asked whether it is still there. One small sync
 /// in so long costs nothing, and a node whose disk is gone does not stay up for want of writes.
 const IDLE_PROBE: Duration = Duration::from_secs(5);
+
+/// Intervals between two looks that count at most. A look that comes later was late because the
+/// process was paused or starved, and the disk may have answered long ago.
+const INTERVALS_COUNTED_MAX: u32 = 2;
 
 /// How long one write to the log may take.
 #[derive(Clone, Copy, Debug)]
@@ -74,12 +75,13 @@ pub(super) fn run(
     writer: &WeakSender<LogRequest>,
     limits: StallLimits,
 ) {
+    let mut watch = Watch::new(limits);
     loop {
         thread::park_timeout(limits.interval());
         let (Some(backlog), Some(writer)) = (backlog.upgrade(), writer.upgrade()) else {
             return;
         };
-        look(&backlog, limits);
+        watch.look(&backlog);
         if backlog.idle_for().is_some_and(|idle| idle >= IDLE_PROBE) {
             // A writer whose queue is full is not idle.
             drop(writer.try_send(LogRequest::Probe));
@@ -87,23 +89,59 @@ pub(super) fn run(
     }
 }
 
-fn look(backlog: &Arc<LogBacklog>, limits: StallLimits) {
-    let busy = backlog.busy_for().unwrap_or_default();
-    if busy >= limits.end {
-        fatal::stop(&Hung(busy));
+/// What the looks before have found.
+#[derive(Debug)]
+struct Watch {
+    limits: StallLimits,
+    /// Which write was under way.
+    write: u64,
+    /// How long it had taken, by the clock.
+    age: Duration,
+    /// How much of that counts.
+    counted: Duration,
+}
+
+impl Watch {
+    const fn new(limits: StallLimits) -> Self {
+        Self {
+            limits,
+            write: 0,
+            age: Duration::ZERO,
+            counted: Duration::ZERO,
+        }
     }
-    let stalled = busy >= limits.step_down;
-    if !backlog.set_stalled(stalled) {
-        return;
+
+    fn look(&mut self, backlog: &LogBacklog) {
+        let busy = self.count(backlog);
+        if busy >= self.limits.end {
+            fatal::stop(&Hung(busy));
+        }
+        let stalled = busy >= self.limits.step_down;
+        if !backlog.set_stalled(stalled) {
+            return;
+        }
+        let bytes = backlog.bytes();
+        if stalled {
+            warn!(
+                busy_ms = busy.as_millis(),
+                bytes, "the disk of the log does not answer: this node does not lead meanwhile"
+            );
+        } else {
+            info!(bytes, "the disk of the log answers again");
+        }
     }
-    let bytes = backlog.bytes();
-    if stalled {
-        warn!(
-            busy_ms = busy.as_millis(),
-            bytes, "the disk of the log does not answer: this node does not lead meanwhile"
-        );
-    } else {
-        info!(bytes, "the disk of the log answers again");
+
+    /// How long the write under way has taken while this thread could look.
+    fn count(&mut self, backlog: &LogBacklog) -> Duration {
+        let write = backlog.begun();
+        let age = backlog.busy_for().unwrap_or_default();
+        if write != self.write || age < self.age {
+            (self.write, self.age, self.counted) = (write, Duration::ZERO, Duration::ZERO);
+        }
+        let since = age.saturating_sub(self.age);
+        self.counted += since.min(self.limits.interval() * INTERVALS_COUNTED_MAX);
+        self.age = age;
+        self.counted
     }
 }
 
@@ -112,23 +150,54 @@ mod tests {
     use super::*;
     use crate::clock::RuntimeClock;
 
+    /// Looks as often as a process does that is not held up, until `time` has passed.
+    async fn looks(watch: &mut Watch, backlog: &LogBacklog, time: Duration) {
+        let (mut left, interval) = (time, watch.limits.interval());
+        while !left.is_zero() {
+            let step = left.min(interval);
+            tokio::time::advance(step).await;
+            watch.look(backlog);
+            left -= step;
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_write_that_takes_too_long_is_a_stall_until_it_ends() {
         let limits = StallLimits::of(Duration::from_secs(1));
-        let backlog = LogBacklog::new(RuntimeClock::shared());
-        tokio::time::advance(limits.end * 2).await;
-        look(&backlog, limits);
+        let (backlog, mut watch) = (LogBacklog::new(RuntimeClock::shared()), Watch::new(limits));
+        looks(&mut watch, &backlog, limits.end * 2).await;
         assert!(!backlog.is_stalled(), "an idle disk is not judged");
         backlog.begin();
-        tokio::time::advance(limits.step_down - Duration::from_millis(1)).await;
-        look(&backlog, limits);
+        let moment = Duration::from_millis(1);
+        looks(&mut watch, &backlog, limits.step_down - moment).await;
         assert!(!backlog.is_stalled());
-        tokio::time::advance(Duration::from_millis(1)).await;
-        look(&backlog, limits);
+        looks(&mut watch, &backlog, moment).await;
         assert!(backlog.is_stalled());
         backlog.end(0, 0);
-        look(&backlog, limits);
+        watch.look(&backlog);
         assert!(!backlog.is_stalled());
+    }
+
+    /// A container that was paused, or a machine that slept, ended when it went on.
+    #[tokio::test(start_paused = true)]
+    async fn the_time_in_which_the_process_did_not_run_is_not_the_disks() {
+        let limits = StallLimits::of(Duration::from_secs(1));
+        let (backlog, mut watch) = (LogBacklog::new(RuntimeClock::shared()), Watch::new(limits));
+        backlog.begin();
+        looks(&mut watch, &backlog, limits.step_down / 2).await;
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(watch.count(&backlog) < limits.step_down);
+        // The disk hangs all the same.
+        let (mut left, interval) = (limits.end, limits.interval());
+        while watch.count(&backlog) < limits.end {
+            tokio::time::advance(interval).await;
+            left = left.checked_sub(interval).expect("it counts every look");
+        }
+        // Another write is another wait.
+        backlog.end(0, 0);
+        backlog.begin();
+        tokio::time::advance(interval).await;
+        assert_eq!(watch.count(&backlog), interval);
     }
 
     #[test]
