@@ -85,6 +85,8 @@ impl std::fmt::Debug for PeerService {
 
 /// Forwarded groups of one stream that may be on their way to the log.
 const FORWARDS_IN_FLIGHT: usize = 64;
+/// Stands for the data directory of a member that does not name it.
+const UNKNOWN_INSTANCE: u64 = 0;
 /// Snapshots that are fetched at once: each reads files as fast as they are taken.
 const FETCHES_MAX: usize = 1;
 
@@ -282,7 +284,11 @@ impl peer_server::Peer for PeerService {
     ) -> Result<Response<peer::SnapshotResponse>, Status> {
         let caller = self.gate.admit(&request).await?;
         let measure = self.gate.measure(caller);
-        let instance = self.gate.caller_instance(&request)?;
+        // Leaders of the first version do not say; what they send begins from nothing.
+        let instance = self
+            .gate
+            .caller_instance(&request)
+            .unwrap_or(UNKNOWN_INSTANCE);
         let check = |header: &peer::SnapshotHeader| {
             measure.vote(header.vote.as_ref())?;
             measure.log_id(header.last_log_id.as_ref())?;
@@ -499,3 +505,6 @@ impl Drop for End {
 fn convert_status(status: Status) -> String {
     status.to_string()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,201 @@
+//! The peer service of a member, over a Raft node of its own and without a network.
+
+use std::{path::Path, time::Duration};
+
+use futures::stream;
+use tenure_proto::peer::{SnapshotChunk, peer_client::PeerClient, snapshot_chunk::Part};
+use tenure_statemachine::{ClusterTime, Context, Meta, StateMachine};
+use tonic::service::interceptor::InterceptedService;
+
+use super::*;
+use crate::{
+    clock::RuntimeClock,
+    config::MetricsLevel,
+    raft::{
+        AppliedGroup, ApplySink, ApplyTimes, LeaderId, Machine, Membership, Network, PeerNode,
+        Peers, Roster, StoredMembership, Vote,
+    },
+    storage::{
+        AdapterRecord, Durability, KnownPeers, LogOwner, LogStore, Owner, RocksEngine, StateStore,
+        open_log,
+    },
+    transport::TcpTransport,
+};
+
+const CLUSTER: u64 = 9;
+/// The member that serves, and the one that leads.
+const OWN: u64 = 1;
+const LEADER: u64 = 2;
+/// Longest that consensus may take to tell of an installed snapshot.
+const INSTALLED_MAX: Duration = Duration::from_secs(30);
+
+/// A member that nobody asks anything.
+#[derive(Debug)]
+struct Nobody;
+
+impl PeerRequests for Nobody {
+    fn forward(&self, _: bytes::Bytes, _: u64) -> BoxFuture<'static, ForwardOutcome> {
+        Box::pin(std::future::pending())
+    }
+
+    fn collect(
+        &self,
+        _: MemberId,
+        _: Streaming<peer::CollectAnswer>,
+    ) -> mpsc::Receiver<peer::CollectAsk> {
+        mpsc::channel(1).1
+    }
+
+    fn heard_from_leader(&self) {}
+
+    fn room(&self) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
+
+    fn digest(&self, _: u64) -> BoxFuture<'static, Option<u64>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn replication_ended(&self) {}
+
+    fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl ApplySink for Nobody {
+    fn applied(&self, _: &Meta, _: Vec<AppliedGroup>, _: ApplyTimes) {}
+
+    fn restored(&self, _: &Meta) {}
+}
+
+/// A member whose data lies in `root`, and what its service is called by.
+async fn member(
+    root: &Path,
+) -> (
+    Raft,
+    InterceptedService<peer_server::PeerServer<PeerService>, Gatekeeper>,
+) {
+    let (owner, log_owner) = (
+        Owner {
+            cluster_id: CLUSTER,
+            member_id: OWN,
+            instance_id: 7,
+        },
+        LogOwner {
+            cluster_id: CLUSTER,
+            member_id: OWN,
+            instance_id: 7,
+        },
+    );
+    let disk = open_log(&root.join("log"), log_owner, Durability::Synced).unwrap();
+    let clock = RuntimeClock::shared();
+    let log = LogStore::open(Arc::new(disk), Arc::clone(&clock), Arc::new(|_| ())).unwrap();
+    let store = Arc::new(StateStore::open(&root.join("state")).unwrap());
+    let (snapshots, newest) = SnapshotDir::open(&root.join("snapshots")).unwrap();
+    let machine = Machine::open(store, snapshots, newest, Arc::new(Nobody), clock).unwrap();
+    let stored = Stored {
+        snapshots: machine.snapshots(),
+        newest: machine.newest(),
+    };
+    let known = KnownPeers::open(&root.join("peers")).unwrap();
+    let roster = Arc::new(Roster::new(owner, false, known));
+    let peers = Arc::new(Peers::new(Arc::new(TcpTransport), Arc::clone(&roster)));
+    let metrics = Metrics::new(MetricsLevel::Basic);
+    let late = metrics.server.heartbeat_send_failures.clone();
+    let network = Network::new(peers, late, machine.newest());
+    let config = Arc::new(openraft::Config::default());
+    let raft = Raft::build(OWN, config, network, log, machine)
+        .await
+        .unwrap();
+    raft.run();
+    let founders = vec![OWN, LEADER];
+    let gate = Gatekeeper::new(raft.clone(), roster, founders, Arc::clone(&metrics));
+    gate.open();
+    let requests = Arc::new(Nobody);
+    let service = PeerService::server(raft.clone(), stored, requests, metrics, gate.clone());
+    (raft, InterceptedService::new(service, gate))
+}
+
+fn record() -> AdapterRecord {
+    let leader = LeaderId {
+        term: 1,
+        node_id: LEADER,
+    };
+    let node = |id: u64| {
+        let (name, peer_urls) = (format!("m{id}"), Vec::new());
+        (id, PeerNode { name, peer_urls })
+    };
+    let ids = [OWN, LEADER];
+    let nodes: std::collections::BTreeMap<_, _> = ids.map(node).into();
+    let membership = Membership::new(vec![ids.into()], nodes).unwrap();
+    AdapterRecord {
+        last_applied: Some(LogId::new(leader, 5)),
+        membership: StoredMembership::new(Some(LogId::new(leader, 1)), membership),
+    }
+}
+
+/// The chunks of a snapshot of the leader, without the name of a transfer.
+async fn sent(root: &Path) -> Vec<SnapshotChunk> {
+    let engine = Arc::new(RocksEngine::open(&root.join("sent")).unwrap());
+    let mut machine = StateMachine::open(Arc::<RocksEngine>::clone(&engine)).unwrap();
+    let mut batch = machine.begin();
+    batch.advance(&Context {
+        index: 5,
+        term: 1,
+        now: ClusterTime(0),
+    });
+    batch.put_adapter_record(record().encode().into());
+    batch.commit().unwrap();
+    let (snapshots, _) = SnapshotDir::open(&root.join("built")).unwrap();
+    let (found, checkpoint) = snapshots.build(&engine).unwrap();
+    assert_eq!(found, record());
+    let mut offered = transfer::offer(&found, checkpoint, Vec::new());
+    let mut chunks = Vec::new();
+    while let Some(chunk) = offered.recv().await {
+        chunks.push(chunk.unwrap());
+    }
+    let Some(Part::Header(head)) = &mut chunks[0].part else {
+        panic!("it begins with its head")
+    };
+    head.vote = Some(convert::vote_to(&Vote::new_committed(1, LEADER)));
+    assert_eq!(head.transfer, 0);
+    chunks
+}
+
+/// A call as version 0.1.0 makes it: who, and not from which data directory.
+fn call(chunks: &[SnapshotChunk]) -> Request<impl Stream<Item = SnapshotChunk> + use<>> {
+    let mut request = Request::new(stream::iter(chunks.to_vec()));
+    let metadata = request.metadata_mut();
+    metadata.insert(peers::CLUSTER_KEY, peers::number(CLUSTER));
+    metadata.insert(peers::SENDER_KEY, peers::number(LEADER));
+    metadata.insert(peers::TARGET_KEY, peers::number(OWN));
+    request
+}
+
+/// A member of this version that needed a snapshot in the middle of an upgrade never got one.
+#[tokio::test]
+async fn a_leader_that_does_not_name_its_directory_has_its_snapshot_installed() {
+    let root = tempfile::tempdir().unwrap();
+    let (raft, service) = member(root.path()).await;
+    let chunks = sent(root.path()).await;
+    let mut client = PeerClient::new(service);
+    // What it sends begins from nothing, whatever came before and broke off.
+    let broken = client.install_snapshot(call(&chunks[..2])).await;
+    assert_eq!(broken.unwrap_err().code(), tonic::Code::Aborted);
+    let answer = client.install_snapshot(call(&chunks)).await.unwrap();
+    let leader = Vote::new_committed(1, LEADER);
+    assert_eq!(
+        answer.into_inner().vote,
+        Some(convert::vote_to(&leader)),
+        "it follows"
+    );
+    let last = record().last_applied;
+    let wait = raft.wait(Some(INSTALLED_MAX));
+    let installed = wait.metrics(
+        |it| it.last_applied == last && it.snapshot == last,
+        "installed",
+    );
+    installed.await.unwrap();
+    raft.shutdown().await.unwrap();
+}
