@@ -3,6 +3,8 @@
 //! Not a hash against an adversary, and not etcd's (see [`crate::Reader::hash_kv`]). Invariant:
 //! rows that collection may delete do not count, nor does anything node-local.
 
+use std::ops::ControlFlow;
+
 use crate::{
     engine::{Table, View},
     error::Fault,
@@ -17,14 +19,19 @@ use crate::{
 /// # Errors
 /// When the engine cannot read, or a row does not decode.
 pub fn digest(view: &dyn View) -> Result<u64, Fault> {
-    digest_paced(view, &mut |_| {})
+    let digest = digest_paced(view, &mut |_| ControlFlow::Continue(()))?;
+    Ok(digest.expect("invariant: a digest that nobody breaks off has an end"))
 }
 
-/// The same, for a state that is large: after each row `paced` hears of its bytes, and may wait.
+/// The same, for a state that is large: after each row `paced` hears of its bytes, and may wait or
+/// break off; there is no digest then.
 ///
 /// # Errors
 /// When the engine cannot read, or a row does not decode.
-pub fn digest_paced(view: &dyn View, paced: &mut dyn FnMut(usize)) -> Result<u64, Fault> {
+pub fn digest_paced(
+    view: &dyn View,
+    paced: &mut dyn FnMut(usize) -> ControlFlow<()>,
+) -> Result<Option<u64>, Fault> {
     let meta = Meta::load(view)?;
     let reader = Reader::over(view, meta);
     let mut digest = Digest(FNV_OFFSET);
@@ -40,7 +47,9 @@ pub fn digest_paced(view: &dyn View, paced: &mut dyn FnMut(usize)) -> Result<u64
         while let Some((key, value)) = cursor.next()? {
             digest.bytes(&key);
             digest.bytes(&value);
-            paced(key.len().saturating_add(value.len()));
+            if paced(key.len().saturating_add(value.len())).is_break() {
+                return Ok(None);
+            }
         }
     }
     digest.bytes(&[Table::History as u8]);
@@ -51,9 +60,11 @@ pub fn digest_paced(view: &dyn View, paced: &mut dyn FnMut(usize)) -> Result<u64
             digest.bytes(&row);
             digest.bytes(&value);
         }
-        paced(row.len().saturating_add(value.len()));
+        if paced(row.len().saturating_add(value.len())).is_break() {
+            return Ok(None);
+        }
     }
-    Ok(digest.0)
+    Ok(Some(digest.0))
 }
 
 /// Whether some reader at or above the floor can still come to a change.

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::async_runtime::watch::WatchReceiver;
 use tenure_proto::peer;
 use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId};
@@ -47,8 +47,16 @@ pub(super) struct Parts {
     pub(super) every: Duration,
 }
 
-/// What the members answered for one index.
+/// The digests of the members at one index.
 type Digests = BTreeMap<u64, u64>;
+
+/// What the members answered for one index.
+#[derive(Debug, Default)]
+struct Answers {
+    digests: Digests,
+    /// Members that answered, and have no digest to give: most are past the index.
+    past: usize,
+}
 
 /// Starts the comparisons, which the leader makes.
 pub(super) fn spawn(parts: Parts) {
@@ -80,11 +88,13 @@ pub(super) fn spawn(parts: Parts) {
 /// Compares once, again when something differs, and raises alarms.
 async fn check(parts: &Parts) {
     let voters = voters(&parts.raft);
-    let first = differing(&compare(parts, &voters).await, voters.len());
+    let here = || parts.applied.borrow().index;
+    let ask = |index| digests(parts, &voters, index).boxed();
+    let first = differing(&compare(voters.len(), here, ask).await, voters.len());
     if first.is_empty() {
         return;
     }
-    let again = differing(&compare(parts, &voters).await, voters.len());
+    let again = differing(&compare(voters.len(), here, ask).await, voters.len());
     for member in first.into_iter().filter(|member| again.contains(member)) {
         let member = MemberId(member);
         error!(%member, "the state of this member differs from that of the majority: CORRUPT");
@@ -102,10 +112,7 @@ async fn check(parts: &Parts) {
 /// The members whose digest is not the majority's. When no digest has a majority though a majority
 /// answered, nobody knows who is right, and it is all of them.
 fn differing(digests: &Digests, voters: usize) -> Vec<u64> {
-    let mut counts = BTreeMap::<u64, usize>::new();
-    for digest in digests.values() {
-        *counts.entry(*digest).or_default() += 1;
-    }
+    let counts = counts(digests);
     if 2 * digests.len() <= voters || counts.len() < 2 {
         return Vec::new();
     }
@@ -118,32 +125,49 @@ fn differing(digests: &Digests, voters: usize) -> Vec<u64> {
         .collect()
 }
 
-/// The digests of the members that answered for one index.
-async fn compare(parts: &Parts, voters: &[(u64, PeerNode)]) -> Digests {
+/// How many members have each digest.
+fn counts(digests: &Digests) -> BTreeMap<u64, usize> {
+    let mut counts = BTreeMap::new();
+    for digest in digests.values() {
+        *counts.entry(*digest).or_default() += 1;
+    }
+    counts
+}
+
+/// The digests of the members that answered for one index, of `voters`. `here` is the present
+/// index, and `ask` asks all of them for one.
+async fn compare<'a>(
+    voters: usize,
+    here: impl Fn() -> u64,
+    mut ask: impl FnMut(u64) -> BoxFuture<'a, Answers>,
+) -> Digests {
     for attempt in 0..TRIES {
         // While nothing is written the present index is everybody's; otherwise one a little ahead
         // is, in time.
         let busy = attempt % 2 == 1;
-        let here = parts.applied.borrow().index;
-        let index = if busy { here + AHEAD } else { here };
-        let digests = digests(parts, voters, index).await;
-        debug!(
-            index,
-            answered = digests.len(),
-            "digests of the members' states"
-        );
-        if digests.len() == voters.len() {
+        let index = if busy { here() + AHEAD } else { here() };
+        let Answers { digests, past } = ask(index).await;
+        let answered = digests.len();
+        debug!(index, answered, past, "digests of the members' states");
+        if answered == voters {
             info!(index, "the members' states were compared");
             return digests;
         }
-        if attempt + 1 == TRIES {
+        // A member that does not answer would not the next time, and the others would read their
+        // whole states again.
+        let can_gain = past > 0 && attempt == 0;
+        if attempt + 1 == TRIES || (has_alike_majority(&digests, voters) && !can_gain) {
             return digests;
         }
     }
     Digests::new()
 }
 
-async fn digests(parts: &Parts, voters: &[(u64, PeerNode)], index: u64) -> Digests {
+fn has_alike_majority(digests: &Digests, voters: usize) -> bool {
+    counts(digests).values().any(|count| count * 2 > voters)
+}
+
+async fn digests(parts: &Parts, voters: &[(u64, PeerNode)], index: u64) -> Answers {
     let own = parts.node.identity().member_id.0;
     let mut calls: FuturesUnordered<_> = voters
         .iter()
@@ -156,17 +180,21 @@ async fn digests(parts: &Parts, voters: &[(u64, PeerNode)], index: u64) -> Diges
                     let mut client = parts.peers.client(MemberId(*member), node, lane);
                     let request = peer::DigestRequest { index };
                     let response = client.digest(request).await;
-                    response.ok().and_then(|answer| answer.into_inner().digest)
+                    response.ok()?.into_inner().digest
                 };
-                Some((*member, digest?))
+                Some((*member, digest))
             }
             .boxed()
         })
         .collect();
-    let mut found = Digests::new();
+    let mut found = Answers::default();
     let gather = async {
         while let Some(answer) = calls.next().await {
-            found.extend(answer);
+            match answer {
+                Some((member, Some(digest))) => drop(found.digests.insert(member, digest)),
+                Some((_, None)) => found.past += 1,
+                None => {}
+            }
         }
     };
     let mut applied = parts.applied.clone();
@@ -197,6 +225,8 @@ fn voters(raft: &Raft) -> Vec<(u64, PeerNode)> {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::Cell, future::ready};
+
     use super::*;
 
     const NONE: [u64; 0] = [];
@@ -214,5 +244,37 @@ mod tests {
         assert_eq!(named(&[(1, 7)], 3), NONE);
         assert_eq!(named(&[(1, 7), (2, 8)], 5), NONE, "too few answered");
         assert_eq!(named(&[(1, 7), (2, 8), (3, 9)], 3), [1, 2, 3]);
+    }
+
+    /// How often three members are asked that answer so, and what comes of it.
+    fn asked(answers: impl Fn(u64) -> (Digests, usize)) -> (usize, Digests) {
+        let times = Cell::new(0);
+        let ask = |index| {
+            times.set(times.get() + 1);
+            let (digests, past) = answers(index);
+            ready(Answers { digests, past }).boxed()
+        };
+        let found = compare(3, || 7, ask).now_or_never().unwrap();
+        (times.get(), found)
+    }
+
+    /// With one of three down, the two others read all of their states four times.
+    #[test]
+    fn a_member_that_is_down_does_not_have_the_others_asked_again() {
+        let two = || Digests::from([(1, 7), (2, 7)]);
+        assert_eq!(asked(|_| (two(), 0)), (1, two()));
+    }
+
+    #[test]
+    fn members_that_were_past_the_index_are_asked_for_one_ahead() {
+        let (two, three) = (
+            || Digests::from([(1, 7), (2, 7)]),
+            || Digests::from([(1, 7), (2, 7), (3, 8)]),
+        );
+        let busy = |index| if index == 7 { (two(), 1) } else { (three(), 0) };
+        assert_eq!(asked(busy), (2, three()));
+        assert_eq!(asked(|_| (two(), 1)), (2, two()), "and not for ever");
+        let nobody = asked(|_| (Digests::new(), 2));
+        assert_eq!(nobody, (TRIES as usize, Digests::new()));
     }
 }

@@ -2,13 +2,17 @@
 //!
 //! The apply path stops for a moment at exactly that index, while a view of the state is taken; the
 //! digest is computed from the view on a thread of its own, at a pace that leaves the processor to
-//! others. Invariant: a digest is only ever given for the index that was asked for.
+//! others.
+//!
+//! # Invariants
+//! A digest is only ever given for the index that was asked for. One is computed at a time, and only
+//! as long as somebody waits for it: each holds on to a view of the whole state.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{ops::ControlFlow, sync::Arc, thread, time::Duration};
 
 use parking_lot::Mutex;
 use tenure_statemachine::{Fault, Reader, digest_paced, engine::Engine};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{fatal, storage::StateStore, tasks};
 
@@ -16,6 +20,10 @@ use crate::{fatal, storage::StateStore, tasks};
 const SLICE_BYTES: usize = 256 << 10;
 /// The pause: with a slice's time, 10 to 20 MB a second.
 const SLICE_PAUSE: Duration = Duration::from_millis(15);
+
+/// Digests that are computed at once. A view keeps files on the disk that the state has let go of,
+/// and the pace is meant for one.
+const COMPUTED_MAX: usize = 1;
 
 /// Where the answer goes: the digest, or `None` when the state is past the index.
 type Answer = oneshot::Sender<Option<u64>>;
@@ -25,20 +33,25 @@ type Answer = oneshot::Sender<Option<u64>>;
 pub struct DigestPoint {
     store: Arc<StateStore>,
     wanted: Mutex<Option<(u64, Answer)>>,
+    turns: Arc<Semaphore>,
 }
 
 impl DigestPoint {
     /// Nothing is waited for.
     #[must_use]
-    pub const fn new(store: Arc<StateStore>) -> Self {
+    pub fn new(store: Arc<StateStore>) -> Self {
         Self {
             store,
             wanted: Mutex::new(None),
+            turns: Arc::new(Semaphore::new(COMPUTED_MAX)),
         }
     }
 
-    /// The digest of the state at `index`, once it is there; `None` when the state is past it, or
-    /// another index was asked for meanwhile.
+    /// The digest of the state at `index`, once it is there; `None` when the state is past it,
+    /// another index was asked for meanwhile, or another digest is still being computed.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: the index is not waited for any more, and what is computed ends.
     pub async fn at(&self, index: u64) -> Option<u64> {
         let (answer, digest) = oneshot::channel();
         *self.wanted.lock() = Some((index, answer));
@@ -52,7 +65,10 @@ impl DigestPoint {
 
     /// How many of the entries after `applied` to apply before [`Self::reached`] is to be called.
     pub(super) fn cut(&self, applied: u64, entries: usize) -> usize {
-        let Some(index) = self.wanted.lock().as_ref().map(|(index, _)| *index) else {
+        let mut wanted = self.wanted.lock();
+        // Whoever gives up leaves the request behind.
+        wanted.take_if(|(_, answer)| answer.is_closed());
+        let Some((index, _)) = *wanted else {
             return entries;
         };
         let before = usize::try_from(index.saturating_sub(applied)).unwrap_or(usize::MAX);
@@ -69,10 +85,17 @@ impl DigestPoint {
         else {
             return;
         };
+        let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() else {
+            _ = answer.send(None);
+            return;
+        };
         let store = Arc::clone(&self.store);
         let (taken, view_taken) = oneshot::channel();
         let work = move || {
-            let digest = compute(&store, index, taken).unwrap_or_else(|fault| fatal::stop(&fault));
+            let is_wanted = || !answer.is_closed();
+            let digest = compute(&store, index, taken, &is_wanted);
+            let digest = digest.unwrap_or_else(|fault| fatal::stop(&fault));
+            drop(turn);
             // Nobody may wait any more.
             _ = answer.send(digest);
         };
@@ -94,6 +117,7 @@ fn compute(
     store: &StateStore,
     index: u64,
     taken: oneshot::Sender<()>,
+    is_wanted: &dyn Fn() -> bool,
 ) -> Result<Option<u64>, Fault> {
     let engine = store.engine();
     let view = engine.snapshot()?;
@@ -107,8 +131,66 @@ fn compute(
         bytes += row;
         if bytes >= SLICE_BYTES {
             bytes = 0;
+            if !is_wanted() {
+                return ControlFlow::Break(());
+            }
             thread::sleep(SLICE_PAUSE);
         }
+        ControlFlow::Continue(())
     };
-    digest_paced(&*view, &mut pace).map(Some)
+    digest_paced(&*view, &mut pace)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures::FutureExt;
+    use tenure_statemachine::{Table, WriteBatch, WriteOp};
+
+    use super::*;
+
+    /// Slices of the state: what a digest of it takes is hundreds of times what asking takes.
+    const SLICES: usize = 20;
+
+    fn point() -> (tempfile::TempDir, DigestPoint) {
+        let root = tempfile::tempdir().unwrap();
+        let store = StateStore::open(root.path()).unwrap();
+        let row = Bytes::from(vec![7; SLICE_BYTES]);
+        let put = |number: usize| {
+            let key = Bytes::from(number.to_be_bytes().to_vec());
+            WriteOp::Put(Table::Leases, key, row.clone())
+        };
+        let ops = (0..SLICES).map(put).collect();
+        store.engine().write(WriteBatch { ops }).unwrap();
+        (root, DigestPoint::new(Arc::new(store)))
+    }
+
+    /// A leader that asked again had each member hold on to one view more, without bound.
+    #[tokio::test]
+    async fn a_member_computes_one_digest_at_a_time() {
+        let (_root, point) = point();
+        let (first, second) = tokio::join!(point.at(0), point.at(0));
+        assert!(first.is_some());
+        assert_eq!(second, None);
+        assert_eq!(point.at(0).await, first, "the next one has its turn");
+    }
+
+    #[tokio::test]
+    async fn an_index_is_forgotten_with_whoever_waited_for_it() {
+        let (_root, point) = point();
+        let mut given_up = Box::pin(point.at(3));
+        assert!((&mut given_up).now_or_never().is_none());
+        assert_eq!(point.cut(0, 10), 3);
+        drop(given_up);
+        assert_eq!(point.cut(0, 10), 10);
+        assert!(point.wanted.lock().is_none());
+    }
+
+    #[test]
+    fn a_digest_that_nobody_waits_for_any_more_is_broken_off() {
+        let (_root, point) = point();
+        let (taken, _) = oneshot::channel();
+        let given_up = compute(&point.store, 0, taken, &|| false).unwrap();
+        assert_eq!(given_up, None);
+    }
 }
