@@ -242,7 +242,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Checkpoint) -> io::Result<()> {
         let (store, snapshots) = (Arc::clone(&self.store), Arc::clone(&self.snapshots));
         let work = tasks::spawn_blocking(move || {
-            let engine = store.install(data.path())?;
+            let engine = store.install(&data)?;
             let built = snapshots.build(&engine)?;
             Ok::<_, Fault>((engine, built))
         });

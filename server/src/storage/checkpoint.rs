@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::{
     adapter_record::AdapterRecord,
+    data_dir::sync_dir,
     database_owner::{self, OWNER_FILE},
     incoming::{Incoming, Turn, is_partial},
     rocks_engine::RocksEngine,
@@ -23,6 +24,8 @@ use super::{
 
 const BUILT_PREFIX: &str = "built-";
 const INCOMING_PREFIX: &str = "incoming-";
+/// The end of the names of files that never change.
+const TABLE_FILE: &str = "sst";
 
 /// A checkpoint on disk. Clones share it; once superseded, the files go with the last of them.
 #[derive(Clone, Debug)]
@@ -57,7 +60,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // An installed snapshot was moved, and is no longer here.
+        // One that was received and installed was moved, and is no longer here.
         if self.remove.load(Ordering::Acquire) && self.path.exists() {
             remove(&self.path);
         }
@@ -116,6 +119,44 @@ impl Checkpoint {
         }
         files.sort();
         Ok(files)
+    }
+
+    /// Makes a copy at `path`, in place of whatever is there. What never changes is shared.
+    pub(super) fn copy_to(&self, path: &Path) -> io::Result<()> {
+        // An exchange that was cut off may have left something.
+        if path.exists() {
+            fs::remove_dir_all(path)?;
+        }
+        fs::create_dir(path)?;
+        for (name, _) in self.files()? {
+            let (from, to) = (self.path().join(&name), path.join(&name));
+            if Path::new(&name)
+                .extension()
+                .is_some_and(|it| it == TABLE_FILE)
+            {
+                fs::hard_link(from, to)?;
+            } else {
+                fs::copy(from, &to)?;
+                fs::File::open(to)?.sync_all()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts its files at `path`, to become a state. What another member sent goes there whole, as
+    /// that one still has it; a snapshot of this node's own stays, as nobody else may have it.
+    pub(super) fn give_to(&self, path: &Path) -> io::Result<()> {
+        if self.is_received() {
+            fs::rename(self.path(), path)
+        } else {
+            self.copy_to(path)?;
+            sync_dir(path)
+        }
+    }
+
+    fn is_received(&self) -> bool {
+        let name = self.path().file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with(INCOMING_PREFIX))
     }
 }
 

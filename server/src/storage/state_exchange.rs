@@ -20,8 +20,6 @@ use super::{
 
 /// Followed by the number of the database.
 const ASIDE_PREFIX: &str = "state.damaged-";
-/// The end of the names of files that never change.
-const TABLE_FILE: &str = "sst";
 
 /// What was found wrong with the state below `root`, if it was found damaged.
 ///
@@ -68,7 +66,14 @@ pub fn replace(root: &Path, beside: &Path, source: Option<&Checkpoint>) -> Resul
     let generation = in_use(root).map_err(&exchange)?;
     let next = generation.saturating_add(1);
     let path = directory(root, next);
-    copy(source, &path).map_err(&exchange)?;
+    match source {
+        Some(source) => source.copy_to(&path),
+        // An empty state is made by whoever opens it: a directory without a database is a damaged
+        // one.
+        None if path.exists() => fs::remove_dir_all(&path),
+        None => Ok(()),
+    }
+    .map_err(&exchange)?;
     // What cannot be opened must not be named.
     let engine = RocksEngine::open(&path)?;
     engine.flush()?;
@@ -94,30 +99,6 @@ fn failed(doing: &'static str) -> impl Fn(io::Error) -> EngineError {
         context: doing.to_owned(),
         source: Some(Box::new(source)),
     }
-}
-
-/// Links what never changes, and copies the rest.
-fn copy(source: Option<&Checkpoint>, path: &Path) -> io::Result<()> {
-    // An exchange that was cut off may have left something.
-    if path.exists() {
-        fs::remove_dir_all(path)?;
-    }
-    // An empty state is made by whoever opens it: a directory without a database is a damaged one.
-    let Some(source) = source else { return Ok(()) };
-    fs::create_dir(path)?;
-    for (name, _) in source.files()? {
-        let (from, to) = (source.path().join(&name), path.join(&name));
-        if Path::new(&name)
-            .extension()
-            .is_some_and(|it| it == TABLE_FILE)
-        {
-            fs::hard_link(from, to)?;
-        } else {
-            fs::copy(from, &to)?;
-            fs::File::open(to)?.sync_all()?;
-        }
-    }
-    Ok(())
 }
 
 fn set_aside(beside: &Path) -> io::Result<Vec<PathBuf>> {

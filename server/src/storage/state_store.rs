@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use tenure_statemachine::EngineError;
 use tracing::warn;
 
-use super::{data_dir, database_owner, rocks_engine::RocksEngine};
+use super::{checkpoint::Checkpoint, data_dir, database_owner, rocks_engine::RocksEngine};
 
 const CURRENT_FILE: &str = "current";
 /// The number of the first database.
@@ -78,12 +78,13 @@ impl StateStore {
         self.current.load_full()
     }
 
-    /// Puts the checkpoint in `source` in place of the database in use.
+    /// Puts `source` in place of the database in use. A snapshot of this node's own stays where it
+    /// is: until the new database is named, a start removes that as what an exchange left behind.
     ///
     /// # Errors
-    /// When the files cannot be moved or opened. The old database stays in use until the new one is
-    /// open and named.
-    pub fn install(&self, source: &Path) -> Result<Arc<RocksEngine>, EngineError> {
+    /// When the files cannot be moved, copied or opened. The old database stays in use until the
+    /// new one is open and named.
+    pub fn install(&self, source: &Checkpoint) -> Result<Arc<RocksEngine>, EngineError> {
         let failed = |source: io::Error| EngineError {
             context: "installing a snapshot".to_owned(),
             source: Some(Box::new(source)),
@@ -91,7 +92,7 @@ impl StateStore {
         let mut generation = self.exchange.lock();
         let next = generation.saturating_add(1);
         let path = directory(&self.root, next);
-        fs::rename(source, &path).map_err(failed)?;
+        source.give_to(&path).map_err(failed)?;
         data_dir::sync_dir(&self.root).map_err(failed)?;
         let engine = Arc::new(RocksEngine::open(&path)?);
         if let Some(instance) = self.instance.get() {
@@ -205,7 +206,14 @@ fn remove_others(root: &Path, generation: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use tenure_statemachine::{
+        StateMachine,
+        engine::{Engine, Table, View, WriteBatch, WriteOp},
+    };
+
     use super::*;
+    use crate::storage::{AdapterRecord, SnapshotDir};
 
     fn names(root: &Path) -> Vec<u64> {
         let mut names = databases(root).unwrap();
@@ -242,6 +250,41 @@ mod tests {
         fs::remove_file(&file).unwrap();
         StateStore::open(root.path()).expect_err("either may be the one");
         assert_eq!(names(root.path()), [7, 8]);
+    }
+
+    /// What a kill leaves after the new database was made and before it is named.
+    #[test]
+    fn an_exchange_that_is_cut_off_leaves_the_only_snapshot_where_it_was() {
+        let root = tempfile::tempdir().unwrap();
+        let (state, snapshots) = (root.path().join("state"), root.path().join("snapshots"));
+        let key = Bytes::from_static(b"key");
+        {
+            let before = Arc::new(RocksEngine::open(&root.path().join("before")).unwrap());
+            let put = WriteOp::Put(Table::Leases, key.clone(), key.clone());
+            before.write(WriteBatch { ops: vec![put] }).unwrap();
+            let mut machine = StateMachine::open(Arc::<RocksEngine>::clone(&before)).unwrap();
+            let mut batch = machine.begin();
+            batch.put_adapter_record(AdapterRecord::default().encode().into());
+            batch.commit().unwrap();
+            let (built, _) = SnapshotDir::open(&snapshots).unwrap();
+            built.build(&before).unwrap();
+        }
+        // The state is lost, and the name of the next one cannot be written.
+        let unwritable = state.join(CURRENT_FILE).with_extension("tmp");
+        {
+            let (_, newest) = SnapshotDir::open(&snapshots).unwrap();
+            let lost = StateStore::open(&state).unwrap();
+            fs::create_dir(&unwritable).unwrap();
+            lost.install(&newest.unwrap().1)
+                .expect_err("it is not named");
+        }
+        let again = StateStore::open(&state).unwrap();
+        assert_eq!(names(&state), [FIRST]);
+        let (_, newest) = SnapshotDir::open(&snapshots).unwrap();
+        let newest = newest.expect("it is the only copy").1;
+        let installed = again.install(&newest).unwrap();
+        assert_eq!(installed.get(Table::Leases, &key).unwrap(), Some(key));
+        assert!(newest.path().exists());
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub(super) async fn start(dir: &Path, log: &mut LogStore) -> Result<Found, Failu
     if let Some((record, checkpoint)) = newest
         && applied < record.last_applied
     {
-        store.install(checkpoint.path())?;
+        store.install(&checkpoint)?;
     }
     let engine = store.engine();
     replay(&engine, log).await?;
