@@ -16,6 +16,7 @@ mod forwarder;
 mod founding;
 mod fresh;
 mod keeper;
+mod known_members;
 mod leadership;
 mod membership;
 #[expect(

@@ -13,7 +13,7 @@ use tenure_statemachine::{EngineError, MemberId};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::start::StartError;
+use super::{known_members::others, start::StartError};
 use crate::{
     raft::{LogId, PeerNode, Peers, fetch},
     storage::{
@@ -92,31 +92,44 @@ pub(super) async fn recover(
         "the state is damaged and is brought back; identity, log and vote are whole"
     );
 
-    if let Some(newest) = newest {
-        if purged <= newest.0.last_applied
-            && let Some(newest) = whole(newest.clone()).await
-        {
-            info!(last = ?newest.0.last_applied, "from the newest snapshot of this member");
-            let state = exchange(dir, Some(newest.1.clone())).await?;
-            return Ok((state, (snapshots, Some(newest))));
-        }
-        // It may hold the same damaged files.
-        newest.1.supersede();
+    if let Some(newest) = &newest
+        && purged <= newest.0.last_applied
+        && let Some(newest) = whole(newest.clone()).await
+    {
+        info!(last = ?newest.0.last_applied, "from the newest snapshot of this member");
+        let state = exchange(dir, Some(newest.1.clone())).await?;
+        return Ok((state, (snapshots, Some(newest))));
     }
-    if purged.is_none() {
+    let brought = if purged.is_none() {
         info!("from the log of this member, which is there from its first entry");
-        return Ok((exchange(dir, None).await?, (snapshots, None)));
+        (exchange(dir, None).await?, (snapshots, None))
+    } else {
+        let record = newest.as_ref().map(|newest| &newest.0);
+        let others = others(dir, log, record, peers.roster(), founders).await?;
+        if others.is_empty() {
+            warn!("there is no other member to bring it back from: going on with what there is");
+            settle(&dir.state())?;
+            (StateStore::open(&dir.state())?, (snapshots, None))
+        } else {
+            from_others(dir, peers, &others, snapshots, purged).await?
+        }
+    };
+    if let Some((_, newest)) = newest {
+        // It may hold the same damaged files. Until now it may have been all that names the others.
+        newest.supersede();
     }
-    let mut others = founders.clone();
-    let own = peers.roster().owner().member_id;
-    others.remove(&own);
-    if others.is_empty() {
-        warn!("there is no other member to bring it back from: going on with what there is");
-        settle(&dir.state())?;
-        return Ok((StateStore::open(&dir.state())?, (snapshots, None)));
-    }
+    Ok(brought)
+}
+
+async fn from_others(
+    dir: &DataDir,
+    peers: &Arc<Peers>,
+    others: &BTreeMap<u64, PeerNode>,
+    snapshots: SnapshotDir,
+    purged: Option<LogId>,
+) -> Result<(StateStore, Snapshots), StartError> {
     let snapshots = Arc::new(snapshots);
-    let (record, checkpoint) = fetched(peers, &others, &snapshots, purged).await;
+    let (record, checkpoint) = fetched(peers, others, &snapshots, purged).await;
     let state = exchange(dir, Some(checkpoint)).await?;
     info!(last = ?record.last_applied, "the state of another member is in place");
     // Consensus wants a snapshot that reaches to where the log begins.

@@ -126,6 +126,14 @@ pub enum StartError {
          directory, or replace the member: remove it and add it again with an empty data directory"
     )]
     LogGone(PathBuf),
+    /// The state is damaged, and nothing says who could have another one.
+    #[error(
+        "the state in {0} is damaged, and nothing there names the other members; start with \
+         --initial-cluster and --initial-cluster-token as at the first start, all members listed \
+         and --initial-cluster-state new, or replace the member: remove it and add it again with \
+         an empty data directory"
+    )]
+    NobodyToAsk(PathBuf),
     /// What is known of the other members cannot be read.
     #[error("what is known of the other members could not be read")]
     Peers(#[source] std::io::Error),

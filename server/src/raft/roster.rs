@@ -112,6 +112,12 @@ impl Roster {
         self.known.get(member.0)
     }
 
+    /// Whether any other member was ever met.
+    #[must_use]
+    pub fn has_met_others(&self) -> bool {
+        !self.known.is_empty()
+    }
+
     /// `member` uses `instance` and holds entries if `founded`. Remembers it when it may.
     ///
     /// # Errors

@@ -347,8 +347,8 @@ fn keeping(source: io::Error) -> EngineError {
     }
 }
 
-/// What the checkpoint in `path` covers.
-fn record_of(path: &Path) -> Result<Option<AdapterRecord>, Fault> {
+/// What the checkpoint in `path`, or another database that nobody writes to, covers.
+pub(super) fn record_of(path: &Path) -> Result<Option<AdapterRecord>, Fault> {
     let engine = RocksEngine::open_read_only(path)?;
     let view = engine.snapshot()?;
     match Reader::new(&*view)?.adapter_record()? {

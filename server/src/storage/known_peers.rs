@@ -49,6 +49,12 @@ impl KnownPeers {
         self.instances.lock().get(&member).copied()
     }
 
+    /// Whether no member was met.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.instances.lock().is_empty()
+    }
+
     /// Remembers `member`, durably. Blocks on the disk: a few times in the life of a directory.
     ///
     /// # Errors
@@ -104,10 +110,12 @@ mod tests {
         let path = root.path().join("peers");
         let known = KnownPeers::open(&path).unwrap();
         assert_eq!(known.get(1), None);
+        assert!(known.is_empty());
         known.remember(1, 0xA).unwrap();
         known.remember(u64::MAX, 0xB).unwrap();
         let known = KnownPeers::open(&path).unwrap();
         assert_eq!((known.get(1), known.get(u64::MAX)), (Some(0xA), Some(0xB)));
+        assert!(!known.is_empty());
     }
 
     #[test]

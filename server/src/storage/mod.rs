@@ -45,6 +45,6 @@ pub use self::{
     rocks_engine::RocksEngine,
     rocks_log::{Durability, RocksLog},
     segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},
-    state_exchange::{damage_of, is_unsettled, replace, settle},
+    state_exchange::{damage_of, is_unsettled, last_record, replace, settle},
     state_store::StateStore,
 };

@@ -12,7 +12,8 @@ use std::{
 use tenure_statemachine::EngineError;
 
 use super::{
-    checkpoint::Checkpoint,
+    adapter_record::AdapterRecord,
+    checkpoint::{Checkpoint, record_of},
     damage, data_dir,
     rocks_engine::RocksEngine,
     state_store::{directory, in_use, name},
@@ -54,6 +55,14 @@ pub fn settle(root: &Path) -> Result<(), EngineError> {
         data_dir::sync_dir(root)
     };
     remove().map_err(failed("settling the state"))
+}
+
+/// How far the state below `root` had applied the log, and under which membership, as far as its
+/// files can still be read.
+#[must_use]
+pub fn last_record(root: &Path) -> Option<AdapterRecord> {
+    let path = directory(root, in_use(root).ok()?);
+    record_of(&path).ok().flatten()
 }
 
 /// Puts a copy of `source`, or an empty state, in place of the damaged one below `root`. That one

@@ -84,6 +84,20 @@ impl Node {
             .collect()
     }
 
+    /// Changes a flag from the next start on; without a value, leaves it out.
+    pub fn set_flag(&mut self, name: &str, value: Option<&str>) {
+        let words = &mut self.launch.words;
+        while let Some(at) = words.iter().position(|word| word == name) {
+            // Flags and their values are words of their own.
+            words.drain(at..(at + 2).min(words.len()));
+        }
+        words.extend(
+            value
+                .into_iter()
+                .flat_map(|value| [name.into(), value.into()]),
+        );
+    }
+
     /// Its process id.
     ///
     /// # Panics

@@ -144,6 +144,55 @@ async fn a_member_with_a_damaged_state_fetches_another_members_and_goes_on() {
     assert_eq!(cluster.node(damaged).log().matches(BEGINS).count(), 1);
 }
 
+/// Writes to `leader` until the log of `node` has become shorter.
+async fn until_purged(leader: &Node, node: &Node) {
+    let mut longest = 0.0_f64;
+    wait_until("the log is purged", STATE_MAX, async || {
+        for _ in 0..SNAPSHOT_ENTRIES {
+            leader.calls().put("small", "v").await.unwrap();
+        }
+        let held = node.page("/metrics").await.metric("tenure_log_entries");
+        let held = held.expect("every node tells how long its log is");
+        longest = longest.max(held);
+        if held < longest { Ok(()) } else { Err(held) }
+    })
+    .await;
+}
+
+/// The flags of a member count at its first start. One that was started with others later took
+/// itself for alone, and went on with the damaged state.
+#[tokio::test]
+async fn a_member_with_a_damaged_state_finds_the_others_whatever_its_flags_say_by_then() {
+    let mut cluster = Cluster::builder(3)
+        .flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string())
+        .flag("--snapshot-catchup-entries", "5")
+        .start()
+        .await;
+    let damaged = cluster.others(cluster.leader().await)[0];
+    let changes = [
+        ("--initial-cluster-state", Some("existing")),
+        ("--initial-cluster", None),
+    ];
+    for (times, (flag, value)) in (1..).zip(changes) {
+        let leader = cluster.leader_among(&cluster.others(damaged)).await;
+        write(cluster.node(leader), 0..4 * SNAPSHOT_ENTRIES).await;
+        until_purged(cluster.node(leader), cluster.node(damaged)).await;
+        assert_same_everywhere(&cluster).await;
+        cluster.node_mut(damaged).terminate().await;
+        let snapshots = cluster.node(damaged).data_dir().join("snapshots");
+        fs::remove_dir_all(snapshots).unwrap();
+        flip_a_bit(&state(cluster.node(damaged)));
+        ends_by_itself(cluster.node_mut(damaged)).await;
+
+        cluster.node_mut(damaged).set_flag(flag, value);
+        cluster.node_mut(damaged).restart().await;
+        let node = cluster.node(damaged);
+        let fetched = node.log().matches(FROM_PEER).count();
+        assert_eq!(fetched, times, "with {flag} {value:?}: {}", node.log_end());
+        assert_same_everywhere(&cluster).await;
+    }
+}
+
 #[tokio::test]
 async fn a_lone_node_with_a_damaged_state_replays_its_log_when_all_of_it_is_there() {
     let mut cluster = Cluster::start(1).await;
