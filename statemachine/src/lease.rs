@@ -108,6 +108,11 @@ impl Lease {
         parsed.ok_or_else(|| damaged("lease row is not of its length"))
     }
 
+    /// Whether its count tells that no key is attached to it, which spares a look for them.
+    pub(crate) fn has_no_key(&self) -> bool {
+        self.keys == Some(KeyCount::Exact(0))
+    }
+
     /// Refuses so many more keys than the lease may have.
     fn check_room(&self, more: u64) -> Result<(), Refusal> {
         match self.keys {
@@ -247,10 +252,10 @@ pub(crate) fn revoke(
     id: LeaseId,
     effects: &mut Effects,
 ) -> Result<(), ReadError> {
-    if find(overlay, id)?.is_none() {
+    let Some(lease) = find(overlay, id)? else {
         return Err(Refusal::LeaseNotFound.into());
-    }
-    end(overlay, meta, id, effects)?;
+    };
+    end(overlay, meta, &lease, effects)?;
     will::remove(overlay, meta, id, None)?;
     claims::settle(overlay, meta, Loss::REVOKED, effects)?;
     Ok(())
@@ -259,12 +264,15 @@ pub(crate) fn revoke(
 fn end(
     overlay: &mut Overlay,
     meta: &mut Meta,
-    id: LeaseId,
+    lease: &Lease,
     effects: &mut Effects,
 ) -> Result<(), Fault> {
-    let mut change = Change::new(overlay, meta);
-    change.delete_attached(id)?;
-    effects.events.append(&mut change.finish());
+    let id = lease.id;
+    if !lease.has_no_key() {
+        let mut change = Change::new(overlay, meta);
+        change.delete_attached(id)?;
+        effects.events.append(&mut change.finish());
+    }
     overlay.delete(Table::Leases, keys::lease(id));
     meta.leases = meta.leases.saturating_sub(1);
     once::end_session(overlay, meta, id)
@@ -349,7 +357,7 @@ pub(crate) fn expire(
             continue;
         }
         overlay.will_rows = WILL_ROWS_MAX;
-        end(overlay, meta, lease.id, effects)?;
+        end(overlay, meta, &lease, effects)?;
         // Grants what became free, and runs the wills of the claims that were lost.
         claims::settle(overlay, meta, Loss::EXPIRED, effects)?;
         will::run(overlay, meta, lease.id, None, effects)?;

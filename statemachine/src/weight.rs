@@ -160,8 +160,17 @@ impl Scale<'_> {
     /// The end of a lease: light with few keys and no will, of its own or of a claim. One that
     /// expires may be held for the sake of a service, all of whose instances are counted then.
     fn lease(&mut self, id: LeaseId, expires: bool) -> Result<bool, Fault> {
-        let few = lease::attached_within(self.view, id, ATTACHED_MAX)?;
-        if !few || will::exists(self.view, id)? {
+        let Some(lease) = lease::find(self.view, id)? else {
+            // It is refused.
+            return Ok(true);
+        };
+        if will::exists(self.view, id)? {
+            return Ok(false);
+        }
+        if lease.has_no_key() {
+            return Ok(true);
+        }
+        if !lease::attached_within(self.view, id, ATTACHED_MAX)? {
             return Ok(false);
         }
         for key in lease::attached(self.view, id)? {

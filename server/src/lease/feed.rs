@@ -28,28 +28,8 @@ pub struct LeaseFeed {
     order: Mutex<Order>,
 }
 
-/// The order in which leases were made here, the latest of them.
-#[derive(Debug, Default)]
-struct Order {
-    made: u64,
-    places: HashMap<LeaseId, u64>,
-    latest: VecDeque<(LeaseId, u64)>,
-}
-
-impl Order {
-    fn push(&mut self, lease: LeaseId) {
-        self.made += 1;
-        self.places.insert(lease, self.made);
-        self.latest.push_back((lease, self.made));
-        if self.latest.len() > ORDERED_MAX
-            && let Some((lease, place)) = self.latest.pop_front()
-            // One that was made anew under its id has a later place.
-            && self.places.get(&lease) == Some(&place)
-        {
-            self.places.remove(&lease);
-        }
-    }
-}
+/// The leases that were made here, the latest of them, in their order.
+type Order = VecDeque<LeaseId>;
 
 /// What the expirer is told: leases that were made just now, or that something was done with which
 /// may have made them. One that it knows already may be another of the same id.
@@ -81,7 +61,13 @@ impl LeaseFeed {
             ) => *lease,
             Ok(_) | Err(_) => return,
         };
-        self.order.lock().push(lease);
+        {
+            let mut order = self.order.lock();
+            if order.len() == ORDERED_MAX {
+                order.pop_front();
+            }
+            order.push_back(lease);
+        }
         let mut waiting = self.waiting.lock();
         let Waiting { told, overflowed } = &mut *waiting;
         if told.0.len() >= LEASES_WAITING_MAX {
@@ -91,10 +77,12 @@ impl LeaseFeed {
         }
     }
 
-    /// The places of the latest leases in the order of granting. A copy, so that the apply path
-    /// waits for no list.
+    /// The places of the latest leases in the order of granting, from 1 on. Of one that was made
+    /// again under its id the later counts. Made of a copy, so that the apply path waits for no
+    /// list; the apply path itself looks nothing up.
     pub(crate) fn places(&self) -> HashMap<LeaseId, u64> {
-        self.order.lock().places.clone()
+        let order = self.order.lock().clone();
+        order.into_iter().zip(1..).collect()
     }
 
     /// What there is to tell since the last time, or `None` when it was too much.
@@ -142,15 +130,14 @@ mod tests {
         feed.observe(&granted(3));
         let places = feed.places();
         assert!(places[&LeaseId(7)] < places[&LeaseId(3)]);
+        feed.observe(&granted(7));
+        let again = feed.places();
+        assert!(again[&LeaseId(3)] < again[&LeaseId(7)], "the later counts");
         for id in 100..100 + ORDERED_MAX as i64 {
             feed.observe(&granted(id));
         }
         assert!(!feed.places().contains_key(&LeaseId(7)));
-        let order = feed.order.lock();
-        assert_eq!(
-            (order.places.len(), order.latest.len()),
-            (ORDERED_MAX, ORDERED_MAX)
-        );
+        assert_eq!(feed.order.lock().len(), ORDERED_MAX);
     }
 
     #[test]
