@@ -28,8 +28,8 @@ impl FeatureLevel {
     /// Groups of commands say when they were made, and take effect once however often they are
     /// proposed.
     pub const REPEATABLE_GROUPS: Self = Self(2);
-    /// Whatever a command walks, keeps or is answered with is paid for: queues of claims, the ends of
-    /// leases, their wills, and ranges over what was deleted.
+    /// Whatever a command walks, keeps or is answered with is paid for: queues of claims, the ends
+    /// of leases, their wills, and ranges over what was deleted.
     pub const PRICED: Self = Self(3);
     /// The highest level that this version knows.
     pub const NEWEST: Self = Self::PRICED;

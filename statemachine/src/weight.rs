@@ -157,13 +157,17 @@ impl Scale<'_> {
         Ok(true)
     }
 
-    /// The end of a lease: light with few keys and no will, of its own or of a claim. One that
-    /// expires may be held for the sake of a service, all of whose instances are counted then.
+    /// The end of a lease: light with few keys and no will that runs, of its own or of a claim. One
+    /// that expires may be held for the sake of a service, all of whose instances are counted then.
     fn lease(&mut self, id: LeaseId, expires: bool) -> Result<bool, Fault> {
         let Some(lease) = lease::find(self.view, id)? else {
             // It is refused.
             return Ok(true);
         };
+        // Its wills do not run when it is revoked, and it has no claims with others.
+        if !expires && lease.has_no_key() {
+            return Ok(true);
+        }
         if will::exists(self.view, id)? {
             return Ok(false);
         }

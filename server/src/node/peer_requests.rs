@@ -35,7 +35,7 @@ const ENTRY: &str = "entry";
 /// What a group that does not decode is answered. It must never reach the log: every member would
 /// stop on it.
 fn refusal(group: &Bytes, metrics: &NetworkMetrics) -> Option<ForwardOutcome> {
-    let error = tenure_statemachine::codec::check_group(&group).err()?;
+    let error = tenure_statemachine::codec::check_group(group).err()?;
     metrics.peer_refused(ENTRY);
     error!(%error, "a member forwarded writes that do not decode");
     // The one answer that members of every version take for a refusal: they do not offer the group

@@ -5,8 +5,8 @@
 //! others.
 //!
 //! # Invariants
-//! A digest is only ever given for the index that was asked for. One is computed at a time, and only
-//! as long as somebody waits for it: each holds on to a view of the whole state.
+//! A digest is only ever given for the index that was asked for. One is computed at a time, and
+//! only as long as somebody waits for it: each holds on to a view of the whole state.
 
 use std::{ops::ControlFlow, sync::Arc, thread, time::Duration};
 

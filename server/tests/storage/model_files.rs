@@ -2,8 +2,9 @@
 //! kept, each in any of the versions that were written.
 //!
 //! A sync that is told to fail does as Linux does: what it should have written stays readable and
-//! counts as written, and no later sync writes it. Names are kept in order: a crash undoes the last renames that were not synced. Files can be told
-//! to fail after so many operations, to crash in the middle of one.
+//! counts as written, and no later sync writes it. Names are kept in order: a crash undoes the last
+//! renames that were not synced. Files can be told to fail after so many operations, to crash in
+//! the middle of one.
 
 use std::{
     collections::BTreeMap,

@@ -31,8 +31,8 @@ use crate::{
 pub const CLAIMS_PER_NAME_MAX: u32 = 10_000;
 
 /// The greatest position that is told, from [`FeatureLevel::PRICED`] on: it stands for every one
-/// beyond, too. To count further would make a command look at the whole of a long queue, and a claim
-/// that has so many before it will not be granted soon.
+/// beyond, too. To count further would make a command look at the whole of a long queue, and a
+/// claim that has so many before it will not be granted soon.
 const POSITION_MAX: u32 = 1_000;
 
 /// What a new claim would meet on one name.

@@ -47,8 +47,8 @@ pub(super) const EXPIRED_MIN: u64 = 3;
 /// Instances of a lease that is held, from [`FeatureLevel::PRICED`] on: as many as run on one host,
 /// with some to spare. Each is written anew when it becomes a suspect, and when it is renewed.
 const LEASE_INSTANCES_MAX: usize = 128;
-/// Keys that one renewal of a lease looks at to find its suspects, from [`FeatureLevel::PRICED`] on:
-/// those that were held, when as many were added since.
+/// Keys that one renewal of a lease looks at to find its suspects, from [`FeatureLevel::PRICED`]
+/// on: those that were held, when as many were added since.
 const RENEWED_KEYS_MAX: usize = 256;
 
 /// An instance that a lease keeps.

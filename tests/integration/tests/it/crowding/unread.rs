@@ -155,6 +155,28 @@ async fn grant(cluster: &Cluster) {
         .await;
 }
 
+/// Calls of which each has a large answer: their paths and messages.
+fn kinds() -> [(&'static str, Vec<u8>); 4] {
+    let inspect = InspectRequest {
+        name: "crowded".into(),
+        limit: 0,
+    };
+    let observe = ObserveRequest {
+        name: "crowded".into(),
+    };
+    let discover = DiscoverRequest {
+        service: "crowded".into(),
+        ..DiscoverRequest::default()
+    };
+    let leases = LeaseLeasesRequest {};
+    [
+        ("/tenure.v1.Lock/Inspect", inspect.encode_to_vec()),
+        ("/tenure.v1.Election/Observe", observe.encode_to_vec()),
+        ("/tenure.v1.Registry/Discover", discover.encode_to_vec()),
+        ("/etcdserverpb.Lease/LeaseLeases", leases.encode_to_vec()),
+    ]
+}
+
 #[tokio::test]
 async fn large_answers_of_every_service_that_nobody_reads_are_bounded_together() {
     let cluster = Cluster::start(1).await;
@@ -164,48 +186,29 @@ async fn large_answers_of_every_service_that_nobody_reads_are_bounded_together()
     let _waiting = queue(&filling).await;
     register(&filling).await;
     grant(&cluster).await;
-    let name = "crowded";
-    let kinds = [
-        (
-            "/tenure.v1.Lock/Inspect",
-            InspectRequest {
-                name: name.into(),
-                limit: 0,
-            }
-            .encode_to_vec(),
-        ),
-        (
-            "/tenure.v1.Election/Observe",
-            ObserveRequest { name: name.into() }.encode_to_vec(),
-        ),
-        (
-            "/tenure.v1.Registry/Discover",
-            DiscoverRequest {
-                service: name.into(),
-                ..DiscoverRequest::default()
-            }
-            .encode_to_vec(),
-        ),
-        (
-            "/etcdserverpb.Lease/LeaseLeases",
-            LeaseLeasesRequest {}.encode_to_vec(),
-        ),
-    ];
+    let kinds = kinds();
     let before = resident_bytes(node);
     let (mut channels, mut calls) = (Vec::new(), Vec::new());
     for _ in 0..CONNECTIONS {
         let channel = connect(node.address()).await;
-        for (path, message) in &kinds {
-            for _ in 0..CALLS {
-                calls.push(open(channel.clone(), path, message.clone()));
+        channels.push(channel.clone());
+        let kinds = &kinds;
+        // One after the other, so that none is refused because so many are read at once.
+        calls.push(async move {
+            let mut answers = Vec::new();
+            for (path, message) in kinds {
+                for _ in 0..CALLS {
+                    answers.push(open(channel.clone(), path, message.clone()).await);
+                }
             }
-        }
-        channels.push(channel);
+            answers
+        });
     }
     let others = node.calls();
     let short = short_calls(&others, Duration::from_secs(10));
     let (answers, longest) = tokio::join!(join_all(calls), short);
     // One that is refused has its outcome among the headers.
+    let answers: Vec<_> = answers.into_iter().flatten().collect();
     let served = answers.iter().flatten();
     let served = served.filter(|answer| !answer.headers().contains_key("grpc-status"));
     let served = served.count();

@@ -3,8 +3,8 @@
 //! A file that grows needs the file system's journal for a sync. Linux answers such a sync with
 //! success when the cut has ended the journal's transaction before it looks: ext4 says "synced" and
 //! the bytes are not there. That comes only after the cut began, and not for a file whose blocks
-//! are laid out already. So an answer that leaves after a cut tells of the simulation and not of the
-//! node, and the log, which is laid out before it is written, does not even give such answers.
+//! are laid out already. So an answer that leaves after a cut tells of the simulation and not of
+//! the node, and the log, which is laid out before it is written, does not even give such answers.
 
 use std::{
     fs::{self, File},
