@@ -70,12 +70,9 @@ impl Offer {
                 return parts.waiters.fail(self.sequence, ProposeError::NoLeader);
             }
             let now = *leadership.borrow_and_update();
-            let outcome = if self.repeatable {
-                self.offer_for(parts, now, &mut leadership, &mut patience)
-                    .await
-            } else {
-                self.offer(parts, now).await
-            };
+            let outcome = self
+                .offer_for(parts, now, &mut leadership, &mut patience)
+                .await;
             match outcome {
                 // The answer came, or comes, with the log.
                 ForwardOutcome::Committed => return,
@@ -119,7 +116,8 @@ impl Offer {
         }
     }
 
-    /// Offers the group while the leader stays and patience lasts.
+    /// Offers the group while the leader stays and, where it may be offered again at once, patience
+    /// lasts.
     ///
     /// A leader that is cut off without a word answers nothing: the next one is asked as soon as
     /// it is known. When only the connection is dead, a new one is tried, with twice the patience,
@@ -132,11 +130,12 @@ impl Offer {
         patience: &mut Duration,
     ) -> ForwardOutcome {
         let moved = |later: &Leadership| (later.leader, later.term) != (now.leader, now.term);
-        // Every arm may be dropped: the group is repeatable, and a change is seen by the next look.
+        // Every arm may be dropped: an offer without an answer counts as one that may still succeed,
+        // and a change is seen by the next look.
         tokio::select! {
             outcome = self.offer(parts, now) => outcome,
             _ = leadership.wait_for(moved) => ForwardOutcome::Lost,
-            () = sleep(*patience) => {
+            () = sleep(*patience), if self.repeatable => {
                 if let Some(leader) = now.leader.filter(|_| !now.is_leader) {
                     parts.forwarder.renew(leader);
                 }
