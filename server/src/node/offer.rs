@@ -130,8 +130,8 @@ impl Offer {
         patience: &mut Duration,
     ) -> ForwardOutcome {
         let moved = |later: &Leadership| (later.leader, later.term) != (now.leader, now.term);
-        // Every arm may be dropped: an offer without an answer counts as one that may still succeed,
-        // and a change is seen by the next look.
+        // Every arm may be dropped: an offer without an answer counts as one that may still
+        // succeed, and a change is seen by the next look.
         tokio::select! {
             outcome = self.offer(parts, now) => outcome,
             _ = leadership.wait_for(moved) => ForwardOutcome::Lost,
