@@ -175,13 +175,22 @@ fn count(view: &dyn View, id: LeaseId) -> Result<KeyCount, Fault> {
 
 /// The keys attached to the lease `id`, in order.
 pub(crate) fn attached(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+    attached_first(view, id, usize::MAX)
+}
+
+/// The first `max` keys attached to the lease `id`, in order.
+pub(crate) fn attached_first(
+    view: &dyn View,
+    id: LeaseId,
+    max: usize,
+) -> Result<Vec<Bytes>, Fault> {
     let mut found = Vec::new();
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
-    while let Some((row, _)) = cursor.next()? {
-        match keys::read_lease_key(&row, id) {
-            Some(key) => found.push(key),
-            None => break,
-        }
+    while found.len() < max
+        && let Some(row) = cursor.next_key()?
+        && let Some(key) = keys::read_lease_key(&row, id)
+    {
+        found.push(key);
     }
     Ok(found)
 }
@@ -204,18 +213,6 @@ pub(crate) fn attached_slice(
         found.push(key);
     }
     Ok(found)
-}
-
-/// Whether at most `max` keys are attached to the lease `id`.
-pub(crate) fn attached_within(view: &dyn View, id: LeaseId, max: usize) -> Result<bool, Fault> {
-    let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
-    for _ in 0..=max {
-        match cursor.next_key()? {
-            Some(row) if keys::read_lease_key(&row, id).is_some() => {}
-            _ => return Ok(true),
-        }
-    }
-    Ok(false)
 }
 
 pub(crate) fn grant(

@@ -49,10 +49,14 @@ impl Totals {
     /// anything was.
     fn change(
         overlay: &mut Overlay,
+        meta: &Meta,
         of: impl Fn(&mut Self) -> &mut u64,
         before: u64,
         after: u64,
     ) -> Result<(), Fault> {
+        if meta.level < FeatureLevel::PRICED {
+            return Ok(());
+        }
         let totals = Self::load(overlay)?;
         let mut changed = totals;
         let total = of(&mut changed);
@@ -70,10 +74,7 @@ impl Totals {
         before: u64,
         after: u64,
     ) -> Result<(), Fault> {
-        if meta.level < FeatureLevel::PRICED {
-            return Ok(());
-        }
-        Self::change(overlay, |totals| &mut totals.wills, before, after)
+        Self::change(overlay, meta, |totals| &mut totals.wills, before, after)
     }
 
     /// What a session remembers took `before` bytes and takes `after`.
@@ -83,9 +84,6 @@ impl Totals {
         before: u64,
         after: u64,
     ) -> Result<(), Fault> {
-        if meta.level < FeatureLevel::PRICED {
-            return Ok(());
-        }
-        Self::change(overlay, |totals| &mut totals.sessions, before, after)
+        Self::change(overlay, meta, |totals| &mut totals.sessions, before, after)
     }
 }

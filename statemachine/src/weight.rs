@@ -174,10 +174,11 @@ impl Scale<'_> {
         if lease.has_no_key() {
             return Ok(true);
         }
-        if !lease::attached_within(self.view, id, ATTACHED_MAX)? {
+        let keys = lease::attached_first(self.view, id, ATTACHED_MAX.saturating_add(1))?;
+        if keys.len() > ATTACHED_MAX {
             return Ok(false);
         }
-        for key in lease::attached(self.view, id)? {
+        for key in keys {
             let may_be_held = expires && key.starts_with(SERVICES_PREFIX.as_bytes());
             if may_be_held || !self.key(&key)? {
                 return Ok(false);

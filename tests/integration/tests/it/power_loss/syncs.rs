@@ -59,9 +59,10 @@ fn cut(disks: &PowerDisks, cycle: usize, is_laid_out: bool, all: &mut Tally) {
         let (file, stop) = (Arc::clone(&file), Arc::clone(&stop));
         thread::spawn(move || write(&file, mark, &stop))
     };
-    // Another moment each time.
+    // Time is the subject: the cut comes at another moment of a sync each time.
     thread::sleep(Duration::from_millis(10 + cycle as u64 * 7 % 30));
     let cut = disks.cut(&[0]);
+    // And here what is answered for a while after it.
     thread::sleep(AFTER);
     stop.store(true, Ordering::Relaxed);
     let synced = writer.join().unwrap();
