@@ -37,6 +37,41 @@ pub struct Lease {
     /// Counts the keys attached to it. `None` until that was done: leases that are older than
     /// [`FeatureLevel::PRICED`] are counted when they get another key.
     pub keys: Option<KeyCount>,
+    /// What else it may have. Stored with the number of keys only; until then it may have all.
+    pub may_have: MayHave,
+}
+
+/// What a lease may have beside keys: what is not named here is not looked for when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MayHave {
+    /// A will, of its own or of a claim.
+    pub will: bool,
+    /// A session.
+    pub session: bool,
+}
+
+impl MayHave {
+    /// What is taken of a lease of which nothing is known.
+    pub const ALL: Self = Self {
+        will: true,
+        session: true,
+    };
+    const WILL_BIT: u8 = 1;
+    const SESSION_BIT: u8 = 1 << 1;
+
+    fn encode(self) -> u8 {
+        let will = if self.will { Self::WILL_BIT } else { 0 };
+        let session = if self.session { Self::SESSION_BIT } else { 0 };
+        will | session
+    }
+
+    fn decode(bits: u8) -> Option<Self> {
+        let known = bits & !(Self::WILL_BIT | Self::SESSION_BIT) == 0;
+        known.then_some(Self {
+            will: bits & Self::WILL_BIT != 0,
+            session: bits & Self::SESSION_BIT != 0,
+        })
+    }
 }
 
 /// How many keys are attached to a lease.
@@ -71,16 +106,19 @@ impl KeyCount {
 }
 
 impl Lease {
-    /// TTL, deadline, generation and, once they are counted, the number of keys (BE64 each).
+    /// TTL, deadline, generation and, once they are counted, the number of keys (BE64 each), and a
+    /// byte for what else it may have.
     pub(crate) fn encode(&self) -> Bytes {
-        let mut row = BytesMut::with_capacity(32);
+        let mut row = BytesMut::with_capacity(33);
         row.put_u64(self.ttl.0);
         row.put_u64(self.deadline.0);
         row.put_u64(self.generation);
-        match self.keys {
-            Some(KeyCount::Exact(keys)) => row.put_u64(keys),
-            Some(KeyCount::Beyond) => row.put_u64(BEYOND),
-            None => {}
+        if let Some(keys) = self.keys {
+            row.put_u64(match keys {
+                KeyCount::Exact(keys) => keys,
+                KeyCount::Beyond => BEYOND,
+            });
+            row.put_u8(self.may_have.encode());
         }
         row.freeze()
     }
@@ -91,10 +129,10 @@ impl Lease {
             let (deadline, rest) = split_u64(rest)?;
             let (generation, rest) = split_u64(rest)?;
             let (ttl, deadline) = (Ttl(ttl), ClusterTime(deadline));
-            let keys = match split_u64(rest) {
-                None if rest.is_empty() => None,
-                Some((BEYOND, [])) => Some(KeyCount::Beyond),
-                Some((keys, [])) => Some(KeyCount::Exact(keys)),
+            let (keys, may_have) = match split_u64(rest) {
+                None if rest.is_empty() => (None, MayHave::ALL),
+                Some((BEYOND, [bits])) => (Some(KeyCount::Beyond), MayHave::decode(*bits)?),
+                Some((keys, [bits])) => (Some(KeyCount::Exact(keys)), MayHave::decode(*bits)?),
                 _ => return None,
             };
             Some(Self {
@@ -103,6 +141,7 @@ impl Lease {
                 deadline,
                 generation,
                 keys,
+                may_have,
             })
         })();
         parsed.ok_or_else(|| damaged("lease row is not of its length"))
@@ -215,10 +254,22 @@ pub(crate) fn attached_slice(
     Ok(found)
 }
 
+/// Takes note of the first will of a lease.
+pub(crate) fn note_will(overlay: &mut Overlay, lease: &Lease) {
+    if lease.may_have.will {
+        return;
+    }
+    let mut noted = *lease;
+    noted.may_have.will = true;
+    overlay.put(Table::Leases, keys::lease(lease.id), noted.encode());
+}
+
+/// Makes a lease, which is to have a session or not.
 pub(crate) fn grant(
     overlay: &mut Overlay,
     meta: &mut Meta,
     grant: LeaseGrant,
+    session: bool,
 ) -> Result<(), ReadError> {
     // "No lease" cannot be created; the border turns such a request away.
     if !grant.id.is_some() || find(overlay, grant.id)?.is_some() {
@@ -235,6 +286,14 @@ pub(crate) fn grant(
         deadline: meta.now.after(ttl),
         generation: 1,
         keys: is_counted.then_some(KeyCount::Exact(0)),
+        may_have: if is_counted {
+            MayHave {
+                will: false,
+                session,
+            }
+        } else {
+            MayHave::ALL
+        },
     };
     overlay.put(Table::Leases, keys::lease(id), lease.encode());
     meta.leases = meta.leases.saturating_add(1);
@@ -253,7 +312,9 @@ pub(crate) fn revoke(
         return Err(Refusal::LeaseNotFound.into());
     };
     end(overlay, meta, &lease, effects)?;
-    will::remove(overlay, meta, id, None)?;
+    if lease.may_have.will {
+        will::remove(overlay, meta, id, None)?;
+    }
     claims::settle(overlay, meta, Loss::REVOKED, effects)?;
     Ok(())
 }
@@ -272,7 +333,10 @@ fn end(
     }
     overlay.delete(Table::Leases, keys::lease(id));
     meta.leases = meta.leases.saturating_sub(1);
-    once::end_session(overlay, meta, id)
+    if lease.may_have.session {
+        once::end_session(overlay, meta, id)?;
+    }
+    Ok(())
 }
 
 pub(crate) fn renew(
@@ -357,9 +421,11 @@ pub(crate) fn expire(
         end(overlay, meta, &lease, effects)?;
         // Grants what became free, and runs the wills of the claims that were lost.
         claims::settle(overlay, meta, Loss::EXPIRED, effects)?;
-        will::run(overlay, meta, lease.id, None, effects)?;
-        claims::settle(overlay, meta, Loss::RELEASED, effects)?;
-        will::remove(overlay, meta, lease.id, None)?;
+        if lease.may_have.will {
+            will::run(overlay, meta, lease.id, None, effects)?;
+            claims::settle(overlay, meta, Loss::RELEASED, effects)?;
+            will::remove(overlay, meta, lease.id, None)?;
+        }
         let used = WILL_ROWS_MAX.saturating_sub(overlay.will_rows);
         budget.will_rows = budget.will_rows.saturating_sub(used);
         ended.push(lease.id);

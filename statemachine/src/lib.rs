@@ -80,7 +80,7 @@ pub use self::{
     fence::POLICIES_MAX,
     hash::HashKv,
     history::{History, HistoryQuery, RevisionEvents, Wanted},
-    lease::{KeyCount, Lease},
+    lease::{KeyCount, Lease, MayHave},
     limit::Limit,
     machine::{ApplyBatch, StateMachine},
     meta::Meta,

@@ -312,7 +312,7 @@ impl ApplyBatch<'_> {
             Command::Txn(txn) => self.txn(txn, effects)?,
             Command::Compact(revision) => self.compact(*revision)?,
             Command::LeaseGrant(grant) => {
-                lease::grant(overlay, meta, *grant)?;
+                lease::grant(overlay, meta, *grant, false)?;
                 Reply::LeaseGrant(grant.id, grant.ttl)
             }
             Command::LeaseRevoke(id) => {

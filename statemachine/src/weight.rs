@@ -168,7 +168,7 @@ impl Scale<'_> {
         if !expires && lease.has_no_key() {
             return Ok(true);
         }
-        if will::exists(self.view, id)? {
+        if lease.may_have.will && will::exists(self.view, id)? {
             return Ok(false);
         }
         if lease.has_no_key() {

@@ -52,9 +52,9 @@ fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
 
 /// Sets or removes a will. Setting it again replaces it.
 pub(crate) fn set(overlay: &mut Overlay, meta: &Meta, command: &WillSet) -> Result<(), ReadError> {
-    if lease::find(overlay, command.lease)?.is_none() {
+    let Some(lease) = lease::find(overlay, command.lease)? else {
         return Err(Refusal::LeaseNotFound.into());
-    }
+    };
     let claim = match &command.lock {
         None => None,
         Some(name) => match claims::key_of(overlay, name, command.lease)? {
@@ -83,7 +83,10 @@ pub(crate) fn set(overlay: &mut Overlay, meta: &Meta, command: &WillSet) -> Resu
     let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
     Totals::change_wills(overlay, meta, before, after)?;
     match will {
-        Some(will) => overlay.put(Table::Cluster, row, will),
+        Some(will) => {
+            lease::note_will(overlay, &lease);
+            overlay.put(Table::Cluster, row, will);
+        }
         None => overlay.delete(Table::Cluster, row),
     }
     Ok(())
@@ -211,16 +214,25 @@ fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<(Bytes, u64)>, Fault>
     Ok(found)
 }
 
-/// Wills take together at least what is counted of them.
+/// Each will is of a lease that knows of it, and they take together at least what is counted.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
-    let walk = || {
-        let found = of_lease(view, &Bytes::from_static(&[WILL_PREFIX]))?;
-        let counted = Totals::load(view)?.wills;
-        Ok::<_, Fault>((found.iter().map(|(_, bytes)| bytes).sum::<u64>(), counted))
-    };
-    let (found, counted) = walk().map_err(|fault| fault.to_string())?;
-    if counted > found {
-        return Err(format!("{found} bytes of wills counted as {counted}"));
+    walk(view).map_err(|fault| fault.to_string())?
+}
+
+fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
+    let mut found = 0_u64;
+    for (row, bytes) in of_lease(view, &Bytes::from_static(&[WILL_PREFIX]))? {
+        let id = row.get(1..9).unwrap_or_default();
+        let lease = lease::find(view, keys::read_lease(id)?)?;
+        if !lease.is_some_and(|lease| lease.may_have.will) {
+            return Ok(Err(format!("a will whose lease does not know it: {row:?}")));
+        }
+        found = found.saturating_add(bytes);
     }
-    Ok(())
+    let counted = Totals::load(view)?.wills;
+    Ok(if counted > found {
+        Err(format!("{found} bytes of wills counted as {counted}"))
+    } else {
+        Ok(())
+    })
 }

@@ -1,13 +1,14 @@
 //! Budgets of one command: rows, bytes of answers, and what an entry is answered with.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::sync::Arc;
+mod node;
 
 use bytes::Bytes;
+use node::Node;
 use tenure_statemachine::{
-    Command, Compare, Context, DeleteRange, Engine, FeatureLevel, KeyRange, LeaseExpiry,
-    LeaseGrant, LeaseId, MemEngine, Operand, Outcome, Put, RangeQuery, Reader, Refusal, Relation,
-    Reply, Revision, StateMachine, Ttl, Txn, TxnOp, Will, WillSet, digest, invariants,
+    Command, Compare, DeleteRange, Engine, FeatureLevel, KeyRange, LeaseExpiry, LeaseGrant,
+    LeaseId, MemEngine, Operand, Put, RangeQuery, Reader, Refusal, Relation, Reply, Revision, Ttl,
+    Txn, TxnOp, Will, WillSet, digest, invariants,
 };
 
 /// What one command may look at or change, and what one delete may.
@@ -16,42 +17,7 @@ const DELETE_ROWS_MAX: u64 = 500_000;
 /// What a write may be answered with.
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
-struct Node {
-    engine: Arc<MemEngine>,
-    machine: StateMachine,
-}
-
-impl Node {
-    /// A machine at a feature level.
-    fn at(level: FeatureLevel) -> Self {
-        let engine = Arc::new(MemEngine::new());
-        let machine = StateMachine::open(engine.clone()).unwrap();
-        let mut node = Self { engine, machine };
-        node.apply(&[Command::RaiseLevel(level)]);
-        node
-    }
-
-    /// Applies commands as one entry.
-    fn apply(&mut self, commands: &[Command]) -> Vec<Outcome> {
-        let index = self.machine.meta().applied_index + 1;
-        let context = Context {
-            index,
-            term: 1,
-            now: tenure_statemachine::ClusterTime(1000 * index),
-        };
-        let mut batch = self.machine.begin();
-        let outcomes = commands
-            .iter()
-            .map(|command| batch.apply(&context, command).unwrap())
-            .collect();
-        batch.commit().unwrap();
-        outcomes
-    }
-
-    fn one(&mut self, command: Command) -> Result<Reply, Refusal> {
-        self.apply(&[command]).remove(0).reply
-    }
-
+impl Node<MemEngine> {
     /// Puts `keys` keys with values of `value_len` bytes.
     fn fill(&mut self, keys: usize, value_len: usize) {
         let value = Bytes::from(vec![b'v'; value_len]);

@@ -9,20 +9,13 @@ use bytes::Bytes;
 use tenure_statemachine::{Cursor, Engine, EngineError, MemEngine, Table, View, WriteBatch};
 
 /// Counts the rows that are read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counting {
     engine: MemEngine,
     reads: AtomicU64,
 }
 
 impl Counting {
-    pub(crate) fn new() -> Self {
-        Self {
-            engine: MemEngine::new(),
-            reads: AtomicU64::new(0),
-        }
-    }
-
     /// Rows that were read so far.
     pub(crate) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)

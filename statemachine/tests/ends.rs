@@ -6,57 +6,23 @@
 mod counting;
 #[path = "ends/limits.rs"]
 mod limits;
+mod node;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use counting::Counting;
+use node::Node;
 use tenure_statemachine::{
     ClusterTime, Command, Context, DeleteRange, Engine, FeatureLevel, KeyRange, LeaseExpiry,
-    LeaseGrant, LeaseId, MemEngine, Outcome, Put, Refusal, Reply, StateMachine, Ttl, digest,
-    invariants,
+    LeaseGrant, LeaseId, MemEngine, Put, Reply, SessionOpen, Table, Ttl, View, Will, WillSet,
+    digest, invariants,
 };
 
 const MIB: usize = 1024 * 1024;
 
-struct Node<E> {
-    engine: Arc<E>,
-    machine: StateMachine,
-}
-
-impl<E: Engine + Default + 'static> Node<E> {
-    fn at(level: FeatureLevel) -> Self {
-        let engine = Arc::new(E::default());
-        let machine = StateMachine::open(engine.clone()).unwrap();
-        let mut node = Self { engine, machine };
-        node.apply(&[Command::RaiseLevel(level)]);
-        node
-    }
-
-    /// Applies commands as one entry.
-    fn apply(&mut self, commands: &[Command]) -> Vec<Outcome> {
-        let index = self.machine.meta().applied_index + 1;
-        let context = Context {
-            index,
-            term: 1,
-            now: ClusterTime(1000 * index),
-        };
-        let mut batch = self.machine.begin();
-        let outcomes = commands
-            .iter()
-            .map(|command| batch.apply(&context, command).unwrap())
-            .collect();
-        batch.commit().unwrap();
-        outcomes
-    }
-
-    fn one(&mut self, command: Command) -> Result<Reply, Refusal> {
-        self.apply(&[command]).remove(0).reply
-    }
-
-    fn digest(&self) -> u64 {
-        digest(&*self.engine).unwrap()
-    }
+fn digest_of<E: Engine>(node: &Node<E>) -> u64 {
+    digest(&*node.engine).unwrap()
 }
 
 fn put(key: &str, value: Bytes, lease: LeaseId) -> Command {
@@ -201,5 +167,41 @@ fn leases_end_as_they_ended_when_their_keys_were_looked_up_one_by_one() {
     mixed(&mut node);
     invariants::check(&*node.engine).unwrap();
     assert_eq!(node.machine.meta().leases, 0);
-    assert_eq!(node.digest(), BEFORE);
+    assert_eq!(digest_of(&node), BEFORE);
+}
+
+/// A lease says whether it may have a will or a session. One from before it did so may have both.
+#[test]
+fn wills_and_sessions_of_before_the_level_go_with_their_leases() {
+    let (session, lease) = (LeaseId(1), LeaseId(2));
+    let set = Command::WillSet(WillSet {
+        lease,
+        lock: None,
+        will: Some(Will::default()),
+    });
+    let open = Command::SessionOpen(SessionOpen {
+        lease: session,
+        grant: Some(Ttl(60_000)),
+    });
+    for level in [FeatureLevel::BOUNDED, FeatureLevel::NEWEST] {
+        for attached in [false, true] {
+            let mut node = Node::<MemEngine>::at(level);
+            node.apply(&[open.clone(), grant(lease), set.clone()]);
+            node.apply(&[Command::RaiseLevel(FeatureLevel::NEWEST)]);
+            if attached {
+                let keys = [
+                    put("a", Bytes::new(), session),
+                    put("b", Bytes::new(), lease),
+                ];
+                node.apply(&keys);
+            }
+            invariants::check(&*node.engine).unwrap();
+            node.apply(&[session, lease].map(Command::LeaseRevoke));
+            assert_eq!(node.machine.meta().leases, 0);
+            invariants::check(&*node.engine).unwrap();
+            let left = node.engine.scan(Table::Cluster, b"").unwrap().next_key();
+            let left = left.unwrap().filter(|row| row[0] != b'U');
+            assert_eq!(left, None, "{level:?}, attached: {attached}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod counting;
+mod node;
 mod price {
     mod answers;
     mod queues;
@@ -10,55 +11,24 @@ mod price {
     mod walks;
 }
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use counting::Counting;
+use node::Node;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, ClusterTime, Command, Context, FeatureLevel, FenceCommand, FencePolicy,
-    LeaseGrant, LeaseId, Mode, Outcome, Put, Reader, Refusal, Reply, StateMachine, Ttl, Wait,
-    invariants,
+    Acquire, ClaimCommand, Command, FeatureLevel, FenceCommand, FencePolicy, LeaseGrant, LeaseId,
+    Mode, Put, Reader, Refusal, Reply, Ttl, Wait, invariants,
 };
 
-struct Node {
-    engine: Arc<Counting>,
-    machine: StateMachine,
-    now: u64,
+/// A machine at a feature level, where no time passes by itself.
+fn node_at(level: FeatureLevel) -> Node<Counting> {
+    let mut node = Node::at(level);
+    node.now = Some(1000);
+    node
 }
 
-impl Node {
-    /// A machine at a feature level.
-    fn at(level: FeatureLevel) -> Self {
-        let engine = Arc::new(Counting::new());
-        let machine = StateMachine::open(engine.clone()).unwrap();
-        let mut node = Self {
-            engine,
-            machine,
-            now: 1_000,
-        };
-        node.apply(&[Command::RaiseLevel(level)]);
-        node
-    }
-
-    /// Applies commands as one entry.
-    fn apply(&mut self, commands: &[Command]) -> Vec<Outcome> {
-        let index = self.machine.meta().applied_index + 1;
-        let context = Context {
-            index,
-            term: 1,
-            now: ClusterTime(self.now),
-        };
-        let mut batch = self.machine.begin();
-        let outcomes = commands
-            .iter()
-            .map(|command| batch.apply(&context, command).unwrap())
-            .collect();
-        batch.commit().unwrap();
-        outcomes
-    }
-
-    fn one(&mut self, command: Command) -> Result<Reply, Refusal> {
-        self.apply(&[command]).remove(0).reply
+impl Node<Counting> {
+    fn pass(&mut self, millis: u64) {
+        self.now = self.now.map(|now| now + millis);
     }
 
     /// Applies one command; says how many rows it read.
@@ -124,7 +94,7 @@ fn a_policy_that_is_not_there_is_not_found_however_many_there_are() {
         (FeatureLevel::REPEATABLE_GROUPS, Refusal::TooManyPolicies),
         (FeatureLevel::PRICED, Refusal::PolicyNotFound),
     ] {
-        let mut node = Node::at(level);
+        let mut node = node_at(level);
         assert!(node.apply(&sets).iter().all(|set| set.reply.is_ok()));
         assert_eq!(node.one(remove.clone()), Err(refusal));
         assert_eq!(node.one(set(1000)), Err(Refusal::TooManyPolicies));

@@ -1,53 +1,29 @@
 //! Idempotency keys are shared out between clients: one that fills its share leaves room.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::sync::Arc;
+mod node;
 
 use bytes::Bytes;
+use node::Node;
 use tenure_statemachine::{
-    ClusterTime, Command, Conditional, Context, FeatureLevel, MemEngine, Outcome, Put, Refusal,
-    Reply, RequestId, StateMachine, Table, View, invariants, level_needed, worded_for,
+    Command, Conditional, FeatureLevel, MemEngine, Put, Refusal, Reply, RequestId, Table, View,
+    invariants, level_needed, worded_for,
 };
 
-struct Node {
-    engine: Arc<MemEngine>,
-    machine: StateMachine,
+/// A machine where no time passes by itself.
+fn node() -> Node<MemEngine> {
+    let mut node = Node::at(FeatureLevel::BOUNDED);
+    node.now = Some(1000);
+    node
 }
 
-impl Node {
-    fn new() -> Self {
-        let engine = Arc::new(MemEngine::new());
-        let machine = StateMachine::open(engine.clone()).unwrap();
-        let mut node = Self { engine, machine };
-        node.apply(0, &[Command::RaiseLevel(FeatureLevel::BOUNDED)]);
-        node
-    }
-
-    fn apply(&mut self, now: u64, commands: &[Command]) -> Vec<Outcome> {
-        let context = Context {
-            index: self.machine.meta().applied_index + 1,
-            term: 1,
-            now: ClusterTime(now),
-        };
-        let mut batch = self.machine.begin();
-        let outcomes = commands
-            .iter()
-            .map(|command| batch.apply(&context, command).unwrap())
-            .collect();
-        batch.commit().unwrap();
-        outcomes
-    }
-
-    fn one(&mut self, command: Command) -> Result<Reply, Refusal> {
-        self.apply(1000, &[command]).remove(0).reply
-    }
-
+impl Node<MemEngine> {
     /// How many of so many new keys of a client are remembered.
     fn fill(&mut self, client: u64, keys: u64) -> usize {
         let commands: Vec<_> = (0..keys)
             .map(|number| put(client, &format!("{client}/{number}")))
             .collect();
-        let outcomes = self.apply(1000, &commands);
+        let outcomes = self.apply(&commands);
         outcomes.iter().filter(|it| it.reply.is_ok()).count()
     }
 }
@@ -71,7 +47,7 @@ fn put(client: u64, key: &str) -> Command {
 /// One client used to fill all there was within seconds, and everybody was refused for ten minutes.
 #[test]
 fn a_client_that_fills_its_share_leaves_room_for_others() {
-    let mut node = Node::new();
+    let mut node = node();
     assert_eq!(node.fill(1, 100_010), 100_000);
     let refused = node.one(put(1, "one more"));
     assert_eq!(refused, Err(Refusal::TooManyRequestKeys));
@@ -87,12 +63,13 @@ fn a_client_that_fills_its_share_leaves_room_for_others() {
 
 #[test]
 fn a_share_is_given_back_when_its_keys_are_forgotten() {
-    let mut node = Node::new();
+    let mut node = node();
     assert_eq!(node.fill(7, 3), 3);
     let row = [b"K".as_slice(), &7_u64.to_be_bytes()].concat();
     let share = node.engine.get(Table::Cluster, &row).unwrap().unwrap();
     assert_eq!(share.get(..8), Some(3_u64.to_be_bytes().as_slice()));
-    node.apply(1000 + 600_000, &[Command::Wake]);
+    node.now = Some(1000 + 600_000);
+    node.apply(&[Command::Wake]);
     assert_eq!(node.engine.get(Table::Cluster, &row).unwrap(), None);
     invariants::check(&*node.engine).unwrap();
     assert_eq!(node.fill(7, 1), 1, "executed anew");

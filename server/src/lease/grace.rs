@@ -57,7 +57,7 @@ impl Graces {
 
 #[cfg(test)]
 mod tests {
-    use tenure_statemachine::LeaseId;
+    use tenure_statemachine::{LeaseId, MayHave};
 
     use super::*;
 
@@ -68,6 +68,7 @@ mod tests {
             deadline: ClusterTime(deadline),
             generation: 1,
             keys: None,
+            may_have: MayHave::ALL,
         };
         graces.end_of(&lease).0
     }

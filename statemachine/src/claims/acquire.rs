@@ -83,7 +83,7 @@ pub(super) fn acquire(
     lease::check_room(overlay, acquire.lease, acquire.names.len())?;
     if let Some(ttl) = acquire.grant {
         let id = acquire.lease;
-        lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
+        lease::grant(overlay, meta, LeaseGrant { id, ttl }, false)?;
     }
     if holds && prospects.iter().any(|prospect| prospect.drops) {
         let mut settling = Settling::new(overlay, meta, effects);

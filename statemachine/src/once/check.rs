@@ -79,8 +79,11 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
         )));
     }
     for (session, state) in sessions {
-        if lease::find(view, session)?.is_none() {
+        let Some(lease) = lease::find(view, session)? else {
             return Ok(Err(format!("session {session} has no lease")));
+        };
+        if !lease.may_have.session {
+            return Ok(Err(format!("lease {session} does not know its session")));
         }
         let counted = requests.remove(&session).unwrap_or_default();
         let floor_holds = counted.oldest.is_none_or(|oldest| oldest > state.forgotten);

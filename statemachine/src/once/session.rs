@@ -240,7 +240,7 @@ pub(crate) fn open(
 ) -> Result<Reply, ReadError> {
     let SessionOpen { lease: id, grant } = open;
     if let Some(ttl) = grant {
-        lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
+        lease::grant(overlay, meta, LeaseGrant { id, ttl }, true)?;
     }
     let lease = lease::find(overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
     if grant.is_some() {

@@ -127,7 +127,7 @@ fn live_lease(
 ) -> Result<Ttl, ReadError> {
     match grant {
         Some(ttl) => {
-            lease::grant(overlay, meta, LeaseGrant { id, ttl })?;
+            lease::grant(overlay, meta, LeaseGrant { id, ttl }, false)?;
             Ok(ttl)
         }
         None if !id.is_some() => Ok(Ttl(0)),

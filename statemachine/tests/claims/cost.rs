@@ -20,7 +20,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) fn new() -> Self {
-        let engine = Arc::new(Counting::new());
+        let engine = Arc::new(Counting::default());
         let machine = StateMachine::open(engine.clone()).unwrap();
         Self {
             engine,

@@ -6,7 +6,7 @@ use tenure_statemachine::{
     Refusal, Reply, Revision, Signal, Wait,
 };
 
-use crate::{Node, acquire, grant, join};
+use crate::{acquire, counting::Counting, grant, join, node::Node, node_at};
 
 const ENTRY_ANSWER_BYTES_MAX: usize = 64 << 20;
 const ANSWER_BYTES_MAX: u64 = 16 << 20;
@@ -17,8 +17,8 @@ fn large() -> Bytes {
 }
 
 /// A node on which `a` is held by one claim with a large value.
-fn held(level: FeatureLevel) -> Node {
-    let mut node = Node::at(level);
+fn held(level: FeatureLevel) -> Node<Counting> {
+    let mut node = node_at(level);
     let holder = Acquire {
         value: large(),
         ..join("a", 1, Mode::Exclusive)
@@ -50,8 +50,8 @@ fn bytes(outcome: &Outcome) -> usize {
 }
 
 /// As many shared holders, each with a large value.
-fn shared(level: FeatureLevel, holders: i64) -> Node {
-    let mut node = Node::at(level);
+fn shared(level: FeatureLevel, holders: i64) -> Node<Counting> {
+    let mut node = node_at(level);
     let value = large();
     let joins = (1..=holders).map(|lease| {
         acquire(Acquire {
@@ -130,7 +130,7 @@ fn where_no_one_waits_for_an_answer_no_values_of_claims_are_kept() {
 
 #[test]
 fn signals_carry_no_values() {
-    let mut node = Node::at(FeatureLevel::FIRST);
+    let mut node = node_at(FeatureLevel::FIRST);
     node.apply(&[acquire(join("a", 1, Mode::Exclusive))]);
     let value = large();
     let joins = (2..=20).map(|lease| {
@@ -189,11 +189,11 @@ fn claims_together_are_refused_when_their_values_add_up_to_too_much() {
             ..join("a", 1, Mode::Exclusive)
         })
     };
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     let max = ANSWER_BYTES_MAX;
     let refused = node.one(bundle(300 << 10));
     assert_eq!(refused.err(), Some(Refusal::AnswerOverLimit { max }));
     assert!(node.one(bundle(200 << 10)).is_ok());
-    let mut node = Node::at(FeatureLevel::REPEATABLE_GROUPS);
+    let mut node = node_at(FeatureLevel::REPEATABLE_GROUPS);
     assert!(node.one(bundle(300 << 10)).is_ok());
 }

@@ -6,7 +6,7 @@ use tenure_statemachine::{
     Mode, Put, Reply, Revision, Txn, TxnOp,
 };
 
-use crate::{Node, acquire, grant, join, put};
+use crate::{acquire, counting::Counting, grant, join, node::Node, node_at, put};
 
 /// Claims that may wait where short work touches their queue.
 const QUEUED_MAX: i64 = 64;
@@ -14,8 +14,8 @@ const QUEUED_MAX: i64 = 64;
 const POSITION_MAX: u32 = 1_000;
 
 /// Lease 1 holds `a`, and so many others wait for it together.
-fn queue(waiters: i64) -> Node {
-    let mut node = Node::at(FeatureLevel::PRICED);
+fn queue(waiters: i64) -> Node<Counting> {
+    let mut node = node_at(FeatureLevel::PRICED);
     let mut joins = vec![acquire(join("a", 1, Mode::Exclusive))];
     joins.extend((2..=waiters + 1).map(|lease| acquire(join("a", lease, Mode::Shared))));
     assert!(node.apply(&joins).iter().all(|it| it.reply.is_ok()));
@@ -103,7 +103,7 @@ fn what_may_grant_a_long_queue_is_not_short_work() {
 
 #[test]
 fn commands_on_many_short_queues_are_not_short_work_together() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     for (number, name) in ["a", "b", "c"].into_iter().enumerate() {
         let first = 1 + 100 * i64::try_from(number).unwrap();
         let mut joins = vec![acquire(join(name, first, Mode::Exclusive))];
@@ -132,7 +132,7 @@ fn commands_on_many_short_queues_are_not_short_work_together() {
 /// The queue of another name, however long, may be granted with a claim of this one.
 #[test]
 fn what_may_grant_a_bundle_is_not_short_work() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     let bundle = Acquire {
         names: vec![Bytes::from("a"), Bytes::from("b")],
         ..join("a", 2, Mode::Shared)
@@ -145,7 +145,7 @@ fn what_may_grant_a_bundle_is_not_short_work() {
 #[test]
 fn a_claim_that_is_joined_again_counts_at_most_a_thousand_before_it() {
     let position = |level, waiters: i64| {
-        let mut node = Node::at(level);
+        let mut node = node_at(level);
         // Plain puts, as etcd's clients claim.
         let mut commands = Vec::new();
         for lease in 1..=waiters + 1 {

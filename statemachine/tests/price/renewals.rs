@@ -5,7 +5,7 @@ use tenure_statemachine::{
     Ttl,
 };
 
-use crate::{Node, grant, put};
+use crate::{counting::Counting, grant, node::Node, node_at, put};
 
 /// A lease with very many keys below the services' prefix.
 const BUSY: i64 = 100;
@@ -21,7 +21,7 @@ fn register(service: &str, id: i64, lease: i64) -> Command {
     }))
 }
 
-fn expire(node: &mut Node, leases: impl IntoIterator<Item = i64>) -> Vec<LeaseId> {
+fn expire(node: &mut Node<Counting>, leases: impl IntoIterator<Item = i64>) -> Vec<LeaseId> {
     let expiry = |lease: i64| {
         let id = LeaseId(lease);
         let generation = node.reader().lease(id).unwrap().unwrap().generation;
@@ -39,13 +39,13 @@ fn expire(node: &mut Node, leases: impl IntoIterator<Item = i64>) -> Vec<LeaseId
 }
 
 /// A node that holds a service of four instances, of which two are suspects.
-fn holding(level: FeatureLevel) -> Node {
-    let mut node = Node::at(level);
+fn holding(level: FeatureLevel) -> Node<Counting> {
+    let mut node = node_at(level);
     for lease in 1..=4 {
         node.one(grant(lease, 200)).unwrap();
         node.one(register("web", lease, lease)).unwrap();
     }
-    node.now += 200;
+    node.pass(200);
     assert_eq!(expire(&mut node, 1..=4).len(), 2);
     node
 }
@@ -54,7 +54,7 @@ fn renew_again_and_again(lease: i64) -> Command {
     Command::LeaseRenew(vec![LeaseId(lease); 100])
 }
 
-fn with_keys(level: FeatureLevel, keys: usize) -> Node {
+fn with_keys(level: FeatureLevel, keys: usize) -> Node<Counting> {
     let mut node = holding(level);
     node.one(grant(BUSY, 1_000_000)).unwrap();
     let puts = (0..keys).map(|it| put(format!("tenure.services/x/{it}"), BUSY));
@@ -84,7 +84,7 @@ fn a_renewal_looks_at_few_keys_of_a_lease_and_once() {
 
 #[test]
 fn a_renewal_is_short_work_while_no_service_is_held() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     node.one(grant(1, 1_000)).unwrap();
     assert!(node.is_light(&renew_again_and_again(1)));
 }
@@ -108,11 +108,11 @@ fn a_lease_of_more_instances_than_a_renewal_looks_at_is_not_held() {
         (FeatureLevel::PRICED, 129, false),
         (FeatureLevel::REPEATABLE_GROUPS, 129, true),
     ] {
-        let mut node = Node::at(level);
+        let mut node = node_at(level);
         node.one(grant(1, 200)).unwrap();
         let registers: Vec<_> = (0..instances).map(|it| register("web", it, 1)).collect();
         assert!(node.apply(&registers).iter().all(|it| it.reply.is_ok()));
-        node.now += 200;
+        node.pass(200);
         assert_eq!(expire(&mut node, [1]).is_empty(), is_held, "{instances}");
         node.check();
     }

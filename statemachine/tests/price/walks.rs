@@ -6,7 +6,7 @@ use tenure_statemachine::{
     Relation, Revision, Txn, TxnOp,
 };
 
-use crate::Node;
+use crate::{counting::Counting, node::Node, node_at};
 
 const TXN_ROWS_MAX: u64 = 200_000;
 /// What one walk counts for at least.
@@ -48,7 +48,7 @@ fn tree(op: &TxnOp) -> Vec<TxnOp> {
     vec![TxnOp::Txn(within); 63]
 }
 
-fn fill(node: &mut Node, prefix: &str, keys: usize) {
+fn fill(node: &mut Node<Counting>, prefix: &str, keys: usize) {
     let put = |number: usize| {
         Command::Put(Put {
             key: format!("{prefix}{number:06}").into(),
@@ -65,7 +65,7 @@ const TOO_MANY: Refusal = Refusal::TooManyRows { max: TXN_ROWS_MAX };
 /// the deletes over them, and found none to pay for.
 #[test]
 fn a_transaction_pays_for_walking_what_it_deleted() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     fill(&mut node, "p/", 10_000);
     let mut ops = vec![TxnOp::DeleteRange(delete("p/"))];
     ops.extend(tree(&count("p/", Revision(0))));
@@ -78,7 +78,7 @@ fn a_transaction_pays_for_walking_what_it_deleted() {
 
 #[test]
 fn a_transaction_pays_for_what_it_deleted_key_by_key() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     fill(&mut node, "p/", 1_000);
     let alone = |number: usize| {
         TxnOp::DeleteRange(DeleteRange {
@@ -98,7 +98,7 @@ fn a_transaction_pays_for_walks_that_find_nothing() {
         (FeatureLevel::REPEATABLE_GROUPS, true),
         (FeatureLevel::PRICED, false),
     ] {
-        let mut node = Node::at(level);
+        let mut node = node_at(level);
         fill(&mut node, "p/", 200);
         assert!(node.one(Command::DeleteRange(delete("p/"))).is_ok());
         let deleted = node.machine.meta().revision;
@@ -122,7 +122,7 @@ fn a_transaction_pays_for_walks_that_find_nothing() {
 
 #[test]
 fn a_transaction_of_128_ranges_still_passes() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     // A walk that finds more than it counts for at least pays for what it finds, as before.
     let keys = TXN_ROWS_MAX / 128 - 1;
     assert!(keys > WALK_ROWS_MIN);
@@ -140,7 +140,7 @@ fn a_transaction_of_128_ranges_still_passes() {
 
 #[test]
 fn what_was_deleted_elsewhere_is_not_paid_for_again() {
-    let mut node = Node::at(FeatureLevel::PRICED);
+    let mut node = node_at(FeatureLevel::PRICED);
     for prefix in ["a/", "b/", "c/"] {
         fill(&mut node, prefix, 50_000);
     }
