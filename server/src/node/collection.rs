@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenure_statemachine::{Collector, Fault, Meta, Revision, engine::Engine};
+use tenure_statemachine::{Collector, Fault, Revision, engine::Engine};
 use tokio::sync::watch;
 
 use crate::{fatal, storage::StateStore, tasks};
@@ -26,30 +26,21 @@ pub(super) struct Collected {
     pub(super) bytes: u64,
 }
 
-/// Starts collection; the receiver tells how far it has come.
+/// Starts collection below `floor`; the receiver tells how far it has come.
 pub(super) fn spawn(
     store: Arc<StateStore>,
-    mut meta: watch::Receiver<Meta>,
+    mut floor: watch::Receiver<Revision>,
     pace: CollectionPace,
 ) -> watch::Receiver<Collected> {
     let (sender, receiver) = watch::channel(Collected::default());
     tasks::spawn("collection", async move {
         // The first pass also finds out what was collected in earlier lives.
-        let mut gone_through = None;
         loop {
-            let floor = meta.borrow_and_update().floor;
-            if gone_through != Some(floor) {
-                pass(&store, pace, &sender)
-                    .await
-                    .unwrap_or_else(|e| fatal::stop(&e));
-                gone_through = Some(floor);
-                continue;
-            }
-            if meta
-                .wait_for(|meta| Some(meta.floor) != gone_through)
+            floor.mark_unchanged();
+            pass(&store, pace, &sender)
                 .await
-                .is_err()
-            {
+                .unwrap_or_else(|e| fatal::stop(&e));
+            if floor.changed().await.is_err() {
                 return;
             }
         }

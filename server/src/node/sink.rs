@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenure_statemachine::{EndCause, EventKind, Meta, Outcome, Reply, Signal};
+use tenure_statemachine::{EndCause, EventKind, Meta, Outcome, Reply, Revision, Signal};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -27,6 +27,8 @@ pub(super) struct Sink {
     pub(super) clock: Arc<ClusterClock>,
     pub(super) applied: watch::Sender<Applied>,
     pub(super) meta: watch::Sender<Meta>,
+    /// Apart from the rest, so that who waits for it is not woken by every batch.
+    pub(super) floor: watch::Sender<Revision>,
     pub(super) leases: Arc<LeaseFeed>,
     pub(super) claims: Arc<claims::Hub>,
     pub(super) metrics: Arc<Metrics>,
@@ -39,6 +41,11 @@ impl Sink {
         let level = &self.metrics.server.feature_level;
         level.set(meta.level.0.into());
         self.meta.send_replace(*meta);
+        self.floor.send_if_modified(|floor| {
+            let moved = *floor != meta.floor;
+            *floor = meta.floor;
+            moved
+        });
         self.applied.send_replace(Applied {
             index: meta.applied_index,
             term: meta.applied_term,

@@ -268,6 +268,7 @@ pub async fn start(
         term: before.applied_term,
     });
     let (meta_sender, meta) = watch::channel(before);
+    let (floor_sender, floor) = watch::channel(before.floor);
     let disk_metrics = around.metrics.disk.clone();
     let sink = Sink {
         origin: config.origin,
@@ -276,6 +277,7 @@ pub async fn start(
         clock: Arc::clone(&cluster_clock),
         applied: applied_sender,
         meta: meta_sender,
+        floor: floor_sender,
         leases: Arc::clone(&leases),
         claims: Arc::clone(&claims),
         slow: SlowApply {
@@ -377,7 +379,7 @@ pub async fn start(
         metrics: disk_metrics,
         limits: config.log_limits,
     });
-    let compacted = collection::spawn(Arc::clone(&store), meta.clone(), config.collection);
+    let compacted = collection::spawn(Arc::clone(&store), floor, config.collection);
     spawn_expiry(waiters, clock);
 
     let requests = Arc::new(Requests {

@@ -15,7 +15,11 @@ use super::{
     machine::{AppliedGroup, ApplySink, ApplyTimes},
     types::{Entry, StoredMembership},
 };
-use crate::{clock::Clock, fatal, storage::AdapterRecord};
+use crate::{
+    clock::Clock,
+    fatal,
+    storage::{AdapterRecord, AppliedRecord},
+};
 
 /// Bytes of writes, events and answers after which a batch is written, whatever is left to apply.
 /// Bounds what catching up holds at once; ordinary batches are far smaller.
@@ -36,7 +40,7 @@ pub(super) struct Work {
 #[derive(Debug)]
 pub(super) struct Applier {
     pub(super) machine: StateMachine,
-    pub(super) record: AdapterRecord,
+    pub(super) record: AppliedRecord,
     pub(super) sink: Arc<dyn ApplySink>,
     pub(super) clock: Arc<dyn Clock>,
     /// Whether an entry that does not follow the one before ends the process.
@@ -88,7 +92,7 @@ impl Applier {
             while let Some(entry) = next {
                 bytes += payload_bytes(&entry.entry) as u64;
                 if self.contiguous {
-                    check_next(&self.record, &entry.entry);
+                    check_next(self.record.get(), &entry.entry);
                 }
                 let (record, sink) = (&mut self.record, &*self.sink);
                 apply_entry(&mut batch, record, sink, entry, &mut groups)?;
@@ -117,7 +121,7 @@ fn check_next(record: &AdapterRecord, entry: &Entry) {
 
 fn apply_entry(
     batch: &mut ApplyBatch<'_>,
-    record: &mut AdapterRecord,
+    record: &mut AppliedRecord,
     sink: &dyn ApplySink,
     work: Work,
     groups: &mut Vec<AppliedGroup>,
@@ -129,7 +133,7 @@ fn apply_entry(
         now: ClusterTime(0),
     };
     if let EntryPayload::Membership(membership) = &work.entry.payload {
-        record.membership = StoredMembership::new(Some(log_id), membership.clone());
+        record.set_membership(StoredMembership::new(Some(log_id), membership.clone()));
     }
     if let Some(decoded) = work.commands {
         context.now = decoded.now;
@@ -159,6 +163,6 @@ fn apply_entry(
         }
     }
     batch.advance(&context);
-    record.last_applied = Some(log_id);
+    record.advance(log_id);
     Ok(())
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     fatal,
-    storage::{AdapterRecord, Checkpoint, SnapshotDir, StateStore},
+    storage::{AdapterRecord, AppliedRecord, Checkpoint, SnapshotDir, StateStore},
     tasks,
 };
 
@@ -103,7 +103,7 @@ impl Machine {
             snapshots: Arc::new(snapshots),
             applier: Some(Applier {
                 machine,
-                record,
+                record: AppliedRecord::new(record),
                 sink,
                 clock,
                 contiguous: true,
@@ -136,13 +136,13 @@ impl Machine {
     /// The last entry that the state has applied.
     #[must_use]
     pub fn last_applied(&self) -> Option<LogId> {
-        self.applier().record.last_applied
+        self.applier().record.get().last_applied
     }
 
     /// Whether member `own` is the only voter, as of that entry.
     #[must_use]
     pub fn is_alone(&self, own: u64) -> bool {
-        self.applier().record.membership.voter_ids().eq([own])
+        self.applier().record.get().membership.voter_ids().eq([own])
     }
 
     /// Where this state's digests are asked for.
@@ -197,7 +197,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     type SnapshotBuilder = Builder;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
-        let record = &self.applier().record;
+        let record = self.applier().record.get();
         Ok((record.last_applied, record.membership.clone()))
     }
 
@@ -258,7 +258,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
             .applier
             .as_mut()
             .expect("the state is away only while entries are applied");
-        applier.record = built.0.clone();
+        applier.record = AppliedRecord::new(built.0.clone());
         applier.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
         self.newest.replace(built);
         applier.sink.restored(applier.machine.meta());

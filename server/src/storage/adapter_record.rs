@@ -76,10 +76,68 @@ impl AdapterRecord {
     }
 }
 
+/// The record of who applies. It is written with every batch, and its membership hardly ever
+/// changes: that is encoded once.
+#[derive(Debug)]
+pub struct AppliedRecord {
+    record: AdapterRecord,
+    membership_bytes: Vec<u8>,
+}
+
+impl AppliedRecord {
+    /// A record to go on from.
+    #[must_use]
+    pub fn new(record: AdapterRecord) -> Self {
+        let membership = AdapterRecord {
+            last_applied: None,
+            membership: record.membership.clone(),
+        };
+        Self {
+            membership_bytes: membership.encode(),
+            record,
+        }
+    }
+
+    /// The record.
+    #[must_use]
+    pub const fn get(&self) -> &AdapterRecord {
+        &self.record
+    }
+
+    /// The entry at `log_id` is applied.
+    pub fn advance(&mut self, log_id: LogId) {
+        self.record.last_applied = Some(log_id);
+    }
+
+    /// An entry that was applied changed the membership.
+    pub fn set_membership(&mut self, membership: StoredMembership) {
+        let last_applied = self.record.last_applied;
+        *self = Self::new(AdapterRecord {
+            last_applied,
+            membership,
+        });
+    }
+
+    /// As [`AdapterRecord::encode`].
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let position = peer::SnapshotHeader {
+            last_log_id: self.record.last_applied.as_ref().map(convert::log_id_to),
+            ..peer::SnapshotHeader::default()
+        };
+        // Its field comes before those of the membership.
+        let mut bytes = position.encode_to_vec();
+        bytes.extend_from_slice(&self.membership_bytes);
+        bytes
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
-    use crate::raft::LeaderId;
+    use crate::raft::{LeaderId, PeerNode};
 
     fn id(term: u64, index: u64) -> LogId {
         LogId::new(LeaderId { term, node_id: 1 }, index)
@@ -99,5 +157,26 @@ mod tests {
             assert_eq!(record.check_next(next), Err(gap));
         }
         AdapterRecord::default().check_next(id(1, 5)).unwrap();
+    }
+
+    #[test]
+    fn what_is_encoded_once_is_the_same_as_all_of_it() {
+        let mut record = AdapterRecord::default();
+        let mut applied = AppliedRecord::new(record.clone());
+        assert_eq!(applied.encode(), record.encode());
+        for index in 1..=3 {
+            let nodes: BTreeMap<u64, PeerNode> = (1..=index)
+                .map(|node| (node, PeerNode::default()))
+                .collect();
+            let voters = BTreeSet::from_iter(nodes.keys().copied());
+            let membership = openraft::Membership::new(vec![voters], nodes).unwrap();
+            record.membership = StoredMembership::new(Some(id(2, index)), membership);
+            applied.set_membership(record.membership.clone());
+            assert_eq!(applied.encode(), record.encode());
+            record.last_applied = Some(id(2, index));
+            applied.advance(id(2, index));
+            assert_eq!(applied.encode(), record.encode());
+            assert_eq!(AdapterRecord::decode(&applied.encode()).unwrap(), record);
+        }
     }
 }

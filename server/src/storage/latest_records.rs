@@ -58,6 +58,13 @@ impl LatestRecords {
             .insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(record));
     }
 
+    /// As [`LatestRecords::put`], if there is one of the key.
+    pub(super) fn update(&self, key: &[u8], record: &Bytes) {
+        if self.records.contains_key(key) {
+            self.put(key, record);
+        }
+    }
+
     pub(super) fn remove(&self, key: &[u8]) {
         self.records.remove(key);
     }
@@ -75,6 +82,16 @@ mod tests {
         assert_eq!(latest.get(b"k"), Some(Bytes::from_static(b"two")));
         latest.remove(b"k");
         assert_eq!(latest.get(b"k"), None);
+    }
+
+    #[test]
+    fn only_a_record_that_is_there_is_updated() {
+        let latest = LatestRecords::default();
+        latest.update(b"k", &Bytes::from_static(b"one"));
+        assert_eq!(latest.get(b"k"), None);
+        latest.put(b"k", &Bytes::from_static(b"one"));
+        latest.update(b"k", &Bytes::from_static(b"two"));
+        assert_eq!(latest.get(b"k"), Some(Bytes::from_static(b"two")));
     }
 
     #[test]

@@ -29,7 +29,7 @@ mod state_exchange;
 mod state_store;
 
 pub use self::{
-    adapter_record::AdapterRecord,
+    adapter_record::{AdapterRecord, AppliedRecord},
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     data_dir::{DataDir, DataDirError, Owner},
     identity_file::fresh_instance_id,

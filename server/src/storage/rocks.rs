@@ -31,6 +31,10 @@ const LOG_FILES_RECYCLED: usize = 4;
 /// Bits per key of the filter that spares a look into files that cannot hold the key.
 const FILTER_BITS: f64 = 10.0;
 
+/// The same for a table's memory, as a part of its size: as many bits for each row of a hundred
+/// bytes. Most keys that are looked up there and not in `latest_records.rs` are not there.
+const MEMORY_FILTER_PART: f64 = 0.016;
+
 /// Information log files kept per database.
 const INFO_LOGS_KEPT: usize = 2;
 
@@ -50,8 +54,8 @@ pub(super) fn state_cache() -> Cache {
     Cache::new_lru_cache(STATE_CACHE_BYTES)
 }
 
-/// Options of one table of the state database.
-pub(super) fn table_options(cache: &Cache) -> Options {
+/// Options of one table of the state database, whose rows are looked up one by one or walked over.
+pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
     blocks.set_bloom_filter(FILTER_BITS, false);
@@ -61,6 +65,10 @@ pub(super) fn table_options(cache: &Cache) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(STATE_BUFFER_BYTES);
     options.set_max_write_buffer_number(STATE_BUFFERS_MAX);
+    if is_looked_up {
+        options.set_memtable_prefix_bloom_ratio(MEMORY_FILTER_PART);
+        options.set_memtable_whole_key_filtering(true);
+    }
     // What was just written is soon written again, further down: compressing it there is enough.
     options.set_compression_per_level(&[
         DBCompressionType::None,

@@ -31,7 +31,10 @@ const FEW_KEYS: usize = 8;
 pub struct RocksEngine {
     // Closed before the directory is let go of: fields drop in this order.
     db: DB,
-    latest: LatestRecords,
+    /// Of [`Table::Current`].
+    records: LatestRecords,
+    /// Of [`Table::Leases`].
+    leases: LatestRecords,
     directory: Directory,
 }
 
@@ -71,8 +74,11 @@ impl RocksEngine {
     /// database is damage, too.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let cache = rocks::state_cache();
-        let tables = Table::ALL
-            .map(|table| ColumnFamilyDescriptor::new(name(table), rocks::table_options(&cache)));
+        let tables = Table::ALL.map(|table| {
+            let is_looked_up = matches!(table, Table::Current | Table::Leases | Table::Cluster);
+            let options = rocks::table_options(&cache, is_looked_up);
+            ColumnFamilyDescriptor::new(name(table), options)
+        });
         let context = || format!("opening the state database in {}", path.display());
         let db = rocks::state_options(!path.exists())
             .and_then(|options| DB::open_cf_descriptors(&options, path, tables))
@@ -85,7 +91,8 @@ impl RocksEngine {
         };
         Ok(Self {
             db,
-            latest: LatestRecords::default(),
+            records: LatestRecords::default(),
+            leases: LatestRecords::default(),
             directory,
         })
     }
@@ -107,7 +114,8 @@ impl RocksEngine {
         };
         Ok(Self {
             db,
-            latest: LatestRecords::default(),
+            records: LatestRecords::default(),
+            leases: LatestRecords::default(),
             directory,
         })
     }
@@ -176,6 +184,15 @@ impl RocksEngine {
         rocks::engine_error(context, error)
     }
 
+    /// What is kept in memory of a table whose rows are looked up one by one.
+    const fn latest(&self, table: Table) -> Option<&LatestRecords> {
+        match table {
+            Table::Current => Some(&self.records),
+            Table::Leases => Some(&self.leases),
+            _ => None,
+        }
+    }
+
     fn table(&self, table: Table) -> &ColumnFamily {
         self.db
             .cf_handle(name(table))
@@ -185,9 +202,8 @@ impl RocksEngine {
 
 impl View for RocksEngine {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        if table == Table::Current
-            && let Some(record) = self.latest.get(key)
-        {
+        let latest = self.latest(table);
+        if let Some(record) = latest.and_then(|latest| latest.get(key)) {
             return Ok(Some(record));
         }
         let found = self
@@ -195,10 +211,10 @@ impl View for RocksEngine {
             .get_pinned_cf(self.table(table), key)
             .map(|found| found.map(|value| Bytes::copy_from_slice(&value)))
             .map_err(|e| self.failed("reading the state", e))?;
-        if table == Table::Current
+        if let Some(latest) = latest
             && let Some(record) = &found
         {
-            self.latest.put(key, record);
+            latest.put(key, record);
         }
         Ok(found)
     }
@@ -253,9 +269,16 @@ impl Engine for RocksEngine {
             .map_err(|e| self.failed("writing the state", e))?;
         for op in &batch.ops {
             match op {
-                WriteOp::Put(Table::Current, key, record) => self.latest.put(key, record),
-                WriteOp::Delete(Table::Current, key) => self.latest.remove(key),
-                WriteOp::Put(..) | WriteOp::Delete(..) => {}
+                WriteOp::Put(Table::Current, key, record) => self.records.put(key, record),
+                // Most that are made are not looked at again soon; one that is renewed or ended is
+                // looked at before.
+                WriteOp::Put(Table::Leases, id, lease) => self.leases.update(id, lease),
+                WriteOp::Put(..) => {}
+                WriteOp::Delete(table, key) => {
+                    if let Some(latest) = self.latest(*table) {
+                        latest.remove(key);
+                    }
+                }
             }
         }
         Ok(())

@@ -5,10 +5,22 @@
 use prost::Message;
 use tenure_proto::{etcdserverpb::WatchResponse, mvccpb};
 
+use super::outbox::event_bytes;
+
 /// What a field costs on the wire beside its content: its tag and its length.
 const FIELD_OVERHEAD_BYTES: usize = 11;
 /// What a header costs that is filled in later.
 const HEADER_BYTES: usize = 48;
+/// What an event costs on the wire at most, beside the keys and values of its two records.
+const EVENT_WIRE_BYTES: usize = 144;
+/// So what an event takes in memory is a bound for what it takes on the wire.
+const _: () = assert!(size_of::<mvccpb::Event>() >= EVENT_WIRE_BYTES);
+
+/// Whether events are sure to be one part. Costs less than to look at how each is encoded.
+pub(super) fn is_one(events: &[mvccpb::Event], bytes_max: usize) -> bool {
+    let bytes: usize = events.iter().map(event_bytes).sum();
+    bytes.saturating_add(HEADER_BYTES) < bytes_max
+}
 
 /// What is never split: the events of a revision, or, for clients that put fragments together, one
 /// event.
@@ -96,6 +108,32 @@ mod tests {
 
     fn fragments(parts: &[WatchResponse]) -> Vec<bool> {
         parts.iter().map(|part| part.fragment).collect()
+    }
+
+    #[test]
+    fn what_is_taken_for_one_part_is_never_split() {
+        for size in 0..1000 {
+            for count in [1, 2, 5] {
+                let sizes = vec![(i64::MAX, size / count); count];
+                let whole = events(&sizes);
+                if is_one(&whole, 1000) {
+                    assert_eq!(split(Unit::Event, &sizes).len(), 1, "{count} of {size}");
+                }
+            }
+        }
+        let largest = mvccpb::KeyValue {
+            create_revision: i64::MIN,
+            mod_revision: i64::MIN,
+            version: i64::MIN,
+            lease: i64::MIN,
+            ..mvccpb::KeyValue::default()
+        };
+        let event = mvccpb::Event {
+            r#type: 1,
+            kv: Some(largest.clone()),
+            prev_kv: Some(largest),
+        };
+        assert!(event.encoded_len() + FIELD_OVERHEAD_BYTES <= EVENT_WIRE_BYTES);
     }
 
     #[test]

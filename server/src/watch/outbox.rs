@@ -279,8 +279,11 @@ impl<R> Stream for Responses<R> {
             }
             state.taken += 1;
             state.passed_on = waiting.share;
+            let waits_for_room = state.is_full;
             drop(state);
-            self.0.moved.notify_one();
+            if waits_for_room {
+                self.0.moved.notify_one();
+            }
             return Poll::Ready(Some(Ok(waiting.response)));
         }
         match mem::replace(&mut state.end, End::Over) {

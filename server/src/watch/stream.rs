@@ -219,14 +219,31 @@ impl<I> WatchStream<I> {
         };
         watcher.quiet = false;
         let (id, unit) = (watcher.id, watcher.unit);
-        let empty = self.response(id, Revision::default());
-        for mut part in fragment::split(empty, events, self.settings.response_bytes, unit) {
-            let last = part.events.last().and_then(|event| event.kv.as_ref());
-            let last = Revision(last.map_or(0, |kv| kv.mod_revision));
-            part.header = Some(self.headers.at(latest.unwrap_or(last).max(last)));
-            self.outbox.send(part, share.cloned()).await?;
+        let response = WatchResponse {
+            watch_id: id,
+            ..WatchResponse::default()
+        };
+        let bytes_max = self.settings.response_bytes;
+        if fragment::is_one(&events, bytes_max) {
+            let whole = WatchResponse { events, ..response };
+            return self.tell_part(whole, latest, share).await;
+        }
+        for part in fragment::split(response, events, bytes_max, unit) {
+            self.tell_part(part, latest, share).await?;
         }
         Ok(())
+    }
+
+    async fn tell_part(
+        &self,
+        mut part: WatchResponse,
+        latest: Option<Revision>,
+        share: Option<&Arc<Share>>,
+    ) -> Result<(), Closed> {
+        let last = part.events.last().and_then(|event| event.kv.as_ref());
+        let last = Revision(last.map_or(0, |kv| kv.mod_revision));
+        part.header = Some(self.headers.at(latest.unwrap_or(last).max(last)));
+        self.outbox.send(part, share.cloned()).await
     }
 
     /// The latest revision that this node knows.
