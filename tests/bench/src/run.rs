@@ -184,8 +184,13 @@ async fn run_cell(
     out: &mut (dyn Write + Send),
 ) -> Result<Row> {
     let mut measured = vec![Vec::with_capacity(rounds); clusters.len()];
-    for _ in 0..rounds {
-        for (cluster, measured) in clusters.iter().zip(&mut measured) {
+    for round in 0..rounds {
+        // Whoever is always the first is measured after another load than the second.
+        let mut order: Vec<_> = clusters.iter().zip(&mut measured).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for (cluster, measured) in order {
             let (figures, failures) = round::run(cluster, cell, settings).await?;
             *failed += failures.count;
             tell(cell, cluster.system, &failures, out)?;

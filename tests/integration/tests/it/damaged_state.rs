@@ -69,6 +69,15 @@ async fn ends_by_itself(node: &mut Node) {
     assert!(node.log().contains("Corruption"), "{}", node.log_end());
 }
 
+/// Nodes whose logs are short, so that one of them soon needs more than a log.
+async fn of_three() -> Cluster {
+    Cluster::builder(3)
+        .flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string())
+        .flag("--snapshot-catchup-entries", "5")
+        .start()
+        .await
+}
+
 fn set_aside(node: &Node) -> usize {
     let names = fs::read_dir(node.data_dir()).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -79,11 +88,7 @@ fn set_aside(node: &Node) -> usize {
 
 #[tokio::test]
 async fn a_member_with_a_damaged_state_fetches_another_members_and_goes_on() {
-    let mut cluster = Cluster::builder(3)
-        .flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string())
-        .flag("--snapshot-catchup-entries", "5")
-        .start()
-        .await;
+    let mut cluster = of_three().await;
     let leader = cluster.leader().await;
     let damaged = cluster.others(leader)[0];
     write(cluster.node(leader), 0..4 * SNAPSHOT_ENTRIES).await;
@@ -163,11 +168,7 @@ async fn until_purged(leader: &Node, node: &Node) {
 /// itself for alone, and went on with the damaged state.
 #[tokio::test]
 async fn a_member_with_a_damaged_state_finds_the_others_whatever_its_flags_say_by_then() {
-    let mut cluster = Cluster::builder(3)
-        .flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string())
-        .flag("--snapshot-catchup-entries", "5")
-        .start()
-        .await;
+    let mut cluster = of_three().await;
     let damaged = cluster.others(cluster.leader().await)[0];
     let changes = [
         ("--initial-cluster-state", Some("existing")),
