@@ -21,9 +21,9 @@ use crate::storage::data_dir;
 /// Slices that one call of `pwritev` takes; Linux's `IOV_MAX`.
 const SLICES_MAX: usize = 1024;
 
-/// Bytes of zeros written at once into a new file. What is written at once, Linux keeps as one large
-/// page, and ext4 goes through all blocks of a page for each write into it: with a mebibyte, that
-/// took longer than copying what was written.
+/// Bytes of zeros written at once into a new file. What is written at once, Linux keeps as one
+/// large page, and ext4 goes through all blocks of a page for each write into it: with a mebibyte,
+/// that took longer than copying what was written.
 const ZEROS_BYTES: usize = 16 << 10;
 
 /// A file of the log. Clones of its `Arc` keep it readable after it was removed.
