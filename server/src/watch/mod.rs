@@ -14,7 +14,7 @@ pub use self::hub::{Hub, HubStats};
 pub(crate) use self::{
     history::History,
     hub::{Delivery, Subscription},
-    outbox::{Closed, Outbox, Response, Responses, outbox},
+    outbox::{Closed, Outbox, Responses, outbox},
     share::{STEP_BYTES_MAX, Share},
     stream::{StreamSettings, WatchStream},
 };

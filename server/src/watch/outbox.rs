@@ -37,12 +37,6 @@ const UNREAD_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Closed;
 
-/// What is sent on a stream of changes.
-pub(crate) trait Response {
-    /// What it takes in memory, keys and values included.
-    fn held_bytes(&self) -> usize;
-}
-
 /// The stream's side. The stream ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Outbox<R> {
@@ -110,13 +104,18 @@ pub(crate) fn outbox<R>(len_max: usize) -> (Outbox<R>, Responses<R>) {
     (Outbox { shared, len_max }, responses)
 }
 
-impl<R: Response> Outbox<R> {
-    /// Waits for room, and hands the response on.
+impl<R> Outbox<R> {
+    /// Waits for room, and hands on a response that takes so many bytes in memory, keys and values
+    /// included.
     ///
     /// # Cancel safety
     /// A response whose future was dropped was not sent.
-    pub(crate) async fn send(&self, response: R, share: Option<Arc<Share>>) -> Result<(), Closed> {
-        let bytes = response.held_bytes();
+    pub(crate) async fn send(
+        &self,
+        response: R,
+        bytes: usize,
+        share: Option<Arc<Share>>,
+    ) -> Result<(), Closed> {
         let mut waiting = Some(Waiting {
             response,
             bytes,
@@ -178,9 +177,7 @@ impl<R: Response> Outbox<R> {
         }
         Ok(true)
     }
-}
 
-impl<R> Outbox<R> {
     /// Ends the stream after what waits.
     pub(crate) fn end(&self, status: Status) {
         self.finish(End::Due(status));
@@ -309,10 +306,9 @@ impl<R> Drop for Responses<R> {
     }
 }
 
-impl Response for WatchResponse {
-    fn held_bytes(&self) -> usize {
-        size_of::<Self>() + self.events.iter().map(event_bytes).sum::<usize>()
-    }
+/// What a response takes in memory, keys and values included.
+pub(super) fn response_bytes(response: &WatchResponse) -> usize {
+    size_of::<WatchResponse>() + response.events.iter().map(event_bytes).sum::<usize>()
 }
 
 /// What an event takes in memory, keys and values included.

@@ -36,7 +36,7 @@ use super::{
     fragment,
     history::{History, Step},
     hub::{Hub, Subscription, WatcherKey},
-    outbox::{Closed, Outbox},
+    outbox::{self, Closed, Outbox},
     ranges::StreamRanges,
     share::Share,
     watcher::Watcher,
@@ -243,7 +243,7 @@ impl<I> WatchStream<I> {
         let last = part.events.last().and_then(|event| event.kv.as_ref());
         let last = Revision(last.map_or(0, |kv| kv.mod_revision));
         part.header = Some(self.headers.at(latest.unwrap_or(last).max(last)));
-        self.outbox.send(part, share.cloned()).await
+        self.send_under(part, share.cloned()).await
     }
 
     /// The latest revision that this node knows.
@@ -265,7 +265,16 @@ impl<I> WatchStream<I> {
     }
 
     async fn send(&self, response: WatchResponse) -> Result<(), Closed> {
-        self.outbox.send(response, None).await
+        self.send_under(response, None).await
+    }
+
+    async fn send_under(
+        &self,
+        response: WatchResponse,
+        share: Option<Arc<Share>>,
+    ) -> Result<(), Closed> {
+        let bytes = outbox::response_bytes(&response);
+        self.outbox.send(response, bytes, share).await
     }
 }
 

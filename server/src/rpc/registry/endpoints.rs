@@ -14,7 +14,6 @@
 
 use std::{collections::BTreeMap, convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use prost::Message;
 use tenure_proto::v1::{self as wire, watch_endpoints_response::Change};
 use tenure_statemachine::{Event, EventKind, KeyRange, KeyValue, Revision, service_range};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -26,7 +25,7 @@ use super::{
 };
 use crate::{
     rpc::{services::Services, status::Reason},
-    watch::{Closed, Delivery, Outbox, Response, STEP_BYTES_MAX, Share, Subscription},
+    watch::{Closed, Delivery, Outbox, STEP_BYTES_MAX, Share, Subscription},
 };
 
 /// Time between two marks of progress while nothing changes. A client takes a stream that is
@@ -178,10 +177,10 @@ impl EndpointsStream {
             needed = selected.registrations.iter().map(held_bytes).sum();
             if self.outbox.takes_uncharged(needed) {
                 drop(share);
-                return self.tell_selected(selected, None).await;
+                return self.tell_selected(selected, needed, None).await;
             }
             if account.grow(&mut share, needed) {
-                return self.tell_selected(selected, Some(share)).await;
+                return self.tell_selected(selected, needed, Some(share)).await;
             }
             // Read again once there is memory for it; nothing is held meanwhile.
         }
@@ -190,6 +189,7 @@ impl EndpointsStream {
     async fn tell_selected(
         &mut self,
         selected: Selected,
+        bytes: usize,
         share: Option<Share>,
     ) -> Result<(), Ended> {
         let Selected {
@@ -201,7 +201,7 @@ impl EndpointsStream {
         self.changed.clear();
         (self.seen, self.all, self.tally) = (revision, all, tally);
         let snapshot = Change::Snapshot(wire::Snapshot { registrations, all });
-        self.send(revision, snapshot, share).await
+        self.send(revision, snapshot, bytes, share).await
     }
 
     /// Takes in `first` and what waits behind it, and tells it as one.
@@ -283,13 +283,14 @@ impl EndpointsStream {
         }
         let bytes = delta_bytes(&delta);
         if self.outbox.takes_uncharged(bytes) {
-            return self.send(self.seen, Change::Delta(delta), None).await;
+            let change = Change::Delta(delta);
+            return self.send(self.seen, change, bytes, None).await;
         }
         let services = Arc::clone(&self.services);
         match services.history.account().take_now(bytes) {
             Some(share) => {
-                self.send(self.seen, Change::Delta(delta), Some(share))
-                    .await
+                let change = Change::Delta(delta);
+                self.send(self.seen, change, bytes, Some(share)).await
             }
             // Also what changes meanwhile is in the snapshot.
             None => self.tell_snapshot().await,
@@ -314,15 +315,18 @@ impl EndpointsStream {
             return Ok(());
         }
         self.seen = self.seen.max(published);
-        self.send(self.seen, Change::Progress(true), None).await?;
+        self.send(self.seen, Change::Progress(true), 0, None)
+            .await?;
         self.quiet = true;
         Ok(())
     }
 
+    /// Sends a change whose registrations take so many bytes.
     async fn send(
         &mut self,
         revision: Revision,
         change: Change,
+        bytes: usize,
         share: Option<Share>,
     ) -> Result<(), Ended> {
         self.quiet = false;
@@ -330,18 +334,9 @@ impl EndpointsStream {
             header: Some(self.services.headers.own(revision)),
             change: Some(change),
         };
-        Ok(self.outbox.send(response, share.map(Arc::new)).await?)
-    }
-}
-
-impl Response for wire::WatchEndpointsResponse {
-    fn held_bytes(&self) -> usize {
-        let change = match &self.change {
-            Some(Change::Snapshot(snapshot)) => snapshot.registrations.iter().map(held_bytes).sum(),
-            Some(Change::Delta(delta)) => delta_bytes(delta),
-            Some(Change::Progress(_)) | None => 0,
-        };
-        size_of::<Self>() + change
+        let bytes = size_of_val(&response) + bytes;
+        let share = share.map(Arc::new);
+        Ok(self.outbox.send(response, bytes, share).await?)
     }
 }
 
@@ -355,12 +350,22 @@ fn delta_bytes(delta: &wire::Delta) -> usize {
 
 /// What a registration takes in memory.
 fn held_bytes(registration: &wire::Registration) -> usize {
-    let parts = registration.instance.as_ref().map_or(0, |instance| {
-        instance.endpoints.len() * size_of::<wire::Endpoint>()
-            + instance.tags.len() * size_of::<String>()
-            + instance.metadata.len() * size_of::<(String, String)>()
+    size_of::<wire::Registration>() + registration.instance.as_ref().map_or(0, instance_bytes)
+}
+
+fn instance_bytes(instance: &wire::Instance) -> usize {
+    let named = [&instance.service, &instance.id, &instance.zone];
+    let texts = named.map(String::len).iter().sum::<usize>() + instance.version.len();
+    let endpoints = instance.endpoints.iter().map(|endpoint| {
+        size_of::<wire::Endpoint>() + endpoint.protocol.len() + endpoint.host.len()
     });
-    size_of::<wire::Registration>() + registration.encoded_len() + parts
+    let metadata = instance
+        .metadata
+        .iter()
+        .map(|(key, value)| size_of::<(String, String)>() + key.len() + value.len());
+    let tags = instance.tags.iter();
+    let tags = tags.map(|tag| size_of::<String>() + tag.len());
+    texts + endpoints.sum::<usize>() + metadata.sum::<usize>() + tags.sum::<usize>()
 }
 
 /// Ticks when progress is due; late ticks do not pile up.
