@@ -236,10 +236,24 @@ async fn a_node_whose_newest_snapshot_is_older_than_its_log_makes_another() {
     let older = beside(node, "older");
     copy(&snapshots, &older);
     node.restart().await;
-    // The log is purged in between.
     model.write(&calls, 2 * BEFORE).await;
     later_snapshot(&snapshots, &older).await;
     let node = cluster.node_mut(0);
+    // Then it begins behind the end of the older one.
+    wait_until(
+        "the log is shorter than what was written since",
+        STATE_MAX,
+        async || {
+            let held = node.page("/metrics").await.metric("tenure_log_entries");
+            let held = held.expect("a node tells how long its log is");
+            if held < (2 * BEFORE) as f64 {
+                Ok(())
+            } else {
+                Err(held)
+            }
+        },
+    )
+    .await;
     node.terminate().await;
     copy(&older, &snapshots);
     node.restart().await;
