@@ -1,7 +1,7 @@
 //! Facts about the members that every member must agree on: alarms, and what members say of
 //! themselves.
 //!
-//! Invariant: the alarm flags in [`Meta`] say whether an alarm row of the kind exists.
+//! Invariant: the alarm flags in [`Meta`](crate::Meta) say whether an alarm row of the kind exists.
 
 use bytes::Bytes;
 
@@ -13,8 +13,7 @@ use crate::{
     feature::FeatureLevel,
     keys,
     limit::Limit,
-    meta::Meta,
-    overlay::Overlay,
+    transition::Transition,
     types::MemberId,
 };
 
@@ -44,56 +43,61 @@ pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
     Ok(found)
 }
 
-/// Raises or clears; returns the alarms it was about. Raising an active alarm names it again.
-pub(crate) fn change_alarm(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    change: AlarmChange,
-) -> Result<Vec<(MemberId, AlarmKind)>, ReadError> {
-    let changed = if change.active {
-        raise(overlay, meta, change)?
-    } else {
-        clear(overlay, change)?
-    };
-    let left = alarms(overlay)?;
-    meta.no_space = left.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace);
-    meta.corrupt = left.iter().any(|(_, kind)| *kind == AlarmKind::Corrupt);
-    Ok(changed)
-}
-
-fn raise(
-    overlay: &mut Overlay,
-    meta: &Meta,
-    change: AlarmChange,
-) -> Result<Vec<(MemberId, AlarmKind)>, ReadError> {
-    let Some(kind) = change.kind else {
-        return Ok(Vec::new());
-    };
-    let row = keys::alarm(change.member, kind);
-    // Anybody may raise the alarm of anybody, as in etcd. Each kind has its own bound: many alarms
-    // of one must not keep a member from raising the other.
-    if meta.level >= FeatureLevel::PRICED && overlay.get(Table::Cluster, &row)?.is_none() {
-        let active = alarms(overlay)?;
-        let of_kind = active.iter().filter(|(_, active)| *active == kind).count() as u64;
-        Limit::Alarms.check(of_kind.saturating_add(1))?;
+impl Transition<'_> {
+    /// Raises or clears; returns the alarms it was about. Raising an active alarm names it again.
+    pub(crate) fn change_alarm(
+        &mut self,
+        change: AlarmChange,
+    ) -> Result<Vec<(MemberId, AlarmKind)>, ReadError> {
+        let changed = if change.active {
+            self.raise_alarm(change)?
+        } else {
+            self.clear_alarms(change)?
+        };
+        let left = alarms(self.overlay)?;
+        let is_active = |wanted| left.iter().any(|(_, kind)| *kind == wanted);
+        self.meta.no_space = is_active(AlarmKind::NoSpace);
+        self.meta.corrupt = is_active(AlarmKind::Corrupt);
+        Ok(changed)
     }
-    overlay.put(Table::Cluster, row, Bytes::new());
-    Ok(vec![(change.member, kind)])
-}
 
-fn clear(overlay: &mut Overlay, change: AlarmChange) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
-    let mut cleared = alarms(overlay)?;
-    cleared.retain(|(member, kind)| {
-        let of_member = change.member == MemberId(0) || change.member == *member;
-        of_member && change.kind.is_none_or(|wanted| wanted == *kind)
-    });
-    for (member, kind) in &cleared {
-        overlay.delete(Table::Cluster, keys::alarm(*member, *kind));
+    fn raise_alarm(
+        &mut self,
+        change: AlarmChange,
+    ) -> Result<Vec<(MemberId, AlarmKind)>, ReadError> {
+        let Some(kind) = change.kind else {
+            return Ok(Vec::new());
+        };
+        let row = keys::alarm(change.member, kind);
+        // Anybody may raise the alarm of anybody, as in etcd. Each kind has its own bound: many
+        // alarms of one must not keep a member from raising the other.
+        let is_bounded = self.meta.level >= FeatureLevel::PRICED;
+        if is_bounded && self.overlay.get(Table::Cluster, &row)?.is_none() {
+            let active = alarms(self.overlay)?;
+            let of_kind = active.iter().filter(|(_, active)| *active == kind).count() as u64;
+            Limit::Alarms.check(of_kind.saturating_add(1))?;
+        }
+        self.overlay.put(Table::Cluster, row, Bytes::new());
+        Ok(vec![(change.member, kind)])
     }
-    Ok(cleared)
-}
 
-pub(crate) fn publish(overlay: &mut Overlay, attributes: &MemberAttributes) {
-    let row = codec::encode_member(attributes);
-    overlay.put(Table::Cluster, keys::member(attributes.id), row);
+    fn clear_alarms(&mut self, change: AlarmChange) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+        let mut cleared = alarms(self.overlay)?;
+        cleared.retain(|(member, kind)| {
+            let of_member = change.member == MemberId(0) || change.member == *member;
+            of_member && change.kind.is_none_or(|wanted| wanted == *kind)
+        });
+        for (member, kind) in &cleared {
+            self.overlay
+                .delete(Table::Cluster, keys::alarm(*member, *kind));
+        }
+        Ok(cleared)
+    }
+
+    /// Stores what a member says of itself.
+    pub(crate) fn publish_member(&mut self, attributes: &MemberAttributes) {
+        let row = codec::encode_member(attributes);
+        self.overlay
+            .put(Table::Cluster, keys::member(attributes.id), row);
+    }
 }

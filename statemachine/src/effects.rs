@@ -1,6 +1,7 @@
-//! What a command changes beside its reply: events for watchers, signals for whoever waits.
+//! What a command does beside its reply: events for watchers, signals for those who wait for
+//! claims, facts for those who follow it up.
 
-use crate::outcome::{Event, Signal};
+use crate::outcome::{Event, Facts, Signal};
 
 /// Collected while a command is applied, in the order things happened.
 #[derive(Debug, Default)]
@@ -9,4 +10,6 @@ pub(crate) struct Effects {
     pub(crate) events: Vec<Event>,
     /// What became of claims.
     pub(crate) signals: Vec<Signal>,
+    /// What else was done.
+    pub(crate) facts: Facts,
 }

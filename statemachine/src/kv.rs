@@ -6,30 +6,36 @@
 use bytes::Bytes;
 
 use crate::{
-    claims,
+    claims::{self, EndReason},
     command::{DeleteRange, Put},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     keys::{self, ChangeKind, Stamp},
-    lease,
+    lease::{self, Lease},
     meta::Meta,
     outcome::{DeleteReply, Event, EventKind},
-    overlay::{Overlay, Touched},
     price::Budget,
     range::{KeyRange, RangeEnd},
     read::Reader,
     record::{self, HEADER_LEN, Record},
+    transition::{Savepoint, Touched, Transition},
     types::{KeyValue, LeaseId, Revision},
 };
 
 /// A revision in the making.
 #[derive(Debug)]
-pub(crate) struct Change<'a> {
-    overlay: &'a mut Overlay,
-    meta: &'a mut Meta,
+pub(crate) struct Change<'t, 'a> {
+    transition: &'t mut Transition<'a>,
+    /// Why claims end whose keys it ends.
+    reason: EndReason,
+    /// How things were before it, if it may be abandoned.
+    savepoint: Option<Savepoint>,
     events: Vec<Event>,
     /// How many keys were changed.
     changes: i64,
+    /// How many of the changes were puts, and how many deletes.
+    puts: u64,
+    deletes: u64,
     /// The lease whose keys are deleted because it ends; they need not be counted any more.
     ending: LeaseId,
 }
@@ -52,48 +58,70 @@ const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What an event takes beside its keys and values.
 const EVENT_OVERHEAD_BYTES: usize = 256;
 
-impl<'a> Change<'a> {
-    pub(crate) const fn new(overlay: &'a mut Overlay, meta: &'a mut Meta) -> Self {
+impl<'t, 'a> Change<'t, 'a> {
+    pub(crate) const fn new(transition: &'t mut Transition<'a>, reason: EndReason) -> Self {
         Self {
-            overlay,
-            meta,
+            transition,
+            reason,
+            savepoint: None,
             events: Vec::new(),
             changes: 0,
+            puts: 0,
+            deletes: 0,
             ending: LeaseId::NONE,
+        }
+    }
+
+    /// The same, to be finished or abandoned. To be asked for before anything is written.
+    pub(crate) fn undoable(mut self) -> Self {
+        self.savepoint = Some(self.transition.save());
+        self
+    }
+
+    /// Takes back what was written; only for a change that is undoable.
+    pub(crate) fn abandon(mut self) {
+        if let Some(savepoint) = self.savepoint.take() {
+            self.transition.restore(&savepoint);
         }
     }
 
     /// The revision that reads see: the one being made, once something was written.
     pub(crate) fn seen(&self) -> Revision {
         if self.changes == 0 {
-            self.meta.revision
+            self.transition.meta.revision
         } else {
-            self.meta.revision.next()
+            self.transition.meta.revision.next()
         }
     }
 
     /// Reads the state with the writes made so far.
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::over(
-            self.overlay,
-            Meta {
-                revision: self.seen(),
-                ..*self.meta
-            },
-        )
+        let meta = Meta {
+            revision: self.seen(),
+            ..*self.transition.meta
+        };
+        Reader::over(self.transition.overlay, meta)
     }
 
-    /// Ends the change: the revision moves if anything was written. The events may be too many to
-    /// be handed on, which [`Overlay::told`] says.
-    pub(crate) fn finish(self) -> Vec<Event> {
-        self.meta.revision = self.seen();
-        self.events
+    /// Ends the change: the revision moves if anything was written, and claims are reconciled with
+    /// the keys that it created or deleted.
+    pub(crate) fn finish(mut self) -> Result<(), Fault> {
+        if self.savepoint.is_some() {
+            self.transition.keep();
+        }
+        self.transition.meta.revision = self.seen();
+        let effects = &mut self.transition.effects;
+        effects.events.append(&mut self.events);
+        let facts = &mut effects.facts;
+        facts.keys_put = facts.keys_put.saturating_add(self.puts);
+        facts.keys_deleted = facts.keys_deleted.saturating_add(self.deletes);
+        self.transition.reconcile()
     }
 
     /// Stores a value. The previous record is returned whether or not it was asked for.
     pub(crate) fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Fault> {
         let previous = self.record(&put.key)?;
-        let revision = self.meta.revision.next();
+        let revision = self.transition.meta.revision.next();
         // A transaction was checked against the state before it, where an `ignore_` key existed.
         let (kept_value, kept_lease) = previous.as_ref().map_or_else(Default::default, |record| {
             (record.value.clone(), record.lease)
@@ -120,17 +148,19 @@ impl<'a> Change<'a> {
         let row = record.encode();
         let stamp = record.stamp;
         let kv = record.into_key_value(put.key.clone());
-        self.overlay.put(Table::Current, put.key.clone(), row);
+        self.transition
+            .overlay
+            .put(Table::Current, put.key.clone(), row);
         self.remember(&put.key, stamp, ChangeKind::Put, record::encode_put(&kv));
         let previous = previous.map(|record| record.into_key_value(put.key.clone()));
         if claims::is_claim(&kv) {
-            self.overlay.touched.push(Touched::Put(kv.clone()));
+            self.transition.touch(Touched::Put(kv.clone()));
         }
         let taken_off = |previous: &&KeyValue| previous.lease != kv.lease;
         if let Some(previous) = previous.as_ref().filter(taken_off)
             && claims::is_claim(previous)
         {
-            self.overlay.touched.push(Touched::ended(previous));
+            self.transition.touch(Touched::ended(previous, self.reason));
         }
         self.tell(Event {
             kind: EventKind::Put,
@@ -189,14 +219,21 @@ impl<'a> Change<'a> {
         check_room(&self.reader(), put)
     }
 
-    /// Deletes the keys of a lease that ends, in order. Neither they nor their records are held
-    /// whole.
-    pub(crate) fn delete_attached(&mut self, lease: LeaseId) -> Result<(), Fault> {
+    /// Deletes the keys of a lease that ends, in order, and the lease. Neither the keys nor their
+    /// records are held whole.
+    pub(crate) fn delete_lease(&mut self, lease: &Lease) -> Result<(), Fault> {
+        if !lease.has_no_key() {
+            self.delete_attached(lease.id)?;
+        }
+        self.transition.forget_lease(lease)
+    }
+
+    fn delete_attached(&mut self, lease: LeaseId) -> Result<(), Fault> {
         self.ending = lease;
         let mut from = keys::lease(lease);
         let mut at_once = 1;
         loop {
-            let slice = lease::attached_slice(self.overlay, lease, &from)?;
+            let slice = lease::attached_slice(self.transition.overlay, lease, &from)?;
             let Some(last) = slice.last() else {
                 return Ok(());
             };
@@ -204,7 +241,7 @@ impl<'a> Change<'a> {
             let mut rest = slice.as_slice();
             while !rest.is_empty() {
                 let (asked, later) = rest.split_at(at_once.min(rest.len()));
-                let rows = self.overlay.get_many(Table::Current, asked)?;
+                let rows = self.transition.overlay.get_many(Table::Current, asked)?;
                 at_once = next_at_once(at_once, &rows);
                 for (key, row) in asked.iter().zip(rows) {
                     if let Some(row) = row {
@@ -225,11 +262,11 @@ impl<'a> Change<'a> {
     }
 
     fn delete(&mut self, key: Bytes, record: Record) -> Result<KeyValue, Fault> {
-        let revision = self.meta.revision.next();
+        let revision = self.transition.meta.revision.next();
         let stamp = self.stamp(revision);
         self.move_lease(&key, Some(&record), None)?;
         self.count(&key, Some(&record), None);
-        self.overlay.delete(Table::Current, key.clone());
+        self.transition.overlay.delete(Table::Current, key.clone());
         self.remember(
             &key,
             stamp,
@@ -238,7 +275,8 @@ impl<'a> Change<'a> {
         );
         let previous = record.into_key_value(key.clone());
         if claims::is_claim(&previous) {
-            self.overlay.touched.push(Touched::ended(&previous));
+            self.transition
+                .touch(Touched::ended(&previous, self.reason));
         }
         let kv = KeyValue {
             key,
@@ -257,20 +295,23 @@ impl<'a> Change<'a> {
     /// Hands an event on, unless there are too many.
     fn tell(&mut self, event: Event) {
         self.changes = self.changes.saturating_add(1);
-        let told = &mut self.overlay.told;
-        if !told.left_out {
-            told.bytes = told.bytes.saturating_add(event_bytes(&event));
-            told.left_out = told.bytes > EVENT_BYTES_MAX;
-        }
-        if told.left_out {
-            self.events = Vec::new();
-        } else {
+        let of_kind = match event.kind {
+            EventKind::Put => &mut self.puts,
+            EventKind::Delete => &mut self.deletes,
+        };
+        *of_kind = of_kind.saturating_add(1);
+        if self
+            .transition
+            .hands_on(event_bytes(&event), EVENT_BYTES_MAX)
+        {
             self.events.push(event);
+        } else {
+            self.events = Vec::new();
         }
     }
 
     fn record(&self, key: &[u8]) -> Result<Option<Record>, Fault> {
-        let row = self.overlay.get(Table::Current, key)?;
+        let row = self.transition.overlay.get(Table::Current, key)?;
         row.as_ref().map(Record::decode).transpose()
     }
 
@@ -284,10 +325,15 @@ impl<'a> Change<'a> {
     fn remember(&mut self, key: &[u8], stamp: Stamp, kind: ChangeKind, record: Bytes) {
         let row = keys::history(stamp, kind);
         let bytes = row.len().saturating_add(record.len());
-        self.meta.history_bytes = self.meta.history_bytes.saturating_add(bytes as u64);
-        self.overlay.put(Table::History, row, record);
+        self.transition.meta.history_bytes = self
+            .transition
+            .meta
+            .history_bytes
+            .saturating_add(bytes as u64);
+        self.transition.overlay.put(Table::History, row, record);
         let kind = Bytes::from_static(kind.row_value());
-        self.overlay
+        self.transition
+            .overlay
             .put(Table::Versions, keys::version(key, stamp), kind);
     }
 
@@ -304,21 +350,25 @@ impl<'a> Change<'a> {
         }
         if before.is_some() {
             if before != self.ending {
-                lease::count_key(self.overlay, self.meta, before, false)?;
+                lease::count_key(self.transition.overlay, self.transition.meta, before, false)?;
             }
-            self.overlay
+            self.transition
+                .overlay
                 .delete(Table::LeaseKeys, keys::lease_key(before, key));
         }
         if after.is_some() {
-            lease::count_key(self.overlay, self.meta, after, true)?;
-            self.overlay
-                .put(Table::LeaseKeys, keys::lease_key(after, key), Bytes::new());
+            lease::count_key(self.transition.overlay, self.transition.meta, after, true)?;
+            self.transition.overlay.put(
+                Table::LeaseKeys,
+                keys::lease_key(after, key),
+                Bytes::new(),
+            );
         }
         Ok(())
     }
 
     fn count(&mut self, key: &[u8], before: Option<&Record>, after: Option<&Record>) {
-        let meta = &mut *self.meta;
+        let meta = &mut *self.transition.meta;
         if let Some(record) = before {
             meta.keys = meta.keys.saturating_sub(1);
             meta.live_bytes = meta.live_bytes.saturating_sub(live_bytes(key, record));

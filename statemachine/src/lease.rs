@@ -6,21 +6,19 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{
-    claims::{self, Loss},
+    claims::EndReason,
     command::{LeaseExpiry, LeaseGrant},
-    effects::Effects,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     feature::FeatureLevel,
     keys::{self, damaged, split_u64},
-    kv::{Change, SLICE_BYTES_MAX, SLICE_ROWS_MAX},
+    kv::{SLICE_BYTES_MAX, SLICE_ROWS_MAX},
     limit::{LEASE_KEYS_MAX, Limit},
     meta::Meta,
-    once,
     overlay::Overlay,
-    registry,
+    transition::Transition,
     types::{ClusterTime, LeaseId, Ttl},
-    will::{self, WILL_ROWS_MAX},
+    will::WILL_ROWS_MAX,
 };
 
 /// A promise to keep keys while somebody renews it.
@@ -264,98 +262,129 @@ pub(crate) fn note_will(overlay: &mut Overlay, lease: &Lease) {
     overlay.put(Table::Leases, keys::lease(lease.id), noted.encode());
 }
 
-/// Makes a lease, which is to have a session or not.
-pub(crate) fn grant(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    grant: LeaseGrant,
-    session: bool,
-) -> Result<(), ReadError> {
-    // "No lease" cannot be created; the border turns such a request away.
-    if !grant.id.is_some() || find(overlay, grant.id)?.is_some() {
-        return Err(Refusal::LeaseExists.into());
-    }
-    let is_counted = meta.level >= FeatureLevel::PRICED;
-    if is_counted {
-        Limit::Leases.check(meta.leases.saturating_add(1))?;
-    }
-    let LeaseGrant { id, ttl } = grant;
-    let lease = Lease {
-        id,
-        ttl,
-        deadline: meta.now.after(ttl),
-        generation: 1,
-        keys: is_counted.then_some(KeyCount::Exact(0)),
-        may_have: if is_counted {
-            MayHave {
-                will: false,
-                session,
-            }
-        } else {
-            MayHave::ALL
-        },
-    };
-    overlay.put(Table::Leases, keys::lease(id), lease.encode());
-    meta.leases = meta.leases.saturating_add(1);
-    Ok(())
-}
-
-/// Ends a lease, and its keys with it, in one revision. Its wills do not run, and it leaves no
-/// lock delay: it was ended, it did not expire.
-pub(crate) fn revoke(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    id: LeaseId,
-    effects: &mut Effects,
-) -> Result<(), ReadError> {
-    let Some(lease) = find(overlay, id)? else {
-        return Err(Refusal::LeaseNotFound.into());
-    };
-    end(overlay, meta, &lease, effects)?;
-    if lease.may_have.will {
-        will::remove(overlay, meta, id, None)?;
-    }
-    claims::settle(overlay, meta, Loss::REVOKED, effects)?;
-    Ok(())
-}
-
-fn end(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    lease: &Lease,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    let id = lease.id;
-    if !lease.has_no_key() {
-        let mut change = Change::new(overlay, meta);
-        change.delete_attached(id)?;
-        effects.events.append(&mut change.finish());
-    }
-    overlay.delete(Table::Leases, keys::lease(id));
-    meta.leases = meta.leases.saturating_sub(1);
-    if lease.may_have.session {
-        once::end_session(overlay, meta, id)?;
-    }
-    Ok(())
-}
-
-pub(crate) fn renew(
-    overlay: &mut Overlay,
-    now: ClusterTime,
-    ids: &[LeaseId],
-) -> Result<Vec<Option<Ttl>>, Fault> {
-    let mut renewed = Vec::with_capacity(ids.len());
-    for id in ids {
-        let Some(mut lease) = find(overlay, *id)? else {
-            renewed.push(None);
-            continue;
+impl Transition<'_> {
+    /// Makes a lease, which is to have a session or not.
+    pub(crate) fn grant_lease(
+        &mut self,
+        grant: LeaseGrant,
+        session: bool,
+    ) -> Result<(), ReadError> {
+        // "No lease" cannot be created; the border turns such a request away.
+        if !grant.id.is_some() || find(self.overlay, grant.id)?.is_some() {
+            return Err(Refusal::LeaseExists.into());
+        }
+        let is_counted = self.meta.level >= FeatureLevel::PRICED;
+        if is_counted {
+            Limit::Leases.check(self.meta.leases.saturating_add(1))?;
+        }
+        let LeaseGrant { id, ttl } = grant;
+        let lease = Lease {
+            id,
+            ttl,
+            deadline: self.meta.now.after(ttl),
+            generation: 1,
+            keys: is_counted.then_some(KeyCount::Exact(0)),
+            may_have: if is_counted {
+                MayHave {
+                    will: false,
+                    session,
+                }
+            } else {
+                MayHave::ALL
+            },
         };
-        lease.deadline = now.after(lease.ttl);
-        lease.generation = lease.generation.saturating_add(1);
-        overlay.put(Table::Leases, keys::lease(*id), lease.encode());
-        renewed.push(Some(lease.ttl));
+        self.overlay
+            .put(Table::Leases, keys::lease(id), lease.encode());
+        self.meta.leases = self.meta.leases.saturating_add(1);
+        self.effects.facts.leases_granted.push(id);
+        Ok(())
     }
-    Ok(renewed)
+
+    /// Ends a lease, and its keys with it, in one revision. Its wills do not run, and it leaves no
+    /// lock delay: it was ended, it did not expire.
+    pub(crate) fn revoke_lease(&mut self, id: LeaseId) -> Result<(), ReadError> {
+        let Some(lease) = find(self.overlay, id)? else {
+            return Err(Refusal::LeaseNotFound.into());
+        };
+        // None of them runs.
+        self.remove_wills(&lease)?;
+        self.end_lease(&lease, EndReason::REVOKED)?;
+        let revoked = &mut self.effects.facts.leases_revoked;
+        *revoked = revoked.saturating_add(1);
+        Ok(())
+    }
+
+    fn end_lease(&mut self, lease: &Lease, reason: EndReason) -> Result<(), Fault> {
+        let mut change = self.change_for(reason);
+        change.delete_lease(lease)?;
+        change.finish()
+    }
+
+    /// The last of a lease whose keys are gone: its row, and its session.
+    pub(crate) fn forget_lease(&mut self, lease: &Lease) -> Result<(), Fault> {
+        self.overlay.delete(Table::Leases, keys::lease(lease.id));
+        self.meta.leases = self.meta.leases.saturating_sub(1);
+        if lease.may_have.session {
+            self.end_session(lease.id)?;
+        }
+        Ok(())
+    }
+
+    /// Gives leases their time anew; says of each how much, if there is one.
+    pub(crate) fn renew_leases(&mut self, ids: &[LeaseId]) -> Result<Vec<Option<Ttl>>, Fault> {
+        let mut renewed = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(mut lease) = find(self.overlay, *id)? else {
+                renewed.push(None);
+                continue;
+            };
+            lease.deadline = self.meta.now.after(lease.ttl);
+            lease.generation = lease.generation.saturating_add(1);
+            self.overlay
+                .put(Table::Leases, keys::lease(*id), lease.encode());
+            renewed.push(Some(lease.ttl));
+        }
+        Ok(renewed)
+    }
+
+    /// Ends those leases that the leader saw rightly. Each that has keys makes its own revision,
+    /// and so does each will. Those for which the budget of one command is too small are left for
+    /// the next.
+    pub(crate) fn expire_leases(
+        &mut self,
+        expiries: &[LeaseExpiry],
+    ) -> Result<Vec<LeaseId>, Fault> {
+        let mut ended = Vec::new();
+        let mut budget = ExpiryBudget::of(self.meta);
+        for expiry in expiries {
+            let Some(lease) = find(self.overlay, expiry.id)? else {
+                continue;
+            };
+            let due = lease.deadline <= self.meta.now
+                && lease.generation == expiry.generation
+                && self.meta.applied_term == expiry.term;
+            if !due {
+                continue;
+            }
+            if !budget.pay(self.overlay, &lease, ended.is_empty())? {
+                break;
+            }
+            if self.hold_for_its_service(&lease)? {
+                continue;
+            }
+            self.will_rows = WILL_ROWS_MAX;
+            // Grants what becomes free, and runs the wills of the claims that are lost.
+            self.end_lease(&lease, EndReason::EXPIRED)?;
+            if lease.may_have.will {
+                self.run_will(lease.id, None)?;
+                self.remove_wills(&lease)?;
+            }
+            let used = WILL_ROWS_MAX.saturating_sub(self.will_rows);
+            budget.will_rows = budget.will_rows.saturating_sub(used);
+            ended.push(lease.id);
+        }
+        Ok(ended)
+    }
 }
 
 /// What the leases that end in one command may cost. The first always may, and what it costs is
@@ -389,46 +418,4 @@ impl ExpiryBudget {
         self.keys = left.unwrap_or(0);
         Ok(is_first || left.is_some() && self.will_rows > 0)
     }
-}
-
-/// Ends those leases that the leader saw rightly. Each that has keys makes its own revision, and so
-/// does each will. Those for which the budget of one command is too small are left for the next.
-pub(crate) fn expire(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    expiries: &[LeaseExpiry],
-    effects: &mut Effects,
-) -> Result<Vec<LeaseId>, Fault> {
-    let mut ended = Vec::new();
-    let mut budget = ExpiryBudget::of(meta);
-    for expiry in expiries {
-        let Some(lease) = find(overlay, expiry.id)? else {
-            continue;
-        };
-        let due = lease.deadline <= meta.now
-            && lease.generation == expiry.generation
-            && meta.applied_term == expiry.term;
-        if !due {
-            continue;
-        }
-        if !budget.pay(overlay, &lease, ended.is_empty())? {
-            break;
-        }
-        if registry::brake(overlay, meta, &lease, effects)? {
-            continue;
-        }
-        overlay.will_rows = WILL_ROWS_MAX;
-        end(overlay, meta, &lease, effects)?;
-        // Grants what became free, and runs the wills of the claims that were lost.
-        claims::settle(overlay, meta, Loss::EXPIRED, effects)?;
-        if lease.may_have.will {
-            will::run(overlay, meta, lease.id, None, effects)?;
-            claims::settle(overlay, meta, Loss::RELEASED, effects)?;
-            will::remove(overlay, meta, lease.id, None)?;
-        }
-        let used = WILL_ROWS_MAX.saturating_sub(overlay.will_rows);
-        budget.will_rows = budget.will_rows.saturating_sub(used);
-        ended.push(lease.id);
-    }
-    Ok(ended)
 }

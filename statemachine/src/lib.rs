@@ -29,6 +29,7 @@ mod digest;
 mod effects;
 pub mod engine;
 mod error;
+mod execute;
 mod feature;
 mod fence;
 mod guard;
@@ -54,6 +55,7 @@ mod registry;
 mod select;
 mod timers;
 mod totals;
+mod transition;
 mod txn;
 mod types;
 mod weight;
@@ -87,8 +89,8 @@ pub use self::{
     once::{SHARED_KEYS_MAX, SessionState},
     origin::{Admission, ORIGIN_WINDOW, ORIGINS_MAX},
     outcome::{
-        AcquireReply, ClaimState, DeleteReply, EndCause, Event, EventKind, Outcome, RangeReply,
-        Reply, Signal, TxnOpReply, TxnReply,
+        AcquireReply, ClaimState, DeleteReply, EndCause, Event, EventKind, Facts, Outcome,
+        RangeReply, Reply, Signal, TxnOpReply, TxnReply,
     },
     range::{KeyRange, RangeEnd},
     read::Reader,

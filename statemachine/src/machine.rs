@@ -8,33 +8,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    claims::{self, Loss},
-    cluster,
     codec::Group,
-    command::{ClaimCommand, Command, DeleteRange, Guard, Put, RegistryCommand, Txn},
-    compactions::{self, Compaction},
+    command::{Command, Guard},
     context::Context,
     effects::Effects,
     engine::{Engine, Table},
     error::{Fault, ReadError, Refusal},
-    feature,
-    fence::{self, Policies},
-    guard,
+    fence::Policies,
     keys::MetaRow,
-    kv::{self, Change},
-    lease,
     meta::Meta,
     once::{self, Asked, Recalled},
     origin::{self, Admission},
     outcome::{Outcome, Reply},
-    overlay::{Overlay, Told},
-    price::{Budget, EntryAnswers},
+    overlay::Overlay,
+    price::EntryAnswers,
     read::Reader,
-    registry,
-    timers::{self, Timer},
-    txn,
-    types::Revision,
-    will::{self, WILL_ROWS_MAX},
+    transition::Transition,
 };
 
 /// A state, and the right to change it.
@@ -64,15 +53,14 @@ impl StateMachine {
 
     /// Starts a batch. Many commands become one write; later ones read earlier ones.
     pub fn begin(&mut self) -> ApplyBatch<'_> {
-        let mut overlay = Overlay::new(Arc::clone(&self.engine));
-        overlay.policies = self.policies.clone();
-        let (meta, answers) = (self.meta, self.answers);
         ApplyBatch {
-            machine: self,
-            overlay,
-            meta,
-            answers,
+            overlay: Overlay::new(Arc::clone(&self.engine)),
+            meta: self.meta,
+            policies: self.policies.clone(),
+            answers: self.answers,
+            event_bytes: 0,
             held: 0,
+            machine: self,
         }
     }
 
@@ -95,7 +83,10 @@ pub struct ApplyBatch<'a> {
     machine: &'a mut StateMachine,
     overlay: Overlay,
     meta: Meta,
+    policies: Policies,
     answers: EntryAnswers,
+    /// Bytes of the events of the present entry.
+    event_bytes: usize,
     /// Bytes of the events and answers of the entries before the present one.
     held: usize,
 }
@@ -131,7 +122,7 @@ impl ApplyBatch<'_> {
             if self.meta.applied_index != self.machine.meta.applied_index {
                 self.held = self.bytes_held();
             }
-            self.overlay.told = Told::default();
+            self.event_bytes = 0;
         }
         self.meta.advance(context);
         self.answers.enter(context.index);
@@ -140,7 +131,7 @@ impl ApplyBatch<'_> {
     fn bytes_held(&self) -> usize {
         let answers = usize::try_from(self.answers.bytes()).unwrap_or(usize::MAX);
         self.held
-            .saturating_add(self.overlay.told.bytes)
+            .saturating_add(self.event_bytes)
             .saturating_add(answers)
     }
 
@@ -210,10 +201,9 @@ impl ApplyBatch<'_> {
     pub fn commit(mut self) -> Result<(), Fault> {
         let key = Bytes::from_static(MetaRow::Counters.key());
         self.overlay.put(Table::Meta, key, self.meta.encode());
-        let policies = self.overlay.policies.clone();
         self.machine.engine.write(self.overlay.into_batch())?;
         self.machine.meta = self.meta;
-        self.machine.policies = policies;
+        self.machine.policies = self.policies;
         self.machine.answers = self.answers;
         Ok(())
     }
@@ -224,206 +214,24 @@ impl ApplyBatch<'_> {
             revision: self.meta.revision,
             events: effects.events,
             signals: effects.signals,
+            facts: effects.facts,
         }
     }
 
     /// Checks and executes a command that is not conditional any more.
     fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
-        self.overlay.told.left_out = false;
-        self.overlay.will_rows = WILL_ROWS_MAX;
-        let mut effects = Effects::default();
-        let done = self
-            .permit(guards, command)
-            .and_then(|()| self.execute(command, &mut effects));
+        let mut transition = Transition::new(
+            &mut self.overlay,
+            &mut self.meta,
+            &mut self.policies,
+            &mut self.event_bytes,
+        );
+        let done = transition.execute(guards, command);
+        let effects = transition.into_effects();
         match done {
-            Ok(reply) => {
-                if self.overlay.told.left_out {
-                    // Some are worse than none: none says that there is something to read.
-                    effects.events = Vec::new();
-                }
-                Ok(self.outcome(Ok(reply), effects))
-            }
+            Ok(reply) => Ok(self.outcome(Ok(reply), effects)),
             Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
             Err(ReadError::Fault(fault)) => Err(fault),
         }
-    }
-
-    /// Whether alarms, guards and fence policies let a command through.
-    fn permit(&self, guards: &[Guard], command: &Command) -> Result<(), ReadError> {
-        if let Some(refusal) = self.barrier(command) {
-            return Err(refusal.into());
-        }
-        guard::check(&self.reader(), guards)?;
-        let policies = &self.overlay.policies;
-        policies.check(&self.reader(), guards, command)
-    }
-
-    /// What an active alarm forbids.
-    fn barrier(&self, command: &Command) -> Option<Refusal> {
-        let (serves_keys, needs_space) = match command {
-            Command::Put(_)
-            | Command::LeaseGrant(_)
-            | Command::SessionOpen(_)
-            | Command::WillSet(_)
-            // Who moves a claim writes its value anew, and those of all that wait behind it.
-            | Command::Claim(
-                ClaimCommand::Acquire(_)
-                | ClaimCommand::Proclaim { .. }
-                | ClaimCommand::Transfer { .. }
-                | ClaimCommand::HandOver { .. },
-            )
-            | Command::Registry(
-                RegistryCommand::Register(_) | RegistryCommand::SetReadiness { .. },
-            ) => (true, true),
-            Command::Txn(txn) => (true, txn.contains_put()),
-            Command::DeleteRange(_)
-            | Command::Compact(_)
-            | Command::LeaseRevoke(_)
-            | Command::LeaseExpire(_)
-            | Command::Claim(
-                ClaimCommand::Release { .. }
-                | ClaimCommand::Withdraw { .. }
-                | ClaimCommand::ForceRelease { .. },
-            )
-            // A drain writes once, and then its instance goes.
-            | Command::Registry(
-                RegistryCommand::Drain { .. } | RegistryCommand::Deregister { .. },
-            )
-            | Command::Fence(_)
-            | Command::Wake => (true, false),
-            // What is conditional is taken apart before it comes here.
-            Command::LeaseRenew(_)
-            | Command::Alarm(_)
-            | Command::MemberPublish(_)
-            | Command::RaiseLevel(_)
-            | Command::Conditional(_) => (false, false),
-        };
-        if serves_keys && self.meta.corrupt {
-            return Some(Refusal::Corrupt);
-        }
-        (needs_space && self.meta.no_space).then_some(Refusal::NoSpace)
-    }
-
-    fn execute(&mut self, command: &Command, effects: &mut Effects) -> Result<Reply, ReadError> {
-        let (overlay, meta) = (&mut self.overlay, &mut self.meta);
-        let reply = match command {
-            Command::Put(put) => self.put(put, effects)?,
-            Command::DeleteRange(delete) => self.delete_range(delete, effects)?,
-            Command::Txn(txn) => self.txn(txn, effects)?,
-            Command::Compact(revision) => self.compact(*revision)?,
-            Command::LeaseGrant(grant) => {
-                lease::grant(overlay, meta, *grant, false)?;
-                Reply::LeaseGrant(grant.id, grant.ttl)
-            }
-            Command::LeaseRevoke(id) => {
-                lease::revoke(overlay, meta, *id, effects)?;
-                Reply::LeaseRevoke
-            }
-            Command::LeaseRenew(ids) => {
-                let renewed = lease::renew(overlay, meta.now, ids)?;
-                registry::renewed(overlay, meta, ids, effects)?;
-                Reply::LeaseRenew(renewed)
-            }
-            Command::LeaseExpire(expiries) => {
-                Reply::LeaseExpire(lease::expire(overlay, meta, expiries, effects)?)
-            }
-            Command::Alarm(change) => Reply::Alarm(cluster::change_alarm(overlay, meta, *change)?),
-            Command::MemberPublish(attributes) => {
-                cluster::publish(overlay, attributes);
-                Reply::MemberPublish
-            }
-            Command::Claim(command) => claims::apply(overlay, meta, command, effects)?,
-            Command::Registry(command) => registry::apply(overlay, meta, command, effects)?,
-            Command::SessionOpen(open) => once::open_session(overlay, meta, *open)?,
-            Command::Fence(command) => {
-                fence::apply(overlay, meta, command)?;
-                Reply::Done
-            }
-            Command::WillSet(command) => {
-                will::set(overlay, meta, command)?;
-                Reply::Done
-            }
-            Command::Wake => self.wake(effects)?,
-            Command::RaiseLevel(level) => {
-                feature::raise(meta, *level)?;
-                Reply::Done
-            }
-            Command::Conditional(_) => {
-                let what = "a condition within a condition";
-                return Err(Fault::Command(what.to_owned()).into());
-            }
-        };
-        claims::settle(&mut self.overlay, &mut self.meta, Loss::RELEASED, effects)?;
-        Ok(reply)
-    }
-
-    fn put(&mut self, put: &Put, effects: &mut Effects) -> Result<Reply, ReadError> {
-        kv::check_put(&self.reader(), put)?;
-        let mut change = Change::new(&mut self.overlay, &mut self.meta);
-        let previous = change.put(put)?.filter(|_| put.want_previous);
-        effects.events = change.finish();
-        Ok(Reply::Put(previous))
-    }
-
-    fn txn(&mut self, txn: &Txn, effects: &mut Effects) -> Result<Reply, ReadError> {
-        let (reply, events) = txn::execute(&mut self.overlay, &mut self.meta, txn)?;
-        effects.events = events;
-        Ok(Reply::Txn(reply))
-    }
-
-    /// Counts before it deletes: taking back so many writes would cost as much memory again.
-    fn delete_range(
-        &mut self,
-        delete: &DeleteRange,
-        effects: &mut Effects,
-    ) -> Result<Reply, ReadError> {
-        let mut budget = Budget::of_delete(&self.meta);
-        self.reader().price_delete(delete, &mut budget)?;
-        let mut change = Change::new(&mut self.overlay, &mut self.meta);
-        let reply = change.delete_range(delete, &mut Budget::unlimited())?;
-        effects.events = change.finish();
-        Ok(Reply::DeleteRange(reply))
-    }
-
-    /// Moves the floor. The rows below it are left to the collector, which may take its time.
-    fn compact(&mut self, revision: Revision) -> Result<Reply, ReadError> {
-        let (latest, floor) = (self.meta.revision, self.meta.floor);
-        if revision <= floor {
-            return Err(Refusal::Compacted { floor }.into());
-        }
-        if revision > latest {
-            return Err(Refusal::FutureRevision { latest }.into());
-        }
-        let noted = Compaction {
-            revision,
-            floor_before: floor,
-        };
-        compactions::note(&mut self.overlay, noted)?;
-        self.meta.floor = revision;
-        Ok(Reply::Compact)
-    }
-
-    /// Does what has fallen due.
-    fn wake(&mut self, effects: &mut Effects) -> Result<Reply, ReadError> {
-        let (overlay, meta) = (&mut self.overlay, &mut self.meta);
-        let mut done = 0_u64;
-        for timer in timers::take_due(overlay, meta.now)? {
-            match &timer {
-                Timer::WaitOver(token, key) => {
-                    claims::wait_over(overlay, meta, *token, key, effects)?;
-                }
-                Timer::DelayOver(name) => claims::delay_over(overlay, meta, name, effects)?,
-                Timer::DrainOver(incarnation, key) => {
-                    registry::drain_over(overlay, meta, *incarnation, key, effects)?;
-                }
-                Timer::ForgetKey(key) => once::forget_key(overlay, key, None)?,
-                Timer::ForgetClientKey(client, key) => {
-                    once::forget_key(overlay, key, Some(*client))?;
-                }
-                Timer::BrakeOver(service) => registry::brake_over(overlay, meta, service)?,
-            }
-            done = done.saturating_add(1);
-        }
-        Ok(Reply::Wake(done))
     }
 }

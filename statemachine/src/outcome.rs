@@ -24,6 +24,25 @@ pub struct Outcome {
     pub events: Vec<Event>,
     /// What became of claims, in the order it happened; for whoever waits for one.
     pub signals: Vec<Signal>,
+    /// What else was done.
+    pub facts: Facts,
+}
+
+/// What a command did, for those on this node who follow it up. It is not stored: an outcome that
+/// was remembered has none, for nothing is done when it is told again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Keys that were put, and deleted; also where their events are left out.
+    pub keys_put: u64,
+    /// As above.
+    pub keys_deleted: u64,
+    /// Leases that were made, in order.
+    pub leases_granted: Vec<LeaseId>,
+    /// How many leases were revoked.
+    pub leases_revoked: u64,
+    /// The earliest of the timers that were set. Idempotency keys are not counted: they fall due so
+    /// late that they are found by then.
+    pub timer_set: Option<ClusterTime>,
 }
 
 impl Outcome {

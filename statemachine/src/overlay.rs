@@ -10,9 +10,7 @@ use bytes::Bytes;
 use crate::{
     engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
     error::EngineError,
-    fence::Policies,
     merge::{self, Writes},
-    types::KeyValue,
 };
 
 #[derive(Debug)]
@@ -25,47 +23,17 @@ pub(crate) struct Overlay {
     lease_keys: Writes,
     cluster: Writes,
     meta: Writes,
-    /// Keys that stand for claims and were created, deleted or taken off their lease since the last
-    /// look; not a write.
-    pub(crate) touched: Vec<Touched>,
-    /// The fence policies, with these writes applied; not a write.
-    pub(crate) policies: Policies,
-    /// Events that the commands applied so far have made; not a write.
-    pub(crate) told: Told,
-    /// Rows that wills may still look at in the present command; not a write.
-    pub(crate) will_rows: u64,
     /// What the writes since [`Overlay::begin_undo`] replaced.
     undo: Option<Undo>,
     bytes: usize,
 }
 
-/// How much events take, and whether a command made too many.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told {
-    /// Bytes of the events since the entry began.
-    pub(crate) bytes: usize,
-    /// Whether events of the present command were left out.
-    pub(crate) left_out: bool,
-}
-
 /// What it takes to go back to how an overlay was.
-#[derive(Debug)]
-struct Undo {
-    replaced: Vec<(Table, Bytes, Option<Option<Bytes>>)>,
-    touched_len: usize,
-}
+#[derive(Debug, Default)]
+struct Undo(Vec<(Table, Bytes, Option<Option<Bytes>>)>);
 
 /// What a write takes beside its key and value: nodes of trees, handles of shared bytes.
 const WRITE_OVERHEAD_BYTES: usize = 128;
-
-/// What happened to a key that stands for a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Touched {
-    /// Stored, attached to its lease; it may have existed before.
-    Put(KeyValue),
-    /// Deleted, or taken off its lease; this was its record.
-    Ended(KeyValue),
-}
 
 impl Overlay {
     pub(crate) fn new(base: Arc<dyn Engine>) -> Self {
@@ -78,10 +46,6 @@ impl Overlay {
             lease_keys: Writes::new(),
             cluster: Writes::new(),
             meta: Writes::new(),
-            touched: Vec::new(),
-            policies: Policies::default(),
-            told: Told::default(),
-            will_rows: 0,
             undo: None,
             bytes: 0,
         }
@@ -94,10 +58,7 @@ impl Overlay {
 
     /// From here on, writes can be taken back.
     pub(crate) fn begin_undo(&mut self) {
-        self.undo = Some(Undo {
-            replaced: Vec::new(),
-            touched_len: self.touched.len(),
-        });
+        self.undo = Some(Undo::default());
     }
 
     /// Keeps the writes since [`Overlay::begin_undo`].
@@ -110,14 +71,13 @@ impl Overlay {
         let Some(undo) = self.undo.take() else {
             return;
         };
-        for (table, key, before) in undo.replaced.into_iter().rev() {
+        for (table, key, before) in undo.0.into_iter().rev() {
             let writes = self.writes_mut(table);
             match before {
                 Some(written) => writes.insert(key, written),
                 None => writes.remove(&key),
             };
         }
-        self.touched.truncate(undo.touched_len);
     }
 
     pub(crate) fn put(&mut self, table: Table, key: Bytes, value: Bytes) {
@@ -141,7 +101,7 @@ impl Overlay {
             return;
         };
         let before = self.writes_mut(table).insert(key.clone(), value);
-        undo.replaced.push((table, key, before));
+        undo.0.push((table, key, before));
         self.undo = Some(undo);
     }
 
@@ -324,12 +284,9 @@ mod tests {
         overlay.put(TABLE, Bytes::from("b"), Bytes::from("and again"));
         overlay.put(TABLE, Bytes::from("e"), Bytes::from("back"));
         overlay.delete(TABLE, Bytes::from("a"));
-        let touched = Touched::Ended(KeyValue::default());
-        overlay.touched.push(touched);
         assert_ne!(pairs(overlay.scan(TABLE, b"").unwrap().as_mut()), before);
         overlay.undo();
         assert_eq!(pairs(overlay.scan(TABLE, b"").unwrap().as_mut()), before);
-        assert_eq!(overlay.touched, []);
     }
 
     #[test]

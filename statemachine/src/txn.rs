@@ -9,13 +9,12 @@ use crate::{
     command::{Compare, Operand, RangeQuery, Relation, Txn, TxnOp},
     error::{Fault, ReadError, Refusal},
     kv::{self, Change},
-    meta::Meta,
-    outcome::{Event, TxnOpReply, TxnReply},
-    overlay::Overlay,
+    outcome::{TxnOpReply, TxnReply},
     price::Budget,
     range::KeyRange,
     read::Reader,
     record::Record,
+    transition::Transition,
     types::Revision,
 };
 
@@ -33,39 +32,31 @@ impl Path {
     }
 }
 
-/// Executes a transaction as one revision. What it costs is known when it has run, so a refusal for
-/// that takes its writes back.
-pub(crate) fn execute(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    txn: &Txn,
-) -> Result<(TxnReply, Vec<Event>), ReadError> {
-    let mut budget = Budget::of_txn(meta);
-    execute_within(overlay, meta, txn, &mut budget)
-}
+impl Transition<'_> {
+    /// Executes a transaction as one revision. What it costs is known when it has run, so a refusal
+    /// for that takes its writes back.
+    pub(crate) fn execute_txn(&mut self, txn: &Txn) -> Result<TxnReply, ReadError> {
+        let mut budget = Budget::of_txn(self.meta);
+        self.execute_txn_within(txn, &mut budget)
+    }
 
-/// The same, for what `budget` has left.
-pub(crate) fn execute_within(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    txn: &Txn,
-    budget: &mut Budget,
-) -> Result<(TxnReply, Vec<Event>), ReadError> {
-    let path = Path::choose(&Reader::over(overlay, *meta), txn, budget)?;
-    let before = *meta;
-    overlay.begin_undo();
-    let mut change = Change::new(overlay, meta);
-    match run(&mut change, txn, &mut path.0.into_iter(), budget) {
-        Ok(reply) => {
-            let events = change.finish();
-            overlay.keep();
-            Ok((reply, events))
-        }
-        Err(error) => {
-            drop(change);
-            overlay.undo();
-            *meta = before;
-            Err(error)
+    /// The same, for what `budget` has left.
+    pub(crate) fn execute_txn_within(
+        &mut self,
+        txn: &Txn,
+        budget: &mut Budget,
+    ) -> Result<TxnReply, ReadError> {
+        let path = Path::choose(&self.reader(), txn, budget)?;
+        let mut change = self.change().undoable();
+        match run(&mut change, txn, &mut path.0.into_iter(), budget) {
+            Ok(reply) => {
+                change.finish()?;
+                Ok(reply)
+            }
+            Err(error) => {
+                change.abandon();
+                Err(error)
+            }
         }
     }
 }
@@ -203,7 +194,7 @@ fn check_range(reader: &Reader<'_>, query: &RangeQuery) -> Result<(), Refusal> {
 }
 
 fn run(
-    change: &mut Change<'_>,
+    change: &mut Change<'_, '_>,
     txn: &Txn,
     choices: &mut dyn Iterator<Item = bool>,
     budget: &mut Budget,

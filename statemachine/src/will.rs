@@ -8,21 +8,16 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     claims, codec,
     command::{Will, WillSet},
-    effects::Effects,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     feature::FeatureLevel,
     guard,
     keys::{self, WILL_PREFIX},
-    lease,
+    lease::{self, Lease},
     limit::{LEASE_WILLS_MAX, Limit},
-    meta::Meta,
-    outcome::Event,
-    overlay::Overlay,
     price::{Budget, TXN_ROWS_MAX},
-    read::Reader,
     totals::Totals,
-    txn,
+    transition::Transition,
     types::LeaseId,
 };
 
@@ -50,46 +45,118 @@ fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
     row.freeze()
 }
 
-/// Sets or removes a will. Setting it again replaces it.
-pub(crate) fn set(overlay: &mut Overlay, meta: &Meta, command: &WillSet) -> Result<(), ReadError> {
-    let Some(lease) = lease::find(overlay, command.lease)? else {
-        return Err(Refusal::LeaseNotFound.into());
-    };
-    let claim = match &command.lock {
-        None => None,
-        Some(name) => match claims::key_of(overlay, name, command.lease)? {
-            None => return Err(Refusal::NotClaimed(name.clone()).into()),
-            key => key,
-        },
-    };
-    let row = row(command.lease, claim.as_ref());
-    let before = overlay.get(Table::Cluster, &row)?;
-    let before = before.map(|will| bytes_of(&row, &will));
-    let will = command.will.as_ref().map(codec::encode_will);
-    let after = will.as_ref().map(|will| bytes_of(&row, will));
-    if meta.level >= FeatureLevel::PRICED
-        && let Some(after) = after
-    {
-        if before.is_none() {
-            let wills = count(overlay, command.lease)?;
-            Limit::LeaseWills.check(wills.saturating_add(1))?;
+impl Transition<'_> {
+    /// Sets or removes a will. Setting it again replaces it.
+    pub(crate) fn set_will(&mut self, command: &WillSet) -> Result<(), ReadError> {
+        let overlay = &mut *self.overlay;
+        let Some(lease) = lease::find(overlay, command.lease)? else {
+            return Err(Refusal::LeaseNotFound.into());
+        };
+        let claim = match &command.lock {
+            None => None,
+            Some(name) => match claims::key_of(overlay, name, command.lease)? {
+                None => return Err(Refusal::NotClaimed(name.clone()).into()),
+                key => key,
+            },
+        };
+        let row = row(command.lease, claim.as_ref());
+        let before = overlay.get(Table::Cluster, &row)?;
+        let before = before.map(|will| bytes_of(&row, &will));
+        let will = command.will.as_ref().map(codec::encode_will);
+        let after = will.as_ref().map(|will| bytes_of(&row, will));
+        if self.meta.level >= FeatureLevel::PRICED
+            && let Some(after) = after
+        {
+            if before.is_none() {
+                let wills = count(overlay, command.lease)?;
+                Limit::LeaseWills.check(wills.saturating_add(1))?;
+            }
+            let others = Totals::load(overlay)?.wills;
+            let others = others.saturating_sub(before.unwrap_or(0));
+            if after > before.unwrap_or(0) {
+                Limit::WillBytes.check(others.saturating_add(after))?;
+            }
         }
-        let others = Totals::load(overlay)?.wills;
-        let others = others.saturating_sub(before.unwrap_or(0));
-        if after > before.unwrap_or(0) {
-            Limit::WillBytes.check(others.saturating_add(after))?;
+        let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
+        Totals::change_wills(overlay, self.meta, before, after)?;
+        match will {
+            Some(will) => {
+                lease::note_will(overlay, &lease);
+                overlay.put(Table::Cluster, row, will);
+            }
+            None => overlay.delete(Table::Cluster, row),
+        }
+        Ok(())
+    }
+
+    /// Runs the will of `lease` (`claim` is `None`), or the one that goes with that claim of it, as
+    /// a revision of its own, and removes it. A guard that does not hold or that a fence policy
+    /// misses, or an operation that would be refused, makes it do nothing, and so does it when the
+    /// wills before it have used up what those of one command may cost.
+    pub(crate) fn run_will(
+        &mut self,
+        lease: LeaseId,
+        claim: Option<LostClaim<'_>>,
+    ) -> Result<(), Fault> {
+        let row = row(lease, claim.map(|claim| claim.key));
+        let Some(encoded) = self.overlay.get(Table::Cluster, &row)? else {
+            return Ok(());
+        };
+        Totals::change_wills(self.overlay, self.meta, bytes_of(&row, &encoded), 0)?;
+        self.overlay.delete(Table::Cluster, row);
+        let will = codec::decode_will(encoded)?;
+        let lost = claim.filter(|claim| claim.held);
+        let lost = lost.and_then(|claim| claims::claimed_name(claim.key));
+        match self.execute_will(&will, lost.as_ref()) {
+            Ok(()) | Err(ReadError::Refused(_)) => Ok(()),
+            Err(ReadError::Fault(fault)) => Err(fault),
         }
     }
-    let (before, after) = (before.unwrap_or(0), after.unwrap_or(0));
-    Totals::change_wills(overlay, meta, before, after)?;
-    match will {
-        Some(will) => {
-            lease::note_will(overlay, &lease);
-            overlay.put(Table::Cluster, row, will);
+
+    /// What is refused changes nothing. `lost` is the lock that was held by the claim that the will
+    /// goes with.
+    fn execute_will(&mut self, will: &Will, lost: Option<&Bytes>) -> Result<(), ReadError> {
+        if self.meta.corrupt {
+            return Err(Refusal::Corrupt.into());
         }
-        None => overlay.delete(Table::Cluster, row),
+        if self.meta.no_space && will.txn.contains_put() {
+            return Err(Refusal::NoSpace.into());
+        }
+        let reader = self.reader();
+        guard::check(&reader, &will.guards)?;
+        self.policies.check_will(&reader, will, lost)?;
+        if self.meta.level < FeatureLevel::PRICED {
+            self.execute_txn(&will.txn)?;
+            return Ok(());
+        }
+        let mut budget = Budget::of_wills(self.will_rows);
+        let done = self.execute_txn_within(&will.txn, &mut budget);
+        self.will_rows = budget.rows_left();
+        done.map(drop)
     }
-    Ok(())
+
+    /// Removes the will that goes with a claim which was given back. Most claims have none: looking
+    /// for one costs less than a deletion that is stored.
+    pub(crate) fn remove_will(&mut self, lease: LeaseId, claim: &Bytes) -> Result<(), Fault> {
+        let row = row(lease, Some(claim));
+        if let Some(will) = self.overlay.get(Table::Cluster, &row)? {
+            Totals::change_wills(self.overlay, self.meta, bytes_of(&row, &will), 0)?;
+            self.overlay.delete(Table::Cluster, row);
+        }
+        Ok(())
+    }
+
+    /// Removes every will of a lease that ends.
+    pub(crate) fn remove_wills(&mut self, lease: &Lease) -> Result<(), Fault> {
+        if !lease.may_have.will {
+            return Ok(());
+        }
+        for (found, bytes) in of_lease(self.overlay, &row(lease.id, None))? {
+            Totals::change_wills(self.overlay, self.meta, bytes, 0)?;
+            self.overlay.delete(Table::Cluster, found);
+        }
+        Ok(())
+    }
 }
 
 /// What a will counts for in [`Totals::wills`].
@@ -109,87 +176,6 @@ fn count(view: &dyn View, lease: LeaseId) -> Result<u64, Fault> {
         }
     }
     Ok(found)
-}
-
-/// Runs the will of `lease` (`claim` is `None`), or the one that goes with that claim of it, as a
-/// revision of its own, and removes it. A guard that does not hold or that a fence policy misses,
-/// or an operation that would be refused, makes it do nothing, and so does it when the wills before
-/// it have used up what those of one command may cost.
-pub(crate) fn run(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    lease: LeaseId,
-    claim: Option<LostClaim<'_>>,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    let row = row(lease, claim.map(|claim| claim.key));
-    let Some(encoded) = overlay.get(Table::Cluster, &row)? else {
-        return Ok(());
-    };
-    Totals::change_wills(overlay, meta, bytes_of(&row, &encoded), 0)?;
-    overlay.delete(Table::Cluster, row);
-    let will = codec::decode_will(encoded)?;
-    let lost = claim.filter(|claim| claim.held);
-    let lost = lost.and_then(|claim| claims::claimed_name(claim.key));
-    match execute(overlay, meta, &will, lost.as_ref()) {
-        Ok(mut events) => {
-            effects.events.append(&mut events);
-            Ok(())
-        }
-        Err(ReadError::Refused(_)) => Ok(()),
-        Err(ReadError::Fault(fault)) => Err(fault),
-    }
-}
-
-/// What is refused changes nothing. `lost` is the lock that was
-/// held by the claim that the will goes with.
-fn execute(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    will: &Will,
-    lost: Option<&Bytes>,
-) -> Result<Vec<Event>, ReadError> {
-    if meta.corrupt {
-        return Err(Refusal::Corrupt.into());
-    }
-    if meta.no_space && will.txn.contains_put() {
-        return Err(Refusal::NoSpace.into());
-    }
-    let reader = Reader::over(overlay, *meta);
-    guard::check(&reader, &will.guards)?;
-    overlay.policies.check_will(&reader, will, lost)?;
-    if meta.level < FeatureLevel::PRICED {
-        let (_, events) = txn::execute(overlay, meta, &will.txn)?;
-        return Ok(events);
-    }
-    let mut budget = Budget::of_wills(overlay.will_rows);
-    let done = txn::execute_within(overlay, meta, &will.txn, &mut budget);
-    overlay.will_rows = budget.rows_left();
-    let (_, events) = done?;
-    Ok(events)
-}
-
-/// Removes every will of a lease that ended, or the one of a claim that was given back.
-pub(crate) fn remove(
-    overlay: &mut Overlay,
-    meta: &Meta,
-    lease: LeaseId,
-    claim: Option<&Bytes>,
-) -> Result<(), Fault> {
-    let row = row(lease, claim);
-    if claim.is_some() {
-        // Most claims have no will: looking for one costs less than a deletion that is stored.
-        if let Some(will) = overlay.get(Table::Cluster, &row)? {
-            Totals::change_wills(overlay, meta, bytes_of(&row, &will), 0)?;
-            overlay.delete(Table::Cluster, row);
-        }
-        return Ok(());
-    }
-    for (found, bytes) in of_lease(overlay, &row)? {
-        Totals::change_wills(overlay, meta, bytes, 0)?;
-        overlay.delete(Table::Cluster, found);
-    }
-    Ok(())
 }
 
 /// Whether a lease has a will.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use tenure_statemachine::{
-    ClusterTime, Command, Conditional, Fault, Group, Outcome, Refusal, Reply, Revision, TxnOpReply,
-    TxnReply, codec, decode_entry, decode_group, encode_entry, encode_group,
+    ClusterTime, Command, Conditional, Facts, Fault, Group, Outcome, Refusal, Reply, Revision,
+    TxnOpReply, TxnReply, codec, decode_entry, decode_group, encode_entry, encode_group,
     encode_repeatable_group,
 };
 
@@ -239,6 +239,7 @@ fn answers_nested_too_deep_are_refused() {
             revision: Revision(1),
             events: Vec::new(),
             signals: Vec::new(),
+            facts: Facts::default(),
         };
         codec::decode_outcome(codec::encode_outcome(&outcome, usize::MAX).unwrap())
     };
@@ -253,6 +254,7 @@ fn an_outcome_that_is_too_long_is_not_encoded_to_its_end() {
         revision: Revision(1),
         events: Vec::new(),
         signals: Vec::new(),
+        facts: Facts::default(),
     };
     let length = |names| {
         codec::encode_outcome(&outcome(names), usize::MAX)

@@ -21,10 +21,10 @@ use samples::{
     outcomes, state as coordinated,
 };
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, ClaimState, ClusterTime, Command, Context, DeleteRange, KeyRange,
-    LeaseGrant, LeaseId, MemEngine, MemberId, Outcome, Put, RangeQuery, Reader, Reply, Revision,
-    StateMachine, Table, Ttl, View, codec, decode_entry, decode_group, encode_entry, encode_group,
-    invariants,
+    AlarmChange, AlarmKind, ClaimState, ClusterTime, Command, Context, DeleteRange, Facts,
+    KeyRange, LeaseGrant, LeaseId, MemEngine, MemberId, Outcome, Put, RangeQuery, Reader, Reply,
+    Revision, StateMachine, Table, Ttl, View, codec, decode_entry, decode_group, encode_entry,
+    encode_group, invariants,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -257,6 +257,7 @@ fn outcomes() -> Vec<(String, Outcome)> {
             revision: Revision(300),
             events: Vec::new(),
             signals: Vec::new(),
+            facts: Facts::default(),
         };
         (name, outcome)
     };

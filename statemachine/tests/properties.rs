@@ -14,9 +14,9 @@ use bytes::Bytes;
 use model::Model;
 use proptest::{collection::vec, prelude::*};
 use tenure_statemachine::{
-    ClusterTime, Collector, Command, Context, Engine, KeyRange, MemEngine, Outcome, RangeQuery,
-    ReadError, Reader, Refusal, Revision, RevisionEvents, StateMachine, TxnOpReply, digest,
-    invariants,
+    ClusterTime, Collector, Command, Context, Engine, Event, EventKind, Facts, KeyRange, MemEngine,
+    Outcome, RangeQuery, ReadError, Reader, Refusal, Reply, Revision, RevisionEvents, StateMachine,
+    TxnOpReply, digest, invariants,
 };
 
 type Stamped = Vec<(u64, Command)>;
@@ -122,6 +122,22 @@ fn model_history(model: &Model, from: i64) -> Vec<RevisionEvents> {
     events.collect()
 }
 
+/// What was done, by what was answered and told.
+fn facts_of(reply: &Result<Reply, Refusal>, events: &[Event]) -> Facts {
+    let of_kind = |kind| events.iter().filter(|event| event.kind == kind).count() as u64;
+    let mut facts = Facts {
+        keys_put: of_kind(EventKind::Put),
+        keys_deleted: of_kind(EventKind::Delete),
+        ..Facts::default()
+    };
+    match reply {
+        Ok(Reply::LeaseGrant(id, _)) => facts.leases_granted.push(*id),
+        Ok(Reply::LeaseRevoke) => facts.leases_revoked = 1,
+        _ => {}
+    }
+    facts
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 800,
@@ -143,7 +159,8 @@ proptest! {
             for ((now, command), outcome) in commands[from..to].iter().zip(outcomes) {
                 let (reply, revision, events) = model.apply(*now, command);
                 let signals = Vec::new();
-                let expected = Outcome { reply, revision, events, signals };
+                let facts = facts_of(&reply, &events);
+                let expected = Outcome { reply, revision, events, signals, facts };
                 prop_assert_eq!(outcome, expected, "{:?}", command);
             }
             let reader = Reader::new(&*node.engine).unwrap();
@@ -250,7 +267,7 @@ proptest! {
         let context = Context { index: 1000, ..Context::default() };
         let outcome = batch.apply(&context, &Command::Txn(txn)).unwrap();
         prop_assert!(outcome.events.is_empty());
-        prop_assert_eq!(read.map(tenure_statemachine::Reply::Txn), outcome.reply);
+        prop_assert_eq!(read.map(Reply::Txn), outcome.reply);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Command, Conditional, DeleteRange, DeleteReply, Engine, Guard, KeyRange, Outcome, Put, Refusal,
-    Reply, RequestId, Revision, StaleToken, Table, View, WriteBatch, WriteOp, codec, invariants,
+    Command, Conditional, DeleteRange, DeleteReply, Engine, Facts, Guard, KeyRange, Outcome, Put,
+    Refusal, Reply, RequestId, Revision, StaleToken, Table, View, WriteBatch, WriteOp, codec,
+    invariants,
 };
 
 use crate::{
@@ -165,6 +166,7 @@ fn an_answer_of_another_kind_is_not_taken_for_the_request_s() {
             revision: Revision(2),
             events: Vec::new(),
             signals: Vec::new(),
+            facts: Facts::default(),
         };
         let mut forged = known[..16].to_vec();
         forged.extend(codec::encode_outcome(&outcome, 1000).unwrap());

@@ -16,8 +16,7 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    ClaimState, EndCause, Event, EventKind, LeaseId, Outcome, Reply, Signal, claim_key,
-    claimed_name,
+    ClaimState, Event, EventKind, LeaseId, Outcome, Signal, claim_key, claimed_name,
 };
 use tokio::sync::Notify;
 
@@ -34,7 +33,7 @@ pub struct Hub {
     /// How many names are followed, to be looked at without the lock.
     followed: AtomicUsize,
     withdrawals: Arc<Withdrawals>,
-    /// Says that a command may have set a timer.
+    /// Says that a command has set a timer.
     timer_set: Notify,
     metrics: LockMetrics,
 }
@@ -65,7 +64,7 @@ impl Hub {
     /// it can be read and before it is answered. Never waits; costs a look at an empty list for a
     /// command that has nothing to do with claims.
     pub fn observe(&self, outcome: &Outcome) {
-        if may_set_timers(outcome) {
+        if outcome.facts.timer_set.is_some() {
             self.timer_set.notify_one();
         }
         let follows = self.followed.load(Ordering::Acquire) > 0;
@@ -190,7 +189,7 @@ impl Hub {
             .store(state.followers.len(), Ordering::Release);
     }
 
-    /// Resolves when a command may have set a timer since the last time.
+    /// Resolves when a command has set a timer since the last time.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -241,24 +240,6 @@ fn claim_of(signal: &Signal) -> Option<&ClaimState> {
 fn changed_claim(event: &Event) -> Option<Bytes> {
     let changed = event.kind == EventKind::Put && event.kv.lease.is_some() && event.kv.version > 1;
     changed.then(|| claimed_name(&event.kv.key)).flatten()
-}
-
-/// Whether what was done may have set a timer that is due before all others. Idempotency keys set
-/// timers too and are not told here: those are due so late that the waker finds them by itself.
-fn may_set_timers(outcome: &Outcome) -> bool {
-    let waits = match &outcome.reply {
-        Ok(Reply::Acquire(acquired)) => acquired.claims.iter().any(|claim| !claim.held),
-        // To a drain, among others.
-        Ok(Reply::Done) => true,
-        Ok(_) | Err(_) => false,
-    };
-    let delays = |signal: &Signal| {
-        matches!(
-            signal,
-            Signal::Ended(_, EndCause::LeaseEnded | EndCause::Forced)
-        )
-    };
-    waits || outcome.signals.iter().any(delays)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tenure_statemachine::{LeaseId, Outcome, Reply};
+use tenure_statemachine::{LeaseId, Outcome};
 
 /// Leases that wait for the expirer, which takes them several times a second. When more come it
 /// is told to look at all leases instead, which is cheap beside so many grants.
@@ -31,8 +31,8 @@ pub struct LeaseFeed {
 /// The leases that were made here, the latest of them, in their order.
 type Order = VecDeque<LeaseId>;
 
-/// What the expirer is told: leases that were made just now, or that something was done with which
-/// may have made them. One that it knows already may be another of the same id.
+/// What the expirer is told: leases that were made just now. One that it knows already is another
+/// of the same id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Told(pub(super) Vec<LeaseId>);
 
@@ -49,31 +49,25 @@ impl LeaseFeed {
         Arc::default()
     }
 
-    /// Looks at what a command came to. For the apply path, after the state that holds it can be
-    /// read; costs nothing but for what may make a lease.
+    /// Looks at what a command did. For the apply path, after the state that holds it can be read;
+    /// costs nothing but for what made a lease.
     pub fn observe(&self, outcome: &Outcome) {
-        let lease = match &outcome.reply {
-            Ok(Reply::Acquire(acquired)) if !acquired.claims.is_empty() => acquired.lease,
-            Ok(
-                Reply::LeaseGrant(lease, _)
-                | Reply::Register(_, lease, _)
-                | Reply::SessionOpen(lease, _),
-            ) => *lease,
-            Ok(_) | Err(_) => return,
-        };
+        let granted = &outcome.facts.leases_granted;
+        if granted.is_empty() {
+            return;
+        }
         {
             let mut order = self.order.lock();
-            if order.len() == ORDERED_MAX {
-                order.pop_front();
-            }
-            order.push_back(lease);
+            order.extend(granted);
+            let surplus = order.len().saturating_sub(ORDERED_MAX);
+            order.drain(..surplus);
         }
         let mut waiting = self.waiting.lock();
         let Waiting { told, overflowed } = &mut *waiting;
-        if told.0.len() >= LEASES_WAITING_MAX {
+        if told.0.len().saturating_add(granted.len()) > LEASES_WAITING_MAX {
             *overflowed = true;
         } else {
-            told.0.push(lease);
+            told.0.extend(granted);
         }
     }
 
@@ -94,29 +88,32 @@ impl LeaseFeed {
 
 #[cfg(test)]
 mod tests {
-    use tenure_statemachine::{AcquireReply, ClaimState, Revision, Ttl};
+    use tenure_statemachine::{Facts, Reply, Revision};
 
     use super::*;
 
-    fn outcome(reply: Reply) -> Outcome {
+    fn granted(leases: &[i64]) -> Outcome {
         Outcome {
-            reply: Ok(reply),
+            reply: Ok(Reply::Done),
             revision: Revision::EMPTY,
             events: Vec::new(),
             signals: Vec::new(),
+            facts: Facts {
+                leases_granted: leases.iter().copied().map(LeaseId).collect(),
+                ..Facts::default()
+            },
         }
     }
 
     #[test]
     fn too_many_grants_are_told_as_too_many() {
         let feed = LeaseFeed::new();
-        let granted = |id| outcome(Reply::LeaseGrant(LeaseId(id), Ttl(1)));
-        feed.observe(&outcome(Reply::LeaseRevoke));
-        feed.observe(&granted(2));
+        feed.observe(&granted(&[]));
+        feed.observe(&granted(&[2]));
         let told = feed.take().expect("few were granted");
         assert_eq!(told.0, [LeaseId(2)]);
         for id in 0..=LEASES_WAITING_MAX {
-            feed.observe(&granted(id as i64));
+            feed.observe(&granted(&[id as i64]));
         }
         assert_eq!(feed.take(), None);
         assert_eq!(feed.take(), Some(Told::default()));
@@ -125,36 +122,16 @@ mod tests {
     #[test]
     fn the_places_of_the_latest_leases_are_remembered() {
         let feed = LeaseFeed::new();
-        let granted = |id| outcome(Reply::LeaseGrant(LeaseId(id), Ttl(1)));
-        feed.observe(&granted(7));
-        feed.observe(&granted(3));
+        feed.observe(&granted(&[7, 3]));
         let places = feed.places();
         assert!(places[&LeaseId(7)] < places[&LeaseId(3)]);
-        feed.observe(&granted(7));
+        feed.observe(&granted(&[7]));
         let again = feed.places();
         assert!(again[&LeaseId(3)] < again[&LeaseId(7)], "the later counts");
         for id in 100..100 + ORDERED_MAX as i64 {
-            feed.observe(&granted(id));
+            feed.observe(&granted(&[id]));
         }
         assert!(!feed.places().contains_key(&LeaseId(7)));
         assert_eq!(feed.order.lock().len(), ORDERED_MAX);
-    }
-
-    #[test]
-    fn whatever_may_make_a_lease_is_told() {
-        let feed = LeaseFeed::new();
-        let acquired = |lease, claims| {
-            outcome(Reply::Acquire(AcquireReply {
-                lease: LeaseId(lease),
-                claims,
-                ..AcquireReply::default()
-            }))
-        };
-        feed.observe(&acquired(1, vec![ClaimState::default()]));
-        feed.observe(&acquired(2, Vec::new()));
-        feed.observe(&outcome(Reply::SessionOpen(LeaseId(3), Ttl(1))));
-        feed.observe(&outcome(Reply::Register(Revision(9), LeaseId(4), Ttl(1))));
-        let told = feed.take().expect("few were told");
-        assert_eq!(told.0, [LeaseId(1), LeaseId(3), LeaseId(4)]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenure_statemachine::{EndCause, EventKind, Meta, Outcome, Reply, Revision, Signal};
+use tenure_statemachine::{EndCause, Meta, Outcome, Reply, Revision, Signal};
 use tokio::sync::watch;
 use tracing::warn;
 
@@ -53,39 +53,21 @@ impl Sink {
     }
 
     fn count(&self, outcome: &Outcome) {
-        for event in &outcome.events {
-            match event.kind {
-                EventKind::Put => self.metrics.mvcc.put.inc(),
-                EventKind::Delete => self.metrics.mvcc.delete.inc(),
-            }
-        }
+        let facts = &outcome.facts;
+        self.metrics.mvcc.put.inc_by(facts.keys_put);
+        self.metrics.mvcc.delete.inc_by(facts.keys_deleted);
         let leases = &self.metrics.lease;
+        leases.granted.inc_by(facts.leases_granted.len() as u64);
+        leases.revoked.inc_by(facts.leases_revoked);
         match &outcome.reply {
             Ok(Reply::Txn(_)) => self.metrics.mvcc.txn.inc(),
-            Ok(Reply::LeaseGrant(..)) => leases.granted.inc(),
-            Ok(Reply::LeaseRevoke) => leases.revoked.inc(),
             Ok(Reply::LeaseRenew(renewed)) => {
                 leases
                     .renewed
                     .inc_by(renewed.iter().flatten().count() as u64);
             }
             Ok(Reply::LeaseExpire(expired)) => leases.expired.inc_by(expired.len() as u64),
-            Ok(
-                Reply::Put(_)
-                | Reply::DeleteRange(_)
-                | Reply::Compact
-                | Reply::Alarm(_)
-                | Reply::MemberPublish
-                | Reply::Acquire(_)
-                | Reply::Done
-                | Reply::Withdraw(_)
-                | Reply::Claim(_)
-                | Reply::ForceRelease(_)
-                | Reply::Register(..)
-                | Reply::SessionOpen(..)
-                | Reply::Wake(_),
-            )
-            | Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
     }
 

@@ -146,7 +146,7 @@ impl Answer {
 mod tests {
     use std::sync::Arc;
 
-    use tenure_statemachine::{Reply as Answer, Revision};
+    use tenure_statemachine::{Facts, Reply as Answer, Revision};
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -157,6 +157,7 @@ mod tests {
             revision: Revision(5),
             events: Vec::new(),
             signals: Vec::new(),
+            facts: Facts::default(),
         }
     }
 

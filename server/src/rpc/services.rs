@@ -196,6 +196,7 @@ impl Services {
             revision,
             events: _,
             signals: _,
+            facts: _,
         } = outcome;
         Ok((revision, reply?))
     }

@@ -7,22 +7,20 @@ use bytes::Bytes;
 use super::{
     deadlock, delay, key,
     promote::first_live_waiting,
+    reconcile::Reconciler,
     row::{self, Claim},
-    settle::{Loss, Settling},
-    tally::{Holding, Tally},
+    summary::{Holding, QueueSummary},
 };
 use crate::{
     command::{Acquire, LeaseGrant, Mode, Put, Wait},
-    effects::Effects,
     engine::View,
     error::{Fault, ReadError, Refusal},
     feature::FeatureLevel,
-    kv::Change,
     lease,
     meta::Meta,
     outcome::{AcquireReply, ClaimState, Signal},
-    overlay::Overlay,
     price::{Budget, claim_bytes_of},
+    transition::Transition,
     types::{ClusterTime, Revision, Ttl},
 };
 
@@ -46,64 +44,144 @@ struct Prospect {
     drops: bool,
 }
 
-pub(super) fn acquire(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    acquire: &Acquire,
-    effects: &mut Effects,
-) -> Result<AcquireReply, ReadError> {
-    if let Some(name) = acquire.names.iter().find(|name| key::is_reserved(name)) {
-        return Err(Refusal::NameReserved(name.clone()).into());
-    }
-    check_answer(meta, acquire)?;
-    let ttl = check_lease(overlay, acquire)?;
-    let mut reply = AcquireReply {
-        lease: acquire.lease,
-        ttl,
-        ..AcquireReply::default()
-    };
-    let present = present(overlay, acquire)?;
-    if !present.is_empty() {
-        return rejoin(overlay, meta, acquire, present, reply, effects);
-    }
-    let mut prospects = Vec::with_capacity(acquire.names.len());
-    for name in &acquire.names {
-        prospects.push(prospect(overlay, meta.now, name, acquire.mode)?);
-    }
-    let holds = prospects.iter().all(|prospect| prospect.holds);
-    if !holds {
-        reply.blocker = blocker(overlay, meta, acquire, &prospects)?;
-        if matches!(acquire.wait, Wait::Never | Wait::Within(Ttl(0))) {
-            return Ok(reply);
+impl Transition<'_> {
+    /// Acquires, or queues for, every name at once.
+    pub(super) fn acquire(&mut self, acquire: &Acquire) -> Result<AcquireReply, ReadError> {
+        if let Some(name) = acquire.names.iter().find(|name| key::is_reserved(name)) {
+            return Err(Refusal::NameReserved(name.clone()).into());
         }
-        if let Some(names) = deadlock::of_waiting(overlay, &acquire.names, acquire.lease)? {
-            return Err(Refusal::Deadlock(names).into());
+        check_answer(self.meta, acquire)?;
+        let ttl = check_lease(self.overlay, acquire)?;
+        let mut reply = AcquireReply {
+            lease: acquire.lease,
+            ttl,
+            ..AcquireReply::default()
+        };
+        let present = present(self.overlay, acquire)?;
+        if !present.is_empty() {
+            return self.rejoin(acquire, present, reply);
         }
-    }
-    lease::check_room(overlay, acquire.lease, acquire.names.len())?;
-    if let Some(ttl) = acquire.grant {
-        let id = acquire.lease;
-        lease::grant(overlay, meta, LeaseGrant { id, ttl }, false)?;
-    }
-    if holds && prospects.iter().any(|prospect| prospect.drops) {
-        let mut settling = Settling::new(overlay, meta, effects);
-        settling.unsettled.extend(acquire.names.iter().cloned());
-        settling.run(Loss::RELEASED)?;
-    }
-    let revision = put_keys(overlay, meta, acquire, effects)?;
-    let mut settling = Settling::new(overlay, meta, effects);
-    for (name, prospect) in acquire.names.iter().zip(&prospects) {
-        let claim = claim(acquire, name, revision, holds, settling.meta.now);
-        settling.join(&claim)?;
-        if holds {
-            let granted = Signal::Granted(claim.signalled(0));
-            settling.effects.signals.push(granted);
+        let mut prospects = Vec::with_capacity(acquire.names.len());
+        for name in &acquire.names {
+            prospects.push(prospect(self.overlay, self.meta.now, name, acquire.mode)?);
         }
-        let position = prospect.before.min(position_max(settling.meta.level));
-        let state = claim.state(acquire.value.clone(), position);
-        reply.claims.push(state);
+        let holds = prospects.iter().all(|prospect| prospect.holds);
+        if !holds {
+            reply.blocker = blocker(self.overlay, self.meta, acquire, &prospects)?;
+            if matches!(acquire.wait, Wait::Never | Wait::Within(Ttl(0))) {
+                return Ok(reply);
+            }
+            let circle = deadlock::of_waiting(self.overlay, &acquire.names, acquire.lease)?;
+            if let Some(names) = circle {
+                return Err(Refusal::Deadlock(names).into());
+            }
+        }
+        lease::check_room(self.overlay, acquire.lease, acquire.names.len())?;
+        if let Some(ttl) = acquire.grant {
+            let id = acquire.lease;
+            self.grant_lease(LeaseGrant { id, ttl }, false)?;
+        }
+        if holds && prospects.iter().any(|prospect| prospect.drops) {
+            self.reconcile_with(|reconciler| {
+                reconciler.freed.extend(acquire.names.iter().cloned());
+                Ok(())
+            })?;
+        }
+        let places: Vec<u32> = prospects.iter().map(|prospect| prospect.before).collect();
+        reply.claims =
+            self.reconcile_with(|reconciler| reconciler.join_all(acquire, holds, &places))?;
+        Ok(reply)
     }
-    Ok(reply)
+
+    /// Answers with claims that are there, after giving them the value that was asked for. From now
+    /// on no call before, which may be gone, takes them back: those that wait are this call's, and
+    /// those that hold nobody's, for this call cannot know whether the lease was told of them
+    /// before.
+    fn rejoin(
+        &mut self,
+        acquire: &Acquire,
+        present: Vec<(Claim, Bytes)>,
+        mut reply: AcquireReply,
+    ) -> Result<AcquireReply, ReadError> {
+        let mut change = self.change();
+        for (claim, value) in &present {
+            if *value != acquire.value {
+                change.put(&Put {
+                    key: claim.key.clone(),
+                    value: acquire.value.clone(),
+                    lease: claim.lease,
+                    ..Put::default()
+                })?;
+            }
+        }
+        change.finish()?;
+        for (mut claim, _) in present {
+            let call = if claim.held { 0 } else { acquire.call };
+            if claim.call != call {
+                claim.call = call;
+                claim.store(self.overlay);
+            }
+            let position = position(self.overlay, self.meta.level, &claim)?;
+            if !claim.held && reply.blocker.is_none() {
+                reply.blocker = first_before(self.overlay, &claim)?;
+            }
+            let state = claim.state(acquire.value.clone(), position);
+            reply.claims.push(state);
+        }
+        Ok(reply)
+    }
+}
+
+impl Reconciler<'_, '_> {
+    /// Makes the claims, each behind so many others on its name.
+    fn join_all(
+        &mut self,
+        acquire: &Acquire,
+        holds: bool,
+        places: &[u32],
+    ) -> Result<Vec<ClaimState>, Fault> {
+        let revision = self.put_keys(acquire)?;
+        let (now, level) = (self.transition.meta.now, self.transition.meta.level);
+        let mut claims = Vec::with_capacity(places.len());
+        for (name, before) in acquire.names.iter().zip(places) {
+            let claim = claim(acquire, name, revision, holds, now);
+            self.join(&claim)?;
+            if holds {
+                let granted = Signal::Granted(claim.signalled(0));
+                self.transition.effects.signals.push(granted);
+            }
+            let position = *before.min(&position_max(level));
+            claims.push(claim.state(acquire.value.clone(), position));
+        }
+        Ok(claims)
+    }
+
+    /// Creates the keys, in one revision.
+    fn put_keys(&mut self, acquire: &Acquire) -> Result<Revision, Fault> {
+        let keys: Vec<Bytes> = acquire
+            .names
+            .iter()
+            .map(|name| key::claim_key(name, acquire.lease))
+            .collect();
+        // What is there is no claim. It has to go first, for the token must be a new revision.
+        let mut change = self.transition.change();
+        for key in &keys {
+            change.delete_key(key.clone())?;
+        }
+        change.finish()?;
+        let mut change = self.transition.change();
+        for key in keys {
+            change.put(&Put {
+                key,
+                value: acquire.value.clone(),
+                lease: acquire.lease,
+                ..Put::default()
+            })?;
+        }
+        let revision = change.seen();
+        change.finish()?;
+        Ok(revision)
+    }
 }
 
 /// Whether the claims fit in an answer, each with the value.
@@ -142,48 +220,9 @@ fn present(view: &dyn View, acquire: &Acquire) -> Result<Vec<(Claim, Bytes)>, Re
     }
 }
 
-/// Answers with claims that are there, after giving them the value that was asked for. From now on
-/// no call before, which may be gone, takes them back: those that wait are this call's, and those
-/// that hold nobody's, for this call cannot know whether the lease was told of them before.
-fn rejoin(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    acquire: &Acquire,
-    present: Vec<(Claim, Bytes)>,
-    mut reply: AcquireReply,
-    effects: &mut Effects,
-) -> Result<AcquireReply, ReadError> {
-    let mut change = Change::new(overlay, meta);
-    for (claim, value) in &present {
-        if *value != acquire.value {
-            change.put(&Put {
-                key: claim.key.clone(),
-                value: acquire.value.clone(),
-                lease: claim.lease,
-                ..Put::default()
-            })?;
-        }
-    }
-    effects.events.append(&mut change.finish());
-    for (mut claim, _) in present {
-        let call = if claim.held { 0 } else { acquire.call };
-        if claim.call != call {
-            claim.call = call;
-            claim.store(overlay);
-        }
-        let position = position(overlay, meta.level, &claim)?;
-        if !claim.held && reply.blocker.is_none() {
-            reply.blocker = first_before(overlay, &claim)?;
-        }
-        let state = claim.state(acquire.value.clone(), position);
-        reply.claims.push(state);
-    }
-    Ok(reply)
-}
-
 /// The first claim of the queue that a claim waits in, if that is before it.
 fn first_before(view: &dyn View, claim: &Claim) -> Result<Option<ClaimState>, Fault> {
-    let first = Tally::of(view, &claim.name)?.first(view, &claim.name)?;
+    let first = QueueSummary::of(view, &claim.name)?.first(view, &claim.name)?;
     let first = first.filter(|first| first.token < claim.token);
     first.map(|first| shown(view, &first, 0)).transpose()
 }
@@ -194,23 +233,23 @@ fn prospect(
     name: &Bytes,
     mode: Mode,
 ) -> Result<Prospect, ReadError> {
-    let tally = Tally::of(view, name)?;
+    let summary = QueueSummary::of(view, name)?;
     if let Mode::Permits { limit, .. } = mode
-        && tally.permits > 0
-        && tally.limit != limit
+        && summary.permits > 0
+        && summary.limit != limit
     {
-        return Err(Refusal::PermitsDiffer(Box::new((name.clone(), tally.limit))).into());
+        return Err(Refusal::PermitsDiffer(Box::new((name.clone(), summary.limit))).into());
     }
-    if tally.claims >= CLAIMS_PER_NAME_MAX {
+    if summary.claims >= CLAIMS_PER_NAME_MAX {
         return Err(Refusal::QueueFull(name.clone()).into());
     }
-    let holds = tally.admits(mode)
-        && first_live_waiting(view, name, &tally, now)?.is_none()
+    let holds = summary.admits(mode)
+        && first_live_waiting(view, name, &summary, now)?.is_none()
         && !delay::is_on(view, name, now)?;
     Ok(Prospect {
-        before: tally.claims,
+        before: summary.claims,
         holds,
-        drops: tally.waiting() > 0,
+        drops: summary.waiting() > 0,
     })
 }
 
@@ -225,48 +264,16 @@ fn blocker(
     let Some((name, _)) = names.find(|(_, prospect)| !prospect.holds) else {
         return Ok(None);
     };
-    let tally = Tally::of(view, name)?;
-    let claim = if tally.holding != Holding::Nobody && !tally.admits(acquire.mode) {
+    let summary = QueueSummary::of(view, name)?;
+    let claim = if summary.holding != Holding::Nobody && !summary.admits(acquire.mode) {
         // All that hold do so in one way: what excludes one of them excludes the first.
-        tally.first(view, name)?
+        summary.first(view, name)?
     } else {
-        first_live_waiting(view, name, &tally, meta.now)?
+        first_live_waiting(view, name, &summary, meta.now)?
     };
     // One that holds is told no position, whatever is said here.
-    let position = tally.held.min(position_max(meta.level));
+    let position = summary.held.min(position_max(meta.level));
     claim.map(|claim| shown(view, &claim, position)).transpose()
-}
-
-/// Creates the keys, in one revision.
-fn put_keys(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    acquire: &Acquire,
-    effects: &mut Effects,
-) -> Result<Revision, Fault> {
-    let keys: Vec<Bytes> = acquire
-        .names
-        .iter()
-        .map(|name| key::claim_key(name, acquire.lease))
-        .collect();
-    // What is there is no claim. It has to go first, for the token must be a new revision.
-    let mut change = Change::new(overlay, meta);
-    for key in &keys {
-        change.delete_key(key.clone())?;
-    }
-    effects.events.append(&mut change.finish());
-    let mut change = Change::new(overlay, meta);
-    for key in keys {
-        change.put(&Put {
-            key,
-            value: acquire.value.clone(),
-            lease: acquire.lease,
-            ..Put::default()
-        })?;
-    }
-    let revision = change.seen();
-    effects.events.append(&mut change.finish());
-    Ok(revision)
 }
 
 fn claim(acquire: &Acquire, name: &Bytes, token: Revision, held: bool, now: ClusterTime) -> Claim {
@@ -310,9 +317,9 @@ pub(super) fn position(view: &dyn View, level: FeatureLevel, claim: &Claim) -> R
         return Ok(0);
     }
     let max = position_max(level);
-    let tally = Tally::of(view, &claim.name)?;
-    let mut position = tally.held;
-    let mut claims = row::Claims::from(view, &claim.name, tally.front)?;
+    let summary = QueueSummary::of(view, &claim.name)?;
+    let mut position = summary.held;
+    let mut claims = row::Claims::from(view, &claim.name, summary.front)?;
     while position < max
         && let Some(before) = claims.next()?
         && before.key != claim.key

@@ -1,4 +1,4 @@
-//! What must hold of the rows of claims, tallies, lock delays and wills, checked over a view.
+//! What must hold of the rows of claims, summaries, lock delays and wills, checked over a view.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     delay, key,
     row::{self, Claim},
-    tally::Tally,
+    summary::QueueSummary,
 };
 use crate::{
     codec,
@@ -21,10 +21,10 @@ use crate::{
     types::{ClusterTime, LeaseId},
 };
 
-/// The claims on one name, in their order, and their tally.
+/// The claims on one name, in their order, and their summary.
 #[derive(Debug, Default)]
 struct Queue {
-    tally: Tally,
+    summary: QueueSummary,
     claims: Vec<Claim>,
 }
 
@@ -44,7 +44,7 @@ struct Found {
 
 type Verdict = Result<Result<(), String>, Fault>;
 
-/// Rows of claims follow keys, and tallies and timers follow rows; nobody holds beside somebody
+/// Rows of claims follow keys, and summaries and timers follow rows; nobody holds beside somebody
 /// who excludes it, and nobody waits who could hold.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     let found = collect(view).map_err(|fault| fault.to_string())?;
@@ -71,11 +71,11 @@ fn collect(view: &dyn View) -> Result<Found, Fault> {
     for (row, value) in rows(view, DELAY_PREFIX)? {
         found.delays.insert(row.slice(1..), delay::decode(&value)?);
     }
-    let (mut prefix, mut tally) = (Bytes::new(), Tally::default());
+    let (mut prefix, mut summary) = (Bytes::new(), QueueSummary::default());
     for (row, value) in rows(view, CLAIM_PREFIX)? {
         let length = row::prefix_len(&row).ok_or_else(|| damaged("claim row without a name"))?;
         if length == row.len() {
-            (prefix, tally) = (row, Tally::decode(&value)?);
+            (prefix, summary) = (row, QueueSummary::decode(&value)?);
             continue;
         }
         let claim = Claim::parse(&row, length, &value)?;
@@ -83,15 +83,15 @@ fn collect(view: &dyn View) -> Result<Found, Fault> {
             return Err(damaged("claim row lies under another name"));
         }
         let queue = found.queues.entry(claim.name.clone()).or_default();
-        queue.tally = tally.clone();
+        queue.summary = summary.clone();
         queue.claims.push(claim);
     }
     Ok(found)
 }
 
 fn check_queue(name: &Bytes, queue: &Queue) -> Result<(), String> {
-    let Queue { tally, claims } = queue;
-    let mut counted = Tally::default();
+    let Queue { summary, claims } = queue;
+    let mut counted = QueueSummary::default();
     for claim in claims {
         let waits_before = counted.waiting() > 0;
         if claim.held && (waits_before || !counted.admits(claim.mode)) {
@@ -106,21 +106,21 @@ fn check_queue(name: &Bytes, queue: &Queue) -> Result<(), String> {
         if !claim.bundle.is_empty() && !is_bundle {
             return Err(format!("{claim:?} is of no such bundle"));
         }
-        let is_below = claim.token < tally.head || !claim.held && claim.token < tally.front;
+        let is_below = claim.token < summary.head || !claim.held && claim.token < summary.front;
         if is_below {
-            return Err(format!("{claim:?} lies before {tally:?}"));
+            return Err(format!("{claim:?} lies before {summary:?}"));
         }
         counted.join(claim);
     }
-    let counted = Tally {
-        head: tally.head,
-        front: tally.front,
+    let counted = QueueSummary {
+        head: summary.head,
+        front: summary.front,
         ..counted
     };
-    if counted == *tally {
+    if counted == *summary {
         Ok(())
     } else {
-        Err(format!("{name:?}: {tally:?}, counted {counted:?}"))
+        Err(format!("{name:?}: {summary:?}, counted {counted:?}"))
     }
 }
 
@@ -150,7 +150,7 @@ impl Found {
         if first.is_over(self.now) {
             return false;
         }
-        if first.foreign && queue.tally.held == 0 {
+        if first.foreign && queue.summary.held == 0 {
             return true;
         }
         if first.bundle.is_empty() {
@@ -173,7 +173,7 @@ impl Found {
 
     fn is_free(&self, name: &Bytes, queue: &Queue, claim: &Claim) -> bool {
         queue.first_waiting() == Some(claim)
-            && queue.tally.admits(claim.mode)
+            && queue.summary.admits(claim.mode)
             && !self.delays.contains_key(name)
     }
 }

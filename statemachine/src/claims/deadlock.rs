@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{
     key,
     row::{self, Claim, Claims},
-    tally::Tally,
+    summary::QueueSummary,
 };
 use crate::{
     engine::{Cursor, Table, View},
@@ -101,7 +101,7 @@ fn is_waited_for(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
 
 fn has_waiting_behind(view: &dyn View, claim: &Claim) -> Result<bool, Fault> {
     if claim.held {
-        return Ok(Tally::of(view, &claim.name)?.waiting() > 0);
+        return Ok(QueueSummary::of(view, &claim.name)?.waiting() > 0);
     }
     let behind = claim.token.next();
     Ok(Claims::from(view, &claim.name, behind)?.next()?.is_some())
@@ -166,7 +166,7 @@ impl<'a> Search<'a> {
         }
         let from = match seen {
             Some(seen) => seen,
-            None => Tally::of(self.view, name)?.head,
+            None => QueueSummary::of(self.view, name)?.head,
         };
         self.seen.insert(name.clone(), until);
         let mut leases = Vec::new();

@@ -11,6 +11,7 @@ use crate::{
     keys::{DELAY_PREFIX, damaged, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
+    transition::Transition,
     types::ClusterTime,
 };
 
@@ -39,20 +40,22 @@ pub(crate) fn is_on(view: &dyn View, name: &[u8], now: ClusterTime) -> Result<bo
     Ok(until(view, name)?.is_some_and(|until| until > now))
 }
 
-/// Delays grants of `name`, at least until then.
-pub(crate) fn start(overlay: &mut Overlay, name: &Bytes, end: ClusterTime) -> Result<(), Fault> {
-    let timer = Timer::DelayOver(name.clone());
-    if let Some(before) = until(overlay, name)? {
-        if before >= end {
-            return Ok(());
+impl Transition<'_> {
+    /// Delays grants of `name`, at least until then.
+    pub(super) fn start_delay(&mut self, name: &Bytes, end: ClusterTime) -> Result<(), Fault> {
+        let timer = Timer::DelayOver(name.clone());
+        if let Some(before) = until(self.overlay, name)? {
+            if before >= end {
+                return Ok(());
+            }
+            timers::clear(self.overlay, before, &timer);
         }
-        timers::clear(overlay, before, &timer);
+        let mut value = BytesMut::with_capacity(8);
+        value.put_u64(end.0);
+        self.overlay.put(Table::Cluster, row(name), value.freeze());
+        self.set_timer(end, &timer);
+        Ok(())
     }
-    let mut value = BytesMut::with_capacity(8);
-    value.put_u64(end.0);
-    overlay.put(Table::Cluster, row(name), value.freeze());
-    timers::set(overlay, end, &timer);
-    Ok(())
 }
 
 /// Ends the delay if its time has passed; says whether it did.

@@ -3,7 +3,7 @@
 //! A claim is a key `<name>/<lease in hexadecimal>` attached to that lease; the claims on a name,
 //! in the order of their keys' create revisions, are its queue. Keys that other programs make so,
 //! as etcd's clients do, are claims too. What else there is to say of a claim is in a row of its
-//! own (`row.rs`), and what there is to say of a queue in its tally (`tally.rs`).
+//! own (`row.rs`), and what there is to say of a queue in its summary (`summary.rs`).
 //!
 //! Invariant: whether a claim holds is decided here alone, while a command is applied, and every
 //! command leaves nobody waiting who could hold.
@@ -12,14 +12,14 @@ mod acquire;
 mod check;
 mod deadlock;
 mod delay;
-mod give;
 mod key;
 mod promote;
 mod read;
-mod reorder;
+mod reconcile;
+mod release;
 mod row;
-mod settle;
-mod tally;
+mod summary;
+mod transfer;
 
 use bytes::Bytes;
 
@@ -27,98 +27,77 @@ pub use self::{
     acquire::CLAIMS_PER_NAME_MAX,
     key::{claim_key, claimed_name},
     read::Queue,
-    reorder::{MOVED_BYTES_MAX, MOVES_MAX},
+    transfer::{MOVED_BYTES_MAX, MOVES_MAX},
 };
 pub(crate) use self::{
     check::check,
     key::{is_claim, may_be_claim},
     read::{behind, holders_under, holds, is_claimed, waiting_within},
-    settle::{Loss, settle},
+    reconcile::EndReason,
 };
 use crate::{
     command::ClaimCommand,
-    effects::Effects,
     engine::View,
     error::{Fault, ReadError},
-    meta::Meta,
     outcome::Reply,
-    overlay::Overlay,
+    transition::Transition,
     types::{LeaseId, Revision},
 };
 
-pub(crate) fn apply(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    command: &ClaimCommand,
-    effects: &mut Effects,
-) -> Result<Reply, ReadError> {
-    match command {
-        ClaimCommand::Acquire(acquire) => {
-            acquire::acquire(overlay, meta, acquire, effects).map(Reply::Acquire)
-        }
-        ClaimCommand::Release { name, token } => {
-            give::release(overlay, meta, name, *token, effects)?;
-            Ok(Reply::Done)
-        }
-        ClaimCommand::Withdraw { name, lease, call } => {
-            let found = give::withdraw(overlay, meta, name, (*lease, *call), effects)?;
-            Ok(Reply::Withdraw(found))
-        }
-        ClaimCommand::Transfer {
-            name,
-            token,
-            to,
-            principal,
-        } => {
-            let held = (name, *token);
-            let claim = reorder::transfer(overlay, meta, held, *to, principal, effects)?;
-            Ok(Reply::Claim(Box::new(claim)))
-        }
-        ClaimCommand::HandOver { name, token, to } => {
-            let claim = reorder::hand_over(overlay, meta, (name, *token), *to, effects)?;
-            Ok(Reply::Claim(Box::new(claim)))
-        }
-        ClaimCommand::Proclaim { name, token, value } => {
-            give::proclaim(overlay, meta, name, *token, value, effects)?;
-            Ok(Reply::Done)
-        }
-        ClaimCommand::ForceRelease { name, token, why } => {
-            give::force(overlay, meta, (name, *token), why, effects).map(Reply::ForceRelease)
-        }
+impl Transition<'_> {
+    /// Applies one operation on locks and elections.
+    pub(crate) fn execute_claim(&mut self, command: &ClaimCommand) -> Result<Reply, ReadError> {
+        Ok(match command {
+            ClaimCommand::Acquire(acquire) => Reply::Acquire(self.acquire(acquire)?),
+            ClaimCommand::Release { name, token } => {
+                self.release(name, *token)?;
+                Reply::Done
+            }
+            ClaimCommand::Withdraw { name, lease, call } => {
+                Reply::Withdraw(self.withdraw(name, *lease, *call)?)
+            }
+            ClaimCommand::Transfer {
+                name,
+                token,
+                to,
+                principal,
+            } => Reply::Claim(Box::new(self.transfer(name, *token, *to, principal)?)),
+            ClaimCommand::HandOver { name, token, to } => {
+                Reply::Claim(Box::new(self.hand_over(name, *token, *to)?))
+            }
+            ClaimCommand::Proclaim { name, token, value } => {
+                self.proclaim(name, *token, value)?;
+                Reply::Done
+            }
+            ClaimCommand::ForceRelease { name, token, why } => {
+                Reply::ForceRelease(self.force_release(name, *token, why)?)
+            }
+        })
     }
-}
 
-/// The claim of `key`, created in revision `token`, has waited long enough.
-pub(crate) fn wait_over(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    token: Revision,
-    key: &Bytes,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    let Some(claim) = row::find(overlay, token, key)? else {
-        return Ok(());
-    };
-    if claim.is_over(meta.now) {
-        settle::Settling::new(overlay, meta, effects).delete_keys([claim.key])?;
-        settle(overlay, meta, Loss::WAIT_OVER, effects)?;
+    /// The claim of `key`, created in revision `token`, has waited long enough.
+    pub(crate) fn wait_over(&mut self, token: Revision, key: &Bytes) -> Result<(), Fault> {
+        let Some(claim) = row::find(self.overlay, token, key)? else {
+            return Ok(());
+        };
+        if !claim.is_over(self.meta.now) {
+            return Ok(());
+        }
+        let mut change = self.change_for(EndReason::WAIT_OVER);
+        change.delete_key(claim.key)?;
+        change.finish()
     }
-    Ok(())
-}
 
-/// The lock delay of `name` is over.
-pub(crate) fn delay_over(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    name: &Bytes,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    if delay::end(overlay, name, meta.now)? {
-        let mut settling = settle::Settling::new(overlay, meta, effects);
-        settling.unsettled.insert(name.clone());
-        settling.run(Loss::RELEASED)?;
+    /// The lock delay of `name` is over.
+    pub(crate) fn delay_over(&mut self, name: &Bytes) -> Result<(), Fault> {
+        if !delay::end(self.overlay, name, self.meta.now)? {
+            return Ok(());
+        }
+        self.reconcile_with(|reconciler| {
+            reconciler.freed.insert(name.clone());
+            Ok(())
+        })
     }
-    Ok(())
 }
 
 /// The key of the claim that `lease` has on `name`.

@@ -11,34 +11,31 @@ use bytes::Bytes;
 
 use super::{
     delay,
+    reconcile::{EndReason, Reconciler, wait_timer},
     row::{self, Claim},
-    settle::{Settling, wait_timer},
-    tally::Tally,
+    summary::QueueSummary,
 };
 use crate::{engine::View, error::Fault, outcome::Signal, timers, types::ClusterTime};
 
-/// A claim whose key was deleted because it has waited too long.
-pub(super) struct Dropped;
-
-impl Settling<'_> {
+impl Reconciler<'_, '_> {
     /// Grants `name` to whoever can hold it. Stops early, to be called again, when it dropped a
     /// claim.
-    pub(super) fn promote(&mut self, name: &Bytes) -> Result<Option<Dropped>, Fault> {
+    pub(super) fn promote(&mut self, name: &Bytes) -> Result<(), Fault> {
         loop {
-            let mut tally = Tally::of(self.overlay, name)?;
-            let Some(first) = tally.first_waiting(self.overlay, name)? else {
-                return Ok(None);
+            let mut summary = QueueSummary::of(self.transition.overlay, name)?;
+            let Some(first) = summary.first_waiting(self.transition.overlay, name)? else {
+                return Ok(());
             };
-            if tally.advance(first.token) {
-                tally.store(self.overlay, name);
+            if summary.advance(first.token) {
+                summary.store(self.transition.overlay, name);
             }
-            if first.is_over(self.meta.now) {
-                self.delete_keys([first.key])?;
-                self.unsettled.insert(name.clone());
-                return Ok(Some(Dropped));
+            if first.is_over(self.transition.meta.now) {
+                self.delete_key(first.key, EndReason::WAIT_OVER)?;
+                self.freed.insert(name.clone());
+                return Ok(());
             }
-            let Some(granted) = self.grantable(&tally, first)? else {
-                return Ok(None);
+            let Some(granted) = self.grantable(&summary, first)? else {
+                return Ok(());
             };
             for claim in granted {
                 self.grant(claim)?;
@@ -48,8 +45,12 @@ impl Settling<'_> {
 
     /// The claims that are granted with `first`, the first that waits on its name; `None` when it
     /// cannot be.
-    fn grantable(&mut self, tally: &Tally, first: Claim) -> Result<Option<Vec<Claim>>, Fault> {
-        if !self.admits(tally, &first)? {
+    fn grantable(
+        &mut self,
+        summary: &QueueSummary,
+        first: Claim,
+    ) -> Result<Option<Vec<Claim>>, Fault> {
+        if !self.admits(summary, &first)? {
             return Ok(None);
         }
         let mut granted = Vec::new();
@@ -57,27 +58,28 @@ impl Settling<'_> {
             if *name == first.name {
                 continue;
             }
-            let Some((member, _)) = row::of_lease(self.overlay, name, first.lease)? else {
+            let Some((member, _)) = row::of_lease(self.transition.overlay, name, first.lease)?
+            else {
                 continue;
             };
             // The lease may have left that queue and joined it again, with another claim.
             if member.bundle != first.bundle {
                 continue;
             }
-            let tally = Tally::of(self.overlay, name)?;
-            let waits = tally.first_waiting(self.overlay, name)?;
+            let summary = QueueSummary::of(self.transition.overlay, name)?;
+            let waits = summary.first_waiting(self.transition.overlay, name)?;
             if waits.as_ref() != Some(&member) {
-                if waits.is_some_and(|waits| waits.is_over(self.meta.now)) {
-                    self.unsettled.insert(name.clone());
+                if waits.is_some_and(|waits| waits.is_over(self.transition.meta.now)) {
+                    self.freed.insert(name.clone());
                 }
                 return Ok(None);
             }
-            if !self.admits(&tally, &member)? {
+            if !self.admits(&summary, &member)? {
                 return Ok(None);
             }
             granted.push(member);
         }
-        self.unsettled
+        self.freed
             .extend(granted.iter().map(|member| member.name.clone()));
         granted.push(first);
         granted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -85,28 +87,33 @@ impl Settling<'_> {
     }
 
     /// Whether a claim before which nothing waits can hold.
-    fn admits(&self, tally: &Tally, claim: &Claim) -> Result<bool, Fault> {
+    fn admits(&self, summary: &QueueSummary, claim: &Claim) -> Result<bool, Fault> {
         // The program that made it takes itself for the holder, whatever we think.
-        if claim.foreign && tally.held == 0 {
+        if claim.foreign && summary.held == 0 {
             return Ok(true);
         }
-        Ok(tally.admits(claim.mode) && !delay::is_on(self.overlay, &claim.name, self.meta.now)?)
+        Ok(summary.admits(claim.mode)
+            && !delay::is_on(
+                self.transition.overlay,
+                &claim.name,
+                self.transition.meta.now,
+            )?)
     }
 
     fn grant(&mut self, mut claim: Claim) -> Result<(), Fault> {
         if let Some(until) = claim.wait_until.take() {
             let timer = wait_timer(&claim);
-            timers::clear(self.overlay, until, &timer);
+            timers::clear(self.transition.overlay, until, &timer);
         }
         claim.bundle.clear();
         claim.held = true;
-        claim.since = self.meta.now;
-        claim.store(self.overlay);
-        let mut tally = Tally::of(self.overlay, &claim.name)?;
-        tally.hold(claim.mode);
-        tally.store(self.overlay, &claim.name);
+        claim.since = self.transition.meta.now;
+        claim.store(self.transition.overlay);
+        let mut summary = QueueSummary::of(self.transition.overlay, &claim.name)?;
+        summary.hold(claim.mode);
+        summary.store(self.transition.overlay, &claim.name);
         let granted = Signal::Granted(claim.signalled(0));
-        self.effects.signals.push(granted);
+        self.transition.effects.signals.push(granted);
         Ok(())
     }
 }
@@ -115,13 +122,13 @@ impl Settling<'_> {
 pub(super) fn first_live_waiting(
     view: &dyn View,
     name: &[u8],
-    tally: &Tally,
+    summary: &QueueSummary,
     now: ClusterTime,
 ) -> Result<Option<Claim>, Fault> {
-    if tally.waiting() == 0 {
+    if summary.waiting() == 0 {
         return Ok(None);
     }
-    let mut claims = row::Claims::from(view, name, tally.front)?;
+    let mut claims = row::Claims::from(view, name, summary.front)?;
     while let Some(claim) = claims.next()? {
         if !claim.held && !claim.is_over(now) {
             return Ok(Some(claim));

@@ -4,11 +4,10 @@ use bytes::Bytes;
 
 use super::{
     acquire::{position, shown},
-    delay,
-    give::{holders, with_token},
-    key,
+    delay, key,
+    release::{holders, with_token},
     row::{self, Claim, Claims},
-    tally::Tally,
+    summary::QueueSummary,
 };
 use crate::{
     engine::{Table, View},
@@ -29,7 +28,7 @@ pub(crate) fn holds(view: &dyn View, name: &[u8], token: Revision) -> Result<boo
 
 /// Whether anybody claims `name`.
 pub(crate) fn is_claimed(view: &dyn View, name: &[u8]) -> Result<bool, Fault> {
-    Ok(Tally::of(view, name)?.claims > 0)
+    Ok(QueueSummary::of(view, name)?.claims > 0)
 }
 
 /// The leases whose claims hold `name` under `token`: one, unless another program created several
@@ -60,13 +59,13 @@ pub(crate) fn behind(view: &dyn View, key: &Bytes) -> Result<Option<(Revision, b
 /// How many claims on `name` wait, when that is at most `max` and none of them is granted together
 /// with claims on other names.
 pub(crate) fn waiting_within(view: &dyn View, name: &[u8], max: u32) -> Result<Option<u32>, Fault> {
-    let tally = Tally::of(view, name)?;
-    let waiting = tally.waiting();
+    let summary = QueueSummary::of(view, name)?;
+    let waiting = summary.waiting();
     if waiting > max {
         return Ok(None);
     }
     let mut left = waiting;
-    let mut claims = Claims::from(view, name, tally.front)?;
+    let mut claims = Claims::from(view, name, summary.front)?;
     while left > 0
         && let Some(claim) = claims.next()?
     {
@@ -140,7 +139,7 @@ impl Reader<'_> {
     /// # Errors
     /// As [`Reader::claim`].
     pub fn holder(&self, name: &[u8]) -> Result<Option<ClaimState>, Fault> {
-        let first = Tally::of(self.view, name)?.first(self.view, name)?;
+        let first = QueueSummary::of(self.view, name)?.first(self.view, name)?;
         self.seen_by_clients(first.filter(|first| first.held))
     }
 
@@ -149,18 +148,18 @@ impl Reader<'_> {
     /// # Errors
     /// As [`Reader::claim`].
     pub fn queue(&self, name: &[u8], waiters_max: usize) -> Result<Queue, Fault> {
-        let tally = Tally::of(self.view, name)?;
+        let summary = QueueSummary::of(self.view, name)?;
         let now = self.meta().now;
         let mut queue = Queue {
-            waiting: tally.waiting(),
+            waiting: summary.waiting(),
             delay_until: delay::until(self.view, name)?.filter(|until| *until > now),
             ..Queue::default()
         };
         for claim in holders(self.view, name)? {
             queue.holders.push(shown(self.view, &claim, 0)?);
         }
-        let mut position = tally.held;
-        let mut claims = Claims::from(self.view, name, tally.front)?;
+        let mut position = summary.held;
+        let mut claims = Claims::from(self.view, name, summary.front)?;
         while queue.waiters.len() < waiters_max {
             let Some(claim) = claims.next()? else {
                 break;
@@ -186,21 +185,21 @@ impl Reader<'_> {
         let begin = row::names_prefix(prefix);
         let mut found = Vec::new();
         let mut cursor = self.view.scan(Table::Cluster, &begin)?;
-        while let Some((row, tally)) = cursor.next()? {
+        while let Some((row, summary)) = cursor.next()? {
             if !row.starts_with(&begin) {
                 break;
             }
             if found.len() >= max {
                 return Ok((found, true));
             }
-            // The first row of a name is its tally, which knows where the claims begin.
-            let tally = Tally::decode(&tally)?;
-            cursor.skip_to(&row::at(&row, tally.head))?;
+            // The first row of a name is its summary, which knows where the claims begin.
+            let summary = QueueSummary::decode(&summary)?;
+            cursor.skip_to(&row::at(&row, summary.head))?;
             let first = match cursor.next()? {
                 Some((claim, value)) if claim.starts_with(&row) => {
                     Claim::parse(&claim, row.len(), &value)?
                 }
-                _ => return Err(damaged("a tally counts claims that are not there")),
+                _ => return Err(damaged("a summary counts claims that are not there")),
             };
             found.push(shown(self.view, &first, 0)?);
             cursor.skip_to(&row::after(&row))?;

@@ -213,7 +213,7 @@ fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
-/// Begins the row of every claim on `name`, and is the key of the name's tally.
+/// Begins the row of every claim on `name`, and is the key of the name's queue summary.
 pub(crate) fn prefix(name: &[u8]) -> Bytes {
     let escaped = keys::escaped(name, 0);
     let mut row = BytesMut::with_capacity(escaped.len().saturating_add(3));
@@ -250,7 +250,7 @@ pub(crate) fn after(prefix: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// The length of the part of a claim's or a tally's row that [`prefix`] made.
+/// The length of the part of a claim's or a summary's row that [`prefix`] made.
 pub(crate) fn prefix_len(row: &[u8]) -> Option<usize> {
     // Within a name every zero byte is followed by another byte than zero.
     let end = row.windows(KEY_END.len()).position(|two| two == KEY_END)?;

@@ -10,4 +10,4 @@ mod policies;
 mod shown;
 
 pub use self::policies::POLICIES_MAX;
-pub(crate) use self::policies::{Policies, apply};
+pub(crate) use self::policies::Policies;

@@ -12,9 +12,8 @@ use crate::{
     error::{Fault, ReadError, Refusal},
     feature::FeatureLevel,
     keys::POLICY_PREFIX,
-    meta::Meta,
-    overlay::Overlay,
     read::Reader,
+    transition::Transition,
 };
 
 /// Most policies there may be. All are kept in memory and looked at by every write; prefixes that
@@ -83,39 +82,39 @@ impl Policies {
     }
 }
 
-/// Sets or removes a policy.
-pub(crate) fn apply(
-    overlay: &mut Overlay,
-    meta: &Meta,
-    command: &FenceCommand,
-) -> Result<(), ReadError> {
-    let prefix = match command {
-        FenceCommand::Set(policy) => &policy.prefix,
-        FenceCommand::Remove(prefix) => prefix,
-    };
-    let known = &overlay.policies.0;
-    let place = known.binary_search_by(|known| known.prefix.cmp(prefix));
-    // Below this level a removal of what is not there is refused for the wrong reason, too.
-    let may_add = meta.level < FeatureLevel::PRICED || matches!(command, FenceCommand::Set(_));
-    if may_add && place.is_err() && known.len() >= POLICIES_MAX {
-        return Err(Refusal::TooManyPolicies.into());
-    }
-    match (command, place) {
-        (FenceCommand::Set(policy), place) => {
-            overlay.put(Table::Cluster, row_of(prefix), policy.lock.clone());
-            let policies = Arc::make_mut(&mut overlay.policies.0);
-            match place {
-                Ok(at) => policies.splice(at..=at, [policy.clone()]).for_each(drop),
-                Err(at) => policies.insert(at, policy.clone()),
+impl Transition<'_> {
+    /// Sets or removes a policy.
+    pub(crate) fn change_policies(&mut self, command: &FenceCommand) -> Result<(), ReadError> {
+        let prefix = match command {
+            FenceCommand::Set(policy) => &policy.prefix,
+            FenceCommand::Remove(prefix) => prefix,
+        };
+        let known = &self.policies.0;
+        let place = known.binary_search_by(|known| known.prefix.cmp(prefix));
+        // Below this level a removal of what is not there is refused for the wrong reason, too.
+        let is_set = matches!(command, FenceCommand::Set(_));
+        let may_add = self.meta.level < FeatureLevel::PRICED || is_set;
+        if may_add && place.is_err() && known.len() >= POLICIES_MAX {
+            return Err(Refusal::TooManyPolicies.into());
+        }
+        match (command, place) {
+            (FenceCommand::Set(policy), place) => {
+                self.overlay
+                    .put(Table::Cluster, row_of(prefix), policy.lock.clone());
+                let policies = Arc::make_mut(&mut self.policies.0);
+                match place {
+                    Ok(at) => policies.splice(at..=at, [policy.clone()]).for_each(drop),
+                    Err(at) => policies.insert(at, policy.clone()),
+                }
+            }
+            (FenceCommand::Remove(_), Err(_)) => return Err(Refusal::PolicyNotFound.into()),
+            (FenceCommand::Remove(_), Ok(at)) => {
+                self.overlay.delete(Table::Cluster, row_of(prefix));
+                Arc::make_mut(&mut self.policies.0).remove(at);
             }
         }
-        (FenceCommand::Remove(_), Err(_)) => return Err(Refusal::PolicyNotFound.into()),
-        (FenceCommand::Remove(_), Ok(at)) => {
-            overlay.delete(Table::Cluster, row_of(prefix));
-            Arc::make_mut(&mut overlay.policies.0).remove(at);
-        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn row_of(prefix: &[u8]) -> Bytes {

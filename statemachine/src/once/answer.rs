@@ -13,7 +13,7 @@ use crate::{
     },
     error::{Fault, ReadError, Refusal},
     keys::damaged,
-    outcome::Outcome,
+    outcome::{Facts, Outcome},
     types::LeaseId,
 };
 
@@ -117,6 +117,7 @@ fn short(outcome: &Outcome) -> Outcome {
         revision,
         events: Vec::new(),
         signals: Vec::new(),
+        facts: Facts::default(),
     }
 }
 

@@ -11,12 +11,7 @@ mod kind;
 mod session;
 mod share;
 
-pub(crate) use self::{
-    answer::Asked,
-    check::check,
-    key::forget as forget_key,
-    session::{end as end_session, open as open_session},
-};
+pub(crate) use self::{answer::Asked, check::check, key::forget as forget_key};
 pub use self::{key::SHARED_KEYS_MAX, session::SessionState};
 use crate::{
     command::RequestId,

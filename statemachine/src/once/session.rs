@@ -18,6 +18,7 @@ use crate::{
     overlay::Overlay,
     read::Reader,
     totals::Totals,
+    transition::Transition,
     types::LeaseId,
 };
 
@@ -231,34 +232,33 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Opens a session on a lease that it makes, or says that one is open. No other lease becomes one:
-/// clients may give leases ids that had sessions before, whose requests would be executed again.
-pub(crate) fn open(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    open: SessionOpen,
-) -> Result<Reply, ReadError> {
-    let SessionOpen { lease: id, grant } = open;
-    if let Some(ttl) = grant {
-        lease::grant(overlay, meta, LeaseGrant { id, ttl }, true)?;
+impl Transition<'_> {
+    /// Opens a session on a lease that it makes, or says that one is open. No other lease becomes
+    /// one: clients may give leases ids that had sessions before, whose requests would be executed
+    /// again.
+    pub(crate) fn open_session(&mut self, open: SessionOpen) -> Result<Reply, ReadError> {
+        let SessionOpen { lease: id, grant } = open;
+        if let Some(ttl) = grant {
+            self.grant_lease(LeaseGrant { id, ttl }, true)?;
+        }
+        let lease = lease::find(self.overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
+        if grant.is_some() {
+            SessionState::default().save(self.overlay, id);
+        } else if SessionState::load(self.overlay, id)?.is_none() {
+            return Err(Refusal::SessionNotFound(id).into());
+        }
+        Ok(Reply::SessionOpen(id, lease.ttl))
     }
-    let lease = lease::find(overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
-    if grant.is_some() {
-        SessionState::default().save(overlay, id);
-    } else if SessionState::load(overlay, id)?.is_none() {
-        return Err(Refusal::SessionNotFound(id).into());
-    }
-    Ok(Reply::SessionOpen(id, lease.ttl))
-}
 
-/// The lease has ended: so has its session, if it had one.
-pub(crate) fn end(overlay: &mut Overlay, meta: &Meta, id: LeaseId) -> Result<(), Fault> {
-    let Some(mut session) = SessionState::load(overlay, id)? else {
-        return Ok(());
-    };
-    session.forget(overlay, meta, id, u64::MAX)?;
-    overlay.delete(Table::Cluster, session_row(id));
-    Ok(())
+    /// The lease has ended: so has its session, if it had one.
+    pub(crate) fn end_session(&mut self, id: LeaseId) -> Result<(), Fault> {
+        let Some(mut session) = SessionState::load(self.overlay, id)? else {
+            return Ok(());
+        };
+        session.forget(self.overlay, self.meta, id, u64::MAX)?;
+        self.overlay.delete(Table::Cluster, session_row(id));
+        Ok(())
+    }
 }
 
 impl Reader<'_> {

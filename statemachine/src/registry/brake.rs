@@ -15,24 +15,22 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    brake_row::{HELD, Held, WINDOW, Window, find, is_any_held, put_held, row_of, set_timer},
+    brake_row::{HELD, Held, WINDOW, Window, find, is_any_held, row_of, timer},
     fields::{self, Flags},
     instance::latest,
     key::{SERVICES_PREFIX, service_range, split},
 };
 use crate::{
     command::Put,
-    effects::Effects,
     engine::{Table, View},
     error::Fault,
     feature::FeatureLevel,
     keys::{self, damaged},
-    kv::Change,
     lease::Lease,
     meta::Meta,
-    overlay::Overlay,
     range::KeyRange,
     record::Record,
+    transition::Transition,
     types::{ClusterTime, LeaseId, Ttl},
 };
 
@@ -58,160 +56,147 @@ struct Kept {
     flags: Flags,
 }
 
-/// Whether a lease whose time has come is kept for now, because too many instances of a service
-/// would go at once. Moves its deadline and marks its instances as suspect.
-///
-/// # Errors
-/// When the engine cannot read, or a row does not decode.
-pub(crate) fn brake(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    lease: &Lease,
-    effects: &mut Effects,
-) -> Result<bool, Fault> {
-    let instances = kept_by(overlay, lease.id, at_level(meta, LEASE_INSTANCES_MAX))?;
-    if instances.is_empty() || instances.iter().any(|kept| kept.flags.suspect) {
-        return Ok(false);
-    }
-    let mut until = None;
-    for (service, count) in services(&instances) {
-        until = until.max(hold(overlay, meta.now, service, count)?);
-    }
-    let Some(deadline) = until else {
-        return Ok(false);
-    };
-    // Services that are not held themselves have suspects now too, for the lease is one.
-    for (service, _) in services(&instances) {
-        if find(overlay, &row_of(HELD, service), Held::decode)?.is_none() {
-            let (until, look) = (meta.now, deadline);
-            put_held(overlay, service, Held { until, look });
+impl Transition<'_> {
+    /// Whether a lease whose time has come is kept for now, because too many instances of a service
+    /// would go at once. Moves its deadline and marks its instances as suspect.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub(crate) fn hold_for_its_service(&mut self, lease: &Lease) -> Result<bool, Fault> {
+        let now = self.meta.now;
+        let instances_max = at_level(self.meta, LEASE_INSTANCES_MAX);
+        let instances = kept_by(self.overlay, lease.id, instances_max)?;
+        if instances.is_empty() || instances.iter().any(|kept| kept.flags.suspect) {
+            return Ok(false);
         }
-    }
-    mark(overlay, meta, instances, true, effects)?;
-    let lease = Lease { deadline, ..*lease };
-    overlay.put(Table::Leases, keys::lease(lease.id), lease.encode());
-    Ok(true)
-}
-
-/// These leases were renewed: their instances are not suspect any more.
-///
-/// # Errors
-/// When the engine cannot read, or a row does not decode.
-pub(crate) fn renewed(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    leases: &[LeaseId],
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    // With data known to be corrupt keys are not written, and the next renewal clears the mark.
-    if meta.corrupt || !is_any_held(overlay)? {
-        return Ok(());
-    }
-    let keys_max = at_level(meta, RENEWED_KEYS_MAX);
-    let mut cleared = Vec::new();
-    // A lease may be named many times.
-    let leases: BTreeSet<LeaseId> = leases.iter().copied().collect();
-    for id in leases {
-        for key in instance_keys(overlay, id, keys_max)? {
-            cleared.extend(kept(overlay, key)?.filter(|kept| kept.flags.suspect));
+        let mut until = None;
+        for (service, count) in services(&instances) {
+            until = until.max(self.hold_service(service, count)?);
         }
-    }
-    cleared.sort_by(|a, b| a.key.cmp(&b.key));
-    mark(overlay, meta, cleared, false, effects)
-}
-
-/// A row of the service is to be looked at: its time may be over.
-///
-/// # Errors
-/// When the engine cannot read, or a row does not decode.
-pub(crate) fn over(overlay: &mut Overlay, meta: &Meta, service: &Bytes) -> Result<(), Fault> {
-    let service = std::str::from_utf8(service).map_err(|_| damaged("brake timer is no name"))?;
-    let row = row_of(WINDOW, service);
-    let window = find(overlay, &row, Window::decode)?;
-    if window.is_some_and(|window| window.end() <= meta.now) {
-        overlay.delete(Table::Cluster, row);
-    }
-    let row = row_of(HELD, service);
-    let held = find(overlay, &row, Held::decode)?;
-    if let Some(held) = held.filter(|held| held.look <= meta.now) {
-        // Suspects must be cleared by a renewal until they have all been renewed or ended.
-        if has_suspects(overlay, service)? {
-            let look = meta.now.after(BRAKE_WINDOW);
-            put_held(overlay, service, Held { look, ..held });
-        } else {
-            overlay.delete(Table::Cluster, row);
-        }
-    }
-    Ok(())
-}
-
-/// Counts instances whose time has come. When they are not to go: until when the service is held.
-fn hold(
-    overlay: &mut Overlay,
-    now: ClusterTime,
-    service: &str,
-    expired: u64,
-) -> Result<Option<ClusterTime>, Fault> {
-    let held = find(overlay, &row_of(HELD, service), Held::decode)?;
-    if let Some(held) = held.filter(|held| now < held.until) {
-        return Ok(Some(held.until));
-    }
-    let row = row_of(WINDOW, service);
-    let window = find(overlay, &row, Window::decode)?.filter(|window| now < window.end());
-    let mut window = match window {
-        Some(window) => window,
-        None => {
-            let window = Window {
-                from: now,
-                present: count(overlay, &service_range(service))?,
-                expired: 0,
-            };
-            set_timer(overlay, service, window.end());
-            window
-        }
-    };
-    let gone = window.expired;
-    window.expired = gone.saturating_add(expired);
-    if window.is_mass() {
-        // Instances may have come since the counting began.
-        let known = count(overlay, &service_range(service))?.saturating_add(gone);
-        window.present = window.present.max(known);
-    }
-    if !window.is_mass() {
-        overlay.put(Table::Cluster, row, window.encode());
-        return Ok(None);
-    }
-    overlay.delete(Table::Cluster, row);
-    let until = now.after(BRAKE_MAX);
-    put_held(overlay, service, Held { until, look: until });
-    Ok(Some(until))
-}
-
-/// Writes the mark of these instances, in one revision.
-fn mark(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    instances: Vec<Kept>,
-    suspect: bool,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    let mut change = Change::new(overlay, meta);
-    for kept in instances {
-        let flags = Flags {
-            suspect,
-            ..kept.flags
+        let Some(deadline) = until else {
+            return Ok(false);
         };
-        let value = fields::write(&kept.value, flags)
-            .ok_or_else(|| damaged("an instance that could be read cannot be written"))?;
-        change.put(&Put {
-            key: kept.key,
-            value,
-            ignore_lease: true,
-            ..Put::default()
-        })?;
+        // Services that are not held themselves have suspects now too, for the lease is one.
+        for (service, _) in services(&instances) {
+            if find(self.overlay, &row_of(HELD, service), Held::decode)?.is_none() {
+                let (until, look) = (now, deadline);
+                self.put_held(service, Held { until, look });
+            }
+        }
+        self.mark_instances(instances, true)?;
+        let lease = Lease { deadline, ..*lease };
+        self.overlay
+            .put(Table::Leases, keys::lease(lease.id), lease.encode());
+        Ok(true)
     }
-    effects.events.append(&mut change.finish());
-    Ok(())
+
+    /// These leases were renewed: their instances are not suspect any more.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub(crate) fn clear_suspects(&mut self, leases: &[LeaseId]) -> Result<(), Fault> {
+        // With data known to be corrupt keys are not written, and the next renewal clears the mark.
+        if self.meta.corrupt || !is_any_held(self.overlay)? {
+            return Ok(());
+        }
+        let keys_max = at_level(self.meta, RENEWED_KEYS_MAX);
+        let mut cleared = Vec::new();
+        // A lease may be named many times.
+        let leases: BTreeSet<LeaseId> = leases.iter().copied().collect();
+        for id in leases {
+            for key in instance_keys(self.overlay, id, keys_max)? {
+                cleared.extend(kept(self.overlay, key)?.filter(|kept| kept.flags.suspect));
+            }
+        }
+        cleared.sort_by(|a, b| a.key.cmp(&b.key));
+        self.mark_instances(cleared, false)
+    }
+
+    /// A row of the service is to be looked at: its time may be over.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub(crate) fn look_at_held(&mut self, service: &Bytes) -> Result<(), Fault> {
+        let now = self.meta.now;
+        let service =
+            std::str::from_utf8(service).map_err(|_| damaged("brake timer is no name"))?;
+        let row = row_of(WINDOW, service);
+        let window = find(self.overlay, &row, Window::decode)?;
+        if window.is_some_and(|window| window.end() <= now) {
+            self.overlay.delete(Table::Cluster, row);
+        }
+        let row = row_of(HELD, service);
+        let held = find(self.overlay, &row, Held::decode)?;
+        if let Some(held) = held.filter(|held| held.look <= now) {
+            // Suspects must be cleared by a renewal until they have all been renewed or ended.
+            if has_suspects(self.overlay, service)? {
+                let look = now.after(BRAKE_WINDOW);
+                self.put_held(service, Held { look, ..held });
+            } else {
+                self.overlay.delete(Table::Cluster, row);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts instances whose time has come. When they are not to go: until when the service is
+    /// held.
+    fn hold_service(&mut self, service: &str, expired: u64) -> Result<Option<ClusterTime>, Fault> {
+        let now = self.meta.now;
+        let held = find(self.overlay, &row_of(HELD, service), Held::decode)?;
+        if let Some(held) = held.filter(|held| now < held.until) {
+            return Ok(Some(held.until));
+        }
+        let row = row_of(WINDOW, service);
+        let window = find(self.overlay, &row, Window::decode)?;
+        let mut window = match window.filter(|window| now < window.end()) {
+            Some(window) => window,
+            None => {
+                let window = Window {
+                    from: now,
+                    present: count(self.overlay, &service_range(service))?,
+                    expired: 0,
+                };
+                self.set_timer(window.end(), &timer(service));
+                window
+            }
+        };
+        let gone = window.expired;
+        window.expired = gone.saturating_add(expired);
+        if window.is_mass() {
+            // Instances may have come since the counting began.
+            let known = count(self.overlay, &service_range(service))?.saturating_add(gone);
+            window.present = window.present.max(known);
+        }
+        if !window.is_mass() {
+            self.overlay.put(Table::Cluster, row, window.encode());
+            return Ok(None);
+        }
+        self.overlay.delete(Table::Cluster, row);
+        let until = now.after(BRAKE_MAX);
+        self.put_held(service, Held { until, look: until });
+        Ok(Some(until))
+    }
+
+    /// Writes the mark of these instances, in one revision.
+    fn mark_instances(&mut self, instances: Vec<Kept>, suspect: bool) -> Result<(), Fault> {
+        let mut change = self.change();
+        for kept in instances {
+            let flags = Flags {
+                suspect,
+                ..kept.flags
+            };
+            let value = fields::write(&kept.value, flags)
+                .ok_or_else(|| damaged("an instance that could be read cannot be written"))?;
+            change.put(&Put {
+                key: kept.key,
+                value,
+                ignore_lease: true,
+                ..Put::default()
+            })?;
+        }
+        change.finish()
+    }
 }
 
 /// A bound that applies from [`FeatureLevel::PRICED`] on.

@@ -9,8 +9,8 @@ use crate::{
     engine::{Table, View},
     error::Fault,
     keys::{BRAKE_PREFIX, damaged, split_u64},
-    overlay::Overlay,
-    timers::{self, Timer},
+    timers::Timer,
+    transition::Transition,
     types::ClusterTime,
 };
 
@@ -90,13 +90,12 @@ impl Window {
     }
 }
 
-pub(super) fn put_held(overlay: &mut Overlay, service: &str, held: Held) {
-    set_timer(overlay, service, held.look);
-    overlay.put(Table::Cluster, row_of(HELD, service), held.encode());
-}
-
-pub(super) fn set_timer(overlay: &mut Overlay, service: &str, at: ClusterTime) {
-    timers::set(overlay, at, &timer(service));
+impl Transition<'_> {
+    pub(super) fn put_held(&mut self, service: &str, held: Held) {
+        self.set_timer(held.look, &timer(service));
+        self.overlay
+            .put(Table::Cluster, row_of(HELD, service), held.encode());
+    }
 }
 
 pub(super) fn timer(service: &str) -> Timer {

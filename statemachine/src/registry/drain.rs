@@ -8,16 +8,15 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     fields,
-    instance::{is_draining, latest, remove},
+    instance::{is_draining, latest},
 };
 use crate::{
-    effects::Effects,
     engine::{Table, View},
     error::Fault,
     keys::{DRAIN_PREFIX, damaged, split_i64, split_u64},
-    meta::Meta,
     overlay::Overlay,
     timers::{self, Timer},
+    transition::Transition,
     types::{ClusterTime, Revision},
 };
 
@@ -65,20 +64,6 @@ fn find(view: &dyn View, row: &[u8]) -> Result<Option<Drain>, Fault> {
     value.map(|value| Drain::decode(&value)).transpose()
 }
 
-/// Begins a drain, or gives one that is under way another end.
-pub(super) fn begin(
-    overlay: &mut Overlay,
-    key: &Bytes,
-    incarnation: Revision,
-    until: ClusterTime,
-) -> Result<(), Fault> {
-    cancel(overlay, key)?;
-    let drain = Drain { until, incarnation };
-    timers::set(overlay, until, &drain.timer(key));
-    overlay.put(Table::Cluster, row_of(key), drain.encode());
-    Ok(())
-}
-
 /// Ends the drain of an instance that stays, or that is gone already.
 pub(super) fn cancel(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
     let row = row_of(key);
@@ -89,30 +74,41 @@ pub(super) fn cancel(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The grace of the instance of `key`, created in revision `incarnation`, has passed: it goes, if
-/// it still drains.
-///
-/// # Errors
-/// When the engine cannot read, or a row does not decode.
-pub(crate) fn over(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    incarnation: Revision,
-    key: &Bytes,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    let row = row_of(key);
-    let is_over = |drain: &Drain| drain.incarnation == incarnation && drain.until <= meta.now;
-    if !find(overlay, &row)?.as_ref().is_some_and(is_over) {
-        return Ok(());
+impl Transition<'_> {
+    /// Begins a drain, or gives one that is under way another end.
+    pub(super) fn begin_drain(
+        &mut self,
+        key: &Bytes,
+        incarnation: Revision,
+        until: ClusterTime,
+    ) -> Result<(), Fault> {
+        cancel(self.overlay, key)?;
+        let drain = Drain { until, incarnation };
+        self.set_timer(until, &drain.timer(key));
+        self.overlay
+            .put(Table::Cluster, row_of(key), drain.encode());
+        Ok(())
     }
-    overlay.delete(Table::Cluster, row);
-    // Another life of the instance, or other means, may have taken it back into rotation.
-    let drains = latest(overlay, key)?.is_some_and(|record| {
-        record.create == incarnation && fields::read(&record.value).is_some_and(is_draining)
-    });
-    if drains {
-        remove(overlay, meta, key, effects)?;
+
+    /// The grace of the instance of `key`, created in revision `incarnation`, has passed: it goes,
+    /// if it still drains.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub(crate) fn drain_over(&mut self, incarnation: Revision, key: &Bytes) -> Result<(), Fault> {
+        let (row, now) = (row_of(key), self.meta.now);
+        let is_over = |drain: &Drain| drain.incarnation == incarnation && drain.until <= now;
+        if !find(self.overlay, &row)?.as_ref().is_some_and(is_over) {
+            return Ok(());
+        }
+        self.overlay.delete(Table::Cluster, row);
+        // Another life of the instance, or other means, may have taken it back into rotation.
+        let drains = latest(self.overlay, key)?.is_some_and(|record| {
+            record.create == incarnation && fields::read(&record.value).is_some_and(is_draining)
+        });
+        if drains {
+            self.remove_instance(key)?;
+        }
+        Ok(())
     }
-    Ok(())
 }

@@ -11,130 +11,148 @@ use super::{
 };
 use crate::{
     command::{InstanceName, LeaseGrant, Put, Readiness, Register, RegistryCommand},
-    effects::Effects,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
-    kv::Change,
     lease,
-    meta::Meta,
     outcome::Reply,
-    overlay::Overlay,
     record::Record,
+    transition::Transition,
     types::{LeaseId, Revision, Ttl},
 };
 
 /// Stands for "whichever incarnation is there", or "none yet".
 const ANY: Revision = Revision(0);
 
-/// Applies one operation.
-///
-/// # Errors
-/// Refused when the incarnation is not the present one, or the lease is not as it should be.
-pub(crate) fn apply(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    command: &RegistryCommand,
-    effects: &mut Effects,
-) -> Result<Reply, ReadError> {
-    match command {
-        RegistryCommand::Register(command) => register(overlay, meta, command, effects),
-        RegistryCommand::SetReadiness {
-            name,
-            incarnation,
-            readiness,
-        } => {
-            let (key, present) = present(overlay, name)?;
-            let record = expect(present, *incarnation)?;
-            set_readiness(overlay, meta, key, &record, *readiness, effects)?;
-            Ok(Reply::Done)
-        }
-        RegistryCommand::Drain {
-            name,
-            incarnation,
-            grace,
-        } => {
-            let (key, present) = present(overlay, name)?;
-            let record = expect_any(present, *incarnation)?;
-            let key_of_drain = key.clone();
-            set_readiness(overlay, meta, key, &record, Readiness::Draining, effects)?;
-            drain::begin(
-                overlay,
-                &key_of_drain,
-                record.create,
-                meta.now.after(*grace),
-            )?;
-            Ok(Reply::Done)
-        }
-        RegistryCommand::Deregister { name, incarnation } => {
-            let (key, present) = present(overlay, name)?;
-            expect_any(present, *incarnation)?;
-            remove(overlay, meta, &key, effects)?;
-            Ok(Reply::Done)
+impl Transition<'_> {
+    /// Applies one operation.
+    ///
+    /// # Errors
+    /// Refused when the incarnation is not the present one, or the lease is not as it should be.
+    pub(crate) fn execute_registry(
+        &mut self,
+        command: &RegistryCommand,
+    ) -> Result<Reply, ReadError> {
+        match command {
+            RegistryCommand::Register(command) => self.register(command),
+            RegistryCommand::SetReadiness {
+                name,
+                incarnation,
+                readiness,
+            } => {
+                let (key, present) = present(self.overlay, name)?;
+                let record = expect(present, *incarnation)?;
+                self.set_readiness(key, &record, *readiness)?;
+                Ok(Reply::Done)
+            }
+            RegistryCommand::Drain {
+                name,
+                incarnation,
+                grace,
+            } => {
+                let (key, present) = present(self.overlay, name)?;
+                let record = expect_any(present, *incarnation)?;
+                self.set_readiness(key.clone(), &record, Readiness::Draining)?;
+                let until = self.meta.now.after(*grace);
+                self.begin_drain(&key, record.create, until)?;
+                Ok(Reply::Done)
+            }
+            RegistryCommand::Deregister { name, incarnation } => {
+                let (key, present) = present(self.overlay, name)?;
+                expect_any(present, *incarnation)?;
+                self.remove_instance(&key)?;
+                Ok(Reply::Done)
+            }
         }
     }
-}
 
-fn register(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    command: &Register,
-    effects: &mut Effects,
-) -> Result<Reply, ReadError> {
-    let (key, present) = present(overlay, &command.name)?;
-    let lease = if command.incarnation == ANY {
-        if !command.lease.is_some() {
-            return Err(Refusal::LeaseNotFound.into());
+    fn register(&mut self, command: &Register) -> Result<Reply, ReadError> {
+        let (key, present) = present(self.overlay, &command.name)?;
+        let lease = if command.incarnation == ANY {
+            if !command.lease.is_some() {
+                return Err(Refusal::LeaseNotFound.into());
+            }
+            command.lease
+        } else {
+            let record = expect(present.clone(), command.incarnation)?;
+            Some(command.lease)
+                .filter(|lease| lease.is_some())
+                .unwrap_or(record.lease)
+        };
+        let ttl = self.live_lease(lease, command.grant)?;
+        if present.as_ref().is_none_or(|record| record.lease != lease) {
+            lease::check_room(self.overlay, lease, 1)?;
         }
-        command.lease
-    } else {
-        let record = expect(present.clone(), command.incarnation)?;
-        Some(command.lease)
-            .filter(|lease| lease.is_some())
-            .unwrap_or(record.lease)
-    };
-    let ttl = live_lease(overlay, meta, lease, command.grant)?;
-    if present.as_ref().is_none_or(|record| record.lease != lease) {
-        lease::check_room(overlay, lease, 1)?;
+        let value = trusted(&command.instance);
+        if command.incarnation == ANY && present.is_some() {
+            self.remove_instance(&key)?;
+        } else if fields::read(&value).is_none_or(|flags| !is_draining(flags)) {
+            drain::cancel(self.overlay, &key)?;
+        }
+        let incarnation = if command.incarnation == ANY {
+            self.meta.revision.next()
+        } else {
+            command.incarnation
+        };
+        self.put_alone(&Put {
+            key,
+            value,
+            lease,
+            ..Put::default()
+        })?;
+        Ok(Reply::Register(incarnation, lease, ttl))
     }
-    let value = trusted(&command.instance);
-    if command.incarnation == ANY && present.is_some() {
-        remove(overlay, meta, &key, effects)?;
-    } else if fields::read(&value).is_none_or(|flags| !is_draining(flags)) {
-        drain::cancel(overlay, &key)?;
-    }
-    let incarnation = if command.incarnation == ANY {
-        meta.revision.next()
-    } else {
-        command.incarnation
-    };
-    let put = Put {
-        key,
-        value,
-        lease,
-        ..Put::default()
-    };
-    write(overlay, meta, &put, effects)?;
-    Ok(Reply::Register(incarnation, lease, ttl))
-}
 
-/// The time to live of the lease to register with, which is made first if that is asked for. An
-/// instance that etcd's means put there may have none.
-fn live_lease(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    id: LeaseId,
-    grant: Option<Ttl>,
-) -> Result<Ttl, ReadError> {
-    match grant {
-        Some(ttl) => {
-            lease::grant(overlay, meta, LeaseGrant { id, ttl }, false)?;
-            Ok(ttl)
+    /// The time to live of the lease to register with, which is made first if that is asked for. An
+    /// instance that etcd's means put there may have none.
+    fn live_lease(&mut self, id: LeaseId, grant: Option<Ttl>) -> Result<Ttl, ReadError> {
+        match grant {
+            Some(ttl) => {
+                self.grant_lease(LeaseGrant { id, ttl }, false)?;
+                Ok(ttl)
+            }
+            None if !id.is_some() => Ok(Ttl(0)),
+            None => {
+                let lease = lease::find(self.overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
+                Ok(lease.ttl)
+            }
         }
-        None if !id.is_some() => Ok(Ttl(0)),
-        None => {
-            let lease = lease::find(overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
-            Ok(lease.ttl)
+    }
+
+    fn set_readiness(
+        &mut self,
+        key: Bytes,
+        record: &Record,
+        readiness: Readiness,
+    ) -> Result<(), ReadError> {
+        // A value that is no instance, which only etcd's means can have put there, has no
+        // readiness.
+        let present = fields::read(&record.value).ok_or(Refusal::InstanceNotFound)?;
+        let flags = Flags {
+            readiness: number(readiness),
+            ..present
+        };
+        if !is_draining(flags) {
+            drain::cancel(self.overlay, &key)?;
         }
+        if flags == present {
+            return Ok(());
+        }
+        let value = fields::write(&record.value, flags).ok_or(Refusal::InstanceNotFound)?;
+        self.put_alone(&Put {
+            key,
+            value,
+            ignore_lease: true,
+            ..Put::default()
+        })?;
+        Ok(())
+    }
+
+    /// Deletes the key of an instance, in a revision of its own, and forgets its drain.
+    pub(super) fn remove_instance(&mut self, key: &Bytes) -> Result<(), Fault> {
+        drain::cancel(self.overlay, key)?;
+        let mut change = self.change();
+        change.delete_key(key.clone())?;
+        change.finish()
     }
 }
 
@@ -146,62 +164,6 @@ fn trusted(value: &Bytes) -> Bytes {
         fields::write(value, Flags { suspect, ..flags })
     });
     cleared.unwrap_or_else(|| value.clone())
-}
-
-fn set_readiness(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    key: Bytes,
-    record: &Record,
-    readiness: Readiness,
-    effects: &mut Effects,
-) -> Result<(), ReadError> {
-    // A value that is no instance, which only etcd's means can have put there, has no readiness.
-    let present = fields::read(&record.value).ok_or(Refusal::InstanceNotFound)?;
-    let flags = Flags {
-        readiness: number(readiness),
-        ..present
-    };
-    if !is_draining(flags) {
-        drain::cancel(overlay, &key)?;
-    }
-    if flags == present {
-        return Ok(());
-    }
-    let value = fields::write(&record.value, flags).ok_or(Refusal::InstanceNotFound)?;
-    let put = Put {
-        key,
-        value,
-        ignore_lease: true,
-        ..Put::default()
-    };
-    Ok(write(overlay, meta, &put, effects)?)
-}
-
-/// Deletes the key of an instance, in a revision of its own, and forgets its drain.
-pub(super) fn remove(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    key: &Bytes,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    drain::cancel(overlay, key)?;
-    let mut change = Change::new(overlay, meta);
-    change.delete_key(key.clone())?;
-    effects.events.append(&mut change.finish());
-    Ok(())
-}
-
-fn write(
-    overlay: &mut Overlay,
-    meta: &mut Meta,
-    put: &Put,
-    effects: &mut Effects,
-) -> Result<(), Fault> {
-    let mut change = Change::new(overlay, meta);
-    change.put(put)?;
-    effects.events.append(&mut change.finish());
-    Ok(())
 }
 
 pub(super) fn is_draining(flags: Flags) -> bool {

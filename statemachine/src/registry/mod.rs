@@ -15,10 +15,4 @@ mod key;
 mod read;
 
 pub use self::key::{SERVICES_PREFIX, service_range};
-pub(crate) use self::{
-    brake::{brake, over as brake_over, renewed},
-    brake_row::is_any_held,
-    check::check,
-    drain::over as drain_over,
-    instance::apply,
-};
+pub(crate) use self::{brake_row::is_any_held, check::check};

@@ -151,7 +151,7 @@ fn a_claim_without_any_row_is_found() {
     assert!(error.contains("is a claim without a row"), "{error}");
 }
 
-/// The first two claims of the state: one holds, one waits behind it. With their tally.
+/// The first two claims of the state: one holds, one waits behind it. With their summary.
 fn holder_and_waiter(engine: &MemEngine) -> [(Bytes, Vec<u8>); 3] {
     let rows = rows(engine, b'C');
     [0, 1, 2].map(|at| (rows[at].0.clone(), rows[at].1.to_vec()))
@@ -161,12 +161,12 @@ fn holder_and_waiter(engine: &MemEngine) -> [(Bytes, Vec<u8>); 3] {
 fn two_that_hold_what_excludes_the_other_are_found() {
     let engine = state();
     let [(_, _), (row, value), (waits_row, _)] = holder_and_waiter(&engine);
-    let [(tally_row, mut tally), ..] = holder_and_waiter(&engine);
-    // The second takes over everything that the first has in its row; the tally counts two.
-    tally[5..9].copy_from_slice(&2_u32.to_be_bytes());
+    let [(summary_row, mut summary), ..] = holder_and_waiter(&engine);
+    // The second takes over everything that the first has in its row; the summary counts two.
+    summary[5..9].copy_from_slice(&2_u32.to_be_bytes());
     write(
         &engine,
-        vec![put(&waits_row, value), put(&tally_row, tally)],
+        vec![put(&waits_row, value), put(&summary_row, summary)],
     );
     let error = check(&engine, "two hold");
     assert!(error.contains("must not hold"), "{error} {row:?}");
@@ -175,14 +175,14 @@ fn two_that_hold_what_excludes_the_other_are_found() {
 #[test]
 fn a_name_that_nobody_holds_though_somebody_could_is_found() {
     let engine = state();
-    let [(tally_row, mut tally), (row, mut value), _] = holder_and_waiter(&engine);
-    // Neither does the first hold, nor does the tally say that anybody does.
+    let [(summary_row, mut summary), (row, mut value), _] = holder_and_waiter(&engine);
+    // Neither does the first hold, nor does the summary say that anybody does.
     value[1] &= !1;
-    tally[5..9].copy_from_slice(&0_u32.to_be_bytes());
-    tally[17] = 0;
+    summary[5..9].copy_from_slice(&0_u32.to_be_bytes());
+    summary[17] = 0;
     // The head and the front of the queue are the same then.
-    tally.copy_within(26..34, 34);
-    write(&engine, vec![put(&row, value), put(&tally_row, tally)]);
+    summary.copy_within(26..34, 34);
+    write(&engine, vec![put(&row, value), put(&summary_row, summary)]);
     let error = check(&engine, "nobody holds");
     assert!(error.contains("somebody could be"), "{error}");
 }

@@ -2,8 +2,8 @@
 
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tenure_statemachine::{
-    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, KeyValue, Limit, MemberId,
-    MissingGuard, Outcome, RangeReply, Refusal, Reply, StaleToken, TxnOpReply, TxnReply,
+    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, Facts, KeyValue, Limit,
+    MemberId, MissingGuard, Outcome, RangeReply, Refusal, Reply, StaleToken, TxnOpReply, TxnReply,
 };
 
 use super::coordination::{bytes, lease, mode, revision, text, ttl};
@@ -185,5 +185,6 @@ pub(crate) fn outcome() -> impl Strategy<Value = Outcome> {
         revision,
         events: Vec::new(),
         signals: Vec::new(),
+        facts: Facts::default(),
     })
 }

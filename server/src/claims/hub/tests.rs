@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use futures::poll;
-use tenure_statemachine::{AcquireReply, KeyValue, Revision};
+use tenure_statemachine::{ClusterTime, EndCause, Facts, KeyValue, Reply, Revision};
 
 use super::{super::waiter::News, *};
 use crate::{config::MetricsLevel, metrics::Metrics};
@@ -32,6 +32,7 @@ fn told(signals: Vec<Signal>) -> Outcome {
         revision: Revision(9),
         events: Vec::new(),
         signals,
+        facts: Facts::default(),
     }
 }
 
@@ -179,37 +180,17 @@ async fn a_new_value_of_a_claim_is_told_to_those_who_follow_its_name() {
 }
 
 #[tokio::test]
-async fn only_what_may_set_a_timer_wakes_the_waker() {
-    let acquired = |held| {
-        let claims = vec![ClaimState {
-            held,
-            ..claim("a", 1, 5)
-        }];
-        let reply = AcquireReply {
-            claims,
-            ..AcquireReply::default()
-        };
-        Outcome {
-            reply: Ok(Reply::Acquire(reply)),
-            ..told(Vec::new())
-        }
-    };
-    let ended = |cause| told(vec![Signal::Ended(claim("a", 1, 5), cause)]);
-    let done = Outcome {
-        reply: Ok(Reply::Done),
-        ..told(Vec::new())
-    };
-    for (outcome, hints) in [
-        (acquired(true), false),
-        (acquired(false), true),
-        (ended(EndCause::Released), false),
-        (ended(EndCause::LeaseEnded), true),
-        (ended(EndCause::Forced), true),
-        (done, true),
-        (told(Vec::new()), false),
-    ] {
+async fn only_a_command_that_set_a_timer_wakes_the_waker() {
+    for timer_set in [None, Some(ClusterTime(7))] {
         let hub = hub();
-        hub.observe(&outcome);
-        assert_eq!(poll!(Box::pin(hub.timer_set())).is_ready(), hints);
+        hub.observe(&Outcome {
+            facts: Facts {
+                timer_set,
+                ..Facts::default()
+            },
+            ..told(Vec::new())
+        });
+        let told = poll!(Box::pin(hub.timer_set())).is_ready();
+        assert_eq!(told, timer_set.is_some());
     }
 }

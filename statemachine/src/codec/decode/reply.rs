@@ -6,7 +6,8 @@ use super::{Decoder, OUTCOME_VERSION, TXN_DEPTH_MAX, refuse, tag};
 use crate::{
     error::Fault,
     outcome::{
-        AcquireReply, ClaimState, DeleteReply, Outcome, RangeReply, Reply, TxnOpReply, TxnReply,
+        AcquireReply, ClaimState, DeleteReply, Facts, Outcome, RangeReply, Reply, TxnOpReply,
+        TxnReply,
     },
     types::{ClusterTime, KeyValue, MemberId},
 };
@@ -30,6 +31,7 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Fault> {
         revision,
         events: Vec::new(),
         signals: Vec::new(),
+        facts: Facts::default(),
     })
 }
 

@@ -1,11 +1,11 @@
-//! The tally of a name: what the rule of promotion needs to know of all claims on it, in one row.
+//! The summary of a name: what the rule of promotion needs to know of all claims on it, in one row.
 //!
 //! The row's key is the part that all claims on the name begin with; it lies before them. Its
 //! value is, big-endian: layout (1), claims, holding claims, claims for permits, limit of permits
 //! (4 each), how it is held (1: 0 by nobody, 1 exclusively, 2 shared, 3 by permits), permits in use
 //! (8), head and front (8 each).
 //!
-//! Invariant: a tally exists exactly while there are claims, and counts them; no token lies below
+//! Invariant: a summary exists exactly while there are claims, and counts them; no token lies below
 //! `head`, and no claim below `front` waits. Head and front spare a walk over the rows of claims
 //! that are gone, of which a busy lock leaves many until the engine has cleared them away.
 
@@ -37,7 +37,7 @@ pub(crate) enum Holding {
 
 /// What is counted about the claims on one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
+pub(crate) struct QueueSummary {
     pub(crate) claims: u32,
     pub(crate) held: u32,
     pub(crate) holding: Holding,
@@ -50,8 +50,8 @@ pub(crate) struct Tally {
     pub(crate) front: Revision,
 }
 
-impl Tally {
-    /// The tally of a name; an empty one when nobody claims it.
+impl QueueSummary {
+    /// The summary of a name; an empty one when nobody claims it.
     pub(crate) fn of(view: &dyn View, name: &[u8]) -> Result<Self, Fault> {
         match view.get(Table::Cluster, &row::prefix(name))? {
             Some(row) => Self::decode(&row),
@@ -59,7 +59,7 @@ impl Tally {
         }
     }
 
-    /// Stores the tally, or removes it with the last claim.
+    /// Stores the summary, or removes it with the last claim.
     pub(crate) fn store(&self, overlay: &mut Overlay, name: &[u8]) {
         let key = row::prefix(name);
         if self.claims == 0 {
@@ -168,7 +168,7 @@ impl Tally {
                 return Ok(Some(claim));
             }
         }
-        Err(damaged("a tally counts claims that are not there"))
+        Err(damaged("a summary counts claims that are not there"))
     }
 
     /// Remembers where the first claim that waits was found; says whether that is news.
@@ -231,6 +231,6 @@ impl Tally {
                 front: Revision(front),
             })
         })();
-        parsed.ok_or_else(|| damaged("tally is of an unknown layout"))
+        parsed.ok_or_else(|| damaged("summary is of an unknown layout"))
     }
 }

@@ -1,0 +1,246 @@
+//! Transferring what is held, to another lease or to a candidate that waits.
+//!
+//! The order of a queue is the order of its keys' create revisions, for everybody, other programs
+//! too. Who is to stand behind a new holder therefore gets a new key, and with it a greater token.
+//! Invariant: tokens never go down along a queue.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+
+use super::{
+    acquire::shown,
+    deadlock, delay, key,
+    promote::first_live_waiting,
+    reconcile::{EndReason, Reconciler, wait_timer},
+    release::holder,
+    row::{self, Claim, Claims},
+    summary::QueueSummary,
+};
+use crate::{
+    command::Put,
+    engine::{Table, View},
+    error::{Fault, ReadError, Refusal},
+    lease,
+    outcome::{ClaimState, Signal},
+    timers,
+    transition::Transition,
+    types::{ClusterTime, LeaseId, Revision},
+};
+
+/// Claims that one command moves. Each is a revision of its own, with a watch event or two and a
+/// signal, and every other write stands behind the command.
+pub const MOVES_MAX: usize = 1_000;
+
+/// Bytes that are written anew for the claims that one command moves, values and rows. As much as
+/// a few large requests bring along.
+pub const MOVED_BYTES_MAX: usize = 1024 * 1024;
+
+impl Transition<'_> {
+    /// Transfers what `token` holds to the lease `to`, under a new token, without a gap.
+    pub(super) fn transfer(
+        &mut self,
+        name: &Bytes,
+        token: Revision,
+        to: LeaseId,
+        principal: &str,
+    ) -> Result<ClaimState, ReadError> {
+        let view = &*self.overlay;
+        let old = holder(view, name, token)?;
+        if lease::find(view, to)?.is_none() {
+            return Err(Refusal::LeaseNotFound.into());
+        }
+        if row::of_lease(view, name, to)?.is_some() {
+            return Err(Refusal::AlreadyClaimed(name.clone()).into());
+        }
+        lease::check_room(view, to, 1)?;
+        let waiting = movable(view, name, None)?;
+        check_circle(view, name, to, &waiting)?;
+
+        let value = row::value(view, &old)?;
+        let mut new = Claim {
+            key: key::claim_key(name, to),
+            lease: to,
+            since: self.meta.now,
+            principal: principal.to_owned(),
+            foreign: false,
+            call: 0,
+            ..old.clone()
+        };
+        let state = self.reconcile_with(|reconciler| {
+            // Whatever has the new claim's key is no claim, and its create revision would be no
+            // token.
+            reconciler.delete_key(new.key.clone(), EndReason::RELEASED)?;
+            let keys = (old.key.clone(), new.key.clone());
+            new.token = reconciler.replace(keys, value.clone(), to)?;
+            reconciler.end(&old, EndReason::RELEASED)?;
+            reconciler.join(&new)?;
+            let granted = Signal::Granted(new.signalled(0));
+            reconciler.transition.effects.signals.push(granted);
+            reconciler.move_behind(waiting, 0)?;
+            Ok(new.state(value, 0))
+        })?;
+        Ok(state)
+    }
+
+    /// Ends what `token` holds in favour of the claim of `to`, which waits.
+    pub(super) fn hand_over(
+        &mut self,
+        name: &Bytes,
+        token: Revision,
+        to: LeaseId,
+    ) -> Result<ClaimState, ReadError> {
+        let (view, now) = (&*self.overlay, self.meta.now);
+        let leader = holder(view, name, token)?;
+        let candidate = candidate(view, now, &leader, to)?;
+        let summary = QueueSummary::of(view, name)?;
+        let next = first_live_waiting(view, name, &summary, now)?;
+        let others = if next.is_some_and(|next| next.key == candidate.key) {
+            // Nobody has to move.
+            Vec::new()
+        } else {
+            let others = movable(view, name, Some(&candidate.key))?;
+            let is_ahead = |claim: &&Claim| claim.token < candidate.token && !claim.is_over(now);
+            let ahead: Vec<Claim> = others.iter().filter(is_ahead).cloned().collect();
+            check_circle(view, name, to, &ahead)?;
+            others
+        };
+
+        self.reconcile_with(|reconciler| {
+            reconciler.delete_key(leader.key.clone(), EndReason::RELEASED)?;
+            reconciler.end(&leader, EndReason::RELEASED)?;
+            // The candidate stands before them.
+            reconciler.move_behind(others, 1)
+        })?;
+        match row::of_lease(self.overlay, name, to)? {
+            Some((claim, value)) => Ok(claim.state(value, 0)),
+            None => Ok(shown(self.overlay, &candidate, 0)?),
+        }
+    }
+}
+
+/// The claim of `to`, if it waits and could hold in place of `leader`.
+fn candidate(
+    view: &dyn View,
+    now: ClusterTime,
+    leader: &Claim,
+    to: LeaseId,
+) -> Result<Claim, ReadError> {
+    let name = &leader.name;
+    let unknown = || Refusal::CandidateUnknown(Box::new((name.clone(), to)));
+    let Some((candidate, _)) = row::of_lease(view, name, to)? else {
+        return Err(unknown().into());
+    };
+    let mut summary = QueueSummary::of(view, name)?;
+    summary.leave(leader);
+    let may_hold = !candidate.held
+        && !candidate.is_over(now)
+        // What is to be granted together cannot overtake on one of its names only: two bundles
+        // could come to wait for each other.
+        && candidate.bundle.is_empty()
+        && summary.admits(candidate.mode)
+        && (candidate.foreign || !delay::is_on(view, name, now)?);
+    if may_hold {
+        Ok(candidate)
+    } else {
+        Err(unknown().into())
+    }
+}
+
+/// The claims on `name` that wait, except the one whose key is `stays`, to be moved. Refused when
+/// they cannot be; the first that shows it is the last that is looked at.
+fn movable(view: &dyn View, name: &Bytes, stays: Option<&Bytes>) -> Result<Vec<Claim>, ReadError> {
+    let summary = QueueSummary::of(view, name)?;
+    let (mut movable, mut bytes) = (Vec::new(), 0_usize);
+    let mut claims = Claims::from(view, name, summary.front)?;
+    while let Some(claim) = claims.next()? {
+        if claim.held || stays == Some(&claim.key) {
+            continue;
+        }
+        // A program that made its claim itself knows it by its key's create revision.
+        if claim.foreign {
+            return Err(Refusal::QueueFixed(name.clone()).into());
+        }
+        let value = row::value(view, &claim)?.len();
+        bytes = bytes
+            .saturating_add(value)
+            .saturating_add(claim.row_bytes());
+        if movable.len() >= MOVES_MAX || bytes > MOVED_BYTES_MAX {
+            return Err(Refusal::QueueTooLong(name.clone()).into());
+        }
+        movable.push(claim);
+    }
+    Ok(movable)
+}
+
+/// Whether `behind` may come to wait for `lease`.
+fn check_circle(
+    view: &dyn View,
+    name: &Bytes,
+    lease: LeaseId,
+    behind: &[Claim],
+) -> Result<(), ReadError> {
+    let waiting: BTreeSet<LeaseId> = behind.iter().map(|claim| claim.lease).collect();
+    match deadlock::of_holding(view, name, lease, &waiting)? {
+        Some(names) => Err(Refusal::Deadlock(names).into()),
+        None => Ok(()),
+    }
+}
+
+impl Reconciler<'_, '_> {
+    /// Deletes a key and creates another, or the same one again, in one revision; says which.
+    fn replace(
+        &mut self,
+        (old, new): (Bytes, Bytes),
+        value: Bytes,
+        lease: LeaseId,
+    ) -> Result<Revision, Fault> {
+        let mut change = self.transition.change();
+        change.delete_key(old)?;
+        change.put(&Put {
+            key: new,
+            value,
+            lease,
+            ..Put::default()
+        })?;
+        let revision = change.seen();
+        change.finish()?;
+        Ok(revision)
+    }
+
+    /// Gives claims that wait new tokens, in their order, behind those that hold and `others` more.
+    /// Those that have waited too long go.
+    fn move_behind(&mut self, claims: Vec<Claim>, others: u32) -> Result<(), Fault> {
+        let Some(name) = claims.first().map(|claim| claim.name.clone()) else {
+            return Ok(());
+        };
+        let mut position = QueueSummary::of(self.transition.overlay, &name)?
+            .held
+            .saturating_add(others);
+        for mut claim in claims {
+            if claim.is_over(self.transition.meta.now) {
+                self.delete_key(claim.key.clone(), EndReason::WAIT_OVER)?;
+                self.end(&claim, EndReason::WAIT_OVER)?;
+                continue;
+            }
+            let value = row::value(self.transition.overlay, &claim)?;
+            let keys = (claim.key.clone(), claim.key.clone());
+            let before = claim.token;
+            let (old_row, old_timer) = (claim.row(), wait_timer(&claim));
+            claim.token = self.replace(keys, value, claim.lease)?;
+            self.transition.overlay.delete(Table::Cluster, old_row);
+            claim.store(self.transition.overlay);
+            if let Some(until) = claim.wait_until {
+                timers::clear(self.transition.overlay, until, &old_timer);
+                self.transition.set_timer(until, &wait_timer(&claim));
+            }
+            let state = claim.signalled(position);
+            self.transition
+                .effects
+                .signals
+                .push(Signal::Requeued(state, before));
+            position = position.saturating_add(1);
+        }
+        Ok(())
+    }
+}
