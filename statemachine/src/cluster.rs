@@ -10,6 +10,7 @@ use crate::{
     command::{AlarmChange, AlarmKind, MemberAttributes},
     engine::{Table, View},
     error::{Fault, ReadError},
+    family::Family,
     feature::FeatureLevel,
     keys,
     limit::Limit,
@@ -19,28 +20,16 @@ use crate::{
 
 /// Every active alarm, by member and kind.
 pub(crate) fn alarms(view: &dyn View) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
-    let mut found = Vec::new();
-    let mut cursor = view.scan(Table::Cluster, keys::alarms())?;
-    while let Some((row, _)) = cursor.next()? {
-        match keys::read_alarm(&row)? {
-            Some(alarm) => found.push(alarm),
-            None => break,
-        }
-    }
-    Ok(found)
+    let rows = Family::Alarm.rows(view)?.into_iter();
+    let alarms = rows.map(|(row, _)| keys::read_alarm(&row));
+    alarms.filter_map(Result::transpose).collect()
 }
 
 /// Every member's attributes, by id.
 pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
-    let mut found = Vec::new();
-    let mut cursor = view.scan(Table::Cluster, keys::members())?;
-    while let Some((row, attributes)) = cursor.next()? {
-        if !row.starts_with(keys::members()) {
-            break;
-        }
-        found.push(codec::decode_member(attributes)?);
-    }
-    Ok(found)
+    let rows = Family::Member.rows(view)?.into_iter();
+    rows.map(|(_, attributes)| codec::decode_member(attributes))
+        .collect()
 }
 
 impl Transition<'_> {

@@ -11,6 +11,7 @@ use crate::{
     command::AlarmKind,
     digest::is_reachable,
     engine::{Table, View},
+    family,
     keys::{self, ChangeKind, Stamp, VersionRow},
     kv::live_bytes,
     lease::KeyCount,
@@ -39,6 +40,7 @@ pub fn check(view: &dyn View) -> Result<(), String> {
     check_current(&reader, &newest)?;
     check_leases(&reader)?;
     check_alarms(&reader)?;
+    family::check(view)?;
     claims::check(view)?;
     registry::check(view)?;
     once::check(view)?;

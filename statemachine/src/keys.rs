@@ -37,6 +37,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     command::AlarmKind,
     error::Fault,
+    family::Family,
     types::{LeaseId, MemberId, Revision},
 };
 
@@ -52,40 +53,6 @@ const STAMP_LEN: usize = 16;
 const STAMP_SEPARATOR: u8 = b'_';
 /// Marks a tombstone in etcd's revision key.
 const TOMBSTONE_MARK: u8 = b't';
-/// First byte of an alarm's row.
-const ALARM_PREFIX: u8 = b'A';
-/// First byte of a member's row.
-const MEMBER_PREFIX: u8 = b'M';
-
-/// First byte of a brake's row.
-pub(crate) const BRAKE_PREFIX: u8 = b'B';
-/// First byte of a claim's row.
-pub(crate) const CLAIM_PREFIX: u8 = b'C';
-/// First byte of a lock delay's row.
-pub(crate) const DELAY_PREFIX: u8 = b'D';
-/// First byte of a fence policy's row.
-pub(crate) const POLICY_PREFIX: u8 = b'F';
-/// First byte of a drain's row.
-pub(crate) const DRAIN_PREFIX: u8 = b'G';
-/// First byte of an idempotency key's row.
-pub(crate) const REQUEST_KEY_PREFIX: u8 = b'I';
-/// First byte of the row that counts the idempotency keys of a client.
-pub(crate) const CLIENT_KEYS_PREFIX: u8 = b'K';
-/// The row that counts idempotency keys.
-pub(crate) const REQUEST_KEYS_ROW: u8 = b'N';
-/// First byte of an origin's row, and the row of the floor of all.
-pub(crate) const ORIGIN_PREFIX: u8 = b'O';
-/// First byte of the row of a request of a session.
-pub(crate) const REQUEST_PREFIX: u8 = b'R';
-/// First byte of a session's row.
-pub(crate) const SESSION_PREFIX: u8 = b'S';
-/// First byte of a timer's row.
-pub(crate) const TIMER_PREFIX: u8 = b'T';
-/// The row of what is counted of wills and sessions.
-pub(crate) const TOTALS_ROW: u8 = b'U';
-/// First byte of a will's row.
-pub(crate) const WILL_PREFIX: u8 = b'W';
-
 /// Rows of `Table::Meta`.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
@@ -345,8 +312,7 @@ pub(crate) const fn ordered(id: LeaseId) -> i64 {
 }
 
 pub(crate) fn alarm(member: MemberId, kind: AlarmKind) -> Bytes {
-    let mut row = BytesMut::with_capacity(10);
-    row.put_u8(ALARM_PREFIX);
+    let mut row = Family::Alarm.row(9);
     row.put_u64(member.0);
     row.put_u8(match kind {
         AlarmKind::NoSpace => 1,
@@ -357,7 +323,7 @@ pub(crate) fn alarm(member: MemberId, kind: AlarmKind) -> Bytes {
 
 /// The alarm of a `Cluster` row, or `None` when the row is of something else.
 pub(crate) fn read_alarm(row: &[u8]) -> Result<Option<(MemberId, AlarmKind)>, Fault> {
-    let Some((&ALARM_PREFIX, rest)) = row.split_first() else {
+    let Some(rest) = Family::Alarm.rest(row) else {
         return Ok(None);
     };
     let (member, kind) = split_u64(rest).ok_or_else(|| damaged("alarm row is too short"))?;
@@ -369,33 +335,21 @@ pub(crate) fn read_alarm(row: &[u8]) -> Result<Option<(MemberId, AlarmKind)>, Fa
     Ok(Some((MemberId(member), kind)))
 }
 
-/// Before every alarm's row.
-pub(crate) const fn alarms() -> &'static [u8] {
-    &[ALARM_PREFIX]
-}
-
 pub(crate) fn member(id: MemberId) -> Bytes {
-    let mut row = BytesMut::with_capacity(9);
-    row.put_u8(MEMBER_PREFIX);
+    let mut row = Family::Member.row(8);
     row.put_u64(id.0);
     row.freeze()
 }
 
-/// Before every member's row.
-pub(crate) const fn members() -> &'static [u8] {
-    &[MEMBER_PREFIX]
-}
-
 pub(crate) fn origin(origin: u64) -> Bytes {
-    let mut row = BytesMut::with_capacity(9);
-    row.put_u8(ORIGIN_PREFIX);
+    let mut row = Family::Origin.row(8);
     row.put_u64(origin);
     row.freeze()
 }
 
 /// The row that says how far origins were evicted.
 pub(crate) const fn origins_floor() -> Bytes {
-    Bytes::from_static(&[ORIGIN_PREFIX])
+    Bytes::from_static(Family::Origin.prefix())
 }
 
 pub(crate) fn split_u64(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -30,6 +30,7 @@ mod effects;
 pub mod engine;
 mod error;
 mod execute;
+mod family;
 mod feature;
 mod fence;
 mod guard;

@@ -19,7 +19,8 @@ use crate::{
     codec::Group,
     engine::{Table, View},
     error::Fault,
-    keys::{self, ORIGIN_PREFIX, damaged, split_u64},
+    family::Family,
+    keys::{self, damaged, split_u64},
     overlay::Overlay,
 };
 
@@ -170,12 +171,12 @@ fn rows(view: &dyn View) -> Result<Vec<(u64, OriginRow)>, Fault> {
     let mut found = Vec::new();
     let mut cursor = view.scan(Table::Cluster, &keys::origin(0))?;
     while let Some((key, row)) = cursor.next()? {
-        match key.split_first() {
-            Some((&ORIGIN_PREFIX, origin)) => match split_u64(origin) {
+        match Family::Origin.rest(&key) {
+            Some(origin) => match split_u64(origin) {
                 Some((origin, [])) => found.push((origin, OriginRow::decode(&row)?)),
                 _ => return Err(damaged("origin row has no origin")),
             },
-            _ => break,
+            None => break,
         }
     }
     Ok(found)

@@ -4,12 +4,13 @@
 //! estimate of cluster time has reached it. Invariant: a timer is done by a `Wake` whose stamp has
 //! reached its time, once, or cleared before.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{
     engine::{Table, View},
     error::Fault,
-    keys::{TIMER_PREFIX, damaged, split_u64},
+    family::Family,
+    keys::{damaged, split_u64},
     overlay::Overlay,
     types::{ClusterTime, Revision},
 };
@@ -37,8 +38,7 @@ pub(crate) enum Timer {
 
 impl Timer {
     fn row(&self, at: ClusterTime) -> Bytes {
-        let mut row = BytesMut::new();
-        row.put_u8(TIMER_PREFIX);
+        let mut row = Family::Timer.row(0);
         row.put_u64(at.0);
         match self {
             Self::WaitOver(token, key) => {
@@ -73,7 +73,7 @@ impl Timer {
     }
 
     pub(crate) fn parse(row: &Bytes) -> Result<Option<(ClusterTime, Self)>, Fault> {
-        let Some((&TIMER_PREFIX, rest)) = row.split_first() else {
+        let Some(rest) = Family::Timer.rest(row) else {
             return Ok(None);
         };
         let parsed = (|| {
@@ -121,7 +121,7 @@ pub(crate) fn is_set(view: &dyn View, at: ClusterTime, timer: &Timer) -> Result<
 
 /// When the earliest timer is due.
 pub(crate) fn next(view: &dyn View) -> Result<Option<ClusterTime>, Fault> {
-    let mut cursor = view.scan(Table::Cluster, &[TIMER_PREFIX])?;
+    let mut cursor = view.scan(Table::Cluster, Family::Timer.prefix())?;
     let first = cursor.next()?.map(|(row, _)| Timer::parse(&row));
     Ok(first.transpose()?.flatten().map(|(at, _)| at))
 }
@@ -130,7 +130,7 @@ pub(crate) fn next(view: &dyn View) -> Result<Option<ClusterTime>, Fault> {
 pub(crate) fn take_due(overlay: &mut Overlay, now: ClusterTime) -> Result<Vec<Timer>, Fault> {
     let mut due = Vec::new();
     let mut rows = Vec::new();
-    let mut cursor = overlay.scan(Table::Cluster, &[TIMER_PREFIX])?;
+    let mut cursor = overlay.scan(Table::Cluster, Family::Timer.prefix())?;
     while let Some((row, _)) = cursor.next()? {
         match Timer::parse(&row)? {
             Some((at, timer)) if at <= now && due.len() < TIMERS_PER_WAKE_MAX => {

@@ -9,8 +9,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     engine::{Table, View},
     error::Fault,
+    family::Family,
     feature::FeatureLevel,
-    keys::{TOTALS_ROW, damaged, split_u64},
+    keys::{damaged, split_u64},
     meta::Meta,
     overlay::Overlay,
 };
@@ -26,7 +27,7 @@ pub(crate) struct Totals {
 
 impl Totals {
     pub(crate) fn load(view: &dyn View) -> Result<Self, Fault> {
-        let Some(row) = view.get(Table::Cluster, &[TOTALS_ROW])? else {
+        let Some(row) = view.get(Table::Cluster, Family::Totals.prefix())? else {
             return Ok(Self::default());
         };
         let parsed = (|| {
@@ -41,7 +42,7 @@ impl Totals {
         let mut row = BytesMut::with_capacity(16);
         row.put_u64(self.wills);
         row.put_u64(self.sessions);
-        let key = Bytes::from_static(&[TOTALS_ROW]);
+        let key = Bytes::from_static(Family::Totals.prefix());
         overlay.put(Table::Cluster, key, row.freeze());
     }
 

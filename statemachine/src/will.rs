@@ -3,16 +3,16 @@
 //! `W`, ordered BE64 lease, the key of a claim or nothing: the will as `codec` encodes it.
 //! Invariant: a will is there only while its lease is, and if it goes with a claim, while that is.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{
     claims, codec,
     command::{Will, WillSet},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    family::Family,
     feature::FeatureLevel,
-    guard,
-    keys::{self, WILL_PREFIX},
+    guard, keys,
     lease::{self, Lease},
     limit::{LEASE_WILLS_MAX, Limit},
     price::{Budget, TXN_ROWS_MAX},
@@ -38,8 +38,7 @@ pub(crate) struct LostClaim<'a> {
 /// Begins the row of every will of a lease, and is the row of the one that goes with no claim.
 fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
     let claim = claim.map_or::<&[u8], _>(&[], |claim| claim);
-    let mut row = BytesMut::with_capacity(claim.len().saturating_add(9));
-    row.put_u8(WILL_PREFIX);
+    let mut row = Family::Will.row(claim.len().saturating_add(8));
     row.put_i64(keys::ordered(lease));
     row.put_slice(claim);
     row.freeze()
@@ -207,7 +206,7 @@ pub(crate) fn check(view: &dyn View) -> Result<(), String> {
 
 fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     let mut found = 0_u64;
-    for (row, bytes) in of_lease(view, &Bytes::from_static(&[WILL_PREFIX]))? {
+    for (row, bytes) in of_lease(view, &Bytes::from_static(Family::Will.prefix()))? {
         let id = row.get(1..9).unwrap_or_default();
         let lease = lease::find(view, keys::read_lease(id)?)?;
         if !lease.is_some_and(|lease| lease.may_have.will) {

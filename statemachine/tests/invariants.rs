@@ -85,6 +85,15 @@ fn a_sound_state_is_accepted() {
 }
 
 #[test]
+fn a_row_of_no_family_is_rejected() {
+    let engine = state();
+    let row = Bytes::from_static(b"Xodd");
+    write(&engine, WriteOp::Put(Table::Cluster, row, Bytes::new()));
+    let verdict = invariants::check(&engine);
+    assert!(verdict.is_err_and(|why| why.contains("of no family")));
+}
+
+#[test]
 fn a_state_that_lost_any_row_is_rejected() {
     for (table, key, _) in rows(&state()) {
         let engine = state();

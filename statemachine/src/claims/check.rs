@@ -13,7 +13,8 @@ use crate::{
     codec,
     engine::{Table, View},
     error::Fault,
-    keys::{self, CLAIM_PREFIX, DELAY_PREFIX, TIMER_PREFIX, WILL_PREFIX, damaged},
+    family::Family,
+    keys::{self, damaged},
     lease,
     meta::Meta,
     record::Record,
@@ -68,11 +69,11 @@ fn collect(view: &dyn View) -> Result<Found, Fault> {
         now: Meta::load(view)?.now,
         ..Found::default()
     };
-    for (row, value) in rows(view, DELAY_PREFIX)? {
+    for (row, value) in Family::LockDelay.rows(view)? {
         found.delays.insert(row.slice(1..), delay::decode(&value)?);
     }
     let (mut prefix, mut summary) = (Bytes::new(), QueueSummary::default());
-    for (row, value) in rows(view, CLAIM_PREFIX)? {
+    for (row, value) in Family::Claim.rows(view)? {
         let length = row::prefix_len(&row).ok_or_else(|| damaged("claim row without a name"))?;
         if length == row.len() {
             (prefix, summary) = (row, QueueSummary::decode(&value)?);
@@ -192,7 +193,7 @@ fn check_timers(view: &dyn View, found: &Found) -> Verdict {
     let claims = found.queues.values().flat_map(|queue| &queue.claims);
     let limited = claims.filter(|claim| claim.wait_until.is_some()).count();
     let (mut waits, mut delays) = (0_usize, 0_usize);
-    for (row, _) in rows(view, TIMER_PREFIX)? {
+    for (row, _) in Family::Timer.rows(view)? {
         // The kind of a timer follows its letter and its time.
         match row.get(9) {
             Some(1) => waits = waits.saturating_add(1),
@@ -221,7 +222,7 @@ fn check_keys(view: &dyn View) -> Verdict {
 }
 
 fn check_wills(view: &dyn View) -> Verdict {
-    for (row, value) in rows(view, WILL_PREFIX)? {
+    for (row, value) in Family::Will.rows(view)? {
         codec::decode_will(value)?;
         let (id, claim) = match keys::split_i64(row.get(1..).unwrap_or_default()) {
             Some((id, claim)) => (LeaseId(id ^ i64::MIN), row.slice_ref(claim)),
@@ -239,16 +240,4 @@ fn check_wills(view: &dyn View) -> Verdict {
         }
     }
     Ok(Ok(()))
-}
-
-fn rows(view: &dyn View, prefix: u8) -> Result<Vec<(Bytes, Bytes)>, Fault> {
-    let mut found = Vec::new();
-    let mut cursor = view.scan(Table::Cluster, &[prefix])?;
-    while let Some((row, value)) = cursor.next()? {
-        if row.first() != Some(&prefix) {
-            break;
-        }
-        found.push((row, value));
-    }
-    Ok(found)
 }

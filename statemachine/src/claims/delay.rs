@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     engine::{Table, View},
     error::Fault,
-    keys::{DELAY_PREFIX, damaged, split_u64},
+    family::Family,
+    keys::{damaged, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
     transition::Transition,
@@ -16,8 +17,7 @@ use crate::{
 };
 
 fn row(name: &[u8]) -> Bytes {
-    let mut row = BytesMut::with_capacity(name.len().saturating_add(1));
-    row.put_u8(DELAY_PREFIX);
+    let mut row = Family::LockDelay.row(name.len());
     row.put_slice(name);
     row.freeze()
 }

@@ -17,7 +17,8 @@ use crate::{
     command::Mode,
     engine::{Cursor, Table, View},
     error::Fault,
-    keys::{self, CLAIM_PREFIX, KEY_END, damaged, split_i64, split_u64},
+    family::Family,
+    keys::{self, KEY_END, damaged, split_i64, split_u64},
     outcome::ClaimState,
     overlay::Overlay,
     record::Record,
@@ -216,8 +217,7 @@ fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Begins the row of every claim on `name`, and is the key of the name's queue summary.
 pub(crate) fn prefix(name: &[u8]) -> Bytes {
     let escaped = keys::escaped(name, 0);
-    let mut row = BytesMut::with_capacity(escaped.len().saturating_add(3));
-    row.put_u8(CLAIM_PREFIX);
+    let mut row = Family::Claim.row(escaped.len().saturating_add(KEY_END.len()));
     row.put_slice(&escaped);
     row.put_slice(&KEY_END);
     row.freeze()
@@ -226,8 +226,7 @@ pub(crate) fn prefix(name: &[u8]) -> Bytes {
 /// Begins every row of the names that begin with `names`.
 pub(crate) fn names_prefix(names: &[u8]) -> Bytes {
     let escaped = keys::escaped(names, 0);
-    let mut row = BytesMut::with_capacity(escaped.len().saturating_add(1));
-    row.put_u8(CLAIM_PREFIX);
+    let mut row = Family::Claim.row(escaped.len());
     row.put_slice(&escaped);
     row.freeze()
 }

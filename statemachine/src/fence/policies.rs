@@ -4,14 +4,14 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{
     command::{FenceCommand, FencePolicy},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    family::Family,
     feature::FeatureLevel,
-    keys::POLICY_PREFIX,
     read::Reader,
     transition::Transition,
 };
@@ -26,16 +26,12 @@ pub(crate) struct Policies(Arc<Vec<FencePolicy>>);
 
 impl Policies {
     pub(crate) fn load(view: &dyn View) -> Result<Self, Fault> {
-        let mut policies = Vec::new();
-        let mut cursor = view.scan(Table::Cluster, &[POLICY_PREFIX])?;
-        while let Some((row, lock)) = cursor.next()? {
-            if row.first() != Some(&POLICY_PREFIX) {
-                break;
-            }
-            let prefix = row.slice(1..);
-            policies.push(FencePolicy { prefix, lock });
-        }
-        Ok(Self(Arc::new(policies)))
+        let rows = Family::FencePolicy.rows(view)?.into_iter();
+        let policies = rows.map(|(row, lock)| FencePolicy {
+            prefix: row.slice(1..),
+            lock,
+        });
+        Ok(Self(Arc::new(policies.collect())))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -118,8 +114,7 @@ impl Transition<'_> {
 }
 
 fn row_of(prefix: &[u8]) -> Bytes {
-    let mut row = BytesMut::with_capacity(prefix.len().saturating_add(1));
-    row.put_u8(POLICY_PREFIX);
+    let mut row = Family::FencePolicy.row(prefix.len());
     row.put_slice(prefix);
     row.freeze()
 }

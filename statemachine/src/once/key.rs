@@ -9,7 +9,8 @@ use super::share::Share;
 use crate::{
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
-    keys::{REQUEST_KEY_PREFIX, REQUEST_KEYS_ROW, damaged, split_u64},
+    family::Family,
+    keys::{damaged, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
     types::{ClusterTime, Ttl},
@@ -43,7 +44,7 @@ pub(super) struct KeysState {
 
 impl KeysState {
     pub(super) fn load(view: &dyn View) -> Result<Self, Fault> {
-        let Some(row) = view.get(Table::Cluster, &[REQUEST_KEYS_ROW])? else {
+        let Some(row) = view.get(Table::Cluster, Family::RequestKeyCount.prefix())? else {
             return Ok(Self::default());
         };
         let parsed = (|| {
@@ -58,21 +59,20 @@ impl KeysState {
         let mut row = BytesMut::with_capacity(16);
         row.put_u64(self.remembered);
         row.put_u64(self.bytes);
-        let key = Bytes::from_static(&[REQUEST_KEYS_ROW]);
+        let key = Bytes::from_static(Family::RequestKeyCount.prefix());
         overlay.put(Table::Cluster, key, row.freeze());
     }
 }
 
 pub(super) fn row_of(key: &[u8]) -> Bytes {
-    let mut row = BytesMut::with_capacity(key.len().saturating_add(1));
-    row.put_u8(REQUEST_KEY_PREFIX);
+    let mut row = Family::RequestKey.row(key.len());
     row.put_slice(key);
     row.freeze()
 }
 
 /// Whether a row is of a key.
 pub(super) fn is_key_row(row: &[u8]) -> bool {
-    row.first() == Some(&REQUEST_KEY_PREFIX)
+    Family::RequestKey.rest(row).is_some()
 }
 
 /// The row of a key, or `None` when it is not known. Refused when it could not be remembered.

@@ -9,8 +9,9 @@ use crate::{
     command::{LeaseGrant, SessionOpen},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    family::Family,
     feature::FeatureLevel,
-    keys::{self, REQUEST_PREFIX, SESSION_PREFIX, damaged, split_u64},
+    keys::{self, damaged, split_u64},
     lease,
     limit::{self, Limit},
     meta::Meta,
@@ -93,23 +94,18 @@ impl SessionState {
 }
 
 fn session_row(id: LeaseId) -> Bytes {
-    let mut row = BytesMut::with_capacity(9);
-    row.put_u8(SESSION_PREFIX);
+    let mut row = Family::Session.row(8);
     row.put_i64(keys::ordered(id));
     row.freeze()
 }
 
 /// The session of a row, if it is of one.
 pub(super) fn read_session_row(row: &Bytes) -> Result<Option<LeaseId>, Fault> {
-    match row.split_first() {
-        Some((&SESSION_PREFIX, id)) => keys::read_lease(id).map(Some),
-        _ => Ok(None),
-    }
+    Family::Session.rest(row).map(keys::read_lease).transpose()
 }
 
 fn request_row(id: LeaseId, sequence: u64) -> Bytes {
-    let mut row = BytesMut::with_capacity(17);
-    row.put_u8(REQUEST_PREFIX);
+    let mut row = Family::Request.row(16);
     row.put_i64(keys::ordered(id));
     row.put_u64(sequence);
     row.freeze()
@@ -117,7 +113,7 @@ fn request_row(id: LeaseId, sequence: u64) -> Bytes {
 
 /// The session and the number of a request's row, if it is of one.
 pub(super) fn read_request_row(row: &Bytes) -> Result<Option<(LeaseId, u64)>, Fault> {
-    let Some((&REQUEST_PREFIX, rest)) = row.split_first() else {
+    let Some(rest) = Family::Request.rest(row) else {
         return Ok(None);
     };
     let parsed = (|| {

@@ -8,7 +8,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::{
     engine::{Table, View},
     error::Fault,
-    keys::{CLIENT_KEYS_PREFIX, damaged, split_u64},
+    family::Family,
+    keys::{damaged, split_u64},
     overlay::Overlay,
 };
 
@@ -22,20 +23,19 @@ pub(super) struct Share {
 }
 
 fn row_of(client: u64) -> Bytes {
-    let mut row = BytesMut::with_capacity(9);
-    row.put_u8(CLIENT_KEYS_PREFIX);
+    let mut row = Family::ClientKeys.row(8);
     row.put_u64(client);
     row.freeze()
 }
 
 /// The client of a row, if it is of one.
 pub(super) fn read_row(row: &[u8]) -> Result<Option<u64>, Fault> {
-    match row.split_first() {
-        Some((&CLIENT_KEYS_PREFIX, client)) => match split_u64(client) {
+    match Family::ClientKeys.rest(row) {
+        Some(client) => match split_u64(client) {
             Some((client, [])) => Ok(Some(client)),
             _ => Err(damaged("row of a client is not of its length")),
         },
-        _ => Ok(None),
+        None => Ok(None),
     }
 }
 

@@ -8,7 +8,8 @@ use super::brake::{BRAKE_WINDOW, EXPIRED_MIN};
 use crate::{
     engine::{Table, View},
     error::Fault,
-    keys::{BRAKE_PREFIX, damaged, split_u64},
+    family::Family,
+    keys::{damaged, split_u64},
     timers::Timer,
     transition::Transition,
     types::ClusterTime,
@@ -104,14 +105,13 @@ pub(super) fn timer(service: &str) -> Timer {
 
 /// Whether any service has suspects, or may have.
 pub(crate) fn is_any_held(view: &dyn View) -> Result<bool, Fault> {
-    let prefix = [BRAKE_PREFIX, HELD];
+    let prefix = row_of(HELD, "");
     let first = view.scan(Table::Cluster, &prefix)?.next_key()?;
     Ok(first.is_some_and(|row| row.starts_with(&prefix)))
 }
 
 pub(super) fn row_of(kind: u8, service: &str) -> Bytes {
-    let mut row = BytesMut::with_capacity(service.len().saturating_add(2));
-    row.put_u8(BRAKE_PREFIX);
+    let mut row = Family::Brake.row(service.len().saturating_add(1));
     row.put_u8(kind);
     row.put_slice(service.as_bytes());
     row.freeze()
@@ -119,10 +119,7 @@ pub(super) fn row_of(kind: u8, service: &str) -> Bytes {
 
 /// What a row is of, if it is a brake's.
 pub(super) fn parse_row(row: &Bytes) -> Option<(bool, &str)> {
-    let (&BRAKE_PREFIX, rest) = row.split_first()? else {
-        return None;
-    };
-    let (kind, service) = rest.split_first()?;
+    let (kind, service) = Family::Brake.rest(row)?.split_first()?;
     let service = std::str::from_utf8(service).ok()?;
     matches!(*kind, HELD | WINDOW).then_some((*kind == HELD, service))
 }

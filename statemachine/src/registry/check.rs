@@ -1,15 +1,13 @@
 //! Invariants of the registry's rows: each has the timer that will remove it.
 
-use bytes::Bytes;
-
 use super::{
     brake_row::{self, Held, Window},
     drain::Drain,
 };
 use crate::{
-    engine::{Table, View},
+    engine::View,
     error::Fault,
-    keys::{BRAKE_PREFIX, DRAIN_PREFIX, damaged},
+    family::Family,
     timers,
 };
 
@@ -19,7 +17,10 @@ use crate::{
 /// The first violation, or what could not be read, in words.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     let describe = |fault: Fault| fault.to_string();
-    for (row, value) in rows(view, BRAKE_PREFIX).map_err(describe)? {
+    for (row, value) in Family::Brake
+        .rows(view)
+        .map_err(|error| error.to_string())?
+    {
         let (is_held, service) =
             brake_row::parse_row(&row).ok_or_else(|| format!("odd brake row {row:?}"))?;
         let at = if is_held {
@@ -31,24 +32,14 @@ pub(crate) fn check(view: &dyn View) -> Result<(), String> {
             return Err(format!("the brake row of {service:?} is never looked at"));
         }
     }
-    for (row, value) in rows(view, DRAIN_PREFIX).map_err(describe)? {
+    for (row, value) in Family::Drain
+        .rows(view)
+        .map_err(|error| error.to_string())?
+    {
         let (key, drain) = (row.slice(1..), Drain::decode(&value).map_err(describe)?);
         if !timers::is_set(view, drain.until, &drain.timer(&key)).map_err(describe)? {
             return Err(format!("the drain of {key:?} has no end"));
         }
     }
     Ok(())
-}
-
-fn rows(view: &dyn View, prefix: u8) -> Result<Vec<(Bytes, Bytes)>, Fault> {
-    let mut found = Vec::new();
-    let mut cursor = view.scan(Table::Cluster, &[prefix])?;
-    while let Some((row, value)) = cursor.next()? {
-        match row.first() {
-            Some(first) if *first == prefix => found.push((row, value)),
-            Some(_) => break,
-            None => return Err(damaged("a row without a first byte")),
-        }
-    }
-    Ok(found)
 }

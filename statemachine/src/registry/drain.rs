@@ -13,7 +13,8 @@ use super::{
 use crate::{
     engine::{Table, View},
     error::Fault,
-    keys::{DRAIN_PREFIX, damaged, split_i64, split_u64},
+    family::Family,
+    keys::{damaged, split_i64, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
     transition::Transition,
@@ -53,8 +54,7 @@ impl Drain {
 }
 
 fn row_of(key: &[u8]) -> Bytes {
-    let mut row = BytesMut::with_capacity(key.len().saturating_add(1));
-    row.put_u8(DRAIN_PREFIX);
+    let mut row = Family::Drain.row(key.len());
     row.put_slice(key);
     row.freeze()
 }
