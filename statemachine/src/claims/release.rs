@@ -64,8 +64,8 @@ impl Transition<'_> {
         Ok(change.finish()?)
     }
 
-    /// Takes the claim of a lease out of the queue, if it is of `call` or that is zero; says whether
-    /// there was one.
+    /// Takes the claim of a lease out of the queue, if it is of `call` or that is zero; says
+    /// whether there was one.
     pub(super) fn withdraw(
         &mut self,
         name: &Bytes,
