@@ -17,8 +17,8 @@ use tokio::{
 };
 
 use super::{
-    call::Call, conditions::Conditions, refusal::quoted, request, services::Services,
-    status::Reason, withdraw::Withdraw,
+    call::Call, conditions::Conditions, failure::Failure, refusal::quoted, request,
+    services::Services, status::Reason, withdraw::Withdraw,
 };
 use crate::{
     claims::{News, Waiter},
@@ -95,7 +95,7 @@ pub(super) async fn begin(
     call: &Call,
     conditions: Conditions,
     mut acquire: Acquire,
-) -> Result<Begun, Reason> {
+) -> Result<Begun, Failure> {
     if acquire.grant.is_some() {
         // What is waited for must be what is proposed.
         acquire.lease = conditions.new_lease();
@@ -160,13 +160,13 @@ async fn withdrawn(
     call: &Call,
     names: &[Bytes],
     lease: LeaseId,
-) -> Result<(), Reason> {
+) -> Result<(), Failure> {
     if !services.claims.is_withdrawn(names, lease) {
         return Ok(());
     }
     let gone = async {
         services.claims.withdrawn(names, lease).await;
-        Ok::<(), Reason>(())
+        Ok::<(), Failure>(())
     };
     call.read(gone).await
 }
@@ -178,7 +178,7 @@ async fn propose_until_free(
     call: &Call,
     conditions: Conditions,
     acquire: Acquire,
-) -> Result<(Revision, Reply, Option<Withdraw>), Reason> {
+) -> Result<(Revision, Reply, Option<Withdraw>), Failure> {
     let (names, lease) = (acquire.names.clone(), acquire.lease);
     let withdraw = || Withdraw::of(Arc::clone(services), &acquire);
     let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire.clone())));
@@ -236,7 +236,7 @@ impl Waiting {
     ///
     /// # Cancel safety
     /// Dropping the future withdraws the claims, unless they carry a request id.
-    pub(super) async fn granted(mut self) -> Result<Granted, Reason> {
+    pub(super) async fn granted(mut self) -> Result<Granted, Failure> {
         self.grow_lean();
         while !self.holds() {
             let give_up = self.give_up;
@@ -249,7 +249,7 @@ impl Waiting {
                     if self.holds() {
                         break;
                     }
-                    return Err(Reason::WaitOver);
+                    return Err(Reason::WaitOver.into());
                 }
             };
             match news {
@@ -278,11 +278,11 @@ impl Waiting {
 
     /// Learns from the quorum where the claims are: this node may lag, and what a request with an
     /// id came to is told as it is or not at all.
-    async fn confirm(&mut self) -> Result<(), Reason> {
+    async fn confirm(&mut self) -> Result<(), Failure> {
         match self.services.backend.read_barrier().await {
             Ok(()) => self.look(),
-            Err(_) if self.withdraw.is_none() => Err(Reason::WriteTimedOut),
-            Err(_) => Err(Reason::WaitOver),
+            Err(_) if self.withdraw.is_none() => Err(Reason::WriteTimedOut.into()),
+            Err(_) => Err(Reason::WaitOver.into()),
         }
     }
 
@@ -298,7 +298,7 @@ impl Waiting {
 
     /// Follows what became of a claim. The same key may have stood for another claim before, and
     /// signals of that one may still come.
-    fn learn(&mut self, signal: Signal) -> Result<(), Reason> {
+    fn learn(&mut self, signal: Signal) -> Result<(), Failure> {
         match signal {
             Signal::Granted(now) => {
                 if let Some(claim) = self.own(&now).filter(|claim| claim.token <= now.token) {
@@ -325,7 +325,7 @@ impl Waiting {
         self.claims.iter_mut().find(|claim| claim.key == now.key)
     }
 
-    fn ended(&mut self, claim: &ClaimState, cause: EndCause) -> Reason {
+    fn ended(&mut self, claim: &ClaimState, cause: EndCause) -> Failure {
         self.withdraw.take().into_iter().for_each(Withdraw::ended);
         let lock = || format!("lock {}", quoted(&claim.name));
         match cause {
@@ -338,7 +338,7 @@ impl Waiting {
 
     /// Learns from the state what became of the claims. Reads a few rows and not their queues, so
     /// that all who wait for one name may look at once and none is refused.
-    fn look(&mut self) -> Result<(), Reason> {
+    fn look(&mut self) -> Result<(), Failure> {
         let lease = self.lease;
         let (revision, now, found, lives) = self.services.latest(|reader| {
             let names = self.claims.iter().map(|claim| &claim.name);
@@ -384,7 +384,7 @@ impl Waiting {
         }
     }
 
-    fn into_granted(self) -> Result<Granted, Reason> {
+    fn into_granted(self) -> Result<Granted, Failure> {
         let Self {
             lease,
             mut claims,

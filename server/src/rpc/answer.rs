@@ -35,6 +35,7 @@ pub(super) use self::{
 };
 use super::{
     bulk::{Held, Memory, Turn},
+    failure::Failure,
     status::{self, Reason},
 };
 use crate::tasks;
@@ -92,7 +93,7 @@ impl Answer {
     pub(super) fn unless_small<M: Message>(
         turn: &Turn,
         message: M,
-    ) -> Result<Result<M, Self>, Reason> {
+    ) -> Result<Result<M, Self>, Failure> {
         if message.encoded_len() <= SMALL_BYTES_MAX {
             return Ok(Ok(message));
         }
@@ -100,7 +101,7 @@ impl Answer {
     }
 
     /// An answer that is `message`, of which `held` is what it takes.
-    fn of(message: impl Message, held: Held) -> Result<Self, Reason> {
+    fn of(message: impl Message, held: Held) -> Result<Self, Failure> {
         let encoded = message.encode_to_vec();
         drop(message);
         // Copies: a piece that waits in the transport must not keep all the others.
@@ -122,7 +123,7 @@ impl Answer {
     pub(super) fn of_read<M: Message>(
         message: M,
         memory: &Memory,
-    ) -> Result<Result<M, Self>, Reason> {
+    ) -> Result<Result<M, Self>, Failure> {
         let bytes = message.encoded_len();
         if bytes <= SMALL_BYTES_MAX {
             return Ok(Ok(message));
@@ -136,7 +137,7 @@ impl Answer {
     pub(super) fn of_write<M: Message + Default>(
         message: M,
         memory: &Memory,
-    ) -> Result<Response<M>, Reason> {
+    ) -> Result<Response<M>, Failure> {
         let bytes = message.encoded_len();
         if bytes <= SMALL_BYTES_MAX {
             return Ok(Response::new(message));
@@ -153,7 +154,7 @@ impl Answer {
     }
 
     /// An answer of these pieces, which are one message.
-    fn new(mut pieces: VecDeque<Bytes>, held: Held) -> Result<Self, Reason> {
+    fn new(mut pieces: VecDeque<Bytes>, held: Held) -> Result<Self, Failure> {
         let length = pieces.iter().map(Bytes::len).sum();
         pieces.push_front(prefix(length)?);
         Ok(Self(Arc::new(Mutex::new(Unsent {
@@ -173,7 +174,7 @@ impl Answer {
 }
 
 /// What a message of so many bytes has before it.
-fn prefix(length: usize) -> Result<Bytes, Reason> {
+fn prefix(length: usize) -> Result<Bytes, Failure> {
     let length = u32::try_from(length)
         .ok()
         .filter(|length| i32::try_from(*length).is_ok())
@@ -185,7 +186,7 @@ fn prefix(length: usize) -> Result<Bytes, Reason> {
 }
 
 /// A message with what it has before it.
-fn framed(message: &impl Message) -> Result<Bytes, Reason> {
+fn framed(message: &impl Message) -> Result<Bytes, Failure> {
     let length = message.encoded_len();
     let mut framed = BytesMut::with_capacity(PREFIX_LEN + length);
     framed.extend_from_slice(&prefix(length)?);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tenure_proto::etcdserverpb::{self as wire, auth_server::Auth};
 use tonic::{Request, Response, Status};
 
-use super::{services::Services, status::Reason};
+use super::{failure::Failure, services::Services, status::Reason};
 
 #[derive(Debug)]
 pub(super) struct AuthService(pub(super) Arc<Services>);
@@ -65,7 +65,7 @@ impl AuthService {
     fn status(
         &self,
         request: &Request<wire::AuthStatusRequest>,
-    ) -> Result<wire::AuthStatusResponse, Reason> {
+    ) -> Result<wire::AuthStatusResponse, Failure> {
         self.0.admit(request.metadata())?;
         let revision = self.0.latest(|reader| Ok(reader.meta().revision))?;
         Ok(wire::AuthStatusResponse {

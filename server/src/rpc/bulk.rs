@@ -26,7 +26,7 @@ use self::{
     turn::{End, Places},
     turns::Turns,
 };
-use super::{backend::Backend, status::Reason};
+use super::{backend::Backend, failure::Failure, status::Reason};
 use crate::{fatal, share::ANSWERS_BYTES_MAX, tasks};
 
 /// Reads that run at once while they are short, each on a blocking thread: enough to use the disk,
@@ -84,11 +84,11 @@ impl BulkReads {
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         let done = self
             .run(Start::Charged, Held::none(), |reader, _| read(reader))
             .await;
-        done.map_err(Reason::from)
+        done.map_err(Failure::from)
     }
 
     /// As [`BulkReads::read`], for a reader that charges what it keeps to its [`Turn`] by itself,
@@ -109,10 +109,10 @@ impl BulkReads {
     pub(super) async fn look_through<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         let read = |reader: &Reader<'_>, _: &Turn| read(reader);
         let done = self.run(Start::Short, Held::none(), read).await;
-        done.map_err(Reason::from)
+        done.map_err(Failure::from)
     }
 
     /// As [`BulkReads::read_charged`]; a read for which there is no memory is made again when there
@@ -121,12 +121,12 @@ impl BulkReads {
         &self,
         start: Start,
         read: impl Fn(&Reader<'_>, &Turn) -> Result<T, ReadError> + Clone + Send + 'static,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         let mut held = Held::none();
         loop {
             let needed = match self.run(start, held, read.clone()).await {
                 Err(Ended::NoMemory(needed)) if needed < WAITED_FOR_BYTES_MAX => needed,
-                result => return result.map_err(Reason::from),
+                result => return result.map_err(Failure::from),
             };
             let doubled = needed.saturating_mul(2).min(WAITED_FOR_BYTES_MAX);
             held = self.memory().take(doubled).await?;
@@ -159,7 +159,9 @@ impl BulkReads {
             match turn.end() {
                 None => result.map_err(|error| Ended::Refused(error.into())),
                 Some(End::NoMemory(needed)) => Err(Ended::NoMemory(needed)),
-                Some(End::NoPlace | End::Unwanted) => Err(Ended::Refused(Reason::TooManyRequests)),
+                Some(End::NoPlace | End::Unwanted) => {
+                    Err(Ended::Refused(Reason::TooManyRequests.into()))
+                }
             }
         });
         let result = reading.await.expect("a read neither panics nor is aborted");
@@ -180,15 +182,15 @@ pub(super) enum Ended {
     /// There was no memory for it; so many bytes were needed when it was found out.
     NoMemory(usize),
     /// It was refused for another reason.
-    Refused(Reason),
+    Refused(Failure),
 }
 
-impl From<Ended> for Reason {
+impl From<Ended> for Failure {
     fn from(ended: Ended) -> Self {
         match ended {
-            Ended::NoMemory(needed) if needed > ANSWERS_BYTES_MAX => Self::RangeTooLarge,
-            Ended::NoMemory(_) => Self::TooManyRequests,
-            Ended::Refused(reason) => reason,
+            Ended::NoMemory(needed) if needed > ANSWERS_BYTES_MAX => Reason::RangeTooLarge.into(),
+            Ended::NoMemory(_) => Reason::TooManyRequests.into(),
+            Ended::Refused(failure) => failure,
         }
     }
 }

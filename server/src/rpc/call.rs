@@ -15,7 +15,7 @@ use tokio::{
 };
 use tonic::metadata::MetadataMap;
 
-use super::status::Reason;
+use super::{failure::Failure, status::Reason};
 use crate::node::Leadership;
 
 /// Metadata by which a client tells which API it speaks.
@@ -44,17 +44,17 @@ impl Call {
         metadata: &MetadataMap,
         leadership: &watch::Receiver<Leadership>,
         timeout: Duration,
-    ) -> Result<Self, Reason> {
+    ) -> Result<Self, Failure> {
         if let Some(version) = metadata.get(API_VERSION_METADATA)
             && str::from_utf8(version.as_bytes()).is_err()
         {
-            return Err(Reason::InvalidApiVersion);
+            return Err(Reason::InvalidApiVersion.into());
         }
         let requires_leader = metadata
             .get(REQUIRE_LEADER_METADATA)
             .is_some_and(|value| value == "true");
         if requires_leader && leadership.borrow().leader.is_none() {
-            return Err(Reason::NoLeader);
+            return Err(Reason::NoLeader.into());
         }
         let asked = metadata
             .get(TIMEOUT_METADATA)
@@ -93,26 +93,26 @@ impl Call {
     }
 
     /// Bounds work that changes nothing.
-    pub(super) async fn read<T, E: Into<Reason>>(
+    pub(super) async fn read<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         match timeout_at(self.deadline, work).await {
             Ok(result) => result.map_err(Into::into),
-            Err(_) if self.callers => Err(Reason::DeadlineExceeded),
-            Err(_) => Err(Reason::TimedOut),
+            Err(_) if self.callers => Err(Reason::DeadlineExceeded.into()),
+            Err(_) => Err(Reason::TimedOut.into()),
         }
     }
 
     /// Bounds work that may take effect although it was given up.
-    pub(super) async fn write<T, E: Into<Reason>>(
+    pub(super) async fn write<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         match timeout_at(self.deadline, work).await {
             Ok(result) => result.map_err(Into::into),
-            Err(_) if self.callers => Err(Reason::WriteDeadlineExceeded),
-            Err(_) => Err(Reason::WriteTimedOut),
+            Err(_) if self.callers => Err(Reason::WriteDeadlineExceeded.into()),
+            Err(_) => Err(Reason::WriteTimedOut.into()),
         }
     }
 }
@@ -217,23 +217,26 @@ mod tests {
         assert!(!own.expect("admitted").callers);
         let callers = Call::admit(&metadata(&[("grpc-timeout", "1m")]), &leader(None), TIMEOUT)
             .expect("admitted");
-        let never = pending::<Result<(), Reason>>;
-        assert_eq!(callers.read(never()).await, Err(Reason::DeadlineExceeded));
+        let never = pending::<Result<(), Failure>>;
+        assert_eq!(
+            callers.read(never()).await,
+            Err(Reason::DeadlineExceeded.into())
+        );
         assert_eq!(
             callers.write(never()).await,
-            Err(Reason::WriteDeadlineExceeded)
+            Err(Reason::WriteDeadlineExceeded.into())
         );
         let own = Call::admit(&MetadataMap::new(), &leader(None), Duration::from_millis(1))
             .expect("admitted");
-        assert_eq!(own.read(never()).await, Err(Reason::TimedOut));
-        assert_eq!(own.write(never()).await, Err(Reason::WriteTimedOut));
+        assert_eq!(own.read(never()).await, Err(Reason::TimedOut.into()));
+        assert_eq!(own.write(never()).await, Err(Reason::WriteTimedOut.into()));
     }
 
     #[tokio::test]
     async fn who_requires_a_leader_is_refused_without_one() {
         let required = metadata(&[("hasleader", "true")]);
         let refused = Call::admit(&required, &leader(None), TIMEOUT);
-        assert_eq!(refused.map(|_| ()), Err(Reason::NoLeader));
+        assert_eq!(refused.map(|_| ()), Err(Reason::NoLeader.into()));
         assert!(Call::admit(&required, &leader(Some(1)), TIMEOUT).is_ok());
         let not_required = metadata(&[("hasleader", "false")]);
         assert!(Call::admit(&not_required, &leader(None), TIMEOUT).is_ok());
@@ -248,7 +251,7 @@ mod tests {
             bytes.try_into().expect("opaque bytes"),
         );
         let refused = Call::admit(&bad, &leader(None), TIMEOUT);
-        assert_eq!(refused.map(|_| ()), Err(Reason::InvalidApiVersion));
+        assert_eq!(refused.map(|_| ()), Err(Reason::InvalidApiVersion.into()));
         let good = metadata(&[(API_VERSION_METADATA, "3.6.0")]);
         assert!(Call::admit(&good, &leader(None), TIMEOUT).is_ok());
     }

@@ -31,6 +31,7 @@ use tonic::Status;
 use super::{
     answer::UNREAD_MAX,
     bulk::{BulkReads, Held, Start, Turn},
+    failure::Failure,
     reply::{self, Headers},
     services::Services,
     status::Reason,
@@ -51,7 +52,7 @@ const STREAM_BYTES: usize = CHUNK_BYTES * (CHUNKS_WAITING_MAX + 2);
 pub(super) struct Chunks {
     chunks: mpsc::Receiver<RangeStreamResponse>,
     /// Why the stream ends before its last chunk.
-    failed: Option<oneshot::Receiver<Reason>>,
+    failed: Option<oneshot::Receiver<Failure>>,
     /// What its chunks may hold, for as long as it is open.
     _held: Held,
 }
@@ -72,34 +73,34 @@ impl Stream for Chunks {
         };
         // What it made before it ended comes first.
         if let Poll::Ready(Some(chunk)) = self.chunks.poll_recv(context) {
-            if let Ok(reason) = failed {
-                self.failed = Some(told(reason));
+            if let Ok(failure) = failed {
+                self.failed = Some(told(failure));
             }
             return Poll::Ready(Some(Ok(chunk)));
         }
         self.failed = None;
-        Poll::Ready(failed.ok().map(|reason| Err(reason.into())))
+        Poll::Ready(failed.ok().map(|failure| Err(failure.into())))
     }
 }
 
-/// A channel in which `reason` waits already.
-fn told(reason: Reason) -> oneshot::Receiver<Reason> {
+/// A channel in which `failure` waits already.
+fn told(failure: Failure) -> oneshot::Receiver<Failure> {
     let (sender, receiver) = oneshot::channel();
     // The receiver is here.
-    let _ = sender.send(reason);
+    let _ = sender.send(failure);
     receiver
 }
 
 /// Begins to stream `query`. Waits until there is memory for the stream.
-pub(super) async fn stream(services: Arc<Services>, query: RangeQuery) -> Result<Chunks, Reason> {
+pub(super) async fn stream(services: Arc<Services>, query: RangeQuery) -> Result<Chunks, Failure> {
     let held = services.bulk_reads.memory().take(STREAM_BYTES).await?;
     let (sender, chunks) = mpsc::channel(CHUNKS_WAITING_MAX);
     let (failed, failure) = oneshot::channel();
     let reads = services.bulk_reads.of_caller();
     tasks::spawn("range-stream", async move {
-        if let Err(reason) = make(&services, &reads, query, sender).await {
-            // A client that is gone needs no reason.
-            let _ = failed.send(reason);
+        if let Err(failure) = make(&services, &reads, query, sender).await {
+            // A client that is gone needs no failure.
+            let _ = failed.send(failure);
         }
     });
     Ok(Chunks {
@@ -123,7 +124,7 @@ async fn make(
     reads: &BulkReads,
     query: RangeQuery,
     chunks: mpsc::Sender<RangeStreamResponse>,
-) -> Result<(), Reason> {
+) -> Result<(), Failure> {
     let mut pass = Pass::of(query);
     let mut start = pass.start();
     loop {
@@ -132,7 +133,7 @@ async fn make(
             // The client has gone.
             Ok(Err(_)) => return Ok(()),
             Ok(Ok(room)) => drop(room),
-            Err(_) => return Err(Reason::AnswerUnread),
+            Err(_) => return Err(Reason::AnswerUnread.into()),
         }
         let (sender, serving) = (chunks.clone(), Arc::clone(services));
         let read = move |reader: &Reader<'_>, turn: &Turn| {
@@ -144,7 +145,7 @@ async fn make(
         if let Slice::Done(last) = slice {
             // A client that has gone is no failure.
             let last = timeout(UNREAD_MAX, chunks.send(last)).await;
-            return last.map(drop).map_err(|_| Reason::AnswerUnread);
+            return last.map(drop).map_err(|_| Reason::AnswerUnread.into());
         }
         (pass, start) = (went_on, Start::Large);
     }

@@ -11,6 +11,7 @@ use super::{
     acquire::{Begun, Granted, Waiting},
     call::Call,
     delivery::Delivery,
+    failure::Failure,
     services::Services,
     status::Reason,
 };
@@ -78,7 +79,7 @@ pub(super) fn responses<R: Send + 'static>(
     begun: Begun,
     tell: Tell<R>,
     connection: Option<ConnectionInfo>,
-) -> Result<Responses<R>, Reason> {
+) -> Result<Responses<R>, Failure> {
     let services = Arc::clone(services);
     let first = match begun {
         Begun::Granted(granted) => Step::Granted(granted),
@@ -87,7 +88,7 @@ pub(super) fn responses<R: Send + 'static>(
             Step::Waiting(waiting, end)
         }
         // Only for claims that are not to wait.
-        Begun::Blocked(..) => return Err(Reason::WaitOver),
+        Begun::Blocked(..) => return Err(Reason::WaitOver.into()),
     };
     let Tell { waiting, granted } = tell;
     let told = stream::unfold(first, move |step| {

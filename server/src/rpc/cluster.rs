@@ -6,7 +6,7 @@ use tenure_proto::etcdserverpb::{self as wire, cluster_server::Cluster};
 use tenure_statemachine::MemberAttributes;
 use tonic::{Request, Response, Status};
 
-use super::{services::Services, status::Reason};
+use super::{failure::Failure, services::Services, status::Reason};
 use crate::node::Member;
 
 #[derive(Debug)]
@@ -16,7 +16,7 @@ impl ClusterService {
     async fn list(
         &self,
         request: Request<wire::MemberListRequest>,
-    ) -> Result<wire::MemberListResponse, Reason> {
+    ) -> Result<wire::MemberListResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         if request.into_inner().linearizable {
             call.read(self.0.backend.read_barrier()).await?;

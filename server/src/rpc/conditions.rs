@@ -20,7 +20,7 @@ use tonic::{
     metadata::{KeyAndValueRef, MetadataMap},
 };
 
-use super::{field, refusal::quoted, status::Reason};
+use super::{failure::Failure, field, refusal::quoted, status::Reason};
 use crate::transport::ConnectionInfo;
 
 /// Guards of one write. Each is looked up when the write is applied, ahead of all others' writes.
@@ -51,7 +51,7 @@ pub(super) struct Conditions {
 
 impl Conditions {
     /// The conditions of a call, and who calls: clients at one address count as one.
-    pub(super) fn of_call<T>(call: &Request<T>) -> Result<Self, Reason> {
+    pub(super) fn of_call<T>(call: &Request<T>) -> Result<Self, Failure> {
         Ok(Self {
             client: address_of(call).map(client_at),
             ..Self::of(call.metadata())?
@@ -59,7 +59,7 @@ impl Conditions {
     }
 
     /// The conditions in the metadata of a call.
-    pub(super) fn of(metadata: &MetadataMap) -> Result<Self, Reason> {
+    pub(super) fn of(metadata: &MetadataMap) -> Result<Self, Failure> {
         let mut conditions = Self::default();
         for pair in metadata.iter() {
             match pair {
@@ -83,7 +83,7 @@ impl Conditions {
     }
 
     /// These conditions and those of a call's options.
-    pub(super) fn and(mut self, options: Option<v1::WriteOptions>) -> Result<Self, Reason> {
+    pub(super) fn and(mut self, options: Option<v1::WriteOptions>) -> Result<Self, Failure> {
         let Some(options) = options else {
             return Ok(self);
         };
@@ -102,11 +102,11 @@ impl Conditions {
 
     /// Refuses conditions that a read cannot have. The id of a request is not one: a read may be
     /// repeated anyhow.
-    pub(super) fn refuse_on_read(&self) -> Result<(), Reason> {
+    pub(super) fn refuse_on_read(&self) -> Result<(), Failure> {
         if self.guards.is_empty() {
             Ok(())
         } else {
-            Err(Reason::GuardOnRead)
+            Err(Reason::GuardOnRead.into())
         }
     }
 
@@ -167,7 +167,7 @@ impl Conditions {
         }))
     }
 
-    fn take_text(&mut self, key: &str, value: &[u8]) -> Result<(), Reason> {
+    fn take_text(&mut self, key: &str, value: &[u8]) -> Result<(), Failure> {
         match key {
             GUARD_TEXT_METADATA => self.add_guard(guard_from_text(value)?),
             REQUEST_METADATA => self.set_request(request_from_text(value)?),
@@ -176,7 +176,7 @@ impl Conditions {
         }
     }
 
-    fn add_guard(&mut self, guard: Guard) -> Result<(), Reason> {
+    fn add_guard(&mut self, guard: Guard) -> Result<(), Failure> {
         if self.guards.contains(&guard) {
             return Ok(());
         }
@@ -188,9 +188,9 @@ impl Conditions {
     }
 
     /// The same id may come both ways.
-    fn set_request(&mut self, request: RequestId) -> Result<(), Reason> {
+    fn set_request(&mut self, request: RequestId) -> Result<(), Failure> {
         match &self.request {
-            Some(before) if *before != request => Err(Reason::RequestNamedTwice),
+            Some(before) if *before != request => Err(Reason::RequestNamedTwice.into()),
             Some(_) | None => {
                 self.request = Some(request);
                 Ok(())
@@ -234,7 +234,7 @@ fn made_lease(command: &mut Command) -> Option<&mut LeaseId> {
 }
 
 /// A guard as it comes on the wire.
-pub(super) fn guard(guard: v1::Guard) -> Result<Guard, Reason> {
+pub(super) fn guard(guard: v1::Guard) -> Result<Guard, Failure> {
     let malformed = |what: String| Reason::GuardMalformed.with(what);
     let v1::Guard { name, token } = guard;
     if name.is_empty() {
@@ -259,7 +259,7 @@ pub(super) fn guard(guard: v1::Guard) -> Result<Guard, Reason> {
 }
 
 /// The guards of a list, none twice.
-pub(super) fn guards(list: Vec<v1::Guard>) -> Result<Vec<Guard>, Reason> {
+pub(super) fn guards(list: Vec<v1::Guard>) -> Result<Vec<Guard>, Failure> {
     let mut conditions = Conditions::default();
     for decoded in list {
         conditions.add_guard(guard(decoded)?)?;
@@ -267,7 +267,7 @@ pub(super) fn guards(list: Vec<v1::Guard>) -> Result<Vec<Guard>, Reason> {
     Ok(conditions.guards)
 }
 
-fn guard_from_text(text: &[u8]) -> Result<Guard, Reason> {
+fn guard_from_text(text: &[u8]) -> Result<Guard, Failure> {
     let malformed = || Reason::GuardMalformed.with(format!("{} is not NAME=TOKEN", quoted(text)));
     // The name may hold the sign too.
     let at = text.iter().rposition(|byte| *byte == b'=');
@@ -282,7 +282,7 @@ fn guard_from_text(text: &[u8]) -> Result<Guard, Reason> {
     guard(v1::Guard { name, token })
 }
 
-fn request_from_text(text: &[u8]) -> Result<RequestId, Reason> {
+fn request_from_text(text: &[u8]) -> Result<RequestId, Failure> {
     let malformed = || {
         let detail = format!("{} is not SESSION.SEQUENCE.ANSWERED", quoted(text));
         Reason::RequestMalformed.with(detail)
@@ -298,7 +298,7 @@ fn request_from_text(text: &[u8]) -> Result<RequestId, Reason> {
     session_request(LeaseId(session.cast_signed()), sequence, answered)
 }
 
-fn session_request(session: LeaseId, sequence: u64, answered: u64) -> Result<RequestId, Reason> {
+fn session_request(session: LeaseId, sequence: u64, answered: u64) -> Result<RequestId, Failure> {
     let malformed = |what: String| Err(Reason::RequestMalformed.with(what));
     if !session.is_some() {
         return malformed("session is not provided".to_owned());
@@ -318,7 +318,7 @@ fn session_request(session: LeaseId, sequence: u64, answered: u64) -> Result<Req
     })
 }
 
-fn idempotency_key(key: &[u8]) -> Result<RequestId, Reason> {
+fn idempotency_key(key: &[u8]) -> Result<RequestId, Failure> {
     let malformed = |what: String| Err(Reason::RequestMalformed.with(what));
     if key.is_empty() {
         return malformed("idempotency key is empty".to_owned());

@@ -12,9 +12,9 @@ use super::{
     acquire::{self, Granted, Waiting},
     answer::Taker,
     claim::{Responses, Tell, claim, responses},
+    failure::Failure,
     field, names, request,
     services::Services,
-    status::Reason,
 };
 
 type Holders = names::Changed<Option<ClaimState>>;
@@ -26,7 +26,7 @@ impl ElectionService {
     async fn campaign(
         &self,
         request: Request<wire::CampaignRequest>,
-    ) -> Result<Responses<wire::CampaignResponse>, Reason> {
+    ) -> Result<Responses<wire::CampaignResponse>, Failure> {
         let connection = request.extensions().get().cloned();
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
@@ -53,7 +53,7 @@ impl ElectionService {
     async fn proclaim(
         &self,
         request: Request<wire::ProclaimRequest>,
-    ) -> Result<wire::ProclaimResponse, Reason> {
+    ) -> Result<wire::ProclaimResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let (name, value) = (field::name(request.name)?, request.value);
         let token = field::token(request.epoch)?;
@@ -68,7 +68,7 @@ impl ElectionService {
     async fn observe(
         &self,
         request: Request<wire::ObserveRequest>,
-    ) -> Result<Responses<wire::ObserveResponse>, Reason> {
+    ) -> Result<Responses<wire::ObserveResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let name = field::name(request.into_inner().name)?;
         let tell = |services: &Services, revision: Revision, changed: Holders| {
@@ -85,7 +85,7 @@ impl ElectionService {
     async fn resign(
         &self,
         request: Request<wire::ResignRequest>,
-    ) -> Result<wire::ResignResponse, Reason> {
+    ) -> Result<wire::ResignResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = Command::Claim(ClaimCommand::Release {
             name: field::name(request.name)?,
@@ -100,7 +100,7 @@ impl ElectionService {
     async fn hand_over(
         &self,
         request: Request<wire::HandOverRequest>,
-    ) -> Result<Response<wire::HandOverResponse>, Reason> {
+    ) -> Result<Response<wire::HandOverResponse>, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = Command::Claim(ClaimCommand::HandOver {
             name: field::name(request.name)?,

@@ -15,6 +15,7 @@ use super::{
     claim::Responses,
     conditions::Conditions,
     etcd_lock::{alone, hold},
+    failure::Failure,
     field, names,
     names::Subject,
     reply, request,
@@ -38,7 +39,7 @@ impl EtcdElectionService {
     async fn campaign(
         &self,
         request: Request<wire::CampaignRequest>,
-    ) -> Result<wire::CampaignResponse, Reason> {
+    ) -> Result<wire::CampaignResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -46,10 +47,10 @@ impl EtcdElectionService {
         let name = field::name(request.name)?;
         let acquire = alone(name.clone(), request.lease, request.value);
         let held = hold(&self.0, call, conditions, acquire).await;
-        let held = held.map_err(|reason| match reason.base() {
-            Reason::LeaseEnded | Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim,
-            Reason::ClaimEnded => Reason::ElectionNotLeader,
-            _ => reason,
+        let held = held.map_err(|failure| match failure.reason() {
+            Reason::LeaseEnded | Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
+            Reason::ClaimEnded => Reason::ElectionNotLeader.into(),
+            _ => failure,
         })?;
         let (revision, claim) = (held.revision, held.claims.first().cloned());
         held.told();
@@ -68,7 +69,7 @@ impl EtcdElectionService {
     async fn proclaim(
         &self,
         request: Request<wire::ProclaimRequest>,
-    ) -> Result<wire::ProclaimResponse, Reason> {
+    ) -> Result<wire::ProclaimResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -80,9 +81,9 @@ impl EtcdElectionService {
         let token = Revision(leader.rev);
         let command = Command::Claim(ClaimCommand::Proclaim { name, token, value });
         let done = self.0.write(&call, conditions, cost, command).await;
-        let (revision, _) = done.map_err(|reason| match reason.base() {
-            Reason::NotHolder => Reason::ElectionNotLeader,
-            _ => reason,
+        let (revision, _) = done.map_err(|failure| match failure.reason() {
+            Reason::NotHolder => Reason::ElectionNotLeader.into(),
+            _ => failure,
         })?;
         Ok(wire::ProclaimResponse {
             header: Some(self.0.headers.at(revision)),
@@ -92,7 +93,7 @@ impl EtcdElectionService {
     async fn leader(
         &self,
         request: Request<wire::LeaderRequest>,
-    ) -> Result<Response<wire::LeaderResponse>, Reason> {
+    ) -> Result<Response<wire::LeaderResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let name = field::name(request.into_inner().name)?;
         call.read(self.0.backend.read_barrier()).await?;
@@ -110,7 +111,7 @@ impl EtcdElectionService {
     async fn observe(
         &self,
         request: Request<wire::LeaderRequest>,
-    ) -> Result<Responses<wire::LeaderResponse>, Reason> {
+    ) -> Result<Responses<wire::LeaderResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let name = field::name(request.into_inner().name)?;
         let tell = |services: &Services, revision, changed: names::Changed<Option<KeyValue>>| {
@@ -127,14 +128,14 @@ impl EtcdElectionService {
     async fn resign(
         &self,
         request: Request<wire::ResignRequest>,
-    ) -> Result<wire::ResignResponse, Reason> {
+    ) -> Result<wire::ResignResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let leader = request.leader.ok_or(Reason::LeaderKeyMissing)?;
         if leader.key.is_empty() {
-            return Err(Reason::EmptyKey);
+            return Err(Reason::EmptyKey.into());
         }
         let key = KeyRange::from_wire(leader.key, Bytes::new());
         let command = Command::Txn(Txn {

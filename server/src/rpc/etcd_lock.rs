@@ -12,6 +12,7 @@ use super::{
     call::Call,
     conditions::Conditions,
     delivery::last_look,
+    failure::Failure,
     field,
     services::Services,
     status::Reason,
@@ -27,17 +28,17 @@ impl EtcdLockService {
     async fn lock(
         &self,
         request: Request<wire::LockRequest>,
-    ) -> Result<wire::LockResponse, Reason> {
+    ) -> Result<wire::LockResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let acquire = alone(field::name(request.name)?, request.lease, Bytes::new());
         let held = hold(&self.0, call, conditions, acquire).await;
-        let held = held.map_err(|reason| match reason.base() {
-            Reason::LeaseEnded | Reason::ClaimEnded => Reason::MutexExpired,
-            Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim,
-            _ => reason,
+        let held = held.map_err(|failure| match failure.reason() {
+            Reason::LeaseEnded | Reason::ClaimEnded => Reason::MutexExpired.into(),
+            Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
+            _ => failure,
         })?;
         let (revision, claim) = (held.revision, held.claims.first());
         let key = claim.map(|claim| claim.key.clone()).unwrap_or_default();
@@ -52,13 +53,13 @@ impl EtcdLockService {
     async fn unlock(
         &self,
         request: Request<wire::UnlockRequest>,
-    ) -> Result<wire::UnlockResponse, Reason> {
+    ) -> Result<wire::UnlockResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         if request.key.is_empty() {
-            return Err(Reason::EmptyKey);
+            return Err(Reason::EmptyKey.into());
         }
         let command = Command::DeleteRange(DeleteRange {
             range: KeyRange::from_wire(request.key, Bytes::new()),
@@ -99,18 +100,18 @@ pub(super) async fn hold(
     call: Call,
     conditions: Conditions,
     acquire: Acquire,
-) -> Result<Granted, Reason> {
+) -> Result<Granted, Failure> {
     let held = match acquire::begin(services, &call, conditions, acquire).await? {
         Begun::Granted(held) => held,
         Begun::Waiting(waiting) => {
             // Either arm ends the wait; what is dropped withdraws.
             tokio::select! {
                 held = waiting.granted() => held?,
-                reason = services.call_end(call) => return Err(reason),
+                failure = services.call_end(call) => return Err(failure),
             }
         }
         // Only for claims that are not to wait.
-        Begun::Blocked(..) => return Err(Reason::WaitOver),
+        Begun::Blocked(..) => return Err(Reason::WaitOver.into()),
     };
     last_look().await;
     Ok(held)

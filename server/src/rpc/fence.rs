@@ -6,7 +6,7 @@ use tenure_proto::v1::{self as wire, fence_server::Fence};
 use tenure_statemachine::{Command, FenceCommand, FencePolicy, Reader};
 use tonic::{Request, Response, Status};
 
-use super::{field, services::Services, status::Reason};
+use super::{failure::Failure, field, services::Services, status::Reason};
 
 #[derive(Debug)]
 pub(super) struct FenceService(pub(super) Arc<Services>);
@@ -15,7 +15,7 @@ impl FenceService {
     async fn set_policy(
         &self,
         request: Request<wire::SetPolicyRequest>,
-    ) -> Result<wire::SetPolicyResponse, Reason> {
+    ) -> Result<wire::SetPolicyResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let wire::Policy { prefix, lock } = request.policy.ok_or(Reason::PolicyMissing)?;
         let policy = FencePolicy {
@@ -32,7 +32,7 @@ impl FenceService {
     async fn remove_policy(
         &self,
         request: Request<wire::RemovePolicyRequest>,
-    ) -> Result<wire::RemovePolicyResponse, Reason> {
+    ) -> Result<wire::RemovePolicyResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = Command::Fence(FenceCommand::Remove(field::prefix(request.prefix)?));
         let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
@@ -44,7 +44,7 @@ impl FenceService {
     async fn list_policies(
         &self,
         request: Request<wire::ListPoliciesRequest>,
-    ) -> Result<Response<wire::ListPoliciesResponse>, Reason> {
+    ) -> Result<Response<wire::ListPoliciesResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         call.read(self.0.backend.read_barrier()).await?;
         let headers = self.0.headers.clone();

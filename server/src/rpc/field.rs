@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tenure_proto::v1;
 use tenure_statemachine::{LeaseId, Mode, Revision, Ttl, Wait};
 
-use super::{conditions::Conditions, status::Reason};
+use super::{conditions::Conditions, failure::Failure, status::Reason};
 
 /// Longest name of a lock or an election. Far above any path, and a claim's key stays a small
 /// part of the largest request.
@@ -28,9 +28,9 @@ pub(crate) const TTL_SECS_MAX: u64 = 9_000_000_000;
 pub(crate) const LOCK_DELAY_MS_MAX: u64 = 60_000;
 
 /// A name.
-pub(super) fn name(name: Bytes) -> Result<Bytes, Reason> {
+pub(super) fn name(name: Bytes) -> Result<Bytes, Failure> {
     if name.is_empty() {
-        return Err(Reason::NameMissing);
+        return Err(Reason::NameMissing.into());
     }
     if name.len() > NAME_BYTES_MAX {
         return Err(too_long(Reason::NameTooLong, name.len(), NAME_BYTES_MAX));
@@ -39,9 +39,9 @@ pub(super) fn name(name: Bytes) -> Result<Bytes, Reason> {
 }
 
 /// At least one name and at most `max`, each once; sorted.
-pub(super) fn names(list: Vec<Bytes>, max: usize) -> Result<Vec<Bytes>, Reason> {
+pub(super) fn names(list: Vec<Bytes>, max: usize) -> Result<Vec<Bytes>, Failure> {
     if list.is_empty() {
-        return Err(Reason::NameMissing);
+        return Err(Reason::NameMissing.into());
     }
     if list.len() > max {
         let detail = format!("{}, at most {max}", list.len());
@@ -60,7 +60,7 @@ pub(super) fn names(list: Vec<Bytes>, max: usize) -> Result<Vec<Bytes>, Reason> 
 }
 
 /// Names to claim together; sorted.
-pub(super) fn bundle(list: Vec<Bytes>) -> Result<Vec<Bytes>, Reason> {
+pub(super) fn bundle(list: Vec<Bytes>) -> Result<Vec<Bytes>, Failure> {
     let names = names(list, BUNDLE_NAMES_MAX)?;
     let bytes: usize = names.iter().map(Bytes::len).sum();
     if bytes > BUNDLE_BYTES_MAX {
@@ -71,9 +71,9 @@ pub(super) fn bundle(list: Vec<Bytes>) -> Result<Vec<Bytes>, Reason> {
 }
 
 /// A prefix of keys.
-pub(super) fn prefix(prefix: Bytes) -> Result<Bytes, Reason> {
+pub(super) fn prefix(prefix: Bytes) -> Result<Bytes, Failure> {
     if prefix.is_empty() {
-        return Err(Reason::PrefixMissing);
+        return Err(Reason::PrefixMissing.into());
     }
     if prefix.len() > NAME_BYTES_MAX {
         return Err(too_long(
@@ -86,32 +86,32 @@ pub(super) fn prefix(prefix: Bytes) -> Result<Bytes, Reason> {
 }
 
 /// A token.
-pub(super) fn token(token: i64) -> Result<Revision, Reason> {
+pub(super) fn token(token: i64) -> Result<Revision, Failure> {
     if token > 0 {
         Ok(Revision(token))
     } else {
-        Err(Reason::TokenMissing)
+        Err(Reason::TokenMissing.into())
     }
 }
 
 /// A lease that must be named.
-pub(super) fn lease(lease: i64) -> Result<LeaseId, Reason> {
+pub(super) fn lease(lease: i64) -> Result<LeaseId, Failure> {
     let lease = LeaseId(lease);
     if lease.is_some() {
         Ok(lease)
     } else {
-        Err(Reason::LeaseMissing)
+        Err(Reason::LeaseMissing.into())
     }
 }
 
 /// A lease that exists, or one to make: its id, and in the second case its time to live.
-pub(super) fn lease_or_ttl(lease: i64, ttl_ms: u64) -> Result<(LeaseId, Option<Ttl>), Reason> {
+pub(super) fn lease_or_ttl(lease: i64, ttl_ms: u64) -> Result<(LeaseId, Option<Ttl>), Failure> {
     let lease = LeaseId(lease);
     if lease.is_some() {
         return Ok((lease, None));
     }
     if ttl_ms == 0 {
-        return Err(Reason::TtlMissing);
+        return Err(Reason::TtlMissing.into());
     }
     Ok((new_lease(), Some(ttl(ttl_ms)?)))
 }
@@ -121,7 +121,7 @@ pub(super) fn new_lease() -> LeaseId {
     Conditions::default().new_lease()
 }
 
-fn ttl(millis: u64) -> Result<Ttl, Reason> {
+fn ttl(millis: u64) -> Result<Ttl, Failure> {
     const MAX: u64 = TTL_SECS_MAX * 1000;
     if millis < TTL_MIN_MS {
         let detail = format!("{millis} ms, at least {TTL_MIN_MS} ms");
@@ -144,7 +144,7 @@ pub(super) fn wait(millis: u64) -> Wait {
 }
 
 /// A lock delay.
-pub(super) fn lock_delay(millis: u64) -> Result<Ttl, Reason> {
+pub(super) fn lock_delay(millis: u64) -> Result<Ttl, Failure> {
     if millis > LOCK_DELAY_MS_MAX {
         let detail = format!("{millis} ms, at most {LOCK_DELAY_MS_MAX} ms");
         return Err(Reason::LockDelayTooLong.with(detail));
@@ -153,7 +153,7 @@ pub(super) fn lock_delay(millis: u64) -> Result<Ttl, Reason> {
 }
 
 /// What a claim says of itself.
-pub(super) fn principal(principal: String) -> Result<String, Reason> {
+pub(super) fn principal(principal: String) -> Result<String, Failure> {
     if principal.len() > PRINCIPAL_BYTES_MAX {
         return Err(too_long(
             Reason::PrincipalTooLong,
@@ -165,7 +165,7 @@ pub(super) fn principal(principal: String) -> Result<String, Reason> {
 }
 
 /// How much of a lock is asked for.
-pub(super) fn mode(mode: Option<v1::Mode>) -> Result<Mode, Reason> {
+pub(super) fn mode(mode: Option<v1::Mode>) -> Result<Mode, Failure> {
     use v1::mode::Kind;
     let v1::Permits { count, limit } = match mode.and_then(|mode| mode.kind) {
         None | Some(Kind::Exclusive(_)) => return Ok(Mode::Exclusive),
@@ -179,7 +179,7 @@ pub(super) fn mode(mode: Option<v1::Mode>) -> Result<Mode, Reason> {
     Ok(Mode::Permits { count, limit })
 }
 
-pub(super) fn too_long(reason: Reason, bytes: usize, max: usize) -> Reason {
+pub(super) fn too_long(reason: Reason, bytes: usize, max: usize) -> Failure {
     reason.with(format!("{bytes} bytes, at most {max}"))
 }
 
@@ -191,7 +191,7 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
-    fn told<T: std::fmt::Debug>(result: Result<T, Reason>) -> String {
+    fn told<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
         result.expect_err("refused").message().into_owned()
     }
 

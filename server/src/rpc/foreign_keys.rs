@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 use tracing::warn;
 
-use super::{services::Services, status::Reason};
+use super::{failure::Failure, services::Services};
 
 /// Keys below a name that are looked at: a few claims, and data among or behind them.
 const KEYS_LOOKED_AT: usize = 16;
@@ -33,7 +33,7 @@ impl ForeignKeys {
         &self,
         services: &Services,
         names: &[Bytes],
-    ) -> Result<Option<Bytes>, Reason> {
+    ) -> Result<Option<Bytes>, Failure> {
         let due = self.due(names);
         let mut first = None;
         for name in due {

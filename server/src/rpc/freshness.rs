@@ -10,7 +10,10 @@ use tenure_statemachine::Revision;
 use tokio::time::{Instant, timeout};
 use tonic::{Response, metadata::MetadataMap};
 
-use super::{call::Call, conditions::number, refusal::quoted, services::Services, status::Reason};
+use super::{
+    call::Call, conditions::number, failure::Failure, refusal::quoted, services::Services,
+    status::Reason,
+};
 
 /// Metadata with a revision that the state read must have reached.
 const AT_LEAST_REVISION_METADATA: &str = "tenure-at-least-revision";
@@ -42,7 +45,7 @@ pub(super) struct Age {
 
 impl Freshness {
     /// What the metadata of a call asks for.
-    pub(super) fn of(metadata: &MetadataMap) -> Result<Self, Reason> {
+    pub(super) fn of(metadata: &MetadataMap) -> Result<Self, Failure> {
         let revision = asked(metadata, AT_LEAST_REVISION_METADATA)?;
         let too_great = |_| Reason::FreshnessMalformed.with("no revision is that great");
         let revision = revision.map(i64::try_from).transpose().map_err(too_great)?;
@@ -54,7 +57,7 @@ impl Freshness {
     }
 
     /// This and what the fields of a request ask for; zero asks for nothing.
-    pub(super) fn and(self, at_least: i64, staleness_max_ms: u64) -> Result<Self, Reason> {
+    pub(super) fn and(self, at_least: i64, staleness_max_ms: u64) -> Result<Self, Failure> {
         if at_least < 0 {
             let detail = format!("revision {at_least} is negative");
             return Err(Reason::FreshnessMalformed.with(detail));
@@ -80,7 +83,7 @@ impl Freshness {
         services: &Services,
         call: &Call,
         serializable: bool,
-    ) -> Result<Age, Reason> {
+    ) -> Result<Age, Failure> {
         // First, for it may take long, and what is there then ages meanwhile.
         self.reach_revision(services, call).await?;
         if serializable {
@@ -99,7 +102,7 @@ impl Freshness {
     }
 
     /// Since when the state, at the least, has been as it is here.
-    async fn reach_age(self, services: &Services) -> Result<Option<Instant>, Reason> {
+    async fn reach_age(self, services: &Services) -> Result<Option<Instant>, Failure> {
         let backend = services.backend.as_ref();
         let age = backend.staleness();
         let Some(max) = self.staleness_max else {
@@ -125,7 +128,7 @@ impl Freshness {
         }
     }
 
-    async fn reach_revision(self, services: &Services, call: &Call) -> Result<(), Reason> {
+    async fn reach_revision(self, services: &Services, call: &Call) -> Result<(), Failure> {
         let Some(asked) = self.at_least else {
             return Ok(());
         };
@@ -135,7 +138,7 @@ impl Freshness {
         }
         let reached = async {
             services.backend.reached(asked).await;
-            Ok::<(), Reason>(())
+            Ok::<(), Failure>(())
         };
         if call.read(reached).await.is_ok() {
             return Ok(());
@@ -155,7 +158,7 @@ impl Age {
     }
 
     /// For a read that had to wait: whether what it found is within the bound still.
-    pub(super) fn check(self) -> Result<(), Reason> {
+    pub(super) fn check(self) -> Result<(), Failure> {
         let age = self.since.map(|since| since.elapsed());
         match self.staleness_max {
             Some(max) if age.is_none_or(|age| age > max) => Err(too_old(age, max)),
@@ -188,7 +191,7 @@ fn ago(age: Duration) -> Option<Instant> {
     Instant::now().checked_sub(age)
 }
 
-fn too_old(age: Option<Duration>, max: Duration) -> Reason {
+fn too_old(age: Option<Duration>, max: Duration) -> Failure {
     let max = millis(max);
     Reason::TooOld.with(match age {
         Some(age) => format!("up to {} ms, at most {max} ms", millis(age)),
@@ -201,7 +204,7 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
-fn asked(metadata: &MetadataMap, key: &'static str) -> Result<Option<u64>, Reason> {
+fn asked(metadata: &MetadataMap, key: &'static str) -> Result<Option<u64>, Failure> {
     let Some(value) = metadata.get(key) else {
         return Ok(None);
     };

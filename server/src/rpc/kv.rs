@@ -19,10 +19,10 @@ use super::{
     call::Call,
     chunks::{self, Chunks},
     conditions::Conditions,
+    failure::Failure,
     freshness::Freshness,
     reply, request,
     services::Services,
-    status::Reason,
 };
 
 /// Keys that one transaction reads on the spot: some milliseconds, were all as large as can be.
@@ -35,7 +35,7 @@ impl KvService {
     async fn range(
         &self,
         request: Request<wire::RangeRequest>,
-    ) -> Result<Response<wire::RangeResponse>, Reason> {
+    ) -> Result<Response<wire::RangeResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
@@ -68,7 +68,7 @@ impl KvService {
     async fn range_stream(
         &self,
         request: Request<wire::RangeRequest>,
-    ) -> Result<Response<Chunks>, Reason> {
+    ) -> Result<Response<Chunks>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
@@ -85,7 +85,7 @@ impl KvService {
     async fn put(
         &self,
         request: Request<wire::PutRequest>,
-    ) -> Result<Response<wire::PutResponse>, Reason> {
+    ) -> Result<Response<wire::PutResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -104,7 +104,7 @@ impl KvService {
     async fn delete_range(
         &self,
         request: Request<wire::DeleteRangeRequest>,
-    ) -> Result<Response<wire::DeleteRangeResponse>, Reason> {
+    ) -> Result<Response<wire::DeleteRangeResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -121,7 +121,7 @@ impl KvService {
     async fn txn(
         &self,
         request: Request<wire::TxnRequest>,
-    ) -> Result<Response<wire::TxnResponse>, Reason> {
+    ) -> Result<Response<wire::TxnResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
@@ -144,7 +144,11 @@ impl KvService {
             .written(reply::txn(self.0.headers.at(revision), done))
     }
 
-    async fn read_txn(&self, call: &Call, txn: Txn) -> Result<Response<wire::TxnResponse>, Reason> {
+    async fn read_txn(
+        &self,
+        call: &Call,
+        txn: Txn,
+    ) -> Result<Response<wire::TxnResponse>, Failure> {
         let operations = txn.success.iter().chain(&txn.failure);
         let is_small = operations.clone().count() <= SPOT_READS_MAX
             && operations
@@ -171,7 +175,7 @@ impl KvService {
     async fn compact(
         &self,
         request: Request<wire::CompactionRequest>,
-    ) -> Result<wire::CompactionResponse, Reason> {
+    ) -> Result<wire::CompactionResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let wire::CompactionRequest {
@@ -184,7 +188,7 @@ impl KvService {
         if physical {
             let collected = async {
                 self.0.backend.collected(floor).await;
-                Ok::<(), Reason>(())
+                Ok::<(), Failure>(())
             };
             // The floor has moved: a caller that is told of a failure must not take it for none.
             call.write(collected).await?;

@@ -9,7 +9,9 @@ use tenure_proto::etcdserverpb::{self as wire, lease_server::Lease};
 use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Reply, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{conditions::Conditions, field, request, services::Services, status::Reason};
+use super::{
+    conditions::Conditions, failure::Failure, field, request, services::Services, status::Reason,
+};
 
 #[derive(Debug)]
 pub(super) struct LeaseService(pub(super) Arc<Services>);
@@ -18,13 +20,13 @@ impl LeaseService {
     async fn grant(
         &self,
         request: Request<wire::LeaseGrantRequest>,
-    ) -> Result<wire::LeaseGrantResponse, Reason> {
+    ) -> Result<wire::LeaseGrantResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
         let asked = u64::try_from(ttl).unwrap_or(0);
         if asked > field::TTL_SECS_MAX {
-            return Err(Reason::LeaseTtlTooLarge);
+            return Err(Reason::LeaseTtlTooLarge.into());
         }
         let asked = Ttl::from_secs(asked);
         let ttl = asked.max(self.0.limits.lease_ttl_min);
@@ -50,7 +52,7 @@ impl LeaseService {
     async fn revoke(
         &self,
         request: Request<wire::LeaseRevokeRequest>,
-    ) -> Result<wire::LeaseRevokeResponse, Reason> {
+    ) -> Result<wire::LeaseRevokeResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let command = Command::LeaseRevoke(LeaseId(request.into_inner().id));
@@ -63,7 +65,7 @@ impl LeaseService {
     async fn time_to_live(
         &self,
         request: Request<wire::LeaseTimeToLiveRequest>,
-    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Reason> {
+    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let wire::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         call.read(self.0.backend.read_barrier()).await?;
@@ -96,7 +98,7 @@ impl LeaseService {
     async fn leases(
         &self,
         request: Request<wire::LeaseLeasesRequest>,
-    ) -> Result<Response<wire::LeaseLeasesResponse>, Reason> {
+    ) -> Result<Response<wire::LeaseLeasesResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {

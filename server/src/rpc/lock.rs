@@ -14,6 +14,7 @@ use super::{
     call::Call,
     claim::{Responses, Tell, claim, claims, responses},
     delivery::last_look,
+    failure::Failure,
     field,
     freshness::Freshness,
     names, request,
@@ -44,7 +45,7 @@ impl LockService {
         &self,
         request: Request<wire::AcquireRequest>,
         waits: bool,
-    ) -> Result<(Call, Begun), Reason> {
+    ) -> Result<(Call, Begun), Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let mut acquire = asked(request)?;
         if !waits {
@@ -57,7 +58,7 @@ impl LockService {
     async fn acquire(
         &self,
         request: Request<wire::AcquireRequest>,
-    ) -> Result<Responses<wire::AcquireResponse>, Reason> {
+    ) -> Result<Responses<wire::AcquireResponse>, Failure> {
         let connection = request.extensions().get().cloned();
         let (call, begun) = self.begin(request, true).await?;
         let tell = Tell {
@@ -70,7 +71,7 @@ impl LockService {
     async fn try_acquire(
         &self,
         request: Request<wire::AcquireRequest>,
-    ) -> Result<Response<wire::TryAcquireResponse>, Reason> {
+    ) -> Result<Response<wire::TryAcquireResponse>, Failure> {
         let (_, begun) = self.begin(request, false).await?;
         let now = self.0.backend.cluster_time();
         let (revision, granted, holder) = match begun {
@@ -94,7 +95,7 @@ impl LockService {
     async fn release(
         &self,
         request: Request<wire::ReleaseRequest>,
-    ) -> Result<wire::ReleaseResponse, Reason> {
+    ) -> Result<wire::ReleaseResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = ClaimCommand::Release {
             name: field::name(request.name)?,
@@ -112,7 +113,7 @@ impl LockService {
     async fn withdraw(
         &self,
         request: Request<wire::WithdrawRequest>,
-    ) -> Result<wire::WithdrawResponse, Reason> {
+    ) -> Result<wire::WithdrawResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = ClaimCommand::Withdraw {
             name: field::name(request.name)?,
@@ -135,7 +136,7 @@ impl LockService {
     async fn transfer(
         &self,
         request: Request<wire::TransferRequest>,
-    ) -> Result<Response<wire::TransferResponse>, Reason> {
+    ) -> Result<Response<wire::TransferResponse>, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = ClaimCommand::Transfer {
             name: field::name(request.name)?,
@@ -160,7 +161,7 @@ impl LockService {
     async fn check_token(
         &self,
         request: Request<wire::CheckTokenRequest>,
-    ) -> Result<Response<wire::CheckTokenResponse>, Reason> {
+    ) -> Result<Response<wire::CheckTokenResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::CheckTokenRequest { name, token } = request.into_inner();
@@ -188,7 +189,7 @@ impl LockService {
     async fn watch_tokens(
         &self,
         request: Request<wire::WatchTokensRequest>,
-    ) -> Result<Responses<wire::WatchTokensResponse>, Reason> {
+    ) -> Result<Responses<wire::WatchTokensResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let names = field::names(request.into_inner().names, WATCHED_NAMES_MAX)?;
         let tell = |services: &Services, revision: Revision, changed: Holders| {
@@ -209,7 +210,7 @@ impl LockService {
     async fn inspect(
         &self,
         request: Request<wire::InspectRequest>,
-    ) -> Result<Response<wire::InspectResponse>, Reason> {
+    ) -> Result<Response<wire::InspectResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::InspectRequest { name, limit } = request.into_inner();
@@ -234,7 +235,7 @@ impl LockService {
     async fn list(
         &self,
         request: Request<wire::ListRequest>,
-    ) -> Result<Response<wire::ListResponse>, Reason> {
+    ) -> Result<Response<wire::ListResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::ListRequest { prefix, limit } = request.into_inner();
@@ -255,7 +256,7 @@ impl LockService {
     async fn force_release(
         &self,
         request: Request<wire::ForceReleaseRequest>,
-    ) -> Result<Response<wire::ForceReleaseResponse>, Reason> {
+    ) -> Result<Response<wire::ForceReleaseResponse>, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let name = field::name(request.name)?;
         // Zero is every claim that holds.
@@ -265,7 +266,7 @@ impl LockService {
         };
         let why = request.reason;
         if why.is_empty() {
-            return Err(Reason::JustificationMissing);
+            return Err(Reason::JustificationMissing.into());
         }
         if why.len() > JUSTIFICATION_BYTES_MAX {
             let (reason, bytes) = (Reason::JustificationTooLong, why.len());
@@ -287,7 +288,7 @@ impl LockService {
 }
 
 /// What a request asks for; it waits.
-fn asked(request: wire::AcquireRequest) -> Result<Acquire, Reason> {
+fn asked(request: wire::AcquireRequest) -> Result<Acquire, Failure> {
     let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
     Ok(Acquire {
         names: field::bundle(request.names)?,

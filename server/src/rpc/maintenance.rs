@@ -9,7 +9,7 @@ use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId, Reader, Rep
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use super::{conditions::Conditions, reply, services::Services, status::Reason};
+use super::{conditions::Conditions, failure::Failure, reply, services::Services, status::Reason};
 
 /// The etcd release whose behaviour is served. Clients gate features on it.
 const API_VERSION: &str = "3.6.0";
@@ -23,7 +23,7 @@ impl MaintenanceService {
     async fn alarm(
         &self,
         request: Request<wire::AlarmRequest>,
-    ) -> Result<wire::AlarmResponse, Reason> {
+    ) -> Result<wire::AlarmResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
@@ -72,7 +72,7 @@ impl MaintenanceService {
         })
     }
 
-    fn list_alarms(&self, kind: Option<AlarmKind>) -> Result<wire::AlarmResponse, Reason> {
+    fn list_alarms(&self, kind: Option<AlarmKind>) -> Result<wire::AlarmResponse, Failure> {
         let (revision, alarms) = self
             .0
             .latest(|reader| Ok((reader.meta().revision, reader.alarms()?)))?;
@@ -88,7 +88,7 @@ impl MaintenanceService {
     fn status(
         &self,
         request: &Request<wire::StatusRequest>,
-    ) -> Result<wire::StatusResponse, Reason> {
+    ) -> Result<wire::StatusResponse, Failure> {
         self.0.admit(request.metadata())?;
         let (revision, alarms) = self
             .0
@@ -131,7 +131,7 @@ impl MaintenanceService {
     async fn hash_kv(
         &self,
         request: Request<wire::HashKvRequest>,
-    ) -> Result<wire::HashKvResponse, Reason> {
+    ) -> Result<wire::HashKvResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let revision = Revision(request.into_inner().revision);
         let read =
@@ -146,7 +146,7 @@ impl MaintenanceService {
         })
     }
 
-    async fn move_leader(&self, request: Request<wire::MoveLeaderRequest>) -> Result<(), Reason> {
+    async fn move_leader(&self, request: Request<wire::MoveLeaderRequest>) -> Result<(), Failure> {
         let call = self.0.admit(request.metadata())?;
         let target = MemberId(request.into_inner().target_id);
         call.read(self.0.backend.transfer_leader(target)).await

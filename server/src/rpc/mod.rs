@@ -18,6 +18,7 @@ mod election;
 mod etcd_election;
 mod etcd_lock;
 mod etcds_words;
+pub(crate) mod failure;
 mod fence;
 mod field;
 mod foreign_keys;

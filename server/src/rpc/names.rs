@@ -15,7 +15,7 @@ use sha1::{Digest, Sha1};
 use tenure_statemachine::{ClaimState, Fault, Reader, Revision};
 use tonic::Status;
 
-use super::{bulk::BulkReads, call::Call, claim::Responses, services::Services, status::Reason};
+use super::{bulk::BulkReads, call::Call, claim::Responses, failure::Failure, services::Services};
 use crate::claims::Follower;
 
 /// What is followed on a name.
@@ -73,7 +73,7 @@ pub(super) async fn follow<V, M, R>(
     names: Vec<Bytes>,
     subject: Subject<V, M>,
     tell: impl Fn(&Services, Revision, Changed<V>) -> Option<R> + Send + 'static,
-) -> Result<Responses<R>, Reason>
+) -> Result<Responses<R>, Failure>
 where
     V: Send + 'static,
     M: PartialEq + Send + 'static,
@@ -129,7 +129,7 @@ where
     M: PartialEq,
 {
     /// What there is to tell of the names that may have changed.
-    async fn look<R>(&mut self) -> Result<Option<R>, Reason>
+    async fn look<R>(&mut self) -> Result<Option<R>, Failure>
     where
         T: Fn(&Services, Revision, Changed<V>) -> Option<R>,
     {

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tonic::{Status, server::NamedService};
 use tower::Service;
 
-use super::status::Reason;
+use super::{failure::Failure, status::Reason};
 
 /// Transactions that may lie within each other, the outermost included. The decoder takes a hundred
 /// nested messages, and a transaction within another is two.
@@ -49,7 +49,7 @@ where
 }
 
 /// What a request is told whose transactions lie too deep.
-pub(super) fn too_deep() -> Reason {
+pub(super) fn too_deep() -> Failure {
     Reason::TxnTooDeep.with(format!("{TXN_DEPTH_MAX} may lie within each other"))
 }
 

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use tenure_statemachine::{KeyRange, RangeEnd, Txn, TxnOp};
 
-use super::status::Reason;
+use super::{failure::Failure, status::Reason};
 
 /// Refuses `txn` when one of its lists could put a key twice, or both put and delete it.
-pub(super) fn check(txn: &Txn) -> Result<(), Reason> {
+pub(super) fn check(txn: &Txn) -> Result<(), Failure> {
     footprint(&txn.success)?;
     footprint(&txn.failure)?;
     Ok(())
@@ -25,7 +25,7 @@ struct Footprint {
     deletes: Intervals,
 }
 
-fn footprint(list: &[TxnOp]) -> Result<Footprint, Reason> {
+fn footprint(list: &[TxnOp]) -> Result<Footprint, Failure> {
     let mut whole = Footprint::default();
     for op in list {
         match op {
@@ -43,14 +43,14 @@ fn footprint(list: &[TxnOp]) -> Result<Footprint, Reason> {
 }
 
 impl Footprint {
-    fn add_put(&mut self, key: Bytes) -> Result<(), Reason> {
+    fn add_put(&mut self, key: Bytes) -> Result<(), Failure> {
         if self.deletes.contains(&key) || !self.puts.insert(key) {
-            return Err(Reason::DuplicateKey);
+            return Err(Reason::DuplicateKey.into());
         }
         Ok(())
     }
 
-    fn add_delete(&mut self, range: &KeyRange) -> Result<(), Reason> {
+    fn add_delete(&mut self, range: &KeyRange) -> Result<(), Failure> {
         if range.is_empty() {
             return Ok(());
         }
@@ -58,20 +58,20 @@ impl Footprint {
         self.add_interval(start, end)
     }
 
-    fn add_interval(&mut self, start: Bytes, end: Option<Bytes>) -> Result<(), Reason> {
+    fn add_interval(&mut self, start: Bytes, end: Option<Bytes>) -> Result<(), Failure> {
         let next_put = self.puts.range(start.clone()..).next();
         if next_put.is_some_and(|put| end.as_ref().is_none_or(|end| put < end)) {
-            return Err(Reason::DuplicateKey);
+            return Err(Reason::DuplicateKey.into());
         }
         self.deletes.insert(start, end);
         Ok(())
     }
 
-    fn add(&mut self, other: Self) -> Result<(), Reason> {
+    fn add(&mut self, other: Self) -> Result<(), Failure> {
         // All of `other` is held only against what was here before: its two branches may overlap.
         let taken = |key: &Bytes| self.deletes.contains(key) || self.puts.contains(key);
         if other.puts.iter().any(taken) {
-            return Err(Reason::DuplicateKey);
+            return Err(Reason::DuplicateKey.into());
         }
         for (start, end) in other.deletes.ends {
             self.add_interval(start, end)?;
@@ -172,7 +172,7 @@ mod tests {
         })
     }
 
-    fn verdict(list: Vec<TxnOp>) -> Result<(), Reason> {
+    fn verdict(list: Vec<TxnOp>) -> Result<(), Failure> {
         let reversed = list.iter().rev().cloned().collect();
         let forward = check(&Txn {
             success: list,
@@ -209,7 +209,11 @@ mod tests {
                 put("a"),
             ],
         ] {
-            assert_eq!(verdict(list.clone()), Err(Reason::DuplicateKey), "{list:?}");
+            assert_eq!(
+                verdict(list.clone()),
+                Err(Reason::DuplicateKey.into()),
+                "{list:?}"
+            );
         }
     }
 

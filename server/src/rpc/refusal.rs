@@ -10,7 +10,7 @@ use tenure_statemachine::{
     SHARED_KEYS_MAX, StaleToken,
 };
 
-use super::status::Reason;
+use super::{failure::Failure, status::Reason};
 
 /// Bytes of a name that are shown. A text travels in a header, and headers have a bound far below
 /// what a request's names may add up to.
@@ -18,46 +18,46 @@ const NAME_SHOWN_BYTES_MAX: usize = 200;
 /// Names that are shown of a list.
 const NAMES_SHOWN_MAX: usize = 5;
 
-impl From<Refusal> for Reason {
+impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::KeyNotFound => Self::KeyNotFound,
-            Refusal::LeaseNotFound => Self::LeaseNotFound,
-            Refusal::LeaseExists => Self::LeaseExists,
-            Refusal::Compacted { floor: _ } => Self::Compacted,
-            Refusal::FutureRevision { latest: _ } => Self::FutureRevision,
-            Refusal::NoSpace => Self::NoSpace,
-            Refusal::Corrupt => Self::Corrupt,
-            Refusal::GuardStale(token) => stale(Self::GuardStale, &token),
+            Refusal::KeyNotFound => Reason::KeyNotFound.into(),
+            Refusal::LeaseNotFound => Reason::LeaseNotFound.into(),
+            Refusal::LeaseExists => Reason::LeaseExists.into(),
+            Refusal::Compacted { floor: _ } => Reason::Compacted.into(),
+            Refusal::FutureRevision { latest: _ } => Reason::FutureRevision.into(),
+            Refusal::NoSpace => Reason::NoSpace.into(),
+            Refusal::Corrupt => Reason::Corrupt.into(),
+            Refusal::GuardStale(token) => stale(Reason::GuardStale, &token),
             Refusal::GuardMissing(missing) => {
                 let MissingGuard { prefix, lock } = *missing;
                 let (prefix, lock) = (quoted(&prefix), quoted(&lock));
-                Self::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
+                Reason::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
             }
-            Refusal::NotHolder(token) => stale(Self::NotHolder, &token),
-            Refusal::NameReserved(name) => Self::NameReserved.with(quoted(&name)),
-            Refusal::AlreadyClaimed(name) => Self::AlreadyClaimed.with(of_lock(&name)),
+            Refusal::NotHolder(token) => stale(Reason::NotHolder, &token),
+            Refusal::NameReserved(name) => Reason::NameReserved.with(quoted(&name)),
+            Refusal::AlreadyClaimed(name) => Reason::AlreadyClaimed.with(of_lock(&name)),
             Refusal::PermitsDiffer(differ) => {
                 let (name, limit) = *differ;
-                Self::PermitsDiffer.with(format!("{} has {limit} permits", of_lock(&name)))
+                Reason::PermitsDiffer.with(format!("{} has {limit} permits", of_lock(&name)))
             }
             Refusal::QueueFull(name) => {
                 let lock = of_lock(&name);
-                Self::QueueFull.with(format!("{lock} may have {CLAIMS_PER_NAME_MAX}"))
+                Reason::QueueFull.with(format!("{lock} may have {CLAIMS_PER_NAME_MAX}"))
             }
             // A repeated request may have been refused for reasons whose names were not kept.
-            Refusal::Deadlock(names) if names.is_empty() => Self::Deadlock,
+            Refusal::Deadlock(names) if names.is_empty() => Reason::Deadlock.into(),
             Refusal::Deadlock(names) => {
                 let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
-                Self::Deadlock.with(format!("among locks {}", listed(&names)))
+                Reason::Deadlock.with(format!("among locks {}", listed(&names)))
             }
             Refusal::QueueFixed(name) => {
                 let lock = of_lock(&name);
-                Self::QueueFixed.with(format!("{lock}: a claim of another program waits"))
+                Reason::QueueFixed.with(format!("{lock}: a claim of another program waits"))
             }
             Refusal::QueueTooLong(name) => {
                 let lock = of_lock(&name);
-                Self::QueueTooLong.with(format!(
+                Reason::QueueTooLong.with(format!(
                     "{lock}: one write may move {MOVES_MAX} claims, of {MOVED_BYTES_MAX} bytes"
                 ))
             }
@@ -65,46 +65,46 @@ impl From<Refusal> for Reason {
                 let (name, lease) = *candidate;
                 let name = quoted(&name);
                 let detail = format!("lease {lease} has no claim on {name} that can be granted");
-                Self::CandidateUnknown.with(detail)
+                Reason::CandidateUnknown.with(detail)
             }
-            Refusal::SessionNotFound(session) => Self::SessionNotFound.with(session.to_string()),
+            Refusal::SessionNotFound(session) => Reason::SessionNotFound.with(session.to_string()),
             Refusal::RequestForgotten {
                 sequence,
                 forgotten,
-            } => Self::RequestForgotten.with(format!(
+            } => Reason::RequestForgotten.with(format!(
                 "your request {sequence}, those up to {forgotten} are"
             )),
-            Refusal::AnswerTooLarge { revision } => Self::AnswerTooLarge.with(format!(
+            Refusal::AnswerTooLarge { revision } => Reason::AnswerTooLarge.with(format!(
                 "took effect at revision {revision}, its answer was too large to be kept"
             )),
-            Refusal::RequestDiffers => Self::RequestDiffers,
-            Refusal::TooManyRequestKeys => Self::TooManyRequestKeys.with(format!(
+            Refusal::RequestDiffers => Reason::RequestDiffers.into(),
+            Refusal::TooManyRequestKeys => Reason::TooManyRequestKeys.with(format!(
                 "{SHARED_KEYS_MAX} may be remembered, at most half of them for one client"
             )),
             Refusal::InstanceReplaced { yours, current } => {
                 let detail = format!("your incarnation {yours}, current {current}");
-                Self::InstanceReplaced.stale(detail, current)
+                Reason::InstanceReplaced.stale(detail, current)
             }
-            Refusal::InstanceNotFound => Self::InstanceNotFound,
-            Refusal::PolicyNotFound => Self::PolicyNotFound,
+            Refusal::InstanceNotFound => Reason::InstanceNotFound.into(),
+            Refusal::PolicyNotFound => Reason::PolicyNotFound.into(),
             Refusal::TooManyPolicies => {
-                Self::TooManyPolicies.with(format!("there may be {POLICIES_MAX}"))
+                Reason::TooManyPolicies.with(format!("there may be {POLICIES_MAX}"))
             }
-            Refusal::NotClaimed(name) => Self::NotClaimed.with(of_lock(&name)),
+            Refusal::NotClaimed(name) => Reason::NotClaimed.with(of_lock(&name)),
             Refusal::TooManyRows { max } => {
-                Self::TooManyRows.with(format!("one write may read or change {max}"))
+                Reason::TooManyRows.with(format!("one write may read or change {max}"))
             }
             Refusal::AnswerOverLimit { max } => {
-                Self::AnswerOverLimit.with(format!("a write may be answered with {max} bytes"))
+                Reason::AnswerOverLimit.with(format!("a write may be answered with {max} bytes"))
             }
             Refusal::LimitReached { limit, max } => reached(limit, max),
-            Refusal::EntryFull => Self::TooManyRequests,
+            Refusal::EntryFull => Reason::TooManyRequests.into(),
         }
     }
 }
 
 /// What there is as much of as there may be, and what makes room.
-fn reached(limit: Limit, max: u64) -> Reason {
+fn reached(limit: Limit, max: u64) -> Failure {
     let (reason, detail) = match limit {
         Limit::LeaseKeys => (
             Reason::TooManyLeaseKeys,
@@ -134,7 +134,7 @@ fn reached(limit: Limit, max: u64) -> Reason {
     reason.with(detail)
 }
 
-fn stale(reason: Reason, token: &StaleToken) -> Reason {
+fn stale(reason: Reason, token: &StaleToken) -> Failure {
     let StaleToken {
         name,
         yours,
@@ -267,7 +267,7 @@ mod tests {
                 "tenure: too many fence policies: there may be 1000",
             ),
         ] {
-            assert_eq!(Reason::from(refusal).message(), text);
+            assert_eq!(Failure::from(refusal).message(), text);
         }
     }
 

@@ -15,6 +15,7 @@ use tenure_statemachine::{
 };
 
 use super::{
+    failure::Failure,
     nesting::{self, TXN_DEPTH_MAX},
     overlap,
     status::Reason,
@@ -25,15 +26,15 @@ pub(super) const PUT_OVERHEAD_BYTES: u64 = 256;
 /// What a lease costs in the quota's terms; etcd's measure.
 pub(super) const LEASE_COST_BYTES: u64 = 64;
 
-pub(super) fn put(request: wire::PutRequest) -> Result<Put, Reason> {
+pub(super) fn put(request: wire::PutRequest) -> Result<Put, Failure> {
     if request.key.is_empty() {
-        return Err(Reason::EmptyKey);
+        return Err(Reason::EmptyKey.into());
     }
     if request.ignore_value && !request.value.is_empty() {
-        return Err(Reason::ValueProvided);
+        return Err(Reason::ValueProvided.into());
     }
     if request.ignore_lease && request.lease != 0 {
-        return Err(Reason::LeaseProvided);
+        return Err(Reason::LeaseProvided.into());
     }
     Ok(Put {
         key: request.key,
@@ -45,9 +46,9 @@ pub(super) fn put(request: wire::PutRequest) -> Result<Put, Reason> {
     })
 }
 
-pub(super) fn delete_range(request: wire::DeleteRangeRequest) -> Result<DeleteRange, Reason> {
+pub(super) fn delete_range(request: wire::DeleteRangeRequest) -> Result<DeleteRange, Failure> {
     if request.key.is_empty() {
-        return Err(Reason::EmptyKey);
+        return Err(Reason::EmptyKey.into());
     }
     Ok(DeleteRange {
         range: KeyRange::from_wire(request.key, request.range_end),
@@ -55,9 +56,9 @@ pub(super) fn delete_range(request: wire::DeleteRangeRequest) -> Result<DeleteRa
     })
 }
 
-pub(super) fn range(request: wire::RangeRequest) -> Result<RangeQuery, Reason> {
+pub(super) fn range(request: wire::RangeRequest) -> Result<RangeQuery, Failure> {
     if request.key.is_empty() {
-        return Err(Reason::EmptyKey);
+        return Err(Reason::EmptyKey.into());
     }
     let order = range_request::SortOrder::try_from(request.sort_order)
         .map_err(|_| Reason::InvalidSortOption)?;
@@ -89,7 +90,7 @@ pub(super) fn range(request: wire::RangeRequest) -> Result<RangeQuery, Reason> {
 }
 
 /// A range whose answer may be sent in chunks: by key, without filters on revisions.
-pub(super) fn range_stream(request: wire::RangeRequest) -> Result<RangeQuery, Reason> {
+pub(super) fn range_stream(request: wire::RangeRequest) -> Result<RangeQuery, Failure> {
     let query = range(request)?;
     let by_key = match query.sort_order {
         SortOrder::None => true,
@@ -97,7 +98,7 @@ pub(super) fn range_stream(request: wire::RangeRequest) -> Result<RangeQuery, Re
         SortOrder::Descend => false,
     };
     if !by_key {
-        return Err(Reason::StreamSorted);
+        return Err(Reason::StreamSorted.into());
     }
     let filters = [
         query.min_mod_revision,
@@ -106,12 +107,12 @@ pub(super) fn range_stream(request: wire::RangeRequest) -> Result<RangeQuery, Re
         query.max_create_revision,
     ];
     if filters.iter().any(|filter| filter.0 != 0) {
-        return Err(Reason::StreamFiltered);
+        return Err(Reason::StreamFiltered.into());
     }
     Ok(query)
 }
 
-pub(super) fn txn(request: wire::TxnRequest, operations_max: usize) -> Result<Txn, Reason> {
+pub(super) fn txn(request: wire::TxnRequest, operations_max: usize) -> Result<Txn, Failure> {
     let txn = txn_within(request, operations_max, TXN_DEPTH_MAX)?;
     overlap::check(&txn)?;
     Ok(txn)
@@ -123,7 +124,7 @@ fn txn_within(
     request: wire::TxnRequest,
     operations_max: usize,
     depth: usize,
-) -> Result<Txn, Reason> {
+) -> Result<Txn, Failure> {
     let Some(within) = depth.checked_sub(1) else {
         return Err(nesting::too_deep());
     };
@@ -133,10 +134,10 @@ fn txn_within(
         .max(request.success.len())
         .max(request.failure.len());
     let Some(budget) = operations_max.checked_sub(operations) else {
-        return Err(Reason::TooManyOperations);
+        return Err(Reason::TooManyOperations.into());
     };
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
-        return Err(Reason::EmptyKey);
+        return Err(Reason::EmptyKey.into());
     }
     let convert = |list: Vec<wire::RequestOp>| {
         list.into_iter()
@@ -154,17 +155,17 @@ fn txn_within(
     })
 }
 
-fn operation(op: wire::RequestOp, budget: usize, depth: usize) -> Result<TxnOp, Reason> {
+fn operation(op: wire::RequestOp, budget: usize, depth: usize) -> Result<TxnOp, Failure> {
     match op.request {
         Some(Request::RequestRange(request)) => range(request).map(TxnOp::Range),
         Some(Request::RequestPut(request)) => put(request).map(TxnOp::Put),
         Some(Request::RequestDeleteRange(request)) => delete_range(request).map(TxnOp::DeleteRange),
         Some(Request::RequestTxn(request)) => txn_within(request, budget, depth).map(TxnOp::Txn),
-        None => Err(Reason::KeyNotFound),
+        None => Err(Reason::KeyNotFound.into()),
     }
 }
 
-fn compare(request: wire::Compare) -> Result<Compare, Reason> {
+fn compare(request: wire::Compare) -> Result<Compare, Failure> {
     let result = CompareResult::try_from(request.result).map_err(|_| Reason::InvalidCompare)?;
     let target = CompareTarget::try_from(request.target).map_err(|_| Reason::InvalidCompare)?;
     // An operand of another kind than the target counts as absent, which is zero.

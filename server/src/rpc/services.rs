@@ -22,6 +22,7 @@ use super::{
     bulk::{BulkReads, Start, Turn},
     call::Call,
     conditions::Conditions,
+    failure::Failure,
     foreign_keys::ForeignKeys,
     reply::Headers,
     status::Reason,
@@ -135,7 +136,7 @@ impl Services {
     }
 
     /// Admits a call by its metadata.
-    pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Reason> {
+    pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
         Call::admit(metadata, &self.leadership, self.limits.request_timeout)
     }
 
@@ -144,7 +145,7 @@ impl Services {
         &self,
         request: Request<T>,
         options: impl FnOnce(&mut T) -> Option<v1::WriteOptions>,
-    ) -> Result<(Call, Conditions, T), Reason> {
+    ) -> Result<(Call, Conditions, T), Failure> {
         let call = self.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let mut request = request.into_inner();
@@ -159,16 +160,16 @@ impl Services {
         async move { end.await.into() }
     }
 
-    /// As [`Services::stream_end`], with the reason.
-    pub(super) fn call_end(&self, call: Call) -> impl Future<Output = Reason> + Send + use<> {
+    /// As [`Services::stream_end`], with the failure.
+    pub(super) fn call_end(&self, call: Call) -> impl Future<Output = Failure> + Send + use<> {
         let stopping = self.stopping.clone();
         let leadership = self.leadership.clone();
         let election_timeout = self.limits.election_timeout;
         async move {
             // Either arm ends the stream, so what the other had seen no longer matters.
             tokio::select! {
-                () = stopping.cancelled() => Reason::Stopped,
-                () = call.without_leader(leadership, election_timeout) => Reason::NoLeader,
+                () = stopping.cancelled() => Reason::Stopped.into(),
+                () = call.without_leader(leadership, election_timeout) => Reason::NoLeader.into(),
             }
         }
     }
@@ -181,15 +182,15 @@ impl Services {
     }
 
     /// Refuses what is larger than requests may be.
-    pub(super) fn check_size(&self, message: &impl prost::Message) -> Result<(), Reason> {
+    pub(super) fn check_size(&self, message: &impl prost::Message) -> Result<(), Failure> {
         if message.encoded_len() > self.limits.request_bytes_max {
-            return Err(Reason::RequestTooLarge);
+            return Err(Reason::RequestTooLarge.into());
         }
         Ok(())
     }
 
     /// Replicates a command; refusals of the state machine become reasons.
-    pub(super) async fn propose(&self, command: Command) -> Result<(Revision, Reply), Reason> {
+    pub(super) async fn propose(&self, command: Command) -> Result<(Revision, Reply), Failure> {
         let outcome = self.backend.propose(command).await?;
         let Outcome {
             reply,
@@ -208,7 +209,7 @@ impl Services {
         conditions: Conditions,
         cost: u64,
         command: Command,
-    ) -> Result<(Revision, Reply), Reason> {
+    ) -> Result<(Revision, Reply), Failure> {
         self.check_quota_of(&conditions, cost).await?;
         call.write(self.propose(conditions.on(command))).await
     }
@@ -220,7 +221,7 @@ impl Services {
         &self,
         conditions: &Conditions,
         cost: u64,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), Failure> {
         let fits = self.check_quota(cost).await;
         if conditions.is_repeatable() {
             return Ok(());
@@ -255,7 +256,7 @@ impl Services {
 
     /// Refuses a command that would not fit the quota, and raises the alarm that makes every
     /// member refuse until an operator clears it.
-    pub(super) async fn check_quota(&self, cost: u64) -> Result<(), Reason> {
+    pub(super) async fn check_quota(&self, cost: u64) -> Result<(), Failure> {
         let Some(quota) = self.limits.quota_bytes.filter(|_| cost > 0) else {
             return Ok(());
         };
@@ -275,14 +276,14 @@ impl Services {
             // Without the alarm the next request finds the quota exhausted again.
             let _ = self.propose(alarm).await;
         }
-        Err(Reason::NoSpace)
+        Err(Reason::NoSpace.into())
     }
 
     /// Reads the present state on this thread: for reads of a few rows.
     pub(super) fn latest<T>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         read_state(self.backend.as_ref(), read)
     }
 
@@ -290,7 +291,7 @@ impl Services {
     pub(super) fn written<M: prost::Message + Default>(
         &self,
         message: M,
-    ) -> Result<Response<M>, Reason> {
+    ) -> Result<Response<M>, Failure> {
         Answer::of_write(message, &self.bulk_reads.memory())
     }
 
@@ -298,7 +299,7 @@ impl Services {
     pub(super) fn found<M: prost::Message + Default>(
         &self,
         message: M,
-    ) -> Result<Response<M>, Reason> {
+    ) -> Result<Response<M>, Failure> {
         Ok(match Answer::of_read(message, &self.bulk_reads.memory())? {
             Ok(message) => Response::new(message),
             Err(answer) => answer.instead_of(Response::new(M::default())),
@@ -311,7 +312,7 @@ impl Services {
         &self,
         call: &Call,
         read: impl Fn(&Reader<'_>) -> Result<M, ReadError> + Clone + Send + 'static,
-    ) -> Result<Response<M>, Reason> {
+    ) -> Result<Response<M>, Failure> {
         let read =
             move |reader: &Reader<'_>, turn: &Turn| Ok(Answer::unless_small(turn, read(reader)?));
         let reading = self.bulk_reads.read_when_free(Start::Charged, read);
@@ -326,7 +327,7 @@ impl Services {
     pub(super) async fn latest_bulk<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, Reason> {
+    ) -> Result<T, Failure> {
         self.bulk_reads.read(read).await
     }
 }
@@ -347,7 +348,7 @@ fn member_value(backend: &dyn Backend) -> AsciiMetadataValue {
 fn read_state<T>(
     backend: &dyn Backend,
     read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
-) -> Result<T, Reason> {
+) -> Result<T, Failure> {
     let engine = backend.engine();
     let view = match engine.snapshot() {
         Ok(view) => view,

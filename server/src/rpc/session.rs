@@ -7,7 +7,9 @@ use tenure_proto::v1::{self as wire, session_server::Session};
 use tenure_statemachine::{Command, LeaseId, Reader, Refusal, Reply, SessionOpen, Will, WillSet};
 use tonic::{Request, Response, Status};
 
-use super::{claim::claims, conditions, field, request, services::Services, status::Reason};
+use super::{
+    claim::claims, conditions, failure::Failure, field, request, services::Services, status::Reason,
+};
 
 #[derive(Debug)]
 pub(super) struct SessionService(pub(super) Arc<Services>);
@@ -16,7 +18,7 @@ impl SessionService {
     async fn open(
         &self,
         request: Request<wire::OpenSessionRequest>,
-    ) -> Result<wire::OpenSessionResponse, Reason> {
+    ) -> Result<wire::OpenSessionResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |_| None)?;
         let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
         let command = Command::SessionOpen(SessionOpen { lease, grant });
@@ -37,7 +39,7 @@ impl SessionService {
     async fn close(
         &self,
         request: Request<wire::CloseSessionRequest>,
-    ) -> Result<wire::CloseSessionResponse, Reason> {
+    ) -> Result<wire::CloseSessionResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |_| None)?;
         let session = named(request.session)?;
         call.read(self.0.backend.read_barrier()).await?;
@@ -55,7 +57,7 @@ impl SessionService {
     async fn inspect(
         &self,
         request: Request<wire::InspectSessionRequest>,
-    ) -> Result<Response<wire::InspectSessionResponse>, Reason> {
+    ) -> Result<Response<wire::InspectSessionResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let session = named(request.into_inner().session)?;
         call.read(self.0.backend.read_barrier()).await?;
@@ -79,7 +81,7 @@ impl SessionService {
     async fn set_will(
         &self,
         request: Request<wire::SetWillRequest>,
-    ) -> Result<wire::SetWillResponse, Reason> {
+    ) -> Result<wire::SetWillResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         // What it stores: what it deletes is stored as well as what it puts.
         let stored = request.transaction.as_ref().map_or(0, Message::encoded_len);
@@ -101,11 +103,11 @@ impl SessionService {
     }
 }
 
-fn named(session: i64) -> Result<LeaseId, Reason> {
-    field::lease(session).map_err(|_| Reason::SessionMissing)
+fn named(session: i64) -> Result<LeaseId, Failure> {
+    field::lease(session).map_err(|_| Reason::SessionMissing.into())
 }
 
-fn not_found(session: LeaseId) -> Reason {
+fn not_found(session: LeaseId) -> Failure {
     Reason::SessionNotFound.with(session.to_string())
 }
 

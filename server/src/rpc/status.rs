@@ -5,19 +5,14 @@
 //! no catch-all arm: a new cause does not compile until it has a place here, or in `refusal.rs`,
 //! which says what is particular to each refusal of the state machine.
 
-use std::borrow::Cow;
-
 use http::HeaderMap;
-use tenure_statemachine::{ReadError, Revision};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
 };
 
-use crate::{
-    fatal,
-    node::{ProposeError, ReadIndexError, TransferError},
-};
+use super::failure::Failure;
+use crate::node::{ProposeError, ReadIndexError, TransferError};
 
 /// Metadata that accompanies a failed write which may nevertheless take effect.
 pub(crate) const OUTCOME_METADATA: &str = "tenure-outcome";
@@ -46,11 +41,9 @@ const OWN_PREFIX: &str = "tenure: ";
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $name:ident => $code:ident, $text:literal;)+) => {
         /// Why a call was not answered, as clients see it.
-        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Reason {
             $($(#[$doc])+ $name,)+
-            /// One of the others, with what is particular to this case.
-            Detailed(Box<Detailed>),
         }
 
         impl Reason {
@@ -59,40 +52,27 @@ macro_rules! reasons {
             pub(crate) const ALL: &[Self] = &[$(Self::$name),+];
 
             /// The gRPC code.
-            pub(crate) fn code(&self) -> Code {
+            pub(crate) const fn code(self) -> Code {
                 match self {
                     $(Self::$name => Code::$code,)+
-                    Self::Detailed(detailed) => detailed.reason.code(),
                 }
             }
 
             /// The text without what is particular to one case; etcd's where etcd has the reason.
-            pub(crate) fn text(&self) -> &'static str {
+            pub(crate) const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)+
-                    Self::Detailed(detailed) => detailed.reason.text(),
                 }
             }
 
             /// The name of the reason, which is contract for reasons of tenure's own.
-            pub(crate) fn name(&self) -> &'static str {
+            pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
-                    Self::Detailed(detailed) => detailed.reason.name(),
                 }
             }
         }
     };
-}
-
-/// A reason, and what is particular to one case of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Detailed {
-    /// Not detailed itself.
-    reason: Reason,
-    detail: String,
-    /// The token that holds, or zero; only with a stale token.
-    current_token: Option<Revision>,
 }
 
 reasons! {
@@ -343,53 +323,17 @@ reasons! {
 }
 
 impl Reason {
-    /// This reason, and what is particular to the case: a fragment, told after the text.
-    pub(crate) fn with(self, detail: impl Into<String>) -> Self {
-        Self::Detailed(Box::new(Detailed {
-            reason: self,
-            detail: detail.into(),
-            current_token: None,
-        }))
-    }
-
-    /// As [`Reason::with`], for a token that does not hold; `current` does, or none when zero.
-    pub(crate) fn stale(self, detail: impl Into<String>, current: Revision) -> Self {
-        Self::Detailed(Box::new(Detailed {
-            reason: self,
-            detail: detail.into(),
-            current_token: Some(current),
-        }))
-    }
-
-    /// The reason itself, without what is particular to the case.
-    pub(crate) fn base(&self) -> &Self {
-        match self {
-            Self::Detailed(detailed) => detailed.reason.base(),
-            base => base,
-        }
-    }
-
-    /// What clients read.
-    pub(crate) fn message(&self) -> Cow<'static, str> {
-        match self {
-            Self::Detailed(detailed) => {
-                format!("{}: {}", detailed.reason.text(), detailed.detail).into()
-            }
-            base => base.text().into(),
-        }
-    }
-
     /// Whether the write that failed for this reason may nevertheless take effect.
-    pub(crate) fn outcome_unknown(&self) -> bool {
+    pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(
-            self.base(),
+            self,
             Self::WriteTimedOut | Self::WriteLostLeader | Self::WriteDeadlineExceeded
         )
     }
 
     /// When to try again, where that alone helps.
-    fn retry_after_ms(&self) -> Option<&'static str> {
-        match self.base() {
+    const fn retry_after_ms(self) -> Option<&'static str> {
+        match self {
             Self::TooManyRequests => Some(RETRY_AFTER_MS),
             Self::QueueFull => Some(QUEUE_FULL_RETRY_AFTER_MS),
             Self::TooManyRequestKeys => Some(KEYS_RETRY_AFTER_MS),
@@ -398,7 +342,7 @@ impl Reason {
     }
 
     /// Whether etcd has no such reason.
-    fn is_own(&self) -> bool {
+    fn is_own(self) -> bool {
         self.text().starts_with(OWN_PREFIX)
     }
 }
@@ -414,7 +358,14 @@ pub(super) fn trailers(status: &Status) -> HeaderMap {
 
 impl From<Reason> for Status {
     fn from(reason: Reason) -> Self {
-        let message = reason.message().into_owned();
+        Failure::from(reason).into()
+    }
+}
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Self {
+        let reason = failure.reason();
+        let message = failure.message().into_owned();
         let retry_after_ms = reason.retry_after_ms();
         if !reason.outcome_unknown() && !reason.is_own() && retry_after_ms.is_none() {
             return Self::new(reason.code(), message);
@@ -432,9 +383,7 @@ impl From<Reason> for Status {
         if reason.is_own() {
             metadata.insert(REASON_METADATA, MetadataValue::from_static(reason.name()));
         }
-        if let Reason::Detailed(detailed) = &reason
-            && let Some(current) = detailed.current_token
-        {
+        if let Some(current) = failure.current_token() {
             metadata.insert(CURRENT_TOKEN_METADATA, MetadataValue::from(current.0));
         }
         Self::with_metadata(reason.code(), message, metadata)
@@ -474,16 +423,6 @@ impl From<TransferError> for Reason {
             TransferError::SilentTarget => Self::TransfereeSilent,
             TransferError::TimedOut => Self::TimedOut,
             TransferError::Stopping => Self::Stopped,
-        }
-    }
-}
-
-impl From<ReadError> for Reason {
-    /// A fault does not become an answer: what this node holds cannot be trusted, so it stops.
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Refused(refusal) => refusal.into(),
-            ReadError::Fault(fault) => fatal::stop(&fault),
         }
     }
 }
@@ -536,7 +475,7 @@ pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
             && reason.outcome_unknown() == unknown
             && own.is_none_or(|own| own == reason.name())
     });
-    found.cloned()
+    found.copied()
 }
 
 /// Whether a peer said that it does not know the call: it is of a version before there was one.

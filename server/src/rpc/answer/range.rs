@@ -7,7 +7,7 @@ use prost::Message;
 use tenure_proto::{etcdserverpb::RangeResponse, mvccpb};
 
 use super::{Answer, PIECE_BYTES, SMALL_BYTES_MAX};
-use crate::rpc::{bulk::Turn, status::Reason};
+use crate::rpc::{bulk::Turn, failure::Failure};
 
 /// What a record costs beside its key and value, about.
 const RECORD_BYTES: usize = 32;
@@ -71,7 +71,7 @@ impl RangePieces {
         mut self,
         turn: &Turn,
         rest: RangeResponse,
-    ) -> Result<Result<RangeResponse, Answer>, Reason> {
+    ) -> Result<Result<RangeResponse, Answer>, Failure> {
         if !self.large {
             return Ok(Ok(RangeResponse {
                 kvs: self.batch,

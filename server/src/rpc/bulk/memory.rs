@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    rpc::status::Reason,
+    rpc::{failure::Failure, status::Reason},
     share::{ANSWERS_BYTES_MAX, Share, Shared, UNIT_BYTES},
 };
 
@@ -120,9 +120,9 @@ impl Memory {
     ///
     /// # Errors
     /// When there will never be so much.
-    pub(in crate::rpc) async fn take(&self, bytes: usize) -> Result<Held, Reason> {
+    pub(in crate::rpc) async fn take(&self, bytes: usize) -> Result<Held, Failure> {
         if bytes > ANSWERS_BYTES_MAX {
-            return Err(Reason::RangeTooLarge);
+            return Err(Reason::RangeTooLarge.into());
         }
         let shared = match &self.share {
             Some(share) => share.take(bytes).await,

@@ -33,7 +33,7 @@ fn filled(keys: usize) -> Arc<FakeNode> {
     node
 }
 
-async fn count(bulk: &BulkReads, end: &'static str) -> Result<usize, Reason> {
+async fn count(bulk: &BulkReads, end: &'static str) -> Result<usize, Failure> {
     let range = KeyRange::from_wire("key".into(), Bytes::from_static(end.as_bytes()));
     let query = RangeQuery::latest(range);
     let read = bulk.read(move |reader| Ok(reader.range(&query)?.kvs.len()));
@@ -68,7 +68,7 @@ async fn short_reads_go_on_while_large_ones_wait_for_their_turns() {
                 read += 1;
             }
             Err(reason) => {
-                assert_eq!(reason, Reason::TooManyRequests);
+                assert_eq!(reason.reason(), Reason::TooManyRequests);
                 refused += 1;
             }
         }
@@ -84,7 +84,10 @@ async fn a_read_that_finds_no_memory_is_refused_and_leaves_none_held() {
     let bulk = bulk_reads(1000);
     let all_but_a_little = ANSWERS_BYTES_MAX - 300 * 1024;
     let held = bulk.memory().take(all_but_a_little).await.expect("free");
-    assert_eq!(count(&bulk, "\0").await, Err(Reason::TooManyRequests));
+    assert_eq!(
+        count(&bulk, "\0").await,
+        Err(Reason::TooManyRequests.into())
+    );
     assert_eq!(count(&bulk, "key-0002").await, Ok(200));
     drop(held);
     assert_eq!(count(&bulk, "\0").await, Ok(1000));
@@ -93,7 +96,7 @@ async fn a_read_that_finds_no_memory_is_refused_and_leaves_none_held() {
     let all = tokio::time::timeout(PATIENCE, all).await;
     assert!(all.expect("all is free").is_ok());
     let more = bulk.memory().take(ANSWERS_BYTES_MAX + 1).await;
-    assert_eq!(more.map(|_| ()), Err(Reason::RangeTooLarge));
+    assert_eq!(more.map(|_| ()), Err(Reason::RangeTooLarge.into()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

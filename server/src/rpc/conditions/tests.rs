@@ -200,7 +200,7 @@ fn a_request_has_one_id() {
         Ok(in_metadata.clone())
     );
     let refused = in_metadata.and(options("l"));
-    assert_eq!(refused, Err(Reason::RequestNamedTwice));
+    assert_eq!(refused, Err(Reason::RequestNamedTwice.into()));
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn a_session_has_an_id_of_its_own_whatever_request_opens_it() {
 #[test]
 fn a_read_takes_no_guards_but_does_not_mind_an_id() {
     let guarded = read(&[("tenure-guard", "a=1")]);
-    assert_eq!(guarded.refuse_on_read(), Err(Reason::GuardOnRead));
+    assert_eq!(guarded.refuse_on_read(), Err(Reason::GuardOnRead.into()));
     let named = read(&[("tenure-idempotency-key", "k")]);
     assert_eq!(named.refuse_on_read(), Ok(()));
 }

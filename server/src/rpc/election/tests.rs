@@ -4,7 +4,11 @@ use futures::{StreamExt, poll};
 use tenure_statemachine::{LeaseGrant, LeaseId};
 
 use super::*;
-use crate::rpc::{Limits, fake::FakeNode, status::reason_of};
+use crate::rpc::{
+    Limits,
+    fake::FakeNode,
+    status::{Reason, reason_of},
+};
 
 fn service() -> (Arc<FakeNode>, ElectionService) {
     let node = FakeNode::leading();

@@ -6,9 +6,9 @@ use tenure_statemachine::{RangeQuery, ReadError, Reader, Revision, SortOrder, So
 use crate::rpc::{
     answer::{Answer, RangePieces},
     bulk::{Held, Start, Turn},
+    failure::Failure,
     reply::{self, Headers},
     services::Services,
-    status::Reason,
 };
 
 /// The response to `query`, or the answer in its place when it is large. One for which there is no
@@ -16,7 +16,7 @@ use crate::rpc::{
 pub(super) async fn list(
     services: &Services,
     query: RangeQuery,
-) -> Result<Result<RangeResponse, Answer>, Reason> {
+) -> Result<Result<RangeResponse, Answer>, Failure> {
     let start = if is_streamable(&query) {
         Start::Short
     } else {
@@ -31,7 +31,7 @@ pub(super) async fn list(
 pub(super) async fn read_txn(
     services: &Services,
     txn: Txn,
-) -> Result<Result<TxnResponse, Answer>, Reason> {
+) -> Result<Result<TxnResponse, Answer>, Failure> {
     let headers = services.headers.clone();
     let read = move |reader: &Reader<'_>, turn: &Turn| {
         let header = headers.at(reader.meta().revision);
@@ -64,7 +64,7 @@ fn read(
     turn: &Turn,
     query: &RangeQuery,
     headers: &Headers,
-) -> Result<Result<Result<RangeResponse, Answer>, Reason>, ReadError> {
+) -> Result<Result<Result<RangeResponse, Answer>, Failure>, ReadError> {
     let mut pieces = RangePieces::default();
     let mut rest = RangeResponse {
         header: Some(headers.at(reader.meta().revision)),

@@ -23,7 +23,7 @@ use crate::{
     rpc::{
         Limits,
         fake::{CLUSTER, FakeNode, MEMBER, TERM},
-        status::reason_of,
+        status::{Reason, reason_of},
     },
 };
 

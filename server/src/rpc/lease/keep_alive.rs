@@ -15,7 +15,7 @@ use tonic::Status;
 use super::secs;
 use crate::{
     lease::BATCH_LEASES_MAX,
-    rpc::{call::Call, services::Services, status::Reason},
+    rpc::{call::Call, failure::Failure, services::Services, status::Reason},
 };
 
 /// Batches of one stream under way at once. Requests that find them all busy wait unread, and
@@ -68,7 +68,7 @@ async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<
     }
     let mut responses = match renew(services, call, &ids).await {
         Ok(responses) => responses,
-        Err(reason) => vec![Err(reason.into())],
+        Err(failure) => vec![Err(failure.into())],
     };
     responses.extend(failed.map(Err));
     responses
@@ -76,7 +76,7 @@ async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<
 
 /// Renews each of `ids` once, however often it is among them. The header is made first, so that
 /// its revision cannot be one at which a lease had ended already.
-async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Response>, Reason> {
+async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Response>, Failure> {
     let revision = services.latest(|reader| Ok(reader.meta().revision))?;
     let header = services.headers.at(revision);
     let mut leases: Vec<LeaseId> = ids.iter().map(|&id| LeaseId(id)).collect();
@@ -86,12 +86,12 @@ async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Respo
     let renewed = exchange
         .write(services.renewals.renew(leases.clone()))
         .await;
-    let renewed = renewed.map_err(|reason| {
+    let renewed = renewed.map_err(|failure| {
         // A renewal may be repeated, so that its outcome is unknown says less than this.
         let leaderless = services.leadership.borrow().leader.is_none();
-        match reason {
-            Reason::WriteTimedOut if leaderless => Reason::NoLeader,
-            reason => reason,
+        match failure.reason() {
+            Reason::WriteTimedOut if leaderless => Reason::NoLeader.into(),
+            _ => failure,
         }
     })?;
     let mut responses = Vec::with_capacity(ids.len());
@@ -102,7 +102,7 @@ async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Respo
             Ok(ttl) => secs(ttl.as_secs_ceil()),
             Err(Refusal::LeaseNotFound) => 0,
             Err(refusal) => {
-                responses.push(Err(Reason::from(refusal.clone()).into()));
+                responses.push(Err(Failure::from(refusal.clone()).into()));
                 break;
             }
         };

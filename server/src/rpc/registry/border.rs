@@ -12,7 +12,7 @@ use tenure_statemachine::{
     InstanceName, LeaseId, Readiness, Register, RegistryCommand, Revision, Ttl,
 };
 
-use crate::rpc::{field, refusal::quoted, status::Reason};
+use crate::rpc::{failure::Failure, field, refusal::quoted, status::Reason};
 
 /// Longest name of a service or an instance, zone, version, tag, protocol, host or metadata key.
 /// No host name is longer, and the key made of two of them stays small.
@@ -32,7 +32,7 @@ pub(in crate::rpc) const WEIGHT_MAX: u32 = 65_535;
 pub(in crate::rpc) const GRACE_MS_MAX: u64 = 86_400_000;
 
 /// A registration.
-pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Reason> {
+pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Failure> {
     let wire::RegisterRequest {
         instance,
         incarnation,
@@ -59,7 +59,9 @@ pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Reaso
 }
 
 /// A change of readiness. Only the instance itself knows, so it names its incarnation.
-pub(super) fn set_readiness(request: wire::SetReadinessRequest) -> Result<RegistryCommand, Reason> {
+pub(super) fn set_readiness(
+    request: wire::SetReadinessRequest,
+) -> Result<RegistryCommand, Failure> {
     let name = name(request.service, request.id)?;
     if request.incarnation == 0 {
         return Err(Reason::IncarnationInvalid.with("it is not provided"));
@@ -72,7 +74,7 @@ pub(super) fn set_readiness(request: wire::SetReadinessRequest) -> Result<Regist
 }
 
 /// A drain.
-pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Reason> {
+pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Failure> {
     let name = name(request.service, request.id)?;
     let incarnation = incarnation_or_any(request.incarnation)?;
     if request.grace_ms > GRACE_MS_MAX {
@@ -87,7 +89,7 @@ pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Reas
 }
 
 /// A deregistration.
-pub(super) fn deregister(request: wire::DeregisterRequest) -> Result<RegistryCommand, Reason> {
+pub(super) fn deregister(request: wire::DeregisterRequest) -> Result<RegistryCommand, Failure> {
     Ok(RegistryCommand::Deregister {
         name: name(request.service, request.id)?,
         incarnation: incarnation_or_any(request.incarnation)?,
@@ -95,12 +97,12 @@ pub(super) fn deregister(request: wire::DeregisterRequest) -> Result<RegistryCom
 }
 
 /// The name of a service.
-pub(super) fn service(service: String) -> Result<String, Reason> {
+pub(super) fn service(service: String) -> Result<String, Failure> {
     part(service, Reason::ServiceNameInvalid)
 }
 
 /// A readiness by its number on the wire.
-pub(super) fn readiness(number: i32) -> Result<Readiness, Reason> {
+pub(super) fn readiness(number: i32) -> Result<Readiness, Failure> {
     match wire::Readiness::try_from(number) {
         Ok(wire::Readiness::Starting) => Ok(Readiness::Starting),
         Ok(wire::Readiness::Ready) => Ok(Readiness::Ready),
@@ -111,7 +113,7 @@ pub(super) fn readiness(number: i32) -> Result<Readiness, Reason> {
 }
 
 /// At most so many tags.
-pub(super) fn tags(tags: &[String]) -> Result<(), Reason> {
+pub(super) fn tags(tags: &[String]) -> Result<(), Failure> {
     at_most(tags.len(), TAGS_MAX, Reason::TooManyTags)?;
     for (place, tag) in tags.iter().enumerate() {
         let what = format!("tag {}", place + 1);
@@ -124,7 +126,7 @@ pub(super) fn tags(tags: &[String]) -> Result<(), Reason> {
 /// At most so many pairs of metadata; the values' sizes are bounded together with all else.
 pub(super) fn metadata<'a>(
     pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
-) -> Result<(), Reason> {
+) -> Result<(), Failure> {
     at_most(pairs.len(), METADATA_MAX, Reason::TooMuchMetadata)?;
     for (key, _) in pairs {
         present(key, "a key", Reason::MetadataInvalid)?;
@@ -134,11 +136,11 @@ pub(super) fn metadata<'a>(
 }
 
 /// A zone or a version, which may be left out.
-pub(super) fn label(label: &str, what: &str) -> Result<(), Reason> {
+pub(super) fn label(label: &str, what: &str) -> Result<(), Failure> {
     text(label, what, Reason::LabelInvalid)
 }
 
-fn name(of_service: String, id: String) -> Result<InstanceName, Reason> {
+fn name(of_service: String, id: String) -> Result<InstanceName, Failure> {
     Ok(InstanceName {
         service: service(of_service)?,
         id: part(id, Reason::InstanceNameInvalid)?,
@@ -146,7 +148,7 @@ fn name(of_service: String, id: String) -> Result<InstanceName, Reason> {
 }
 
 /// A part of an instance's key.
-fn part(name: String, reason: Reason) -> Result<String, Reason> {
+fn part(name: String, reason: Reason) -> Result<String, Failure> {
     if name.is_empty() {
         return Err(reason.with("it is not provided"));
     }
@@ -157,7 +159,7 @@ fn part(name: String, reason: Reason) -> Result<String, Reason> {
     Ok(name)
 }
 
-fn incarnation_or_any(incarnation: i64) -> Result<Revision, Reason> {
+fn incarnation_or_any(incarnation: i64) -> Result<Revision, Failure> {
     if incarnation < 0 {
         return Err(Reason::IncarnationInvalid.with(format!("{incarnation} is negative")));
     }
@@ -165,7 +167,7 @@ fn incarnation_or_any(incarnation: i64) -> Result<Revision, Reason> {
 }
 
 /// The bytes of a valid instance.
-fn encoded(mut instance: wire::Instance) -> Result<Bytes, Reason> {
+fn encoded(mut instance: wire::Instance) -> Result<Bytes, Failure> {
     readiness(instance.readiness)?;
     endpoints(&instance.endpoints)?;
     tags(&instance.tags)?;
@@ -186,9 +188,9 @@ fn encoded(mut instance: wire::Instance) -> Result<Bytes, Reason> {
     Ok(instance.encode_to_vec().into())
 }
 
-fn endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Reason> {
+fn endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Failure> {
     if endpoints.is_empty() {
-        return Err(Reason::EndpointsMissing);
+        return Err(Reason::EndpointsMissing.into());
     }
     at_most(endpoints.len(), ENDPOINTS_MAX, Reason::TooManyEndpoints)?;
     for (place, endpoint) in endpoints.iter().enumerate() {
@@ -207,14 +209,14 @@ fn endpoints(endpoints: &[wire::Endpoint]) -> Result<(), Reason> {
     Ok(())
 }
 
-fn at_most(count: usize, max: usize, reason: Reason) -> Result<(), Reason> {
+fn at_most(count: usize, max: usize, reason: Reason) -> Result<(), Failure> {
     if count > max {
         return Err(reason.with(format!("{count}, at most {max}")));
     }
     Ok(())
 }
 
-fn present(text: &str, what: &str, reason: Reason) -> Result<(), Reason> {
+fn present(text: &str, what: &str, reason: Reason) -> Result<(), Failure> {
     if text.is_empty() {
         return Err(reason.with(format!("{what} is not provided")));
     }
@@ -222,7 +224,7 @@ fn present(text: &str, what: &str, reason: Reason) -> Result<(), Reason> {
 }
 
 /// Text that can be printed in one line, of bounded length.
-fn text(text: &str, what: impl Display, reason: Reason) -> Result<(), Reason> {
+fn text(text: &str, what: impl Display, reason: Reason) -> Result<(), Failure> {
     let bytes = text.len();
     if bytes > TEXT_BYTES_MAX {
         return Err(reason.with(format!("{what} is {bytes} bytes, at most {TEXT_BYTES_MAX}")));

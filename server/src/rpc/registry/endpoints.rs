@@ -24,7 +24,7 @@ use super::{
     selector::{Selector, Standing, Tally},
 };
 use crate::{
-    rpc::{services::Services, status::Reason},
+    rpc::{failure::Failure, services::Services, status::Reason},
     watch::{Closed, Delivery, Outbox, STEP_BYTES_MAX, Share, Subscription},
 };
 
@@ -43,7 +43,7 @@ enum Ended {
     /// The client is gone.
     Closed,
     /// The state cannot be read.
-    Failed(Reason),
+    Failed(Failure),
 }
 
 impl From<Closed> for Ended {
@@ -52,9 +52,9 @@ impl From<Closed> for Ended {
     }
 }
 
-impl From<Reason> for Ended {
-    fn from(reason: Reason) -> Self {
-        Self::Failed(reason)
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
     }
 }
 
@@ -119,7 +119,7 @@ impl EndpointsStream {
             ended = self.serve() => match ended {
                 Ok(never) => match never {},
                 Err(Ended::Closed) => return,
-                Err(Ended::Failed(reason)) => reason.into(),
+                Err(Ended::Failed(failure)) => failure.into(),
             },
             status = stop => status,
             () = outbox.closed() => return,

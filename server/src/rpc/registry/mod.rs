@@ -19,10 +19,10 @@ use self::{
 };
 use super::{
     conditions::Conditions,
+    failure::Failure,
     freshness::Freshness,
     request::{LEASE_COST_BYTES, PUT_OVERHEAD_BYTES},
     services::Services,
-    status::Reason,
 };
 use crate::{
     rpc::call::Call,
@@ -41,7 +41,7 @@ impl RegistryService {
     async fn register(
         &self,
         request: Request<wire::RegisterRequest>,
-    ) -> Result<wire::RegisterResponse, Reason> {
+    ) -> Result<wire::RegisterResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = border::register(request)?;
         let stored = command.name.key().len() + command.instance.len();
@@ -66,7 +66,7 @@ impl RegistryService {
         call: &Call,
         conditions: Conditions,
         command: RegistryCommand,
-    ) -> Result<Option<wire::Header>, Reason> {
+    ) -> Result<Option<wire::Header>, Failure> {
         // Whoever leaves may when there is no space, too.
         let cost = match command {
             RegistryCommand::SetReadiness { .. } => PUT_OVERHEAD_BYTES,
@@ -80,7 +80,7 @@ impl RegistryService {
     async fn set_readiness(
         &self,
         request: Request<wire::SetReadinessRequest>,
-    ) -> Result<wire::SetReadinessResponse, Reason> {
+    ) -> Result<wire::SetReadinessResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = border::set_readiness(request)?;
         let header = self.change(&call, conditions, command).await?;
@@ -90,7 +90,7 @@ impl RegistryService {
     async fn drain(
         &self,
         request: Request<wire::DrainRequest>,
-    ) -> Result<wire::DrainResponse, Reason> {
+    ) -> Result<wire::DrainResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = border::drain(request)?;
         let header = self.change(&call, conditions, command).await?;
@@ -100,7 +100,7 @@ impl RegistryService {
     async fn deregister(
         &self,
         request: Request<wire::DeregisterRequest>,
-    ) -> Result<wire::DeregisterResponse, Reason> {
+    ) -> Result<wire::DeregisterResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
         let command = border::deregister(request)?;
         let header = self.change(&call, conditions, command).await?;
@@ -110,7 +110,7 @@ impl RegistryService {
     async fn discover(
         &self,
         request: Request<wire::DiscoverRequest>,
-    ) -> Result<Response<wire::DiscoverResponse>, Reason> {
+    ) -> Result<Response<wire::DiscoverResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::DiscoverRequest {
@@ -143,7 +143,7 @@ impl RegistryService {
     async fn watch_endpoints(
         &self,
         request: Request<wire::WatchEndpointsRequest>,
-    ) -> Result<Responses<wire::WatchEndpointsResponse>, Reason> {
+    ) -> Result<Responses<wire::WatchEndpointsResponse>, Failure> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::WatchEndpointsRequest { service, selector } = request.into_inner();
@@ -172,7 +172,7 @@ async fn select(
     services: &Services,
     service: String,
     selector: Selector,
-) -> Result<Selected, Reason> {
+) -> Result<Selected, Failure> {
     let read = move |reader: &Reader<'_>| selected(reader, &service, &selector);
     services.latest_bulk(read).await
 }

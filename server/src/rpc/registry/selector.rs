@@ -7,7 +7,7 @@
 use tenure_proto::v1 as wire;
 
 use super::border;
-use crate::rpc::status::Reason;
+use crate::rpc::failure::Failure;
 
 /// What is wanted; valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,7 +33,7 @@ pub(super) struct Tally {
 
 impl Selector {
     /// What a request asks for.
-    pub(super) fn of(selector: Option<wire::Selector>) -> Result<Self, Reason> {
+    pub(super) fn of(selector: Option<wire::Selector>) -> Result<Self, Failure> {
         let mut selector = selector.unwrap_or_default();
         for readiness in &selector.readiness {
             border::readiness(*readiness)?;

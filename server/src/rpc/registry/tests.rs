@@ -10,7 +10,7 @@ use crate::{
     rpc::{
         Limits,
         fake::{FakeNode, MEMBER, TERM},
-        status::reason_of,
+        status::{Reason, reason_of},
     },
 };
 

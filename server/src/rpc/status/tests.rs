@@ -1,5 +1,7 @@
 //! The map from causes to statuses, and the document that lists it.
 
+use tenure_statemachine::Revision;
+
 use super::*;
 
 const DOCUMENT: &str = include_str!("../../../../docs/errors.md");
@@ -39,7 +41,7 @@ fn the_document_lists_every_reason_with_its_code_and_text_and_no_other() {
 #[test]
 fn a_status_carries_code_text_and_whether_the_outcome_is_unknown() {
     for reason in Reason::ALL {
-        let status = Status::from(reason.clone());
+        let status = Status::from(*reason);
         assert_eq!(status.code(), reason.code());
         assert_eq!(status.message(), reason.text());
         let unknown = status.metadata().get(OUTCOME_METADATA);
@@ -47,19 +49,16 @@ fn a_status_carries_code_text_and_whether_the_outcome_is_unknown() {
             unknown.is_some_and(|it| it == OUTCOME_UNKNOWN),
             reason.outcome_unknown()
         );
-        assert_eq!(reason_of(&status).as_ref(), Some(reason));
+        assert_eq!(reason_of(&status), Some(*reason));
     }
 }
 
 #[test]
 fn a_detail_follows_the_text_and_a_stale_token_tells_the_present_one() {
     let detail = "lock \"jobs/42\": your token 17, current 23";
-    let reason = Reason::GuardStale.stale(detail, Revision(23));
-    assert_eq!(
-        (reason.base(), reason.name()),
-        (&Reason::GuardStale, "GuardStale")
-    );
-    let status = Status::from(reason);
+    let failure = Reason::GuardStale.stale(detail, Revision(23));
+    assert_eq!(failure.reason(), Reason::GuardStale);
+    let status = Status::from(failure);
     assert_eq!(status.code(), Code::FailedPrecondition);
     let text = "tenure: guard is stale: lock \"jobs/42\": your token 17, current 23";
     assert_eq!(status.message(), text);
@@ -81,14 +80,23 @@ fn a_detail_follows_the_text_and_a_stale_token_tells_the_present_one() {
 
 #[test]
 fn a_refusal_for_overload_says_when_to_try_again() {
-    let hint = |reason: Reason| Status::from(reason).metadata().get(RETRY_METADATA).cloned();
-    let after = hint(Reason::TooManyRequests).expect("a hint");
+    let hint = |failure: Failure| {
+        Status::from(failure)
+            .metadata()
+            .get(RETRY_METADATA)
+            .cloned()
+    };
+    let after = hint(Reason::TooManyRequests.into()).expect("a hint");
     assert_eq!(after, RETRY_AFTER_MS);
     for reason in [Reason::QueueFull, Reason::TooManyRequestKeys] {
-        let hinted = hint(reason.clone().with("detail"));
+        let hinted = hint(reason.with("detail"));
         assert!(hinted.is_some(), "{reason:?} advises to try again");
     }
-    assert_eq!(hint(Reason::NoSpace), None, "a pause does not make space");
+    assert_eq!(
+        hint(Reason::NoSpace.into()),
+        None,
+        "a pause does not make space"
+    );
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn registering(instance: wire::Instance) -> wire::RegisterRequest {
     }
 }
 
-fn told<T: std::fmt::Debug>(result: Result<T, Reason>) -> String {
+fn told<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
     result.expect_err("refused").message().into_owned()
 }
 
