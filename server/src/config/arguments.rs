@@ -129,7 +129,7 @@ mod tests {
     fn name_from(words: &[&str]) -> String {
         let read = read_words(words);
         assert_eq!(read.faults, []);
-        read.sources.text("name")
+        read.sources.text(flags::NAME)
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_true_or_false_flag_never_takes_the_next_word() {
-        let flag = |words: &[&str]| read_words(words).sources.bool("strict-reconfig-check");
+        let flag = |words: &[&str]| read_words(words).sources.bool(flags::STRICT_RECONFIG_CHECK);
         assert!(flag(&["--strict-reconfig-check"]));
         assert!(!flag(&["--strict-reconfig-check=false"]));
         assert!(flag(&[
@@ -166,7 +166,7 @@ mod tests {
             "--strict-reconfig-check=true"
         ]));
         let read = read_words(&["--strict-reconfig-check", "false"]);
-        assert!(read.sources.bool("strict-reconfig-check"));
+        assert!(read.sources.bool(flags::STRICT_RECONFIG_CHECK));
         assert_eq!(
             read.faults,
             [ConfigFault::UnexpectedWord {

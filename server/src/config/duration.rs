@@ -41,6 +41,24 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (total <= NANOS_MAX).then(|| Duration::from_nanos(total))
 }
 
+/// Writes a duration in the greatest unit up to minutes of which it is a whole number.
+pub(super) fn written(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    for (name, scale) in [
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+    ] {
+        if nanos > 0 && nanos.is_multiple_of(scale) {
+            return format!("{}{name}", nanos / scale);
+        }
+    }
+    match nanos {
+        0 => "0s".to_owned(),
+        nanos => format!("{nanos}ns"),
+    }
+}
+
 /// A decimal number times a unit, in whole nanoseconds.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -80,6 +98,14 @@ mod tests {
         ];
         for (text, nanos) in cases {
             assert_eq!(parse(text), Some(Duration::from_nanos(nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in ["0s", "7ns", "10ms", "1500ms", "5s", "90s", "1m", "60m"] {
+            let duration = parse(text).unwrap();
+            assert_eq!(written(duration), text);
         }
     }
 

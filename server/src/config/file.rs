@@ -68,10 +68,10 @@ fn parse(text: &str, path: &Path) -> (Sources, Vec<ConfigFault>) {
     };
     let mut faults = Vec::new();
     for (key, value) in &table {
-        let Some(flag) = flags::find(key).filter(|flag| flag.name != CONFIG_FILE) else {
+        let Some(flag) = flags::find(key).filter(|flag| flag.name != CONFIG_FILE.name) else {
             let names = flags::all()
                 .map(|flag| flag.name)
-                .filter(|name| *name != CONFIG_FILE);
+                .filter(|name| *name != CONFIG_FILE.name);
             let suggestion = closest(key, names);
             let (key, path) = (key.clone(), path.to_owned());
             faults.push(ConfigFault::UnknownKey {
@@ -169,10 +169,10 @@ mod tests {
             "#,
         );
         assert_eq!(faults, []);
-        assert_eq!(sources.text("name"), "a");
-        assert_eq!(sources.uint("snapshot-count"), 7);
-        assert!(!sources.bool("strict-reconfig-check"));
-        assert_eq!(sources.urls("listen-client-urls").len(), 2);
+        assert_eq!(sources.text(flags::NAME), "a");
+        assert_eq!(sources.uint(flags::SNAPSHOT_COUNT), 7);
+        assert!(!sources.bool(flags::STRICT_RECONFIG_CHECK));
+        assert_eq!(sources.urls(flags::LISTEN_CLIENT_URLS).len(), 2);
         assert_eq!(sources.origin("name").to_string(), "name in server.toml");
     }
 
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_read_names_who_asked_for_it() {
-        let origin = Origin::Flag(CONFIG_FILE);
+        let origin = Origin::Flag(CONFIG_FILE.name);
         let (_, faults) = read(Path::new("/nonexistent/server.toml"), origin);
         assert!(
             faults[0]
@@ -212,7 +212,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = "#".repeat(usize::try_from(FILE_BYTES_MAX).unwrap() + 1);
         std::fs::write(file.path(), text).unwrap();
-        let (_, faults) = read(file.path(), Origin::Flag(CONFIG_FILE));
+        let (_, faults) = read(file.path(), Origin::Flag(CONFIG_FILE.name));
         assert!(
             faults[0].to_string().contains("longer than 1048576 bytes"),
             "{}",

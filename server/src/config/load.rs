@@ -69,7 +69,7 @@ pub fn load(
     let path = sources.text(CONFIG_FILE);
     if !path.is_empty() {
         let (mut from_file, file_faults) =
-            file::read(&PathBuf::from(path), sources.origin(CONFIG_FILE));
+            file::read(&PathBuf::from(path), sources.origin(CONFIG_FILE.name));
         faults.extend(file_faults);
         from_file.overlay(sources);
         sources = from_file;

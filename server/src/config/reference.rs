@@ -54,7 +54,7 @@ fn markdown() -> String {
 }
 
 fn row(flag: &Flag) -> String {
-    let default = match flag.default {
+    let default = match flag.default.to_string().as_str() {
         "" => String::new(),
         default => format!("`{default}`"),
     };
@@ -88,7 +88,11 @@ fn sample() -> String {
             if let Kind::Choice(words) = flag.kind {
                 text.push_str(&format!("# One of: {}.\n", words.join(", ")));
             }
-            let mark = if flag.default.is_empty() { "# " } else { "" };
+            let mark = if flag.default.to_string().is_empty() {
+                "# "
+            } else {
+                ""
+            };
             text.push_str(&format!("{mark}{} = {}\n", flag.name, sample_value(flag)));
         }
     }
@@ -96,17 +100,16 @@ fn sample() -> String {
 }
 
 fn sample_flags() -> impl Iterator<Item = &'static Flag> {
-    flags::all().filter(|flag| flag.class == Class::Used && flag.name != CONFIG_FILE)
+    flags::all().filter(|flag| flag.class == Class::Used && flag.name != CONFIG_FILE.name)
 }
 
 fn sample_value(flag: &Flag) -> String {
+    let default = flag.default.to_string();
     match flag.kind {
-        Kind::Urls | Kind::List if flag.default.is_empty() => "[]".to_owned(),
-        Kind::Urls | Kind::List => format!("[\"{}\"]", flag.default.replace(',', "\", \"")),
-        Kind::Bool | Kind::Uint32 | Kind::Uint | Kind::Int | Kind::Millis => {
-            flag.default.to_owned()
-        }
-        Kind::Text | Kind::Duration | Kind::Choice(_) => format!("\"{}\"", flag.default),
+        Kind::Urls | Kind::List if default.is_empty() => "[]".to_owned(),
+        Kind::Urls | Kind::List => format!("[\"{}\"]", default.replace(',', "\", \"")),
+        Kind::Bool | Kind::Uint32 | Kind::Uint | Kind::Int | Kind::Millis => default,
+        Kind::Text | Kind::Duration | Kind::Choice(_) => format!("\"{default}\""),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{
     duration,
     fault::{ConfigFault, Origin, Warning},
-    flags::{self, Class, Flag},
+    flags::{self, Class, Flag, Setting},
     url::Url,
 };
 
@@ -75,64 +75,73 @@ impl Sources {
         (faults, warnings)
     }
 
-    /// The value in force: the given one if it reads, otherwise the default.
+    /// The value that was given, if it reads.
     ///
-    /// A given value that does not read is reported by `judge`; reading goes on with the default
-    /// so that the remaining faults are found too.
-    fn read<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> T {
-        let flag = flags::find(name).expect("invariant: only names of the table are read");
-        self.given
-            .get(name)
-            .and_then(|given| parse(&given.text))
-            .or_else(|| parse(flag.default))
-            .expect("invariant: every default is a value of its kind")
+    /// One that does not read is reported by `judge`; reading goes on with the default so that the
+    /// remaining faults are found too.
+    fn given<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.given.get(name).and_then(|given| parse(&given.text))
+    }
+
+    /// The value in force as an operator would write it.
+    pub(super) fn shown(&self, name: &'static str) -> String {
+        let given = self.given.get(name).map(|given| given.text.clone());
+        let default = || flags::find(name).map(|flag| flag.default.to_string());
+        given.or_else(default).unwrap_or_default()
     }
 
     /// Text as it was given.
-    pub(super) fn text(&self, name: &'static str) -> String {
-        self.read(name, |text| Some(text.to_owned()))
+    pub(super) fn text(&self, setting: Setting<&'static str>) -> String {
+        let given = self.given(setting.name, |text| Some(text.to_owned()));
+        given.unwrap_or_else(|| setting.default.to_owned())
     }
 
     /// A truth value.
-    pub(super) fn bool(&self, name: &'static str) -> bool {
-        self.read(name, flags::parse_bool)
+    pub(super) fn bool(&self, setting: Setting<bool>) -> bool {
+        self.given(setting.name, flags::parse_bool)
+            .unwrap_or(setting.default)
     }
 
     /// A whole number from 0.
-    pub(super) fn uint(&self, name: &'static str) -> u64 {
-        self.read(name, flags::parse_uint)
+    pub(super) fn uint(&self, setting: Setting<u64>) -> u64 {
+        self.given(setting.name, flags::parse_uint)
+            .unwrap_or(setting.default)
     }
 
     /// A whole number from 0 to 2^32 - 1.
-    pub(super) fn uint32(&self, name: &'static str) -> u32 {
-        self.read(name, |text| {
+    pub(super) fn uint32(&self, setting: Setting<u32>) -> u32 {
+        let given = self.given(setting.name, |text| {
             flags::parse_uint(text).and_then(|value| value.try_into().ok())
-        })
+        });
+        given.unwrap_or(setting.default)
     }
 
     /// A whole number.
-    pub(super) fn int(&self, name: &'static str) -> i64 {
-        self.read(name, flags::parse_int)
+    pub(super) fn int(&self, setting: Setting<i64>) -> i64 {
+        self.given(setting.name, flags::parse_int)
+            .unwrap_or(setting.default)
     }
 
     /// A duration written with its unit.
-    pub(super) fn duration(&self, name: &'static str) -> Duration {
-        self.read(name, duration::parse)
+    pub(super) fn duration(&self, setting: Setting<Duration>) -> Duration {
+        self.given(setting.name, duration::parse)
+            .unwrap_or(setting.default)
     }
 
     /// A duration written as milliseconds.
-    pub(super) fn millis(&self, name: &'static str) -> Duration {
-        Duration::from_millis(self.uint(name))
+    pub(super) fn millis(&self, setting: Setting<u64>) -> Duration {
+        Duration::from_millis(self.uint(setting))
     }
 
     /// A list of addresses.
-    pub(super) fn urls(&self, name: &'static str) -> Vec<Url> {
-        self.read(name, |text| Url::parse_list(text).ok())
+    pub(super) fn urls(&self, setting: Setting<&'static [Url]>) -> Vec<Url> {
+        self.given(setting.name, |text| Url::parse_list(text).ok())
+            .unwrap_or_else(|| setting.default.to_vec())
     }
 
     /// A list of words; blank ones are left out.
-    pub(super) fn words(&self, name: &'static str) -> Vec<String> {
-        let text = self.text(name);
+    pub(super) fn words(&self, setting: Setting<&'static str>) -> Vec<String> {
+        let text = self.text(setting);
         text.split(',')
             .map(str::trim)
             .filter(|word| !word.is_empty())

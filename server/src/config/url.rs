@@ -2,14 +2,18 @@
 //!
 //! The host is kept as it was written, because member ids are hashes of these texts.
 
-use std::{fmt, net::IpAddr, net::Ipv4Addr, net::SocketAddr};
+use std::{
+    borrow::Cow,
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
 
 use thiserror::Error;
 
 /// One address.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
-    host: String,
+    host: Cow<'static, str>,
     port: u16,
 }
 
@@ -37,6 +41,14 @@ pub(super) enum UrlFault {
 }
 
 impl Url {
+    /// An address of this machine alone.
+    pub(super) const fn localhost(port: u16) -> Self {
+        Self {
+            host: Cow::Borrowed("localhost"),
+            port,
+        }
+    }
+
     /// Reads one address.
     pub(super) fn parse(text: &str) -> Result<Self, UrlFault> {
         let text = text.trim();
@@ -59,7 +71,7 @@ impl Url {
             .then(|| port.parse().ok());
         match port.flatten() {
             Some(port) if port > 0 && host_is_sound(host) => Ok(Self {
-                host: host.to_owned(),
+                host: Cow::Owned(host.to_owned()),
                 port,
             }),
             _ => Err(UrlFault::HostPort(owned())),

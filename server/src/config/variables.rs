@@ -79,7 +79,7 @@ mod tests {
     fn a_variable_sets_its_flag_and_others_are_left_alone() {
         let (sources, faults) = read_pairs(&[("TENURE_NAME", "a"), ("ETCD_NAME", "b"), ("X", "")]);
         assert_eq!(faults, []);
-        assert_eq!(sources.text("name"), "a");
+        assert_eq!(sources.text(flags::NAME), "a");
         assert_eq!(sources.origin("name").to_string(), "TENURE_NAME");
     }
 

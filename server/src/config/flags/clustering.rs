@@ -1,72 +1,78 @@
 //! Settings of how a cluster is formed, joined and kept.
 
-use super::{Class::*, Flag, Group, Kind::*};
+use std::time::Duration;
+
+use super::{Class::*, Flag, Group, Kind::*, Setting, millis, secs};
+use crate::config::url::Url;
 
 /// What is missing for every setting of discovery.
 const DISCOVERY: super::Class = Refused("discovery");
 
-pub(super) const FLAGS: &[Flag] = rows! { Clustering;
-    "initial-advertise-peer-urls", Urls, "", Used,
+rows! { CLUSTERING: Clustering;
+    INITIAL_ADVERTISE_PEER_URLS: &[Url] = "initial-advertise-peer-urls", Urls, &[], Used,
         "Addresses under which the other members reach this one. Empty means those of \
          listen-peer-urls.";
-    "advertise-client-urls", Urls, "", Used,
+    ADVERTISE_CLIENT_URLS: &[Url] = "advertise-client-urls", Urls, &[], Used,
         "Addresses under which clients reach this member. Empty means those of listen-client-urls.";
-    "initial-cluster", Text, "", Used,
+    INITIAL_CLUSTER: &str = "initial-cluster", Text, "", Used,
         "The members that form the cluster, as name=URL pairs. Read at the first start only. \
          Empty means this member alone.";
-    "initial-cluster-state", Choice(&["new", "existing"]), "new", Used,
+    INITIAL_CLUSTER_STATE: &str = "initial-cluster-state", Choice(&["new", "existing"]), "new",
+        Used,
         "Whether the first start forms a new cluster or joins an existing one.";
-    "initial-cluster-token", Text, "etcd-cluster", Used,
+    INITIAL_CLUSTER_TOKEN: &str = "initial-cluster-token", Text, "etcd-cluster", Used,
         "Text that sets this cluster apart from others with the same addresses. Same on every \
          member.";
-    "strict-reconfig-check", Bool, "true",
+    STRICT_RECONFIG_CHECK: bool = "strict-reconfig-check", Bool, true,
         Ignored("changing the members is not built yet"),
         "Whether a membership change that would lose the quorum is refused.";
-    "pre-vote", Bool, "true", Refused("an election without a pre-vote"),
+    _: bool = "pre-vote", Bool, true, Refused("an election without a pre-vote"),
         "Whether a member asks for support before it disturbs a leader.";
-    "auto-compaction-mode", Choice(&["periodic", "revision"]), "periodic", Used,
+    AUTO_COMPACTION_MODE: &str = "auto-compaction-mode", Choice(&["periodic", "revision"]),
+        "periodic", Used,
         "Whether auto-compaction-retention is a time or a number of revisions.";
-    "auto-compaction-retention", Text, "0", Used,
+    AUTO_COMPACTION_RETENTION: &str = "auto-compaction-retention", Text, "0", Used,
         "History to keep: a duration, a bare number of hours, or in revision mode a number of \
          revisions. 0 keeps all.";
-    "compaction-batch-limit", Uint32, "1000", Used,
+    COMPACTION_BATCH_LIMIT: u32 = "compaction-batch-limit", Uint32, 1000, Used,
         "Revisions that one step of a compaction removes.";
-    "compaction-sleep-interval", Duration, "10ms", Used,
+    COMPACTION_SLEEP_INTERVAL: Duration = "compaction-sleep-interval", Duration, millis(10), Used,
         "Pause between two steps of a compaction.";
-    "downgrade-check-time", Duration, "5s", Ignored("there is no version to go back to"),
+    _: Duration = "downgrade-check-time", Duration, secs(5),
+        Ignored("there is no version to go back to"),
         "Time between two checks of a downgrade.";
-    "force-new-cluster", Bool, "false", Refused("a forced one-member cluster"),
+    _: bool = "force-new-cluster", Bool, false, Refused("a forced one-member cluster"),
         "Whether to start as the only member, whatever the data says.";
-    "discovery-token", Text, "", DISCOVERY,
+    _: &str = "discovery-token", Text, "", DISCOVERY,
         "Token of the cluster at the discovery service.";
-    "discovery-endpoints", List, "", DISCOVERY,
+    _: &str = "discovery-endpoints", List, "", DISCOVERY,
         "Addresses of the discovery service.";
-    "discovery-dial-timeout", Duration, "2s", DISCOVERY,
+    _: Duration = "discovery-dial-timeout", Duration, secs(2), DISCOVERY,
         "Longest wait for a connection to the discovery service.";
-    "discovery-request-timeout", Duration, "5s", DISCOVERY,
+    _: Duration = "discovery-request-timeout", Duration, secs(5), DISCOVERY,
         "Longest wait for an answer of the discovery service.";
-    "discovery-keepalive-time", Duration, "2s", DISCOVERY,
+    _: Duration = "discovery-keepalive-time", Duration, secs(2), DISCOVERY,
         "Time between two pings to the discovery service.";
-    "discovery-keepalive-timeout", Duration, "6s", DISCOVERY,
+    _: Duration = "discovery-keepalive-timeout", Duration, secs(6), DISCOVERY,
         "Time the discovery service has to answer a ping.";
-    "discovery-insecure-transport", Bool, "true", DISCOVERY,
+    _: bool = "discovery-insecure-transport", Bool, true, DISCOVERY,
         "Whether to speak to the discovery service without TLS.";
-    "discovery-insecure-skip-tls-verify", Bool, "false", DISCOVERY,
+    _: bool = "discovery-insecure-skip-tls-verify", Bool, false, DISCOVERY,
         "Whether to trust any certificate of the discovery service.";
-    "discovery-cert", Text, "", DISCOVERY,
+    _: &str = "discovery-cert", Text, "", DISCOVERY,
         "Certificate to show the discovery service.";
-    "discovery-key", Text, "", DISCOVERY,
+    _: &str = "discovery-key", Text, "", DISCOVERY,
         "Key of that certificate.";
-    "discovery-cacert", Text, "", DISCOVERY,
+    _: &str = "discovery-cacert", Text, "", DISCOVERY,
         "Authority that signed the discovery service's certificate.";
-    "discovery-user", Text, "", DISCOVERY,
+    _: &str = "discovery-user", Text, "", DISCOVERY,
         "User name at the discovery service.";
-    "discovery-password", Text, "", DISCOVERY,
+    _: &str = "discovery-password", Text, "", DISCOVERY,
         "Password at the discovery service.";
-    "discovery-srv", Text, "", DISCOVERY,
+    _: &str = "discovery-srv", Text, "", DISCOVERY,
         "DNS domain whose records list the members.";
-    "discovery-srv-name", Text, "", DISCOVERY,
+    _: &str = "discovery-srv-name", Text, "", DISCOVERY,
         "Suffix of the DNS records that list the members.";
-    "discovery-fallback", Choice(&["exit"]), "exit", DISCOVERY,
+    _: &str = "discovery-fallback", Choice(&["exit"]), "exit", DISCOVERY,
         "What to do when discovery fails.";
-};
+}

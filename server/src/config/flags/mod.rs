@@ -5,17 +5,27 @@
 //!
 //! Invariant: names are unique, and every default is a value its own kind accepts.
 
-/// Builds one group of rows; each is `name, kind, default, class, help;`.
+use std::time::Duration;
+
+/// Builds the table of one group; each row is `constant: type = name, kind, default, class, help;`.
+/// The constant is the [`Setting`] that readers name; `_` stands for a setting that is not read.
 macro_rules! rows {
-    ($group:ident; $($name:literal, $kind:expr, $default:literal, $class:expr, $help:expr;)*) => {
-        &[$(Flag {
+    ($table:ident: $group:ident; $(
+        $constant:tt: $type:ty = $name:literal, $kind:expr, $default:expr, $class:expr, $help:expr;
+    )*) => {
+        $(pub(in crate::config) const $constant: Setting<$type> = Setting {
+            name: $name,
+            default: $default,
+        };)*
+
+        pub(in crate::config) const $table: &[Flag] = &[$(Flag {
             name: $name,
             kind: $kind,
-            default: $default,
+            default: Setting::<$type> { name: $name, default: $default }.value(),
             class: $class,
             group: Group::$group,
             help: $help,
-        }),*]
+        }),*];
     };
 }
 
@@ -24,9 +34,17 @@ mod kind;
 mod member;
 mod operation;
 mod security;
+mod value;
 
-pub use self::kind::Kind;
-pub(super) use self::kind::{parse_bool, parse_int, parse_uint};
+pub(super) use self::{
+    clustering::*,
+    kind::{parse_bool, parse_int, parse_uint},
+    member::*,
+    operation::*,
+    security::SECURITY,
+    value::Setting,
+};
+pub use self::{kind::Kind, value::Value};
 
 /// What is done with a value that is given for a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,7 +99,7 @@ pub struct Flag {
     /// The shape of its value.
     pub kind: Kind,
     /// The value in force when none is given; empty where it is derived or unset.
-    pub default: &'static str,
+    pub default: Value,
     /// What a given value does.
     pub class: Class,
     /// Where the documents list it.
@@ -103,15 +121,13 @@ impl Flag {
     /// Whether `text` asks for nothing beyond the default.
     #[must_use]
     pub fn is_default(&self, text: &str) -> bool {
-        text == self.default || self.kind.same(text, self.default)
+        let default = self.default.to_string();
+        text == default || self.kind.same(text, &default)
     }
 }
 
 /// What every variable that is read begins with.
 pub const VARIABLE_PREFIX: &str = "TENURE_";
-
-/// The setting that names the file; it cannot stand in the file itself.
-pub const CONFIG_FILE: &str = "config-file";
 
 /// Flags that print something and end the process instead of setting anything.
 pub const ACTIONS: [(&str, &str); 3] = [
@@ -125,20 +141,27 @@ pub const ACTIONS: [(&str, &str); 3] = [
 
 /// Every setting, group by group.
 pub fn all() -> impl Iterator<Item = &'static Flag> {
-    [
-        member::FLAGS,
-        clustering::FLAGS,
-        security::FLAGS,
-        operation::FLAGS,
-    ]
-    .into_iter()
-    .flatten()
+    [MEMBER, CLUSTERING, SECURITY, OPERATION]
+        .into_iter()
+        .flatten()
 }
 
 /// The setting of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Flag> {
     all().find(|flag| flag.name == name)
+}
+
+const fn millis(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+const fn mins(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
 }
 
 #[cfg(test)]
@@ -149,8 +172,11 @@ mod tests {
 
     #[test]
     fn every_default_is_a_value_of_its_kind() {
-        for flag in all().filter(|flag| !flag.default.is_empty()) {
-            assert_eq!(flag.kind.check(flag.default), Ok(()), "--{}", flag.name);
+        for flag in all() {
+            let default = flag.default.to_string();
+            if !default.is_empty() {
+                assert_eq!(flag.kind.check(&default), Ok(()), "--{}", flag.name);
+            }
         }
     }
 

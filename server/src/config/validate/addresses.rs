@@ -3,20 +3,23 @@
 use std::net::SocketAddr;
 
 use super::Check;
-use crate::config::url::Url;
+use crate::config::{
+    flags::{self, Setting},
+    url::Url,
+};
 
 /// The settings that open listeners.
-const LISTENERS: [&str; 3] = [
-    "listen-peer-urls",
-    "listen-client-urls",
-    "listen-metrics-urls",
+const LISTENERS: [Setting<&[Url]>; 3] = [
+    flags::LISTEN_PEER_URLS,
+    flags::LISTEN_CLIENT_URLS,
+    flags::LISTEN_METRICS_URLS,
 ];
 
 impl Check<'_> {
     /// Addresses to bind: IP addresses or `localhost`, and at least one except for metrics.
-    pub(super) fn listen(&mut self, name: &'static str) -> Vec<Url> {
-        let urls = self.sources.urls(name);
-        if urls.is_empty() && name != "listen-metrics-urls" {
+    pub(super) fn listen(&mut self, setting: Setting<&'static [Url]>) -> Vec<Url> {
+        let (name, urls) = (setting.name, self.sources.urls(setting));
+        if urls.is_empty() && name != flags::LISTEN_METRICS_URLS.name {
             let remedy = "expected at least one URL, such as http://127.0.0.1:2379".to_owned();
             self.bad(name, remedy);
         }
@@ -30,8 +33,14 @@ impl Check<'_> {
     /// No two listeners bind one address.
     pub(super) fn listeners_are_apart(&mut self) {
         let mut bound: Vec<(SocketAddr, &'static str)> = Vec::new();
-        for name in LISTENERS {
-            for address in self.sources.urls(name).iter().filter_map(Url::bind_address) {
+        for setting in LISTENERS {
+            let name = setting.name;
+            for address in self
+                .sources
+                .urls(setting)
+                .iter()
+                .filter_map(Url::bind_address)
+            {
                 match bound.iter().find(|(other, _)| *other == address) {
                     Some((_, other)) => {
                         let remedy = format!("both listen on {address}; change one");
@@ -44,8 +53,12 @@ impl Check<'_> {
     }
 
     /// Addresses for others: as given, otherwise those of the listener where others can dial them.
-    pub(super) fn advertise(&mut self, name: &'static str, listen: &'static str) -> Vec<Url> {
-        let given = self.sources.urls(name);
+    pub(super) fn advertise(
+        &mut self,
+        setting: Setting<&'static [Url]>,
+        listen: Setting<&'static [Url]>,
+    ) -> Vec<Url> {
+        let (name, given) = (setting.name, self.sources.urls(setting));
         if given.iter().any(Url::is_unspecified) {
             self.warn(
                 name,
@@ -60,7 +73,7 @@ impl Check<'_> {
             let remedy = format!(
                 "listening on every address does not tell others where to dial; set --{name}"
             );
-            self.conflict(listen, name, remedy);
+            self.conflict(listen.name, name, remedy);
         }
         listening
     }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use super::Check;
-use crate::config::{duration, flags, settings::AutoCompaction};
+use crate::config::{
+    duration,
+    flags::{self, Setting},
+    settings::AutoCompaction,
+};
 
 /// Quota when none is set: etcd's 2 GiB, so that alarms and dashboards mean the same.
 const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
@@ -29,8 +33,8 @@ const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
 
 impl Check<'_> {
     pub(super) fn election_times(&mut self) -> (Duration, Duration) {
-        let heartbeat = self.positive_millis("heartbeat-interval");
-        let election = self.positive_millis("election-timeout");
+        let heartbeat = self.positive_millis(flags::HEARTBEAT_INTERVAL);
+        let election = self.positive_millis(flags::ELECTION_TIMEOUT);
         let enough = heartbeat.checked_mul(HEARTBEATS_PER_ELECTION_MIN);
         if !election.is_zero() && enough.is_none_or(|enough| election < enough) {
             let remedy = format!(
@@ -39,11 +43,15 @@ impl Check<'_> {
                 election.as_millis(),
                 heartbeat.as_millis(),
             );
-            self.conflict("election-timeout", "heartbeat-interval", remedy);
+            self.conflict(
+                flags::ELECTION_TIMEOUT.name,
+                flags::HEARTBEAT_INTERVAL.name,
+                remedy,
+            );
         }
         if election > ELECTION_TIMEOUT_MAX {
             self.bad(
-                "election-timeout",
+                flags::ELECTION_TIMEOUT.name,
                 "expected at most 50000 milliseconds".to_owned(),
             );
         }
@@ -51,23 +59,21 @@ impl Check<'_> {
     }
 
     pub(super) fn snapshot_count(&mut self) -> u64 {
-        match self.sources.uint("snapshot-count") {
-            0 => flags::find("snapshot-count")
-                .and_then(|flag| flags::parse_uint(flag.default))
-                .expect("invariant: the default is a number"),
+        match self.sources.uint(flags::SNAPSHOT_COUNT) {
+            0 => flags::SNAPSHOT_COUNT.default,
             count => count,
         }
     }
 
     pub(super) fn quota(&mut self) -> Option<u64> {
-        let quota = match u64::try_from(self.sources.int("quota-backend-bytes")) {
+        let quota = match u64::try_from(self.sources.int(flags::QUOTA_BACKEND_BYTES)) {
             Ok(0) => QUOTA_BYTES_DEFAULT,
             Ok(bytes) => bytes,
             Err(_) => return None,
         };
         if quota > QUOTA_BYTES_USUAL_MAX {
             self.warn(
-                "quota-backend-bytes",
+                flags::QUOTA_BACKEND_BYTES.name,
                 "above 8 GiB a full copy to a member takes long",
             );
         }
@@ -75,10 +81,10 @@ impl Check<'_> {
     }
 
     pub(super) fn request_bytes(&mut self) -> usize {
-        let bytes = self.count("max-request-bytes", REQUEST_BYTES_MAX);
+        let bytes = self.count(flags::MAX_REQUEST_BYTES, REQUEST_BYTES_MAX);
         if bytes > REQUEST_BYTES_USUAL_MAX {
             self.warn(
-                "max-request-bytes",
+                flags::MAX_REQUEST_BYTES.name,
                 "a request above 10 MiB delays all others",
             );
         }
@@ -86,49 +92,51 @@ impl Check<'_> {
     }
 
     /// A number from 1 to `max`.
-    pub(super) fn count(&mut self, name: &'static str, max: usize) -> usize {
-        let given = usize::try_from(self.sources.uint(name)).unwrap_or(usize::MAX);
+    pub(super) fn count(&mut self, setting: Setting<u64>, max: usize) -> usize {
+        let given = usize::try_from(self.sources.uint(setting)).unwrap_or(usize::MAX);
         if given == 0 || given > max {
-            self.bad(name, format!("expected a whole number from 1 to {max}"));
+            self.bad(
+                setting.name,
+                format!("expected a whole number from 1 to {max}"),
+            );
         }
         given
     }
 
-    pub(super) fn positive_u32(&mut self, name: &'static str) -> u32 {
-        let given = self.sources.uint32(name);
+    pub(super) fn positive_u32(&mut self, setting: Setting<u32>) -> u32 {
+        let given = self.sources.uint32(setting);
         if given == 0 {
-            self.bad(name, "expected at least 1".to_owned());
+            self.bad(setting.name, "expected at least 1".to_owned());
         }
         given
     }
 
-    pub(super) fn positive_duration(&mut self, name: &'static str) -> Duration {
-        let given = self.sources.duration(name);
+    pub(super) fn positive_duration(&mut self, setting: Setting<Duration>) -> Duration {
+        let given = self.sources.duration(setting);
         if given.is_zero() {
             self.bad(
-                name,
+                setting.name,
                 "expected a duration above zero, such as 10s".to_owned(),
             );
         }
         given
     }
 
-    fn positive_millis(&mut self, name: &'static str) -> Duration {
-        let given = self.sources.millis(name);
+    fn positive_millis(&mut self, setting: Setting<u64>) -> Duration {
+        let given = self.sources.millis(setting);
         if given.is_zero() {
-            self.bad(name, "expected at least 1 millisecond".to_owned());
+            self.bad(setting.name, "expected at least 1 millisecond".to_owned());
         }
         given
     }
 
-    pub(super) fn optional_duration(&mut self, name: &'static str) -> Option<Duration> {
-        Some(self.sources.duration(name)).filter(|given| !given.is_zero())
+    pub(super) fn optional_duration(&mut self, setting: Setting<Duration>) -> Option<Duration> {
+        Some(self.sources.duration(setting)).filter(|given| !given.is_zero())
     }
 
     pub(super) fn auto_compaction(&mut self) -> AutoCompaction {
-        const RETENTION: &str = "auto-compaction-retention";
-        let text = self.sources.text(RETENTION);
-        let revisions = self.sources.text("auto-compaction-mode") == "revision";
+        let text = self.sources.text(flags::AUTO_COMPACTION_RETENTION);
+        let revisions = self.sources.text(flags::AUTO_COMPACTION_MODE) == "revision";
         match (revisions, flags::parse_uint(&text), duration::parse(&text)) {
             (_, Some(0), _) | (false, _, Some(Duration::ZERO)) => AutoCompaction::Off,
             (true, Some(count), _) => match i64::try_from(count) {
@@ -148,7 +156,7 @@ impl Check<'_> {
     }
 
     fn bad_retention(&mut self, remedy: &str) -> AutoCompaction {
-        self.bad("auto-compaction-retention", remedy.to_owned());
+        self.bad(flags::AUTO_COMPACTION_RETENTION.name, remedy.to_owned());
         AutoCompaction::Off
     }
 }

@@ -1,11 +1,14 @@
 //! Rules for logs.
 
 use super::Check;
-use crate::config::settings::{LogFormat, LogLevel, LogOutput};
+use crate::config::{
+    flags,
+    settings::{LogFormat, LogLevel, LogOutput},
+};
 
 impl Check<'_> {
     pub(super) fn log_level(&self) -> LogLevel {
-        match self.sources.text("log-level").as_str() {
+        match self.sources.text(flags::LOG_LEVEL).as_str() {
             "debug" => LogLevel::Debug,
             "warn" => LogLevel::Warn,
             "error" | "panic" | "fatal" => LogLevel::Error,
@@ -14,7 +17,7 @@ impl Check<'_> {
     }
 
     pub(super) fn log_format(&self) -> LogFormat {
-        match self.sources.text("log-format").as_str() {
+        match self.sources.text(flags::LOG_FORMAT).as_str() {
             "console" => LogFormat::Console,
             _ => LogFormat::Json,
         }
@@ -22,7 +25,7 @@ impl Check<'_> {
 
     pub(super) fn log_outputs(&mut self) -> Vec<LogOutput> {
         let mut outputs = Vec::new();
-        for word in self.sources.words("log-outputs") {
+        for word in self.sources.words(flags::LOG_OUTPUTS) {
             let output = match word.as_str() {
                 "default" | "stderr" => LogOutput::Stderr,
                 "stdout" => LogOutput::Stdout,
@@ -31,7 +34,7 @@ impl Check<'_> {
                         "{word:?} is neither stderr nor stdout; log files are not built yet, so \
                          redirect one of those"
                     );
-                    self.bad("log-outputs", remedy);
+                    self.bad(flags::LOG_OUTPUTS.name, remedy);
                     continue;
                 }
             };

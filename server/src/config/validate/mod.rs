@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use super::{
     cluster::{self, InitialMember},
     fault::{ConfigFault, Warning},
+    flags,
     settings::{ClusterState, Config, MetricsLevel},
     sources::Sources,
     url::Url,
@@ -39,45 +40,48 @@ struct Check<'a> {
 impl Check<'_> {
     fn config(&mut self) -> Config {
         let name = self.name();
-        let listen_peer_urls = self.listen("listen-peer-urls");
-        let listen_client_urls = self.listen("listen-client-urls");
-        let listen_metrics_urls = self.listen("listen-metrics-urls");
+        let listen_peer_urls = self.listen(flags::LISTEN_PEER_URLS);
+        let listen_client_urls = self.listen(flags::LISTEN_CLIENT_URLS);
+        let listen_metrics_urls = self.listen(flags::LISTEN_METRICS_URLS);
         self.listeners_are_apart();
         let initial_advertise_peer_urls =
-            self.advertise("initial-advertise-peer-urls", "listen-peer-urls");
-        let advertise_client_urls = self.advertise("advertise-client-urls", "listen-client-urls");
+            self.advertise(flags::INITIAL_ADVERTISE_PEER_URLS, flags::LISTEN_PEER_URLS);
+        let advertise_client_urls =
+            self.advertise(flags::ADVERTISE_CLIENT_URLS, flags::LISTEN_CLIENT_URLS);
         let (heartbeat_interval, election_timeout) = self.election_times();
         Config {
             data_dir: self.data_dir(&name),
             initial_cluster: self.initial_cluster(&name, &initial_advertise_peer_urls),
-            initial_cluster_state: match self.sources.text("initial-cluster-state").as_str() {
+            initial_cluster_state: match self.sources.text(flags::INITIAL_CLUSTER_STATE).as_str() {
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
-            initial_cluster_token: self.sources.text("initial-cluster-token"),
-            strict_reconfig_check: self.sources.bool("strict-reconfig-check"),
-            max_learners: self.sources.uint32("max-learners"),
+            initial_cluster_token: self.sources.text(flags::INITIAL_CLUSTER_TOKEN),
+            strict_reconfig_check: self.sources.bool(flags::STRICT_RECONFIG_CHECK),
+            max_learners: self.sources.uint32(flags::MAX_LEARNERS),
             snapshot_count: self.snapshot_count(),
-            snapshot_catchup_entries: self.sources.uint("snapshot-catchup-entries"),
+            snapshot_catchup_entries: self.sources.uint(flags::SNAPSHOT_CATCHUP_ENTRIES),
             quota_backend_bytes: self.quota(),
-            max_txn_ops: self.count("max-txn-ops", limits::TXN_OPS_MAX),
+            max_txn_ops: self.count(flags::MAX_TXN_OPS, limits::TXN_OPS_MAX),
             max_request_bytes: self.request_bytes(),
-            max_concurrent_streams: self.positive_u32("max-concurrent-streams"),
-            grpc_keepalive_min_time: self.sources.duration("grpc-keepalive-min-time"),
-            grpc_keepalive_interval: self.optional_duration("grpc-keepalive-interval"),
-            grpc_keepalive_timeout: self.positive_duration("grpc-keepalive-timeout"),
+            max_concurrent_streams: self.positive_u32(flags::MAX_CONCURRENT_STREAMS),
+            grpc_keepalive_min_time: self.sources.duration(flags::GRPC_KEEPALIVE_MIN_TIME),
+            grpc_keepalive_interval: self.optional_duration(flags::GRPC_KEEPALIVE_INTERVAL),
+            grpc_keepalive_timeout: self.positive_duration(flags::GRPC_KEEPALIVE_TIMEOUT),
             watch_progress_notify_interval: self
-                .positive_duration("watch-progress-notify-interval"),
+                .positive_duration(flags::WATCH_PROGRESS_NOTIFY_INTERVAL),
             auto_compaction: self.auto_compaction(),
-            compaction_batch_limit: self.positive_u32("compaction-batch-limit"),
-            compaction_sleep_interval: self.sources.duration("compaction-sleep-interval"),
-            warning_apply_duration: self.sources.duration("warning-apply-duration"),
-            corrupt_check_time: self.sources.duration("corrupt-check-time"),
-            warning_unary_request_duration: self.sources.duration("warning-unary-request-duration"),
+            compaction_batch_limit: self.positive_u32(flags::COMPACTION_BATCH_LIMIT),
+            compaction_sleep_interval: self.sources.duration(flags::COMPACTION_SLEEP_INTERVAL),
+            warning_apply_duration: self.sources.duration(flags::WARNING_APPLY_DURATION),
+            corrupt_check_time: self.sources.duration(flags::CORRUPT_CHECK_TIME),
+            warning_unary_request_duration: self
+                .sources
+                .duration(flags::WARNING_UNARY_REQUEST_DURATION),
             log_level: self.log_level(),
             log_format: self.log_format(),
             log_outputs: self.log_outputs(),
-            metrics: match self.sources.text("metrics").as_str() {
+            metrics: match self.sources.text(flags::METRICS).as_str() {
                 "extensive" => MetricsLevel::Extensive,
                 _ => MetricsLevel::Basic,
             },
@@ -93,12 +97,12 @@ impl Check<'_> {
     }
 
     fn name(&mut self) -> String {
-        let name = self.sources.text("name");
+        let name = self.sources.text(flags::NAME);
         if name.trim().is_empty() {
-            self.bad("name", "a member needs a name".to_owned());
+            self.bad(flags::NAME.name, "a member needs a name".to_owned());
         } else if name.contains([',', '=']) {
             self.bad(
-                "name",
+                flags::NAME.name,
                 "a name cannot hold a comma or an equals sign".to_owned(),
             );
         }
@@ -106,23 +110,23 @@ impl Check<'_> {
     }
 
     fn data_dir(&mut self, name: &str) -> PathBuf {
-        let given = self.sources.text("data-dir");
+        let given = self.sources.text(flags::DATA_DIR);
         if !given.is_empty() {
             return PathBuf::from(given);
         }
         if name.contains(['/', '\0']) {
             let remedy = "a name with a slash needs its own --data-dir; set it".to_owned();
-            self.bad("name", remedy);
+            self.bad(flags::NAME.name, remedy);
         }
         PathBuf::from(format!("{name}.tenure"))
     }
 
     fn initial_cluster(&mut self, name: &str, advertised: &[Url]) -> Vec<InitialMember> {
-        let text = self.sources.text("initial-cluster");
+        let text = self.sources.text(flags::INITIAL_CLUSTER);
         if !text.trim().is_empty() {
             match cluster::parse(&text) {
                 Ok(members) => return members,
-                Err(fault) => self.bad("initial-cluster", fault.to_string()),
+                Err(fault) => self.bad(flags::INITIAL_CLUSTER.name, fault.to_string()),
             }
         }
         let mut peer_urls = advertised.to_vec();
@@ -135,7 +139,7 @@ impl Check<'_> {
 
     /// Notes that the value in force for `name` cannot be used.
     fn bad(&mut self, name: &'static str, remedy: String) {
-        let (origin, value) = (self.sources.origin(name), self.sources.text(name));
+        let (origin, value) = (self.sources.origin(name), self.sources.shown(name));
         self.faults.push(ConfigFault::BadValue {
             origin,
             value,
