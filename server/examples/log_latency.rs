@@ -11,9 +11,7 @@
 
 use std::{env, io, path::Path, time::Instant};
 
-use tenured::storage::{
-    Durability, ENTRY_HEAD, LogDisk, LogOwner, LogRecord, LogWrite, RocksLog, open_log,
-};
+use tenured::storage::{ENTRY_HEAD, LogDisk, LogOwner, LogRecord, LogWrite, RocksLog, open_log};
 
 const ENTRY_BYTES: usize = 300;
 const WRITES: u64 = 2000;
@@ -27,8 +25,8 @@ const OWNER: LogOwner = LogOwner {
 fn main() -> io::Result<()> {
     let root = env::args().nth(1).expect("a directory to measure in");
     let root = tempfile::tempdir_in(Path::new(&root))?;
-    let segments = open_log(&root.path().join("log"), OWNER, Durability::Synced)?;
-    let database = RocksLog::open(&root.path().join("database"), Durability::Synced)?;
+    let segments = open_log(&root.path().join("log"), OWNER)?;
+    let database = RocksLog::open(&root.path().join("database"))?;
     for round in 0..ROUNDS as u64 {
         measure("segments", &segments, round * WRITES)?;
         measure("database", &database, round * WRITES)?;

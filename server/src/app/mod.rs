@@ -25,7 +25,7 @@ use crate::{
     metrics::Metrics,
     node::{self, CollectionPace, LogLimits, NodeConfig, StartError, Started, Surroundings},
     rpc::{self, Limits, Services},
-    storage::{DataDir, DataDirError, Durability},
+    storage::{DataDir, DataDirError},
     tasks,
     transport::{TcpTransport, Transport},
 };
@@ -219,7 +219,6 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
         warning_apply_duration: config.warning_apply_duration,
         compare_every: config.corrupt_check_time,
         origin: rand::random(),
-        durability: Durability::Synced,
     }
 }
 

@@ -240,7 +240,7 @@ mod tests {
     use crate::{
         clock::RuntimeClock,
         raft::LeaderId,
-        storage::{Durability, LogOwner, open_log},
+        storage::{LogOwner, open_log},
     };
 
     fn id(term: u64, index: u64) -> LogId {
@@ -259,7 +259,7 @@ mod tests {
             member_id: 1,
             instance_id: 1,
         };
-        let disk = open_log(&dir.log(), owner, Durability::Synced).unwrap();
+        let disk = open_log(&dir.log(), owner).unwrap();
         let clock = RuntimeClock::shared();
         let mut log = LogStore::open(Arc::new(disk), clock, Arc::new(|_| ())).unwrap();
         for index in 0..6 {

@@ -41,8 +41,8 @@ use crate::{
     metrics::Metrics,
     raft::{Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster, Stored},
     storage::{
-        DataDir, DataDirError, Durability, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir,
-        StallLimits, StateStore, open_log,
+        DataDir, DataDirError, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir, StallLimits,
+        StateStore, open_log,
     },
     tasks,
     transport::Transport,
@@ -92,8 +92,6 @@ pub struct NodeConfig {
     pub compare_every: Duration,
     /// Names this life of the node; never the same twice.
     pub origin: u64,
-    /// Whether the log is made durable; anything else exists for tests.
-    pub durability: Durability,
 }
 
 /// Why a node did not start.
@@ -232,7 +230,7 @@ pub async fn start(
         member_id: own.0,
         instance_id: config.instance_id,
     };
-    let disk = open_log(&dir.log(), owner, config.durability).map_err(StartError::Log)?;
+    let disk = open_log(&dir.log(), owner).map_err(StartError::Log)?;
     let clock = Arc::clone(&around.clock);
     let syncs = around.metrics.disk.wal_fsync_duration.clone();
     let observe = Arc::new(move |took: Duration| syncs.observe(took.as_secs_f64()));

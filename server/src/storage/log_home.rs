@@ -18,7 +18,7 @@ use tracing::info;
 use super::{
     data_dir::sync_dir,
     log_disk::{ENTRY_HEAD, Fact, LogDisk, LogRecord, LogWrite},
-    rocks_log::{Durability, RocksLog},
+    rocks_log::RocksLog,
     segment_log::{DiskFiles, LogFiles, LogOptions, LogOwner, SegmentLog},
 };
 
@@ -34,7 +34,7 @@ const FACTS: [Fact; 3] = [Fact::Vote, Fact::Committed, Fact::Purged];
 ///
 /// # Errors
 /// When the log is damaged, incomplete or another's, or the disk fails.
-pub fn open_log(path: &Path, owner: LogOwner, durability: Durability) -> io::Result<SegmentLog> {
+pub fn open_log(path: &Path, owner: LogOwner) -> io::Result<SegmentLog> {
     let (built, replaced) = (path.with_extension("new"), path.with_extension("old"));
     if !path.exists() && replaced.exists() {
         // A crash between two renames: the old log is still whole, and is moved over again.
@@ -45,7 +45,7 @@ pub fn open_log(path: &Path, owner: LogOwner, durability: Durability) -> io::Res
     sync_parent(path)?;
     remove(&built)?;
     remove(&replaced)?;
-    let options = LogOptions::standard(durability);
+    let options = LogOptions::STANDARD;
     if !path.exists() {
         create(&built, owner, options)?;
         rename(&built, path)?;
@@ -70,7 +70,7 @@ fn create(path: &Path, owner: LogOwner, options: LogOptions) -> io::Result<()> {
 /// Builds in `built` the log that the database in `path` holds.
 fn move_over(path: &Path, built: &Path, owner: LogOwner, options: LogOptions) -> io::Result<()> {
     create(built, owner, options)?;
-    let old = RocksLog::open(path, Durability::Synced)?;
+    let old = RocksLog::open(path)?;
     let new = SegmentLog::open(&files(built), owner, options)?;
     for fact in FACTS {
         if let Some(value) = old.fact(fact)? {
@@ -188,7 +188,7 @@ mod tests {
     };
 
     fn old_log(path: &Path) -> RocksLog {
-        let old = RocksLog::open(path, Durability::Synced).unwrap();
+        let old = RocksLog::open(path).unwrap();
         let mut writes = vec![
             LogWrite::Fact(Fact::Vote, b"vote".to_vec()),
             LogWrite::Fact(Fact::Purged, b"purged".to_vec()),
@@ -209,7 +209,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> SegmentLog {
-        open_log(path, OWNER, Durability::Synced).unwrap()
+        open_log(path, OWNER).unwrap()
     }
 
     fn entries(log: &SegmentLog) -> Vec<(u64, Bytes)> {
@@ -242,7 +242,7 @@ mod tests {
         let replaced = root.path().join("log.old");
         let expected = old_log(&path).read(0, u64::MAX, usize::MAX).unwrap();
         // Half a new log beside the old one.
-        create(&built, OWNER, LogOptions::standard(Durability::Synced)).unwrap();
+        create(&built, OWNER, LogOptions::STANDARD).unwrap();
         // Between the two renames of a file system that does not exchange names.
         fs::rename(&path, &replaced).unwrap();
         assert_eq!(entries(&open(&path)), expected);
@@ -260,7 +260,7 @@ mod tests {
         for entry in fs::read_dir(&path).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
-        let refused = open_log(&path, OWNER, Durability::Synced).unwrap_err();
+        let refused = open_log(&path, OWNER).unwrap_err();
         assert!(refused.to_string().contains("is missing"), "{refused}");
     }
 }

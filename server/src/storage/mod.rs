@@ -43,7 +43,7 @@ pub use self::{
     log_watch::StallLimits,
     log_writer::SyncObserver,
     rocks_engine::RocksEngine,
-    rocks_log::{Durability, RocksLog},
+    rocks_log::RocksLog,
     segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},
     state_exchange::{damage_of, is_unsettled, last_record, replace, settle},
     state_store::StateStore,

@@ -21,23 +21,11 @@ const FACT: u8 = b'f';
 /// The log database of a node.
 pub struct RocksLog {
     db: DB,
-    durability: Durability,
-}
-
-/// Whether [`LogDisk::sync`] does what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// It does.
-    Synced,
-    /// It returns without doing anything. Exists so that the crash test can be seen to fail.
-    Broken,
 }
 
 impl std::fmt::Debug for RocksLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RocksLog")
-            .field("durability", &self.durability)
-            .finish_non_exhaustive()
+        f.debug_struct("RocksLog").finish_non_exhaustive()
     }
 }
 
@@ -46,10 +34,10 @@ impl RocksLog {
     ///
     /// # Errors
     /// When the files cannot be opened or are damaged.
-    pub fn open(path: &Path, durability: Durability) -> io::Result<Self> {
+    pub fn open(path: &Path) -> io::Result<Self> {
         let options = rocks::log_options().map_err(io::Error::other)?;
         let db = DB::open(&options, path).map_err(io::Error::other)?;
-        Ok(Self { db, durability })
+        Ok(Self { db })
     }
 }
 
@@ -73,10 +61,7 @@ impl LogDisk for RocksLog {
     }
 
     fn sync(&self) -> io::Result<()> {
-        match self.durability {
-            Durability::Synced => self.db.flush_wal(true).map_err(io::Error::other),
-            Durability::Broken => Ok(()),
-        }
+        self.db.flush_wal(true).map_err(io::Error::other)
     }
 
     fn read(&self, start: u64, end: u64, bytes_max: usize) -> io::Result<Vec<(u64, Bytes)>> {

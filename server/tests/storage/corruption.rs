@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use tenured::storage::{Durability, Fact, LogDisk, LogWrite, RocksLog, SegmentLog};
+use tenured::storage::{Fact, LogDisk, LogWrite, RocksLog, SegmentLog};
 
 use crate::{
     expected::{Expected, put},
@@ -205,7 +205,7 @@ fn last_batch(files: &Files) -> (String, usize) {
 fn the_same_damage_to_a_log_in_a_database_loses_records_silently() {
     let root = tempfile::tempdir().unwrap();
     let path = root.path().join("log");
-    let log = RocksLog::open(&path, Durability::Synced).unwrap();
+    let log = RocksLog::open(&path).unwrap();
     let mut expected = Expected::default();
     for index in 0..200 {
         let write = [put(index, 1, 300)];
@@ -228,7 +228,7 @@ fn the_same_damage_to_a_log_in_a_database_loses_records_silently() {
         content[at] ^= 0x10;
         fs::write(damaged.join(&name), content).unwrap();
         tried += 1;
-        if let Ok(log) = RocksLog::open(&damaged, Durability::Synced)
+        if let Ok(log) = RocksLog::open(&damaged)
             && Expected::of(&log).unwrap() != expected
         {
             lost += 1;

@@ -19,10 +19,13 @@ use openraft_rt::Oneshot;
 use openraft_rt_tokio::TokioOneshot;
 use tenured::{
     raft::{Batch, Entry, LogId, Payload, Vote},
-    storage::{Durability, LogDisk, open_log},
+    storage::{LogDisk, open_log},
 };
 
-use crate::{recovery::OWNER, store};
+use crate::{
+    recovery::OWNER,
+    store::{self, SyncMode},
+};
 
 const CHILD_DIR: &str = "TENURE_CRASH_TEST_DIR";
 const CHILD_BROKEN: &str = "TENURE_CRASH_TEST_BROKEN";
@@ -32,7 +35,7 @@ const ACKNOWLEDGED: u64 = 100;
 #[test]
 fn what_the_log_reported_durable_survives_a_kill() {
     let dir = tempfile::tempdir().unwrap();
-    let acknowledged = append_until_killed(dir.path(), Durability::Synced);
+    let acknowledged = append_until_killed(dir.path(), SyncMode::Real);
     assert!(acknowledged >= ACKNOWLEDGED);
     assert!(
         surviving(dir.path()) >= acknowledged,
@@ -43,7 +46,7 @@ fn what_the_log_reported_durable_survives_a_kill() {
 #[test]
 fn a_log_that_reports_without_syncing_is_caught() {
     let dir = tempfile::tempdir().unwrap();
-    let acknowledged = append_until_killed(dir.path(), Durability::Broken);
+    let acknowledged = append_until_killed(dir.path(), SyncMode::Skipped);
     assert!(acknowledged >= ACKNOWLEDGED);
     assert!(
         surviving(dir.path()) < acknowledged,
@@ -52,7 +55,7 @@ fn a_log_that_reports_without_syncing_is_caught() {
 }
 
 /// Runs the child, kills it after enough appends, and returns the last index it reported.
-fn append_until_killed(dir: &Path, durability: Durability) -> u64 {
+fn append_until_killed(dir: &Path, sync: SyncMode) -> u64 {
     let mut command = Command::new(env::current_exe().unwrap());
     command
         .args([
@@ -62,7 +65,7 @@ fn append_until_killed(dir: &Path, durability: Durability) -> u64 {
         ])
         .env(CHILD_DIR, dir)
         .stdout(Stdio::piped());
-    if durability == Durability::Broken {
+    if sync == SyncMode::Skipped {
         command.env(CHILD_BROKEN, "1");
     }
     let mut child = command.spawn().unwrap();
@@ -82,7 +85,7 @@ fn append_until_killed(dir: &Path, durability: Durability) -> u64 {
 
 /// The last index that a restarted process finds.
 fn surviving(dir: &Path) -> u64 {
-    let disk = open_log(&dir.join("log"), OWNER, Durability::Synced).unwrap();
+    let disk = open_log(&dir.join("log"), OWNER).unwrap();
     disk.last_index().unwrap().unwrap_or(0)
 }
 
@@ -93,17 +96,17 @@ fn child_appends_until_it_is_killed() {
         return;
     };
     let broken = env::var_os(CHILD_BROKEN).is_some();
-    let durability = if broken {
-        Durability::Broken
+    let sync = if broken {
+        SyncMode::Skipped
     } else {
-        Durability::Synced
+        SyncMode::Real
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let mut log = store::lossy_log(Path::new(&dir), durability);
+        let mut log = store::lossy_log(Path::new(&dir), sync);
         for index in 0.. {
             let (done, flushed) = <TokioOneshot as Oneshot>::channel();
             let entry = Entry::new(

@@ -8,7 +8,7 @@ use tenured::{
     metrics::Metrics,
     node::{self, CollectionPace, Identity, LogLimits, Node, NodeConfig, Surroundings},
     raft::PeerNode,
-    storage::{DataDir, Durability, Owner, fresh_instance_id},
+    storage::{DataDir, Owner, fresh_instance_id},
     transport::TcpTransport,
 };
 
@@ -47,7 +47,6 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
         request_timeout: Duration::from_secs(5),
         warning_apply_duration: Duration::from_secs(1),
         origin: fresh_instance_id(),
-        durability: Durability::Synced,
     };
     let metrics = Metrics::new(MetricsLevel::Basic);
     let around = Surroundings {

@@ -23,3 +23,4 @@ mod recovery;
 mod step_disk;
 mod store;
 mod suite;
+mod unsynced;

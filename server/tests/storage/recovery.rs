@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use tenured::storage::{Durability, Fact, LogDisk, LogOptions, LogOwner, LogWrite, SegmentLog};
+use tenured::storage::{Fact, LogDisk, LogOptions, LogOwner, LogWrite, SegmentLog};
 
 use crate::{
     expected::{Expected, put},
     model_files::ModelFiles,
+    store::SyncMode,
+    unsynced::Unsynced,
 };
 
 pub(crate) const OWNER: LogOwner = LogOwner {
@@ -20,7 +22,6 @@ pub(crate) const OWNER: LogOwner = LogOwner {
 /// Small segments, so that a short test goes through many.
 pub(crate) const OPTIONS: LogOptions = LogOptions {
     segment_bytes: 16 << 10,
-    durability: Durability::Synced,
     background: false,
 };
 
@@ -31,7 +32,7 @@ const CRASHES: usize = 12;
 fn after_any_crash_every_synced_write_is_there_and_no_other_than_was_written() {
     let (mut crashes, mut long, mut recycled) = (0, 0, 0);
     for seed in 0..SEEDS {
-        let mut run = Run::new(seed, OPTIONS);
+        let mut run = Run::new(seed, SyncMode::Real);
         for _ in 0..CRASHES {
             run.until_crash().unwrap();
             crashes += 1;
@@ -46,12 +47,8 @@ fn after_any_crash_every_synced_write_is_there_and_no_other_than_was_written() {
 
 #[test]
 fn a_log_that_says_so_without_a_sync_is_caught() {
-    let options = LogOptions {
-        durability: Durability::Broken,
-        ..OPTIONS
-    };
     let caught = (0..40).filter(|seed| {
-        let mut run = Run::new(*seed, options);
+        let mut run = Run::new(*seed, SyncMode::Skipped);
         (0..CRASHES).any(|_| run.until_crash().is_err())
     });
     let caught = caught.count();
@@ -130,7 +127,7 @@ struct Run {
     seed: u64,
     random: StdRng,
     files: ModelFiles,
-    log: SegmentLog,
+    log: Box<dyn LogDisk>,
     term: u64,
     /// What a sync covered, and what was written since.
     synced: Expected,
@@ -138,16 +135,16 @@ struct Run {
     next: u64,
     sequence_seen: u64,
     spare_seen: bool,
-    options: LogOptions,
+    sync: SyncMode,
 }
 
 impl Run {
-    fn new(seed: u64, options: LogOptions) -> Self {
+    fn new(seed: u64, sync: SyncMode) -> Self {
         let files = ModelFiles::new(BTreeMap::new());
         SegmentLog::create(&files.shared(), OWNER, OPTIONS).unwrap();
-        let log = SegmentLog::open(&files.shared(), OWNER, options).unwrap();
+        let log = open(&files, sync).unwrap();
         Self {
-            options,
+            sync,
             spare_seen: false,
             seed,
             random: StdRng::seed_from_u64(seed),
@@ -179,14 +176,14 @@ impl Run {
         // It may crash again while it recovers.
         if self.random.random_bool(0.2) {
             self.files.fail_after(self.random.random_range(0..4));
-            drop(SegmentLog::open(&self.files.shared(), OWNER, self.options));
+            drop(open(&self.files, self.sync));
             let left = self.files.after_power_cut(&mut self.random);
             self.files = ModelFiles::new(left);
         }
         let seed = self.seed;
-        self.log = SegmentLog::open(&self.files.shared(), OWNER, self.options)
+        self.log = open(&self.files, self.sync)
             .map_err(|e| format!("seed {seed}: a crash made the log unusable: {e}"))?;
-        let found = Expected::of(&self.log).unwrap();
+        let found = Expected::of(&*self.log).unwrap();
         let mut state = self.synced.clone();
         let mut written = self.since.iter();
         while state != found {
@@ -229,7 +226,7 @@ impl Run {
             8 => self.log.rest(),
             _ => {
                 let now = self.now();
-                assert_eq!(Expected::of(&self.log)?, now, "seed {}", self.seed);
+                assert_eq!(Expected::of(&*self.log)?, now, "seed {}", self.seed);
                 let start = self.random.random_range(0..=self.next);
                 let bytes_max = self.random.random_range(0..6000);
                 let found = self.log.read(start, self.next, bytes_max)?;
@@ -283,6 +280,14 @@ impl Run {
         }
         writes
     }
+}
+
+fn open(files: &ModelFiles, sync: SyncMode) -> std::io::Result<Box<dyn LogDisk>> {
+    let log = SegmentLog::open(&files.shared(), OWNER, OPTIONS)?;
+    Ok(match sync {
+        SyncMode::Real => Box::new(log),
+        SyncMode::Skipped => Box::new(Unsynced(log)),
+    })
 }
 
 fn sequence(name: &str) -> u64 {

@@ -7,12 +7,12 @@ use tenured::{
     clock::RuntimeClock,
     raft::{AppliedGroup, ApplySink, ApplyTimes, Machine},
     storage::{
-        Durability, LogDisk, LogFiles, LogOptions, LogStore, RocksLog, SegmentLog, SnapshotDir,
-        StateStore, open_log,
+        LogDisk, LogFiles, LogOptions, LogStore, RocksLog, SegmentLog, SnapshotDir, StateStore,
+        open_log,
     },
 };
 
-use crate::{lossy_files::LossyFiles, recovery::OWNER};
+use crate::{lossy_files::LossyFiles, recovery::OWNER, unsynced::Unsynced};
 
 /// Hears what was applied and lets it go.
 #[derive(Debug)]
@@ -26,26 +26,33 @@ impl ApplySink for Nobody {
 
 /// Opens the log in `path`.
 pub(crate) fn log(path: &Path) -> LogStore {
-    on(Arc::new(
-        open_log(&path.join("log"), OWNER, Durability::Synced).unwrap(),
-    ))
+    on(Arc::new(open_log(&path.join("log"), OWNER).unwrap()))
 }
 
 /// Opens the log in `path` as earlier versions kept it.
 pub(crate) fn log_in_database(path: &Path) -> LogStore {
-    on(Arc::new(
-        RocksLog::open(&path.join("log"), Durability::Synced).unwrap(),
-    ))
+    on(Arc::new(RocksLog::open(&path.join("log")).unwrap()))
+}
+
+/// Whether a log syncs what it says is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SyncMode {
+    Real,
+    Skipped,
 }
 
 /// Opens a log in `path` that loses what was not synced when the process is killed.
-pub(crate) fn lossy_log(path: &Path, durability: Durability) -> LogStore {
+pub(crate) fn lossy_log(path: &Path, sync: SyncMode) -> LogStore {
     let path = path.join("log");
     fs::create_dir(&path).unwrap();
     let files: Arc<dyn LogFiles> = Arc::new(LossyFiles::new(&path));
-    let options = LogOptions::standard(durability);
+    let options = LogOptions::STANDARD;
     SegmentLog::create(&files, OWNER, options).unwrap();
-    on(Arc::new(SegmentLog::open(&files, OWNER, options).unwrap()))
+    let log = SegmentLog::open(&files, OWNER, options).unwrap();
+    match sync {
+        SyncMode::Real => on(Arc::new(log)),
+        SyncMode::Skipped => on(Arc::new(Unsynced(log))),
+    }
 }
 
 fn on(disk: Arc<dyn LogDisk>) -> LogStore {

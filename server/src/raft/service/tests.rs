@@ -16,8 +16,7 @@ use crate::{
         Peers, Roster, StoredMembership, Vote,
     },
     storage::{
-        AdapterRecord, Durability, KnownPeers, LogOwner, LogStore, Owner, RocksEngine, StateStore,
-        open_log,
+        AdapterRecord, KnownPeers, LogOwner, LogStore, Owner, RocksEngine, StateStore, open_log,
     },
     transport::TcpTransport,
 };
@@ -88,7 +87,7 @@ async fn member(
             instance_id: 7,
         },
     );
-    let disk = open_log(&root.join("log"), log_owner, Durability::Synced).unwrap();
+    let disk = open_log(&root.join("log"), log_owner).unwrap();
     let clock = RuntimeClock::shared();
     let log = LogStore::open(Arc::new(disk), Arc::clone(&clock), Arc::new(|_| ())).unwrap();
     let store = Arc::new(StateStore::open(&root.join("state")).unwrap());

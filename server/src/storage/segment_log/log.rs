@@ -21,10 +21,7 @@ use super::{
     sector::Position,
     writer::End,
 };
-use crate::storage::{
-    log_disk::{Fact, LogDisk, LogWrite},
-    rocks_log::Durability,
-};
+use crate::storage::log_disk::{Fact, LogDisk, LogWrite};
 
 /// Length of a segment. A new node lays out one, and soon a second; with 6 MB of log in a second
 /// (20,000 small writes) one is filled in two to three seconds, so that what a change of segments
@@ -36,22 +33,16 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 pub struct LogOptions {
     /// Length of a segment.
     pub segment_bytes: u64,
-    /// Whether a sync does what it says.
-    pub durability: Durability,
     /// Whether segments are prepared and retired on a thread of their own.
     pub background: bool,
 }
 
 impl LogOptions {
     /// As a node keeps its log.
-    #[must_use]
-    pub const fn standard(durability: Durability) -> Self {
-        Self {
-            segment_bytes: SEGMENT_BYTES,
-            durability,
-            background: true,
-        }
-    }
+    pub const STANDARD: Self = Self {
+        segment_bytes: SEGMENT_BYTES,
+        background: true,
+    };
 }
 
 /// The log of a node.
@@ -287,9 +278,6 @@ impl LogDisk for SegmentLog {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.options.durability == Durability::Broken {
-            return Ok(());
-        }
         self.at_end(|end| {
             end.sync()?;
             self.tidy(end)

@@ -11,8 +11,8 @@ use tenured::{
     clock::RuntimeClock,
     raft::Entry,
     storage::{
-        AdapterRecord, DataDir, Durability, KnownPeers, LogOwner, LogStore, RocksEngine,
-        SnapshotDir, StateStore, open_log,
+        AdapterRecord, DataDir, KnownPeers, LogOwner, LogStore, RocksEngine, SnapshotDir,
+        StateStore, open_log,
     },
 };
 
@@ -37,7 +37,7 @@ pub(super) fn log(dir: &Path) -> Result<LogStore, Failure> {
         member_id: owner.member_id,
         instance_id: owner.instance_id,
     };
-    let disk = Arc::new(open_log(&dir.join("log"), owner, Durability::Synced)?);
+    let disk = Arc::new(open_log(&dir.join("log"), owner)?);
     Ok(LogStore::open(
         disk,
         RuntimeClock::shared(),
