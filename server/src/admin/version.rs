@@ -2,9 +2,9 @@
 
 use axum::{extract::State, http::Method, response::Response};
 use serde::Serialize;
+use tenure_proto::API_VERSION;
 
 use super::{Pages, pages};
-use crate::config::API_LEVEL;
 
 #[derive(Serialize)]
 struct Versions<'a> {
@@ -19,7 +19,7 @@ pub(super) async fn page(State(state): State<Pages>, method: Method) -> Response
     }
     let cluster = state.health.cluster_version();
     let versions = Versions {
-        etcdserver: API_LEVEL,
+        etcdserver: API_VERSION,
         etcdcluster: cluster.as_deref().unwrap_or("not_decided"),
         storage: cluster.as_deref().unwrap_or("unknown"),
     };

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use tenure_proto::API_VERSION;
 use tenure_statemachine::{AlarmKind, Reader, Table};
 
 use crate::{
     admin::{Alarm, Health, ProbeFuture},
-    config::API_LEVEL,
     fatal,
     node::Node,
     rpc::backend::Backend,
@@ -74,7 +74,7 @@ impl Health for Probes {
     }
 
     fn cluster_version(&self) -> Option<String> {
-        Some(API_LEVEL.to_owned())
+        Some(API_VERSION.to_owned())
     }
 
     fn linearizable_read(&self) -> ProbeFuture<'_> {

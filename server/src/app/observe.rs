@@ -2,23 +2,20 @@
 
 use std::sync::{Arc, Weak};
 
+use tenure_proto::API_VERSION;
+
 use crate::{
-    config::{API_LEVEL, Config},
-    metrics::Metrics,
-    node::Node,
-    rpc::backend::Backend,
-    tasks,
-    watch::Hub,
+    config::Config, metrics::Metrics, node::Node, rpc::backend::Backend, tasks, watch::Hub,
 };
 
 /// Starts to observe.
 pub(super) fn spawn(node: &Arc<Node>, hub: &Arc<Hub>, metrics: &Arc<Metrics>, config: &Config) {
     let identity = node.identity().clone();
     metrics.server.set_id(identity.member_id);
-    metrics.server.set_version(API_LEVEL);
+    metrics.server.set_version(API_VERSION);
     metrics
         .server
-        .set_cluster_version(API_LEVEL.rsplit_once('.').map_or(API_LEVEL, |(v, _)| v));
+        .set_cluster_version(API_VERSION.rsplit_once('.').map_or(API_VERSION, |(v, _)| v));
     let quota = config.quota_backend_bytes.unwrap_or(0);
     metrics.server.quota_backend_bytes.set(signed(quota));
     for member in node.status().members {

@@ -2,13 +2,14 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
+use tenure_proto::API_VERSION;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::{self, Listeners};
 use crate::{
     admin::{self, Alarm, Health, ProbeFuture},
-    config::{API_LEVEL, Config},
+    config::Config,
     metrics::Metrics,
     node::{Recovery, StartError, Started},
 };
@@ -40,7 +41,7 @@ impl Health for Recovering {
     }
 
     fn cluster_version(&self) -> Option<String> {
-        Some(API_LEVEL.to_owned())
+        Some(API_VERSION.to_owned())
     }
 
     fn linearizable_read(&self) -> ProbeFuture<'_> {

@@ -2,8 +2,10 @@
 
 use std::fmt::Write as _;
 
+use tenure_proto::API_VERSION;
+
 use super::{
-    API_LEVEL, VERSION,
+    VERSION,
     flags::{self, ACTIONS, Class, Group},
 };
 
@@ -37,7 +39,7 @@ pub(super) fn text() -> String {
 
 /// The two versions, one a line; tools of etcd look for the second.
 pub(super) fn version() -> String {
-    format!("tenured Version: {VERSION}\netcd Version: {API_LEVEL}\n")
+    format!("tenured Version: {VERSION}\netcd Version: {API_VERSION}\n")
 }
 
 #[cfg(test)]

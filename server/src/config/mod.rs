@@ -32,8 +32,5 @@ pub use self::settings::{
 };
 pub use self::url::Url;
 
-/// The version of etcd whose API is served; clients and tools probe for features by it.
-pub const API_LEVEL: &str = "3.6.0";
-
 /// tenure's own version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

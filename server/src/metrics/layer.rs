@@ -12,6 +12,7 @@ use std::{
 };
 
 use http::{Request, Response, header::CONTENT_TYPE};
+use tenure_proto::metadata::API_VERSION_METADATA;
 use tower::{Layer, Service};
 
 use super::{
@@ -19,9 +20,6 @@ use super::{
     grpc::GrpcMetrics,
     slow_call::SlowCall,
 };
-
-/// Metadata by which a client tells which API it speaks.
-const CLIENT_VERSION: &str = "client-api-version";
 
 /// Counts the calls of the service it wraps.
 #[derive(Debug, Clone)]
@@ -77,7 +75,7 @@ where
             return Box::pin(async move { Ok(response.await?.map(CountingBody::uncounted)) });
         }
         let mut call = {
-            let version = request.headers().get(CLIENT_VERSION);
+            let version = request.headers().get(API_VERSION_METADATA);
             self.metrics.begin(request.uri().path(), version)
         };
         let method = Arc::clone(call.method());

@@ -13,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
+use tenure_proto::peer_metadata;
 use tenure_statemachine::MemberId;
 use tokio::{
     sync::watch,
@@ -22,7 +23,6 @@ use tonic::{Request, Status, service::Interceptor};
 use tracing::warn;
 
 use super::{
-    peers,
     roster::{PeerFault, Roster},
     sound::{Measure, Unsound},
     types::Raft,
@@ -110,7 +110,7 @@ impl Gatekeeper {
 
     /// The instance id that the caller sent.
     pub(super) fn caller_instance<T>(&self, request: &Request<T>) -> Result<u64, Status> {
-        number(request, peers::SENDER_INSTANCE_KEY)
+        number(request, peer_metadata::SENDER_INSTANCE_KEY)
             .ok_or_else(|| Status::failed_precondition("the sender did not name its instance"))
     }
 
@@ -168,19 +168,19 @@ impl Gatekeeper {
     fn check(&self, request: &Request<()>) -> Result<MemberId, Status> {
         let number = |key| number(request, key);
         let owner = *self.0.roster.owner();
-        if number(peers::CLUSTER_KEY) != Some(owner.cluster_id) {
+        if number(peer_metadata::CLUSTER_KEY) != Some(owner.cluster_id) {
             return Err(self.fail(CLUSTER, "cluster ID mismatch".to_owned()));
         }
-        if number(peers::TARGET_KEY) != Some(owner.member_id) {
+        if number(peer_metadata::TARGET_KEY) != Some(owner.member_id) {
             return Err(self.fail(TARGET, "member ID mismatch".to_owned()));
         }
-        let caller = number(peers::SENDER_KEY).map(MemberId);
+        let caller = number(peer_metadata::SENDER_KEY).map(MemberId);
         let caller = caller.filter(|id| id.0 != owner.member_id && self.is_member(*id));
         let Some(caller) = caller else {
             let text = "the sender is not a member of this cluster".to_owned();
             return Err(self.fail(STRANGER, text));
         };
-        let instance = number(peers::SENDER_INSTANCE_KEY);
+        let instance = number(peer_metadata::SENDER_INSTANCE_KEY);
         let known = self.0.roster.instance_of(caller);
         // While neither side holds entries, a member may still start over; `Introduce` decides.
         let settled = self.0.roster.is_founded();
@@ -188,10 +188,13 @@ impl Gatekeeper {
             let fault = self.0.roster.blame(PeerFault::OtherInstance(caller));
             let mut status = self.fail(INSTANCE, fault.to_string());
             let metadata = status.metadata_mut();
-            metadata.insert(peers::REFUSAL_KEY, peers::REPLACED.parse().expect("ASCII"));
+            metadata.insert(
+                peer_metadata::REFUSAL_KEY,
+                peer_metadata::REFUSAL_REPLACED.parse().expect("ASCII"),
+            );
             return Err(status);
         }
-        let target = number(peers::TARGET_INSTANCE_KEY);
+        let target = number(peer_metadata::TARGET_INSTANCE_KEY);
         if settled && target.is_some_and(|id| id != owner.instance_id) {
             let text = format!("member {caller} knows this member with another data directory");
             return Err(self.fail(TARGET_INSTANCE, text));

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tenure_proto::peer;
+use tenure_proto::{peer, peer_metadata};
 use tenure_statemachine::MemberId;
 use thiserror::Error;
 use tonic::Status;
 
 use super::{
-    peers::{self, Lane, Peers},
+    peers::{Lane, Peers},
     roster::PeerFault,
     types::PeerNode,
 };
@@ -66,6 +66,6 @@ pub async fn introduce(
 }
 
 fn is_final(status: &Status) -> bool {
-    let refusal = status.metadata().get(peers::REFUSAL_KEY);
-    refusal.is_some_and(|value| value.as_bytes() == peers::REPLACED.as_bytes())
+    let refusal = status.metadata().get(peer_metadata::REFUSAL_KEY);
+    refusal.is_some_and(|value| value.as_bytes() == peer_metadata::REFUSAL_REPLACED.as_bytes())
 }

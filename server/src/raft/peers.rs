@@ -7,7 +7,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use tenure_proto::peer::peer_client::PeerClient;
+use tenure_proto::{
+    peer::peer_client::PeerClient,
+    peer_metadata::{
+        CLUSTER_KEY, SENDER_INSTANCE_KEY, SENDER_KEY, TARGET_INSTANCE_KEY, TARGET_KEY,
+    },
+};
 use tenure_statemachine::MemberId;
 use tonic::{
     Request, Status,
@@ -22,21 +27,6 @@ use crate::{
     metrics::{NetworkMetrics, PeerMetrics},
     transport::Transport,
 };
-
-/// Metadata that names the quorum.
-pub(super) const CLUSTER_KEY: &str = "tenure-cluster";
-/// Metadata that names the member a call is for.
-pub(super) const TARGET_KEY: &str = "tenure-to";
-/// Metadata that names the member a call is from.
-pub(super) const SENDER_KEY: &str = "tenure-from";
-/// Metadata that names the data directory that the caller uses.
-pub(super) const SENDER_INSTANCE_KEY: &str = "tenure-from-instance";
-/// Metadata that names the data directory by which the caller knows the member a call is for.
-pub(super) const TARGET_INSTANCE_KEY: &str = "tenure-to-instance";
-/// Metadata of a refusal that no later call changes, and its value for a caller that is known by
-/// another data directory.
-pub(super) const REFUSAL_KEY: &str = "tenure-refusal";
-pub(super) const REPLACED: &str = "replaced";
 
 /// Largest message between peers: an append of several of the largest requests.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;

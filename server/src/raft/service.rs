@@ -8,7 +8,10 @@ use openraft::{
     raft::{StreamAppendError, TransferLeaderRequest, VoteRequest},
 };
 use prost::Message;
-use tenure_proto::peer::{self, peer_server};
+use tenure_proto::{
+    peer::{self, peer_server},
+    peer_metadata,
+};
 use tenure_statemachine::{FeatureLevel, MemberId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -137,7 +140,7 @@ impl PeerService {
     /// counted; on the side that connects, bytes of the connection.
     fn traffic(&self, metadata: &MetadataMap) -> Traffic {
         let sender = || {
-            let sender = metadata.get(peers::SENDER_KEY)?.to_str().ok()?;
+            let sender = metadata.get(peer_metadata::SENDER_KEY)?.to_str().ok()?;
             Some(MemberId(u64::from_str_radix(sender, 16).ok()?))
         };
         let answering = |sender| self.metrics.network.answering(sender);

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tenure_proto::metadata::{API_VERSION_METADATA, REQUIRE_LEADER_METADATA, TIMEOUT_METADATA};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout_at},
@@ -17,13 +18,6 @@ use tonic::metadata::MetadataMap;
 
 use super::{failure::Failure, status::Reason};
 use crate::node::Leadership;
-
-/// Metadata by which a client tells which API it speaks.
-const API_VERSION_METADATA: &str = "client-api-version";
-/// Metadata by which a client asks not to be served by a node that knows no leader.
-const REQUIRE_LEADER_METADATA: &str = "hasleader";
-/// Metadata with the time that the client gives the call.
-const TIMEOUT_METADATA: &str = "grpc-timeout";
 
 /// Election timeouts without a leader after which streams end that require one: to open them anew
 /// costs more than to wait out a failed election. etcd's measure.
@@ -234,11 +228,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_requires_a_leader_is_refused_without_one() {
-        let required = metadata(&[("hasleader", "true")]);
+        let required = metadata(&[(REQUIRE_LEADER_METADATA, "true")]);
         let refused = Call::admit(&required, &leader(None), TIMEOUT);
         assert_eq!(refused.map(|_| ()), Err(Reason::NoLeader.into()));
         assert!(Call::admit(&required, &leader(Some(1)), TIMEOUT).is_ok());
-        let not_required = metadata(&[("hasleader", "false")]);
+        let not_required = metadata(&[(REQUIRE_LEADER_METADATA, "false")]);
         assert!(Call::admit(&not_required, &leader(None), TIMEOUT).is_ok());
     }
 

@@ -10,7 +10,14 @@ use bytes::Bytes;
 use prost::Message;
 use rand::Rng;
 use sha1::{Digest, Sha1};
-use tenure_proto::v1;
+use tenure_proto::{
+    limits::{GUARDS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX},
+    metadata::{
+        GUARD_BYTES_METADATA, GUARD_TEXT_METADATA, IDEMPOTENCY_KEY_METADATA, OWN_METADATA_PREFIX,
+        REQUEST_METADATA,
+    },
+    v1,
+};
 use tenure_statemachine::{
     Acquire, ClaimCommand, Command, Conditional, Guard, LeaseId, Register, RegistryCommand,
     RequestId, Revision,
@@ -20,25 +27,8 @@ use tonic::{
     metadata::{KeyAndValueRef, MetadataMap},
 };
 
-use super::{failure::Failure, field, refusal::quoted, status::Reason};
+use super::{failure::Failure, refusal::quoted, status::Reason};
 use crate::transport::ConnectionInfo;
-
-/// Guards of one write. Each is looked up when the write is applied, ahead of all others' writes.
-pub(crate) const GUARDS_MAX: usize = 16;
-/// Longest idempotency key. Enough for any uuid, hash or path, and a hundred thousand of them are
-/// remembered.
-pub(crate) const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
-
-/// What metadata of this crate begins with.
-const PREFIX: &str = "tenure-";
-/// Metadata with an encoded `tenure.v1.Guard`; may be repeated.
-const GUARD_BYTES_METADATA: &str = "tenure-guard-bin";
-/// Metadata with a guard as text, `NAME=TOKEN`; may be repeated.
-const GUARD_TEXT_METADATA: &str = "tenure-guard";
-/// Metadata with a session's request id, `SESSION.SEQUENCE.ANSWERED`.
-const REQUEST_METADATA: &str = "tenure-request";
-/// Metadata with an idempotency key.
-const IDEMPOTENCY_KEY_METADATA: &str = "tenure-idempotency-key";
 
 /// What a write carries beside itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,7 +53,9 @@ impl Conditions {
         let mut conditions = Self::default();
         for pair in metadata.iter() {
             match pair {
-                KeyAndValueRef::Ascii(key, value) if key.as_str().starts_with(PREFIX) => {
+                KeyAndValueRef::Ascii(key, value)
+                    if key.as_str().starts_with(OWN_METADATA_PREFIX) =>
+                {
                     conditions.take_text(key.as_str(), value.as_bytes())?;
                 }
                 KeyAndValueRef::Binary(key, value) if key == GUARD_BYTES_METADATA => {
@@ -240,8 +232,8 @@ pub(super) fn guard(guard: v1::Guard) -> Result<Guard, Failure> {
     if name.is_empty() {
         return Err(malformed("name is not provided".to_owned()));
     }
-    if name.len() > field::NAME_BYTES_MAX {
-        let (bytes, max) = (name.len(), field::NAME_BYTES_MAX);
+    if name.len() > NAME_BYTES_MAX {
+        let (bytes, max) = (name.len(), NAME_BYTES_MAX);
         return Err(malformed(format!(
             "name is too long: {bytes} bytes, at most {max}"
         )));

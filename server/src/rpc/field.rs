@@ -3,29 +3,16 @@
 //! Bytes are moved, not copied. Nothing here looks at state.
 
 use bytes::Bytes;
-use tenure_proto::v1;
+use tenure_proto::{
+    limits::{
+        BUNDLE_BYTES_MAX, BUNDLE_NAMES_MAX, LOCK_DELAY_MS_MAX, NAME_BYTES_MAX, PRINCIPAL_BYTES_MAX,
+        TTL_MIN_MS, TTL_SECS_MAX,
+    },
+    v1,
+};
 use tenure_statemachine::{LeaseId, Mode, Revision, Ttl, Wait};
 
 use super::{conditions::Conditions, failure::Failure, status::Reason};
-
-/// Longest name of a lock or an election. Far above any path, and a claim's key stays a small
-/// part of the largest request.
-pub(crate) const NAME_BYTES_MAX: usize = 4096;
-/// Names that are claimed together: a claim of so many is one log entry and one revision.
-pub(crate) const BUNDLE_NAMES_MAX: usize = 64;
-/// Bytes of the names that are claimed together. While such claims wait each of them says what it
-/// is granted with, so that is stored as often as there are names: 1 MiB at the most.
-pub(crate) const BUNDLE_BYTES_MAX: usize = 16 * 1024;
-/// Longest that a claim may say who it is.
-pub(crate) const PRINCIPAL_BYTES_MAX: usize = 1024;
-/// Shortest life of a lease that tenure's own calls make: a few round trips and disk writes, so
-/// that a renewal arrives in time.
-pub(crate) const TTL_MIN_MS: u64 = 200;
-/// Longest life of a lease in seconds; etcd's bound, far beyond any use and short of overflow.
-pub(crate) const TTL_SECS_MAX: u64 = 9_000_000_000;
-/// Longest that a lock is kept from everybody after its holder was lost. It is there to let writes
-/// under way run out; whoever wants longer would wait for an operator.
-pub(crate) const LOCK_DELAY_MS_MAX: u64 = 60_000;
 
 /// A name.
 pub(super) fn name(name: Bytes) -> Result<Bytes, Failure> {

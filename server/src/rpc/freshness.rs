@@ -6,6 +6,9 @@
 
 use std::time::Duration;
 
+use tenure_proto::metadata::{
+    AGE_METADATA, AT_LEAST_REVISION_METADATA, MAX_STALENESS_METADATA, MEMBER_METADATA,
+};
 use tenure_statemachine::Revision;
 use tokio::time::{Instant, timeout};
 use tonic::{Response, metadata::MetadataMap};
@@ -14,15 +17,6 @@ use super::{
     call::Call, conditions::number, failure::Failure, refusal::quoted, services::Services,
     status::Reason,
 };
-
-/// Metadata with a revision that the state read must have reached.
-const AT_LEAST_REVISION_METADATA: &str = "tenure-at-least-revision";
-/// Metadata with the greatest age in milliseconds of the state read.
-const MAX_STALENESS_METADATA: &str = "tenure-max-staleness";
-/// Metadata of the answer: how old the state was at most, in milliseconds.
-const AGE_METADATA: &str = "tenure-age-ms";
-/// Metadata of the answer: which member gave it.
-const MEMBER_METADATA: &str = "tenure-member";
 
 /// How long a node may ask the quorum when its state is not known to be fresh enough. One attempt
 /// at a confirmation; whoever bounds the age would rather go elsewhere than wait out an election.

@@ -5,12 +5,15 @@ mod keep_alive;
 use std::{pin::Pin, sync::Arc};
 
 use futures::Stream;
-use tenure_proto::etcdserverpb::{self as wire, lease_server::Lease};
+use tenure_proto::{
+    etcdserverpb::{self as wire, lease_server::Lease},
+    limits::TTL_SECS_MAX,
+};
 use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Reply, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    conditions::Conditions, failure::Failure, field, request, services::Services, status::Reason,
+    conditions::Conditions, failure::Failure, request, services::Services, status::Reason,
 };
 
 #[derive(Debug)]
@@ -25,7 +28,7 @@ impl LeaseService {
         let conditions = Conditions::of_call(&request)?;
         let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
         let asked = u64::try_from(ttl).unwrap_or(0);
-        if asked > field::TTL_SECS_MAX {
+        if asked > TTL_SECS_MAX {
             return Err(Reason::LeaseTtlTooLarge.into());
         }
         let asked = Ttl::from_secs(asked);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use tenure_proto::v1::{self as wire, acquire_response::State, lock_server::Lock};
+use tenure_proto::{
+    limits::{JUSTIFICATION_BYTES_MAX, WATCHED_NAMES_MAX},
+    v1::{self as wire, acquire_response::State, lock_server::Lock},
+};
 use tenure_statemachine::{
     Acquire, ClaimCommand, ClaimState, Command, Lease, Reader, Reply, Revision, Ttl, Wait,
 };
@@ -22,8 +25,6 @@ use super::{
     status::Reason,
 };
 
-/// Names whose tokens one stream may watch: each is read anew whenever something changes on it.
-const WATCHED_NAMES_MAX: usize = 1000;
 /// Waiting claims that are told when it is not said how many.
 const WAITERS_TOLD: u32 = 100;
 /// Most waiting claims that are told: as many as may wait.
@@ -32,8 +33,6 @@ const WAITERS_TOLD_MAX: u32 = 10_000;
 const LOCKS_LISTED: u32 = 1000;
 /// Most locks that are listed.
 const LOCKS_LISTED_MAX: u32 = 10_000;
-/// Longest reason for ending a claim by force; it goes into the log.
-const JUSTIFICATION_BYTES_MAX: usize = 1024;
 
 type Holders = names::Changed<Option<ClaimState>>;
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use tenure_proto::etcdserverpb::{
-    self as wire, alarm_request::AlarmAction, maintenance_server::Maintenance,
+use tenure_proto::{
+    API_VERSION,
+    etcdserverpb::{self as wire, alarm_request::AlarmAction, maintenance_server::Maintenance},
 };
 use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId, Reader, Reply, Revision};
 use tokio_stream::Empty;
@@ -11,8 +12,6 @@ use tonic::{Request, Response, Status};
 
 use super::{conditions::Conditions, failure::Failure, reply, services::Services, status::Reason};
 
-/// The etcd release whose behaviour is served. Clients gate features on it.
-const API_VERSION: &str = "3.6.0";
 /// The quota that stands for "no quota" in a status, where etcd's clients expect a number.
 const QUOTA_OFF_BYTES: i64 = -1;
 

@@ -6,6 +6,9 @@
 //! which says what is particular to each refusal of the state machine.
 
 use http::HeaderMap;
+use tenure_proto::metadata::{
+    CURRENT_TOKEN_METADATA, OUTCOME_METADATA, OUTCOME_UNKNOWN, REASON_METADATA, RETRY_METADATA,
+};
 use tonic::{
     Code, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -14,17 +17,6 @@ use tonic::{
 use super::failure::Failure;
 use crate::node::{ProposeError, ReadIndexError, TransferError};
 
-/// Metadata that accompanies a failed write which may nevertheless take effect.
-pub(crate) const OUTCOME_METADATA: &str = "tenure-outcome";
-/// Its value.
-pub(crate) const OUTCOME_UNKNOWN: &str = "unknown";
-
-/// Metadata that accompanies a reason of tenure's own, and says which it is.
-pub(crate) const REASON_METADATA: &str = "tenure-reason";
-/// Metadata that accompanies a stale token: the one that holds, or zero.
-pub(crate) const CURRENT_TOKEN_METADATA: &str = "tenure-current-token";
-/// Metadata that says when to try again, in gRPC's own words (its retry design, gRFC A6).
-pub(crate) const RETRY_METADATA: &str = "grpc-retry-pushback-ms";
 /// When to try again after a refusal for overload: a few of the batches that were in the way are
 /// done by then. Clients add their own jitter.
 const RETRY_AFTER_MS: &str = "100";

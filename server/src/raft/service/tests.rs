@@ -166,9 +166,9 @@ async fn sent(root: &Path) -> Vec<SnapshotChunk> {
 fn call(chunks: &[SnapshotChunk]) -> Request<impl Stream<Item = SnapshotChunk> + use<>> {
     let mut request = Request::new(stream::iter(chunks.to_vec()));
     let metadata = request.metadata_mut();
-    metadata.insert(peers::CLUSTER_KEY, peers::number(CLUSTER));
-    metadata.insert(peers::SENDER_KEY, peers::number(LEADER));
-    metadata.insert(peers::TARGET_KEY, peers::number(OWN));
+    metadata.insert(peer_metadata::CLUSTER_KEY, peers::number(CLUSTER));
+    metadata.insert(peer_metadata::SENDER_KEY, peers::number(LEADER));
+    metadata.insert(peer_metadata::TARGET_KEY, peers::number(OWN));
     request
 }
 

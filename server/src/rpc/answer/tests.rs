@@ -3,7 +3,10 @@
 use std::{future::poll_fn, pin::pin};
 
 use futures::{poll, stream};
-use tenure_proto::v1::ObserveResponse;
+use tenure_proto::{
+    metadata::{REASON_METADATA, RETRY_METADATA},
+    v1::ObserveResponse,
+};
 
 use super::*;
 use crate::{
@@ -70,7 +73,7 @@ async fn a_large_message_of_a_stream_is_charged_until_it_was_read_or_its_stream_
     let all = all.await.expect("what was not read is given back");
     let end = next().await.expect("an end").expect("trailers");
     let trailers = end.into_trailers().expect("no more of it");
-    assert_eq!(trailers["tenure-reason"], "AnswerUnread");
+    assert_eq!(trailers[REASON_METADATA], "AnswerUnread");
     drop(all);
 }
 
@@ -83,5 +86,5 @@ async fn a_stream_ends_at_a_large_message_for_which_there_is_no_memory() {
     assert!(next().await.expect("a frame").expect("a message").is_data());
     let end = next().await.expect("an end").expect("trailers");
     let trailers = end.into_trailers().expect("no message");
-    assert!(trailers.contains_key(status::RETRY_METADATA));
+    assert!(trailers.contains_key(RETRY_METADATA));
 }

@@ -56,9 +56,12 @@ fn without_conditions_a_command_stays_what_it_is() {
 
 #[test]
 fn guards_come_as_text_as_bytes_and_in_options_and_each_counts_once() {
-    let mut metadata = text(&[("tenure-guard", "a=b=17"), ("tenure-guard", "c=1")]);
+    let mut metadata = text(&[
+        (GUARD_TEXT_METADATA, "a=b=17"),
+        (GUARD_TEXT_METADATA, "c=1"),
+    ]);
     let bytes = wire("\0", 5).encode_to_vec();
-    metadata.append_bin("tenure-guard-bin", MetadataValue::from_bytes(&bytes));
+    metadata.append_bin(GUARD_BYTES_METADATA, MetadataValue::from_bytes(&bytes));
     let options = v1::WriteOptions {
         guards: vec![wire("c", 1), wire("d", 2)],
         ..Default::default()
@@ -72,7 +75,7 @@ fn guards_come_as_text_as_bytes_and_in_options_and_each_counts_once() {
 
 #[test]
 fn a_command_is_wrapped_with_all_it_carries() {
-    let conditions = read(&[("tenure-guard", "a=1"), ("tenure-request", "2a.3.1")]);
+    let conditions = read(&[(GUARD_TEXT_METADATA, "a=1"), (REQUEST_METADATA, "2a.3.1")]);
     assert!(conditions.is_repeatable());
     let command = Command::Compact(Revision(7));
     let Command::Conditional(wrapped) = conditions.on(command.clone()) else {
@@ -109,7 +112,7 @@ fn malformed_guards_are_refused_with_what_is_wrong() {
         ("name=0", "token of \"name\" is 0, tokens are positive"),
     ] {
         let expected = format!("tenure: guard is malformed: {told}");
-        assert_eq!(refused(&[("tenure-guard", value)]), expected);
+        assert_eq!(refused(&[(GUARD_TEXT_METADATA, value)]), expected);
     }
     let long = v1::Guard {
         name: vec![b'n'; 4097].into(),
@@ -128,14 +131,14 @@ fn malformed_guards_are_refused_with_what_is_wrong() {
 #[test]
 fn guards_in_bytes_that_are_none_are_refused() {
     let mut metadata = MetadataMap::new();
-    metadata.insert_bin("tenure-guard-bin", MetadataValue::from_bytes(b"\xff"));
+    metadata.insert_bin(GUARD_BYTES_METADATA, MetadataValue::from_bytes(b"\xff"));
     let refused = Conditions::of(&metadata).expect_err("refused");
     assert_eq!(
         refused.message(),
         "tenure: guard is malformed: tenure-guard-bin is not a tenure.v1.Guard"
     );
     let mut headers = http::HeaderMap::new();
-    headers.insert("tenure-guard-bin", "!".parse().expect("visible"));
+    headers.insert(GUARD_BYTES_METADATA, "!".parse().expect("visible"));
     let refused = Conditions::of(&MetadataMap::from_headers(headers)).expect_err("refused");
     assert_eq!(
         refused.message(),
@@ -164,10 +167,10 @@ fn malformed_request_ids_are_refused_with_what_is_wrong() {
         ("2a.5.5", "5 is said to be answered, before request 5 is"),
     ] {
         let expected = format!("tenure: request id is malformed: {told}");
-        assert_eq!(refused(&[("tenure-request", value)]), expected);
+        assert_eq!(refused(&[(REQUEST_METADATA, value)]), expected);
     }
     assert_eq!(
-        refused(&[("tenure-idempotency-key", "")]),
+        refused(&[(IDEMPOTENCY_KEY_METADATA, "")]),
         "tenure: request id is malformed: idempotency key is empty"
     );
     let long = v1::WriteOptions {
@@ -184,8 +187,8 @@ fn malformed_request_ids_are_refused_with_what_is_wrong() {
 #[test]
 fn a_request_has_one_id() {
     let both = [
-        ("tenure-request", "2a.1.0"),
-        ("tenure-idempotency-key", "k"),
+        (REQUEST_METADATA, "2a.1.0"),
+        (IDEMPOTENCY_KEY_METADATA, "k"),
     ];
     assert_eq!(refused(&both), "tenure: request has two ids");
     let options = |key: &str| {
@@ -194,7 +197,7 @@ fn a_request_has_one_id() {
             ..Default::default()
         })
     };
-    let in_metadata = read(&[("tenure-idempotency-key", "k")]);
+    let in_metadata = read(&[(IDEMPOTENCY_KEY_METADATA, "k")]);
     assert_eq!(
         in_metadata.clone().and(options("k")),
         Ok(in_metadata.clone())
@@ -220,12 +223,12 @@ fn a_repeated_request_makes_the_same_lease_and_every_request_another() {
         Command::Registry(RegistryCommand::Register(register)) => register.lease,
         other => panic!("an instance is registered: {other:?}"),
     };
-    let key = [("tenure-idempotency-key", "k")];
+    let key = [(IDEMPOTENCY_KEY_METADATA, "k")];
     assert_eq!(made(&key), made(&key));
     assert!(id(made(&key)).0 > 0);
-    let first = made(&[("tenure-request", "2a.1.0")]);
-    assert_eq!(first, made(&[("tenure-request", "2a.1.0")]));
-    for other in [("tenure-request", "2a.2.0"), ("tenure-request", "2b.1.0")] {
+    let first = made(&[(REQUEST_METADATA, "2a.1.0")]);
+    assert_eq!(first, made(&[(REQUEST_METADATA, "2a.1.0")]));
+    for other in [(REQUEST_METADATA, "2a.2.0"), (REQUEST_METADATA, "2b.1.0")] {
         assert_ne!(first, made(&[other]));
     }
     assert_eq!(id(made(&[])), LeaseId(5), "without an id it stays");
@@ -241,7 +244,7 @@ fn a_session_has_an_id_of_its_own_whatever_request_opens_it() {
         lease: LeaseId(5),
         grant: Some(tenure_statemachine::Ttl(1000)),
     });
-    match read(&[("tenure-idempotency-key", "k")]).on(open.clone()) {
+    match read(&[(IDEMPOTENCY_KEY_METADATA, "k")]).on(open.clone()) {
         Command::Conditional(conditional) => assert_eq!(conditional.command, open),
         other => panic!("it has an id: {other:?}"),
     }
@@ -249,9 +252,9 @@ fn a_session_has_an_id_of_its_own_whatever_request_opens_it() {
 
 #[test]
 fn a_read_takes_no_guards_but_does_not_mind_an_id() {
-    let guarded = read(&[("tenure-guard", "a=1")]);
+    let guarded = read(&[(GUARD_TEXT_METADATA, "a=1")]);
     assert_eq!(guarded.refuse_on_read(), Err(Reason::GuardOnRead.into()));
-    let named = read(&[("tenure-idempotency-key", "k")]);
+    let named = read(&[(IDEMPOTENCY_KEY_METADATA, "k")]);
     assert_eq!(named.refuse_on_read(), Ok(()));
 }
 

@@ -1,6 +1,9 @@
 //! The `Fence` service against a node of one process, and the writes that policies refuse.
 
-use tenure_proto::etcdserverpb::{PutRequest, kv_server::Kv};
+use tenure_proto::{
+    etcdserverpb::{PutRequest, kv_server::Kv},
+    metadata::{CURRENT_TOKEN_METADATA, GUARD_TEXT_METADATA},
+};
 use tenure_statemachine::{Acquire, ClaimCommand, LeaseGrant, LeaseId, Reply, Ttl};
 
 use super::*;
@@ -50,7 +53,7 @@ async fn put(service: &FenceService, guard: Option<i64>) -> Result<(), Status> {
     });
     if let Some(token) = guard {
         let guard = format!("jobs={token}").parse().expect("ascii");
-        request.metadata_mut().insert("tenure-guard", guard);
+        request.metadata_mut().insert(GUARD_TEXT_METADATA, guard);
     }
     let kv = KvService(Arc::clone(&service.0));
     Kv::put(&kv, request).await.map(|_| ())
@@ -106,7 +109,7 @@ async fn writes_below_a_prefix_need_a_live_guard_of_its_lock() {
             token + 1
         )
     );
-    let current = status.metadata().get("tenure-current-token");
+    let current = status.metadata().get(CURRENT_TOKEN_METADATA);
     let current = current.and_then(|value| value.to_str().ok());
     assert_eq!(current, Some(token.to_string().as_str()));
 }

@@ -7,6 +7,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, poll};
+use tenure_proto::metadata::CURRENT_TOKEN_METADATA;
 use tenure_statemachine::{LeaseGrant, LeaseId};
 use tonic::Code;
 
@@ -181,13 +182,13 @@ async fn only_the_token_that_holds_gives_a_lock_back() {
         status.message(),
         "tenure: not the holder: lock \"a\": your token 7, current 2"
     );
-    let current = status.metadata().get("tenure-current-token");
+    let current = status.metadata().get(CURRENT_TOKEN_METADATA);
     assert_eq!(current.and_then(|it| it.to_str().ok()), Some("2"));
     let header = it.release(token).await.expect("released").header;
     assert_eq!(header.map(|header| header.revision), Some(3));
     let status = it.release(token).await.expect_err("it was given back");
     assert_eq!(reason_of(&status), Some(Reason::NotHolder));
-    let current = status.metadata().get("tenure-current-token");
+    let current = status.metadata().get(CURRENT_TOKEN_METADATA);
     assert_eq!(current.and_then(|it| it.to_str().ok()), Some("0"));
 }
 

@@ -7,29 +7,18 @@ use std::fmt::Display;
 
 use bytes::Bytes;
 use prost::Message;
-use tenure_proto::v1 as wire;
+use tenure_proto::{
+    limits::{
+        DRAIN_GRACE_MS_MAX, ENDPOINTS_MAX, INSTANCE_BYTES_MAX, METADATA_PAIRS_MAX,
+        REGISTRY_TEXT_BYTES_MAX, TAGS_MAX, WEIGHT_MAX,
+    },
+    v1 as wire,
+};
 use tenure_statemachine::{
     InstanceName, LeaseId, Readiness, Register, RegistryCommand, Revision, Ttl,
 };
 
 use crate::rpc::{failure::Failure, field, refusal::quoted, status::Reason};
-
-/// Longest name of a service or an instance, zone, version, tag, protocol, host or metadata key.
-/// No host name is longer, and the key made of two of them stays small.
-pub(in crate::rpc) const TEXT_BYTES_MAX: usize = 256;
-/// Endpoints of an instance: a few protocols on a few addresses.
-pub(in crate::rpc) const ENDPOINTS_MAX: usize = 32;
-/// Tags of an instance, or of a selector. Each is looked for in each instance.
-pub(in crate::rpc) const TAGS_MAX: usize = 64;
-/// Pairs of metadata of an instance, or of a selector.
-pub(in crate::rpc) const METADATA_MAX: usize = 64;
-/// Largest instance as it is stored. Every change of it is sent to everyone who watches its
-/// service.
-pub(in crate::rpc) const INSTANCE_BYTES_MAX: usize = 64 * 1024;
-/// Greatest weight; that of a DNS SRV record.
-pub(in crate::rpc) const WEIGHT_MAX: u32 = 65_535;
-/// Longest grace of a drain: a day. What takes longer is not about to end.
-pub(in crate::rpc) const GRACE_MS_MAX: u64 = 86_400_000;
 
 /// A registration.
 pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Failure> {
@@ -77,8 +66,8 @@ pub(super) fn set_readiness(
 pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Failure> {
     let name = name(request.service, request.id)?;
     let incarnation = incarnation_or_any(request.incarnation)?;
-    if request.grace_ms > GRACE_MS_MAX {
-        let detail = format!("{} ms, at most {GRACE_MS_MAX} ms", request.grace_ms);
+    if request.grace_ms > DRAIN_GRACE_MS_MAX {
+        let detail = format!("{} ms, at most {DRAIN_GRACE_MS_MAX} ms", request.grace_ms);
         return Err(Reason::GraceTooLong.with(detail));
     }
     Ok(RegistryCommand::Drain {
@@ -127,7 +116,7 @@ pub(super) fn tags(tags: &[String]) -> Result<(), Failure> {
 pub(super) fn metadata<'a>(
     pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
 ) -> Result<(), Failure> {
-    at_most(pairs.len(), METADATA_MAX, Reason::TooMuchMetadata)?;
+    at_most(pairs.len(), METADATA_PAIRS_MAX, Reason::TooMuchMetadata)?;
     for (key, _) in pairs {
         present(key, "a key", Reason::MetadataInvalid)?;
         text(key, format!("key {}", shown(key)), Reason::MetadataInvalid)?;
@@ -226,8 +215,10 @@ fn present(text: &str, what: &str, reason: Reason) -> Result<(), Failure> {
 /// Text that can be printed in one line, of bounded length.
 fn text(text: &str, what: impl Display, reason: Reason) -> Result<(), Failure> {
     let bytes = text.len();
-    if bytes > TEXT_BYTES_MAX {
-        return Err(reason.with(format!("{what} is {bytes} bytes, at most {TEXT_BYTES_MAX}")));
+    if bytes > REGISTRY_TEXT_BYTES_MAX {
+        return Err(reason.with(format!(
+            "{what} is {bytes} bytes, at most {REGISTRY_TEXT_BYTES_MAX}"
+        )));
     }
     let printable = |c: char| !c.is_control() && (c == ' ' || !c.is_whitespace());
     if !text.chars().all(printable) {

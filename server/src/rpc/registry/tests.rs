@@ -2,6 +2,9 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use tenure_proto::metadata::{
+    AGE_METADATA, CURRENT_TOKEN_METADATA, GUARD_TEXT_METADATA, MEMBER_METADATA,
+};
 use tenure_statemachine::{ClusterTime, InstanceName, LeaseId, Put};
 
 use super::*;
@@ -173,7 +176,7 @@ async fn a_life_that_was_replaced_is_told_so_and_changes_nothing() {
         assert_eq!(reason(&status), Reason::InstanceReplaced);
         let text = format!("tenure: instance is replaced: your incarnation {old}, current {new}");
         assert_eq!(status.message(), text);
-        let current = status.metadata().get("tenure-current-token");
+        let current = status.metadata().get(CURRENT_TOKEN_METADATA);
         assert_eq!(
             current.map(|it| it.to_str().unwrap().to_owned()),
             Some(new.to_string())
@@ -213,7 +216,7 @@ async fn a_write_carries_its_conditions() {
         ..wire::RegisterRequest::default()
     });
     let guard = "lock=5".parse().expect("ascii");
-    request.metadata_mut().insert("tenure-guard", guard);
+    request.metadata_mut().insert(GUARD_TEXT_METADATA, guard);
     let status = Registry::register(&service, request).await;
     assert_eq!(reason(&status.expect_err("refused")), Reason::GuardStale);
     let key = wire::WriteOptions {
@@ -334,8 +337,8 @@ async fn what_is_discovered_tells_its_age_and_is_linearizable_unless_asked_other
             .get(key)
             .map(|it| it.to_str().unwrap().to_owned())
     };
-    assert_eq!(told("tenure-age-ms"), Some("70".to_owned()));
-    assert_eq!(told("tenure-member"), Some(MEMBER.to_string()));
+    assert_eq!(told(AGE_METADATA), Some("70".to_owned()));
+    assert_eq!(told(MEMBER_METADATA), Some(MEMBER.to_string()));
     assert_eq!(answer.get_ref().age_ms, 70);
     assert_eq!(ids(&answer.get_ref().registrations), ["a"]);
     let stricter = wire::DiscoverRequest {

@@ -12,6 +12,7 @@ use tenure_proto::{
         kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
         request_op, response_op, watch_client::WatchClient, watch_request::RequestUnion,
     },
+    metadata::{CURRENT_TOKEN_METADATA, REASON_METADATA, REQUIRE_LEADER_METADATA},
     v1,
     v3lockpb::{LockRequest, lock_client::LockClient},
 };
@@ -119,7 +120,7 @@ async fn large_answers_pass_and_deadlines_travel() {
     let mut request = Request::new(all);
     request
         .metadata_mut()
-        .insert("hasleader", "true".parse().expect("ascii"));
+        .insert(REQUIRE_LEADER_METADATA, "true".parse().expect("ascii"));
     node.set_leader(None);
     assert_eq!(reason(kv.range(request).await), Some(Reason::NoLeader));
 }
@@ -360,9 +361,9 @@ async fn a_lock_travels_and_a_connection_that_ends_leaves_its_queue() {
     let status = lock.release(release).await.expect_err("not the holder");
     assert_eq!(reason_of(&status), Some(Reason::NotHolder));
     let told = |key| status.metadata().get(key).map(|value| value.as_bytes());
-    assert_eq!(told("tenure-reason"), Some(&b"NotHolder"[..]));
+    assert_eq!(told(REASON_METADATA), Some(&b"NotHolder"[..]));
     assert_eq!(
-        told("tenure-current-token"),
+        told(CURRENT_TOKEN_METADATA),
         Some(token.to_string().as_bytes())
     );
     let request = LockRequest {
@@ -512,7 +513,7 @@ async fn a_stream_that_requires_a_leader_ends_when_there_is_none_for_long() {
     let mut request = Request::new(inbound);
     request
         .metadata_mut()
-        .insert("hasleader", "true".parse().expect("ascii"));
+        .insert(REQUIRE_LEADER_METADATA, "true".parse().expect("ascii"));
     let mut watch = WatchClient::new(channel)
         .watch(request)
         .await

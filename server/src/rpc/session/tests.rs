@@ -2,8 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use tenure_proto::etcdserverpb::{
-    self as etcd, PutRequest, kv_server::Kv, request_op::Request as Op,
+use tenure_proto::{
+    etcdserverpb::{self as etcd, PutRequest, kv_server::Kv, request_op::Request as Op},
+    metadata::REQUEST_METADATA,
 };
 use tenure_statemachine::{LeaseExpiry, LeaseGrant, Ttl};
 
@@ -49,7 +50,7 @@ fn put_named(session: i64, sequence: u64, answered: u64) -> Request<PutRequest> 
     });
     let id = format!("{session:x}.{sequence}.{answered}");
     let value = id.parse().expect("ascii");
-    request.metadata_mut().insert("tenure-request", value);
+    request.metadata_mut().insert(REQUEST_METADATA, value);
     request
 }
 

@@ -11,9 +11,12 @@ use std::{
 };
 
 use futures::{Stream, StreamExt, stream};
-use tenure_proto::etcdserverpb::{
-    LeaseKeepAliveRequest, PutRequest, WatchCreateRequest, WatchRequest, kv_client::KvClient,
-    watch_request::RequestUnion,
+use tenure_proto::{
+    etcdserverpb::{
+        LeaseKeepAliveRequest, PutRequest, WatchCreateRequest, WatchRequest, kv_client::KvClient,
+        watch_request::RequestUnion,
+    },
+    metadata::IDEMPOTENCY_KEY_METADATA,
 };
 use tenure_testkit::{Cluster, wait_until};
 use tonic::{
@@ -156,7 +159,7 @@ async fn put_once(mut kv: KvClient<Channel>, number: usize) -> Result<(), Status
         ..PutRequest::default()
     });
     let key = format!("key-{number}").parse().unwrap();
-    put.metadata_mut().insert("tenure-idempotency-key", key);
+    put.metadata_mut().insert(IDEMPOTENCY_KEY_METADATA, key);
     kv.put(put).await.map(drop)
 }
 

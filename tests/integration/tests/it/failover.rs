@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use tenure_proto::etcdserverpb::MoveLeaderRequest;
+use tenure_proto::{etcdserverpb::MoveLeaderRequest, metadata::OUTCOME_METADATA};
 use tenure_testkit::{
     Cluster, Load, STATE_MAX, assert_kept, assert_same_everywhere, find_program, wait_until,
 };
@@ -126,7 +126,7 @@ async fn a_write_that_waits_in_the_log_when_its_node_stops_is_not_said_to_have_f
     .await;
     cluster.node(leader).ask_to_stop();
     let status = written.await.unwrap().unwrap_err();
-    let outcome = status.metadata().get("tenure-outcome");
+    let outcome = status.metadata().get(OUTCOME_METADATA);
     let outcome = outcome.map(|outcome| outcome.to_str().unwrap());
     assert_eq!(outcome, Some("unknown"), "{status:?}");
 }

@@ -5,21 +5,17 @@
 use std::time::{Duration, Instant};
 
 use tenure::{Client, ErrorKind, Selector};
-use tenure_proto::{etcdserverpb::RangeRequest, mvccpb::KeyValue};
+use tenure_proto::{
+    etcdserverpb::RangeRequest,
+    metadata::{
+        AGE_METADATA, AT_LEAST_REVISION_METADATA, MAX_STALENESS_METADATA, MEMBER_METADATA,
+        REASON_METADATA,
+    },
+    mvccpb::KeyValue,
+};
 use tenure_testkit::{Calls, Cluster, STATE_MAX, wait_until};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, metadata::MetadataMap};
-
-/// Metadata of a read: a revision that it must have reached.
-const AT_LEAST_REVISION: &str = "tenure-at-least-revision";
-/// Metadata of a read: how many milliseconds old it may be.
-const MAX_STALENESS: &str = "tenure-max-staleness";
-/// Metadata of an answer: how many milliseconds old it is at most.
-const AGE: &str = "tenure-age-ms";
-/// Metadata of an answer: the member that gave it, in hexadecimal.
-const MEMBER: &str = "tenure-member";
-/// Metadata of an error: the name of its cause.
-const REASON: &str = "tenure-reason";
 
 /// Writes that are read at once elsewhere.
 const WRITES: usize = 100;
@@ -65,8 +61,8 @@ async fn range(
     }
     let response = calls.kv().range(request).await?;
     let told = |name| text(response.metadata(), name);
-    let age = told(AGE).map(|age| Duration::from_millis(age.parse().unwrap()));
-    let told_member = told(MEMBER);
+    let age = told(AGE_METADATA).map(|age| Duration::from_millis(age.parse().unwrap()));
+    let told_member = told(MEMBER_METADATA);
     let mut range = response.into_inner();
     let header = range.header.unwrap();
     Ok(Answer {
@@ -84,11 +80,11 @@ fn text(metadata: &MetadataMap, name: &str) -> Option<String> {
 }
 
 fn at_least(revision: i64) -> [(&'static str, String); 1] {
-    [(AT_LEAST_REVISION, revision.to_string())]
+    [(AT_LEAST_REVISION_METADATA, revision.to_string())]
 }
 
 fn max_staleness(age: Duration) -> [(&'static str, String); 1] {
-    [(MAX_STALENESS, age.as_millis().to_string())]
+    [(MAX_STALENESS_METADATA, age.as_millis().to_string())]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,7 +161,7 @@ async fn a_revision_that_does_not_come_is_refused_by_name() {
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     let text = format!("tenure: revision is not reached: asked {asked}, here {revision}");
     assert_eq!(refused.message(), text);
-    let reason = self::text(refused.metadata(), REASON);
+    let reason = self::text(refused.metadata(), REASON_METADATA);
     assert_eq!(reason.as_deref(), Some("RevisionNotReached"));
 }
 
@@ -243,7 +239,7 @@ async fn a_node_that_is_cut_off_says_how_old_it_is_and_refuses_who_wants_it_youn
 
 fn assert_too_old(refused: &Status) {
     assert_eq!(refused.code(), Code::Unavailable, "{refused}");
-    let reason = text(refused.metadata(), REASON);
+    let reason = text(refused.metadata(), REASON_METADATA);
     assert_eq!(reason.as_deref(), Some("TooOld"), "{refused}");
     let message = refused.message();
     let begin = "tenure: state is older than asked: ";

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tenure_proto::peer::{self, peer_client::PeerClient};
+use tenure_proto::{
+    peer::{self, peer_client::PeerClient},
+    peer_metadata::{CLUSTER_KEY, SENDER_INSTANCE_KEY, SENDER_KEY, TARGET_KEY},
+};
 use tenure_testkit::{Cluster, STATE_MAX, free_port, tenured, wait_until};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, transport::Channel};
@@ -306,11 +309,11 @@ impl Stranger {
             let id = format!("{id:016x}").parse().unwrap();
             request.metadata_mut().insert(key, id);
         };
-        put("tenure-cluster", self.cluster);
-        put("tenure-from", self.from);
-        put("tenure-to", self.to);
+        put(CLUSTER_KEY, self.cluster);
+        put(SENDER_KEY, self.from);
+        put(TARGET_KEY, self.to);
         if let Some(instance) = self.instance {
-            put("tenure-from-instance", instance);
+            put(SENDER_INSTANCE_KEY, instance);
         }
         request
     }

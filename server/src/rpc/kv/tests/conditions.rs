@@ -1,8 +1,11 @@
 //! Guards and request ids beside etcd's calls.
 
-use tenure_proto::etcdserverpb::{
-    AlarmRequest, LeaseGrantRequest, LeaseRevokeRequest, RangeRequest, alarm_request::AlarmAction,
-    lease_server::Lease, maintenance_server::Maintenance,
+use tenure_proto::{
+    etcdserverpb::{
+        AlarmRequest, LeaseGrantRequest, LeaseRevokeRequest, RangeRequest,
+        alarm_request::AlarmAction, lease_server::Lease, maintenance_server::Maintenance,
+    },
+    metadata::{GUARD_TEXT_METADATA, IDEMPOTENCY_KEY_METADATA, REQUEST_METADATA},
 };
 use tenure_statemachine::{Conditional, Guard, RequestId};
 
@@ -12,8 +15,8 @@ use crate::rpc::{lease::LeaseService, maintenance::MaintenanceService};
 fn guarded<T>(request: T) -> Request<T> {
     let mut request = Request::new(request);
     let metadata = request.metadata_mut();
-    metadata.insert("tenure-guard", "lock=7".parse().expect("ascii"));
-    metadata.insert("tenure-idempotency-key", "once".parse().expect("ascii"));
+    metadata.insert(GUARD_TEXT_METADATA, "lock=7".parse().expect("ascii"));
+    metadata.insert(IDEMPOTENCY_KEY_METADATA, "once".parse().expect("ascii"));
     request
 }
 
@@ -98,12 +101,12 @@ async fn a_condition_that_is_not_understood_is_never_ignored() {
     let (node, service) = service();
     for (key, value, told) in [
         (
-            "tenure-guard",
+            GUARD_TEXT_METADATA,
             "lock",
             "tenure: guard is malformed: \"lock\" is not NAME=TOKEN",
         ),
         (
-            "tenure-request",
+            REQUEST_METADATA,
             "1",
             "tenure: request id is malformed: \"1\" is not SESSION.SEQUENCE.ANSWERED",
         ),
@@ -123,7 +126,7 @@ async fn a_put_with_an_idempotency_key_takes_effect_once() {
     let once = || {
         let mut request = Request::new(put("a", "1"));
         let key = "once".parse().expect("ascii");
-        request.metadata_mut().insert("tenure-idempotency-key", key);
+        request.metadata_mut().insert(IDEMPOTENCY_KEY_METADATA, key);
         request
     };
     for _ in 0..2 {

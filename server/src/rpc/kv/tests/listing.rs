@@ -4,6 +4,7 @@ use std::pin::pin;
 
 use http_body::Body;
 use prost::Message;
+use tenure_proto::metadata::REASON_METADATA;
 
 use super::*;
 use crate::{
@@ -184,7 +185,7 @@ async fn a_large_answer_that_is_not_read_ends_and_gives_its_memory_back() {
     let end = poll_fn(|context| body.as_mut().poll_frame(context)).await;
     let end = end.expect("an end").expect("trailers");
     let trailers = end.into_trailers().expect("trailers");
-    assert_eq!(trailers["tenure-reason"], "AnswerUnread");
+    assert_eq!(trailers[REASON_METADATA], "AnswerUnread");
 }
 
 #[tokio::test]
@@ -264,7 +265,7 @@ async fn an_answer_that_is_read_slowly_ends_while_others_wait_for_memory_and_no_
     let end = poll_fn(|context| body.as_mut().poll_frame(context)).await;
     let end = end.expect("an end").expect("trailers");
     let trailers = end.into_trailers().expect("no more pieces");
-    assert_eq!(trailers["tenure-reason"], "AnswerUnread");
+    assert_eq!(trailers[REASON_METADATA], "AnswerUnread");
     let waited = tokio::time::timeout(PATIENCE, waiting).await;
     waited.expect("it is free").expect("all of it");
 }

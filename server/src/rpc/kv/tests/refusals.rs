@@ -1,5 +1,7 @@
 //! What is refused for its form or its revision, and in which order.
 
+use tenure_proto::metadata::OUTCOME_METADATA;
+
 use super::*;
 
 #[tokio::test]
@@ -219,7 +221,7 @@ async fn a_compaction_that_was_done_is_no_definite_failure_when_its_collection_d
     let ended = Kv::compact(&service, Request::new(compact)).await;
     let ended = ended.expect_err("nothing is collected");
     assert_eq!(reason_of(&ended), Some(Reason::WriteTimedOut));
-    let outcome = ended.metadata().get("tenure-outcome");
+    let outcome = ended.metadata().get(OUTCOME_METADATA);
     assert_eq!(outcome.expect("an outcome"), "unknown");
     let past = RangeRequest {
         revision: 2,

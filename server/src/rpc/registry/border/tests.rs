@@ -188,9 +188,9 @@ fn only_operators_leave_the_incarnation_out() {
             options: None,
         })
     };
-    assert!(drained(0, GRACE_MS_MAX).is_ok());
+    assert!(drained(0, DRAIN_GRACE_MS_MAX).is_ok());
     let text = "tenure: grace is too long: 86400001 ms, at most 86400000 ms";
-    assert_eq!(told(drained(0, GRACE_MS_MAX + 1)), text);
+    assert_eq!(told(drained(0, DRAIN_GRACE_MS_MAX + 1)), text);
     let text = "tenure: incarnation is invalid: -1 is negative";
     assert_eq!(told(drained(-1, 0)), text);
     let removed = |id: &str| {

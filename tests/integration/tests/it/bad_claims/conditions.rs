@@ -2,6 +2,7 @@
 
 use tenure_proto::{
     etcdserverpb::PutRequest,
+    metadata::{GUARD_TEXT_METADATA, IDEMPOTENCY_KEY_METADATA, REQUEST_METADATA},
     v1::{CloseSessionRequest, OpenSessionRequest, Policy, RemovePolicyRequest, SetPolicyRequest},
 };
 use tonic::{Code, Request};
@@ -120,13 +121,13 @@ pub(super) async fn guards(table: &mut Table) {
         (format!("{LOCK}=four"), Code::InvalidArgument, malformed),
         (String::new(), Code::InvalidArgument, malformed),
     ] {
-        let got = kv.put(put("tenure-guard", value.clone())).await;
+        let got = kv.put(put(GUARD_TEXT_METADATA, value.clone())).await;
         table.refused(&format!("guard {value:?}"), got, code, text);
     }
-    let mut many = put("tenure-guard", format!("{LOCK}={token}"));
+    let mut many = put(GUARD_TEXT_METADATA, format!("{LOCK}={token}"));
     for number in 0..20 {
         let value = format!("{LOCK}{number}={token}").parse().unwrap();
-        many.metadata_mut().append("tenure-guard", value);
+        many.metadata_mut().append(GUARD_TEXT_METADATA, value);
     }
     table.invalid(
         "twenty guards",
@@ -137,11 +138,11 @@ pub(super) async fn guards(table: &mut Table) {
     for value in [
         "", "1", "1.2", "x.1.0", "1.0.0", "1.1.1", "1.2.3.4", "1.-1.0",
     ] {
-        let got = kv.put(put("tenure-request", value.to_owned())).await;
+        let got = kv.put(put(REQUEST_METADATA, value.to_owned())).await;
         table.invalid(&format!("request id {value:?}"), got, malformed);
     }
     let got = kv
-        .put(put("tenure-request", format!("{UNKNOWN:x}.1.0")))
+        .put(put(REQUEST_METADATA, format!("{UNKNOWN:x}.1.0")))
         .await;
     table.refused(
         "request of no session",
@@ -149,6 +150,6 @@ pub(super) async fn guards(table: &mut Table) {
         Code::NotFound,
         "tenure: session not found",
     );
-    let got = kv.put(put("tenure-idempotency-key", "k".repeat(300))).await;
+    let got = kv.put(put(IDEMPOTENCY_KEY_METADATA, "k".repeat(300))).await;
     table.invalid("huge idempotency key", got, "tenure: ");
 }

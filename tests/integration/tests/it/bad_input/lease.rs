@@ -1,5 +1,6 @@
 //! Leases.
 
+use tenure_proto::limits::TTL_SECS_MAX;
 use tonic::Code;
 
 use super::{LEASE, case::Case};
@@ -9,7 +10,7 @@ use crate::differential::{
 };
 
 /// Longest life of a lease in seconds.
-const TTL_MAX_S: i64 = 9_000_000_000;
+const TTL_MAX_S: i64 = TTL_SECS_MAX.cast_signed();
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();

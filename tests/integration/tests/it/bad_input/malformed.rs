@@ -4,6 +4,7 @@
 //! The code is the one that etcd gives; the words are those of another gRPC library.
 
 use prost::Message;
+use tenure_proto::metadata::API_VERSION_METADATA;
 use tonic::{
     Code,
     codegen::{Bytes, http::HeaderValue},
@@ -215,7 +216,7 @@ fn metadata() -> Vec<Case> {
         ("Cluster/MemberList", Vec::new()),
     ] {
         let mut call = Call::new(format!("/etcdserverpb.{method}"), frame(&message));
-        call.metadata = vec![("client-api-version", opaque(b"\xff\xfe"))];
+        call.metadata = vec![(API_VERSION_METADATA, opaque(b"\xff\xfe"))];
         let expected = status(
             Code::InvalidArgument,
             "etcdserver: invalid client api version",
