@@ -4,7 +4,10 @@
 //! Not the file: what it builds is a list of slices. Invariant: batches begin at sectors, and their
 //! records are chained.
 
-use std::{io::IoSlice, ops::Range};
+use std::{
+    io::{self, ErrorKind, IoSlice},
+    ops::Range,
+};
 
 use bytes::Bytes;
 
@@ -122,22 +125,26 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Adds what one write stores.
-    pub(super) fn push(&mut self, write: &LogWrite) {
+    ///
+    /// # Errors
+    /// When it is larger than a record can say.
+    pub(super) fn push(&mut self, write: &LogWrite) -> io::Result<()> {
         match write {
             LogWrite::Put(record) => {
                 let head = RecordHead {
                     kind: RecordKind::Entry,
                     index: record.index,
                     term: record.term,
-                    length: length(record.len()),
+                    length: length(record.len() as u64)?,
                 };
                 self.push_head(head, [&record.head, &record.payload]);
                 self.gather.copy(&record.head);
                 self.gather.refer(&record.payload);
             }
             LogWrite::Remove(from, to) => self.push_pair(RecordKind::Remove, *from, *to),
-            LogWrite::Fact(fact, value) => self.push_fact(*fact, value),
+            LogWrite::Fact(fact, value) => self.push_fact(*fact, value)?,
         }
+        Ok(())
     }
 
     /// Adds a record of two numbers.
@@ -152,15 +159,19 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Adds a fact.
-    pub(super) fn push_fact(&mut self, fact: Fact, value: &[u8]) {
+    ///
+    /// # Errors
+    /// When it is larger than a record can say.
+    pub(super) fn push_fact(&mut self, fact: Fact, value: &[u8]) -> io::Result<()> {
         let head = RecordHead {
             kind: kind_of(fact),
             index: 0,
             term: 0,
-            length: length(value.len()),
+            length: length(value.len() as u64)?,
         };
         self.push_head(head, [value, &[]]);
         self.gather.copy(value);
+        Ok(())
     }
 
     fn push_head(&mut self, head: RecordHead, payload: [&[u8]; 2]) {
@@ -171,12 +182,14 @@ impl<'a> BatchBuilder<'a> {
     }
 
     /// Ends the batch at a sector and writes its head; returns the chain and where records end.
-    pub(super) fn finish(self, kind: BatchKind, vouched: Position) -> (u32, u64) {
+    ///
+    /// # Errors
+    /// When its records together are larger than its head can say.
+    pub(super) fn finish(self, kind: BatchKind, vouched: Position) -> io::Result<(u32, u64)> {
         let body_end = self.offset();
-        let length = self.gather.length - self.start;
-        let body = u32::try_from(length - BATCH_HEAD as u64)
-            .unwrap_or_else(|_| unreachable!("the log cuts batches long before"));
-        let padding = length.next_multiple_of(SECTOR as u64) - length;
+        let bytes = self.gather.length - self.start;
+        let body = length(bytes - BATCH_HEAD as u64)?;
+        let padding = bytes.next_multiple_of(SECTOR as u64) - bytes;
         self.gather
             .copy(&[0; SECTOR][..usize::try_from(padding).unwrap_or(0)]);
         let head = BatchHead {
@@ -204,7 +217,7 @@ impl<'a> BatchBuilder<'a> {
         sector::encode(&mut sector, &head, self.place);
         self.gather.buffer[self.head_at..self.head_at + BATCH_HEAD]
             .copy_from_slice(&sector[..BATCH_HEAD]);
-        (self.chain, body_end)
+        Ok((self.chain, body_end))
     }
 }
 
@@ -231,6 +244,10 @@ const fn kind_of(fact: Fact) -> RecordKind {
     }
 }
 
-fn length(bytes: usize) -> u32 {
-    u32::try_from(bytes).unwrap_or_else(|_| unreachable!("an entry is bounded at the border"))
+/// A length as a head stores it.
+fn length(bytes: u64) -> io::Result<u32> {
+    u32::try_from(bytes).map_err(|_| {
+        let message = format!("{bytes} bytes are more than one record of the log can hold");
+        io::Error::new(ErrorKind::InvalidInput, message)
+    })
 }

@@ -15,7 +15,7 @@ use super::{
     gather,
     head::{DATA_START, LogOwner},
     index::LogIndex,
-    provision::{Provision, Ready},
+    provision::Provision,
     read,
     recovery::{self, Held, Recovered},
     sector::Position,
@@ -90,7 +90,7 @@ impl SegmentLog {
             chain: 0,
         };
         let mut end = End::at_start(ready, nothing);
-        end.opening(Bounds::default(), &Facts::default());
+        end.opening(Bounds::default(), &Facts::default())?;
         end.flush()?;
         end.sync()
     }
@@ -114,21 +114,11 @@ impl SegmentLog {
             ready,
             spares,
         } = recovery::recover(&**files, owner)?;
-        let Some(current) = held.last() else {
-            unreachable!("a log without a segment was refused")
-        };
         let writer = End {
-            file: Arc::clone(&current.file),
             offset: end.offset,
             chain: end.chain,
             sealed,
-            ..End::at_start(
-                Ready {
-                    head: last,
-                    file: Arc::clone(&current.file),
-                },
-                end,
-            )
+            ..End::at_start(last, end)
         };
         let provision = Provision::new(
             Arc::clone(files),
@@ -174,7 +164,7 @@ impl SegmentLog {
                 pending = rest;
                 self.roll(end, body)?;
             }
-            end.batch(&rest[..count]);
+            end.batch(&rest[..count])?;
             rest = &rest[count..];
         }
         self.flush(end, pending)

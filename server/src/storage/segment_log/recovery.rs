@@ -35,8 +35,8 @@ pub(super) struct Recovered {
     pub(super) index: LogIndex,
     pub(super) facts: Facts,
     pub(super) held: Vec<Held>,
-    /// The head of the last of them, its end, and whether it is sealed.
-    pub(super) last: SegmentHead,
+    /// The last of them, its end, and whether it is sealed.
+    pub(super) last: Ready,
     pub(super) end: Position,
     pub(super) sealed: bool,
     /// The segment after the last, when it is there.
@@ -50,13 +50,7 @@ pub(super) struct Recovered {
 /// A [`LogError`] when something is not there, or not what was written; or the disk failed.
 pub(super) fn recover(files: &dyn LogFiles, owner: LogOwner) -> io::Result<Recovered> {
     let (sequences, spares) = list(files)?;
-    let Some(first) = sequences.first().copied() else {
-        return Err(LogError::Missing {
-            file: names::segment(1),
-            what: "the directory has no segment".to_owned(),
-        }
-        .into());
-    };
+    let first = sequences.first().copied().unwrap_or_default();
     let mut replay = Replay::default();
     let mut ready: Option<Ready> = None;
     let mut extra = Vec::new();

@@ -31,7 +31,8 @@ pub(super) struct Replay {
     index: LogIndex,
     facts: Facts,
     held: Vec<Held>,
-    last: Option<(SegmentHead, Position, bool)>,
+    /// The last segment, its end, and whether it is sealed.
+    last: Option<(Ready, Position, bool)>,
     /// Entries before this lie in segments that are not there.
     absent_before: u64,
     unvouched: Unvouched,
@@ -110,7 +111,11 @@ impl Replay {
         }
         if opened {
             self.unvouched = Unvouched::between(bytes, durable, scan.offset)?;
-            self.last = Some((*head, scan.position(), sealed));
+            let last = Ready {
+                head: *head,
+                file: Arc::clone(file),
+            };
+            self.last = Some((last, scan.position(), sealed));
             self.held.push(Held {
                 sequence,
                 file: Arc::clone(file),
@@ -195,12 +200,19 @@ impl Replay {
 
     pub(super) fn finish(self, ready: Option<Ready>, spares: Vec<u64>) -> io::Result<Recovered> {
         let Some((last, end, sealed)) = self.last else {
-            unreachable!("a log without an opened segment was refused")
+            return Err(LogError::Missing {
+                file: names::segment(1),
+                what: "the directory has no segment".to_owned(),
+            }
+            .into());
         };
         if sealed && ready.is_none() {
             return Err(LogError::Missing {
-                file: names::segment(last.sequence + 1),
-                what: format!("{} says that it goes on", names::segment(last.sequence)),
+                file: names::segment(last.head.sequence + 1),
+                what: format!(
+                    "{} says that it goes on",
+                    names::segment(last.head.sequence)
+                ),
             }
             .into());
         }
@@ -221,9 +233,7 @@ impl Replay {
         for cut in &self.cuts {
             cut.carry_out()?;
         }
-        if let Some(held) = self.held.last() {
-            self.unvouched.carry_out(&*held.file)?;
-        }
+        self.unvouched.carry_out(&*last.file)?;
         Ok(Recovered {
             index: self.index,
             facts: self.facts,

@@ -80,7 +80,7 @@ impl End {
     }
 
     /// Gathers one batch of `writes`.
-    pub(super) fn batch(&mut self, writes: &[LogWrite]) {
+    pub(super) fn batch(&mut self, writes: &[LogWrite]) -> io::Result<()> {
         let (place, first) = (self.next_place(), self.points.len());
         let mut batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
         for write in writes {
@@ -93,24 +93,26 @@ impl End {
                 });
             }
             self.voted |= matches!(write, LogWrite::Fact(Fact::Vote, _));
-            batch.push(write);
+            batch.push(write)?;
         }
-        let (chain, body_end) = batch.finish(BatchKind::Records, self.durable);
+        let (chain, body_end) = batch.finish(BatchKind::Records, self.durable)?;
         self.chain = chain;
         for point in &mut self.points[first..] {
             point.body_end = body_end;
         }
+        Ok(())
     }
 
     /// Gathers the first batch of a segment: what the log holds, and every fact.
-    pub(super) fn opening(&mut self, bounds: Bounds, facts: &Facts) {
+    pub(super) fn opening(&mut self, bounds: Bounds, facts: &Facts) -> io::Result<()> {
         let place = self.next_place();
         let mut batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
         batch.push_pair(RecordKind::Bounds, bounds.first, bounds.next);
         for (fact, value) in facts.iter() {
-            batch.push_fact(fact, value);
+            batch.push_fact(fact, value)?;
         }
-        self.chain = batch.finish(BatchKind::Opening, self.durable).0;
+        (self.chain, _) = batch.finish(BatchKind::Opening, self.durable)?;
+        Ok(())
     }
 
     /// Writes what was gathered.
@@ -184,8 +186,7 @@ impl End {
             gather,
             ..Self::at_start(ready, durable)
         };
-        self.opening(bounds, facts);
-        Ok(())
+        self.opening(bounds, facts)
     }
 
     fn seal(&mut self) -> io::Result<()> {
@@ -200,7 +201,7 @@ impl End {
     fn mark(&mut self, kind: BatchKind) -> io::Result<()> {
         let place = self.next_place();
         let batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
-        batch.finish(kind, self.durable);
+        batch.finish(kind, self.durable)?;
         let mut slices = self.gather.slices();
         self.file.write_at(&mut slices, self.offset)?;
         self.gather.clear();
