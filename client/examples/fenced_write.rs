@@ -52,7 +52,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
 
     let kept = client.get("examples/fenced.by").await?;
-    println!("kept: {:?}", kept.kvs[0].value);
+    println!("kept: {:?}", kept.value());
     second.release().await?;
     Ok(())
 }

@@ -17,29 +17,27 @@ async fn main() -> Result<(), Error> {
     let lease = client.lease_grant(Duration::from_secs(30)).await?;
     client
         .put("quickstart/greeting", "hello")
-        .lease(lease.id)
+        .lease(lease.id())
         .await?;
     let answer = client.get(KeyRange::prefix("quickstart/")).await?;
-    for kv in answer.kvs {
-        println!(
-            "{:?} = {:?} since revision {}",
-            kv.key, kv.value, kv.mod_revision
-        );
+    for kv in &answer {
+        let (key, value) = (kv.key(), kv.value());
+        println!("{key:?} = {value:?} since revision {}", kv.mod_revision());
     }
 
     let answer = client
         .txn()
         .when(Compare::missing("quickstart/owner"))
-        .and_then(Put::new("quickstart/owner", "me").lease(lease.id))
+        .and_then(Put::new("quickstart/owner", "me").lease(lease.id()))
         .or_else(Get::new("quickstart/owner"))
         .await?;
-    println!("first to own it: {}", answer.succeeded);
+    println!("first to own it: {}", answer.succeeded());
 
-    client.lease_revoke(lease.id).await?;
+    client.lease_revoke(lease.id()).await?;
     let left = client
         .get(KeyRange::prefix("quickstart/"))
         .count_only()
         .await?;
-    println!("keys left after the lease: {}", left.count);
+    println!("keys left after the lease: {}", left.count());
     Ok(())
 }

@@ -18,13 +18,9 @@ async fn main() -> Result<(), Error> {
     let mut watcher = client.watch(KeyRange::prefix(prefix)).prev_kv().await?;
     println!("watching from revision {}", watcher.next_revision());
     while let Some(update) = watcher.next().await {
-        for event in update?.events {
-            println!(
-                "{:?} {:?} (before: {:?})",
-                event.r#type(),
-                event.kv,
-                event.prev_kv
-            );
+        for event in update? {
+            let what = if event.is_put() { "put" } else { "delete" };
+            println!("{what} {:?} (before: {:?})", event.kv(), event.prev_kv());
         }
     }
     Ok(())

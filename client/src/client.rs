@@ -40,7 +40,7 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 6
 /// let client = tenure::Client::connect(["127.0.0.1:2379"]).await?;
 /// client.put("config/mode", "fast").await?;
 /// let answer = client.get("config/mode").await?;
-/// assert_eq!(answer.kvs[0].value, "fast".as_bytes());
+/// assert_eq!(answer.value().unwrap(), "fast");
 /// # Ok(())
 /// # }
 /// ```
@@ -148,7 +148,7 @@ impl Client {
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// use tenure::{Guard, Token};
     ///
-    /// let holder = client.guarded([Guard::new("jobs/42", Token::from(17))]);
+    /// let holder = client.guarded([Guard::new("jobs/42", Token::new(17))]);
     /// // Refused with `ErrorKind::StaleGuard` unless token 17 holds the lock "jobs/42".
     /// holder.put("state/jobs/42", "done").await?;
     /// # Ok(())

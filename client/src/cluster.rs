@@ -3,9 +3,8 @@
 //! Membership lives in the cluster; nothing is remembered here.
 
 use tenure_proto::etcdserverpb::{
-    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
-    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
-    MemberUpdateRequest, MemberUpdateResponse, cluster_client::ClusterClient,
+    MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
+    MemberUpdateRequest, cluster_client::ClusterClient,
 };
 
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     client::Client,
     error::Error,
     id::MemberId,
+    response::{MemberAdded, MemberList},
 };
 
 /// What a member to be added may do.
@@ -41,11 +41,12 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn member_list(&self, freshness: Freshness) -> Result<MemberListResponse, Error> {
+    pub async fn member_list(&self, freshness: Freshness) -> Result<MemberList, Error> {
         let request = MemberListRequest {
             linearizable: freshness == Freshness::Linearizable,
         };
-        ask!(self, Call::read(None), ClusterClient.member_list(request)).await
+        let list = ask!(self, Call::read(None), ClusterClient.member_list(request)).await?;
+        Ok(MemberList::of(list.header, list.members))
     }
 
     /// Adds a member that other members reach at these URLs. Start its server afterwards.
@@ -61,12 +62,13 @@ impl Client {
         &self,
         peer_urls: impl IntoIterator<Item = U>,
         role: MemberRole,
-    ) -> Result<MemberAddResponse, Error> {
+    ) -> Result<MemberAdded, Error> {
         let request = MemberAddRequest {
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
             is_learner: role == MemberRole::Learner,
         };
-        ask!(self, Call::write(None), ClusterClient.member_add(request)).await
+        let added = ask!(self, Call::write(None), ClusterClient.member_add(request)).await?;
+        Ok(MemberAdded::of(added))
     }
 
     /// Removes a member for good; its id is never used again.
@@ -78,19 +80,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is removed.
-    pub async fn member_remove(
-        &self,
-        member: impl Into<MemberId>,
-    ) -> Result<MemberRemoveResponse, Error> {
-        let request = MemberRemoveRequest {
-            id: member.into().get(),
-        };
-        ask!(
-            self,
-            Call::write(None),
-            ClusterClient.member_remove(request)
-        )
-        .await
+    pub async fn member_remove(&self, member: MemberId) -> Result<MemberList, Error> {
+        let request = MemberRemoveRequest { id: member.get() };
+        let call = Call::write(None);
+        let list = ask!(self, call, ClusterClient.member_remove(request)).await?;
+        Ok(MemberList::of(list.header, list.members))
     }
 
     /// Changes the URLs at which other members reach a member.
@@ -103,19 +97,16 @@ impl Client {
     /// Dropping the future leaves open whether the change happens.
     pub async fn member_update<U: Into<String>>(
         &self,
-        member: impl Into<MemberId>,
+        member: MemberId,
         peer_urls: impl IntoIterator<Item = U>,
-    ) -> Result<MemberUpdateResponse, Error> {
+    ) -> Result<MemberList, Error> {
         let request = MemberUpdateRequest {
-            id: member.into().get(),
+            id: member.get(),
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
         };
-        ask!(
-            self,
-            Call::write(None),
-            ClusterClient.member_update(request)
-        )
-        .await
+        let call = Call::write(None);
+        let list = ask!(self, call, ClusterClient.member_update(request)).await?;
+        Ok(MemberList::of(list.header, list.members))
     }
 
     /// Gives a learner its vote.
@@ -127,18 +118,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the promotion happens.
-    pub async fn member_promote(
-        &self,
-        member: impl Into<MemberId>,
-    ) -> Result<MemberPromoteResponse, Error> {
-        let request = MemberPromoteRequest {
-            id: member.into().get(),
-        };
-        ask!(
-            self,
-            Call::write(None),
-            ClusterClient.member_promote(request)
-        )
-        .await
+    pub async fn member_promote(&self, member: MemberId) -> Result<MemberList, Error> {
+        let request = MemberPromoteRequest { id: member.get() };
+        let call = Call::write(None);
+        let list = ask!(self, call, ClusterClient.member_promote(request)).await?;
+        Ok(MemberList::of(list.header, list.members))
     }
 }

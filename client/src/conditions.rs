@@ -34,7 +34,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
 /// use tenure::{ErrorKind, Guard, Token};
 ///
-/// let token = Token::from(17);
+/// let token = Token::new(17);
 /// // For one write ...
 /// let written = client.put("state/jobs/42", "done").guard("jobs/42", token).await;
 /// if let Err(error) = written
@@ -200,7 +200,7 @@ mod tests {
             ..Conditions::default()
         };
         let names: [&[u8]; 2] = [b"jobs/42", b"any\0byte=\xff"];
-        for (name, token) in names.into_iter().zip([7, 9]) {
+        for (name, token) in names.into_iter().zip([7, 9].map(Token::new)) {
             conditions.add_guard(Guard::new(name, token));
             conditions.add_guard(Guard::new(name, token));
         }
@@ -211,7 +211,7 @@ mod tests {
             .get_all_bin(GUARD_KEY)
             .iter()
             .map(|value| v1::Guard::decode(value.to_bytes().unwrap()).unwrap())
-            .map(|guard| Guard::new(guard.name, guard.token))
+            .map(|guard| Guard::new(guard.name, Token::new(guard.token)))
             .collect();
         assert_eq!(sent, conditions.guards);
         assert_eq!(sent.len(), 2, "a guard is sent once");
@@ -222,7 +222,7 @@ mod tests {
     fn a_request_id_is_session_sequence_and_watermark() {
         let mut metadata = MetadataMap::new();
         RequestId {
-            session: LeaseId::from(0x1f),
+            session: LeaseId::new(0x1f),
             sequence: 12,
             answered: 9,
         }

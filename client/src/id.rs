@@ -1,7 +1,8 @@
 //! Identifiers and revisions as types of their own, so that none is passed where another belongs.
 //!
-//! They carry no meaning beyond the number the server gave. Lease and member ids are written in
-//! hexadecimal, as every tool that speaks etcd v3 writes them.
+//! They carry no meaning beyond the number the server gave, and no integer turns into one by
+//! itself: `new` says which kind of number it is. Lease and member ids are written in hexadecimal,
+//! as every tool that speaks etcd v3 writes them.
 
 use std::{fmt, str::FromStr};
 
@@ -13,16 +14,16 @@ impl LeaseId {
     /// The absence of a lease; in a grant, the request that the server chooses the id.
     pub const NONE: Self = Self(0);
 
+    /// The lease with this number: one that was kept, or one that the caller chose.
+    #[must_use]
+    pub const fn new(id: i64) -> Self {
+        Self(id)
+    }
+
     /// The number on the wire.
     #[must_use]
-    pub fn get(self) -> i64 {
+    pub const fn get(self) -> i64 {
         self.0
-    }
-}
-
-impl From<i64> for LeaseId {
-    fn from(id: i64) -> Self {
-        Self(id)
     }
 }
 
@@ -37,16 +38,16 @@ impl fmt::Display for LeaseId {
 pub struct MemberId(u64);
 
 impl MemberId {
+    /// The member with this number.
+    #[must_use]
+    pub const fn new(id: u64) -> Self {
+        Self(id)
+    }
+
     /// The number on the wire.
     #[must_use]
-    pub fn get(self) -> u64 {
+    pub const fn get(self) -> u64 {
         self.0
-    }
-}
-
-impl From<u64> for MemberId {
-    fn from(id: u64) -> Self {
-        Self(id)
     }
 }
 
@@ -64,9 +65,15 @@ impl Revision {
     /// Whatever is newest when the request is answered.
     pub const LATEST: Self = Self(0);
 
+    /// The revision with this number.
+    #[must_use]
+    pub const fn new(revision: i64) -> Self {
+        Self(revision)
+    }
+
     /// The number on the wire.
     #[must_use]
-    pub fn get(self) -> i64 {
+    pub const fn get(self) -> i64 {
         self.0
     }
 
@@ -74,12 +81,6 @@ impl Revision {
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
-    }
-}
-
-impl From<i64> for Revision {
-    fn from(revision: i64) -> Self {
-        Self(revision)
     }
 }
 
@@ -96,7 +97,7 @@ impl fmt::Display for Revision {
 /// use tenure::Token;
 ///
 /// let old: Token = "17".parse()?;
-/// assert!(old < Token::from(23));
+/// assert!(old < Token::new(23));
 /// assert_eq!(old.to_string(), "17");
 /// # Ok::<(), tenure::TokenError>(())
 /// ```
@@ -104,16 +105,16 @@ impl fmt::Display for Revision {
 pub struct Token(i64);
 
 impl Token {
+    /// The token with this number, as it was kept or received from its holder.
+    #[must_use]
+    pub const fn new(token: i64) -> Self {
+        Self(token)
+    }
+
     /// The number on the wire.
     #[must_use]
-    pub fn get(self) -> i64 {
+    pub const fn get(self) -> i64 {
         self.0
-    }
-}
-
-impl From<i64> for Token {
-    fn from(token: i64) -> Self {
-        Self(token)
     }
 }
 
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn a_token_reads_what_it_writes_and_nothing_else() {
         for number in [1, 17, i64::MAX] {
-            let token = Token::from(number);
+            let token = Token::new(number);
             assert_eq!(token.to_string().parse(), Ok(token));
         }
         for text in [
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn tokens_are_ordered_as_numbers() {
-        assert!(Token::from(9) < Token::from(10));
-        assert_eq!(Revision::from(Token::from(7)).get(), 7);
+        assert!(Token::new(9) < Token::new(10));
+        assert_eq!(Revision::from(Token::new(7)).get(), 7);
     }
 }

@@ -8,8 +8,8 @@ use std::{future::IntoFuture, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
-    PutResponse, RangeRequest, RangeResponse, kv_client::KvClient, range_request,
+    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest,
+    kv_client::KvClient, range_request,
 };
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     error::Error,
     id::{LeaseId, Revision},
     range::{IntoBytes, KeyRange},
+    response::{DeleteResponse, GetResponse, Header, PutResponse},
 };
 
 /// The order of the keys in an answer.
@@ -186,8 +187,8 @@ impl<C> Put<C> {
 
     /// Attaches the key to a lease: it is deleted when the lease ends. Without this, a key that was
     /// attached is detached.
-    pub fn lease(mut self, lease: impl Into<LeaseId>) -> Self {
-        self.request.lease = lease.into().get();
+    pub fn lease(mut self, lease: LeaseId) -> Self {
+        self.request.lease = lease.get();
         self
     }
 
@@ -337,7 +338,7 @@ impl Client {
 
 /// Gives a request its own deadline, and sends it when it is awaited.
 macro_rules! sent {
-    ($client:ty, [$($generics:tt)*], $method:ident, $answer:ty) => {
+    ($client:ty, [$($generics:tt)*], $method:ident, $response:ty, $of:expr) => {
         impl $($generics)* {
             /// Deadline of this call, in place of the client's.
             pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -347,13 +348,14 @@ macro_rules! sent {
         }
 
         impl IntoFuture for $client {
-            type Output = Result<$answer, Error>;
+            type Output = Result<$response, Error>;
             type IntoFuture = BoxFuture<'static, Self::Output>;
 
             fn into_future(self) -> Self::IntoFuture {
                 Box::pin(async move {
                     let call = self.call();
-                    ask!(self.client, call, KvClient.$method(self.request)).await
+                    let message = ask!(self.client, call, KvClient.$method(self.request)).await?;
+                    Ok($of(message))
                 })
             }
         }
@@ -379,7 +381,11 @@ macro_rules! written {
 
 written!(Put<Client>, Delete<Client>, Compact);
 
-sent!(Get<Client>, [<C> Get<C>], range, RangeResponse);
-sent!(Put<Client>, [<C> Put<C>], put, PutResponse);
-sent!(Delete<Client>, [<C> Delete<C>], delete_range, DeleteRangeResponse);
-sent!(Compact, [Compact], compact, CompactionResponse);
+sent!(Get<Client>, [<C> Get<C>], range, GetResponse, GetResponse::of);
+sent!(Put<Client>, [<C> Put<C>], put, PutResponse, PutResponse::of);
+sent!(Delete<Client>, [<C> Delete<C>], delete_range, DeleteResponse, DeleteResponse::of);
+sent!(Compact, [Compact], compact, Header, compacted);
+
+fn compacted(message: CompactionResponse) -> Header {
+    Header::of(message.header).unwrap_or_default()
+}

@@ -10,12 +10,12 @@
 //! // Keys live in one ordered space; every change of the store has a revision of its own.
 //! client.put("config/mode", "fast").await?;
 //! let configuration = client.get(KeyRange::prefix("config/")).await?;
-//! println!("{} keys", configuration.count);
+//! println!("{} keys", configuration.count());
 //!
 //! // A key on a lease is deleted when its owner stops renewing.
 //! let lease = client.lease_grant(Duration::from_secs(10)).await?;
-//! let alive = client.lease_keep_alive(lease.id).await?;
-//! client.put("instances/a", "10.0.0.9:80").lease(lease.id).await?;
+//! let alive = client.lease_keep_alive(lease.id()).await?;
+//! client.put("instances/a", "10.0.0.9:80").lease(lease.id()).await?;
 //! println!("lost: {}", alive.lost().await);
 //! # Ok(())
 //! # }
@@ -60,7 +60,8 @@
 //!   [`Client::counter`], [`Client::queue`].
 //!
 //! Requests are builders: options are methods, and the request is sent when it is awaited. Answers
-//! are the messages of the wire ([`wire`]).
+//! are types of this crate. The generated messages of the wire are reached with the feature `wire`
+//! only, whose contents change with the code generator and without a new major version.
 
 #![deny(missing_docs)]
 
@@ -87,6 +88,7 @@ mod range;
 mod range_stream;
 mod recipes;
 mod registry;
+mod response;
 mod resume;
 mod retry;
 mod run;
@@ -119,12 +121,19 @@ pub use registry::{
     Discover, EndpointChange, EndpointView, EndpointWatch, Instance, KeptRegistration, Readiness,
     Register, Registration, Registry, Resolver, Selector,
 };
+pub use response::{
+    Alarm, AlarmKind, AlarmList, DeleteResponse, Event, GetResponse, Header, HistoryHash, KeyValue,
+    Lease, LeaseList, LeaseRenewal, LeaseTimeToLive, Member, MemberAdded, MemberList, OpResponse,
+    PutResponse, SnapshotPiece, Status, StoreHash, TxnResponse,
+};
 pub use session::Session;
 pub use tonic::Code;
 pub use txn::{Compare, Op, Relation, Txn};
 pub use watch::{Update, Watch, WatchControl, Watcher};
 
-/// The messages of the wire, as the server sends them.
+/// The generated messages of the wire, into which responses turn by `into_wire`. They belong to the
+/// code generator: a new version of it may change them at any time.
+#[cfg(feature = "wire")]
 pub mod wire {
     pub use tenure_proto::{etcdserverpb, mvccpb, v1};
 }

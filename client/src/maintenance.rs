@@ -4,9 +4,8 @@
 //! choose it.
 
 use tenure_proto::etcdserverpb::{
-    AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, HashKvRequest,
-    HashKvResponse, HashRequest, HashResponse, MoveLeaderRequest, MoveLeaderResponse,
-    SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse, alarm_request::AlarmAction,
+    AlarmRequest, DefragmentRequest, HashKvRequest, HashRequest, MoveLeaderRequest,
+    SnapshotRequest, SnapshotResponse, StatusRequest, alarm_request::AlarmAction,
     maintenance_client::MaintenanceClient,
 };
 use tonic::Streaming;
@@ -17,6 +16,7 @@ use crate::{
     client::Client,
     error::{Error, Operation},
     id::{MemberId, Revision},
+    response::{AlarmKind, AlarmList, Header, HistoryHash, SnapshotPiece, Status, StoreHash},
 };
 
 /// A snapshot of one server's data as it arrives. Made by [`Client::snapshot`].
@@ -33,9 +33,10 @@ impl Snapshot {
     ///
     /// # Cancel safety
     /// Cancel safe: no piece is lost when the future is dropped.
-    pub async fn next(&mut self) -> Result<Option<SnapshotResponse>, Error> {
+    pub async fn next(&mut self) -> Result<Option<SnapshotPiece>, Error> {
         let piece = self.pieces.message().await;
-        piece.map_err(|status| Error::from_status(status, Operation::Read, "server"))
+        let broken = |status| Error::from_status(status, Operation::Read, "server");
+        Ok(piece.map_err(broken)?.map(SnapshotPiece::of))
     }
 }
 
@@ -47,13 +48,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn status(&self) -> Result<StatusResponse, Error> {
-        ask!(
-            self,
-            Call::read(None),
-            MaintenanceClient.status(StatusRequest {})
-        )
-        .await
+    pub async fn status(&self) -> Result<Status, Error> {
+        let (call, request) = (Call::read(None), StatusRequest {});
+        let status = ask!(self, call, MaintenanceClient.status(request)).await?;
+        Ok(Status::of(status))
     }
 
     /// The alarms that are raised.
@@ -63,7 +61,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn alarm_list(&self) -> Result<AlarmResponse, Error> {
+    pub async fn alarm_list(&self) -> Result<AlarmList, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Get.into(),
             ..Default::default()
@@ -80,19 +78,20 @@ impl Client {
     /// Dropping the future leaves open whether the alarm is taken back.
     pub async fn alarm_disarm(
         &self,
-        member: impl Into<MemberId>,
-        alarm: AlarmType,
-    ) -> Result<AlarmResponse, Error> {
+        member: MemberId,
+        alarm: AlarmKind,
+    ) -> Result<AlarmList, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Deactivate.into(),
-            member_id: member.into().get(),
-            alarm: alarm.into(),
+            member_id: member.get(),
+            alarm: alarm.to_message().into(),
         };
         self.alarm(Call::write(None), request).await
     }
 
-    async fn alarm(&self, call: Call, request: AlarmRequest) -> Result<AlarmResponse, Error> {
-        ask!(self, call, MaintenanceClient.alarm(request)).await
+    async fn alarm(&self, call: Call, request: AlarmRequest) -> Result<AlarmList, Error> {
+        let alarms = ask!(self, call, MaintenanceClient.alarm(request)).await?;
+        Ok(AlarmList::of(alarms))
     }
 
     /// Gives unused space of the server back to its file system.
@@ -103,13 +102,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the server.
-    pub async fn defragment(&self) -> Result<DefragmentResponse, Error> {
-        ask!(
-            self,
-            Call::write(None),
-            MaintenanceClient.defragment(DefragmentRequest {})
-        )
-        .await
+    pub async fn defragment(&self) -> Result<Header, Error> {
+        let (call, request) = (Call::write(None), DefragmentRequest {});
+        let done = ask!(self, call, MaintenanceClient.defragment(request)).await?;
+        Ok(Header::of(done.header).unwrap_or_default())
     }
 
     /// A hash over everything the server stores.
@@ -119,13 +115,14 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn hash(&self) -> Result<HashResponse, Error> {
-        ask!(
+    pub async fn hash(&self) -> Result<StoreHash, Error> {
+        let hash = ask!(
             self,
             Call::read(None),
             MaintenanceClient.hash(HashRequest {})
         )
-        .await
+        .await?;
+        Ok(StoreHash::of(hash))
     }
 
     /// A hash over the history of keys up to `revision`; equal on all servers of a cluster.
@@ -137,11 +134,12 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn hash_kv(&self, revision: impl Into<Revision>) -> Result<HashKvResponse, Error> {
+    pub async fn hash_kv(&self, revision: impl Into<Revision>) -> Result<HistoryHash, Error> {
         let request = HashKvRequest {
             revision: revision.into().get(),
         };
-        ask!(self, Call::read(None), MaintenanceClient.hash_kv(request)).await
+        let hash = ask!(self, Call::read(None), MaintenanceClient.hash_kv(request)).await?;
+        Ok(HistoryHash::of(hash))
     }
 
     /// Hands leadership to another member. Only the leader can do it.
@@ -152,19 +150,13 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether leadership moves.
-    pub async fn move_leader(
-        &self,
-        target: impl Into<MemberId>,
-    ) -> Result<MoveLeaderResponse, Error> {
+    pub async fn move_leader(&self, target: MemberId) -> Result<Header, Error> {
         let request = MoveLeaderRequest {
-            target_id: target.into().get(),
+            target_id: target.get(),
         };
-        ask!(
-            self,
-            Call::write(None),
-            MaintenanceClient.move_leader(request)
-        )
-        .await
+        let call = Call::write(None);
+        let moved = ask!(self, call, MaintenanceClient.move_leader(request)).await?;
+        Ok(Header::of(moved.header).unwrap_or_default())
     }
 
     /// Starts to read a snapshot of the server's data. The deadline covers the start only.

@@ -3,7 +3,7 @@
 //! All pieces show the store at one revision. The server decides how large they are.
 
 use futures::{Stream, stream};
-use tenure_proto::etcdserverpb::{RangeResponse, RangeStreamResponse, kv_client::KvClient};
+use tenure_proto::etcdserverpb::{RangeStreamResponse, kv_client::KvClient};
 use tonic::Streaming;
 
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     error::{Error, Operation},
     kv::Get,
+    response::GetResponse,
 };
 
 /// Pieces of a range, in key order. Made by [`Get::stream`].
@@ -47,15 +48,15 @@ impl RangeStream {
     ///
     /// # Cancel safety
     /// Cancel safe: no piece is lost when the future is dropped.
-    pub async fn next(&mut self) -> Result<Option<RangeResponse>, Error> {
+    pub async fn next(&mut self) -> Result<Option<GetResponse>, Error> {
         let piece = self.pieces.message().await;
         let piece =
             piece.map_err(|status| Error::from_status(status, Operation::Read, "server"))?;
-        Ok(piece.map(|piece| piece.range_response.unwrap_or_default()))
+        Ok(piece.map(|piece| GetResponse::of(piece.range_response.unwrap_or_default())))
     }
 
     /// The pieces as a stream.
-    pub fn into_stream(self) -> impl Stream<Item = Result<RangeResponse, Error>> {
+    pub fn into_stream(self) -> impl Stream<Item = Result<GetResponse, Error>> {
         stream::try_unfold(self, |mut pieces| async move {
             Ok(pieces.next().await?.map(|piece| (piece, pieces)))
         })
@@ -68,8 +69,8 @@ impl RangeStream {
     ///
     /// # Cancel safety
     /// Dropping the future loses the pieces read so far.
-    pub async fn collect(mut self) -> Result<RangeResponse, Error> {
-        let mut whole = RangeResponse::default();
+    pub async fn collect(mut self) -> Result<GetResponse, Error> {
+        let mut whole = GetResponse::default();
         while let Some(mut piece) = self.next().await? {
             whole.kvs.append(&mut piece.kvs);
             whole.header = piece.header.or(whole.header);

@@ -6,7 +6,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use futures::future::BoxFuture;
 use tenure_proto::etcdserverpb::{
-    Compare as WireCompare, RequestOp, TxnRequest, TxnResponse,
+    Compare as WireCompare, RequestOp, TxnRequest,
     compare::{CompareResult, CompareTarget, TargetUnion},
     kv_client::KvClient,
     request_op::Request,
@@ -20,6 +20,7 @@ use crate::{
     id::{LeaseId, Revision},
     kv::{Delete, Get, Put},
     range::{IntoBytes, KeyRange},
+    response::TxnResponse,
 };
 
 /// What is compared with what is stored.
@@ -85,12 +86,8 @@ impl Compare {
 
     /// The lease the key is attached to; [`LeaseId::NONE`] when it is not.
     #[must_use]
-    pub fn lease(
-        range: impl Into<KeyRange>,
-        relation: Relation,
-        lease: impl Into<LeaseId>,
-    ) -> Self {
-        let given = TargetUnion::Lease(lease.into().get());
+    pub fn lease(range: impl Into<KeyRange>, relation: Relation, lease: LeaseId) -> Self {
+        let given = TargetUnion::Lease(lease.get());
         Self::of(range, relation, CompareTarget::Lease, given)
     }
 
@@ -169,8 +166,8 @@ impl<C> From<Txn<C>> for Op {
 ///     .and_then(Put::new("owner", "me"))
 ///     .or_else(Get::new("owner"))
 ///     .await?;
-/// if !answer.succeeded {
-///     // Somebody else owns it; `answer.responses[0]` says who.
+/// if let Some(owner) = answer.get(0).and_then(|found| found.first()) {
+///     println!("owned by {:?} since revision {}", owner.value(), owner.create_revision());
 /// }
 /// # Ok(())
 /// # }
@@ -237,7 +234,7 @@ impl Client {
     /// # Errors
     /// When awaited: [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for too many operations
     /// or a key written twice, and whatever any call can meet. A condition that does not hold is
-    /// not an error: see `succeeded` in the answer.
+    /// not an error: see [`TxnResponse::succeeded`].
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the transaction happens.
@@ -262,7 +259,10 @@ impl IntoFuture for Txn<Client> {
         } else {
             Call::conditional(self.timeout, self.conditions)
         };
-        Box::pin(async move { ask!(self.client, call, KvClient.txn(self.request)).await })
+        Box::pin(async move {
+            let message = ask!(self.client, call, KvClient.txn(self.request)).await?;
+            Ok(TxnResponse::of(message))
+        })
     }
 }
 
@@ -297,7 +297,8 @@ mod tests {
 
     #[test]
     fn compares_over_a_range_carry_its_end() {
-        let Compare(wire) = Compare::lease(KeyRange::prefix("a/"), Relation::NotEqual, 7);
+        let Compare(wire) =
+            Compare::lease(KeyRange::prefix("a/"), Relation::NotEqual, LeaseId::new(7));
         assert_eq!(wire.range_end, Bytes::from_static(b"a0"));
         assert_eq!(wire.target_union, Some(TargetUnion::Lease(7)));
         assert_eq!(wire.result(), CompareResult::NotEqual);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tenure::{Client, Compare, Error, ErrorKind, Get, Put};
+use tenure::{Client, Compare, Error, ErrorKind, Get, LeaseId, Put};
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
@@ -69,7 +69,7 @@ async fn a_write_that_is_not_answered_in_time_has_an_unknown_outcome() {
             .and_then(Put::new("k", "v"))
             .await
             .unwrap_err(),
-        client.lease_revoke(1).await.unwrap_err(),
+        client.lease_revoke(LeaseId::new(1)).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
         assert!(error.outcome_unknown() && !error.is_retryable(), "{error}");

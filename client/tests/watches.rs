@@ -15,17 +15,15 @@ use std::{
 
 use futures::{FutureExt, StreamExt, stream, stream::BoxStream};
 use parking_lot::Mutex;
-use tenure::{
-    Client, ErrorKind,
-    wire::{
-        etcdserverpb::{
-            ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
-            watch_request::RequestUnion,
-        },
-        mvccpb::{Event, KeyValue},
+use tenure::{Client, ErrorKind, Revision};
+use tenure_proto::{
+    etcdserverpb::{
+        ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse,
+        watch_request::RequestUnion,
+        watch_server::{Watch, WatchServer},
     },
+    mvccpb::{Event, KeyValue},
 };
-use tenure_proto::etcdserverpb::watch_server::{Watch, WatchServer};
 use tokio::{net::TcpListener, sync::mpsc, task::yield_now, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
@@ -208,7 +206,11 @@ async fn word_of_progress_between_two_pieces_skips_nothing() {
         closes: true,
     };
     let (client, mut openings) = play([scene]).await;
-    let mut watcher = client.watch("k").start_revision(3).await.unwrap();
+    let mut watcher = client
+        .watch("k")
+        .start_revision(Revision::new(3))
+        .await
+        .unwrap();
     let control = watcher.control();
     let reading = tokio::spawn(async move { watcher.next().await });
     assert_eq!(openings.recv().await.unwrap().start_revision, 3);
@@ -235,7 +237,11 @@ async fn a_watch_that_is_read_late_keeps_its_connection() {
     };
     let said = Arc::<AtomicUsize>::default();
     let (client, mut openings) = play_counted([scene], Arc::clone(&said)).await;
-    let mut watcher = client.watch("k").start_revision(3).await.unwrap();
+    let mut watcher = client
+        .watch("k")
+        .start_revision(Revision::new(3))
+        .await
+        .unwrap();
     openings.recv().await.unwrap();
     // Everything waits before the first of it is read.
     let all_said = async {
@@ -248,7 +254,7 @@ async fn a_watch_that_is_read_late_keeps_its_connection() {
     while told < CHANGES {
         let update = timeout(PATIENCE, watcher.next()).await;
         let update = update.expect("in time").expect("it goes on").unwrap();
-        told += update.events.len();
+        told += update.events().len();
     }
     assert_eq!(told, CHANGES);
     assert!(openings.try_recv().is_err(), "the watch was opened once");

@@ -185,7 +185,7 @@ mod tests {
             token: 5,
         }];
         let said = |current: Option<i64>| {
-            let hint = advice(ErrorKind::StaleGuard, current.map(Token::from), &guards);
+            let hint = advice(ErrorKind::StaleGuard, current.map(Token::new), &guards);
             hint.unwrap_or_default().into_owned()
         };
         let hint = said(Some(9));

@@ -4,7 +4,7 @@
 //! Only reading text is done here; the requests use the options of `put`, `get` and `del`.
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use tenure::{Compare, Delete, Get, KeyRange, Op, Put, Relation, Txn};
+use tenure::{Compare, Delete, Get, KeyRange, LeaseId, Op, Put, Relation, Revision, Txn};
 
 use crate::{
     args::{self, DelArgs, GetArgs, PutArgs},
@@ -102,13 +102,14 @@ pub fn parse_compare(line: &str) -> Result<Compare, Failure> {
         let invalid = || Failure::Input(format!("invalid txn compare request: {line}"));
         number.ok_or_else(invalid)
     };
+    let revision = || number(10).map(Revision::new);
     let range = KeyRange::key(key);
     Ok(match target.trim() {
         "ver" | "version" => Compare::version(range, relation, number(10)?),
-        "c" | "create" => Compare::create_revision(range, relation, number(10)?),
-        "m" | "mod" => Compare::mod_revision(range, relation, number(10)?),
+        "c" | "create" => Compare::create_revision(range, relation, revision()?),
+        "m" | "mod" => Compare::mod_revision(range, relation, revision()?),
         "val" | "value" => Compare::value(range, relation, value.clone()),
-        "lease" => Compare::lease(range, relation, number(16)?),
+        "lease" => Compare::lease(range, relation, LeaseId::new(number(16)?)),
         target => {
             let text = format!("malformed comparison: {line} (unknown target {target})");
             return Err(Failure::Input(text));
@@ -163,7 +164,7 @@ mod tests {
 
     #[test]
     fn compares_are_read_in_long_and_short_form() {
-        let expected = Compare::mod_revision("k 1", Relation::Greater, 0);
+        let expected = Compare::mod_revision("k 1", Relation::Greater, Revision::new(0));
         for line in [
             r#"mod("k 1") > "0""#,
             r#"m("k 1")>"0""#,
@@ -171,7 +172,7 @@ mod tests {
         ] {
             assert_eq!(parse_compare(line).unwrap(), expected, "{line}");
         }
-        let lease = Compare::lease("k", Relation::NotEqual, 0x1f);
+        let lease = Compare::lease("k", Relation::NotEqual, LeaseId::new(0x1f));
         assert_eq!(parse_compare(r#"lease("k") != "1f""#).unwrap(), lease);
         let value = Compare::value("k", Relation::Less, "a\nb");
         assert_eq!(parse_compare(r#"val("k") < "a\nb""#).unwrap(), value);
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn requests_take_the_options_of_their_commands() {
-        let put = Put::new("k", "a b").lease(0x10).prev_kv();
+        let put = Put::new("k", "a b").lease(LeaseId::new(0x10)).prev_kv();
         let line = r#"put k "a b" --lease=10 --prev-kv"#;
         assert_eq!(parse_request(line).unwrap(), Op::from(put));
         let get = Get::new(KeyRange::prefix("k")).limit(3);

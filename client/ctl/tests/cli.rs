@@ -178,7 +178,7 @@ fn lease_ids_are_hexadecimal_with_or_without_their_mark() {
         let args::Command::Lease(args::Lease::Revoke { id, .. }) = cli.command else {
             panic!("{:?}", cli.command)
         };
-        assert_eq!(id, LeaseId::from(0x3269_5410_dcc0_ca06));
+        assert_eq!(id, LeaseId::new(0x3269_5410_dcc0_ca06));
     }
 }
 

@@ -90,11 +90,11 @@ impl Leadership {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the candidate leads.
-    pub async fn hand_over(&mut self, to: impl Into<LeaseId>) -> Result<Leader, Error> {
+    pub async fn hand_over(&mut self, to: LeaseId) -> Result<Leader, Error> {
         self.hold.ensure(Duration::ZERO)?;
         let claim = self.hold.claims().first();
         let name = claim.map(|claim| claim.name.clone()).unwrap_or_default();
-        let leader = hand_over(self.hold.client(), name, self.epoch(), to.into()).await?;
+        let leader = hand_over(self.hold.client(), name, self.epoch(), to).await?;
         self.hold.give_up();
         Ok(leader)
     }

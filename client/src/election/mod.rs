@@ -40,9 +40,9 @@ pub struct Leader {
 impl From<Claim> for Leader {
     fn from(claim: Claim) -> Self {
         Self {
-            epoch: Token::from(claim.token),
+            epoch: Token::new(claim.token),
             value: claim.value,
-            lease: LeaseId::from(claim.lease),
+            lease: LeaseId::new(claim.lease),
             principal: claim.principal,
         }
     }
@@ -99,12 +99,8 @@ impl Election {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the candidate leads.
-    pub async fn hand_over(
-        &self,
-        to: impl Into<LeaseId>,
-        epoch: impl Into<Token>,
-    ) -> Result<Leader, Error> {
-        leadership::hand_over(&self.client, self.name.clone(), epoch.into(), to.into()).await
+    pub async fn hand_over(&self, to: LeaseId, epoch: impl Into<Token>) -> Result<Leader, Error> {
+        leadership::hand_over(&self.client, self.name.clone(), epoch.into(), to).await
     }
 
     /// Who leads, and every change from then on: of the leader and of what it proclaims. It goes

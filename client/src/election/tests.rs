@@ -4,7 +4,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use tokio::time::timeout;
 
-use crate::{ClaimLoss, ErrorKind, lock::fake::Fake};
+use crate::{ClaimLoss, ErrorKind, LeaseId, Token, lock::fake::Fake};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,7 +78,7 @@ async fn a_leader_that_was_ended_by_force_can_do_nothing() {
         ErrorKind::NotHolder
     );
     assert_eq!(
-        leader.hand_over(1).await.unwrap_err().kind(),
+        leader.hand_over(LeaseId::new(1)).await.unwrap_err().kind(),
         ErrorKind::NotHolder
     );
     assert_eq!(
@@ -113,7 +113,7 @@ async fn an_operator_hands_an_election_over_in_the_epoch_that_was_looked_at() {
     let waiter = tokio::spawn(election.campaign("two").session(&session).into_future());
     fake.until(|store| store.claims("e") == 2).await;
     let early = election
-        .hand_over(session.lease(), first.epoch().get() - 1)
+        .hand_over(session.lease(), Token::new(first.epoch().get() - 1))
         .await;
     assert_eq!(early.unwrap_err().kind(), ErrorKind::NotHolder);
     let leader = election.hand_over(session.lease(), first.epoch()).await;

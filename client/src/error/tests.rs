@@ -388,7 +388,7 @@ fn a_stale_guard_names_the_token_that_holds() {
         let status = with(status, "tenure-current-token", token);
         Error::from_status(status, Operation::Write, "here")
     };
-    assert_eq!(stale("23").current_token(), Some(Token::from(23)));
+    assert_eq!(stale("23").current_token(), Some(Token::new(23)));
     assert_eq!(stale("0").current_token(), None, "nobody holds");
 }
 

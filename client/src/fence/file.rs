@@ -120,10 +120,10 @@ mod tests {
     fn a_stale_write_leaves_the_file_as_it_is() {
         let folder = tempfile::tempdir().unwrap();
         let file = FileFence::new(folder.path().join("data"), "lock");
-        file.write(5, b"five").unwrap();
-        file.write(9, b"nine").unwrap();
-        file.write(9, b"nine again").unwrap();
-        let error = file.write(5, b"late").unwrap_err();
+        file.write(Token::new(5), b"five").unwrap();
+        file.write(Token::new(9), b"nine").unwrap();
+        file.write(Token::new(9), b"nine again").unwrap();
+        let error = file.write(Token::new(5), b"late").unwrap_err();
         let text = "token of \"lock\" is stale: yours 5, current 9";
         assert_eq!(error.to_string(), text);
         assert_eq!(fs::read(file.path()).unwrap(), b"nine again");
@@ -133,10 +133,13 @@ mod tests {
     fn a_raised_mark_keeps_smaller_tokens_out_before_anything_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let file = FileFence::new(folder.path().join("data"), "lock");
-        file.raise(9).unwrap();
-        assert!(file.write(5, b"late").is_err());
+        file.raise(Token::new(9)).unwrap();
+        assert!(file.write(Token::new(5), b"late").is_err());
         assert!(!file.path().exists());
-        assert!(matches!(file.raise(0), Err(FenceError::NotAToken(..))));
+        assert!(matches!(
+            file.raise(Token::new(0)),
+            Err(FenceError::NotAToken(..))
+        ));
     }
 
     #[test]
@@ -147,7 +150,10 @@ mod tests {
             for token in 1..=8_i64 {
                 let file = FileFence::new(&path, "lock");
                 // Some are refused, by whoever was faster with a greater token.
-                scope.spawn(move || file.write(token, token.to_string().as_bytes()).is_ok());
+                scope.spawn(move || {
+                    file.write(Token::new(token), token.to_string().as_bytes())
+                        .is_ok()
+                });
             }
         });
         assert_eq!(fs::read(&path).unwrap(), b"8");

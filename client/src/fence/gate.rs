@@ -141,16 +141,16 @@ impl Drop for Raising {
 /// Remembers the greatest token per lock and admits nothing below it. Clones share everything.
 ///
 /// ```
-/// use tenure::fence::{FenceError, FenceGate};
+/// use tenure::{Token, fence::{FenceError, FenceGate}};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), FenceError> {
 /// let gate = FenceGate::volatile();
-/// let pass = gate.admit("jobs/42", 17).await?;
+/// let pass = gate.admit("jobs/42", Token::new(17)).await?;
 /// // Write here, with the pass in hand.
 /// drop(pass);
-/// gate.admit("jobs/42", 23).await?;
-/// assert!(matches!(gate.admit("jobs/42", 17).await, Err(FenceError::Stale { .. })));
+/// gate.admit("jobs/42", Token::new(23)).await?;
+/// assert!(matches!(gate.admit("jobs/42", Token::new(17)).await, Err(FenceError::Stale { .. })));
 /// # Ok(())
 /// # }
 /// ```
@@ -336,44 +336,44 @@ mod tests {
     #[tokio::test]
     async fn a_smaller_token_is_refused_and_told_both() {
         let gate = FenceGate::volatile();
-        drop(gate.admit("a", 5).await.unwrap());
-        drop(gate.admit("a", 5).await.unwrap());
-        drop(gate.admit("a", 9).await.unwrap());
-        assert_eq!(refused(gate.admit("a", 5).await), (5, 9));
+        drop(gate.admit("a", Token::new(5)).await.unwrap());
+        drop(gate.admit("a", Token::new(5)).await.unwrap());
+        drop(gate.admit("a", Token::new(9)).await.unwrap());
+        assert_eq!(refused(gate.admit("a", Token::new(5)).await), (5, 9));
         // Another lock has a mark of its own.
-        drop(gate.admit("b", 1).await.unwrap());
-        assert_eq!(gate.current("a").await, Some(Token::from(9)));
+        drop(gate.admit("b", Token::new(1)).await.unwrap());
+        assert_eq!(gate.current("a").await, Some(Token::new(9)));
     }
 
     #[tokio::test]
     async fn a_greater_token_waits_until_a_write_under_a_smaller_one_is_over() {
         let gate = FenceGate::volatile();
-        let first = gate.admit("a", 5).await.unwrap();
-        let mut successor = gate.admit("a", 9).boxed();
+        let first = gate.admit("a", Token::new(5)).await.unwrap();
+        let mut successor = gate.admit("a", Token::new(9)).boxed();
         assert!(poll!(&mut successor).is_pending());
         drop(first);
-        assert_eq!(successor.await.unwrap().token(), Token::from(9));
-        assert_eq!(refused(gate.admit("a", 5).await), (5, 9));
+        assert_eq!(successor.await.unwrap().token(), Token::new(9));
+        assert_eq!(refused(gate.admit("a", Token::new(5)).await), (5, 9));
     }
 
     #[tokio::test]
     async fn writes_under_the_same_token_pass_together() {
         let gate = FenceGate::volatile();
-        let first = gate.admit("a", 5).await.unwrap();
-        let second = gate.admit("a", 5).await.unwrap();
+        let first = gate.admit("a", Token::new(5)).await.unwrap();
+        let second = gate.admit("a", Token::new(5)).await.unwrap();
         drop((first, second));
     }
 
     #[tokio::test]
     async fn a_token_that_is_admitted_again_while_a_greater_one_waits_is_stale() {
         let gate = FenceGate::volatile();
-        let first = gate.admit("a", 5).await.unwrap();
-        let mut successor = gate.admit("a", 9).boxed();
+        let first = gate.admit("a", Token::new(5)).await.unwrap();
+        let mut successor = gate.admit("a", Token::new(9)).boxed();
         assert!(poll!(&mut successor).is_pending());
         // Waiting behind the successor, which waits for the first pass, would never end.
-        let again = gate.admit("a", 5).now_or_never();
+        let again = gate.admit("a", Token::new(5)).now_or_never();
         assert_eq!(refused(again.expect("it does not wait")), (5, 9));
-        assert_eq!(gate.current("a").now_or_never(), Some(Some(Token::from(5))));
+        assert_eq!(gate.current("a").now_or_never(), Some(Some(Token::new(5))));
         drop(first);
         drop(successor.await.unwrap());
     }
@@ -381,23 +381,26 @@ mod tests {
     #[tokio::test]
     async fn a_token_that_waits_is_refused_when_a_greater_one_comes() {
         let gate = FenceGate::volatile();
-        let first = gate.admit("a", 5).await.unwrap();
-        let mut middle = gate.admit("a", 7).boxed();
+        let first = gate.admit("a", Token::new(5)).await.unwrap();
+        let mut middle = gate.admit("a", Token::new(7)).boxed();
         assert!(poll!(&mut middle).is_pending());
-        let mut last = gate.admit("a", 9).boxed();
+        let mut last = gate.admit("a", Token::new(9)).boxed();
         assert!(poll!(&mut last).is_pending());
         assert_eq!(refused(middle.await), (7, 9));
         // Nor does one that gave up leave anybody waiting.
         drop(last);
         drop(first);
-        assert_eq!(refused(gate.admit("a", 8).await), (8, 9));
-        drop(gate.admit("a", 9).await.unwrap());
+        assert_eq!(refused(gate.admit("a", Token::new(8)).await), (8, 9));
+        drop(gate.admit("a", Token::new(9)).await.unwrap());
     }
 
     #[tokio::test]
     async fn a_new_token_is_admitted_twice_in_one_request() {
         let gate = FenceGate::volatile();
-        let both = futures::future::join(gate.admit("a", 5), gate.admit("a", 5));
+        let both = futures::future::join(
+            gate.admit("a", Token::new(5)),
+            gate.admit("a", Token::new(5)),
+        );
         let both = tokio::time::timeout(PATIENCE, both).await;
         let (first, second) = both.expect("neither waits for the other's pass");
         drop((first.unwrap(), second.unwrap()));
@@ -407,7 +410,7 @@ mod tests {
     async fn zero_and_less_are_no_tokens() {
         let gate = FenceGate::volatile();
         for bad in [0, -1] {
-            let result = gate.admit("a", bad).await;
+            let result = gate.admit("a", Token::new(bad)).await;
             assert!(matches!(result, Err(FenceError::NotAToken(..))));
         }
         assert_eq!(gate.current("a").await, None);
@@ -419,7 +422,7 @@ mod tests {
 
     impl FenceMarks for Failing {
         fn load(&self) -> io::Result<BTreeMap<String, Token>> {
-            Ok(BTreeMap::from([("a".to_owned(), Token::from(4))]))
+            Ok(BTreeMap::from([("a".to_owned(), Token::new(4))]))
         }
 
         fn raise(&self, _: &str, _: Token) -> io::Result<()> {
@@ -434,11 +437,11 @@ mod tests {
     async fn nothing_is_admitted_under_a_mark_that_is_not_stored() {
         let broken = Arc::new(AtomicBool::new(true));
         let gate = FenceGate::open(Failing(Arc::clone(&broken))).await.unwrap();
-        assert_eq!(refused(gate.admit("a", 3).await), (3, 4));
-        let result = gate.admit("a", 5).await;
+        assert_eq!(refused(gate.admit("a", Token::new(3)).await), (3, 4));
+        let result = gate.admit("a", Token::new(5)).await;
         assert!(matches!(result, Err(FenceError::Marks { .. })));
-        assert_eq!(gate.current("a").await, Some(Token::from(4)));
+        assert_eq!(gate.current("a").await, Some(Token::new(4)));
         broken.store(false, Ordering::Release);
-        drop(gate.admit("a", 5).await.unwrap());
+        drop(gate.admit("a", Token::new(5)).await.unwrap());
     }
 }

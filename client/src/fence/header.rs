@@ -177,6 +177,6 @@ mod tests {
     #[test]
     fn a_service_of_one_lock_needs_no_name() {
         let (name, token) = read(Some("a"), &headers(&[(TOKEN, "7")])).unwrap();
-        assert_eq!((name.as_str(), token), ("a", Token::from(7)));
+        assert_eq!((name.as_str(), token), ("a", Token::new(7)));
     }
 }

@@ -139,7 +139,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Token>, usize> {
         }
         let mark = line.split_once(' ').and_then(|(token, name)| {
             let token: i64 = token.parse().ok()?;
-            Some((unescape(name)?, Token::from(token)))
+            Some((unescape(name)?, Token::new(token)))
         });
         let (name, token) = mark.ok_or(number)?;
         marks.insert(name, token);
@@ -201,23 +201,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("marks");
         let gate = FenceGate::open(FileMarks::new(&path)).await.unwrap();
-        drop(gate.admit("jobs/42", 17).await.unwrap());
-        drop(gate.admit("line\nend \"ä\"", 3).await.unwrap());
+        drop(gate.admit("jobs/42", Token::new(17)).await.unwrap());
+        drop(gate.admit("line\nend \"ä\"", Token::new(3)).await.unwrap());
         drop(gate);
 
         let gate = FenceGate::open(FileMarks::new(&path)).await.unwrap();
-        let result = gate.admit("jobs/42", 16).await;
+        let result = gate.admit("jobs/42", Token::new(16)).await;
         assert!(matches!(result, Err(FenceError::Stale { .. })));
-        assert_eq!(gate.current("line\nend \"ä\"").await, Some(Token::from(3)));
+        assert_eq!(gate.current("line\nend \"ä\"").await, Some(Token::new(3)));
     }
 
     #[test]
     fn a_mark_that_is_stored_never_goes_down() {
         let folder = tempfile::tempdir().unwrap();
         let marks = FileMarks::new(folder.path().join("marks"));
-        marks.raise("a", Token::from(9)).unwrap();
-        marks.raise("a", Token::from(5)).unwrap();
-        assert_eq!(marks.load().unwrap()["a"], Token::from(9));
+        marks.raise("a", Token::new(9)).unwrap();
+        marks.raise("a", Token::new(5)).unwrap();
+        assert_eq!(marks.load().unwrap()["a"], Token::new(9));
     }
 
     #[test]
@@ -236,14 +236,14 @@ mod tests {
         fs::write(&path, "tenure fence marks 1\n7 a\n").unwrap();
         let marks = FileMarks::new(&path);
         assert!(marks.load().is_err());
-        assert!(marks.raise("a", Token::from(9)).is_err());
+        assert!(marks.raise("a", Token::new(9)).is_err());
     }
 
     #[test]
     fn a_file_cut_short_anywhere_is_never_read_as_fewer_marks() {
         let marks = BTreeMap::from([
-            ("a".to_owned(), Token::from(12)),
-            ("b".to_owned(), Token::from(34)),
+            ("a".to_owned(), Token::new(12)),
+            ("b".to_owned(), Token::new(34)),
         ]);
         let text = render(&marks);
         assert_eq!(parse(&text).unwrap(), marks);

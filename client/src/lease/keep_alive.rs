@@ -11,7 +11,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenure_proto::etcdserverpb::LeaseKeepAliveResponse;
 use tokio::{
     sync::watch,
     task::AbortHandle,
@@ -19,7 +18,7 @@ use tokio::{
 };
 
 use super::renewal::{Renewer, Term};
-use crate::{client::Client, error::Error, id::LeaseId};
+use crate::{client::Client, error::Error, id::LeaseId, response::LeaseRenewal};
 
 /// Why a lease is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +41,7 @@ pub enum LeaseLoss {
 pub(super) struct State {
     pub(super) term: Term,
     /// What the server last answered; empty before the first renewal of a lease that was adopted.
-    pub(super) answer: LeaseKeepAliveResponse,
+    pub(super) answer: LeaseRenewal,
     pub(super) loss: Option<LeaseLoss>,
 }
 
@@ -56,7 +55,7 @@ impl State {
 
     /// Takes note of a renewal, unless the lease was lost before: who was told of a loss, or saw
     /// the deadline pass, must not find the lease held again. Whether it was in time.
-    pub(super) fn renew(&mut self, term: Term, answer: LeaseKeepAliveResponse) -> bool {
+    pub(super) fn renew(&mut self, term: Term, answer: LeaseRenewal) -> bool {
         let in_time = self.loss.is_none() && Instant::now() < self.term.deadline();
         if in_time {
             self.term = term;
@@ -74,7 +73,7 @@ impl State {
 /// use std::time::Duration;
 ///
 /// let lease = client.lease_grant(Duration::from_secs(10)).await?;
-/// let alive = client.lease_keep_alive(lease.id).await?;
+/// let alive = client.lease_keep_alive(lease.id()).await?;
 /// tokio::select! {
 ///     loss = alive.lost() => println!("stop at once: {loss}"),
 ///     () = async { /* what needs the lease */ } => {}
@@ -95,17 +94,17 @@ impl KeepAlive {
     pub(super) async fn start(client: Client, id: LeaseId) -> Result<Self, Error> {
         let sent = Instant::now();
         let answer = client.lease_keep_alive_once(id).await?;
-        let ttl = Term::ttl_of(&answer);
+        let ttl = answer.ttl();
         Ok(Self::begin(client, id, Term { sent, ttl }, answer))
     }
 
     /// Renews a lease that was granted with `term`, which may hold fractions of seconds: renewals
     /// answer whole seconds, rounded up.
     pub(crate) fn adopt(client: Client, id: LeaseId, term: Term) -> Self {
-        Self::begin(client, id, term, LeaseKeepAliveResponse::default())
+        Self::begin(client, id, term, LeaseRenewal::none())
     }
 
-    fn begin(client: Client, id: LeaseId, term: Term, answer: LeaseKeepAliveResponse) -> Self {
+    fn begin(client: Client, id: LeaseId, term: Term, answer: LeaseRenewal) -> Self {
         let (sender, seen) = watch::channel(State {
             term,
             answer,
@@ -130,7 +129,7 @@ impl KeepAlive {
 
     /// The answer to the last renewal.
     #[must_use]
-    pub fn last_answer(&self) -> LeaseKeepAliveResponse {
+    pub fn last_answer(&self) -> LeaseRenewal {
         self.seen.borrow().answer
     }
 
@@ -199,7 +198,7 @@ impl KeepAlive {
     ///
     /// # Cancel safety
     /// Cancel safe: a renewal that is not returned is returned by the next call.
-    pub async fn renewed(&mut self) -> Option<LeaseKeepAliveResponse> {
+    pub async fn renewed(&mut self) -> Option<LeaseRenewal> {
         loop {
             if self.loss().is_some() {
                 return None;
@@ -239,13 +238,13 @@ mod tests {
             sent: Instant::now(),
             ttl: TTL,
         };
-        let alive = KeepAlive::adopt(client, LeaseId::from(1), term);
+        let alive = KeepAlive::adopt(client, LeaseId::new(1), term);
         alive.task.abort();
         alive
     }
 
-    fn renewal(sent: Instant) -> (Term, LeaseKeepAliveResponse) {
-        (Term { sent, ttl: TTL }, LeaseKeepAliveResponse::default())
+    fn renewal(sent: Instant) -> (Term, LeaseRenewal) {
+        (Term { sent, ttl: TTL }, LeaseRenewal::none())
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,9 +9,8 @@ use std::{future::IntoFuture, time::Duration};
 
 use futures::{future::BoxFuture, stream};
 use tenure_proto::etcdserverpb::{
-    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
-    LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
-    LeaseTimeToLiveRequest, LeaseTimeToLiveResponse, lease_client::LeaseClient,
+    LeaseGrantRequest, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest,
+    LeaseRevokeRequest, LeaseTimeToLiveRequest, lease_client::LeaseClient,
 };
 use tonic::Status;
 
@@ -25,6 +24,7 @@ use crate::{
     conditions::{Conditions, conditional},
     error::{Error, ErrorKind},
     id::LeaseId,
+    response::{Header, Lease, LeaseList, LeaseRenewal, LeaseTimeToLive},
 };
 
 /// etcd's text for a lease that does not exist, used where its answer says so without an error.
@@ -43,20 +43,21 @@ conditional!(Grant);
 
 impl Grant {
     /// The id of the lease; the server chooses one unless set.
-    pub fn id(mut self, id: impl Into<LeaseId>) -> Self {
-        self.request.id = id.into().get();
+    pub fn id(mut self, id: LeaseId) -> Self {
+        self.request.id = id.get();
         self
     }
 }
 
 impl IntoFuture for Grant {
-    type Output = Result<LeaseGrantResponse, Error>;
+    type Output = Result<Lease, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
-            ask!(self.client, call, LeaseClient.lease_grant(self.request)).await
+            let granted = ask!(self.client, call, LeaseClient.lease_grant(self.request)).await?;
+            Ok(Lease::of(granted))
         })
     }
 }
@@ -68,8 +69,8 @@ impl IntoFuture for Grant {
 /// use std::time::Duration;
 ///
 /// let lease = client.lease_grant(Duration::from_secs(10)).await?;
-/// client.put("instances/a", "10.0.0.9:80").lease(lease.id).await?;
-/// client.lease_revoke(lease.id).idempotency_key("stop instance a").await?;
+/// client.put("instances/a", "10.0.0.9:80").lease(lease.id()).await?;
+/// client.lease_revoke(lease.id()).idempotency_key("stop instance a").await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -84,13 +85,14 @@ pub struct Revoke {
 conditional!(Revoke);
 
 impl IntoFuture for Revoke {
-    type Output = Result<LeaseRevokeResponse, Error>;
+    type Output = Result<Header, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
-            ask!(self.client, call, LeaseClient.lease_revoke(self.request)).await
+            let revoked = ask!(self.client, call, LeaseClient.lease_revoke(self.request)).await?;
+            Ok(Header::of(revoked.header).unwrap_or_default())
         })
     }
 }
@@ -129,18 +131,16 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease ends.
-    pub fn lease_revoke(&self, id: impl Into<LeaseId>) -> Revoke {
+    pub fn lease_revoke(&self, id: LeaseId) -> Revoke {
         Revoke {
             client: self.clone(),
-            request: LeaseRevokeRequest {
-                id: id.into().get(),
-            },
+            request: LeaseRevokeRequest { id: id.get() },
             conditions: Conditions::default(),
         }
     }
 
-    /// How long a lease has left, and the keys attached to it when asked for. A TTL of -1 means
-    /// that the lease does not exist.
+    /// How long a lease has left, and the keys attached to it when asked for. That the lease does
+    /// not exist is no error: nothing is left of it then.
     ///
     /// # Errors
     /// Whatever any call can meet.
@@ -149,19 +149,13 @@ impl Client {
     /// Reads change nothing; drop the future at will.
     pub async fn lease_time_to_live(
         &self,
-        id: impl Into<LeaseId>,
+        id: LeaseId,
         keys: bool,
-    ) -> Result<LeaseTimeToLiveResponse, Error> {
-        let request = LeaseTimeToLiveRequest {
-            id: id.into().get(),
-            keys,
-        };
-        ask!(
-            self,
-            Call::read(None),
-            LeaseClient.lease_time_to_live(request)
-        )
-        .await
+    ) -> Result<LeaseTimeToLive, Error> {
+        let request = LeaseTimeToLiveRequest { id: id.get(), keys };
+        let call = Call::read(None);
+        let message = ask!(self, call, LeaseClient.lease_time_to_live(request)).await?;
+        Ok(LeaseTimeToLive::of(message))
     }
 
     /// All leases.
@@ -171,13 +165,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn lease_list(&self) -> Result<LeaseLeasesResponse, Error> {
-        ask!(
-            self,
-            Call::read(None),
-            LeaseClient.lease_leases(LeaseLeasesRequest {})
-        )
-        .await
+    pub async fn lease_list(&self) -> Result<LeaseList, Error> {
+        let (call, request) = (Call::read(None), LeaseLeasesRequest {});
+        let message = ask!(self, call, LeaseClient.lease_leases(request)).await?;
+        Ok(LeaseList::of(message))
     }
 
     /// Renews a lease once.
@@ -188,15 +179,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease is renewed.
-    pub async fn lease_keep_alive_once(
-        &self,
-        id: impl Into<LeaseId>,
-    ) -> Result<LeaseKeepAliveResponse, Error> {
+    pub async fn lease_keep_alive_once(&self, id: LeaseId) -> Result<LeaseRenewal, Error> {
         let call = Call::stream(Lane::KeepAlive, None);
-        let request = LeaseKeepAliveRequest {
-            id: id.into().get(),
-        };
-        let answer = self
+        let request = LeaseKeepAliveRequest { id: id.get() };
+        let answer: LeaseKeepAliveResponse = self
             .run(call, request, |channel, request| async move {
                 let request = request.map(|message| stream::iter([message]));
                 let mut lease = LeaseClient::new(channel);
@@ -208,7 +194,7 @@ impl Client {
         if answer.ttl <= 0 {
             return Err(Error::local(ErrorKind::NotFound, NOT_FOUND));
         }
-        Ok(answer)
+        Ok(LeaseRenewal::of(answer))
     }
 
     /// Renews a lease for as long as the handle lives, and tells when it is lost. The first renewal
@@ -224,8 +210,8 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease was renewed.
-    pub async fn lease_keep_alive(&self, id: impl Into<LeaseId>) -> Result<KeepAlive, Error> {
-        KeepAlive::start(self.clone(), id.into()).await
+    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<KeepAlive, Error> {
+        KeepAlive::start(self.clone(), id).await
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Operation},
     id::LeaseId,
     observe::Counters,
+    response::LeaseRenewal,
     retry::Backoff,
 };
 
@@ -54,15 +55,10 @@ pub(crate) struct Term {
 }
 
 impl Term {
-    /// The TTL that a renewal was answered with, whole seconds.
-    pub(super) fn ttl_of(answer: &LeaseKeepAliveResponse) -> Duration {
-        Duration::from_secs(u64::try_from(answer.ttl).unwrap_or(0))
-    }
-
     /// The same lease after a renewal that was sent then. Answers are in seconds, rounded up; a
     /// lease may have been granted with less.
-    pub(crate) fn renewed(&self, sent: Instant, answer: &LeaseKeepAliveResponse) -> Self {
-        let ttl = self.ttl.min(Self::ttl_of(answer));
+    pub(crate) fn renewed(&self, sent: Instant, renewal: &LeaseRenewal) -> Self {
+        let ttl = self.ttl.min(renewal.ttl());
         Self { sent, ttl }
     }
 
@@ -113,7 +109,7 @@ impl Renewer {
             let Ok((sent, answer)) = timeout_at(term.deadline(), self.renew(term)).await else {
                 break LeaseLoss::Unconfirmed;
             };
-            if answer.ttl <= 0 {
+            if answer.ttl().is_zero() {
                 break LeaseLoss::Ended;
             }
             let mut in_time = false;
@@ -133,14 +129,14 @@ impl Renewer {
     }
 
     /// Tries until a server answers; the caller ends it when the lease is over.
-    async fn renew(&mut self, term: Term) -> (Instant, LeaseKeepAliveResponse) {
+    async fn renew(&mut self, term: Term) -> (Instant, LeaseRenewal) {
         loop {
             let sent = Instant::now();
             let limit = sent + term.ttl / ATTEMPTS_PER_TTL;
             match timeout_at(limit, self.attempt()).await {
                 Ok(Ok(answer)) => {
                     self.backoff.reset();
-                    return (sent, answer);
+                    return (sent, LeaseRenewal::of(answer));
                 }
                 Ok(Err(error)) => tracing::debug!(lease = %self.id, %error, "renewal failed"),
                 Err(_) => {

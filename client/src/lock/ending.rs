@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 use futures::future::select_all;
-use tenure_proto::mvccpb::{Event, event::EventType};
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     error::{Error, ErrorKind},
     id::{Revision, Token},
     lease::LeaseLoss,
+    response::{Event, KeyValue},
     retry::Backoff,
 };
 
@@ -118,14 +118,12 @@ async fn end_of(client: &Client, key: &Bytes, token: Token) -> Result<(), Error>
             }
             outcome => outcome?,
         };
-        let held = now
-            .kvs
-            .first()
-            .is_some_and(|kv| kv.create_revision == token.get());
+        let created = now.first().map(KeyValue::create_revision);
+        let held = created.is_some_and(|created| Token::from(created) == token);
         if !held {
             return Ok(());
         }
-        from = Revision::from(now.header.map_or(0, |header| header.revision)).next();
+        from = now.revision().next();
     }
 }
 
@@ -134,8 +132,7 @@ async fn deleted_after(client: &Client, key: &Bytes, from: Revision) -> Result<(
     let watch = client.watch(key.clone()).without_puts().require_leader();
     let mut changes = watch.start_revision(from).await?;
     while let Some(update) = changes.next().await {
-        let gone = |event: &Event| event.r#type() == EventType::Delete;
-        if update?.events.iter().any(gone) {
+        if update?.iter().any(Event::is_delete) {
             break;
         }
     }

@@ -101,7 +101,7 @@ impl LockGuard {
     /// Dropping the future leaves open whether the lock was handed on.
     pub async fn transfer(
         &mut self,
-        to: impl Into<LeaseId>,
+        to: LeaseId,
         principal: impl Into<String>,
     ) -> Result<Token, Error> {
         self.hold.ensure(Duration::ZERO)?;
@@ -112,7 +112,7 @@ impl LockGuard {
         let request = TransferRequest {
             name: claim.name.clone(),
             token: claim.token.get(),
-            to_lease: to.into().get(),
+            to_lease: to.get(),
             principal: principal.into(),
             options: None,
         };
@@ -120,7 +120,7 @@ impl LockGuard {
         let answer = ask!(self.hold.client(), call, LockClient.transfer(request)).await?;
         self.hold.give_up();
         let claim = answer.claim.unwrap_or_default();
-        Ok(Token::from(claim.token))
+        Ok(Token::new(claim.token))
     }
 }
 

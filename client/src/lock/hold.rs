@@ -62,7 +62,7 @@ impl Hold {
 
     pub(crate) fn token(&self) -> Token {
         let first = self.claims.first();
-        first.map_or(Token::from(0), |claim| claim.token)
+        first.map_or(Token::new(0), |claim| claim.token)
     }
 
     pub(crate) fn client(&self) -> &Client {

@@ -60,7 +60,7 @@ impl From<Claim> for Claimed {
         Self {
             name: claim.name,
             key: claim.key,
-            token: Token::from(claim.token),
+            token: Token::new(claim.token),
         }
     }
 }
@@ -332,12 +332,12 @@ impl<P: Pursuit> Chase<P> {
         let mut held = Vec::with_capacity(claims.len());
         for claim in claims {
             let found = self.client.get(&claim.key).await?;
-            let Some(record) = found.kvs.first() else {
+            let Some(record) = found.first() else {
                 let text = "the claim is gone from the queue";
                 return Err(Error::local(ErrorKind::ClaimEnded, text));
             };
             // The queue may have been reordered, which gives out new tokens.
-            let token = Token::from(record.create_revision);
+            let token = Token::from(record.create_revision());
             let check = self.client.check_token(&claim.name, token).await?;
             if !check.valid {
                 return Ok(None);

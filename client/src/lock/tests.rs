@@ -388,7 +388,7 @@ async fn writes_through_a_guard_carry_its_token_and_are_refused_when_it_is_lost(
     guard.release().await.unwrap();
     let error = store.put("k", "late").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StaleGuard);
-    assert_eq!(client.get("k").await.unwrap().kvs[0].value, "v");
+    assert_eq!(client.get("k").await.unwrap().value().unwrap(), "v");
 }
 
 /// The token says what is given back, whether the client it was taken through may write or not.

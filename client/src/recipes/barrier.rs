@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     kv::{Delete, Put},
     range::{IntoBytes, KeyRange},
+    response::GetResponse,
     txn::Compare,
 };
 
@@ -31,7 +32,7 @@ impl Barrier {
             let txn = self.client.txn().when(Compare::missing(&self.key));
             txn.and_then(Put::new(&self.key, ""))
         };
-        Ok(commit(closing).await?.succeeded)
+        Ok(commit(closing).await?.succeeded())
     }
 
     /// Lets everybody through. Whether it was closed until now.
@@ -46,7 +47,7 @@ impl Barrier {
             let txn = self.client.txn().when(Compare::exists(&self.key));
             txn.and_then(Delete::new(&self.key))
         };
-        Ok(commit(opening).await?.succeeded)
+        Ok(commit(opening).await?.succeeded())
     }
 
     /// Whether it is closed at this moment.
@@ -57,7 +58,7 @@ impl Barrier {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn is_closed(&self) -> Result<bool, Error> {
-        Ok(self.client.get(&self.key).count_only().await?.count > 0)
+        Ok(self.client.get(&self.key).count_only().await?.count() > 0)
     }
 
     /// Waits until it is open, however long that takes.
@@ -68,8 +69,7 @@ impl Barrier {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn wait(&self) -> Result<(), Error> {
-        let open =
-            |answer: tenure_proto::etcdserverpb::RangeResponse| (answer.count == 0).then_some(());
+        let open = |answer: GetResponse| (answer.count() == 0).then_some(());
         until(
             &self.client,
             KeyRange::key(&self.key),

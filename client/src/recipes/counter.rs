@@ -1,7 +1,6 @@
 //! A counter: a number in a key, changed by comparing and setting.
 
 use bytes::Bytes;
-use tenure_proto::mvccpb::KeyValue;
 
 use super::state::{commit, compete, exact};
 use crate::{
@@ -10,6 +9,7 @@ use crate::{
     id::Revision,
     kv::Put,
     range::IntoBytes,
+    response::KeyValue,
     txn::{Compare, Relation},
 };
 
@@ -41,7 +41,7 @@ impl Counter {
     /// Reads change nothing; drop the future at will.
     pub async fn get(&self) -> Result<Counted, Error> {
         let answer = self.client.get(&self.key).await?;
-        answer.kvs.first().map_or(Ok(Counted::UNSET), Counted::read)
+        answer.first().map_or(Ok(Counted::UNSET), Counted::read)
     }
 
     /// Adds to the number, once, whatever connections break; the number after it. Give it a
@@ -85,10 +85,9 @@ impl Counter {
             txn.and_then(Put::new(&self.key, value.to_string()))
         };
         let answer = commit(setting).await?;
-        let revision = Revision::from(answer.header.map_or(0, |header| header.revision));
-        Ok(answer.succeeded.then_some(Counted {
+        Ok(answer.succeeded().then_some(Counted {
             value,
-            seen: revision,
+            seen: answer.revision(),
         }))
     }
 
@@ -105,14 +104,14 @@ impl Counted {
     };
 
     pub(super) fn read(record: &KeyValue) -> Result<Self, Error> {
-        let text = std::str::from_utf8(&record.value).ok();
+        let text = record.value_str().ok();
         let value = text.and_then(|text| text.parse().ok()).ok_or_else(|| {
-            let text = format!("{:?} holds no number: {:?}", record.key, record.value);
+            let text = format!("{:?} holds no number: {:?}", record.key(), record.value());
             Error::local(ErrorKind::FailedPrecondition, text)
         })?;
         Ok(Self {
             value,
-            seen: Revision::from(record.mod_revision),
+            seen: record.mod_revision(),
         })
     }
 }

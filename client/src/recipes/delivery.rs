@@ -140,7 +140,7 @@ impl Delivery {
             let txn = self.client.txn().when(mine);
             rest(txn.and_then(Delete::new(&slip.out)))
         };
-        if !commit(ending).await?.succeeded {
+        if !commit(ending).await?.succeeded() {
             return Err(taken_back());
         }
         let (client, lease) = (self.client.clone(), slip.lease);

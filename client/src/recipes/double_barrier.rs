@@ -7,19 +7,17 @@
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
-use tenure_proto::{
-    etcdserverpb::{RangeResponse, response_op::Response},
-    mvccpb::KeyValue,
-};
 
 use super::state::{commit, compete, until};
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
+    id::LeaseId,
     kv::{Delete, Get, Put},
     lease::LeaseLoss,
     lock::{Lifetime, Tenancy},
     range::{IntoBytes, KeyRange},
+    response::{GetResponse, KeyValue},
     txn::{Compare, Relation, Txn},
 };
 
@@ -62,7 +60,7 @@ impl DoubleBarrier {
             client: tenancy.session().attach(&self.client),
             plain: self.client.clone(),
             keys: self.keys.clone(),
-            me: tenancy.session().lease().get(),
+            me: tenancy.session().lease(),
             tenancy: Some(tenancy),
         };
         // Both arms may be dropped anywhere: the handle takes the part back.
@@ -92,7 +90,7 @@ pub struct Inside {
     client: Client,
     plain: Client,
     keys: Keys,
-    me: i64,
+    me: LeaseId,
     /// Gone when the part is over.
     tenancy: Option<Tenancy>,
 }
@@ -133,14 +131,14 @@ impl Inside {
                 let txn = self.client.txn().when(Compare::missing(&self.keys.ready));
                 txn.and_then(Put::new(&me, "").lease(self.me))
             };
-            if commit(entering).await?.succeeded {
+            if commit(entering).await?.succeeded() {
                 return Ok(Some(()));
             }
             // The last round is not over, or everybody in it has died.
-            let over = |answer: RangeResponse| {
-                let ready = |kv: &KeyValue| kv.key == self.keys.ready;
-                let rest = answer.kvs.iter().filter(|kv| !ready(kv)).count();
-                (rest == 0 || !answer.kvs.iter().any(ready)).then_some(())
+            let over = |answer: GetResponse| {
+                let ready = |kv: &KeyValue| *kv.key() == self.keys.ready;
+                let rest = answer.iter().filter(|kv| !ready(kv)).count();
+                (rest == 0 || !answer.iter().any(ready)).then_some(())
             };
             until(
                 &self.client,
@@ -159,19 +157,19 @@ impl Inside {
             .get(self.keys.members.clone())
             .count_only()
             .await?;
-        if members.count >= i64::from(count) {
+        if members.count() >= u64::from(count) {
             let beginning = || {
                 let txn = self.client.txn();
                 let txn = txn.when(Compare::exists(&me));
                 let txn = txn.when(Compare::missing(&self.keys.ready));
                 txn.and_then(Put::new(&self.keys.ready, ""))
             };
-            if commit(beginning).await?.succeeded {
+            if commit(beginning).await?.succeeded() {
                 return Ok(());
             }
             // Somebody else has said so, or this part is over, which its lease tells.
         }
-        let begun = |answer: RangeResponse| (answer.count > 0).then_some(());
+        let begun = |answer: GetResponse| (answer.count() > 0).then_some(());
         let ready = KeyRange::key(&self.keys.ready);
         until(&self.client, ready, |get| get.count_only(), begun).await
     }
@@ -185,17 +183,13 @@ impl Inside {
         };
         let left = commit(leaving).await?;
         // The round was on until now, for this part was in it.
-        let round = left.responses.iter().find_map(|response| {
-            let Some(Response::ResponseRange(range)) = &response.response else {
-                return None;
-            };
-            range.kvs.first().map(|ready| ready.create_revision)
-        });
+        let ready_then = left.gets().find_map(GetResponse::first);
+        let round = ready_then.map(KeyValue::create_revision);
         // Whoever hears of it late may find others in the next round, or coming for that.
-        let gone = |answer: RangeResponse| {
-            let ready = |kv: &&KeyValue| kv.key == self.keys.ready;
-            let now = answer.kvs.iter().find(ready).map(|kv| kv.create_revision);
-            let members = answer.kvs.len() - usize::from(now.is_some());
+        let gone = |answer: GetResponse| {
+            let ready = |kv: &&KeyValue| *kv.key() == self.keys.ready;
+            let now = answer.iter().find(ready).map(KeyValue::create_revision);
+            let members = answer.kvs().len() - usize::from(now.is_some());
             (members == 0 || now.is_none() || now != round).then_some(())
         };
         until(
@@ -212,7 +206,7 @@ impl Inside {
 
     fn member(&self) -> Bytes {
         let mut key = self.keys.members.start().to_vec();
-        key.extend_from_slice(format!("{:x}", self.me).as_bytes());
+        key.extend_from_slice(format!("{:x}", self.me.get()).as_bytes());
         Bytes::from(key)
     }
 }

@@ -1,7 +1,6 @@
 //! A latch: it opens for good when it has been counted down to zero.
 
 use bytes::Bytes;
-use tenure_proto::etcdserverpb::RangeResponse;
 
 use super::{
     counter::{Counted, Counter},
@@ -12,6 +11,7 @@ use crate::{
     error::{Error, ErrorKind},
     kv::Put,
     range::{IntoBytes, KeyRange},
+    response::GetResponse,
     txn::Compare,
 };
 
@@ -37,7 +37,7 @@ impl Latch {
             let txn = self.client.txn().when(Compare::missing(&self.key));
             txn.and_then(Put::new(&self.key, count.to_string()))
         };
-        Ok(commit(setting).await?.succeeded)
+        Ok(commit(setting).await?.succeeded())
     }
 
     /// Counts down, once, whatever connections break; what is left. A latch that is open stays
@@ -52,7 +52,7 @@ impl Latch {
     pub async fn count_down(&self) -> Result<u32, Error> {
         let attempt = || async move {
             let answer = self.client.get(&self.key).await?;
-            let Some(record) = answer.kvs.first() else {
+            let Some(record) = answer.first() else {
                 return Err(not_set_up(&self.key));
             };
             let counted = Counted::read(record)?;
@@ -78,7 +78,7 @@ impl Latch {
     /// Reads change nothing; drop the future at will.
     pub async fn left(&self) -> Result<u32, Error> {
         let answer = self.client.get(&self.key).await?;
-        let record = answer.kvs.first().ok_or_else(|| not_set_up(&self.key))?;
+        let record = answer.first().ok_or_else(|| not_set_up(&self.key))?;
         Ok(u32::try_from(Counted::read(record)?.value).unwrap_or(0))
     }
 
@@ -90,8 +90,8 @@ impl Latch {
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn wait(&self) -> Result<(), Error> {
-        let open = |answer: RangeResponse| {
-            let counted = answer.kvs.first().map(Counted::read)?;
+        let open = |answer: GetResponse| {
+            let counted = answer.first().map(Counted::read)?;
             match counted {
                 Ok(counted) if counted.value > 0 => None,
                 other => Some(other.map(drop)),

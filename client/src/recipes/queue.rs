@@ -10,10 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
-use tenure_proto::{
-    etcdserverpb::{RangeResponse, response_op::Response},
-    mvccpb::KeyValue,
-};
 
 use super::{
     counter::{Counted, Counter},
@@ -23,8 +19,10 @@ use super::{
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
+    id::Token,
     kv::{Delete, Get, Put},
     range::{IntoBytes, KeyRange},
+    response::{GetResponse, KeyValue},
     session,
     txn::{Compare, Relation},
 };
@@ -101,7 +99,7 @@ impl Queue {
                     .and_then(Put::new(&counter, number.to_string()))
                     .and_then(Put::new(self.key("items", Some(number)), payload))
             };
-            Ok(commit(pushing).await?.succeeded.then_some(number))
+            Ok(commit(pushing).await?.succeeded().then_some(number))
         };
         compete(attempt).await
     }
@@ -162,7 +160,7 @@ impl Queue {
     pub async fn len(&self) -> Result<u64, Error> {
         let items = KeyRange::prefix(self.below("items/"));
         let answer = self.client.get(items).count_only().await?;
-        Ok(u64::try_from(answer.count).unwrap_or(0))
+        Ok(answer.count())
     }
 
     /// Whether there is no item, be it with a consumer.
@@ -186,10 +184,10 @@ impl Queue {
     pub async fn dead_letters(&self, letters_max: u32) -> Result<Vec<DeadLetter>, Error> {
         let dead = KeyRange::prefix(self.below("dead/"));
         let answer = self.client.get(dead).limit(letters_max).await?;
-        let letters = answer.kvs.into_iter().filter_map(|kv| {
+        let letters = answer.into_iter().filter_map(|kv| {
             Some(DeadLetter {
                 number: number_of(&kv)?,
-                payload: kv.value,
+                payload: kv.into_value(),
             })
         });
         Ok(letters.collect())
@@ -204,15 +202,15 @@ impl Queue {
     /// Dropping the future leaves open whether it is put back.
     pub async fn revive(&self, number: u64) -> Result<bool, Error> {
         let dead = self.key("dead", Some(number));
-        let Some(letter) = self.client.get(&dead).await?.kvs.into_iter().next() else {
+        let Some(letter) = self.client.get(&dead).await?.into_first() else {
             return Ok(false);
         };
         let reviving = || {
             let txn = self.client.txn().when(Compare::exists(&dead));
             txn.and_then(Delete::new(&dead))
-                .and_then(Put::new(self.key("items", Some(number)), &letter.value))
+                .and_then(Put::new(self.key("items", Some(number)), letter.value()))
         };
-        Ok(commit(reviving).await?.succeeded)
+        Ok(commit(reviving).await?.succeeded())
     }
 
     /// Removes a dead letter. Whether there was one.
@@ -228,7 +226,7 @@ impl Queue {
             let txn = self.client.txn().when(Compare::exists(&dead));
             txn.and_then(Delete::new(&dead))
         };
-        Ok(commit(discarding).await?.succeeded)
+        Ok(commit(discarding).await?.succeeded())
     }
 
     /// The first items that are with nobody: their numbers.
@@ -242,38 +240,31 @@ impl Queue {
             .and_then(Get::new(items.clone()).keys_only().limit(LOOK_MAX))
             .and_then(Get::new(out).keys_only())
             .await?;
-        let mut ranges = answer
-            .responses
-            .into_iter()
-            .filter_map(|op| match op.response {
-                Some(Response::ResponseRange(range)) => Some(range),
-                _ => None,
-            });
-        let (Some(found), Some(out)) = (ranges.next(), ranges.next()) else {
+        let (Some(found), Some(out)) = (answer.get(0), answer.get(1)) else {
             return Ok(Vec::new());
         };
-        let out: Vec<u64> = out.kvs.iter().filter_map(number_of).collect();
+        let out: Vec<u64> = out.iter().filter_map(number_of).collect();
         let free = |numbers: Vec<u64>| -> Vec<u64> {
             numbers
                 .into_iter()
                 .filter(|number| !out.contains(number))
                 .collect()
         };
-        let numbers = found.kvs.iter().filter_map(number_of).collect();
+        let numbers = found.iter().filter_map(number_of).collect();
         let first = free(numbers);
-        if !first.is_empty() || !found.more {
+        if !first.is_empty() || !found.more() {
             return Ok(first);
         }
         // Consumers hold all of the first ones.
         let all = self.client.get(items).keys_only().await?;
-        Ok(free(all.kvs.iter().filter_map(number_of).collect()))
+        Ok(free(all.iter().filter_map(number_of).collect()))
     }
 
     /// Whether an item is with nobody, as far as the keys of a queue tell.
-    fn free(&self, all: &RangeResponse) -> bool {
+    fn free(&self, all: &GetResponse) -> bool {
         let numbers = |part: &str| -> Vec<u64> {
             let prefix = self.below(part);
-            let inside = all.kvs.iter().filter(|kv| kv.key.starts_with(&prefix));
+            let inside = all.iter().filter(|kv| kv.key().starts_with(&prefix));
             inside.filter_map(number_of).collect()
         };
         let out = numbers("out/");
@@ -289,13 +280,7 @@ impl Queue {
         let reading = self.client.txn();
         let reading = reading.and_then(Get::new(&item)).and_then(Get::new(&tries));
         let answer = reading.await?;
-        let mut records = answer
-            .responses
-            .into_iter()
-            .filter_map(|op| match op.response {
-                Some(Response::ResponseRange(range)) => Some(range.kvs.into_iter().next()),
-                _ => None,
-            });
+        let mut records = answer.into_gets().map(GetResponse::into_first);
         let (Some(Some(record)), Some(tried)) = (records.next(), records.next()) else {
             return Ok(Taken::Lost);
         };
@@ -311,7 +296,7 @@ impl Queue {
             txn.when(Compare::mod_revision(
                 &item,
                 Relation::Equal,
-                record.mod_revision,
+                record.mod_revision(),
             ))
             .when(Compare::mod_revision(&tries, Relation::Equal, tried.seen))
             .when(Compare::missing(&out))
@@ -319,7 +304,7 @@ impl Queue {
             .and_then(Put::new(&tries, try_number.to_string()))
         };
         let answer = commit(taking).await?;
-        if !answer.succeeded {
+        if !answer.succeeded() {
             // It ends by itself if this fails.
             drop(self.client.lease_revoke(lease).await);
             return Ok(Taken::Lost);
@@ -329,9 +314,16 @@ impl Queue {
             tries,
             out,
             lease,
-            token: answer.header.map_or(0, |header| header.revision).into(),
+            token: Token::from(answer.revision()),
         };
-        let delivery = Delivery::new(&self.client, slip, number, record.value, try_number, term);
+        let delivery = Delivery::new(
+            &self.client,
+            slip,
+            number,
+            record.into_value(),
+            try_number,
+            term,
+        );
         Ok(Taken::Delivered(Box::new(delivery)))
     }
 
@@ -349,17 +341,17 @@ impl Queue {
             );
             let txn = self.client.txn();
             txn.when(Compare::mod_revision(
-                &item.key,
+                item.key(),
                 Relation::Equal,
-                item.mod_revision,
+                item.mod_revision(),
             ))
             .when(Compare::mod_revision(&tries, Relation::Equal, tried.seen))
             .when(Compare::missing(out))
-            .and_then(Put::new(self.key("dead", Some(number)), &item.value))
-            .and_then(Delete::new(&item.key))
+            .and_then(Put::new(self.key("dead", Some(number)), item.value()))
+            .and_then(Delete::new(item.key()))
             .and_then(Delete::new(&tries))
         };
-        if commit(moving).await?.succeeded {
+        if commit(moving).await?.succeeded() {
             tracing::warn!(queue = ?self.name, number, "an item was put aside as a dead letter");
         }
         Ok(Taken::PutAside)
@@ -386,7 +378,7 @@ enum Taken {
 
 /// The number at the end of a key.
 fn number_of(record: &KeyValue) -> Option<u64> {
-    let digits = record.key.rsplit(|&byte| byte == b'/').next()?;
+    let digits = record.key().rsplit(|&byte| byte == b'/').next()?;
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 

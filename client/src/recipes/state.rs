@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use tenure_proto::etcdserverpb::{RangeResponse, TxnResponse};
 use tokio::time::sleep;
 
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
-    id::Revision,
     kv::Get,
     range::KeyRange,
+    response::{GetResponse, TxnResponse},
     retry::Backoff,
     session::Numbered,
     txn::Txn,
@@ -62,7 +61,7 @@ pub(super) async fn until<T>(
     client: &Client,
     range: KeyRange,
     options: impl Fn(Get<Client>) -> Get<Client>,
-    mut wanted: impl FnMut(RangeResponse) -> Option<T>,
+    mut wanted: impl FnMut(GetResponse) -> Option<T>,
 ) -> Result<T, Error> {
     let mut backoff = Backoff::default();
     loop {
@@ -84,22 +83,21 @@ async fn look<T>(
     client: &Client,
     range: &KeyRange,
     options: &impl Fn(Get<Client>) -> Get<Client>,
-    wanted: &mut impl FnMut(RangeResponse) -> Option<T>,
+    wanted: &mut impl FnMut(GetResponse) -> Option<T>,
     backoff: &mut Backoff,
 ) -> Result<T, Error> {
     let mut watcher = None;
     loop {
         let answer = options(client.get(range.clone())).await?;
-        let seen = answer.header.map_or(0, |header| header.revision);
+        let seen = answer.revision();
         if let Some(found) = wanted(answer) {
             return Ok(found);
         }
         let changes = match &mut watcher {
             Some(changes) => changes,
             unwatched => {
-                let from = Revision::from(seen).next();
                 // On a node without a quorum nothing would ever change.
-                let watch = client.watch(range.clone()).start_revision(from);
+                let watch = client.watch(range.clone()).start_revision(seen.next());
                 unwatched.insert(watch.require_leader().await?)
             }
         };
@@ -110,7 +108,7 @@ async fn look<T>(
                 return Err(Error::local(ErrorKind::Unavailable, text));
             };
             // What was seen already is no reason to look again.
-            if update?.header.revision > seen {
+            if update?.revision() > seen {
                 break;
             }
         }

@@ -5,12 +5,9 @@ use std::{fmt, future::IntoFuture, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
-use tenure_proto::{
-    mvccpb::event::EventType,
-    v1::{
-        self as wire, Readiness, RegisterRequest, RegisterResponse, SetReadinessRequest,
-        registry_client::RegistryClient,
-    },
+use tenure_proto::v1::{
+    self as wire, Readiness, RegisterRequest, RegisterResponse, SetReadinessRequest,
+    registry_client::RegistryClient,
 };
 use tokio::time::{sleep, timeout};
 
@@ -123,7 +120,7 @@ impl Register {
                     return Err(error);
                 }
             };
-        let incarnation = Token::from(answer.incarnation);
+        let incarnation = Token::new(answer.incarnation);
         let key = key_of(self.instance.service(), self.instance.id());
         let ending = Ending::watch(self.client.clone(), vec![(key, incarnation)]);
         Ok(Registration {
@@ -297,8 +294,10 @@ impl Registration {
     pub(super) async fn departure(&self) -> Result<Departure, Error> {
         let key = key_of(self.instance.service(), self.instance.id());
         let found = self.plain.get(key.clone()).await?;
-        if let Some(successor) = found.kvs.first() {
-            return Ok(Departure::Replaced(Token::from(successor.create_revision)));
+        if let Some(successor) = found.first() {
+            return Ok(Departure::Replaced(Token::from(
+                successor.create_revision(),
+            )));
         }
         let history = timeout(HISTORY_MAX, self.last_readiness(key)).await;
         // Without history it counts as lost, which an operator can answer by another drain.
@@ -320,12 +319,11 @@ impl Registration {
                 Err(error) if error.kind() == ErrorKind::Compacted => return Ok(None),
                 update => update?,
             };
-            for event in update.events {
-                if event.r#type() == EventType::Delete {
+            for event in update {
+                if event.is_delete() {
                     return Ok(last);
                 }
-                let value = event.kv.map(|kv| kv.value).unwrap_or_default();
-                let instance = wire::Instance::decode(value);
+                let instance = wire::Instance::decode(event.into_kv().into_value());
                 last = instance.ok().map(|instance| instance.readiness());
             }
         }

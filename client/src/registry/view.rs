@@ -57,7 +57,7 @@ impl View {
 
     /// The greatest revision that was handed out.
     pub(super) fn delivered(&self) -> Revision {
-        Revision::from(self.delivered)
+        Revision::new(self.delivered)
     }
 
     /// What a message means for whoever watches, if anything yet.
@@ -180,7 +180,7 @@ mod tests {
         );
         let progress = view.take(message(7, WireChange::Progress(true)));
         assert_eq!(progress, Some(EndpointChange::Progress));
-        assert_eq!(view.delivered(), Revision::from(7));
+        assert_eq!(view.delivered(), Revision::new(7));
     }
 
     #[test]

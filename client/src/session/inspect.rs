@@ -53,12 +53,9 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn inspect_session(
-        &self,
-        session: impl Into<LeaseId>,
-    ) -> Result<InspectSessionResponse, Error> {
+    pub async fn inspect_session(&self, session: LeaseId) -> Result<InspectSessionResponse, Error> {
         let request = InspectSessionRequest {
-            session: session.into().get(),
+            session: session.get(),
         };
         let call = Call::tenure(Operation::Read, Lane::Calls);
         ask!(self, call, SessionClient.inspect(request)).await
@@ -74,8 +71,8 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the session ends.
-    pub async fn close_session(&self, session: impl Into<LeaseId>) -> Result<(), Error> {
-        close(self, session.into()).await
+    pub async fn close_session(&self, session: LeaseId) -> Result<(), Error> {
+        close(self, session).await
     }
 }
 
@@ -108,7 +105,7 @@ mod tests {
         let (_fake, client) = Fake::start().await;
         let session = client.session(TTL).await.unwrap();
         let exact = session.client();
-        let error = exact.close_session(4_711).await.unwrap_err();
+        let error = exact.close_session(LeaseId::new(4_711)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::SessionLost);
         assert!(!error.outcome_unknown());
         assert!(session.is_held());

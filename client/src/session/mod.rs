@@ -154,7 +154,7 @@ pub(crate) async fn lease(client: &Client, ttl: Duration) -> Result<(LeaseId, Te
     let sent = Instant::now();
     let opened: OpenSessionResponse = ask!(client, call, SessionClient.open(request)).await?;
     let ttl = Duration::from_millis(opened.ttl_ms);
-    Ok((opened.session.into(), Term { sent, ttl }))
+    Ok((LeaseId::new(opened.session), Term { sent, ttl }))
 }
 
 impl Core {

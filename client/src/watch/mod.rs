@@ -1,11 +1,13 @@
 //! Watching keys: every change after a revision, in order, once, across reconnections.
 //!
-//! [`Watch`] says what to watch, [`Watcher`] delivers, [`WatchControl`] steers from elsewhere.
+//! [`Watch`] says what to watch, [`Watcher`] delivers [`Update`]s, [`WatchControl`] steers from
+//! elsewhere.
 //! Where a watch goes on after a break is decided in `position`, what belongs together in
 //! `reassembly`.
 
 mod position;
 mod reassembly;
+mod update;
 mod watcher;
 
 use std::{future::IntoFuture, time::Duration};
@@ -13,7 +15,8 @@ use std::{future::IntoFuture, time::Duration};
 use futures::future::BoxFuture;
 use tenure_proto::etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType};
 
-pub use watcher::{Update, WatchControl, Watcher};
+pub use update::Update;
+pub use watcher::{WatchControl, Watcher};
 
 use crate::{client::Client, error::Error, id::Revision, range::KeyRange};
 
@@ -86,8 +89,12 @@ impl Client {
     /// # async fn example(client: Client) -> Result<(), tenure::Error> {
     /// let mut watcher = client.watch(KeyRange::prefix("config/")).await?;
     /// while let Some(update) = watcher.next().await {
-    ///     for event in update?.events {
-    ///         println!("{:?} {:?}", event.r#type(), event.kv);
+    ///     for event in update? {
+    ///         if event.is_delete() {
+    ///             println!("{:?} is gone", event.key());
+    ///         } else {
+    ///             println!("{:?} = {:?}", event.key(), event.value());
+    ///         }
     ///     }
     /// }
     /// # Ok(())

@@ -13,24 +13,22 @@ use std::{
 
 use futures::{Stream, stream};
 use parking_lot::Mutex;
-use tenure_proto::{
-    etcdserverpb::{
-        ResponseHeader, WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest,
-        WatchResponse, watch_client::WatchClient, watch_request::RequestUnion,
-    },
-    mvccpb::Event,
+use tenure_proto::etcdserverpb::{
+    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+    watch_client::WatchClient, watch_request::RequestUnion,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
-use super::{Watch, position::Position, reassembly::Reassembly};
+use super::{Update, Watch, position::Position, reassembly::Reassembly};
 use crate::{
     call::Call,
     channel::Lane,
     client::{Client, RECEIVE_BYTES_MAX},
     error::{Error, ErrorKind, Operation},
     id::Revision,
+    response::{Event, Header},
     retry::Backoff,
 };
 
@@ -39,23 +37,6 @@ use crate::{
 const REQUESTS_MAX: usize = 8;
 /// Metadata that makes a server without a leader end the stream, as etcd names it.
 const REQUIRE_LEADER_KEY: &str = "hasleader";
-
-/// What a watch delivers at once: all changes of one or several revisions, or word of progress.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Update {
-    /// Who answered; its revision is the latest of the store when the update was sent.
-    pub header: ResponseHeader,
-    /// Changes in the order of their revisions; none when this is word of progress.
-    pub events: Vec<Event>,
-}
-
-impl Update {
-    /// Whether this says only that nothing up to the header's revision is still to come.
-    #[must_use]
-    pub fn is_progress(&self) -> bool {
-        self.events.is_empty()
-    }
-}
 
 /// An open stream.
 #[derive(Debug)]
@@ -85,7 +66,7 @@ pub struct Watcher {
     position: Position,
     reassembly: Reassembly,
     backoff: Backoff,
-    header: ResponseHeader,
+    header: Header,
     ended: bool,
 }
 
@@ -153,7 +134,7 @@ impl Watcher {
             shared: Arc::default(),
             reassembly: Reassembly::default(),
             backoff: Backoff::default(),
-            header: ResponseHeader::default(),
+            header: Header::default(),
             ended: false,
         };
         watcher.connect().await?;
@@ -201,12 +182,12 @@ impl Watcher {
     /// The first revision that has not been delivered: where another watch would go on.
     #[must_use]
     pub fn next_revision(&self) -> Revision {
-        Revision::from(self.position.start_revision())
+        Revision::new(self.position.start_revision())
     }
 
     /// The header of the last response, be it the one that ended the watch.
     #[must_use]
-    pub fn header(&self) -> ResponseHeader {
+    pub fn header(&self) -> Header {
         self.header
     }
 
@@ -257,7 +238,7 @@ impl Watcher {
 
     /// What a response means for the user, if anything.
     fn take(&mut self, response: WatchResponse) -> Result<Option<Update>, Error> {
-        self.header = response.header.unwrap_or_default();
+        self.header = Header::of(response.header).unwrap_or_default();
         if response.canceled {
             return Err(cancellation(&response));
         }
@@ -272,17 +253,15 @@ impl Watcher {
             if self.reassembly.is_holding() {
                 return Ok(None);
             }
-            self.position.progressed(self.header.revision);
+            self.position.progressed(self.header.revision().get());
         } else {
             self.position.deliver(&mut response.events);
             if response.events.is_empty() {
                 return Ok(None);
             }
         }
-        Ok(Some(Update {
-            header: self.header,
-            events: response.events,
-        }))
+        let events = response.events.into_iter().map(Event::of).collect();
+        Ok(Some(Update::new(self.header, events)))
     }
 
     fn disconnect(&mut self) {
@@ -320,11 +299,11 @@ impl Watcher {
                 start(channel, request).await
             })
             .await?;
-        self.header = created.header.unwrap_or_default();
+        self.header = Header::of(created.header).unwrap_or_default();
         if created.canceled {
             return Err(cancellation(&created));
         }
-        self.position.created(self.header.revision);
+        self.position.created(self.header.revision().get());
         *self.shared.requests.lock() = Some((link.requests.clone(), created.watch_id));
         self.link = Some(link);
         Ok(())
@@ -362,7 +341,7 @@ async fn start(
 
 fn cancellation(response: &WatchResponse) -> Error {
     if response.compact_revision > 0 {
-        let floor = Revision::from(response.compact_revision);
+        let floor = Revision::new(response.compact_revision);
         // The reason etcd's own client reports, whatever the server wrote.
         return Error::compacted(
             floor,

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tenure::{Client, Compare, ErrorKind, Put, Session, Txn};
+use tenure::{Client, Compare, ErrorKind, Put, Session, Token, Txn};
 use tonic::Status;
 
 use crate::fake::{Cluster, Fault, PATIENCE};
@@ -33,7 +33,7 @@ async fn a_transaction_is_not_committed_twice_etcd_14890_18424() {
     let (_session, exact) = session(&cluster.client().await).await;
     cluster.nodes[0].plan([Fault::CutAfter]);
     let answer = increment(&exact).await.unwrap();
-    assert!(answer.succeeded, "the first attempt found no counter");
+    assert!(answer.succeeded(), "the first attempt found no counter");
     assert_eq!(cluster.executed(), ["txn"]);
     let arrivals = cluster.arrivals();
     assert_eq!(arrivals.len(), 2, "the answer was asked for again");
@@ -110,7 +110,11 @@ async fn a_refusal_is_found_out_by_a_repeat_as_well() {
     cluster.store.lock().held.insert("lock".into(), 9);
     let (_session, exact) = session(&cluster.client().await).await;
     cluster.nodes[0].plan([Fault::CutAfter]);
-    let error = exact.put("k", "v").guard("lock", 7).await.unwrap_err();
+    let error = exact
+        .put("k", "v")
+        .guard("lock", Token::new(7))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StaleGuard);
     assert!(
         !error.outcome_unknown(),

@@ -2,7 +2,7 @@
 //! is not sent.
 
 use bytes::Bytes;
-use tenure::{Client, Error, ErrorKind, Get, Guard, MemberRole, Put, Token};
+use tenure::{Client, Error, ErrorKind, Get, Guard, LeaseId, MemberRole, Put, Revision, Token};
 
 use crate::fake::{Cluster, PATIENCE};
 
@@ -14,9 +14,9 @@ async fn write_everything(client: &Client) -> Vec<Result<(), Error>> {
         client.put("k", "v").await.map(drop),
         client.delete("k").await.map(drop),
         client.txn().and_then(Put::new("k", "v")).await.map(drop),
-        client.compact(1).await.map(drop),
+        client.compact(Revision::new(1)).await.map(drop),
         client.lease_grant(PATIENCE).await.map(drop),
-        client.lease_revoke(1).await.map(drop),
+        client.lease_revoke(LeaseId::new(1)).await.map(drop),
     ]
 }
 
@@ -28,7 +28,10 @@ fn guard(token: i64) -> (Bytes, i64) {
 async fn every_write_of_a_guarded_handle_carries_the_guard() {
     let cluster = Cluster::of(1).await;
     cluster.store.lock().held.insert(LOCK.into(), 7);
-    let holder = cluster.client().await.guarded([Guard::new(LOCK, 7)]);
+    let holder = cluster
+        .client()
+        .await
+        .guarded([Guard::new(LOCK, Token::new(7))]);
     let written = write_everything(&holder).await;
     assert_eq!(written.iter().filter(|written| written.is_err()).count(), 0);
     let arrivals = cluster.arrivals();
@@ -42,11 +45,14 @@ async fn every_write_of_a_guarded_handle_carries_the_guard() {
 async fn a_stale_guard_refuses_every_write_and_names_the_token_that_holds() {
     let cluster = Cluster::of(1).await;
     cluster.store.lock().held.insert(LOCK.into(), 9);
-    let former = cluster.client().await.guarded([Guard::new(LOCK, 7)]);
+    let former = cluster
+        .client()
+        .await
+        .guarded([Guard::new(LOCK, Token::new(7))]);
     for written in write_everything(&former).await {
         let error = written.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StaleGuard);
-        assert_eq!(error.current_token(), Some(Token::from(9)));
+        assert_eq!(error.current_token(), Some(Token::new(9)));
         assert!(!error.outcome_unknown() && !error.is_retryable());
     }
     assert!(cluster.executed().is_empty());
@@ -61,10 +67,13 @@ async fn guards_of_the_handle_and_of_the_write_all_count() {
     cluster.store.lock().held = [(LOCK.into(), 7), ("other".into(), 8)].into();
     let client = cluster.client().await;
     let holder = client
-        .guarded([Guard::new(LOCK, 7)])
-        .guarded([Guard::new(LOCK, 7)]);
-    assert_eq!(holder.guards(), [Guard::new(LOCK, 7)]);
-    let put = holder.put("k", "v").guard("other", 8).guard(LOCK, 7);
+        .guarded([Guard::new(LOCK, Token::new(7))])
+        .guarded([Guard::new(LOCK, Token::new(7))]);
+    assert_eq!(holder.guards(), [Guard::new(LOCK, Token::new(7))]);
+    let put = holder
+        .put("k", "v")
+        .guard("other", Token::new(8))
+        .guard(LOCK, Token::new(7));
     put.await.unwrap();
     let arrivals = cluster.arrivals();
     assert_eq!(arrivals[0].guards, [("other".into(), 8), guard(7)]);
@@ -78,7 +87,10 @@ async fn guards_of_the_handle_and_of_the_write_all_count() {
 #[tokio::test]
 async fn reads_carry_no_guards() {
     let cluster = Cluster::of(1).await;
-    let holder = cluster.client().await.guarded([Guard::new(LOCK, 7)]);
+    let holder = cluster
+        .client()
+        .await
+        .guarded([Guard::new(LOCK, Token::new(7))]);
     holder.get("k").await.unwrap();
     holder.txn().and_then(Get::new("k")).await.unwrap();
     assert!(
@@ -92,7 +104,10 @@ async fn reads_carry_no_guards() {
 #[tokio::test]
 async fn handles_made_from_a_guarded_one_stay_guarded() {
     let cluster = Cluster::of(1).await;
-    let holder = cluster.client().await.guarded([Guard::new(LOCK, 7)]);
+    let holder = cluster
+        .client()
+        .await
+        .guarded([Guard::new(LOCK, Token::new(7))]);
     let session = holder.session(PATIENCE).await.unwrap();
     let handles = [
         holder.clone(),
@@ -110,7 +125,10 @@ async fn handles_made_from_a_guarded_one_stay_guarded() {
 #[tokio::test]
 async fn a_guarded_write_is_not_sent_to_a_server_that_would_not_check() {
     let cluster = Cluster::of_etcd().await;
-    let holder = cluster.client().await.guarded([Guard::new(LOCK, 7)]);
+    let holder = cluster
+        .client()
+        .await
+        .guarded([Guard::new(LOCK, Token::new(7))]);
     for written in write_everything(&holder).await {
         let error = written.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unimplemented);
@@ -122,7 +140,10 @@ async fn a_guarded_write_is_not_sent_to_a_server_that_would_not_check() {
 #[tokio::test]
 async fn a_call_that_cannot_be_guarded_is_refused_instead_of_being_sent_without() {
     let cluster = Cluster::of(1).await;
-    let holder = cluster.client().await.guarded([Guard::new(LOCK, 7)]);
+    let holder = cluster
+        .client()
+        .await
+        .guarded([Guard::new(LOCK, Token::new(7))]);
     let added = holder
         .member_add(["http://10.0.0.9:2380"], MemberRole::Voter)
         .await;

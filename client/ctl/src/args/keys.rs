@@ -3,7 +3,7 @@
 //! The same options are read on the command line and in the lines of a transaction.
 
 use clap::Args;
-use tenure::{Delete, Get, KeyRange, LeaseId, Put, SortOrder, SortTarget};
+use tenure::{Delete, Get, KeyRange, LeaseId, Put, Revision, SortOrder, SortTarget};
 
 use super::{Consistency, lease_id};
 use crate::failure::Failure;
@@ -137,7 +137,7 @@ impl GetArgs {
             get = get.serializable();
         }
         if self.rev > 0 {
-            get = get.revision(self.rev);
+            get = get.revision(Revision::new(self.rev));
         }
         if self.keys_only {
             get = get.keys_only();
@@ -179,16 +179,16 @@ impl GetArgs {
         empty("create", self.min_create_rev, self.max_create_rev)?;
         empty("mod", self.min_mod_rev, self.max_mod_rev)?;
         if self.min_create_rev > 0 {
-            get = get.min_create_revision(self.min_create_rev);
+            get = get.min_create_revision(Revision::new(self.min_create_rev));
         }
         if self.max_create_rev > 0 {
-            get = get.max_create_revision(self.max_create_rev);
+            get = get.max_create_revision(Revision::new(self.max_create_rev));
         }
         if self.min_mod_rev > 0 {
-            get = get.min_mod_revision(self.min_mod_rev);
+            get = get.min_mod_revision(Revision::new(self.min_mod_rev));
         }
         if self.max_mod_rev > 0 {
-            get = get.max_mod_revision(self.max_mod_rev);
+            get = get.max_mod_revision(Revision::new(self.max_mod_rev));
         }
         Ok(get)
     }

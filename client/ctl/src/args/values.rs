@@ -60,14 +60,14 @@ pub(super) fn ttl(text: &str) -> Result<Duration, String> {
 pub(crate) fn lease_id(text: &str) -> Result<LeaseId, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let id = i64::from_str_radix(digits, 16);
-    id.map(LeaseId::from)
+    id.map(LeaseId::new)
         .map_err(|error| format!("bad lease ID ({error}), expecting ID in Hex"))
 }
 
 pub(super) fn member_id(text: &str) -> Result<MemberId, String> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     let id = u64::from_str_radix(digits, 16);
-    id.map(MemberId::from)
+    id.map(MemberId::new)
         .map_err(|error| format!("bad member ID ({error}), expecting ID in Hex"))
 }
 

@@ -1,6 +1,6 @@
 //! `alarm list|disarm`.
 
-use tenure::{MemberId, wire::etcdserverpb::AlarmType};
+use tenure::wire::etcdserverpb::AlarmType;
 
 use super::Session;
 use crate::{args::Alarm, failure::Failure, output::Reply};
@@ -10,14 +10,14 @@ pub(super) async fn run(session: &Session, command: Alarm) -> Result<(), Failure
     match command {
         Alarm::List => session
             .output
-            .print(&Reply::Alarm(client.alarm_list().await?)),
+            .print(&Reply::Alarm(client.alarm_list().await?.into_wire())),
         Alarm::Disarm => {
-            let mut disarmed = client.alarm_list().await?;
-            for alarm in &disarmed.alarms {
-                let answer = client
-                    .alarm_disarm(MemberId::from(alarm.member_id), alarm.alarm())
-                    .await?;
-                disarmed.header = answer.header.or(disarmed.header);
+            let raised = client.alarm_list().await?;
+            let mut disarmed = raised.clone().into_wire();
+            for alarm in raised.alarms() {
+                let (member, kind) = (alarm.member_id(), alarm.kind());
+                let answer = client.alarm_disarm(member, kind).await?;
+                disarmed.header = Some(answer.header().into_wire());
             }
             disarmed
                 .alarms

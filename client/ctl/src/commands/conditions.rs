@@ -1,6 +1,6 @@
 //! Puts the conditions of a command into its requests, and explains refusals by its flags.
 
-use tenure::{Client, Error, ErrorKind, Guard};
+use tenure::{Client, Error, ErrorKind, Guard, Token};
 
 use crate::{args::Guards, failure::Failure};
 
@@ -8,7 +8,7 @@ impl Guards {
     /// A client whose writes carry these guards.
     pub(super) fn client(&self, client: &Client) -> Client {
         let guards = self.guards.iter();
-        client.guarded(guards.map(|guard| Guard::new(guard.name.as_str(), guard.token)))
+        client.guarded(guards.map(|guard| Guard::new(guard.name.as_str(), Token::new(guard.token))))
     }
 
     /// The failure of a write that carried these guards.

@@ -2,7 +2,7 @@
 
 use std::future::IntoFuture;
 
-use tenure::{Leader, LeaseId, wire::v1::Claim};
+use tenure::{Leader, LeaseId, Token, wire::v1::Claim};
 
 use super::{
     Session,
@@ -101,7 +101,7 @@ async fn hand_over(
         .guards
         .client(&session.client)
         .election(args.name.as_str());
-    let leader = election.hand_over(to, epoch).await;
+    let leader = election.hand_over(to, Token::new(epoch)).await;
     let leader = leader.map_err(|error| args.guards.explain(error))?;
     let answer = Answer::Leader(Some(claim(&args.name, leader)));
     session.output.print(&Reply::Coordination(answer))

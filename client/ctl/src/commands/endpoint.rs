@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use futures::future::join_all;
-use tenure::{Client, ErrorKind, wire::etcdserverpb::AlarmType};
+use tenure::{AlarmKind, Client, ErrorKind, HistoryHash, Revision, Status};
 
 use super::{Session, tell};
 use crate::{
@@ -23,14 +23,25 @@ pub(super) async fn run(
         Endpoint::Status => {
             let ask = |client: Client| async move { client.status().await };
             let (answers, failed) = each(session, &endpoints, "status", ask).await;
+            let answers = wired(answers, Status::into_wire);
             finish(session, &Reply::Status(answers), failed)
         }
         Endpoint::Hashkv { rev } => {
+            let rev = Revision::new(rev);
             let ask = |client: Client| async move { client.hash_kv(rev).await };
             let (answers, failed) = each(session, &endpoints, "hash", ask).await;
+            let answers = wired(answers, HistoryHash::into_wire);
             finish(session, &Reply::HashKv(answers), failed)
         }
     }
+}
+
+/// The messages of the wire, which are what is printed.
+fn wired<T, W>(answers: Vec<(String, T)>, into_wire: impl Fn(T) -> W) -> Vec<(String, W)> {
+    let answers = answers.into_iter();
+    answers
+        .map(|(endpoint, answer)| (endpoint, into_wire(answer)))
+        .collect()
 }
 
 /// Asks all endpoints at once; says which of them did not answer.
@@ -119,18 +130,17 @@ async fn probe(client: &Client) -> Result<(), String> {
         Err(error) => return Err(error.to_string()),
     }
     let alarms = client.alarm_list().await;
-    let alarms = alarms
-        .map_err(|_| "Unable to fetch the alarm list".to_owned())?
-        .alarms;
+    let raised = alarms.map_err(|_| "Unable to fetch the alarm list".to_owned())?;
+    let alarms = raised.alarms();
     if alarms.is_empty() {
         return Ok(());
     }
     let mut text = "Active Alarm(s): ".to_owned();
     for alarm in alarms {
-        text += match alarm.alarm() {
-            AlarmType::Nospace => "NOSPACE ",
-            AlarmType::Corrupt => "CORRUPT ",
-            AlarmType::None => "UNKNOWN ",
+        text += match alarm.kind() {
+            AlarmKind::NoSpace => "NOSPACE ",
+            AlarmKind::Corrupt => "CORRUPT ",
+            _ => "UNKNOWN ",
         };
     }
     Err(text)

@@ -1,6 +1,6 @@
 //! `fence check|policy`.
 
-use tenure::wire::v1::Policy as Rule;
+use tenure::{Token, wire::v1::Policy as Rule};
 
 use super::Session;
 use crate::{
@@ -17,7 +17,10 @@ pub(super) async fn run(session: &Session, command: Fence) -> Result<(), Failure
 }
 
 async fn check(session: &Session, name: String, token: i64) -> Result<(), Failure> {
-    let response = session.client.check_token(name.as_str(), token).await?;
+    let response = session
+        .client
+        .check_token(name.as_str(), Token::new(token))
+        .await?;
     let valid = response.valid;
     let stale = format!("token {token} does not hold {name}");
     let answer = Answer::Token {

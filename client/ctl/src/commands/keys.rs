@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use tenure::Revision;
+
 use super::{Session, conditions::named, tell};
 use crate::{
     args::{Conditions, DelArgs, Format, GetArgs, PutArgs},
@@ -34,7 +36,7 @@ pub(super) async fn put(
     let response = put
         .await
         .map_err(|error| conditions.guards.explain(error))?;
-    session.output.print(&Reply::Put(response))
+    session.output.print(&Reply::Put(response.into_wire()))
 }
 
 fn value_from_stdin() -> Result<Vec<u8>, Failure> {
@@ -64,6 +66,7 @@ pub(super) async fn get(session: &Session, args: &GetArgs) -> Result<(), Failure
         (_, true) => Part::Values,
         _ => Part::All,
     };
+    let response = response.into_wire();
     session.output.print(&Reply::Get { response, part })
 }
 
@@ -81,7 +84,7 @@ pub(super) async fn del(
     let response = delete
         .await
         .map_err(|error| conditions.guards.explain(error))?;
-    session.output.print(&Reply::Delete(response))
+    session.output.print(&Reply::Delete(response.into_wire()))
 }
 
 /// Gives a person at a terminal the time to interrupt; scripts have no second thoughts.
@@ -104,7 +107,10 @@ pub(super) async fn compaction(
     physical: bool,
     conditions: &Conditions,
 ) -> Result<(), Failure> {
-    let compact = conditions.guards.client(&session.client).compact(revision);
+    let compact = conditions
+        .guards
+        .client(&session.client)
+        .compact(Revision::new(revision));
     let compact = named!(compact, conditions);
     let compact = if physical {
         compact.physical()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tenure::{ErrorKind, LeaseId};
+use tenure::{ErrorKind, LeaseId, wire::etcdserverpb::LeaseRevokeResponse};
 
 use super::{Session, conditions::named};
 use crate::{
@@ -21,22 +21,24 @@ pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure
             let granted = named!(grant, conditions).await;
             let response = granted
                 .map_err(|error| during("failed to grant lease", &conditions.guards, error))?;
-            output.print(&Reply::Grant(response))
+            output.print(&Reply::Grant(response.into_wire()))
         }
         Lease::Revoke { id, conditions } => {
             let revoke = conditions.guards.client(client).lease_revoke(id);
             let revoked = named!(revoke, conditions).await;
             let response = revoked
                 .map_err(|error| during("failed to revoke lease", &conditions.guards, error))?;
-            output.print(&Reply::Revoke(id, response))
+            let header = Some(response.into_wire());
+            output.print(&Reply::Revoke(id, LeaseRevokeResponse { header }))
         }
         Lease::Timetolive { id, keys } => {
             let response = client.lease_time_to_live(id, keys).await?;
-            output.print(&Reply::TimeToLive(response, keys))
+            output.print(&Reply::TimeToLive(response.into_wire(), keys))
         }
-        Lease::List => output.print(&Reply::Leases(client.lease_list().await?)),
+        Lease::List => output.print(&Reply::Leases(client.lease_list().await?.into_wire())),
         Lease::KeepAlive { id, once: true } => {
-            output.print(&Reply::KeepAlive(client.lease_keep_alive_once(id).await?))
+            let renewal = client.lease_keep_alive_once(id).await?;
+            output.print(&Reply::KeepAlive(renewal.into_wire()))
         }
         Lease::KeepAlive { id, once: false } => keep_alive(session, id).await,
     }
@@ -56,9 +58,9 @@ async fn keep_alive(session: &Session, id: LeaseId) -> Result<(), Failure> {
     let output = session.output;
     match session.client.lease_keep_alive(id).await {
         Ok(mut alive) => {
-            output.print(&Reply::KeepAlive(alive.last_answer()))?;
-            while let Some(response) = alive.renewed().await {
-                output.print(&Reply::KeepAlive(response))?;
+            output.print(&Reply::KeepAlive(alive.last_answer().into_wire()))?;
+            while let Some(renewal) = alive.renewed().await {
+                output.print(&Reply::KeepAlive(renewal.into_wire()))?;
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}

@@ -32,7 +32,7 @@ pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure>
         Lock::Inspect { name, limit } => Answer::Queue(client.inspect_lock(name, limit).await?),
         Lock::Release(Guarded { args, guards }) => {
             let client = guards.client(client);
-            let token = args.token.map(Token::from);
+            let token = args.token.map(Token::new);
             let released = client.force_release(args.name, token, args.reason).await;
             Answer::Released(released.map_err(|error| guards.explain(error))?)
         }
@@ -99,7 +99,7 @@ async fn warn_of_data(session: &Session, name: &str) {
     let range = tenure::KeyRange::prefix(&below);
     let looked = session.client.get(range).keys_only().limit(KEYS_LOOKED_AT);
     let Ok(found) = looked.await else { return };
-    let keys = found.kvs.iter().map(|kv| String::from_utf8_lossy(&kv.key));
+    let keys = found.iter().map(|kv| String::from_utf8_lossy(kv.key()));
     let is_claim = |key: &str| {
         let lease = key.strip_prefix(&below).unwrap_or_default();
         let digits = lease.strip_prefix('-').unwrap_or(lease);

@@ -1,6 +1,6 @@
 //! `member add|remove|update|list|promote`.
 
-use tenure::{Freshness, MemberRole, wire::etcdserverpb::MemberAddResponse};
+use tenure::{Freshness, MemberAdded, MemberRole};
 
 use super::Session;
 use crate::{
@@ -24,41 +24,49 @@ pub(super) async fn run(session: &Session, command: Member) -> Result<(), Failur
                 MemberRole::Voter
             };
             let response = client.member_add(peer_urls.clone(), role).await?;
-            session.output.print(&Reply::MemberAdd(response.clone()))?;
+            session
+                .output
+                .print(&Reply::MemberAdd(response.clone().into_wire()))?;
             if session.output.format == Format::Simple {
                 let settings = settings(&response, &name, &peer_urls.join(","));
                 session.output.say(settings.as_bytes())?;
             }
             return Ok(());
         }
-        Member::Remove { id } => Reply::MemberRemove(id, client.member_remove(id).await?),
-        Member::Update { id, peer_urls } => {
-            Reply::MemberUpdate(id, client.member_update(id, peer_urls).await?)
+        Member::Remove { id } => {
+            Reply::MemberRemove(id, client.member_remove(id).await?.into_wire())
         }
-        Member::Promote { id } => Reply::MemberPromote(id, client.member_promote(id).await?),
+        Member::Update { id, peer_urls } => {
+            Reply::MemberUpdate(id, client.member_update(id, peer_urls).await?.into_wire())
+        }
+        Member::Promote { id } => {
+            Reply::MemberPromote(id, client.member_promote(id).await?.into_wire())
+        }
         Member::List { consistency } => {
             let freshness = match consistency {
                 Consistency::L => Freshness::Linearizable,
                 Consistency::S => Freshness::Serializable,
             };
-            Reply::MemberList(client.member_list(freshness).await?)
+            Reply::MemberList(client.member_list(freshness).await?.into_wire())
         }
     };
     session.output.print(&reply)
 }
 
 /// The settings a server needs to join as the new member.
-fn settings(response: &MemberAddResponse, name: &str, peer_urls: &str) -> String {
-    let id = response.member.as_ref().map_or(0, |member| member.id);
+fn settings(response: &MemberAdded, name: &str, peer_urls: &str) -> String {
+    let id = response.member().id();
     let cluster: Vec<_> = response
-        .members
+        .members()
         .iter()
         .flat_map(|member| {
-            let name = if member.id == id { name } else { &member.name };
-            member
-                .peer_ur_ls
-                .iter()
-                .map(move |url| format!("{name}={url}"))
+            let name = if member.id() == id {
+                name
+            } else {
+                member.name()
+            };
+            let urls = member.peer_urls().iter();
+            urls.map(move |url| format!("{name}={url}"))
         })
         .collect();
     format!(

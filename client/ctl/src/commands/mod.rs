@@ -30,7 +30,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tenure::{Client, Freshness};
+use tenure::{Client, Freshness, Member};
 
 use crate::{
     args::{Check, Cli, Command, Global, Writing},
@@ -159,11 +159,8 @@ impl Session {
             return Ok(self.client.endpoints().map(str::to_owned).collect());
         }
         let list = self.client.member_list(Freshness::Linearizable).await?;
-        Ok(list
-            .members
-            .into_iter()
-            .flat_map(|member| member.client_ur_ls)
-            .collect())
+        let urls = list.iter().flat_map(Member::client_urls);
+        Ok(urls.cloned().collect())
     }
 }
 

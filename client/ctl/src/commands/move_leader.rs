@@ -1,6 +1,6 @@
 //! `move-leader`: finds the leader among the endpoints and tells it to hand over.
 
-use tenure::MemberId;
+use tenure::{MemberId, wire::etcdserverpb::MoveLeaderResponse};
 
 use super::Session;
 use crate::{failure::Failure, output::Reply};
@@ -10,9 +10,10 @@ pub(super) async fn run(session: &Session, target: MemberId) -> Result<(), Failu
     for endpoint in &endpoints {
         let client = session.client.only(*endpoint)?;
         let status = client.status().await?;
-        if status.header.unwrap_or_default().member_id == status.leader {
-            let response = client.move_leader(target).await?;
-            let from = MemberId::from(status.leader);
+        if let Some(from) = status.leader().filter(|_| status.is_leader()) {
+            let moved = client.move_leader(target).await?;
+            let header = Some(moved.into_wire());
+            let response = MoveLeaderResponse { header };
             return session.output.print(&Reply::MoveLeader {
                 from,
                 to: target,

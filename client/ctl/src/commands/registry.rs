@@ -110,7 +110,7 @@ pub(super) async fn drain(session: &Session, drain: Guarded<DrainArgs>) -> Resul
         incarnation,
     } = args.instance;
     let registry = guards.client(&session.client).registry();
-    let (incarnation, grace) = (incarnation.map(Token::from), args.grace);
+    let (incarnation, grace) = (incarnation.map(Token::new), args.grace);
     let drained = registry.drain(&service, &id, incarnation, grace).await;
     drained.map_err(|error| guards.explain(error))?;
     session.output.print(&Reply::Coordination(Answer::Departed {
@@ -126,7 +126,7 @@ pub(super) async fn deregister(
 ) -> Result<(), Failure> {
     let Guarded { args, guards } = deregister;
     let registry = guards.client(&session.client).registry();
-    let incarnation = args.incarnation.map(Token::from);
+    let incarnation = args.incarnation.map(Token::new);
     let gone = registry
         .deregister(&args.service, &args.id, incarnation)
         .await;

@@ -62,14 +62,14 @@ async fn save(session: &Session, path: &Path) -> Result<String, Failure> {
         ProgressBar::hidden()
     };
     while let Some(piece) = snapshot.next().await? {
-        file.write_all(&piece.blob)
+        file.write_all(piece.data())
             .with_context(|| format!("cannot write {}", path.display()))?;
-        written += piece.blob.len() as u64;
-        remaining = piece.remaining_bytes;
+        written += piece.data().len() as u64;
+        remaining = piece.remaining_bytes();
         bar.set_length(written + remaining);
         bar.set_position(written);
-        if !piece.version.is_empty() {
-            version = piece.version;
+        if !piece.version().is_empty() {
+            version = piece.version().to_owned();
         }
     }
     bar.finish_and_clear();

@@ -25,7 +25,7 @@ pub(super) async fn run(
     let response = txn
         .await
         .map_err(|error| conditions.guards.explain(error))?;
-    session.output.print(&Reply::Txn(response))
+    session.output.print(&Reply::Txn(response.into_wire()))
 }
 
 /// The next line of a section; nothing at the blank line that ends it.

@@ -3,10 +3,7 @@
 use std::{io, process::Stdio};
 
 use clap::{CommandFactory, FromArgMatches, Parser};
-use tenure::{
-    Client, Update, WatchControl, Watcher,
-    wire::mvccpb::{Event, event::EventType},
-};
+use tenure::{Client, Event, Revision, WatchControl, Watcher};
 use tokio::process::Command;
 
 use super::{Session, tell};
@@ -54,7 +51,7 @@ async fn start(client: &Client, args: &WatchArgs, keys: &[String]) -> Result<Wat
     let mut watch = client
         .watch(args.range(keys)?)
         .require_leader()
-        .start_revision(args.rev);
+        .start_revision(Revision::new(args.rev));
     if args.prev_kv {
         watch = watch.prev_kv();
     }
@@ -72,7 +69,7 @@ async fn deliver(mut watcher: Watcher, output: Output, exec: &[String]) -> Resul
             Err(error) => {
                 tell(format_args!("watch was canceled ({error})"));
                 let compact_revision = error.compact_revision().unwrap_or_default().get();
-                let header = watcher.header();
+                let header = watcher.header().into_wire();
                 let end = Watched {
                     header,
                     compact_revision,
@@ -84,39 +81,33 @@ async fn deliver(mut watcher: Watcher, output: Output, exec: &[String]) -> Resul
             }
         };
         if update.is_progress() {
-            output.say(format!("progress notify: {}\n", update.header.revision).as_bytes())?;
+            output.say(format!("progress notify: {}\n", update.revision()).as_bytes())?;
         }
-        let Update { header, events } = update;
         output.print(&Reply::Watch(Watched {
-            header,
-            events: events.clone(),
+            header: update.header().into_wire(),
+            events: update.iter().cloned().map(Event::into_wire).collect(),
             ..Watched::default()
         }))?;
-        for event in &events {
-            execute(exec, header.revision, event).await?;
+        for event in &update {
+            execute(exec, update.revision(), event).await?;
         }
     }
     Ok(())
 }
 
 /// Runs the user's command for one change.
-async fn execute(exec: &[String], revision: i64, event: &Event) -> Result<(), Failure> {
+async fn execute(exec: &[String], revision: Revision, event: &Event) -> Result<(), Failure> {
     let [program, arguments @ ..] = exec else {
         return Ok(());
     };
-    let kv = event.kv.clone().unwrap_or_default();
-    let kind = if event.r#type() == EventType::Put {
-        "PUT"
-    } else {
-        "DELETE"
-    };
+    let kind = if event.is_put() { "PUT" } else { "DELETE" };
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     for prefix in EVENT_PREFIXES {
         command.env(format!("{prefix}REVISION"), revision.to_string());
         command.env(format!("{prefix}EVENT_TYPE"), quote(kind.as_bytes()));
-        command.env(format!("{prefix}KEY"), quote(&kv.key));
-        command.env(format!("{prefix}VALUE"), quote(&kv.value));
+        command.env(format!("{prefix}KEY"), quote(event.key()));
+        command.env(format!("{prefix}VALUE"), quote(event.value()));
     }
     let error = match command.status().await {
         Ok(status) if status.success() => return Ok(()),

@@ -42,7 +42,7 @@ impl Answer {
             Self::Released(response) => {
                 let said = |claim: &Claim| {
                     let name = shown(&claim.name, hex);
-                    let lease = LeaseId::from(claim.lease);
+                    let lease = LeaseId::new(claim.lease);
                     Line::Text(format!(
                         "{name} released, token {}, lease {lease}",
                         claim.token

@@ -21,9 +21,8 @@ use tenure::{
         etcdserverpb::{
             AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse,
             LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse,
-            LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse, MemberPromoteResponse,
-            MemberRemoveResponse, MemberUpdateResponse, MoveLeaderResponse, PutResponse,
-            RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+            LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse, MoveLeaderResponse,
+            PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
         },
         mvccpb::Event,
     },
@@ -65,11 +64,11 @@ pub enum Reply {
     /// A member was added.
     MemberAdd(MemberAddResponse),
     /// A member was removed.
-    MemberRemove(MemberId, MemberRemoveResponse),
+    MemberRemove(MemberId, MemberListResponse),
     /// A member was changed.
-    MemberUpdate(MemberId, MemberUpdateResponse),
+    MemberUpdate(MemberId, MemberListResponse),
     /// A learner was promoted.
-    MemberPromote(MemberId, MemberPromoteResponse),
+    MemberPromote(MemberId, MemberListResponse),
     /// All members.
     MemberList(MemberListResponse),
     /// Health of each endpoint.

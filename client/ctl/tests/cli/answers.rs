@@ -287,7 +287,7 @@ fn a_token_is_said_to_hold_or_who_holds_instead() {
 #[test]
 fn a_session_tells_what_it_remembers_and_claims() {
     let session = Answer::Session {
-        session: LeaseId::from(0x1f),
+        session: LeaseId::new(0x1f),
         response: InspectSessionResponse {
             header: header(),
             ttl_ms: 10_000,
@@ -312,7 +312,7 @@ fn a_session_tells_what_it_remembers_and_claims() {
 fn every_answer_has_every_format() {
     let service = || "billing".to_owned();
     let id = || "b-7".to_owned();
-    let lease = LeaseId::from(0x1f);
+    let lease = LeaseId::new(0x1f);
     let ttl = Duration::from_secs(10);
     let policy = Policy {
         prefix: "data/".into(),

@@ -137,7 +137,7 @@ fn an_election_is_entered_followed_or_handed_over() {
     let args = mode(&["elect", "-l", "chief"]);
     assert_eq!(args.mode().unwrap(), Elect::Listen);
     let args = mode(&["elect", "--hand-over-to", "0x1f", "chief", "--epoch", "7"]);
-    let to = LeaseId::from(0x1f);
+    let to = LeaseId::new(0x1f);
     assert_eq!(args.mode().unwrap(), Elect::HandOver { to, epoch: 7 });
 }
 

@@ -1,7 +1,6 @@
 //! Authentication of one node: one password for everybody, and no other call.
 
-use tenure::wire::etcdserverpb as etcd;
-use tenure_proto::etcdserverpb::auth_server::Auth;
+use tenure_proto::etcdserverpb::{self as etcd, auth_server::Auth};
 use tonic::{Request, Response, Status};
 
 use super::service::{Answer, Service};

@@ -11,9 +11,9 @@ use std::{
 
 use futures::{StreamExt, stream::BoxStream};
 use parking_lot::Mutex;
-use tenure::wire::etcdserverpb as etcd;
 use tenure_proto::{
     etcdserverpb::{
+        self as etcd,
         auth_server::AuthServer,
         kv_server::{Kv, KvServer},
         lease_server::{Lease, LeaseServer},

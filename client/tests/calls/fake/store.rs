@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use prost::Message;
-use tenure::wire::{
+use tenure_proto::{
     etcdserverpb::{
         Compare, PutRequest, PutResponse, RangeRequest, RangeResponse, ResponseHeader, ResponseOp,
         TxnRequest, TxnResponse, compare::TargetUnion, request_op::Request, response_op::Response,
     },
     mvccpb::KeyValue,
+    v1,
 };
-use tenure_proto::v1;
 use tonic::{Code, Status, metadata::MetadataMap};
 
 /// A call of the key space as it arrived.

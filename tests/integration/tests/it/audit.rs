@@ -110,7 +110,7 @@ async fn nobody_is_deposed_without_a_reason_or_by_a_wrong_token() {
     let held = client.lock("jobs/42").ttl(LONG).await.unwrap();
     let error = client.force_release("jobs/42", None, "").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
-    let wrong = Token::from(held.token().get() + 1);
+    let wrong = Token::new(held.token().get() + 1);
     let forced = client.force_release("jobs/42", Some(wrong), REASON).await;
     let error = forced.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder, "{error}");

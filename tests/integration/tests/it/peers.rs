@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use tenure::{Client, Compare, ErrorKind, Instance, Put, Readiness, Relation, Selector};
+use tenure::{Client, Compare, ErrorKind, Instance, Put, Readiness, Relation, Revision, Selector};
 use tenure_proto::v1::{AcquireRequest, acquire_response::State, lock_client::LockClient};
 use tenure_testkit::{Cluster, Cutter, STATE_MAX, tenurectl, wait_until};
 use tokio::time::timeout;
@@ -89,7 +89,8 @@ async fn a_transaction_whose_answer_is_lost_commits_once_and_is_answered() {
         .unwrap()
         .unwrap();
     cutter.cut();
-    let unchanged = Compare::mod_revision("account", Relation::Equal, before.mod_revision);
+    let seen = Revision::new(before.mod_revision);
+    let unchanged = Compare::mod_revision("account", Relation::Equal, seen);
     let deposit = client
         .txn()
         .when(unchanged)
@@ -98,7 +99,7 @@ async fn a_transaction_whose_answer_is_lost_commits_once_and_is_answered() {
     let (answer, ()) = tokio::join!(deposit, cutter.heal_after(1));
     let answer = answer.expect("the retry is answered");
     assert!(
-        answer.succeeded,
+        answer.succeeded(),
         "the retry got the first outcome, not its own"
     );
     let after = cluster

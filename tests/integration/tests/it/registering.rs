@@ -87,14 +87,14 @@ async fn a_registration_comes_back_from_every_loss() {
     let after_deletion = it.incarnation().await;
     assert!(after_deletion > first);
 
-    let lease = client.get(KEY).await.unwrap().kvs[0].lease;
-    client.lease_revoke(lease).await.unwrap();
+    let lease = client.get(KEY).await.unwrap().first().unwrap().lease();
+    client.lease_revoke(lease.unwrap()).await.unwrap();
     let after_revocation = it.incarnation().await;
     assert!(after_revocation > after_deletion);
 
     it.signal(Signal::STOP);
     let gone = async {
-        while !client.get(KEY).await.unwrap().kvs.is_empty() {
+        while !client.get(KEY).await.unwrap().kvs().is_empty() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -106,7 +106,7 @@ async fn a_registration_comes_back_from_every_loss() {
     let (code, said) = it.ended().await;
     assert_eq!((code, said.as_str()), (Some(0), ""));
     assert!(
-        client.get(KEY).await.unwrap().kvs.is_empty(),
+        client.get(KEY).await.unwrap().kvs().is_empty(),
         "it is gone at once"
     );
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use tenure::KeyRange;
+use tenure::{KeyRange, Revision};
 use tenure_proto::{
     etcdserverpb::{
         CompactionRequest, PutRequest, RequestOp, TxnRequest, WatchCreateRequest, request_op,
@@ -227,7 +227,7 @@ async fn a_client_that_resumes_sees_every_change_once_while_leaders_are_killed()
     let client = tenure::Client::connect(cluster.addresses()).await.unwrap();
     let mut watcher = client
         .watch(KeyRange::prefix("r/"))
-        .start_revision(1)
+        .start_revision(Revision::new(1))
         .await
         .unwrap();
     let load = Load::start("r/", &cluster.addresses(), WRITERS);
@@ -235,7 +235,8 @@ async fn a_client_that_resumes_sees_every_change_once_while_leaders_are_killed()
     let acknowledged = load.finish().await;
     read_all(&acknowledged, async || {
         let update = tokio::time::timeout(EVENT_MAX, watcher.next()).await;
-        update.expect("the watch goes on").unwrap().unwrap().events
+        let update = update.expect("the watch goes on").unwrap().unwrap();
+        update.into_iter().map(tenure::Event::into_wire).collect()
     })
     .await;
 }
@@ -313,6 +314,6 @@ async fn a_watch_that_requires_a_leader_ends_when_there_is_none() {
     let update = tokio::time::timeout(EVENT_MAX, watcher.next())
         .await
         .unwrap();
-    let events = update.unwrap().unwrap().events;
-    assert_eq!(events[0].kv.as_ref().unwrap().mod_revision, revision);
+    let update = update.unwrap().unwrap();
+    assert_eq!(update.events()[0].revision(), Revision::new(revision));
 }

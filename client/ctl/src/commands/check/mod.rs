@@ -23,7 +23,7 @@ const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Refuses to run over keys that somebody needs.
 async fn require_empty(client: &Client, prefix: &str) -> Result<(), Failure> {
     let found = client.get(KeyRange::prefix(prefix)).limit(1).await?;
-    if found.kvs.is_empty() {
+    if found.kvs().is_empty() {
         return Ok(());
     }
     let text =
@@ -52,7 +52,7 @@ async fn clean_up(session: &Session, prefix: &str, cleanup: Cleanup) -> Result<(
         }
     };
     if cleanup.auto_compact {
-        let revision = deleted.header.unwrap_or_default().revision;
+        let revision = deleted.revision();
         output.say(format!("Compacting with revision {revision}\n").as_bytes())?;
         client.compact(revision).physical().await?;
         output.say(format!("Compacted with revision {revision}\n").as_bytes())?;

@@ -67,7 +67,7 @@ async fn live(cluster: &Cluster) {
 /// Gives up all history, and returns the revision that is left.
 async fn compact(client: &Client) -> Revision {
     let put = client.put("last", "").await.unwrap();
-    let revision = Revision::from(put.header.unwrap().revision);
+    let revision = put.revision();
     client.compact(revision).physical().await.unwrap();
     revision
 }

@@ -13,10 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tenure::{
-    Client, Compare, Error, Get, Put, Relation,
-    wire::etcdserverpb::{RangeResponse, response_op::Response},
-};
+use tenure::{Client, Compare, Error, Get, GetResponse, KeyValue, Put, Relation};
 use tenure_testkit::{Cluster, STATE_MAX};
 use tokio::{sync::watch, task::JoinHandle};
 
@@ -271,12 +268,10 @@ async fn increment(client: &Client, value: u64) -> Result<(), Error> {
         .and_then(Put::new(KEY, value.to_string()))
         .or_else(Get::new(KEY))
         .await?;
-    if !answer.succeeded {
+    if !answer.succeeded() {
         // An attempt before took effect, and its answer was lost.
-        let Some(Response::ResponseRange(range)) = &answer.responses[0].response else {
-            panic!("a read in a transaction is answered with a range: {answer:?}");
-        };
-        assert_eq!(number(range), value, "somebody else writes the number");
+        let found = answer.get(0).expect("the branch reads");
+        assert_eq!(number(found), value, "somebody else writes the number");
     }
     Ok(())
 }
@@ -309,7 +304,7 @@ async fn read(client: &Client, known: &Known, mode: Mode, floor: u64) -> Result<
     Ok(Read { floor, value, sent })
 }
 
-fn number(answer: &RangeResponse) -> u64 {
-    let value = answer.kvs.first().map(|kv| std::str::from_utf8(&kv.value));
+fn number(answer: &GetResponse) -> u64 {
+    let value = answer.first().map(KeyValue::value_str);
     value.map_or(0, |value| value.unwrap().parse().unwrap())
 }

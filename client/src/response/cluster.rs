@@ -1,0 +1,163 @@
+//! Responses about the members of the cluster.
+
+use std::{slice, vec};
+
+use tenure_proto::etcdserverpb::{self, MemberAddResponse, ResponseHeader};
+
+use super::{Header, headed};
+use crate::{cluster::MemberRole, id::MemberId};
+
+/// A member of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Member(etcdserverpb::Member);
+
+impl Member {
+    fn list_of(messages: Vec<etcdserverpb::Member>) -> Vec<Self> {
+        messages.into_iter().map(Self).collect()
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> MemberId {
+        MemberId::new(self.0.id)
+    }
+
+    /// The name from its configuration; empty until it has started for the first time.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The URLs at which other members reach it.
+    #[must_use]
+    pub fn peer_urls(&self) -> &[String] {
+        &self.0.peer_ur_ls
+    }
+
+    /// The URLs at which clients reach it; none until it has started for the first time.
+    #[must_use]
+    pub fn client_urls(&self) -> &[String] {
+        &self.0.client_ur_ls
+    }
+
+    /// Whether it votes.
+    #[must_use]
+    pub fn role(&self) -> MemberRole {
+        if self.0.is_learner {
+            MemberRole::Learner
+        } else {
+            MemberRole::Voter
+        }
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> etcdserverpb::Member {
+        self.0
+    }
+}
+
+/// The members of the cluster, as they are or after a change.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MemberList {
+    header: Option<Header>,
+    members: Vec<Member>,
+}
+
+impl MemberList {
+    pub(crate) fn of(header: Option<ResponseHeader>, members: Vec<etcdserverpb::Member>) -> Self {
+        Self {
+            header: Header::of(header),
+            members: Member::list_of(members),
+        }
+    }
+
+    /// The members.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// Takes the members out.
+    #[must_use]
+    pub fn into_members(self) -> Vec<Member> {
+        self.members
+    }
+
+    /// The members, one after the other.
+    pub fn iter(&self) -> slice::Iter<'_, Member> {
+        self.members.iter()
+    }
+
+    /// The message of the wire, that of a list.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> etcdserverpb::MemberListResponse {
+        etcdserverpb::MemberListResponse {
+            header: self.header.map(Header::into_wire),
+            members: self.members.into_iter().map(Member::into_wire).collect(),
+        }
+    }
+}
+
+impl IntoIterator for MemberList {
+    type Item = Member;
+    type IntoIter = vec::IntoIter<Member>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.members.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a MemberList {
+    type Item = &'a Member;
+    type IntoIter = slice::Iter<'a, Member>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+/// A member was added. Made by [`Client::member_add`](crate::Client::member_add).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberAdded {
+    header: Option<Header>,
+    member: Member,
+    members: Vec<Member>,
+}
+
+impl MemberAdded {
+    pub(crate) fn of(message: MemberAddResponse) -> Self {
+        Self {
+            header: Header::of(message.header),
+            member: Member(message.member.unwrap_or_default()),
+            members: Member::list_of(message.members),
+        }
+    }
+
+    /// The new member, with the id that the cluster gave it.
+    #[must_use]
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// All members, the new one included.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> MemberAddResponse {
+        MemberAddResponse {
+            header: self.header.map(Header::into_wire),
+            member: Some(self.member.into_wire()),
+            members: self.members.into_iter().map(Member::into_wire).collect(),
+        }
+    }
+}
+
+headed!(MemberList, MemberAdded);

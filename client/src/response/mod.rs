@@ -1,0 +1,25 @@
+//! What servers answer, as types of this crate.
+//!
+//! The generated messages of the wire are moved into these types field by field, so that values are
+//! never copied and a new version of the code generator changes nothing for users. With the feature
+//! `wire` every response turns back into its message by `into_wire`.
+
+mod cluster;
+mod event;
+mod header;
+mod key_value;
+mod kv;
+mod lease;
+mod maintenance;
+mod txn;
+
+pub use cluster::{Member, MemberAdded, MemberList};
+pub use event::Event;
+pub use header::Header;
+pub use key_value::KeyValue;
+pub use kv::{DeleteResponse, GetResponse, PutResponse};
+pub use lease::{Lease, LeaseList, LeaseRenewal, LeaseTimeToLive};
+pub use maintenance::{Alarm, AlarmKind, AlarmList, HistoryHash, SnapshotPiece, Status, StoreHash};
+pub use txn::{OpResponse, TxnResponse};
+
+pub(crate) use header::headed;

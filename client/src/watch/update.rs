@@ -1,0 +1,76 @@
+//! What a watch delivers at once.
+
+use std::{slice, vec};
+
+use crate::{
+    id::Revision,
+    response::{Event, Header},
+};
+
+/// All changes of one or several revisions, or word of progress. Made by
+/// [`Watcher::next`](crate::Watcher::next).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Update {
+    header: Header,
+    events: Vec<Event>,
+}
+
+impl Update {
+    pub(super) fn new(header: Header, events: Vec<Event>) -> Self {
+        Self { header, events }
+    }
+
+    /// Which member sent the update, and how far its store was.
+    #[must_use]
+    pub fn header(&self) -> Header {
+        self.header
+    }
+
+    /// The latest revision of the store when the update was sent. It may be greater than that of
+    /// the last event; an update of progress promises that nothing up to it is still to come.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        self.header.revision()
+    }
+
+    /// Changes in the order of their revisions; none when this is word of progress.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// Takes the changes out.
+    #[must_use]
+    pub fn into_events(self) -> Vec<Event> {
+        self.events
+    }
+
+    /// The changes, one after the other.
+    pub fn iter(&self) -> slice::Iter<'_, Event> {
+        self.events.iter()
+    }
+
+    /// Whether this says only that nothing up to its revision is still to come.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+impl IntoIterator for Update {
+    type Item = Event;
+    type IntoIter = vec::IntoIter<Event>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.events.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Update {
+    type Item = &'a Event;
+    type IntoIter = slice::Iter<'a, Event>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
