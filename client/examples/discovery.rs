@@ -41,15 +41,12 @@ async fn main() -> Result<(), Error> {
             match change? {
                 EndpointChange::Snapshot { registrations, .. } => {
                     for registration in registrations {
-                        println!("  there: {:?}", registration.instance.map(|it| it.id));
+                        println!("  there: {}", registration.id());
                     }
                 }
                 EndpointChange::Delta { updated, removed } => {
                     for registration in updated {
-                        println!(
-                            "  new or changed: {:?}",
-                            registration.instance.map(|it| it.id)
-                        );
+                        println!("  new or changed: {}", registration.id());
                     }
                     println!("  gone: {removed:?}");
                 }

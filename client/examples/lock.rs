@@ -23,7 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .ttl(Duration::from_secs(5))
         .principal(format!("process {}", process::id()))
         .on_queued(|place| {
-            let holder = place.holder.as_ref().map(|holder| &holder.principal);
+            let holder = place.holder.as_ref().map(|holder| holder.principal());
             println!(
                 "waiting behind {}; it is held by {holder:?}",
                 place.position

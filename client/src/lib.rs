@@ -122,9 +122,11 @@ pub use registry::{
     Register, Registration, Registry, Resolver, Selector,
 };
 pub use response::{
-    Alarm, AlarmKind, AlarmList, DeleteResponse, Event, GetResponse, Header, HistoryHash, KeyValue,
-    Lease, LeaseList, LeaseRenewal, LeaseTimeToLive, Member, MemberAdded, MemberList, OpResponse,
-    PutResponse, SnapshotPiece, Status, StoreHash, TxnResponse,
+    Alarm, AlarmKind, AlarmList, Claim, ClaimMode, DeleteResponse, Discovered, Event,
+    FencePolicies, FencePolicy, GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseList,
+    LeaseRenewal, LeaseTimeToLive, LockList, LockQueue, Member, MemberAdded, MemberList,
+    OpResponse, PutResponse, RegisteredInstance, ReleasedClaims, ServedAt, SessionState,
+    SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
 };
 pub use session::Session;
 pub use tonic::Code;

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     id::LeaseId,
     lock::{Asking, Claimed, Lifetime, Pursuit, QueuePlace, Standing},
+    response::Claim,
     session::Session,
 };
 
@@ -133,7 +134,7 @@ impl Pursuit for CampaignRequest {
                 let position = waiting.candidate.as_ref().map_or(0, |claim| claim.position);
                 let place = QueuePlace {
                     position,
-                    holder: waiting.leader,
+                    holder: waiting.leader.map(Claim::of),
                 };
                 Standing::Waits(claimed(waiting.candidate), place)
             }

@@ -117,7 +117,7 @@ pub(super) async fn hand_over(
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
     let answer = ask!(client, call, ElectionClient.hand_over(request)).await?;
-    Ok(Leader::from(answer.leader.unwrap_or_default()))
+    Ok(Leader::of(answer.leader.unwrap_or_default()))
 }
 
 impl fmt::Debug for Leadership {

@@ -10,7 +10,7 @@ mod observe;
 mod tests;
 
 use bytes::Bytes;
-use tenure_proto::v1::Claim;
+use tenure_proto::v1;
 
 pub use campaign::Campaign;
 pub use leadership::Leadership;
@@ -37,8 +37,8 @@ pub struct Leader {
     pub principal: String,
 }
 
-impl From<Claim> for Leader {
-    fn from(claim: Claim) -> Self {
+impl Leader {
+    fn of(claim: v1::Claim) -> Self {
         Self {
             epoch: Token::new(claim.token),
             value: claim.value,
@@ -70,8 +70,13 @@ impl Election {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
-        let answer = self.client.inspect_lock(&self.name, 1).await?;
-        Ok(answer.holders.into_iter().next().map(Leader::from))
+        let queue = self.client.inspect_lock(&self.name, 1).await?;
+        Ok(queue.holders().first().map(|holder| Leader {
+            epoch: holder.token(),
+            value: holder.value().clone(),
+            lease: holder.lease(),
+            principal: holder.principal().to_owned(),
+        }))
     }
 
     /// Makes a candidate, known by its lease, lead at once in place of whoever leads in `epoch`,
@@ -82,9 +87,9 @@ impl Election {
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// let election = client.election("schedulers");
-    /// let waiting = client.inspect_lock("schedulers", 1).await?.waiters;
-    /// if let (Some(leader), Some(next)) = (election.leader().await?, waiting.first()) {
-    ///     let leader = election.hand_over(next.lease, leader.epoch).await?;
+    /// let queue = client.inspect_lock("schedulers", 1).await?;
+    /// if let (Some(leader), Some(next)) = (election.leader().await?, queue.waiters().first()) {
+    ///     let leader = election.hand_over(next.lease(), leader.epoch).await?;
     ///     println!("leading in epoch {}", leader.epoch);
     /// }
     /// # Ok(())

@@ -60,7 +60,7 @@ impl Told {
             return None;
         }
         self.revision = revision;
-        let leader = answer.leader.map(Leader::from);
+        let leader = answer.leader.map(Leader::of);
         if self.leader.as_ref() == Some(&leader) {
             return None;
         }

@@ -1,8 +1,7 @@
 //! Fence policies: prefixes below which the server itself checks tokens.
 
 use tenure_proto::v1::{
-    ListPoliciesRequest, ListPoliciesResponse, Policy, RemovePolicyRequest, RemovePolicyResponse,
-    SetPolicyRequest, SetPolicyResponse, fence_client::FenceClient,
+    ListPoliciesRequest, Policy, RemovePolicyRequest, SetPolicyRequest, fence_client::FenceClient,
 };
 
 use crate::{
@@ -11,6 +10,7 @@ use crate::{
     client::Client,
     error::{Error, Operation},
     range::IntoBytes,
+    response::{FencePolicies, Header},
 };
 
 /// A short call of the fence service.
@@ -26,8 +26,8 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// client.set_fence_policy("accounts/7/", "jobs/7").await?;
-    /// for policy in client.list_fence_policies().await?.policies {
-    ///     println!("{:?} is written by the holder of {:?}", policy.prefix, policy.lock);
+    /// for policy in client.list_fence_policies().await?.policies() {
+    ///     println!("{:?} is written by the holder of {:?}", policy.prefix(), policy.lock());
     /// }
     /// // Everybody may write there again.
     /// client.remove_fence_policy("accounts/7/").await?;
@@ -46,7 +46,7 @@ impl Client {
         &self,
         prefix: impl IntoBytes,
         lock: impl IntoBytes,
-    ) -> Result<SetPolicyResponse, Error> {
+    ) -> Result<Header, Error> {
         let request = SetPolicyRequest {
             policy: Some(Policy {
                 prefix: prefix.into_bytes(),
@@ -54,12 +54,9 @@ impl Client {
             }),
             options: None,
         };
-        ask!(
-            self,
-            call(Operation::Write),
-            FenceClient.set_policy(request)
-        )
-        .await
+        let call = call(Operation::Write);
+        let set = ask!(self, call, FenceClient.set_policy(request)).await?;
+        Ok(Header::of_tenure(set.header).unwrap_or_default())
     }
 
     /// Lets everybody write below a prefix again, as far as no policy of another prefix is in the
@@ -71,20 +68,14 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the policy is removed.
-    pub async fn remove_fence_policy(
-        &self,
-        prefix: impl IntoBytes,
-    ) -> Result<RemovePolicyResponse, Error> {
+    pub async fn remove_fence_policy(&self, prefix: impl IntoBytes) -> Result<Header, Error> {
         let request = RemovePolicyRequest {
             prefix: prefix.into_bytes(),
             options: None,
         };
-        ask!(
-            self,
-            call(Operation::Write),
-            FenceClient.remove_policy(request)
-        )
-        .await
+        let call = call(Operation::Write);
+        let removed = ask!(self, call, FenceClient.remove_policy(request)).await?;
+        Ok(Header::of_tenure(removed.header).unwrap_or_default())
     }
 
     /// All fence policies, by prefix.
@@ -94,14 +85,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn list_fence_policies(&self) -> Result<ListPoliciesResponse, Error> {
+    pub async fn list_fence_policies(&self) -> Result<FencePolicies, Error> {
         let request = ListPoliciesRequest {};
-        ask!(
-            self,
-            call(Operation::Read),
-            FenceClient.list_policies(request)
-        )
-        .await
+        let call = call(Operation::Read);
+        let list = ask!(self, call, FenceClient.list_policies(request)).await?;
+        Ok(FencePolicies::of(list))
     }
 }
 
@@ -116,10 +104,11 @@ mod tests {
         let (_fake, client) = Fake::start().await;
         client.set_fence_policy("a/", "one").await.unwrap();
         client.set_fence_policy("a/", "two").await.unwrap();
-        let listed = client.list_fence_policies().await.unwrap().policies;
+        let listed = client.list_fence_policies().await.unwrap();
+        let listed = listed.policies();
         assert_eq!(listed.len(), 1);
         assert_eq!(
-            (&listed[0].prefix[..], &listed[0].lock[..]),
+            (&listed[0].prefix()[..], &listed[0].lock()[..]),
             (&b"a/"[..], &b"two"[..])
         );
         client.remove_fence_policy("a/").await.unwrap();

@@ -2,8 +2,7 @@
 
 use bytes::Bytes;
 use tenure_proto::v1::{
-    CheckTokenRequest, CheckTokenResponse, ForceReleaseRequest, ForceReleaseResponse,
-    InspectRequest, InspectResponse, ListRequest, ListResponse, lock_client::LockClient,
+    CheckTokenRequest, ForceReleaseRequest, InspectRequest, ListRequest, lock_client::LockClient,
 };
 
 use crate::{
@@ -13,6 +12,7 @@ use crate::{
     error::{Error, Operation},
     id::Token,
     range::IntoBytes,
+    response::{LockList, LockQueue, ReleasedClaims, TokenCheck},
 };
 
 /// A short call of the lock service.
@@ -34,12 +34,14 @@ impl Client {
         &self,
         name: impl IntoBytes,
         token: impl Into<Token>,
-    ) -> Result<CheckTokenResponse, Error> {
+    ) -> Result<TokenCheck, Error> {
         let request = CheckTokenRequest {
             name: name.into_bytes(),
             token: token.into().get(),
         };
-        ask!(self, call(Operation::Read), LockClient.check_token(request)).await
+        let call = call(Operation::Read);
+        let check = ask!(self, call, LockClient.check_token(request)).await?;
+        Ok(TokenCheck::of(check))
     }
 
     /// Who holds a lock or an election and who waits, the first `waiters_max` of them; zero means
@@ -54,12 +56,13 @@ impl Client {
         &self,
         name: impl IntoBytes,
         waiters_max: u32,
-    ) -> Result<InspectResponse, Error> {
+    ) -> Result<LockQueue, Error> {
         let request = InspectRequest {
             name: name.into_bytes(),
             limit: waiters_max,
         };
-        ask!(self, call(Operation::Read), LockClient.inspect(request)).await
+        let queue = ask!(self, call(Operation::Read), LockClient.inspect(request)).await?;
+        Ok(LockQueue::of(queue))
     }
 
     /// The locks and elections below a prefix that anybody claims, `locks_max` of them; zero means
@@ -74,12 +77,13 @@ impl Client {
         &self,
         prefix: impl IntoBytes,
         locks_max: u32,
-    ) -> Result<ListResponse, Error> {
+    ) -> Result<LockList, Error> {
         let request = ListRequest {
             prefix: prefix.into_bytes(),
             limit: locks_max,
         };
-        ask!(self, call(Operation::Read), LockClient.list(request)).await
+        let list = ask!(self, call(Operation::Read), LockClient.list(request)).await?;
+        Ok(LockList::of(list))
     }
 
     /// Ends claims of others: the one with this token, or without one every claim that holds. The
@@ -97,7 +101,7 @@ impl Client {
         name: impl IntoBytes,
         token: Option<Token>,
         reason: impl Into<String>,
-    ) -> Result<ForceReleaseResponse, Error> {
+    ) -> Result<ReleasedClaims, Error> {
         let name: Bytes = name.into_bytes();
         let request = ForceReleaseRequest {
             name,
@@ -105,11 +109,8 @@ impl Client {
             reason: reason.into(),
             options: None,
         };
-        ask!(
-            self,
-            call(Operation::Write),
-            LockClient.force_release(request)
-        )
-        .await
+        let call = call(Operation::Write);
+        let released = ask!(self, call, LockClient.force_release(request)).await?;
+        Ok(ReleasedClaims::of(released))
     }
 }

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::v1::{
-    AcquireRequest, AcquireResponse, Claim, acquire_response::State, lock_client::LockClient,
+    self, AcquireRequest, AcquireResponse, acquire_response::State, lock_client::LockClient,
 };
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::{Request, Response, Status, Streaming, transport::Channel};
@@ -25,6 +25,7 @@ use crate::{
     error::{Error, ErrorKind, Operation},
     id::Token,
     lease::LeaseLoss,
+    response::Claim,
     resume::Resume,
     retry::Backoff,
     session::Ticket,
@@ -35,7 +36,7 @@ use crate::{
 const WAIT_MARGIN: Duration = Duration::from_millis(250);
 
 /// Where a claim that waits stands.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueuePlace {
     /// How many claims are before it.
@@ -55,8 +56,8 @@ pub(crate) struct Claimed {
     pub(crate) token: Token,
 }
 
-impl From<Claim> for Claimed {
-    fn from(claim: Claim) -> Self {
+impl From<v1::Claim> for Claimed {
+    fn from(claim: v1::Claim) -> Self {
         Self {
             name: claim.name,
             key: claim.key,
@@ -143,12 +144,12 @@ impl Pursuit for AcquireRequest {
     }
 
     fn read(answer: AcquireResponse) -> Option<Standing> {
-        let claimed = |claims: Vec<Claim>| claims.into_iter().map(Claimed::from).collect();
+        let claimed = |claims: Vec<v1::Claim>| claims.into_iter().map(Claimed::from).collect();
         Some(match answer.state? {
             State::Queued(queued) => {
                 let place = QueuePlace {
                     position: queued.position,
-                    holder: queued.holder,
+                    holder: queued.holder.map(Claim::of),
                 };
                 Standing::Waits(claimed(queued.claims), place)
             }
@@ -339,7 +340,7 @@ impl<P: Pursuit> Chase<P> {
             // The queue may have been reordered, which gives out new tokens.
             let token = Token::from(record.create_revision());
             let check = self.client.check_token(&claim.name, token).await?;
-            if !check.valid {
+            if !check.is_valid() {
                 return Ok(None);
             }
             held.push(Claimed {

@@ -70,10 +70,7 @@ async fn a_waiter_is_told_its_place_and_granted_when_the_holder_is_done() {
     let told = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&told);
     let request = client.lock("a").on_queued(move |place| {
-        let holder = place
-            .holder
-            .as_ref()
-            .map(|holder| holder.principal.as_str());
+        let holder = place.holder.as_ref().map(|holder| holder.principal());
         assert_eq!((place.position, holder), (1, Some("first")));
         seen.fetch_add(1, Ordering::Relaxed);
     });

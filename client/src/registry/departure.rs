@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use tenure_proto::v1::{
-    DeregisterRequest, DeregisterResponse, DrainRequest, DrainResponse,
-    registry_client::RegistryClient,
-};
+use tenure_proto::v1::{DeregisterRequest, DrainRequest, registry_client::RegistryClient};
 
 use super::{Registry, instance::Instance};
 use crate::{
@@ -15,6 +12,7 @@ use crate::{
     error::{Error, Operation},
     id::Token,
     lease::millis,
+    response::Header,
 };
 
 /// Grace of an instance that is to go at once; only felt when the second half of that fails.
@@ -46,11 +44,7 @@ impl Which {
 }
 
 /// Takes an instance out of rotation now, and away when the grace has passed.
-pub(super) async fn drain(
-    client: &Client,
-    which: Which,
-    grace: Duration,
-) -> Result<DrainResponse, Error> {
+pub(super) async fn drain(client: &Client, which: Which, grace: Duration) -> Result<Header, Error> {
     let request = DrainRequest {
         incarnation: which.wire_incarnation(),
         service: which.service,
@@ -59,11 +53,12 @@ pub(super) async fn drain(
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    ask!(client, call, RegistryClient.drain(request)).await
+    let drained = ask!(client, call, RegistryClient.drain(request)).await?;
+    Ok(Header::of_tenure(drained.header).unwrap_or_default())
 }
 
 /// Takes an instance away now.
-pub(super) async fn deregister(client: &Client, which: Which) -> Result<DeregisterResponse, Error> {
+pub(super) async fn deregister(client: &Client, which: Which) -> Result<Header, Error> {
     let request = DeregisterRequest {
         incarnation: which.wire_incarnation(),
         service: which.service,
@@ -71,7 +66,8 @@ pub(super) async fn deregister(client: &Client, which: Which) -> Result<Deregist
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    ask!(client, call, RegistryClient.deregister(request)).await
+    let gone = ask!(client, call, RegistryClient.deregister(request)).await?;
+    Ok(Header::of_tenure(gone.header).unwrap_or_default())
 }
 
 impl Registry {
@@ -106,7 +102,7 @@ impl Registry {
         id: impl Into<String>,
         incarnation: Option<Token>,
         grace: Duration,
-    ) -> Result<DrainResponse, Error> {
+    ) -> Result<Header, Error> {
         let which = Which {
             service: service.into(),
             id: id.into(),
@@ -132,7 +128,7 @@ impl Registry {
         service: impl Into<String>,
         id: impl Into<String>,
         incarnation: Option<Token>,
-    ) -> Result<DeregisterResponse, Error> {
+    ) -> Result<Header, Error> {
         let which = Which {
             service: service.into(),
             id: id.into(),

@@ -4,7 +4,42 @@
 
 use tenure_proto::v1;
 
-pub use tenure_proto::v1::Readiness;
+/// Whether an instance wants traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Readiness {
+    /// It is alive and not to be used yet.
+    Starting,
+    /// It wants traffic.
+    Ready,
+    /// It finishes what is under way; nothing new is to be sent.
+    Draining,
+    /// It wants no traffic for now.
+    NotReady,
+}
+
+impl Readiness {
+    /// Every readiness there is.
+    const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::NotReady];
+
+    pub(crate) fn of(message: v1::Readiness) -> Self {
+        match message {
+            v1::Readiness::Starting => Self::Starting,
+            v1::Readiness::Ready => Self::Ready,
+            v1::Readiness::Draining => Self::Draining,
+            v1::Readiness::NotReady => Self::NotReady,
+        }
+    }
+
+    pub(crate) fn to_message(self) -> v1::Readiness {
+        match self {
+            Self::Starting => v1::Readiness::Starting,
+            Self::Ready => v1::Readiness::Ready,
+            Self::Draining => v1::Readiness::Draining,
+            Self::NotReady => v1::Readiness::NotReady,
+        }
+    }
+}
 
 /// What an instance of a service says of itself.
 ///
@@ -30,7 +65,7 @@ impl Instance {
         Self(v1::Instance {
             service: service.into(),
             id: id.into(),
-            readiness: Readiness::Ready.into(),
+            readiness: v1::Readiness::Ready.into(),
             ..v1::Instance::default()
         })
     }
@@ -89,7 +124,7 @@ impl Instance {
     /// Whether the instance wants traffic from the start; [`Readiness::Ready`] unless set.
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {
-        self.0.readiness = readiness.into();
+        self.0.readiness = readiness.to_message().into();
         self
     }
 
@@ -106,9 +141,10 @@ impl Instance {
     }
 
     /// The message of the wire.
+    #[cfg(feature = "wire")]
     #[must_use]
-    pub fn as_wire(&self) -> &v1::Instance {
-        &self.0
+    pub fn into_wire(self) -> v1::Instance {
+        self.0
     }
 }
 
@@ -127,20 +163,14 @@ impl Selector {
     /// Every instance, whatever its readiness.
     #[must_use]
     pub fn any() -> Self {
-        [
-            Readiness::Starting,
-            Readiness::Ready,
-            Readiness::Draining,
-            Readiness::NotReady,
-        ]
-        .into_iter()
-        .fold(Self::default(), Self::readiness)
+        let all = Readiness::ALL.into_iter();
+        all.fold(Self::default(), Self::readiness)
     }
 
     /// Takes instances of this readiness too. Without a call, only [`Readiness::Ready`] is taken.
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {
-        self.0.readiness.push(readiness.into());
+        self.0.readiness.push(readiness.to_message().into());
         self
     }
 
@@ -188,9 +218,9 @@ mod tests {
     #[test]
     fn an_instance_is_ready_unless_it_says_otherwise() {
         let ready = Instance::new("s", "a");
-        assert_eq!(ready.as_wire().readiness(), Readiness::Ready);
+        assert_eq!(ready.0.readiness(), v1::Readiness::Ready);
         let starting = ready.readiness(Readiness::Starting);
-        assert_eq!(starting.as_wire().readiness(), Readiness::Starting);
+        assert_eq!(starting.0.readiness(), v1::Readiness::Starting);
     }
 
     #[test]
@@ -199,7 +229,7 @@ mod tests {
         let all: Vec<_> = wire.readiness().collect();
         assert_eq!(all.len(), 4);
         assert!(
-            Readiness::try_from(4).is_err(),
+            v1::Readiness::try_from(4).is_err(),
             "a new readiness is missing above"
         );
     }

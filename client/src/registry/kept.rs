@@ -6,10 +6,12 @@
 use std::{sync::Arc, time::Duration};
 
 use rand::Rng;
-use tenure_proto::v1::Readiness;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 
-use super::registration::{Departure, Register, Registration};
+use super::{
+    instance::Readiness,
+    registration::{Departure, Register, Registration},
+};
 use crate::{
     error::{Error, ErrorKind},
     id::Token,

@@ -20,7 +20,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tenure_proto::v1::{DiscoverRequest, DiscoverResponse, registry_client::RegistryClient};
+use tenure_proto::v1::{DiscoverRequest, registry_client::RegistryClient};
 
 pub use instance::{Instance, Readiness, Selector};
 pub use kept::KeptRegistration;
@@ -39,6 +39,7 @@ use crate::{
     error::{Error, Operation},
     id::Revision,
     lease::millis,
+    response::Discovered,
 };
 
 /// Every registration is a key below this, as the server lays them out.
@@ -114,7 +115,7 @@ impl Client {
     /// let registration = registry.register(instance).ttl(Duration::from_secs(5)).await?;
     ///
     /// let found = registry.discover("billing", Selector::default()).await?;
-    /// println!("{} are ready", found.registrations.len());
+    /// println!("{} are ready", found.registrations().len());
     ///
     /// registration.drain(Duration::from_secs(30)).await?;
     /// // ... finish what is under way ...
@@ -170,13 +171,14 @@ impl Discover {
 }
 
 impl IntoFuture for Discover {
-    type Output = Result<DiscoverResponse, Error>;
+    type Output = Result<Discovered, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::tenure(Operation::Read, Lane::Calls);
-            ask!(self.client, call, RegistryClient.discover(self.request)).await
+            let found = ask!(self.client, call, RegistryClient.discover(self.request)).await?;
+            Ok(Discovered::of(found))
         })
     }
 }

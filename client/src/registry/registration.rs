@@ -6,14 +6,13 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use prost::Message;
 use tenure_proto::v1::{
-    self as wire, Readiness, RegisterRequest, RegisterResponse, SetReadinessRequest,
-    registry_client::RegistryClient,
+    self, RegisterRequest, RegisterResponse, SetReadinessRequest, registry_client::RegistryClient,
 };
 use tokio::time::{sleep, timeout};
 
 use super::{
     departure::{self, Which},
-    instance::Instance,
+    instance::{Instance, Readiness},
     kept::KeptRegistration,
     key_of,
 };
@@ -222,7 +221,7 @@ impl Registration {
             service: self.instance.service().to_owned(),
             id: self.instance.id().to_owned(),
             incarnation: self.incarnation.get(),
-            readiness: readiness.into(),
+            readiness: readiness.to_message().into(),
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
@@ -323,8 +322,10 @@ impl Registration {
                 if event.is_delete() {
                     return Ok(last);
                 }
-                let instance = wire::Instance::decode(event.into_kv().into_value());
-                last = instance.ok().map(|instance| instance.readiness());
+                let instance = v1::Instance::decode(event.into_kv().into_value());
+                last = instance
+                    .ok()
+                    .map(|instance| Readiness::of(instance.readiness()));
             }
         }
         Ok(None)

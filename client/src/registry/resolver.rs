@@ -6,7 +6,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use tenure_proto::v1::Registration;
 use tokio::{
     sync::watch,
     task::AbortHandle,
@@ -18,6 +17,7 @@ use crate::{
     client::Client,
     error::{Error, ErrorKind},
     id::Revision,
+    response::RegisteredInstance,
 };
 
 /// Pause before a stream that the cluster refused is tried again: long, because the reason is for
@@ -27,7 +27,7 @@ pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 /// The instances of a service at one moment.
 #[derive(Debug, Clone)]
 pub struct EndpointView {
-    registrations: Arc<BTreeMap<String, Registration>>,
+    registrations: Arc<BTreeMap<String, RegisteredInstance>>,
     all: bool,
     revision: Revision,
     confirmed: Instant,
@@ -35,13 +35,13 @@ pub struct EndpointView {
 
 impl EndpointView {
     /// The instances that are selected, by id.
-    pub fn registrations(&self) -> impl ExactSizeIterator<Item = &Registration> {
+    pub fn registrations(&self) -> impl ExactSizeIterator<Item = &RegisteredInstance> {
         self.registrations.values()
     }
 
     /// One instance.
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<&Registration> {
+    pub fn get(&self, id: &str) -> Option<&RegisteredInstance> {
         self.registrations.get(id)
     }
 
@@ -72,8 +72,7 @@ impl EndpointView {
         };
         match change {
             EndpointChange::Snapshot { registrations, all } => {
-                next.registrations =
-                    Arc::new(registrations.into_iter().filter_map(named).collect());
+                next.registrations = Arc::new(registrations.into_iter().map(named).collect());
                 next.all = all;
             }
             EndpointChange::Delta { updated, removed } => {
@@ -81,7 +80,7 @@ impl EndpointView {
                 for id in &removed {
                     known.remove(id);
                 }
-                known.extend(updated.into_iter().filter_map(named));
+                known.extend(updated.into_iter().map(named));
             }
             EndpointChange::Progress => {}
         }
@@ -89,9 +88,8 @@ impl EndpointView {
     }
 }
 
-fn named(registration: Registration) -> Option<(String, Registration)> {
-    let id = registration.instance.as_ref()?.id.clone();
-    Some((id, registration))
+fn named(instance: RegisteredInstance) -> (String, RegisteredInstance) {
+    (instance.id().to_owned(), instance)
 }
 
 /// Keeps the instances of a service in memory. Made by
@@ -105,7 +103,7 @@ fn named(registration: Registration) -> Option<(String, Registration)> {
 /// let resolver = client.registry().resolver("billing", Selector::default());
 /// let view = resolver.ready().await?;
 /// for registration in view.registrations() {
-///     println!("{:?}, as of {:?} ago", registration.instance, view.age());
+///     println!("{}, as of {:?} ago", registration.id(), view.age());
 /// }
 /// # Ok(())
 /// # }

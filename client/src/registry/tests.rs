@@ -7,7 +7,8 @@ use tokio::{sync::watch, time::timeout};
 
 use super::resolver::REFUSED_PAUSE;
 use crate::{
-    ClaimLoss, EndpointChange, Error, ErrorKind, Instance, Readiness, Selector, lock::fake::Fake,
+    ClaimLoss, EndpointChange, Error, ErrorKind, Instance, Readiness, RegisteredInstance, Selector,
+    lock::fake::Fake,
 };
 
 /// Longer than anything here takes.
@@ -23,14 +24,11 @@ async fn an_instance_is_found_until_it_is_deregistered() {
     let registry = client.registry();
     let registration = registry.register(instance("a")).await.unwrap();
     assert!(registration.is_held());
-    let found = registry
-        .discover("s", Selector::default())
-        .await
-        .unwrap()
-        .registrations;
+    let found = registry.discover("s", Selector::default()).await.unwrap();
+    let found = found.registrations();
     assert_eq!(found.len(), 1);
-    assert_eq!(found[0].incarnation, registration.incarnation().get());
-    assert_eq!(found[0].lease, registration.lease().get());
+    assert_eq!(found[0].incarnation(), registration.incarnation());
+    assert_eq!(found[0].lease(), registration.lease());
 
     registration.set_ready(false).await.unwrap();
     let readiness = || {
@@ -40,9 +38,9 @@ async fn an_instance_is_found_until_it_is_deregistered() {
             .unwrap()
             .readiness()
     };
-    assert_eq!(readiness(), Readiness::NotReady);
+    assert_eq!(readiness(), v1::Readiness::NotReady);
     registration.drain(Duration::from_secs(5)).await.unwrap();
-    assert_eq!(readiness(), Readiness::Draining);
+    assert_eq!(readiness(), v1::Readiness::Draining);
     registration.deregister().await.unwrap();
     fake.until(|store| store.instances("s").is_empty() && store.leases.is_empty())
         .await;
@@ -104,7 +102,7 @@ async fn a_kept_registration_comes_back_as_it_was_last() {
     let next = timeout(PATIENCE, kept.changed()).await.unwrap().unwrap();
     assert!(next > incarnation);
     let found = fake.store.lock().instances("s").remove(0);
-    assert_eq!(found.instance.unwrap().readiness(), Readiness::NotReady);
+    assert_eq!(found.instance.unwrap().readiness(), v1::Readiness::NotReady);
     drop(kept);
     fake.until(|store| store.instances("s").is_empty()).await;
 }
@@ -126,7 +124,7 @@ async fn a_readiness_that_is_set_while_an_instance_registers_again_is_said() {
         let found = store.instances("s").pop();
         found.map(|found| found.instance.unwrap().readiness())
     };
-    fake.until(|store| readiness(store) == Some(Readiness::NotReady))
+    fake.until(|store| readiness(store) == Some(v1::Readiness::NotReady))
         .await;
 }
 
@@ -205,9 +203,8 @@ async fn a_kept_registration_does_not_fight_for_its_place() {
     assert!(successor.is_held());
 }
 
-fn ids(registrations: &[v1::Registration]) -> Vec<&str> {
-    let instances = registrations.iter().filter_map(|it| it.instance.as_ref());
-    instances.map(|instance| instance.id.as_str()).collect()
+fn ids(registrations: &[RegisteredInstance]) -> Vec<&str> {
+    registrations.iter().map(RegisteredInstance::id).collect()
 }
 
 #[tokio::test]
@@ -233,7 +230,7 @@ async fn a_watch_of_endpoints_goes_on_after_a_break() {
         // Held on to by its session, not by a handle.
         let lease = fake.change(|store| store.grant(60_000));
         let wire = v1::RegisterRequest {
-            instance: Some(instance(id).as_wire().clone()),
+            instance: Some(instance(id).0),
             lease,
             ..v1::RegisterRequest::default()
         };
@@ -273,7 +270,7 @@ async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
         fake.change(|store| {
             use prost::Message as _;
             let lease = store.grant(60_000);
-            let value = instance(id).as_wire().encode_to_vec();
+            let value = instance(id).0.encode_to_vec();
             store.put(&super::key_of("s", id), value.into(), lease);
         });
     };
@@ -330,7 +327,7 @@ async fn an_operator_drains_and_removes_whichever_instance_is_registered() {
     let registration = registry.register(instance("a")).await.unwrap();
     registry.drain("s", "a", None, grace).await.unwrap();
     let seen = fake.store.lock().instances("s").remove(0);
-    assert_eq!(seen.instance.unwrap().readiness(), Readiness::Draining);
+    assert_eq!(seen.instance.unwrap().readiness(), v1::Readiness::Draining);
     registry.deregister("s", "a", None).await.unwrap();
     let loss = timeout(PATIENCE, registration.lost()).await.unwrap();
     assert_eq!(loss, ClaimLoss::Taken);
@@ -360,7 +357,7 @@ async fn an_operator_who_names_a_life_leaves_the_next_one_alone() {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
     }
     let seen = fake.store.lock().instances("s").remove(0);
-    assert_eq!(seen.instance.unwrap().readiness(), Readiness::Ready);
+    assert_eq!(seen.instance.unwrap().readiness(), v1::Readiness::Ready);
     registry.deregister("s", "a", new).await.unwrap();
     assert!(fake.store.lock().instances("s").is_empty());
 }

@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use tenure_proto::v1::{
-    Registration, WatchEndpointsResponse, watch_endpoints_response::Change as WireChange,
-};
+use tenure_proto::v1::{WatchEndpointsResponse, watch_endpoints_response::Change as WireChange};
 
-use crate::id::Revision;
+use crate::{id::Revision, response::RegisteredInstance};
 
 /// A change of the instances that are selected.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,14 +17,14 @@ pub enum EndpointChange {
     /// one, and after a break the next may be one, too.
     Snapshot {
         /// The instances, by id.
-        registrations: Vec<Registration>,
+        registrations: Vec<RegisteredInstance>,
         /// Too few were ready, so that all were selected.
         all: bool,
     },
     /// What is different.
     Delta {
         /// New instances, and those that changed.
-        updated: Vec<Registration>,
+        updated: Vec<RegisteredInstance>,
         /// Instances that are gone or no longer selected: their ids.
         removed: Vec<String>,
     },
@@ -37,7 +35,7 @@ pub enum EndpointChange {
 /// The instances of a service as far as the stream has told.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    known: BTreeMap<String, Registration>,
+    known: BTreeMap<String, RegisteredInstance>,
     all: bool,
     /// Of the last message of the present stream.
     revision: i64,
@@ -70,11 +68,8 @@ impl View {
                 self.based = true;
                 self.pending = true;
                 self.all = snapshot.all;
-                self.known = snapshot
-                    .registrations
-                    .into_iter()
-                    .filter_map(named)
-                    .collect();
+                let present = RegisteredInstance::list_of(snapshot.registrations);
+                self.known = present.into_iter().map(named).collect();
                 EndpointChange::Progress
             }
             // Nothing can be made of a difference to what is not known.
@@ -83,10 +78,10 @@ impl View {
                 for id in &delta.removed {
                     self.known.remove(id);
                 }
-                let updated = delta.updated.iter().cloned().filter_map(named);
-                self.known.extend(updated);
+                let updated = RegisteredInstance::list_of(delta.updated);
+                self.known.extend(updated.iter().cloned().map(named));
                 EndpointChange::Delta {
-                    updated: delta.updated,
+                    updated,
                     removed: delta.removed,
                 }
             }
@@ -108,14 +103,13 @@ impl View {
     }
 }
 
-fn named(registration: Registration) -> Option<(String, Registration)> {
-    let id = registration.instance.as_ref()?.id.clone();
-    Some((id, registration))
+fn named(instance: RegisteredInstance) -> (String, RegisteredInstance) {
+    (instance.id().to_owned(), instance)
 }
 
 #[cfg(test)]
 mod tests {
-    use tenure_proto::v1::{Delta, Header, Instance, Snapshot};
+    use tenure_proto::v1::{Delta, Header, Instance, Registration, Snapshot};
 
     use super::*;
 
@@ -161,7 +155,7 @@ mod tests {
         let Some(EndpointChange::Snapshot { registrations, .. }) = change else {
             panic!("expected a snapshot: {change:?}");
         };
-        let ids = registrations.into_iter().filter_map(named);
+        let ids = registrations.into_iter().map(named);
         ids.map(|(id, _)| id).collect()
     }
 

@@ -1,6 +1,6 @@
 //! The header of a response: which member of which cluster answered, and the revision of its store.
 
-use tenure_proto::etcdserverpb::ResponseHeader;
+use tenure_proto::{etcdserverpb::ResponseHeader, v1};
 
 use crate::id::{MemberId, Revision};
 
@@ -26,6 +26,16 @@ impl Header {
         })
     }
 
+    /// The header of an answer of tenure's own services, which do not tell the term.
+    pub(crate) fn of_tenure(header: Option<v1::Header>) -> Option<Self> {
+        header.map(|header| Self {
+            cluster_id: header.cluster_id,
+            member_id: header.member_id,
+            revision: header.revision,
+            raft_term: 0,
+        })
+    }
+
     /// The id of the cluster.
     #[must_use]
     pub fn cluster_id(&self) -> u64 {
@@ -44,13 +54,14 @@ impl Header {
         Revision::new(self.revision)
     }
 
-    /// The Raft term in which the answer was made.
+    /// The Raft term in which the answer was made; zero from tenure's own services, which do not
+    /// tell it.
     #[must_use]
     pub fn raft_term(&self) -> u64 {
         self.raft_term
     }
 
-    /// The message of the wire.
+    /// The header as etcd's services send it.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ResponseHeader {
@@ -59,6 +70,17 @@ impl Header {
             member_id: self.member_id,
             revision: self.revision,
             raft_term: self.raft_term,
+        }
+    }
+
+    /// The header as tenure's own services send it.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_tenure_wire(self) -> v1::Header {
+        v1::Header {
+            cluster_id: self.cluster_id,
+            member_id: self.member_id,
+            revision: self.revision,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! never copied and a new version of the code generator changes nothing for users. With the feature
 //! `wire` every response turns back into its message by `into_wire`.
 
+mod claim;
 mod cluster;
 mod event;
 mod header;
@@ -11,8 +12,12 @@ mod key_value;
 mod kv;
 mod lease;
 mod maintenance;
+mod policy;
+mod registered;
+mod session;
 mod txn;
 
+pub use claim::{Claim, ClaimMode, LockList, LockQueue, ReleasedClaims, TokenCheck};
 pub use cluster::{Member, MemberAdded, MemberList};
 pub use event::Event;
 pub use header::Header;
@@ -20,6 +25,9 @@ pub use key_value::KeyValue;
 pub use kv::{DeleteResponse, GetResponse, PutResponse};
 pub use lease::{Lease, LeaseList, LeaseRenewal, LeaseTimeToLive};
 pub use maintenance::{Alarm, AlarmKind, AlarmList, HistoryHash, SnapshotPiece, Status, StoreHash};
+pub use policy::{FencePolicies, FencePolicy};
+pub use registered::{Discovered, RegisteredInstance, ServedAt};
+pub use session::SessionState;
 pub use txn::{OpResponse, TxnResponse};
 
 pub(crate) use header::headed;

@@ -1,9 +1,6 @@
 //! Looking at sessions from outside, and ending those of others.
 
-use tenure_proto::v1::{
-    CloseSessionRequest, InspectSessionRequest, InspectSessionResponse,
-    session_client::SessionClient,
-};
+use tenure_proto::v1::{CloseSessionRequest, InspectSessionRequest, session_client::SessionClient};
 
 use crate::{
     call::{Call, ask},
@@ -11,6 +8,7 @@ use crate::{
     client::Client,
     error::{Error, ErrorKind, Operation},
     id::LeaseId,
+    response::SessionState,
 };
 
 /// Ends a session. Sent again when its answer is lost: a session ends once, whatever is sent, so
@@ -31,17 +29,17 @@ pub(super) async fn close(client: &Client, session: LeaseId) -> Result<(), Error
 }
 
 impl Client {
-    /// How long a session has left in milliseconds, how many outcomes it remembers, and what it
+    /// How long a session has left, how many outcomes it remembers, and what it
     /// claims. A session is known by its lease.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let holders = client.inspect_lock("jobs/42", 1).await?.holders;
-    /// if let Some(holder) = holders.first() {
-    ///     let session = client.inspect_session(holder.lease).await?;
-    ///     println!("{} ms left, {} claims", session.remaining_ms, session.claims.len());
+    /// let queue = client.inspect_lock("jobs/42", 1).await?;
+    /// if let Some(holder) = queue.holders().first() {
+    ///     let session = client.inspect_session(holder.lease()).await?;
+    ///     println!("{:?} left, {} claims", session.remaining(), session.claims().len());
     ///     // It is stuck, and takes everything with it.
-    ///     client.close_session(holder.lease).await?;
+    ///     client.close_session(holder.lease()).await?;
     /// }
     /// # Ok(())
     /// # }
@@ -53,12 +51,13 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn inspect_session(&self, session: LeaseId) -> Result<InspectSessionResponse, Error> {
+    pub async fn inspect_session(&self, session: LeaseId) -> Result<SessionState, Error> {
         let request = InspectSessionRequest {
             session: session.get(),
         };
         let call = Call::tenure(Operation::Read, Lane::Calls);
-        ask!(self, call, SessionClient.inspect(request)).await
+        let state = ask!(self, call, SessionClient.inspect(request)).await?;
+        Ok(SessionState::of(state))
     }
 
     /// Ends any session at once, with everything attached to its lease: its locks go to the next
@@ -91,9 +90,9 @@ mod tests {
         let session = client.session(TTL).await.unwrap();
         let _guard = client.lock("a").session(&session).await.unwrap();
         let seen = client.inspect_session(session.lease()).await.unwrap();
-        assert_eq!(seen.ttl_ms, 30_500);
-        assert_eq!(seen.claims.len(), 1);
-        assert_eq!(seen.claims[0].name, "a");
+        assert_eq!(seen.ttl(), TTL);
+        assert_eq!(seen.claims().len(), 1);
+        assert_eq!(seen.claims()[0].name(), "a");
         client.close_session(session.lease()).await.unwrap();
         assert_eq!(fake.store.lock().claims("a"), 0);
         let gone = client.inspect_session(session.lease()).await.unwrap_err();

@@ -10,4 +10,5 @@ pub mod code;
 pub mod document;
 pub mod form;
 pub mod packages;
+pub mod signature;
 pub mod tree;

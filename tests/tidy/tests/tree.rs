@@ -5,6 +5,7 @@ use std::{env, process::Command};
 use tenure_tidy::{
     boundary, clippy, document, form,
     packages::{self, Packages},
+    signature,
     tree::{self, SourceFile},
 };
 
@@ -68,6 +69,11 @@ fn the_state_machine_pulls_in_nothing_that_does_io() {
 #[test]
 fn borders_inside_the_server_hold() {
     assert_none(&boundary::crossings(&files(), boundary::BORDERS));
+}
+
+#[test]
+fn the_client_shows_its_users_no_generated_type() {
+    assert_none(&signature::generated(&files(), &signature::CLIENT));
 }
 
 #[test]

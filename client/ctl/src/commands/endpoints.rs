@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use tenure::{EndpointChange, wire::v1::Registration};
+use tenure::{EndpointChange, RegisteredInstance, wire::v1::Registration};
 
 use crate::output::Answer;
 
 /// The instances as they were printed.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
-    known: BTreeMap<String, Registration>,
+    known: BTreeMap<String, RegisteredInstance>,
     /// Whether everything was selected; nothing before the first snapshot.
     all: Option<bool>,
 }
@@ -24,6 +24,7 @@ impl Endpoints {
                     self.known.remove(id);
                 }
                 self.known.extend(updated.iter().cloned().map(named));
+                let updated = wired(updated);
                 Some(Answer::Delta { updated, removed })
             }
             // Nothing changed.
@@ -31,26 +32,33 @@ impl Endpoints {
         }
     }
 
-    fn replace(&mut self, registrations: Vec<Registration>, all: bool) -> Option<Answer> {
+    fn replace(&mut self, registrations: Vec<RegisteredInstance>, all: bool) -> Option<Answer> {
         let present = registrations.iter().cloned().map(named).collect();
         let before = std::mem::replace(&mut self.known, present);
         if self.all.replace(all) != Some(all) {
+            let registrations = wired(registrations);
             return Some(Answer::Snapshot { registrations, all });
         }
         let present = &self.known;
-        let is_new = |(id, now): &(&String, &Registration)| before.get(*id) != Some(*now);
+        let is_new = |(id, now): &(&String, &RegisteredInstance)| before.get(*id) != Some(*now);
         let updated = present.iter().filter(is_new);
         let updated: Vec<_> = updated.map(|(_, now)| now.clone()).collect();
         let gone = before.into_keys().filter(|id| !present.contains_key(id));
         let removed: Vec<_> = gone.collect();
         let nothing = updated.is_empty() && removed.is_empty();
+        let updated = wired(updated);
         (!nothing).then_some(Answer::Delta { updated, removed })
     }
 }
 
-fn named(registration: Registration) -> (String, Registration) {
-    let id = registration.instance.as_ref().map(|it| it.id.clone());
-    (id.unwrap_or_default(), registration)
+fn named(instance: RegisteredInstance) -> (String, RegisteredInstance) {
+    (instance.id().to_owned(), instance)
+}
+
+/// The messages of the wire, which are what is printed.
+fn wired(instances: Vec<RegisteredInstance>) -> Vec<Registration> {
+    let instances = instances.into_iter();
+    instances.map(RegisteredInstance::into_wire).collect()
 }
 
 #[cfg(test)]
@@ -59,18 +67,18 @@ mod tests {
 
     use super::*;
 
-    fn instance(id: &str, revision: i64) -> Registration {
-        Registration {
+    fn instance(id: &str, revision: i64) -> RegisteredInstance {
+        RegisteredInstance::from_wire(Registration {
             instance: Some(Instance {
                 id: id.to_owned(),
                 ..Instance::default()
             }),
             revision,
             ..Registration::default()
-        }
+        })
     }
 
-    fn snapshot(registrations: Vec<Registration>) -> EndpointChange {
+    fn snapshot(registrations: Vec<RegisteredInstance>) -> EndpointChange {
         EndpointChange::Snapshot {
             registrations,
             all: false,
@@ -91,7 +99,7 @@ mod tests {
         };
         assert_eq!(
             (updated, removed),
-            (vec![b.clone(), c], vec!["a".to_owned()])
+            (wired(vec![b.clone(), c]), vec!["a".to_owned()])
         );
         it.take(EndpointChange::Delta {
             updated: vec![a.clone()],

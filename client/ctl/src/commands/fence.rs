@@ -21,12 +21,12 @@ async fn check(session: &Session, name: String, token: i64) -> Result<(), Failur
         .client
         .check_token(name.as_str(), Token::new(token))
         .await?;
-    let valid = response.valid;
+    let valid = response.is_valid();
     let stale = format!("token {token} does not hold {name}");
     let answer = Answer::Token {
         name,
         token,
-        response,
+        response: response.into_wire(),
     };
     session.output.print(&Reply::Coordination(answer))?;
     if valid {
@@ -54,7 +54,7 @@ async fn policy(session: &Session, command: Policy) -> Result<(), Failure> {
             removed.map_err(|error| guards.explain(error))?;
             Answer::PolicyRemoved(args.prefix)
         }
-        Policy::List => Answer::Policies(client.list_fence_policies().await?),
+        Policy::List => Answer::Policies(client.list_fence_policies().await?.into_wire()),
     };
     session.output.print(&Reply::Coordination(answer))
 }

@@ -28,13 +28,18 @@ pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure>
     let (client, output) = (&session.client, session.output);
     let answer = match command {
         Lock::Acquire(args) => return acquire(session, &args).await,
-        Lock::List { prefix, limit } => Answer::Locks(client.list_locks(prefix, limit).await?),
-        Lock::Inspect { name, limit } => Answer::Queue(client.inspect_lock(name, limit).await?),
+        Lock::List { prefix, limit } => {
+            Answer::Locks(client.list_locks(prefix, limit).await?.into_wire())
+        }
+        Lock::Inspect { name, limit } => {
+            Answer::Queue(client.inspect_lock(name, limit).await?.into_wire())
+        }
         Lock::Release(Guarded { args, guards }) => {
             let client = guards.client(client);
             let token = args.token.map(Token::new);
             let released = client.force_release(args.name, token, args.reason).await;
-            Answer::Released(released.map_err(|error| guards.explain(error))?)
+            let released = released.map_err(|error| guards.explain(error))?;
+            Answer::Released(released.into_wire())
         }
     };
     output.print(&Reply::Coordination(answer))
@@ -153,10 +158,10 @@ async fn not_free(session: &Session, name: &str, waited: Duration) -> Failure {
     let holder = session.client.inspect_lock(name, 1).await;
     let holder = holder
         .ok()
-        .and_then(|queue| queue.holders.into_iter().next());
+        .and_then(|queue| queue.into_holders().into_iter().next());
     let who = match holder {
-        Some(holder) if holder.principal.is_empty() => format!("token {}", holder.token),
-        Some(holder) => format!("token {} by {:?}", holder.token, holder.principal),
+        Some(holder) if holder.principal().is_empty() => format!("token {}", holder.token()),
+        Some(holder) => format!("token {} by {:?}", holder.token(), holder.principal()),
         None => "somebody who is gone by now".to_owned(),
     };
     let text = if waited.is_zero() {

@@ -23,7 +23,7 @@ pub(super) async fn run(session: &Session, command: SessionCommand) -> Result<()
             Answer::SessionClosed(id)
         }
         SessionCommand::Inspect { id } => {
-            let response = client.inspect_session(id).await?;
+            let response = client.inspect_session(id).await?.into_wire();
             Answer::Session {
                 session: id,
                 response,

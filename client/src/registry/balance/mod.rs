@@ -24,7 +24,6 @@ use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use parking_lot::RwLock;
-use tenure_proto::v1::{Endpoint, Registration};
 use tokio::{task::AbortHandle, time::Instant};
 use tonic::{
     Status,
@@ -34,6 +33,7 @@ use tower::Service;
 
 use self::peer::{InFlight, Peer, Place};
 use super::{EndpointView, Resolver};
+use crate::response::{RegisteredInstance, ServedAt};
 
 /// Header of an answer that ends at once: the status of the call.
 const STATUS: &str = "grpc-status";
@@ -41,8 +41,6 @@ const STATUS: &str = "grpc-status";
 const UNAVAILABLE: &str = "14";
 /// Protocol of the endpoints that are called unless the caller says otherwise.
 const PROTOCOL: &str = "grpc";
-/// Share of traffic of an instance that names none.
-const WEIGHT: u32 = 100;
 
 /// Makes the service that reaches an address such as `http://10.0.0.7:8443`.
 type Connect<S> = Arc<dyn Fn(&str) -> Result<S, BoxError> + Send + Sync>;
@@ -88,26 +86,20 @@ impl<S> BalanceOptions<S> {
         self
     }
 
-    fn place(&self, registration: &Registration) -> Option<(Place, u32)> {
-        let instance = registration.instance.as_ref()?;
-        let mut endpoints = instance.endpoints.iter();
+    fn place(&self, instance: &RegisteredInstance) -> Option<(Place, u32)> {
+        let mut endpoints = instance.endpoints();
         let endpoint = endpoints.find(|endpoint| endpoint.protocol == self.protocol)?;
         let near = self
             .zone
             .as_ref()
-            .is_some_and(|zone| *zone == instance.zone);
+            .is_some_and(|zone| zone == instance.zone());
         let place = Place {
-            id: instance.id.clone(),
-            incarnation: registration.incarnation,
-            address: address(endpoint),
+            id: instance.id().to_owned(),
+            incarnation: instance.incarnation(),
+            address: address(&endpoint),
             near,
         };
-        let weight = if instance.weight == 0 {
-            WEIGHT
-        } else {
-            instance.weight
-        };
-        Some((place, weight))
+        Some((place, instance.weight()))
     }
 }
 
@@ -120,8 +112,8 @@ impl<S> fmt::Debug for BalanceOptions<S> {
     }
 }
 
-fn address(endpoint: &Endpoint) -> String {
-    let Endpoint { host, port, .. } = endpoint;
+fn address(endpoint: &ServedAt<'_>) -> String {
+    let ServedAt { host, port, .. } = endpoint;
     // An address of IPv6 has colons of its own.
     if host.contains(':') && !host.starts_with('[') {
         format!("http://[{host}]:{port}")

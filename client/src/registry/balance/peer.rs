@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::{Duration, Instant};
 
 use super::choice::Load;
+use crate::id::Token;
 
 /// Failures in a row after which a peer is left alone for a while: more than one bad answer, and
 /// few enough that a dead peer costs little.
@@ -38,7 +39,7 @@ pub(super) struct Peer<S> {
 pub(super) struct Place {
     pub(super) id: String,
     /// A new life of an instance starts with a clean record.
-    pub(super) incarnation: i64,
+    pub(super) incarnation: Token,
     pub(super) address: String,
     pub(super) near: bool,
 }
@@ -158,7 +159,7 @@ mod tests {
     fn peer() -> Arc<Peer<()>> {
         let place = Place {
             id: "a".to_owned(),
-            incarnation: 1,
+            incarnation: Token::new(1),
             address: String::new(),
             near: true,
         };

@@ -189,12 +189,14 @@ async fn instances_come_and_go_as_changes_for_towers_balancers() {
 
 #[test]
 fn addresses_of_ipv6_are_put_in_brackets() {
-    let endpoint = |host: &str| tenure_proto::v1::Endpoint {
-        host: host.to_owned(),
-        port: 7,
-        ..Default::default()
+    let address = |host| {
+        super::address(&crate::ServedAt {
+            protocol: "grpc",
+            host,
+            port: 7,
+        })
     };
-    assert_eq!(super::address(&endpoint("fe80::1")), "http://[fe80::1]:7");
-    assert_eq!(super::address(&endpoint("[fe80::1]")), "http://[fe80::1]:7");
-    assert_eq!(super::address(&endpoint("a.example")), "http://a.example:7");
+    assert_eq!(address("fe80::1"), "http://[fe80::1]:7");
+    assert_eq!(address("[fe80::1]"), "http://[fe80::1]:7");
+    assert_eq!(address("a.example"), "http://a.example:7");
 }

@@ -45,7 +45,7 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
     wait_until("the next waits in line", STATE_MAX, async || {
         let queue = operator.inspect_lock("jobs/42", 0).await;
         let queue = queue.map_err(|error| error.to_string())?;
-        (queue.waiters.len() == 1)
+        (queue.waiters().len() == 1)
             .then_some(())
             .ok_or("nobody waits".to_owned())
     })
@@ -54,11 +54,12 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
     cluster.node(deaf).pause();
     let token = former.token();
     let ended = operator.force_release("jobs/42", Some(token), REASON).await;
-    let ended = ended.unwrap().released;
+    let ended = ended.unwrap();
+    let ended = ended.claims();
     assert_eq!(ended.len(), 1);
     assert_eq!(
-        (ended[0].token, &*ended[0].principal),
-        (token.get(), "worker-1")
+        (ended[0].token(), ended[0].principal()),
+        (token, "worker-1")
     );
     let next = timeout(STATE_MAX, next).await.unwrap().unwrap().unwrap();
     assert!(next.token() > token);

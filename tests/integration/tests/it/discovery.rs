@@ -68,6 +68,5 @@ fn resolver_ids(resolver: &Resolver) -> Vec<String> {
 }
 
 fn ids(view: &EndpointView) -> Vec<String> {
-    let instances = view.registrations().filter_map(|it| it.instance.as_ref());
-    instances.map(|instance| instance.id.clone()).collect()
+    view.registrations().map(|it| it.id().to_owned()).collect()
 }

@@ -122,15 +122,16 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
     let theirs = wait_until("etcdctl queues up", STATE_MAX, async || {
         let queue = client.inspect_lock("shared", 0).await;
         let queue = queue.map_err(|error| error.to_string())?;
-        let found = queue.waiters.into_iter().next();
+        let found = queue.waiters().first().cloned();
         found.ok_or_else(|| "nobody waits".to_owned())
     })
     .await;
-    assert!(theirs.token > ours);
-    let key = String::from_utf8(theirs.key.to_vec()).unwrap();
+    assert!(theirs.token().get() > ours);
+    let key = String::from_utf8(theirs.key().to_vec()).unwrap();
     let record = cluster.node(0).calls().get(&key).await.unwrap().unwrap();
     assert_eq!(
-        record.create_revision, theirs.token,
+        record.create_revision,
+        theirs.token().get(),
         "its token is its key's create revision"
     );
     assert!(
@@ -155,7 +156,7 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
     wait_until("etcdctl holds", STATE_MAX, async || {
         let queue = client.inspect_lock("shared", 0).await;
         let queue = queue.map_err(|error| error.to_string())?;
-        (!queue.holders.is_empty())
+        (!queue.holders().is_empty())
             .then_some(())
             .ok_or("nobody holds".to_owned())
     })

@@ -325,7 +325,7 @@ async fn the_brake_holds_what_expires_at_once_and_lets_it_go_in_the_end() {
             .endpoint("tcp", "10.0.0.1", 80)
             .readiness(Readiness::Ready);
         let request = tenure_proto::v1::RegisterRequest {
-            instance: Some(instance.as_wire().clone()),
+            instance: Some(instance.into_wire()),
             ttl_ms: 1_000,
             ..Default::default()
         };
@@ -337,17 +337,8 @@ async fn the_brake_holds_what_expires_at_once_and_lets_it_go_in_the_end() {
             .discover("fleet", Selector::any())
             .await
             .unwrap();
-        let is_suspect = |it: &tenure_proto::v1::Registration| {
-            it.instance
-                .as_ref()
-                .is_some_and(|instance| instance.suspect)
-        };
-        let suspects = found
-            .registrations
-            .iter()
-            .filter(|it| is_suspect(it))
-            .count();
-        (found.registrations.len(), suspects)
+        let suspects = found.iter().filter(|it| it.is_suspect()).count();
+        (found.registrations().len(), suspects)
     };
     wait_until("most are kept as suspects", STATE_MAX, async || {
         let (left, suspects) = suspects().await;
@@ -416,12 +407,8 @@ async fn a_zombie_instance_cannot_overwrite_its_successor() {
         .discover("web", Selector::any())
         .await
         .unwrap();
-    let ports: Vec<_> = found.registrations[0]
-        .instance
-        .as_ref()
-        .unwrap()
-        .endpoints
-        .iter()
+    let ports: Vec<_> = found.registrations()[0]
+        .endpoints()
         .map(|endpoint| endpoint.port)
         .collect();
     assert_eq!(ports, [81]);

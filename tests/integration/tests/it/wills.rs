@@ -192,7 +192,7 @@ async fn the_will_of_a_claim_runs_before_the_next_one_holds_although_the_leader_
     wait_until("the next waits in line", STATE_MAX, async || {
         let queue = client.inspect_lock("jobs", 0).await;
         let queue = queue.map_err(|error| error.to_string())?;
-        (queue.waiters.len() == 1)
+        (queue.waiters().len() == 1)
             .then_some(())
             .ok_or("nobody waits".to_owned())
     })

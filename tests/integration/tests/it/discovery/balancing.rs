@@ -119,12 +119,8 @@ async fn an_instance_that_drains_gets_no_new_call_and_finishes_those_under_way()
     let all = client
         .registry()
         .discover("billing", tenure::Selector::any());
-    let states = all.await.unwrap().registrations;
-    let states: Vec<_> = states
-        .iter()
-        .filter_map(|it| it.instance.as_ref())
-        .map(|instance| (instance.id.as_str(), instance.readiness()))
-        .collect();
+    let states = all.await.unwrap();
+    let states: Vec<_> = states.iter().map(|it| (it.id(), it.readiness())).collect();
     assert_eq!(
         states,
         [("a", Readiness::Draining), ("b", Readiness::Ready)]

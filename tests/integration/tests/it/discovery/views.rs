@@ -52,7 +52,7 @@ async fn live(cluster: &Cluster) {
         async move {
             for life in 0..LIVES {
                 let request = RegisterRequest {
-                    instance: Some(described(number, life).as_wire().clone()),
+                    instance: Some(described(number, life).into_wire()),
                     lease,
                     ..RegisterRequest::default()
                 };
@@ -139,8 +139,8 @@ async fn assert_catches_up(watch: &mut EndpointWatch, last: &str) {
             EndpointChange::Delta { updated, .. } => updated,
             _ => Vec::new(),
         };
-        for instance in updated.into_iter().filter_map(|it| it.instance) {
-            known.insert(instance.id, instance.weight.to_string());
+        for instance in updated {
+            known.insert(instance.id().to_owned(), instance.weight().to_string());
         }
     }
 }
@@ -171,8 +171,7 @@ async fn a_watch_whose_node_dies_goes_on_after_compactions() {
                 EndpointChange::Delta { updated, .. } => updated,
                 _ => Vec::new(),
             };
-            let mut instances = updated.into_iter().filter_map(|it| it.instance);
-            seen = instances.any(|instance| instance.id == id);
+            seen = updated.iter().any(|instance| instance.id() == id);
         }
         cluster.node_mut(node).restart().await;
     }

@@ -35,7 +35,7 @@ async fn clients(cluster: &Cluster, count: usize) -> Vec<Client> {
 async fn queued(client: &Client, name: &str, count: usize) {
     wait_until("claims wait in line", STATE_MAX, async || {
         let queue = client.inspect_lock(name, 0).await;
-        let waiting = queue.map_err(|error| error.to_string())?.waiters.len();
+        let waiting = queue.map_err(|error| error.to_string())?.waiters().len();
         (waiting == count)
             .then_some(())
             .ok_or_else(|| format!("{waiting} do"))

@@ -1,0 +1,343 @@
+//! Claims on locks and elections as a server tells them, and the responses that are made of them.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use tenure_proto::v1::{
+    self, CheckTokenResponse, ForceReleaseResponse, InspectResponse, ListResponse, mode::Kind,
+};
+
+use super::{Header, headed};
+use crate::id::{LeaseId, Token};
+
+/// Somebody's place at a lock or an election: it holds, or it waits.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Claim(v1::Claim);
+
+/// How much of a lock a claim is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ClaimMode {
+    /// The whole lock.
+    Exclusive,
+    /// The lock together with other shared claims.
+    Shared,
+    /// So many permits of a semaphore.
+    Permits {
+        /// The permits of this claim.
+        count: u32,
+        /// The permits that there are in all.
+        limit: u32,
+    },
+}
+
+impl Claim {
+    pub(crate) fn of(message: v1::Claim) -> Self {
+        Self(message)
+    }
+
+    pub(super) fn list_of(messages: Vec<v1::Claim>) -> Vec<Self> {
+        messages.into_iter().map(Self).collect()
+    }
+
+    /// The lock or the election.
+    #[must_use]
+    pub fn name(&self) -> &Bytes {
+        &self.0.name
+    }
+
+    /// The key that stands for the claim.
+    #[must_use]
+    pub fn key(&self) -> &Bytes {
+        &self.0.key
+    }
+
+    /// The lease that the claim lives on.
+    #[must_use]
+    pub fn lease(&self) -> LeaseId {
+        LeaseId::new(self.0.lease)
+    }
+
+    /// The fencing token, which is the epoch of a leader.
+    #[must_use]
+    pub fn token(&self) -> Token {
+        Token::new(self.0.token)
+    }
+
+    /// How much of the lock it is for.
+    #[must_use]
+    pub fn mode(&self) -> ClaimMode {
+        match self.0.mode.as_ref().and_then(|mode| mode.kind.as_ref()) {
+            None | Some(Kind::Exclusive(_)) => ClaimMode::Exclusive,
+            Some(Kind::Shared(_)) => ClaimMode::Shared,
+            Some(Kind::Permits(permits)) => ClaimMode::Permits {
+                count: permits.count,
+                limit: permits.limit,
+            },
+        }
+    }
+
+    /// Whether it holds; it waits otherwise.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.0.held
+    }
+
+    /// How long ago it began to hold, or to wait, in milliseconds of cluster time.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        Duration::from_millis(self.0.since_ms)
+    }
+
+    /// What whoever claims says of itself; empty when it says nothing.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.0.principal
+    }
+
+    /// The value of the key; for an election, what the candidate proclaims.
+    #[must_use]
+    pub fn value(&self) -> &Bytes {
+        &self.0.value
+    }
+
+    /// How many claims are before this one; zero for one that holds. Counted up to a thousand,
+    /// which then stands for every number beyond, except by
+    /// [`Client::inspect_lock`](crate::Client::inspect_lock).
+    #[must_use]
+    pub fn position(&self) -> u32 {
+        self.0.position
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> v1::Claim {
+        self.0
+    }
+
+    #[cfg(feature = "wire")]
+    pub(super) fn list_into_wire(list: Vec<Self>) -> Vec<v1::Claim> {
+        list.into_iter().map(Self::into_wire).collect()
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim")
+            .field("name", self.name())
+            .field("key", self.key())
+            .field("lease", &self.lease())
+            .field("token", &self.token())
+            .field("mode", &self.mode())
+            .field("held", &self.is_held())
+            .field("since", &self.since())
+            .field("principal", &self.principal())
+            .field("value", self.value())
+            .field("position", &self.position())
+            .finish()
+    }
+}
+
+/// Whether a token holds a lock. Made by [`Client::check_token`](crate::Client::check_token).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenCheck {
+    header: Option<Header>,
+    valid: bool,
+    current_token: i64,
+    holder: Option<Claim>,
+    remaining_ms: u64,
+}
+
+impl TokenCheck {
+    pub(crate) fn of(message: CheckTokenResponse) -> Self {
+        Self {
+            header: Header::of_tenure(message.header),
+            valid: message.valid,
+            current_token: message.current_token,
+            holder: message.holder.map(Claim::of),
+            remaining_ms: message.remaining_ms,
+        }
+    }
+
+    /// Whether the token held the lock when the answer was made.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.valid
+    }
+
+    /// The first token that holds the lock, if any does.
+    #[must_use]
+    pub fn current_token(&self) -> Option<Token> {
+        (self.current_token != 0).then(|| Token::new(self.current_token))
+    }
+
+    /// The claim with that token.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Claim> {
+        self.holder.as_ref()
+    }
+
+    /// The time that is left before the lease of the holder ends unless it is renewed.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        Duration::from_millis(self.remaining_ms)
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> CheckTokenResponse {
+        CheckTokenResponse {
+            header: self.header.map(Header::into_tenure_wire),
+            valid: self.valid,
+            current_token: self.current_token,
+            holder: self.holder.map(Claim::into_wire),
+            remaining_ms: self.remaining_ms,
+        }
+    }
+}
+
+/// Who holds a lock or an election, and who waits. Made by
+/// [`Client::inspect_lock`](crate::Client::inspect_lock).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockQueue {
+    header: Option<Header>,
+    holders: Vec<Claim>,
+    waiters: Vec<Claim>,
+    waiting: u32,
+    delay_ms: u64,
+}
+
+impl LockQueue {
+    pub(crate) fn of(message: InspectResponse) -> Self {
+        Self {
+            header: Header::of_tenure(message.header),
+            holders: Claim::list_of(message.holders),
+            waiters: Claim::list_of(message.waiters),
+            waiting: message.waiting,
+            delay_ms: message.delay_ms,
+        }
+    }
+
+    /// The claims that hold.
+    #[must_use]
+    pub fn holders(&self) -> &[Claim] {
+        &self.holders
+    }
+
+    /// Takes out the claims that hold.
+    #[must_use]
+    pub fn into_holders(self) -> Vec<Claim> {
+        self.holders
+    }
+
+    /// The first claims that wait, in the order of the queue, as many as were asked for.
+    #[must_use]
+    pub fn waiters(&self) -> &[Claim] {
+        &self.waiters
+    }
+
+    /// How many claims wait in all.
+    #[must_use]
+    pub fn waiting(&self) -> u32 {
+        self.waiting
+    }
+
+    /// For how long nobody gets the lock, because its last holder was lost, see
+    /// [`LockRequest::lock_delay`](crate::LockRequest::lock_delay).
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay_ms)
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> InspectResponse {
+        InspectResponse {
+            header: self.header.map(Header::into_tenure_wire),
+            holders: Claim::list_into_wire(self.holders),
+            waiters: Claim::list_into_wire(self.waiters),
+            waiting: self.waiting,
+            delay_ms: self.delay_ms,
+        }
+    }
+}
+
+/// Locks and elections that are claimed. Made by
+/// [`Client::list_locks`](crate::Client::list_locks).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockList {
+    header: Option<Header>,
+    claims: Vec<Claim>,
+    more: bool,
+}
+
+impl LockList {
+    pub(crate) fn of(message: ListResponse) -> Self {
+        Self {
+            header: Header::of_tenure(message.header),
+            claims: Claim::list_of(message.claims),
+            more: message.more,
+        }
+    }
+
+    /// One claim of each lock: the one that holds it, or the first that waits.
+    #[must_use]
+    pub fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    /// Whether there are more locks than were asked for.
+    #[must_use]
+    pub fn more(&self) -> bool {
+        self.more
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> ListResponse {
+        ListResponse {
+            header: self.header.map(Header::into_tenure_wire),
+            claims: Claim::list_into_wire(self.claims),
+            more: self.more,
+        }
+    }
+}
+
+/// Claims that were ended by force. Made by
+/// [`Client::force_release`](crate::Client::force_release).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleasedClaims {
+    header: Option<Header>,
+    released: Vec<Claim>,
+}
+
+impl ReleasedClaims {
+    pub(crate) fn of(message: ForceReleaseResponse) -> Self {
+        Self {
+            header: Header::of_tenure(message.header),
+            released: Claim::list_of(message.released),
+        }
+    }
+
+    /// The claims, as they were before.
+    #[must_use]
+    pub fn claims(&self) -> &[Claim] {
+        &self.released
+    }
+
+    /// The message of the wire.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> ForceReleaseResponse {
+        ForceReleaseResponse {
+            header: self.header.map(Header::into_tenure_wire),
+            released: Claim::list_into_wire(self.released),
+        }
+    }
+}
+
+headed!(TokenCheck, LockQueue, LockList, ReleasedClaims);
