@@ -1,6 +1,6 @@
 //! What a node keeps on disk is bounded by bytes, too; what was deleted goes from its snapshots.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc};
 
 use bytes::Bytes;
 use tenure_statemachine::{Command, DeleteRange, KeyRange, Put, RangeEnd};
@@ -10,7 +10,7 @@ use tenured::{
     rpc::backend::Backend,
 };
 
-use crate::lone_node;
+use crate::{lone_node, wait};
 
 const VALUE_BYTES: usize = 64 << 10;
 const PUTS: usize = 320;
@@ -22,7 +22,6 @@ const LIMITS: LogLimits = LogLimits {
 };
 /// What the limits leave, and as much again for what comes in while a snapshot is made.
 const ENTRIES_MAX: i64 = (8 << 20) / VALUE_BYTES as i64;
-const WAIT_MAX: Duration = Duration::from_secs(30);
 
 async fn put_many(node: &Node, name: &str) {
     for number in 0..PUTS {
@@ -33,16 +32,6 @@ async fn put_many(node: &Node, name: &str) {
         };
         node.propose(Command::Put(put)).await.unwrap();
     }
-}
-
-async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(WAIT_MAX, wait).await;
-    waited.unwrap_or_else(|_| panic!("after {WAIT_MAX:?} still waiting until {what}"));
 }
 
 /// Bytes of the files below `path`, and how many directories of snapshots are there.
@@ -60,7 +49,7 @@ async fn a_log_of_few_large_entries_is_as_short_as_its_bytes_allow() {
     let dir = tempfile::tempdir().unwrap();
     let (node, metrics): (Arc<Node>, Arc<Metrics>) = lone_node::start(dir.path(), LIMITS).await;
     put_many(&node, "large").await;
-    wait_for("the log is short", || {
+    wait::wait_for("the log is short", || {
         let entries = metrics.disk.log_entries.get();
         entries > 0 && entries < ENTRIES_MAX
     })
@@ -77,7 +66,7 @@ async fn a_snapshot_does_not_keep_what_the_state_let_go_of() {
     put_many(&node, "gone").await;
     let path = dir.path().join("snapshots");
     let whole = (PUTS * VALUE_BYTES) as u64;
-    wait_for("a snapshot holds most", || snapshots(&path).1 > whole / 2).await;
+    wait::wait_for("a snapshot holds most", || snapshots(&path).1 > whole / 2).await;
     let all = KeyRange {
         start: Bytes::from_static(b"gone/"),
         end: RangeEnd::Before(Bytes::from_static(b"gone0")),
@@ -91,7 +80,7 @@ async fn a_snapshot_does_not_keep_what_the_state_let_go_of() {
     node.propose(Command::Compact(revision)).await.unwrap();
     node.collected(revision).await;
     node.compact_storage();
-    wait_for("the snapshot is small", || {
+    wait::wait_for("the snapshot is small", || {
         let (count, bytes) = snapshots(&path);
         count == 1 && bytes < whole / 4
     })

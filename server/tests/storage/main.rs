@@ -24,3 +24,4 @@ mod step_disk;
 mod store;
 mod suite;
 mod unsynced;
+mod wait;

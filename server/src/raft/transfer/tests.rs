@@ -22,7 +22,8 @@ const SENDER: u64 = 7;
 const FILES: u64 = 2;
 const FILE_BYTES: usize = 9 * CHUNK_BYTES / 2;
 
-/// A slow link takes hours for a large snapshot, and every chunk is progress.
+/// A slow link takes hours for a large snapshot, and every chunk is progress. Time is the subject,
+/// and the clock is paused.
 #[tokio::test(start_paused = true)]
 async fn a_transfer_lasts_as_long_as_it_makes_progress() {
     let (progress, seen) = watch::channel(());

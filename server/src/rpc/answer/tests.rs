@@ -69,6 +69,7 @@ async fn a_large_message_of_a_stream_is_charged_until_it_was_read_or_its_stream_
     assert!(next().await.expect("a frame").is_ok());
     let mut all = pin!(memory.take(ANSWERS_BYTES_MAX));
     assert!(poll!(&mut all).is_pending(), "it is charged");
+    // Time is the subject, and the clock is paused.
     sleep(UNREAD_MAX * 2).await;
     let all = all.await.expect("what was not read is given back");
     let end = next().await.expect("an end").expect("trailers");

@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -16,7 +15,7 @@ use tenured::{
     rpc::backend::Backend,
 };
 
-use crate::lone_node;
+use crate::{lone_node, wait};
 
 /// Snapshots soon, and no log behind them: what is lost of the state cannot be replayed.
 const SHORT: LogLimits = LogLimits {
@@ -30,7 +29,6 @@ const LONG: LogLimits = LogLimits::of(1_000_000);
 /// Large values: a log is purged by the mebibyte.
 const LARGE: usize = 5;
 const LARGE_BYTES: usize = 300 << 10;
-const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What the log of a fixture holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +129,7 @@ async fn life(path: &Path, limits: LogLimits, name: &str, rounds: u64) {
             let built = fs::read_dir(&snapshots).is_ok_and(|mut dirs| dirs.next().is_some());
             built && metrics.disk.log_entries.get() < 60
         };
-        wait_for("the log is purged", purged).await;
+        wait::wait_for("the log is purged", purged).await;
         put(&node, name, lease, 0..20).await;
     } else {
         put(&node, name, lease, half..rounds).await;
@@ -170,16 +168,6 @@ fn value(name: &str, number: u64) -> Vec<u8> {
 
 async fn propose(node: &Node, command: Command) {
     node.propose(command).await.unwrap();
-}
-
-async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let waited = tokio::time::timeout(WAIT_MAX, wait).await;
-    waited.unwrap_or_else(|_| panic!("after {WAIT_MAX:?} still waiting until {what}"));
 }
 
 /// Copies a directory with all that is below it.

@@ -1,11 +1,9 @@
 //! `tenurectl register` as a service manager runs it: it comes back from every loss, and ends when
 //! it was replaced or an operator took the instance out.
 
-use std::time::Duration;
-
 use rustix::process::{Pid, Signal, kill_process};
 use tenure::Client;
-use tenure_testkit::{Cluster, STATE_MAX, Tool, tenurectl};
+use tenure_testkit::{Cluster, STATE_MAX, Tool, tenurectl, wait_until};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines},
     process::{Child, ChildStdout},
@@ -93,12 +91,11 @@ async fn a_registration_comes_back_from_every_loss() {
     assert!(after_revocation > after_deletion);
 
     it.signal(Signal::STOP);
-    let gone = async {
-        while !client.get(KEY).await.unwrap().kvs().is_empty() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(STATE_MAX, gone).await.expect("its lease ends");
+    wait_until("its lease ends", STATE_MAX, async || {
+        let left = client.get(KEY).await.unwrap().count();
+        if left == 0 { Ok(()) } else { Err(left) }
+    })
+    .await;
     it.signal(Signal::CONT);
     assert!(it.incarnation().await > after_revocation);
 

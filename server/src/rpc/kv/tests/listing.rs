@@ -156,6 +156,7 @@ async fn a_stream_that_is_not_read_ends_and_says_so() {
     fill(&node, 4000);
     let stream = Kv::range_stream(&service, Request::new(all())).await;
     let mut stream = stream.expect("a stream").into_inner();
+    // Time is the subject, and the clock is paused.
     tokio::time::sleep(UNREAD_MAX * 2).await;
     let mut end = None;
     while let Some(chunk) = stream.next().await {
@@ -175,6 +176,7 @@ async fn a_large_answer_that_is_not_read_ends_and_gives_its_memory_back() {
     let mut body = pin!(answer.expect("a large answer").into_body());
     let first = poll_fn(|context| body.as_mut().poll_frame(context)).await;
     assert!(first.expect("a frame").is_ok());
+    // Time is the subject, and the clock is paused.
     tokio::time::sleep(UNREAD_MAX * 3).await;
     let memory = service.0.bulk_reads.memory();
     let all = memory.take(ANSWERS_BYTES_MAX);
@@ -254,6 +256,7 @@ async fn an_answer_that_is_read_slowly_ends_while_others_wait_for_memory_and_no_
     let mut body = pin!(answer.expect("a large answer").into_body());
     let almost_unread = UNREAD_MAX - Duration::from_secs(1);
     for _ in 0..10 {
+        // Time is the subject, and the clock is paused.
         tokio::time::sleep(almost_unread).await;
         let piece = poll_fn(|context| body.as_mut().poll_frame(context)).await;
         assert!(piece.expect("more").expect("a piece").is_data());
@@ -261,6 +264,7 @@ async fn an_answer_that_is_read_slowly_ends_while_others_wait_for_memory_and_no_
     let memory = service.0.bulk_reads.memory();
     let mut waiting = pin!(memory.take(ANSWERS_BYTES_MAX));
     assert!(futures::poll!(&mut waiting).is_pending());
+    // Time is the subject, and the clock is paused.
     tokio::time::sleep(almost_unread).await;
     let end = poll_fn(|context| body.as_mut().poll_frame(context)).await;
     let end = end.expect("an end").expect("trailers");
