@@ -30,10 +30,7 @@ use crate::{flushes::Flushes, share::Share};
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 use self::places::{Place, Standing};
-pub(crate) use self::{
-    accept::{AcceptMetrics, admitted},
-    places::Places,
-};
+pub(crate) use self::{accept::admitted, places::Places};
 
 /// How long a connection may take to say what it speaks.
 const OPENING_MAX: Duration = Duration::from_secs(10);

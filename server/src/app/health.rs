@@ -8,8 +8,7 @@ use tenure_statemachine::{AlarmKind, Reader, Table};
 use crate::{
     admin::{Alarm, Health, ProbeFuture},
     fatal,
-    node::Node,
-    rpc::backend::Backend,
+    node::{Node, Replica},
 };
 
 /// Answers the pages from the node.

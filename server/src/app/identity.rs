@@ -8,8 +8,8 @@ use tracing::{info, warn};
 use super::AppError;
 use crate::{
     config::{Config, FirstStart, InitialMember},
+    consensus::PeerNode,
     node::Identity,
-    raft::PeerNode,
     storage::{DataDir, Owner, fresh_instance_id},
 };
 

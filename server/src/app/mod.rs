@@ -1,6 +1,5 @@
 //! Builds the server's parts in order, runs them, and takes them down in order.
 
-mod auto_compaction;
 mod health;
 mod identity;
 mod observe;
@@ -18,10 +17,9 @@ use tracing::{info, warn};
 
 use crate::{
     admin,
-    claims::Waker,
     clock::RuntimeClock,
     config::{Config, ConfigErrors, VERSION},
-    lease::{Expirer, ExpirerSettings},
+    duties::{Expirer, ExpirerSettings, Waker, spawn_auto_compaction},
     metrics::Metrics,
     node::{self, CollectionPace, LogLimits, NodeConfig, StartError, Started, Surroundings},
     rpc::{self, Limits, Services},
@@ -120,15 +118,15 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     } = started.await?;
     let limits = limits(&config);
     let settings = ExpirerSettings::of(config.election_timeout);
-    let backend: Arc<dyn rpc::backend::Backend> = Arc::clone(&node) as _;
-    drop(Expirer::spawn(Arc::clone(&backend), leases, settings));
-    drop(Waker::spawn(Arc::clone(&backend), Arc::clone(&claims)));
-    drop(auto_compaction::spawn(
-        Arc::clone(&backend),
+    let replica: Arc<dyn node::Replica> = Arc::clone(&node) as _;
+    drop(Expirer::spawn(Arc::clone(&replica), leases, settings));
+    drop(Waker::spawn(Arc::clone(&replica), Arc::clone(&claims)));
+    drop(spawn_auto_compaction(
+        Arc::clone(&replica),
         clock,
         config.auto_compaction,
     ));
-    let services = Services::new(backend, Arc::clone(&hub), claims, limits);
+    let services = Services::new(replica, Arc::clone(&hub), claims, limits);
     quota::spawn(Arc::clone(&services));
     let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
     let pages = admin::router(probes, Arc::clone(&metrics));
@@ -180,7 +178,7 @@ async fn announce(node: &Arc<node::Node>, config: &Config) {
         .collect();
     let (name, node) = (config.name.clone(), Arc::clone(node));
     tasks::spawn("announce", async move {
-        while rpc::backend::Backend::read_barrier(&*node).await.is_err() {
+        while node::Replica::read_barrier(&*node).await.is_err() {
             tokio::time::sleep(ANNOUNCE_PAUSE).await;
         }
         info!(

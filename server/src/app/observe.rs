@@ -5,11 +5,20 @@ use std::sync::{Arc, Weak};
 use tenure_proto::API_VERSION;
 
 use crate::{
-    config::Config, metrics::Metrics, node::Node, rpc::backend::Backend, tasks, watch::Hub,
+    config::Config,
+    events::WatchHub,
+    metrics::Metrics,
+    node::{Node, Replica},
+    tasks,
 };
 
 /// Starts to observe.
-pub(super) fn spawn(node: &Arc<Node>, hub: &Arc<Hub>, metrics: &Arc<Metrics>, config: &Config) {
+pub(super) fn spawn(
+    node: &Arc<Node>,
+    hub: &Arc<WatchHub>,
+    metrics: &Arc<Metrics>,
+    config: &Config,
+) {
     let identity = node.identity().clone();
     metrics.server.set_id(identity.member_id);
     metrics.server.set_version(API_VERSION);
@@ -63,7 +72,7 @@ fn count_leaders(node: &Arc<Node>, metrics: &Arc<Metrics>) {
     });
 }
 
-fn refresh(node: &Node, hub: &Hub, metrics: &Metrics) {
+fn refresh(node: &Node, hub: &WatchHub, metrics: &Metrics) {
     let status = node.status();
     let (server, mvcc) = (&metrics.server, &metrics.mvcc);
     server.has_leader.set(i64::from(status.leader.is_some()));

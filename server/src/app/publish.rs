@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tenure_statemachine::{Command, MemberAttributes, Reader};
 use tracing::{debug, info};
 
-use crate::{config::Config, fatal, node::Node, rpc::backend::Backend, tasks};
+use crate::{
+    config::Config,
+    fatal,
+    node::{Node, Replica},
+    tasks,
+};
 
 /// Pause before another try; without a quorum nobody could read it anyway.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);

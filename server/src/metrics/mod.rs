@@ -33,6 +33,7 @@ pub use prometheus::{Histogram, IntCounter, IntGauge};
 
 pub(crate) use self::method::paths_of_whole_requests;
 pub use self::registrar::Described;
+pub(crate) use self::transport::AcceptMetrics;
 pub use self::{
     apply::ApplyMetrics,
     body::CountingBody,

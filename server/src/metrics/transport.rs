@@ -7,13 +7,21 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, I
 use tenure_statemachine::MemberId;
 
 use super::registrar::{Registrar, doubling};
-use crate::transport::AcceptMetrics;
 
 /// First bound and number of bounds of round trips: 0.1 ms to 3.3 s, which are etcd's.
 const ROUND_TRIP_BUCKETS: (f64, usize) = (0.0001, 16);
 
 /// Peers that are told apart by what they say of themselves: more than a quorum ever has.
 const SENDERS_MAX: usize = 64;
+
+/// What is counted of a listener.
+#[derive(Clone, Debug)]
+pub(crate) struct AcceptMetrics {
+    /// Connections that were turned away because clients have all they may have.
+    pub(crate) refused: IntCounter,
+    /// Attempts to accept that failed for want of descriptors or memory.
+    pub(crate) failed: IntCounter,
+}
 
 /// Traffic of this member. Cloning it clones handles.
 #[derive(Clone, Debug)]

@@ -7,10 +7,7 @@ use std::io;
 use openraft::{RaftSnapshotBuilder, storage::RaftStateMachine};
 use tracing::warn;
 
-use crate::{
-    raft::{LogId, Machine},
-    storage::LogStore,
-};
+use crate::{consensus::LogId, raft::Machine, storage::LogStore};
 
 /// Compares them. `own` is this member, `snapshot` the last entry in the newest snapshot.
 ///

@@ -18,7 +18,8 @@ use tonic::Streaming;
 use tracing::debug;
 
 use crate::{
-    raft::{ForwardOutcome, LogId, convert},
+    consensus::{LogId, convert},
+    raft::ForwardOutcome,
     tasks,
 };
 

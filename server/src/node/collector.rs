@@ -22,7 +22,8 @@ use tracing::debug;
 
 use super::status::Leadership;
 use crate::{
-    raft::{Lane, PeerClient, PeerNode, PeerRequests, Peers, Raft, convert},
+    consensus::{PeerNode, convert},
+    raft::{Lane, PeerClient, PeerRequests, Peers, Raft},
     tasks,
 };
 

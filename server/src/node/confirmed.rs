@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::raft::LeaderId;
+use crate::consensus::LeaderId;
 
 /// When a quorum last confirmed a leader. A leader counts as confirmed when it is first seen to
 /// lead, for a quorum has just elected it.

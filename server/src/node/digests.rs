@@ -19,8 +19,9 @@ use tracing::{debug, error, info};
 
 use super::{node::Node, progress::Applied};
 use crate::{
-    raft::{DigestPoint, Lane, PeerNode, Peers, Raft},
-    rpc::backend::Backend,
+    consensus::PeerNode,
+    node::Replica,
+    raft::{DigestPoint, Lane, Peers, Raft},
     tasks,
 };
 

@@ -16,8 +16,9 @@ use tracing::{debug, info};
 
 use super::{node::Node, start::StartError};
 use crate::{
+    consensus::PeerNode,
     fatal,
-    raft::{Gatekeeper, Met, PeerNode, Peers, Raft, Unmet, introduce},
+    raft::{Gatekeeper, Met, Peers, Raft, Unmet, introduce},
     storage::DataDir,
     tasks,
 };

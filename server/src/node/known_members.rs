@@ -13,7 +13,8 @@ use openraft::{EntryPayload, RaftLogReader};
 
 use super::start::StartError;
 use crate::{
-    raft::{PeerNode, Roster, StoredMembership},
+    consensus::{PeerNode, StoredMembership},
+    raft::Roster,
     storage::{AdapterRecord, DataDir, LogStore, last_record},
 };
 
@@ -85,7 +86,7 @@ async fn latest_in(log: &LogStore) -> Result<Option<StoredMembership>, StartErro
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::{LeaderId, LogId, Membership};
+    use crate::consensus::{LeaderId, LogId, Membership};
 
     const OWN: u64 = 1;
 

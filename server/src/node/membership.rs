@@ -5,7 +5,7 @@ use std::fmt;
 use tenure_statemachine::MemberId;
 
 use super::status::Member;
-use crate::raft::{PeerNode, Raft};
+use crate::{consensus::PeerNode, raft::Raft};
 
 /// Finds members.
 pub(super) trait Directory: Send + Sync + fmt::Debug {
@@ -24,7 +24,7 @@ impl Directory for Raft {
 }
 
 /// Everyone in the membership, by id.
-pub(super) fn members(membership: &crate::raft::StoredMembership) -> Vec<Member> {
+pub(super) fn members(membership: &crate::consensus::StoredMembership) -> Vec<Member> {
     let voters: Vec<u64> = membership.voter_ids().collect();
     membership
         .nodes()

@@ -31,6 +31,7 @@ mod proposer;
 mod read_index;
 mod read_round;
 mod recovery;
+mod replica;
 mod sink;
 mod size;
 mod slow_apply;
@@ -48,6 +49,7 @@ pub use self::{
     keeper::LogLimits,
     node::Node,
     recovery::Recovery,
+    replica::{Replica, StorageBytes},
     start::{NodeConfig, StartError, Started, Surroundings, start},
     status::{Identity, Leadership, Member, Status},
 };

@@ -27,10 +27,10 @@ use super::{
     successors,
 };
 use crate::{
-    lease::LeaseFeed,
+    events::LeaseFeed,
     metrics::ProposalMetrics,
+    node::{Replica, StorageBytes},
     raft::Raft,
-    rpc::backend::{Backend, StorageBytes},
     storage::{LogBacklog, StateStore},
     tasks,
 };
@@ -153,7 +153,7 @@ impl Node {
 }
 
 #[tonic::async_trait]
-impl Backend for Node {
+impl Replica for Node {
     fn identity(&self) -> &Identity {
         &self.identity
     }
@@ -168,7 +168,7 @@ impl Backend for Node {
         let (last_log_index, committed_index) = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            let index = |id: Option<crate::raft::LogId>| id.map_or(0, |id| id.index);
+            let index = |id: Option<crate::consensus::LogId>| id.map_or(0, |id| id.index);
             (index(metrics.last_log), index(metrics.cluster_committed))
         };
         let own = self.identity.member_id;

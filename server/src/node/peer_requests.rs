@@ -12,8 +12,9 @@ use tracing::error;
 
 use super::{collected::Collected, leadership::Contact, proposer::Proposer, read_index::ReadIndex};
 use crate::{
+    consensus::LogId,
     metrics::NetworkMetrics,
-    raft::{DigestPoint, ForwardOutcome, LogId, PeerRequests, Raft},
+    raft::{DigestPoint, ForwardOutcome, PeerRequests, Raft},
     storage::LogBacklog,
 };
 

@@ -16,7 +16,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::cluster_clock::ClusterClock;
 use crate::{
-    raft::{Batch, ForwardOutcome, LeaderId, Raft, Responder},
+    consensus::{Batch, LeaderId, Responder},
+    raft::{ForwardOutcome, Raft},
     storage::LogBacklog,
     tasks,
 };

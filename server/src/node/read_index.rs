@@ -25,8 +25,9 @@ use super::{
     status::Leadership,
 };
 use crate::{
+    consensus::{LogId, convert},
     metrics::IntCounter,
-    raft::{Lane, LogId, Peers, Raft, convert},
+    raft::{Lane, Peers, Raft},
     tasks,
 };
 

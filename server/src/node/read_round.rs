@@ -28,8 +28,8 @@ use tokio::time::{sleep, timeout};
 
 use super::error::ReadIndexError;
 use crate::{
-    raft::{Lane, LogId, PeerClient, Peers, Raft, StoredMembership, TypeConfig, Vote, convert},
-    rpc::status::is_unknown_call,
+    consensus::{LogId, StoredMembership, TypeConfig, Vote, convert},
+    raft::{Lane, PeerClient, Peers, Raft, is_unknown_call},
 };
 
 /// How long one member may take to answer; the round's attempt lasts as long.

@@ -15,7 +15,8 @@ use tracing::{info, warn};
 
 use super::{known_members::others, start::StartError};
 use crate::{
-    raft::{LogId, PeerNode, Peers, fetch},
+    consensus::{LogId, PeerNode},
+    raft::{Peers, fetch},
     storage::{
         AdapterRecord, Checkpoint, DataDir, LogStore, SnapshotDir, StateStore, damage_of,
         is_unsettled, replace, settle,
@@ -239,7 +240,7 @@ mod tests {
     use super::*;
     use crate::{
         clock::RuntimeClock,
-        raft::LeaderId,
+        consensus::LeaderId,
         storage::{LogOwner, open_log},
     };
 

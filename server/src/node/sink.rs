@@ -11,18 +11,16 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
-    claims,
-    lease::LeaseFeed,
+    events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
     raft::{AppliedGroup, ApplySink, ApplyTimes},
-    watch::Hub,
 };
 
 /// Hears of every applied entry. Nothing in here waits.
 #[derive(Debug)]
 pub(super) struct Sink {
     pub(super) origin: u64,
-    pub(super) hub: Arc<Hub>,
+    pub(super) hub: Arc<WatchHub>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) clock: Arc<ClusterClock>,
     pub(super) applied: watch::Sender<Applied>,
@@ -30,7 +28,7 @@ pub(super) struct Sink {
     /// Apart from the rest, so that who waits for it is not woken by every batch.
     pub(super) floor: watch::Sender<Revision>,
     pub(super) leases: Arc<LeaseFeed>,
-    pub(super) claims: Arc<claims::Hub>,
+    pub(super) claims: Arc<ClaimHub>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) slow: SlowApply,
 }
@@ -84,7 +82,7 @@ impl Sink {
 }
 
 /// Tells who watches keys and who waits for claims what a command changed; takes its events.
-pub(crate) fn hand_on(hub: &Hub, claims: &claims::Hub, outcome: &mut Outcome) {
+pub(crate) fn hand_on(hub: &WatchHub, claims: &ClaimHub, outcome: &mut Outcome) {
     claims.observe(outcome);
     let events = std::mem::take(&mut outcome.events);
     if !events.is_empty() {

@@ -35,18 +35,17 @@ use super::{
     waiters::Waiters,
 };
 use crate::{
-    claims,
     clock::Clock,
-    lease::LeaseFeed,
+    consensus::PeerNode,
+    events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
-    raft::{Gatekeeper, Machine, Network, PeerNode, PeerService, Peers, Raft, Roster, Stored},
+    raft::{Gatekeeper, Machine, Network, PeerService, Peers, Raft, Roster, Stored},
     storage::{
         DataDir, DataDirError, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir, StallLimits,
         StateStore, open_log,
     },
     tasks,
     transport::Transport,
-    watch::Hub,
 };
 
 /// Time after the last heartbeat at which the peers of a partitioned leader probe it again, in
@@ -184,11 +183,11 @@ pub struct Started {
     /// The node.
     pub node: Arc<Node>,
     /// Feeds the watchers.
-    pub hub: Arc<Hub>,
+    pub hub: Arc<WatchHub>,
     /// Tells of new leases.
     pub leases: Arc<LeaseFeed>,
     /// Tells whoever waits for a lock or an election.
-    pub claims: Arc<claims::Hub>,
+    pub claims: Arc<ClaimHub>,
     /// Serves the peers.
     pub peer_routes: tonic::service::Routes,
 }
@@ -257,10 +256,10 @@ pub async fn start(
 
     let before = meta_of(&store)?;
     let cluster_clock = Arc::new(ClusterClock::new(Arc::clone(&clock), before.now));
-    let hub = Hub::new(before.revision);
+    let hub = WatchHub::new(before.revision);
     let waiters = Arc::new(Waiters::default());
     let leases = LeaseFeed::new();
-    let claims = claims::Hub::new(around.metrics.lock.clone());
+    let claims = ClaimHub::new(around.metrics.lock.clone());
     let (applied_sender, applied) = watch::channel(Applied {
         index: before.applied_index,
         term: before.applied_term,

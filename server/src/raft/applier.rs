@@ -11,12 +11,10 @@ use tenure_statemachine::{
     Admission, ApplyBatch, ClusterTime, Context, Fault, Outcome, StateMachine, codec, decode_entry,
 };
 
-use super::{
-    machine::{AppliedGroup, ApplySink, ApplyTimes},
-    types::{Entry, StoredMembership},
-};
+use super::machine::{AppliedGroup, ApplySink, ApplyTimes};
 use crate::{
     clock::Clock,
+    consensus::{Entry, StoredMembership},
     fatal,
     storage::{AdapterRecord, AppliedRecord},
 };

@@ -23,9 +23,9 @@ use tonic::{Request, Status, service::Interceptor};
 use tracing::warn;
 
 use super::{
+    Raft,
     roster::{PeerFault, Roster},
     sound::{Measure, Unsound},
-    types::Raft,
 };
 use crate::{metrics::Metrics, transport::ConnectionInfo};
 

@@ -10,8 +10,8 @@ use tonic::Status;
 use super::{
     peers::{Lane, Peers},
     roster::PeerFault,
-    types::PeerNode,
 };
+use crate::consensus::PeerNode;
 
 /// What a member answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,10 +18,10 @@ use super::{
     applier::{self, Applier},
     digest_point::DigestPoint,
     shelf::NewestSnapshot,
-    types::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use crate::{
     clock::Clock,
+    consensus::{Entry, LogId, SnapshotMeta, StoredMembership, TypeConfig},
     fatal,
     storage::{AdapterRecord, AppliedRecord, Checkpoint, SnapshotDir, StateStore},
     tasks,

@@ -25,14 +25,13 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tonic::Streaming;
 
 use super::{
-    convert,
     peers::{Client, Lane, Peers},
     roster::Roster,
     shelf::NewestSnapshot,
     transfer,
-    types::{LogId, PeerNode, TypeConfig, Vote},
 };
 use crate::{
+    consensus::{LogId, PeerNode, TypeConfig, Vote, convert},
     metrics::{IntCounter, PeerMetrics},
     storage::Checkpoint,
 };

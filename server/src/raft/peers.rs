@@ -22,8 +22,9 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{counted::Counted, levels::Levels, roster::Roster, types::PeerNode};
+use super::{counted::Counted, levels::Levels, roster::Roster};
 use crate::{
+    consensus::PeerNode,
     metrics::{NetworkMetrics, PeerMetrics},
     transport::Transport,
 };
@@ -209,4 +210,9 @@ pub(super) fn number(value: u64) -> MetadataValue<Ascii> {
 fn authority(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest).to_owned()
+}
+
+/// Whether a peer said that it does not know the call: it is of a version before there was one.
+pub(crate) fn is_unknown_call(status: &Status) -> bool {
+    status.code() == tonic::Code::Unimplemented
 }

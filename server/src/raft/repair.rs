@@ -14,9 +14,9 @@ use super::{
     introduction::introduce,
     peers::{Lane, Peers},
     transfer::{self, STALL_MAX, TransferError},
-    types::PeerNode,
 };
 use crate::{
+    consensus::PeerNode,
     storage::{AdapterRecord, Checkpoint, SnapshotDir},
     tasks,
 };

@@ -20,8 +20,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tracing::error;
 
-use super::types::{LogId, Vote};
 use crate::{
+    consensus::{LogId, Vote},
     fatal,
     storage::{KnownPeers, Owner},
 };
@@ -221,7 +221,7 @@ impl Roster {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::LeaderId;
+    use crate::consensus::LeaderId;
 
     const PEER: MemberId = MemberId(2);
 

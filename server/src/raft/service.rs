@@ -19,15 +19,10 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::{info, warn};
 
 use super::{
-    convert,
-    forwarding::ForwardOutcome,
-    gate::Gatekeeper,
-    peers,
-    shelf::NewestSnapshot,
-    transfer,
-    types::{LogId, Raft, SnapshotMeta, TypeConfig},
+    Raft, forwarding::ForwardOutcome, gate::Gatekeeper, peers, shelf::NewestSnapshot, transfer,
 };
 use crate::{
+    consensus::{LogId, SnapshotMeta, TypeConfig, convert},
     metrics::{IntCounter, Metrics},
     storage::SnapshotDir,
 };

@@ -17,8 +17,10 @@ use openraft::type_config::alias::SnapshotOf;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::types::{LogId, TypeConfig};
-use crate::storage::{AdapterRecord, Checkpoint};
+use crate::{
+    consensus::{LogId, TypeConfig},
+    storage::{AdapterRecord, Checkpoint},
+};
 
 /// How long a snapshot is kept for a transfer that makes no progress: longer than a member takes to
 /// restart or a link to come back, and short, as the files of a replaced state take disk.
@@ -168,7 +170,7 @@ impl NewestSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{raft::LeaderId, storage::SnapshotDir};
+    use crate::{consensus::LeaderId, storage::SnapshotDir};
 
     fn built(snapshots: &SnapshotDir, index: u64) -> Built {
         let record = AdapterRecord {

@@ -20,8 +20,8 @@ pub(super) use self::{
     receive::{held_files, receive, receive_in_turn},
     send::{offer, send},
 };
-use super::{convert::WireError, sound::Unsound};
-use crate::storage::HeldFile;
+use super::sound::Unsound;
+use crate::{consensus::convert::WireError, storage::HeldFile};
 
 /// Bytes of a file in one message. A part of one is lost where a transfer breaks off.
 const CHUNK_BYTES: usize = 64 << 10;

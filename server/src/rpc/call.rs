@@ -16,7 +16,7 @@ use tokio::{
 };
 use tonic::metadata::MetadataMap;
 
-use super::{failure::Failure, status::Reason};
+use super::answer::{failure::Failure, status::Reason};
 use crate::node::Leadership;
 
 /// Election timeouts without a leader after which streams end that require one: to open them anew

@@ -20,19 +20,15 @@ use tenure_statemachine::{
 };
 use tokio::sync::watch;
 
-use super::{
-    Limits, Services,
-    backend::{Backend, StorageBytes},
-};
+use super::{Limits, Services};
 use crate::{
-    claims,
     config::MetricsLevel,
-    lease::LeaseFeed,
+    events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
     node::{
-        Identity, Leadership, Member, ProposeError, ReadIndexError, Status, TransferError, hand_on,
+        Identity, Leadership, Member, ProposeError, ReadIndexError, Replica, Status, StorageBytes,
+        TransferError, hand_on,
     },
-    watch::Hub,
 };
 
 /// As a key and as the end of a range: everything.
@@ -48,13 +44,13 @@ pub(crate) struct FakeNode {
     identity: Identity,
     machine: Mutex<StateMachine>,
     engine: Arc<dyn Engine>,
-    pub(crate) hub: Arc<Hub>,
+    pub(crate) hub: Arc<WatchHub>,
     /// Whether events stay unpublished, as when the state comes from another node.
     pub(crate) muted: AtomicBool,
     /// Whether the events of commands are left out, as when they are too many.
     pub(crate) leaves_events_out: AtomicBool,
     pub(crate) feed: Arc<LeaseFeed>,
-    pub(crate) claims: Arc<claims::Hub>,
+    pub(crate) claims: Arc<ClaimHub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) leadership: watch::Sender<Leadership>,
     /// Cluster time in milliseconds.
@@ -102,11 +98,11 @@ impl FakeNode {
             },
             machine: Mutex::new(machine),
             engine,
-            hub: Hub::new(Revision::EMPTY),
+            hub: WatchHub::new(Revision::EMPTY),
             muted: AtomicBool::new(false),
             leaves_events_out: AtomicBool::new(false),
             feed: LeaseFeed::new(),
-            claims: claims::Hub::new(metrics.lock.clone()),
+            claims: ClaimHub::new(metrics.lock.clone()),
             metrics,
             leadership: watch::channel(leadership).0,
             now: AtomicU64::new(1000),
@@ -126,9 +122,9 @@ impl FakeNode {
     }
 
     pub(crate) fn services(self: &Arc<Self>, limits: Limits) -> Arc<Services> {
-        let backend: Arc<dyn Backend> = Arc::clone(self) as _;
+        let replica: Arc<dyn Replica> = Arc::clone(self) as _;
         let (hub, claims) = (Arc::clone(&self.hub), Arc::clone(&self.claims));
-        Services::new(backend, hub, claims, limits)
+        Services::new(replica, hub, claims, limits)
     }
 
     pub(crate) fn apply(&self, command: &Command) -> Outcome {
@@ -189,7 +185,7 @@ impl FakeNode {
 }
 
 #[tonic::async_trait]
-impl Backend for FakeNode {
+impl Replica for FakeNode {
     fn identity(&self) -> &Identity {
         &self.identity
     }

@@ -19,11 +19,19 @@ use tenure_proto::{
 use tonic::{codec::CompressionEncoding, service::Routes};
 
 use super::{
-    answer::WithAnswers, auth::AuthService, cluster::ClusterService, election::ElectionService,
-    etcd_election::EtcdElectionService, etcd_lock::EtcdLockService, fence::FenceService, health,
-    kv::KvService, lease::LeaseService, lock::LockService, maintenance::MaintenanceService,
-    nesting::Nesting, registry::RegistryService, services::Services, session::SessionService,
-    watch::WatchService,
+    answer::large::WithAnswers,
+    border::nesting::Nesting,
+    etcd::{
+        auth::AuthService, cluster::ClusterService, election::EtcdElectionService, kv::KvService,
+        lease::LeaseService, lock::EtcdLockService, maintenance::MaintenanceService,
+        watch::WatchService,
+    },
+    health,
+    services::Services,
+    tenure::{
+        election::ElectionService, fence::FenceService, lock::LockService,
+        registry::RegistryService, session::SessionService,
+    },
 };
 
 /// What a message may have beside the largest request, so that requests somewhat too large are

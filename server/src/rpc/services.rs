@@ -17,21 +17,22 @@ use tonic::{
 use tracing::warn;
 
 use super::{
-    answer::Answer,
-    backend::Backend,
-    bulk::{BulkReads, Start, Turn},
+    answer::{
+        bulk::{BulkReads, Start, Turn},
+        failure::Failure,
+        large::Answer,
+        reply::Headers,
+        status::Reason,
+    },
+    border::conditions::Conditions,
     call::Call,
-    conditions::Conditions,
-    failure::Failure,
-    foreign_keys::ForeignKeys,
-    reply::Headers,
-    status::Reason,
+    claim::foreign_keys::ForeignKeys,
 };
 use crate::{
-    claims, fatal,
-    lease::Renewals,
-    node::Leadership,
-    watch::{History, Hub},
+    events::{ClaimHub, WatchHub},
+    fatal,
+    node::{Leadership, Replica},
+    rpc::etcd::{lease::renewals::Renewals, watch::history::History},
 };
 
 /// Time until an alarm that could not be raised, for want of a leader, is raised again.
@@ -88,9 +89,9 @@ impl Limits {
 
 /// What the services share. One per node.
 pub struct Services {
-    pub(super) backend: Arc<dyn Backend>,
-    pub(super) hub: Arc<Hub>,
-    pub(super) claims: Arc<claims::Hub>,
+    pub(super) replica: Arc<dyn Replica>,
+    pub(super) hub: Arc<WatchHub>,
+    pub(super) claims: Arc<ClaimHub>,
     pub(super) history: Arc<History>,
     pub(super) renewals: Renewals,
     pub(super) limits: Limits,
@@ -108,21 +109,21 @@ impl Services {
     /// The services of a node. Must be called on a runtime.
     #[must_use]
     pub fn new(
-        backend: Arc<dyn Backend>,
-        hub: Arc<Hub>,
-        claims: Arc<claims::Hub>,
+        replica: Arc<dyn Replica>,
+        hub: Arc<WatchHub>,
+        claims: Arc<ClaimHub>,
         limits: Limits,
     ) -> Arc<Self> {
         Arc::new(Self {
-            headers: Headers::of(backend.as_ref()),
-            member: member_value(backend.as_ref()),
-            history: History::new(Arc::clone(&backend)),
-            renewals: Renewals::spawn(Arc::clone(&backend)),
-            leadership: backend.leadership(),
+            headers: Headers::of(replica.as_ref()),
+            member: member_value(replica.as_ref()),
+            history: History::new(Arc::clone(&replica)),
+            renewals: Renewals::spawn(Arc::clone(&replica)),
+            leadership: replica.leadership(),
             stopping: CancellationToken::new(),
             foreign_keys: ForeignKeys::default(),
-            bulk_reads: BulkReads::new(Arc::clone(&backend)),
-            backend,
+            bulk_reads: BulkReads::new(Arc::clone(&replica)),
+            replica,
             hub,
             claims,
             limits,
@@ -177,7 +178,7 @@ impl Services {
     /// What is left of a lease. One whose time has come lives until its end is replicated, with
     /// nothing left.
     pub(super) fn remaining(&self, lease: &Lease) -> Ttl {
-        let left = self.backend.cluster_time().until(lease.deadline);
+        let left = self.replica.cluster_time().until(lease.deadline);
         left.min(lease.ttl)
     }
 
@@ -191,7 +192,7 @@ impl Services {
 
     /// Replicates a command; refusals of the state machine become reasons.
     pub(super) async fn propose(&self, command: Command) -> Result<(Revision, Reply), Failure> {
-        let outcome = self.backend.propose(command).await?;
+        let outcome = self.replica.propose(command).await?;
         let Outcome {
             reply,
             revision,
@@ -237,7 +238,7 @@ impl Services {
     pub(crate) async fn next_write(&self, seen: Revision) -> Option<Revision> {
         tokio::select! {
             // Either arm may be dropped: what was reached stays reached.
-            () = self.backend.reached(seen.next()) => {}
+            () = self.replica.reached(seen.next()) => {}
             () = self.stopping.cancelled() => return None,
         }
         self.latest(|reader| Ok(reader.meta().revision)).ok()
@@ -260,12 +261,12 @@ impl Services {
         let Some(quota) = self.limits.quota_bytes.filter(|_| cost > 0) else {
             return Ok(());
         };
-        let size = self.backend.storage_bytes().logical;
+        let size = self.replica.storage_bytes().logical;
         if size.saturating_add(cost) < quota {
             return Ok(());
         }
         if !self.latest(|reader| Ok(reader.meta().no_space))? {
-            let member = self.backend.identity().member_id;
+            let member = self.replica.identity().member_id;
             warn!(%member, size, quota, "space quota exhausted, raising the alarm");
             let kind = Some(AlarmKind::NoSpace);
             let alarm = Command::Alarm(AlarmChange {
@@ -284,7 +285,7 @@ impl Services {
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
     ) -> Result<T, Failure> {
-        read_state(self.backend.as_ref(), read)
+        read_state(self.replica.as_ref(), read)
     }
 
     /// The response to a write that was done.
@@ -340,16 +341,16 @@ impl fmt::Debug for Services {
     }
 }
 
-fn member_value(backend: &dyn Backend) -> AsciiMetadataValue {
-    let id = backend.identity().member_id.to_string();
+fn member_value(replica: &dyn Replica) -> AsciiMetadataValue {
+    let id = replica.identity().member_id.to_string();
     id.parse().expect("hexadecimal digits are ascii")
 }
 
 fn read_state<T>(
-    backend: &dyn Backend,
+    replica: &dyn Replica,
     read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
 ) -> Result<T, Failure> {
-    let engine = backend.engine();
+    let engine = replica.engine();
     let view = match engine.snapshot() {
         Ok(view) => view,
         Err(error) => fatal::stop(&error),

@@ -5,7 +5,7 @@ use tenure_proto::peer;
 use tenure_statemachine::Fault;
 
 use super::log_contradiction::{Contradiction, follows};
-use crate::raft::{LogId, StoredMembership, convert};
+use crate::consensus::{LogId, StoredMembership, convert};
 
 /// Written in the same batch as the data it describes, so the two cannot disagree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -137,7 +137,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::raft::{LeaderId, PeerNode};
+    use crate::consensus::{LeaderId, PeerNode};
 
     fn id(term: u64, index: u64) -> LogId {
         LogId::new(LeaderId { term, node_id: 1 }, index)

@@ -7,7 +7,7 @@ use prost::Message;
 use tenure_proto::peer;
 
 use super::log_disk::{ENTRY_HEAD, LogRecord};
-use crate::raft::{Batch, Entry, LogId, Payload, Vote, convert};
+use crate::consensus::{Batch, Entry, LogId, Payload, Vote, convert};
 
 /// First byte of every record; another one means another format.
 const FORMAT: u8 = 1;
@@ -123,7 +123,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::raft::{LeaderId, Membership, PeerNode};
+    use crate::consensus::{LeaderId, Membership, PeerNode};
 
     fn entry(payload: Payload) -> Entry {
         Entry {

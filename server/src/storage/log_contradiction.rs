@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::raft::LogId;
+use crate::consensus::LogId;
 
 /// Two facts about a log of which at most one is true.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -135,7 +135,7 @@ pub(crate) fn follows(last: &LogId, next: &LogId) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::raft::LeaderId;
+    use crate::consensus::LeaderId;
 
     fn id(term: u64, index: u64) -> LogId {
         LogId::new(LeaderId { term, node_id: 1 }, index)

@@ -35,9 +35,8 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    fatal,
-    raft::{Entry, LogId, TypeConfig, Vote},
-    tasks,
+    consensus::{Entry, LogId, TypeConfig, Vote},
+    fatal, tasks,
 };
 
 /// Bytes of entries read at once for replication. As in etcd (`MaxSizePerMsg`): large enough to

@@ -10,7 +10,7 @@ use super::{
     entry,
     log_contradiction::{Contradiction, follows},
 };
-use crate::raft::{Entry, LogId};
+use crate::consensus::{Entry, LogId};
 
 /// Memory for entries that are on disk already and kept for replication and apply to read. Covers
 /// a follower that lags by a quarter of a second under full load; one that lags more reads the

@@ -22,8 +22,8 @@ use super::{
     log_tail::{LogTail, Watermark, at_most},
 };
 use crate::{
+    consensus::{LogId, TypeConfig},
     fatal,
-    raft::{LogId, TypeConfig},
 };
 
 /// Requests that may wait for the writer. Whoever adds to the log waits for room first (see

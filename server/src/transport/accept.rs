@@ -14,21 +14,12 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::{Connection, Incoming, Places};
-use crate::metrics::IntCounter;
+use crate::metrics::AcceptMetrics;
 
 /// The pauses after a connection could not be accepted for want of something: the first, doubled
 /// each time, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// What is counted of a listener.
-#[derive(Clone, Debug)]
-pub(crate) struct AcceptMetrics {
-    /// Connections that were turned away because clients have all they may have.
-    pub(crate) refused: IntCounter,
-    /// Attempts to accept that failed for want of descriptors or memory.
-    pub(crate) failed: IntCounter,
-}
 
 /// The connections of `incoming` that are let in.
 pub(crate) fn admitted(incoming: Incoming, places: Places, metrics: AcceptMetrics) -> Incoming {

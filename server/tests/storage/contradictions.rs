@@ -7,7 +7,7 @@ use prost::Message;
 use tenure_proto::peer;
 use tenured::{
     clock::RuntimeClock,
-    raft::{Entry, LeaderId, LogId, Payload},
+    consensus::{Entry, LeaderId, LogId, Payload},
     storage::LogStore,
 };
 

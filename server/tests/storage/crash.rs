@@ -18,7 +18,7 @@ use openraft::{
 use openraft_rt::Oneshot;
 use openraft_rt_tokio::TokioOneshot;
 use tenured::{
-    raft::{Batch, Entry, LogId, Payload, Vote},
+    consensus::{Batch, Entry, LogId, Payload, Vote},
     storage::{LogDisk, open_log},
 };
 

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tenure_statemachine::{Command, DeleteRange, KeyRange, Put, RangeEnd};
 use tenured::{
     metrics::Metrics,
+    node::Replica,
     node::{LogLimits, Node},
-    rpc::backend::Backend,
 };
 
 use crate::{lone_node, wait};

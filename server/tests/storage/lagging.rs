@@ -11,7 +11,7 @@ use prost::Message;
 use tenure_proto::peer;
 use tenured::{
     clock::RuntimeClock,
-    raft::{Entry, LeaderId, LogId, Payload, TypeConfig},
+    consensus::{Entry, LeaderId, LogId, Payload, TypeConfig},
     storage::LogStore,
 };
 
@@ -51,7 +51,7 @@ fn large(index: u64) -> Entry {
     let batch = tenure_statemachine::codec::encode_entry(now, &[group]);
     Entry {
         log_id: id(index),
-        payload: Payload::Normal(tenured::raft::Batch(batch)),
+        payload: Payload::Normal(tenured::consensus::Batch(batch)),
     }
 }
 

@@ -5,9 +5,9 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tenured::{
     clock::RuntimeClock,
     config::MetricsLevel,
+    consensus::PeerNode,
     metrics::Metrics,
     node::{self, CollectionPace, Identity, LogLimits, Node, NodeConfig, Surroundings},
-    raft::PeerNode,
     storage::{DataDir, Owner, fresh_instance_id},
     transport::TcpTransport,
 };

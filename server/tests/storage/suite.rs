@@ -7,10 +7,7 @@ use openraft::{
     testing::log::{StoreBuilder, Suite},
 };
 use tempfile::TempDir;
-use tenured::{
-    raft::{Machine, TypeConfig},
-    storage::LogStore,
-};
+use tenured::{consensus::TypeConfig, raft::Machine, storage::LogStore};
 
 use crate::store;
 

@@ -26,7 +26,12 @@ pub const BORDERS: &[Border] = &[
     Border {
         within: "server/src",
         words: &["openraft", "openraft_rt", "openraft_rt_tokio"],
-        places: &["server/src/raft", "server/src/storage", "server/src/node"],
+        places: &[
+            "server/src/consensus",
+            "server/src/raft",
+            "server/src/storage",
+            "server/src/node",
+        ],
         instead: "ask the node",
     },
     Border {
@@ -38,14 +43,18 @@ pub const BORDERS: &[Border] = &[
     Border {
         within: "server/src",
         words: &["Code"],
-        places: &["server/src/rpc/status.rs", "server/src/metrics"],
+        places: &[
+            "server/src/rpc/answer/status.rs",
+            "server/src/raft/peers.rs",
+            "server/src/metrics",
+        ],
         instead: "return a Reason",
     },
     Border {
         within: "server/src",
         words: STATUS_CONSTRUCTORS,
         places: &[
-            "server/src/rpc/status.rs",
+            "server/src/rpc/answer/status.rs",
             "server/src/raft/gate.rs",
             "server/src/raft/service.rs",
             "server/src/app/serve.rs",
@@ -199,13 +208,17 @@ mod tests {
             "use std::{fmt, time::Instant};",
             "use tokio::net::TcpStream;",
         ] {
-            assert_eq!(crossed("server/src/watch/hub.rs", text), 1, "{text}");
+            assert_eq!(crossed("server/src/events/watch/hub.rs", text), 1, "{text}");
             assert_eq!(
-                crossed("server/src/watch/hub.rs", &format!("// {text}")),
+                crossed("server/src/events/watch/hub.rs", &format!("// {text}")),
                 0,
                 "{text}"
             );
-            assert_eq!(crossed("server/src/watch/hub/tests.rs", text), 0, "{text}");
+            assert_eq!(
+                crossed("server/src/events/watch/hub/tests.rs", text),
+                0,
+                "{text}"
+            );
             assert_eq!(crossed("client/src/lib.rs", text), 0, "{text}");
         }
     }
@@ -213,10 +226,10 @@ mod tests {
     #[test]
     fn each_place_may_hold_its_own() {
         for (path, text) in [
-            ("server/src/raft/types.rs", "use openraft::Raft;"),
+            ("server/src/consensus/types.rs", "use openraft::Raft;"),
             ("server/src/storage/rocks.rs", "use rocksdb::DB;"),
             (
-                "server/src/rpc/status.rs",
+                "server/src/rpc/answer/status.rs",
                 "use tonic::Code; Status::new(Code::Ok, )",
             ),
             ("server/src/tasks.rs", "tokio::spawn(future)"),
@@ -228,7 +241,7 @@ mod tests {
         ] {
             assert_eq!(crossed(path, text), 0, "{path}: {text}");
         }
-        assert_eq!(crossed("server/src/rpc/kv.rs", "use rocksdb::DB;"), 1);
+        assert_eq!(crossed("server/src/rpc/etcd/kv.rs", "use rocksdb::DB;"), 1);
         assert_eq!(crossed("server/src/rafting.rs", "use openraft::Raft;"), 1);
     }
 }

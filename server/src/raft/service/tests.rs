@@ -11,10 +11,8 @@ use super::*;
 use crate::{
     clock::RuntimeClock,
     config::MetricsLevel,
-    raft::{
-        AppliedGroup, ApplySink, ApplyTimes, LeaderId, Machine, Membership, Network, PeerNode,
-        Peers, Roster, StoredMembership, Vote,
-    },
+    consensus::{LeaderId, Membership, PeerNode, StoredMembership, Vote},
+    raft::{AppliedGroup, ApplySink, ApplyTimes, Machine, Network, Peers, Roster},
     storage::{
         AdapterRecord, KnownPeers, LogOwner, LogStore, Owner, RocksEngine, StateStore, open_log,
     },

@@ -23,8 +23,8 @@ use tracing::info;
 
 use super::{CHUNK_BYTES, CHUNKS_AHEAD, INSTALL_MAX, STALL_MAX, TransferError, chunk};
 use crate::{
-    raft::{PeerClient as Client, TypeConfig, Vote, convert},
-    rpc::status::is_unknown_call,
+    consensus::{TypeConfig, Vote, convert},
+    raft::{PeerClient as Client, is_unknown_call},
     storage::{AdapterRecord, Checkpoint, checksum},
     tasks,
 };

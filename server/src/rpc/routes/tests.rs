@@ -36,8 +36,8 @@ use crate::{
     node::{ReadIndexError, TransferError},
     rpc::{
         Limits,
+        answer::status::{Reason, reason_of},
         fake::{CLUSTER, FakeNode, MEMBER, TERM},
-        status::{Reason, reason_of},
     },
 };
 

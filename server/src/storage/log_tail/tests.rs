@@ -1,7 +1,7 @@
 //! The tail over appends, truncations and purges in every order that the disk may report them.
 
 use super::*;
-use crate::raft::{Batch, LeaderId, Payload};
+use crate::consensus::{Batch, LeaderId, Payload};
 
 fn id_of(term: u64, index: u64) -> LogId {
     LogId::new(LeaderId { term, node_id: 1 }, index)

@@ -11,8 +11,8 @@ use tenure_statemachine::{
     Command, DeleteRange, KeyRange, LeaseGrant, LeaseId, Put, RangeEnd, Ttl,
 };
 use tenured::{
+    node::Replica,
     node::{LogLimits, Node},
-    rpc::backend::Backend,
 };
 
 use crate::{lone_node, wait};

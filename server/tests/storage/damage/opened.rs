@@ -9,7 +9,7 @@ use tenure_statemachine::{
 };
 use tenured::{
     clock::RuntimeClock,
-    raft::Entry,
+    consensus::Entry,
     storage::{
         AdapterRecord, DataDir, KnownPeers, LogOwner, LogStore, RocksEngine, SnapshotDir,
         StateStore, open_log,

@@ -1,0 +1,137 @@
+//! Tells the expirer of new leases, from the apply path.
+//!
+//! Only new leases need telling: a renewal moves a deadline later, and the expirer looks a lease up
+//! before it ends it. Invariant: a lease that was made is either in the list or the feed says that
+//! it lost some.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    mem,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+use tenure_statemachine::{LeaseId, Outcome};
+
+/// Leases that wait for the expirer, which takes them several times a second. When more come it
+/// is told to look at all leases instead, which is cheap beside so many grants.
+const LEASES_WAITING_MAX: usize = 65_536;
+
+/// Leases whose place in the order of granting is remembered, for lists: of leases that end in one
+/// millisecond the older come first, and by id where neither is remembered.
+const ORDERED_MAX: usize = 65_536;
+
+/// New leases on their way to the expirer.
+#[derive(Debug, Default)]
+pub struct LeaseFeed {
+    waiting: Mutex<Waiting>,
+    order: Mutex<Order>,
+}
+
+/// The leases that were made here, the latest of them, in their order.
+type Order = VecDeque<LeaseId>;
+
+/// What the expirer is told: leases that were made just now. One that it knows already is another
+/// of the same id.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told(pub(crate) Vec<LeaseId>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    told: Told,
+    overflowed: bool,
+}
+
+impl LeaseFeed {
+    /// An empty feed.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Looks at what a command did. For the apply path, after the state that holds it can be read;
+    /// costs nothing but for what made a lease.
+    pub fn observe(&self, outcome: &Outcome) {
+        let granted = &outcome.facts.leases_granted;
+        if granted.is_empty() {
+            return;
+        }
+        {
+            let mut order = self.order.lock();
+            order.extend(granted);
+            let surplus = order.len().saturating_sub(ORDERED_MAX);
+            order.drain(..surplus);
+        }
+        let mut waiting = self.waiting.lock();
+        let Waiting { told, overflowed } = &mut *waiting;
+        if told.0.len().saturating_add(granted.len()) > LEASES_WAITING_MAX {
+            *overflowed = true;
+        } else {
+            told.0.extend(granted);
+        }
+    }
+
+    /// The places of the latest leases in the order of granting, from 1 on. Of one that was made
+    /// again under its id the later counts. Made of a copy, so that the apply path waits for no
+    /// list; the apply path itself looks nothing up.
+    pub(crate) fn places(&self) -> HashMap<LeaseId, u64> {
+        let order = self.order.lock().clone();
+        order.into_iter().zip(1..).collect()
+    }
+
+    /// What there is to tell since the last time, or `None` when it was too much.
+    pub(crate) fn take(&self) -> Option<Told> {
+        let Waiting { told, overflowed } = mem::take(&mut *self.waiting.lock());
+        (!overflowed).then_some(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenure_statemachine::{Facts, Reply, Revision};
+
+    use super::*;
+
+    fn granted(leases: &[i64]) -> Outcome {
+        Outcome {
+            reply: Ok(Reply::Done),
+            revision: Revision::EMPTY,
+            events: Vec::new(),
+            signals: Vec::new(),
+            facts: Facts {
+                leases_granted: leases.iter().copied().map(LeaseId).collect(),
+                ..Facts::default()
+            },
+        }
+    }
+
+    #[test]
+    fn too_many_grants_are_told_as_too_many() {
+        let feed = LeaseFeed::new();
+        feed.observe(&granted(&[]));
+        feed.observe(&granted(&[2]));
+        let told = feed.take().expect("few were granted");
+        assert_eq!(told.0, [LeaseId(2)]);
+        for id in 0..=LEASES_WAITING_MAX {
+            feed.observe(&granted(&[id as i64]));
+        }
+        assert_eq!(feed.take(), None);
+        assert_eq!(feed.take(), Some(Told::default()));
+    }
+
+    #[test]
+    fn the_places_of_the_latest_leases_are_remembered() {
+        let feed = LeaseFeed::new();
+        feed.observe(&granted(&[7, 3]));
+        let places = feed.places();
+        assert!(places[&LeaseId(7)] < places[&LeaseId(3)]);
+        feed.observe(&granted(&[7]));
+        let again = feed.places();
+        assert!(again[&LeaseId(3)] < again[&LeaseId(7)], "the later counts");
+        for id in 100..100 + ORDERED_MAX as i64 {
+            feed.observe(&granted(&[id]));
+        }
+        assert!(!feed.places().contains_key(&LeaseId(7)));
+        assert_eq!(feed.order.lock().len(), ORDERED_MAX);
+    }
+}

@@ -1,0 +1,199 @@
+//! Reads of unknown size: which threads they run on, whose turn it is, what memory they may hold.
+//!
+//! A read begins at once, on one of a few threads. One that turns out to be large leaves that place
+//! to others and goes on in turns with the other large ones, so that neither short reads nor the
+//! threads that serve heartbeats wait for it. What it reads is charged to one account for the whole
+//! node, and a read that finds the account empty is ended and refused.
+//!
+//! Invariant: the result of a read that was ended early is never used.
+
+mod memory;
+mod paced;
+mod turn;
+mod turns;
+
+use std::{fmt, num::NonZero, sync::Arc, thread};
+
+use tenure_statemachine::{ReadError, Reader};
+use tokio::sync::Semaphore;
+
+pub(in crate::rpc) use self::{
+    memory::{CALLER, Held, Memory},
+    turn::{Start, Turn},
+};
+use self::{
+    paced::Paced,
+    turn::{End, Places},
+    turns::Turns,
+};
+use super::{failure::Failure, status::Reason};
+use crate::{fatal, node::Replica, share::ANSWERS_BYTES_MAX, tasks};
+
+/// Reads that run at once while they are short, each on a blocking thread: enough to use the disk,
+/// few enough that a flood of them leaves memory and processors to the others. The rest waits,
+/// within its deadline.
+const SHORT_READS_MAX: usize = 32;
+/// Reads that have turned out to be large, and their threads; the next one is refused. They take
+/// turns, so more would only make each of them slower.
+const LARGE_READS_MAX: usize = 16;
+/// What a read waits for before it is made again; one that finds no more than that is refused. A
+/// part of the account, so that whoever waits for much does not keep all others waiting.
+const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
+
+/// Runs reads of unknown size.
+#[derive(Clone)]
+pub(in crate::rpc) struct BulkReads {
+    replica: Arc<dyn Replica>,
+    places: Places,
+    memory: Memory,
+}
+
+impl BulkReads {
+    pub(in crate::rpc) fn new(replica: Arc<dyn Replica>) -> Self {
+        // Half of the processors, so that the others serve everything else.
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let large_at_once = (processors / 2).max(1);
+        Self {
+            replica,
+            places: Places {
+                short: Arc::new(Semaphore::new(SHORT_READS_MAX)),
+                large: Arc::new(Semaphore::new(LARGE_READS_MAX)),
+                turns: Arc::new(Turns::new(large_at_once)),
+            },
+            memory: Memory::new(),
+        }
+    }
+
+    /// The account that answers to the call that this task serves are charged to.
+    pub(in crate::rpc) fn memory(&self) -> Memory {
+        self.memory.of_caller()
+    }
+
+    /// The same reads, for a task that goes on serving the call of this one.
+    pub(in crate::rpc) fn of_caller(&self) -> Self {
+        Self {
+            memory: self.memory.of_caller(),
+            ..self.clone()
+        }
+    }
+
+    /// Reads the present state; what is read counts as held until the read ends.
+    ///
+    /// # Cancel safety
+    /// A read whose future was dropped ends within its present turn.
+    pub(in crate::rpc) async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let done = self
+            .run(Start::Charged, Held::none(), |reader, _| read(reader))
+            .await;
+        done.map_err(Failure::from)
+    }
+
+    /// As [`BulkReads::read`], for a reader that charges what it keeps to its [`Turn`] by itself,
+    /// beginning with what it `held` before.
+    pub(in crate::rpc) async fn read_charged<T: Send + 'static>(
+        &self,
+        start: Start,
+        held: Held,
+        read: impl FnOnce(&Reader<'_>, &Turn) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Ended> {
+        self.run(start, held, read).await
+    }
+
+    /// As [`BulkReads::read`], for a reader that keeps nothing of what it reads.
+    ///
+    /// # Cancel safety
+    /// As [`BulkReads::read`].
+    pub(in crate::rpc) async fn look_through<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let read = |reader: &Reader<'_>, _: &Turn| read(reader);
+        let done = self.run(Start::Short, Held::none(), read).await;
+        done.map_err(Failure::from)
+    }
+
+    /// As [`BulkReads::read_charged`]; a read for which there is no memory is made again when there
+    /// is, unless it needs much.
+    pub(in crate::rpc) async fn read_when_free<T: Send + 'static>(
+        &self,
+        start: Start,
+        read: impl Fn(&Reader<'_>, &Turn) -> Result<T, ReadError> + Clone + Send + 'static,
+    ) -> Result<T, Failure> {
+        let mut held = Held::none();
+        loop {
+            let needed = match self.run(start, held, read.clone()).await {
+                Err(Ended::NoMemory(needed)) if needed < WAITED_FOR_BYTES_MAX => needed,
+                result => return result.map_err(Failure::from),
+            };
+            let doubled = needed.saturating_mul(2).min(WAITED_FOR_BYTES_MAX);
+            held = self.memory().take(doubled).await?;
+        }
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        start: Start,
+        held: Held,
+        read: impl FnOnce(&Reader<'_>, &Turn) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, Ended> {
+        let turn = Turn::begin(self.places.clone(), self.memory(), held, start).await;
+        // Dropped with the caller's future.
+        let wanted = turn.wanted();
+        let replica = Arc::clone(&self.replica);
+        let reading = tasks::spawn_blocking(move || {
+            turn.start();
+            let engine = replica.engine();
+            let view = match engine.snapshot() {
+                Ok(view) => view,
+                Err(error) => fatal::stop(&error),
+            };
+            let paced = Paced::new(view.as_ref(), &turn);
+            let reader = match Reader::new(&paced) {
+                Ok(reader) => reader,
+                Err(fault) => fatal::stop(&fault),
+            };
+            let result = read(&reader, &turn);
+            match turn.end() {
+                None => result.map_err(|error| Ended::Refused(error.into())),
+                Some(End::NoMemory(needed)) => Err(Ended::NoMemory(needed)),
+                Some(End::NoPlace | End::Unwanted) => {
+                    Err(Ended::Refused(Reason::TooManyRequests.into()))
+                }
+            }
+        });
+        let result = reading.await.expect("a read neither panics nor is aborted");
+        drop(wanted);
+        result
+    }
+}
+
+impl fmt::Debug for BulkReads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BulkReads").finish_non_exhaustive()
+    }
+}
+
+/// Why a read has no result.
+#[derive(Debug)]
+pub(in crate::rpc) enum Ended {
+    /// There was no memory for it; so many bytes were needed when it was found out.
+    NoMemory(usize),
+    /// It was refused for another reason.
+    Refused(Failure),
+}
+
+impl From<Ended> for Failure {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::NoMemory(needed) if needed > ANSWERS_BYTES_MAX => Reason::RangeTooLarge.into(),
+            Ended::NoMemory(_) => Reason::TooManyRequests.into(),
+            Ended::Refused(failure) => failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! Large answers: encoded where they were read, handed to the transport in pieces.
+//!
+//! An answer of many keys that is encoded as one message on the runtime's thread stops everything
+//! else for as long. This one is encoded on the thread that reads, is charged to the account of
+//! answers until it was sent, and ends when its client does not take it: after a time, or when it
+//! takes it slowly while others wait for memory. Small answers go the usual way. So it is with the
+//! large messages of a stream.
+//!
+//! Invariants: the bytes are those that the messages would have had; no piece keeps the memory of
+//! others.
+
+mod range;
+mod service;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::{StreamExt, stream::BoxStream};
+use http_body::{Body, Frame};
+use parking_lot::Mutex;
+use prost::Message;
+use tokio::time::{Instant, sleep};
+use tonic::{Response, Status};
+
+pub(in crate::rpc) use self::{
+    range::RangePieces,
+    service::{Taker, WithAnswers},
+};
+use super::{
+    bulk::{Held, Memory, Turn},
+    failure::Failure,
+    status::{self, Reason},
+};
+use crate::tasks;
+
+/// What an answer may be and still go the usual way.
+pub(in crate::rpc) const SMALL_BYTES_MAX: usize = 64 * 1024;
+/// A piece of an answer. What a client does not read of a stream stays below two of them.
+const PIECE_BYTES: usize = 64 * 1024;
+/// How long a client may read nothing of an answer before the answer ends.
+pub(in crate::rpc) const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// What a message has before it: that it is not compressed, and its length.
+const PREFIX_LEN: usize = 5;
+/// How often it is looked at what a client has read of an answer.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What a client must read of an answer in that time while others wait for memory: 64 KiB a second,
+/// a fraction of what the slowest lines give. At less, a few clients would hold all memory for
+/// hours.
+const READ_BYTES_MIN: usize = 5 * PIECE_BYTES;
+
+/// A large answer, as it travels through the layers in a response's extensions.
+#[derive(Clone)]
+pub(in crate::rpc) struct Answer(Arc<Mutex<Unsent>>);
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+/// What is sent next, or why nothing is.
+type Messages = BoxStream<'static, Result<Bytes, Status>>;
+
+#[derive(Default)]
+struct Unsent {
+    pieces: VecDeque<Bytes>,
+    held: Held,
+    /// How often, and how many bytes, were taken.
+    taken: u64,
+    taken_bytes: usize,
+    end: End,
+    /// Messages that come after the pieces; only of a stream.
+    messages: Option<(Messages, Memory)>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Due,
+    Told,
+    Unread,
+}
+
+impl Answer {
+    /// `message`, or an answer in its place when it is large.
+    pub(in crate::rpc) fn unless_small<M: Message>(
+        turn: &Turn,
+        message: M,
+    ) -> Result<Result<M, Self>, Failure> {
+        if message.encoded_len() <= SMALL_BYTES_MAX {
+            return Ok(Ok(message));
+        }
+        Self::of(message, turn.take_held()).map(Err)
+    }
+
+    /// An answer that is `message`, of which `held` is what it takes.
+    fn of(message: impl Message, held: Held) -> Result<Self, Failure> {
+        let encoded = message.encode_to_vec();
+        drop(message);
+        // Copies: a piece that waits in the transport must not keep all the others.
+        let pieces = encoded.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
+        Self::new(pieces.collect(), held)
+    }
+
+    /// The messages of a stream, of which the large ones are sent as answers are. One for which
+    /// there is no memory ends the stream.
+    fn of_stream(messages: Messages, memory: Memory) -> Self {
+        Self(Arc::new(Mutex::new(Unsent {
+            messages: Some((messages, memory)),
+            ..Unsent::default()
+        })))
+    }
+
+    /// `message` that was read on the spot, or an answer in its place when it is large. Refused
+    /// when there is no memory for it.
+    pub(in crate::rpc) fn of_read<M: Message>(
+        message: M,
+        memory: &Memory,
+    ) -> Result<Result<M, Self>, Failure> {
+        let bytes = message.encoded_len();
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(Ok(message));
+        }
+        let held = memory.take_now(bytes).ok_or(Reason::TooManyRequests)?;
+        Self::of(message, held).map(Err)
+    }
+
+    /// The response to a write that was done. It is not refused for want of memory: then it is not
+    /// charged, and ends as every large answer does when it is not read.
+    pub(in crate::rpc) fn of_write<M: Message + Default>(
+        message: M,
+        memory: &Memory,
+    ) -> Result<Response<M>, Failure> {
+        let bytes = message.encoded_len();
+        if bytes <= SMALL_BYTES_MAX {
+            return Ok(Response::new(message));
+        }
+        let held = memory.take_now(bytes).unwrap_or_default();
+        let answer = Self::of(message, held)?;
+        Ok(answer.instead_of(Response::new(M::default())))
+    }
+
+    /// The response that stands for the answer until it is sent.
+    pub(in crate::rpc) fn instead_of<M>(self, mut response: Response<M>) -> Response<M> {
+        response.extensions_mut().insert(self);
+        response
+    }
+
+    /// An answer of these pieces, which are one message.
+    fn new(mut pieces: VecDeque<Bytes>, held: Held) -> Result<Self, Failure> {
+        let length = pieces.iter().map(Bytes::len).sum();
+        pieces.push_front(prefix(length)?);
+        Ok(Self(Arc::new(Mutex::new(Unsent {
+            pieces,
+            held,
+            ..Unsent::default()
+        }))))
+    }
+
+    /// The body that sends it. Ends when nothing of it is taken for [`UNREAD_MAX`].
+    pub(in crate::rpc) fn into_body(self) -> AnswerBody {
+        if self.0.lock().messages.is_none() {
+            tasks::spawn("unread-answer", expire(Arc::downgrade(&self.0)));
+        }
+        AnswerBody(self.0)
+    }
+}
+
+/// What a message of so many bytes has before it.
+fn prefix(length: usize) -> Result<Bytes, Failure> {
+    let length = u32::try_from(length)
+        .ok()
+        .filter(|length| i32::try_from(*length).is_ok())
+        .ok_or(Reason::RangeTooLarge)?;
+    let mut prefix = BytesMut::with_capacity(PREFIX_LEN);
+    prefix.put_u8(0);
+    prefix.put_u32(length);
+    Ok(prefix.freeze())
+}
+
+/// A message with what it has before it.
+fn framed(message: &impl Message) -> Result<Bytes, Failure> {
+    let length = message.encoded_len();
+    let mut framed = BytesMut::with_capacity(PREFIX_LEN + length);
+    framed.extend_from_slice(&prefix(length)?);
+    message
+        .encode(&mut framed)
+        .expect("a buffer that grows takes every message");
+    Ok(framed.freeze())
+}
+
+/// Ends an answer that is not read, or slowly while others wait for memory.
+async fn expire(unsent: Weak<Mutex<Unsent>>) {
+    let mut unread_since = Instant::now();
+    let (mut taken, mut taken_bytes) = (0, 0);
+    loop {
+        sleep(LOOK_EVERY).await;
+        let Some(unsent) = unsent.upgrade() else {
+            return;
+        };
+        let mut unsent = unsent.lock();
+        let is_sent = unsent.pieces.is_empty();
+        if unsent.end != End::Due || is_sent && unsent.messages.is_some() {
+            return;
+        }
+        if unsent.taken > taken {
+            unread_since = Instant::now();
+        }
+        let is_slow = !is_sent && unsent.taken_bytes - taken_bytes < READ_BYTES_MIN;
+        if unread_since.elapsed() >= UNREAD_MAX || is_slow && unsent.held.is_wanted() {
+            *unsent = Unsent {
+                end: End::Unread,
+                ..Unsent::default()
+            };
+            return;
+        }
+        (taken, taken_bytes) = (unsent.taken, unsent.taken_bytes);
+    }
+}
+
+/// The body of a response of large messages.
+pub(in crate::rpc) struct AnswerBody(Arc<Mutex<Unsent>>);
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let mut unsent = self.0.lock();
+        let unsent = &mut *unsent;
+        unsent.taken += 1;
+        let unread = Status::from(Reason::AnswerUnread);
+        let end = loop {
+            if let Some(piece) = unsent.pieces.pop_front() {
+                unsent.taken_bytes += piece.len();
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            unsent.held = Held::none();
+            match unsent.end {
+                End::Told => return Poll::Ready(None),
+                End::Unread => break unread,
+                End::Due => {}
+            }
+            let Some((messages, memory)) = &mut unsent.messages else {
+                break Status::ok("");
+            };
+            match ready!(messages.poll_next_unpin(context)) {
+                Some(Ok(message)) if message.len() <= SMALL_BYTES_MAX => {
+                    unsent.pieces.push_back(message);
+                }
+                Some(Ok(message)) => {
+                    let Some(held) = memory.take_now(message.len()) else {
+                        break Reason::TooManyRequests.into();
+                    };
+                    unsent.held = held;
+                    let pieces = message.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
+                    unsent.pieces.extend(pieces);
+                    tasks::spawn("unread-message", expire(Arc::downgrade(&self.0)));
+                }
+                Some(Err(status)) => break status,
+                None => break Status::ok(""),
+            }
+        };
+        unsent.end = End::Told;
+        unsent.messages = None;
+        let trailers = status::trailers(&end);
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! What clients are told of a refusal: the reason, and what is particular to the case.
+//!
+//! The map is exhaustive: a refusal that the state machine learns does not compile until it has a
+//! place here. Names come from clients and may be any bytes, so they are shown escaped and cut.
+
+use std::fmt::Write;
+
+use tenure_statemachine::{
+    CLAIMS_PER_NAME_MAX, Limit, MOVED_BYTES_MAX, MOVES_MAX, MissingGuard, POLICIES_MAX, Refusal,
+    SHARED_KEYS_MAX, StaleToken,
+};
+
+use super::{failure::Failure, status::Reason};
+
+/// Bytes of a name that are shown. A text travels in a header, and headers have a bound far below
+/// what a request's names may add up to.
+const NAME_SHOWN_BYTES_MAX: usize = 200;
+/// Names that are shown of a list.
+const NAMES_SHOWN_MAX: usize = 5;
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::KeyNotFound => Reason::KeyNotFound.into(),
+            Refusal::LeaseNotFound => Reason::LeaseNotFound.into(),
+            Refusal::LeaseExists => Reason::LeaseExists.into(),
+            Refusal::Compacted { floor: _ } => Reason::Compacted.into(),
+            Refusal::FutureRevision { latest: _ } => Reason::FutureRevision.into(),
+            Refusal::NoSpace => Reason::NoSpace.into(),
+            Refusal::Corrupt => Reason::Corrupt.into(),
+            Refusal::GuardStale(token) => stale(Reason::GuardStale, &token),
+            Refusal::GuardMissing(missing) => {
+                let MissingGuard { prefix, lock } = *missing;
+                let (prefix, lock) = (quoted(&prefix), quoted(&lock));
+                Reason::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
+            }
+            Refusal::NotHolder(token) => stale(Reason::NotHolder, &token),
+            Refusal::NameReserved(name) => Reason::NameReserved.with(quoted(&name)),
+            Refusal::AlreadyClaimed(name) => Reason::AlreadyClaimed.with(of_lock(&name)),
+            Refusal::PermitsDiffer(differ) => {
+                let (name, limit) = *differ;
+                Reason::PermitsDiffer.with(format!("{} has {limit} permits", of_lock(&name)))
+            }
+            Refusal::QueueFull(name) => {
+                let lock = of_lock(&name);
+                Reason::QueueFull.with(format!("{lock} may have {CLAIMS_PER_NAME_MAX}"))
+            }
+            // A repeated request may have been refused for reasons whose names were not kept.
+            Refusal::Deadlock(names) if names.is_empty() => Reason::Deadlock.into(),
+            Refusal::Deadlock(names) => {
+                let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
+                Reason::Deadlock.with(format!("among locks {}", listed(&names)))
+            }
+            Refusal::QueueFixed(name) => {
+                let lock = of_lock(&name);
+                Reason::QueueFixed.with(format!("{lock}: a claim of another program waits"))
+            }
+            Refusal::QueueTooLong(name) => {
+                let lock = of_lock(&name);
+                Reason::QueueTooLong.with(format!(
+                    "{lock}: one write may move {MOVES_MAX} claims, of {MOVED_BYTES_MAX} bytes"
+                ))
+            }
+            Refusal::CandidateUnknown(candidate) => {
+                let (name, lease) = *candidate;
+                let name = quoted(&name);
+                let detail = format!("lease {lease} has no claim on {name} that can be granted");
+                Reason::CandidateUnknown.with(detail)
+            }
+            Refusal::SessionNotFound(session) => Reason::SessionNotFound.with(session.to_string()),
+            Refusal::RequestForgotten {
+                sequence,
+                forgotten,
+            } => Reason::RequestForgotten.with(format!(
+                "your request {sequence}, those up to {forgotten} are"
+            )),
+            Refusal::AnswerTooLarge { revision } => Reason::AnswerTooLarge.with(format!(
+                "took effect at revision {revision}, its answer was too large to be kept"
+            )),
+            Refusal::RequestDiffers => Reason::RequestDiffers.into(),
+            Refusal::TooManyRequestKeys => Reason::TooManyRequestKeys.with(format!(
+                "{SHARED_KEYS_MAX} may be remembered, at most half of them for one client"
+            )),
+            Refusal::InstanceReplaced { yours, current } => {
+                let detail = format!("your incarnation {yours}, current {current}");
+                Reason::InstanceReplaced.stale(detail, current)
+            }
+            Refusal::InstanceNotFound => Reason::InstanceNotFound.into(),
+            Refusal::PolicyNotFound => Reason::PolicyNotFound.into(),
+            Refusal::TooManyPolicies => {
+                Reason::TooManyPolicies.with(format!("there may be {POLICIES_MAX}"))
+            }
+            Refusal::NotClaimed(name) => Reason::NotClaimed.with(of_lock(&name)),
+            Refusal::TooManyRows { max } => {
+                Reason::TooManyRows.with(format!("one write may read or change {max}"))
+            }
+            Refusal::AnswerOverLimit { max } => {
+                Reason::AnswerOverLimit.with(format!("a write may be answered with {max} bytes"))
+            }
+            Refusal::LimitReached { limit, max } => reached(limit, max),
+            Refusal::EntryFull => Reason::TooManyRequests.into(),
+        }
+    }
+}
+
+/// What there is as much of as there may be, and what makes room.
+fn reached(limit: Limit, max: u64) -> Failure {
+    let (reason, detail) = match limit {
+        Limit::LeaseKeys => (
+            Reason::TooManyLeaseKeys,
+            format!("it may have {max}, attach others to another lease"),
+        ),
+        Limit::LeaseWills => (
+            Reason::TooManyWills,
+            format!("it may have {max}, remove one or use another lease"),
+        ),
+        Limit::WillBytes => (
+            Reason::WillsTooLarge,
+            format!("{max} bytes in all, remove some or set smaller ones"),
+        ),
+        Limit::SessionBytes => (
+            Reason::SessionsTooLarge,
+            format!("{max} bytes in all, say which requests were answered or close sessions"),
+        ),
+        Limit::Leases => (
+            Reason::TooManyLeases,
+            format!("there may be {max}, revoke some or let them expire"),
+        ),
+        Limit::Alarms => (
+            Reason::TooManyAlarms,
+            format!("of a kind there may be {max}, disarm some"),
+        ),
+    };
+    reason.with(detail)
+}
+
+fn stale(reason: Reason, token: &StaleToken) -> Failure {
+    let StaleToken {
+        name,
+        yours,
+        current,
+    } = token;
+    let lock = of_lock(name);
+    reason.stale(
+        format!("{lock}: your token {yours}, current {current}"),
+        *current,
+    )
+}
+
+fn of_lock(name: &[u8]) -> String {
+    format!("lock {}", quoted(name))
+}
+
+/// A name as it is shown: in quotes, escaped, and cut when it is long.
+pub(in crate::rpc) fn quoted(name: &[u8]) -> String {
+    let shown = name.get(..NAME_SHOWN_BYTES_MAX).unwrap_or(name);
+    let rest = if shown.len() < name.len() { "..." } else { "" };
+    format!("\"{}{rest}\"", shown.escape_ascii())
+}
+
+/// Names as they are shown, the first few of them.
+fn listed(names: &[&[u8]]) -> String {
+    let shown: Vec<_> = names
+        .iter()
+        .take(NAMES_SHOWN_MAX)
+        .map(|name| quoted(name))
+        .collect();
+    let mut text = shown.join(", ");
+    let rest = names.len().saturating_sub(NAMES_SHOWN_MAX);
+    if rest > 0 {
+        // Writing to a string cannot fail.
+        _ = write!(text, " and {rest} more");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use tenure_statemachine::{LeaseId, Revision};
+
+    use super::*;
+
+    fn stale_token() -> Box<StaleToken> {
+        Box::new(StaleToken {
+            name: Bytes::from_static(b"jobs/42"),
+            yours: Revision(17),
+            current: Revision(23),
+        })
+    }
+
+    #[test]
+    fn a_refusal_says_what_it_is_about() {
+        let name = Bytes::from_static(b"jobs/42");
+        let missing = MissingGuard {
+            prefix: Bytes::from_static(b"data/\xff"),
+            lock: name.clone(),
+        };
+        for (refusal, text) in [
+            (
+                Refusal::GuardStale(stale_token()),
+                "tenure: guard is stale: lock \"jobs/42\": your token 17, current 23",
+            ),
+            (
+                Refusal::NotHolder(stale_token()),
+                "tenure: not the holder: lock \"jobs/42\": your token 17, current 23",
+            ),
+            (
+                Refusal::GuardMissing(Box::new(missing)),
+                "tenure: guard is missing: keys under \"data/\\xff\" need one of lock \"jobs/42\"",
+            ),
+            (
+                Refusal::PermitsDiffer(Box::new((name.clone(), 3))),
+                "tenure: permits are counted differently: lock \"jobs/42\" has 3 permits",
+            ),
+            (
+                Refusal::Deadlock(vec![name.clone(), Bytes::from_static(b"b")]),
+                "tenure: deadlock: among locks \"jobs/42\", \"b\"",
+            ),
+            (
+                Refusal::CandidateUnknown(Box::new((name.clone(), LeaseId(0x2a)))),
+                "tenure: candidate not found: lease 000000000000002a has no claim on \"jobs/42\" \
+                 that can be granted",
+            ),
+            (
+                Refusal::SessionNotFound(LeaseId(0x2a)),
+                "tenure: session not found: 000000000000002a",
+            ),
+            (
+                Refusal::RequestForgotten {
+                    sequence: 3,
+                    forgotten: 9,
+                },
+                "tenure: request is forgotten: your request 3, those up to 9 are",
+            ),
+            (
+                Refusal::AnswerTooLarge {
+                    revision: Revision(8),
+                },
+                "tenure: request was executed before: took effect at revision 8, its answer \
+                 was too large to be kept",
+            ),
+            (
+                Refusal::LimitReached {
+                    limit: Limit::LeaseKeys,
+                    max: 300,
+                },
+                "tenure: too many keys of one lease: it may have 300, attach others to another \
+                 lease",
+            ),
+            (
+                Refusal::QueueFull(name),
+                "tenure: too many claims: lock \"jobs/42\" may have 10000",
+            ),
+            (
+                Refusal::QueueTooLong(Bytes::from_static(b"a")),
+                "tenure: queue is too long to be reordered: lock \"a\": one write may move 1000 \
+                 claims, of 1048576 bytes",
+            ),
+            (
+                Refusal::TooManyRequestKeys,
+                "tenure: too many idempotency keys: 200000 may be remembered, at most half of them \
+                 for one client",
+            ),
+            (
+                Refusal::TooManyPolicies,
+                "tenure: too many fence policies: there may be 1000",
+            ),
+        ] {
+            assert_eq!(Failure::from(refusal).message(), text);
+        }
+    }
+
+    #[test]
+    fn long_names_and_lists_are_cut() {
+        let name = vec![0; 5000];
+        assert!(quoted(&name).len() < 4 * NAME_SHOWN_BYTES_MAX + 8);
+        assert!(quoted(&name).ends_with("\\x00...\""));
+        let names: Vec<&[u8]> = vec![b"n"; 7];
+        assert!(listed(&names).ends_with("\"n\" and 2 more"));
+    }
+}

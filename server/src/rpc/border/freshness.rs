@@ -1,0 +1,218 @@
+//! How fresh a read is to be, and how fresh its answer is.
+//!
+//! A client that read at a revision elsewhere asks not to be answered from before it. One that
+//! reads what a node has, without asking the quorum, can bound how old that may be. Invariant: an
+//! age that is told is never below the true one.
+
+use std::time::Duration;
+
+use tenure_proto::metadata::{
+    AGE_METADATA, AT_LEAST_REVISION_METADATA, MAX_STALENESS_METADATA, MEMBER_METADATA,
+};
+use tenure_statemachine::Revision;
+use tokio::time::{Instant, timeout};
+use tonic::{Response, metadata::MetadataMap};
+
+use super::conditions::number;
+use crate::rpc::{
+    answer::{failure::Failure, refusal::quoted, status::Reason},
+    call::Call,
+    services::Services,
+};
+
+/// How long a node may ask the quorum when its state is not known to be fresh enough. One attempt
+/// at a confirmation; whoever bounds the age would rather go elsewhere than wait out an election.
+const CONFIRM_MAX: Duration = Duration::from_millis(500);
+
+/// How fresh a read is to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::rpc) struct Freshness {
+    at_least: Option<Revision>,
+    staleness_max: Option<Duration>,
+}
+
+/// How old what is read may be.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::rpc) struct Age {
+    /// Since when what was confirmed has been ageing; `None` is not known.
+    since: Option<Instant>,
+    staleness_max: Option<Duration>,
+}
+
+impl Freshness {
+    /// What the metadata of a call asks for.
+    pub(in crate::rpc) fn of(metadata: &MetadataMap) -> Result<Self, Failure> {
+        let revision = asked(metadata, AT_LEAST_REVISION_METADATA)?;
+        let too_great = |_| Reason::FreshnessMalformed.with("no revision is that great");
+        let revision = revision.map(i64::try_from).transpose().map_err(too_great)?;
+        let staleness = asked(metadata, MAX_STALENESS_METADATA)?;
+        Ok(Self {
+            at_least: revision.map(Revision),
+            staleness_max: staleness.map(Duration::from_millis),
+        })
+    }
+
+    /// This and what the fields of a request ask for; zero asks for nothing.
+    pub(in crate::rpc) fn and(self, at_least: i64, staleness_max_ms: u64) -> Result<Self, Failure> {
+        if at_least < 0 {
+            let detail = format!("revision {at_least} is negative");
+            return Err(Reason::FreshnessMalformed.with(detail));
+        }
+        let at_least = Some(Revision(at_least)).filter(|revision| revision.0 > 0);
+        let staleness_max = Some(staleness_max_ms).filter(|millis| *millis > 0);
+        let bounds = [self.staleness_max, staleness_max.map(Duration::from_millis)];
+        Ok(Self {
+            at_least: self.at_least.max(at_least),
+            staleness_max: bounds.into_iter().flatten().min(),
+        })
+    }
+
+    /// Whether a state of some age will do.
+    pub(in crate::rpc) const fn bounds_age(self) -> bool {
+        self.staleness_max.is_some()
+    }
+
+    /// Waits until a read of this node's state is as fresh as it is to be: linearizable, unless it
+    /// is serializable and within its bounds.
+    pub(in crate::rpc) async fn reach(
+        self,
+        services: &Services,
+        call: &Call,
+        serializable: bool,
+    ) -> Result<Age, Failure> {
+        // First, for it may take long, and what is there then ages meanwhile.
+        self.reach_revision(services, call).await?;
+        if serializable {
+            let since = self.reach_age(services).await?;
+            return Ok(Age {
+                since,
+                staleness_max: self.staleness_max,
+            });
+        }
+        let began = Instant::now();
+        call.read(services.replica.read_barrier()).await?;
+        Ok(Age {
+            since: Some(began),
+            staleness_max: None,
+        })
+    }
+
+    /// Since when the state, at the least, has been as it is here.
+    async fn reach_age(self, services: &Services) -> Result<Option<Instant>, Failure> {
+        let replica = services.replica.as_ref();
+        let age = replica.staleness();
+        let Some(max) = self.staleness_max else {
+            // Nobody is asked while the state is confirmed anyhow, as a leader's is.
+            if age.is_none_or(|age| age > CONFIRM_MAX / 4) {
+                replica.freshen();
+            }
+            return Ok(age.and_then(ago));
+        };
+        if let Some(age) = age.filter(|age| *age <= max) {
+            return Ok(ago(age));
+        }
+        let began = Instant::now();
+        if let Ok(Ok(())) = timeout(CONFIRM_MAX, replica.read_barrier()).await {
+            // What was confirmed is the state at the beginning, so the time since is its age.
+            if began.elapsed() <= max {
+                return Ok(Some(began));
+            }
+        }
+        match replica.staleness() {
+            Some(age) if age <= max => Ok(ago(age)),
+            age => Err(too_old(age, max)),
+        }
+    }
+
+    async fn reach_revision(self, services: &Services, call: &Call) -> Result<(), Failure> {
+        let Some(asked) = self.at_least else {
+            return Ok(());
+        };
+        let here = || services.latest(|reader| Ok(reader.meta().revision));
+        if here()? >= asked {
+            return Ok(());
+        }
+        let reached = async {
+            services.replica.reached(asked).await;
+            Ok::<(), Failure>(())
+        };
+        if call.read(reached).await.is_ok() {
+            return Ok(());
+        }
+        let here = here()?;
+        if here >= asked {
+            return Ok(());
+        }
+        Err(Reason::RevisionNotReached.with(format!("asked {asked}, here {here}")))
+    }
+}
+
+impl Age {
+    /// In milliseconds; the greatest there are when it is not known.
+    pub(in crate::rpc) fn in_ms(self) -> u64 {
+        self.since.map_or(u64::MAX, |since| millis(since.elapsed()))
+    }
+
+    /// For a read that had to wait: whether what it found is within the bound still.
+    pub(in crate::rpc) fn check(self) -> Result<(), Failure> {
+        let age = self.since.map(|since| since.elapsed());
+        match self.staleness_max {
+            Some(max) if age.is_none_or(|age| age > max) => Err(too_old(age, max)),
+            _ => Ok(()),
+        }
+    }
+
+    /// An answer that tells of its age, and of who gave it.
+    pub(in crate::rpc) fn tell<T>(self, services: &Services, answer: T) -> Response<T> {
+        self.tell_with(services, Response::new(answer))
+    }
+
+    /// As [`Age::tell`], with a response.
+    pub(in crate::rpc) fn tell_with<T>(
+        self,
+        services: &Services,
+        mut response: Response<T>,
+    ) -> Response<T> {
+        let metadata = response.metadata_mut();
+        if self.since.is_some() {
+            metadata.insert(AGE_METADATA, self.in_ms().into());
+        }
+        metadata.insert(MEMBER_METADATA, services.member.clone());
+        response
+    }
+}
+
+/// When that was; `None` when it was before this machine knows of time.
+fn ago(age: Duration) -> Option<Instant> {
+    Instant::now().checked_sub(age)
+}
+
+fn too_old(age: Option<Duration>, max: Duration) -> Failure {
+    let max = millis(max);
+    Reason::TooOld.with(match age {
+        Some(age) => format!("up to {} ms, at most {max} ms", millis(age)),
+        None => format!("by an unknown time, at most {max} ms"),
+    })
+}
+
+/// Rounded up: an age must not be told as less than it is.
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
+}
+
+fn asked(metadata: &MetadataMap, key: &'static str) -> Result<Option<u64>, Failure> {
+    let Some(value) = metadata.get(key) else {
+        return Ok(None);
+    };
+    let text = value.as_bytes();
+    match number(text) {
+        Some(number) => Ok(Some(number)),
+        None => {
+            let detail = format!("{key} is {}, not a number", quoted(text));
+            Err(Reason::FreshnessMalformed.with(detail))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

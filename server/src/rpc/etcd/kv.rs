@@ -1,0 +1,256 @@
+//! The `KV` service: ranges, puts, deletes, transactions, compaction.
+//!
+//! Reads of one key are answered on the spot; reads of unknown size go to blocking threads, so that
+//! a large range delays nobody else.
+
+mod listing;
+
+use std::sync::Arc;
+
+use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
+use tenure_statemachine::{
+    Command, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Reply, Revision, Txn, TxnOp,
+    TxnReply,
+};
+use tonic::{Request, Response, Status};
+
+use crate::rpc::{
+    answer::{
+        chunks::{self, Chunks},
+        failure::Failure,
+        large::Answer,
+        reply,
+    },
+    border::{conditions::Conditions, freshness::Freshness, request},
+    call::Call,
+    services::Services,
+};
+
+/// Keys that one transaction reads on the spot: some milliseconds, were all as large as can be.
+const SPOT_READS_MAX: usize = 16;
+
+#[derive(Debug)]
+pub(in crate::rpc) struct KvService(pub(in crate::rpc) Arc<Services>);
+
+impl KvService {
+    async fn range(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<Response<wire::RangeResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let query = request::range(request)?;
+        let age = freshness.reach(&self.0, &call, serializable).await?;
+        if !is_point(&query.range) {
+            let found = call.read(listing::list(&self.0, query)).await?;
+            age.check()?;
+            return Ok(match found {
+                Ok(response) => age.tell(&self.0, response),
+                Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
+            });
+        }
+        let read = |reader: &Reader<'_>| {
+            Ok::<(Revision, RangeReply), ReadError>((reader.meta().revision, reader.range(&query)?))
+        };
+        let (revision, found) = self.0.latest(read)?;
+        age.check()?;
+        let response = reply::range(self.0.headers.at(revision), found);
+        Ok(
+            match Answer::of_read(response, &self.0.bulk_reads.memory())? {
+                Ok(response) => age.tell(&self.0, response),
+                Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
+            },
+        )
+    }
+
+    async fn range_stream(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<Response<Chunks>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let query = request::range_stream(request)?;
+        let age = freshness.reach(&self.0, &call, serializable).await?;
+        let chunks = call
+            .read(chunks::stream(Arc::clone(&self.0), query))
+            .await?;
+        Ok(age.tell(&self.0, chunks))
+    }
+
+    async fn put(
+        &self,
+        request: Request<wire::PutRequest>,
+    ) -> Result<Response<wire::PutResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let put = request::put(request)?;
+        let cost = request::put_cost(&put);
+        let command = Command::Put(put);
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
+        let Reply::Put(previous) = reply else {
+            unreachable!("the reply to a put is a put's")
+        };
+        self.0
+            .written(reply::put(self.0.headers.at(revision), previous))
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<wire::DeleteRangeRequest>,
+    ) -> Result<Response<wire::DeleteRangeResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let command = Command::DeleteRange(request::delete_range(request)?);
+        let (revision, reply) = self.0.write(&call, conditions, 0, command).await?;
+        let Reply::DeleteRange(deleted) = reply else {
+            unreachable!("the reply to a delete is a delete's")
+        };
+        self.0
+            .written(reply::delete_range(self.0.headers.at(revision), deleted))
+    }
+
+    async fn txn(
+        &self,
+        request: Request<wire::TxnRequest>,
+    ) -> Result<Response<wire::TxnResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let request = request.into_inner();
+        self.0.check_size(&request)?;
+        let serializable = request::is_serializable(&request);
+        let txn = request::txn(request, self.0.limits.txn_operations_max)?;
+        if request::is_read_only(&txn) {
+            conditions.refuse_on_read()?;
+            freshness.reach(&self.0, &call, serializable).await?;
+            return self.read_txn(&call, txn).await;
+        }
+        let cost = request::txn_cost(&txn);
+        let command = Command::Txn(txn);
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
+        let Reply::Txn(done) = reply else {
+            unreachable!("the reply to a transaction is a transaction's")
+        };
+        self.0
+            .written(reply::txn(self.0.headers.at(revision), done))
+    }
+
+    async fn read_txn(
+        &self,
+        call: &Call,
+        txn: Txn,
+    ) -> Result<Response<wire::TxnResponse>, Failure> {
+        let operations = txn.success.iter().chain(&txn.failure);
+        let is_small = operations.clone().count() <= SPOT_READS_MAX
+            && operations
+                .clone()
+                .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
+            && txn.compare.iter().all(|compare| is_point(&compare.range));
+        let response = if is_small {
+            let read = |reader: &Reader<'_>| {
+                let revision = reader.meta().revision;
+                Ok::<(Revision, TxnReply), ReadError>((revision, reader.read_txn(&txn)?))
+            };
+            let (revision, done) = self.0.latest(read)?;
+            let response = reply::txn(self.0.headers.at(revision), done);
+            Answer::of_read(response, &self.0.bulk_reads.memory())?
+        } else {
+            call.read(listing::read_txn(&self.0, txn)).await?
+        };
+        Ok(match response {
+            Ok(response) => Response::new(response),
+            Err(answer) => answer.instead_of(Response::new(wire::TxnResponse::default())),
+        })
+    }
+
+    async fn compact(
+        &self,
+        request: Request<wire::CompactionRequest>,
+    ) -> Result<wire::CompactionResponse, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let wire::CompactionRequest {
+            revision: floor,
+            physical,
+        } = request.into_inner();
+        let floor = Revision(floor);
+        let command = Command::Compact(floor);
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        if physical {
+            let collected = async {
+                self.0.replica.collected(floor).await;
+                Ok::<(), Failure>(())
+            };
+            // The floor has moved: a caller that is told of a failure must not take it for none.
+            call.write(collected).await?;
+        }
+        Ok(wire::CompactionResponse {
+            header: Some(self.0.headers.at(revision)),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    type RangeStreamStream = Chunks;
+
+    async fn range(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<Response<wire::RangeResponse>, Status> {
+        Ok(Self::range(self, request).await?)
+    }
+
+    async fn range_stream(
+        &self,
+        request: Request<wire::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        Ok(Self::range_stream(self, request).await?)
+    }
+
+    async fn put(
+        &self,
+        request: Request<wire::PutRequest>,
+    ) -> Result<Response<wire::PutResponse>, Status> {
+        Ok(Self::put(self, request).await?)
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<wire::DeleteRangeRequest>,
+    ) -> Result<Response<wire::DeleteRangeResponse>, Status> {
+        Ok(Self::delete_range(self, request).await?)
+    }
+
+    async fn txn(
+        &self,
+        request: Request<wire::TxnRequest>,
+    ) -> Result<Response<wire::TxnResponse>, Status> {
+        Ok(Self::txn(self, request).await?)
+    }
+
+    async fn compact(
+        &self,
+        request: Request<wire::CompactionRequest>,
+    ) -> Result<Response<wire::CompactionResponse>, Status> {
+        Ok(Response::new(Self::compact(self, request).await?))
+    }
+}
+
+/// Whether a range is one key.
+fn is_point(range: &KeyRange) -> bool {
+    matches!(range.end, RangeEnd::Single)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! The `Lease` service: grants, revocations, renewals, and what leases there are.
+
+mod keep_alive;
+pub(in crate::rpc) mod renewals;
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::Stream;
+use tenure_proto::{
+    etcdserverpb::{self as wire, lease_server::Lease},
+    limits::TTL_SECS_MAX,
+};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Reply, Ttl};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::rpc::{
+    answer::{failure::Failure, status::Reason},
+    border::{conditions::Conditions, request},
+    services::Services,
+};
+
+#[derive(Debug)]
+pub(in crate::rpc) struct LeaseService(pub(in crate::rpc) Arc<Services>);
+
+impl LeaseService {
+    async fn grant(
+        &self,
+        request: Request<wire::LeaseGrantRequest>,
+    ) -> Result<wire::LeaseGrantResponse, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
+        let asked = u64::try_from(ttl).unwrap_or(0);
+        if asked > TTL_SECS_MAX {
+            return Err(Reason::LeaseTtlTooLarge.into());
+        }
+        let asked = Ttl::from_secs(asked);
+        let ttl = asked.max(self.0.limits.lease_ttl_min);
+        let id = if id == 0 {
+            conditions.new_lease()
+        } else {
+            LeaseId(id)
+        };
+        let command = Command::LeaseGrant(LeaseGrant { id, ttl });
+        let cost = request::LEASE_COST_BYTES;
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
+        let Reply::LeaseGrant(id, ttl) = reply else {
+            unreachable!("the reply to a grant is a grant's")
+        };
+        Ok(wire::LeaseGrantResponse {
+            header: Some(self.0.headers.at(revision)),
+            id: id.0,
+            ttl: secs(ttl.as_secs_ceil()),
+            error: String::new(),
+        })
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<wire::LeaseRevokeRequest>,
+    ) -> Result<wire::LeaseRevokeResponse, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let command = Command::LeaseRevoke(LeaseId(request.into_inner().id));
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        Ok(wire::LeaseRevokeResponse {
+            header: Some(self.0.headers.at(revision)),
+        })
+    }
+
+    async fn time_to_live(
+        &self,
+        request: Request<wire::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let wire::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        call.read(self.0.replica.read_barrier()).await?;
+        let services = Arc::clone(&self.0);
+        let read = move |reader: &Reader<'_>| {
+            let found = reader.lease(LeaseId(id))?;
+            let keys = match &found {
+                Some(_) if keys => reader.lease_keys(LeaseId(id))?,
+                _ => Vec::new(),
+            };
+            let left = found
+                .as_ref()
+                .map(|found| services.remaining(found).as_secs());
+            let granted = found.as_ref().map(|found| secs(found.ttl.as_secs_ceil()));
+            Ok(wire::LeaseTimeToLiveResponse {
+                header: Some(services.headers.at(reader.meta().revision)),
+                id,
+                ttl: left.map_or(-1, secs),
+                granted_ttl: granted.unwrap_or_default(),
+                keys,
+            })
+        };
+        if keys {
+            self.0.answer(&call, read).await
+        } else {
+            Ok(Response::new(self.0.latest(read)?))
+        }
+    }
+
+    async fn leases(
+        &self,
+        request: Request<wire::LeaseLeasesRequest>,
+    ) -> Result<Response<wire::LeaseLeasesResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let services = Arc::clone(&self.0);
+        let read = move |reader: &Reader<'_>| {
+            let mut leases = reader.leases()?;
+            let places = services.replica.grant_places();
+            leases.sort_by_cached_key(|lease| {
+                let granted = places.get(&lease.id).copied().unwrap_or(0);
+                (lease.deadline, granted, lease.id)
+            });
+            let leases = leases.into_iter();
+            Ok(wire::LeaseLeasesResponse {
+                header: Some(services.headers.at(reader.meta().revision)),
+                leases: leases
+                    .map(|lease| wire::LeaseStatus { id: lease.id.0 })
+                    .collect(),
+            })
+        };
+        self.0.answer(&call, read).await
+    }
+}
+
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<wire::LeaseKeepAliveResponse, Status>> + Send>>;
+
+    async fn lease_grant(
+        &self,
+        request: Request<wire::LeaseGrantRequest>,
+    ) -> Result<Response<wire::LeaseGrantResponse>, Status> {
+        Ok(Response::new(self.grant(request).await?))
+    }
+
+    async fn lease_revoke(
+        &self,
+        request: Request<wire::LeaseRevokeRequest>,
+    ) -> Result<Response<wire::LeaseRevokeResponse>, Status> {
+        Ok(Response::new(self.revoke(request).await?))
+    }
+
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let call = self.0.admit(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
+        let responses = keep_alive::responses(Arc::clone(&self.0), call, request.into_inner());
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<wire::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Status> {
+        Ok(self.time_to_live(request).await?)
+    }
+
+    async fn lease_leases(
+        &self,
+        request: Request<wire::LeaseLeasesRequest>,
+    ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
+        Ok(self.leases(request).await?)
+    }
+}
+
+/// Seconds as the wire has them.
+fn secs(secs: u64) -> i64 {
+    i64::try_from(secs).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

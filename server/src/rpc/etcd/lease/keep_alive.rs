@@ -1,0 +1,115 @@
+//! A stream of renewals: reads ahead what has come, renews it together, answers in order.
+//!
+//! Reading ahead is what keeps the connection: a client library renews all its leases on one
+//! stream, each in a frame of its own, and the transport ends a connection on which too many small
+//! frames wait unread. Invariant: one response per request, in the order of the requests; the
+//! stream ends with the first failure.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt, stream};
+use tenure_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
+use tenure_statemachine::{LeaseId, Refusal};
+use tonic::Status;
+
+use super::secs;
+use crate::rpc::{
+    answer::{failure::Failure, status::Reason},
+    call::Call,
+    etcd::lease::renewals::BATCH_LEASES_MAX,
+    services::Services,
+};
+
+/// Batches of one stream under way at once. Requests that find them all busy wait unread, and
+/// travel together in the next one; 65,536 renewals under way are more than the unread part of a
+/// stream can hold.
+const BATCHES_IN_FLIGHT_MAX: usize = 16;
+
+type Request = Result<LeaseKeepAliveRequest, Status>;
+type Response = Result<LeaseKeepAliveResponse, Status>;
+
+/// The responses to `requests`.
+pub(super) fn responses(
+    services: Arc<Services>,
+    call: Call,
+    requests: impl Stream<Item = Request> + Send + 'static,
+) -> impl Stream<Item = Response> + Send + 'static {
+    let end = Box::pin(services.stream_end(call));
+    let renewed = requests
+        .ready_chunks(BATCH_LEASES_MAX)
+        .map(move |requests| {
+            let services = Arc::clone(&services);
+            async move { answer(&services, call, requests).await }
+        })
+        .buffered(BATCHES_IN_FLIGHT_MAX)
+        .flat_map(stream::iter);
+    stream::unfold(Some((Box::pin(renewed), end)), |state| async move {
+        let (mut renewed, mut end) = state?;
+        // Every arm either keeps both futures or ends the stream.
+        let next = tokio::select! {
+            next = renewed.next() => next?,
+            status = &mut end => Err(status),
+        };
+        let state = next.is_ok().then_some((renewed, end));
+        Some((next, state))
+    })
+}
+
+/// Answers requests that came together; those after a failed one are not looked at.
+async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<Response> {
+    let mut ids = Vec::with_capacity(requests.len());
+    let mut failed = None;
+    for request in requests {
+        match request {
+            Ok(request) => ids.push(request.id),
+            Err(status) => {
+                failed = Some(status);
+                break;
+            }
+        }
+    }
+    let mut responses = match renew(services, call, &ids).await {
+        Ok(responses) => responses,
+        Err(failure) => vec![Err(failure.into())],
+    };
+    responses.extend(failed.map(Err));
+    responses
+}
+
+/// Renews each of `ids` once, however often it is among them. The header is made first, so that
+/// its revision cannot be one at which a lease had ended already.
+async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Response>, Failure> {
+    let revision = services.latest(|reader| Ok(reader.meta().revision))?;
+    let header = services.headers.at(revision);
+    let mut leases: Vec<LeaseId> = ids.iter().map(|&id| LeaseId(id)).collect();
+    leases.sort_unstable();
+    leases.dedup();
+    let exchange = call.exchange(services.limits.request_timeout);
+    let renewed = exchange
+        .write(services.renewals.renew(leases.clone()))
+        .await;
+    let renewed = renewed.map_err(|failure| {
+        // A renewal may be repeated, so that its outcome is unknown says less than this.
+        let leaderless = services.leadership.borrow().leader.is_none();
+        match failure.reason() {
+            Reason::WriteTimedOut if leaderless => Reason::NoLeader.into(),
+            _ => failure,
+        }
+    })?;
+    let mut responses = Vec::with_capacity(ids.len());
+    for &id in ids {
+        let at = leases.binary_search(&LeaseId(id));
+        let result = at.ok().and_then(|at| renewed.get(at));
+        let ttl = match result.expect("every lease asked for is answered") {
+            Ok(ttl) => secs(ttl.as_secs_ceil()),
+            Err(Refusal::LeaseNotFound) => 0,
+            Err(refusal) => {
+                responses.push(Err(Failure::from(refusal.clone()).into()));
+                break;
+            }
+        };
+        let header = Some(header);
+        responses.push(Ok(LeaseKeepAliveResponse { header, id, ttl }));
+    }
+    Ok(responses)
+}

@@ -1,0 +1,75 @@
+//! Progress: telling a client how far its watchers have been told when nothing happens.
+//!
+//! Invariant: after a revision was claimed for a watcher, no event at or below it follows.
+
+use std::time::Duration;
+
+use tenure_statemachine::Revision;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+
+use super::{NO_WATCHER, WatchStream};
+use crate::rpc::answer::outbox::Closed;
+
+impl<I> WatchStream<I> {
+    /// Delivers what was published so far and says up to which revision live watchers are told.
+    async fn settle(&mut self) -> Result<Revision, Closed> {
+        let published = self.hub.published();
+        while let Some(delivery) = self.hub.try_next() {
+            self.deliver(delivery).await?;
+            if self.delivered > published && !self.hub.has_lost() {
+                break;
+            }
+        }
+        self.fall_behind();
+        Ok(self.delivered.max(published))
+    }
+
+    pub(super) async fn answer_progress(&mut self) -> Result<(), Closed> {
+        let told = self.settle().await?;
+        let synced =
+            self.behind.is_empty() && self.watchers.values().all(|watcher| watcher.start <= told);
+        // One that reads history is waited for. As in etcd, one that starts in the future is not.
+        self.progress_asked = !self.behind.is_empty();
+        if self.watchers.is_empty() || !synced {
+            return Ok(());
+        }
+        let response = self.response(NO_WATCHER, told);
+        self.send(response).await
+    }
+
+    /// Answers a request for progress that came too early, once it can be.
+    pub(super) async fn answer_late_progress(&mut self) -> Result<(), Closed> {
+        if self.progress_asked && self.behind.is_empty() {
+            self.answer_progress().await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn report_progress(&mut self) -> Result<(), Closed> {
+        let told = self.settle().await?;
+        let mut due = Vec::new();
+        for (key, watcher) in self
+            .watchers
+            .iter_mut()
+            .filter(|(_, watcher)| watcher.progress)
+        {
+            if watcher.quiet && watcher.start <= told && !self.behind.contains(key) {
+                due.push(watcher.id);
+            }
+            watcher.quiet = true;
+        }
+        due.sort_unstable();
+        for id in due {
+            let response = self.response(id, told);
+            self.send(response).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Ticks when progress is due; late ticks do not pile up.
+pub(super) fn ticker(every: Duration) -> Interval {
+    let mut ticker = interval_at(Instant::now() + every, every);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,95 @@
+//! The `Fence` service: prefixes below which only the holder of a lock may write.
+
+use std::sync::Arc;
+
+use tenure_proto::v1::{self as wire, fence_server::Fence};
+use tenure_statemachine::{Command, FenceCommand, FencePolicy, Reader};
+use tonic::{Request, Response, Status};
+
+use crate::rpc::{
+    answer::{failure::Failure, status::Reason},
+    border::field,
+    services::Services,
+};
+
+#[derive(Debug)]
+pub(in crate::rpc) struct FenceService(pub(in crate::rpc) Arc<Services>);
+
+impl FenceService {
+    async fn set_policy(
+        &self,
+        request: Request<wire::SetPolicyRequest>,
+    ) -> Result<wire::SetPolicyResponse, Failure> {
+        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        let wire::Policy { prefix, lock } = request.policy.ok_or(Reason::PolicyMissing)?;
+        let policy = FencePolicy {
+            prefix: field::prefix(prefix)?,
+            lock: field::name(lock)?,
+        };
+        let command = Command::Fence(FenceCommand::Set(policy));
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        Ok(wire::SetPolicyResponse {
+            header: Some(self.0.headers.own(revision)),
+        })
+    }
+
+    async fn remove_policy(
+        &self,
+        request: Request<wire::RemovePolicyRequest>,
+    ) -> Result<wire::RemovePolicyResponse, Failure> {
+        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        let command = Command::Fence(FenceCommand::Remove(field::prefix(request.prefix)?));
+        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        Ok(wire::RemovePolicyResponse {
+            header: Some(self.0.headers.own(revision)),
+        })
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<wire::ListPoliciesRequest>,
+    ) -> Result<Response<wire::ListPoliciesResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        call.read(self.0.replica.read_barrier()).await?;
+        let headers = self.0.headers.clone();
+        let read = move |reader: &Reader<'_>| {
+            let policies = reader.policies()?.into_iter();
+            let policies = policies.map(|policy| wire::Policy {
+                prefix: policy.prefix,
+                lock: policy.lock,
+            });
+            Ok(wire::ListPoliciesResponse {
+                header: Some(headers.own(reader.meta().revision)),
+                policies: policies.collect(),
+            })
+        };
+        self.0.answer(&call, read).await
+    }
+}
+
+#[tonic::async_trait]
+impl Fence for FenceService {
+    async fn set_policy(
+        &self,
+        request: Request<wire::SetPolicyRequest>,
+    ) -> Result<Response<wire::SetPolicyResponse>, Status> {
+        Ok(Response::new(Self::set_policy(self, request).await?))
+    }
+
+    async fn remove_policy(
+        &self,
+        request: Request<wire::RemovePolicyRequest>,
+    ) -> Result<Response<wire::RemovePolicyResponse>, Status> {
+        Ok(Response::new(Self::remove_policy(self, request).await?))
+    }
+
+    async fn list_policies(
+        &self,
+        request: Request<wire::ListPoliciesRequest>,
+    ) -> Result<Response<wire::ListPoliciesResponse>, Status> {
+        Ok(Self::list_policies(self, request).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

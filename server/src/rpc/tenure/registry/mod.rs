@@ -1,0 +1,258 @@
+//! The `Registry` service: instances register and say how they are, others find and follow them.
+
+mod border;
+mod endpoints;
+mod record;
+mod selector;
+
+use std::sync::Arc;
+
+use tenure_proto::v1::{self as wire, registry_server::Registry};
+use tenure_statemachine::{
+    Command, RangeQuery, ReadError, Reader, RegistryCommand, Reply, Revision, service_range,
+};
+use tonic::{Request, Response, Status};
+
+use self::{
+    endpoints::EndpointsStream,
+    selector::{Selector, Tally},
+};
+use crate::{
+    rpc::{
+        answer::{
+            failure::Failure,
+            outbox::{Responses, outbox},
+        },
+        border::{
+            conditions::Conditions,
+            freshness::Freshness,
+            request::{LEASE_COST_BYTES, PUT_OVERHEAD_BYTES},
+        },
+        call::Call,
+        services::Services,
+    },
+    tasks,
+};
+
+/// Responses that may wait for the transport, beside their bound in bytes; what a slow client
+/// leaves behind is told anew.
+const RESPONSES_WAITING_MAX: usize = 16;
+
+#[derive(Debug)]
+pub(in crate::rpc) struct RegistryService(pub(in crate::rpc) Arc<Services>);
+
+impl RegistryService {
+    async fn register(
+        &self,
+        request: Request<wire::RegisterRequest>,
+    ) -> Result<wire::RegisterResponse, Failure> {
+        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        let command = border::register(request)?;
+        let stored = command.name.key().len() + command.instance.len();
+        let lease = command.grant.map_or(0, |_| LEASE_COST_BYTES);
+        let cost = stored as u64 + PUT_OVERHEAD_BYTES + lease;
+        let command = Command::Registry(RegistryCommand::Register(command));
+        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
+        let Reply::Register(incarnation, lease, ttl) = reply else {
+            unreachable!("the reply to a registration is one's")
+        };
+        Ok(wire::RegisterResponse {
+            header: Some(self.0.headers.own(revision)),
+            incarnation: incarnation.0,
+            lease: lease.0,
+            ttl_ms: ttl.0,
+        })
+    }
+
+    /// Replicates what has no answer but that it was done.
+    async fn change(
+        &self,
+        call: &Call,
+        conditions: Conditions,
+        command: RegistryCommand,
+    ) -> Result<Option<wire::Header>, Failure> {
+        // Whoever leaves may when there is no space, too.
+        let cost = match command {
+            RegistryCommand::SetReadiness { .. } => PUT_OVERHEAD_BYTES,
+            _ => 0,
+        };
+        let command = Command::Registry(command);
+        let (revision, _) = self.0.write(call, conditions, cost, command).await?;
+        Ok(Some(self.0.headers.own(revision)))
+    }
+
+    async fn set_readiness(
+        &self,
+        request: Request<wire::SetReadinessRequest>,
+    ) -> Result<wire::SetReadinessResponse, Failure> {
+        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        let command = border::set_readiness(request)?;
+        let header = self.change(&call, conditions, command).await?;
+        Ok(wire::SetReadinessResponse { header })
+    }
+
+    async fn drain(
+        &self,
+        request: Request<wire::DrainRequest>,
+    ) -> Result<wire::DrainResponse, Failure> {
+        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        let command = border::drain(request)?;
+        let header = self.change(&call, conditions, command).await?;
+        Ok(wire::DrainResponse { header })
+    }
+
+    async fn deregister(
+        &self,
+        request: Request<wire::DeregisterRequest>,
+    ) -> Result<wire::DeregisterResponse, Failure> {
+        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+        let command = border::deregister(request)?;
+        let header = self.change(&call, conditions, command).await?;
+        Ok(wire::DeregisterResponse { header })
+    }
+
+    async fn discover(
+        &self,
+        request: Request<wire::DiscoverRequest>,
+    ) -> Result<Response<wire::DiscoverResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        let wire::DiscoverRequest {
+            service,
+            selector,
+            serializable,
+            at_least_revision,
+            max_staleness_ms,
+        } = request.into_inner();
+        let service = border::service(service)?;
+        let selector = Selector::of(selector)?;
+        let freshness = freshness.and(at_least_revision, max_staleness_ms)?;
+        let age = freshness.reach(&self.0, &call, serializable).await?;
+        let headers = self.0.headers.clone();
+        let read = move |reader: &Reader<'_>| {
+            let selected = selected(reader, &service, &selector)?;
+            Ok(wire::DiscoverResponse {
+                header: Some(headers.own(selected.revision)),
+                registrations: selected.registrations,
+                all: selected.all,
+                age_ms: age.in_ms(),
+            })
+        };
+        let answer = self.0.answer(&call, read).await?;
+        age.check()?;
+        Ok(age.tell_with(&self.0, answer))
+    }
+
+    /// What is told first is linearizable, or within the age that the metadata of the call bounds.
+    async fn watch_endpoints(
+        &self,
+        request: Request<wire::WatchEndpointsRequest>,
+    ) -> Result<Responses<wire::WatchEndpointsResponse>, Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        let wire::WatchEndpointsRequest { service, selector } = request.into_inner();
+        let service = border::service(service)?;
+        let selector = Selector::of(selector)?;
+        let serializable = freshness.bounds_age();
+        freshness.reach(&self.0, &call, serializable).await?;
+        let (sender, responses) = outbox(RESPONSES_WAITING_MAX);
+        let stream = EndpointsStream::new(Arc::clone(&self.0), service, selector, sender);
+        tasks::spawn("endpoints-stream", stream.run(self.0.stream_end(call)));
+        Ok(responses)
+    }
+}
+
+/// The instances of a service that a selector selects, at one revision.
+#[derive(Debug)]
+struct Selected {
+    revision: Revision,
+    registrations: Vec<wire::Registration>,
+    /// Whether all were taken, whatever their readiness.
+    all: bool,
+    tally: Tally,
+}
+
+async fn select(
+    services: &Services,
+    service: String,
+    selector: Selector,
+) -> Result<Selected, Failure> {
+    let read = move |reader: &Reader<'_>| selected(reader, &service, &selector);
+    services.latest_bulk(read).await
+}
+
+fn selected(
+    reader: &Reader<'_>,
+    service: &str,
+    selector: &Selector,
+) -> Result<Selected, ReadError> {
+    let found = reader.range(&RangeQuery::latest(service_range(service)))?;
+    let mut tally = Tally::default();
+    let mut standing = Vec::with_capacity(found.kvs.len());
+    for registration in found.kvs.iter().filter_map(record::registration) {
+        let of = registration.instance.as_ref();
+        let stands = of.map(|instance| selector.standing(instance));
+        if let Some(stands) = stands {
+            tally.add(stands);
+            standing.push((stands, registration));
+        }
+    }
+    let all = selector.takes_all(tally);
+    standing.retain(|(standing, _)| standing.is_selected(all));
+    Ok(Selected {
+        revision: reader.meta().revision,
+        registrations: standing.into_iter().map(|(_, found)| found).collect(),
+        all,
+        tally,
+    })
+}
+
+#[tonic::async_trait]
+impl Registry for RegistryService {
+    type WatchEndpointsStream = Responses<wire::WatchEndpointsResponse>;
+
+    async fn register(
+        &self,
+        request: Request<wire::RegisterRequest>,
+    ) -> Result<Response<wire::RegisterResponse>, Status> {
+        Ok(Response::new(Self::register(self, request).await?))
+    }
+
+    async fn set_readiness(
+        &self,
+        request: Request<wire::SetReadinessRequest>,
+    ) -> Result<Response<wire::SetReadinessResponse>, Status> {
+        Ok(Response::new(Self::set_readiness(self, request).await?))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<wire::DrainRequest>,
+    ) -> Result<Response<wire::DrainResponse>, Status> {
+        Ok(Response::new(Self::drain(self, request).await?))
+    }
+
+    async fn deregister(
+        &self,
+        request: Request<wire::DeregisterRequest>,
+    ) -> Result<Response<wire::DeregisterResponse>, Status> {
+        Ok(Response::new(Self::deregister(self, request).await?))
+    }
+
+    async fn discover(
+        &self,
+        request: Request<wire::DiscoverRequest>,
+    ) -> Result<Response<wire::DiscoverResponse>, Status> {
+        Ok(Self::discover(self, request).await?)
+    }
+
+    async fn watch_endpoints(
+        &self,
+        request: Request<wire::WatchEndpointsRequest>,
+    ) -> Result<Response<Self::WatchEndpointsStream>, Status> {
+        Ok(Response::new(Self::watch_endpoints(self, request).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests;
