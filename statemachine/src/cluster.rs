@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::{
-    codec,
+    codec::Row,
     command::{AlarmChange, AlarmKind, MemberAttributes},
     engine::{Table, View},
     error::{Fault, ReadError},
@@ -28,7 +28,7 @@ pub(crate) fn alarms(view: &dyn View) -> Result<Vec<(MemberId, AlarmKind)>, Faul
 /// Every member's attributes, by id.
 pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
     let rows = Family::Member.rows(view)?.into_iter();
-    rows.map(|(_, attributes)| codec::decode_member(attributes))
+    rows.map(|(_, attributes)| MemberAttributes::decode(&attributes))
         .collect()
 }
 
@@ -85,8 +85,10 @@ impl Transition<'_> {
 
     /// Stores what a member says of itself.
     pub(crate) fn publish_member(&mut self, attributes: &MemberAttributes) {
-        let row = codec::encode_member(attributes);
-        self.overlay
-            .put(Table::Cluster, keys::member(attributes.id), row);
+        self.overlay.put(
+            Table::Cluster,
+            keys::member(attributes.id),
+            attributes.encode(),
+        );
     }
 }

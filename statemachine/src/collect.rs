@@ -4,18 +4,18 @@
 //! beside apply, because the rows it deletes are never written again. Invariant: for a reader at or
 //! above the floor nothing changes.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
+    codec::{Decoder, Encoder, Malformed, Row},
     compactions,
     engine::{Engine, Table, View, WriteBatch, WriteOp},
     error::Fault,
     hash::HashPass,
-    keys::{self, ChangeKind, MetaRow, Stamp, damaged, split_i64, split_u64},
+    keys::{self, ChangeKind, MetaRow, Stamp},
     meta::Meta,
     read::Reader,
-    record,
-    types::Revision,
+    types::{KeyValue, Revision},
 };
 
 /// Walks history up to the floor and deletes what is superseded there.
@@ -61,40 +61,41 @@ pub(crate) fn reached(view: &dyn View) -> Result<Revision, Fault> {
     })
 }
 
-impl Mark {
-    fn load(view: &dyn View) -> Result<Self, Fault> {
-        let Some(row) = view.get(Table::Meta, MetaRow::Collection.key())? else {
-            return Ok(Self::default());
-        };
-        let parsed = (|| {
-            let (floor, rest) = split_i64(&row)?;
-            let (main, rest) = split_i64(rest)?;
-            let (sub, rest) = split_i64(rest)?;
-            let (collected_bytes, rest) = split_u64(rest)?;
-            let (floor, next) = (
-                Revision(floor),
-                Stamp {
-                    main: Revision(main),
-                    sub,
-                },
-            );
-            rest.is_empty().then_some(Self {
-                floor,
-                next,
-                collected_bytes,
-            })
-        })();
-        parsed.ok_or_else(|| damaged("collection mark is not of its length"))
+impl Row for Mark {
+    const DAMAGED: &'static str = "collection mark is not of its length";
+
+    fn room(&self) -> usize {
+        32
     }
 
-    fn op(self) -> WriteOp {
-        let mut row = BytesMut::with_capacity(32);
-        row.put_i64(self.floor.0);
-        row.put_i64(self.next.main.0);
-        row.put_i64(self.next.sub);
-        row.put_u64(self.collected_bytes);
+    fn write_row(&self, out: &mut Encoder) {
+        out.fixed(self.floor);
+        out.fixed(self.next.main);
+        out.fixed(self.next.sub);
+        out.fixed(self.collected_bytes);
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            floor: input.fixed()?,
+            next: Stamp {
+                main: input.fixed()?,
+                sub: input.fixed()?,
+            },
+            collected_bytes: input.fixed()?,
+        })
+    }
+}
+
+impl Mark {
+    fn load(view: &dyn View) -> Result<Self, Fault> {
+        let mark = Self::find(view, Table::Meta, MetaRow::Collection.key())?;
+        Ok(mark.unwrap_or_default())
+    }
+
+    fn op(&self) -> WriteOp {
         let key = Bytes::from_static(MetaRow::Collection.key());
-        WriteOp::Put(Table::Meta, key, row.freeze())
+        WriteOp::Put(Table::Meta, key, self.encode())
     }
 
     /// Sets out for a higher floor. The changes of the old floor itself are gone through again:
@@ -261,7 +262,7 @@ impl<'a> Sweep<'a> {
     ) -> Result<(), Fault> {
         let floor = self.reader.meta().floor;
         let value_len = value.len();
-        let key = record::decode(value)?.key;
+        let key = KeyValue::decode(&value)?.key;
         if let Some((before, ChangeKind::Put)) = self.reader.change_before(&key, stamp)?
             && before.main < floor
         {

@@ -6,12 +6,13 @@
 //! first. Invariant: what is noted is a function of the commands applied; the hashes are this
 //! node's own, and the same on every node.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
+    codec::{self, Decoder, Encoder, Malformed, Row},
     engine::{Table, View, WriteOp},
     error::Fault,
-    keys::{MetaRow, damaged, split_i64},
+    keys::MetaRow,
     overlay::Overlay,
     types::Revision,
 };
@@ -28,70 +29,80 @@ pub(crate) struct Compaction {
     pub(crate) floor_before: Revision,
 }
 
+codec::row! { Compaction { revision, floor_before }, "a compaction is cut short" }
+
+/// The hash of history at the revision of a compaction.
+#[derive(Clone, Copy, Debug)]
+struct Hashed {
+    revision: Revision,
+    hash: u32,
+}
+
+impl Row for Hashed {
+    const DAMAGED: &'static str = "a hash is of 32 bits";
+
+    fn write_row(&self, out: &mut Encoder) {
+        out.fixed(self.revision);
+        out.fixed(u64::from(self.hash));
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let (revision, hash) = (input.fixed()?, input.fixed::<u64>()?);
+        let hash = u32::try_from(hash).map_err(|_| Malformed::Form(Self::DAMAGED))?;
+        Ok(Self { revision, hash })
+    }
+}
+
+/// The last of what is remembered of compactions, one after the other in a row.
+#[derive(Debug)]
+struct Last<T>(Vec<T>);
+
+impl<T: Row> Row for Last<T> {
+    const DAMAGED: &'static str = T::DAMAGED;
+
+    fn write_row(&self, out: &mut Encoder) {
+        let first = self.0.len().saturating_sub(REMEMBERED_MAX);
+        self.0.iter().skip(first).for_each(|it| it.write_row(out));
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let mut all = Vec::new();
+        while !input.is_at_end() {
+            all.push(T::read_row(input)?);
+        }
+        Ok(Self(all))
+    }
+}
+
 /// The compactions that are remembered, oldest first.
 pub(crate) fn remembered(view: &dyn View) -> Result<Vec<Compaction>, Fault> {
-    let row = view.get(Table::Meta, MetaRow::Compactions.key())?;
-    let pairs = read(row.as_deref().unwrap_or_default())?;
-    Ok(pairs
-        .into_iter()
-        .map(|(revision, floor)| Compaction {
-            revision: Revision(revision),
-            floor_before: Revision(floor),
-        })
-        .collect())
+    let last = Last::find(view, Table::Meta, MetaRow::Compactions.key())?;
+    Ok(last.map_or_else(Vec::new, |last| last.0))
 }
 
 /// Notes a compaction, and forgets the oldest.
 pub(crate) fn note(overlay: &mut Overlay, compaction: Compaction) -> Result<(), Fault> {
     let mut all = remembered(overlay)?;
     all.push(compaction);
-    let first = all.len().saturating_sub(REMEMBERED_MAX);
-    let pairs = all.iter().skip(first);
-    let row = written(pairs.map(|it| (it.revision.0, it.floor_before.0)));
     let key = Bytes::from_static(MetaRow::Compactions.key());
-    overlay.put(Table::Meta, key, row);
+    overlay.put(Table::Meta, key, Last(all).encode());
     Ok(())
 }
 
 /// The hashes that collection made, by revision.
 pub(crate) fn hashes(view: &dyn View) -> Result<Vec<(Revision, u32)>, Fault> {
-    let row = view.get(Table::Meta, MetaRow::CompactionHashes.key())?;
-    let pairs = read(row.as_deref().unwrap_or_default())?;
-    let hashes = pairs.into_iter().map(|(revision, hash)| {
-        let hash = u32::try_from(hash).map_err(|_| damaged("a hash is of 32 bits"))?;
-        Ok((Revision(revision), hash))
-    });
-    hashes.collect()
+    let last = Last::<Hashed>::find(view, Table::Meta, MetaRow::CompactionHashes.key())?;
+    let hashes = last.map_or_else(Vec::new, |last| last.0);
+    Ok(hashes.iter().map(|it| (it.revision, it.hash)).collect())
 }
 
 /// Keeps the hashes, the newest of them.
 pub(crate) fn keep_hashes(hashes: &[(Revision, u32)]) -> WriteOp {
-    let first = hashes.len().saturating_sub(REMEMBERED_MAX);
-    let pairs = hashes.iter().skip(first);
-    let row = written(pairs.map(|(revision, hash)| (revision.0, i64::from(*hash))));
+    let hashes = hashes.iter().map(|(revision, hash)| Hashed {
+        revision: *revision,
+        hash: *hash,
+    });
+    let row = Last(hashes.collect()).encode();
     let key = Bytes::from_static(MetaRow::CompactionHashes.key());
     WriteOp::Put(Table::Meta, key, row)
-}
-
-fn written(pairs: impl Iterator<Item = (i64, i64)>) -> Bytes {
-    let mut row = BytesMut::new();
-    for (left, right) in pairs {
-        row.put_i64(left);
-        row.put_i64(right);
-    }
-    row.freeze()
-}
-
-fn read(mut row: &[u8]) -> Result<Vec<(i64, i64)>, Fault> {
-    let mut pairs = Vec::new();
-    while !row.is_empty() {
-        let pair = split_i64(row).and_then(|(left, rest)| {
-            let (right, rest) = split_i64(rest)?;
-            Some((left, right, rest))
-        });
-        let (left, right, rest) = pair.ok_or_else(|| damaged("a row of pairs ends within one"))?;
-        pairs.push((left, right));
-        row = rest;
-    }
-    Ok(pairs)
 }

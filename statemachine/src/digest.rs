@@ -6,12 +6,13 @@
 use std::ops::ControlFlow;
 
 use crate::{
+    codec::Row,
     engine::{Table, View},
     error::Fault,
     keys::{self, ChangeKind, Stamp},
     meta::Meta,
     read::Reader,
-    record,
+    types::KeyValue,
 };
 
 /// The digest of the state in `view`.
@@ -56,7 +57,7 @@ pub fn digest_paced(
     let mut cursor = view.scan(Table::History, &[])?;
     while let Some((row, value)) = cursor.next()? {
         let (stamp, kind) = keys::read_history(&row)?;
-        if is_reachable(&reader, stamp, kind, &record::decode(value.clone())?.key)? {
+        if is_reachable(&reader, stamp, kind, &KeyValue::decode(&value)?.key)? {
             digest.bytes(&row);
             digest.bytes(&value);
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::{
+    codec,
     feature::FeatureLevel,
     limit::Limit,
     types::{LeaseId, Revision},
@@ -140,6 +141,43 @@ pub enum Refusal {
     EntryFull,
 }
 
+codec::choice! {
+    Refusal {
+        1 = KeyNotFound,
+        2 = LeaseNotFound,
+        3 = LeaseExists,
+        4 = Compacted { floor },
+        5 = FutureRevision { latest },
+        6 = NoSpace,
+        7 = Corrupt,
+        8 = GuardStale(stale),
+        9 = GuardMissing(missing),
+        10 = NotHolder(stale),
+        11 = AlreadyClaimed(name),
+        12 = PermitsDiffer(differ),
+        13 = QueueFull(name),
+        14 = Deadlock(names),
+        15 = QueueFixed(name),
+        16 = CandidateUnknown(candidate),
+        17 = SessionNotFound(session),
+        18 = RequestForgotten { sequence, forgotten },
+        19 = AnswerTooLarge { revision },
+        20 = RequestDiffers,
+        21 = TooManyRequestKeys,
+        22 = InstanceReplaced { yours, current },
+        23 = InstanceNotFound,
+        24 = PolicyNotFound,
+        25 = TooManyPolicies,
+        26 = NotClaimed(name),
+        27 = NameReserved(name),
+        28 = QueueTooLong(name),
+        29 = TooManyRows { max },
+        30 = AnswerOverLimit { max },
+        31 = EntryFull,
+        40 = LimitReached { limit, max },
+    } "unknown refusal"
+}
+
 impl Refusal {
     /// The same refusal in a few bytes: without the names in it, which clients chose.
     pub(crate) fn without_names(&self) -> Self {
@@ -198,6 +236,8 @@ pub struct StaleToken {
     pub current: Revision,
 }
 
+codec::record! { StaleToken { name, yours, current } }
+
 impl StaleToken {
     const fn without_name(&self) -> Self {
         Self {
@@ -216,6 +256,8 @@ pub struct MissingGuard {
     /// The lock that it names.
     pub lock: Bytes,
 }
+
+codec::record! { MissingGuard { prefix, lock } }
 
 /// The engine failed, or what it holds cannot be true. The node must stop.
 #[derive(Debug, Error)]

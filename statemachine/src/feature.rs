@@ -10,6 +10,7 @@
 use std::fmt;
 
 use crate::{
+    codec,
     command::{Command, RequestId},
     error::Fault,
     meta::Meta,
@@ -18,6 +19,8 @@ use crate::{
 /// A feature level. Numbers are stored and never change meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FeatureLevel(pub u16);
+
+codec::newtype!(FeatureLevel);
 
 impl FeatureLevel {
     /// The rules of the versions before there were levels.

@@ -5,14 +5,14 @@
 //! to once its own compaction is through.
 
 use crate::{
+    codec::Row,
     collect, compactions,
     compactions::Compaction,
     engine::Table,
     error::{Fault, ReadError, Refusal},
     keys::{self, ChangeKind, Stamp, VersionRow},
     read::Reader,
-    record,
-    types::Revision,
+    types::{KeyValue, Revision},
 };
 
 /// etcd names the hashed bucket first.
@@ -196,7 +196,7 @@ impl HashPass {
             };
             let counts = stamp.main > self.floor
                 || (kind == ChangeKind::Put && {
-                    let key = record::decode(value.clone())?.key;
+                    let key = KeyValue::decode(&value)?.key;
                     reader.is_latest_at(&key, stamp, self.keep_at)?
                 });
             if counts {

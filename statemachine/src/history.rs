@@ -10,12 +10,12 @@ use std::mem;
 use bytes::Bytes;
 
 use crate::{
+    codec::Row,
     engine::Table,
     error::{Fault, ReadError, Refusal},
     keys::{self, ChangeKind, Stamp},
     outcome::{Event, EventKind},
     read::Reader,
-    record,
     types::{KeyValue, Revision},
 };
 
@@ -134,7 +134,7 @@ impl Reader<'_> {
                 return Ok(gathered.finish(false));
             }
             gathered.scanned(&row, &value);
-            let kv = record::decode(value)?;
+            let kv = KeyValue::decode(&value)?;
             let kind = match kind {
                 ChangeKind::Put => EventKind::Put,
                 ChangeKind::Tombstone => EventKind::Delete,

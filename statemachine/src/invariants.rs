@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::{
     claims,
+    codec::Row,
     command::AlarmKind,
     digest::is_reachable,
     engine::{Table, View},
@@ -17,7 +18,7 @@ use crate::{
     lease::KeyCount,
     once, origin,
     read::Reader,
-    record::{self, Record},
+    record::Record,
     registry,
     types::{KeyValue, Revision},
     will,
@@ -69,7 +70,7 @@ fn check_history(reader: &Reader<'_>) -> Result<Newest, String> {
     let mut last = Stamp::last_of(Revision(0));
     for (row, value) in rows(reader.view, Table::History)? {
         let (stamp, kind) = keys::read_history(&row).map_err(|fault| fault.to_string())?;
-        let kv = record::decode(value).map_err(|fault| fault.to_string())?;
+        let kv = KeyValue::decode(&value).map_err(|fault| fault.to_string())?;
         let found = reader
             .change_at(&kv.key, stamp)
             .map_err(|fault| fault.to_string())?;
@@ -203,7 +204,7 @@ pub fn check_collected(view: &dyn View) -> Result<(), String> {
     let reader = Reader::new(view).map_err(|fault| fault.to_string())?;
     for (row, value) in rows(view, Table::History)? {
         let (stamp, kind) = keys::read_history(&row).map_err(|fault| fault.to_string())?;
-        let key = record::decode(value)
+        let key = KeyValue::decode(&value)
             .map_err(|fault| fault.to_string())?
             .key;
         let reachable =

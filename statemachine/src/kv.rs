@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     claims::{self, EndReason},
+    codec::Row,
     command::{DeleteRange, Put},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -151,7 +152,7 @@ impl<'t, 'a> Change<'t, 'a> {
         self.transition
             .overlay
             .put(Table::Current, put.key.clone(), row);
-        self.remember(&put.key, stamp, ChangeKind::Put, record::encode_put(&kv));
+        self.remember(&put.key, stamp, ChangeKind::Put, kv.encode());
         let previous = previous.map(|record| record.into_key_value(put.key.clone()));
         if claims::is_claim(&kv) {
             self.transition.touch(Touched::Put(kv.clone()));
@@ -311,8 +312,7 @@ impl<'t, 'a> Change<'t, 'a> {
     }
 
     fn record(&self, key: &[u8]) -> Result<Option<Record>, Fault> {
-        let row = self.transition.overlay.get(Table::Current, key)?;
-        row.as_ref().map(Record::decode).transpose()
+        Record::find(self.transition.overlay, Table::Current, key)
     }
 
     fn stamp(&self, main: Revision) -> Stamp {

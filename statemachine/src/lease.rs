@@ -3,15 +3,16 @@
 //! Nothing here watches time: a lease ends by a command only. Invariant: a lease that was renewed
 //! after the leader looked at it does not expire by what the leader saw.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
     claims::EndReason,
+    codec::{Decoder, Encoder, Malformed, flags},
     command::{LeaseExpiry, LeaseGrant},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     feature::FeatureLevel,
-    keys::{self, damaged, split_u64},
+    keys::{self, damaged},
     kv::{SLICE_BYTES_MAX, SLICE_ROWS_MAX},
     limit::{LEASE_KEYS_MAX, Limit},
     meta::Meta,
@@ -56,20 +57,6 @@ impl MayHave {
     };
     const WILL_BIT: u8 = 1;
     const SESSION_BIT: u8 = 1 << 1;
-
-    fn encode(self) -> u8 {
-        let will = if self.will { Self::WILL_BIT } else { 0 };
-        let session = if self.session { Self::SESSION_BIT } else { 0 };
-        will | session
-    }
-
-    fn decode(bits: u8) -> Option<Self> {
-        let known = bits & !(Self::WILL_BIT | Self::SESSION_BIT) == 0;
-        known.then_some(Self {
-            will: bits & Self::WILL_BIT != 0,
-            session: bits & Self::SESSION_BIT != 0,
-        })
-    }
 }
 
 /// How many keys are attached to a lease.
@@ -107,42 +94,50 @@ impl Lease {
     /// TTL, deadline, generation and, once they are counted, the number of keys (BE64 each), and a
     /// byte for what else it may have.
     pub(crate) fn encode(&self) -> Bytes {
-        let mut row = BytesMut::with_capacity(33);
-        row.put_u64(self.ttl.0);
-        row.put_u64(self.deadline.0);
-        row.put_u64(self.generation);
+        let mut out = Encoder::with_capacity(if self.keys.is_some() { 33 } else { 24 });
+        out.fixed(self.ttl);
+        out.fixed(self.deadline);
+        out.fixed(self.generation);
         if let Some(keys) = self.keys {
-            row.put_u64(match keys {
+            out.fixed(match keys {
                 KeyCount::Exact(keys) => keys,
                 KeyCount::Beyond => BEYOND,
             });
-            row.put_u8(self.may_have.encode());
+            out.byte(flags(&[
+                (self.may_have.will, MayHave::WILL_BIT),
+                (self.may_have.session, MayHave::SESSION_BIT),
+            ]));
         }
-        row.freeze()
+        out.finish()
     }
 
-    pub(crate) fn decode(id: LeaseId, row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (ttl, rest) = split_u64(row)?;
-            let (deadline, rest) = split_u64(rest)?;
-            let (generation, rest) = split_u64(rest)?;
-            let (ttl, deadline) = (Ttl(ttl), ClusterTime(deadline));
-            let (keys, may_have) = match split_u64(rest) {
-                None if rest.is_empty() => (None, MayHave::ALL),
-                Some((BEYOND, [bits])) => (Some(KeyCount::Beyond), MayHave::decode(*bits)?),
-                Some((keys, [bits])) => (Some(KeyCount::Exact(keys)), MayHave::decode(*bits)?),
-                _ => return None,
+    pub(crate) fn decode(id: LeaseId, row: &Bytes) -> Result<Self, Fault> {
+        Self::read(id, &mut Decoder::new(row))
+            .map_err(|_| damaged("lease row is not of its length"))
+    }
+
+    fn read(id: LeaseId, input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let mut lease = Self {
+            id,
+            ttl: input.fixed()?,
+            deadline: input.fixed()?,
+            generation: input.fixed()?,
+            keys: None,
+            may_have: MayHave::ALL,
+        };
+        if !input.is_at_end() {
+            lease.keys = Some(match input.fixed()? {
+                BEYOND => KeyCount::Beyond,
+                keys => KeyCount::Exact(keys),
+            });
+            let bits = input.flags(MayHave::WILL_BIT | MayHave::SESSION_BIT)?;
+            lease.may_have = MayHave {
+                will: bits & MayHave::WILL_BIT != 0,
+                session: bits & MayHave::SESSION_BIT != 0,
             };
-            Some(Self {
-                id,
-                ttl,
-                deadline,
-                generation,
-                keys,
-                may_have,
-            })
-        })();
-        parsed.ok_or_else(|| damaged("lease row is not of its length"))
+        }
+        input.end()?;
+        Ok(lease)
     }
 
     /// Whether its count tells that no key is attached to it, which spares a look for them.
@@ -417,5 +412,41 @@ impl ExpiryBudget {
         let left = self.keys.checked_sub(counted.rows());
         self.keys = left.unwrap_or(0);
         Ok(is_first || left.is_some() && self.will_rows > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn leases_are_read_as_they_were_written(
+            numbers in any::<(i64, [u64; 4])>(),
+            (is_counted, will, session) in any::<(bool, bool, bool)>(),
+        ) {
+            let (id, [ttl, deadline, generation, keys]) = numbers;
+            let keys = if keys == BEYOND { KeyCount::Beyond } else { KeyCount::Exact(keys) };
+            let lease = Lease {
+                id: LeaseId(id),
+                ttl: Ttl(ttl),
+                deadline: ClusterTime(deadline),
+                generation,
+                keys: is_counted.then_some(keys),
+                may_have: if is_counted { MayHave { will, session } } else { MayHave::ALL },
+            };
+            let row = lease.encode();
+            let read = |row: &Bytes| Lease::decode(lease.id, row);
+            prop_assert_eq!(read(&row).expect("a lease"), lease);
+            // Without the number of keys it is a lease that was stored before they were counted.
+            let shorter = (0..row.len()).filter(|cut| *cut != 24);
+            for cut in shorter {
+                prop_assert!(read(&row.slice(..cut)).is_err());
+            }
+            let longer: Bytes = row.iter().copied().chain([0xff]).collect();
+            prop_assert!(read(&longer).is_err());
+        }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! [`FeatureLevel::PRICED`]: crate::FeatureLevel::PRICED
 
-use crate::error::Refusal;
+use crate::{codec, error::Refusal};
 
 /// Keys attached to one lease. They end with it in one revision, so they are as many as one delete
 /// may delete.
@@ -45,6 +45,17 @@ pub enum Limit {
     Leases,
     /// Active alarms of one kind.
     Alarms,
+}
+
+codec::choice! {
+    Limit {
+        1 = LeaseKeys,
+        2 = LeaseWills,
+        3 = WillBytes,
+        4 = SessionBytes,
+        5 = Leases,
+        6 = Alarms,
+    } "unknown limit"
 }
 
 impl Limit {

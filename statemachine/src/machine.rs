@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     codec::Group,
+    codec::Row,
     command::{Command, Guard},
     context::Context,
     effects::Effects,

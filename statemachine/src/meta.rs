@@ -2,14 +2,13 @@
 //!
 //! Invariant: the fields are a function of the commands applied. Nothing node-local is in here.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
 use crate::{
+    codec::{Decoder, Encoder, Malformed, Row},
     context::Context,
     engine::{Table, View},
     error::Fault,
     feature::FeatureLevel,
-    keys::{MetaRow, damaged, split_i64, split_u64},
+    keys::MetaRow,
     types::{ClusterTime, Revision},
 };
 
@@ -74,10 +73,10 @@ impl Default for Meta {
 impl Meta {
     /// The counters of `view`; those of an empty machine when there are none yet.
     pub(crate) fn load(view: &dyn View) -> Result<Self, Fault> {
-        match view.get(Table::Meta, MetaRow::Counters.key())? {
-            None => Ok(Self::default()),
-            Some(row) => Self::decode(&row),
-        }
+        let found = Self::find(view, Table::Meta, MetaRow::Counters.key())?;
+        let meta = found.unwrap_or_default();
+        meta.level.known()?;
+        Ok(meta)
     }
 
     /// Takes over what an entry says about itself. Time and index never go back.
@@ -86,66 +85,92 @@ impl Meta {
         self.applied_term = self.applied_term.max(context.term);
         self.now = self.now.max(context.now);
     }
+}
 
-    pub(crate) fn encode(&self) -> Bytes {
-        let mut flags = 0;
+impl Row for Meta {
+    const DAMAGED: &'static str = "counters are of an unknown layout";
+
+    fn room(&self) -> usize {
+        81
+    }
+
+    fn write_row(&self, out: &mut Encoder) {
+        let mut flags = u64::from(self.level.0) << LEVEL_SHIFT;
         if self.no_space {
             flags |= FLAG_NO_SPACE;
         }
         if self.corrupt {
             flags |= FLAG_CORRUPT;
         }
-        flags |= u64::from(self.level.0) << LEVEL_SHIFT;
-        let mut row = BytesMut::with_capacity(81);
-        row.put_u8(LAYOUT);
-        row.put_u64(self.applied_index);
-        row.put_u64(self.applied_term);
-        row.put_i64(self.revision.0);
-        row.put_i64(self.floor.0);
-        row.put_u64(self.now.0);
-        row.put_u64(self.history_bytes);
-        row.put_u64(self.live_bytes);
-        row.put_u64(self.keys);
-        row.put_u64(self.leases);
-        row.put_u64(flags);
-        row.freeze()
+        out.byte(LAYOUT);
+        out.fixed(self.applied_index);
+        out.fixed(self.applied_term);
+        out.fixed(self.revision);
+        out.fixed(self.floor);
+        out.fixed(self.now);
+        out.fixed(self.history_bytes);
+        out.fixed(self.live_bytes);
+        out.fixed(self.keys);
+        out.fixed(self.leases);
+        out.fixed(flags);
     }
 
-    fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (&LAYOUT, rest) = row.split_first()? else {
-                return None;
-            };
-            let (applied_index, rest) = split_u64(rest)?;
-            let (applied_term, rest) = split_u64(rest)?;
-            let (revision, rest) = split_i64(rest)?;
-            let (floor, rest) = split_i64(rest)?;
-            let (now, rest) = split_u64(rest)?;
-            let (history_bytes, rest) = split_u64(rest)?;
-            let (live_bytes, rest) = split_u64(rest)?;
-            let (keys, rest) = split_u64(rest)?;
-            let (leases, rest) = split_u64(rest)?;
-            let (flags, rest) = split_u64(rest)?;
-            let level = FeatureLevel(u16::try_from(flags >> LEVEL_SHIFT).ok()?);
-            let known = FLAG_NO_SPACE | FLAG_CORRUPT | (u64::from(u16::MAX) << LEVEL_SHIFT);
-            let valid = rest.is_empty() && flags & !known == 0;
-            valid.then_some(Self {
-                applied_index,
-                applied_term,
-                revision: Revision(revision),
-                floor: Revision(floor),
-                now: ClusterTime(now),
-                history_bytes,
-                live_bytes,
-                keys,
-                leases,
-                no_space: flags & FLAG_NO_SPACE != 0,
-                corrupt: flags & FLAG_CORRUPT != 0,
-                level,
-            })
-        })();
-        let meta = parsed.ok_or_else(|| damaged("counters are of an unknown layout"))?;
-        meta.level.known()?;
-        Ok(meta)
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.version(LAYOUT)?;
+        let mut meta = Self {
+            applied_index: input.fixed()?,
+            applied_term: input.fixed()?,
+            revision: input.fixed()?,
+            floor: input.fixed()?,
+            now: input.fixed()?,
+            history_bytes: input.fixed()?,
+            live_bytes: input.fixed()?,
+            keys: input.fixed()?,
+            leases: input.fixed()?,
+            ..Self::default()
+        };
+        let flags: u64 = input.fixed()?;
+        meta.no_space = flags & FLAG_NO_SPACE != 0;
+        meta.corrupt = flags & FLAG_CORRUPT != 0;
+        let unknown = Malformed::Form("unknown flag");
+        meta.level = FeatureLevel(u16::try_from(flags >> LEVEL_SHIFT).map_err(|_| unknown)?);
+        let known = FLAG_NO_SPACE | FLAG_CORRUPT | (u64::from(u16::MAX) << LEVEL_SHIFT);
+        if flags & !known == 0 {
+            Ok(meta)
+        } else {
+            Err(unknown)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::assert_exact;
+
+    #[test]
+    fn counters_are_read_as_they_were_written() {
+        let numbers = any::<([u64; 6], [i64; 2], bool, bool, u16)>();
+        assert_exact(
+            numbers.prop_map(|(counts, revisions, no_space, corrupt, level)| {
+                let [applied_index, applied_term, now, live_bytes, keys, leases] = counts;
+                Meta {
+                    applied_index,
+                    applied_term,
+                    revision: Revision(revisions[0]),
+                    floor: Revision(revisions[1]),
+                    now: ClusterTime(now),
+                    history_bytes: now.wrapping_add(live_bytes),
+                    live_bytes,
+                    keys,
+                    leases,
+                    no_space,
+                    corrupt,
+                    level: FeatureLevel(level),
+                }
+            }),
+        );
     }
 }

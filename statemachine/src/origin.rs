@@ -13,10 +13,8 @@
 //! applied before its row was evicted therefore names an index below the floor, and is void.
 //! A void group is not applied, now or later, for every copy of it names the same index.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
 use crate::{
-    codec::Group,
+    codec::{self, Group, Row},
     engine::{Table, View},
     error::Fault,
     family::Family,
@@ -56,32 +54,19 @@ struct OriginRow {
     last: u64,
 }
 
+/// The greatest last index of the rows evicted so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct OriginsFloor {
+    floor: u64,
+}
+
+codec::row! { OriginsFloor { floor }, "floor of origins is not eight bytes" }
+
+codec::row! {
+    OriginRow { greatest, window, floor, last }, "origin row is not of its length"
+}
+
 impl OriginRow {
-    fn encode(self) -> Bytes {
-        let mut row = BytesMut::with_capacity(40);
-        row.put_u64(self.greatest);
-        row.put_u128(self.window);
-        row.put_u64(self.floor);
-        row.put_u64(self.last);
-        row.freeze()
-    }
-
-    fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (greatest, rest) = split_u64(row)?;
-            let (window, rest) = rest.split_first_chunk::<16>()?;
-            let (floor, rest) = split_u64(rest)?;
-            let (last, rest) = split_u64(rest)?;
-            rest.is_empty().then_some(Self {
-                greatest,
-                window: u128::from_be_bytes(*window),
-                floor,
-                last,
-            })
-        })();
-        parsed.ok_or_else(|| damaged("origin row is not of its length"))
-    }
-
     /// Notes that `sequence` is applied, unless it was or that cannot be told.
     fn admit(&mut self, sequence: u64) -> Admission {
         if let Some(ahead) = sequence.checked_sub(self.greatest).filter(|n| *n > 0) {
@@ -112,8 +97,7 @@ pub(crate) fn admit(overlay: &mut Overlay, index: u64, group: &Group) -> Result<
         return Ok(Admission::New);
     };
     let key = keys::origin(group.origin);
-    let row = overlay.get(Table::Cluster, &key)?;
-    let known = row.as_deref().map(OriginRow::decode).transpose()?;
+    let known = OriginRow::find(overlay, Table::Cluster, &key)?;
     let mut row = match known {
         Some(row) => row,
         None => create(overlay, group.sequence)?,
@@ -144,8 +128,8 @@ fn create(overlay: &mut Overlay, sequence: u64) -> Result<OriginRow, Fault> {
     {
         floor = floor.max(oldest.last);
         overlay.delete(Table::Cluster, keys::origin(*origin));
-        let value = Bytes::copy_from_slice(&floor.to_be_bytes());
-        overlay.put(Table::Cluster, keys::origins_floor(), value);
+        let row = OriginsFloor { floor }.encode();
+        overlay.put(Table::Cluster, keys::origins_floor(), row);
     }
     Ok(OriginRow {
         greatest: sequence,
@@ -157,13 +141,8 @@ fn create(overlay: &mut Overlay, sequence: u64) -> Result<OriginRow, Fault> {
 
 /// The greatest last index of the rows evicted so far.
 fn floor(view: &dyn View) -> Result<u64, Fault> {
-    let Some(row) = view.get(Table::Cluster, &keys::origins_floor())? else {
-        return Ok(0);
-    };
-    match split_u64(&row) {
-        Some((floor, [])) => Ok(floor),
-        _ => Err(damaged("floor of origins is not eight bytes")),
-    }
+    let floor = OriginsFloor::find(view, Table::Cluster, &keys::origins_floor())?;
+    Ok(floor.unwrap_or_default().floor)
 }
 
 /// Every origin's row, by origin.

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
+    codec::{self, Decoder, Encoded, Encoder, Malformed},
     command::{AlarmKind, Mode},
-    error::Refusal,
+    error::{Fault, Refusal},
     types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
 };
 
@@ -43,6 +44,53 @@ pub struct Facts {
     /// The earliest of the timers that were set. Idempotency keys are not counted: they fall due so
     /// late that they are found by then.
     pub timer_set: Option<ClusterTime>,
+}
+
+/// First byte of a remembered outcome.
+const OUTCOME_VERSION: u8 = 1;
+
+/// Encodes the reply and the revision of an outcome, without its events and signals; `None` when
+/// that takes more than `bytes_max` bytes.
+#[must_use]
+pub fn encode_outcome(outcome: &Outcome, bytes_max: usize) -> Option<Bytes> {
+    let mut out = Encoder::up_to(bytes_max);
+    out.byte(OUTCOME_VERSION);
+    out.value(&outcome.revision);
+    match &outcome.reply {
+        Ok(reply) => {
+            out.byte(0);
+            out.value(reply);
+        }
+        Err(refusal) => {
+            out.byte(1);
+            out.value(refusal);
+        }
+    }
+    out.finish_within()
+}
+
+/// Decodes an outcome. It has no events and no signals.
+///
+/// # Errors
+/// [`Fault::Command`] when the bytes are not such an outcome.
+pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Fault> {
+    let outcome = Decoder::read_all(&bytes, |input| {
+        input.version(OUTCOME_VERSION)?;
+        let revision = input.value()?;
+        let reply = match input.byte()? {
+            0 => Ok(input.value()?),
+            1 => Err(input.value()?),
+            _ => return Err(Malformed::Form("neither done nor refused")),
+        };
+        Ok(Outcome {
+            reply,
+            revision,
+            events: Vec::new(),
+            signals: Vec::new(),
+            facts: Facts::default(),
+        })
+    });
+    Ok(outcome?)
 }
 
 impl Outcome {
@@ -123,6 +171,29 @@ pub enum Reply {
     Wake(u64),
 }
 
+codec::choice! {
+    Reply {
+        1 = Put(previous),
+        2 = DeleteRange(reply),
+        3 = Txn(reply),
+        4 = Compact,
+        5 = LeaseGrant(id, ttl),
+        6 = LeaseRevoke,
+        7 = LeaseRenew(renewed),
+        8 = LeaseExpire(ended),
+        9 = Alarm(alarms),
+        10 = MemberPublish,
+        11 = Acquire(reply),
+        12 = Done,
+        13 = Withdraw(existed),
+        14 = Claim(claim),
+        15 = ForceRelease(claims),
+        16 = Register(incarnation, lease, ttl),
+        17 = SessionOpen(lease, ttl),
+        18 = Wake(done),
+    } "unknown reply"
+}
+
 /// The answer to an acquisition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcquireReply {
@@ -137,6 +208,8 @@ pub struct AcquireReply {
     /// and not a lock delay.
     pub blocker: Option<ClaimState>,
 }
+
+codec::record! { AcquireReply { lease, ttl, claims, blocker } }
 
 /// A claim at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,6 +234,10 @@ pub struct ClaimState {
     pub value: Bytes,
     /// How many claims are before it; 0 for one that holds.
     pub position: u32,
+}
+
+codec::record! {
+    ClaimState { name, key, lease, token, mode, held, since, principal, value, position }
 }
 
 /// What became of claims. The claims carry no values: thousands may be granted by one command, and
@@ -200,6 +277,8 @@ pub struct DeleteReply {
     pub previous: Vec<KeyValue>,
 }
 
+codec::record! { DeleteReply { deleted, previous } }
+
 /// The answer to a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeReply {
@@ -211,6 +290,8 @@ pub struct RangeReply {
     pub count: i64,
 }
 
+codec::record! { RangeReply { kvs, more, count } }
+
 /// The answer to a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxnReply {
@@ -218,6 +299,22 @@ pub struct TxnReply {
     pub succeeded: bool,
     /// One per operation of that list.
     pub replies: Vec<TxnOpReply>,
+}
+
+impl Encoded for TxnReply {
+    fn write(&self, out: &mut Encoder) {
+        out.value(&self.succeeded);
+        out.value(&self.replies);
+    }
+
+    fn read(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.nested(|input| {
+            Ok(Self {
+                succeeded: input.value()?,
+                replies: input.value()?,
+            })
+        })
+    }
 }
 
 /// The answer to one operation of a transaction, with the revision it saw or made.
@@ -231,6 +328,15 @@ pub enum TxnOpReply {
     DeleteRange(Revision, DeleteReply),
     /// To a transaction within. On etcd's wire this one's revision is left out.
     Txn(Revision, TxnReply),
+}
+
+codec::choice! {
+    TxnOpReply {
+        1 = Range(revision, reply),
+        2 = Put(revision, previous),
+        3 = DeleteRange(revision, reply),
+        4 = Txn(revision, reply),
+    } "unknown operation"
 }
 
 /// One change to the key space.

@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 
 use bytes::Bytes;
 
+use crate::codec;
+
 /// The keys a request is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
@@ -22,6 +24,12 @@ pub enum RangeEnd {
     Before(Bytes),
     /// The range has no end.
     Unbounded,
+}
+
+codec::record! { KeyRange { start, end } }
+
+codec::choice! {
+    RangeEnd { 0 = Single, 1 = Before(end), 2 = Unbounded } "unknown range end"
 }
 
 impl KeyRange {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     cluster,
+    codec::Row,
     command::{AlarmKind, MemberAttributes, Txn},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -14,7 +15,7 @@ use crate::{
     lease::{self, Lease},
     meta::Meta,
     outcome::TxnReply,
-    record::{self, Record},
+    record::Record,
     txn,
     types::{KeyValue, LeaseId, MemberId, Revision},
 };
@@ -122,8 +123,7 @@ impl<'a> Reader<'a> {
 
     /// The latest record of `key`.
     pub(crate) fn latest(&self, key: &[u8]) -> Result<Option<Record>, Fault> {
-        let row = self.view.get(Table::Current, key)?;
-        row.as_ref().map(Record::decode).transpose()
+        Record::find(self.view, Table::Current, key)
     }
 
     /// The newest change of `key` that is not after `stamp`: one seek.
@@ -164,9 +164,8 @@ impl<'a> Reader<'a> {
 
     /// The record that the put at `stamp` made.
     pub(crate) fn put_at(&self, stamp: Stamp) -> Result<KeyValue, Fault> {
-        let row = self
-            .view
-            .get(Table::History, &keys::history(stamp, ChangeKind::Put))?;
-        record::decode(row.ok_or_else(|| damaged("a version has no history record"))?)
+        let row = keys::history(stamp, ChangeKind::Put);
+        let record = KeyValue::find(self.view, Table::History, &row)?;
+        record.ok_or_else(|| damaged("a version has no history record"))
     }
 }

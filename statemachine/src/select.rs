@@ -7,6 +7,7 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 
 use crate::{
+    codec::Row,
     command::{DeleteRange, RangeQuery, SortOrder, SortTarget},
     engine::Table,
     error::{ReadError, Refusal},

@@ -4,14 +4,14 @@
 //! may say less than there is, but what was added since is never more than they say.
 //! Invariant: a total is at most what there is.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::{
+    codec::{self, Row},
     engine::{Table, View},
     error::Fault,
     family::Family,
     feature::FeatureLevel,
-    keys::{damaged, split_u64},
     meta::Meta,
     overlay::Overlay,
 };
@@ -25,25 +25,17 @@ pub(crate) struct Totals {
     pub(crate) sessions: u64,
 }
 
+codec::row! { Totals { wills, sessions }, "row of totals is not of its length" }
+
 impl Totals {
     pub(crate) fn load(view: &dyn View) -> Result<Self, Fault> {
-        let Some(row) = view.get(Table::Cluster, Family::Totals.prefix())? else {
-            return Ok(Self::default());
-        };
-        let parsed = (|| {
-            let (wills, rest) = split_u64(&row)?;
-            let (sessions, rest) = split_u64(rest)?;
-            rest.is_empty().then_some(Self { wills, sessions })
-        })();
-        parsed.ok_or_else(|| damaged("row of totals is not of its length"))
+        let totals = Self::find(view, Table::Cluster, Family::Totals.prefix())?;
+        Ok(totals.unwrap_or_default())
     }
 
     fn save(self, overlay: &mut Overlay) {
-        let mut row = BytesMut::with_capacity(16);
-        row.put_u64(self.wills);
-        row.put_u64(self.sessions);
         let key = Bytes::from_static(Family::Totals.prefix());
-        overlay.put(Table::Cluster, key, row.freeze());
+        overlay.put(Table::Cluster, key, self.encode());
     }
 
     /// Takes note that rows which took `before` bytes take `after`. What shrinks was counted where

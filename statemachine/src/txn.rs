@@ -6,6 +6,7 @@
 use std::cmp::Ordering;
 
 use crate::{
+    codec::Row,
     command::{Compare, Operand, RangeQuery, Relation, Txn, TxnOp},
     error::{Fault, ReadError, Refusal},
     kv::{self, Change},

@@ -6,11 +6,15 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::codec;
+
 /// A point in the history of the key space; one per successful write, 1 before the first.
 ///
 /// Signed because etcd's wire is; never negative inside the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
+
+codec::newtype!(Revision);
 
 impl Revision {
     /// The revision of a key space that nothing was ever written to.
@@ -32,6 +36,8 @@ impl fmt::Display for Revision {
 /// Names a lease. Zero, [`LeaseId::NONE`], is "no lease".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub i64);
+
+codec::newtype!(LeaseId);
 
 impl LeaseId {
     /// The id that stands for "no lease".
@@ -57,6 +63,8 @@ impl fmt::Display for LeaseId {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterTime(pub u64);
 
+codec::newtype!(ClusterTime);
+
 impl ClusterTime {
     /// This time moved on by `ttl`.
     #[must_use]
@@ -74,6 +82,8 @@ impl ClusterTime {
 /// A time to live, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ttl(pub u64);
+
+codec::newtype!(Ttl);
 
 impl Ttl {
     /// A time to live of whole seconds.
@@ -99,6 +109,8 @@ impl Ttl {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
+codec::newtype!(MemberId);
+
 impl fmt::Display for MemberId {
     /// Hexadecimal without leading zeros, as etcd's tools print member ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -121,4 +133,8 @@ pub struct KeyValue {
     pub value: Bytes,
     /// The lease that deletes the key when it ends.
     pub lease: LeaseId,
+}
+
+codec::record! {
+    KeyValue { key, create_revision, mod_revision, version, value, lease }
 }

@@ -6,7 +6,8 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
-    claims, codec,
+    claims,
+    codec::Row,
     command::{Will, WillSet},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -61,7 +62,7 @@ impl Transition<'_> {
         let row = row(command.lease, claim.as_ref());
         let before = overlay.get(Table::Cluster, &row)?;
         let before = before.map(|will| bytes_of(&row, &will));
-        let will = command.will.as_ref().map(codec::encode_will);
+        let will = command.will.as_ref().map(Row::encode);
         let after = will.as_ref().map(|will| bytes_of(&row, will));
         if self.meta.level >= FeatureLevel::PRICED
             && let Some(after) = after
@@ -103,7 +104,7 @@ impl Transition<'_> {
         };
         Totals::change_wills(self.overlay, self.meta, bytes_of(&row, &encoded), 0)?;
         self.overlay.delete(Table::Cluster, row);
-        let will = codec::decode_will(encoded)?;
+        let will = Will::decode(&encoded)?;
         let lost = claim.filter(|claim| claim.held);
         let lost = lost.and_then(|claim| claims::claimed_name(claim.key));
         match self.execute_will(&will, lost.as_ref()) {

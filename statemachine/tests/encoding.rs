@@ -68,6 +68,13 @@ proptest! {
     }
 
     #[test]
+    fn a_group_of_commands_encoded_one_by_one_is_the_same_bytes(group in any_group()) {
+        let commands: Vec<Bytes> = group.commands.iter().map(codec::encode_command).collect();
+        let made = codec::group_of(group.origin, group.sequence, group.since, &commands);
+        prop_assert_eq!(made, encode(&group));
+    }
+
+    #[test]
     fn hostile_bytes_are_refused_or_mean_themselves(
         commands in vec(strategies::any_command(), 0..4),
         edits in vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),

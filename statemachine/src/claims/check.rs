@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::{
-    delay, key,
+    delay::Delay,
+    key,
     row::{self, Claim},
     summary::QueueSummary,
 };
 use crate::{
-    codec,
+    codec::Row,
+    command::Will,
     engine::{Table, View},
     error::Fault,
     family::Family,
@@ -70,7 +72,9 @@ fn collect(view: &dyn View) -> Result<Found, Fault> {
         ..Found::default()
     };
     for (row, value) in Family::LockDelay.rows(view)? {
-        found.delays.insert(row.slice(1..), delay::decode(&value)?);
+        found
+            .delays
+            .insert(row.slice(1..), Delay::decode(&value)?.until);
     }
     let (mut prefix, mut summary) = (Bytes::new(), QueueSummary::default());
     for (row, value) in Family::Claim.rows(view)? {
@@ -223,7 +227,7 @@ fn check_keys(view: &dyn View) -> Verdict {
 
 fn check_wills(view: &dyn View) -> Verdict {
     for (row, value) in Family::Will.rows(view)? {
-        codec::decode_will(value)?;
+        Will::decode(&value)?;
         let (id, claim) = match keys::split_i64(row.get(1..).unwrap_or_default()) {
             Some((id, claim)) => (LeaseId(id ^ i64::MIN), row.slice_ref(claim)),
             None => return Err(damaged("will without a lease")),

@@ -3,13 +3,13 @@
 //! `D`, name: BE64 cluster time. Invariant: there is a timer for the time in the row, and no other
 //! one of the name.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{
+    codec::{self, Row},
     engine::{Table, View},
     error::Fault,
     family::Family,
-    keys::{damaged, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
     transition::Transition,
@@ -22,17 +22,18 @@ fn row(name: &[u8]) -> Bytes {
     row.freeze()
 }
 
-pub(crate) fn decode(value: &[u8]) -> Result<ClusterTime, Fault> {
-    match split_u64(value) {
-        Some((until, [])) => Ok(ClusterTime(until)),
-        _ => Err(damaged("lock delay is not a time")),
-    }
+/// Until when the delay lasts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delay {
+    pub(crate) until: ClusterTime,
 }
+
+codec::row! { Delay { until }, "lock delay is not a time" }
 
 /// Until when nobody is granted `name`. May have passed.
 pub(crate) fn until(view: &dyn View, name: &[u8]) -> Result<Option<ClusterTime>, Fault> {
-    let value = view.get(Table::Cluster, &row(name))?;
-    value.map(|value| decode(&value)).transpose()
+    let delay = Delay::find(view, Table::Cluster, &row(name))?;
+    Ok(delay.map(|delay| delay.until))
 }
 
 /// Whether nobody is to be granted `name` at `now`.
@@ -50,9 +51,8 @@ impl Transition<'_> {
             }
             timers::clear(self.overlay, before, &timer);
         }
-        let mut value = BytesMut::with_capacity(8);
-        value.put_u64(end.0);
-        self.overlay.put(Table::Cluster, row(name), value.freeze());
+        let delay = Delay { until: end };
+        self.overlay.put(Table::Cluster, row(name), delay.encode());
         self.set_timer(end, &timer);
         Ok(())
     }

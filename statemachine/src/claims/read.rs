@@ -10,6 +10,7 @@ use super::{
     summary::QueueSummary,
 };
 use crate::{
+    codec::Row,
     engine::{Table, View},
     error::Fault,
     keys::damaged,

@@ -14,11 +14,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::key;
 use crate::{
+    codec::{Decoder, Encoder, Malformed, Row, flags, text},
     command::Mode,
     engine::{Cursor, Table, View},
     error::Fault,
     family::Family,
-    keys::{self, KEY_END, damaged, split_i64, split_u64},
+    keys::{self, KEY_END, damaged, split_i64},
     outcome::ClaimState,
     overlay::Overlay,
     record::Record,
@@ -101,35 +102,34 @@ impl Claim {
     }
 
     fn encode(&self) -> Bytes {
-        let mut row = BytesMut::new();
-        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
-        row.put_u8(LAYOUT);
-        row.put_u8(
-            flag(self.held, FLAG_HELD)
-                | flag(self.foreign, FLAG_FOREIGN)
-                | flag(self.wait_until.is_some(), FLAG_WAITS_UNTIL),
-        );
+        let mut out = Encoder::new();
+        out.byte(LAYOUT);
+        out.byte(flags(&[
+            (self.held, FLAG_HELD),
+            (self.foreign, FLAG_FOREIGN),
+            (self.wait_until.is_some(), FLAG_WAITS_UNTIL),
+        ]));
         match self.mode {
-            Mode::Exclusive => row.put_u8(0),
-            Mode::Shared => row.put_u8(1),
+            Mode::Exclusive => out.byte(0),
+            Mode::Shared => out.byte(1),
             Mode::Permits { count, limit } => {
-                row.put_u8(2);
-                row.put_u32(count);
-                row.put_u32(limit);
+                out.byte(2);
+                out.fixed(count);
+                out.fixed(limit);
             }
         }
-        row.put_u64(self.since.0);
+        out.fixed(self.since);
         if let Some(until) = self.wait_until {
-            row.put_u64(until.0);
+            out.fixed(until);
         }
-        row.put_u64(self.lock_delay.0);
-        row.put_u64(self.call);
-        put_counted(&mut row, self.principal.as_bytes());
-        row.put_u32(length(self.bundle.len()));
+        out.fixed(self.lock_delay);
+        out.fixed(self.call);
+        put_counted(&mut out, self.principal.as_bytes());
+        out.fixed(length(self.bundle.len()));
         for name in &self.bundle {
-            put_counted(&mut row, name);
+            put_counted(&mut out, name);
         }
-        row.freeze()
+        out.finish()
     }
 
     /// Reads a row whose name ends after `prefix_len` bytes of its key.
@@ -138,80 +138,65 @@ impl Claim {
             let (token, key) = split_i64(row.get(prefix_len..)?)?;
             let key = row.slice_ref(key);
             let lease = key::lease_of(&key)?;
-            decode(value, key, lease, Revision(token))
+            decode(value, key, lease, Revision(token)).ok()
         })();
         parsed.ok_or_else(|| damaged("claim row is of an unknown layout"))
     }
 }
 
-fn decode(value: &Bytes, key: Bytes, lease: LeaseId, token: Revision) -> Option<Claim> {
-    let (&LAYOUT, rest) = value.split_first()? else {
-        return None;
-    };
-    let (flags, rest) = rest.split_first()?;
-    let (mode, rest) = match rest.split_first()? {
-        (0, rest) => (Mode::Exclusive, rest),
-        (1, rest) => (Mode::Shared, rest),
-        (2, rest) => {
-            let (count, rest) = split_u32(rest)?;
-            let (limit, rest) = split_u32(rest)?;
-            (Mode::Permits { count, limit }, rest)
-        }
-        _ => return None,
-    };
-    let (since, rest) = split_u64(rest)?;
-    let (wait_until, rest) = if flags & FLAG_WAITS_UNTIL == 0 {
-        (None, rest)
-    } else {
-        let (until, rest) = split_u64(rest)?;
-        (Some(ClusterTime(until)), rest)
-    };
-    let (lock_delay, rest) = split_u64(rest)?;
-    let (call, rest) = split_u64(rest)?;
-    let (principal, rest) = split_counted(rest)?;
-    let (names, mut rest) = split_u32(rest)?;
-    let mut bundle = Vec::new();
-    for _ in 0..names {
-        let (name, left) = split_counted(rest)?;
-        bundle.push(value.slice_ref(name));
-        rest = left;
-    }
-    let known = FLAG_HELD | FLAG_FOREIGN | FLAG_WAITS_UNTIL;
-    let valid = rest.is_empty() && flags & !known == 0;
-    valid.then_some(Claim {
+fn decode(value: &Bytes, key: Bytes, lease: LeaseId, token: Revision) -> Result<Claim, Malformed> {
+    let mut input = Decoder::new(value);
+    input.version(LAYOUT)?;
+    let flags = input.flags(FLAG_HELD | FLAG_FOREIGN | FLAG_WAITS_UNTIL)?;
+    let claim = Claim {
         name: key::name_of(&key),
         key,
         lease,
         token,
-        mode,
         held: flags & FLAG_HELD != 0,
         foreign: flags & FLAG_FOREIGN != 0,
-        since: ClusterTime(since),
-        wait_until,
-        lock_delay: Ttl(lock_delay),
-        principal: String::from_utf8(principal.to_vec()).ok()?,
-        bundle,
-        call,
-    })
+        mode: match input.byte()? {
+            0 => Mode::Exclusive,
+            1 => Mode::Shared,
+            2 => Mode::Permits {
+                count: input.fixed()?,
+                limit: input.fixed()?,
+            },
+            _ => return Err(Malformed::Form("unknown mode")),
+        },
+        since: input.fixed()?,
+        wait_until: match flags & FLAG_WAITS_UNTIL {
+            0 => None,
+            _ => Some(input.fixed()?),
+        },
+        lock_delay: input.fixed()?,
+        call: input.fixed()?,
+        principal: text(take_counted(&mut input)?)?,
+        bundle: {
+            let mut bundle = Vec::new();
+            for _ in 0..input.fixed::<u32>()? {
+                let name = take_counted(&mut input)?;
+                bundle.push(input.shared(name));
+            }
+            bundle
+        },
+    };
+    input.end()?;
+    Ok(claim)
 }
 
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-fn put_counted(row: &mut BytesMut, bytes: &[u8]) {
-    row.put_u32(length(bytes.len()));
-    row.put_slice(bytes);
+fn put_counted(out: &mut Encoder, bytes: &[u8]) {
+    out.fixed(length(bytes.len()));
+    out.raw(bytes);
 }
 
-pub(super) fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let (head, rest) = bytes.split_first_chunk::<4>()?;
-    Some((u32::from_be_bytes(*head), rest))
-}
-
-fn split_counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, rest) = split_u32(bytes)?;
-    rest.split_at_checked(usize::try_from(length).ok()?)
+fn take_counted<'a>(input: &mut Decoder<'a>) -> Result<&'a [u8], Malformed> {
+    let length: u32 = input.fixed()?;
+    input.raw(usize::try_from(length).unwrap_or(usize::MAX))
 }
 
 /// Begins the row of every claim on `name`, and is the key of the name's queue summary.
@@ -292,8 +277,7 @@ pub(crate) fn of_lease(
 
 /// The record of a key as it is.
 pub(crate) fn record(view: &dyn View, key: &Bytes) -> Result<Option<KeyValue>, Fault> {
-    let row = view.get(Table::Current, key)?;
-    let record = row.as_ref().map(Record::decode).transpose()?;
+    let record = Record::find(view, Table::Current, key)?;
     Ok(record.map(|record| record.into_key_value(key.clone())))
 }
 

@@ -9,14 +9,13 @@
 //! `head`, and no claim below `front` waits. Head and front spare a walk over the rows of claims
 //! that are gone, of which a busy lock leaves many until the engine has cleared them away.
 
-use bytes::{BufMut, Bytes, BytesMut};
-
-use super::row::{self, Claim, Claims, split_u32};
+use super::row::{self, Claim, Claims};
 use crate::{
+    codec::{Decoder, Encoder, Malformed, Row},
     command::Mode,
     engine::{Table, View},
     error::Fault,
-    keys::{damaged, split_i64, split_u64},
+    keys::damaged,
     overlay::Overlay,
     types::Revision,
 };
@@ -53,10 +52,8 @@ pub(crate) struct QueueSummary {
 impl QueueSummary {
     /// The summary of a name; an empty one when nobody claims it.
     pub(crate) fn of(view: &dyn View, name: &[u8]) -> Result<Self, Fault> {
-        match view.get(Table::Cluster, &row::prefix(name))? {
-            Some(row) => Self::decode(&row),
-            None => Ok(Self::default()),
-        }
+        let summary = Self::find(view, Table::Cluster, &row::prefix(name))?;
+        Ok(summary.unwrap_or_default())
     }
 
     /// Stores the summary, or removes it with the last claim.
@@ -180,57 +177,81 @@ impl QueueSummary {
         }
         before != (self.head, self.front)
     }
+}
 
-    fn encode(&self) -> Bytes {
+impl Row for QueueSummary {
+    const DAMAGED: &'static str = "summary is of an unknown layout";
+
+    fn room(&self) -> usize {
+        42
+    }
+
+    fn write_row(&self, out: &mut Encoder) {
         let (kind, used) = match self.holding {
             Holding::Nobody => (0, 0),
             Holding::Alone => (1, 0),
             Holding::Shared => (2, 0),
             Holding::Permits(used) => (3, used),
         };
-        let mut row = BytesMut::with_capacity(42);
-        row.put_u8(LAYOUT);
-        row.put_u32(self.claims);
-        row.put_u32(self.held);
-        row.put_u32(self.permits);
-        row.put_u32(self.limit);
-        row.put_u8(kind);
-        row.put_u64(used);
-        row.put_i64(self.head.0);
-        row.put_i64(self.front.0);
-        row.freeze()
+        out.byte(LAYOUT);
+        out.fixed(self.claims);
+        out.fixed(self.held);
+        out.fixed(self.permits);
+        out.fixed(self.limit);
+        out.byte(kind);
+        out.fixed(used);
+        out.fixed(self.head);
+        out.fixed(self.front);
     }
 
-    pub(crate) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (&LAYOUT, rest) = row.split_first()? else {
-                return None;
-            };
-            let (claims, rest) = split_u32(rest)?;
-            let (held, rest) = split_u32(rest)?;
-            let (permits, rest) = split_u32(rest)?;
-            let (limit, rest) = split_u32(rest)?;
-            let (kind, rest) = rest.split_first()?;
-            let (used, rest) = split_u64(rest)?;
-            let (head, rest) = split_i64(rest)?;
-            let (front, rest) = split_i64(rest)?;
-            let holding = match (kind, used) {
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.version(LAYOUT)?;
+        Ok(Self {
+            claims: input.fixed()?,
+            held: input.fixed()?,
+            permits: input.fixed()?,
+            limit: input.fixed()?,
+            holding: match (input.byte()?, input.fixed()?) {
                 (0, 0) => Holding::Nobody,
                 (1, 0) => Holding::Alone,
                 (2, 0) => Holding::Shared,
                 (3, used) => Holding::Permits(used),
-                _ => return None,
-            };
-            rest.is_empty().then_some(Self {
+                _ => return Err(Malformed::Form("unknown holding")),
+            },
+            head: input.fixed()?,
+            front: input.fixed()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::assert_exact;
+
+    #[test]
+    fn summaries_are_read_as_they_were_written() {
+        let holding = prop_oneof![
+            Just(Holding::Nobody),
+            Just(Holding::Alone),
+            Just(Holding::Shared),
+            any::<u64>().prop_map(Holding::Permits),
+        ];
+        let numbers = any::<([u32; 4], [i64; 2])>();
+        let summaries = (numbers, holding).prop_map(|((counts, revisions), holding)| {
+            let [claims, held, permits, limit] = counts;
+            QueueSummary {
                 claims,
                 held,
                 holding,
                 permits,
                 limit,
-                head: Revision(head),
-                front: Revision(front),
-            })
-        })();
-        parsed.ok_or_else(|| damaged("summary is of an unknown layout"))
+                head: Revision(revisions[0]),
+                front: Revision(revisions[1]),
+            }
+        });
+        assert_exact(summaries);
     }
 }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::types::{LeaseId, Revision, Ttl};
+use crate::{
+    codec,
+    types::{LeaseId, Revision, Ttl},
+};
 
 /// How much of a lock a claim asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,6 +24,10 @@ pub enum Mode {
     },
 }
 
+codec::choice! {
+    Mode { 0 = Exclusive, 1 = Shared, 2 = Permits { count, limit } } "unknown mode"
+}
+
 /// What a claim does when it cannot be granted at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
@@ -31,6 +38,10 @@ pub enum Wait {
     /// Waits for as long as its lease lives.
     #[default]
     Always,
+}
+
+codec::choice! {
+    Wait { 0 = Never, 1 = Within(ttl), 2 = Always } "unknown wait"
 }
 
 /// Claim one name, or several: all are granted together, or none.
@@ -58,6 +69,10 @@ pub struct Acquire {
     /// Drawn at random by the node that took the call, to take back what the call made and nothing
     /// else; zero for a request with an id, which is never taken back so.
     pub call: u64,
+}
+
+codec::record! {
+    Acquire { names, mode, lease, grant, wait, lock_delay, principal, value, rejoin, call }
 }
 
 /// One operation on a queue of claims.
@@ -119,4 +134,16 @@ pub enum ClaimCommand {
         /// Why, for the audit log of every member.
         why: String,
     },
+}
+
+codec::choice! {
+    ClaimCommand {
+        1 = Acquire(acquire),
+        2 = Release { name, token },
+        3 = Withdraw { name, lease, call },
+        4 = Transfer { name, token, to, principal },
+        5 = HandOver { name, token, to },
+        6 = Proclaim { name, token, value },
+        7 = ForceRelease { name, token, why },
+    } "unknown operation on a claim"
 }

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 
-use super::{Command, Txn};
-use crate::types::{LeaseId, Revision};
+use super::{CONDITIONAL, Command, Txn};
+use crate::{
+    codec::{self, Decoder, Encoded, Encoder, Malformed, Row, or_none},
+    types::{LeaseId, Revision, Ttl},
+};
 
 /// Holds while `name`, a lock or an election, is held under `token`; or while `name` is a key that
 /// was created in revision `token`. If that key is itself a claim, it must hold; if it is none,
@@ -15,6 +18,8 @@ pub struct Guard {
     /// The token.
     pub token: Revision,
 }
+
+codec::record! { Guard { name, token } }
 
 /// Names a mutation so that a repeat of it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,17 @@ pub enum RequestId {
     },
 }
 
+codec::choice! {
+    RequestId {
+        1 = Session { session, sequence, answered },
+        2 = Key(key),
+        3 = ClientKey { client, key },
+    } "unknown request id"
+}
+
+/// In place of the id of a request that has none.
+const NO_REQUEST: u8 = 0;
+
 /// A command that is executed only if its guards hold, and only once under its id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conditional {
@@ -51,6 +67,35 @@ pub struct Conditional {
     pub command: Command,
 }
 
+impl Encoded for Conditional {
+    fn write(&self, out: &mut Encoder) {
+        out.value(&self.guards);
+        or_none::write(out, NO_REQUEST, self.request.as_ref());
+        out.value(&self.command);
+    }
+
+    fn read(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let guards = input.value()?;
+        let request = or_none::read(input, NO_REQUEST)?;
+        if input.is_next(CONDITIONAL) {
+            return Err(Malformed::Form("a condition within a condition"));
+        }
+        Ok(Self {
+            guards,
+            request,
+            command: input.value()?,
+        })
+    }
+}
+
+/// Encodes what the id of a request stands for: its guards and its command.
+pub(crate) fn encode_request(guards: &[Guard], command: &Command) -> Bytes {
+    let mut out = Encoder::new();
+    out.list(guards);
+    out.value(command);
+    out.finish()
+}
+
 /// Open a session on a lease of its own, or say that one is open already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOpen {
@@ -59,8 +104,10 @@ pub struct SessionOpen {
     pub lease: LeaseId,
     /// Make the lease, with this time to live; refused when it exists. Without it the lease must
     /// have a session.
-    pub grant: Option<crate::types::Ttl>,
+    pub grant: Option<Ttl>,
 }
+
+codec::record! { SessionOpen { lease, grant } }
 
 /// Writes below a prefix need a live guard of a lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +118,8 @@ pub struct FencePolicy {
     pub lock: Bytes,
 }
 
+codec::record! { FencePolicy { prefix, lock } }
+
 /// A change to the fence policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FenceCommand {
@@ -78,6 +127,11 @@ pub enum FenceCommand {
     Set(FencePolicy),
     /// Remove the policy of a prefix.
     Remove(Bytes),
+}
+
+codec::choice! {
+    FenceCommand { 1 = Set(policy), 2 = Remove(prefix) }
+    "unknown change to the fence policies"
 }
 
 /// What is to happen when a lease expires, or when a claim of it is lost.
@@ -91,6 +145,8 @@ pub struct WillSet {
     pub will: Option<Will>,
 }
 
+codec::record! { WillSet { lease, lock, will } }
+
 /// A transaction that runs later, unless a guard does not hold then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Will {
@@ -98,4 +154,23 @@ pub struct Will {
     pub guards: Vec<Guard>,
     /// What runs.
     pub txn: Txn,
+}
+
+codec::record! { Will { guards, txn } }
+
+/// First byte of a will's row.
+const WILL_VERSION: u8 = 1;
+
+impl Row for Will {
+    const DAMAGED: &'static str = "will is of an unknown layout";
+
+    fn write_row(&self, out: &mut Encoder) {
+        out.byte(WILL_VERSION);
+        out.value(self);
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.version(WILL_VERSION)?;
+        input.value()
+    }
 }

@@ -5,22 +5,29 @@
 //! A released variant never changes meaning.
 
 mod claim;
+mod cluster;
 mod condition;
+mod kv;
+mod lease;
 mod registry;
+mod txn;
 
-use bytes::Bytes;
-
+pub(crate) use self::condition::encode_request;
 pub use self::{
     claim::{Acquire, ClaimCommand, Mode, Wait},
+    cluster::{AlarmChange, AlarmKind, MemberAttributes},
     condition::{
         Conditional, FenceCommand, FencePolicy, Guard, RequestId, SessionOpen, Will, WillSet,
     },
+    kv::{DeleteRange, Put, RangeQuery, SortOrder, SortTarget},
+    lease::{LeaseExpiry, LeaseGrant},
     registry::{InstanceName, Readiness, Register, RegistryCommand},
+    txn::{Compare, Operand, Relation, Txn, TxnOp},
 };
 use crate::{
+    codec::{self, Decoder, Encoded, Malformed, TXN_DEPTH_MAX},
     feature::FeatureLevel,
-    range::KeyRange,
-    types::{LeaseId, MemberId, Revision, Ttl},
+    types::{LeaseId, Revision},
 };
 
 /// One replicated operation.
@@ -65,238 +72,73 @@ pub enum Command {
     RaiseLevel(FeatureLevel),
 }
 
-/// Store a value under a key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Put {
-    /// Never empty.
-    pub key: Bytes,
-    /// Empty when `ignore_value` is set.
-    pub value: Bytes,
-    /// Attach the key to this lease; [`LeaseId::NONE`] detaches it from any.
-    pub lease: LeaseId,
-    /// Reply with the record that was replaced.
-    pub want_previous: bool,
-    /// Keep the present value; refused when the key does not exist.
-    pub ignore_value: bool,
-    /// Keep the present lease; refused when the key does not exist.
-    pub ignore_lease: bool,
+/// Tag of a put.
+const PUT: u8 = 1;
+/// Tag of a command with conditions.
+const CONDITIONAL: u8 = 11;
+
+codec::choice! {
+    Command {
+        PUT = Put(put),
+        2 = DeleteRange(delete),
+        3 = Txn(txn),
+        4 = Compact(revision),
+        5 = LeaseGrant(grant),
+        6 = LeaseRevoke(id),
+        7 = LeaseRenew(ids),
+        8 = LeaseExpire(expiries),
+        9 = Alarm(change),
+        10 = MemberPublish(attributes),
+        CONDITIONAL = Conditional(conditional),
+        12 = Claim(command),
+        13 = Registry(command),
+        14 = SessionOpen(open),
+        15 = Fence(command),
+        16 = WillSet(set),
+        17 = Wake,
+        18 = RaiseLevel(level),
+    } tag => Malformed::UnknownCommand(tag)
 }
 
-/// Delete the keys of a range.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeleteRange {
-    /// Which keys.
-    pub range: KeyRange,
-    /// Reply with the records that were deleted.
-    pub want_previous: bool,
-}
-
-/// Read the keys of a range. In a command only inside a [`Txn`]; otherwise a query.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RangeQuery {
-    /// Which keys.
-    pub range: KeyRange,
-    /// Most records to return; zero or less means all.
-    pub limit: i64,
-    /// Read as of this revision; zero or less means the latest.
-    pub revision: Revision,
-    /// Order of the result.
-    pub sort_order: SortOrder,
-    /// What to order by.
-    pub sort_target: SortTarget,
-    /// Leave the values out.
-    pub keys_only: bool,
-    /// Return only the count.
-    pub count_only: bool,
-    /// Inclusive bounds on revisions; zero means unbounded.
-    pub min_mod_revision: Revision,
-    /// See `min_mod_revision`.
-    pub max_mod_revision: Revision,
-    /// See `min_mod_revision`.
-    pub min_create_revision: Revision,
-    /// See `min_mod_revision`.
-    pub max_create_revision: Revision,
-}
-
-impl RangeQuery {
-    /// Everything in `range`, at the latest revision, by key.
-    #[must_use]
-    pub const fn latest(range: KeyRange) -> Self {
-        Self {
-            range,
-            limit: 0,
-            revision: Revision(0),
-            sort_order: SortOrder::None,
-            sort_target: SortTarget::Key,
-            keys_only: false,
-            count_only: false,
-            min_mod_revision: Revision(0),
-            max_mod_revision: Revision(0),
-            min_create_revision: Revision(0),
-            max_create_revision: Revision(0),
+impl Command {
+    /// Checks an encoding. Most are of puts, which are not taken apart for it.
+    pub(crate) fn check(input: &mut Decoder<'_>) -> Result<(), Malformed> {
+        if input.is_next(PUT) {
+            Put::check(input)
+        } else {
+            Self::read(input).map(drop)
         }
     }
 }
 
-/// Direction of a sort.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SortOrder {
-    /// By key, unless the target is another field: then as `Ascend`.
-    #[default]
-    None,
-    /// Lowest first.
-    Ascend,
-    /// Highest first.
-    Descend,
-}
-
-/// The field a sort looks at.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SortTarget {
-    /// The key.
-    #[default]
-    Key,
-    /// The version.
-    Version,
-    /// The create revision.
-    Create,
-    /// The mod revision.
-    Mod,
-    /// The value.
-    Value,
-}
-
-/// Compare, then one of two lists of operations.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Txn {
-    /// All must hold for `success` to be chosen.
-    pub compare: Vec<Compare>,
-    /// Operations when every comparison holds.
-    pub success: Vec<TxnOp>,
-    /// Operations otherwise.
-    pub failure: Vec<TxnOp>,
-}
-
-impl Txn {
-    /// Whether any list, of this transaction or of one within, stores a value.
-    #[must_use]
-    pub fn contains_put(&self) -> bool {
-        self.success.iter().chain(&self.failure).any(|op| match op {
-            TxnOp::Put(_) => true,
-            TxnOp::Txn(within) => within.contains_put(),
-            TxnOp::Range(_) | TxnOp::DeleteRange(_) => false,
-        })
+/// Whether `command` nests transactions no deeper than [`TXN_DEPTH_MAX`], and so can be decoded
+/// again. The border must ask before it proposes.
+#[must_use]
+pub fn is_encodable(command: &Command) -> bool {
+    match command {
+        Command::Txn(txn) => txn.fits(TXN_DEPTH_MAX),
+        Command::Put(_)
+        | Command::DeleteRange(_)
+        | Command::Compact(_)
+        | Command::LeaseGrant(_)
+        | Command::LeaseRevoke(_)
+        | Command::LeaseRenew(_)
+        | Command::LeaseExpire(_)
+        | Command::Alarm(_)
+        | Command::MemberPublish(_)
+        | Command::Claim(_)
+        | Command::Registry(_)
+        | Command::SessionOpen(_)
+        | Command::Fence(_)
+        | Command::Wake
+        | Command::RaiseLevel(_) => true,
+        Command::WillSet(set) => set
+            .will
+            .as_ref()
+            .is_none_or(|will| will.txn.fits(TXN_DEPTH_MAX)),
+        Command::Conditional(conditional) => {
+            !matches!(conditional.command, Command::Conditional(_))
+                && is_encodable(&conditional.command)
+        }
     }
-
-    /// Whether both lists only read. A transaction within counts as a write, as in etcd.
-    #[must_use]
-    pub fn is_read_only(&self) -> bool {
-        self.success.iter().chain(&self.failure).all(|op| match op {
-            TxnOp::Range(_) => true,
-            TxnOp::Put(_) | TxnOp::DeleteRange(_) | TxnOp::Txn(_) => false,
-        })
-    }
-}
-
-/// One operation of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TxnOp {
-    /// Read.
-    Range(RangeQuery),
-    /// Write.
-    Put(Put),
-    /// Delete.
-    DeleteRange(DeleteRange),
-    /// A transaction within; its comparisons are evaluated with all others, on the state before.
-    Txn(Txn),
-}
-
-/// One comparison of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compare {
-    /// The key or range. For a range, every key in it must satisfy the comparison.
-    pub range: KeyRange,
-    /// How the present value must relate to the operand.
-    pub relation: Relation,
-    /// What to look at, and what to compare it with.
-    pub operand: Operand,
-}
-
-/// How a present value must relate to the operand of a [`Compare`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Relation {
-    /// `present == operand`
-    Equal,
-    /// `present > operand`
-    Greater,
-    /// `present < operand`
-    Less,
-    /// `present != operand`
-    NotEqual,
-}
-
-/// What a [`Compare`] looks at, and what it compares it with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operand {
-    /// The version of the key; zero when it does not exist.
-    Version(i64),
-    /// The create revision; zero when the key does not exist.
-    Create(Revision),
-    /// The mod revision; zero when the key does not exist.
-    Mod(Revision),
-    /// The value. Never satisfied by a key that does not exist.
-    Value(Bytes),
-    /// The lease; zero when there is none, or no key.
-    Lease(LeaseId),
-}
-
-/// Create a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseGrant {
-    /// Chosen by the client or by the node that took the request; never [`LeaseId::NONE`].
-    pub id: LeaseId,
-    /// Already raised to the minimum.
-    pub ttl: Ttl,
-}
-
-/// A lease to end, as the leader saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseExpiry {
-    /// The lease.
-    pub id: LeaseId,
-    /// Its renewal generation. A renewal that got in between moves it, and wins.
-    pub generation: u64,
-    /// The term of the leader that saw it. Under the next leader leases first get time to renew.
-    pub term: u64,
-}
-
-/// Kinds of alarm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AlarmKind {
-    /// The space quota of a member is exhausted.
-    NoSpace,
-    /// The data of a member differs from the others'.
-    Corrupt,
-}
-
-/// Raise or clear an alarm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AlarmChange {
-    /// Whose alarm. When clearing, zero means every member's.
-    pub member: MemberId,
-    /// Which kind. When clearing, `None` means every kind; when raising it is always given.
-    pub kind: Option<AlarmKind>,
-    /// Raise or clear.
-    pub active: bool,
-}
-
-/// What a member says of itself once it runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MemberAttributes {
-    /// The member.
-    pub id: MemberId,
-    /// Its human-readable name.
-    pub name: String,
-    /// Where clients reach it.
-    pub client_urls: Vec<String>,
 }

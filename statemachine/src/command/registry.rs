@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::types::{LeaseId, Revision, Ttl};
+use crate::{
+    codec,
+    types::{LeaseId, Revision, Ttl},
+};
 
 /// Whether an instance wants traffic. Apart from whether it is alive, which its lease says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +21,10 @@ pub enum Readiness {
     NotReady,
 }
 
+codec::choice! {
+    Readiness { 0 = Starting, 1 = Ready, 2 = Draining, 3 = NotReady } "unknown readiness"
+}
+
 /// Names an instance within its service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InstanceName {
@@ -26,6 +33,8 @@ pub struct InstanceName {
     /// The instance.
     pub id: String,
 }
+
+codec::record! { InstanceName { service, id } }
 
 /// Add an instance, or change what it says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +51,8 @@ pub struct Register {
     /// Make the lease first, with this time to live; refused when it exists.
     pub grant: Option<Ttl>,
 }
+
+codec::record! { Register { name, instance, incarnation, lease, grant } }
 
 /// One operation on a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,4 +84,13 @@ pub enum RegistryCommand {
         /// Must be the present one; zero means whichever is.
         incarnation: Revision,
     },
+}
+
+codec::choice! {
+    RegistryCommand {
+        1 = Register(register),
+        2 = SetReadiness { name, incarnation, readiness },
+        3 = Drain { name, incarnation, grace },
+        4 = Deregister { name, incarnation },
+    } "unknown operation on a registration"
 }

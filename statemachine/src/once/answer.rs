@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::kind;
 use crate::{
-    codec,
+    codec::{self, Encoder},
     command::{
         Acquire, ClaimCommand, Command, Guard, Register, RegistryCommand, RequestId, SessionOpen,
+        encode_request,
     },
     error::{Fault, ReadError, Refusal},
     keys::damaged,
@@ -44,7 +45,7 @@ pub(crate) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(crate) fn new(id: &'a RequestId, guards: &[Guard], command: &'a Command) -> Self {
-        let encoded = codec::encode_request(guards, &without_made_lease(command));
+        let encoded = encode_request(guards, &without_made_lease(command));
         let hash: [u8; 32] = Sha256::digest(&encoded).into();
         let half = hash.first_chunk().copied().unwrap_or_default();
         Self {
@@ -100,10 +101,10 @@ pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<
     let bytes_max = room.clamp(SHORT_BYTES_MAX, ANSWER_BYTES_MAX);
     let answer = codec::encode_outcome(outcome, bytes_max)
         .or_else(|| codec::encode_outcome(&short(outcome), usize::MAX))?;
-    let mut row = BytesMut::with_capacity(answer.len().saturating_add(FINGERPRINT_LEN));
-    row.put_slice(&asked.fingerprint.0);
-    row.put_slice(&answer);
-    Some(row.freeze())
+    let mut row = Encoder::with_capacity(answer.len().saturating_add(FINGERPRINT_LEN));
+    row.raw(&asked.fingerprint.0);
+    row.raw(&answer);
+    Some(row.finish())
 }
 
 /// What a success comes down to is that it was one; a refusal stays what it is, but for names.
@@ -176,7 +177,7 @@ mod tests {
         };
         let one = put([0x2e, 0x45, 0x02, 0xc8, 0x6a, 0x85, 0xbf, 0x94]);
         let two = put([0x30, 0xcc, 0x67, 0x24, 0x41, 0xad, 0xf9, 0xe3]);
-        let weak = |command: &Command| fnv1a(FNV_OFFSET, &codec::encode_request(&[], command));
+        let weak = |command: &Command| fnv1a(FNV_OFFSET, &encode_request(&[], command));
         assert_eq!(weak(&one), weak(&two));
         assert_ne!(fingerprint(&one), fingerprint(&two));
         assert_eq!(fingerprint(&one), fingerprint(&one.clone()));

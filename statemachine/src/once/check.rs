@@ -9,6 +9,7 @@ use super::{
     share::{self, Share},
 };
 use crate::{
+    codec::Row,
     engine::{Table, View},
     error::Fault,
     lease,

@@ -3,14 +3,14 @@
 //! Invariant: every key that is remembered is counted, and the bytes of its outcome are; it has a
 //! timer that forgets it.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::share::Share;
 use crate::{
+    codec::{self, Row},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     family::Family,
-    keys::{damaged, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
     types::{ClusterTime, Ttl},
@@ -42,25 +42,17 @@ pub(super) struct KeysState {
     pub(super) bytes: u64,
 }
 
+codec::row! { KeysState { remembered, bytes }, "row of idempotency keys is not of its length" }
+
 impl KeysState {
     pub(super) fn load(view: &dyn View) -> Result<Self, Fault> {
-        let Some(row) = view.get(Table::Cluster, Family::RequestKeyCount.prefix())? else {
-            return Ok(Self::default());
-        };
-        let parsed = (|| {
-            let (remembered, rest) = split_u64(&row)?;
-            let (bytes, rest) = split_u64(rest)?;
-            rest.is_empty().then_some(Self { remembered, bytes })
-        })();
-        parsed.ok_or_else(|| damaged("row of idempotency keys is not of its length"))
+        let state = Self::find(view, Table::Cluster, Family::RequestKeyCount.prefix())?;
+        Ok(state.unwrap_or_default())
     }
 
     fn save(self, overlay: &mut Overlay) {
-        let mut row = BytesMut::with_capacity(16);
-        row.put_u64(self.remembered);
-        row.put_u64(self.bytes);
         let key = Bytes::from_static(Family::RequestKeyCount.prefix());
-        overlay.put(Table::Cluster, key, row.freeze());
+        overlay.put(Table::Cluster, key, self.encode());
     }
 }
 

@@ -3,9 +3,10 @@
 //! Invariant: everything up to a session's floor is forgotten and has no row; the floor never goes
 //! down; what is above it and was executed has a row. Rows are counted, and their bytes.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{
+    codec::{self, Row},
     command::{LeaseGrant, SessionOpen},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -42,32 +43,17 @@ pub struct SessionState {
     pub bytes: u64,
 }
 
+codec::row! {
+    SessionState { forgotten, remembered, bytes }, "session row is not of its length"
+}
+
 impl SessionState {
     fn load(view: &dyn View, id: LeaseId) -> Result<Option<Self>, Fault> {
-        let row = view.get(Table::Cluster, &session_row(id))?;
-        row.map(|row| Self::decode(&row)).transpose()
+        Self::find(view, Table::Cluster, &session_row(id))
     }
 
     fn save(self, overlay: &mut Overlay, id: LeaseId) {
-        let mut row = BytesMut::with_capacity(20);
-        row.put_u64(self.forgotten);
-        row.put_u32(self.remembered);
-        row.put_u64(self.bytes);
-        overlay.put(Table::Cluster, session_row(id), row.freeze());
-    }
-
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (forgotten, rest) = split_u64(row)?;
-            let (remembered, rest) = rest.split_first_chunk::<4>()?;
-            let (bytes, rest) = split_u64(rest)?;
-            rest.is_empty().then_some(Self {
-                remembered: u32::from_be_bytes(*remembered),
-                forgotten,
-                bytes,
-            })
-        })();
-        parsed.ok_or_else(|| damaged("session row is not of its length"))
+        overlay.put(Table::Cluster, session_row(id), self.encode());
     }
 
     /// Forgets every request up to `through`.

@@ -3,9 +3,10 @@
 //! Invariant: a client that has keys has a row, and it counts them and the bytes of their outcomes;
 //! one that has none has no row.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use crate::{
+    codec::{self, Row},
     engine::{Table, View},
     error::Fault,
     family::Family,
@@ -39,28 +40,19 @@ pub(super) fn read_row(row: &[u8]) -> Result<Option<u64>, Fault> {
     }
 }
 
+codec::row! { Share { keys, bytes }, "share of a client is not of its length" }
+
 impl Share {
     pub(super) fn load(view: &dyn View, client: u64) -> Result<Self, Fault> {
-        let row = view.get(Table::Cluster, &row_of(client))?;
-        row.map_or_else(|| Ok(Self::default()), |row| Self::decode(&row))
-    }
-
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (keys, rest) = split_u64(row)?;
-            let (bytes, rest) = split_u64(rest)?;
-            rest.is_empty().then_some(Self { keys, bytes })
-        })();
-        parsed.ok_or_else(|| damaged("share of a client is not of its length"))
+        let share = Self::find(view, Table::Cluster, &row_of(client))?;
+        Ok(share.unwrap_or_default())
     }
 
     pub(super) fn save(self, overlay: &mut Overlay, client: u64) {
         if self.keys == 0 {
-            return overlay.delete(Table::Cluster, row_of(client));
+            overlay.delete(Table::Cluster, row_of(client));
+        } else {
+            overlay.put(Table::Cluster, row_of(client), self.encode());
         }
-        let mut row = BytesMut::with_capacity(16);
-        row.put_u64(self.keys);
-        row.put_u64(self.bytes);
-        overlay.put(Table::Cluster, row_of(client), row.freeze());
     }
 }

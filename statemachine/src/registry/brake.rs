@@ -15,12 +15,13 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    brake_row::{HELD, Held, WINDOW, Window, find, is_any_held, row_of, timer},
+    brake_row::{HELD, Held, WINDOW, Window, is_any_held, row_of, timer},
     fields::{self, Flags},
     instance::latest,
     key::{SERVICES_PREFIX, service_range, split},
 };
 use crate::{
+    codec::Row,
     command::Put,
     engine::{Table, View},
     error::Fault,
@@ -78,7 +79,7 @@ impl Transition<'_> {
         };
         // Services that are not held themselves have suspects now too, for the lease is one.
         for (service, _) in services(&instances) {
-            if find(self.overlay, &row_of(HELD, service), Held::decode)?.is_none() {
+            if Held::find(self.overlay, Table::Cluster, &row_of(HELD, service))?.is_none() {
                 let (until, look) = (now, deadline);
                 self.put_held(service, Held { until, look });
             }
@@ -121,12 +122,12 @@ impl Transition<'_> {
         let service =
             std::str::from_utf8(service).map_err(|_| damaged("brake timer is no name"))?;
         let row = row_of(WINDOW, service);
-        let window = find(self.overlay, &row, Window::decode)?;
+        let window = Window::find(self.overlay, Table::Cluster, &row)?;
         if window.is_some_and(|window| window.end() <= now) {
             self.overlay.delete(Table::Cluster, row);
         }
         let row = row_of(HELD, service);
-        let held = find(self.overlay, &row, Held::decode)?;
+        let held = Held::find(self.overlay, Table::Cluster, &row)?;
         if let Some(held) = held.filter(|held| held.look <= now) {
             // Suspects must be cleared by a renewal until they have all been renewed or ended.
             if has_suspects(self.overlay, service)? {
@@ -143,12 +144,12 @@ impl Transition<'_> {
     /// held.
     fn hold_service(&mut self, service: &str, expired: u64) -> Result<Option<ClusterTime>, Fault> {
         let now = self.meta.now;
-        let held = find(self.overlay, &row_of(HELD, service), Held::decode)?;
+        let held = Held::find(self.overlay, Table::Cluster, &row_of(HELD, service))?;
         if let Some(held) = held.filter(|held| now < held.until) {
             return Ok(Some(held.until));
         }
         let row = row_of(WINDOW, service);
-        let window = find(self.overlay, &row, Window::decode)?;
+        let window = Window::find(self.overlay, Table::Cluster, &row)?;
         let mut window = match window.filter(|window| now < window.end()) {
             Some(window) => window,
             None => {

@@ -2,14 +2,14 @@
 //!
 //! Invariant: a row is written together with the timer that will look whether it is still needed.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::brake::{BRAKE_WINDOW, EXPIRED_MIN};
 use crate::{
+    codec::{self, Row},
     engine::{Table, View},
     error::Fault,
     family::Family,
-    keys::{damaged, split_u64},
     timers::Timer,
     transition::Transition,
     types::ClusterTime,
@@ -39,48 +39,11 @@ pub(super) struct Window {
     pub(super) expired: u64,
 }
 
-impl Held {
-    pub(super) fn encode(self) -> Bytes {
-        let mut row = BytesMut::with_capacity(16);
-        row.put_u64(self.until.0);
-        row.put_u64(self.look.0);
-        row.freeze()
-    }
+codec::row! { Held { until, look }, "brake row is not of its length" }
 
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (until, rest) = split_u64(row)?;
-            let (look, rest) = split_u64(rest)?;
-            let (until, look) = (ClusterTime(until), ClusterTime(look));
-            rest.is_empty().then_some(Self { until, look })
-        })();
-        parsed.ok_or_else(|| damaged("brake row is not of its length"))
-    }
-}
+codec::row! { Window { from, present, expired }, "expiry window row is not of its length" }
 
 impl Window {
-    pub(super) fn encode(self) -> Bytes {
-        let mut row = BytesMut::with_capacity(24);
-        row.put_u64(self.from.0);
-        row.put_u64(self.present);
-        row.put_u64(self.expired);
-        row.freeze()
-    }
-
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (from, rest) = split_u64(row)?;
-            let (present, rest) = split_u64(rest)?;
-            let (expired, rest) = split_u64(rest)?;
-            rest.is_empty().then_some(Self {
-                from: ClusterTime(from),
-                present,
-                expired,
-            })
-        })();
-        parsed.ok_or_else(|| damaged("expiry window row is not of its length"))
-    }
-
     pub(super) const fn end(self) -> ClusterTime {
         self.from.after(BRAKE_WINDOW)
     }
@@ -122,13 +85,4 @@ pub(super) fn parse_row(row: &Bytes) -> Option<(bool, &str)> {
     let (kind, service) = Family::Brake.rest(row)?.split_first()?;
     let service = std::str::from_utf8(service).ok()?;
     matches!(*kind, HELD | WINDOW).then_some((*kind == HELD, service))
-}
-
-pub(super) fn find<T>(
-    view: &dyn View,
-    row: &[u8],
-    decode: fn(&[u8]) -> Result<T, Fault>,
-) -> Result<Option<T>, Fault> {
-    let value = view.get(Table::Cluster, row)?;
-    value.map(|value| decode(&value)).transpose()
 }

@@ -4,7 +4,7 @@ use super::{
     brake_row::{self, Held, Window},
     drain::Drain,
 };
-use crate::{engine::View, error::Fault, family::Family, timers};
+use crate::{codec::Row, engine::View, error::Fault, family::Family, timers};
 
 /// Checks the rows of brakes and drains.
 ///

@@ -4,17 +4,17 @@
 //! timer is set for that time. A row outlives an instance that ends otherwise, until its timer
 //! comes. Invariant: a row has its timer, so every row goes.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 use super::{
     fields,
     instance::{is_draining, latest},
 };
 use crate::{
-    engine::{Table, View},
+    codec::{self, Row},
+    engine::Table,
     error::Fault,
     family::Family,
-    keys::{damaged, split_i64, split_u64},
     overlay::Overlay,
     timers::{self, Timer},
     transition::Transition,
@@ -28,26 +28,9 @@ pub(super) struct Drain {
     pub(super) incarnation: Revision,
 }
 
+codec::row! { Drain { until, incarnation }, "drain row is not of its length" }
+
 impl Drain {
-    fn encode(self) -> Bytes {
-        let mut row = BytesMut::with_capacity(16);
-        row.put_u64(self.until.0);
-        row.put_i64(self.incarnation.0);
-        row.freeze()
-    }
-
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Fault> {
-        let parsed = (|| {
-            let (until, rest) = split_u64(row)?;
-            let (incarnation, rest) = split_i64(rest)?;
-            rest.is_empty().then_some(Self {
-                until: ClusterTime(until),
-                incarnation: Revision(incarnation),
-            })
-        })();
-        parsed.ok_or_else(|| damaged("drain row is not of its length"))
-    }
-
     pub(super) fn timer(self, key: &Bytes) -> Timer {
         Timer::DrainOver(self.incarnation, key.clone())
     }
@@ -59,15 +42,10 @@ fn row_of(key: &[u8]) -> Bytes {
     row.freeze()
 }
 
-fn find(view: &dyn View, row: &[u8]) -> Result<Option<Drain>, Fault> {
-    let value = view.get(Table::Cluster, row)?;
-    value.map(|value| Drain::decode(&value)).transpose()
-}
-
 /// Ends the drain of an instance that stays, or that is gone already.
 pub(super) fn cancel(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
     let row = row_of(key);
-    if let Some(drain) = find(overlay, &row)? {
+    if let Some(drain) = Drain::find(overlay, Table::Cluster, &row)? {
         timers::clear(overlay, drain.until, &drain.timer(key));
         overlay.delete(Table::Cluster, row);
     }
@@ -98,7 +76,10 @@ impl Transition<'_> {
     pub(crate) fn drain_over(&mut self, incarnation: Revision, key: &Bytes) -> Result<(), Fault> {
         let (row, now) = (row_of(key), self.meta.now);
         let is_over = |drain: &Drain| drain.incarnation == incarnation && drain.until <= now;
-        if !find(self.overlay, &row)?.as_ref().is_some_and(is_over) {
+        if !Drain::find(self.overlay, Table::Cluster, &row)?
+            .as_ref()
+            .is_some_and(is_over)
+        {
             return Ok(());
         }
         self.overlay.delete(Table::Cluster, row);

@@ -4,9 +4,9 @@
 //! too. Invariant: writing the two changes no other byte, and of a message encoded in the order of
 //! its fields it makes one encoded in the order of its fields.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
-use crate::command::Readiness;
+use crate::{codec::Encoder, command::Readiness};
 
 /// Number of the field `readiness`.
 const READINESS: u64 = 9;
@@ -52,7 +52,7 @@ pub(super) fn read(value: &[u8]) -> Option<Flags> {
 /// The value with other flags, or `None` when it is no message.
 pub(super) fn write(value: &[u8], flags: Flags) -> Option<Bytes> {
     let longest = value.len().saturating_add(24);
-    let mut out = BytesMut::with_capacity(longest);
+    let mut out = Encoder::with_capacity(longest);
     let mut written = false;
     let mut rest = value;
     while !rest.is_empty() {
@@ -64,22 +64,22 @@ pub(super) fn write(value: &[u8], flags: Flags) -> Option<Bytes> {
             put_flags(&mut out, flags);
             written = true;
         }
-        out.put_slice(field.bytes);
+        out.raw(field.bytes);
     }
     if !written {
         put_flags(&mut out, flags);
     }
-    Some(out.freeze())
+    Some(out.finish())
 }
 
-fn put_flags(out: &mut BytesMut, flags: Flags) {
+fn put_flags(out: &mut Encoder, flags: Flags) {
     if flags.readiness != 0 {
-        put_varint(out, READINESS << 3);
-        put_varint(out, flags.readiness);
+        out.number(READINESS << 3);
+        out.number(flags.readiness);
     }
     if flags.suspect {
-        put_varint(out, SUSPECT << 3);
-        put_varint(out, 1);
+        out.number(SUSPECT << 3);
+        out.number(1);
     }
 }
 
@@ -133,14 +133,6 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
         }
     }
     None
-}
-
-fn put_varint(out: &mut BytesMut, mut value: u64) {
-    while value > 0x7f {
-        out.put_u8(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(value.to_le_bytes()[0]);
 }
 
 #[cfg(test)]

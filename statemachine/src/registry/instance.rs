@@ -10,6 +10,7 @@ use super::{
     fields::{self, Flags, number},
 };
 use crate::{
+    codec::Row,
     command::{InstanceName, LeaseGrant, Put, Readiness, Register, RegistryCommand},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -172,8 +173,7 @@ pub(super) fn is_draining(flags: Flags) -> bool {
 
 /// The latest record of a key.
 pub(super) fn latest(view: &dyn View, key: &[u8]) -> Result<Option<Record>, Fault> {
-    let row = view.get(Table::Current, key)?;
-    row.as_ref().map(Record::decode).transpose()
+    Record::find(view, Table::Current, key)
 }
 
 fn present(view: &dyn View, name: &InstanceName) -> Result<(Bytes, Option<Record>), Fault> {

@@ -1,0 +1,79 @@
+//! Commands on what members must agree on: alarms, and what members say of themselves.
+
+use crate::{
+    codec::{self, Decoder, Encoded, Encoder, Malformed, Row, or_none},
+    types::MemberId,
+};
+
+/// Kinds of alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AlarmKind {
+    /// The space quota of a member is exhausted.
+    NoSpace,
+    /// The data of a member differs from the others'.
+    Corrupt,
+}
+
+codec::choice! {
+    AlarmKind { 1 = NoSpace, 2 = Corrupt } "unknown alarm"
+}
+
+/// In place of a kind of alarm where every kind is meant.
+const ANY_KIND: u8 = 0;
+
+/// Raise or clear an alarm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlarmChange {
+    /// Whose alarm. When clearing, zero means every member's.
+    pub member: MemberId,
+    /// Which kind. When clearing, `None` means every kind; when raising it is always given.
+    pub kind: Option<AlarmKind>,
+    /// Raise or clear.
+    pub active: bool,
+}
+
+impl Encoded for AlarmChange {
+    fn write(&self, out: &mut Encoder) {
+        out.value(&self.member);
+        or_none::write(out, ANY_KIND, self.kind.as_ref());
+        out.value(&self.active);
+    }
+
+    fn read(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            member: input.value()?,
+            kind: or_none::read(input, ANY_KIND)?,
+            active: input.value()?,
+        })
+    }
+}
+
+/// What a member says of itself once it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MemberAttributes {
+    /// The member.
+    pub id: MemberId,
+    /// Its human-readable name.
+    pub name: String,
+    /// Where clients reach it.
+    pub client_urls: Vec<String>,
+}
+
+codec::record! { MemberAttributes { id, name, client_urls } }
+
+/// First byte of a member's row.
+const MEMBER_VERSION: u8 = 1;
+
+impl Row for MemberAttributes {
+    const DAMAGED: &'static str = "attributes of a member are of an unknown layout";
+
+    fn write_row(&self, out: &mut Encoder) {
+        out.byte(MEMBER_VERSION);
+        out.value(self);
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.version(MEMBER_VERSION)?;
+        input.value()
+    }
+}
