@@ -79,6 +79,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
         let (byte, rest) = self.rest.split_first().ok_or(CUT_SHORT)?;
         self.rest = rest;
@@ -86,6 +87,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// Takes the next byte if it is `byte`.
+    #[inline]
     pub(crate) fn is_next(&mut self, byte: u8) -> bool {
         match self.rest.split_first() {
             Some((first, rest)) if *first == byte => {
@@ -96,6 +98,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn number(&mut self) -> Result<u64, Malformed> {
         let mut number = 0_u64;
         for shift in (0..64_u32).step_by(7) {
@@ -119,6 +122,7 @@ impl<'a> Decoder<'a> {
         T::try_from(self.number()?).map_err(|_| TOO_LARGE)
     }
 
+    #[inline]
     pub(crate) fn signed(&mut self) -> Result<i64, Malformed> {
         let zigzag = self.number()?;
         let sign = if zigzag & 1 == 0 { 0 } else { -1 };
@@ -126,6 +130,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The number of something that is counted, of which each takes at least a byte.
+    #[inline]
     pub(crate) fn length(&mut self) -> Result<usize, Malformed> {
         match usize::try_from(self.number()?) {
             Ok(length) if length <= self.rest.len() => Ok(length),
@@ -134,6 +139,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// So many bytes as they are.
+    #[inline]
     pub(crate) fn raw(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(CUT_SHORT)?;
         self.rest = rest;
@@ -141,11 +147,13 @@ impl<'a> Decoder<'a> {
     }
 
     /// A byte string, to look at only.
+    #[inline]
     pub(crate) fn slice(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.length()?;
         self.raw(length)
     }
 
+    #[inline]
     pub(crate) fn bytes(&mut self) -> Result<Bytes, Malformed> {
         self.slice().map(|slice| self.shared(slice))
     }
@@ -157,6 +165,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A slice that was taken, with a reference to the whole.
+    #[inline]
     pub(crate) fn shared(&self, slice: &'a [u8]) -> Bytes {
         self.whole.slice_ref(slice)
     }

@@ -56,14 +56,11 @@ impl Encoder {
     }
 
     pub(crate) fn number(&mut self, mut number: u64) {
-        loop {
-            let low = number.to_le_bytes().first().copied().unwrap_or(0) & 0x7f;
+        while number > 0x7f {
+            self.byte(low_byte(number) | 0x80);
             number >>= 7;
-            if number == 0 {
-                return self.byte(low);
-            }
-            self.byte(low | 0x80);
         }
+        self.byte(low_byte(number));
     }
 
     pub(crate) fn signed(&mut self, number: i64) {
@@ -94,6 +91,11 @@ impl Encoder {
     pub(crate) fn fixed(&mut self, number: impl Fixed) {
         number.write(self);
     }
+}
+
+const fn low_byte(number: u64) -> u8 {
+    let [low, ..] = number.to_le_bytes();
+    low
 }
 
 /// How many bytes [`Encoder::number`] writes.
