@@ -45,12 +45,12 @@ impl Transition<'_> {
             // Who moves a claim writes its value anew, and those of all that wait behind it.
             | Command::Claim(
                 ClaimCommand::Acquire(_)
-                | ClaimCommand::Proclaim { .. }
-                | ClaimCommand::Transfer { .. }
-                | ClaimCommand::HandOver { .. },
+                | ClaimCommand::Proclaim(_)
+                | ClaimCommand::Transfer(_)
+                | ClaimCommand::HandOver(_),
             )
             | Command::Registry(
-                RegistryCommand::Register(_) | RegistryCommand::SetReadiness { .. },
+                RegistryCommand::Register(_) | RegistryCommand::SetReadiness(_),
             ) => (true, true),
             Command::Txn(txn) => (true, txn.contains_put()),
             Command::DeleteRange(_)
@@ -58,13 +58,13 @@ impl Transition<'_> {
             | Command::LeaseRevoke(_)
             | Command::LeaseExpire(_)
             | Command::Claim(
-                ClaimCommand::Release { .. }
-                | ClaimCommand::Withdraw { .. }
-                | ClaimCommand::ForceRelease { .. },
+                ClaimCommand::Release(_)
+                | ClaimCommand::Withdraw(_)
+                | ClaimCommand::ForceRelease(_),
             )
             // A drain writes once, and then its instance goes.
             | Command::Registry(
-                RegistryCommand::Drain { .. } | RegistryCommand::Deregister { .. },
+                RegistryCommand::Drain(_) | RegistryCommand::Deregister(_),
             )
             | Command::Fence(_)
             | Command::Wake => (true, false),

@@ -264,9 +264,9 @@ fn may_read(level: FeatureLevel, command: &Command) -> bool {
         }
         Command::Claim(
             ClaimCommand::Acquire(_)
-            | ClaimCommand::Transfer { .. }
-            | ClaimCommand::HandOver { .. }
-            | ClaimCommand::ForceRelease { .. },
+            | ClaimCommand::Transfer(_)
+            | ClaimCommand::HandOver(_)
+            | ClaimCommand::ForceRelease(_),
         ) => level >= FeatureLevel::PRICED,
         Command::Compact(_)
         | Command::LeaseGrant(_)
@@ -276,9 +276,7 @@ fn may_read(level: FeatureLevel, command: &Command) -> bool {
         | Command::Alarm(_)
         | Command::MemberPublish(_)
         | Command::Claim(
-            ClaimCommand::Release { .. }
-            | ClaimCommand::Withdraw { .. }
-            | ClaimCommand::Proclaim { .. },
+            ClaimCommand::Release(_) | ClaimCommand::Withdraw(_) | ClaimCommand::Proclaim(_),
         )
         | Command::Registry(_)
         | Command::SessionOpen(_)

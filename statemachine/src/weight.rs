@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::{
     claims,
-    command::{Acquire, ClaimCommand, Command, Txn, TxnOp},
+    command::{Acquire, ClaimCommand, Command, Release, Txn, TxnOp, Withdraw},
     engine::View,
     error::Fault,
     lease,
@@ -107,14 +107,13 @@ impl Scale<'_> {
     fn claim(&mut self, command: &ClaimCommand) -> Result<bool, Fault> {
         match command {
             ClaimCommand::Acquire(acquire) => self.acquire(acquire),
-            ClaimCommand::Release { name, .. } | ClaimCommand::Withdraw { name, .. } => {
-                self.queue(name)
-            }
-            ClaimCommand::Proclaim { .. } => Ok(true),
+            ClaimCommand::Release(Release { name, .. })
+            | ClaimCommand::Withdraw(Withdraw { name, .. }) => self.queue(name),
+            ClaimCommand::Proclaim(_) => Ok(true),
             // These move or end whole queues.
-            ClaimCommand::Transfer { .. }
-            | ClaimCommand::HandOver { .. }
-            | ClaimCommand::ForceRelease { .. } => Ok(false),
+            ClaimCommand::Transfer(_)
+            | ClaimCommand::HandOver(_)
+            | ClaimCommand::ForceRelease(_) => Ok(false),
         }
     }
 

@@ -17,9 +17,9 @@ use claims::model::{Ask, Denied, Model, Place};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tenure_statemachine::{
     Acquire, ClaimCommand, ClaimState, ClusterTime, Command, Context, DeleteRange, Engine,
-    KeyRange, LeaseExpiry, LeaseGrant, LeaseId, MemEngine, Mode, Outcome, Put, Reader, Refusal,
-    Reply, Revision, Signal, StateMachine, Ttl, Txn, TxnOp, Wait, Will, WillSet, digest,
-    invariants,
+    ForceRelease, HandOver, KeyRange, LeaseExpiry, LeaseGrant, LeaseId, MemEngine, Mode, Outcome,
+    Proclaim, Put, Reader, Refusal, Release, Reply, Revision, Signal, StateMachine, Transfer, Ttl,
+    Txn, TxnOp, Wait, Will, WillSet, Withdraw, digest, invariants,
 };
 
 /// Short, so that it is over before many others.
@@ -255,36 +255,36 @@ impl Node {
                 });
             }
             Step::Acquire(ask) => ClaimCommand::Acquire(acquire(ask)),
-            Step::Release(name, lease) => ClaimCommand::Release {
+            Step::Release(name, lease) => ClaimCommand::Release(Release {
                 name: name_bytes(*name),
                 token: self.token(*name, *lease),
-            },
-            Step::Withdraw(name, lease) => ClaimCommand::Withdraw {
+            }),
+            Step::Withdraw(name, lease) => ClaimCommand::Withdraw(Withdraw {
                 name: name_bytes(*name),
                 lease: LeaseId(*lease),
                 call: 0,
-            },
-            Step::Force(name, lease) => ClaimCommand::ForceRelease {
+            }),
+            Step::Force(name, lease) => ClaimCommand::ForceRelease(ForceRelease {
                 name: name_bytes(*name),
                 token: lease.map_or(Revision(0), |lease| self.token(*name, lease)),
                 why: "stuck".to_owned(),
-            },
-            Step::Transfer(name, from, to) => ClaimCommand::Transfer {
+            }),
+            Step::Transfer(name, from, to) => ClaimCommand::Transfer(Transfer {
                 name: name_bytes(*name),
                 token: self.token(*name, *from),
                 to: LeaseId(*to),
                 principal: String::new(),
-            },
-            Step::HandOver(name, from, to) => ClaimCommand::HandOver {
+            }),
+            Step::HandOver(name, from, to) => ClaimCommand::HandOver(HandOver {
                 name: name_bytes(*name),
                 token: self.token(*name, *from),
                 to: LeaseId(*to),
-            },
-            Step::Proclaim(name, lease) => ClaimCommand::Proclaim {
+            }),
+            Step::Proclaim(name, lease) => ClaimCommand::Proclaim(Proclaim {
                 name: name_bytes(*name),
                 token: self.token(*name, *lease),
                 value: Bytes::from_static(b"new"),
-            },
+            }),
         };
         Command::Claim(claim)
     }

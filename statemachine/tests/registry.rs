@@ -8,9 +8,10 @@ use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 use prost::Message;
 use tenure_statemachine::{
-    ClusterTime, Command, Context, InstanceName, KeyRange, KeyValue, Lease, LeaseExpiry, LeaseId,
-    MemEngine, Outcome, Put, RangeQuery, Reader, Readiness, Refusal, Register, RegistryCommand,
-    Reply, Revision, SERVICES_PREFIX, StateMachine, Table, Ttl, View, digest, invariants,
+    ClusterTime, Command, Context, Deregister, Drain, InstanceName, KeyRange, KeyValue, Lease,
+    LeaseExpiry, LeaseId, MemEngine, Outcome, Put, RangeQuery, Reader, Readiness, Refusal,
+    Register, RegistryCommand, Reply, Revision, SERVICES_PREFIX, SetReadiness, StateMachine, Table,
+    Ttl, View, digest, invariants,
 };
 
 /// Longer than any brake and every look at it, in milliseconds.
@@ -155,11 +156,11 @@ impl World {
                 let incarnation = known
                     .as_ref()
                     .map_or(Revision(7), |known| known.incarnation);
-                let command = RegistryCommand::SetReadiness {
+                let command = RegistryCommand::SetReadiness(SetReadiness {
                     name: name.clone(),
                     incarnation,
                     readiness: READINESS[usize::from(readiness)],
-                };
+                });
                 let reply = self.apply(Command::Registry(command)).reply;
                 assert_eq!(reply.is_ok(), known.is_some(), "{reply:?}");
                 if let Some(known) = self.known.get_mut(&name.key()) {
@@ -168,11 +169,11 @@ impl World {
             }
             Step::Drain(service, id, grace) => {
                 let name = name(service, id);
-                let command = RegistryCommand::Drain {
+                let command = RegistryCommand::Drain(Drain {
                     name: name.clone(),
                     incarnation: Revision(0),
                     grace: Ttl(grace.into()),
-                };
+                });
                 let reply = self.apply(Command::Registry(command)).reply;
                 let until = self.now + u64::from(grace);
                 match self.known.get_mut(&name.key()) {
@@ -186,10 +187,10 @@ impl World {
             }
             Step::Deregister(service, id) => {
                 let name = name(service, id);
-                let command = RegistryCommand::Deregister {
+                let command = RegistryCommand::Deregister(Deregister {
                     name: name.clone(),
                     incarnation: Revision(0),
-                };
+                });
                 let reply = self.apply(Command::Registry(command)).reply;
                 assert_eq!(reply.is_ok(), self.known.remove(&name.key()).is_some());
             }

@@ -16,7 +16,7 @@ mod grace;
 use std::{fmt, sync::Arc, time::Duration};
 
 use tenure_statemachine::{
-    ClusterTime, Command, Fault, Lease, LeaseExpiry, LeaseId, Meta, Reader, Reply, Ttl,
+    ClusterTime, Fault, Lease, LeaseExpire, LeaseExpiry, LeaseId, Meta, Reader, Ttl,
 };
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tracing::{debug, info, warn};
@@ -25,7 +25,7 @@ use self::{deadlines::Deadlines, grace::Graces};
 use crate::{
     events::{LeaseFeed, Told},
     fatal,
-    node::{Leadership, Replica},
+    node::{Leadership, Replica, reply_to},
     tasks,
 };
 
@@ -251,11 +251,11 @@ impl Expirer {
     /// Whether the command was applied. Leases that did not end are looked at again.
     async fn expire(&mut self, expiries: Vec<LeaseExpiry>, now: ClusterTime) -> bool {
         let ids: Vec<LeaseId> = expiries.iter().map(|expiry| expiry.id).collect();
-        let outcome = self.replica.propose(Command::LeaseExpire(expiries)).await;
-        let ended = match outcome.map(|outcome| outcome.reply) {
-            Ok(Ok(Reply::LeaseExpire(ended))) => Some(ended),
-            Ok(reply) => {
-                warn!(?reply, "leases did not end");
+        let outcome = self.replica.propose(LeaseExpire(expiries).into()).await;
+        let ended = match outcome.and_then(reply_to::<LeaseExpire>) {
+            Ok((_, Ok(ended))) => Some(ended),
+            Ok((_, Err(refusal))) => {
+                warn!(%refusal, "leases did not end");
                 None
             }
             Err(error) => {

@@ -32,6 +32,7 @@ mod read_index;
 mod read_round;
 mod recovery;
 mod replica;
+mod reply;
 mod sink;
 mod size;
 mod slow_apply;
@@ -40,6 +41,7 @@ mod status;
 mod successors;
 mod waiters;
 
+pub(crate) use self::reply::reply_to;
 #[cfg(test)]
 pub(crate) use self::sink::hand_on;
 pub use self::{

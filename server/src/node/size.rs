@@ -1,8 +1,9 @@
 //! About how many bytes a command takes, for the bounds of queues and groups.
 
 use tenure_statemachine::{
-    ClaimCommand, Command, Conditional, FenceCommand, Guard, InstanceName, Put, RangeQuery,
-    RegistryCommand, RequestId, Txn, TxnOp, WillSet,
+    ClaimCommand, Command, Conditional, Deregister, Drain, FenceCommand, ForceRelease, Guard,
+    HandOver, InstanceName, Proclaim, Put, RangeQuery, RegistryCommand, Release, RequestId,
+    SetReadiness, Transfer, Txn, TxnOp, WillSet, Withdraw,
 };
 
 /// What an operation takes besides its keys and values.
@@ -56,14 +57,14 @@ fn of_claim(command: &ClaimCommand) -> usize {
             let names = acquire.names.iter().map(|name| OVERHEAD + name.len());
             names.sum::<usize>() + acquire.principal.len() + acquire.value.len()
         }
-        ClaimCommand::Transfer {
+        ClaimCommand::Transfer(Transfer {
             name, principal, ..
-        } => name.len() + principal.len(),
-        ClaimCommand::Proclaim { name, value, .. } => name.len() + value.len(),
-        ClaimCommand::Release { name, .. }
-        | ClaimCommand::Withdraw { name, .. }
-        | ClaimCommand::HandOver { name, .. } => name.len(),
-        ClaimCommand::ForceRelease { name, why, .. } => name.len() + why.len(),
+        }) => name.len() + principal.len(),
+        ClaimCommand::Proclaim(Proclaim { name, value, .. }) => name.len() + value.len(),
+        ClaimCommand::Release(Release { name, .. })
+        | ClaimCommand::Withdraw(Withdraw { name, .. })
+        | ClaimCommand::HandOver(HandOver { name, .. }) => name.len(),
+        ClaimCommand::ForceRelease(ForceRelease { name, why, .. }) => name.len() + why.len(),
     }
 }
 
@@ -71,9 +72,9 @@ fn of_registry(command: &RegistryCommand) -> usize {
     let of_name = |name: &InstanceName| name.service.len() + name.id.len();
     match command {
         RegistryCommand::Register(register) => of_name(&register.name) + register.instance.len(),
-        RegistryCommand::SetReadiness { name, .. }
-        | RegistryCommand::Drain { name, .. }
-        | RegistryCommand::Deregister { name, .. } => of_name(name),
+        RegistryCommand::SetReadiness(SetReadiness { name, .. })
+        | RegistryCommand::Drain(Drain { name, .. })
+        | RegistryCommand::Deregister(Deregister { name, .. }) => of_name(name),
     }
 }
 

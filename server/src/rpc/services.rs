@@ -6,7 +6,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tenure_proto::v1;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Lease, Outcome, ReadError, Reader, Reply, Revision, Ttl,
+    AlarmChange, AlarmKind, Command, Lease, Operation, ReadError, Reader, Revision, Ttl,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ use super::{
 use crate::{
     events::{ClaimHub, WatchHub},
     fatal,
-    node::{Leadership, Replica},
+    node::{Leadership, Replica, reply_to},
     rpc::etcd::{lease::renewals::Renewals, watch::history::History},
 };
 
@@ -190,29 +190,28 @@ impl Services {
         Ok(())
     }
 
-    /// Replicates a command; refusals of the state machine become reasons.
-    pub(super) async fn propose(&self, command: Command) -> Result<(Revision, Reply), Failure> {
+    /// Replicates a command, an operation `O` that may have conditions; refusals of the state
+    /// machine become reasons.
+    pub(super) async fn propose<O: Operation>(
+        &self,
+        command: Command,
+    ) -> Result<(Revision, O::Reply), Failure> {
         let outcome = self.replica.propose(command).await?;
-        let Outcome {
-            reply,
-            revision,
-            events: _,
-            signals: _,
-            facts: _,
-        } = outcome;
+        let (revision, reply) = reply_to::<O>(outcome)?;
         Ok((revision, reply?))
     }
 
-    /// Replicates a command under its conditions, if what it costs fits the quota.
-    pub(super) async fn write(
+    /// Replicates an operation under its conditions, if what it costs fits the quota.
+    pub(super) async fn write<O: Operation>(
         &self,
         call: &Call,
         conditions: Conditions,
         cost: u64,
-        command: Command,
-    ) -> Result<(Revision, Reply), Failure> {
+        operation: O,
+    ) -> Result<(Revision, O::Reply), Failure> {
         self.check_quota_of(&conditions, cost).await?;
-        call.write(self.propose(conditions.on(command))).await
+        let command = conditions.on(operation.into());
+        call.write(self.propose::<O>(command)).await
     }
 
     /// As [`Services::check_quota`], for a command under these conditions. One that may be a
@@ -269,13 +268,13 @@ impl Services {
             let member = self.replica.identity().member_id;
             warn!(%member, size, quota, "space quota exhausted, raising the alarm");
             let kind = Some(AlarmKind::NoSpace);
-            let alarm = Command::Alarm(AlarmChange {
+            let alarm = AlarmChange {
                 member,
                 kind,
                 active: true,
-            });
+            };
             // Without the alarm the next request finds the quota exhausted again.
-            let _ = self.propose(alarm).await;
+            let _ = self.propose::<AlarmChange>(alarm.into()).await;
         }
         Err(Reason::NoSpace.into())
     }

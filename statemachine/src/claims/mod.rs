@@ -36,7 +36,7 @@ pub(crate) use self::{
     reconcile::EndReason,
 };
 use crate::{
-    command::ClaimCommand,
+    command::{ClaimCommand, ForceRelease, HandOver, Proclaim, Release, Transfer, Withdraw},
     engine::View,
     error::{Fault, ReadError},
     outcome::Reply,
@@ -49,27 +49,27 @@ impl Transition<'_> {
     pub(crate) fn execute_claim(&mut self, command: &ClaimCommand) -> Result<Reply, ReadError> {
         Ok(match command {
             ClaimCommand::Acquire(acquire) => Reply::Acquire(self.acquire(acquire)?),
-            ClaimCommand::Release { name, token } => {
+            ClaimCommand::Release(Release { name, token }) => {
                 self.release(name, *token)?;
                 Reply::Done
             }
-            ClaimCommand::Withdraw { name, lease, call } => {
+            ClaimCommand::Withdraw(Withdraw { name, lease, call }) => {
                 Reply::Withdraw(self.withdraw(name, *lease, *call)?)
             }
-            ClaimCommand::Transfer {
+            ClaimCommand::Transfer(Transfer {
                 name,
                 token,
                 to,
                 principal,
-            } => Reply::Claim(Box::new(self.transfer(name, *token, *to, principal)?)),
-            ClaimCommand::HandOver { name, token, to } => {
+            }) => Reply::Claim(Box::new(self.transfer(name, *token, *to, principal)?)),
+            ClaimCommand::HandOver(HandOver { name, token, to }) => {
                 Reply::Claim(Box::new(self.hand_over(name, *token, *to)?))
             }
-            ClaimCommand::Proclaim { name, token, value } => {
+            ClaimCommand::Proclaim(Proclaim { name, token, value }) => {
                 self.proclaim(name, *token, value)?;
                 Reply::Done
             }
-            ClaimCommand::ForceRelease { name, token, why } => {
+            ClaimCommand::ForceRelease(ForceRelease { name, token, why }) => {
                 Reply::ForceRelease(self.force_release(name, *token, why)?)
             }
         })

@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 
+use super::{Command, operation};
 use crate::{
     codec,
+    outcome::{AcquireReply, ClaimState},
     types::{LeaseId, Revision, Ttl},
 };
 
@@ -75,75 +77,150 @@ codec::record! {
     Acquire { names, mode, lease, grant, wait, lock_delay, principal, value, rejoin, call }
 }
 
+operation! {
+    Acquire: it => ClaimCommand::Acquire(it).into();
+    AcquireReply: Acquire(reply) => reply
+}
+
+/// Give back what `token` holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// The name.
+    pub name: Bytes,
+    /// Must hold.
+    pub token: Revision,
+}
+
+codec::record! { Release { name, token } }
+
+operation! { Release: it => ClaimCommand::Release(it).into(); (): Done => () }
+
+/// Take the claim of a lease out of the queue, whether it waits or holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdraw {
+    /// The name.
+    pub name: Bytes,
+    /// Whose claim.
+    pub lease: LeaseId,
+    /// Only if it is that call's to take back; zero for whosever it is.
+    pub call: u64,
+}
+
+codec::record! { Withdraw { name, lease, call } }
+
+// Answered with whether there was such a claim.
+operation! {
+    Withdraw: it => ClaimCommand::Withdraw(it).into();
+    bool: Withdraw(existed) => existed
+}
+
+/// Hand what `token` holds to another lease, under a greater token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transfer {
+    /// The name.
+    pub name: Bytes,
+    /// Must hold.
+    pub token: Revision,
+    /// Who holds it then; has no claim on the name yet.
+    pub to: LeaseId,
+    /// What the new holder says of itself.
+    pub principal: String,
+}
+
+codec::record! { Transfer { name, token, to, principal } }
+
+// Answered with the claim that holds now.
+operation! {
+    Transfer: it => ClaimCommand::Transfer(it).into();
+    ClaimState: Claim(claim) => *claim
+}
+
+/// End what `token` holds in favour of a claim that waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandOver {
+    /// The name.
+    pub name: Bytes,
+    /// Must hold.
+    pub token: Revision,
+    /// Whose claim is granted.
+    pub to: LeaseId,
+}
+
+codec::record! { HandOver { name, token, to } }
+
+// Answered with the claim that holds now.
+operation! {
+    HandOver: it => ClaimCommand::HandOver(it).into();
+    ClaimState: Claim(claim) => *claim
+}
+
+/// Replace the value of the claim that `token` holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proclaim {
+    /// The name.
+    pub name: Bytes,
+    /// Must hold.
+    pub token: Revision,
+    /// The value.
+    pub value: Bytes,
+}
+
+codec::record! { Proclaim { name, token, value } }
+
+operation! { Proclaim: it => ClaimCommand::Proclaim(it).into(); (): Done => () }
+
+/// End claims that are not the caller's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForceRelease {
+    /// The name.
+    pub name: Bytes,
+    /// Which claim; zero means every claim that holds.
+    pub token: Revision,
+    /// Why, for the audit log of every member.
+    pub why: String,
+}
+
+codec::record! { ForceRelease { name, token, why } }
+
+// Answered with the claims that were ended.
+operation! {
+    ForceRelease: it => ClaimCommand::ForceRelease(it).into();
+    Vec<ClaimState>: ForceRelease(claims) => claims
+}
+
 /// One operation on a queue of claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimCommand {
     /// Claim.
     Acquire(Acquire),
-    /// Give back what `token` holds.
-    Release {
-        /// The name.
-        name: Bytes,
-        /// Must hold.
-        token: Revision,
-    },
-    /// Take the claim of a lease out of the queue, whether it waits or holds.
-    Withdraw {
-        /// The name.
-        name: Bytes,
-        /// Whose claim.
-        lease: LeaseId,
-        /// Only if it is that call's to take back; zero for whosever it is.
-        call: u64,
-    },
-    /// Hand what `token` holds to another lease, under a greater token.
-    Transfer {
-        /// The name.
-        name: Bytes,
-        /// Must hold.
-        token: Revision,
-        /// Who holds it then; has no claim on the name yet.
-        to: LeaseId,
-        /// What the new holder says of itself.
-        principal: String,
-    },
-    /// End what `token` holds in favour of a claim that waits.
-    HandOver {
-        /// The name.
-        name: Bytes,
-        /// Must hold.
-        token: Revision,
-        /// Whose claim is granted.
-        to: LeaseId,
-    },
-    /// Replace the value of the claim that `token` holds.
-    Proclaim {
-        /// The name.
-        name: Bytes,
-        /// Must hold.
-        token: Revision,
-        /// The value.
-        value: Bytes,
-    },
+    /// Give back what a token holds.
+    Release(Release),
+    /// Take a claim out of the queue.
+    Withdraw(Withdraw),
+    /// Hand what a token holds to another lease.
+    Transfer(Transfer),
+    /// End what a token holds in favour of a claim that waits.
+    HandOver(HandOver),
+    /// Replace the value of the claim that a token holds.
+    Proclaim(Proclaim),
     /// End claims that are not the caller's.
-    ForceRelease {
-        /// The name.
-        name: Bytes,
-        /// Which claim; zero means every claim that holds.
-        token: Revision,
-        /// Why, for the audit log of every member.
-        why: String,
-    },
+    ForceRelease(ForceRelease),
 }
 
 codec::choice! {
     ClaimCommand {
         1 = Acquire(acquire),
-        2 = Release { name, token },
-        3 = Withdraw { name, lease, call },
-        4 = Transfer { name, token, to, principal },
-        5 = HandOver { name, token, to },
-        6 = Proclaim { name, token, value },
-        7 = ForceRelease { name, token, why },
+        2 = Release(release),
+        3 = Withdraw(withdraw),
+        4 = Transfer(transfer),
+        5 = HandOver(hand_over),
+        6 = Proclaim(proclaim),
+        7 = ForceRelease(release),
     } "unknown operation on a claim"
+}
+
+impl From<ClaimCommand> for Command {
+    fn from(command: ClaimCommand) -> Self {
+        Self::Claim(command)
+    }
 }

@@ -1,5 +1,6 @@
 //! Commands on what members must agree on: alarms, and what members say of themselves.
 
+use super::{Command, operation};
 use crate::{
     codec::{self, Decoder, Encoded, Encoder, Malformed, Row, or_none},
     types::MemberId,
@@ -32,6 +33,12 @@ pub struct AlarmChange {
     pub active: bool,
 }
 
+// Answered with the alarms that were raised or cleared.
+operation! {
+    AlarmChange: it => Command::Alarm(it);
+    Vec<(MemberId, AlarmKind)>: Alarm(alarms) => alarms
+}
+
 impl Encoded for AlarmChange {
     fn write(&self, out: &mut Encoder) {
         out.value(&self.member);
@@ -60,6 +67,8 @@ pub struct MemberAttributes {
 }
 
 codec::record! { MemberAttributes { id, name, client_urls } }
+
+operation! { MemberAttributes: it => Command::MemberPublish(it); (): MemberPublish => () }
 
 /// First byte of a member's row.
 const MEMBER_VERSION: u8 = 1;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{CONDITIONAL, Command, Txn};
+use super::{CONDITIONAL, Command, Txn, operation};
 use crate::{
     codec::{self, Decoder, Encoded, Encoder, Malformed, Row, or_none},
     types::{LeaseId, Revision, Ttl},
@@ -109,6 +109,12 @@ pub struct SessionOpen {
 
 codec::record! { SessionOpen { lease, grant } }
 
+// Answered with the session and its time to live.
+operation! {
+    SessionOpen: it => Command::SessionOpen(it);
+    (LeaseId, Ttl): SessionOpen(session, ttl) => (session, ttl)
+}
+
 /// Writes below a prefix need a live guard of a lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FencePolicy {
@@ -134,6 +140,8 @@ codec::choice! {
     "unknown change to the fence policies"
 }
 
+operation! { FenceCommand: it => Command::Fence(it); (): Done => () }
+
 /// What is to happen when a lease expires, or when a claim of it is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WillSet {
@@ -146,6 +154,8 @@ pub struct WillSet {
 }
 
 codec::record! { WillSet { lease, lock, will } }
+
+operation! { WillSet: it => Command::WillSet(it); (): Done => () }
 
 /// A transaction that runs later, unless a guard does not hold then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

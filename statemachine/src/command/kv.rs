@@ -2,10 +2,12 @@
 
 use bytes::Bytes;
 
+use super::{Command, operation};
 use crate::{
     codec::{self, Decoder, Encoded, Encoder, Malformed, flags},
+    outcome::DeleteReply,
     range::KeyRange,
-    types::{LeaseId, Revision},
+    types::{KeyValue, LeaseId, Revision},
 };
 
 /// In the flags of a put and of a delete.
@@ -36,6 +38,9 @@ pub struct Put {
     /// Keep the present lease; refused when the key does not exist.
     pub ignore_lease: bool,
 }
+
+// Answered with the replaced record, when it was asked for and there was one.
+operation! { Put: it => Command::Put(it); Option<KeyValue>: Put(previous) => previous }
 
 impl Put {
     const FLAGS: u8 = WANT_PREVIOUS | IGNORE_VALUE | IGNORE_LEASE;
@@ -83,6 +88,11 @@ pub struct DeleteRange {
     pub want_previous: bool,
 }
 
+operation! {
+    DeleteRange: it => Command::DeleteRange(it);
+    DeleteReply: DeleteRange(reply) => reply
+}
+
 impl Encoded for DeleteRange {
     fn write(&self, out: &mut Encoder) {
         out.byte(flags(&[(self.want_previous, WANT_PREVIOUS)]));
@@ -97,6 +107,12 @@ impl Encoded for DeleteRange {
         })
     }
 }
+
+/// Move the floor below which history cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compact(pub Revision);
+
+operation! { Compact: Compact(revision) => Command::Compact(revision); (): Compact => () }
 
 /// Read the keys of a range. In a command only inside a [`super::Txn`]; otherwise a query.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Commands on leases.
 
+use super::{Command, operation};
 use crate::{
     codec,
     types::{LeaseId, Ttl},
@@ -15,6 +16,38 @@ pub struct LeaseGrant {
 }
 
 codec::record! { LeaseGrant { id, ttl } }
+
+// Answered with the lease and its time to live.
+operation! {
+    LeaseGrant: it => Command::LeaseGrant(it);
+    (LeaseId, Ttl): LeaseGrant(id, ttl) => (id, ttl)
+}
+
+/// End a lease and delete its keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRevoke(pub LeaseId);
+
+operation! { LeaseRevoke: LeaseRevoke(id) => Command::LeaseRevoke(id); (): LeaseRevoke => () }
+
+/// Renew many leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseRenew(pub Vec<LeaseId>);
+
+// Answered in the order asked; `None` where there is no such lease.
+operation! {
+    LeaseRenew: LeaseRenew(ids) => Command::LeaseRenew(ids);
+    Vec<Option<Ttl>>: LeaseRenew(renewed) => renewed
+}
+
+/// End those of these leases whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseExpire(pub Vec<LeaseExpiry>);
+
+// Answered with those that ended.
+operation! {
+    LeaseExpire: LeaseExpire(expiries) => Command::LeaseExpire(expiries);
+    Vec<LeaseId>: LeaseExpire(ended) => ended
+}
 
 /// A lease to end, as the leader saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,21 +9,28 @@ mod cluster;
 mod condition;
 mod kv;
 mod lease;
+mod operation;
 mod registry;
 mod txn;
 
-pub(crate) use self::condition::encode_request;
 pub use self::{
-    claim::{Acquire, ClaimCommand, Mode, Wait},
+    claim::{
+        Acquire, ClaimCommand, ForceRelease, HandOver, Mode, Proclaim, Release, Transfer, Wait,
+        Withdraw,
+    },
     cluster::{AlarmChange, AlarmKind, MemberAttributes},
     condition::{
         Conditional, FenceCommand, FencePolicy, Guard, RequestId, SessionOpen, Will, WillSet,
     },
-    kv::{DeleteRange, Put, RangeQuery, SortOrder, SortTarget},
-    lease::{LeaseExpiry, LeaseGrant},
-    registry::{InstanceName, Readiness, Register, RegistryCommand},
+    kv::{Compact, DeleteRange, Put, RangeQuery, SortOrder, SortTarget},
+    lease::{LeaseExpire, LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke},
+    operation::{Operation, OtherReply},
+    registry::{
+        Deregister, Drain, InstanceName, Readiness, Register, RegistryCommand, SetReadiness,
+    },
     txn::{Compare, Operand, Relation, Txn, TxnOp},
 };
+pub(crate) use self::{condition::encode_request, operation::operation};
 use crate::{
     codec::{self, Decoder, Encoded, Malformed, TXN_DEPTH_MAX},
     feature::FeatureLevel,

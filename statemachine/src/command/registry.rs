@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::{Command, operation};
 use crate::{
     codec,
     types::{LeaseId, Revision, Ttl},
@@ -54,43 +55,79 @@ pub struct Register {
 
 codec::record! { Register { name, instance, incarnation, lease, grant } }
 
+// Answered with the incarnation, its lease, and that one's time to live.
+operation! {
+    Register: it => RegistryCommand::Register(it).into();
+    (Revision, LeaseId, Ttl): Register(incarnation, lease, ttl) => (incarnation, lease, ttl)
+}
+
+/// Say whether an instance wants traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetReadiness {
+    /// Which instance.
+    pub name: InstanceName,
+    /// Must be the present one.
+    pub incarnation: Revision,
+    /// The readiness.
+    pub readiness: Readiness,
+}
+
+codec::record! { SetReadiness { name, incarnation, readiness } }
+
+operation! { SetReadiness: it => RegistryCommand::SetReadiness(it).into(); (): Done => () }
+
+/// Stop new traffic of an instance now; remove it when the grace has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Which instance.
+    pub name: InstanceName,
+    /// Must be the present one; zero means whichever is.
+    pub incarnation: Revision,
+    /// The grace.
+    pub grace: Ttl,
+}
+
+codec::record! { Drain { name, incarnation, grace } }
+
+operation! { Drain: it => RegistryCommand::Drain(it).into(); (): Done => () }
+
+/// Remove an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deregister {
+    /// Which instance.
+    pub name: InstanceName,
+    /// Must be the present one; zero means whichever is.
+    pub incarnation: Revision,
+}
+
+codec::record! { Deregister { name, incarnation } }
+
+operation! { Deregister: it => RegistryCommand::Deregister(it).into(); (): Done => () }
+
 /// One operation on a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryCommand {
     /// Add or change.
     Register(Register),
     /// Say whether it wants traffic.
-    SetReadiness {
-        /// Which instance.
-        name: InstanceName,
-        /// Must be the present one.
-        incarnation: Revision,
-        /// The readiness.
-        readiness: Readiness,
-    },
-    /// Stop new traffic now; remove it when the grace has passed.
-    Drain {
-        /// Which instance.
-        name: InstanceName,
-        /// Must be the present one; zero means whichever is.
-        incarnation: Revision,
-        /// The grace.
-        grace: Ttl,
-    },
+    SetReadiness(SetReadiness),
+    /// Stop new traffic now, and remove it later.
+    Drain(Drain),
     /// Remove it.
-    Deregister {
-        /// Which instance.
-        name: InstanceName,
-        /// Must be the present one; zero means whichever is.
-        incarnation: Revision,
-    },
+    Deregister(Deregister),
 }
 
 codec::choice! {
     RegistryCommand {
         1 = Register(register),
-        2 = SetReadiness { name, incarnation, readiness },
-        3 = Drain { name, incarnation, grace },
-        4 = Deregister { name, incarnation },
+        2 = SetReadiness(set),
+        3 = Drain(drain),
+        4 = Deregister(deregister),
     } "unknown operation on a registration"
+}
+
+impl From<RegistryCommand> for Command {
+    fn from(command: RegistryCommand) -> Self {
+        Self::Registry(command)
+    }
 }

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use super::{DeleteRange, Put, RangeQuery};
+use super::{Command, DeleteRange, Put, RangeQuery, operation};
 use crate::{
     codec::{self, Decoder, Encoded, Encoder, Malformed},
+    outcome::TxnReply,
     range::KeyRange,
     types::{LeaseId, Revision},
 };
@@ -19,6 +20,8 @@ pub struct Txn {
     /// Operations otherwise.
     pub failure: Vec<TxnOp>,
 }
+
+operation! { Txn: it => Command::Txn(it); TxnReply: Txn(reply) => reply }
 
 impl Encoded for Txn {
     fn write(&self, out: &mut Encoder) {

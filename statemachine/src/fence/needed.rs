@@ -11,7 +11,10 @@ use bytes::Bytes;
 use super::policies::Policies;
 use crate::{
     claims,
-    command::{ClaimCommand, Command, DeleteRange, RegistryCommand, Txn, TxnOp},
+    command::{
+        ClaimCommand, Command, DeleteRange, Deregister, Drain, HandOver, Proclaim, RegistryCommand,
+        SetReadiness, Transfer, Txn, TxnOp,
+    },
     engine::{Table, View},
     error::Fault,
     range::RangeEnd,
@@ -108,18 +111,17 @@ impl<'a> Needed<'a> {
                 }
                 Ok(())
             }
-            ClaimCommand::Transfer { name, to, .. } | ClaimCommand::HandOver { name, to, .. } => {
-                self.claim_of(name, *to)
-            }
-            ClaimCommand::Proclaim { name, token, .. } => {
+            ClaimCommand::Transfer(Transfer { name, to, .. })
+            | ClaimCommand::HandOver(HandOver { name, to, .. }) => self.claim_of(name, *to),
+            ClaimCommand::Proclaim(Proclaim { name, token, .. }) => {
                 for lease in claims::holders_under(self.view, name, *token)? {
                     self.claim_of(name, lease)?;
                 }
                 Ok(())
             }
-            ClaimCommand::Release { .. }
-            | ClaimCommand::Withdraw { .. }
-            | ClaimCommand::ForceRelease { .. } => Ok(()),
+            ClaimCommand::Release(_)
+            | ClaimCommand::Withdraw(_)
+            | ClaimCommand::ForceRelease(_) => Ok(()),
         }
     }
 
@@ -130,9 +132,9 @@ impl<'a> Needed<'a> {
     fn registry(&mut self, command: &RegistryCommand) {
         let name = match command {
             RegistryCommand::Register(register) => &register.name,
-            RegistryCommand::SetReadiness { name, .. }
-            | RegistryCommand::Drain { name, .. }
-            | RegistryCommand::Deregister { name, .. } => name,
+            RegistryCommand::SetReadiness(SetReadiness { name, .. })
+            | RegistryCommand::Drain(Drain { name, .. })
+            | RegistryCommand::Deregister(Deregister { name, .. }) => name,
         };
         self.places.extend(self.policies.above(&name.key()));
     }

@@ -1,51 +1,49 @@
-//! Which reply is to which command.
+//! Which reply is to which command, of those that are remembered.
 
 use crate::{
-    command::{ClaimCommand, Command, RegistryCommand},
+    command::{
+        Acquire, AlarmChange, ClaimCommand, Command, Compact, DeleteRange, Deregister, Drain,
+        FenceCommand, ForceRelease, HandOver, LeaseExpire, LeaseGrant, LeaseRenew, LeaseRevoke,
+        MemberAttributes, Operation, Proclaim, Put, Register, RegistryCommand, Release,
+        SessionOpen, SetReadiness, Transfer, Txn, WillSet, Withdraw,
+    },
     outcome::Reply,
 };
 
-/// Whether `reply` is of the kind that `command` is answered with. Whoever asked takes the reply
-/// apart and relies on that.
+/// Whether `reply` is of the kind that `command` is answered with.
 pub(super) fn answers(reply: &Reply, command: &Command) -> bool {
     match command {
-        Command::Put(_) => matches!(reply, Reply::Put(_)),
-        Command::DeleteRange(_) => matches!(reply, Reply::DeleteRange(_)),
-        Command::Txn(_) => matches!(reply, Reply::Txn(_)),
-        Command::Compact(_) => matches!(reply, Reply::Compact),
-        Command::LeaseGrant(_) => matches!(reply, Reply::LeaseGrant(..)),
-        Command::LeaseRevoke(_) => matches!(reply, Reply::LeaseRevoke),
-        Command::LeaseRenew(_) => matches!(reply, Reply::LeaseRenew(_)),
-        Command::LeaseExpire(_) => matches!(reply, Reply::LeaseExpire(_)),
-        Command::Alarm(_) => matches!(reply, Reply::Alarm(_)),
-        Command::MemberPublish(_) => matches!(reply, Reply::MemberPublish),
-        Command::Claim(command) => answers_claim(reply, command),
-        Command::Registry(RegistryCommand::Register(_)) => matches!(reply, Reply::Register(..)),
-        Command::Registry(
-            RegistryCommand::SetReadiness { .. }
-            | RegistryCommand::Drain { .. }
-            | RegistryCommand::Deregister { .. },
-        )
-        | Command::Fence(_)
-        | Command::WillSet(_)
-        | Command::RaiseLevel(_) => matches!(reply, Reply::Done),
-        Command::SessionOpen(_) => matches!(reply, Reply::SessionOpen(..)),
+        Command::Put(_) => Put::is_answered_by(reply),
+        Command::DeleteRange(_) => DeleteRange::is_answered_by(reply),
+        Command::Txn(_) => Txn::is_answered_by(reply),
+        Command::Compact(_) => Compact::is_answered_by(reply),
+        Command::LeaseGrant(_) => LeaseGrant::is_answered_by(reply),
+        Command::LeaseRevoke(_) => LeaseRevoke::is_answered_by(reply),
+        Command::LeaseRenew(_) => LeaseRenew::is_answered_by(reply),
+        Command::LeaseExpire(_) => LeaseExpire::is_answered_by(reply),
+        Command::Alarm(_) => AlarmChange::is_answered_by(reply),
+        Command::MemberPublish(_) => MemberAttributes::is_answered_by(reply),
+        Command::Claim(command) => match command {
+            ClaimCommand::Acquire(_) => Acquire::is_answered_by(reply),
+            ClaimCommand::Release(_) => Release::is_answered_by(reply),
+            ClaimCommand::Withdraw(_) => Withdraw::is_answered_by(reply),
+            ClaimCommand::Transfer(_) => Transfer::is_answered_by(reply),
+            ClaimCommand::HandOver(_) => HandOver::is_answered_by(reply),
+            ClaimCommand::Proclaim(_) => Proclaim::is_answered_by(reply),
+            ClaimCommand::ForceRelease(_) => ForceRelease::is_answered_by(reply),
+        },
+        Command::Registry(command) => match command {
+            RegistryCommand::Register(_) => Register::is_answered_by(reply),
+            RegistryCommand::SetReadiness(_) => SetReadiness::is_answered_by(reply),
+            RegistryCommand::Drain(_) => Drain::is_answered_by(reply),
+            RegistryCommand::Deregister(_) => Deregister::is_answered_by(reply),
+        },
+        Command::SessionOpen(_) => SessionOpen::is_answered_by(reply),
+        Command::Fence(_) => FenceCommand::is_answered_by(reply),
+        Command::WillSet(_) => WillSet::is_answered_by(reply),
         Command::Wake => matches!(reply, Reply::Wake(_)),
+        Command::RaiseLevel(_) => matches!(reply, Reply::Done),
         // What is conditional is taken apart before it has a reply.
         Command::Conditional(_) => false,
-    }
-}
-
-fn answers_claim(reply: &Reply, command: &ClaimCommand) -> bool {
-    match command {
-        ClaimCommand::Acquire(_) => matches!(reply, Reply::Acquire(_)),
-        ClaimCommand::Release { .. } | ClaimCommand::Proclaim { .. } => {
-            matches!(reply, Reply::Done)
-        }
-        ClaimCommand::Withdraw { .. } => matches!(reply, Reply::Withdraw(_)),
-        ClaimCommand::Transfer { .. } | ClaimCommand::HandOver { .. } => {
-            matches!(reply, Reply::Claim(_))
-        }
-        ClaimCommand::ForceRelease { .. } => matches!(reply, Reply::ForceRelease(_)),
     }
 }

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     codec::Row,
-    command::{InstanceName, LeaseGrant, Put, Readiness, Register, RegistryCommand},
+    command::{
+        Deregister, Drain, InstanceName, LeaseGrant, Put, Readiness, Register, RegistryCommand,
+        SetReadiness,
+    },
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     lease,
@@ -35,21 +38,21 @@ impl Transition<'_> {
     ) -> Result<Reply, ReadError> {
         match command {
             RegistryCommand::Register(command) => self.register(command),
-            RegistryCommand::SetReadiness {
+            RegistryCommand::SetReadiness(SetReadiness {
                 name,
                 incarnation,
                 readiness,
-            } => {
+            }) => {
                 let (key, present) = present(self.overlay, name)?;
                 let record = expect(present, *incarnation)?;
                 self.set_readiness(key, &record, *readiness)?;
                 Ok(Reply::Done)
             }
-            RegistryCommand::Drain {
+            RegistryCommand::Drain(Drain {
                 name,
                 incarnation,
                 grace,
-            } => {
+            }) => {
                 let (key, present) = present(self.overlay, name)?;
                 let record = expect_any(present, *incarnation)?;
                 self.set_readiness(key.clone(), &record, Readiness::Draining)?;
@@ -57,7 +60,7 @@ impl Transition<'_> {
                 self.begin_drain(&key, record.create, until)?;
                 Ok(Reply::Done)
             }
-            RegistryCommand::Deregister { name, incarnation } => {
+            RegistryCommand::Deregister(Deregister { name, incarnation }) => {
                 let (key, present) = present(self.overlay, name)?;
                 expect_any(present, *incarnation)?;
                 self.remove_instance(&key)?;

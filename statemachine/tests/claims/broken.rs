@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, Command, Context, Engine, LeaseGrant, LeaseId, MemEngine, Mode, Put,
-    Revision, StateMachine, Table, Ttl, View, Wait, Will, WillSet, WriteBatch, WriteOp, invariants,
+    Acquire, ClaimCommand, Command, Context, Engine, ForceRelease, LeaseGrant, LeaseId, MemEngine,
+    Mode, Put, Revision, StateMachine, Table, Ttl, View, Wait, Will, WillSet, WriteBatch, WriteOp,
+    invariants,
 };
 
 fn acquire(names: &[&'static str], lease: i64, mode: Mode) -> Command {
@@ -36,11 +37,11 @@ fn state() -> MemEngine {
         acquire(&["c"], 1, Mode::Permits { count: 1, limit: 2 }),
         acquire(&["c"], 2, Mode::Permits { count: 1, limit: 2 }),
         acquire(&["d"], 1, Mode::Exclusive),
-        Command::Claim(ClaimCommand::ForceRelease {
+        Command::Claim(ClaimCommand::ForceRelease(ForceRelease {
             name: "d".into(),
             token: Revision(0),
             why: "stuck".to_owned(),
-        }),
+        })),
         Command::Put(Put {
             key: "c/3".into(),
             lease: LeaseId(3),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tenure_statemachine::{
     Acquire, ClaimCommand, ClusterTime, Command, Conditional, Context, DeleteRange, Guard,
     KeyRange, LeaseExpiry, LeaseId, Mode, Outcome, Put, Refusal, Reply, Revision, Signal,
-    StateMachine, Ttl,
+    StateMachine, Ttl, Withdraw,
 };
 
 use crate::counting::Counting;
@@ -80,11 +80,11 @@ pub(super) fn join(name: &'static str, lease: i64, mode: Mode) -> Command {
 }
 
 fn withdraw(name: &'static str, lease: i64) -> Command {
-    Command::Claim(ClaimCommand::Withdraw {
+    Command::Claim(ClaimCommand::Withdraw(Withdraw {
         name: Bytes::from(name),
         lease: LeaseId(lease),
         call: 0,
-    })
+    }))
 }
 
 fn granted(outcome: &Outcome) -> usize {

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, Command, DeleteRange, KeyRange, LeaseGrant, LeaseId, Mode, Put, Refusal,
-    Reply, Revision, Ttl, Txn, TxnOp,
+    Acquire, ClaimCommand, Command, DeleteRange, ForceRelease, HandOver, KeyRange, LeaseGrant,
+    LeaseId, Mode, Put, Refusal, Reply, Revision, Transfer, Ttl, Txn, TxnOp,
 };
 
 use super::cost::{Node, join};
@@ -28,20 +28,20 @@ fn foreign(lease: i64) -> Put {
 }
 
 fn transfer(token: i64, to: i64) -> Command {
-    Command::Claim(ClaimCommand::Transfer {
+    Command::Claim(ClaimCommand::Transfer(Transfer {
         name: NAME,
         token: Revision(token),
         to: LeaseId(to),
         principal: String::new(),
-    })
+    }))
 }
 
 fn hand_over(token: i64, to: i64) -> Command {
-    Command::Claim(ClaimCommand::HandOver {
+    Command::Claim(ClaimCommand::HandOver(HandOver {
         name: NAME,
         token: Revision(token),
         to: LeaseId(to),
-    })
+    }))
 }
 
 /// Lease 1 holds, and so many others wait behind it; lease 20,000 is there.
@@ -181,11 +181,11 @@ fn ending_twins_by_force_costs_in_proportion_to_them() {
             ..Txn::default()
         };
         let token = node.all([Command::Txn(txn)])[0].revision;
-        let (outcome, cost) = node.one(Command::Claim(ClaimCommand::ForceRelease {
+        let (outcome, cost) = node.one(Command::Claim(ClaimCommand::ForceRelease(ForceRelease {
             name: NAME,
             token,
             why: "stuck".to_owned(),
-        }));
+        })));
         let Ok(Reply::ForceRelease(ended)) = outcome.reply else {
             panic!("{outcome:?}")
         };

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, ClaimState, Command, Context, FeatureLevel, LeaseId, Mode, Outcome,
-    Refusal, Reply, Revision, Signal, Wait,
+    Acquire, ClaimCommand, ClaimState, Command, Context, FeatureLevel, ForceRelease, LeaseId, Mode,
+    Outcome, Refusal, Release, Reply, Revision, Signal, Transfer, Wait,
 };
 
 use crate::{acquire, counting::Counting, grant, join, node::Node, node_at};
@@ -66,11 +66,11 @@ fn shared(level: FeatureLevel, holders: i64) -> Node<Counting> {
 }
 
 fn force_all() -> Command {
-    Command::Claim(ClaimCommand::ForceRelease {
+    Command::Claim(ClaimCommand::ForceRelease(ForceRelease {
         name: "a".into(),
         token: Revision(0),
         why: "test".to_owned(),
-    })
+    }))
 }
 
 /// Requests of sixty bytes were answered with a megabyte each, all of them held at once by every
@@ -114,12 +114,12 @@ fn where_no_one_waits_for_an_answer_no_values_of_claims_are_kept() {
         value: large(),
         ..join("a", 3, Mode::Exclusive)
     };
-    let handed = Command::Claim(ClaimCommand::Transfer {
+    let handed = Command::Claim(ClaimCommand::Transfer(Transfer {
         name: "a".into(),
         token: Revision(2),
         to: LeaseId(2),
         principal: String::new(),
-    });
+    }));
     for command in [try_acquire(), handed, acquire(joining), force_all()] {
         let mut outcome = node.apply(&[command]).remove(0);
         assert!(bytes(&outcome) >= LARGE, "{:?}", outcome.reply.is_ok());
@@ -141,10 +141,10 @@ fn signals_carry_no_values() {
     });
     let joins: Vec<Command> = joins.collect();
     node.apply(&joins);
-    let release = Command::Claim(ClaimCommand::Release {
+    let release = Command::Claim(ClaimCommand::Release(Release {
         name: "a".into(),
         token: Revision(2),
-    });
+    }));
     let mut told = 0;
     for command in [release, force_all()] {
         for signal in node.apply(&[command]).remove(0).signals {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tenure_statemachine::{
     Acquire, ClaimCommand, Command, DeleteRange, FeatureLevel, KeyRange, LeaseExpiry, LeaseId,
-    Mode, Put, Reply, Revision, Txn, TxnOp,
+    Mode, Put, Release, Reply, Revision, Txn, TxnOp, Withdraw,
 };
 
 use crate::{acquire, counting::Counting, grant, join, node::Node, node_at, put};
@@ -23,10 +23,10 @@ fn queue(waiters: i64) -> Node<Counting> {
 }
 
 fn release(token: i64) -> Command {
-    Command::Claim(ClaimCommand::Release {
+    Command::Claim(ClaimCommand::Release(Release {
         name: "a".into(),
         token: Revision(token),
-    })
+    }))
 }
 
 fn rejoin(lease: i64) -> Command {
@@ -55,11 +55,11 @@ fn touching() -> Vec<(&'static str, Command)> {
         failure: vec![TxnOp::Txn(within)],
         ..Txn::default()
     });
-    let withdraw = Command::Claim(ClaimCommand::Withdraw {
+    let withdraw = Command::Claim(ClaimCommand::Withdraw(Withdraw {
         name: "a".into(),
         lease: LeaseId(1),
         call: 0,
-    });
+    }));
     let expiry = LeaseExpiry {
         id: LeaseId(1),
         generation: 1,

@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, Command, Conditional, FenceCommand, FencePolicy, Guard, InstanceName,
-    LeaseId, Mode, Readiness, Register, RegistryCommand, RequestId, Revision, SessionOpen, Ttl,
-    Wait, Will, WillSet,
+    Acquire, ClaimCommand, Command, Conditional, Deregister, Drain, FenceCommand, FencePolicy,
+    ForceRelease, Guard, HandOver, InstanceName, LeaseId, Mode, Proclaim, Readiness, Register,
+    RegistryCommand, Release, RequestId, Revision, SessionOpen, SetReadiness, Transfer, Ttl, Wait,
+    Will, WillSet, Withdraw,
 };
 
 fn name() -> Bytes {
@@ -77,51 +78,51 @@ fn claims() -> Vec<(&'static str, Command)> {
         ("acquire_alone", ClaimCommand::Acquire(alone)),
         (
             "release",
-            ClaimCommand::Release {
+            ClaimCommand::Release(Release {
                 name: name.clone(),
                 token,
-            },
+            }),
         ),
         (
             "withdraw",
-            ClaimCommand::Withdraw {
+            ClaimCommand::Withdraw(Withdraw {
                 name: name.clone(),
                 lease: to,
                 call: 300,
-            },
+            }),
         ),
         (
             "transfer",
-            ClaimCommand::Transfer {
+            ClaimCommand::Transfer(Transfer {
                 name: name.clone(),
                 token,
                 to,
                 principal: "you".to_owned(),
-            },
+            }),
         ),
         (
             "hand_over",
-            ClaimCommand::HandOver {
+            ClaimCommand::HandOver(HandOver {
                 name: name.clone(),
                 token,
                 to,
-            },
+            }),
         ),
         (
             "proclaim",
-            ClaimCommand::Proclaim {
+            ClaimCommand::Proclaim(Proclaim {
                 name: name.clone(),
                 token,
                 value: Bytes::from_static(b"value"),
-            },
+            }),
         ),
         (
             "force_release",
-            ClaimCommand::ForceRelease {
+            ClaimCommand::ForceRelease(ForceRelease {
                 name,
                 token,
                 why: "stuck".to_owned(),
-            },
+            }),
         ),
     ];
     let command = |(name, command)| (name, Command::Claim(command));
@@ -141,10 +142,12 @@ fn registry() -> Vec<(&'static str, Command)> {
         lease: LeaseId(7),
         grant: Some(Ttl(60_000)),
     };
-    let readiness = |readiness| RegistryCommand::SetReadiness {
-        name: name.clone(),
-        incarnation,
-        readiness,
+    let readiness = |readiness| {
+        RegistryCommand::SetReadiness(SetReadiness {
+            name: name.clone(),
+            incarnation,
+            readiness,
+        })
     };
     let commands = [
         ("register", RegistryCommand::Register(register)),
@@ -154,18 +157,18 @@ fn registry() -> Vec<(&'static str, Command)> {
         ("readiness_not_ready", readiness(Readiness::NotReady)),
         (
             "drain",
-            RegistryCommand::Drain {
+            RegistryCommand::Drain(Drain {
                 name: name.clone(),
                 incarnation,
                 grace: Ttl(30_000),
-            },
+            }),
         ),
         (
             "deregister",
-            RegistryCommand::Deregister {
+            RegistryCommand::Deregister(Deregister {
                 name: name.clone(),
                 incarnation,
-            },
+            }),
         ),
     ];
     let command = |(name, command)| (name, Command::Registry(command));

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    Acquire, ClaimCommand, ClusterTime, Command, Conditional, Context, FenceCommand, FencePolicy,
-    InstanceName, LeaseExpiry, LeaseId, MemEngine, Mode, Put, Register, RegistryCommand, RequestId,
-    Revision, SessionOpen, StateMachine, Ttl, Txn, TxnOp, Wait, Will, WillSet,
+    Acquire, ClaimCommand, ClusterTime, Command, Conditional, Context, Drain, FenceCommand,
+    FencePolicy, ForceRelease, InstanceName, LeaseExpiry, LeaseId, MemEngine, Mode, Put, Register,
+    RegistryCommand, RequestId, Revision, SessionOpen, StateMachine, Ttl, Txn, TxnOp, Wait, Will,
+    WillSet,
 };
 
 /// Long enough for every lease that is not to expire.
@@ -71,11 +72,11 @@ fn script() -> Vec<Command> {
         wait: Wait::Within(Ttl(60_000)),
         ..acquire(&["a", "lock"], 9, Mode::Shared)
     };
-    let lost = Command::Claim(ClaimCommand::ForceRelease {
+    let lost = Command::Claim(ClaimCommand::ForceRelease(ForceRelease {
         name: "lost".into(),
         token: Revision(0),
         why: "stuck".to_owned(),
-    });
+    }));
     let will = |lease, lock: Option<&'static str>| {
         let txn = Txn {
             success: vec![TxnOp::Put(put("will"))],
@@ -98,11 +99,11 @@ fn script() -> Vec<Command> {
             ..Register::default()
         }))
     };
-    let drain = Command::Registry(RegistryCommand::Drain {
+    let drain = Command::Registry(RegistryCommand::Drain(Drain {
         name: instance("web", 30),
         incarnation: Revision(0),
         grace: Ttl(60_000),
-    });
+    }));
     let expire = |id| LeaseExpiry {
         id: LeaseId(id),
         generation: 1,

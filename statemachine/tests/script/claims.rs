@@ -1,8 +1,9 @@
 //! Words and lines of claims and wills.
 
 use tenure_statemachine::{
-    Acquire, AcquireReply, ClaimCommand, ClaimState, Command, Guard, LeaseId, Mode, Queue,
-    ReadError, Reader, Reply, Revision, Signal, Ttl, Wait, Will, WillSet,
+    Acquire, AcquireReply, ClaimCommand, ClaimState, Command, ForceRelease, Guard, HandOver,
+    LeaseId, Mode, Proclaim, Queue, ReadError, Reader, Release, Reply, Revision, Signal, Transfer,
+    Ttl, Wait, Will, WillSet, Withdraw,
 };
 
 use super::{
@@ -28,33 +29,33 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
     let first = number(words.next());
     let token = Revision(first);
     Some(Command::Claim(match verb {
-        "release" => ClaimCommand::Release { name, token },
-        "withdraw" => ClaimCommand::Withdraw {
+        "release" => ClaimCommand::Release(Release { name, token }),
+        "withdraw" => ClaimCommand::Withdraw(Withdraw {
             name,
             lease: LeaseId(first),
             call: words.option().map_or(0, unsigned),
-        },
-        "transfer" => ClaimCommand::Transfer {
+        }),
+        "transfer" => ClaimCommand::Transfer(Transfer {
             name,
             token,
             to: LeaseId(number(words.next())),
             principal: words.option().unwrap_or_default().to_owned(),
-        },
-        "handover" => ClaimCommand::HandOver {
+        }),
+        "handover" => ClaimCommand::HandOver(HandOver {
             name,
             token,
             to: LeaseId(number(words.next())),
-        },
-        "proclaim" => ClaimCommand::Proclaim {
+        }),
+        "proclaim" => ClaimCommand::Proclaim(Proclaim {
             name,
             token,
             value: bytes(words.next()),
-        },
-        _ => ClaimCommand::ForceRelease {
+        }),
+        _ => ClaimCommand::ForceRelease(ForceRelease {
             name,
             token,
             why: words.option().unwrap_or_default().to_owned(),
-        },
+        }),
     }))
 }
 

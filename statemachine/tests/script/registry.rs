@@ -6,8 +6,8 @@
 use bytes::Bytes;
 use prost::Message;
 use tenure_statemachine::{
-    Command, InstanceName, KeyValue, LeaseId, Readiness, Register, RegistryCommand, Revision,
-    SERVICES_PREFIX, Ttl,
+    Command, Deregister, Drain, InstanceName, KeyValue, LeaseId, Readiness, Register,
+    RegistryCommand, Revision, SERVICES_PREFIX, SetReadiness, Ttl,
 };
 
 use super::words::{Words, number, unsigned};
@@ -36,24 +36,24 @@ const READINESS: [(&str, Readiness); 4] = [
 pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
     let command = match verb {
         "register" => RegistryCommand::Register(register(words)),
-        "readiness" => RegistryCommand::SetReadiness {
+        "readiness" => RegistryCommand::SetReadiness(SetReadiness {
             name: name(words),
             incarnation: Revision(number(words.next())),
             readiness: READINESS[place(words.next())].1,
-        },
+        }),
         "drain" => {
             let name = name(words);
             let grace = Ttl(unsigned(words.next()));
-            RegistryCommand::Drain {
+            RegistryCommand::Drain(Drain {
                 name,
                 incarnation: incarnation(words),
                 grace,
-            }
+            })
         }
-        "deregister" => RegistryCommand::Deregister {
+        "deregister" => RegistryCommand::Deregister(Deregister {
             name: name(words),
             incarnation: incarnation(words),
-        },
+        }),
         _ => return None,
     };
     Some(Command::Registry(command))

@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 use tenure_statemachine::{
-    Acquire, ClaimCommand, Command, Conditional, FenceCommand, FencePolicy, Guard, InstanceName,
-    LeaseId, Mode, Readiness, Register, RegistryCommand, RequestId, Revision, SessionOpen, Ttl,
-    Wait, Will, WillSet,
+    Acquire, ClaimCommand, Command, Conditional, Deregister, Drain, FenceCommand, FencePolicy,
+    ForceRelease, Guard, HandOver, InstanceName, LeaseId, Mode, Proclaim, Readiness, Register,
+    RegistryCommand, Release, RequestId, Revision, SessionOpen, SetReadiness, Transfer, Ttl, Wait,
+    Will, WillSet, Withdraw,
 };
 
 pub(crate) fn bytes() -> impl Strategy<Value = Bytes> {
@@ -67,18 +68,19 @@ fn claim() -> impl Strategy<Value = ClaimCommand> {
     let held = || (bytes(), revision());
     prop_oneof![
         3 => acquire().prop_map(ClaimCommand::Acquire),
-        1 => held().prop_map(|(name, token)| ClaimCommand::Release { name, token }),
+        1 => held().prop_map(|(name, token)| ClaimCommand::Release(Release { name, token })),
         1 => (bytes(), lease(), any::<u64>())
-            .prop_map(|(name, lease, call)| ClaimCommand::Withdraw { name, lease, call }),
+            .prop_map(|(name, lease, call)| ClaimCommand::Withdraw(Withdraw { name, lease, call })),
         1 => (held(), lease(), text()).prop_map(|((name, token), to, principal)| {
-            ClaimCommand::Transfer { name, token, to, principal }
+            ClaimCommand::Transfer(Transfer { name, token, to, principal })
         }),
         1 => (held(), lease())
-            .prop_map(|((name, token), to)| ClaimCommand::HandOver { name, token, to }),
-        1 => (held(), bytes())
-            .prop_map(|((name, token), value)| ClaimCommand::Proclaim { name, token, value }),
+            .prop_map(|((name, token), to)| ClaimCommand::HandOver(HandOver { name, token, to })),
+        1 => (held(), bytes()).prop_map(|((name, token), value)| {
+            ClaimCommand::Proclaim(Proclaim { name, token, value })
+        }),
         1 => (held(), ".{0,20}").prop_map(|((name, token), why)| {
-            ClaimCommand::ForceRelease { name, token, why }
+            ClaimCommand::ForceRelease(ForceRelease { name, token, why })
         }),
     ]
 }
@@ -104,20 +106,22 @@ fn registry() -> impl Strategy<Value = RegistryCommand> {
     prop_oneof![
         register.prop_map(RegistryCommand::Register),
         (which(), readiness).prop_map(|((name, incarnation), readiness)| {
-            RegistryCommand::SetReadiness {
+            RegistryCommand::SetReadiness(SetReadiness {
                 name,
                 incarnation,
                 readiness,
-            }
+            })
         }),
         (which(), ttl()).prop_map(|((name, incarnation), grace)| {
-            RegistryCommand::Drain {
+            RegistryCommand::Drain(Drain {
                 name,
                 incarnation,
                 grace,
-            }
+            })
         }),
-        which().prop_map(|(name, incarnation)| RegistryCommand::Deregister { name, incarnation }),
+        which().prop_map(
+            |(name, incarnation)| RegistryCommand::Deregister(Deregister { name, incarnation })
+        ),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use tenure_statemachine::{ClaimCommand, LeaseGrant, MemberId};
+use tenure_statemachine::{ClaimCommand, Command, LeaseGrant, MemberId};
 
 use super::*;
 use crate::{

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::Rng;
 use tenure_statemachine::{
-    Acquire, AcquireReply, ClaimCommand, ClaimState, Command, EndCause, Fault, LeaseId, Outcome,
-    Reader, Refusal, Reply, Revision, Signal, Ttl, Wait,
+    Acquire, AcquireReply, ClaimState, Command, EndCause, Fault, LeaseId, Reader, Refusal,
+    Revision, Signal, Ttl, Wait,
 };
 use tokio::{
     sync::oneshot,
@@ -19,7 +19,7 @@ use tokio::{
 use super::withdraw::Withdraw;
 use crate::{
     events::{News, Waiter},
-    node::ProposeError,
+    node::{ProposeError, reply_to},
     rpc::{
         answer::{failure::Failure, refusal::quoted, status::Reason},
         border::{conditions::Conditions, request},
@@ -113,15 +113,13 @@ pub(in crate::rpc) async fn begin(
     withdrawn(services, call, &acquire.names, acquire.lease).await?;
     services.foreign_keys.warn(services, &acquire.names)?;
     let (revision, reply, withdraw) = if repeatable {
-        let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire)));
-        let (revision, reply) = call.write(services.propose(command)).await?;
+        let command = conditions.on(acquire.into());
+        let proposed = services.propose::<Acquire>(command);
+        let (revision, reply) = call.write(proposed).await?;
         (revision, reply, None)
     } else {
         acquire.call = rand::rng().random_range(1..=u64::MAX);
         propose_until_free(services, call, conditions, acquire).await?
-    };
-    let Reply::Acquire(reply) = reply else {
-        unreachable!("the reply to an acquisition is an acquisition's")
     };
     let AcquireReply {
         lease,
@@ -181,15 +179,15 @@ async fn propose_until_free(
     call: &Call,
     conditions: Conditions,
     acquire: Acquire,
-) -> Result<(Revision, Reply, Option<Withdraw>), Failure> {
+) -> Result<(Revision, AcquireReply, Option<Withdraw>), Failure> {
     let (names, lease) = (acquire.names.clone(), acquire.lease);
     let withdraw = || Withdraw::of(Arc::clone(services), &acquire);
-    let command = conditions.on(Command::Claim(ClaimCommand::Acquire(acquire.clone())));
+    let command = conditions.on(acquire.clone().into());
     loop {
         let proposed = propose(services, command.clone(), withdraw());
-        let (outcome, withdraw) = call.write(proposed).await?;
-        let refusal = match outcome.reply {
-            Ok(reply) => return Ok((outcome.revision, reply, withdraw)),
+        let (revision, reply, withdraw) = call.write(proposed).await?;
+        let refusal = match reply {
+            Ok(reply) => return Ok((revision, reply, withdraw)),
             Err(refusal) => refusal,
         };
         let given_up = matches!(refusal, Refusal::AlreadyClaimed(_))
@@ -201,21 +199,25 @@ async fn propose_until_free(
     }
 }
 
+/// What a proposal came to, and what withdraws the claims that it made.
+type Proposed = (Revision, Result<AcquireReply, Refusal>, Option<Withdraw>);
+
 /// Proposes in a task of its own, so that a caller that leaves meanwhile does not leave a claim
 /// behind: it is withdrawn after it was made, never before, and only if it was made.
 async fn propose(
     services: &Services,
     command: Command,
     withdraw: Withdraw,
-) -> Result<(Outcome, Option<Withdraw>), ProposeError> {
+) -> Result<Proposed, ProposeError> {
     let replica = Arc::clone(&services.replica);
     let (sender, proposed) = oneshot::channel();
     tasks::spawn("acquire", async move {
-        let proposed = replica.propose(command).await;
+        let outcome = replica.propose(command).await;
+        let proposed = outcome.and_then(reply_to::<Acquire>);
         let may_claim = match &proposed {
-            Ok(outcome) => {
-                matches!(&outcome.reply, Ok(Reply::Acquire(reply)) if !reply.claims.is_empty())
-            }
+            Ok((_, Ok(reply))) => !reply.claims.is_empty(),
+            Ok((_, Err(_))) => false,
+            Err(ProposeError::Contradiction(_)) => true,
             Err(error) => Reason::from(*error).outcome_unknown(),
         };
         let withdraw = if may_claim {
@@ -225,7 +227,7 @@ async fn propose(
             None
         };
         // Nobody there any more: what is dropped here withdraws.
-        drop(sender.send(proposed.map(|outcome| (outcome, withdraw))));
+        drop(sender.send(proposed.map(|(revision, reply)| (revision, reply, withdraw))));
     });
     // Dropped unanswered only when the runtime ends.
     proposed.await.unwrap_or(Err(ProposeError::TimedOut))

@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use tenure_statemachine::{Acquire, ClaimCommand, Command, LeaseId};
+use tenure_statemachine::{self as machine, Acquire, Command, LeaseId};
 use tokio::{
     runtime::Handle,
     time::{Instant, sleep},
@@ -76,8 +76,8 @@ impl Drop for Withdraw {
                 return;
             }
             for name in names {
-                let claim = ClaimCommand::Withdraw { name, lease, call };
-                withdraw(replica.as_ref(), Command::Claim(claim), until).await;
+                let claim = machine::Withdraw { name, lease, call };
+                withdraw(replica.as_ref(), claim.into(), until).await;
             }
         });
     }

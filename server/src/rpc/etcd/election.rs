@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tenure_proto::v3electionpb::{self as wire, election_server::Election};
 use tenure_statemachine::{
-    ClaimCommand, Command, Compare, DeleteRange, Fault, KeyRange, KeyValue, Operand, RangeQuery,
-    ReadError, Reader, Relation, Revision, Txn, TxnOp, claimed_name,
+    Compare, DeleteRange, Fault, KeyRange, KeyValue, Operand, Proclaim, RangeQuery, ReadError,
+    Reader, Relation, Revision, Txn, TxnOp, claimed_name,
 };
 use tonic::{Request, Response, Status};
 
@@ -77,9 +77,9 @@ impl EtcdElectionService {
         let cost = request::PUT_OVERHEAD_BYTES + (key.len() + value.len()) as u64;
         let name = claimed_name(&key).ok_or(Reason::ElectionNotLeader)?;
         let token = Revision(leader.rev);
-        let command = Command::Claim(ClaimCommand::Proclaim { name, token, value });
-        let done = self.0.write(&call, conditions, cost, command).await;
-        let (revision, _) = done.map_err(|failure| match failure.reason() {
+        let proclaim = Proclaim { name, token, value };
+        let done = self.0.write(&call, conditions, cost, proclaim).await;
+        let (revision, ()) = done.map_err(|failure| match failure.reason() {
             Reason::NotHolder => Reason::ElectionNotLeader.into(),
             _ => failure,
         })?;
@@ -136,7 +136,7 @@ impl EtcdElectionService {
             return Err(Reason::EmptyKey.into());
         }
         let key = KeyRange::from_wire(leader.key, Bytes::new());
-        let command = Command::Txn(Txn {
+        let delete = Txn {
             compare: vec![Compare {
                 range: key.clone(),
                 relation: Relation::Equal,
@@ -147,8 +147,8 @@ impl EtcdElectionService {
                 want_previous: false,
             })],
             failure: Vec::new(),
-        });
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        };
+        let (revision, _) = self.0.write(&call, conditions, 0, delete).await?;
         Ok(wire::ResignResponse {
             header: Some(self.0.headers.at(revision)),
         })

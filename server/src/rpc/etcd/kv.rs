@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
 use tenure_statemachine::{
-    Command, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Reply, Revision, Txn, TxnOp,
-    TxnReply,
+    Compact, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Revision, Txn, TxnOp, TxnReply,
 };
 use tonic::{Request, Response, Status};
 
@@ -93,11 +92,7 @@ impl KvService {
         self.0.check_size(&request)?;
         let put = request::put(request)?;
         let cost = request::put_cost(&put);
-        let command = Command::Put(put);
-        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-        let Reply::Put(previous) = reply else {
-            unreachable!("the reply to a put is a put's")
-        };
+        let (revision, previous) = self.0.write(&call, conditions, cost, put).await?;
         self.0
             .written(reply::put(self.0.headers.at(revision), previous))
     }
@@ -110,11 +105,8 @@ impl KvService {
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
-        let command = Command::DeleteRange(request::delete_range(request)?);
-        let (revision, reply) = self.0.write(&call, conditions, 0, command).await?;
-        let Reply::DeleteRange(deleted) = reply else {
-            unreachable!("the reply to a delete is a delete's")
-        };
+        let delete = request::delete_range(request)?;
+        let (revision, deleted) = self.0.write(&call, conditions, 0, delete).await?;
         self.0
             .written(reply::delete_range(self.0.headers.at(revision), deleted))
     }
@@ -136,11 +128,7 @@ impl KvService {
             return self.read_txn(&call, txn).await;
         }
         let cost = request::txn_cost(&txn);
-        let command = Command::Txn(txn);
-        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-        let Reply::Txn(done) = reply else {
-            unreachable!("the reply to a transaction is a transaction's")
-        };
+        let (revision, done) = self.0.write(&call, conditions, cost, txn).await?;
         self.0
             .written(reply::txn(self.0.headers.at(revision), done))
     }
@@ -184,8 +172,7 @@ impl KvService {
             physical,
         } = request.into_inner();
         let floor = Revision(floor);
-        let command = Command::Compact(floor);
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        let (revision, ()) = self.0.write(&call, conditions, 0, Compact(floor)).await?;
         if physical {
             let collected = async {
                 self.0.replica.collected(floor).await;

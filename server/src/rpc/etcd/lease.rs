@@ -10,7 +10,7 @@ use tenure_proto::{
     etcdserverpb::{self as wire, lease_server::Lease},
     limits::TTL_SECS_MAX,
 };
-use tenure_statemachine::{Command, LeaseGrant, LeaseId, Reader, Reply, Ttl};
+use tenure_statemachine::{LeaseGrant, LeaseId, LeaseRevoke, Reader, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::rpc::{
@@ -41,12 +41,9 @@ impl LeaseService {
         } else {
             LeaseId(id)
         };
-        let command = Command::LeaseGrant(LeaseGrant { id, ttl });
+        let grant = LeaseGrant { id, ttl };
         let cost = request::LEASE_COST_BYTES;
-        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-        let Reply::LeaseGrant(id, ttl) = reply else {
-            unreachable!("the reply to a grant is a grant's")
-        };
+        let (revision, (id, ttl)) = self.0.write(&call, conditions, cost, grant).await?;
         Ok(wire::LeaseGrantResponse {
             header: Some(self.0.headers.at(revision)),
             id: id.0,
@@ -61,8 +58,8 @@ impl LeaseService {
     ) -> Result<wire::LeaseRevokeResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
-        let command = Command::LeaseRevoke(LeaseId(request.into_inner().id));
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        let revoke = LeaseRevoke(LeaseId(request.into_inner().id));
+        let (revision, ()) = self.0.write(&call, conditions, 0, revoke).await?;
         Ok(wire::LeaseRevokeResponse {
             header: Some(self.0.headers.at(revision)),
         })

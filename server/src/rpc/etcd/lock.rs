@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tenure_proto::v3lockpb::{self as wire, lock_server::Lock};
-use tenure_statemachine::{Acquire, Command, DeleteRange, KeyRange, LeaseId, Mode, Ttl, Wait};
+use tenure_statemachine::{Acquire, DeleteRange, KeyRange, LeaseId, Mode, Ttl, Wait};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
@@ -61,11 +61,11 @@ impl EtcdLockService {
         if request.key.is_empty() {
             return Err(Reason::EmptyKey.into());
         }
-        let command = Command::DeleteRange(DeleteRange {
+        let delete = DeleteRange {
             range: KeyRange::from_wire(request.key, Bytes::new()),
             want_previous: false,
-        });
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        };
+        let (revision, _) = self.0.write(&call, conditions, 0, delete).await?;
         Ok(wire::UnlockResponse {
             header: Some(self.0.headers.at(revision)),
         })

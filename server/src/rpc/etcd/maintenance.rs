@@ -6,7 +6,7 @@ use tenure_proto::{
     API_VERSION,
     etcdserverpb::{self as wire, alarm_request::AlarmAction, maintenance_server::Maintenance},
 };
-use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId, Reader, Reply, Revision};
+use tenure_statemachine::{AlarmChange, AlarmKind, MemberId, Reader, Revision};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
@@ -56,14 +56,7 @@ impl MaintenanceService {
             }
         };
         let (revision, alarms) = match change {
-            Some(change) => {
-                let command = Command::Alarm(change);
-                let (revision, reply) = self.0.write(&call, conditions, 0, command).await?;
-                let Reply::Alarm(alarms) = reply else {
-                    unreachable!("the reply to an alarm is an alarm's")
-                };
-                (revision, alarms)
-            }
+            Some(change) => self.0.write(&call, conditions, 0, change).await?,
             None => (
                 self.0.latest(|reader| Ok(reader.meta().revision))?,
                 Vec::new(),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, campaign_response::State, election_server::Election};
-use tenure_statemachine::{Acquire, ClaimCommand, ClaimState, Command, Mode, Reply, Revision, Ttl};
+use tenure_statemachine::{Acquire, ClaimState, HandOver, Mode, Proclaim, Release, Revision, Ttl};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
@@ -60,8 +60,8 @@ impl ElectionService {
         let (name, value) = (field::name(request.name)?, request.value);
         let token = field::token(request.epoch)?;
         let cost = request::PUT_OVERHEAD_BYTES + (name.len() + value.len()) as u64;
-        let command = Command::Claim(ClaimCommand::Proclaim { name, token, value });
-        let (revision, _) = self.0.write(&call, conditions, cost, command).await?;
+        let proclaim = Proclaim { name, token, value };
+        let (revision, ()) = self.0.write(&call, conditions, cost, proclaim).await?;
         Ok(wire::ProclaimResponse {
             header: Some(self.0.headers.own(revision)),
         })
@@ -89,11 +89,11 @@ impl ElectionService {
         request: Request<wire::ResignRequest>,
     ) -> Result<wire::ResignResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = Command::Claim(ClaimCommand::Release {
+        let release = Release {
             name: field::name(request.name)?,
             token: field::token(request.epoch)?,
-        });
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        };
+        let (revision, ()) = self.0.write(&call, conditions, 0, release).await?;
         Ok(wire::ResignResponse {
             header: Some(self.0.headers.own(revision)),
         })
@@ -104,19 +104,16 @@ impl ElectionService {
         request: Request<wire::HandOverRequest>,
     ) -> Result<Response<wire::HandOverResponse>, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = Command::Claim(ClaimCommand::HandOver {
+        let hand_over = HandOver {
             name: field::name(request.name)?,
             token: field::token(request.epoch)?,
             to: field::lease(request.to_lease)?,
-        });
-        let cost = request::PUT_OVERHEAD_BYTES;
-        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-        let Reply::Claim(leader) = reply else {
-            unreachable!("the reply to a hand-over is a claim")
         };
+        let cost = request::PUT_OVERHEAD_BYTES;
+        let (revision, leader) = self.0.write(&call, conditions, cost, hand_over).await?;
         self.0.written(wire::HandOverResponse {
             header: Some(self.0.headers.own(revision)),
-            leader: Some(claim(*leader, self.0.replica.cluster_time())),
+            leader: Some(claim(leader, self.0.replica.cluster_time())),
         })
     }
 }

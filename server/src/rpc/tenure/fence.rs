@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, fence_server::Fence};
-use tenure_statemachine::{Command, FenceCommand, FencePolicy, Reader};
+use tenure_statemachine::{FenceCommand, FencePolicy, Reader};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
@@ -26,8 +26,8 @@ impl FenceService {
             prefix: field::prefix(prefix)?,
             lock: field::name(lock)?,
         };
-        let command = Command::Fence(FenceCommand::Set(policy));
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        let command = FenceCommand::Set(policy);
+        let (revision, ()) = self.0.write(&call, conditions, 0, command).await?;
         Ok(wire::SetPolicyResponse {
             header: Some(self.0.headers.own(revision)),
         })
@@ -38,8 +38,8 @@ impl FenceService {
         request: Request<wire::RemovePolicyRequest>,
     ) -> Result<wire::RemovePolicyResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = Command::Fence(FenceCommand::Remove(field::prefix(request.prefix)?));
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        let command = FenceCommand::Remove(field::prefix(request.prefix)?);
+        let (revision, ()) = self.0.write(&call, conditions, 0, command).await?;
         Ok(wire::RemovePolicyResponse {
             header: Some(self.0.headers.own(revision)),
         })

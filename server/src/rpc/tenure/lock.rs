@@ -7,7 +7,8 @@ use tenure_proto::{
     v1::{self as wire, acquire_response::State, lock_server::Lock},
 };
 use tenure_statemachine::{
-    Acquire, ClaimCommand, ClaimState, Command, Lease, Reader, Reply, Revision, Ttl, Wait,
+    Acquire, ClaimState, ForceRelease, Lease, Reader, Release, Revision, Transfer, Ttl, Wait,
+    Withdraw,
 };
 use tonic::{Request, Response, Status};
 
@@ -95,14 +96,11 @@ impl LockService {
         request: Request<wire::ReleaseRequest>,
     ) -> Result<wire::ReleaseResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = ClaimCommand::Release {
+        let release = Release {
             name: field::name(request.name)?,
             token: field::token(request.token)?,
         };
-        let (revision, _) = self
-            .0
-            .write(&call, conditions, 0, Command::Claim(command))
-            .await?;
+        let (revision, ()) = self.0.write(&call, conditions, 0, release).await?;
         Ok(wire::ReleaseResponse {
             header: Some(self.0.headers.own(revision)),
         })
@@ -113,18 +111,12 @@ impl LockService {
         request: Request<wire::WithdrawRequest>,
     ) -> Result<wire::WithdrawResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = ClaimCommand::Withdraw {
+        let withdraw = Withdraw {
             name: field::name(request.name)?,
             lease: field::lease(request.lease)?,
             call: 0,
         };
-        let (revision, reply) = self
-            .0
-            .write(&call, conditions, 0, Command::Claim(command))
-            .await?;
-        let Reply::Withdraw(withdrawn) = reply else {
-            unreachable!("the reply to a withdrawal is a withdrawal's")
-        };
+        let (revision, withdrawn) = self.0.write(&call, conditions, 0, withdraw).await?;
         Ok(wire::WithdrawResponse {
             header: Some(self.0.headers.own(revision)),
             withdrawn,
@@ -136,23 +128,17 @@ impl LockService {
         request: Request<wire::TransferRequest>,
     ) -> Result<Response<wire::TransferResponse>, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = ClaimCommand::Transfer {
+        let transfer = Transfer {
             name: field::name(request.name)?,
             token: field::token(request.token)?,
             to: field::lease(request.to_lease)?,
             principal: field::principal(request.principal)?,
         };
         let cost = request::PUT_OVERHEAD_BYTES;
-        let (revision, reply) = self
-            .0
-            .write(&call, conditions, cost, Command::Claim(command))
-            .await?;
-        let Reply::Claim(held) = reply else {
-            unreachable!("the reply to a transfer is a claim")
-        };
+        let (revision, held) = self.0.write(&call, conditions, cost, transfer).await?;
         self.0.written(wire::TransferResponse {
             header: Some(self.0.headers.own(revision)),
-            claim: Some(claim(*held, self.0.replica.cluster_time())),
+            claim: Some(claim(held, self.0.replica.cluster_time())),
         })
     }
 
@@ -270,14 +256,8 @@ impl LockService {
             let (reason, bytes) = (Reason::JustificationTooLong, why.len());
             return Err(field::too_long(reason, bytes, JUSTIFICATION_BYTES_MAX));
         }
-        let command = ClaimCommand::ForceRelease { name, token, why };
-        let (revision, reply) = self
-            .0
-            .write(&call, conditions, 0, Command::Claim(command))
-            .await?;
-        let Reply::ForceRelease(released) = reply else {
-            unreachable!("the reply to a release by force is one's")
-        };
+        let release = ForceRelease { name, token, why };
+        let (revision, released) = self.0.write(&call, conditions, 0, release).await?;
         self.0.written(wire::ForceReleaseResponse {
             header: Some(self.0.headers.own(revision)),
             released: claims(released, self.0.replica.cluster_time()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use prost::Message;
 use tenure_proto::v1::{self as wire, session_server::Session};
-use tenure_statemachine::{Command, LeaseId, Reader, Refusal, Reply, SessionOpen, Will, WillSet};
+use tenure_statemachine::{LeaseId, LeaseRevoke, Reader, Refusal, SessionOpen, Will, WillSet};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
@@ -24,12 +24,9 @@ impl SessionService {
     ) -> Result<wire::OpenSessionResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |_| None)?;
         let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
-        let command = Command::SessionOpen(SessionOpen { lease, grant });
+        let open = SessionOpen { lease, grant };
         let cost = request::LEASE_COST_BYTES;
-        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-        let Reply::SessionOpen(session, ttl) = reply else {
-            unreachable!("the reply to the opening of a session is one's")
-        };
+        let (revision, (session, ttl)) = self.0.write(&call, conditions, cost, open).await?;
         Ok(wire::OpenSessionResponse {
             header: Some(self.0.headers.own(revision)),
             session: session.0,
@@ -50,8 +47,8 @@ impl SessionService {
         if open.is_none() {
             return Err(not_found(session));
         }
-        let command = Command::LeaseRevoke(session);
-        let (revision, _) = self.0.write(&call, conditions, 0, command).await?;
+        let revoke = LeaseRevoke(session);
+        let (revision, ()) = self.0.write(&call, conditions, 0, revoke).await?;
         Ok(wire::CloseSessionResponse {
             header: Some(self.0.headers.own(revision)),
         })
@@ -98,8 +95,8 @@ impl SessionService {
         let cost = will
             .as_ref()
             .map_or(0, |will| request::txn_cost(&will.txn).max(stored as u64));
-        let command = Command::WillSet(WillSet { lease, lock, will });
-        let (revision, _) = self.0.write(&call, conditions, cost, command).await?;
+        let set = WillSet { lease, lock, will };
+        let (revision, ()) = self.0.write(&call, conditions, cost, set).await?;
         Ok(wire::SetWillResponse {
             header: Some(self.0.headers.own(revision)),
         })

@@ -1,7 +1,7 @@
 //! etcd's `Election` against a node of one process.
 
 use futures::{StreamExt, poll};
-use tenure_statemachine::{LeaseGrant, LeaseId, Ttl};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId, Ttl};
 use tonic::Code;
 
 use super::*;

@@ -14,7 +14,7 @@ use tenure_proto::etcdserverpb::{
     request_op::Request as Op,
     response_op::Response as OpReply,
 };
-use tenure_statemachine::{AlarmChange, AlarmKind, LeaseGrant, LeaseId, Ttl};
+use tenure_statemachine::{AlarmChange, AlarmKind, Command, LeaseGrant, LeaseId, Ttl};
 use tokio_stream::StreamExt;
 
 use super::*;

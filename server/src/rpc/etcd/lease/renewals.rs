@@ -5,14 +5,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tenure_statemachine::{Command, LeaseId, Refusal, Reply, Ttl};
+use tenure_statemachine::{LeaseId, LeaseRenew, Refusal, Ttl};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
 use crate::{
-    node::{ProposeError, Replica},
+    node::{ProposeError, Replica, reply_to},
     tasks,
 };
 
@@ -124,13 +124,9 @@ async fn propose(replica: &dyn Replica, gathered: Vec<Batch>) {
         .iter()
         .flat_map(|batch| batch.leases.iter().copied())
         .collect();
-    let outcome = replica.propose(Command::LeaseRenew(leases)).await;
-    let mut ttls = match outcome.map(|outcome| outcome.reply) {
-        Ok(Ok(Reply::LeaseRenew(ttls))) => Ok(Ok(ttls.into_iter())),
-        Ok(Ok(_)) => unreachable!("the reply to a renewal is a renewal's"),
-        Ok(Err(refusal)) => Ok(Err(refusal)),
-        Err(error) => Err(error),
-    };
+    let outcome = replica.propose(LeaseRenew(leases).into()).await;
+    let reply = outcome.and_then(reply_to::<LeaseRenew>);
+    let mut ttls = reply.map(|(_, ttls)| ttls.map(Vec::into_iter));
     for batch in gathered {
         let count = batch.leases.len();
         let renewed = match &mut ttls {

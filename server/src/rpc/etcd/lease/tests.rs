@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, stream};
-use tenure_statemachine::{LeaseExpiry, Put};
+use tenure_statemachine::{Command, LeaseExpiry, Put, Reply};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;

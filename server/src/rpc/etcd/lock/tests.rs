@@ -1,7 +1,7 @@
 //! etcd's `Lock` against a node of one process.
 
 use futures::poll;
-use tenure_statemachine::{ClaimCommand, LeaseGrant, Put};
+use tenure_statemachine::{ClaimCommand, Command, LeaseGrant, Put};
 use tonic::Code;
 
 use super::*;
@@ -146,7 +146,7 @@ async fn a_stopping_node_lets_its_waiters_go_elsewhere() {
     let status = second.await.expect_err("stopped");
     assert_eq!(status.message(), "etcdserver: server stopped");
     let withdrawn =
-        |command: &Command| matches!(command, Command::Claim(ClaimCommand::Withdraw { .. }));
+        |command: &Command| matches!(command, Command::Claim(ClaimCommand::Withdraw(_)));
     while !node.proposals.lock().iter().any(withdrawn) {
         tokio::task::yield_now().await;
     }

@@ -1,7 +1,7 @@
 //! The `Election` service against a node of one process.
 
 use futures::{StreamExt, poll};
-use tenure_statemachine::{LeaseGrant, LeaseId};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId};
 
 use super::*;
 use crate::rpc::{

@@ -4,7 +4,7 @@ use tenure_proto::{
     etcdserverpb::{PutRequest, kv_server::Kv},
     metadata::{CURRENT_TOKEN_METADATA, GUARD_TEXT_METADATA},
 };
-use tenure_statemachine::{Acquire, ClaimCommand, LeaseGrant, LeaseId, Reply, Ttl};
+use tenure_statemachine::{Acquire, ClaimCommand, Command, LeaseGrant, LeaseId, Reply, Ttl};
 
 use super::*;
 use crate::rpc::{Limits, answer::status::reason_of, etcd::kv::KvService, fake::FakeNode};

@@ -8,7 +8,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, poll};
 use tenure_proto::metadata::CURRENT_TOKEN_METADATA;
-use tenure_statemachine::{LeaseGrant, LeaseId};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId};
 use tonic::Code;
 
 use super::*;

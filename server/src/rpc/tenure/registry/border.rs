@@ -15,7 +15,7 @@ use tenure_proto::{
     v1 as wire,
 };
 use tenure_statemachine::{
-    InstanceName, LeaseId, Readiness, Register, RegistryCommand, Revision, Ttl,
+    Deregister, Drain, InstanceName, LeaseId, Readiness, Register, Revision, SetReadiness, Ttl,
 };
 
 use crate::rpc::{
@@ -51,14 +51,12 @@ pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Failu
 }
 
 /// A change of readiness. Only the instance itself knows, so it names its incarnation.
-pub(super) fn set_readiness(
-    request: wire::SetReadinessRequest,
-) -> Result<RegistryCommand, Failure> {
+pub(super) fn set_readiness(request: wire::SetReadinessRequest) -> Result<SetReadiness, Failure> {
     let name = name(request.service, request.id)?;
     if request.incarnation == 0 {
         return Err(Reason::IncarnationInvalid.with("it is not provided"));
     }
-    Ok(RegistryCommand::SetReadiness {
+    Ok(SetReadiness {
         name,
         incarnation: incarnation_or_any(request.incarnation)?,
         readiness: readiness(request.readiness)?,
@@ -66,14 +64,14 @@ pub(super) fn set_readiness(
 }
 
 /// A drain.
-pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Failure> {
+pub(super) fn drain(request: wire::DrainRequest) -> Result<Drain, Failure> {
     let name = name(request.service, request.id)?;
     let incarnation = incarnation_or_any(request.incarnation)?;
     if request.grace_ms > DRAIN_GRACE_MS_MAX {
         let detail = format!("{} ms, at most {DRAIN_GRACE_MS_MAX} ms", request.grace_ms);
         return Err(Reason::GraceTooLong.with(detail));
     }
-    Ok(RegistryCommand::Drain {
+    Ok(Drain {
         name,
         incarnation,
         grace: Ttl(request.grace_ms),
@@ -81,8 +79,8 @@ pub(super) fn drain(request: wire::DrainRequest) -> Result<RegistryCommand, Fail
 }
 
 /// A deregistration.
-pub(super) fn deregister(request: wire::DeregisterRequest) -> Result<RegistryCommand, Failure> {
-    Ok(RegistryCommand::Deregister {
+pub(super) fn deregister(request: wire::DeregisterRequest) -> Result<Deregister, Failure> {
+    Ok(Deregister {
         name: name(request.service, request.id)?,
         incarnation: incarnation_or_any(request.incarnation)?,
     })

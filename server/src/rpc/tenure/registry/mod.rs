@@ -8,9 +8,7 @@ mod selector;
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, registry_server::Registry};
-use tenure_statemachine::{
-    Command, RangeQuery, ReadError, Reader, RegistryCommand, Reply, Revision, service_range,
-};
+use tenure_statemachine::{Operation, RangeQuery, ReadError, Reader, Revision, service_range};
 use tonic::{Request, Response, Status};
 
 use self::{
@@ -51,11 +49,8 @@ impl RegistryService {
         let stored = command.name.key().len() + command.instance.len();
         let lease = command.grant.map_or(0, |_| LEASE_COST_BYTES);
         let cost = stored as u64 + PUT_OVERHEAD_BYTES + lease;
-        let command = Command::Registry(RegistryCommand::Register(command));
-        let (revision, reply) = self.0.write(&call, conditions, cost, command).await?;
-        let Reply::Register(incarnation, lease, ttl) = reply else {
-            unreachable!("the reply to a registration is one's")
-        };
+        let (revision, registered) = self.0.write(&call, conditions, cost, command).await?;
+        let (incarnation, lease, ttl) = registered;
         Ok(wire::RegisterResponse {
             header: Some(self.0.headers.own(revision)),
             incarnation: incarnation.0,
@@ -69,15 +64,10 @@ impl RegistryService {
         &self,
         call: &Call,
         conditions: Conditions,
-        command: RegistryCommand,
+        cost: u64,
+        operation: impl Operation<Reply = ()>,
     ) -> Result<Option<wire::Header>, Failure> {
-        // Whoever leaves may when there is no space, too.
-        let cost = match command {
-            RegistryCommand::SetReadiness { .. } => PUT_OVERHEAD_BYTES,
-            _ => 0,
-        };
-        let command = Command::Registry(command);
-        let (revision, _) = self.0.write(call, conditions, cost, command).await?;
+        let (revision, ()) = self.0.write(call, conditions, cost, operation).await?;
         Ok(Some(self.0.headers.own(revision)))
     }
 
@@ -86,8 +76,9 @@ impl RegistryService {
         request: Request<wire::SetReadinessRequest>,
     ) -> Result<wire::SetReadinessResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = border::set_readiness(request)?;
-        let header = self.change(&call, conditions, command).await?;
+        let set = border::set_readiness(request)?;
+        let cost = PUT_OVERHEAD_BYTES;
+        let header = self.change(&call, conditions, cost, set).await?;
         Ok(wire::SetReadinessResponse { header })
     }
 
@@ -96,8 +87,9 @@ impl RegistryService {
         request: Request<wire::DrainRequest>,
     ) -> Result<wire::DrainResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = border::drain(request)?;
-        let header = self.change(&call, conditions, command).await?;
+        let drain = border::drain(request)?;
+        // An instance may leave when there is no space, too.
+        let header = self.change(&call, conditions, 0, drain).await?;
         Ok(wire::DrainResponse { header })
     }
 
@@ -106,8 +98,9 @@ impl RegistryService {
         request: Request<wire::DeregisterRequest>,
     ) -> Result<wire::DeregisterResponse, Failure> {
         let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let command = border::deregister(request)?;
-        let header = self.change(&call, conditions, command).await?;
+        let deregister = border::deregister(request)?;
+        // As for a drain.
+        let header = self.change(&call, conditions, 0, deregister).await?;
         Ok(wire::DeregisterResponse { header })
     }
 

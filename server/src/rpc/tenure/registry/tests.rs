@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use tenure_proto::metadata::{
     AGE_METADATA, CURRENT_TOKEN_METADATA, GUARD_TEXT_METADATA, MEMBER_METADATA,
 };
-use tenure_statemachine::{ClusterTime, InstanceName, LeaseId, Put};
+use tenure_statemachine::{ClusterTime, Command, InstanceName, LeaseId, Put};
 
 use super::*;
 use crate::{

@@ -6,7 +6,7 @@ use tenure_proto::{
     etcdserverpb::{self as etcd, PutRequest, kv_server::Kv, request_op::Request as Op},
     metadata::REQUEST_METADATA,
 };
-use tenure_statemachine::{LeaseExpiry, LeaseGrant, Ttl};
+use tenure_statemachine::{Command, LeaseExpiry, LeaseGrant, Ttl};
 
 use super::*;
 use crate::rpc::{

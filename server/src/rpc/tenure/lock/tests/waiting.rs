@@ -1,6 +1,6 @@
 //! Waiting for a lock: the turn, its end, and who leaves the queue.
 
-use tenure_statemachine::LeaseExpiry;
+use tenure_statemachine::{ClaimCommand, LeaseExpiry};
 
 use super::*;
 use crate::node::ProposeError;
@@ -8,7 +8,9 @@ use crate::node::ProposeError;
 fn withdrawals(node: &FakeNode) -> Vec<(Bytes, i64)> {
     let proposals = node.proposals.lock();
     let found = proposals.iter().filter_map(|command| match command {
-        Command::Claim(ClaimCommand::Withdraw { name, lease, .. }) => Some((name.clone(), lease.0)),
+        Command::Claim(ClaimCommand::Withdraw(Withdraw { name, lease, .. })) => {
+            Some((name.clone(), lease.0))
+        }
         _ => None,
     });
     found.collect()
