@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{channel::Lane, conditions::Conditions, error::Operation, session::Ticket};
+use crate::{channel::Lane, client::SequenceNumber, conditions::Conditions, error::Operation};
 
 /// Metadata by which a stream is not served, or goes on, without a leader; etcd's name for it.
 pub(crate) const REQUIRE_LEADER_KEY: &str = "hasleader";
@@ -31,8 +31,8 @@ pub(crate) struct Call {
     /// What the caller asked to be carried; nothing for a call that the server takes without
     /// conditions only.
     pub(crate) conditions: Option<Conditions>,
-    /// The number to send the call under; drawn when the call starts unless given.
-    pub(crate) ticket: Option<Ticket>,
+    /// The sequence number of the call; allocated when the call starts unless given.
+    pub(crate) number: Option<SequenceNumber>,
     /// Sent again, a write that was executed changes nothing more.
     pub(crate) repeatable: bool,
     /// Whether a server that knows no leader is to refuse the call, and to end its stream.
@@ -49,7 +49,7 @@ impl Call {
             announce: true,
             family: Family::Etcd,
             conditions: None,
-            ticket: None,
+            number: None,
             repeatable: false,
             require_leader: false,
         }
@@ -127,10 +127,10 @@ impl Call {
         self
     }
 
-    /// Sends the call under a number drawn before with [`Client::ticket`](crate::Client::ticket):
-    /// for a request that is repeated by the caller itself, as when a stream is resumed.
-    pub(crate) fn under(mut self, ticket: Option<Ticket>) -> Self {
-        self.ticket = ticket;
+    /// Sends the call with a sequence number that was allocated before: for a request that the
+    /// caller itself repeats, as when a stream is resumed.
+    pub(crate) fn under(mut self, number: Option<SequenceNumber>) -> Self {
+        self.number = number;
         self
     }
 }

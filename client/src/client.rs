@@ -11,7 +11,13 @@ use std::{
     time::Duration,
 };
 
+mod sequence;
+mod sequencing;
+
 use tokio::time::Instant;
+
+pub(crate) use sequence::{SequenceNumber, SequenceNumbers, SequencedSession};
+pub(crate) use sequencing::{Sequencing, SessionSource};
 
 use crate::{
     auth::TokenCell,
@@ -22,7 +28,6 @@ use crate::{
     error::Error,
     hedge::Hedging,
     observe::{Counters, Metrics},
-    session::{Numbered, Ticket},
 };
 
 /// Largest answer that is taken, etcd's own client-side limit: the server bounds what it sends, and
@@ -50,7 +55,7 @@ pub struct Client {
     timeout: Duration,
     /// Carried by every write.
     guards: Arc<[Guard]>,
-    numbered: Numbered,
+    sequencing: Sequencing,
 }
 
 struct Inner {
@@ -100,7 +105,7 @@ impl Client {
             }),
             timeout,
             guards: Arc::default(),
-            numbered: Numbered::No,
+            sequencing: Sequencing::Off,
         })
     }
 
@@ -124,7 +129,7 @@ impl Client {
         };
         Ok(Self {
             guards: Arc::clone(&self.guards),
-            numbered: self.numbered.apart(),
+            sequencing: self.sequencing.apart(),
             ..Self::new(config)?
         })
     }
@@ -193,22 +198,25 @@ impl Client {
     pub(crate) fn bare(&self) -> Self {
         Self {
             guards: Arc::default(),
-            numbered: Numbered::No,
+            sequencing: Sequencing::Off,
             ..self.clone()
         }
     }
 
     /// The same client with its writes numbered in this way.
-    pub(crate) fn numbered(&self, numbered: Numbered) -> Self {
+    pub(crate) fn sequenced(&self, sequencing: Sequencing) -> Self {
         Self {
-            numbered,
+            sequencing,
             ..self.clone()
         }
     }
 
-    /// The number for a write that starts at this moment, if this handle numbers its writes.
-    pub(crate) async fn draw(&self, deadline: Instant) -> Result<Option<Ticket>, Error> {
-        self.numbered.draw(self, deadline).await
+    /// Allocates the sequence number of a write that starts now, if this client numbers its writes.
+    pub(crate) async fn allocate(
+        &self,
+        deadline: Instant,
+    ) -> Result<Option<SequenceNumber>, Error> {
+        self.sequencing.allocate(self, deadline).await
     }
 
     /// Lets the next attempt go to another endpoint, because the present one stays silent.

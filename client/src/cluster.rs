@@ -12,17 +12,8 @@ use crate::{
     client::Client,
     error::Error,
     id::MemberId,
-    response::{MemberAdded, MemberList},
+    response::{MemberAdded, MemberList, MemberRole},
 };
-
-/// What a member to be added may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MemberRole {
-    /// Votes, and counts towards the quorum.
-    Voter,
-    /// Receives the data without a vote, until it is promoted.
-    Learner,
-}
 
 /// Whether a list of members must be the latest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

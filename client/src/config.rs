@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{breaker, budget, client::Client, error::Error, hedge::Hedge, session::Numbered};
+use crate::{breaker, budget, hedge::Hedge};
 
 /// Deadline of a call that sets none. Covers an election of a new leader with some room.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ impl Default for Config {
     }
 }
 
-/// Sets up a [`Client`].
+/// Sets up a [`Client`](crate::Client).
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -93,7 +93,7 @@ impl Default for Config {
 #[derive(Debug, Clone, Default)]
 #[must_use = "a builder does nothing until `connect` is called"]
 pub struct ClientBuilder {
-    config: Config,
+    pub(crate) config: Config,
 }
 
 impl ClientBuilder {
@@ -144,7 +144,8 @@ impl ClientBuilder {
     ///
     /// When the session is lost, the writes under way fail with
     /// [`SessionLost`](crate::ErrorKind::SessionLost); those that start later use another session.
-    /// Open one with [`Client::session`] to hold on to one, or to attach keys to its lease.
+    /// Open one with [`Client::session`](crate::Client::session) to hold on to one, or to attach
+    /// keys to its lease.
     pub fn exactly_once(mut self, ttl: Duration) -> Self {
         self.config.exactly_once = Some(ttl);
         self
@@ -196,20 +197,5 @@ impl ClientBuilder {
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.config.token = Some(token.into());
         self
-    }
-
-    /// Builds the client. Connections are opened when they are first used, so an unreachable
-    /// cluster shows with the first call.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint or one of them is
-    /// not an address.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
-    pub async fn connect(self) -> Result<Client, Error> {
-        let session = self.config.exactly_once.map(Numbered::always);
-        let client = Client::new(self.config)?;
-        Ok(client.numbered(session.unwrap_or_default()))
     }
 }

@@ -68,14 +68,18 @@
 mod auth;
 mod breaker;
 mod budget;
+mod builder;
 mod call;
 mod channel;
+mod claim;
 mod client;
 mod cluster;
 mod conditions;
 mod config;
 mod election;
 mod error;
+#[cfg(test)]
+mod fake;
 pub mod fence;
 mod hedge;
 mod id;
@@ -97,8 +101,9 @@ mod txn;
 mod watch;
 
 pub use breaker::BreakerState;
+pub use claim::{ClaimLoss, QueuePlace};
 pub use client::Client;
-pub use cluster::{Freshness, MemberRole};
+pub use cluster::Freshness;
 pub use conditions::Guard;
 pub use config::ClientBuilder;
 pub use election::{Campaign, Election, Leader, Leadership, Observer};
@@ -107,7 +112,7 @@ pub use hedge::Hedge;
 pub use id::{LeaseId, MemberId, Revision, Token, TokenError};
 pub use kv::{Compact, Delete, Get, Put, SortOrder, SortTarget};
 pub use lease::{Grant, KeepAlive, LeaseLoss, Revoke};
-pub use lock::{ClaimLoss, LockGuard, LockRequest, QueuePlace, RwLock, Semaphore};
+pub use lock::{LockGuard, LockRequest, RwLock, Semaphore};
 pub use maintenance::Snapshot;
 pub use observe::{EndpointHealth, Metrics};
 pub use range::{IntoBytes, KeyRange, prefix_end};
@@ -118,15 +123,15 @@ pub use recipes::{
 #[cfg(feature = "discovery")]
 pub use registry::{BalanceOptions, Balanced, Balancer};
 pub use registry::{
-    Discover, EndpointChange, EndpointView, EndpointWatch, Instance, KeptRegistration, Readiness,
-    Register, Registration, Registry, Resolver, Selector,
+    Discover, EndpointChange, EndpointView, EndpointWatch, Instance, KeptRegistration, Register,
+    Registration, Registry, Resolver, Selector,
 };
 pub use response::{
     Alarm, AlarmKind, AlarmList, Claim, ClaimMode, DeleteResponse, Discovered, Event,
     FencePolicies, FencePolicy, GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseList,
     LeaseRenewal, LeaseTimeToLive, LockList, LockQueue, Member, MemberAdded, MemberList,
-    OpResponse, PutResponse, RegisteredInstance, ReleasedClaims, ServedAt, SessionState,
-    SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
+    MemberRole, OpResponse, PutResponse, Readiness, RegisteredInstance, ReleasedClaims, ServedAt,
+    SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
 };
 pub use session::Session;
 pub use tonic::Code;

@@ -42,7 +42,7 @@ mod tests {
     use std::future::IntoFuture;
 
     use super::*;
-    use crate::{Client, Selector, lock::fake::Fake};
+    use crate::{Client, Selector, fake::Fake};
 
     /// Ceiling of the first pause.
     const FIRST_MAX: Duration = Duration::from_millis(25);
@@ -115,7 +115,7 @@ mod tests {
         fake.fault(|faults| faults.brief = true);
         let begun = Instant::now();
         let waiting = tokio::spawn(wait_for_everything(client));
-        let often = |store: &crate::lock::fake::Store, call| {
+        let often = |store: &crate::fake::Store, call| {
             store.calls.get(call).is_some_and(|count| *count >= TIMES)
         };
         fake.until(|store| STREAMS.iter().any(|call| often(store, call)))

@@ -22,13 +22,12 @@ use crate::{
     breaker::Refused,
     call::{Call, Family, REQUIRE_LEADER_KEY},
     channel::{Lane, Pick},
-    client::{Client, WAIT_MAX},
+    client::{Client, SequenceNumber, WAIT_MAX},
     conditions::Conditions,
     error::{Error, ErrorKind, Operation, Pushback},
     hedge::Hedging,
     observe::Counters,
     retry::{Backoff, attempt_limit, may_repeat},
-    session::Ticket,
 };
 
 /// Metadata that carries the token, as etcd names it.
@@ -43,7 +42,7 @@ struct Run<'a> {
     call: &'a Call,
     deadline: Instant,
     conditions: Conditions,
-    ticket: Option<Ticket>,
+    number: Option<SequenceNumber>,
     span: Span,
 }
 
@@ -107,7 +106,7 @@ impl<'a> Run<'a> {
             call,
             deadline,
             conditions: call.conditions.clone().unwrap_or_default(),
-            ticket: call.ticket.clone(),
+            number: call.number.clone(),
             span,
         };
         if call.operation == Operation::Read {
@@ -126,8 +125,8 @@ impl<'a> Run<'a> {
         let named = run.conditions.idempotency_key.is_some();
         if named {
             run.deadline = deadline.min(Instant::now() + NAMED_MAX);
-        } else if call.conditions.is_some() && run.ticket.is_none() && !call.repeatable {
-            run.ticket = client.draw(deadline).await?;
+        } else if call.conditions.is_some() && run.number.is_none() && !call.repeatable {
+            run.number = client.allocate(deadline).await?;
         }
         Ok(run)
     }
@@ -158,7 +157,7 @@ impl<'a> Run<'a> {
 
     /// Whether the server knows the request again when it is sent again.
     fn is_remembered(&self) -> bool {
-        self.ticket.is_some() || self.conditions.idempotency_key.is_some()
+        self.number.is_some() || self.conditions.idempotency_key.is_some()
     }
 
     async fn finish<Message, Answer, Dispatch, Sending>(
@@ -173,8 +172,8 @@ impl<'a> Run<'a> {
     {
         let mut progress = Progress::default();
         loop {
-            if let Some(ticket) = &self.ticket {
-                let check = ticket.session().check();
+            if let Some(number) = &self.number {
+                let check = number.session().check();
                 check.map_err(|error| error.leaving_open(progress.unresolved))?;
             }
             let outcome = match self.request(message.clone()).await {
@@ -232,9 +231,9 @@ impl<'a> Run<'a> {
     /// What an answer means after the attempts before.
     fn judge(&self, error: Error, unresolved: bool) -> Error {
         if error.kind() == ErrorKind::SessionLost
-            && let Some(ticket) = &self.ticket
+            && let Some(number) = &self.number
         {
-            ticket.session().forgotten();
+            number.session().forgotten();
         }
         if self.is_remembered() {
             error.after(unresolved)
@@ -439,8 +438,8 @@ impl<'a> Run<'a> {
             metadata.insert(REQUIRE_LEADER_KEY, MetadataValue::from_static("true"));
         }
         self.conditions.attach(&mut metadata);
-        if let Some(ticket) = &self.ticket {
-            ticket.id().attach(&mut metadata);
+        if let Some(number) = &self.number {
+            number.id().attach(&mut metadata);
         }
         Ok(Packed { metadata, message })
     }

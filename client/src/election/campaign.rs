@@ -1,4 +1,4 @@
-//! How somebody stands for election.
+//! The builder of a campaign.
 
 use std::{fmt, future::IntoFuture, sync::Arc, time::Duration};
 
@@ -11,10 +11,12 @@ use tonic::{Request, Response, Status, Streaming, transport::Channel};
 
 use super::leadership::Leadership;
 use crate::{
+    claim::{
+        ClaimOptions, ClaimRecord, ClaimState, QueuePlace, SessionChoice, StreamedClaimRequest,
+    },
     client::Client,
     error::Error,
     id::LeaseId,
-    lock::{Asking, Claimed, Lifetime, Pursuit, QueuePlace, Standing},
     response::Claim,
     session::Session,
 };
@@ -35,7 +37,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a candidate stands when the campaign is awaited"]
 pub struct Campaign {
-    asking: Asking,
+    options: ClaimOptions,
     name: Bytes,
     value: Bytes,
 }
@@ -43,7 +45,7 @@ pub struct Campaign {
 impl Campaign {
     pub(super) fn new(client: Client, name: Bytes, value: Bytes) -> Self {
         Self {
-            asking: Asking::new(client),
+            options: ClaimOptions::new(client),
             name,
             value,
         }
@@ -52,25 +54,25 @@ impl Campaign {
     /// Stands with a lease of its own that ends so long after its last renewal; ten seconds unless
     /// set. Shorter means that a dead leader is replaced sooner.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.asking.lifetime = Lifetime::Own(ttl);
+        self.options.session = SessionChoice::Own(ttl);
         self
     }
 
     /// Stands with the lease of a session, instead of one of its own.
     pub fn session(mut self, session: &Session) -> Self {
-        self.asking.lifetime = Lifetime::Of(session.clone());
+        self.options.session = SessionChoice::Shared(session.clone());
         self
     }
 
     /// Waits for so long at most; without it, for as long as the lease lives.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.asking.wait = Some(wait);
+        self.options.wait = Some(wait);
         self
     }
 
     /// Says who stands, for whoever inspects the election.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
-        self.asking.principal = principal.into();
+        self.options.principal = principal.into();
         self
     }
 
@@ -78,7 +80,7 @@ impl Campaign {
     /// that moment, and again when the wait goes on after a break. Called on the runtime: it must
     /// not block.
     pub fn on_waiting(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
-        self.asking.listener = Some(Arc::new(listener));
+        self.options.listener = Some(Arc::new(listener));
         self
     }
 
@@ -86,8 +88,8 @@ impl Campaign {
         let request = CampaignRequest {
             name: self.name.clone(),
             value: self.value,
-            wait_ms: self.asking.wait_ms("")?,
-            principal: self.asking.principal.clone(),
+            wait_ms: self.options.wait_ms("")?,
+            principal: self.options.principal.clone(),
             ..CampaignRequest::default()
         };
         let of = |lease: LeaseId| CampaignRequest {
@@ -95,7 +97,7 @@ impl Campaign {
             ..request
         };
         let names = vec![self.name];
-        self.asking.obtain(names, of).await.map(Leadership::new)
+        self.options.acquire(names, of).await.map(Leadership::new)
     }
 }
 
@@ -112,12 +114,12 @@ impl fmt::Debug for Campaign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Campaign")
             .field("name", &self.name)
-            .field("wait", &self.asking.wait)
+            .field("wait", &self.options.wait)
             .finish_non_exhaustive()
     }
 }
 
-impl Pursuit for CampaignRequest {
+impl StreamedClaimRequest for CampaignRequest {
     type Answer = CampaignResponse;
 
     fn send(
@@ -127,8 +129,8 @@ impl Pursuit for CampaignRequest {
         Box::pin(async move { ElectionClient::new(channel).campaign(request).await })
     }
 
-    fn read(answer: CampaignResponse) -> Option<Standing> {
-        let claimed = |claim: Option<_>| claim.map(Claimed::from).into_iter().collect();
+    fn read(answer: CampaignResponse) -> Option<ClaimState> {
+        let record = |claim: Option<_>| claim.map(ClaimRecord::from).into_iter().collect();
         Some(match answer.state? {
             State::Waiting(waiting) => {
                 let position = waiting.candidate.as_ref().map_or(0, |claim| claim.position);
@@ -136,9 +138,9 @@ impl Pursuit for CampaignRequest {
                     position,
                     holder: waiting.leader.map(Claim::of),
                 };
-                Standing::Waits(claimed(waiting.candidate), place)
+                ClaimState::Waiting(record(waiting.candidate), place)
             }
-            State::Elected(elected) => Standing::Granted(claimed(elected.leader)),
+            State::Elected(elected) => ClaimState::Granted(record(elected.leader)),
         })
     }
 }

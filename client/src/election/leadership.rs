@@ -1,4 +1,4 @@
-//! The handle of whoever leads.
+//! The handle of an election that is won.
 
 use std::{fmt, time::Duration};
 
@@ -9,10 +9,10 @@ use super::Leader;
 use crate::{
     call::{Call, ask},
     channel::Lane,
+    claim::{HeldClaims, held_claim_methods},
     client::Client,
     error::{Error, Operation},
     id::{LeaseId, Token},
-    lock::{Hold, holder},
     range::IntoBytes,
 };
 
@@ -23,24 +23,24 @@ use crate::{
 /// without one, when the lease ends.
 #[must_use = "the leader resigns when its handle is dropped"]
 pub struct Leadership {
-    hold: Hold,
+    held: HeldClaims,
 }
 
 impl Leadership {
-    pub(super) fn new(hold: Hold) -> Self {
-        Self { hold }
+    pub(super) fn new(held: HeldClaims) -> Self {
+        Self { held }
     }
 
     /// The epoch: greater than that of every leader before, and the fencing token of this one.
     #[must_use]
     pub fn epoch(&self) -> Token {
-        self.hold.token()
+        self.held.token()
     }
 
     /// Whether this one leads as far as is known here. Once false, never true again.
     #[must_use]
     pub fn is_leader(&self) -> bool {
-        self.hold.loss().is_none()
+        self.held.loss().is_none()
     }
 
     /// Proclaims another value.
@@ -52,8 +52,8 @@ impl Leadership {
     /// # Cancel safety
     /// Dropping the future leaves open whether the value is proclaimed.
     pub async fn proclaim(&self, value: impl IntoBytes) -> Result<(), Error> {
-        self.hold.ensure(Duration::ZERO)?;
-        let Some(claim) = self.hold.claims().first() else {
+        self.held.ensure(Duration::ZERO)?;
+        let Some(claim) = self.held.claims().first() else {
             return Ok(());
         };
         let request = ProclaimRequest {
@@ -63,7 +63,7 @@ impl Leadership {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let proclaimed = ask!(self.hold.client(), call, ElectionClient.proclaim(request));
+        let proclaimed = ask!(self.held.client(), call, ElectionClient.proclaim(request));
         proclaimed.await.map(drop)
     }
 
@@ -78,7 +78,7 @@ impl Leadership {
     /// Dropping the future leaves the rest to the background.
     pub async fn resign(self) -> Result<(), Error> {
         // The same as releasing a lock, for the server and here.
-        self.hold.release().await
+        self.held.release().await
     }
 
     /// Steps down in favour of a candidate, known by its lease, who leads at once.
@@ -91,16 +91,16 @@ impl Leadership {
     /// # Cancel safety
     /// Dropping the future leaves open whether the candidate leads.
     pub async fn hand_over(&mut self, to: LeaseId) -> Result<Leader, Error> {
-        self.hold.ensure(Duration::ZERO)?;
-        let claim = self.hold.claims().first();
+        self.held.ensure(Duration::ZERO)?;
+        let claim = self.held.claims().first();
         let name = claim.map(|claim| claim.name.clone()).unwrap_or_default();
-        let leader = hand_over(self.hold.client(), name, self.epoch(), to).await?;
-        self.hold.give_up();
+        let leader = hand_over(self.held.client(), name, self.epoch(), to).await?;
+        self.held.give_up();
         Ok(leader)
     }
 }
 
-holder!(Leadership);
+held_claim_methods!(Leadership);
 
 /// Makes a candidate lead in place of whoever leads in `epoch`.
 pub(super) async fn hand_over(
@@ -124,7 +124,7 @@ impl fmt::Debug for Leadership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leadership")
             .field("epoch", &self.epoch())
-            .field("loss", &self.hold.loss())
+            .field("loss", &self.held.loss())
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use tokio::time::timeout;
 
-use crate::{ClaimLoss, ErrorKind, LeaseId, Token, lock::fake::Fake};
+use crate::{ClaimLoss, ErrorKind, LeaseId, Token, fake::Fake};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -97,7 +97,7 @@ impl Client {
 mod tests {
     use std::time::Duration;
 
-    use crate::{ErrorKind, lock::fake::Fake};
+    use crate::{ErrorKind, fake::Fake};
 
     #[tokio::test]
     async fn a_policy_stands_until_it_is_removed() {

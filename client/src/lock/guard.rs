@@ -1,14 +1,14 @@
-//! The handle of whoever holds a lock.
+//! The handle of locks that are held.
 
 use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 use tenure_proto::v1::{TransferRequest, lock_client::LockClient};
 
-use super::hold::{Hold, holder};
 use crate::{
     call::{Call, ask},
     channel::Lane,
+    claim::{HeldClaims, held_claim_methods},
     error::{Error, ErrorKind, Operation},
     id::{LeaseId, Token},
 };
@@ -41,38 +41,38 @@ use crate::{
 /// ```
 #[must_use = "the lock is released when its guard is dropped"]
 pub struct LockGuard {
-    hold: Hold,
+    held: HeldClaims,
 }
 
 impl LockGuard {
-    pub(crate) fn new(hold: Hold) -> Self {
-        Self { hold }
+    pub(crate) fn new(held: HeldClaims) -> Self {
+        Self { held }
     }
 
     /// The fencing token: greater than that of everybody who held the lock before. Of several
     /// locks, that of the first name in byte order; see [`token_of`](Self::token_of).
     #[must_use]
     pub fn token(&self) -> Token {
-        self.hold.token()
+        self.held.token()
     }
 
     /// The fencing token of one of several locks; nothing for a name that is not among them.
     #[must_use]
     pub fn token_of(&self, name: impl AsRef<[u8]>) -> Option<Token> {
         let name = name.as_ref();
-        let claim = self.hold.claims().iter().find(|claim| claim.name == name);
+        let claim = self.held.claims().iter().find(|claim| claim.name == name);
         claim.map(|claim| claim.token)
     }
 
     /// What is locked, in byte order.
     pub fn names(&self) -> impl Iterator<Item = &Bytes> {
-        self.hold.claims().iter().map(|claim| &claim.name)
+        self.held.claims().iter().map(|claim| &claim.name)
     }
 
     /// Whether the lock is held as far as is known here. Once false, never true again.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.hold.loss().is_none()
+        self.held.loss().is_none()
     }
 
     /// Gives the lock back. The next in line has it when this returns.
@@ -85,7 +85,7 @@ impl LockGuard {
     /// # Cancel safety
     /// Dropping the future leaves the rest to the background.
     pub async fn release(self) -> Result<(), Error> {
-        self.hold.release().await
+        self.held.release().await
     }
 
     /// Hands the lock to another lease, under a new and greater token and without a moment in
@@ -104,8 +104,8 @@ impl LockGuard {
         to: LeaseId,
         principal: impl Into<String>,
     ) -> Result<Token, Error> {
-        self.hold.ensure(Duration::ZERO)?;
-        let [claim] = self.hold.claims() else {
+        self.held.ensure(Duration::ZERO)?;
+        let [claim] = self.held.claims() else {
             let text = "locks that were granted together cannot be transferred";
             return Err(Error::local(ErrorKind::FailedPrecondition, text));
         };
@@ -117,14 +117,14 @@ impl LockGuard {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let answer = ask!(self.hold.client(), call, LockClient.transfer(request)).await?;
-        self.hold.give_up();
+        let answer = ask!(self.held.client(), call, LockClient.transfer(request)).await?;
+        self.held.give_up();
         let claim = answer.claim.unwrap_or_default();
         Ok(Token::new(claim.token))
     }
 }
 
-holder!(LockGuard);
+held_claim_methods!(LockGuard);
 
 impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,7 +132,7 @@ impl fmt::Debug for LockGuard {
         f.debug_struct("LockGuard")
             .field("names", &names)
             .field("token", &self.token())
-            .field("loss", &self.hold.loss())
+            .field("loss", &self.held.loss())
             .finish_non_exhaustive()
     }
 }

@@ -1,36 +1,25 @@
 //! Locks: exclusive, shared and counted, first come first served, with fencing tokens.
 //!
-//! The server decides who holds; here a claim is made, waited for, kept alive and given back.
+//! The requests and handles of locks are here; acquiring, keeping and releasing a claim is the
+//! subject of [`claim`](crate::claim), and the server decides which claim holds.
 
-mod asking;
-mod attempt;
-mod ending;
+mod acquire;
 mod guard;
-mod hold;
 mod inspect;
 mod modes;
-mod pursuit;
 mod request;
-mod tenancy;
-mod withdrawal;
+mod try_acquire;
 
-#[cfg(test)]
-pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 
 use tenure_proto::v1::{Mode, mode::Kind};
 
-pub(crate) use asking::Asking;
-pub use ending::ClaimLoss;
-pub(crate) use ending::Ending;
 pub use guard::LockGuard;
-pub(crate) use hold::{Hold, holder};
 pub use modes::{RwLock, Semaphore};
-pub use pursuit::QueuePlace;
-pub(crate) use pursuit::{Claimed, Pursuit, Standing};
 pub use request::LockRequest;
-pub(crate) use tenancy::{Lifetime, Tenancy};
+#[cfg(test)]
+pub(crate) use try_acquire::TryAcquire;
 
 use crate::{client::Client, range::IntoBytes};
 

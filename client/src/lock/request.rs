@@ -1,4 +1,4 @@
-//! How a lock is asked for.
+//! The builder of a request for locks.
 
 use std::{collections::BTreeSet, fmt, future::IntoFuture, sync::Arc, time::Duration};
 
@@ -6,15 +6,9 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::v1::{AcquireRequest, Mode};
 
-use super::{
-    asking::Asking,
-    attempt::attempt,
-    guard::LockGuard,
-    hold::Hold,
-    pursuit::QueuePlace,
-    tenancy::{Lifetime, Tenancy},
-};
+use super::{guard::LockGuard, try_acquire::try_acquire};
 use crate::{
+    claim::{ClaimOptions, ClaimSession, HeldClaims, QueuePlace, SessionChoice},
     client::Client,
     error::{Error, ErrorKind},
     id::LeaseId,
@@ -41,7 +35,7 @@ use crate::{
 #[derive(Clone)]
 #[must_use = "a lock is asked for when the request is awaited"]
 pub struct LockRequest {
-    asking: Asking,
+    options: ClaimOptions,
     names: Vec<Bytes>,
     mode: Mode,
     lock_delay: Duration,
@@ -51,7 +45,7 @@ pub struct LockRequest {
 impl LockRequest {
     pub(super) fn new(client: Client, names: Vec<Bytes>, mode: Mode) -> Self {
         Self {
-            asking: Asking::new(client),
+            options: ClaimOptions::new(client),
             names,
             mode,
             lock_delay: Duration::ZERO,
@@ -62,26 +56,26 @@ impl LockRequest {
     /// Holds the lock with a lease of its own that ends so long after its last renewal; ten
     /// seconds unless set. It is renewed in the background.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.asking.lifetime = Lifetime::Own(ttl);
+        self.options.session = SessionChoice::Own(ttl);
         self
     }
 
     /// Holds the lock with the lease of a session, instead of one of its own. A session can claim
     /// a name once.
     pub fn session(mut self, session: &Session) -> Self {
-        self.asking.lifetime = Lifetime::Of(session.clone());
+        self.options.session = SessionChoice::Shared(session.clone());
         self
     }
 
     /// Waits for so long at most; without it, for as long as the lease lives.
     pub fn wait(mut self, wait: Duration) -> Self {
-        self.asking.wait = Some(wait);
+        self.options.wait = Some(wait);
         self
     }
 
     /// Says who asks, for whoever inspects the lock.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
-        self.asking.principal = principal.into();
+        self.options.principal = principal.into();
         self
     }
 
@@ -101,7 +95,7 @@ impl LockRequest {
     /// Calls `listener` when the request has to wait, with its place in line at that moment, and
     /// again when the wait goes on after a break. Called on the runtime: it must not block.
     pub fn on_queued(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
-        self.asking.listener = Some(Arc::new(listener));
+        self.options.listener = Some(Arc::new(listener));
         self
     }
 
@@ -115,17 +109,17 @@ impl LockRequest {
     /// Dropping the future gives back in the background what was granted.
     pub async fn try_now(self) -> Result<Option<LockGuard>, Error> {
         let request = self.check()?;
-        let Asking {
-            client, lifetime, ..
-        } = self.asking;
-        let tenancy = Tenancy::open(&client, lifetime).await?;
+        let ClaimOptions {
+            client, session, ..
+        } = self.options;
+        let session = ClaimSession::open(&client, session).await?;
         let request = AcquireRequest {
-            lease: tenancy.session().lease().get(),
+            lease: session.lease().get(),
             wait_ms: 0,
             ..request
         };
-        let claims = attempt(&client, &tenancy, request).await?;
-        Ok(claims.map(|claims| LockGuard::new(Hold::new(client, tenancy, claims))))
+        let claims = try_acquire(&client, &session, request).await?;
+        Ok(claims.map(|claims| LockGuard::new(HeldClaims::new(client, session, claims))))
     }
 
     async fn acquire(self) -> Result<LockGuard, Error> {
@@ -135,7 +129,7 @@ impl LockRequest {
             lease: lease.get(),
             ..request
         };
-        self.asking.obtain(names, of).await.map(LockGuard::new)
+        self.options.acquire(names, of).await.map(LockGuard::new)
     }
 
     /// The request, but for its lease.
@@ -151,9 +145,9 @@ impl LockRequest {
         Ok(AcquireRequest {
             names: names.into_iter().collect(),
             mode: Some(self.mode),
-            wait_ms: self.asking.wait_ms("; `try_now` does not wait")?,
+            wait_ms: self.options.wait_ms("; `try_now` does not wait")?,
             lock_delay_ms: millis(self.lock_delay),
-            principal: self.asking.principal.clone(),
+            principal: self.options.principal.clone(),
             value: self.value.clone(),
             ..AcquireRequest::default()
         })
@@ -174,7 +168,7 @@ impl fmt::Debug for LockRequest {
         f.debug_struct("LockRequest")
             .field("names", &self.names)
             .field("mode", &self.mode)
-            .field("wait", &self.asking.wait)
+            .field("wait", &self.options.wait)
             .finish_non_exhaustive()
     }
 }

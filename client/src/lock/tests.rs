@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{task::JoinHandle, time::timeout};
 
-use super::fake::Fake;
+use crate::fake::Fake;
 use crate::{ClaimLoss, Client, Error, ErrorKind, LockGuard, LockRequest};
 
 /// Longer than anything here takes.
@@ -148,8 +148,8 @@ async fn a_withdrawal_is_not_overtaken_by_the_request_it_takes_back() {
     let session = client.session(Duration::from_secs(30)).await.unwrap();
     for attempt in [true, false] {
         let calls = fake.store.lock().calls.clone();
-        let count = |store: &super::fake::Store, call| store.calls.get(call).copied().unwrap_or(0);
-        let more = |store: &super::fake::Store, call: &'static str| {
+        let count = |store: &crate::fake::Store, call| store.calls.get(call).copied().unwrap_or(0);
+        let more = |store: &crate::fake::Store, call: &'static str| {
             count(store, call) > calls.get(call).copied().unwrap_or(0)
         };
         fake.fault(|faults| {

@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 use super::state::{commit, compete, until};
 use crate::{
+    claim::{ClaimSession, SessionChoice},
     client::Client,
     error::{Error, ErrorKind},
     id::LeaseId,
     kv::{Delete, Get, Put},
     lease::LeaseLoss,
-    lock::{Lifetime, Tenancy},
     range::{IntoBytes, KeyRange},
     response::{GetResponse, KeyValue},
     txn::{Compare, Relation, Txn},
@@ -27,7 +27,7 @@ pub struct DoubleBarrier {
     client: Client,
     keys: Keys,
     count: u32,
-    lifetime: Lifetime,
+    session: SessionChoice,
 }
 
 #[derive(Debug, Clone)]
@@ -41,7 +41,7 @@ impl DoubleBarrier {
     /// Takes part with a lease that ends so long after its last renewal; ten seconds unless set.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.lifetime = Lifetime::Own(ttl);
+        self.session = SessionChoice::Own(ttl);
         self
     }
 
@@ -55,13 +55,13 @@ impl DoubleBarrier {
     /// Dropping the future ends the part in the background, as long as the round has not begun for
     /// others: then they wait for nobody.
     pub async fn enter(&self) -> Result<Inside, Error> {
-        let tenancy = Tenancy::open(&self.client, self.lifetime.clone()).await?;
+        let session = ClaimSession::open(&self.client, self.session.clone()).await?;
         let inside = Inside {
-            client: tenancy.session().attach(&self.client),
+            client: session.attach(&self.client),
             plain: self.client.clone(),
             keys: self.keys.clone(),
-            me: tenancy.session().lease(),
-            tenancy: Some(tenancy),
+            me: session.lease(),
+            session: Some(session),
         };
         // Both arms may be dropped anywhere: the handle takes the part back.
         let lost = tokio::select! {
@@ -92,7 +92,7 @@ pub struct Inside {
     keys: Keys,
     me: LeaseId,
     /// Gone when the part is over.
-    tenancy: Option<Tenancy>,
+    session: Option<ClaimSession>,
 }
 
 impl Inside {
@@ -118,8 +118,8 @@ impl Inside {
     /// # Cancel safety
     /// Cancel safe: a loss is final and is reported to every later call.
     pub async fn lost(&self) -> LeaseLoss {
-        match &self.tenancy {
-            Some(tenancy) => tenancy.session().lost().await,
+        match &self.session {
+            Some(session) => session.lost().await,
             None => LeaseLoss::Closed,
         }
     }
@@ -220,14 +220,14 @@ fn end_round(client: &Client, keys: &Keys) -> Txn<Client> {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        let Some(tenancy) = self.tenancy.take() else {
+        let Some(session) = self.session.take() else {
             return;
         };
         let (plain, keys) = (self.plain.clone(), self.keys.clone());
-        let ending = tenancy.clone();
-        tenancy.in_background(async move {
+        let closing = session.clone();
+        session.in_background(async move {
             // The key of the part goes with the lease.
-            ending.end().await;
+            closing.close().await;
             if let Err(error) = end_round(&plain, &keys).await {
                 tracing::debug!(%error, "a round of a double barrier is left to who comes next");
             }
@@ -268,7 +268,7 @@ impl Client {
                 ready: below("/ready"),
             },
             count,
-            lifetime: Lifetime::default(),
+            session: SessionChoice::default(),
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     range::KeyRange,
     response::{GetResponse, TxnResponse},
     retry::Backoff,
-    session::Numbered,
+    session,
     txn::Txn,
 };
 
@@ -21,7 +21,7 @@ const SESSION_TTL: Duration = Duration::from_secs(30);
 
 /// The same client with its writes in a session that is opened when it is needed.
 pub(super) fn exact(client: &Client) -> Client {
-    client.numbered(Numbered::always(SESSION_TTL))
+    client.sequenced(session::automatic(SESSION_TTL))
 }
 
 /// Makes a transaction, again in another session when its session was lost before anything was

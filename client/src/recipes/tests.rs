@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{ErrorKind, lock::fake::Fake};
+use crate::{ErrorKind, fake::Fake};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -176,7 +176,7 @@ async fn who_stops_entering_is_not_waited_for_and_a_dead_round_is_cleared() {
     fake.until(|store| store.kvs.is_empty()).await;
 }
 
-fn members(store: &crate::lock::fake::Store) -> usize {
+fn members(store: &crate::fake::Store) -> usize {
     store
         .kvs
         .keys()
@@ -204,7 +204,7 @@ async fn items_are_delivered_in_order_and_to_one_consumer_at_a_time() {
     first.done().await.unwrap();
     second.done().await.unwrap();
     assert_eq!(queue.len().await.unwrap(), 0);
-    let empty = |store: &crate::lock::fake::Store| {
+    let empty = |store: &crate::fake::Store| {
         let left: Vec<_> = store
             .kvs
             .keys()

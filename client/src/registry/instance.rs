@@ -4,42 +4,7 @@
 
 use tenure_proto::v1;
 
-/// Whether an instance wants traffic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Readiness {
-    /// It is alive and not to be used yet.
-    Starting,
-    /// It wants traffic.
-    Ready,
-    /// It finishes what is under way; nothing new is to be sent.
-    Draining,
-    /// It wants no traffic for now.
-    NotReady,
-}
-
-impl Readiness {
-    /// Every readiness there is.
-    const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::NotReady];
-
-    pub(crate) fn of(message: v1::Readiness) -> Self {
-        match message {
-            v1::Readiness::Starting => Self::Starting,
-            v1::Readiness::Ready => Self::Ready,
-            v1::Readiness::Draining => Self::Draining,
-            v1::Readiness::NotReady => Self::NotReady,
-        }
-    }
-
-    pub(crate) fn to_message(self) -> v1::Readiness {
-        match self {
-            Self::Starting => v1::Readiness::Starting,
-            Self::Ready => v1::Readiness::Ready,
-            Self::Draining => v1::Readiness::Draining,
-            Self::NotReady => v1::Readiness::NotReady,
-        }
-    }
-}
+use crate::response::Readiness;
 
 /// What an instance of a service says of itself.
 ///

@@ -8,13 +8,11 @@ use std::{sync::Arc, time::Duration};
 use rand::Rng;
 use tokio::{sync::watch, task::AbortHandle, time::sleep};
 
-use super::{
-    instance::Readiness,
-    registration::{Departure, Register, Registration},
-};
+use super::registration::{Departure, Register, Registration};
 use crate::{
     error::{Error, ErrorKind},
     id::Token,
+    response::Readiness,
     retry::Backoff,
 };
 

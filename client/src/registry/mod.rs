@@ -22,7 +22,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::v1::{DiscoverRequest, registry_client::RegistryClient};
 
-pub use instance::{Instance, Readiness, Selector};
+pub use instance::{Instance, Selector};
 pub use kept::KeptRegistration;
 pub use registration::{Register, Registration};
 pub use resolver::{EndpointView, Resolver};

@@ -12,17 +12,18 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     departure::{self, Which},
-    instance::{Instance, Readiness},
+    instance::Instance,
     kept::KeptRegistration,
     key_of,
 };
 use crate::{
     call::{Call, ask},
     channel::Lane,
+    claim::{ClaimLoss, ClaimSession, SessionChoice, Termination},
     client::Client,
     error::{Error, ErrorKind, Operation},
     id::{LeaseId, Revision, Token},
-    lock::{ClaimLoss, Ending, Lifetime, Tenancy},
+    response::Readiness,
     retry::Backoff,
     session::Session,
 };
@@ -44,7 +45,7 @@ const HISTORY_MAX: Duration = Duration::from_secs(5);
 pub struct Register {
     client: Client,
     instance: Instance,
-    lifetime: Lifetime,
+    session: SessionChoice,
 }
 
 impl Register {
@@ -52,20 +53,20 @@ impl Register {
         Self {
             client,
             instance,
-            lifetime: Lifetime::default(),
+            session: SessionChoice::default(),
         }
     }
 
     /// Forgets the instance so long after its last renewal; ten seconds unless set. It is renewed
     /// in the background.
     pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.lifetime = Lifetime::Own(ttl);
+        self.session = SessionChoice::Own(ttl);
         self
     }
 
     /// Registers with the lease of a session, instead of one of its own.
     pub fn session(mut self, session: &Session) -> Self {
-        self.lifetime = Lifetime::Of(session.clone());
+        self.session = SessionChoice::Shared(session.clone());
         self
     }
 
@@ -95,41 +96,41 @@ impl Register {
 
     /// Whether it can be made again when its session is lost.
     pub(super) fn outlives_its_session(&self) -> bool {
-        matches!(self.lifetime, Lifetime::Own(_))
+        matches!(self.session, SessionChoice::Own(_))
     }
 
     pub(super) async fn run(self) -> Result<Registration, Error> {
-        let tenancy = Tenancy::open(&self.client, self.lifetime).await?;
+        let session = ClaimSession::open(&self.client, self.session).await?;
         let request = RegisterRequest {
             instance: Some(self.instance.0.clone()),
             incarnation: 0,
-            lease: tenancy.session().lease().get(),
+            lease: session.lease().get(),
             ttl_ms: 0,
             options: None,
         };
-        let client = tenancy.session().attach(&self.client);
+        let client = session.attach(&self.client);
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
         let answer: RegisterResponse =
             match ask!(client, call, RegistryClient.register(request)).await {
                 Ok(answer) => answer,
                 Err(error) => {
                     // Ends what may have been registered in spite of the error.
-                    let own = tenancy.clone();
-                    tenancy.in_background(own.end());
+                    let own = session.clone();
+                    session.in_background(own.close());
                     return Err(error);
                 }
             };
         let incarnation = Token::new(answer.incarnation);
         let key = key_of(self.instance.service(), self.instance.id());
-        let ending = Ending::watch(self.client.clone(), vec![(key, incarnation)]);
+        let termination = Termination::watch(self.client.clone(), vec![(key, incarnation)]);
         Ok(Registration {
             client,
-            leaving: tenancy.session().attach(&self.client.bare()),
+            leaving: session.attach(&self.client.bare()),
             plain: self.client,
-            tenancy,
+            session,
             instance: self.instance,
             incarnation,
-            ending,
+            termination,
         })
     }
 }
@@ -155,10 +156,10 @@ pub struct Registration {
     /// incarnation says what is meant.
     leaving: Client,
     plain: Client,
-    tenancy: Tenancy,
+    session: ClaimSession,
     instance: Instance,
     incarnation: Token,
-    ending: Ending,
+    termination: Termination,
 }
 
 impl Registration {
@@ -178,18 +179,18 @@ impl Registration {
     /// The lease that it is registered with.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
-        self.tenancy.session().lease()
+        self.session.lease()
     }
 
     /// Time from a renewal to the end of the registration.
     pub(super) fn ttl(&self) -> Duration {
-        self.tenancy.session().ttl()
+        self.session.ttl()
     }
 
     /// Whether it is registered as far as is known here. Once false, never true again.
     #[must_use]
     pub fn is_held(&self) -> bool {
-        self.ending.told().is_none() && self.tenancy.session().is_held()
+        self.termination.reason().is_none() && self.session.is_held()
     }
 
     /// Waits until the registration is lost: its lease is, another incarnation took its place, or
@@ -202,8 +203,8 @@ impl Registration {
         // Both arms wait for states that stay.
         tokio::select! {
             biased;
-            loss = self.ending.wait() => loss,
-            loss = self.tenancy.session().lost() => ClaimLoss::Lease(loss),
+            loss = self.termination.wait() => loss,
+            loss = self.session.lost() => ClaimLoss::Lease(loss),
         }
     }
 
@@ -268,7 +269,7 @@ impl Registration {
     /// Dropping the future leaves the rest to the background.
     pub async fn deregister(self) -> Result<(), Error> {
         self.remove().await?;
-        self.ending.tell(ClaimLoss::GivenUp);
+        self.termination.record(ClaimLoss::GivenUp);
         Ok(())
     }
 
@@ -284,8 +285,8 @@ impl Registration {
     /// Removes the instance now, for who has no handle to give away.
     pub(super) async fn end(&self) -> Result<(), Error> {
         self.remove().await?;
-        self.ending.tell(ClaimLoss::GivenUp);
-        self.tenancy.clone().end().await;
+        self.termination.record(ClaimLoss::GivenUp);
+        self.session.clone().close().await;
         Ok(())
     }
 
@@ -336,7 +337,7 @@ impl Registration {
         if let Err(error) = &answer
             && is_over(error)
         {
-            self.ending.tell(ClaimLoss::Taken);
+            self.termination.record(ClaimLoss::Taken);
         }
         answer
     }
@@ -371,18 +372,18 @@ impl fmt::Debug for Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let tenancy = self.tenancy.clone();
+        let session = self.session.clone();
         // The key goes with the lease; one that moved to a successor stays.
-        if tenancy.is_own() {
-            return self.tenancy.in_background(tenancy.end());
+        if session.is_own() {
+            return self.session.in_background(session.close());
         }
-        if self.ending.told().is_some() {
+        if self.termination.reason().is_some() {
             return;
         }
         let (client, which) = (self.leaving.clone(), self.which());
-        self.tenancy.in_background(async move {
+        self.session.in_background(async move {
             let mut backoff = Backoff::default();
-            while tenancy.session().is_held() {
+            while session.is_held() {
                 match departure::deregister(&client, which.clone()).await {
                     Err(error) if error.leaves_undone() => {
                         tracing::debug!(%error, "a deregistration is tried again");

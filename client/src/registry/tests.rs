@@ -8,7 +8,7 @@ use tokio::{sync::watch, time::timeout};
 use super::resolver::REFUSED_PAUSE;
 use crate::{
     ClaimLoss, EndpointChange, Error, ErrorKind, Instance, Readiness, RegisteredInstance, Selector,
-    lock::fake::Fake,
+    fake::Fake,
 };
 
 /// Longer than anything here takes.
@@ -120,7 +120,7 @@ async fn a_readiness_that_is_set_while_an_instance_registers_again_is_said() {
     fake.until(|store| store.calls["register"] == 2).await;
     kept.set_readiness(Readiness::NotReady).await.unwrap();
     fake.fault(|faults| faults.hold_registrations = false);
-    let readiness = |store: &crate::lock::fake::Store| {
+    let readiness = |store: &crate::fake::Store| {
         let found = store.instances("s").pop();
         found.map(|found| found.instance.unwrap().readiness())
     };

@@ -5,7 +5,16 @@ use std::{slice, vec};
 use tenure_proto::etcdserverpb::{self, MemberAddResponse, ResponseHeader};
 
 use super::{Header, headed};
-use crate::{cluster::MemberRole, id::MemberId};
+use crate::id::MemberId;
+
+/// Whether a member votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberRole {
+    /// Votes, and counts towards the quorum.
+    Voter,
+    /// Receives the data without a vote, until it is promoted.
+    Learner,
+}
 
 /// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

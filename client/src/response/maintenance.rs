@@ -6,11 +6,8 @@ use tenure_proto::etcdserverpb::{
     StatusResponse,
 };
 
-use super::{Header, headed};
-use crate::{
-    cluster::MemberRole,
-    id::{MemberId, Revision},
-};
+use super::{Header, MemberRole, headed};
+use crate::id::{MemberId, Revision};
 
 /// The state of one server. Made by [`Client::status`](crate::Client::status).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,7 +18,7 @@ mod session;
 mod txn;
 
 pub use claim::{Claim, ClaimMode, LockList, LockQueue, ReleasedClaims, TokenCheck};
-pub use cluster::{Member, MemberAdded, MemberList};
+pub use cluster::{Member, MemberAdded, MemberList, MemberRole};
 pub use event::Event;
 pub use header::Header;
 pub use key_value::KeyValue;
@@ -26,7 +26,7 @@ pub use kv::{DeleteResponse, GetResponse, PutResponse};
 pub use lease::{Lease, LeaseList, LeaseRenewal, LeaseTimeToLive};
 pub use maintenance::{Alarm, AlarmKind, AlarmList, HistoryHash, SnapshotPiece, Status, StoreHash};
 pub use policy::{FencePolicies, FencePolicy};
-pub use registered::{Discovered, RegisteredInstance, ServedAt};
+pub use registered::{Discovered, Readiness, RegisteredInstance, ServedAt};
 pub use session::SessionState;
 pub use txn::{OpResponse, TxnResponse};
 

@@ -80,7 +80,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::lock::fake::Fake;
+    use crate::fake::Fake;
 
     const TTL: Duration = Duration::from_millis(30_500);
 

@@ -1,31 +1,28 @@
-//! Sessions: the server remembers what the writes of a session came to, so that one whose answer
+//! Sessions: the server remembers the outcomes of a session's writes, so that a write whose answer
 //! was lost is sent again and takes effect once.
 //!
 //! A session lives on a lease, which is renewed in the background on the connection for renewals.
-//! The invariant: no number of a session is sent once the session may have ended, because a server
-//! that has forgotten it could execute the write a second time under another.
+//! Invariant: no sequence number of a session is sent once the session may have ended, because a
+//! server that has forgotten the session could execute the write a second time in another.
 
+mod automatic;
 mod inspect;
-mod numbering;
-mod slot;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use tenure_proto::v1::{OpenSessionRequest, OpenSessionResponse, session_client::SessionClient};
 use tokio::time::Instant;
 
-pub(crate) use numbering::Ticket;
-pub(crate) use slot::Numbered;
+pub(crate) use automatic::automatic;
 
 use crate::{
     call::{Call, ask},
     channel::Lane,
-    client::Client,
+    client::{Client, SequenceNumbers, SequencedSession, Sequencing},
     error::{Error, ErrorKind, Operation},
     id::LeaseId,
     lease::{KeepAlive, LeaseLoss, Term, millis},
 };
-use numbering::Numbering;
 
 /// An open session. Writes through [`Session::client`] are numbered: one whose answer is lost is
 /// sent again under the same number until it is answered or its deadline passes, and the server
@@ -58,11 +55,11 @@ pub struct Session {
 }
 
 /// What all handles of a session share.
-pub(crate) struct Core {
+struct Core {
     /// Sends without a session and without guards.
     client: Client,
     keep_alive: KeepAlive,
-    numbering: Numbering,
+    numbers: SequenceNumbers,
 }
 
 impl Session {
@@ -84,7 +81,8 @@ impl Session {
     /// The same client, guards and deadline included, with its writes in this session.
     #[must_use]
     pub fn attach(&self, client: &Client) -> Client {
-        client.numbered(Numbered::Under(Arc::clone(&self.core)))
+        let core = Arc::clone(&self.core);
+        client.sequenced(Sequencing::Session(core))
     }
 
     /// The lease of the session. Keys attached to it, locks and elections end with the session.
@@ -139,8 +137,8 @@ impl fmt::Debug for Session {
     }
 }
 
-/// Opens a session that nobody renews: a lease with a time to live in milliseconds, which etcd's
-/// grant does not have.
+/// Opens a session that is not renewed: a lease whose time to live has millisecond precision, which
+/// etcd's grant does not offer.
 ///
 /// # Cancel safety
 /// Dropping the future may leave a session behind that ends after its time to live.
@@ -149,7 +147,7 @@ pub(crate) async fn lease(client: &Client, ttl: Duration) -> Result<(LeaseId, Te
         lease: 0,
         ttl_ms: millis(ttl),
     };
-    // Sent again when its answer is lost: the session that nobody learned of ends by itself.
+    // Repeated when its answer is lost: a session of which the client never learned expires.
     let call = Call::tenure(Operation::Read, Lane::Calls);
     let sent = Instant::now();
     let opened: OpenSessionResponse = ask!(client, call, SessionClient.open(request)).await?;
@@ -163,43 +161,8 @@ impl Core {
         Ok(Self {
             keep_alive: KeepAlive::adopt(client.clone(), lease, term),
             client,
-            numbering: Numbering::default(),
+            numbers: SequenceNumbers::default(),
         })
-    }
-
-    pub(crate) fn lease(&self) -> LeaseId {
-        self.keep_alive.id()
-    }
-
-    /// The number for another write of the session.
-    ///
-    /// # Errors
-    /// [`ErrorKind::SessionLost`] when the session may have ended, and [`ErrorKind::Overloaded`]
-    /// when as many writes as a session may have are under way until the deadline.
-    pub(crate) async fn draw(self: &Arc<Self>, deadline: Instant) -> Result<Ticket, Error> {
-        self.check()?;
-        let sequence = self.numbering.draw(deadline).await.ok_or_else(|| {
-            let text = "too many writes of the session are under way";
-            Error::local(ErrorKind::Overloaded, text)
-        })?;
-        Ok(Ticket::new(Arc::clone(self), sequence))
-    }
-
-    /// Whether anything may be sent under the session.
-    ///
-    /// # Errors
-    /// [`ErrorKind::SessionLost`] when it may have ended.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        if self.keep_alive.is_held() {
-            return Ok(());
-        }
-        let text = format!("session {} is lost; open another", self.lease());
-        Err(Error::local(ErrorKind::SessionLost, text))
-    }
-
-    /// The server does not know the session any more.
-    pub(crate) fn forgotten(&self) {
-        self.keep_alive.end(LeaseLoss::Ended);
     }
 
     async fn close(&self) -> Result<(), Error> {
@@ -210,6 +173,28 @@ impl Core {
             Err(error) if error.kind() == ErrorKind::SessionLost => Ok(()),
             outcome => outcome,
         }
+    }
+}
+
+impl SequencedSession for Core {
+    fn lease(&self) -> LeaseId {
+        self.keep_alive.id()
+    }
+
+    fn numbers(&self) -> &SequenceNumbers {
+        &self.numbers
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.keep_alive.is_held() {
+            return Ok(());
+        }
+        let text = format!("session {} is lost; open another", self.lease());
+        Err(Error::local(ErrorKind::SessionLost, text))
+    }
+
+    fn forgotten(&self) {
+        self.keep_alive.end(LeaseLoss::Ended);
     }
 }
 

@@ -8,6 +8,7 @@ pub mod boundary;
 pub mod clippy;
 pub mod code;
 pub mod document;
+pub mod floors;
 pub mod form;
 pub mod packages;
 pub mod signature;

@@ -3,7 +3,7 @@
 use std::{env, process::Command};
 
 use tenure_tidy::{
-    boundary, clippy, document, form,
+    boundary, clippy, document, floors, form,
     packages::{self, Packages},
     signature,
     tree::{self, SourceFile},
@@ -69,6 +69,11 @@ fn the_state_machine_pulls_in_nothing_that_does_io() {
 #[test]
 fn borders_inside_the_server_hold() {
     assert_none(&boundary::crossings(&files(), boundary::BORDERS));
+}
+
+#[test]
+fn imports_lead_to_the_same_floor_or_below_and_form_no_circle() {
+    assert_none(&floors::faults(&files(), floors::CRATES));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tower::{Service, ServiceExt, discover::Change};
 
 use super::{BalanceOptions, Balancer, STATUS, UNAVAILABLE};
-use crate::{Client, Instance, Registration, Selector, lock::fake::Fake};
+use crate::{Client, Instance, Registration, Selector, fake::Fake};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,10 +1,10 @@
-//! What a holder has: tokens, a deadline, and word of the loss. Shared by locks and elections,
-//! whose handles get their common methods from [`holder`].
+//! Claims that are held: their tokens, their deadline, and detection of their loss. Shared by locks
+//! and elections, whose handles get their common methods from [`held_claim_methods`].
 //!
-//! The invariant: [`lost`](Hold::lost) is ready before the server may grant to another because the
-//! lease ran out, counted on the client's own clock. When somebody ends a claim by force it is
-//! granted to the next at once; then the watch on its key tells, and until it does only the token
-//! protects.
+//! Invariant: [`lost`](HeldClaims::lost) is ready before the server may grant the claim to another
+//! because the lease expired, counted on the client's own clock. A claim that is released by force
+//! is granted to the next at once; then the watch on its key reports the loss, and until it does
+//! only the token protects.
 
 use std::{future::Future, time::Duration};
 
@@ -12,9 +12,9 @@ use tenure_proto::v1::{ReleaseRequest, lock_client::LockClient};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    ending::{ClaimLoss, Ending},
-    pursuit::Claimed,
-    tenancy::Tenancy,
+    acquisition::ClaimRecord,
+    session::ClaimSession,
+    termination::{ClaimLoss, Termination},
 };
 use crate::{
     call::{Call, ask},
@@ -27,36 +27,35 @@ use crate::{
     retry::Backoff,
 };
 
-/// Claims that were granted together.
+/// Claims that were granted together. Released when dropped.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct HeldClaims {
     /// Writes through it belong to the claim's session.
     client: Client,
-    /// Gives back: without the guards of the user's client, which may be stale by then. The tokens
-    /// say what is meant.
-    giving_back: Client,
-    /// As the user gave it; `guarded` starts from this one.
+    /// Releases, without the guards of the user's client, which may be stale by then. The tokens
+    /// identify the claims.
+    releasing: Client,
+    /// The user's client, from which `guarded` is made.
     plain: Client,
-    tenancy: Tenancy,
-    claims: Vec<Claimed>,
-    ending: Ending,
+    session: ClaimSession,
+    claims: Vec<ClaimRecord>,
+    termination: Termination,
 }
 
-impl Hold {
-    /// Takes care of claims from now on: watches their keys, and releases them when dropped.
-    pub(crate) fn new(plain: Client, tenancy: Tenancy, claims: Vec<Claimed>) -> Self {
+impl HeldClaims {
+    pub(crate) fn new(plain: Client, session: ClaimSession, claims: Vec<ClaimRecord>) -> Self {
         let keys = claims.iter().map(|claim| (claim.key.clone(), claim.token));
         Self {
-            client: tenancy.session().attach(&plain),
-            giving_back: tenancy.session().attach(&plain.bare()),
-            ending: Ending::watch(plain.clone(), keys.collect()),
+            client: session.attach(&plain),
+            releasing: session.attach(&plain.bare()),
+            termination: Termination::watch(plain.clone(), keys.collect()),
             plain,
-            tenancy,
+            session,
             claims,
         }
     }
 
-    pub(crate) fn claims(&self) -> &[Claimed] {
+    pub(crate) fn claims(&self) -> &[ClaimRecord] {
         &self.claims
     }
 
@@ -70,18 +69,18 @@ impl Hold {
     }
 
     pub(crate) fn lease(&self) -> LeaseId {
-        self.tenancy.session().lease()
+        self.session.lease()
     }
 
     pub(crate) fn deadline(&self) -> Instant {
-        self.tenancy.session().deadline()
+        self.session.deadline()
     }
 
-    /// Why the claim is lost, if it is known to be. The clock is looked at.
+    /// Why the claim is lost, if it is known to be. Checks the clock.
     pub(crate) fn loss(&self) -> Option<ClaimLoss> {
-        let told = self.ending.told();
+        let ended = self.termination.reason();
         let lease = || ClaimLoss::Lease(LeaseLoss::Unconfirmed);
-        told.or_else(|| (!self.tenancy.session().is_held()).then(lease))
+        ended.or_else(|| (!self.session.is_held()).then(lease))
     }
 
     pub(crate) fn remaining(&self) -> Duration {
@@ -97,23 +96,23 @@ impl Hold {
         }
         let left = self.remaining();
         if left < needed {
-            let text = format!("the lease is certain for {left:?} only, and {needed:?} are needed");
+            let text = format!("the lease is certain for {left:?} only; {needed:?} are needed");
             return Err(Error::local(ErrorKind::LeaseLost, text));
         }
         Ok(())
     }
 
     pub(crate) async fn lost(&self) -> ClaimLoss {
-        // Both arms wait for states that stay.
+        // Cancel safe: both arms wait for final states.
         tokio::select! {
             biased;
-            loss = self.ending.wait() => loss,
-            loss = self.tenancy.session().lost() => ClaimLoss::Lease(loss),
+            loss = self.termination.wait() => loss,
+            loss = self.session.lost() => ClaimLoss::Lease(loss),
         }
     }
 
     pub(crate) async fn run<Work: Future>(&self, work: Work) -> Result<Work::Output, ClaimLoss> {
-        // Dropping the work at the loss is what this is for.
+        // Cancel safe: `lost` is; dropping `work` at the loss is the purpose.
         tokio::select! {
             biased;
             loss = self.lost() => Err(loss),
@@ -127,90 +126,89 @@ impl Hold {
         self.plain.guarded(guards.collect::<Vec<_>>())
     }
 
-    /// The claim is over, by a call made here.
+    /// Records that the claims ended by a call made here.
     pub(crate) fn give_up(&self) {
-        self.ending.tell(ClaimLoss::GivenUp);
+        self.termination.record(ClaimLoss::GivenUp);
     }
 
-    /// Releases every claim, and ends the session if it is their own.
+    /// Releases every claim, and closes the session unless it is shared.
     pub(crate) async fn release(self) -> Result<(), Error> {
         self.ensure(Duration::ZERO)?;
         self.give_up();
         let mut outcome = Ok(());
         for claim in &self.claims {
-            // Each of them, whatever became of the others.
-            outcome = outcome.and(release(&self.giving_back, claim).await);
+            // Each of them, even if others fail.
+            outcome = outcome.and(release(&self.releasing, claim).await);
         }
         if outcome.is_ok() {
-            self.leave();
+            self.close();
         }
         outcome
     }
 
-    /// The claims are over; what is left is a session without them.
-    pub(crate) fn leave(mut self) {
+    /// Drops the handle of claims that were released already.
+    pub(crate) fn close(mut self) {
         self.give_up();
         self.claims.clear();
     }
 }
 
-/// Gives a handle with a field `hold` the methods that every holder has.
-macro_rules! holder {
+/// Implements, for a handle with a field `held: HeldClaims`, the methods that all handles share.
+macro_rules! held_claim_methods {
     ($handle:ty) => {
         impl $handle {
             /// The lease that the claim is held with.
             #[must_use]
             pub fn lease(&self) -> $crate::LeaseId {
-                self.hold.lease()
+                self.held.lease()
             }
 
-            /// Until when the lease certainly lives, and with it the claim unless somebody ends it
-            /// by force: counted from the sending of the last acknowledged renewal, less a margin
+            /// Until when the lease certainly lives, and with it the claim unless it is released by
+            /// force: counted from the sending of the last acknowledged renewal, less a margin
             /// for clocks that run at different speeds. It moves on with every renewal. The clock
             /// of a machine that is suspended stands still: what must not be late after that needs
             /// [`guarded`](Self::guarded).
             #[must_use]
             pub fn deadline(&self) -> tokio::time::Instant {
-                self.hold.deadline()
+                self.held.deadline()
             }
 
             /// Time until the [`deadline`](Self::deadline); nothing when the claim is lost.
             #[must_use]
             pub fn remaining(&self) -> std::time::Duration {
-                self.hold.remaining()
+                self.held.remaining()
             }
 
-            /// Makes sure that the lease certainly lives for so long.
+            /// Checks that the lease certainly lives for `needed`.
             ///
             /// # Errors
             /// [`LeaseLost`](crate::ErrorKind::LeaseLost) when it is lost or has less time left,
-            /// [`NotHolder`](crate::ErrorKind::NotHolder) when somebody else ended the claim. A
+            /// [`NotHolder`](crate::ErrorKind::NotHolder) when another client ended the claim. A
             /// lease with less time left may be renewed the next moment; the handle is as good as
             /// before.
             pub fn ensure(&self, needed: std::time::Duration) -> Result<(), $crate::Error> {
-                self.hold.ensure(needed)
+                self.held.ensure(needed)
             }
 
             /// Waits until the claim is lost. It is ready before the server may grant it to another
-            /// because the lease ran out, unless this machine was suspended; when somebody ends it
-            /// by force, as soon as that is known. Several tasks may wait.
+            /// because the lease expired, unless this machine was suspended; after a forced
+            /// release, as soon as that is known. Several tasks may wait.
             ///
             /// # Cancel safety
             /// Cancel safe: a loss is final and is reported to every later call.
             pub async fn lost(&self) -> $crate::ClaimLoss {
-                self.hold.lost().await
+                self.held.lost().await
             }
 
-            /// A client on which every write carries the token: it is refused once the claim has
-            /// gone to another, be it by a write that was under way for hours. It may outlive the
-            /// handle.
+            /// A client whose every write carries the token: a write is refused once the claim has
+            /// gone to another, however long it was under way. It may outlive the handle.
             #[must_use]
             pub fn guarded(&self) -> $crate::Client {
-                self.hold.guarded()
+                self.held.guarded()
             }
 
-            /// Runs `work` until it is done or the claim is lost; then it is dropped where it
-            /// waits.
+            /// Runs `work` until it completes or the claim is lost, which drops it at its current
+            /// await.
             ///
             /// # Errors
             /// Why the claim was lost.
@@ -221,23 +219,23 @@ macro_rules! holder {
                 &self,
                 work: Work,
             ) -> Result<Work::Output, $crate::ClaimLoss> {
-                self.hold.run(work).await
+                self.held.run(work).await
             }
         }
     };
 }
-pub(crate) use holder;
+pub(crate) use held_claim_methods;
 
-impl Drop for Hold {
+impl Drop for HeldClaims {
     fn drop(&mut self) {
         self.give_up();
         let claims = std::mem::take(&mut self.claims);
-        if !self.tenancy.is_own() && claims.is_empty() {
+        if !self.session.is_own() && claims.is_empty() {
             return;
         }
-        let (client, tenancy) = (self.giving_back.clone(), self.tenancy.clone());
-        self.tenancy
-            .in_background(release_all(client, tenancy, claims));
+        let (client, session) = (self.releasing.clone(), self.session.clone());
+        self.session
+            .in_background(release_all(client, session, claims));
     }
 }
 
@@ -249,7 +247,7 @@ fn lost_error(loss: ClaimLoss) -> Error {
     Error::local(kind, loss.to_string())
 }
 
-async fn release(client: &Client, claim: &Claimed) -> Result<(), Error> {
+async fn release(client: &Client, claim: &ClaimRecord) -> Result<(), Error> {
     let request = ReleaseRequest {
         name: claim.name.clone(),
         token: claim.token.get(),
@@ -261,22 +259,24 @@ async fn release(client: &Client, claim: &Claimed) -> Result<(), Error> {
         .map(drop)
 }
 
-/// Releases what was dropped, for as long as the session lives: after it there is nothing left.
-async fn release_all(client: Client, tenancy: Tenancy, mut claims: Vec<Claimed>) {
-    if tenancy.is_own() {
-        return tenancy.end().await;
+/// Releases claims until the session ends, and the claims with it.
+async fn release_all(client: Client, session: ClaimSession, mut claims: Vec<ClaimRecord>) {
+    if session.is_own() {
+        return session.close().await;
     }
     let mut backoff = Backoff::default();
     while let Some(claim) = claims.last()
-        && tenancy.session().is_held()
+        && session.is_held()
     {
         match release(&client, claim).await {
             Err(error) if error.leaves_undone() => {
-                tracing::debug!(%error, "a release is tried again");
+                tracing::debug!(%error, "releasing a claim failed; trying again");
                 sleep(backoff.next_pause()).await;
                 continue;
             }
-            Err(error) => tracing::debug!(name = ?claim.name, %error, "nothing to release"),
+            Err(error) => {
+                tracing::debug!(name = ?claim.name, %error, "a claim had ended before its release")
+            }
             Ok(()) => {}
         }
         claims.pop();

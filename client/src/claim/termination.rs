@@ -1,0 +1,144 @@
+//! How a claim or a registration ends for other reasons than its lease: its keys are watched for
+//! deletion, and calls made here report what they learn.
+//!
+//! Invariant: the first reason recorded is final.
+
+use bytes::Bytes;
+use futures::future::select_all;
+use tokio::{sync::watch, task::AbortHandle, time::sleep};
+
+use crate::{
+    client::Client,
+    error::{Error, ErrorKind},
+    id::{Revision, Token},
+    lease::LeaseLoss,
+    response::{Event, KeyValue},
+    retry::Backoff,
+};
+
+/// Why a claim is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimLoss {
+    /// Its lease is lost, or cannot be shown to live.
+    #[error("{0}")]
+    Lease(LeaseLoss),
+    /// Another client ended it, by a forced release or by deleting its key.
+    #[error("the claim was ended by another client")]
+    Taken,
+    /// It was released, transferred or handed over here.
+    #[error("the claim was given up")]
+    GivenUp,
+}
+
+/// Why claims have ended, once they have. Watches their keys until then.
+#[derive(Debug)]
+pub(crate) struct Termination {
+    reason: watch::Sender<Option<ClaimLoss>>,
+    watching: AbortHandle,
+}
+
+impl Termination {
+    /// Watches keys, each with the revision at which it was created, until one of them is deleted.
+    pub(crate) fn watch(client: Client, keys: Vec<(Bytes, Token)>) -> Self {
+        let (reason, _) = watch::channel(None);
+        let found = reason.clone();
+        let watching = tokio::spawn(async move {
+            let deletions = keys
+                .iter()
+                .map(|(key, token)| Box::pin(deletion(&client, key, *token)));
+            // There is at least one: every claim has a key.
+            let (deleted, ..) = select_all(deletions).await;
+            match deleted {
+                Ok(()) => record(&found, ClaimLoss::Taken),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot watch a claim's key; relying on its lease");
+                }
+            }
+        });
+        Self {
+            reason,
+            watching: watching.abort_handle(),
+        }
+    }
+
+    /// The reason, if the claims are known to have ended.
+    pub(crate) fn reason(&self) -> Option<ClaimLoss> {
+        *self.reason.borrow()
+    }
+
+    /// Records that the claims have ended, and stops watching.
+    pub(crate) fn record(&self, reason: ClaimLoss) {
+        self.watching.abort();
+        record(&self.reason, reason);
+    }
+
+    /// Waits until the claims have ended.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a reason is final.
+    pub(crate) async fn wait(&self) -> ClaimLoss {
+        let mut reason = self.reason.subscribe();
+        let reason = reason.wait_for(Option::is_some).await;
+        let reason = reason.ok().and_then(|reason| *reason);
+        reason.unwrap_or(ClaimLoss::Taken)
+    }
+}
+
+impl Drop for Termination {
+    fn drop(&mut self) {
+        self.watching.abort();
+    }
+}
+
+fn record(recorded: &watch::Sender<Option<ClaimLoss>>, reason: ClaimLoss) {
+    recorded.send_if_modified(|recorded| {
+        let first = recorded.is_none();
+        *recorded = recorded.or(Some(reason));
+        first
+    });
+}
+
+/// Waits until a key that was created at `token` is deleted. The watch starts right after the
+/// creation, so that a deletion before this call is seen.
+async fn deletion(client: &Client, key: &Bytes, token: Token) -> Result<(), Error> {
+    let mut from = Revision::from(token).next();
+    let mut backoff = Backoff::default();
+    loop {
+        match deletion_after(client, key, from).await {
+            Err(error) if error.kind() == ErrorKind::Compacted => {}
+            // Only opening the watch can fail for now: an open one resumes by itself.
+            Err(error) if error.ends_stream_for_now() => {
+                sleep(backoff.next_pause()).await;
+                continue;
+            }
+            outcome => return outcome,
+        }
+        // The history is compacted, so the current state has to tell.
+        let current = match client.get(key.clone()).await {
+            Err(error) if error.ends_stream_for_now() => {
+                sleep(backoff.next_pause()).await;
+                continue;
+            }
+            outcome => outcome?,
+        };
+        let created = current.first().map(KeyValue::create_revision);
+        let held = created.is_some_and(|created| Token::from(created) == token);
+        if !held {
+            return Ok(());
+        }
+        from = current.revision().next();
+    }
+}
+
+async fn deletion_after(client: &Client, key: &Bytes, from: Revision) -> Result<(), Error> {
+    // A server that is partitioned from the quorum would never report the deletion.
+    let watch = client.watch(key.clone()).without_puts().require_leader();
+    let mut changes = watch.start_revision(from).await?;
+    while let Some(update) = changes.next().await {
+        if update?.iter().any(Event::is_delete) {
+            break;
+        }
+    }
+    Ok(())
+}
