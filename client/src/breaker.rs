@@ -1,8 +1,9 @@
-//! A circuit breaker per endpoint: where nothing gets through, nothing is sent for a while.
+//! Failure detection by circuit breaker: after several failures in a row nothing is sent to a
+//! target for a while, then one probe decides.
 //!
-//! Only the transport counts: connections that are refused or break. Any answer, be it an error,
-//! shows that the endpoint is there, and running out of a caller's own time shows nothing. The
-//! invariant: while the breaker is half open, at most one attempt is under way.
+//! There is one per endpoint of a client, and one per instance of a balancer. The caller decides
+//! what counts as a failure, for endpoints by [`Permit::observe`]. Invariant: while the breaker is
+//! half open, at most one admitted attempt is under way.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,23 +18,33 @@ use tonic::Status;
 use crate::error::is_broken;
 
 /// Failures in a row that open a breaker: one restart of a server breaks one connection per lane,
-/// and costs a few attempts beside.
+/// and a few attempts beside.
 pub(crate) const FAILURES_MAX: u32 = 5;
-/// Pause before an endpoint is tried again, on average: a server takes about a second to start.
+/// Pause before an endpoint is probed again, on average: a server takes about a second to start.
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
-/// Shortest silence that says something about an endpoint: about a start, a change of leaders or a
-/// write on a busy disk. A caller with less time than that finds out nothing.
-const SILENCE_MIN: Duration = Duration::from_secs(1);
+/// Shortest silence that counts as a failure: about a start, a leader election or a write on a busy
+/// disk. An attempt that was given up earlier shows nothing.
+pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
+
+/// How long an open breaker waits before a probe: as many steps as it opened in a row, up to a
+/// limit.
+#[derive(Debug, Clone, Copy)]
+struct Pause {
+    step: Duration,
+    steps_max: u32,
+    /// Give or take a half, so that clients do not probe together.
+    jitter: bool,
+}
 
 /// Whether requests are sent to an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BreakerState {
     /// Requests are sent.
     Closed,
-    /// Nothing is sent for now, because one connection after the other failed.
+    /// Nothing is sent for now, because several attempts in a row failed.
     Open,
-    /// One attempt finds out whether the endpoint is back.
+    /// One attempt probes whether the endpoint is back.
     HalfOpen,
 }
 
@@ -44,13 +55,20 @@ enum Phase {
     HalfOpen,
 }
 
-/// The breaker of one endpoint.
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    /// How often the breaker opened, less how often a success closed it again.
+    openings: u32,
+}
+
+/// The breaker of one target.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     failures_max: u32,
-    pause: Duration,
-    phase: Mutex<Phase>,
-    /// Told when attempts are admitted that were not before.
+    pause: Pause,
+    state: Mutex<State>,
+    /// Notified when attempts may be admitted that were not before.
     relief: Arc<Notify>,
 }
 
@@ -64,27 +82,62 @@ pub(crate) enum Refused {
 }
 
 impl Breaker {
-    /// A breaker that opens after so many failures in a row; zero: never.
+    /// A breaker that opens after `failures_max` failures in a row, or never if that is zero, for
+    /// `pause`, give or take a half.
     pub(crate) fn new(failures_max: u32, pause: Duration, relief: Arc<Notify>) -> Self {
+        let pause = Pause {
+            step: pause,
+            steps_max: 1,
+            jitter: true,
+        };
+        Self::with(failures_max, pause, relief)
+    }
+
+    /// A breaker whose pauses grow by `step` each time it opens, up to `steps_max` steps, and
+    /// shrink by one with each success that closes it.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn growing(failures_max: u32, step: Duration, steps_max: u32) -> Self {
+        let pause = Pause {
+            step,
+            steps_max,
+            jitter: false,
+        };
+        Self::with(failures_max, pause, Arc::default())
+    }
+
+    fn with(failures_max: u32, pause: Pause, relief: Arc<Notify>) -> Self {
         Self {
             failures_max,
             pause,
-            phase: Mutex::new(Phase::Closed { failures: 0 }),
+            state: Mutex::new(State {
+                phase: Phase::Closed { failures: 0 },
+                openings: 0,
+            }),
             relief,
         }
     }
 
     pub(crate) fn state(&self) -> BreakerState {
-        match *self.phase.lock() {
+        match self.state.lock().phase {
             Phase::Closed { .. } => BreakerState::Closed,
             Phase::Open { .. } => BreakerState::Open,
             Phase::HalfOpen => BreakerState::HalfOpen,
         }
     }
 
-    /// Asks to make an attempt; tell the permit how it went.
+    /// Whether an attempt would be admitted at `now`.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn admits(&self, now: Instant) -> bool {
+        match self.state.lock().phase {
+            Phase::Closed { .. } => true,
+            Phase::Open { probe_at } => now >= probe_at,
+            Phase::HalfOpen => false,
+        }
+    }
+
+    /// Admits an attempt, whose result must be reported to the permit.
     pub(crate) fn admit(self: &Arc<Self>) -> Result<Permit, Refused> {
-        let mut phase = self.phase.lock();
+        let phase = &mut self.state.lock().phase;
         let probe = match *phase {
             Phase::Closed { .. } => false,
             Phase::Open { probe_at } if Instant::now() < probe_at => {
@@ -99,7 +152,7 @@ impl Breaker {
         Ok(self.permit(probe))
     }
 
-    /// An attempt that is made whatever the state, and counts all the same.
+    /// Admits an attempt in any state. Its result counts.
     pub(crate) fn insist(self: &Arc<Self>) -> Permit {
         self.permit(false)
     }
@@ -113,49 +166,67 @@ impl Breaker {
     }
 
     fn succeeded(&self) {
-        let before = std::mem::replace(&mut *self.phase.lock(), Phase::Closed { failures: 0 });
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.phase, Phase::Closed { failures: 0 });
         if !matches!(before, Phase::Closed { .. }) {
+            state.openings = state.openings.saturating_sub(1);
+            drop(state);
             self.relief.notify_waiters();
         }
     }
 
-    fn failed(&self, probe: bool) {
-        let mut phase = self.phase.lock();
-        match *phase {
+    /// Counts a failure. Returns whether it opened the breaker.
+    fn failed(&self, probe: bool) -> bool {
+        let mut state = self.state.lock();
+        match state.phase {
             Phase::Closed { failures } if failures + 1 != self.failures_max => {
                 let failures = failures.saturating_add(1);
-                *phase = Phase::Closed { failures };
+                state.phase = Phase::Closed { failures };
+                false
             }
-            Phase::HalfOpen if !probe => {}
-            Phase::Open { .. } => {}
+            Phase::HalfOpen if !probe => false,
+            Phase::Open { .. } => false,
             Phase::Closed { .. } | Phase::HalfOpen => {
-                let pause = self.pause.mul_f64(rand::rng().random_range(0.5..1.5));
-                *phase = Phase::Open {
-                    probe_at: Instant::now() + pause,
+                state.openings = (state.openings + 1).min(self.pause.steps_max);
+                state.phase = Phase::Open {
+                    probe_at: Instant::now() + self.pause.after(state.openings),
                 };
-                drop(phase);
-                // Who waited for the probe has to wait for a point in time instead.
+                drop(state);
+                // Callers that waited for the probe have to wait for a point in time instead.
                 self.relief.notify_waiters();
+                true
             }
         }
     }
 
-    /// A probe ended without saying how it went: the next attempt is one.
+    /// A probe ended without a result: the next attempt is the probe.
     fn abandoned(&self) {
-        let mut phase = self.phase.lock();
-        if *phase == Phase::HalfOpen {
-            *phase = Phase::Open {
+        let mut state = self.state.lock();
+        if state.phase == Phase::HalfOpen {
+            state.phase = Phase::Open {
                 probe_at: Instant::now(),
             };
-            drop(phase);
+            drop(state);
             self.relief.notify_waiters();
         }
     }
 }
 
-/// Leave for one attempt.
+impl Pause {
+    /// The pause after so many openings in a row.
+    fn after(self, openings: u32) -> Duration {
+        let pause = self.step * openings;
+        if self.jitter {
+            pause.mul_f64(rand::rng().random_range(0.5..1.5))
+        } else {
+            pause
+        }
+    }
+}
+
+/// Permission for one attempt.
 #[derive(Debug)]
-#[must_use = "the breaker has to learn how the attempt went"]
+#[must_use = "the breaker has to learn the result of the attempt"]
 pub(crate) struct Permit {
     breaker: Arc<Breaker>,
     probe: bool,
@@ -163,28 +234,34 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Judges by what came of the attempt.
+    /// Reports the answer of an endpoint. Only the transport counts: connections that are refused
+    /// or break. Any answer, even an error, shows that the endpoint works.
     pub(crate) fn observe<T>(self, answer: &Result<Result<T, Status>, Elapsed>) {
         match answer {
-            Ok(Err(status)) if is_broken(status) => self.failed(),
+            Ok(Err(status)) if is_broken(status) => {
+                self.failed();
+            }
             Ok(_) => self.succeeded(),
-            // A probe that stays unanswered does not find the endpoint back, if its caller gave it
-            // the time. One that is dropped makes room for another.
-            Err(_) if self.probe && self.since.elapsed() >= SILENCE_MIN => self.failed(),
+            // Silence shows that a probe failed, if its caller waited long enough. A probe that is
+            // dropped makes room for another.
+            Err(_) if self.probe && self.since.elapsed() >= SILENCE_MIN => {
+                self.failed();
+            }
             Err(_) => {}
         }
     }
 
-    /// The endpoint answered.
+    /// The target works.
     pub(crate) fn succeeded(mut self) {
         self.probe = false;
         self.breaker.succeeded();
     }
 
-    /// The endpoint could not be reached, or the connection broke.
-    pub(crate) fn failed(mut self) {
-        self.breaker.failed(self.probe);
+    /// The target could not be reached, or cannot serve. Returns whether this opened the breaker.
+    pub(crate) fn failed(mut self) -> bool {
+        let opened = self.breaker.failed(self.probe);
         self.probe = false;
+        opened
     }
 }
 

@@ -1,64 +1,59 @@
-//! One instance as a caller sees it: how much is under way there, and whether it has failed of
-//! late.
+//! One instance as the balancer sees it: the calls under way there, and whether it has failed
+//! recently.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU32, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
 };
 
-use parking_lot::Mutex;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use super::choice::Load;
-use crate::id::Token;
+use crate::{
+    breaker::{Breaker, Permit, SILENCE_MIN},
+    id::Token,
+};
 
-/// Failures in a row after which a peer is left alone for a while: more than one bad answer, and
-/// few enough that a dead peer costs little.
+/// Failures in a row that eject a peer: more than one bad answer, and few enough that a dead peer
+/// costs little.
 const FAILURES_MAX: u32 = 5;
-/// How long a peer is left alone the first time; each further time in a row adds as much.
+/// The duration of the first ejection; each further one in a row lasts this much longer.
 const EJECTION: Duration = Duration::from_secs(10);
-/// Most that adds up to.
+/// The most ejections in a row that add up.
 const EJECTIONS_MAX: u32 = 30;
 
-/// Time after which a call that its caller gave up counts as a failure: a caller that loses
-/// interest does so at once or has a deadline, and hardly any deadline is shorter.
-const UNANSWERED_MIN: Duration = Duration::from_secs(1);
-
-/// An instance and what is known of it.
+/// An instance and its state.
 #[derive(Debug)]
 pub(super) struct Peer<S> {
     pub(super) service: S,
     pub(super) place: Place,
     weight: AtomicU32,
     in_flight: AtomicU32,
-    health: Mutex<Health>,
+    breaker: Arc<Breaker>,
 }
 
-/// What makes a peer the same peer after a change of its registration.
+/// The identity of a peer across changes of its registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) id: String,
-    /// A new life of an instance starts with a clean record.
+    /// A new incarnation starts with a clean record.
     pub(super) incarnation: Token,
     pub(super) address: String,
     pub(super) near: bool,
 }
 
-#[derive(Debug, Default)]
-struct Health {
-    failures: u32,
-    ejections: u32,
-    until: Option<Instant>,
-}
-
 impl<S> Peer<S> {
     pub(super) fn new(place: Place, weight: u32, service: S) -> Self {
+        let breaker = Breaker::growing(FAILURES_MAX, EJECTION, EJECTIONS_MAX);
         Self {
             service,
             place,
             weight: AtomicU32::new(weight),
             in_flight: AtomicU32::new(0),
-            health: Mutex::default(),
+            breaker: Arc::new(breaker),
         }
     }
 
@@ -67,48 +62,25 @@ impl<S> Peer<S> {
     }
 
     pub(super) fn load(&self, now: Instant) -> Load {
-        let until = self.health.lock().until;
         Load {
             weight: self.weight.load(Ordering::Relaxed).max(1),
             in_flight: self.in_flight.load(Ordering::Relaxed),
             near: self.place.near,
-            ejected: until.is_some_and(|until| now < until),
+            ejected: !self.breaker.admits(now),
         }
     }
 
-    /// A call begins; it is under way until the guard is dropped.
+    /// Starts a call, which is under way until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight<S> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+        // The peer was chosen although it is ejected when most are, or when another call became
+        // the probe first.
+        let permit = self.breaker.admit();
+        let permit = permit.unwrap_or_else(|_| self.breaker.insist());
         InFlight {
             peer: Arc::clone(self),
+            permit: Some(permit),
             sent: None,
-        }
-    }
-
-    fn succeeded(&self) {
-        let mut health = self.health.lock();
-        if health.until.take().is_some() {
-            health.ejections = health.ejections.saturating_sub(1);
-        }
-        health.failures = 0;
-    }
-
-    fn failed(&self, now: Instant) {
-        let mut health = self.health.lock();
-        // What was under way before an ejection does not prolong it.
-        if health.until.is_some_and(|until| now < until) {
-            return;
-        }
-        health.failures += 1;
-        // Whoever comes back from an ejection has one try.
-        if health.failures >= FAILURES_MAX || health.until.is_some() {
-            health.ejections = (health.ejections + 1).min(EJECTIONS_MAX);
-            health.until = Some(now + EJECTION * health.ejections);
-            health.failures = 0;
-            tracing::info!(
-                peer = self.place.id,
-                "an instance fails and is left alone for a while"
-            );
         }
     }
 }
@@ -117,12 +89,13 @@ impl<S> Peer<S> {
 #[derive(Debug)]
 pub(super) struct InFlight<S> {
     peer: Arc<Peer<S>>,
-    /// Since when it is not answered.
+    /// Until its result is known.
+    permit: Option<Permit>,
     sent: Option<Instant>,
 }
 
 impl<S> InFlight<S> {
-    /// It is sent now, to this service.
+    /// The service to send the call to, at once.
     pub(super) fn send(&mut self) -> &S {
         self.sent = Some(Instant::now());
         &self.peer.service
@@ -130,22 +103,25 @@ impl<S> InFlight<S> {
 
     /// The instance has answered.
     pub(super) fn succeeded(&mut self) {
-        self.sent = None;
-        self.peer.succeeded();
+        if let Some(permit) = self.permit.take() {
+            permit.succeeded();
+        }
     }
 
     /// The instance cannot be reached, or cannot serve.
     pub(super) fn failed(&mut self) {
-        self.sent = None;
-        self.peer.failed(Instant::now());
+        if self.permit.take().is_some_and(Permit::failed) {
+            tracing::info!(peer = self.peer.place.id, "instance ejected after failures");
+        }
     }
 }
 
 impl<S> Drop for InFlight<S> {
     fn drop(&mut self) {
-        // An instance that answers nobody fails although no call ends with an error.
-        let waited = self.sent.map(|sent| sent.elapsed());
-        if waited.is_some_and(|waited| waited >= UNANSWERED_MIN) {
+        // An instance that never answers fails although no call ends with an error. A caller that
+        // loses interest drops its call at once or has a deadline, rarely a shorter one than this.
+        let silent = self.sent.is_some_and(|sent| sent.elapsed() >= SILENCE_MIN);
+        if silent {
             self.failed();
         }
         self.peer.in_flight.fetch_sub(1, Ordering::Relaxed);
@@ -184,7 +160,7 @@ mod tests {
             call.send();
             tokio::time::advance(waited).await;
         };
-        let brief = UNANSWERED_MIN - Duration::from_millis(1);
+        let brief = SILENCE_MIN - Duration::from_millis(1);
         for _ in 0..FAILURES_MAX {
             give_up_after(brief).await;
         }
@@ -194,48 +170,63 @@ mod tests {
             let mut call = peer.begin();
             call.send();
             call.succeeded();
-            tokio::time::advance(UNANSWERED_MIN).await;
+            tokio::time::advance(SILENCE_MIN).await;
         }
         assert!(!ejected(&peer));
         for _ in 0..FAILURES_MAX {
-            give_up_after(UNANSWERED_MIN).await;
+            give_up_after(SILENCE_MIN).await;
         }
         assert!(ejected(&peer));
     }
 
-    #[test]
-    fn failures_in_a_row_eject_and_a_success_between_does_not_let_them_add_up() {
-        let (peer, now) = (peer(), Instant::now());
-        for _ in 1..FAILURES_MAX {
-            peer.failed(now);
-        }
-        peer.succeeded();
-        for _ in 1..FAILURES_MAX {
-            peer.failed(now);
-        }
-        assert!(!peer.load(now).ejected);
-        peer.failed(now);
-        assert!(peer.load(now).ejected);
-        assert!(!peer.load(now + EJECTION).ejected);
+    fn fail(peer: &Arc<Peer<()>>, times: u32) {
+        (0..times).for_each(|_| peer.begin().failed());
     }
 
-    #[test]
-    fn a_peer_that_fails_again_at_once_is_left_alone_for_longer() {
-        let (peer, now) = (peer(), Instant::now());
-        for _ in 0..FAILURES_MAX + 3 {
-            peer.failed(now);
-        }
-        let later = now + EJECTION;
-        assert!(!peer.load(later).ejected);
-        peer.failed(later);
-        assert!(peer.load(later + EJECTION).ejected);
-        assert!(!peer.load(later + EJECTION * 2).ejected);
-        // A success gives back one step.
-        peer.succeeded();
-        for _ in 0..FAILURES_MAX {
-            peer.failed(later);
-        }
-        assert!(!peer.load(later + EJECTION * 2).ejected);
-        assert!(peer.load(later + EJECTION).ejected);
+    fn ejected(peer: &Arc<Peer<()>>, after: Duration) -> bool {
+        peer.load(Instant::now() + after).ejected
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_eject_and_a_success_between_does_not_let_them_add_up() {
+        let peer = peer();
+        fail(&peer, FAILURES_MAX - 1);
+        peer.begin().succeeded();
+        fail(&peer, FAILURES_MAX - 1);
+        assert!(!ejected(&peer, Duration::ZERO));
+        fail(&peer, 1);
+        assert!(ejected(&peer, Duration::ZERO));
+        assert!(!ejected(&peer, EJECTION));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_fails_again_at_once_is_ejected_for_longer() {
+        let peer = peer();
+        fail(&peer, FAILURES_MAX + 3);
+        assert!(
+            !ejected(&peer, EJECTION),
+            "failures meanwhile prolong nothing"
+        );
+        tokio::time::advance(EJECTION).await;
+        fail(&peer, 1);
+        assert!(ejected(&peer, EJECTION));
+        assert!(!ejected(&peer, EJECTION * 2));
+        // A success takes one step back.
+        peer.begin().succeeded();
+        fail(&peer, FAILURES_MAX);
+        assert!(ejected(&peer, EJECTION));
+        assert!(!ejected(&peer, EJECTION * 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_probes_a_peer_whose_ejection_is_over() {
+        let peer = peer();
+        fail(&peer, FAILURES_MAX);
+        tokio::time::advance(EJECTION).await;
+        assert!(!ejected(&peer, Duration::ZERO));
+        let mut probe = peer.begin();
+        assert!(ejected(&peer, Duration::ZERO), "others wait for its result");
+        probe.succeeded();
+        assert!(!ejected(&peer, Duration::ZERO));
     }
 }
