@@ -131,6 +131,19 @@ impl HeldClaims {
         self.termination.record(ClaimLoss::GivenUp);
     }
 
+    /// Makes a call that passes the claims on if it succeeds.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LeaseLost`] or [`ErrorKind::NotHolder`] when they are lost, and those of the
+    /// call.
+    pub(crate) async fn pass_on<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        self.ensure(Duration::ZERO)?;
+        self.termination.end_by(call).await
+    }
+
     /// Releases every claim, and closes the session unless it is shared.
     pub(crate) async fn release(self) -> Result<(), Error> {
         self.ensure(Duration::ZERO)?;

@@ -3,9 +3,15 @@
 //!
 //! Invariant: the first reason recorded is final.
 
+use std::{future::Future, sync::Arc};
+
 use bytes::Bytes;
 use futures::future::select_all;
-use tokio::{sync::watch, task::AbortHandle, time::sleep};
+use tokio::{
+    sync::{Mutex, watch},
+    task::AbortHandle,
+    time::sleep,
+};
 
 use crate::{
     client::Client,
@@ -36,6 +42,9 @@ pub enum ClaimLoss {
 pub(crate) struct Termination {
     reason: watch::Sender<Option<ClaimLoss>>,
     watching: AbortHandle,
+    /// Locked while a call made here may end the claims: its answer decides about the reason for a
+    /// deletion that is seen before it.
+    ending: Arc<Mutex<()>>,
 }
 
 impl Termination {
@@ -43,6 +52,8 @@ impl Termination {
     pub(crate) fn watch(client: Client, keys: Vec<(Bytes, Token)>) -> Self {
         let (reason, _) = watch::channel(None);
         let found = reason.clone();
+        let ending = Arc::<Mutex<()>>::default();
+        let ending_here = Arc::clone(&ending);
         let watching = tokio::spawn(async move {
             let deletions = keys
                 .iter()
@@ -50,7 +61,10 @@ impl Termination {
             // There is at least one: every claim has a key.
             let (deleted, ..) = select_all(deletions).await;
             match deleted {
-                Ok(()) => record(&found, ClaimLoss::Taken),
+                Ok(()) => {
+                    drop(ending_here.lock().await);
+                    record(&found, ClaimLoss::Taken);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot watch a claim's key; relying on its lease");
                 }
@@ -59,7 +73,25 @@ impl Termination {
         Self {
             reason,
             watching: watching.abort_handle(),
+            ending,
         }
+    }
+
+    /// Makes a call that ends the claims if it succeeds, and records that.
+    ///
+    /// # Errors
+    /// Those of the call.
+    ///
+    /// # Cancel safety
+    /// As cancel safe as the call. If it ended the claims, the watch reports that.
+    pub(crate) async fn end_by<T>(
+        &self,
+        call: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let _ending = self.ending.lock().await;
+        let answer = call.await?;
+        self.record(ClaimLoss::GivenUp);
+        Ok(answer)
     }
 
     /// The reason, if the claims are known to have ended.

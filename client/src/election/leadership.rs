@@ -91,12 +91,10 @@ impl Leadership {
     /// # Cancel safety
     /// Dropping the future leaves open whether the candidate leads.
     pub async fn hand_over(&mut self, to: LeaseId) -> Result<Leader, Error> {
-        self.held.ensure(Duration::ZERO)?;
         let claim = self.held.claims().first();
         let name = claim.map(|claim| claim.name.clone()).unwrap_or_default();
-        let leader = hand_over(self.held.client(), name, self.epoch(), to).await?;
-        self.held.give_up();
-        Ok(leader)
+        let handed_over = hand_over(self.held.client(), name, self.epoch(), to);
+        self.held.pass_on(handed_over).await
     }
 }
 

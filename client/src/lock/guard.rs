@@ -117,8 +117,8 @@ impl LockGuard {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let answer = ask!(self.held.client(), call, LockClient.transfer(request)).await?;
-        self.held.give_up();
+        let transferred = ask!(self.held.client(), call, LockClient.transfer(request));
+        let answer = self.held.pass_on(transferred).await?;
         let claim = answer.claim.unwrap_or_default();
         Ok(Token::new(claim.token))
     }
