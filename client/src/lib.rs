@@ -79,6 +79,7 @@ mod config;
 mod election;
 mod error;
 #[cfg(test)]
+#[expect(dead_code, reason = "the tests in `tests/calls` use the rest")]
 mod fake;
 pub mod fence;
 mod hedge;

@@ -68,12 +68,7 @@ mod tests {
         assert!(failed.iter().any(|pause| *pause > FIRST_MAX), "{failed:?}");
     }
 
-    const STREAMS: [&str; 4] = [
-        "acquire stream",
-        "campaign stream",
-        "observe stream",
-        "endpoints stream",
-    ];
+    const STREAMS: [&str; 4] = ["acquire", "campaign", "observe", "watch_endpoints"];
 
     /// Waits for what is held, and watches, until it is dropped.
     async fn wait_for_everything(client: Client) {
@@ -100,9 +95,9 @@ mod tests {
         let _leadership = client.election("e").campaign("first").await;
         let waiting = tokio::spawn(wait_for_everything(client));
         // The keys of what is held are watched, too.
-        let led = ["watch stream"].into_iter().chain(STREAMS);
+        let led = ["watch"].into_iter().chain(STREAMS);
         let led: std::collections::BTreeSet<_> = led.collect();
-        fake.until(|store| store.led == led).await;
+        fake.until(|store| store.require_leader() == led).await;
         waiting.abort();
     }
 
@@ -112,13 +107,10 @@ mod tests {
         let (fake, client) = Fake::start().await;
         let _lock = client.lock("a").await.expect("it is free");
         let _leadership = client.election("e").campaign("first").await;
-        fake.fault(|faults| faults.brief = true);
+        fake.mode(|modes| modes.brief = true);
         let begun = Instant::now();
         let waiting = tokio::spawn(wait_for_everything(client));
-        let often = |store: &crate::fake::Store, call| {
-            store.calls.get(call).is_some_and(|count| *count >= TIMES)
-        };
-        fake.until(|store| STREAMS.iter().any(|call| often(store, call)))
+        fake.until(|store| STREAMS.iter().any(|call| store.calls(call) >= TIMES))
             .await;
         // The most that as many pauses take which are all first ones.
         assert!(begun.elapsed() > FIRST_MAX * TIMES, "{:?}", begun.elapsed());

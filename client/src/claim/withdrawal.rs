@@ -245,7 +245,7 @@ mod tests {
             .run()
             .await;
         let store = fake.store.lock();
-        assert_eq!((store.claimed, store.calls["withdraw"]), (2, 2));
+        assert_eq!((store.claimed, store.calls("withdraw")), (2, 2));
         assert_eq!((store.claims("a"), store.claims("b")), (0, 0));
     }
 

@@ -133,7 +133,7 @@ async fn a_hand_over_whose_answer_is_lost_is_found_out_in_a_session() {
     let candidacy = client.election("e").campaign("two").session(&session);
     let waiter = tokio::spawn(candidacy.into_future());
     fake.until(|store| store.claims("e") == 2).await;
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     let exact = session.client().election("e");
     // Executed a second time it would be refused: nobody leads in that epoch any more.
     let leader = exact
@@ -159,7 +159,7 @@ async fn a_hand_over_whose_answer_is_lost_may_have_happened_and_a_stale_guard_re
     let refused = holder.hand_over(session.lease(), first.epoch()).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
     assert!(first.is_leader());
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     let election = client.election("e");
     let lost = election.hand_over(session.lease(), first.epoch()).await;
     assert!(lost.unwrap_err().outcome_unknown());

@@ -1,125 +1,156 @@
-//! A server of tenure in this process, small enough to be seen through: one map of keys, exclusive
-//! claims, remembered requests, and faults on demand. For tests only.
+//! A server for tests, in the process of the test: the state machine over its memory engine, served
+//! over gRPC by one node or several, with faults on demand.
+//!
+//! State and rules are the real ones; what a server adds to them (limits, freshness, consensus) is
+//! not here. All nodes serve one state. Time is that of the tokio runtime, and passes for the state
+//! only with the commands that carry it: nothing expires by itself.
 
-mod claims;
-mod keys;
+mod arrival;
+mod auth;
+mod election;
+mod fault;
+mod fence;
+mod kv;
+mod lease;
+mod lock;
+mod message;
+mod node;
 mod registry;
 mod session;
 mod store;
-mod write;
+mod watch;
+mod wire;
 
-use std::sync::{Arc, Weak};
+use std::{sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tenure_proto::{
-    etcdserverpb::{kv_server::KvServer, lease_server::LeaseServer, watch_server::WatchServer},
-    v1::{
-        election_server::ElectionServer, fence_server::FenceServer, lock_server::LockServer,
-        registry_server::RegistryServer, session_server::SessionServer,
-    },
-};
-use tokio::{net::TcpListener, sync::watch};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Status, metadata::MetadataMap, transport::Server};
+use tokio::sync::watch as channel;
 
+pub(crate) use arrival::Arrival;
+pub(crate) use fault::{Fault, Faults, Modes};
+pub(crate) use node::Node;
 pub(crate) use store::Store;
 
-use crate::Client;
+use crate::{Client, ClientBuilder};
 
-/// What goes wrong, for as long as it is set.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Faults {
-    /// Renewals are not answered.
-    pub(crate) mute: bool,
-    /// The next acquisition is held up on its way, and never answered.
-    pub(crate) stall: bool,
-    /// What was held up arrives.
-    pub(crate) late: bool,
-    /// The next acquisition is executed, its stream breaks without a word, and the one after it
-    /// is not permitted.
-    pub(crate) lose_word: bool,
-    /// The next acquisition is not permitted.
-    pub(crate) deny: bool,
-    /// The next release does not arrive, and the one after it is not permitted.
-    pub(crate) lose_release: bool,
-    /// The next release is not permitted.
-    pub(crate) deny_release: bool,
-    /// Requests that are sent again are refused as forgotten.
-    pub(crate) forgetful: bool,
-    /// Endpoints cannot be watched.
-    pub(crate) down: bool,
-    /// Nobody may watch endpoints.
-    pub(crate) closed: bool,
-    /// How far endpoints are told behind the present revision.
-    pub(crate) behind: i64,
-    /// Registrations do not arrive.
-    pub(crate) hold_registrations: bool,
-    /// Claims are granted under another name.
-    pub(crate) misname: bool,
-    /// Streams break after their first word.
-    pub(crate) brief: bool,
-    /// All leases end when the next range has been answered.
-    pub(crate) end_leases: bool,
-    /// The next write of a key, or of a service that operators ask, takes effect, and its answer
-    /// is lost.
-    pub(crate) lose_answer: bool,
-}
+/// Longer than anything takes that tests wait for, short enough to notice a hang.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The server.
+/// Calls that change the state and are answered at once.
+const WRITES: &[&str] = &[
+    "put",
+    "delete",
+    "txn",
+    "compact",
+    "grant",
+    "revoke",
+    "close",
+    "drain",
+    "deregister",
+    "hand_over",
+    "set_policy",
+    "remove_policy",
+];
+
+/// The server: what its nodes share.
 #[derive(Debug)]
 pub(crate) struct Fake {
-    pub(crate) store: Mutex<Store>,
-    pub(crate) faults: watch::Sender<Faults>,
-    /// For streams, which outlive the call that opened them.
-    itself: Weak<Self>,
-    /// Told after every change of the store.
-    changed: watch::Sender<u64>,
+    pub(crate) store: Arc<Mutex<Store>>,
+    pub(crate) nodes: Vec<Node>,
+    faults: Faults,
+    modes: channel::Sender<Modes>,
+    /// Notified after every change of the store.
+    changed: channel::Sender<u64>,
     /// Streams that were opened under another number end.
-    generation: watch::Sender<u64>,
+    generation: channel::Sender<u64>,
 }
 
 impl Fake {
-    /// Starts a server and a client of it.
+    /// Starts a server of one node, and a client of it.
     pub(crate) async fn start() -> (Arc<Self>, Client) {
-        let fake = Arc::new_cyclic(|itself| Self {
-            itself: Weak::clone(itself),
-            store: Mutex::default(),
-            faults: watch::Sender::default(),
-            changed: watch::Sender::default(),
-            generation: watch::Sender::default(),
-        });
-        let listener = TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port is free");
-        let address = listener
-            .local_addr()
-            .expect("a bound listener has an address");
-        let server = Server::builder()
-            .add_service(SessionServer::from_arc(Arc::clone(&fake)))
-            .add_service(FenceServer::from_arc(Arc::clone(&fake)))
-            .add_service(LockServer::from_arc(Arc::clone(&fake)))
-            .add_service(ElectionServer::from_arc(Arc::clone(&fake)))
-            .add_service(RegistryServer::from_arc(Arc::clone(&fake)))
-            .add_service(KvServer::from_arc(Arc::clone(&fake)))
-            .add_service(WatchServer::from_arc(Arc::clone(&fake)))
-            .add_service(LeaseServer::from_arc(Arc::clone(&fake)));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        let client = Client::connect([address.to_string()]).await;
-        (fake, client.expect("that is an address"))
+        let fake = Self::of(1).await;
+        let client = fake.client().await;
+        (fake, client)
     }
 
-    /// Changes the store and tells everybody.
+    /// Starts several nodes of tenure.
+    pub(crate) async fn of(nodes: usize) -> Arc<Self> {
+        Self::with(nodes, Store::of_tenure()).await
+    }
+
+    /// Starts one node that knows nothing of guards, request ids and tenure's services, as etcd.
+    pub(crate) async fn of_etcd() -> Arc<Self> {
+        Self::with(1, Store::of_etcd()).await
+    }
+
+    async fn with(nodes: usize, store: Store) -> Arc<Self> {
+        let faults = Faults::default();
+        let mut laid = Vec::new();
+        for index in 0..nodes {
+            laid.push(Node::lay(index, faults.clone()).await);
+        }
+        let fake = Arc::new(Self {
+            store: Arc::new(Mutex::new(store)),
+            nodes: laid,
+            faults,
+            modes: channel::Sender::default(),
+            changed: channel::Sender::default(),
+            generation: channel::Sender::default(),
+        });
+        for index in 0..nodes {
+            node::serve(&fake, index);
+        }
+        fake
+    }
+
+    /// A client of all nodes.
+    pub(crate) async fn client(&self) -> Client {
+        self.client_with(|builder| builder).await
+    }
+
+    /// A client of all nodes, with the settings that `adjust` makes.
+    pub(crate) async fn client_with(
+        &self,
+        adjust: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Client {
+        let addresses = self.nodes.iter().map(|node| node.wire.address());
+        let builder = adjust(Client::builder().endpoints(addresses).timeout(PATIENCE));
+        let client = builder.connect().await;
+        client.expect("the endpoints are addresses")
+    }
+
+    /// Changes the store and notifies everything that waits for it.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
         let outcome = change(&mut self.store.lock());
         self.changed.send_modify(|count| *count += 1);
         outcome
     }
 
-    pub(crate) fn fault(&self, change: impl FnOnce(&mut Faults)) {
-        self.faults.send_modify(change);
+    /// The next of these calls, at any node, fail in these ways, one each.
+    pub(crate) fn plan(
+        &self,
+        calls: &'static [&'static str],
+        faults: impl IntoIterator<Item = Fault>,
+    ) {
+        self.faults.plan(None, calls, faults);
     }
 
-    /// Ends every stream that waits.
+    /// The next write is executed, and its answer is lost.
+    pub(crate) fn lose_answer(&self) {
+        self.plan(WRITES, [Fault::LoseAnswer]);
+    }
+
+    /// How many of the planned faults have not happened.
+    pub(crate) fn planned(&self) -> usize {
+        self.faults.planned(None)
+    }
+
+    /// Changes what goes wrong for as long as it is set.
+    pub(crate) fn mode(&self, change: impl FnOnce(&mut Modes)) {
+        self.modes.send_modify(change);
+    }
+
+    /// Ends every open stream.
     pub(crate) fn break_streams(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
@@ -132,51 +163,32 @@ impl Fake {
                 changed.changed().await.expect("the server lives");
             }
         };
-        let limit = std::time::Duration::from_secs(20);
-        tokio::time::timeout(limit, reached)
+        tokio::time::timeout(PATIENCE, reached)
             .await
             .unwrap_or_else(|_| panic!("not reached: {:?}", self.store.lock()));
     }
 
-    /// Takes note of a stream that is opened.
-    fn opens<T>(&self, call: &'static str, request: &Request<T>) {
-        let led = request.metadata().get("hasleader");
-        let led = led.is_some_and(|led| led == "true");
-        self.change(|store| {
-            store.count(call);
-            if led {
-                store.led.insert(call);
-            }
-        });
+    /// What was executed of the key space through any node, in order, such as `put k = v`.
+    pub(crate) fn executed(&self) -> Vec<String> {
+        self.store.lock().executed.clone()
     }
 
-    /// Ready when streams are to end.
-    async fn broken(&self) {
-        let mut generation = self.generation.subscribe();
-        // The sender lives as long as the server.
-        let _ = generation.changed().await;
+    /// The calls of the key space, and the ends of sessions, that arrived at any node.
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
+        let store = self.store.lock();
+        let arrivals = store.arrivals.iter();
+        let counted = arrivals.filter(|arrival| node::PLANNED.contains(&arrival.call));
+        counted.cloned().collect()
     }
 }
 
-/// The session and the sequence of a request, if it has them.
-fn request_id(metadata: &MetadataMap) -> Option<(i64, u64)> {
-    let text = metadata.get("tenure-request")?.to_str().ok()?;
-    let mut parts = text.split('.');
-    let session = i64::from_str_radix(parts.next()?, 16).ok()?;
-    Some((session, parts.next()?.parse().ok()?))
-}
-
-/// A refusal with one of tenure's own reasons.
-fn refusal(reason: &'static str, code: tonic::Code) -> Status {
-    let mut status = Status::new(code, format!("tenure: {reason}"));
-    let value = reason.parse().expect("a reason is ASCII");
-    status.metadata_mut().insert("tenure-reason", value);
-    status
-}
-
-fn header(revision: i64) -> Option<tenure_proto::v1::Header> {
-    Some(tenure_proto::v1::Header {
-        revision,
-        ..Default::default()
-    })
+/// Waits until `reached`, which nothing announces.
+pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
+    let waiting = async {
+        while !reached() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(waited.is_ok(), "never happened: {what}");
 }

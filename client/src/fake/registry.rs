@@ -1,179 +1,145 @@
-//! Registrations of the fake server. Every instance of a service is selected.
+//! Registrations. Every instance of a service is selected.
 
-use bytes::Bytes;
-use futures::{StreamExt, future, stream::BoxStream};
+use std::sync::Arc;
+
+use futures::{StreamExt, future};
 use prost::Message;
-use tenure_proto::{
-    mvccpb::KeyValue,
-    v1::{
-        DeregisterRequest, DeregisterResponse, DiscoverRequest, DiscoverResponse, DrainRequest,
-        DrainResponse, Instance, Readiness, RegisterRequest, RegisterResponse, Registration,
-        SetReadinessRequest, SetReadinessResponse, Snapshot, WatchEndpointsRequest,
-        WatchEndpointsResponse, registry_server::Registry, watch_endpoints_response::Change,
-    },
+use tenure_proto::v1::{
+    self, DeregisterRequest, DeregisterResponse, DiscoverRequest, DiscoverResponse, DrainRequest,
+    DrainResponse, RegisterRequest, RegisterResponse, SetReadinessRequest, SetReadinessResponse,
+    Snapshot, WatchEndpointsRequest, WatchEndpointsResponse, registry_server::Registry,
+    watch_endpoints_response::Change,
 };
-use tokio_stream::wrappers::WatchStream;
-use tonic::{Code, Request, Response, Status};
+use tenure_statemachine::{
+    Deregister, Drain, InstanceName, LeaseId, Readiness, Register, Revision, SetReadiness, Ttl,
+};
+use tonic::{Request, Response};
 
-use super::{Fake, Store, claims::until_broken, header, refusal};
+use super::{
+    message::tenure_header,
+    node::{Answer, Answers, Service},
+};
 
-fn key(service: &str, id: &str) -> Bytes {
-    Bytes::from(format!("tenure.services/{service}/{id}"))
-}
-
-impl Store {
-    pub(crate) fn instances(&self, service: &str) -> Vec<Registration> {
-        let prefix = key(service, "");
-        let found = self.kvs.values().filter(|kv| kv.key.starts_with(&prefix));
-        found
-            .map(|kv| Registration {
-                instance: Some(Instance::decode(&kv.value[..]).expect("it was encoded here")),
-                incarnation: kv.create_revision,
-                lease: kv.lease,
-                revision: kv.mod_revision,
-            })
-            .collect()
-    }
-
-    fn change_readiness(
-        &mut self,
-        service: &str,
-        id: &str,
-        incarnation: i64,
-        readiness: Readiness,
-    ) -> Result<(), Status> {
-        let kv = self.registered(service, id, incarnation)?;
-        let mut instance = Instance::decode(&kv.value[..]).expect("it was encoded here");
-        instance.set_readiness(readiness);
-        self.put(&kv.key, Bytes::from(instance.encode_to_vec()), kv.lease);
-        Ok(())
-    }
-
-    /// The key of an instance, of whichever life when the incarnation is zero.
-    fn registered(&self, service: &str, id: &str, incarnation: i64) -> Result<KeyValue, Status> {
-        match self.kvs.get(&key(service, id)) {
-            Some(kv) if incarnation == 0 || kv.create_revision == incarnation => Ok(kv.clone()),
-            None if incarnation == 0 => Err(refusal("InstanceNotFound", Code::NotFound)),
-            _ => Err(refusal("InstanceReplaced", Code::FailedPrecondition)),
-        }
+fn readiness(readiness: v1::Readiness) -> Readiness {
+    match readiness {
+        v1::Readiness::Starting => Readiness::Starting,
+        v1::Readiness::Ready => Readiness::Ready,
+        v1::Readiness::Draining => Readiness::Draining,
+        v1::Readiness::NotReady => Readiness::NotReady,
     }
 }
 
 #[tonic::async_trait]
-impl Registry for Fake {
-    type WatchEndpointsStream = BoxStream<'static, Result<WatchEndpointsResponse, Status>>;
+impl Registry for Service {
+    type WatchEndpointsStream = Answers<WatchEndpointsResponse>;
 
-    async fn register(
-        &self,
-        request: Request<RegisterRequest>,
-    ) -> Result<Response<RegisterResponse>, Status> {
-        let RegisterRequest {
-            instance, lease, ..
-        } = request.into_inner();
-        self.change(|store| store.count("register"));
-        let mut faults = self.faults.subscribe();
-        let arrives = faults.wait_for(|faults| !faults.hold_registrations).await;
-        drop(arrives.expect("the server lives"));
-        let instance = instance.unwrap_or_default();
-        let key = key(&instance.service, &instance.id);
-        let incarnation = self.change(|store| {
-            store.delete(&key);
-            store.put(&key, Bytes::from(instance.encode_to_vec()), lease);
-            store.revision
-        });
-        Ok(Response::new(RegisterResponse {
-            incarnation,
-            lease,
-            ..RegisterResponse::default()
-        }))
+    async fn register(&self, request: Request<RegisterRequest>) -> Answer<RegisterResponse> {
+        self.take("register", request, |store, arrival, request| {
+            let instance = request.instance.unwrap_or_default();
+            let register = Register {
+                instance: instance.encode_to_vec().into(),
+                name: InstanceName {
+                    service: instance.service,
+                    id: instance.id,
+                },
+                incarnation: Revision(request.incarnation),
+                lease: LeaseId(request.lease),
+                grant: None,
+            };
+            let (incarnation, lease, ttl) = store.write(arrival, register)?;
+            Ok(RegisterResponse {
+                header: tenure_header(store.revision()),
+                incarnation: incarnation.0,
+                lease: lease.0,
+                ttl_ms: ttl.0,
+            })
+        })
+        .await
     }
 
     async fn set_readiness(
         &self,
         request: Request<SetReadinessRequest>,
-    ) -> Result<Response<SetReadinessResponse>, Status> {
-        let asked = request.into_inner();
-        let readiness = asked.readiness();
-        self.change(|store| {
-            store.change_readiness(&asked.service, &asked.id, asked.incarnation, readiness)
-        })?;
-        Ok(Response::new(SetReadinessResponse::default()))
+    ) -> Answer<SetReadinessResponse> {
+        let command = |request: SetReadinessRequest| SetReadiness {
+            readiness: readiness(request.readiness()),
+            name: InstanceName {
+                service: request.service,
+                id: request.id,
+            },
+            incarnation: Revision(request.incarnation),
+        };
+        self.execute("set_readiness", request, command).await
     }
 
-    async fn drain(
-        &self,
-        request: Request<DrainRequest>,
-    ) -> Result<Response<DrainResponse>, Status> {
-        self.write(request, |store, asked| {
-            let draining = Readiness::Draining;
-            store.change_readiness(&asked.service, &asked.id, asked.incarnation, draining)?;
-            Ok(DrainResponse::default())
+    async fn drain(&self, request: Request<DrainRequest>) -> Answer<DrainResponse> {
+        let command = |request: DrainRequest| Drain {
+            name: InstanceName {
+                service: request.service,
+                id: request.id,
+            },
+            incarnation: Revision(request.incarnation),
+            grace: Ttl(request.grace_ms),
+        };
+        self.execute("drain", request, command).await
+    }
+
+    async fn deregister(&self, request: Request<DeregisterRequest>) -> Answer<DeregisterResponse> {
+        let command = |request: DeregisterRequest| Deregister {
+            name: InstanceName {
+                service: request.service,
+                id: request.id,
+            },
+            incarnation: Revision(request.incarnation),
+        };
+        self.execute("deregister", request, command).await
+    }
+
+    async fn discover(&self, request: Request<DiscoverRequest>) -> Answer<DiscoverResponse> {
+        self.take("discover", request, |store, _, request| {
+            Ok(DiscoverResponse {
+                header: tenure_header(store.revision()),
+                registrations: store.instances(&request.service),
+                ..DiscoverResponse::default()
+            })
         })
+        .await
     }
 
-    async fn deregister(
-        &self,
-        request: Request<DeregisterRequest>,
-    ) -> Result<Response<DeregisterResponse>, Status> {
-        self.write(request, |store, asked| {
-            let kv = store.registered(&asked.service, &asked.id, asked.incarnation)?;
-            store.delete(&kv.key);
-            Ok(DeregisterResponse::default())
-        })
-    }
-
-    async fn discover(
-        &self,
-        request: Request<DiscoverRequest>,
-    ) -> Result<Response<DiscoverResponse>, Status> {
-        let registrations = self.store.lock().instances(&request.get_ref().service);
-        Ok(Response::new(DiscoverResponse {
-            registrations,
-            ..DiscoverResponse::default()
-        }))
-    }
-
+    /// Sends snapshots only.
     async fn watch_endpoints(
         &self,
         request: Request<WatchEndpointsRequest>,
-    ) -> Result<Response<Self::WatchEndpointsStream>, Status> {
-        if self.faults.borrow().down {
-            self.change(|store| store.count("refused"));
-            return Err(Status::unavailable("tenure: there is no quorum"));
+    ) -> Answer<Self::WatchEndpointsStream> {
+        let refused = self.fake.modes.borrow().endpoints_refused.clone();
+        if let Some(status) = refused {
+            self.fake.change(|store| store.count("refused"));
+            return Err(status);
         }
-        if self.faults.borrow().closed {
-            self.change(|store| store.count("refused"));
-            return Err(Status::permission_denied("etcdserver: permission denied"));
-        }
-        self.opens("endpoints stream", &request);
+        self.open("watch_endpoints", &request);
         let service = request.into_inner().service;
-        let fake = self
-            .itself
-            .upgrade()
-            .expect("the server lives while it is asked");
+        let fake = Arc::clone(&self.fake);
         let mut last = None;
-        let changes = WatchStream::new(self.changed.subscribe());
-        let snapshots = changes.filter_map({
-            let fake = std::sync::Arc::clone(&fake);
-            move |_| {
-                let store = fake.store.lock();
-                let registrations = store.instances(&service);
-                let news = last.replace(registrations.clone()) != Some(registrations.clone());
-                let snapshot = Snapshot {
-                    registrations,
-                    all: false,
-                };
-                let message = WatchEndpointsResponse {
-                    header: header(store.revision - fake.faults.borrow().behind),
-                    change: Some(Change::Snapshot(snapshot)),
-                };
-                drop(store);
-                if news {
-                    fake.change(|store| store.count("endpoints word"));
-                }
-                future::ready(news.then_some(Ok(message)))
-            }
+        let snapshots = self.follow(move |store| {
+            let registrations = store.instances(&service);
+            let news = last.replace(registrations.clone()) != Some(registrations.clone());
+            let behind = fake.modes.borrow().behind;
+            let snapshot = Snapshot {
+                registrations,
+                all: false,
+            };
+            news.then(|| WatchEndpointsResponse {
+                header: tenure_header(store.revision() - behind),
+                change: Some(Change::Snapshot(snapshot)),
+            })
         });
-        Ok(Response::new(until_broken(fake, snapshots)))
+        let fake = Arc::clone(&self.fake);
+        let snapshots = snapshots.filter_map(move |snapshot| {
+            if snapshot.is_some() {
+                fake.change(|store| store.count("snapshots"));
+            }
+            future::ready(snapshot.map(Ok))
+        });
+        Ok(Response::new(self.breakable(snapshots)))
     }
 }

@@ -1,117 +1,75 @@
-//! Sessions and fence policies of the fake server. Every lease is a session.
+//! Sessions.
 
-use bytes::Bytes;
 use tenure_proto::v1::{
-    Claim, CloseSessionRequest, CloseSessionResponse, InspectSessionRequest,
-    InspectSessionResponse, ListPoliciesRequest, ListPoliciesResponse, OpenSessionRequest,
-    OpenSessionResponse, Policy, RemovePolicyRequest, RemovePolicyResponse, SetPolicyRequest,
-    SetPolicyResponse, SetWillRequest, SetWillResponse, fence_server::Fence,
+    CloseSessionRequest, CloseSessionResponse, InspectSessionRequest, InspectSessionResponse,
+    OpenSessionRequest, OpenSessionResponse, SetWillRequest, SetWillResponse,
     session_server::Session,
 };
-use tonic::{Code, Request, Response, Status};
+use tenure_statemachine::{LeaseId, LeaseRevoke, Refusal, SessionState};
+use tonic::{Request, Status};
 
-use super::{Fake, header, refusal};
+use super::{
+    message::{claim, refused, tenure_header},
+    node::{Answer, Service, absent},
+    store::Store,
+};
 
-fn unknown() -> Status {
-    refusal("SessionNotFound", Code::NotFound)
+fn state(store: &Store, session: i64) -> Result<SessionState, Status> {
+    let session = LeaseId(session);
+    let found = store.reader().session(session).expect("memory can be read");
+    found.ok_or_else(|| refused(Refusal::SessionNotFound(session)))
 }
 
 #[tonic::async_trait]
-impl Session for Fake {
-    async fn open(
-        &self,
-        request: Request<OpenSessionRequest>,
-    ) -> Result<Response<OpenSessionResponse>, Status> {
-        let ttl_ms = request.into_inner().ttl_ms;
-        let session = self.change(|store| store.grant(ttl_ms));
-        Ok(Response::new(OpenSessionResponse {
-            header: header(1),
-            session,
-            ttl_ms,
-        }))
+impl Session for Service {
+    async fn open(&self, request: Request<OpenSessionRequest>) -> Answer<OpenSessionResponse> {
+        self.take("open", request, |store, _, request| {
+            let (session, ttl) = store.open_session(request.ttl_ms)?;
+            Ok(OpenSessionResponse {
+                header: tenure_header(store.revision()),
+                session: session.0,
+                ttl_ms: ttl.0,
+            })
+        })
+        .await
     }
 
-    async fn close(
-        &self,
-        request: Request<CloseSessionRequest>,
-    ) -> Result<Response<CloseSessionResponse>, Status> {
-        // Looked for in front of everything else, as servers do.
-        let session = request.get_ref().session;
-        if !self.store.lock().leases.contains_key(&session) {
-            return Err(unknown());
-        }
-        self.write(request, |store, _| {
-            store.revoke(session);
-            Ok(CloseSessionResponse::default())
+    async fn close(&self, request: Request<CloseSessionRequest>) -> Answer<CloseSessionResponse> {
+        self.take("close", request, |store, arrival, request| {
+            // Looked for in front of everything else, as servers do.
+            state(store, request.session)?;
+            store.write(arrival, LeaseRevoke(LeaseId(request.session)))?;
+            Ok(CloseSessionResponse {
+                header: tenure_header(store.revision()),
+            })
         })
+        .await
     }
 
     async fn inspect(
         &self,
         request: Request<InspectSessionRequest>,
-    ) -> Result<Response<InspectSessionResponse>, Status> {
-        let session = request.into_inner().session;
-        let store = self.store.lock();
-        let ttl_ms = *store.leases.get(&session).ok_or_else(unknown)?;
-        let keys: Vec<&Bytes> = store.rows.keys().collect();
-        let claims = keys.into_iter().filter_map(|key| store.state(key));
-        Ok(Response::new(InspectSessionResponse {
-            header: header(store.revision),
-            ttl_ms,
-            remaining_ms: ttl_ms,
-            claims: claims
-                .filter(|claim: &Claim| claim.lease == session)
-                .collect(),
-            ..InspectSessionResponse::default()
-        }))
-    }
-
-    async fn set_will(
-        &self,
-        _: Request<SetWillRequest>,
-    ) -> Result<Response<SetWillResponse>, Status> {
-        Err(Status::unimplemented("the fake does not do this"))
-    }
-}
-
-#[tonic::async_trait]
-impl Fence for Fake {
-    async fn set_policy(
-        &self,
-        request: Request<SetPolicyRequest>,
-    ) -> Result<Response<SetPolicyResponse>, Status> {
-        self.write(request, |store, asked| {
-            let Policy { prefix, lock } = asked.policy.unwrap_or_default();
-            store.policies.insert(prefix, lock);
-            Ok(SetPolicyResponse::default())
+    ) -> Answer<InspectSessionResponse> {
+        self.take("inspect_session", request, |store, _, request| {
+            let state = state(store, request.session)?;
+            let (reader, id) = (store.reader(), LeaseId(request.session));
+            let lease = reader.lease(id).expect("memory can be read");
+            let lease = lease.expect("a session has a lease");
+            let claims = reader.claims_of_lease(id).expect("memory can be read");
+            let now = store.now();
+            Ok(InspectSessionResponse {
+                header: tenure_header(store.revision()),
+                ttl_ms: lease.ttl.0,
+                remaining_ms: now.until(lease.deadline).0,
+                remembered: state.remembered,
+                forgotten: state.forgotten,
+                claims: claims.into_iter().map(|it| claim(it, now)).collect(),
+            })
         })
+        .await
     }
 
-    async fn remove_policy(
-        &self,
-        request: Request<RemovePolicyRequest>,
-    ) -> Result<Response<RemovePolicyResponse>, Status> {
-        self.write(request, |store, asked| {
-            let removed = store.policies.remove(&asked.prefix);
-            let none = || refusal("PolicyNotFound", Code::NotFound);
-            removed
-                .map(|_| RemovePolicyResponse::default())
-                .ok_or_else(none)
-        })
-    }
-
-    async fn list_policies(
-        &self,
-        _: Request<ListPoliciesRequest>,
-    ) -> Result<Response<ListPoliciesResponse>, Status> {
-        let store = self.store.lock();
-        let policies = store.policies.iter().map(|(prefix, lock)| Policy {
-            prefix: prefix.clone(),
-            lock: lock.clone(),
-        });
-        Ok(Response::new(ListPoliciesResponse {
-            header: header(store.revision),
-            policies: policies.collect(),
-        }))
+    async fn set_will(&self, _: Request<SetWillRequest>) -> Answer<SetWillResponse> {
+        absent()
     }
 }

@@ -1,219 +1,305 @@
-//! The state of the fake server: keys, leases, claims and what was remembered of requests.
+//! The state that all nodes serve, and what tests ask of it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use tenure_proto::{
-    etcdserverpb::TxnResponse,
-    mvccpb::{Event, KeyValue, event::EventType},
-    v1::Claim,
+use prost::Message;
+use tenure_proto::v1;
+use tenure_statemachine::{
+    ClaimState, ClusterTime, Command, Conditional, Context, DeleteRange, FeatureLevel, FencePolicy,
+    Guard, InstanceName, KeyRange, KeyValue, Lease, LeaseGrant, LeaseId, MemEngine, Operation,
+    Outcome, Put, RangeQuery, Reader, Register, RegistryCommand, Reply, RequestId, Revision,
+    SessionOpen, StateMachine, Ttl, claim_key, service_range,
 };
+use tokio::time::Instant;
 use tonic::Status;
 
-/// What a claim is beside its key.
-#[derive(Debug, Clone)]
-pub(super) struct Row {
-    pub(super) name: Bytes,
-    /// The keys of all claims that were made together with it.
-    pub(super) bundle: Vec<Bytes>,
-    pub(super) held: bool,
-    pub(super) principal: String,
-}
+use super::{arrival::Arrival, message};
 
-#[derive(Debug, Default)]
+/// The state, and a record of what happened to it.
 pub(crate) struct Store {
-    pub(crate) revision: i64,
-    pub(crate) kvs: BTreeMap<Bytes, KeyValue>,
-    /// Time to live in milliseconds.
-    pub(crate) leases: BTreeMap<i64, u64>,
-    /// Guards, as `NAME=TOKEN`, that came with writes of keys.
-    pub(crate) guards: Vec<String>,
-    /// How many claims were ever made.
-    pub(crate) claimed: u32,
-    /// How often each call was made.
-    pub(crate) calls: BTreeMap<&'static str, u32>,
-    /// Streams that were asked for with a leader only.
-    pub(crate) led: BTreeSet<&'static str>,
-    pub(super) events: Vec<Event>,
-    pub(super) rows: BTreeMap<Bytes, Row>,
-    /// The keys that a request claimed.
-    pub(super) requests: HashMap<(i64, u64), Vec<Bytes>>,
-    /// Fence policies: prefixes and locks. Nothing is refused for them.
-    pub(crate) policies: BTreeMap<Bytes, Bytes>,
-    /// What other requests with an id came to.
-    pub(super) remembered: HashMap<(i64, u64), Result<Vec<u8>, Status>>,
-    /// What transactions with an id came to.
-    pub(super) outcomes: HashMap<String, TxnResponse>,
+    machine: StateMachine,
+    engine: Arc<MemEngine>,
+    /// Of the last command.
+    index: u64,
+    /// The start of cluster time.
+    started: Instant,
     last_lease: i64,
+    calls: BTreeMap<&'static str, u32>,
+    pub(super) is_tenure: bool,
+    pub(super) arrivals: Vec<Arrival>,
+    pub(super) executed: Vec<String>,
+    /// How many claims were ever made.
+    pub(crate) claimed: usize,
+    /// How many sessions were ever opened.
+    pub(crate) opened: usize,
+    /// The password of every user.
+    pub(crate) password: String,
+    /// How many streams of renewals are open.
+    pub(crate) renewing: usize,
 }
 
 impl Store {
+    pub(super) fn of_tenure() -> Self {
+        Self::new(true)
+    }
+
+    pub(super) fn of_etcd() -> Self {
+        Self::new(false)
+    }
+
+    fn new(is_tenure: bool) -> Self {
+        let engine = Arc::new(MemEngine::new());
+        let machine = StateMachine::open(Arc::clone(&engine) as _);
+        let mut store = Self {
+            machine: machine.expect("an empty engine can be opened"),
+            engine,
+            index: 0,
+            started: Instant::now(),
+            last_lease: 0,
+            calls: BTreeMap::new(),
+            is_tenure,
+            arrivals: Vec::new(),
+            executed: Vec::new(),
+            claimed: 0,
+            opened: 0,
+            password: String::new(),
+            renewing: 0,
+        };
+        store.apply(Command::RaiseLevel(FeatureLevel::NEWEST));
+        store
+    }
+
+    pub(super) fn arrive(&mut self, arrival: Arrival) {
+        self.count(arrival.call);
+        self.arrivals.push(arrival);
+    }
+
+    /// Counts a call, or anything else that tests count.
     pub(super) fn count(&mut self, call: &'static str) {
         *self.calls.entry(call).or_default() += 1;
     }
 
-    pub(crate) fn grant(&mut self, ttl_ms: u64) -> i64 {
-        self.last_lease += 1;
-        self.leases.insert(self.last_lease, ttl_ms);
-        self.last_lease
+    /// How often a call arrived.
+    pub(crate) fn calls(&self, call: &str) -> u32 {
+        self.calls.get(call).copied().unwrap_or(0)
     }
 
-    pub(crate) fn revoke(&mut self, lease: i64) -> bool {
-        let known = self.leases.remove(&lease).is_some();
-        let attached = self.kvs.values().filter(|kv| kv.lease == lease);
-        let keys: Vec<Bytes> = attached.map(|kv| kv.key.clone()).collect();
-        self.revision += i64::from(!keys.is_empty());
-        for key in keys {
-            self.delete_now(&key);
-        }
-        known
+    /// The calls that were to be refused without a leader.
+    pub(crate) fn require_leader(&self) -> BTreeSet<&'static str> {
+        let led = self.arrivals.iter().filter(|arrival| arrival.leader);
+        led.map(|arrival| arrival.call).collect()
     }
 
-    /// Writes a key in a revision of its own.
-    pub(crate) fn put(&mut self, key: &Bytes, value: Bytes, lease: i64) {
-        self.revision += 1;
-        self.put_now(key, value, lease);
+    pub(super) fn now(&self) -> ClusterTime {
+        let passed = self.started.elapsed().as_millis();
+        ClusterTime(u64::try_from(passed).expect("tests end"))
     }
 
-    /// Deletes a key in a revision of its own.
-    pub(crate) fn delete(&mut self, key: &Bytes) -> bool {
-        if !self.kvs.contains_key(key) {
-            return false;
-        }
-        self.revision += 1;
-        self.delete_now(key)
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader::new(&*self.engine).expect("memory can be read")
     }
 
-    /// Writes a key in the present revision.
-    pub(super) fn put_now(&mut self, key: &Bytes, value: Bytes, lease: i64) {
-        let before = self.kvs.get(key);
-        let kv = KeyValue {
-            key: key.clone(),
-            value,
-            lease,
-            create_revision: before.map_or(self.revision, |kv| kv.create_revision),
-            mod_revision: self.revision,
-            version: before.map_or(1, |kv| kv.version + 1),
+    /// The revision of the key space.
+    pub(crate) fn revision(&self) -> i64 {
+        self.machine.meta().revision.0
+    }
+
+    /// Applies a command of the test's own.
+    pub(crate) fn apply(&mut self, command: Command) -> Outcome {
+        self.index += 1;
+        let context = Context {
+            index: self.index,
+            term: 1,
+            now: self.now(),
         };
-        self.kvs.insert(key.clone(), kv.clone());
-        self.record(EventType::Put, kv);
+        let mut batch = self.machine.begin();
+        let outcome = batch.apply(&context, &command);
+        let outcome = outcome.expect("memory can be read");
+        batch.commit().expect("memory can be written");
+        outcome
     }
 
-    /// Deletes a key in the present revision.
-    pub(super) fn delete_now(&mut self, key: &Bytes) -> bool {
-        if self.kvs.remove(key).is_none() {
-            return false;
-        }
-        self.rows.remove(key);
-        let kv = KeyValue {
-            key: key.clone(),
-            mod_revision: self.revision,
-            ..KeyValue::default()
-        };
-        self.record(EventType::Delete, kv);
-        self.promote();
-        true
-    }
-
-    fn record(&mut self, kind: EventType, kv: KeyValue) {
-        self.events.push(Event {
-            r#type: kind.into(),
-            kv: Some(kv),
-            prev_kv: None,
-        });
-    }
-
-    /// Claims names together; the keys.
-    pub(super) fn claim(
+    /// Applies the command of a call, with the conditions that it carries.
+    pub(super) fn write<O: Operation>(
         &mut self,
-        names: &[Bytes],
-        lease: i64,
-        value: &Bytes,
-        principal: &str,
-    ) -> Vec<Bytes> {
-        let key = |name: &Bytes| {
-            let mut key = name.to_vec();
-            key.extend_from_slice(format!("/{lease:x}").as_bytes());
-            Bytes::from(key)
-        };
-        let bundle: Vec<Bytes> = names.iter().map(key).collect();
-        self.revision += 1;
-        for (name, key) in names.iter().zip(&bundle) {
-            self.claimed += 1;
-            self.put_now(key, value.clone(), lease);
-            let row = Row {
-                name: name.clone(),
-                bundle: bundle.clone(),
-                held: false,
-                principal: principal.to_owned(),
-            };
-            self.rows.insert(key.clone(), row);
+        arrival: &Arrival,
+        operation: O,
+    ) -> Result<O::Reply, Status> {
+        let command = operation.into();
+        let executed = message::executed(&command);
+        let before = self.revision();
+        let outcome = self.apply(self.conditional(arrival, command));
+        let reply = outcome.reply.map_err(message::refused)?;
+        // A remembered outcome is no execution.
+        let is_new = self.revision() > before;
+        if let (Reply::Acquire(reply), true) = (&reply, is_new) {
+            self.claimed += reply.claims.len();
         }
-        self.promote();
-        bundle
+        self.executed.extend(executed.filter(|_| is_new));
+        Ok(O::reply(reply).expect("a reply is its command's"))
     }
 
-    /// The keys that claim a name, in line.
-    pub(super) fn queue(&self, name: &[u8]) -> Vec<Bytes> {
-        let rows = self.rows.iter().filter(|(_, row)| row.name == name);
-        let mut keys: Vec<Bytes> = rows.map(|(key, _)| key.clone()).collect();
-        keys.sort_by_key(|key| self.kvs[key].create_revision);
-        keys
-    }
-
-    fn promote(&mut self) {
-        let names: BTreeSet<Bytes> = self.rows.values().map(|row| row.name.clone()).collect();
-        for name in names {
-            let Some(first) = self.queue(&name).into_iter().next() else {
-                continue;
-            };
-            let bundle = self.rows[&first].bundle.clone();
-            let leads = |key: &Bytes| {
-                let row = self.rows.get(key);
-                row.is_none_or(|row| self.queue(&row.name).first() == Some(key))
-            };
-            if bundle.iter().all(leads) {
-                for key in bundle {
-                    if let Some(row) = self.rows.get_mut(&key) {
-                        row.held = true;
-                    }
-                }
+    fn conditional(&self, arrival: &Arrival, command: Command) -> Command {
+        let guards = arrival.guards.iter().map(|(name, token)| Guard {
+            name: name.clone(),
+            token: Revision(*token),
+        });
+        let by_key = arrival.idempotency_key.clone();
+        let by_key = by_key.map(|key| RequestId::Key(key.into()));
+        let by_number = arrival.request.map(|(session, sequence, answered)| {
+            let session = LeaseId(session);
+            RequestId::Session {
+                session,
+                sequence,
+                answered,
             }
+        });
+        assert!(
+            by_key.is_none() || by_number.is_none(),
+            "a request has one id"
+        );
+        let request = by_key.or(by_number);
+        if !self.is_tenure || (arrival.guards.is_empty() && request.is_none()) {
+            return command;
+        }
+        Command::Conditional(Box::new(Conditional {
+            guards: guards.collect(),
+            request,
+            command,
+        }))
+    }
+
+    pub(super) fn next_lease(&mut self) -> LeaseId {
+        self.last_lease += 1;
+        LeaseId(self.last_lease)
+    }
+
+    /// Grants a lease.
+    pub(crate) fn grant(&mut self, ttl_ms: u64) -> i64 {
+        let id = self.next_lease();
+        let ttl = Ttl(ttl_ms);
+        self.apply(Command::LeaseGrant(LeaseGrant { id, ttl }));
+        id.0
+    }
+
+    pub(super) fn open_session(&mut self, ttl_ms: u64) -> Result<(LeaseId, Ttl), Status> {
+        let lease = self.next_lease();
+        self.opened += 1;
+        let grant = Some(Ttl(ttl_ms));
+        let outcome = self.apply(Command::SessionOpen(SessionOpen { lease, grant }));
+        outcome.reply.map_err(message::refused)?;
+        Ok((lease, Ttl(ttl_ms)))
+    }
+
+    /// Ends a lease, and deletes its keys.
+    pub(crate) fn revoke(&mut self, lease: i64) {
+        self.apply(Command::LeaseRevoke(LeaseId(lease)));
+    }
+
+    pub(crate) fn end_leases(&mut self) {
+        for lease in self.leases() {
+            self.revoke(lease.id.0);
         }
     }
 
-    pub(super) fn state(&self, key: &Bytes) -> Option<Claim> {
-        let (row, kv) = (self.rows.get(key)?, self.kvs.get(key)?);
-        let position = self.queue(&row.name).iter().position(|other| other == key);
-        Some(Claim {
-            name: row.name.clone(),
-            key: key.clone(),
-            lease: kv.lease,
-            token: kv.create_revision,
-            held: row.held,
-            principal: row.principal.clone(),
-            value: kv.value.clone(),
-            position: u32::try_from(position.unwrap_or(0)).expect("a short queue"),
-            ..Claim::default()
-        })
+    pub(crate) fn leases(&self) -> Vec<Lease> {
+        self.reader().leases().expect("memory can be read")
     }
 
-    /// Who holds a name.
-    pub(crate) fn holder(&self, name: &str) -> Option<Claim> {
-        let keys = self.queue(name.as_bytes());
-        let mut claims = keys.iter().filter_map(|key| self.state(key));
-        claims.find(|claim| claim.held)
+    /// Writes a key, whose create revision is then a token that guards may name.
+    pub(crate) fn hold(&mut self, key: &str) -> i64 {
+        let put = Put {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            ..Put::default()
+        };
+        self.apply(Command::Put(put)).revision.0
     }
 
-    /// Ends the claim of a lease on a name.
-    pub(crate) fn end_claim(&mut self, name: &str, lease: i64) {
-        let mut queue = self.queue(name.as_bytes()).into_iter();
-        let key = queue.find(|key| self.kvs[key].lease == lease);
-        self.delete(&key.expect("the lease has a claim"));
+    pub(crate) fn delete(&mut self, key: &[u8]) {
+        let range = KeyRange::single(Bytes::copy_from_slice(key));
+        self.apply(Command::DeleteRange(DeleteRange {
+            range,
+            want_previous: false,
+        }));
     }
 
-    /// How many claim a name.
+    pub(crate) fn within(&self, range: KeyRange) -> Vec<KeyValue> {
+        let found = self.reader().range(&RangeQuery::latest(range));
+        found.expect("memory can be read").kvs
+    }
+
+    /// The keys that begin with a prefix.
+    pub(crate) fn keys(&self, prefix: &str) -> Vec<Bytes> {
+        let all = KeyRange::from_wire(Bytes::from_static(b"\0"), Bytes::from_static(b"\0"));
+        let keys = self.within(all).into_iter().map(|kv| kv.key);
+        keys.filter(|key| key.starts_with(prefix.as_bytes()))
+            .collect()
+    }
+
+    /// The claim that holds a name.
+    pub(crate) fn holder(&self, name: impl AsRef<[u8]>) -> Option<ClaimState> {
+        let found = self.reader().holder(name.as_ref());
+        found.expect("memory can be read")
+    }
+
+    pub(super) fn claim_of(&self, name: &[u8], lease: LeaseId) -> Option<ClaimState> {
+        let found = self.reader().claim_of(name, lease);
+        found.expect("memory can be read")
+    }
+
+    /// How many claims are on a name.
     pub(crate) fn claims(&self, name: &str) -> usize {
-        self.queue(name.as_bytes()).len()
+        let queue = self.reader().queue(name.as_bytes(), 0);
+        let queue = queue.expect("memory can be read");
+        queue.holders.len() + usize::try_from(queue.waiting).expect("a short queue")
+    }
+
+    /// Deletes the key of the claim of a lease on a name.
+    pub(crate) fn end_claim(&mut self, name: &str, lease: i64) {
+        let key = claim_key(name.as_bytes(), LeaseId(lease));
+        self.delete(&key);
+    }
+
+    pub(crate) fn policies(&self) -> Vec<FencePolicy> {
+        self.reader().policies().expect("memory can be read")
+    }
+
+    /// Registers an instance under a lease that nobody renews.
+    pub(crate) fn register(&mut self, instance: &v1::Instance) {
+        let lease = LeaseId(self.grant(60_000));
+        let register = Register {
+            name: InstanceName {
+                service: instance.service.clone(),
+                id: instance.id.clone(),
+            },
+            instance: instance.encode_to_vec().into(),
+            lease,
+            ..Register::default()
+        };
+        let command = RegistryCommand::Register(register);
+        let outcome = self.apply(Command::Registry(command));
+        outcome.reply.expect("the instance is valid");
+    }
+
+    /// The instances of a service.
+    pub(crate) fn instances(&self, service: &str) -> Vec<v1::Registration> {
+        let found = self.within(service_range(service)).into_iter();
+        found.map(message::registration).collect()
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("revision", &self.revision())
+            .field("keys", &self.keys(""))
+            .field("leases", &self.leases())
+            .field("calls", &self.calls)
+            .field("executed", &self.executed)
+            .finish_non_exhaustive()
     }
 }

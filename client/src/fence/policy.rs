@@ -130,10 +130,9 @@ mod tests {
         ] {
             assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
         }
-        assert_eq!(
-            fake.store.lock().policies.keys().collect::<Vec<_>>(),
-            ["a/"]
-        );
+        let policies = fake.store.lock().policies();
+        let prefixes: Vec<_> = policies.iter().map(|policy| &policy.prefix[..]).collect();
+        assert_eq!(prefixes, [b"a/"]);
     }
 
     #[tokio::test]
@@ -141,17 +140,20 @@ mod tests {
         let (fake, client) = Fake::start().await;
         let session = client.session(Duration::from_secs(30)).await.unwrap();
         let exact = session.client();
-        fake.fault(|faults| faults.lose_answer = true);
+        fake.lose_answer();
         exact.set_fence_policy("a/", "one").await.unwrap();
-        fake.fault(|faults| faults.lose_answer = true);
+        fake.lose_answer();
         // Executed a second time it would find nothing.
         exact.remove_fence_policy("a/").await.unwrap();
-        assert_eq!(fake.store.lock().calls["write"], 2);
+        assert_eq!(fake.planned(), 0, "both answers were lost");
+        let sent = fake.store.lock().calls("set_policy");
 
-        fake.fault(|faults| faults.lose_answer = true);
+        fake.lose_answer();
         let error = client.set_fence_policy("b/", "two").await.unwrap_err();
         assert!(error.outcome_unknown() && !error.is_retryable(), "{error}");
-        assert_eq!(fake.store.lock().calls["write"], 3, "it was sent once");
-        assert!(fake.store.lock().policies.contains_key(&b"b/"[..]));
+        let store = fake.store.lock();
+        assert_eq!(store.calls("set_policy"), sent + 1, "it was sent once");
+        let policies = store.policies();
+        assert!(policies.iter().any(|policy| policy.prefix == "b/"));
     }
 }

@@ -10,12 +10,19 @@ use std::{
 };
 
 use tokio::{task::JoinHandle, time::timeout};
+use tonic::Status;
 
-use crate::fake::Fake;
-use crate::{ClaimLoss, Client, Error, ErrorKind, LockGuard, LockRequest};
+use crate::{
+    ClaimLoss, Client, Error, ErrorKind, LockGuard, LockRequest,
+    fake::{Fake, Fault, Store},
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+fn denied() -> Fault {
+    Fault::Answer(Status::permission_denied("etcdserver: permission denied"))
+}
 
 async fn holding(client: &Client, name: &str) -> LockGuard {
     client.lock(name).await.expect("the lock is free")
@@ -46,7 +53,7 @@ async fn a_free_lock_is_granted_and_given_back() {
         .await
         .unwrap();
     let holder = fake.store.lock().holder("a").unwrap();
-    assert_eq!(guard.token().get(), holder.token);
+    assert_eq!(guard.token().get(), holder.token.0);
     assert_eq!(guard.token_of("a"), Some(guard.token()));
     assert_eq!(guard.token_of("b"), None);
     assert_eq!(
@@ -60,7 +67,7 @@ async fn a_free_lock_is_granted_and_given_back() {
     guard.release().await.unwrap();
     assert_eq!(fake.store.lock().claims("a"), 0);
     // The session of its own goes, too.
-    fake.until(|store| store.leases.is_empty()).await;
+    fake.until(|store| store.leases().is_empty()).await;
 }
 
 #[tokio::test]
@@ -91,10 +98,10 @@ async fn a_wait_goes_on_in_the_same_place_after_the_stream_breaks() {
         let waiter = waiting(&fake, request).await;
         let (claimed, calls) = {
             let store = fake.store.lock();
-            (store.claimed, store.calls["acquire"])
+            (store.claimed, store.calls("acquire"))
         };
         fake.break_streams();
-        fake.until(|store| store.calls["acquire"] > calls).await;
+        fake.until(|store| store.calls("acquire") > calls).await;
         first.release().await.unwrap();
         granted(waiter).await.release().await.unwrap();
         assert_eq!(
@@ -111,16 +118,16 @@ async fn a_claim_whose_request_is_forgotten_is_found_by_its_key() {
     let session = client.session(Duration::from_secs(30)).await.unwrap();
     let first = holding(&client, "a").await;
     let waiter = waiting(&fake, client.lock("a").session(&session)).await;
-    let calls = fake.store.lock().calls["acquire"];
-    fake.fault(|faults| faults.forgetful = true);
+    let calls = fake.store.lock().calls("acquire");
+    fake.mode(|modes| modes.forgetful = true);
     fake.break_streams();
-    fake.until(|store| store.calls["acquire"] > calls).await;
+    fake.until(|store| store.calls("acquire") > calls).await;
     first.release().await.unwrap();
     let guard = granted(waiter).await;
     let holder = fake.store.lock().holder("a").unwrap();
     assert_eq!(
         (guard.token().get(), guard.lease()),
-        (holder.token, session.lease())
+        (holder.token.0, session.lease())
     );
 }
 
@@ -136,9 +143,9 @@ async fn who_stops_waiting_leaves_the_queue_and_keeps_the_session() {
 
     // With a session of its own, that goes as well.
     let waiter = waiting(&fake, client.lock("a")).await;
-    let leases = fake.store.lock().leases.len();
+    let leases = fake.store.lock().leases().len();
     waiter.abort();
-    fake.until(|store| store.claims("a") == 1 && store.leases.len() == leases - 1)
+    fake.until(|store| store.claims("a") == 1 && store.leases().len() == leases - 1)
         .await;
 }
 
@@ -147,27 +154,22 @@ async fn a_withdrawal_is_not_overtaken_by_the_request_it_takes_back() {
     let (fake, client) = Fake::start().await;
     let session = client.session(Duration::from_secs(30)).await.unwrap();
     for attempt in [true, false] {
-        let calls = fake.store.lock().calls.clone();
-        let count = |store: &crate::fake::Store, call| store.calls.get(call).copied().unwrap_or(0);
-        let more = |store: &crate::fake::Store, call: &'static str| {
-            count(store, call) > calls.get(call).copied().unwrap_or(0)
-        };
-        fake.fault(|faults| {
-            faults.stall = true;
-            faults.late = false;
-        });
+        let counts = |store: &Store| (store.calls("withdraw"), store.calls("late"));
+        let (withdrawn, late) = counts(&fake.store.lock());
+        fake.mode(|modes| modes.held = true);
+        fake.plan(&["acquire", "try_acquire"], [Fault::Late]);
         let request = client.lock("a").session(&session);
         let waiter = if attempt {
             tokio::spawn(async move { request.try_now().await.map(drop) })
         } else {
             tokio::spawn(async move { request.await.map(drop) })
         };
-        fake.until(|store| more(store, "stalled")).await;
+        crate::fake::until("the request is under way", || fake.planned() == 0).await;
         waiter.abort();
-        fake.until(|store| more(store, "withdraw") && store.claims("a") == 0)
+        fake.until(|store| counts(store).0 > withdrawn && store.claims("a") == 0)
             .await;
-        fake.fault(|faults| faults.late = true);
-        fake.until(|store| more(store, "late")).await;
+        fake.mode(|modes| modes.held = false);
+        fake.until(|store| counts(store).1 > late).await;
         assert_eq!(fake.store.lock().claims("a"), 0, "attempt: {attempt}");
     }
 }
@@ -176,7 +178,7 @@ async fn a_withdrawal_is_not_overtaken_by_the_request_it_takes_back() {
 async fn a_refusal_of_a_repeat_does_not_leave_what_the_first_attempt_claimed() {
     let (fake, client) = Fake::start().await;
     let session = client.session(Duration::from_secs(30)).await.unwrap();
-    fake.fault(|faults| faults.lose_word = true);
+    fake.plan(&["acquire"], [Fault::LoseAnswer, denied()]);
     let error = client.lock("a").session(&session).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     fake.until(|store| store.claimed == 1 && store.claims("a") == 0)
@@ -188,7 +190,7 @@ async fn a_refusal_of_a_repeat_does_not_leave_what_the_first_attempt_claimed() {
 async fn a_guard_that_is_dropped_releases_in_the_background() {
     let (fake, client) = Fake::start().await;
     drop(holding(&client, "a").await);
-    fake.until(|store| store.claims("a") == 0 && store.leases.is_empty())
+    fake.until(|store| store.claims("a") == 0 && store.leases().is_empty())
         .await;
 
     let session = client.session(Duration::from_secs(30)).await.unwrap();
@@ -203,14 +205,11 @@ async fn a_guard_that_is_dropped_releases_until_it_is_known_that_it_is_done() {
     let (fake, client) = Fake::start().await;
     let session = client.session(Duration::from_secs(30)).await.unwrap();
     let guard = client.lock("a").session(&session).await.unwrap();
-    fake.fault(|faults| faults.lose_release = true);
+    let lost = Fault::Answer(Status::unavailable("the connection breaks"));
+    fake.plan(&["release"], [lost, denied()]);
     drop(guard);
     fake.until(|store| store.claims("a") == 0).await;
-    let faults = *fake.faults.borrow();
-    assert!(
-        !faults.lose_release && !faults.deny_release,
-        "they happened"
-    );
+    assert_eq!(fake.planned(), 0, "they happened");
 }
 
 #[test]
@@ -238,9 +237,9 @@ async fn who_only_tries_takes_what_is_free_and_never_waits() {
         .await
         .unwrap()
         .expect("it is free");
-    let leases = fake.store.lock().leases.len();
+    let leases = fake.store.lock().leases().len();
     assert!(client.lock("a").try_now().await.unwrap().is_none());
-    fake.until(|store| store.claims("a") == 1 && store.leases.len() == leases)
+    fake.until(|store| store.claims("a") == 1 && store.leases().len() == leases)
         .await;
     assert!(guard.is_held());
 }
@@ -265,11 +264,7 @@ async fn a_claim_that_is_ended_by_force_is_lost_and_its_work_dropped() {
     let error = guard.release().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder);
     assert!(!error.outcome_unknown());
-    assert_eq!(
-        fake.store.lock().calls.get("release"),
-        None,
-        "nothing was sent"
-    );
+    assert_eq!(fake.store.lock().calls("release"), 0, "nothing was sent");
 }
 
 #[tokio::test]
@@ -277,8 +272,8 @@ async fn a_claim_that_ended_before_it_was_watched_is_lost() {
     let (fake, client) = Fake::start().await;
     let guard = holding(&client, "a").await;
     // However far the watch has come: it begins where the claim does.
-    let key = fake.store.lock().holder("a").unwrap().key;
-    fake.change(|store| store.delete(&key));
+    let lease = guard.lease().get();
+    fake.change(|store| store.end_claim("a", lease));
     assert_eq!(
         timeout(PATIENCE, guard.lost()).await.unwrap(),
         ClaimLoss::Taken
@@ -289,7 +284,7 @@ async fn a_claim_that_ended_before_it_was_watched_is_lost() {
 async fn a_lease_that_is_not_renewed_is_lost_before_the_server_may_grant_to_another() {
     let (fake, client) = Fake::start().await;
     let ttl = Duration::from_millis(300);
-    fake.fault(|faults| faults.mute = true);
+    fake.mode(|modes| modes.mute = true);
     let started = tokio::time::Instant::now();
     let guard = client.lock("a").ttl(ttl).await.unwrap();
     let deadline = guard.deadline();
@@ -305,7 +300,7 @@ async fn a_lease_that_is_not_renewed_is_lost_before_the_server_may_grant_to_anot
 async fn a_session_that_is_lost_ends_the_wait() {
     let (fake, client) = Fake::start().await;
     let _first = holding(&client, "a").await;
-    fake.fault(|faults| faults.mute = true);
+    fake.mode(|modes| modes.mute = true);
     let request = client.lock("a").ttl(Duration::from_millis(300));
     let error = timeout(PATIENCE, request.into_future())
         .await
@@ -351,7 +346,7 @@ async fn what_is_left_of_claims_made_together_is_withdrawn_when_one_is_ended() {
 #[tokio::test]
 async fn a_server_that_stays_silent_is_told_from_a_lock_that_is_not_free() {
     let (fake, client) = Fake::start().await;
-    fake.fault(|faults| faults.stall = true);
+    fake.plan(&["acquire"], [Fault::Mute]);
     let wait = Duration::from_millis(10);
     let error = client.lock("a").wait(wait).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
@@ -381,7 +376,10 @@ async fn writes_through_a_guard_carry_its_token_and_are_refused_when_it_is_lost(
     let store = guard.guarded();
     store.put("k", "v").await.unwrap();
     let sent = format!("a={}", guard.token());
-    assert_eq!(fake.store.lock().guards, [sent]);
+    let arrivals = fake.arrivals();
+    let (name, token) = &arrivals[0].guards[0];
+    let carried = format!("{}={token}", String::from_utf8_lossy(name));
+    assert_eq!(carried, sent);
     guard.release().await.unwrap();
     let error = store.put("k", "late").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StaleGuard);
@@ -412,7 +410,7 @@ async fn what_was_taken_through_a_guarded_client_is_given_back_when_the_guard_is
 async fn a_grant_of_other_names_is_an_error_and_what_was_claimed_is_withdrawn() {
     let (fake, client) = Fake::start().await;
     let session = client.session(Duration::from_secs(30)).await.unwrap();
-    fake.fault(|faults| faults.misname = true);
+    fake.mode(|modes| modes.misname = true);
     let request = client.lock("a").session(&session).into_future();
     let error = timeout(PATIENCE, request).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
@@ -448,14 +446,14 @@ async fn a_lock_is_handed_on_under_a_greater_token() {
     assert!(after > before);
     assert_eq!(guard.lost().await, ClaimLoss::GivenUp);
     drop(guard);
-    fake.until(|store| store.leases.len() == 1).await;
+    fake.until(|store| store.leases().len() == 1).await;
     let holder = fake
         .store
         .lock()
         .holder("a")
         .expect("it is held without a gap");
     assert_eq!(
-        (holder.token, holder.lease),
+        (holder.token.0, holder.lease.0),
         (after.get(), session.lease().get())
     );
 }
@@ -476,5 +474,5 @@ async fn bad_requests_are_refused_before_anything_is_sent() {
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         assert_eq!(error.message(), text);
     }
-    assert!(fake.store.lock().leases.is_empty());
+    assert!(fake.store.lock().leases().is_empty());
 }

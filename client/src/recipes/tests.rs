@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::{ErrorKind, fake::Fake};
+use crate::{
+    ErrorKind,
+    fake::{Fake, Fault, Store},
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -34,9 +37,9 @@ async fn a_counter_counts_once_when_the_answer_is_lost() {
     let (fake, client) = Fake::start().await;
     let counter = client.counter("n");
     assert_eq!(counter.add(5).await.unwrap(), 5);
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     assert_eq!(counter.add(2).await.unwrap(), 7);
-    assert!(!fake.faults.borrow().lose_answer, "an answer was lost");
+    assert_eq!(fake.planned(), 0, "an answer was lost");
     assert_eq!(counter.get().await.unwrap().value, 7);
 }
 
@@ -108,7 +111,7 @@ async fn a_latch_opens_when_it_is_counted_down() {
         async move { latch.wait().await }
     });
     assert!(latch.set_up(2).await.unwrap() && !latch.set_up(9).await.unwrap());
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     assert_eq!(latch.count_down().await.unwrap(), 1);
     assert!(!waiter.is_finished());
     assert_eq!(latch.count_down().await.unwrap(), 0);
@@ -140,7 +143,7 @@ async fn a_double_barrier_begins_and_ends_together_and_may_be_used_again() {
             timeout(PATIENCE, part).await.unwrap().unwrap().unwrap();
         }
     }
-    fake.until(|store| store.kvs.is_empty() && store.leases.is_empty())
+    fake.until(|store| store.keys("").is_empty() && store.leases().is_empty())
         .await;
 }
 
@@ -148,13 +151,13 @@ async fn a_double_barrier_begins_and_ends_together_and_may_be_used_again() {
 async fn who_is_out_again_before_the_round_begins_is_not_inside() {
     let (fake, client) = Fake::start().await;
     // Its lease ends between counting the parts and saying that they are complete.
-    fake.fault(|faults| faults.end_leases = true);
+    fake.plan(&["range"], [Fault::EndLeasesAfter]);
     let barrier = client
         .double_barrier("d", 1)
         .ttl(Duration::from_millis(300));
     let entered = timeout(PATIENCE, barrier.enter()).await.unwrap();
     assert_eq!(entered.unwrap_err().kind(), ErrorKind::SessionLost);
-    assert!(!fake.faults.borrow().end_leases, "it did");
+    assert_eq!(fake.planned(), 0, "it did");
 }
 
 #[tokio::test]
@@ -173,15 +176,11 @@ async fn who_stops_entering_is_not_waited_for_and_a_dead_round_is_cleared() {
     let both = futures::future::join(barrier.enter(), barrier.enter());
     let (one, two) = timeout(PATIENCE, both).await.unwrap();
     drop((one.unwrap(), two.unwrap()));
-    fake.until(|store| store.kvs.is_empty()).await;
+    fake.until(|store| store.keys("").is_empty()).await;
 }
 
-fn members(store: &crate::fake::Store) -> usize {
-    store
-        .kvs
-        .keys()
-        .filter(|key| key.starts_with(b"d/in/"))
-        .count()
+fn members(store: &Store) -> usize {
+    store.keys("d/in/").len()
 }
 
 #[tokio::test]
@@ -189,7 +188,7 @@ async fn items_are_delivered_in_order_and_to_one_consumer_at_a_time() {
     let (fake, client) = Fake::start().await;
     let queue = client.queue("q");
     assert_eq!(queue.push("a").await.unwrap(), 1);
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     assert_eq!(queue.push("b").await.unwrap(), 2);
     assert_eq!(queue.len().await.unwrap(), 2);
 
@@ -204,15 +203,7 @@ async fn items_are_delivered_in_order_and_to_one_consumer_at_a_time() {
     first.done().await.unwrap();
     second.done().await.unwrap();
     assert_eq!(queue.len().await.unwrap(), 0);
-    let empty = |store: &crate::fake::Store| {
-        let left: Vec<_> = store
-            .kvs
-            .keys()
-            .filter(|key| key.starts_with(b"q/"))
-            .collect();
-        left == ["q/last"]
-    };
-    fake.until(empty).await;
+    fake.until(|store| store.keys("q/") == ["q/last"]).await;
 }
 
 #[tokio::test]
@@ -249,8 +240,9 @@ async fn a_delivery_whose_time_is_over_is_not_done() {
     // The lease is the one with two and a half seconds.
     let lease = {
         let store = fake.store.lock();
-        let short = store.leases.iter().find(|(_, ttl_ms)| **ttl_ms == 2_500);
-        *short.unwrap().0
+        let leases = store.leases();
+        let short = leases.iter().find(|lease| lease.ttl.0 == 2_500);
+        short.unwrap().id.0
     };
     fake.change(|store| store.revoke(lease));
     let next = queue.receive().await.unwrap();

@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use tenure_proto::v1;
 use tokio::{sync::watch, time::timeout};
+use tonic::Status;
 
 use super::resolver::REFUSED_PAUSE;
 use crate::{
     ClaimLoss, EndpointChange, Error, ErrorKind, Instance, Readiness, RegisteredInstance, Selector,
-    fake::Fake,
+    fake::{Fake, Fault, Store},
 };
 
 /// Longer than anything here takes.
@@ -42,7 +43,7 @@ async fn an_instance_is_found_until_it_is_deregistered() {
     registration.drain(Duration::from_secs(5)).await.unwrap();
     assert_eq!(readiness(), v1::Readiness::Draining);
     registration.deregister().await.unwrap();
-    fake.until(|store| store.instances("s").is_empty() && store.leases.is_empty())
+    fake.until(|store| store.instances("s").is_empty() && store.leases().is_empty())
         .await;
 }
 
@@ -50,7 +51,7 @@ async fn an_instance_is_found_until_it_is_deregistered() {
 async fn a_registration_that_is_dropped_goes_in_the_background() {
     let (fake, client) = Fake::start().await;
     drop(client.registry().register(instance("a")).await.unwrap());
-    fake.until(|store| store.instances("s").is_empty() && store.leases.is_empty())
+    fake.until(|store| store.instances("s").is_empty() && store.leases().is_empty())
         .await;
 
     let session = client.session(Duration::from_secs(30)).await.unwrap();
@@ -79,7 +80,7 @@ async fn an_instance_whose_place_is_taken_knows_and_does_not_disturb_its_success
     let error = first.set_ready(false).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InstanceReplaced);
     drop(first);
-    fake.until(|store| store.leases.len() == 1).await;
+    fake.until(|store| store.leases().len() == 1).await;
     assert!(second.is_held());
     assert_eq!(fake.store.lock().instances("s").len(), 1);
 }
@@ -114,13 +115,14 @@ async fn a_readiness_that_is_set_while_an_instance_registers_again_is_said() {
     let ttl = Duration::from_millis(300);
     let kept = request.ttl(ttl).keep().await.unwrap();
     let lease = kept.current().unwrap().lease();
-    fake.fault(|faults| faults.hold_registrations = true);
+    fake.mode(|modes| modes.held = true);
+    fake.plan(&["register"], [Fault::Hold]);
     fake.change(|store| store.revoke(lease.get()));
     // The next registration is on its way, with the readiness of before.
-    fake.until(|store| store.calls["register"] == 2).await;
+    fake.until(|store| store.calls("register") == 2).await;
     kept.set_readiness(Readiness::NotReady).await.unwrap();
-    fake.fault(|faults| faults.hold_registrations = false);
-    let readiness = |store: &crate::fake::Store| {
+    fake.mode(|modes| modes.held = false);
+    let readiness = |store: &Store| {
         let found = store.instances("s").pop();
         found.map(|found| found.instance.unwrap().readiness())
     };
@@ -227,15 +229,8 @@ async fn a_watch_of_endpoints_goes_on_after_a_break() {
         };
         assert_eq!(ids(&registrations), expected);
         fake.break_streams();
-        // Held on to by its session, not by a handle.
-        let lease = fake.change(|store| store.grant(60_000));
-        let wire = v1::RegisterRequest {
-            instance: Some(instance(id).0),
-            lease,
-            ..v1::RegisterRequest::default()
-        };
-        use v1::registry_server::Registry as _;
-        fake.register(tonic::Request::new(wire)).await.unwrap();
+        // Kept by its lease, not by a handle.
+        fake.change(|store| store.register(&instance(id).0));
     }
 }
 
@@ -247,15 +242,15 @@ async fn a_resolver_keeps_its_last_view_while_nobody_answers_and_goes_on_afterwa
     let view = timeout(PATIENCE, resolver.ready()).await.unwrap().unwrap();
     assert!(view.get("a").is_some() && view.registrations().len() == 1);
 
-    fake.fault(|faults| faults.down = true);
+    let down = Status::unavailable("tenure: there is no quorum");
+    fake.mode(|modes| modes.endpoints_refused = Some(down));
     fake.break_streams();
-    fake.until(|store| store.calls.get("refused").is_some_and(|count| *count > 1))
-        .await;
+    fake.until(|store| store.calls("refused") > 1).await;
     let old = resolver.view().unwrap();
     assert!(old.get("a").is_some() && old.revision() == view.revision());
 
     let _b = client.registry().register(instance("b")).await.unwrap();
-    fake.fault(|faults| faults.down = false);
+    fake.mode(|modes| modes.endpoints_refused = None);
     let seen = async { while resolver.changed().await.unwrap().get("b").is_none() {} };
     timeout(PATIENCE, seen).await.unwrap();
     assert!(resolver.view().unwrap().age() < old.age());
@@ -265,33 +260,25 @@ async fn a_resolver_keeps_its_last_view_while_nobody_answers_and_goes_on_afterwa
 #[tokio::test]
 async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
     let (fake, client) = Fake::start().await;
-    // Held on to by nobody, because the clock is moved.
-    let register = |id: &'static str| {
-        fake.change(|store| {
-            use prost::Message as _;
-            let lease = store.grant(60_000);
-            let value = instance(id).0.encode_to_vec();
-            store.put(&super::key_of("s", id), value.into(), lease);
-        });
-    };
+    // Kept by no handle, because the clock is moved.
+    let register = |id| fake.change(|store| store.register(&instance(id).0));
     register("a");
     register("b");
     let mut resolver = client.registry().resolver("s", Selector::default());
     timeout(PATIENCE, resolver.ready()).await.unwrap().unwrap();
     let view = resolver.changed().await.unwrap();
     let mut refusals = resolver.refusals.clone();
-    let words = fake.store.lock().calls["endpoints word"];
+    let words = fake.store.lock().calls("snapshots");
 
     refuse(&fake, &mut refusals).await;
-    fake.fault(|faults| (faults.closed, faults.behind) = (false, 1));
+    fake.mode(|modes| (modes.endpoints_refused, modes.behind) = (None, 1));
     pass(REFUSED_PAUSE).await;
-    fake.until(|store| store.calls["endpoints word"] > words)
-        .await;
+    fake.until(|store| store.calls("snapshots") > words).await;
     // What it was told is taken in before the next refusal is.
     refuse(&fake, &mut refusals).await;
     assert_eq!(resolver.view().unwrap().revision(), view.revision());
 
-    fake.fault(|faults| (faults.closed, faults.behind) = (false, 0));
+    fake.mode(|modes| (modes.endpoints_refused, modes.behind) = (None, 0));
     register("c");
     pass(REFUSED_PAUSE).await;
     let next = timeout(PATIENCE, resolver.changed())
@@ -304,7 +291,8 @@ async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
 
 /// Lets the registry refuse to tell endpoints, and waits until that is known.
 async fn refuse(fake: &Fake, refusals: &mut watch::Receiver<Option<Arc<Error>>>) {
-    fake.fault(|faults| faults.closed = true);
+    let denied = Status::permission_denied("etcdserver: permission denied");
+    fake.mode(|modes| modes.endpoints_refused = Some(denied));
     fake.break_streams();
     let refused = timeout(PATIENCE, refusals.changed()).await;
     refused.expect("it is refused in time").unwrap();
@@ -369,18 +357,18 @@ async fn an_instance_that_was_removed_without_an_answer_is_reported_as_what_is_k
     let (registry, exact) = (client.registry(), session.client().registry());
     let grace = Duration::from_secs(5);
     let _a = registry.register(instance("a")).await.unwrap();
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     exact.drain("s", "a", None, grace).await.unwrap();
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     // Executed a second time it would find nothing.
     exact.deregister("s", "a", None).await.unwrap();
 
     let _b = registry.register(instance("b")).await.unwrap();
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     let lost = registry.drain("s", "b", None, grace).await;
     assert!(lost.unwrap_err().outcome_unknown());
     // The answer that is lost is that to the drain before: the removal says what became of it.
-    fake.fault(|faults| faults.lose_answer = true);
+    fake.lose_answer();
     registry.deregister("s", "b", None).await.unwrap();
     assert!(fake.store.lock().instances("s").is_empty());
 }

@@ -115,10 +115,10 @@ mod tests {
     async fn a_session_that_was_ended_by_a_call_whose_answer_is_lost_is_ended() {
         let (fake, client) = Fake::start().await;
         let session = client.session(TTL).await.unwrap();
-        fake.fault(|faults| faults.lose_answer = true);
+        fake.lose_answer();
         client.close_session(session.lease()).await.unwrap();
-        assert!(!fake.faults.borrow().lose_answer, "an answer was lost");
-        assert!(fake.store.lock().leases.is_empty());
+        assert_eq!(fake.planned(), 0, "an answer was lost");
+        assert!(fake.store.lock().leases().is_empty());
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use tenure::{Client, Error, ErrorKind, Get, Guard, LeaseId, MemberRole, Put, Revision, Token};
 
-use crate::fake::{Cluster, PATIENCE};
+use crate::fake::{Fake, PATIENCE};
 
 const LOCK: &str = "jobs/42";
 
@@ -26,57 +26,57 @@ fn guard(token: i64) -> (Bytes, i64) {
 
 #[tokio::test]
 async fn every_write_of_a_guarded_handle_carries_the_guard() {
-    let cluster = Cluster::of(1).await;
-    cluster.store.lock().held.insert(LOCK.into(), 7);
-    let holder = cluster
+    let fake = Fake::of(1).await;
+    let token = fake.change(|store| store.hold(LOCK));
+    let holder = fake
         .client()
         .await
-        .guarded([Guard::new(LOCK, Token::new(7))]);
+        .guarded([Guard::new(LOCK, Token::new(token))]);
     let written = write_everything(&holder).await;
     assert_eq!(written.iter().filter(|written| written.is_err()).count(), 0);
-    let arrivals = cluster.arrivals();
+    let arrivals = fake.arrivals();
     assert_eq!(arrivals.len(), written.len());
     for arrival in arrivals {
-        assert_eq!(arrival.guards, [guard(7)], "{}", arrival.call);
+        assert_eq!(arrival.guards, [guard(token)], "{}", arrival.call);
     }
 }
 
 #[tokio::test]
 async fn a_stale_guard_refuses_every_write_and_names_the_token_that_holds() {
-    let cluster = Cluster::of(1).await;
-    cluster.store.lock().held.insert(LOCK.into(), 9);
-    let former = cluster
+    let fake = Fake::of(1).await;
+    let token = fake.change(|store| store.hold(LOCK));
+    let former = fake
         .client()
         .await
-        .guarded([Guard::new(LOCK, Token::new(7))]);
+        .guarded([Guard::new(LOCK, Token::new(token - 1))]);
     for written in write_everything(&former).await {
         let error = written.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StaleGuard);
-        assert_eq!(error.current_token(), Some(Token::new(9)));
+        assert_eq!(error.current_token(), Some(Token::new(token)));
         assert!(!error.outcome_unknown() && !error.is_retryable());
     }
-    assert!(cluster.executed().is_empty());
-    cluster.store.lock().held.clear();
+    assert!(fake.executed().is_empty());
+    fake.change(|store| store.delete(LOCK.as_bytes()));
     let error = former.put("k", "v").await.unwrap_err();
     assert_eq!(error.current_token(), None, "nobody holds");
 }
 
 #[tokio::test]
 async fn guards_of_the_handle_and_of_the_write_all_count() {
-    let cluster = Cluster::of(1).await;
-    cluster.store.lock().held = [(LOCK.into(), 7), ("other".into(), 8)].into();
-    let client = cluster.client().await;
+    let fake = Fake::of(1).await;
+    let [token, other] = [LOCK, "other"].map(|key| fake.change(|store| store.hold(key)));
+    let client = fake.client().await;
     let holder = client
-        .guarded([Guard::new(LOCK, Token::new(7))])
-        .guarded([Guard::new(LOCK, Token::new(7))]);
-    assert_eq!(holder.guards(), [Guard::new(LOCK, Token::new(7))]);
+        .guarded([Guard::new(LOCK, Token::new(token))])
+        .guarded([Guard::new(LOCK, Token::new(token))]);
+    assert_eq!(holder.guards(), [Guard::new(LOCK, Token::new(token))]);
     let put = holder
         .put("k", "v")
-        .guard("other", Token::new(8))
-        .guard(LOCK, Token::new(7));
+        .guard("other", Token::new(other))
+        .guard(LOCK, Token::new(token));
     put.await.unwrap();
-    let arrivals = cluster.arrivals();
-    assert_eq!(arrivals[0].guards, [("other".into(), 8), guard(7)]);
+    let arrivals = fake.arrivals();
+    assert_eq!(arrivals[0].guards, [("other".into(), other), guard(token)]);
     assert_eq!(
         client.guards(),
         [],
@@ -86,16 +86,15 @@ async fn guards_of_the_handle_and_of_the_write_all_count() {
 
 #[tokio::test]
 async fn reads_carry_no_guards() {
-    let cluster = Cluster::of(1).await;
-    let holder = cluster
+    let fake = Fake::of(1).await;
+    let holder = fake
         .client()
         .await
         .guarded([Guard::new(LOCK, Token::new(7))]);
     holder.get("k").await.unwrap();
     holder.txn().and_then(Get::new("k")).await.unwrap();
     assert!(
-        cluster
-            .arrivals()
+        fake.arrivals()
             .iter()
             .all(|arrival| arrival.guards.is_empty())
     );
@@ -103,8 +102,8 @@ async fn reads_carry_no_guards() {
 
 #[tokio::test]
 async fn handles_made_from_a_guarded_one_stay_guarded() {
-    let cluster = Cluster::of(1).await;
-    let holder = cluster
+    let fake = Fake::of(1).await;
+    let holder = fake
         .client()
         .await
         .guarded([Guard::new(LOCK, Token::new(7))]);
@@ -112,7 +111,7 @@ async fn handles_made_from_a_guarded_one_stay_guarded() {
     let handles = [
         holder.clone(),
         holder.with_timeout(PATIENCE),
-        holder.only(cluster.nodes[0].wire.address()).unwrap(),
+        holder.only(fake.nodes[0].wire.address()).unwrap(),
         session.client(),
     ];
     for handle in handles {
@@ -124,8 +123,8 @@ async fn handles_made_from_a_guarded_one_stay_guarded() {
 /// A server that does not know guards would write without checking them.
 #[tokio::test]
 async fn a_guarded_write_is_not_sent_to_a_server_that_would_not_check() {
-    let cluster = Cluster::of_etcd().await;
-    let holder = cluster
+    let fake = Fake::of_etcd().await;
+    let holder = fake
         .client()
         .await
         .guarded([Guard::new(LOCK, Token::new(7))]);
@@ -134,13 +133,13 @@ async fn a_guarded_write_is_not_sent_to_a_server_that_would_not_check() {
         assert_eq!(error.kind(), ErrorKind::Unimplemented);
         assert!(!error.outcome_unknown());
     }
-    assert_eq!(cluster.arrivals(), []);
+    assert_eq!(fake.arrivals(), []);
 }
 
 #[tokio::test]
 async fn a_call_that_cannot_be_guarded_is_refused_instead_of_being_sent_without() {
-    let cluster = Cluster::of(1).await;
-    let holder = cluster
+    let fake = Fake::of(1).await;
+    let holder = fake
         .client()
         .await
         .guarded([Guard::new(LOCK, Token::new(7))]);

@@ -7,7 +7,7 @@ use tenure::{ErrorKind, LeaseLoss};
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::fake::{Cluster, Fault, until};
+use crate::fake::{Fake, Fault, until};
 
 /// Less than a second, so that rounding to seconds would show; enough for a machine that stalls.
 const SHORT: Duration = Duration::from_millis(900);
@@ -15,8 +15,8 @@ const LONG: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn a_short_session_is_renewed_for_as_long_as_somebody_holds_on_to_it() {
-    let cluster = Cluster::of(1).await;
-    let client = cluster.client().await;
+    let fake = Fake::of(1).await;
+    let client = fake.client().await;
     let opened = Instant::now();
     let session = client.session(SHORT).await.unwrap();
     assert_eq!(
@@ -41,19 +41,16 @@ async fn a_short_session_is_renewed_for_as_long_as_somebody_holds_on_to_it() {
     })
     .await;
     drop(exact);
-    until("nobody holds on to it", || {
-        cluster.store.lock().renewing == 0
-    })
-    .await;
+    until("nobody holds on to it", || fake.store.lock().renewing == 0).await;
 }
 
 #[tokio::test]
 async fn a_session_that_is_not_renewed_is_lost_before_it_can_end_and_sends_nothing_more() {
-    let cluster = Cluster::of(1).await;
-    let client = cluster.client().await;
+    let fake = Fake::of(1).await;
+    let client = fake.client().await;
     let opened = Instant::now();
     let ttl = Duration::from_millis(600);
-    cluster.nodes[0].mute_renewals();
+    fake.mode(|modes| modes.mute = true);
     let session = client.session(ttl).await.unwrap();
     let deadline = session.deadline();
     assert!(deadline < Instant::now() + ttl && deadline >= opened + ttl * 9 / 10);
@@ -63,33 +60,33 @@ async fn a_session_that_is_not_renewed_is_lost_before_it_can_end_and_sends_nothi
     let error = session.client().put("k", "v").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SessionLost);
     assert!(!error.outcome_unknown());
-    assert_eq!(cluster.arrivals(), [], "nothing was sent");
+    assert_eq!(fake.arrivals(), [], "nothing was sent");
     assert!(
-        cluster.store.lock().sessions.len() == 1,
+        fake.store.lock().leases().len() == 1,
         "the server still knows it"
     );
 }
 
 #[tokio::test]
 async fn a_session_that_the_server_ended_is_lost_with_the_next_renewal() {
-    let cluster = Cluster::of(1).await;
-    let session = cluster.client().await.session(SHORT * 3).await.unwrap();
-    cluster.store.lock().sessions.clear();
+    let fake = Fake::of(1).await;
+    let session = fake.client().await.session(SHORT * 3).await.unwrap();
+    fake.change(crate::fake::Store::end_leases);
     assert_eq!(session.lost().await, LeaseLoss::Ended);
 }
 
 #[tokio::test]
 async fn closing_ends_a_session_at_both_ends() {
-    let cluster = Cluster::of(1).await;
-    let session = cluster.client().await.session(LONG).await.unwrap();
+    let fake = Fake::of(1).await;
+    let session = fake.client().await.session(LONG).await.unwrap();
     let exact = session.client();
     let other = session.clone();
     session.close().await.unwrap();
-    assert!(cluster.store.lock().sessions.is_empty());
+    assert!(fake.store.lock().leases().is_empty());
     assert_eq!(other.lost().await, LeaseLoss::Closed);
     let error = exact.put("k", "v").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SessionLost);
-    let arrivals = cluster.arrivals();
+    let arrivals = fake.arrivals();
     assert!(arrivals.iter().all(|arrival| arrival.call == "close"));
     assert_eq!(
         other.close().await.unwrap_err().kind(),
@@ -100,12 +97,12 @@ async fn closing_ends_a_session_at_both_ends() {
 /// The session was ended; that it is not found by a repeat says so.
 #[tokio::test]
 async fn closing_is_found_out_when_its_answer_is_lost() {
-    let cluster = Cluster::of(1).await;
-    let session = cluster.client().await.session(LONG).await.unwrap();
-    cluster.nodes[0].plan([Fault::CutAfter]);
+    let fake = Fake::of(1).await;
+    let session = fake.client().await.session(LONG).await.unwrap();
+    fake.nodes[0].plan([Fault::CutAfter]);
     session.close().await.unwrap();
-    assert_eq!(cluster.arrivals().len(), 2);
-    assert!(cluster.store.lock().sessions.is_empty());
+    assert_eq!(fake.arrivals().len(), 2);
+    assert!(fake.store.lock().leases().is_empty());
 }
 
 #[tokio::test]
@@ -121,9 +118,9 @@ async fn a_session_that_may_have_been_closed_is_reported_as_such() {
             ErrorKind::FailedPrecondition,
         ),
     ] {
-        let cluster = Cluster::of(1).await;
-        let session = cluster.client().await.session(LONG).await.unwrap();
-        cluster.nodes[0].plan([Fault::CutAfter, Fault::Answer(answer)]);
+        let fake = Fake::of(1).await;
+        let session = fake.client().await.session(LONG).await.unwrap();
+        fake.nodes[0].plan([Fault::CutAfter, Fault::Answer(answer)]);
         let error = session.close().await.unwrap_err();
         assert_eq!(error.kind(), kind);
         assert!(error.outcome_unknown() && !error.is_retryable(), "{kind:?}");

@@ -10,7 +10,7 @@ use tracing::{
     span,
 };
 
-use crate::fake::{Cluster, Fault};
+use crate::fake::{Fake, Fault};
 
 type Fields = BTreeMap<&'static str, String>;
 
@@ -58,12 +58,12 @@ impl Subscriber for Recorder {
 async fn every_call_has_a_span_that_says_how_it_went() {
     let recorder = Recorder::default();
     let _default = tracing::subscriber::set_default(recorder.clone());
-    let cluster = Cluster::of(1).await;
-    let client = cluster.client().await;
-    let address = cluster.nodes[0].wire.address();
-    cluster.nodes[0].plan([Fault::Answer(Status::unavailable("etcdserver: no leader"))]);
+    let fake = Fake::of(1).await;
+    let client = fake.client().await;
+    let address = fake.nodes[0].wire.address();
+    fake.nodes[0].plan([Fault::Answer(Status::unavailable("etcdserver: no leader"))]);
     client.get("k").await.unwrap();
-    cluster.nodes[0].plan([Fault::Answer(Status::not_found("etcdserver: lease"))]);
+    fake.nodes[0].plan([Fault::Answer(Status::not_found("etcdserver: lease"))]);
     client.put("k", "secret").await.unwrap_err();
     let spans = recorder.0.lock().clone();
     let expected = |method: &str, attempt: &str, outcome: &str| {
@@ -83,15 +83,15 @@ async fn every_call_has_a_span_that_says_how_it_went() {
 
 #[tokio::test]
 async fn the_counters_say_what_happened() {
-    let cluster = Cluster::of(1).await;
-    let client = cluster.client().await;
+    let fake = Fake::of(1).await;
+    let client = fake.client().await;
     let overloaded = Status::unavailable("etcdserver: no leader");
-    cluster.nodes[0].plan([Fault::Answer(overloaded)]);
+    fake.nodes[0].plan([Fault::Answer(overloaded)]);
     client.get("k").await.unwrap();
-    cluster.nodes[0].plan([Fault::CutAfter]);
+    fake.nodes[0].plan([Fault::CutAfter]);
     client.put("k", "v").await.unwrap_err();
     let brief = std::time::Duration::from_millis(200);
-    cluster.nodes[0].plan([Fault::Mute]);
+    fake.nodes[0].plan([Fault::Mute]);
     client.get("k").timeout(brief).await.unwrap_err();
     let metrics = client.clone().metrics();
     assert_eq!(metrics.requests, 3);

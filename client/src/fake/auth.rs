@@ -3,7 +3,7 @@
 use tenure_proto::etcdserverpb::{self as etcd, auth_server::Auth};
 use tonic::{Request, Response, Status};
 
-use super::service::{Answer, Service};
+use super::node::{Answer, Service};
 
 /// Implements the service with the calls that are given; the others that are named are not served.
 macro_rules! auth {
@@ -40,7 +40,7 @@ auth! {
             &self,
             request: Request<etcd::AuthenticateRequest>,
         ) -> Answer<etcd::AuthenticateResponse> {
-            if request.get_ref().password != self.store.lock().password {
+            if request.get_ref().password != self.fake.store.lock().password {
                 let text = "etcdserver: authentication failed, invalid user ID or password";
                 return Err(Status::invalid_argument(text));
             }

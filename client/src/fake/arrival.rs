@@ -1,0 +1,59 @@
+//! A call as it arrived, with what its metadata carries.
+
+use bytes::Bytes;
+use prost::Message;
+use tenure_proto::v1;
+use tonic::metadata::MetadataMap;
+
+/// A call as it arrived.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Arrival {
+    pub(crate) node: usize,
+    pub(crate) call: &'static str,
+    /// Names and tokens.
+    pub(crate) guards: Vec<(Bytes, i64)>,
+    /// Session, sequence number and watermark.
+    pub(crate) request: Option<(i64, u64, u64)>,
+    pub(crate) idempotency_key: Option<String>,
+    /// As gRPC writes it.
+    pub(crate) timeout: Option<String>,
+    /// Whether the call is not to be served without a leader.
+    pub(crate) leader: bool,
+}
+
+impl Arrival {
+    pub(super) fn read(node: usize, call: &'static str, metadata: &MetadataMap) -> Self {
+        let text = |key: &str| {
+            let value = metadata.get(key)?;
+            Some(value.to_str().expect("the client sends text").to_owned())
+        };
+        let guards = metadata
+            .get_all_bin("tenure-guard-bin")
+            .iter()
+            .map(|value| {
+                let bytes = value.to_bytes().expect("a guard is Base64");
+                let guard = v1::Guard::decode(bytes).expect("a guard decodes");
+                (guard.name, guard.token)
+            });
+        let request = text("tenure-request").map(|id| request_id(&id).expect("an id has its form"));
+        Self {
+            node,
+            call,
+            guards: guards.collect(),
+            request,
+            idempotency_key: text("tenure-idempotency-key"),
+            timeout: text("grpc-timeout"),
+            leader: text("hasleader").is_some_and(|leader| leader == "true"),
+        }
+    }
+}
+
+fn request_id(text: &str) -> Option<(i64, u64, u64)> {
+    let mut parts = text.split('.');
+    let session = i64::from_str_radix(parts.next()?, 16).ok()?;
+    Some((
+        session,
+        parts.next()?.parse().ok()?,
+        parts.next()?.parse().ok()?,
+    ))
+}

@@ -1,0 +1,94 @@
+//! What goes wrong: faults that are planned for single calls, and modes that last.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tonic::Status;
+
+/// What goes wrong with one call.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// The connection breaks before the request has any effect.
+    CutBefore,
+    /// The request is executed, then the connection breaks.
+    CutAfter,
+    /// The request is executed, then every lease ends and the connection breaks.
+    ForgetAfter,
+    /// The request is executed and answered, then every lease ends.
+    EndLeasesAfter,
+    /// The request is executed and never answered.
+    MuteAfter,
+    /// The request is neither executed nor answered.
+    Mute,
+    /// The request is executed, and the answer is that its outcome is unknown.
+    LoseAnswer,
+    /// The request is not executed and answered with this.
+    Answer(Status),
+    /// The request is executed once [`Modes::held`] ends.
+    Hold,
+    /// The request is executed once [`Modes::held`] ends, even if its caller gave up, and never
+    /// answered.
+    Late,
+}
+
+/// What goes wrong for as long as it is set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Modes {
+    /// Renewals are not answered.
+    pub(crate) mute: bool,
+    /// Requests with [`Fault::Hold`] or [`Fault::Late`] wait.
+    pub(crate) held: bool,
+    /// Repeats of acquisitions are refused as forgotten.
+    pub(crate) forgetful: bool,
+    /// Claims are granted under another name.
+    pub(crate) misname: bool,
+    /// Streams break after their first message.
+    pub(crate) brief: bool,
+    /// Watches of endpoints are refused with this.
+    pub(crate) endpoints_refused: Option<Status>,
+    /// By how much the revisions of endpoint watches are behind.
+    pub(crate) behind: i64,
+}
+
+#[derive(Debug)]
+struct Planned {
+    /// Any node unless given.
+    node: Option<usize>,
+    calls: &'static [&'static str],
+    fault: Fault,
+}
+
+/// The faults that are planned. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults(Arc<Mutex<Vec<Planned>>>);
+
+impl Faults {
+    pub(super) fn plan(
+        &self,
+        node: Option<usize>,
+        calls: &'static [&'static str],
+        faults: impl IntoIterator<Item = Fault>,
+    ) {
+        let planned = faults
+            .into_iter()
+            .map(|fault| Planned { node, calls, fault });
+        self.0.lock().extend(planned);
+    }
+
+    pub(super) fn planned(&self, node: Option<usize>) -> usize {
+        let planned = self.0.lock();
+        planned
+            .iter()
+            .filter(|planned| planned.node == node)
+            .count()
+    }
+
+    /// The fault of a call that arrives, which happens once.
+    pub(super) fn take(&self, node: usize, call: &str) -> Option<Fault> {
+        let mut planned = self.0.lock();
+        let hit = planned.iter().position(|planned| {
+            planned.node.is_none_or(|at| at == node) && planned.calls.contains(&call)
+        });
+        hit.map(|index| planned.remove(index).fault)
+    }
+}
