@@ -213,7 +213,7 @@ impl Breaker {
 }
 
 impl Pause {
-    /// The pause after so many openings in a row.
+    /// The pause after `openings` in a row.
     fn after(self, openings: u32) -> Duration {
         let pause = self.step * openings;
         if self.jitter {

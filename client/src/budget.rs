@@ -1,8 +1,8 @@
-//! How many requests may be repeated: a share of what is sent, so that clients do not multiply the
-//! load of a cluster in trouble.
+//! The retry budget: how many requests may be repeated, as a share of the calls made, so that
+//! clients do not multiply the load of a cluster in trouble.
 //!
-//! The invariant: over any time, at most the share of all calls and the allowance per second are
-//! repeated, beside what was saved before, which is bounded. Attempts that never reached a server
+//! Invariant: over any time, at most the share of all calls and the allowance per second are
+//! repeated, plus what was saved before, which is bounded. Attempts that never reached a server
 //! are not counted; they put no load on one.
 
 use parking_lot::Mutex;
@@ -21,17 +21,17 @@ const REPEAT: u64 = 100_000;
 /// Units per hundredth of a repeat.
 const PERCENT: u64 = REPEAT / 100;
 
-/// What may be spent on repeats. Shared by all clones of a client.
+/// A retry budget. Shared by all clones of a client.
 #[derive(Debug)]
 pub(crate) struct Budget {
     share_percent: u32,
     per_second: u32,
-    purse: Mutex<Purse>,
+    balance: Mutex<Balance>,
 }
 
 #[derive(Debug)]
-struct Purse {
-    /// Earned by calls.
+struct Balance {
+    /// Earned by calls, up to a bound.
     saved: u64,
     /// What is left of the allowance.
     allowance: u64,
@@ -44,7 +44,7 @@ impl Budget {
         Self {
             share_percent,
             per_second,
-            purse: Mutex::new(Purse {
+            balance: Mutex::new(Balance {
                 saved: 0,
                 allowance: u64::from(per_second) * REPEAT,
                 filled: Instant::now(),
@@ -52,21 +52,21 @@ impl Budget {
         }
     }
 
-    /// A call is made, which earns its share.
+    /// Credits the share of one call.
     pub(crate) fn deposit(&self) {
-        let mut purse = self.purse.lock();
+        let mut balance = self.balance.lock();
         let earned = u64::from(self.share_percent) * PERCENT;
-        purse.saved = (purse.saved + earned).min(SAVED_MAX * REPEAT);
+        balance.saved = (balance.saved + earned).min(SAVED_MAX * REPEAT);
     }
 
-    /// Pays for one repeat; whether there was enough.
+    /// Pays for one repeat. Returns whether the balance sufficed.
     pub(crate) fn withdraw(&self) -> bool {
-        let mut purse = self.purse.lock();
-        purse.fill(self.per_second);
-        let from = if purse.saved >= REPEAT {
-            &mut purse.saved
+        let mut balance = self.balance.lock();
+        balance.refill(self.per_second);
+        let from = if balance.saved >= REPEAT {
+            &mut balance.saved
         } else {
-            &mut purse.allowance
+            &mut balance.allowance
         };
         let left = from.checked_sub(REPEAT);
         *from = left.unwrap_or(*from);
@@ -74,8 +74,8 @@ impl Budget {
     }
 }
 
-impl Purse {
-    fn fill(&mut self, per_second: u32) {
+impl Balance {
+    fn refill(&mut self, per_second: u32) {
         let now = Instant::now();
         let passed = now.saturating_duration_since(self.filled).as_micros();
         self.filled = now;
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_with_few_calls_may_repeat_so_many_per_second() {
+    async fn a_client_with_few_calls_may_repeat_some_per_second() {
         let budget = Budget::new(SHARE_PERCENT, PER_SECOND_MIN);
         assert_eq!(spend(&budget), PER_SECOND_MIN);
         tokio::time::advance(Duration::from_millis(500)).await;

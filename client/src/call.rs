@@ -25,7 +25,7 @@ pub(crate) struct Call {
     pub(crate) operation: Operation,
     pub(crate) lane: Lane,
     pub(crate) timeout: Option<Duration>,
-    /// Whether the deadline is told to the server. Not for streams, which outlive their opening.
+    /// Whether the deadline is sent to the server. Not for streams, which outlive their opening.
     pub(crate) announce: bool,
     pub(crate) family: Family,
     /// What the caller asked to be carried; nothing for a call that the server takes without
@@ -95,7 +95,7 @@ impl Call {
         }
     }
 
-    /// The call opens a stream: the deadline covers the opening only and is not told to the server.
+    /// The call opens a stream: the deadline covers the opening only and is not sent to the server.
     pub(crate) fn streaming(mut self) -> Self {
         self.announce = false;
         self
@@ -109,7 +109,7 @@ impl Call {
     }
 
     /// Sent again, the write changes nothing more than it did: it is repeated without a number, and
-    /// an answer to a repeat tells nothing about the attempts before, which nobody remembers.
+    /// an answer to a repeat says nothing about the attempts before, which are not remembered.
     pub(crate) fn repeatable(mut self) -> Self {
         self.repeatable = true;
         self

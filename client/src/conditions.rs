@@ -1,5 +1,5 @@
 //! What a write may carry beside itself: guards, which must hold for it to take effect, and a name,
-//! by which the server knows it again.
+//! by which the server recognizes a repeat.
 //!
 //! They travel as metadata, so that the calls of etcd's services can carry them too. Servers that
 //! are not tenure ignore metadata they do not know, so a client makes sure of its server before
@@ -40,7 +40,7 @@ const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 /// if let Err(error) = written
 ///     && error.kind() == ErrorKind::StaleGuard
 /// {
-///     // Somebody else holds the lock: `error.current_token()` tells under which token.
+///     // Another client holds the lock, under `error.current_token()`.
 /// }
 /// // ... or for every write of a handle.
 /// let holder = client.guarded([Guard::new("jobs/42", token)]);

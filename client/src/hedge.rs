@@ -1,4 +1,4 @@
-//! When a read that is not answered yet is sent to another endpoint as well.
+//! Hedging: when a read that is not answered yet is sent to another endpoint as well.
 //!
 //! Only reads of etcd's services are hedged, and the first answer counts: any of them is as good.
 //! What hedges cost is taken from the budget for repeats.
@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 
 /// Answers that the percentile is taken from; the oldest makes room for the newest.
 const SAMPLES: usize = 256;
-/// The percentile is found anew after so many answers, because that takes sorting them.
+/// Answers after which the percentile is computed again: that takes sorting them.
 const SAMPLES_FRESH: usize = 32;
 /// The part of all answers that is faster than the delay, in hundredths.
 const PERCENTILE: usize = 95;
@@ -45,7 +45,7 @@ pub enum Hedge {
     AtP95,
 }
 
-/// Knows the delay.
+/// Measures reads and computes the delay of hedges.
 #[derive(Debug)]
 pub(crate) struct Hedging {
     hedge: Hedge,

@@ -1,7 +1,7 @@
-//! When a stream that broke is opened again.
+//! The pauses before a broken stream is reopened.
 //!
-//! The invariant: only a stream that stood for a while makes the pauses short again. A server that
-//! answers once and breaks is not asked over and over.
+//! Invariant: only a stream that lasted for a while resets the pauses. A server that answers once
+//! and breaks is not asked in a tight loop.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use crate::retry::Backoff;
 
-/// How long a stream stands before its break is the first of its kind again. As long as the longest
-/// pause between attempts: streams that last less are opened at most about twice in a second.
-const STANDING_MIN: Duration = Duration::from_secs(1);
+/// How long a stream has to last to reset the pauses. As long as the longest pause between
+/// attempts: shorter streams are opened at most about twice in a second.
+const LASTED_MIN: Duration = Duration::from_secs(1);
 
 /// Pauses between the streams that follow each other.
 #[derive(Debug, Default)]
@@ -30,7 +30,7 @@ impl Resume {
     /// The stream broke, or could not be opened: the pause before the next attempt.
     pub(crate) fn next_pause(&mut self) -> Duration {
         let opened = self.opened.take();
-        if opened.is_some_and(|opened| opened.elapsed() >= STANDING_MIN) {
+        if opened.is_some_and(|opened| opened.elapsed() >= LASTED_MIN) {
             self.backoff.reset();
         }
         self.backoff.next_pause()
@@ -61,7 +61,7 @@ mod tests {
         assert!(brief.iter().any(|pause| *pause > FIRST_MAX), "{brief:?}");
 
         resume.opened();
-        tokio::time::advance(STANDING_MIN).await;
+        tokio::time::advance(LASTED_MIN).await;
         assert!(resume.next_pause() <= FIRST_MAX);
         // That it stood counts once.
         let failed: Vec<Duration> = (0..100).map(|_| resume.next_pause()).collect();
@@ -108,12 +108,16 @@ mod tests {
         let _lock = client.lock("a").await.expect("it is free");
         let _leadership = client.election("e").campaign("first").await;
         fake.mode(|modes| modes.brief = true);
-        let begun = Instant::now();
+        let started = Instant::now();
         let waiting = tokio::spawn(wait_for_everything(client));
         fake.until(|store| STREAMS.iter().any(|call| store.calls(call) >= TIMES))
             .await;
         // The most that as many pauses take which are all first ones.
-        assert!(begun.elapsed() > FIRST_MAX * TIMES, "{:?}", begun.elapsed());
+        assert!(
+            started.elapsed() > FIRST_MAX * TIMES,
+            "{:?}",
+            started.elapsed()
+        );
         waiting.abort();
     }
 }

@@ -1,7 +1,7 @@
-//! Which failed attempts may be repeated, how often and after how long.
+//! The retry policy: which failed attempts may be repeated, how often and after how long.
 //!
-//! No call is made here. The invariant: a write is repeated only when the attempt certainly did not
-//! execute, or the server knows it again, so that repeating can never apply it twice.
+//! No call is made here. Invariant: a write is repeated only when the attempt certainly did not
+//! execute, or the server recognizes the repeat, so that it is never applied twice.
 
 use std::time::Duration;
 
@@ -63,7 +63,6 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    /// The next pause.
     pub(crate) fn next_pause(&mut self) -> Duration {
         let ceiling = ceiling(self.pauses);
         self.pauses = self.pauses.saturating_add(1);
@@ -100,7 +99,7 @@ mod tests {
         let write = answered(Code::Unavailable, Operation::Write);
         assert!(!may_repeat(false, &write));
         assert!(may_repeat(true, &write));
-        // Whoever names a reason says when the outcome is not known.
+        // A server that gives a reason also says when the outcome is unknown.
         let mut status = Status::unavailable("tenure: so");
         let reason = tonic::metadata::MetadataValue::from_static("NoLeader");
         status.metadata_mut().insert("tenure-reason", reason);
@@ -143,19 +142,19 @@ mod tests {
 
     #[test]
     fn a_busy_server_is_asked_again_and_a_full_one_is_not() {
-        let told = |text: &str| {
+        let answered = |text: &str| {
             let status = Status::new(Code::ResourceExhausted, text);
             Error::from_status(status, Operation::Write, "here")
         };
-        let busy = told("etcdserver: too many requests");
+        let busy = answered("etcdserver: too many requests");
         assert!(may_repeat(false, &busy));
-        let full = told("etcdserver: mvcc: database space exceeded");
+        let full = answered("etcdserver: mvcc: database space exceeded");
         assert!(!may_repeat(true, &full));
     }
 
     #[test]
     fn a_server_has_the_last_word_on_another_attempt() {
-        let told = |value: &'static str| {
+        let answered = |value: &'static str| {
             let mut status = Status::new(Code::Unavailable, "etcdserver: no leader");
             let value = tonic::metadata::MetadataValue::from_static(value);
             status
@@ -163,14 +162,14 @@ mod tests {
                 .insert("grpc-retry-pushback-ms", value);
             Error::from_status(status, Operation::Read, "here")
         };
-        let later = told("40");
+        let later = answered("40");
         assert_eq!(
             later.pushback(),
             Some(Pushback::After(Duration::from_millis(40)))
         );
         assert!(may_repeat(false, &later));
         for never in ["-1", "soon"] {
-            let error = told(never);
+            let error = answered(never);
             assert!(!may_repeat(false, &error) && !error.is_retryable());
         }
     }

@@ -1,10 +1,10 @@
-//! The one way every call takes: choose an endpoint, attach what it carries, keep the deadline,
-//! decide about another attempt.
+//! The path of every call: choose an endpoint, attach metadata, keep the deadline, decide about
+//! another attempt.
 //!
-//! The invariant: a write is sent again only when no attempt before can have executed it, under an
-//! id by which a server of tenure knows it again, or when executing it twice is the same as once.
-//! Whether an attempt may have executed it is never forgotten: an error that leaves it open says
-//! so, whatever happened after.
+//! Invariant: a write is sent again only when no earlier attempt can have executed it, under a
+//! request id by which a server of tenure recognizes the repeat, or when it is idempotent. Whether
+//! an attempt may have executed it is never forgotten: an error whose outcome is unknown says so,
+//! whatever happens after.
 
 use std::{future::Future, time::Duration};
 
@@ -36,7 +36,7 @@ const TOKEN_KEY: &str = "token";
 /// ten minutes: half of that, because they count from when they executed it.
 const NAMED_MAX: Duration = Duration::from_secs(300);
 
-/// What the attempts of one call share.
+/// State shared by the attempts of one call.
 struct Run<'a> {
     client: &'a Client,
     call: &'a Call,
@@ -46,7 +46,7 @@ struct Run<'a> {
     span: Span,
 }
 
-/// How far a call has come.
+/// The progress of a call through its attempts.
 #[derive(Default)]
 struct Progress {
     attempts: u32,
@@ -98,7 +98,7 @@ impl Client {
 }
 
 impl<'a> Run<'a> {
-    /// Finds out what the call has to carry.
+    /// Collects the conditions and the sequence number that the call carries.
     async fn prepare(client: &'a Client, call: &'a Call, span: Span) -> Result<Self, Error> {
         let deadline = client.deadline(call.timeout);
         let mut run = Self {
@@ -261,7 +261,7 @@ impl<'a> Run<'a> {
         }
         let full_round = progress.attempts.is_multiple_of(client.pool().len());
         let resume = match error.pushback() {
-            // Everybody who was turned away at once is told the same.
+            // Clients that were rejected together get the same answer.
             Some(Pushback::After(pause)) => {
                 Instant::now() + pause.min(WAIT_MAX) + progress.backoff.next_pause()
             }

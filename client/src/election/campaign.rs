@@ -25,10 +25,10 @@ use crate::{
 /// when it is awaited.
 ///
 /// # Errors
-/// When awaited: [`WaitOver`](crate::ErrorKind::WaitOver) when somebody else still leads after the
+/// When awaited: [`WaitOver`](crate::ErrorKind::WaitOver) when another still leads after the
 /// time given with [`wait`](Self::wait), [`SessionLost`](crate::ErrorKind::SessionLost) when its
-/// lease ran out first, [`ClaimEnded`](crate::ErrorKind::ClaimEnded) when somebody else took the
-/// candidate out of the line, and whatever any call can meet. Once it stands, broken connections
+/// lease ran out first, [`ClaimEnded`](crate::ErrorKind::ClaimEnded) when another client removed
+/// the candidate from the queue, and whatever any call can meet. Once it stands, broken connections
 /// and passing troubles of servers are no errors: the candidate keeps its place.
 ///
 /// # Cancel safety
@@ -51,7 +51,7 @@ impl Campaign {
         }
     }
 
-    /// Stands with a lease of its own that ends so long after its last renewal; ten seconds unless
+    /// Stands with a lease of its own that ends `ttl` after its last renewal; ten seconds unless
     /// set. Shorter means that a dead leader is replaced sooner.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.options.session = SessionChoice::Own(ttl);
@@ -64,20 +64,20 @@ impl Campaign {
         self
     }
 
-    /// Waits for so long at most; without it, for as long as the lease lives.
+    /// The longest time to wait; unless set, the campaign waits for as long as the lease lives.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.options.wait = Some(wait);
         self
     }
 
-    /// Says who stands, for whoever inspects the election.
+    /// Names the candidate, for inspection of the election.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
         self.options.principal = principal.into();
         self
     }
 
     /// Calls `listener` when the candidate has to wait, with its place in line and who leads at
-    /// that moment, and again when the wait goes on after a break. Called on the runtime: it must
+    /// that moment, and again when the wait resumes after a break. Called on the runtime: it must
     /// not block.
     pub fn on_waiting(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
         self.options.listener = Some(Arc::new(listener));

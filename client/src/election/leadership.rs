@@ -100,7 +100,7 @@ impl Leadership {
 
 held_claim_methods!(Leadership);
 
-/// Makes a candidate lead in place of whoever leads in `epoch`.
+/// Makes a candidate lead in place of the leader of `epoch`.
 pub(super) async fn hand_over(
     client: &Client,
     name: Bytes,

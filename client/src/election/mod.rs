@@ -23,17 +23,17 @@ use crate::{
     range::IntoBytes,
 };
 
-/// Who leads.
+/// The leader of an election.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leader {
     /// The epoch of the leader, which is its fencing token.
     pub epoch: Token,
-    /// What it proclaims.
+    /// The value that it proclaims.
     pub value: Bytes,
     /// The lease that it leads with.
     pub lease: LeaseId,
-    /// What it says of itself.
+    /// The name that it gave.
     pub principal: String,
 }
 
@@ -62,7 +62,7 @@ impl Election {
         Campaign::new(self.client.clone(), self.name.clone(), value.into_bytes())
     }
 
-    /// Who leads at this moment, if anybody does.
+    /// The current leader, if there is one.
     ///
     /// # Errors
     /// Whatever any call can meet.
@@ -79,8 +79,8 @@ impl Election {
         }))
     }
 
-    /// Makes a candidate, known by its lease, lead at once in place of whoever leads in `epoch`,
-    /// for operators: the former leader is told as of any other loss, and may believe for moments
+    /// Makes a candidate, known by its lease, lead at once in place of the leader of `epoch`, for
+    /// operators: the former leader learns of it as of any other loss, and may believe for a moment
     /// that it still leads, so only what checks tokens is safe. A leader hands over by
     /// [`Leadership::hand_over`].
     ///
@@ -97,7 +97,7 @@ impl Election {
     /// ```
     ///
     /// # Errors
-    /// [`NotHolder`](crate::ErrorKind::NotHolder) when nobody leads in that epoch,
+    /// [`NotHolder`](crate::ErrorKind::NotHolder) when that epoch is over,
     /// [`NotFound`](crate::ErrorKind::NotFound) when no candidate stands with that lease,
     /// [`QueueFixed`](crate::ErrorKind::QueueFixed) when another program's candidate stands before
     /// it, and whatever any call can meet.
@@ -108,8 +108,8 @@ impl Election {
         leadership::hand_over(&self.client, self.name.clone(), epoch.into(), to).await
     }
 
-    /// Who leads, and every change from then on: of the leader and of what it proclaims. It goes
-    /// on after breaks; what changed meanwhile is told as one change.
+    /// The current leader, and every change from then on: of the leader and of its value. It
+    /// resumes after breaks; changes during a break are reported as one.
     ///
     /// # Errors
     /// Whatever any call can meet.

@@ -1,7 +1,7 @@
-//! Watching who leads.
+//! Observing the leader of an election.
 //!
-//! The invariant: epochs that are told never go down, even when the stream goes on at a member
-//! that is behind.
+//! Invariant: epochs that are reported never go down, even when the stream resumes at a member that
+//! is behind.
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -17,7 +17,7 @@ use crate::{
     resume::Resume,
 };
 
-/// Who leads: as it is first, then every change. Made by
+/// The leader of an election: the current one first, then every change. Made by
 /// [`Election::observe`](crate::Election::observe).
 ///
 /// ```no_run
@@ -26,7 +26,7 @@ use crate::{
 /// while let Some(leader) = observer.next().await {
 ///     match leader? {
 ///         Some(leader) => println!("{:?} leads in epoch {}", leader.value, leader.epoch),
-///         None => println!("nobody leads"),
+///         None => println!("there is no leader"),
 ///     }
 /// }
 /// # Ok(())
@@ -38,21 +38,21 @@ pub struct Observer {
     request: ObserveRequest,
     link: Option<Streaming<ObserveResponse>>,
     resume: Resume,
-    told: Told,
+    reported: Reported,
     ended: bool,
 }
 
-/// What was told last.
+/// The leader that was reported last.
 #[derive(Debug, Default)]
-struct Told {
+struct Reported {
     leader: Option<Option<Leader>>,
     revision: i64,
 }
 
-impl Told {
-    /// The leader, if an answer says something new: a member that is behind and a stream that
-    /// begins again with what is known say nothing.
-    fn news(&mut self, answer: ObserveResponse) -> Option<Option<Leader>> {
+impl Reported {
+    /// The leader, if an answer is news: not from a member that is behind, and not from a stream
+    /// that starts again with a known leader.
+    fn update(&mut self, answer: ObserveResponse) -> Option<Option<Leader>> {
         let revision = answer
             .header
             .map_or(self.revision, |header| header.revision);
@@ -76,14 +76,14 @@ impl Observer {
             request: ObserveRequest { name },
             link: None,
             resume: Resume::default(),
-            told: Told::default(),
+            reported: Reported::default(),
             ended: false,
         };
         observer.connect().await?;
         Ok(observer)
     }
 
-    /// The next leader, or the next value of the present one; nothing inside while nobody leads.
+    /// The next leader, or the next value of the current one; nothing inside while there is none.
     /// After an error there is nothing more.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Observer {
         loop {
             match self.advance().await {
                 Ok(answer) => {
-                    if let Some(leader) = answer.and_then(|answer| self.told.news(answer)) {
+                    if let Some(leader) = answer.and_then(|answer| self.reported.update(answer)) {
                         return Some(Ok(leader));
                     }
                 }
@@ -167,10 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_old_or_known_is_not_told() {
-        let mut told = Told::default();
+    fn what_is_old_or_known_is_not_reported() {
+        let mut reported = Reported::default();
         let mut news = |revision, leader| {
-            let news = told.news(answer(revision, leader));
+            let news = reported.update(answer(revision, leader));
             news.map(|leader| leader.map(|leader| leader.epoch.get()))
         };
         assert_eq!(news(5, None), Some(None));

@@ -1,4 +1,4 @@
-//! Authentication of one node: one password for everybody, and no other call.
+//! Authentication of one node: one password for all users, and no other call.
 
 use tenure_proto::etcdserverpb::{self as etcd, auth_server::Auth};
 use tonic::{Request, Response, Status};

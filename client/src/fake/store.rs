@@ -178,7 +178,6 @@ impl Store {
         LeaseId(self.last_lease)
     }
 
-    /// Grants a lease.
     pub(crate) fn grant(&mut self, ttl_ms: u64) -> i64 {
         let id = self.next_lease();
         let ttl = Ttl(ttl_ms);
@@ -268,7 +267,7 @@ impl Store {
         self.reader().policies().expect("memory can be read")
     }
 
-    /// Registers an instance under a lease that nobody renews.
+    /// Registers an instance under a lease that is not renewed.
     pub(crate) fn register(&mut self, instance: &v1::Instance) {
         let lease = LeaseId(self.grant(60_000));
         let register = Register {

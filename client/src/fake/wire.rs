@@ -31,11 +31,19 @@ struct Inner {
 
 impl Wire {
     pub(super) async fn lay() -> Self {
-        let outside = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = |listener: &TcpListener| {
+            let address = listener.local_addr();
+            address.expect("a bound listener has an address")
+        };
+        let outside = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let inside = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
         let wire = Self(Arc::new(Inner {
-            outside: outside.local_addr().unwrap(),
-            inside: inside.local_addr().unwrap(),
+            outside: address(&outside),
+            inside: address(&inside),
             inside_listener: Mutex::new(Some(inside)),
             connections: Mutex::default(),
             accepted: AtomicUsize::new(0),

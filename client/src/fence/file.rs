@@ -1,8 +1,8 @@
-//! A file that is replaced only under the greatest token seen, by however many processes.
+//! A file that is replaced only under the greatest token seen, by any number of processes.
 //!
-//! The mark lies beside the file, in `<file>.fence`. The invariant: the mark is raised and synced
-//! before the file is touched, both under an exclusive lock on `<file>.lock`, so whoever comes with
-//! a smaller token finds the mark, whatever crashed in between.
+//! The mark lies beside the file, in `<file>.fence`. Invariant: the mark is raised and synced
+//! before the file is touched, both under an exclusive lock on `<file>.lock`, so a writer with a
+//! smaller token finds the mark even after a crash.
 
 use std::{
     fs::File,
@@ -57,7 +57,7 @@ impl FileFence {
     }
 
     /// Raises the mark without touching the file, so that every smaller token is refused from now
-    /// on. Do this first after taking over from somebody who may still be writing.
+    /// on. Do this first after taking over from a holder that may still be writing.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -83,7 +83,7 @@ impl FileFence {
             name: self.lock.clone(),
             source: std::sync::Arc::new(source),
         };
-        // Never removed: whoever waits for it must find the same file.
+        // Never removed: processes that wait for it must find the same file.
         let exclusive = File::create(self.beside(".lock")).map_err(failed)?;
         exclusive.lock().map_err(failed)?;
         let marks = FileMarks::new(self.beside(".fence"));
@@ -149,7 +149,7 @@ mod tests {
         thread::scope(|scope| {
             for token in 1..=8_i64 {
                 let file = FileFence::new(&path, "lock");
-                // Some are refused, by whoever was faster with a greater token.
+                // Some are refused, because a greater token came first.
                 scope.spawn(move || {
                     file.write(Token::new(token), token.to_string().as_bytes())
                         .is_ok()

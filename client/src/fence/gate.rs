@@ -1,9 +1,9 @@
 //! A gate in front of a resource: it admits the greatest token seen so far and refuses smaller
 //! ones.
 //!
-//! The invariant: a mark never goes down, and it is on its [`FenceMarks`] before anything is
-//! admitted under it. A greater token waits until what was admitted under smaller ones is over, so
-//! a write that passed the check cannot land behind the write of a successor.
+//! Invariant: a mark never goes down, and it is stored in its [`FenceMarks`] before anything is
+//! admitted under it. A greater token waits until all requests admitted under smaller ones are
+//! done, so a write that passed the check cannot land behind the write of a successor.
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -25,8 +25,8 @@ const NAMES_MAX: usize = 100_000;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FenceError {
-    /// A greater token was seen before, be it one that waits still: whoever shows this one has lost
-    /// the lock.
+    /// A greater token was seen before, possibly one that still waits: the holder of this one has
+    /// lost the lock.
     #[error("token of {name:?} is stale: yours {yours}, current {current}")]
     Stale {
         /// The lock.
@@ -57,22 +57,21 @@ pub enum FenceError {
 #[derive(Debug, Default)]
 struct Name {
     state: Mutex<State>,
-    /// Told when who waits has to look again.
+    /// Notified when waiting requests have to check again.
     news: Notify,
 }
 
-/// The invariant: while there are passes, all of them are for the mark, and nobody raises it.
+/// Invariant: while there are passes, all of them are for the mark, and it is not raised.
 #[derive(Debug, Default)]
 struct State {
     /// The greatest token that is stored: what passes are given for.
     mark: Option<Token>,
-    /// The greatest token that was shown. It may wait for the mark to be raised, and whoever comes
-    /// with a smaller one has lost the lock already: letting those wait behind it could make a
-    /// request wait for itself.
+    /// The greatest token that was shown. It may wait for the mark to be raised. Smaller ones are
+    /// stale already: letting them wait behind it could make a request wait for itself.
     shown: Option<Token>,
     /// Passes that are not dropped yet.
     passes: usize,
-    /// Somebody is raising the mark.
+    /// The mark is being raised.
     raising: bool,
 }
 
@@ -192,7 +191,7 @@ impl FenceGate {
         })
     }
 
-    /// A gate that begins anew with the process. Enough when the resource does, too.
+    /// A gate whose marks are lost with the process. Enough when the resource is lost with it, too.
     #[must_use]
     pub fn volatile() -> Self {
         Self {
@@ -387,7 +386,7 @@ mod tests {
         let mut last = gate.admit("a", Token::new(9)).boxed();
         assert!(poll!(&mut last).is_pending());
         assert_eq!(refused(middle.await), (7, 9));
-        // Nor does one that gave up leave anybody waiting.
+        // Nor does one that gave up leave others waiting.
         drop(last);
         drop(first);
         assert_eq!(refused(gate.admit("a", Token::new(8)).await), (8, 9));
@@ -416,7 +415,7 @@ mod tests {
         assert_eq!(gate.current("a").await, None);
     }
 
-    /// Marks on a disk that fails for as long as it is told to.
+    /// Marks on a disk that fails on demand.
     #[derive(Default)]
     struct Failing(Arc<AtomicBool>);
 

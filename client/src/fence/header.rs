@@ -1,6 +1,6 @@
-//! The headers that carry a token to a service, and what a request without a valid one is told.
+//! The headers that carry a token to a service, and the answer to a request without a valid one.
 //!
-//! The wording is for whoever reads the answer of a service that refuses; the gate is elsewhere.
+//! Admission itself is decided by the gate.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 

@@ -1,7 +1,7 @@
 //! Fencing for resources that are not keys of the store: files, tables, services of your own.
 //!
-//! A token proves that its holder *was* granted a lock. Only the resource can see that somebody
-//! was granted it later: it remembers the greatest token it has seen and refuses smaller ones.
+//! A token proves that its holder *was* granted a lock. Only the resource can see that it was
+//! granted again later: it remembers the greatest token it has seen and refuses smaller ones.
 //! Everything here does that, each for one kind of resource:
 //!
 //! * [`FenceGate`] for anything inside a process, with its marks on disk ([`FileMarks`]);
@@ -14,7 +14,7 @@
 //! may refuse everything for a long time.
 //!
 //! Writes to keys need none of it: use [`LockGuard::guarded`](crate::LockGuard::guarded), and let
-//! the server refuse whoever does not, with
+//! the server refuse writes without a guard, with
 //! [`Client::set_fence_policy`](crate::Client::set_fence_policy).
 
 #[cfg(feature = "fence-axum")]

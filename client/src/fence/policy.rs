@@ -29,7 +29,7 @@ impl Client {
     /// for policy in client.list_fence_policies().await?.policies() {
     ///     println!("{:?} is written by the holder of {:?}", policy.prefix(), policy.lock());
     /// }
-    /// // Everybody may write there again.
+    /// // Unguarded writes are accepted there again.
     /// client.remove_fence_policy("accounts/7/").await?;
     /// # Ok(())
     /// # }
@@ -59,8 +59,8 @@ impl Client {
         Ok(Header::of_tenure(set.header).unwrap_or_default())
     }
 
-    /// Lets everybody write below a prefix again, as far as no policy of another prefix is in the
-    /// way.
+    /// Accepts unguarded writes below a prefix again, except where a policy of another prefix
+    /// refuses them.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when there is no policy for exactly this prefix,

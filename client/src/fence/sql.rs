@@ -103,8 +103,8 @@ impl SqlFence {
     /// [`raise`](Self::raise): true unless a greater token was seen. Parameters: the lock's name,
     /// the token, numbered from `first`.
     ///
-    /// It keeps out whoever comes after a successor *raised*; unlike a transaction it does not
-    /// make a successor wait. So raise first after every grant.
+    /// It refuses writers from when a successor has *raised*; unlike a transaction it does not make
+    /// a successor wait. So raise first after every grant.
     #[must_use]
     pub fn unless_stale(&self, first: usize) -> String {
         let mut text = String::from("NOT EXISTS (SELECT 1 FROM ");

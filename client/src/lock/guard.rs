@@ -16,8 +16,8 @@ use crate::{
 /// A lock that is held, or several that were granted together.
 ///
 /// Holding is a matter of time: when renewals stop being acknowledged, the lease ends and the lock
-/// goes to another. [`lost`](Self::lost) tells in time, for whoever runs; a process that is paused
-/// is told too late. So let whatever the lock protects check the token: writes through
+/// goes to another. [`lost`](Self::lost) reports that in time to a process that runs, and too late
+/// to one that is paused. So let what the lock protects check the token: writes through
 /// [`guarded`](Self::guarded) do, and [`fence`](crate::fence) helps elsewhere.
 ///
 /// Dropping the guard releases the lock in the background, as long as the runtime lives; without
@@ -49,7 +49,7 @@ impl LockGuard {
         Self { held }
     }
 
-    /// The fencing token: greater than that of everybody who held the lock before. Of several
+    /// The fencing token: greater than those of all earlier holders of the lock. Of several
     /// locks, that of the first name in byte order; see [`token_of`](Self::token_of).
     #[must_use]
     pub fn token(&self) -> Token {
@@ -75,7 +75,7 @@ impl LockGuard {
         self.held.loss().is_none()
     }
 
-    /// Gives the lock back. The next in line has it when this returns.
+    /// Releases the lock. The next in the queue has it when this returns.
     ///
     /// # Errors
     /// [`LeaseLost`](ErrorKind::LeaseLost) or [`NotHolder`](ErrorKind::NotHolder) when it was lost
@@ -89,7 +89,7 @@ impl LockGuard {
     }
 
     /// Hands the lock to another lease, under a new and greater token and without a moment in
-    /// which nobody holds it: to a successor of this process, say. This guard holds nothing then.
+    /// which it is free: to a successor of this process, say. This guard holds nothing then.
     ///
     /// # Errors
     /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) for several locks at once, which

@@ -65,7 +65,7 @@ impl Client {
         Ok(LockQueue::of(queue))
     }
 
-    /// The locks and elections below a prefix that anybody claims, `locks_max` of them; zero means
+    /// The locks and elections below a prefix that have claims, `locks_max` of them; zero means
     /// a thousand.
     ///
     /// # Errors

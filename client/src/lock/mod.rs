@@ -24,8 +24,8 @@ pub(crate) use try_acquire::TryAcquire;
 use crate::{client::Client, range::IntoBytes};
 
 impl Client {
-    /// Asks for a lock that one holds at a time. See [`LockRequest`] for its options, errors and
-    /// cancel safety.
+    /// Requests a lock that is held by one at a time. See [`LockRequest`] for its options, errors
+    /// and cancel safety.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -50,8 +50,8 @@ impl Client {
         LockRequest::new(self.clone(), vec![name.into_bytes()], exclusive())
     }
 
-    /// Asks for several locks, all of them or none: while one is missing, none is held, so two
-    /// that ask for the same ones in another order cannot block each other.
+    /// Requests several locks, all of them or none: while one is missing, none is held, so two
+    /// requests for the same ones in another order cannot block each other.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -82,8 +82,8 @@ impl Client {
         RwLock::new(self.clone(), name.into_bytes())
     }
 
-    /// A lock of `limit` permits. Everybody who uses it must name the same limit; who names
-    /// another is refused.
+    /// A lock of `limit` permits. All requests must name the same limit; one that names another is
+    /// refused.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {

@@ -20,12 +20,12 @@ impl RwLock {
         Self { client, name }
     }
 
-    /// Asks for the lock together with other readers.
+    /// Requests the lock for reading, shared with other readers.
     pub fn read(&self) -> LockRequest {
         self.request(Kind::Shared(true))
     }
 
-    /// Asks for the lock alone.
+    /// Requests the lock for writing, exclusively.
     pub fn write(&self) -> LockRequest {
         self.request(Kind::Exclusive(true))
     }
@@ -53,8 +53,8 @@ impl Semaphore {
         }
     }
 
-    /// Asks for `count` permits at once. First come, first served: who asks for few waits behind
-    /// who asks for many, so nobody starves.
+    /// Requests `count` permits at once. First come, first served: a request for few waits behind
+    /// an earlier one for many, so none starves.
     pub fn acquire(&self, count: u32) -> LockRequest {
         let permits = Permits {
             count,

@@ -24,10 +24,10 @@ use crate::{
 /// When awaited: [`WaitOver`](ErrorKind::WaitOver) when it was not granted in the time given with
 /// [`wait`](Self::wait), [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when no server said
 /// anything in that time, [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
-/// [`Deadlock`](ErrorKind::Deadlock) when waiting would never end, because somebody in line before
-/// waits for a lock of the same session, [`ClaimEnded`](ErrorKind::ClaimEnded) when somebody else
-/// took it out of the line, and whatever any call can meet. Once it waits, broken connections and
-/// passing troubles of servers are no errors: the wait goes on elsewhere, in the same place.
+/// [`Deadlock`](ErrorKind::Deadlock) when waiting would never end, because a claim ahead of it
+/// waits for a lock of the same session, [`ClaimEnded`](ErrorKind::ClaimEnded) when another client
+/// removed it from the queue, and whatever any call can meet. Once it waits, broken connections and
+/// transient failures of servers are no errors: the wait resumes elsewhere, in the same place.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the claim in the background; without a runtime, when its lease
@@ -53,7 +53,7 @@ impl LockRequest {
         }
     }
 
-    /// Holds the lock with a lease of its own that ends so long after its last renewal; ten
+    /// Holds the lock with a lease of its own that ends `ttl` after its last renewal; ten
     /// seconds unless set. It is renewed in the background.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.options.session = SessionChoice::Own(ttl);
@@ -67,20 +67,20 @@ impl LockRequest {
         self
     }
 
-    /// Waits for so long at most; without it, for as long as the lease lives.
+    /// The longest time to wait; unless set, the request waits for as long as the lease lives.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.options.wait = Some(wait);
         self
     }
 
-    /// Says who asks, for whoever inspects the lock.
+    /// Names the claimant, for inspection of the lock.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
         self.options.principal = principal.into();
         self
     }
 
-    /// Lets nobody have the lock for so long when it is lost without being released: for what it
-    /// protects to come to rest, where nothing checks tokens. None unless set.
+    /// Keeps the lock free for `delay` when it is lost without being released, so that work under
+    /// it can end where nothing checks tokens. None unless set.
     pub fn lock_delay(mut self, delay: Duration) -> Self {
         self.lock_delay = delay;
         self
@@ -93,7 +93,7 @@ impl LockRequest {
     }
 
     /// Calls `listener` when the request has to wait, with its place in line at that moment, and
-    /// again when the wait goes on after a break. Called on the runtime: it must not block.
+    /// again when the wait resumes after a break. Called on the runtime: it must not block.
     pub fn on_queued(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
         self.options.listener = Some(Arc::new(listener));
         self
@@ -106,7 +106,7 @@ impl LockRequest {
     /// Whatever any call can meet.
     ///
     /// # Cancel safety
-    /// Dropping the future gives back in the background what was granted.
+    /// Dropping the future releases in the background what was granted.
     pub async fn try_now(self) -> Result<Option<LockGuard>, Error> {
         let request = self.check()?;
         let ClaimOptions {

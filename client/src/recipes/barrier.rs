@@ -1,4 +1,4 @@
-//! A barrier: while it is closed, whoever waits is held up.
+//! A barrier: clients wait while it is closed.
 
 use bytes::Bytes;
 
@@ -12,7 +12,7 @@ use crate::{
     txn::Compare,
 };
 
-/// A barrier that anybody closes and opens. Made by [`Client::barrier`].
+/// A barrier that any client may close and open. Made by [`Client::barrier`].
 #[derive(Debug, Clone)]
 pub struct Barrier {
     client: Client,
@@ -20,7 +20,7 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Holds up whoever waits from now on. Whether it was open until now.
+    /// Closes the barrier: waits block from now on. Returns whether it was open.
     ///
     /// # Errors
     /// Whatever any call can meet.
@@ -35,7 +35,7 @@ impl Barrier {
         Ok(commit(closing).await?.succeeded())
     }
 
-    /// Lets everybody through. Whether it was closed until now.
+    /// Opens the barrier and ends all waits. Returns whether it was closed.
     ///
     /// # Errors
     /// Whatever any call can meet.
@@ -87,7 +87,7 @@ impl Client {
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// let maintenance = client.barrier("maintenance");
     /// maintenance.close().await?;
-    /// // Everybody else: maintenance.wait().await?
+    /// // All others: maintenance.wait().await?
     /// maintenance.open().await?;
     /// # Ok(())
     /// # }

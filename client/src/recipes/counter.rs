@@ -23,7 +23,7 @@ pub struct Counter {
 /// What a counter said at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Counted {
-    /// The number; zero for a counter that nobody has set.
+    /// The number; zero for a counter that was never set.
     pub value: i64,
     /// The revision of its last change, zero when there was none: shown to
     /// [`Counter::compare_and_set`] to say what was seen.
@@ -66,8 +66,8 @@ impl Counter {
         compete(attempt).await
     }
 
-    /// Sets the number unless it was changed after `seen`. The new state, or nothing when somebody
-    /// was faster.
+    /// Sets the number unless it was changed after `seen`. Returns the new state, or nothing after
+    /// a conflict.
     ///
     /// # Errors
     /// Whatever any call can meet.
@@ -127,7 +127,7 @@ impl Client {
     ///
     /// let seen = counter.get().await?;
     /// if counter.compare_and_set(seen.seen, 0).await?.is_none() {
-    ///     println!("somebody placed another one meanwhile");
+    ///     println!("another client placed one meanwhile");
     /// }
     /// # Ok(())
     /// # }

@@ -1,4 +1,4 @@
-//! An item of a queue that is with a consumer.
+//! The delivery of an item to a consumer.
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,9 +13,9 @@ use crate::{
     txn::{Compare, Relation, Txn},
 };
 
-/// What stands for a delivery at the server.
+/// The keys and the lease of a delivery.
 #[derive(Debug, Clone)]
-pub(super) struct Slip {
+pub(super) struct DeliveryKeys {
     pub(super) item: Bytes,
     pub(super) tries: Bytes,
     /// On the lease, as long as the delivery lasts.
@@ -25,13 +25,13 @@ pub(super) struct Slip {
     pub(super) token: Token,
 }
 
-/// An item of a [`Queue`](crate::Queue), taken for some time. Dropping it without a word leaves it
-/// to be delivered again when its time is over.
+/// An item of a [`Queue`](crate::Queue), taken for some time. An item that is neither acknowledged
+/// nor given back is delivered again when its time is over.
 #[derive(Debug)]
 #[must_use = "the item is delivered again unless it is said to be done"]
 pub struct Delivery {
     client: Client,
-    slip: Slip,
+    keys: DeliveryKeys,
     number: u64,
     payload: Bytes,
     tries: u32,
@@ -41,7 +41,7 @@ pub struct Delivery {
 impl Delivery {
     pub(super) fn new(
         client: &Client,
-        slip: Slip,
+        keys: DeliveryKeys,
         number: u64,
         payload: Bytes,
         tries: u32,
@@ -49,7 +49,7 @@ impl Delivery {
     ) -> Self {
         Self {
             client: client.clone(),
-            slip,
+            keys,
             number,
             payload,
             tries,
@@ -78,7 +78,7 @@ impl Delivery {
     /// The fencing token of the delivery: greater than that of every delivery of the item before.
     #[must_use]
     pub fn token(&self) -> Token {
-        self.slip.token
+        self.keys.token
     }
 
     /// When it may be delivered to another, counted from before it was asked for.
@@ -87,7 +87,7 @@ impl Delivery {
         self.term.sent + self.term.ttl
     }
 
-    /// Says that the item is dealt with: it is gone.
+    /// Acknowledges the item, which removes it.
     ///
     /// # Errors
     /// [`LeaseLost`](ErrorKind::LeaseLost) when its time was over before: it is delivered to
@@ -96,26 +96,26 @@ impl Delivery {
     /// # Cancel safety
     /// Dropping the future leaves open whether it is gone.
     pub async fn done(self) -> Result<(), Error> {
-        let slip = &self.slip;
+        let keys = &self.keys;
         self.end(|txn| {
-            txn.and_then(Delete::new(&slip.item))
-                .and_then(Delete::new(&slip.tries))
+            txn.and_then(Delete::new(&keys.item))
+                .and_then(Delete::new(&keys.tries))
         })
         .await
     }
 
-    /// Gives the item back, to be delivered again at once.
+    /// Returns the item to the queue, to be delivered again at once.
     ///
     /// # Errors
     /// As for [`done`](Self::done).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is given back; it is when its time is over.
+    /// Dropping the future leaves open whether it is returned; it is when its time is over.
     pub async fn give_back(self) -> Result<(), Error> {
         self.end(|txn| txn).await
     }
 
-    /// Starts its time anew.
+    /// Restarts its time.
     ///
     /// # Errors
     /// As for [`done`](Self::done).
@@ -124,7 +124,7 @@ impl Delivery {
     /// Dropping the future leaves open whether there is more time.
     pub async fn extend(&mut self) -> Result<(), Error> {
         let sent = Instant::now();
-        let renewal = match self.client.lease_keep_alive_once(self.slip.lease).await {
+        let renewal = match self.client.lease_keep_alive_once(self.keys.lease).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(taken_back()),
             outcome => outcome?,
         };
@@ -134,16 +134,16 @@ impl Delivery {
 
     /// Ends the delivery, if it still lasts, with something else in the same transaction.
     async fn end(&self, rest: impl Fn(Txn<Client>) -> Txn<Client>) -> Result<(), Error> {
-        let slip = &self.slip;
+        let keys = &self.keys;
         let ending = || {
-            let mine = Compare::create_revision(&slip.out, Relation::Equal, slip.token);
+            let mine = Compare::create_revision(&keys.out, Relation::Equal, keys.token);
             let txn = self.client.txn().when(mine);
-            rest(txn.and_then(Delete::new(&slip.out)))
+            rest(txn.and_then(Delete::new(&keys.out)))
         };
         if !commit(ending).await?.succeeded() {
             return Err(taken_back());
         }
-        let (client, lease) = (self.client.clone(), slip.lease);
+        let (client, lease) = (self.client.clone(), keys.lease);
         // Nothing is attached to it any more; it ends by itself if this fails.
         drop(tokio::spawn(
             async move { client.lease_revoke(lease).await },

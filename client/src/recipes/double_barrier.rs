@@ -1,8 +1,8 @@
 //! A double barrier: a given number of participants begin together and end together.
 //!
 //! Each participant is a key on its own lease below `<name>/in/`; `<name>/ready` is there while a
-//! round is on. The invariant: nobody is inside before as many as agreed have entered, and no
-//! round begins before everybody of the last one has left.
+//! round is on. Invariant: no participant is inside before the agreed number have entered, and no
+//! round begins before all participants of the last one have left.
 
 use std::{fmt, time::Duration};
 
@@ -38,7 +38,7 @@ struct Keys {
 }
 
 impl DoubleBarrier {
-    /// Takes part with a lease that ends so long after its last renewal; ten seconds unless set.
+    /// Takes part with a lease that ends `ttl` after its last renewal; ten seconds unless set.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.session = SessionChoice::Own(ttl);
@@ -52,8 +52,8 @@ impl DoubleBarrier {
     /// call can meet.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the part in the background, as long as the round has not begun for
-    /// others: then they wait for nobody.
+    /// Dropping the future ends the participation in the background. If the round has started for
+    /// others, they do not wait for this participant to leave.
     pub async fn enter(&self) -> Result<Inside, Error> {
         let session = ClaimSession::open(&self.client, self.session.clone()).await?;
         let inside = Inside {
@@ -63,7 +63,7 @@ impl DoubleBarrier {
             me: session.lease(),
             session: Some(session),
         };
-        // Both arms may be dropped anywhere: the handle takes the part back.
+        // Cancel safe: both arms may be dropped anywhere, because dropping the handle leaves.
         let lost = tokio::select! {
             biased;
             outcome = inside.begin(self.count) => {
@@ -96,7 +96,7 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Waits until everybody else has left too, or died.
+    /// Waits until all other participants have left too, or died.
     ///
     /// # Errors
     /// [`SessionLost`](ErrorKind::SessionLost) when the lease ran out before: the others may be in
@@ -105,7 +105,7 @@ impl Inside {
     /// # Cancel safety
     /// Dropping the future leaves in the background, without waiting.
     pub async fn leave(self) -> Result<(), Error> {
-        // Both arms may be dropped anywhere: the handle leaves.
+        // Cancel safe: both arms may be dropped anywhere, because dropping the handle leaves.
         tokio::select! {
             biased;
             outcome = self.finish() => outcome,
@@ -134,7 +134,7 @@ impl Inside {
             if commit(entering).await?.succeeded() {
                 return Ok(Some(()));
             }
-            // The last round is not over, or everybody in it has died.
+            // The last round is not over, or all its participants have died.
             let over = |answer: GetResponse| {
                 let ready = |kv: &KeyValue| *kv.key() == self.keys.ready;
                 let rest = answer.iter().filter(|kv| !ready(kv)).count();
@@ -151,7 +151,7 @@ impl Inside {
             Ok(None)
         };
         compete(entering).await?;
-        // Whoever completes the number says so; that several do is no harm.
+        // The participant that completes the number starts the round; that several try is no harm.
         let members = self
             .client
             .get(self.keys.members.clone())
@@ -167,11 +167,11 @@ impl Inside {
             if commit(beginning).await?.succeeded() {
                 return Ok(());
             }
-            // Somebody else has said so, or this part is over, which its lease tells.
+            // Another participant started it, or this lease is lost, which `lost` reports.
         }
-        let begun = |answer: GetResponse| (answer.count() > 0).then_some(());
+        let started = |answer: GetResponse| (answer.count() > 0).then_some(());
         let ready = KeyRange::key(&self.keys.ready);
-        until(&self.client, ready, |get| get.count_only(), begun).await
+        until(&self.client, ready, |get| get.count_only(), started).await
     }
 
     async fn finish(&self) -> Result<(), Error> {
@@ -185,7 +185,7 @@ impl Inside {
         // The round was on until now, for this part was in it.
         let ready_then = left.gets().find_map(GetResponse::first);
         let round = ready_then.map(KeyValue::create_revision);
-        // Whoever hears of it late may find others in the next round, or coming for that.
+        // A participant that sees this late may find others in the next round, or entering it.
         let gone = |answer: GetResponse| {
             let ready = |kv: &&KeyValue| *kv.key() == self.keys.ready;
             let now = answer.iter().find(ready).map(KeyValue::create_revision);
@@ -211,11 +211,11 @@ impl Inside {
     }
 }
 
-/// Ends the round when nobody is in it. A round that has begun since is left alone, because
-/// somebody is in that.
+/// Ends the round when it has no participants. A round that has started since has some, and is left
+/// alone.
 fn end_round(client: &Client, keys: &Keys) -> Txn<Client> {
-    let nobody = Compare::version(keys.members.clone(), Relation::Equal, 0);
-    client.txn().when(nobody).and_then(Delete::new(&keys.ready))
+    let empty = Compare::version(keys.members.clone(), Relation::Equal, 0);
+    client.txn().when(empty).and_then(Delete::new(&keys.ready))
 }
 
 impl Drop for Inside {

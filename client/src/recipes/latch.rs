@@ -24,8 +24,8 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// Sets the latch up to be counted down so many times. Whether it was done by this call: a
-    /// latch that is there already stays as it is.
+    /// Sets the latch up to be counted down `count` times. Returns whether this call did: a latch
+    /// that exists already is not changed.
     ///
     /// # Errors
     /// Whatever any call can meet.
@@ -40,11 +40,11 @@ impl Latch {
         Ok(commit(setting).await?.succeeded())
     }
 
-    /// Counts down, once, whatever connections break; what is left. A latch that is open stays
-    /// so.
+    /// Counts down, exactly once even when connections break, and returns what is left. A latch
+    /// that is open stays so.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a latch that nobody has set up, and whatever any call
+    /// [`NotFound`](ErrorKind::NotFound) for a latch that was not set up, and whatever any call
     /// can meet.
     ///
     /// # Cancel safety

@@ -1,5 +1,5 @@
-//! A queue: items are delivered to one consumer at a time, and again unless it says that it is
-//! done.
+//! A queue: an item is delivered to one consumer at a time, and again unless the consumer
+//! acknowledges it.
 //!
 //! Keys below the name: `items/<number>` with what was pushed, `tries/<number>` with how often it
 //! was delivered, `out/<number>` on a lease while it is, `dead/<number>` after too many deliveries,
@@ -13,7 +13,7 @@ use rand::Rng;
 
 use super::{
     counter::{Counted, Counter},
-    delivery::{Delivery, Slip},
+    delivery::{Delivery, DeliveryKeys},
     state::{commit, compete, until},
 };
 use crate::{
@@ -63,7 +63,7 @@ pub struct DeadLetter {
 
 impl Queue {
     /// How long an item stays with a consumer before it is delivered again, unless the consumer
-    /// says that it is done or asks for more time; thirty seconds unless set, with millisecond
+    /// acknowledges it or extends its time; thirty seconds unless set, with millisecond
     /// precision, and at least 200 milliseconds.
     #[must_use]
     pub fn visibility(mut self, timeout: Duration) -> Self {
@@ -143,7 +143,7 @@ impl Queue {
             let chosen = rand::rng().random_range(0..free.len().min(among));
             match self.take(free[chosen]).await? {
                 Taken::Delivered(delivery) => return Ok(Some(*delivery)),
-                // Somebody was faster.
+                // Another consumer took it first.
                 Taken::Lost => among = CHOICE_MAX,
                 Taken::PutAside => {}
             }
@@ -229,7 +229,7 @@ impl Queue {
         Ok(commit(discarding).await?.succeeded())
     }
 
-    /// The first items that are with nobody: their numbers.
+    /// The numbers of the first items that no consumer has.
     async fn look(&self) -> Result<Vec<u64>, Error> {
         let items = KeyRange::prefix(self.below("items/"));
         let out = KeyRange::prefix(self.below("out/"));
@@ -260,7 +260,7 @@ impl Queue {
         Ok(free(all.iter().filter_map(number_of).collect()))
     }
 
-    /// Whether an item is with nobody, as far as the keys of a queue tell.
+    /// Whether the keys of a queue show an item that no consumer has.
     fn free(&self, all: &GetResponse) -> bool {
         let numbers = |part: &str| -> Vec<u64> {
             let prefix = self.below(part);
@@ -309,7 +309,7 @@ impl Queue {
             drop(self.client.lease_revoke(lease).await);
             return Ok(Taken::Lost);
         }
-        let slip = Slip {
+        let keys = DeliveryKeys {
             item,
             tries,
             out,
@@ -318,7 +318,7 @@ impl Queue {
         };
         let delivery = Delivery::new(
             &self.client,
-            slip,
+            keys,
             number,
             record.into_value(),
             try_number,
@@ -396,7 +396,7 @@ impl Client {
     ///
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// let queue = client.queue("mails").visibility(Duration::from_secs(60));
-    /// queue.push("to: somebody").await?;
+    /// queue.push("to: a@example.org").await?;
     ///
     /// let delivery = queue.receive().await?;
     /// println!("{:?}, delivered the {}th time", delivery.payload(), delivery.tries());

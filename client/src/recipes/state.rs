@@ -35,8 +35,8 @@ pub(super) async fn commit(txn: impl Fn() -> Txn<Client>) -> Result<TxnResponse,
     }
 }
 
-/// Reads and compares and writes, until nobody else wrote in between. `attempt` says what it came
-/// to, or nothing when somebody was faster.
+/// Repeats an optimistic read, compare and write until it succeeds. `attempt` returns its result,
+/// or nothing after a conflict.
 pub(super) async fn compete<T, Attempt, Trying>(attempt: Attempt) -> Result<T, Error>
 where
     Attempt: Fn() -> Trying,
@@ -47,7 +47,7 @@ where
         if let Some(outcome) = attempt().await? {
             return Ok(outcome);
         }
-        // Whoever lost together does not try together again.
+        // The pause is random, so that clients that lost together do not collide again.
         sleep(backoff.next_pause()).await;
     }
 }
@@ -70,7 +70,7 @@ pub(super) async fn until<T>(
             // Changes are missing: look again.
             Err(error) if error.kind() == ErrorKind::Compacted => {}
             Err(error) if error.ends_stream_for_now() => {
-                tracing::debug!(%error, "waiting for keys goes on");
+                tracing::debug!(%error, "waiting for keys resumes");
             }
             outcome => return outcome,
         }

@@ -1,4 +1,4 @@
-//! How an instance leaves: in its own words, or because an operator wants it.
+//! Draining and deregistering instances, by themselves or by an operator.
 
 use std::time::Duration;
 
@@ -15,21 +15,21 @@ use crate::{
     response::Header,
 };
 
-/// Grace of an instance that is to go at once; only felt when the second half of that fails.
+/// Grace of an instance that is deregistered at once; takes effect only if that fails.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
-/// The instance that is to leave.
+/// The instance to drain or deregister.
 #[derive(Debug, Clone)]
-pub(super) struct Which {
+pub(super) struct InstanceRef {
     service: String,
     id: String,
-    /// Which life of it; without one, whichever is registered.
+    /// Any incarnation unless given.
     incarnation: Option<Token>,
 }
 
-impl Which {
-    /// One life of an instance.
-    pub(super) fn life(instance: &Instance, incarnation: Token) -> Self {
+impl InstanceRef {
+    /// One incarnation of an instance.
+    pub(super) fn incarnation(instance: &Instance, incarnation: Token) -> Self {
         Self {
             service: instance.service().to_owned(),
             id: instance.id().to_owned(),
@@ -43,12 +43,16 @@ impl Which {
     }
 }
 
-/// Takes an instance out of rotation now, and away when the grace has passed.
-pub(super) async fn drain(client: &Client, which: Which, grace: Duration) -> Result<Header, Error> {
+/// Takes an instance out of rotation now, and deregisters it when the grace has passed.
+pub(super) async fn drain(
+    client: &Client,
+    instance: InstanceRef,
+    grace: Duration,
+) -> Result<Header, Error> {
     let request = DrainRequest {
-        incarnation: which.wire_incarnation(),
-        service: which.service,
-        id: which.id,
+        incarnation: instance.wire_incarnation(),
+        service: instance.service,
+        id: instance.id,
         grace_ms: millis(grace),
         options: None,
     };
@@ -57,12 +61,12 @@ pub(super) async fn drain(client: &Client, which: Which, grace: Duration) -> Res
     Ok(Header::of_tenure(drained.header).unwrap_or_default())
 }
 
-/// Takes an instance away now.
-pub(super) async fn deregister(client: &Client, which: Which) -> Result<Header, Error> {
+/// Deregisters an instance now.
+pub(super) async fn deregister(client: &Client, instance: InstanceRef) -> Result<Header, Error> {
     let request = DeregisterRequest {
-        incarnation: which.wire_incarnation(),
-        service: which.service,
-        id: which.id,
+        incarnation: instance.wire_incarnation(),
+        service: instance.service,
+        id: instance.id,
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
@@ -72,8 +76,8 @@ pub(super) async fn deregister(client: &Client, which: Which) -> Result<Header, 
 
 impl Registry {
     /// Takes any instance out of rotation now: it gets no new traffic, and is deregistered when
-    /// the grace has passed, at most a day. Which life of it is meant says `incarnation`; without
-    /// one it is whichever is registered, which may be another than the one that was looked at.
+    /// the grace has passed, at most a day. Without an `incarnation` it is the one that is
+    /// registered, which may be another than the one that was looked at.
     /// An instance drains itself by [`Registration::drain`](crate::Registration::drain).
     ///
     /// ```no_run
@@ -90,7 +94,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
-    /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another life of it is,
+    /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another incarnation is,
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a grace of more than a day, and
     /// whatever any call can meet.
     ///
@@ -103,22 +107,22 @@ impl Registry {
         incarnation: Option<Token>,
         grace: Duration,
     ) -> Result<Header, Error> {
-        let which = Which {
+        let instance = InstanceRef {
             service: service.into(),
             id: id.into(),
             incarnation,
         };
-        drain(&self.client, which, grace).await
+        drain(&self.client, instance, grace).await
     }
 
-    /// Removes any instance now. Which life of it is meant says `incarnation`; without one it is
-    /// whichever is registered. An instance that still runs finds its registration
+    /// Removes any instance now. Without an `incarnation` it is the one that is registered. An
+    /// instance that still runs finds its registration
     /// [lost](crate::Registration::lost), and one that is [kept](crate::Register::keep) does not
     /// come back: it is drained first. Its lease lives on, with whatever else is attached to it.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
-    /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another life of it is, and
+    /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another incarnation is, and
     /// whatever any call can meet.
     ///
     /// # Cancel safety
@@ -129,16 +133,16 @@ impl Registry {
         id: impl Into<String>,
         incarnation: Option<Token>,
     ) -> Result<Header, Error> {
-        let which = Which {
+        let instance = InstanceRef {
             service: service.into(),
             id: id.into(),
             incarnation,
         };
-        // Leaves word of why the instance is gone: one that is kept does not return from a drain.
-        match drain(&self.client, which.clone(), LEAVE_MAX).await {
+        // Records why the instance is gone: one that is kept does not return from a drain.
+        match drain(&self.client, instance.clone(), LEAVE_MAX).await {
             Err(error) if !error.outcome_unknown() => return Err(error),
             _ => {}
         }
-        deregister(&self.client, which).await
+        deregister(&self.client, instance).await
     }
 }

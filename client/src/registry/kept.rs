@@ -1,7 +1,7 @@
 //! A registration that is made again whenever it is lost.
 //!
-//! The invariant: there is one registration at a time, and none after another instance took the
-//! place, an operator took the instance out, or the registry refused.
+//! Invariant: there is one registration at a time, and none after another instance took its place,
+//! an operator drained or deregistered it, or the registry refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,9 +21,9 @@ use crate::{
 /// it.
 const REJOIN_JITTER: Duration = Duration::from_secs(3);
 
-/// What a kept registration is at one moment.
+/// The state of a kept registration.
 #[derive(Debug, Clone)]
-struct Life {
+struct State {
     registration: Option<Arc<Registration>>,
     /// Why it does not come back any more.
     ended: Option<Arc<Error>>,
@@ -34,21 +34,21 @@ struct Life {
 #[derive(Debug)]
 #[must_use = "the instance is deregistered when its handle is dropped"]
 pub struct KeptRegistration {
-    life: watch::Receiver<Life>,
+    state: watch::Receiver<State>,
     readiness: watch::Sender<Option<Readiness>>,
     task: AbortHandle,
 }
 
 impl KeptRegistration {
     pub(super) fn start(request: Register, first: Registration) -> Self {
-        let (lives, life) = watch::channel(Life {
+        let (states, state) = watch::channel(State {
             registration: Some(Arc::new(first)),
             ended: None,
         });
         let (readiness, wanted) = watch::channel(None);
-        let keeping = keep(request, lives, wanted);
+        let keeping = keep(request, states, wanted);
         Self {
-            life,
+            state,
             readiness,
             task: tokio::spawn(keeping).abort_handle(),
         }
@@ -58,16 +58,16 @@ impl KeptRegistration {
     /// any moment.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Registration>> {
-        self.life.borrow().registration.clone()
+        self.state.borrow().registration.clone()
     }
 
-    /// Says whether the instance wants traffic, and says so again after each loss.
+    /// Sets whether the instance wants traffic, and sets it again after each loss.
     ///
     /// # Errors
     /// As for [`Registration::set_readiness`]. It is remembered all the same.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is said; it is remembered.
+    /// Dropping the future leaves open whether it is set; it is remembered.
     pub async fn set_readiness(&self, readiness: Readiness) -> Result<(), Error> {
         self.readiness.send_replace(Some(readiness));
         match self.current() {
@@ -86,21 +86,21 @@ impl KeptRegistration {
     /// Cancel safe: a change that was not returned is returned by the next call.
     pub async fn changed(&mut self) -> Result<Token, Arc<Error>> {
         loop {
-            if self.life.changed().await.is_err() {
+            if self.state.changed().await.is_err() {
                 let text = "the runtime shuts down";
                 let ended = Error::local(ErrorKind::Cancelled, text);
                 return Err(self
-                    .life
+                    .state
                     .borrow()
                     .ended
                     .clone()
                     .unwrap_or_else(|| Arc::new(ended)));
             }
-            let life = self.life.borrow_and_update().clone();
-            if let Some(error) = life.ended {
+            let state = self.state.borrow_and_update().clone();
+            if let Some(error) = state.ended {
                 return Err(error);
             }
-            if let Some(registration) = life.registration {
+            if let Some(registration) = state.registration {
                 return Ok(registration.incarnation());
             }
         }
@@ -126,31 +126,31 @@ impl KeptRegistration {
 
 impl Drop for KeptRegistration {
     fn drop(&mut self) {
-        // Drops the registration with it, unless somebody else looks at it.
+        // Drops the registration with the task, unless a caller holds a reference to it.
         self.task.abort();
     }
 }
 
 async fn keep(
     request: Register,
-    lives: watch::Sender<Life>,
+    states: watch::Sender<State>,
     wanted: watch::Receiver<Option<Readiness>>,
 ) {
     let mut backoff = Backoff::default();
     let mut spread = REJOIN_JITTER;
     loop {
-        let registration = lives.borrow().registration.clone();
+        let registration = states.borrow().registration.clone();
         if let Some(registration) = registration {
             backoff.reset();
             spread = registration.ttl().min(REJOIN_JITTER);
             let loss = registration.lost().await;
             let id = registration.instance().id();
             if let Some(error) = end_of(&registration).await {
-                lives.send_modify(|life| life.ended = Some(Arc::new(error)));
+                states.send_modify(|state| state.ended = Some(Arc::new(error)));
                 return;
             }
             tracing::warn!(id, %loss, "a registration is lost and will be made again");
-            lives.send_modify(|life| life.registration = None);
+            states.send_modify(|state| state.registration = None);
         }
         let jitter = rand::rng().random_range(Duration::ZERO..=spread);
         sleep(jitter + backoff.next_pause()).await;
@@ -163,15 +163,15 @@ async fn keep(
             Ok(registration) => {
                 let registration = Arc::new(registration);
                 let present = Some(Arc::clone(&registration));
-                lives.send_modify(|life| life.registration = present);
-                say(&registration, &wanted, readiness).await;
+                states.send_modify(|state| state.registration = present);
+                set_wanted(&registration, &wanted, readiness).await;
             }
             Err(error) if passes(&error, &request) => {
                 tracing::debug!(%error, "a registration could not be made yet");
             }
             Err(error) => {
                 tracing::error!(%error, "a registration is refused and not kept any more");
-                lives.send_modify(|life| life.ended = Some(Arc::new(error)));
+                states.send_modify(|state| state.ended = Some(Arc::new(error)));
                 return;
             }
         }
@@ -184,35 +184,35 @@ fn passes(error: &Error, request: &Register) -> bool {
     error.ends_stream_for_now() || (session_lost && request.outlives_its_session())
 }
 
-/// Says what is wanted until that is what the registration says, which says `said` so far. Whoever
-/// sets a readiness while there is no registration leaves it to this.
-async fn say(
+/// Sets the readiness of the registration, `set` so far, until it is the wanted one. A readiness
+/// that is wanted while there is no registration is set by this alone.
+async fn set_wanted(
     registration: &Registration,
     wanted: &watch::Receiver<Option<Readiness>>,
-    mut said: Option<Readiness>,
+    mut set: Option<Readiness>,
 ) {
     let mut backoff = Backoff::default();
     loop {
         let wants = *wanted.borrow();
-        let Some(readiness) = wants.filter(|_| wants != said) else {
+        let Some(readiness) = wants.filter(|_| wants != set) else {
             return;
         };
         match registration.set_readiness(readiness).await {
-            Ok(()) => said = wants,
+            Ok(()) => set = wants,
             Err(error) if error.leaves_undone() && registration.is_held() => {
-                tracing::debug!(%error, "a readiness could not be said yet");
+                tracing::debug!(%error, "setting a readiness failed; trying again");
                 sleep(backoff.next_pause()).await;
             }
             Err(error) => {
-                tracing::warn!(%error, "a readiness is not said");
+                tracing::warn!(%error, "setting a readiness failed");
                 return;
             }
         }
     }
 }
 
-/// Why an instance that is not registered any more does not come back, unless it does. Waits until
-/// somebody can tell.
+/// Why an instance that is not registered any more must not be registered again; nothing if it may.
+/// Waits until a server can answer.
 async fn end_of(registration: &Registration) -> Option<Error> {
     let id = registration.instance().id();
     let mut backoff = Backoff::default();
@@ -226,7 +226,7 @@ async fn end_of(registration: &Registration) -> Option<Error> {
                 break format!("{id:?} was drained or deregistered by an operator");
             }
             Err(error) if error.ends_stream_for_now() => {
-                tracing::debug!(%error, "why a registration ended is not known yet");
+                tracing::debug!(%error, "reading why a registration ended failed; trying again");
                 sleep(backoff.next_pause()).await;
             }
             Err(error) => return Some(error),

@@ -11,7 +11,7 @@ use tenure_proto::v1::{
 use tokio::time::{sleep, timeout};
 
 use super::{
-    departure::{self, Which},
+    departure::{self, InstanceRef},
     instance::Instance,
     kept::KeptRegistration,
     key_of,
@@ -39,7 +39,7 @@ const HISTORY_MAX: Duration = Duration::from_secs(5);
 ///
 /// # Cancel safety
 /// Dropping the future leaves open whether the instance is registered. It is gone after its time to
-/// live then, because nobody renews it; with a [`session`](Self::session), when that ends.
+/// live then, because it is not renewed; with a [`session`](Self::session), when that ends.
 #[derive(Debug, Clone)]
 #[must_use = "an instance is registered when the request is awaited"]
 pub struct Register {
@@ -57,7 +57,7 @@ impl Register {
         }
     }
 
-    /// Forgets the instance so long after its last renewal; ten seconds unless set. It is renewed
+    /// Removes the instance `ttl` after its last renewal; ten seconds unless set. It is renewed
     /// in the background.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.session = SessionChoice::Own(ttl);
@@ -163,8 +163,8 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Which life of the instance this is. It is the token of the registration: greater than that
-    /// of every life before, and every change made here is refused once there is another.
+    /// The incarnation, which is the token of the registration: greater than those of all earlier
+    /// incarnations. Every change made here is refused once there is another.
     #[must_use]
     pub fn incarnation(&self) -> Token {
         self.incarnation
@@ -194,13 +194,13 @@ impl Registration {
     }
 
     /// Waits until the registration is lost: its lease is, another incarnation took its place, or
-    /// somebody else deregistered it, the server after a [`drain`](Self::drain) included. Several
+    /// another client deregistered it, the server after a [`drain`](Self::drain) included. Several
     /// tasks may wait.
     ///
     /// # Cancel safety
     /// Cancel safe: a loss is final and is reported to every later call.
     pub async fn lost(&self) -> ClaimLoss {
-        // Both arms wait for states that stay.
+        // Cancel safe: both arms wait for final states.
         tokio::select! {
             biased;
             loss = self.termination.wait() => loss,
@@ -208,7 +208,7 @@ impl Registration {
         }
     }
 
-    /// Says whether the instance wants traffic.
+    /// Sets whether the instance wants traffic.
     ///
     /// # Errors
     /// [`InstanceReplaced`](ErrorKind::InstanceReplaced) when another incarnation took its place,
@@ -216,7 +216,7 @@ impl Registration {
     /// meet.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is said.
+    /// Dropping the future leaves open whether it is set.
     pub async fn set_readiness(&self, readiness: Readiness) -> Result<(), Error> {
         let request = SetReadinessRequest {
             service: self.instance.service().to_owned(),
@@ -227,16 +227,16 @@ impl Registration {
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
         let set = ask!(self.client, call, RegistryClient.set_readiness(request)).await;
-        self.learn(set.map(drop))
+        self.observe(set.map(drop))
     }
 
-    /// Says that the instance wants traffic, or that it does not for now.
+    /// Sets that the instance wants traffic, or that it does not for now.
     ///
     /// # Errors
     /// As for [`set_readiness`](Self::set_readiness).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is said.
+    /// Dropping the future leaves open whether it is set.
     pub async fn set_ready(&self, ready: bool) -> Result<(), Error> {
         let readiness = if ready {
             Readiness::Ready
@@ -256,8 +256,8 @@ impl Registration {
     /// # Cancel safety
     /// Dropping the future leaves open whether it drains.
     pub async fn drain(&self, grace: Duration) -> Result<(), Error> {
-        let drained = departure::drain(&self.client, self.which(), grace).await;
-        self.learn(drained.map(drop))
+        let drained = departure::drain(&self.client, self.instance_ref(), grace).await;
+        self.observe(drained.map(drop))
     }
 
     /// Removes the instance now.
@@ -274,12 +274,12 @@ impl Registration {
     }
 
     async fn remove(&self) -> Result<(), Error> {
-        let removed = departure::deregister(&self.leaving, self.which()).await;
-        self.learn(removed.map(drop))
+        let removed = departure::deregister(&self.leaving, self.instance_ref()).await;
+        self.observe(removed.map(drop))
     }
 
-    fn which(&self) -> Which {
-        Which::life(&self.instance, self.incarnation)
+    fn instance_ref(&self) -> InstanceRef {
+        InstanceRef::incarnation(&self.instance, self.incarnation)
     }
 
     /// Removes the instance now, for who has no handle to give away.
@@ -308,7 +308,7 @@ impl Registration {
         })
     }
 
-    /// The last readiness that was said of this life before its key was deleted, if any was.
+    /// The last readiness that was set for this incarnation before its key was deleted, if one was.
     async fn last_readiness(&self, key: Bytes) -> Result<Option<Readiness>, Error> {
         let from = Revision::from(self.incarnation).next();
         let watch = self.plain.watch(key).require_leader();
@@ -332,8 +332,8 @@ impl Registration {
         Ok(None)
     }
 
-    /// Takes note of an answer that says that this incarnation is over.
-    fn learn(&self, answer: Result<(), Error>) -> Result<(), Error> {
+    /// Records the end of this incarnation if an answer shows it.
+    fn observe(&self, answer: Result<(), Error>) -> Result<(), Error> {
         if let Err(error) = &answer
             && is_over(error)
         {
@@ -343,10 +343,10 @@ impl Registration {
     }
 }
 
-/// How an instance went that did not leave by itself.
+/// Why a registration ended that its owner did not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
-    /// Another incarnation has its place.
+    /// Another incarnation took its place.
     Replaced(Token),
     /// It was drained or deregistered by an operator.
     Drained,
@@ -380,13 +380,13 @@ impl Drop for Registration {
         if self.termination.reason().is_some() {
             return;
         }
-        let (client, which) = (self.leaving.clone(), self.which());
+        let (client, instance) = (self.leaving.clone(), self.instance_ref());
         self.session.in_background(async move {
             let mut backoff = Backoff::default();
             while session.is_held() {
-                match departure::deregister(&client, which.clone()).await {
+                match departure::deregister(&client, instance.clone()).await {
                     Err(error) if error.leaves_undone() => {
-                        tracing::debug!(%error, "a deregistration is tried again");
+                        tracing::debug!(%error, "deregistering an instance failed; trying again");
                     }
                     _ => return,
                 }

@@ -1,8 +1,7 @@
 //! The last known instances of a service, kept up to date in the background.
 //!
-//! The cluster is asked by nobody who makes a call: a resolver answers from memory. The invariant:
-//! once there was a view there is always one; while the cluster cannot be reached it grows old and
-//! says so.
+//! A resolver answers from memory and makes no call. Invariant: once there is a view there is
+//! always one; while the cluster cannot be reached, the age of the view grows.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -20,8 +19,8 @@ use crate::{
     response::RegisteredInstance,
 };
 
-/// Pause before a stream that the cluster refused is tried again: long, because the reason is for
-/// somebody to see to, and bounded, because that may have been done.
+/// Pause before a stream that the cluster refused is tried again: long, because an operator has to
+/// remove the reason, and bounded, because that may have been done.
 pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 /// The instances of a service at one moment.
@@ -197,7 +196,7 @@ fn ended() -> Error {
     Error::local(ErrorKind::Cancelled, "the runtime shuts down")
 }
 
-/// Takes changes for as long as anybody looks at the views.
+/// Applies changes until all receivers of the views are dropped.
 async fn follow(
     client: Client,
     service: String,
@@ -222,12 +221,12 @@ async fn follow(
                             confirmed: Instant::now(),
                         });
                         *view = Some(last.taken(change, revision));
-                        // A mark makes the view younger and wakes nobody.
+                        // A progress message makes the view younger and notifies no receiver.
                         !quiet
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(service, %error, "the registry refuses to tell the endpoints");
+                    tracing::warn!(service, %error, "watching endpoints was refused");
                     refusals.send_replace(Some(Arc::new(error)));
                 }
             }

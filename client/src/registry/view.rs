@@ -1,7 +1,7 @@
-//! What is known of a service, put together from what a stream of endpoints sends.
+//! The instances of a service, assembled from the messages of an endpoint stream.
 //!
-//! No call is made here. The invariant: what is handed out never goes back in time, even when the
-//! stream goes on at a member that is behind.
+//! No call is made here. Invariant: what is returned never goes back in time, even when the stream
+//! resumes at a member that is behind.
 
 use std::collections::BTreeMap;
 
@@ -32,33 +32,33 @@ pub enum EndpointChange {
     Progress,
 }
 
-/// The instances of a service as far as the stream has told.
+/// The instances of a service as of the last message of the stream.
 #[derive(Debug, Default)]
 pub(super) struct View {
     known: BTreeMap<String, RegisteredInstance>,
     all: bool,
     /// Of the last message of the present stream.
     revision: i64,
-    /// The greatest revision that was handed out.
+    /// The greatest revision that was returned.
     delivered: i64,
-    /// What was collected since the stream was opened anew has not been handed out.
+    /// Changes since the stream was reopened have not been returned.
     pending: bool,
     /// The present stream has sent its snapshot.
     based: bool,
 }
 
 impl View {
-    /// The stream was opened anew: a snapshot comes first.
+    /// The stream was reopened: a snapshot comes first.
     pub(super) fn restart(&mut self) {
         self.based = false;
     }
 
-    /// The greatest revision that was handed out.
+    /// The greatest revision that was returned.
     pub(super) fn delivered(&self) -> Revision {
         Revision::new(self.delivered)
     }
 
-    /// What a message means for whoever watches, if anything yet.
+    /// The change that a message means for the watcher, if any yet.
     pub(super) fn take(&mut self, message: WatchEndpointsResponse) -> Option<EndpointChange> {
         self.revision = message
             .header

@@ -1,6 +1,6 @@
-//! A stream of the instances of a service that goes on after breaks.
+//! A stream of the instances of a service that resumes after breaks.
 //!
-//! It has no end of its own: whoever does not want it any more drops it.
+//! It has no end of its own; dropping it ends it.
 
 use std::time::Duration;
 
@@ -88,7 +88,7 @@ impl EndpointWatch {
 
     /// The next change; nothing after an error.
     ///
-    /// Broken connections and passing troubles of servers are not errors: the stream goes on at
+    /// Broken connections and transient failures of servers are not errors: the stream resumes at
     /// another endpoint, however long that takes, with a snapshot if it must. It never goes back
     /// in time.
     ///

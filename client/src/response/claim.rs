@@ -10,7 +10,7 @@ use tenure_proto::v1::{
 use super::{Header, headed};
 use crate::id::{LeaseId, Token};
 
-/// Somebody's place at a lock or an election: it holds, or it waits.
+/// A claim on a lock or an election: it holds, or it waits.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Claim(v1::Claim);
 
@@ -89,7 +89,7 @@ impl Claim {
         Duration::from_millis(self.0.since_ms)
     }
 
-    /// What whoever claims says of itself; empty when it says nothing.
+    /// The name that the claimant gave; empty when it gave none.
     #[must_use]
     pub fn principal(&self) -> &str {
         &self.0.principal
@@ -244,7 +244,7 @@ impl LockQueue {
         self.waiting
     }
 
-    /// For how long nobody gets the lock, because its last holder was lost, see
+    /// For how long the lock is not granted, because its last holder was lost, see
     /// [`LockRequest::lock_delay`](crate::LockRequest::lock_delay).
     #[must_use]
     pub fn delay(&self) -> Duration {

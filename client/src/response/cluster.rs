@@ -1,10 +1,8 @@
 //! Responses about the members of the cluster.
 
-use std::{slice, vec};
-
 use tenure_proto::etcdserverpb::{self, MemberAddResponse, ResponseHeader};
 
-use super::{Header, headed};
+use super::{Header, headed, iterable};
 use crate::id::MemberId;
 
 /// Whether a member votes.
@@ -94,11 +92,6 @@ impl MemberList {
         self.members
     }
 
-    /// The members, one after the other.
-    pub fn iter(&self) -> slice::Iter<'_, Member> {
-        self.members.iter()
-    }
-
     /// The message of the wire, that of a list.
     #[cfg(feature = "wire")]
     #[must_use]
@@ -110,22 +103,9 @@ impl MemberList {
     }
 }
 
-impl IntoIterator for MemberList {
-    type Item = Member;
-    type IntoIter = vec::IntoIter<Member>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.members.into_iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a MemberList {
-    type Item = &'a Member;
-    type IntoIter = slice::Iter<'a, Member>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
+iterable! {
+    /// The members, one after the other.
+    MemberList.members: Member
 }
 
 /// A member was added. Made by [`Client::member_add`](crate::Client::member_add).

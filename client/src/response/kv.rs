@@ -1,11 +1,9 @@
 //! Responses to reads, writes and deletions of keys.
 
-use std::{slice, vec};
-
 use bytes::Bytes;
 use tenure_proto::etcdserverpb::{DeleteRangeResponse, PutResponse as PutMessage, RangeResponse};
 
-use super::{Header, KeyValue, headed};
+use super::{Header, KeyValue, headed, iterable};
 
 /// Keys that were read, in the order that was asked for.
 ///
@@ -71,11 +69,6 @@ impl GetResponse {
         self.kvs
     }
 
-    /// The keys, one after the other.
-    pub fn iter(&self) -> slice::Iter<'_, KeyValue> {
-        self.kvs.iter()
-    }
-
     /// The number of keys in the range, those beyond the [limit](crate::Get::limit) included.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -102,22 +95,9 @@ impl GetResponse {
     }
 }
 
-impl IntoIterator for GetResponse {
-    type Item = KeyValue;
-    type IntoIter = vec::IntoIter<KeyValue>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.kvs.into_iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a GetResponse {
-    type Item = &'a KeyValue;
-    type IntoIter = slice::Iter<'a, KeyValue>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
+iterable! {
+    /// The keys, one after the other.
+    GetResponse.kvs: KeyValue
 }
 
 /// A key was written.

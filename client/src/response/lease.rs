@@ -15,67 +15,63 @@ fn seconds(ttl: i64) -> Duration {
     Duration::from_secs(u64::try_from(ttl).unwrap_or(0))
 }
 
-/// A lease that was granted. Made by [`Client::lease_grant`](crate::Client::lease_grant). It ends
-/// by itself unless it is renewed: dropping this does nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lease(LeaseGrantResponse);
+/// Declares a response that wraps a message with the id and the TTL of a lease.
+macro_rules! lease_term {
+    (
+        $(#[doc = $doc:literal])+
+        $response:ident($message:ident),
+        $(#[doc = $ttl:literal])+
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $response($message);
 
-impl Lease {
-    pub(crate) fn of(message: LeaseGrantResponse) -> Self {
-        Self(message)
-    }
+        impl $response {
+            pub(crate) fn of(message: $message) -> Self {
+                Self(message)
+            }
 
-    /// The lease.
-    #[must_use]
-    pub fn id(&self) -> LeaseId {
-        LeaseId::new(self.0.id)
-    }
+            /// The lease.
+            #[must_use]
+            pub fn id(&self) -> LeaseId {
+                LeaseId::new(self.0.id)
+            }
 
-    /// The TTL that counts, whole seconds: the server raises one that is too short.
-    #[must_use]
-    pub fn ttl(&self) -> Duration {
-        seconds(self.0.ttl)
-    }
+            $(#[doc = $ttl])+
+            #[must_use]
+            pub fn ttl(&self) -> Duration {
+                seconds(self.0.ttl)
+            }
 
-    /// The message of the wire.
-    #[cfg(feature = "wire")]
-    #[must_use]
-    pub fn into_wire(self) -> LeaseGrantResponse {
-        self.0
-    }
+            /// The message of the wire.
+            #[cfg(feature = "wire")]
+            #[must_use]
+            pub fn into_wire(self) -> $message {
+                self.0
+            }
+        }
+    };
 }
 
-/// A lease that was renewed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseRenewal(LeaseKeepAliveResponse);
+lease_term! {
+    /// A lease that was granted. Made by [`Client::lease_grant`](crate::Client::lease_grant). It
+    /// expires unless it is renewed: dropping this does nothing.
+    Lease(LeaseGrantResponse),
+    /// The TTL in effect, in whole seconds: the server raises one that is too short.
+}
+
+lease_term! {
+    /// A lease that was renewed.
+    LeaseRenewal(LeaseKeepAliveResponse),
+    /// The TTL that the lease has from this renewal, in whole seconds, rounded up.
+}
+
+impl Copy for LeaseRenewal {}
 
 impl LeaseRenewal {
     /// For a lease that was adopted and is not renewed yet.
     pub(crate) fn none() -> Self {
         Self(LeaseKeepAliveResponse::default())
-    }
-
-    pub(crate) fn of(message: LeaseKeepAliveResponse) -> Self {
-        Self(message)
-    }
-
-    /// The lease.
-    #[must_use]
-    pub fn id(&self) -> LeaseId {
-        LeaseId::new(self.0.id)
-    }
-
-    /// The TTL that the lease has from this renewal, in whole seconds, rounded up.
-    #[must_use]
-    pub fn ttl(&self) -> Duration {
-        seconds(self.0.ttl)
-    }
-
-    /// The message of the wire.
-    #[cfg(feature = "wire")]
-    #[must_use]
-    pub fn into_wire(self) -> LeaseKeepAliveResponse {
-        self.0
     }
 }
 

@@ -31,3 +31,34 @@ pub use session::SessionState;
 pub use txn::{OpResponse, TxnResponse};
 
 pub(crate) use header::headed;
+
+/// Makes a response iterable over a field, by value and by reference.
+macro_rules! iterable {
+    ($(#[doc = $doc:literal])+ $response:ident . $field:ident : $item:ty) => {
+        impl $response {
+            $(#[doc = $doc])+
+            pub fn iter(&self) -> std::slice::Iter<'_, $item> {
+                self.$field.iter()
+            }
+        }
+
+        impl IntoIterator for $response {
+            type Item = $item;
+            type IntoIter = std::vec::IntoIter<$item>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                self.$field.into_iter()
+            }
+        }
+
+        impl<'a> IntoIterator for &'a $response {
+            type Item = &'a $item;
+            type IntoIter = std::slice::Iter<'a, $item>;
+
+            fn into_iter(self) -> Self::IntoIter {
+                self.$field.iter()
+            }
+        }
+    };
+}
+use iterable;

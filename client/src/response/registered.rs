@@ -1,10 +1,10 @@
 //! Instances of a service as the registry tells them.
 
-use std::{collections::BTreeMap, fmt, slice, time::Duration, vec};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use tenure_proto::v1::{self, DiscoverResponse};
 
-use super::{Header, headed};
+use super::{Header, headed, iterable};
 use crate::id::{LeaseId, Revision, Token};
 
 /// Share of the traffic of an instance that names none.
@@ -179,7 +179,7 @@ impl RegisteredInstance {
         }
     }
 
-    /// The instance that a message of the wire describes, for tests of what is told about it.
+    /// The instance that a message of the wire describes, for tests of what is reported about it.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn from_wire(message: v1::Registration) -> Self {
@@ -236,11 +236,6 @@ impl Discovered {
         self.registrations
     }
 
-    /// The instances, one after the other.
-    pub fn iter(&self) -> slice::Iter<'_, RegisteredInstance> {
-        self.registrations.iter()
-    }
-
     /// Whether all instances are there because too few were ready, see
     /// [`Selector::passing_or_all`](crate::Selector::passing_or_all).
     #[must_use]
@@ -268,22 +263,9 @@ impl Discovered {
     }
 }
 
-impl IntoIterator for Discovered {
-    type Item = RegisteredInstance;
-    type IntoIter = vec::IntoIter<RegisteredInstance>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.registrations.into_iter()
-    }
-}
-
-impl<'a> IntoIterator for &'a Discovered {
-    type Item = &'a RegisteredInstance;
-    type IntoIter = slice::Iter<'a, RegisteredInstance>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.iter()
-    }
+iterable! {
+    /// The instances, one after the other.
+    Discovered.registrations: RegisteredInstance
 }
 
 headed!(Discovered);

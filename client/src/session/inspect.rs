@@ -62,7 +62,8 @@ impl Client {
 
     /// Ends any session at once, with everything attached to its lease: its locks go to the next
     /// in line while its owner may still believe that it holds them, so only what checks tokens is
-    /// safe. Whoever opened a session ends it by [`Session::close`](crate::Session::close).
+    /// safe. The client that opened a session closes it by
+    /// [`Session::close`](crate::Session::close).
     ///
     /// # Errors
     /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and whatever any

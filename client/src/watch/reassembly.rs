@@ -20,7 +20,7 @@ pub(super) struct Reassembly {
 }
 
 impl Reassembly {
-    /// Takes a response, and gives it back whole once its last piece is there.
+    /// Takes a response, and returns it whole once its last piece has arrived.
     pub(super) fn push(
         &mut self,
         mut response: WatchResponse,
@@ -50,8 +50,8 @@ impl Reassembly {
         Ok(Some(response))
     }
 
-    /// Whether the last piece of a revision is awaited: what a server says of its progress then
-    /// counts pieces as sent that nobody has been given.
+    /// Whether the last piece of a revision is awaited: the progress that a server reports then
+    /// covers pieces that were not delivered.
     pub(super) fn is_holding(&self) -> bool {
         !self.events.is_empty()
     }

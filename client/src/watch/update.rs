@@ -7,7 +7,7 @@ use crate::{
     response::{Event, Header},
 };
 
-/// All changes of one or several revisions, or word of progress. Made by
+/// All changes of one or several revisions, or a report of progress. Made by
 /// [`Watcher::next`](crate::Watcher::next).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
@@ -33,7 +33,7 @@ impl Update {
         self.header.revision()
     }
 
-    /// Changes in the order of their revisions; none when this is word of progress.
+    /// Changes in the order of their revisions; empty for a report of progress.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events

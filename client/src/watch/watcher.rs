@@ -50,7 +50,7 @@ struct Link {
 struct Shared {
     requests: Mutex<Option<(mpsc::Sender<WatchRequest>, i64)>>,
     cancelled: AtomicBool,
-    /// Told of a cancellation that no request to the server carries.
+    /// Notified of a cancellation that could not be sent to the server.
     unsent: Notify,
 }
 
@@ -144,7 +144,7 @@ impl Watcher {
     /// The next update, or nothing when the watch was cancelled through [`WatchControl`] or has
     /// ended with an error before.
     ///
-    /// Broken connections and passing troubles of servers are not errors: the watch goes on at
+    /// Broken connections and transient failures of servers are not errors: the watch resumes at
     /// another endpoint, without gap or repetition, however long that takes.
     ///
     /// # Errors
@@ -198,8 +198,8 @@ impl Watcher {
                 if shared.cancelled.load(Ordering::Acquire) {
                     return Ok(None);
                 }
-                // Both are cancel safe: a link is kept when it is complete, and word of a
-                // cancellation stays until it is taken.
+                // Both are cancel safe: a link is kept when it is complete, and the notification of
+                // a cancellation stays until it is taken.
                 tokio::select! {
                     outcome = self.reconnect() => outcome?,
                     () = shared.unsent.notified() => {}

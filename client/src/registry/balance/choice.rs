@@ -1,7 +1,7 @@
 //! Which of several peers gets the next call: arithmetic on their loads, nothing else.
 //!
 //! Two candidates are drawn by weight and the less loaded of them is taken. That spreads traffic
-//! by weight while all are idle, keeps away from a slow peer, and does not send everybody to the
+//! by weight while all are idle, keeps away from a slow peer, and does not send all callers to the
 //! same best one. Peers nearby are preferred until they are much more loaded than others.
 
 use rand::Rng;
@@ -19,7 +19,7 @@ pub(super) struct Load {
     pub(super) in_flight: u32,
     /// In the caller's zone.
     pub(super) near: bool,
-    /// Failed too often of late.
+    /// Its breaker admits no call.
     pub(super) ejected: bool,
 }
 

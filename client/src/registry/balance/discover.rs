@@ -54,7 +54,7 @@ impl Resolver {
     }
 }
 
-/// What was told, and what is to be.
+/// The changes already returned, and those still to return.
 struct Differences<S> {
     options: BalanceOptions<S>,
     known: BTreeMap<String, Place>,

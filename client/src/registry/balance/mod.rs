@@ -3,7 +3,7 @@
 //! Why not tower's own `p2c::Balance`: it takes whichever of two services is ready and less
 //! loaded, and knows neither weights nor zones; it learns of failures by readiness only, and
 //! tonic's channels are always ready; and it needs a buffer with a task of its own to be shared.
-//! For whoever wants it all the same there is [`Resolver::services`].
+//! [`Resolver::services`] offers it all the same.
 
 mod choice;
 mod discover;
@@ -272,7 +272,7 @@ where
     fn call(&mut self, request: Request<Out>) -> Self::Future {
         let chosen = self.choose();
         Box::pin(async move {
-            // Dropped with the future, it says that nobody waits any more.
+            // Dropped with the future: then the caller does not wait any more.
             let mut call = chosen?;
             let mut service = call.send().clone();
             let answer = async {
