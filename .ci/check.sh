@@ -9,3 +9,4 @@ step cargo fmt --all --check
 step cargo clippy --workspace --all-targets --locked -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --workspace --no-deps --locked --quiet
 step cargo test -p tenure-tidy --locked --quiet
+bash .ci/package.sh --no-verify

@@ -17,7 +17,7 @@ async fn main() -> Result<(), Error> {
         .nth(1)
         .unwrap_or_else(|| "examples/election".to_owned());
     let client = Client::connect(ENDPOINTS).await?;
-    let election = client.election(&name);
+    let election = client.elections().named(&name);
     let observing = tokio::spawn(observe(election.clone()));
 
     let me = format!("process {}", process::id());

@@ -18,7 +18,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = env::temp_dir().join(format!("tenure-fenced-{}", process::id()));
     let report = FileFence::new(path, LOCK);
 
-    let paused = client.lock(LOCK).await?;
+    let paused = client.locks().acquire(LOCK).await?;
     paused
         .guarded()
         .put("examples/fenced.by", "the first")
@@ -31,9 +31,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = paused.guarded();
     let token = paused.token();
     client
-        .force_release(LOCK, Some(token), "to show what a pause does")
+        .locks()
+        .force_release(LOCK, "to show what a pause does")
+        .token(token)
         .await?;
-    let second = client.lock(LOCK).await?;
+    let second = client.locks().acquire(LOCK).await?;
     second
         .guarded()
         .put("examples/fenced.by", "the second")

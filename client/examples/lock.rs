@@ -19,7 +19,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = Client::connect(ENDPOINTS).await?;
 
     let guard = client
-        .lock(&name)
+        .locks()
+        .acquire(&name)
         .ttl(Duration::from_secs(5))
         .principal(format!("process {}", process::id()))
         .on_queued(|place| {

@@ -14,6 +14,7 @@ const ENDPOINTS: [&str; 3] = ["127.0.0.1:2379", "127.0.0.1:22379", "127.0.0.1:32
 async fn main() -> Result<(), Error> {
     let client = Client::connect(ENDPOINTS).await?;
     let queue = client
+        .recipes()
         .queue("examples/queue")
         .visibility(Duration::from_secs(10))
         .tries_max(3);

@@ -14,7 +14,7 @@ async fn main() -> Result<(), Error> {
         .unwrap_or_else(|| "127.0.0.1:2379".to_owned());
     let client = Client::connect([endpoint]).await?;
 
-    let lease = client.lease_grant(Duration::from_secs(30)).await?;
+    let lease = client.leases().grant(Duration::from_secs(30)).await?;
     client
         .put("quickstart/greeting", "hello")
         .lease(lease.id())
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Error> {
         .await?;
     println!("first to own it: {}", answer.succeeded());
 
-    client.lease_revoke(lease.id()).await?;
+    client.leases().revoke(lease.id()).await?;
     let left = client
         .get(KeyRange::prefix("quickstart/"))
         .count_only()

@@ -58,7 +58,9 @@ impl TokenCell {
         let Some(credentials) = self.credentials.as_ref().filter(|_| held.is_none()) else {
             return Ok(held.filter(|token| !token.is_empty()));
         };
-        let pick = pool.pick(Lane::Calls).map_err(|_| Error::unreachable())?;
+        let pick = pool
+            .pick(Lane::Calls)
+            .map_err(|_| Error::unreachable(pool.names()))?;
         let request = AuthenticateRequest {
             name: credentials.user.clone(),
             password: credentials.password.clone(),

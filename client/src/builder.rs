@@ -5,8 +5,8 @@
 use crate::{client::Client, config::ClientBuilder, error::Error, session};
 
 impl ClientBuilder {
-    /// Builds the client. Connections are opened when they are first used, so an unreachable
-    /// cluster shows with the first call.
+    /// Builds the client without dialling: connections are opened when they are first used, and
+    /// [`Client::ready`] finds out whether there is a cluster.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint or one of them is

@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use crate::{channel::Lane, client::SequenceNumber, conditions::Conditions, error::Operation};
-
-/// Metadata by which a stream is not served, or goes on, without a leader; etcd's name for it.
-pub(crate) const REQUIRE_LEADER_KEY: &str = "hasleader";
+use crate::{
+    channel::Lane, client::SequenceNumber, conditions::Conditions, error::Operation,
+    freshness::Freshness,
+};
 
 /// Which services a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub(crate) struct Call {
     /// What the caller asked to be carried; nothing for a call that the server takes without
     /// conditions only.
     pub(crate) conditions: Option<Conditions>,
+    /// Bounds on the state that a read sees.
+    pub(crate) freshness: Freshness,
     /// The sequence number of the call; allocated when the call starts unless given.
     pub(crate) number: Option<SequenceNumber>,
     /// Sent again, a write that was executed changes nothing more.
@@ -49,6 +51,7 @@ impl Call {
             announce: true,
             family: Family::Etcd,
             conditions: None,
+            freshness: Freshness::default(),
             number: None,
             repeatable: false,
             require_leader: false,
@@ -124,6 +127,12 @@ impl Call {
     /// Carries these conditions beside those of the client.
     pub(crate) fn carrying(mut self, conditions: Conditions) -> Self {
         self.conditions = Some(conditions);
+        self
+    }
+
+    /// Reads a state within these bounds.
+    pub(crate) fn fresh(mut self, freshness: Freshness) -> Self {
+        self.freshness = freshness;
         self
     }
 

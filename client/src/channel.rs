@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::{
     breaker::{Breaker, Permit, Refused},
     config::Config,
+    endpoint::{self, unusable},
     error::{Error, ErrorKind},
     observe::EndpointHealth,
 };
@@ -189,21 +190,10 @@ fn sooner(known: Option<Refused>, other: Refused) -> Refused {
 
 impl Server {
     fn new(name: &str, config: &Config, relief: Arc<Notify>) -> Result<Self, Error> {
-        let unusable = |reason: &dyn std::fmt::Display| {
-            let text = format!("endpoint {name:?} is not usable: {reason}");
-            Error::local(ErrorKind::Config, text)
-        };
-        if name.starts_with("https://") {
-            return Err(unusable(&"this client speaks plain text only"));
-        }
-        let address = name.strip_prefix("http://").unwrap_or(name);
-        if address.is_empty() || address.contains("://") {
-            return Err(unusable(&"expected host:port or http://host:port"));
-        }
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
-            .map_err(|error| unusable(&error))?
+        let endpoint = Endpoint::from_shared(endpoint::uri(name)?)
+            .map_err(|error| unusable(name, error))?
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
-            .map_err(|error| unusable(&error))?
+            .map_err(|error| unusable(name, error))?
             .connect_timeout(config.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW)

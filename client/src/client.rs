@@ -25,6 +25,7 @@ use crate::{
     channel::Pool,
     conditions::Guard,
     config::{ClientBuilder, Config},
+    endpoint::IntoEndpoints,
     error::Error,
     hedge::Hedging,
     observe::{Counters, Metrics},
@@ -42,7 +43,7 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 6
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), tenure::Error> {
-/// let client = tenure::Client::connect(["127.0.0.1:2379"]).await?;
+/// let client = tenure::Client::connect("127.0.0.1:2379").await?;
 /// client.put("config/mode", "fast").await?;
 /// let answer = client.get("config/mode").await?;
 /// assert_eq!(answer.value().unwrap(), "fast");
@@ -70,7 +71,23 @@ struct Inner {
 }
 
 impl Client {
-    /// A client for these endpoints with default settings; see [`Client::builder`] for others.
+    /// A client for one endpoint or several, without dialling any: [`Client::ready`] does that, or
+    /// the first call.
+    ///
+    /// Port and scheme may be left out, see [`IntoEndpoints`]. Settings are the default ones; see
+    /// [`Client::builder`] for others.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tenure::Error> {
+    /// use tenure::Client;
+    ///
+    /// let one = Client::connect("127.0.0.1").await?;
+    /// let three = Client::connect(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"]).await?;
+    /// # drop((one, three));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) when there is no endpoint or one of them is
@@ -78,9 +95,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn connect<E: Into<String>>(
-        endpoints: impl IntoIterator<Item = E>,
-    ) -> Result<Self, Error> {
+    pub async fn connect(endpoints: impl IntoEndpoints) -> Result<Self, Error> {
         Self::builder().endpoints(endpoints).connect().await
     }
 
@@ -181,7 +196,7 @@ impl Client {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), tenure::Error> {
-    /// let client = tenure::Client::connect(["127.0.0.1:2379"]).await?;
+    /// let client = tenure::Client::connect("127.0.0.1:2379").await?;
     /// let metrics = client.metrics();
     /// assert_eq!(metrics.requests, 0);
     /// // As Prometheus reads it:

@@ -2,6 +2,9 @@
 //!
 //! Membership lives in the cluster; nothing is remembered here.
 
+use std::future::IntoFuture;
+
+use futures::future::BoxFuture;
 use tenure_proto::etcdserverpb::{
     MemberAddRequest, MemberListRequest, MemberPromoteRequest, MemberRemoveRequest,
     MemberUpdateRequest, cluster_client::ClusterClient,
@@ -15,29 +18,63 @@ use crate::{
     response::{MemberAdded, MemberList, MemberRole},
 };
 
-/// Whether a list of members must be the latest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Freshness {
-    /// Confirmed with the quorum.
-    Linearizable,
-    /// As the server that is asked knows it.
-    Serializable,
+/// A question for the members of the cluster. Made by [`Cluster::members`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Members {
+    client: Client,
+    request: MemberListRequest,
+}
+
+impl Members {
+    /// Answers from what the server that is asked knows, which may be behind, instead of making
+    /// sure that it is the latest.
+    pub fn serializable(mut self) -> Self {
+        self.request.linearizable = false;
+        self
+    }
+}
+
+impl IntoFuture for Members {
+    type Output = Result<MemberList, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = Call::read(None);
+            let list = ask!(self.client, call, ClusterClient.member_list(self.request)).await?;
+            Ok(MemberList::of(list.header, list.members))
+        })
+    }
+}
+
+/// The membership of the cluster. Made by [`Client::cluster`].
+#[derive(Debug, Clone, Copy)]
+pub struct Cluster<'a> {
+    client: &'a Client,
 }
 
 impl Client {
+    /// The members of the cluster, and changes of the membership.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster<'_> {
+        Cluster { client: self }
+    }
+}
+
+impl Cluster<'_> {
     /// The members of the cluster.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// When awaited: whatever any call can meet.
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn member_list(&self, freshness: Freshness) -> Result<MemberList, Error> {
-        let request = MemberListRequest {
-            linearizable: freshness == Freshness::Linearizable,
-        };
-        let list = ask!(self, Call::read(None), ClusterClient.member_list(request)).await?;
-        Ok(MemberList::of(list.header, list.members))
+    pub fn members(self) -> Members {
+        Members {
+            client: self.client.clone(),
+            request: MemberListRequest { linearizable: true },
+        }
     }
 
     /// Adds a member that other members reach at these URLs. Start its server afterwards.
@@ -49,8 +86,8 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is added.
-    pub async fn member_add<U: Into<String>>(
-        &self,
+    pub async fn add_member<U: Into<String>>(
+        self,
         peer_urls: impl IntoIterator<Item = U>,
         role: MemberRole,
     ) -> Result<MemberAdded, Error> {
@@ -58,7 +95,12 @@ impl Client {
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
             is_learner: role == MemberRole::Learner,
         };
-        let added = ask!(self, Call::write(None), ClusterClient.member_add(request)).await?;
+        let added = ask!(
+            self.client,
+            Call::write(None),
+            ClusterClient.member_add(request)
+        )
+        .await?;
         Ok(MemberAdded::of(added))
     }
 
@@ -71,10 +113,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is removed.
-    pub async fn member_remove(&self, member: MemberId) -> Result<MemberList, Error> {
+    pub async fn remove_member(self, member: MemberId) -> Result<MemberList, Error> {
         let request = MemberRemoveRequest { id: member.get() };
         let call = Call::write(None);
-        let list = ask!(self, call, ClusterClient.member_remove(request)).await?;
+        let list = ask!(self.client, call, ClusterClient.member_remove(request)).await?;
         Ok(MemberList::of(list.header, list.members))
     }
 
@@ -86,8 +128,8 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the change happens.
-    pub async fn member_update<U: Into<String>>(
-        &self,
+    pub async fn update_member<U: Into<String>>(
+        self,
         member: MemberId,
         peer_urls: impl IntoIterator<Item = U>,
     ) -> Result<MemberList, Error> {
@@ -96,7 +138,7 @@ impl Client {
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
         };
         let call = Call::write(None);
-        let list = ask!(self, call, ClusterClient.member_update(request)).await?;
+        let list = ask!(self.client, call, ClusterClient.member_update(request)).await?;
         Ok(MemberList::of(list.header, list.members))
     }
 
@@ -109,10 +151,10 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the promotion happens.
-    pub async fn member_promote(&self, member: MemberId) -> Result<MemberList, Error> {
+    pub async fn promote_member(self, member: MemberId) -> Result<MemberList, Error> {
         let request = MemberPromoteRequest { id: member.get() };
         let call = Call::write(None);
-        let list = ask!(self, call, ClusterClient.member_promote(request)).await?;
+        let list = ask!(self.client, call, ClusterClient.member_promote(request)).await?;
         Ok(MemberList::of(list.header, list.members))
     }
 }

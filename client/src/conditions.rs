@@ -9,7 +9,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use prost::Message;
-use tenure_proto::v1;
+use tenure_proto::{
+    limits::IDEMPOTENCY_KEY_BYTES_MAX,
+    metadata::{GUARD_BYTES_METADATA, IDEMPOTENCY_KEY_METADATA, REQUEST_METADATA},
+    v1,
+};
 use tonic::metadata::{MetadataMap, MetadataValue};
 
 use crate::{
@@ -17,15 +21,6 @@ use crate::{
     id::{LeaseId, Token},
     range::IntoBytes,
 };
-
-/// Metadata that carries one guard as an encoded message; repeated for several.
-const GUARD_KEY: &str = "tenure-guard-bin";
-/// Metadata that carries a request id: session, sequence and what was answered.
-const REQUEST_KEY: &str = "tenure-request";
-/// Metadata that carries an idempotency key.
-const IDEMPOTENCY_KEY: &str = "tenure-idempotency-key";
-/// Longest idempotency key, in bytes: the server's limit.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
 /// A promise that a write is refused unless it holds: that `name`, a lock or an election, is held
 /// under `token`, or that `name` is a key whose create revision is `token`.
@@ -131,12 +126,12 @@ impl Conditions {
                 token: guard.token.get(),
             };
             let value = MetadataValue::from_bytes(&message.encode_to_vec());
-            metadata.append_bin(GUARD_KEY, value);
+            metadata.append_bin(GUARD_BYTES_METADATA, value);
         }
         if let Some(key) = &self.idempotency_key {
             let value = MetadataValue::try_from(key.as_str());
             metadata.insert(
-                IDEMPOTENCY_KEY,
+                IDEMPOTENCY_KEY_METADATA,
                 value.expect("`check` admits no other keys"),
             );
         }
@@ -153,7 +148,7 @@ impl RequestId {
         } = self;
         let text = format!("{:x}.{sequence}.{answered}", session.get());
         let value = MetadataValue::try_from(text).expect("digits and dots are ASCII");
-        metadata.insert(REQUEST_KEY, value);
+        metadata.insert(REQUEST_METADATA, value);
     }
 }
 
@@ -208,14 +203,14 @@ mod tests {
         let mut metadata = MetadataMap::new();
         conditions.attach(&mut metadata);
         let sent: Vec<_> = metadata
-            .get_all_bin(GUARD_KEY)
+            .get_all_bin(GUARD_BYTES_METADATA)
             .iter()
             .map(|value| v1::Guard::decode(value.to_bytes().unwrap()).unwrap())
             .map(|guard| Guard::new(guard.name, Token::new(guard.token)))
             .collect();
         assert_eq!(sent, conditions.guards);
         assert_eq!(sent.len(), 2, "a guard is sent once");
-        assert_eq!(metadata.get(IDEMPOTENCY_KEY).unwrap(), "order 17");
+        assert_eq!(metadata.get(IDEMPOTENCY_KEY_METADATA).unwrap(), "order 17");
     }
 
     #[test]
@@ -227,7 +222,7 @@ mod tests {
             answered: 9,
         }
         .attach(&mut metadata);
-        assert_eq!(metadata.get(REQUEST_KEY).unwrap(), "1f.12.9");
+        assert_eq!(metadata.get(REQUEST_METADATA).unwrap(), "1f.12.9");
     }
 
     #[test]

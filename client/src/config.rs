@@ -4,7 +4,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{breaker, budget, hedge::Hedge};
+use crate::{breaker, budget, endpoint::IntoEndpoints, hedge::Hedge};
 
 /// Deadline of a call that sets none. Covers an election of a new leader with some room.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -97,11 +97,9 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Adds endpoints: `host:port`, with or without `http://` before it.
-    pub fn endpoints<E: Into<String>>(mut self, endpoints: impl IntoIterator<Item = E>) -> Self {
-        self.config
-            .endpoints
-            .extend(endpoints.into_iter().map(Into::into));
+    /// Adds one endpoint or several; see [`IntoEndpoints`] for what is taken as one.
+    pub fn endpoints(mut self, endpoints: impl IntoEndpoints) -> Self {
+        self.config.endpoints.extend(endpoints.into_endpoints());
         self
     }
 
@@ -144,7 +142,7 @@ impl ClientBuilder {
     ///
     /// When the session is lost, the writes under way fail with
     /// [`SessionLost`](crate::ErrorKind::SessionLost); those that start later use another session.
-    /// Open one with [`Client::session`](crate::Client::session) to hold on to one, or to attach
+    /// Open one with [`Sessions::open`](crate::Sessions::open) to hold on to one, or to attach
     /// keys to its lease.
     pub fn exactly_once(mut self, ttl: Duration) -> Self {
         self.config.exactly_once = Some(ttl);

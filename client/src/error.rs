@@ -7,8 +7,11 @@ mod kind;
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error as _, time::Duration};
+use std::{error::Error as _, fmt, time::Duration};
 
+use tenure_proto::metadata::{
+    CURRENT_TOKEN_METADATA, OUTCOME_METADATA, OUTCOME_UNKNOWN, RETRY_METADATA,
+};
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 pub use kind::ErrorKind;
@@ -21,13 +24,6 @@ const STALE_TOKEN: [&str; 2] = ["invalid auth token", "revision of auth store is
 const SERVER_TEXTS: [&str; 3] = ["etcdserver: ", "tenure: ", kind::TOO_LARGE];
 /// etcd's text when too much is under way, which passes.
 const TOO_MANY_REQUESTS: &str = "too many requests";
-/// Metadata that says what became of a write that failed, and its value when that is not known.
-const OUTCOME: (&str, &str) = ("tenure-outcome", "unknown");
-/// Metadata that names the token which holds, in place of the one that was shown.
-const CURRENT_TOKEN_KEY: &str = "tenure-current-token";
-/// Metadata by which servers say when to try again, as gRPC names it: milliseconds, or anything
-/// else for never.
-const PUSHBACK_KEY: &str = "grpc-retry-pushback-ms";
 
 /// Whether a request changes the store, which decides what an error leaves open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +43,8 @@ pub(crate) enum Pushback {
 
 /// A failed call.
 ///
-/// `Display` is the server's own text where the server answered.
+/// `Display` is the server's own text where the server answered. `Debug` is the same on one line,
+/// with the kind, so that a `main` which returns the error prints something readable.
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -63,7 +60,7 @@ pub(crate) enum Pushback {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error("{message}")]
 pub struct Error {
     kind: ErrorKind,
@@ -115,9 +112,31 @@ impl Error {
     }
 
     /// Connections to every endpoint failed lately, and it is too early to try again.
-    pub(crate) fn unreachable() -> Self {
-        let text = "no endpoint can be reached; every circuit breaker is open";
+    pub(crate) fn unreachable<'a>(endpoints: impl Iterator<Item = &'a str>) -> Self {
+        let endpoints: Vec<_> = endpoints.collect();
+        let text = format!(
+            "cannot connect to {}: the circuit breaker of every endpoint is open",
+            endpoints.join(", ")
+        );
         Self::local(ErrorKind::Connect, text)
+    }
+
+    /// `what` is asked of `server`, which offers etcd's API only.
+    pub(crate) fn needs_tenure(what: &str, server: &str) -> Self {
+        let text = format!(
+            "{what} needs a tenure server, and {server} speaks etcd's API only: connect to a \
+             tenure server, or do without"
+        );
+        Self::local(ErrorKind::Unimplemented, text)
+    }
+
+    /// The same error; if it says that a server does not know the service of a call of
+    /// `tenure.v1`, it says what server the call needs.
+    pub(crate) fn of_other_server(mut self, method: &str, endpoint: &str) -> Self {
+        if self.kind == ErrorKind::Unimplemented && !self.is_of_tenure() {
+            self.message = Self::needs_tenure(method, endpoint).message;
+        }
+        self
     }
 
     /// What the transport or the server answered to an attempt at `endpoint`.
@@ -214,16 +233,24 @@ impl Error {
         self
     }
 
-    /// The same error; if it says that time was up, it also says why the attempt before failed.
+    /// The same error; if it says that time was up, it also says why the attempt before failed,
+    /// and if it says that no connection was made, it names the other endpoints that were tried.
     pub(crate) fn preceded_by(mut self, last: Option<&Self>) -> Self {
-        if self.kind == ErrorKind::DeadlineExceeded
-            && let Some(last) = last
-        {
+        let Some(last) = last else {
+            return self;
+        };
+        if self.kind == ErrorKind::DeadlineExceeded {
             self.message = if last.kind == self.kind {
                 last.message.clone()
             } else {
                 format!("{}; before that: {}", self.message, last.message)
             };
+        }
+        if self.kind == ErrorKind::Connect && last.kind == ErrorKind::Connect {
+            let mut causes: Vec<_> = last.message.split("; ").collect();
+            causes.retain(|cause| *cause != self.message);
+            causes.push(&self.message);
+            self.message = causes.join("; ");
         }
         self
     }
@@ -279,6 +306,7 @@ impl Error {
             ErrorKind::Overloaded,
             ErrorKind::Unavailable,
             ErrorKind::DeadlineExceeded,
+            ErrorKind::Conflict,
         ];
         passing.contains(&self.kind)
     }
@@ -345,6 +373,22 @@ impl Error {
     }
 }
 
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for word in self.message.split_inclusive(char::is_control) {
+            match word.char_indices().next_back() {
+                Some((end, last)) if last.is_control() => write!(f, "{} ", &word[..end])?,
+                _ => f.write_str(word)?,
+            }
+        }
+        write!(f, " [{:?}", self.kind)?;
+        if self.outcome_unknown() {
+            f.write_str(", outcome unknown")?;
+        }
+        f.write_str("]")
+    }
+}
+
 /// Whether the connection failed, rather than the server answered or time ran out.
 pub(crate) fn is_broken(status: &Status) -> bool {
     status.source().is_some() && !caused_by::<TimeoutExpired>(status)
@@ -352,9 +396,9 @@ pub(crate) fn is_broken(status: &Status) -> bool {
 
 /// Whether a write that got this answer may nevertheless have been executed.
 fn leaves_open(status: &Status) -> bool {
-    let (key, unknown) = OUTCOME;
-    let said = status.metadata().get(key);
-    if said.is_some_and(|value| value.as_bytes() == unknown.as_bytes()) || is_broken(status) {
+    let said = status.metadata().get(OUTCOME_METADATA);
+    if said.is_some_and(|value| value.as_bytes() == OUTCOME_UNKNOWN.as_bytes()) || is_broken(status)
+    {
         return true;
     }
     // Whoever names a reason says in the same breath when the outcome is not known.
@@ -387,13 +431,14 @@ fn leaves_open(status: &Status) -> bool {
 }
 
 fn current_token(status: &Status) -> Option<Token> {
-    let value = status.metadata().get(CURRENT_TOKEN_KEY)?;
+    let value = status.metadata().get(CURRENT_TOKEN_METADATA)?;
     // Zero, which is no token, says that nobody holds.
     value.to_str().ok()?.parse().ok()
 }
 
 fn pushback(status: &Status) -> Option<Pushback> {
-    let value = status.metadata().get(PUSHBACK_KEY)?;
+    // Milliseconds, or anything else for never.
+    let value = status.metadata().get(RETRY_METADATA)?;
     let millis = value.to_str().ok().and_then(|text| text.parse().ok());
     Some(millis.map_or(Pushback::Never, |millis| {
         Pushback::After(Duration::from_millis(millis))

@@ -8,8 +8,7 @@ use std::{future::IntoFuture, time::Duration};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use tenure_proto::etcdserverpb::{
-    CompactionRequest, CompactionResponse, DeleteRangeRequest, PutRequest, RangeRequest,
-    kv_client::KvClient, range_request,
+    DeleteRangeRequest, PutRequest, RangeRequest, kv_client::KvClient, range_request,
 };
 
 use crate::{
@@ -17,9 +16,10 @@ use crate::{
     client::Client,
     conditions::{Conditions, conditional},
     error::Error,
+    freshness::{Freshness, at_least},
     id::{LeaseId, Revision},
     range::{IntoBytes, KeyRange},
-    response::{DeleteResponse, GetResponse, Header, PutResponse},
+    response::{DeleteResponse, GetResponse, PutResponse},
 };
 
 /// The order of the keys in an answer.
@@ -53,6 +53,19 @@ pub struct Get<C = ()> {
     pub(crate) client: C,
     pub(crate) request: RangeRequest,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) freshness: Freshness,
+}
+
+at_least!(Get<Client>);
+
+impl Get<Client> {
+    /// As [`serializable`](Self::serializable), but refuses when the state of the server may be
+    /// older than this: [`Unavailable`](crate::ErrorKind::Unavailable) when that is so at every
+    /// endpoint. Needs a tenure server.
+    pub fn max_staleness(mut self, age: Duration) -> Self {
+        self.freshness.lower_staleness(age);
+        self.serializable()
+    }
 }
 
 impl Get {
@@ -63,7 +76,7 @@ impl Get {
 }
 
 impl<C> Get<C> {
-    fn of(client: C, range: KeyRange) -> Self {
+    pub(crate) fn of(client: C, range: KeyRange) -> Self {
         let (key, range_end) = range.into_parts();
         let request = RangeRequest {
             key,
@@ -74,6 +87,7 @@ impl<C> Get<C> {
             client,
             request,
             timeout: None,
+            freshness: Freshness::default(),
         }
     }
 
@@ -155,10 +169,10 @@ impl<C> Get<C> {
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Put<C = ()> {
-    client: C,
+    pub(crate) client: C,
     pub(crate) request: PutRequest,
     timeout: Option<Duration>,
-    conditions: Conditions,
+    pub(crate) conditions: Conditions,
 }
 
 conditional!(Put<Client>);
@@ -171,7 +185,7 @@ impl Put {
 }
 
 impl<C> Put<C> {
-    fn of(client: C, key: Bytes, value: Bytes) -> Self {
+    pub(crate) fn of(client: C, key: Bytes, value: Bytes) -> Self {
         let request = PutRequest {
             key,
             value,
@@ -216,10 +230,10 @@ impl<C> Put<C> {
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Delete<C = ()> {
-    client: C,
+    pub(crate) client: C,
     pub(crate) request: DeleteRangeRequest,
     timeout: Option<Duration>,
-    conditions: Conditions,
+    pub(crate) conditions: Conditions,
 }
 
 conditional!(Delete<Client>);
@@ -232,7 +246,7 @@ impl Delete {
 }
 
 impl<C> Delete<C> {
-    fn of(client: C, range: KeyRange) -> Self {
+    pub(crate) fn of(client: C, range: KeyRange) -> Self {
         let (key, range_end) = range.into_parts();
         let request = DeleteRangeRequest {
             key,
@@ -250,26 +264,6 @@ impl<C> Delete<C> {
     /// Returns what the deleted keys held.
     pub fn prev_kv(mut self) -> Self {
         self.request.prev_kv = true;
-        self
-    }
-}
-
-/// Gives up history below a revision. Made by [`Client::compact`].
-#[derive(Debug, Clone)]
-#[must_use = "a request is sent when it is awaited"]
-pub struct Compact {
-    client: Client,
-    request: CompactionRequest,
-    timeout: Option<Duration>,
-    conditions: Conditions,
-}
-
-conditional!(Compact);
-
-impl Compact {
-    /// Answers only when the space has been given back.
-    pub fn physical(mut self) -> Self {
-        self.request.physical = true;
         self
     }
 }
@@ -312,28 +306,6 @@ impl Client {
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete<Self> {
         Delete::of(self.clone(), range.into())
     }
-
-    /// Gives up history below `revision`; `revision` itself stays readable.
-    ///
-    /// # Errors
-    /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) when it is given up already,
-    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and
-    /// whatever any call can meet.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves open whether the compaction happens.
-    pub fn compact(&self, revision: impl Into<Revision>) -> Compact {
-        let request = CompactionRequest {
-            revision: revision.into().get(),
-            physical: false,
-        };
-        Compact {
-            client: self.clone(),
-            request,
-            timeout: None,
-            conditions: Conditions::default(),
-        }
-    }
 }
 
 /// Gives a request its own deadline, and sends it when it is awaited.
@@ -363,29 +335,24 @@ macro_rules! sent {
 }
 
 impl<C> Get<C> {
-    fn call(&self) -> Call {
-        Call::read(self.timeout)
+    pub(crate) fn call(&self) -> Call {
+        Call::read(self.timeout).fresh(self.freshness)
     }
 }
 
 /// How a write is made.
 macro_rules! written {
-    ($($client:ty),*) => {$(
-        impl $client {
-            fn call(&self) -> Call {
+    ($($request:ident),*) => {$(
+        impl<C> $request<C> {
+            pub(crate) fn call(&self) -> Call {
                 Call::conditional(self.timeout, self.conditions.clone())
             }
         }
     )*};
 }
 
-written!(Put<Client>, Delete<Client>, Compact);
+written!(Put, Delete);
 
 sent!(Get<Client>, [<C> Get<C>], range, GetResponse, GetResponse::of);
 sent!(Put<Client>, [<C> Put<C>], put, PutResponse, PutResponse::of);
 sent!(Delete<Client>, [<C> Delete<C>], delete_range, DeleteResponse, DeleteResponse::of);
-sent!(Compact, [Compact], compact, Header, compacted);
-
-fn compacted(message: CompactionResponse) -> Header {
-    Header::of(message.header).unwrap_or_default()
-}

@@ -1,30 +1,69 @@
 //! The client for the tenure coordination service, and for anything else that speaks etcd v3.
 //!
+//! ```toml
+//! [dependencies]
+//! tenure = "0.1"
+//! tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
+//! ```
+//!
 //! ```no_run
 //! use std::time::Duration;
 //! use tenure::{Client, KeyRange};
 //!
-//! # async fn example() -> Result<(), tenure::Error> {
-//! let client = Client::connect(["10.0.0.1:2379", "10.0.0.2:2379", "10.0.0.3:2379"]).await?;
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), tenure::Error> {
+//! let client = Client::connect(["10.0.0.1", "10.0.0.2", "10.0.0.3"]).await?;
 //!
 //! // Keys live in one ordered space; every change of the store has a revision of its own.
 //! client.put("config/mode", "fast").await?;
 //! let configuration = client.get(KeyRange::prefix("config/")).await?;
 //! println!("{} keys", configuration.count());
 //!
+//! // A lock has a fencing token: writes through its guard are refused once it is lost.
+//! let guard = client.locks().acquire("jobs/42").ttl(Duration::from_secs(5)).await?;
+//! guard.guarded().put("state/jobs/42", "running").await?;
+//! guard.release().await?;
+//!
 //! // A key on a lease is deleted when its owner stops renewing.
-//! let lease = client.lease_grant(Duration::from_secs(10)).await?;
-//! let alive = client.lease_keep_alive(lease.id()).await?;
+//! let lease = client.leases().grant(Duration::from_secs(10)).await?;
+//! let alive = client.leases().keep_alive(lease.id()).await?;
 //! client.put("instances/a", "10.0.0.9:80").lease(lease.id()).await?;
 //! println!("lost: {}", alive.lost().await);
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! Requests are builders: options are methods, and the request is sent when it is awaited. Answers
+//! are types of this crate.
+//!
+//! # Where to find what
+//!
+//! Keys are read, written and watched on the [`Client`] itself: [`get`](Client::get),
+//! [`put`](Client::put), [`delete`](Client::delete), [`txn`](Client::txn),
+//! [`watch`](Client::watch). Everything else is one step further:
+//!
+//! | | |
+//! |---|---|
+//! | [`client.leases()`](Leases) | leases: granting, renewing, ending |
+//! | [`client.locks()`](Locks) | locks with fencing tokens, and looking at their queues |
+//! | [`client.elections()`](Elections) | one leader at a time |
+//! | [`client.registry()`](Registry) | registrations of instances, and finding them |
+//! | [`client.sessions()`](Sessions) | writes that take effect once |
+//! | [`client.fence_policies()`](fence::FencePolicies) | prefixes that a lock protects |
+//! | [`client.recipes()`](Recipes) | barriers, latches, counters, queues |
+//! | [`client.cluster()`](Cluster) | members |
+//! | [`client.maintenance()`](Maintenance) | status, compaction, alarms, hashes, snapshots |
+//! | [`client.namespace(prefix)`](Namespace) | the keys below a prefix, named without it |
+//! | [`client.cached(prefix)`](PrefixCache) | the keys below a prefix, kept in memory |
+//! | [`client.stm()`](Stm) | code that runs as a transaction, again when it must |
+//!
+//! Guards of locks and leaders tell in time when they are lost; [`fence`] checks their tokens where
+//! data is not in the store.
+//!
 //! # What the client does by itself
 //!
 //! * Every call has a deadline: five seconds, or the one set by [`ClientBuilder::timeout`],
-//!   [`Client::with_timeout`] or the request. The server is told.
+//!   [`Client::with_timeout`] or the request. The server receives it.
 //! * An endpoint that cannot be reached is left for another one; one where connection after
 //!   connection fails is left alone for a while ([`ClientBuilder::breaker`]).
 //! * Reads are repeated when a server is unavailable, any call when it was certainly not executed:
@@ -44,24 +83,20 @@
 //! * What happened is counted ([`Client::metrics`]); every call has a `tracing` span named
 //!   `tenure.call`, with `method`, `attempt`, `endpoint` and `outcome`.
 //!
-//! # What is built on it
+//! # Features
 //!
-//! * Locks with fencing tokens: exclusive ([`Client::lock`]), several at once
-//!   ([`Client::lock_all`]), shared ([`Client::rw_lock`]), counted ([`Client::semaphore`]); and
-//!   elections ([`Client::election`]). Their guards tell in time when they are lost.
-//! * [`fence`]: checking tokens where data is not in the store.
-//! * Registrations of instances ([`Client::registry`]), and with the feature `discovery` gRPC calls
-//!   balanced over them.
-//! * What operators need: looking at what others hold and ending it ([`Client::inspect_lock`],
-//!   [`Client::force_release`], [`Client::inspect_session`], [`Client::close_session`],
-//!   [`Election::hand_over`], [`Registry::drain`]), and fence policies
-//!   ([`Client::set_fence_policy`]).
-//! * Recipes: [`Client::barrier`], [`Client::double_barrier`], [`Client::latch`],
-//!   [`Client::counter`], [`Client::queue`].
+//! None is on by default.
 //!
-//! Requests are builders: options are methods, and the request is sent when it is awaited. Answers
-//! are types of this crate. The generated messages of the wire are reached with the feature `wire`
-//! only, whose contents change with the code generator and without a new major version.
+//! | feature | what it adds |
+//! |---|---|
+//! | `discovery` | gRPC calls balanced over registered instances |
+//! | `fence-http` | checking fencing tokens in services: a `tower` layer |
+//! | `fence-axum` | the same as an extractor for `axum` |
+//! | `serde` | values as JSON: [`Client`] writes what serializes, [`KeyValue`] gives it back |
+//! | `wire` | the generated messages, which change without a new major version of this crate |
+//! | `fence-sqlite` | nothing but tests of [`fence::SqlFence`] on a SQLite |
+//!
+//! Rust 1.89 or later.
 
 #![deny(missing_docs)]
 
@@ -69,6 +104,7 @@ mod auth;
 mod breaker;
 mod budget;
 mod builder;
+mod cache;
 mod call;
 mod channel;
 mod claim;
@@ -76,21 +112,29 @@ mod client;
 mod cluster;
 mod conditions;
 mod config;
+mod duration;
 mod election;
+mod endpoint;
 mod error;
 #[cfg(test)]
 #[expect(dead_code, reason = "the tests in `tests/calls` use the rest")]
 mod fake;
 pub mod fence;
+mod freshness;
 mod hedge;
 mod id;
+#[cfg(feature = "serde")]
+mod json;
 mod kv;
 mod lease;
 mod lock;
+mod locks;
 mod maintenance;
+mod namespace;
 mod observe;
 mod range;
 mod range_stream;
+mod ready;
 mod recipes;
 mod registry;
 mod response;
@@ -98,43 +142,49 @@ mod resume;
 mod retry;
 mod run;
 mod session;
+mod stm;
 mod txn;
 mod watch;
 
 pub use breaker::BreakerState;
+pub use cache::{CacheView, Cached, PrefixCache};
 pub use claim::{ClaimLoss, QueuePlace};
 pub use client::Client;
-pub use cluster::Freshness;
+pub use cluster::{Cluster, Members};
 pub use conditions::Guard;
 pub use config::ClientBuilder;
-pub use election::{Campaign, Election, Leader, Leadership, Observer};
+pub use election::{Campaign, Election, Elections, Leader, Leadership, Observer};
+pub use endpoint::IntoEndpoints;
 pub use error::{Error, ErrorKind};
 pub use hedge::Hedge;
 pub use id::{LeaseId, MemberId, Revision, Token, TokenError};
-pub use kv::{Compact, Delete, Get, Put, SortOrder, SortTarget};
-pub use lease::{Grant, KeepAlive, LeaseLoss, Revoke};
+pub use kv::{Delete, Get, Put, SortOrder, SortTarget};
+pub use lease::{Grant, KeepAlive, LeaseLoss, Leases, Revoke, TimeToLive};
 pub use lock::{LockGuard, LockRequest, RwLock, Semaphore};
-pub use maintenance::Snapshot;
+pub use locks::{CheckToken, ForceRelease, InspectLock, ListLocks, Locks};
+pub use maintenance::{Compact, Maintenance, Snapshot};
+pub use namespace::{Namespace, NamespaceWatcher};
 pub use observe::{EndpointHealth, Metrics};
 pub use range::{IntoBytes, KeyRange, prefix_end};
 pub use range_stream::RangeStream;
 pub use recipes::{
-    Barrier, Counted, Counter, DeadLetter, Delivery, DoubleBarrier, Inside, Latch, Queue,
+    Barrier, Counted, Counter, DeadLetter, Delivery, DoubleBarrier, Inside, Latch, Queue, Recipes,
 };
 #[cfg(feature = "discovery")]
 pub use registry::{BalanceOptions, Balanced, Balancer};
 pub use registry::{
     Discover, EndpointChange, EndpointView, EndpointWatch, Instance, KeptRegistration, Register,
-    Registration, Registry, Resolver, Selector,
+    Registration, Registry, Resolver, Selector, WatchEndpoints,
 };
 pub use response::{
-    Alarm, AlarmKind, AlarmList, Claim, ClaimMode, DeleteResponse, Discovered, Event,
-    FencePolicies, FencePolicy, GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseList,
-    LeaseRenewal, LeaseTimeToLive, LockList, LockQueue, Member, MemberAdded, MemberList,
-    MemberRole, OpResponse, PutResponse, Readiness, RegisteredInstance, ReleasedClaims, ServedAt,
-    SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
+    Alarm, AlarmKind, AlarmList, Claim, ClaimMode, DeleteResponse, Discovered, Event, FencePolicy,
+    FencePolicyList, GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseList, LeaseRenewal,
+    LeaseTimeToLive, LockList, LockQueue, Member, MemberAdded, MemberList, MemberRole, OpResponse,
+    PutResponse, Readiness, RegisteredInstance, ReleasedClaims, ServedAt, SessionState,
+    SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
 };
-pub use session::Session;
+pub use session::{Session, Sessions};
+pub use stm::{Stm, StmTxn};
 pub use tonic::Code;
 pub use txn::{Compare, Op, Relation, Txn};
 pub use watch::{Update, Watch, WatchControl, Watcher};
@@ -143,5 +193,5 @@ pub use watch::{Update, Watch, WatchControl, Watcher};
 /// code generator: a new version of it may change them at any time.
 #[cfg(feature = "wire")]
 pub mod wire {
-    pub use tenure_proto::{etcdserverpb, mvccpb, v1};
+    pub use tenure_proto::{API_VERSION, etcdserverpb, limits, mvccpb, v1};
 }

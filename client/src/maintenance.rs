@@ -3,10 +3,13 @@
 //! The server that answers is the one the client prefers at the moment; use [`Client::only`] to
 //! choose it.
 
+use std::{future::IntoFuture, time::Duration};
+
+use futures::future::BoxFuture;
 use tenure_proto::etcdserverpb::{
-    AlarmRequest, DefragmentRequest, HashKvRequest, HashRequest, MoveLeaderRequest,
-    SnapshotRequest, SnapshotResponse, StatusRequest, alarm_request::AlarmAction,
-    maintenance_client::MaintenanceClient,
+    AlarmRequest, CompactionRequest, DefragmentRequest, HashKvRequest, HashRequest,
+    MoveLeaderRequest, SnapshotRequest, SnapshotResponse, StatusRequest,
+    alarm_request::AlarmAction, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
 use tonic::Streaming;
 
@@ -14,13 +17,15 @@ use crate::{
     call::{Call, ask},
     channel::Lane,
     client::Client,
+    conditions::{Conditions, conditional},
     error::{Error, Operation},
     id::{MemberId, Revision},
     response::{AlarmKind, AlarmList, Header, HistoryHash, SnapshotPiece, Status, StoreHash},
 };
 
-/// A snapshot of one server's data as it arrives. Made by [`Client::snapshot`].
+/// A snapshot of one server's data as it arrives. Made by [`Maintenance::snapshot`].
 #[derive(Debug)]
+#[must_use = "a snapshot is read piece by piece"]
 pub struct Snapshot {
     pieces: Streaming<SnapshotResponse>,
 }
@@ -40,7 +45,61 @@ impl Snapshot {
     }
 }
 
+/// Gives up history below a revision. Made by [`Maintenance::compact`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct Compact {
+    client: Client,
+    request: CompactionRequest,
+    timeout: Option<Duration>,
+    conditions: Conditions,
+}
+
+conditional!(Compact);
+
+impl Compact {
+    /// Answers only when the space has been given back.
+    pub fn physical(mut self) -> Self {
+        self.request.physical = true;
+        self
+    }
+
+    /// Deadline of this call, in place of the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+}
+
+impl IntoFuture for Compact {
+    type Output = Result<Header, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = Call::conditional(self.timeout, self.conditions);
+            let compacted = ask!(self.client, call, KvClient.compact(self.request)).await?;
+            Ok(Header::of(compacted.header).unwrap_or_default())
+        })
+    }
+}
+
+/// Questions to a server, and orders for it. Made by [`Client::maintenance`].
+#[derive(Debug, Clone, Copy)]
+pub struct Maintenance<'a> {
+    client: &'a Client,
+}
+
 impl Client {
+    /// The state and the upkeep of the server that the client prefers at the moment; use
+    /// [`Client::only`] to choose one.
+    #[must_use]
+    pub fn maintenance(&self) -> Maintenance<'_> {
+        Maintenance { client: self }
+    }
+}
+
+impl Maintenance<'_> {
     /// The state of the server: version, size, leader, progress.
     ///
     /// # Errors
@@ -48,9 +107,9 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn status(&self) -> Result<Status, Error> {
+    pub async fn status(self) -> Result<Status, Error> {
         let (call, request) = (Call::read(None), StatusRequest {});
-        let status = ask!(self, call, MaintenanceClient.status(request)).await?;
+        let status = ask!(self.client, call, MaintenanceClient.status(request)).await?;
         Ok(Status::of(status))
     }
 
@@ -61,7 +120,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn alarm_list(&self) -> Result<AlarmList, Error> {
+    pub async fn alarms(self) -> Result<AlarmList, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Get.into(),
             ..Default::default()
@@ -76,11 +135,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the alarm is taken back.
-    pub async fn alarm_disarm(
-        &self,
-        member: MemberId,
-        alarm: AlarmKind,
-    ) -> Result<AlarmList, Error> {
+    pub async fn disarm(self, member: MemberId, alarm: AlarmKind) -> Result<AlarmList, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Deactivate.into(),
             member_id: member.get(),
@@ -89,8 +144,8 @@ impl Client {
         self.alarm(Call::write(None), request).await
     }
 
-    async fn alarm(&self, call: Call, request: AlarmRequest) -> Result<AlarmList, Error> {
-        let alarms = ask!(self, call, MaintenanceClient.alarm(request)).await?;
+    async fn alarm(self, call: Call, request: AlarmRequest) -> Result<AlarmList, Error> {
+        let alarms = ask!(self.client, call, MaintenanceClient.alarm(request)).await?;
         Ok(AlarmList::of(alarms))
     }
 
@@ -102,9 +157,9 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the server.
-    pub async fn defragment(&self) -> Result<Header, Error> {
+    pub async fn defragment(self) -> Result<Header, Error> {
         let (call, request) = (Call::write(None), DefragmentRequest {});
-        let done = ask!(self, call, MaintenanceClient.defragment(request)).await?;
+        let done = ask!(self.client, call, MaintenanceClient.defragment(request)).await?;
         Ok(Header::of(done.header).unwrap_or_default())
     }
 
@@ -115,9 +170,9 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn hash(&self) -> Result<StoreHash, Error> {
+    pub async fn hash(self) -> Result<StoreHash, Error> {
         let hash = ask!(
-            self,
+            self.client,
             Call::read(None),
             MaintenanceClient.hash(HashRequest {})
         )
@@ -134,11 +189,16 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn hash_kv(&self, revision: impl Into<Revision>) -> Result<HistoryHash, Error> {
+    pub async fn hash_kv(self, revision: impl Into<Revision>) -> Result<HistoryHash, Error> {
         let request = HashKvRequest {
             revision: revision.into().get(),
         };
-        let hash = ask!(self, Call::read(None), MaintenanceClient.hash_kv(request)).await?;
+        let hash = ask!(
+            self.client,
+            Call::read(None),
+            MaintenanceClient.hash_kv(request)
+        )
+        .await?;
         Ok(HistoryHash::of(hash))
     }
 
@@ -150,12 +210,12 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether leadership moves.
-    pub async fn move_leader(&self, target: MemberId) -> Result<Header, Error> {
+    pub async fn move_leader(self, target: MemberId) -> Result<Header, Error> {
         let request = MoveLeaderRequest {
             target_id: target.get(),
         };
         let call = Call::write(None);
-        let moved = ask!(self, call, MaintenanceClient.move_leader(request)).await?;
+        let moved = ask!(self.client, call, MaintenanceClient.move_leader(request)).await?;
         Ok(Header::of(moved.header).unwrap_or_default())
     }
 
@@ -166,9 +226,36 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn snapshot(&self) -> Result<Snapshot, Error> {
+    pub async fn snapshot(self) -> Result<Snapshot, Error> {
         let call = Call::stream(Lane::Bulk, None);
-        let pieces = ask!(self, call, MaintenanceClient.snapshot(SnapshotRequest {})).await?;
+        let pieces = ask!(
+            self.client,
+            call,
+            MaintenanceClient.snapshot(SnapshotRequest {})
+        )
+        .await?;
         Ok(Snapshot { pieces })
+    }
+
+    /// Gives up history below `revision`; `revision` itself stays readable.
+    ///
+    /// # Errors
+    /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) when it is given up already,
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and
+    /// whatever any call can meet.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the compaction happens.
+    pub fn compact(self, revision: impl Into<Revision>) -> Compact {
+        let request = CompactionRequest {
+            revision: revision.into().get(),
+            physical: false,
+        };
+        Compact {
+            client: self.client.clone(),
+            request,
+            timeout: None,
+            conditions: Conditions::default(),
+        }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
 
 /// Pieces of a range, in key order. Made by [`Get::stream`].
 #[derive(Debug)]
+#[must_use = "a range is read piece by piece"]
 pub struct RangeStream {
     pieces: Streaming<RangeStreamResponse>,
 }
@@ -33,7 +34,7 @@ impl Get<Client> {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn stream(self) -> Result<RangeStream, Error> {
-        let call = Call::stream(Lane::Bulk, self.timeout);
+        let call = Call::stream(Lane::Bulk, self.timeout).fresh(self.freshness);
         let pieces = ask!(self.client, call, KvClient.range_stream(self.request)).await?;
         Ok(RangeStream { pieces })
     }

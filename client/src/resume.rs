@@ -72,7 +72,7 @@ mod tests {
 
     /// Waits for what is held, and watches, until it is dropped.
     async fn wait_for_everything(client: Client) {
-        let election = client.election("e");
+        let election = client.elections().named("e");
         let mut leaders = election.observe().await.expect("it can be observed");
         let registry = client.registry();
         let endpoints = registry.watch_endpoints("s", Selector::default());
@@ -80,7 +80,7 @@ mod tests {
         let leaders = async { while leaders.next().await.is_some() {} };
         let endpoints = async { while endpoints.next().await.is_some() {} };
         let waits = (
-            client.lock("a").into_future(),
+            client.locks().acquire("a").into_future(),
             election.campaign("me").into_future(),
         );
         // None of them ends.
@@ -91,8 +91,8 @@ mod tests {
     #[tokio::test]
     async fn streams_whose_silence_means_something_require_a_leader() {
         let (fake, client) = Fake::start().await;
-        let _lock = client.lock("a").await.expect("it is free");
-        let _leadership = client.election("e").campaign("first").await;
+        let _lock = client.locks().acquire("a").await.expect("it is free");
+        let _leadership = client.elections().named("e").campaign("first").await;
         let waiting = tokio::spawn(wait_for_everything(client));
         // The keys of what is held are watched, too.
         let led = ["watch"].into_iter().chain(STREAMS);
@@ -105,8 +105,8 @@ mod tests {
     async fn a_stream_that_says_one_word_and_breaks_is_not_opened_over_and_over() {
         const TIMES: u32 = 10;
         let (fake, client) = Fake::start().await;
-        let _lock = client.lock("a").await.expect("it is free");
-        let _leadership = client.election("e").campaign("first").await;
+        let _lock = client.locks().acquire("a").await.expect("it is free");
+        let _leadership = client.elections().named("e").campaign("first").await;
         fake.mode(|modes| modes.brief = true);
         let started = Instant::now();
         let waiting = tokio::spawn(wait_for_everything(client));

@@ -83,6 +83,7 @@ fn ceiling(pauses: u32) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tenure_proto::metadata::{REASON_METADATA, RETRY_METADATA};
     use tonic::{Code, Status};
 
     use super::*;
@@ -102,7 +103,7 @@ mod tests {
         // A server that gives a reason also says when the outcome is unknown.
         let mut status = Status::unavailable("tenure: so");
         let reason = tonic::metadata::MetadataValue::from_static("NoLeader");
-        status.metadata_mut().insert("tenure-reason", reason);
+        status.metadata_mut().insert(REASON_METADATA, reason);
         let decided = Error::from_status(status, Operation::Write, "here");
         assert!(may_repeat(false, &decided) && decided.is_retryable());
     }
@@ -157,9 +158,7 @@ mod tests {
         let answered = |value: &'static str| {
             let mut status = Status::new(Code::Unavailable, "etcdserver: no leader");
             let value = tonic::metadata::MetadataValue::from_static(value);
-            status
-                .metadata_mut()
-                .insert("grpc-retry-pushback-ms", value);
+            status.metadata_mut().insert(RETRY_METADATA, value);
             Error::from_status(status, Operation::Read, "here")
         };
         let later = answered("40");

@@ -9,7 +9,10 @@
 use std::{future::Future, time::Duration};
 
 use futures::future::BoxFuture;
-use tenure_proto::v1::{InspectSessionRequest, session_client::SessionClient};
+use tenure_proto::{
+    metadata::{REQUIRE_LEADER_METADATA, TOKEN_METADATA},
+    v1::{InspectSessionRequest, session_client::SessionClient},
+};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tonic::{
     Request, Status,
@@ -20,7 +23,7 @@ use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
     breaker::Refused,
-    call::{Call, Family, REQUIRE_LEADER_KEY},
+    call::{Call, Family},
     channel::{Lane, Pick},
     client::{Client, SequenceNumber, WAIT_MAX},
     conditions::Conditions,
@@ -30,8 +33,6 @@ use crate::{
     retry::{Backoff, attempt_limit, may_repeat},
 };
 
-/// Metadata that carries the token, as etcd names it.
-const TOKEN_KEY: &str = "token";
 /// Longest time for which a write is repeated under an idempotency key, which servers remember for
 /// ten minutes: half of that, because they count from when they executed it.
 const NAMED_MAX: Duration = Duration::from_secs(300);
@@ -131,19 +132,24 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// Other servers ignore metadata they do not know: a guard would not be checked, and a repeat
-    /// would be executed again.
+    /// Other servers ignore metadata they do not know: a guard would not be checked, a repeat would
+    /// be executed again, and a read would see any state.
     async fn make_sure_of_tenure(&self) -> Result<(), Error> {
         self.conditions.check()?;
         let client = self.client;
         let known = self.call.family == Family::Tenure || client.speaks_tenure();
-        if self.conditions.is_empty() || known {
+        let bare = self.conditions.is_empty() && self.call.freshness.is_unbounded();
+        if bare || known {
             return Ok(());
         }
         match ask_for_tenure(client.bare(), self.call.lane, self.deadline).await {
             Err(error) if error.kind() == ErrorKind::Unimplemented => {
-                let text = "guards and idempotency keys need a server of tenure";
-                Err(Error::local(ErrorKind::Unimplemented, text))
+                let what = if self.conditions.is_empty() {
+                    "a bound on the revision or the age of what is read"
+                } else {
+                    "a guard or an idempotency key"
+                };
+                Err(Error::needs_tenure(what, "the server"))
             }
             Err(error) if !client.speaks_tenure() => Err(error),
             _ => Ok(()),
@@ -219,7 +225,8 @@ impl<'a> Run<'a> {
             Err(Refused::Until(until)) if until < self.deadline => until,
             Err(Refused::Probing) if Instant::now() < self.deadline => self.deadline,
             Err(_) => {
-                let last = progress.last.take().unwrap_or_else(Error::unreachable);
+                let unreachable = || Error::unreachable(pool.names());
+                let last = progress.last.take().unwrap_or_else(unreachable);
                 return Err(last.leaving_open(progress.unresolved));
             }
         };
@@ -408,6 +415,13 @@ impl<'a> Run<'a> {
             }
             Ok(Err(status)) => {
                 let error = Error::from_status(status, call.operation, name);
+                // Other servers answer that they do not know the service.
+                let error = match call.family {
+                    Family::Tenure if !client.speaks_tenure() => {
+                        error.of_other_server(method::<Message>(), name)
+                    }
+                    _ => error,
+                };
                 if error.ends_stream_for_now() {
                     client.pool().avoid(index);
                 }
@@ -432,12 +446,13 @@ impl<'a> Run<'a> {
         if let Some(token) = client.token().get(client.pool(), self.deadline).await? {
             let value = MetadataValue::try_from(token)
                 .map_err(|_| Error::local(ErrorKind::Config, "the token is not ASCII text"))?;
-            metadata.insert(TOKEN_KEY, value);
+            metadata.insert(TOKEN_METADATA, value);
         }
         if self.call.require_leader {
-            metadata.insert(REQUIRE_LEADER_KEY, MetadataValue::from_static("true"));
+            metadata.insert(REQUIRE_LEADER_METADATA, MetadataValue::from_static("true"));
         }
         self.conditions.attach(&mut metadata);
+        self.call.freshness.attach(&mut metadata);
         if let Some(number) = &self.number {
             number.id().attach(&mut metadata);
         }

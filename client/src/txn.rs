@@ -17,6 +17,7 @@ use crate::{
     client::Client,
     conditions::{Conditions, conditional},
     error::Error,
+    freshness::{Freshness, at_least},
     id::{LeaseId, Revision},
     kv::{Delete, Get, Put},
     range::{IntoBytes, KeyRange},
@@ -175,13 +176,25 @@ impl<C> From<Txn<C>> for Op {
 #[derive(Debug, Clone, Default)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Txn<C = ()> {
-    client: C,
-    request: TxnRequest,
+    pub(crate) client: C,
+    pub(crate) request: TxnRequest,
     timeout: Option<Duration>,
-    conditions: Conditions,
+    pub(crate) freshness: Freshness,
+    pub(crate) conditions: Conditions,
 }
 
 conditional!(Txn<Client>);
+at_least!(Txn<Client>);
+
+impl Txn<Client> {
+    /// Refuses when the state of the server may be older than this. For a transaction that only
+    /// reads, and reads [serializable](Get::serializable) throughout: any other one is answered
+    /// from the latest state. Needs a tenure server.
+    pub fn max_staleness(mut self, age: Duration) -> Self {
+        self.freshness.lower_staleness(age);
+        self
+    }
+}
 
 impl Txn {
     /// A description of a transaction, for nesting.
@@ -191,6 +204,29 @@ impl Txn {
 }
 
 impl<C> Txn<C> {
+    pub(crate) fn of(client: C) -> Self {
+        Self {
+            client,
+            request: TxnRequest::default(),
+            timeout: None,
+            freshness: Freshness::default(),
+            conditions: Conditions::default(),
+        }
+    }
+
+    /// How the transaction is sent.
+    pub(crate) fn call(&self) -> Call {
+        let conditions = self.conditions.clone();
+        let call = if self.is_read() {
+            // The server says that a read takes no conditions, if it was given any.
+            Call::read(self.timeout).carrying(conditions)
+        } else {
+            Call::conditional(self.timeout, conditions)
+        };
+        // The server keeps the bounds for a nested transaction that only reads as well.
+        call.fresh(self.freshness)
+    }
+
     /// Adds a condition; all of them must hold.
     pub fn when(mut self, compare: Compare) -> Self {
         self.request.compare.push(compare.0);
@@ -239,12 +275,7 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future leaves open whether the transaction happens.
     pub fn txn(&self) -> Txn<Self> {
-        Txn {
-            client: self.clone(),
-            request: TxnRequest::default(),
-            timeout: None,
-            conditions: Conditions::default(),
-        }
+        Txn::of(self.clone())
     }
 }
 
@@ -253,13 +284,8 @@ impl IntoFuture for Txn<Client> {
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let call = if self.is_read() {
-            // The server says that a read takes no conditions, if it was given any.
-            Call::read(self.timeout).carrying(self.conditions)
-        } else {
-            Call::conditional(self.timeout, self.conditions)
-        };
         Box::pin(async move {
+            let call = self.call();
             let message = ask!(self.client, call, KvClient.txn(self.request)).await?;
             Ok(TxnResponse::of(message))
         })

@@ -36,9 +36,7 @@ async fn listen() -> (String, mpsc::Receiver<TcpStream>) {
 }
 
 async fn client(endpoints: &[&str]) -> Client {
-    let builder = Client::builder()
-        .endpoints(endpoints.iter().copied())
-        .timeout(TIMEOUT);
+    let builder = Client::builder().endpoints(endpoints).timeout(TIMEOUT);
     builder
         .connect()
         .await
@@ -69,7 +67,7 @@ async fn a_write_that_is_not_answered_in_time_has_an_unknown_outcome() {
             .and_then(Put::new("k", "v"))
             .await
             .unwrap_err(),
-        client.lease_revoke(LeaseId::new(1)).await.unwrap_err(),
+        client.leases().revoke(LeaseId::new(1)).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
         assert!(error.outcome_unknown() && !error.is_retryable(), "{error}");
@@ -129,7 +127,8 @@ async fn a_call_may_set_a_deadline_of_its_own() {
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     let error = patient
         .with_timeout(TIMEOUT)
-        .lease_list()
+        .leases()
+        .list()
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
@@ -143,6 +142,36 @@ async fn a_call_may_set_a_deadline_of_its_own() {
 async fn a_watch_that_cannot_start_says_so() {
     let error = client(&[REFUSING]).await.watch("k").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+}
+
+#[tokio::test]
+async fn a_connection_error_names_every_endpoint_that_was_tried() {
+    let other = "127.0.0.1:2";
+    let client = client(&[REFUSING, other]).await;
+    let error = client.get("k").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+    for endpoint in [REFUSING, other] {
+        let named = error.message().matches(endpoint).count();
+        assert!(named >= 1, "{endpoint} is not in: {error}");
+    }
+}
+
+#[tokio::test]
+async fn connecting_does_not_dial_and_ready_does() {
+    let (address, mut connections) = listen().await;
+    let client = client(&[&address]).await;
+    tokio::task::yield_now().await;
+    assert!(connections.try_recv().is_err(), "no connection is made");
+    let error = client.ready().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
+    connections.recv().await.expect("a connection is made");
+}
+
+#[tokio::test]
+async fn ready_says_that_no_endpoint_can_be_reached() {
+    let error = client(&[REFUSING]).await.ready().await.unwrap_err();
+    assert_certainly_not_executed(&error);
+    assert!(error.message().contains(REFUSING), "{error}");
 }
 
 async fn read_until(stream: &mut TcpStream, wanted: &[u8]) {

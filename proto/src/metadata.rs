@@ -6,6 +6,8 @@
 pub const API_VERSION_METADATA: &str = "client-api-version";
 /// Metadata by which a client asks not to be served by a node that knows no leader; etcd's.
 pub const REQUIRE_LEADER_METADATA: &str = "hasleader";
+/// Metadata with the token that the server gave for a name and a password; etcd's.
+pub const TOKEN_METADATA: &str = "token";
 /// Metadata with the time that the client gives the call; gRPC's.
 pub const TIMEOUT_METADATA: &str = "grpc-timeout";
 
@@ -49,6 +51,7 @@ mod tests {
         let names = [
             API_VERSION_METADATA,
             REQUIRE_LEADER_METADATA,
+            TOKEN_METADATA,
             TIMEOUT_METADATA,
             GUARD_BYTES_METADATA,
             GUARD_TEXT_METADATA,
@@ -64,10 +67,11 @@ mod tests {
             CURRENT_TOKEN_METADATA,
             RETRY_METADATA,
         ];
-        let released = "client-api-version hasleader grpc-timeout tenure-guard-bin tenure-guard \
-                        tenure-request tenure-idempotency-key tenure-at-least-revision \
-                        tenure-max-staleness tenure-age-ms tenure-member tenure-outcome unknown \
-                        tenure-reason tenure-current-token grpc-retry-pushback-ms";
+        let released = "client-api-version hasleader token grpc-timeout tenure-guard-bin \
+                        tenure-guard tenure-request tenure-idempotency-key \
+                        tenure-at-least-revision tenure-max-staleness tenure-age-ms \
+                        tenure-member tenure-outcome unknown tenure-reason \
+                        tenure-current-token grpc-retry-pushback-ms";
         assert_eq!(names.join(" "), released);
     }
 }

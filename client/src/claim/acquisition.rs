@@ -312,7 +312,7 @@ impl<R: StreamedClaimRequest> Acquisition<R> {
             };
             // A transfer in the queue gives out new tokens.
             let token = Token::from(record.create_revision());
-            let check = self.client.check_token(&claim.name, token).await?;
+            let check = self.client.locks().check_token(&claim.name, token).await?;
             if !check.is_valid() {
                 return Ok(None);
             }

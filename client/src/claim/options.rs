@@ -11,9 +11,9 @@ use super::{
 };
 use crate::{
     client::Client,
+    duration::millis,
     error::{Error, ErrorKind},
     id::LeaseId,
-    lease::millis,
 };
 
 /// Options of a request for a claim.

@@ -49,7 +49,7 @@ impl ClaimSession {
     /// Dropping the future may leave an empty session behind, which expires.
     pub(crate) async fn open(client: &Client, choice: SessionChoice) -> Result<Self, Error> {
         let (session, own) = match choice {
-            SessionChoice::Own(ttl) => (client.session(ttl).await?, true),
+            SessionChoice::Own(ttl) => (client.sessions().open(ttl).await?, true),
             SessionChoice::Shared(session) => (session, false),
         };
         Ok(Self {

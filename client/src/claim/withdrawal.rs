@@ -206,7 +206,7 @@ async fn withdraw(
 mod tests {
     use std::time::Duration;
 
-    use tenure_proto::v1::AcquireRequest;
+    use tenure_proto::{metadata::REASON_METADATA, v1::AcquireRequest};
 
     use super::*;
     use crate::{claim::SessionChoice, fake::Fake, lock::TryAcquire};
@@ -235,7 +235,11 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_claimed_something_is_withdrawn() {
         let (fake, client) = Fake::start().await;
-        let session = client.session(Duration::from_secs(30)).await.unwrap();
+        let session = client
+            .sessions()
+            .open(Duration::from_secs(30))
+            .await
+            .unwrap();
         abandoned(&client, &session, "a", TryAcquire)
             .await
             .run()
@@ -253,8 +257,12 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_claimed_nothing_takes_nothing_from_its_session() {
         let (fake, client) = Fake::start().await;
-        let session = client.session(Duration::from_secs(30)).await.unwrap();
-        let guard = client.lock("a").session(&session).await.unwrap();
+        let session = client
+            .sessions()
+            .open(Duration::from_secs(30))
+            .await
+            .unwrap();
+        let guard = client.locks().acquire("a").session(&session).await.unwrap();
         abandoned(&client, &session, "a", TryAcquire)
             .await
             .run()
@@ -272,7 +280,7 @@ mod tests {
         let answered = |reason: &'static str, code| {
             let mut status = tonic::Status::new(code, "tenure: so");
             let reason = reason.parse().expect("a reason is ASCII");
-            status.metadata_mut().insert("tenure-reason", reason);
+            status.metadata_mut().insert(REASON_METADATA, reason);
             Error::from_status(status, Operation::Write, "here")
         };
         let denied = || {

@@ -48,7 +48,7 @@ impl Leader {
     }
 }
 
-/// An election. Made by [`Client::election`].
+/// An election. Made by [`Elections::named`].
 #[derive(Debug, Clone)]
 pub struct Election {
     client: Client,
@@ -70,7 +70,7 @@ impl Election {
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
-        let queue = self.client.inspect_lock(&self.name, 1).await?;
+        let queue = self.client.locks().inspect(&self.name).limit(1).await?;
         Ok(queue.holders().first().map(|holder| Leader {
             epoch: holder.token(),
             value: holder.value().clone(),
@@ -86,8 +86,8 @@ impl Election {
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let election = client.election("schedulers");
-    /// let queue = client.inspect_lock("schedulers", 1).await?;
+    /// let election = client.elections().named("schedulers");
+    /// let queue = client.locks().inspect("schedulers").limit(1).await?;
     /// if let (Some(leader), Some(next)) = (election.leader().await?, queue.waiters().first()) {
     ///     let leader = election.hand_over(next.lease(), leader.epoch).await?;
     ///     println!("leading in epoch {}", leader.epoch);
@@ -121,14 +121,28 @@ impl Election {
     }
 }
 
+/// Elections of the cluster. Made by [`Client::elections`].
+#[derive(Debug, Clone, Copy)]
+pub struct Elections<'a> {
+    client: &'a Client,
+}
+
 impl Client {
+    /// Elections: one leader at a time, known by its epoch.
+    #[must_use]
+    pub fn elections(&self) -> Elections<'_> {
+        Elections { client: self }
+    }
+}
+
+impl Elections<'_> {
     /// The election called `name`.
     ///
     /// ```no_run
     /// use std::time::Duration;
     ///
     /// # async fn example(client: tenure::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// let election = client.election("schedulers");
+    /// let election = client.elections().named("schedulers");
     /// let leadership = election.campaign("10.0.0.3:7000").ttl(Duration::from_secs(5)).await?;
     /// println!("leading in epoch {}", leadership.epoch());
     /// let store = leadership.guarded();
@@ -143,9 +157,9 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn election(&self, name: impl IntoBytes) -> Election {
+    pub fn named(self, name: impl IntoBytes) -> Election {
         Election {
-            client: self.clone(),
+            client: self.client.clone(),
             name: name.into_bytes(),
         }
     }

@@ -22,7 +22,7 @@ use crate::{
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-/// let mut observer = client.election("schedulers").observe().await?;
+/// let mut observer = client.elections().named("schedulers").observe().await?;
 /// while let Some(leader) = observer.next().await {
 ///     match leader? {
 ///         Some(leader) => println!("{:?} leads in epoch {}", leader.value, leader.epoch),
@@ -33,6 +33,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "observing ends when the observer is dropped"]
 pub struct Observer {
     client: Client,
     request: ObserveRequest,

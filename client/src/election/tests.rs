@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn candidates_lead_one_after_another_in_greater_epochs() {
     let (fake, client) = Fake::start().await;
-    let election = client.election("e");
+    let election = client.elections().named("e");
     assert_eq!(election.leader().await.unwrap(), None);
     let first = election.campaign("one").principal("p").await.unwrap();
     let leader = election.leader().await.unwrap().unwrap();
@@ -42,7 +42,7 @@ async fn candidates_lead_one_after_another_in_greater_epochs() {
 #[tokio::test]
 async fn observers_see_leaders_and_their_values_across_a_break() {
     let (fake, client) = Fake::start().await;
-    let election = client.election("e");
+    let election = client.elections().named("e");
     let mut observer = election.observe().await.unwrap();
     let mut next = async || {
         let leader = timeout(PATIENCE, observer.next())
@@ -67,8 +67,8 @@ async fn observers_see_leaders_and_their_values_across_a_break() {
 #[tokio::test]
 async fn a_leader_that_was_ended_by_force_can_do_nothing() {
     let (_fake, client) = Fake::start().await;
-    let mut leader = client.election("e").campaign("one").await.unwrap();
-    client.force_release("e", None, "test").await.unwrap();
+    let mut leader = client.elections().named("e").campaign("one").await.unwrap();
+    client.locks().force_release("e", "test").await.unwrap();
     assert_eq!(
         timeout(PATIENCE, leader.lost()).await.unwrap(),
         ClaimLoss::Taken
@@ -90,8 +90,12 @@ async fn a_leader_that_was_ended_by_force_can_do_nothing() {
 #[tokio::test]
 async fn a_leader_hands_over_to_the_candidate_it_names() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    let election = client.election("e");
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    let election = client.elections().named("e");
     let mut first = election.campaign("one").await.unwrap();
     let waiter = tokio::spawn(election.campaign("two").session(&session).into_future());
     fake.until(|store| store.claims("e") == 2).await;
@@ -105,8 +109,12 @@ async fn a_leader_hands_over_to_the_candidate_it_names() {
 #[tokio::test]
 async fn an_operator_hands_an_election_over_in_the_epoch_that_was_looked_at() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    let election = client.election("e");
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    let election = client.elections().named("e");
     let first = election.campaign("one").await.unwrap();
     let missing = election.hand_over(session.lease(), first.epoch()).await;
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
@@ -128,13 +136,21 @@ async fn an_operator_hands_an_election_over_in_the_epoch_that_was_looked_at() {
 #[tokio::test]
 async fn a_hand_over_whose_answer_is_lost_is_found_out_in_a_session() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    let first = client.election("e").campaign("one").await.unwrap();
-    let candidacy = client.election("e").campaign("two").session(&session);
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    let first = client.elections().named("e").campaign("one").await.unwrap();
+    let candidacy = client
+        .elections()
+        .named("e")
+        .campaign("two")
+        .session(&session);
     let waiter = tokio::spawn(candidacy.into_future());
     fake.until(|store| store.claims("e") == 2).await;
     fake.lose_answer();
-    let exact = session.client().election("e");
+    let exact = session.client().elections().named("e");
     // Executed a second time it would be refused: nobody leads in that epoch any more.
     let leader = exact
         .hand_over(session.lease(), first.epoch())
@@ -148,19 +164,27 @@ async fn a_hand_over_whose_answer_is_lost_is_found_out_in_a_session() {
 #[tokio::test]
 async fn a_hand_over_whose_answer_is_lost_may_have_happened_and_a_stale_guard_refuses_one() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    let operator = client.lock("operators").await.unwrap();
-    let holder = operator.guarded().election("e");
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    let operator = client.locks().acquire("operators").await.unwrap();
+    let holder = operator.guarded().elections().named("e");
     operator.release().await.unwrap();
-    let first = client.election("e").campaign("one").await.unwrap();
-    let candidacy = client.election("e").campaign("two").session(&session);
+    let first = client.elections().named("e").campaign("one").await.unwrap();
+    let candidacy = client
+        .elections()
+        .named("e")
+        .campaign("two")
+        .session(&session);
     let waiter = tokio::spawn(candidacy.into_future());
     fake.until(|store| store.claims("e") == 2).await;
     let refused = holder.hand_over(session.lease(), first.epoch()).await;
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
     assert!(first.is_leader());
     fake.lose_answer();
-    let election = client.election("e");
+    let election = client.elections().named("e");
     let lost = election.hand_over(session.lease(), first.epoch()).await;
     assert!(lost.unwrap_err().outcome_unknown());
     let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();

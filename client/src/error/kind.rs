@@ -3,6 +3,7 @@
 //! Servers name a cause by a code, a text or, for what etcd does not have, a reason in the
 //! metadata. What a cause allows the caller to conclude is not decided here.
 
+use tenure_proto::metadata::REASON_METADATA;
 use tonic::{Code, Status};
 
 /// etcd's text for a revision below the compaction floor, on reads and on watches.
@@ -13,8 +14,6 @@ const FUTURE_REVISION: &str = "required revision is a future revision";
 const NO_SPACE: &str = "database space exceeded";
 /// What a server says of a request that is larger than its transport takes.
 pub(super) const TOO_LARGE: &str = "grpc: received message larger than max";
-/// Metadata that names tenure's own reasons.
-const REASON_KEY: &str = "tenure-reason";
 
 /// Declares [`ErrorKind`] once, so that the tests know every kind there is.
 macro_rules! kinds {
@@ -115,6 +114,11 @@ kinds! {
     AnswerTooLarge,
     /// The id was used for another request before; this one was not executed.
     RequestDiffers,
+    /// What a transaction of [`Client::stm`](crate::Client::stm) read was changed by others during
+    /// each of its attempts. Nothing was changed.
+    Conflict,
+    /// A stored value is not what it was read as.
+    Decode,
     /// Anything the server did not classify.
     Unknown,
 }
@@ -147,7 +151,7 @@ pub(super) fn by_reason(status: &Status) -> Option<ErrorKind> {
 
 /// The name of tenure's own reason, which other servers do not send.
 pub(super) fn reason(status: &Status) -> Option<&str> {
-    status.metadata().get(REASON_KEY)?.to_str().ok()
+    status.metadata().get(REASON_METADATA)?.to_str().ok()
 }
 
 pub(super) fn by_code(status: &Status) -> ErrorKind {
@@ -218,6 +222,8 @@ impl ErrorKind {
             | Self::LeaseLost
             | Self::SessionLost
             | Self::RequestForgotten
+            | Self::Conflict
+            | Self::Decode
             | Self::Unknown => false,
         }
     }

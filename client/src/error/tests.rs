@@ -1,5 +1,6 @@
 //! What each error allows the caller to conclude: a table over every kind, and the cases behind it.
 
+use tenure_proto::metadata::REASON_METADATA;
 use tonic::metadata::MetadataValue;
 
 use super::*;
@@ -45,7 +46,7 @@ fn answered(code: Code, message: &str, operation: Operation) -> Error {
 }
 
 fn reasoned(code: Code, reason: &'static str, operation: Operation) -> Error {
-    let status = with(status(code, "tenure: so"), "tenure-reason", reason);
+    let status = with(status(code, "tenure: so"), REASON_METADATA, reason);
     Error::from_status(status, operation, "here")
 }
 
@@ -67,6 +68,8 @@ fn broken(code: Code, operation: Operation) -> Error {
 fn row(kind: ErrorKind) -> (fn(Operation) -> Error, Verdict, Verdict) {
     match kind {
         ErrorKind::Config => (|_| Error::local(ErrorKind::Config, "x"), FINAL, FINAL),
+        ErrorKind::Conflict => (|_| Error::local(ErrorKind::Conflict, "x"), AGAIN, AGAIN),
+        ErrorKind::Decode => (|_| Error::local(ErrorKind::Decode, "x"), FINAL, FINAL),
         ErrorKind::Connect => (unreachable, AGAIN, AGAIN),
         ErrorKind::InvalidArgument => (
             |op| answered(Code::InvalidArgument, "etcdserver: key is not provided", op),
@@ -333,8 +336,8 @@ fn a_server_that_names_a_reason_says_itself_when_the_outcome_is_unknown() {
     assert!(!decided.outcome_unknown() && decided.is_of_tenure());
     let status = with(
         status(Code::InvalidArgument, "x"),
-        "tenure-outcome",
-        "unknown",
+        OUTCOME_METADATA,
+        OUTCOME_UNKNOWN,
     );
     let open = Error::from_status(status, Operation::Write, "here");
     assert!(open.outcome_unknown());
@@ -382,10 +385,10 @@ fn a_stale_guard_names_the_token_that_holds() {
     let stale = |token| {
         let status = with(
             status(Code::FailedPrecondition, "x"),
-            "tenure-reason",
+            REASON_METADATA,
             "GuardStale",
         );
-        let status = with(status, "tenure-current-token", token);
+        let status = with(status, CURRENT_TOKEN_METADATA, token);
         Error::from_status(status, Operation::Write, "here")
     };
     assert_eq!(stale("23").current_token(), Some(Token::new(23)));
@@ -404,4 +407,48 @@ fn a_watch_refused_by_permission_keeps_only_the_text_of_the_status() {
     let error = Error::watch_cancelled(reason);
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
     assert_eq!(error.message(), "etcdserver: permission denied");
+}
+
+#[test]
+fn debug_is_one_line_with_the_kind_and_what_is_open() {
+    let error = answered(Code::NotFound, "no such\nlease\t7", Operation::Read);
+    assert_eq!(format!("{error:?}"), "no such lease 7 [NotFound]");
+    let error = broken(Code::Unavailable, Operation::Write);
+    let text = format!("{error:#?}");
+    assert!(text.ends_with(" [Unavailable, outcome unknown]"), "{text}");
+    assert_eq!(text.lines().count(), 1);
+}
+
+#[test]
+fn endpoints_that_could_not_be_reached_are_collected() {
+    let refused = |endpoint: &str| {
+        let text = format!("cannot connect to {endpoint}: refused");
+        Error::local(ErrorKind::Connect, text)
+    };
+    let mut last = refused("a:1");
+    for endpoint in ["b:1", "a:1", "b:1"] {
+        last = refused(endpoint).preceded_by(Some(&last));
+    }
+    assert_eq!(
+        last.message(),
+        "cannot connect to a:1: refused; cannot connect to b:1: refused"
+    );
+}
+
+#[test]
+fn a_call_of_tenure_that_another_server_does_not_know_says_what_it_needs() {
+    let unknown = "unknown service tenure.v1.Lock";
+    let error = answered(Code::Unimplemented, unknown, Operation::Read);
+    let error = error.of_other_server("Inspect", "a:1");
+    assert_eq!(error.kind(), ErrorKind::Unimplemented);
+    let text = error.message();
+    assert!(
+        text.starts_with("Inspect needs a tenure server, and a:1"),
+        "{text}"
+    );
+    let other = answered(Code::NotFound, "not there", Operation::Read);
+    assert_eq!(
+        other.of_other_server("Inspect", "a:1").message(),
+        "not there"
+    );
 }

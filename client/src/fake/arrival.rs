@@ -2,7 +2,13 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tenure_proto::v1;
+use tenure_proto::{
+    metadata::{
+        GUARD_BYTES_METADATA, IDEMPOTENCY_KEY_METADATA, REQUEST_METADATA, REQUIRE_LEADER_METADATA,
+        TIMEOUT_METADATA,
+    },
+    v1,
+};
 use tonic::metadata::MetadataMap;
 
 /// A call as it arrived.
@@ -28,22 +34,22 @@ impl Arrival {
             Some(value.to_str().expect("the client sends text").to_owned())
         };
         let guards = metadata
-            .get_all_bin("tenure-guard-bin")
+            .get_all_bin(GUARD_BYTES_METADATA)
             .iter()
             .map(|value| {
                 let bytes = value.to_bytes().expect("a guard is Base64");
                 let guard = v1::Guard::decode(bytes).expect("a guard decodes");
                 (guard.name, guard.token)
             });
-        let request = text("tenure-request").map(|id| request_id(&id).expect("an id has its form"));
+        let request = text(REQUEST_METADATA).map(|id| request_id(&id).expect("an id has its form"));
         Self {
             node,
             call,
             guards: guards.collect(),
             request,
-            idempotency_key: text("tenure-idempotency-key"),
-            timeout: text("grpc-timeout"),
-            leader: text("hasleader").is_some_and(|leader| leader == "true"),
+            idempotency_key: text(IDEMPOTENCY_KEY_METADATA),
+            timeout: text(TIMEOUT_METADATA),
+            leader: text(REQUIRE_LEADER_METADATA).is_some_and(|leader| leader == "true"),
         }
     }
 }

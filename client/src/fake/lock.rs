@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, future, stream};
-use tenure_proto::v1::{
-    self, AcquireRequest, AcquireResponse, CheckTokenRequest, CheckTokenResponse,
-    ForceReleaseRequest, ForceReleaseResponse, Granted, InspectRequest, InspectResponse,
-    ListRequest, ListResponse, Queued, ReleaseRequest, ReleaseResponse, TransferRequest,
-    TransferResponse, TryAcquireResponse, WatchTokensRequest, WatchTokensResponse, WithdrawRequest,
-    WithdrawResponse, acquire_response::State, lock_server::Lock, mode::Kind,
+use tenure_proto::{
+    metadata::OUTCOME_METADATA,
+    v1::{
+        self, AcquireRequest, AcquireResponse, CheckTokenRequest, CheckTokenResponse,
+        ForceReleaseRequest, ForceReleaseResponse, Granted, InspectRequest, InspectResponse,
+        ListRequest, ListResponse, Queued, ReleaseRequest, ReleaseResponse, TransferRequest,
+        TransferResponse, TryAcquireResponse, WatchTokensRequest, WatchTokensResponse,
+        WithdrawRequest, WithdrawResponse, acquire_response::State, lock_server::Lock, mode::Kind,
+    },
 };
 use tenure_statemachine::{
     Acquire, ClaimState, ForceRelease, LeaseId, Mode, Operation, Release, Revision, Transfer, Ttl,
@@ -123,7 +126,7 @@ impl Service {
         let (names, lease) = match self.take(call, request, execute).await {
             Ok(executed) => executed.into_inner(),
             // The stream was opened, and breaks without a message.
-            Err(status) if status.metadata().contains_key("tenure-outcome") => {
+            Err(status) if status.metadata().contains_key(OUTCOME_METADATA) => {
                 let broken = stream::once(future::ready(Err(status)));
                 return Ok(Response::new(broken.boxed()));
             }

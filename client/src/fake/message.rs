@@ -2,7 +2,11 @@
 
 use bytes::Bytes;
 use prost::Message;
-use tenure_proto::{etcdserverpb as etcd, mvccpb, v1};
+use tenure_proto::{
+    etcdserverpb as etcd,
+    metadata::{CURRENT_TOKEN_METADATA, REASON_METADATA},
+    mvccpb, v1,
+};
 use tenure_statemachine::{
     ClaimState, ClusterTime, Command, Event, EventKind, KeyValue, Mode, Refusal, Revision,
 };
@@ -123,10 +127,10 @@ pub(super) fn refused(refused: Refusal) -> Status {
 pub(super) fn refusal(reason: &str, code: Code, current: Option<i64>) -> Status {
     let mut status = Status::new(code, format!("tenure: {reason}"));
     let metadata = status.metadata_mut();
-    metadata.insert("tenure-reason", reason.parse().expect("a reason is ASCII"));
+    metadata.insert(REASON_METADATA, reason.parse().expect("a reason is ASCII"));
     if let Some(current) = current {
         let current = current.to_string().parse().expect("a number is ASCII");
-        metadata.insert("tenure-current-token", current);
+        metadata.insert(CURRENT_TOKEN_METADATA, current);
     }
     status
 }

@@ -114,6 +114,7 @@ impl Fake {
         adjust: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> Client {
         let addresses = self.nodes.iter().map(|node| node.wire.address());
+        let addresses = Vec::from_iter(addresses);
         let builder = adjust(Client::builder().endpoints(addresses).timeout(PATIENCE));
         let client = builder.connect().await;
         client.expect("the endpoints are addresses")

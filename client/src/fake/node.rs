@@ -8,6 +8,7 @@ use tenure_proto::{
         auth_server::AuthServer, kv_server::KvServer, lease_server::LeaseServer,
         watch_server::WatchServer,
     },
+    metadata::{OUTCOME_METADATA, OUTCOME_UNKNOWN},
     v1::{
         election_server::ElectionServer, fence_server::FenceServer, lock_server::LockServer,
         registry_server::RegistryServer, session_server::SessionServer,
@@ -205,8 +206,8 @@ async fn released(fake: &Fake) {
 
 fn unknown_outcome() -> Status {
     let mut status = Status::unavailable("tenure: the server stops");
-    let unknown = "unknown".parse().expect("that is ASCII");
-    status.metadata_mut().insert("tenure-outcome", unknown);
+    let unknown = OUTCOME_UNKNOWN.parse().expect("that is ASCII");
+    status.metadata_mut().insert(OUTCOME_METADATA, unknown);
     status
 }
 

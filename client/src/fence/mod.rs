@@ -15,7 +15,7 @@
 //!
 //! Writes to keys need none of it: use [`LockGuard::guarded`](crate::LockGuard::guarded), and let
 //! the server refuse writes without a guard, with
-//! [`Client::set_fence_policy`](crate::Client::set_fence_policy).
+//! [`FencePolicies::set`](crate::fence::FencePolicies::set).
 
 #[cfg(feature = "fence-axum")]
 mod extract;
@@ -38,4 +38,5 @@ pub use header::{FENCE_CURRENT, FENCE_NAME, FENCE_TOKEN, FenceRejection};
 #[cfg(feature = "fence-http")]
 pub use layer::{FenceLayer, FenceService};
 pub use marks::{FenceMarks, FileMarks, VolatileMarks};
+pub use policy::FencePolicies;
 pub use sql::{NotATable, Placeholders, SqlFence};

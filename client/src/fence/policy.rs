@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Error, Operation},
     range::IntoBytes,
-    response::{FencePolicies, Header},
+    response::{FencePolicyList, Header},
 };
 
 /// A short call of the fence service.
@@ -18,19 +18,33 @@ fn call(operation: Operation) -> Call {
     Call::tenure(operation, Lane::Calls)
 }
 
+/// Fence policies of the cluster. Made by [`Client::fence_policies`].
+#[derive(Debug, Clone, Copy)]
+pub struct FencePolicies<'a> {
+    client: &'a Client,
+}
+
 impl Client {
+    /// Fence policies: prefixes that only the holder of a lock may write below.
+    #[must_use]
+    pub fn fence_policies(&self) -> FencePolicies<'_> {
+        FencePolicies { client: self }
+    }
+}
+
+impl FencePolicies<'_> {
     /// Lets only the holder of a lock, or the leader of an election, write keys that begin with
     /// `prefix`: from now on, writes below it are refused unless they carry a live guard of `lock`.
     /// A policy for the same prefix is replaced. A prefix has 1 to 4096 bytes, and so has a name.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// client.set_fence_policy("accounts/7/", "jobs/7").await?;
-    /// for policy in client.list_fence_policies().await?.policies() {
+    /// client.fence_policies().set("accounts/7/", "jobs/7").await?;
+    /// for policy in client.fence_policies().list().await?.policies() {
     ///     println!("{:?} is written by the holder of {:?}", policy.prefix(), policy.lock());
     /// }
     /// // Unguarded writes are accepted there again.
-    /// client.remove_fence_policy("accounts/7/").await?;
+    /// client.fence_policies().remove("accounts/7/").await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -42,11 +56,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the policy is set.
-    pub async fn set_fence_policy(
-        &self,
-        prefix: impl IntoBytes,
-        lock: impl IntoBytes,
-    ) -> Result<Header, Error> {
+    pub async fn set(self, prefix: impl IntoBytes, lock: impl IntoBytes) -> Result<Header, Error> {
         let request = SetPolicyRequest {
             policy: Some(Policy {
                 prefix: prefix.into_bytes(),
@@ -55,7 +65,7 @@ impl Client {
             options: None,
         };
         let call = call(Operation::Write);
-        let set = ask!(self, call, FenceClient.set_policy(request)).await?;
+        let set = ask!(self.client, call, FenceClient.set_policy(request)).await?;
         Ok(Header::of_tenure(set.header).unwrap_or_default())
     }
 
@@ -68,13 +78,13 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the policy is removed.
-    pub async fn remove_fence_policy(&self, prefix: impl IntoBytes) -> Result<Header, Error> {
+    pub async fn remove(self, prefix: impl IntoBytes) -> Result<Header, Error> {
         let request = RemovePolicyRequest {
             prefix: prefix.into_bytes(),
             options: None,
         };
         let call = call(Operation::Write);
-        let removed = ask!(self, call, FenceClient.remove_policy(request)).await?;
+        let removed = ask!(self.client, call, FenceClient.remove_policy(request)).await?;
         Ok(Header::of_tenure(removed.header).unwrap_or_default())
     }
 
@@ -85,11 +95,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn list_fence_policies(&self) -> Result<FencePolicies, Error> {
+    pub async fn list(self) -> Result<FencePolicyList, Error> {
         let request = ListPoliciesRequest {};
         let call = call(Operation::Read);
-        let list = ask!(self, call, FenceClient.list_policies(request)).await?;
-        Ok(FencePolicies::of(list))
+        let list = ask!(self.client, call, FenceClient.list_policies(request)).await?;
+        Ok(FencePolicyList::of(list))
     }
 }
 
@@ -102,17 +112,17 @@ mod tests {
     #[tokio::test]
     async fn a_policy_stands_until_it_is_removed() {
         let (_fake, client) = Fake::start().await;
-        client.set_fence_policy("a/", "one").await.unwrap();
-        client.set_fence_policy("a/", "two").await.unwrap();
-        let listed = client.list_fence_policies().await.unwrap();
+        client.fence_policies().set("a/", "one").await.unwrap();
+        client.fence_policies().set("a/", "two").await.unwrap();
+        let listed = client.fence_policies().list().await.unwrap();
         let listed = listed.policies();
         assert_eq!(listed.len(), 1);
         assert_eq!(
             (&listed[0].prefix()[..], &listed[0].lock()[..]),
             (&b"a/"[..], &b"two"[..])
         );
-        client.remove_fence_policy("a/").await.unwrap();
-        let error = client.remove_fence_policy("a/").await.unwrap_err();
+        client.fence_policies().remove("a/").await.unwrap();
+        let error = client.fence_policies().remove("a/").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(!error.outcome_unknown());
     }
@@ -120,13 +130,13 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_the_holder_any_more_changes_no_policy() {
         let (fake, client) = Fake::start().await;
-        let guard = client.lock("operators").await.unwrap();
+        let guard = client.locks().acquire("operators").await.unwrap();
         let holder = guard.guarded();
-        holder.set_fence_policy("a/", "one").await.unwrap();
+        holder.fence_policies().set("a/", "one").await.unwrap();
         guard.release().await.unwrap();
         for refused in [
-            holder.set_fence_policy("b/", "two").await.map(drop),
-            holder.remove_fence_policy("a/").await.map(drop),
+            holder.fence_policies().set("b/", "two").await.map(drop),
+            holder.fence_policies().remove("a/").await.map(drop),
         ] {
             assert_eq!(refused.unwrap_err().kind(), ErrorKind::StaleGuard);
         }
@@ -138,18 +148,22 @@ mod tests {
     #[tokio::test]
     async fn a_lost_answer_is_found_out_in_a_session_and_reported_without_one() {
         let (fake, client) = Fake::start().await;
-        let session = client.session(Duration::from_secs(30)).await.unwrap();
+        let session = client
+            .sessions()
+            .open(Duration::from_secs(30))
+            .await
+            .unwrap();
         let exact = session.client();
         fake.lose_answer();
-        exact.set_fence_policy("a/", "one").await.unwrap();
+        exact.fence_policies().set("a/", "one").await.unwrap();
         fake.lose_answer();
         // Executed a second time it would find nothing.
-        exact.remove_fence_policy("a/").await.unwrap();
+        exact.fence_policies().remove("a/").await.unwrap();
         assert_eq!(fake.planned(), 0, "both answers were lost");
         let sent = fake.store.lock().calls("set_policy");
 
         fake.lose_answer();
-        let error = client.set_fence_policy("b/", "two").await.unwrap_err();
+        let error = client.fence_policies().set("b/", "two").await.unwrap_err();
         assert!(error.outcome_unknown() && !error.is_retryable(), "{error}");
         let store = fake.store.lock();
         assert_eq!(store.calls("set_policy"), sent + 1, "it was sent once");

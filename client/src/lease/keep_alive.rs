@@ -66,14 +66,14 @@ impl State {
 }
 
 /// A lease that is being renewed. Dropping the handle stops the renewals; the lease then ends by
-/// itself, or at once by [`Client::lease_revoke`].
+/// itself, or at once by [`Leases::revoke`](crate::Leases::revoke).
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
 /// use std::time::Duration;
 ///
-/// let lease = client.lease_grant(Duration::from_secs(10)).await?;
-/// let alive = client.lease_keep_alive(lease.id()).await?;
+/// let lease = client.leases().grant(Duration::from_secs(10)).await?;
+/// let alive = client.leases().keep_alive(lease.id()).await?;
 /// tokio::select! {
 ///     loss = alive.lost() => println!("stop at once: {loss}"),
 ///     () = async { /* what needs the lease */ } => {}
@@ -82,6 +82,7 @@ impl State {
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "dropping a keep-alive stops its renewals, and the lease ends"]
 pub struct KeepAlive {
     id: LeaseId,
     shared: Arc<watch::Sender<State>>,
@@ -93,7 +94,7 @@ impl KeepAlive {
     /// Renews once, to learn the TTL, and goes on from there.
     pub(super) async fn start(client: Client, id: LeaseId) -> Result<Self, Error> {
         let sent = Instant::now();
-        let answer = client.lease_keep_alive_once(id).await?;
+        let answer = client.leases().keep_alive_once(id).await?;
         let ttl = answer.ttl();
         Ok(Self::begin(client, id, Term { sent, ttl }, answer))
     }

@@ -30,7 +30,7 @@ use crate::{
 /// etcd's text for a lease that does not exist, used where its answer says so without an error.
 const NOT_FOUND: &str = "etcdserver: requested lease not found";
 
-/// A lease to be granted. Made by [`Client::lease_grant`].
+/// A lease to be granted. Made by [`Leases::grant`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Grant {
@@ -62,15 +62,15 @@ impl IntoFuture for Grant {
     }
 }
 
-/// A lease to be ended. Made by [`Client::lease_revoke`].
+/// A lease to be ended. Made by [`Leases::revoke`].
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
 /// use std::time::Duration;
 ///
-/// let lease = client.lease_grant(Duration::from_secs(10)).await?;
+/// let lease = client.leases().grant(Duration::from_secs(10)).await?;
 /// client.put("instances/a", "10.0.0.9:80").lease(lease.id()).await?;
-/// client.lease_revoke(lease.id()).idempotency_key("stop instance a").await?;
+/// client.leases().revoke(lease.id()).idempotency_key("stop instance a").await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -97,13 +97,55 @@ impl IntoFuture for Revoke {
     }
 }
 
-/// A duration as it travels: whole milliseconds, rounded up, so that no time asked for is lost and
-/// nothing above zero becomes zero, which means something else.
-pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+/// A question for what is left of a lease. Made by [`Leases::time_to_live`].
+#[derive(Debug, Clone)]
+#[must_use = "a request is sent when it is awaited"]
+pub struct TimeToLive {
+    client: Client,
+    request: LeaseTimeToLiveRequest,
+}
+
+impl TimeToLive {
+    /// Returns the keys attached to the lease as well.
+    pub fn keys(mut self) -> Self {
+        self.request.keys = true;
+        self
+    }
+}
+
+impl IntoFuture for TimeToLive {
+    type Output = Result<LeaseTimeToLive, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let call = Call::read(None);
+            let left = ask!(
+                self.client,
+                call,
+                LeaseClient.lease_time_to_live(self.request)
+            )
+            .await?;
+            Ok(LeaseTimeToLive::of(left))
+        })
+    }
+}
+
+/// Leases of the cluster. Made by [`Client::leases`].
+#[derive(Debug, Clone, Copy)]
+pub struct Leases<'a> {
+    client: &'a Client,
 }
 
 impl Client {
+    /// Leases: granting, renewing and ending them.
+    #[must_use]
+    pub fn leases(&self) -> Leases<'_> {
+        Leases { client: self }
+    }
+}
+
+impl Leases<'_> {
     /// Grants a lease that ends `ttl` after its last renewal. Fractions of seconds are rounded up,
     /// and the server raises what is too short: the answer holds the TTL that counts.
     ///
@@ -113,11 +155,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease exists; it ends by itself if it does.
-    pub fn lease_grant(&self, ttl: Duration) -> Grant {
+    pub fn grant(self, ttl: Duration) -> Grant {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
         Grant {
-            client: self.clone(),
+            client: self.client.clone(),
             request: LeaseGrantRequest { ttl, id: 0 },
             conditions: Conditions::default(),
         }
@@ -131,31 +173,30 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease ends.
-    pub fn lease_revoke(&self, id: LeaseId) -> Revoke {
+    pub fn revoke(self, id: LeaseId) -> Revoke {
         Revoke {
-            client: self.clone(),
+            client: self.client.clone(),
             request: LeaseRevokeRequest { id: id.get() },
             conditions: Conditions::default(),
         }
     }
 
-    /// How long a lease has left, and the keys attached to it when asked for. That the lease does
-    /// not exist is no error: nothing is left of it then.
+    /// How long a lease has left, and on demand the keys attached to it. That the lease does not
+    /// exist is no error: nothing is left of it then.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// When awaited: whatever any call can meet.
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn lease_time_to_live(
-        &self,
-        id: LeaseId,
-        keys: bool,
-    ) -> Result<LeaseTimeToLive, Error> {
-        let request = LeaseTimeToLiveRequest { id: id.get(), keys };
-        let call = Call::read(None);
-        let message = ask!(self, call, LeaseClient.lease_time_to_live(request)).await?;
-        Ok(LeaseTimeToLive::of(message))
+    pub fn time_to_live(self, id: LeaseId) -> TimeToLive {
+        TimeToLive {
+            client: self.client.clone(),
+            request: LeaseTimeToLiveRequest {
+                id: id.get(),
+                keys: false,
+            },
+        }
     }
 
     /// All leases.
@@ -165,9 +206,9 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn lease_list(&self) -> Result<LeaseList, Error> {
+    pub async fn list(self) -> Result<LeaseList, Error> {
         let (call, request) = (Call::read(None), LeaseLeasesRequest {});
-        let message = ask!(self, call, LeaseClient.lease_leases(request)).await?;
+        let message = ask!(self.client, call, LeaseClient.lease_leases(request)).await?;
         Ok(LeaseList::of(message))
     }
 
@@ -179,10 +220,11 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease is renewed.
-    pub async fn lease_keep_alive_once(&self, id: LeaseId) -> Result<LeaseRenewal, Error> {
+    pub async fn keep_alive_once(self, id: LeaseId) -> Result<LeaseRenewal, Error> {
         let call = Call::stream(Lane::KeepAlive, None);
         let request = LeaseKeepAliveRequest { id: id.get() };
         let answer: LeaseKeepAliveResponse = self
+            .client
             .run(call, request, |channel, request| async move {
                 let request = request.map(|message| stream::iter([message]));
                 let mut lease = LeaseClient::new(channel);
@@ -210,19 +252,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease was renewed.
-    pub async fn lease_keep_alive(&self, id: LeaseId) -> Result<KeepAlive, Error> {
-        KeepAlive::start(self.clone(), id).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fractions_of_milliseconds_are_rounded_up() {
-        assert_eq!(millis(Duration::from_micros(1)), 1);
-        assert_eq!(millis(Duration::from_millis(2)), 2);
-        assert_eq!(millis(Duration::ZERO), 0);
+    pub async fn keep_alive(self, id: LeaseId) -> Result<KeepAlive, Error> {
+        KeepAlive::start(self.client.clone(), id).await
     }
 }

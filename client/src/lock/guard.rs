@@ -27,7 +27,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// # async fn example(client: tenure::Client) -> Result<(), Box<dyn std::error::Error>> {
-/// let guard = client.lock("jobs/42").ttl(Duration::from_secs(5)).await?;
+/// let guard = client.locks().acquire("jobs/42").ttl(Duration::from_secs(5)).await?;
 /// let store = guard.guarded();
 /// guard
 ///     .run(async {

@@ -6,7 +6,8 @@ use tenure_proto::v1::{Mode, Permits, mode::Kind};
 use super::request::LockRequest;
 use crate::client::Client;
 
-/// A lock that is held by several readers or by one writer. Made by [`Client::rw_lock`].
+/// A lock that is held by several readers or by one writer. Made by
+/// [`Locks::rw_lock`](crate::Locks::rw_lock).
 ///
 /// First come, first served: readers that come after a writer wait for it, so no writer starves.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub struct RwLock {
 }
 
 impl RwLock {
-    pub(super) fn new(client: Client, name: Bytes) -> Self {
+    pub(crate) fn new(client: Client, name: Bytes) -> Self {
         Self { client, name }
     }
 
@@ -36,7 +37,7 @@ impl RwLock {
     }
 }
 
-/// A number of permits. Made by [`Client::semaphore`].
+/// A number of permits. Made by [`Locks::semaphore`](crate::Locks::semaphore).
 #[derive(Debug, Clone)]
 pub struct Semaphore {
     client: Client,
@@ -45,7 +46,7 @@ pub struct Semaphore {
 }
 
 impl Semaphore {
-    pub(super) fn new(client: Client, name: Bytes, limit: u32) -> Self {
+    pub(crate) fn new(client: Client, name: Bytes, limit: u32) -> Self {
         Self {
             client,
             name,

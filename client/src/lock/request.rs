@@ -10,15 +10,15 @@ use super::{guard::LockGuard, try_acquire::try_acquire};
 use crate::{
     claim::{ClaimOptions, ClaimSession, HeldClaims, QueuePlace, SessionChoice},
     client::Client,
+    duration::millis,
     error::{Error, ErrorKind},
     id::LeaseId,
-    lease::millis,
     range::IntoBytes,
     session::Session,
 };
 
-/// A lock to be acquired. Made by [`Client::lock`] and its siblings; waits in line when it is
-/// awaited.
+/// A lock to be acquired. Made by [`Locks::acquire`](crate::Locks::acquire) and its siblings; waits
+/// in line when it is awaited.
 ///
 /// # Errors
 /// When awaited: [`WaitOver`](ErrorKind::WaitOver) when it was not granted in the time given with
@@ -43,7 +43,7 @@ pub struct LockRequest {
 }
 
 impl LockRequest {
-    pub(super) fn new(client: Client, names: Vec<Bytes>, mode: Mode) -> Self {
+    pub(crate) fn new(client: Client, names: Vec<Bytes>, mode: Mode) -> Self {
         Self {
             options: ClaimOptions::new(client),
             names,

@@ -25,7 +25,11 @@ fn denied() -> Fault {
 }
 
 async fn holding(client: &Client, name: &str) -> LockGuard {
-    client.lock(name).await.expect("the lock is free")
+    client
+        .locks()
+        .acquire(name)
+        .await
+        .expect("the lock is free")
 }
 
 /// Starts to wait for a lock, and returns when the server has the claim.
@@ -47,7 +51,8 @@ async fn granted(waiter: JoinHandle<Result<LockGuard, Error>>) -> LockGuard {
 async fn a_free_lock_is_granted_and_given_back() {
     let (fake, client) = Fake::start().await;
     let guard = client
-        .lock("a")
+        .locks()
+        .acquire("a")
         .principal("me")
         .value("here")
         .await
@@ -73,10 +78,15 @@ async fn a_free_lock_is_granted_and_given_back() {
 #[tokio::test]
 async fn a_waiter_is_told_its_place_and_granted_when_the_holder_is_done() {
     let (fake, client) = Fake::start().await;
-    let first = client.lock("a").principal("first").await.unwrap();
+    let first = client
+        .locks()
+        .acquire("a")
+        .principal("first")
+        .await
+        .unwrap();
     let told = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&told);
-    let request = client.lock("a").on_queued(move |place| {
+    let request = client.locks().acquire("a").on_queued(move |place| {
         let holder = place.holder.as_ref().map(|holder| holder.principal());
         assert_eq!((place.position, holder), (1, Some("first")));
         seen.fetch_add(1, Ordering::Relaxed);
@@ -92,8 +102,15 @@ async fn a_waiter_is_told_its_place_and_granted_when_the_holder_is_done() {
 #[tokio::test]
 async fn a_wait_goes_on_in_the_same_place_after_the_stream_breaks() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    for request in [client.lock("a"), client.lock("a").session(&session)] {
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    for request in [
+        client.locks().acquire("a"),
+        client.locks().acquire("a").session(&session),
+    ] {
         let first = holding(&client, "a").await;
         let waiter = waiting(&fake, request).await;
         let (claimed, calls) = {
@@ -115,9 +132,13 @@ async fn a_wait_goes_on_in_the_same_place_after_the_stream_breaks() {
 #[tokio::test]
 async fn a_claim_whose_request_is_forgotten_is_found_by_its_key() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let first = holding(&client, "a").await;
-    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    let waiter = waiting(&fake, client.locks().acquire("a").session(&session)).await;
     let calls = fake.store.lock().calls("acquire");
     fake.mode(|modes| modes.forgetful = true);
     fake.break_streams();
@@ -134,15 +155,19 @@ async fn a_claim_whose_request_is_forgotten_is_found_by_its_key() {
 #[tokio::test]
 async fn who_stops_waiting_leaves_the_queue_and_keeps_the_session() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let first = holding(&client, "a").await;
-    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    let waiter = waiting(&fake, client.locks().acquire("a").session(&session)).await;
     waiter.abort();
     fake.until(|store| store.claims("a") == 1).await;
     assert!(session.is_held() && first.is_held());
 
     // With a session of its own, that goes as well.
-    let waiter = waiting(&fake, client.lock("a")).await;
+    let waiter = waiting(&fake, client.locks().acquire("a")).await;
     let leases = fake.store.lock().leases().len();
     waiter.abort();
     fake.until(|store| store.claims("a") == 1 && store.leases().len() == leases - 1)
@@ -152,13 +177,17 @@ async fn who_stops_waiting_leaves_the_queue_and_keeps_the_session() {
 #[tokio::test]
 async fn a_withdrawal_is_not_overtaken_by_the_request_it_takes_back() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     for attempt in [true, false] {
         let counts = |store: &Store| (store.calls("withdraw"), store.calls("late"));
         let (withdrawn, late) = counts(&fake.store.lock());
         fake.mode(|modes| modes.held = true);
         fake.plan(&["acquire", "try_acquire"], [Fault::Late]);
-        let request = client.lock("a").session(&session);
+        let request = client.locks().acquire("a").session(&session);
         let waiter = if attempt {
             tokio::spawn(async move { request.try_now().await.map(drop) })
         } else {
@@ -177,9 +206,18 @@ async fn a_withdrawal_is_not_overtaken_by_the_request_it_takes_back() {
 #[tokio::test]
 async fn a_refusal_of_a_repeat_does_not_leave_what_the_first_attempt_claimed() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     fake.plan(&["acquire"], [Fault::LoseAnswer, denied()]);
-    let error = client.lock("a").session(&session).await.unwrap_err();
+    let error = client
+        .locks()
+        .acquire("a")
+        .session(&session)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     fake.until(|store| store.claimed == 1 && store.claims("a") == 0)
         .await;
@@ -193,8 +231,12 @@ async fn a_guard_that_is_dropped_releases_in_the_background() {
     fake.until(|store| store.claims("a") == 0 && store.leases().is_empty())
         .await;
 
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    drop(client.lock("a").session(&session).await.unwrap());
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    drop(client.locks().acquire("a").session(&session).await.unwrap());
     fake.until(|store| store.claims("a") == 0).await;
     assert!(session.is_held());
 }
@@ -203,8 +245,12 @@ async fn a_guard_that_is_dropped_releases_in_the_background() {
 #[tokio::test]
 async fn a_guard_that_is_dropped_releases_until_it_is_known_that_it_is_done() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    let guard = client.lock("a").session(&session).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    let guard = client.locks().acquire("a").session(&session).await.unwrap();
     let lost = Fault::Answer(Status::unavailable("the connection breaks"));
     fake.plan(&["release"], [lost, denied()]);
     drop(guard);
@@ -232,13 +278,22 @@ fn a_guard_may_be_dropped_when_its_runtime_is_gone() {
 async fn who_only_tries_takes_what_is_free_and_never_waits() {
     let (fake, client) = Fake::start().await;
     let guard = client
-        .lock("a")
+        .locks()
+        .acquire("a")
         .try_now()
         .await
         .unwrap()
         .expect("it is free");
     let leases = fake.store.lock().leases().len();
-    assert!(client.lock("a").try_now().await.unwrap().is_none());
+    assert!(
+        client
+            .locks()
+            .acquire("a")
+            .try_now()
+            .await
+            .unwrap()
+            .is_none()
+    );
     fake.until(|store| store.claims("a") == 1 && store.leases().len() == leases)
         .await;
     assert!(guard.is_held());
@@ -249,7 +304,7 @@ async fn a_claim_that_is_ended_by_force_is_lost_and_its_work_dropped() {
     let (fake, client) = Fake::start().await;
     let guard = holding(&client, "a").await;
     let work = guard.run(std::future::pending::<()>());
-    let force = client.force_release("a", None, "test");
+    let force = client.locks().force_release("a", "test").into_future();
     let (outcome, forced) = timeout(PATIENCE, futures::future::join(work, force))
         .await
         .unwrap();
@@ -286,7 +341,7 @@ async fn a_lease_that_is_not_renewed_is_lost_before_the_server_may_grant_to_anot
     let ttl = Duration::from_millis(300);
     fake.mode(|modes| modes.mute = true);
     let started = tokio::time::Instant::now();
-    let guard = client.lock("a").ttl(ttl).await.unwrap();
+    let guard = client.locks().acquire("a").ttl(ttl).await.unwrap();
     let deadline = guard.deadline();
     assert!(deadline < started + ttl + (tokio::time::Instant::now() - started));
     let loss = timeout(PATIENCE, guard.lost()).await.unwrap();
@@ -301,7 +356,7 @@ async fn a_session_that_is_lost_ends_the_wait() {
     let (fake, client) = Fake::start().await;
     let _first = holding(&client, "a").await;
     fake.mode(|modes| modes.mute = true);
-    let request = client.lock("a").ttl(Duration::from_millis(300));
+    let request = client.locks().acquire("a").ttl(Duration::from_millis(300));
     let error = timeout(PATIENCE, request.into_future())
         .await
         .unwrap()
@@ -312,15 +367,19 @@ async fn a_session_that_is_lost_ends_the_wait() {
 #[tokio::test]
 async fn a_claim_that_is_taken_out_of_the_line_is_told_from_a_wait_that_is_over() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let _first = holding(&client, "a").await;
-    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    let waiter = waiting(&fake, client.locks().acquire("a").session(&session)).await;
     fake.change(|store| store.end_claim("a", session.lease().get()));
     let error = waiter.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ClaimEnded, "{error}");
     assert!(session.is_held());
 
-    let waiter = waiting(&fake, client.lock("a").session(&session)).await;
+    let waiter = waiting(&fake, client.locks().acquire("a").session(&session)).await;
     fake.change(|store| store.revoke(session.lease().get()));
     let error = waiter.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::SessionLost, "{error}");
@@ -330,9 +389,13 @@ async fn a_claim_that_is_taken_out_of_the_line_is_told_from_a_wait_that_is_over(
 #[tokio::test]
 async fn what_is_left_of_claims_made_together_is_withdrawn_when_one_is_ended() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let _first = holding(&client, "a").await;
-    let request = client.lock_all(["a", "b"]).session(&session);
+    let request = client.locks().acquire_all(["a", "b"]).session(&session);
     let waiter = waiting(&fake, request).await;
     fake.until(|store| store.claims("a") == 2 && store.claims("b") == 1)
         .await;
@@ -348,7 +411,7 @@ async fn a_server_that_stays_silent_is_told_from_a_lock_that_is_not_free() {
     let (fake, client) = Fake::start().await;
     fake.plan(&["acquire"], [Fault::Mute]);
     let wait = Duration::from_millis(10);
-    let error = client.lock("a").wait(wait).await.unwrap_err();
+    let error = client.locks().acquire("a").wait(wait).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded, "{error}");
     assert!(error.outcome_unknown());
 }
@@ -356,11 +419,16 @@ async fn a_server_that_stays_silent_is_told_from_a_lock_that_is_not_free() {
 #[tokio::test]
 async fn a_wait_that_is_over_withdraws() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let _first = holding(&client, "a").await;
     let wait = Duration::from_millis(10);
     let error = client
-        .lock("a")
+        .locks()
+        .acquire("a")
         .session(&session)
         .wait(wait)
         .await
@@ -390,13 +458,27 @@ async fn writes_through_a_guard_carry_its_token_and_are_refused_when_it_is_lost(
 #[tokio::test]
 async fn what_was_taken_through_a_guarded_client_is_given_back_when_the_guard_is_stale() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let outer = holding(&client, "outer").await;
     let guarded = outer.guarded();
-    let held = guarded.lock("a").session(&session).await.unwrap();
-    let dropped = guarded.lock("b").session(&session).await.unwrap();
+    let held = guarded
+        .locks()
+        .acquire("a")
+        .session(&session)
+        .await
+        .unwrap();
+    let dropped = guarded
+        .locks()
+        .acquire("b")
+        .session(&session)
+        .await
+        .unwrap();
     let _other = holding(&client, "c").await;
-    let waiter = waiting(&fake, guarded.lock("c").session(&session)).await;
+    let waiter = waiting(&fake, guarded.locks().acquire("c").session(&session)).await;
     outer.release().await.unwrap();
     held.release().await.unwrap();
     drop(dropped);
@@ -409,9 +491,13 @@ async fn what_was_taken_through_a_guarded_client_is_given_back_when_the_guard_is
 #[tokio::test]
 async fn a_grant_of_other_names_is_an_error_and_what_was_claimed_is_withdrawn() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     fake.mode(|modes| modes.misname = true);
-    let request = client.lock("a").session(&session).into_future();
+    let request = client.locks().acquire("a").session(&session).into_future();
     let error = timeout(PATIENCE, request).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
     fake.until(|store| store.claimed == 1 && store.claims("a") == 0)
@@ -423,7 +509,7 @@ async fn a_grant_of_other_names_is_an_error_and_what_was_claimed_is_withdrawn() 
 async fn several_locks_are_granted_together_or_not_at_all() {
     let (fake, client) = Fake::start().await;
     let first = holding(&client, "b").await;
-    let waiter = waiting(&fake, client.lock_all(["c", "b"])).await;
+    let waiter = waiting(&fake, client.locks().acquire_all(["c", "b"])).await;
     fake.until(|store| store.claims("b") == 2 && store.claims("c") == 1)
         .await;
     assert!(fake.store.lock().holder("c").is_none());
@@ -439,7 +525,11 @@ async fn several_locks_are_granted_together_or_not_at_all() {
 #[tokio::test]
 async fn a_lock_is_handed_on_under_a_greater_token() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let mut guard = holding(&client, "a").await;
     let before = guard.token();
     let after = guard.transfer(session.lease(), "successor").await.unwrap();
@@ -463,10 +553,13 @@ async fn bad_requests_are_refused_before_anything_is_sent() {
     let (fake, client) = Fake::start().await;
     let none: [&str; 0] = [];
     for (request, text) in [
-        (client.lock_all(none), "no lock is named"),
-        (client.lock_all(["a", "b", "a"]), "a lock is named twice"),
+        (client.locks().acquire_all(none), "no lock is named"),
         (
-            client.lock("a").wait(Duration::ZERO),
+            client.locks().acquire_all(["a", "b", "a"]),
+            "a lock is named twice",
+        ),
+        (
+            client.locks().acquire("a").wait(Duration::ZERO),
             "a wait of no time at all; `try_now` does not wait",
         ),
     ] {

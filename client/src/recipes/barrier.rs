@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::state::{commit, exact, until};
+use super::{
+    Recipes,
+    state::{commit, exact, until},
+};
 use crate::{
     client::Client,
     error::Error,
@@ -12,7 +15,7 @@ use crate::{
     txn::Compare,
 };
 
-/// A barrier that any client may close and open. Made by [`Client::barrier`].
+/// A barrier that any client may close and open. Made by [`Recipes::barrier`].
 #[derive(Debug, Clone)]
 pub struct Barrier {
     client: Client,
@@ -80,12 +83,12 @@ impl Barrier {
     }
 }
 
-impl Client {
+impl Recipes<'_> {
     /// The barrier called `name`, which is a key: while it exists the barrier is closed.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let maintenance = client.barrier("maintenance");
+    /// let maintenance = client.recipes().barrier("maintenance");
     /// maintenance.close().await?;
     /// // All others: maintenance.wait().await?
     /// maintenance.open().await?;
@@ -93,9 +96,9 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn barrier(&self, name: impl IntoBytes) -> Barrier {
+    pub fn barrier(self, name: impl IntoBytes) -> Barrier {
         Barrier {
-            client: exact(self),
+            client: exact(self.client),
             key: name.into_bytes(),
         }
     }

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use super::state::{commit, compete, exact};
+use super::{
+    Recipes,
+    state::{commit, compete, exact},
+};
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
@@ -13,7 +16,7 @@ use crate::{
     txn::{Compare, Relation},
 };
 
-/// A number that many change. Made by [`Client::counter`].
+/// A number that many change. Made by [`Recipes::counter`].
 #[derive(Debug, Clone)]
 pub struct Counter {
     client: Client,
@@ -116,13 +119,13 @@ impl Counted {
     }
 }
 
-impl Client {
+impl Recipes<'_> {
     /// The counter called `name`, which is a key with the number as decimal text. Through a
     /// [guarded](Client::guarded) client, only the holder of the lock counts.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let counter = client.counter("orders/placed");
+    /// let counter = client.recipes().counter("orders/placed");
     /// println!("{} so far", counter.add(1).await?);
     ///
     /// let seen = counter.get().await?;
@@ -133,9 +136,9 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn counter(&self, name: impl IntoBytes) -> Counter {
+    pub fn counter(self, name: impl IntoBytes) -> Counter {
         Counter {
-            client: exact(self),
+            client: exact(self.client),
             key: name.into_bytes(),
         }
     }

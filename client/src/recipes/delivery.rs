@@ -124,7 +124,7 @@ impl Delivery {
     /// Dropping the future leaves open whether there is more time.
     pub async fn extend(&mut self) -> Result<(), Error> {
         let sent = Instant::now();
-        let renewal = match self.client.lease_keep_alive_once(self.keys.lease).await {
+        let renewal = match self.client.leases().keep_alive_once(self.keys.lease).await {
             Err(error) if error.kind() == ErrorKind::NotFound => return Err(taken_back()),
             outcome => outcome?,
         };
@@ -146,7 +146,7 @@ impl Delivery {
         let (client, lease) = (self.client.clone(), keys.lease);
         // Nothing is attached to it any more; it ends by itself if this fails.
         drop(tokio::spawn(
-            async move { client.lease_revoke(lease).await },
+            async move { client.leases().revoke(lease).await },
         ));
         Ok(())
     }

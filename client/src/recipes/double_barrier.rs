@@ -8,7 +8,10 @@ use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
-use super::state::{commit, compete, until};
+use super::{
+    Recipes,
+    state::{commit, compete, until},
+};
 use crate::{
     claim::{ClaimSession, SessionChoice},
     client::Client,
@@ -21,7 +24,7 @@ use crate::{
     txn::{Compare, Relation, Txn},
 };
 
-/// A double barrier. Made by [`Client::double_barrier`].
+/// A double barrier. Made by [`Recipes::double_barrier`].
 #[derive(Debug, Clone)]
 pub struct DoubleBarrier {
     client: Client,
@@ -243,12 +246,12 @@ impl fmt::Debug for Inside {
     }
 }
 
-impl Client {
+impl Recipes<'_> {
     /// The double barrier called `name`, for `count` participants, who must agree on that.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let barrier = client.double_barrier("shuffles/3", 4);
+    /// let barrier = client.recipes().double_barrier("shuffles/3", 4);
     /// let inside = barrier.enter().await?;
     /// // All four are here.
     /// inside.leave().await?;
@@ -257,11 +260,11 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn double_barrier(&self, name: impl IntoBytes, count: u32) -> DoubleBarrier {
+    pub fn double_barrier(self, name: impl IntoBytes, count: u32) -> DoubleBarrier {
         let name = name.into_bytes();
         let below = |part: &str| Bytes::from([&name[..], part.as_bytes()].concat());
         DoubleBarrier {
-            client: self.clone(),
+            client: self.client.clone(),
             keys: Keys {
                 all: KeyRange::prefix(below("/")),
                 members: KeyRange::prefix(below("/in/")),

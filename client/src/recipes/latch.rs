@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{
+    Recipes,
     counter::{Counted, Counter},
     state::{commit, compete, until},
 };
@@ -15,7 +16,7 @@ use crate::{
     txn::Compare,
 };
 
-/// A latch. Made by [`Client::latch`].
+/// A latch. Made by [`Recipes::latch`].
 #[derive(Debug, Clone)]
 pub struct Latch {
     client: Client,
@@ -106,12 +107,12 @@ fn not_set_up(key: &Bytes) -> Error {
     Error::local(ErrorKind::NotFound, text)
 }
 
-impl Client {
+impl Recipes<'_> {
     /// The latch called `name`, which is a key with what is left as decimal text.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let migrated = client.latch("migrations/7");
+    /// let migrated = client.recipes().latch("migrations/7");
     /// migrated.set_up(3).await?;
     /// // Each of three: migrated.count_down().await?
     /// migrated.wait().await?;
@@ -119,7 +120,7 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn latch(&self, name: impl IntoBytes) -> Latch {
+    pub fn latch(self, name: impl IntoBytes) -> Latch {
         let key = name.into_bytes();
         let counter = self.counter(&key);
         Latch {

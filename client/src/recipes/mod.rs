@@ -23,3 +23,19 @@ pub use delivery::Delivery;
 pub use double_barrier::{DoubleBarrier, Inside};
 pub use latch::Latch;
 pub use queue::{DeadLetter, Queue};
+
+use crate::client::Client;
+
+/// Recipes on keys, watches and leases. Made by [`Client::recipes`].
+#[derive(Debug, Clone, Copy)]
+pub struct Recipes<'a> {
+    client: &'a Client,
+}
+
+impl Client {
+    /// Barriers, latches, counters and queues.
+    #[must_use]
+    pub fn recipes(&self) -> Recipes<'_> {
+        Recipes { client: self }
+    }
+}

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
+use tenure_proto::limits::TTL_MIN_MS;
 
 use super::{
+    Recipes,
     counter::{Counted, Counter},
     delivery::{Delivery, DeliveryKeys},
     state::{commit, compete, until},
@@ -30,7 +32,7 @@ use crate::{
 /// How long an item stays with a consumer that does not say anything, unless set.
 const VISIBILITY: Duration = Duration::from_secs(30);
 /// Shortest such time: the server has no shorter leases.
-const VISIBILITY_MIN: Duration = Duration::from_millis(200);
+const VISIBILITY_MIN: Duration = Duration::from_millis(TTL_MIN_MS);
 /// How often an item is delivered before it is put aside, unless set.
 const TRIES_MAX: u32 = 5;
 /// Items that are looked at for one that is free: more than consumers usually hold, so that one
@@ -40,7 +42,7 @@ const LOOK_MAX: u32 = 64;
 /// once do not race for the same one again and again.
 const CHOICE_MAX: usize = 4;
 
-/// A queue. Made by [`Client::queue`]. In order as far as one consumer at a time goes; with
+/// A queue. Made by [`Recipes::queue`]. In order as far as one consumer at a time goes; with
 /// several, about in order.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -306,7 +308,7 @@ impl Queue {
         let answer = commit(taking).await?;
         if !answer.succeeded() {
             // It ends by itself if this fails.
-            drop(self.client.lease_revoke(lease).await);
+            drop(self.client.leases().revoke(lease).await);
             return Ok(Taken::Lost);
         }
         let keys = DeliveryKeys {
@@ -388,14 +390,14 @@ pub(super) fn taken_back() -> Error {
     Error::local(ErrorKind::LeaseLost, text)
 }
 
-impl Client {
+impl Recipes<'_> {
     /// The queue called `name`, which is a prefix of keys.
     ///
     /// ```no_run
     /// use std::time::Duration;
     ///
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let queue = client.queue("mails").visibility(Duration::from_secs(60));
+    /// let queue = client.recipes().queue("mails").visibility(Duration::from_secs(60));
     /// queue.push("to: a@example.org").await?;
     ///
     /// let delivery = queue.receive().await?;
@@ -406,7 +408,7 @@ impl Client {
     /// # }
     /// ```
     #[must_use]
-    pub fn queue(&self, name: impl IntoBytes) -> Queue {
+    pub fn queue(self, name: impl IntoBytes) -> Queue {
         let name = name.into_bytes();
         let last = self.counter([&name[..], b"/last"].concat());
         Queue {

@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[tokio::test]
 async fn a_barrier_holds_up_until_it_is_opened() {
     let (fake, client) = Fake::start().await;
-    let barrier = client.barrier("b");
+    let barrier = client.recipes().barrier("b");
     assert!(!barrier.open().await.unwrap());
     barrier.wait().await.unwrap();
     assert!(barrier.close().await.unwrap() && !barrier.close().await.unwrap());
@@ -35,7 +35,7 @@ async fn a_barrier_holds_up_until_it_is_opened() {
 #[tokio::test]
 async fn a_counter_counts_once_when_the_answer_is_lost() {
     let (fake, client) = Fake::start().await;
-    let counter = client.counter("n");
+    let counter = client.recipes().counter("n");
     assert_eq!(counter.add(5).await.unwrap(), 5);
     fake.lose_answer();
     assert_eq!(counter.add(2).await.unwrap(), 7);
@@ -46,7 +46,7 @@ async fn a_counter_counts_once_when_the_answer_is_lost() {
 #[tokio::test]
 async fn everybody_who_adds_at_once_is_counted() {
     let (_fake, client) = Fake::start().await;
-    let counter = client.counter("n");
+    let counter = client.recipes().counter("n");
     let adds = (1..=8).map(|delta| {
         let counter = counter.clone();
         async move { counter.add(delta).await }
@@ -63,7 +63,7 @@ async fn everybody_who_adds_at_once_is_counted() {
 #[tokio::test]
 async fn a_counter_is_set_only_by_who_has_seen_its_last_change() {
     let (_fake, client) = Fake::start().await;
-    let counter = client.counter("n");
+    let counter = client.recipes().counter("n");
     let unset = counter.get().await.unwrap();
     let set = counter
         .compare_and_set(unset.seen, 3)
@@ -90,8 +90,8 @@ async fn a_counter_is_set_only_by_who_has_seen_its_last_change() {
 #[tokio::test]
 async fn a_guarded_counter_counts_for_the_holder_only() {
     let (_fake, client) = Fake::start().await;
-    let guard = client.lock("l").await.unwrap();
-    let counter = guard.guarded().counter("n");
+    let guard = client.locks().acquire("l").await.unwrap();
+    let counter = guard.guarded().recipes().counter("n");
     assert_eq!(counter.add(1).await.unwrap(), 1);
     guard.release().await.unwrap();
     let error = counter.add(1).await.unwrap_err();
@@ -101,7 +101,7 @@ async fn a_guarded_counter_counts_for_the_holder_only() {
 #[tokio::test]
 async fn a_latch_opens_when_it_is_counted_down() {
     let (fake, client) = Fake::start().await;
-    let latch = client.latch("l");
+    let latch = client.recipes().latch("l");
     assert_eq!(
         latch.count_down().await.unwrap_err().kind(),
         ErrorKind::NotFound
@@ -123,7 +123,7 @@ async fn a_latch_opens_when_it_is_counted_down() {
 #[tokio::test]
 async fn a_double_barrier_begins_and_ends_together_and_may_be_used_again() {
     let (fake, client) = Fake::start().await;
-    let barrier = client.double_barrier("d", 3);
+    let barrier = client.recipes().double_barrier("d", 3);
     for _round in 0..2 {
         let parts = (0..3).map(|_| barrier.enter());
         let parts = timeout(PATIENCE, futures::future::join_all(parts))
@@ -153,6 +153,7 @@ async fn who_is_out_again_before_the_round_begins_is_not_inside() {
     // Its lease ends between counting the parts and saying that they are complete.
     fake.plan(&["range"], [Fault::EndLeasesAfter]);
     let barrier = client
+        .recipes()
         .double_barrier("d", 1)
         .ttl(Duration::from_millis(300));
     let entered = timeout(PATIENCE, barrier.enter()).await.unwrap();
@@ -163,7 +164,7 @@ async fn who_is_out_again_before_the_round_begins_is_not_inside() {
 #[tokio::test]
 async fn who_stops_entering_is_not_waited_for_and_a_dead_round_is_cleared() {
     let (fake, client) = Fake::start().await;
-    let barrier = client.double_barrier("d", 2);
+    let barrier = client.recipes().double_barrier("d", 2);
     let waiter = tokio::spawn({
         let barrier = barrier.clone();
         async move { barrier.enter().await.map(drop) }
@@ -186,7 +187,7 @@ fn members(store: &Store) -> usize {
 #[tokio::test]
 async fn items_are_delivered_in_order_and_to_one_consumer_at_a_time() {
     let (fake, client) = Fake::start().await;
-    let queue = client.queue("q");
+    let queue = client.recipes().queue("q");
     assert_eq!(queue.push("a").await.unwrap(), 1);
     fake.lose_answer();
     assert_eq!(queue.push("b").await.unwrap(), 2);
@@ -209,7 +210,7 @@ async fn items_are_delivered_in_order_and_to_one_consumer_at_a_time() {
 #[tokio::test]
 async fn a_consumer_waits_until_something_is_pushed_or_given_back() {
     let (_fake, client) = Fake::start().await;
-    let queue = client.queue("q");
+    let queue = client.recipes().queue("q");
     let receive = || {
         let queue = queue.clone();
         tokio::spawn(async move { queue.receive().await })
@@ -228,7 +229,10 @@ async fn a_consumer_waits_until_something_is_pushed_or_given_back() {
 #[tokio::test]
 async fn a_delivery_whose_time_is_over_is_not_done() {
     let (fake, client) = Fake::start().await;
-    let queue = client.queue("q").visibility(Duration::from_millis(2_500));
+    let queue = client
+        .recipes()
+        .queue("q")
+        .visibility(Duration::from_millis(2_500));
     queue.push("a").await.unwrap();
     let mut slow = queue.receive().await.unwrap();
     slow.extend().await.unwrap();
@@ -257,7 +261,7 @@ async fn a_delivery_whose_time_is_over_is_not_done() {
 #[tokio::test]
 async fn an_item_that_nobody_can_deal_with_is_put_aside_and_may_come_back() {
     let (_fake, client) = Fake::start().await;
-    let queue = client.queue("q").tries_max(2);
+    let queue = client.recipes().queue("q").tries_max(2);
     queue.push("poison").await.unwrap();
     for tries in 1..=2 {
         let delivery = queue.receive().await.unwrap();

@@ -9,9 +9,9 @@ use crate::{
     call::{Call, ask},
     channel::Lane,
     client::Client,
+    duration::millis,
     error::{Error, Operation},
     id::Token,
-    lease::millis,
     response::Header,
 };
 

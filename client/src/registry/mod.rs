@@ -27,7 +27,7 @@ pub use kept::KeptRegistration;
 pub use registration::{Register, Registration};
 pub use resolver::{EndpointView, Resolver};
 pub use view::EndpointChange;
-pub use watch::EndpointWatch;
+pub use watch::{EndpointWatch, WatchEndpoints};
 
 #[cfg(feature = "discovery")]
 pub use balance::{BalanceOptions, Balanced, Balancer};
@@ -36,9 +36,9 @@ use crate::{
     call::{Call, ask},
     channel::Lane,
     client::Client,
+    duration::millis,
     error::{Error, Operation},
     id::Revision,
-    lease::millis,
     response::Discovered,
 };
 
@@ -80,23 +80,22 @@ impl Registry {
     /// The instances of a service as they are, then every change.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// When awaited: whatever any call can meet.
     ///
     /// # Cancel safety
     /// Dropping the future leaves nothing behind.
-    pub async fn watch_endpoints(
+    pub fn watch_endpoints(
         &self,
         service: impl Into<String>,
         selector: Selector,
-    ) -> Result<EndpointWatch, Error> {
-        EndpointWatch::open(self.client.clone(), service.into(), selector).await
+    ) -> WatchEndpoints {
+        WatchEndpoints::new(self.client.clone(), service.into(), selector)
     }
 
     /// Follows the instances of a service in the background, and answers from memory.
     ///
     /// # Panics
     /// Outside a runtime of tokio.
-    #[must_use]
     pub fn resolver(&self, service: impl Into<String>, selector: Selector) -> Resolver {
         Resolver::start(self.client.clone(), service.into(), selector)
     }

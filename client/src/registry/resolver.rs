@@ -108,6 +108,7 @@ fn named(instance: RegisteredInstance) -> (String, RegisteredInstance) {
 /// # }
 /// ```
 #[derive(Debug, Clone)]
+#[must_use = "a resolver stops following when it is dropped"]
 pub struct Resolver {
     service: Arc<str>,
     views: watch::Receiver<Option<EndpointView>>,

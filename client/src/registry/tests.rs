@@ -54,7 +54,11 @@ async fn a_registration_that_is_dropped_goes_in_the_background() {
     fake.until(|store| store.instances("s").is_empty() && store.leases().is_empty())
         .await;
 
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     drop(
         client
             .registry()
@@ -133,7 +137,11 @@ async fn a_readiness_that_is_set_while_an_instance_registers_again_is_said() {
 #[tokio::test]
 async fn a_kept_registration_ends_with_the_session_of_the_user() {
     let (_fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let request = client.registry().register(instance("a")).session(&session);
     let mut kept = request.keep().await.unwrap();
     session.close().await.unwrap();
@@ -145,8 +153,12 @@ async fn a_kept_registration_ends_with_the_session_of_the_user() {
 #[tokio::test]
 async fn an_instance_that_registered_through_a_guarded_client_leaves_when_the_guard_is_stale() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
-    let outer = client.lock("outer").await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
+    let outer = client.locks().acquire("outer").await.unwrap();
     let registry = outer.guarded().registry();
     let register = |id| registry.register(instance(id)).session(&session);
     let removed = register("a").await.unwrap();
@@ -335,7 +347,7 @@ async fn an_operator_who_names_a_life_leaves_the_next_one_alone() {
     ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::InstanceReplaced);
     }
-    let guard = client.lock("operators").await.unwrap();
+    let guard = client.locks().acquire("operators").await.unwrap();
     let holder = guard.guarded().registry();
     guard.release().await.unwrap();
     for refused in [
@@ -353,7 +365,11 @@ async fn an_operator_who_names_a_life_leaves_the_next_one_alone() {
 #[tokio::test]
 async fn an_instance_that_was_removed_without_an_answer_is_reported_as_what_is_known() {
     let (fake, client) = Fake::start().await;
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     let (registry, exact) = (client.registry(), session.client().registry());
     let grace = Duration::from_secs(5);
     let _a = registry.register(instance("a")).await.unwrap();

@@ -2,9 +2,9 @@
 //!
 //! It has no end of its own; dropping it ends it.
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
-use futures::{Stream, stream};
+use futures::{Stream, future::BoxFuture, stream};
 use tenure_proto::v1::{
     WatchEndpointsRequest, WatchEndpointsResponse, registry_client::RegistryClient,
 };
@@ -17,6 +17,7 @@ use crate::{
     channel::Lane,
     client::Client,
     error::{Error, Operation},
+    freshness::{Freshness, at_least},
     id::Revision,
     registry::Selector,
     resume::Resume,
@@ -45,26 +46,63 @@ const SILENCE_MAX: Duration = Duration::from_secs(35);
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "a watch ends when it is dropped"]
 pub struct EndpointWatch {
     client: Client,
     request: WatchEndpointsRequest,
+    freshness: Freshness,
     link: Option<Streaming<WatchEndpointsResponse>>,
     view: View,
     resume: Resume,
     ended: bool,
 }
 
-impl EndpointWatch {
-    pub(super) async fn open(
-        client: Client,
-        service: String,
-        selector: Selector,
-    ) -> Result<Self, Error> {
-        let mut watch = Self::idle(client, service, selector);
-        watch.connect().await?;
-        Ok(watch)
+/// A watch of the instances of a service to be started. Made by
+/// [`Registry::watch_endpoints`](crate::Registry::watch_endpoints).
+#[derive(Debug, Clone)]
+#[must_use = "a watch starts when it is awaited"]
+pub struct WatchEndpoints {
+    client: Client,
+    service: String,
+    selector: Selector,
+    freshness: Freshness,
+}
+
+at_least!(WatchEndpoints);
+
+impl WatchEndpoints {
+    pub(super) fn new(client: Client, service: String, selector: Selector) -> Self {
+        Self {
+            client,
+            service,
+            selector,
+            freshness: Freshness::default(),
+        }
     }
 
+    /// Starts from what the server that is asked knows, unless that may be older than this, instead
+    /// of making sure that it is the latest.
+    pub fn max_staleness(mut self, age: Duration) -> Self {
+        self.freshness.lower_staleness(age);
+        self
+    }
+}
+
+impl IntoFuture for WatchEndpoints {
+    type Output = Result<EndpointWatch, Error>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let mut watch = EndpointWatch::idle(self.client, self.service, self.selector);
+            watch.freshness = self.freshness;
+            watch.connect().await?;
+            Ok(watch)
+        })
+    }
+}
+
+impl EndpointWatch {
     /// One that connects when the first change is asked for.
     pub(super) fn idle(client: Client, service: String, selector: Selector) -> Self {
         Self {
@@ -73,6 +111,7 @@ impl EndpointWatch {
                 service,
                 selector: Some(selector.0),
             },
+            freshness: Freshness::default(),
             link: None,
             view: View::default(),
             resume: Resume::default(),
@@ -161,7 +200,8 @@ impl EndpointWatch {
     async fn connect(&mut self) -> Result<(), Error> {
         let call = Call::tenure(Operation::Read, Lane::Bulk)
             .streaming()
-            .require_leader();
+            .require_leader()
+            .fresh(self.freshness);
         let request = self.request.clone();
         let link = ask!(self.client, call, RegistryClient.watch_endpoints(request)).await?;
         self.view.restart();

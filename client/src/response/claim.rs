@@ -103,7 +103,7 @@ impl Claim {
 
     /// How many claims are before this one; zero for one that holds. Counted up to a thousand,
     /// which then stands for every number beyond, except by
-    /// [`Client::inspect_lock`](crate::Client::inspect_lock).
+    /// [`Locks::inspect`](crate::Locks::inspect).
     #[must_use]
     pub fn position(&self) -> u32 {
         self.0.position
@@ -139,7 +139,7 @@ impl fmt::Debug for Claim {
     }
 }
 
-/// Whether a token holds a lock. Made by [`Client::check_token`](crate::Client::check_token).
+/// Whether a token holds a lock. Made by [`Locks::check_token`](crate::Locks::check_token).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCheck {
     header: Option<Header>,
@@ -199,7 +199,7 @@ impl TokenCheck {
 }
 
 /// Who holds a lock or an election, and who waits. Made by
-/// [`Client::inspect_lock`](crate::Client::inspect_lock).
+/// [`Locks::inspect`](crate::Locks::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockQueue {
     header: Option<Header>,
@@ -266,7 +266,7 @@ impl LockQueue {
 }
 
 /// Locks and elections that are claimed. Made by
-/// [`Client::list_locks`](crate::Client::list_locks).
+/// [`Locks::list`](crate::Locks::list).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockList {
     header: Option<Header>,
@@ -308,7 +308,7 @@ impl LockList {
 }
 
 /// Claims that were ended by force. Made by
-/// [`Client::force_release`](crate::Client::force_release).
+/// [`Locks::force_release`](crate::Locks::force_release).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleasedClaims {
     header: Option<Header>,

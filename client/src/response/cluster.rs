@@ -108,7 +108,7 @@ iterable! {
     MemberList.members: Member
 }
 
-/// A member was added. Made by [`Client::member_add`](crate::Client::member_add).
+/// A member was added. Made by [`Cluster::add_member`](crate::Cluster::add_member).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberAdded {
     header: Option<Header>,

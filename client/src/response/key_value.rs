@@ -30,6 +30,10 @@ impl KeyValue {
         messages.into_iter().map(Self).collect()
     }
 
+    pub(crate) fn key_mut(&mut self) -> &mut Bytes {
+        &mut self.0.key
+    }
+
     /// The key.
     #[must_use]
     pub fn key(&self) -> &Bytes {

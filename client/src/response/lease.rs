@@ -54,7 +54,7 @@ macro_rules! lease_term {
 }
 
 lease_term! {
-    /// A lease that was granted. Made by [`Client::lease_grant`](crate::Client::lease_grant). It
+    /// A lease that was granted. Made by [`Leases::grant`](crate::Leases::grant). It
     /// expires unless it is renewed: dropping this does nothing.
     Lease(LeaseGrantResponse),
     /// The TTL in effect, in whole seconds: the server raises one that is too short.
@@ -76,7 +76,7 @@ impl LeaseRenewal {
 }
 
 /// How long a lease has left. Made by
-/// [`Client::lease_time_to_live`](crate::Client::lease_time_to_live).
+/// [`Leases::time_to_live`](crate::Leases::time_to_live).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseTimeToLive(LeaseTimeToLiveResponse);
 
@@ -119,7 +119,7 @@ impl LeaseTimeToLive {
     }
 }
 
-/// All leases. Made by [`Client::lease_list`](crate::Client::lease_list).
+/// All leases. Made by [`Leases::list`](crate::Leases::list).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeaseList(LeaseLeasesResponse);
 

@@ -9,7 +9,7 @@ use tenure_proto::etcdserverpb::{
 use super::{Header, MemberRole, headed};
 use crate::id::{MemberId, Revision};
 
-/// The state of one server. Made by [`Client::status`](crate::Client::status).
+/// The state of one server. Made by [`Maintenance::status`](crate::Maintenance::status).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status(StatusResponse);
 
@@ -138,7 +138,7 @@ impl AlarmKind {
 }
 
 /// An alarm that a member has raised. It stays until it is taken back with
-/// [`Client::alarm_disarm`](crate::Client::alarm_disarm).
+/// [`Maintenance::disarm`](crate::Maintenance::disarm).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Alarm(AlarmMember);
 
@@ -195,7 +195,8 @@ impl AlarmList {
     }
 }
 
-/// A hash over everything that one server stores. Made by [`Client::hash`](crate::Client::hash).
+/// A hash over everything that one server stores. Made by
+/// [`Maintenance::hash`](crate::Maintenance::hash).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreHash(HashResponse);
 
@@ -218,8 +219,9 @@ impl StoreHash {
     }
 }
 
-/// A hash over the history of keys. Made by [`Client::hash_kv`](crate::Client::hash_kv). Two
-/// servers must agree when both of its revisions are the same.
+/// A hash over the history of keys. Made by
+/// [`Maintenance::hash_kv`](crate::Maintenance::hash_kv). Two servers must agree when both of its
+/// revisions are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryHash(HashKvResponse);
 

@@ -25,7 +25,7 @@ pub use key_value::KeyValue;
 pub use kv::{DeleteResponse, GetResponse, PutResponse};
 pub use lease::{Lease, LeaseList, LeaseRenewal, LeaseTimeToLive};
 pub use maintenance::{Alarm, AlarmKind, AlarmList, HistoryHash, SnapshotPiece, Status, StoreHash};
-pub use policy::{FencePolicies, FencePolicy};
+pub use policy::{FencePolicy, FencePolicyList};
 pub use registered::{Discovered, Readiness, RegisteredInstance, ServedAt};
 pub use session::SessionState;
 pub use txn::{OpResponse, TxnResponse};

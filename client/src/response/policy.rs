@@ -31,14 +31,14 @@ impl FencePolicy {
 }
 
 /// All fence policies, by prefix. Made by
-/// [`Client::list_fence_policies`](crate::Client::list_fence_policies).
+/// [`FencePolicies::list`](crate::fence::FencePolicies::list).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FencePolicies {
+pub struct FencePolicyList {
     header: Option<Header>,
     policies: Vec<FencePolicy>,
 }
 
-impl FencePolicies {
+impl FencePolicyList {
     pub(crate) fn of(message: ListPoliciesResponse) -> Self {
         Self {
             header: Header::of_tenure(message.header),
@@ -64,4 +64,4 @@ impl FencePolicies {
     }
 }
 
-headed!(FencePolicies);
+headed!(FencePolicyList);

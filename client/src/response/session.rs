@@ -6,7 +6,7 @@ use tenure_proto::v1::InspectSessionResponse;
 
 use super::{Claim, Header, headed};
 
-/// How a session is. Made by [`Client::inspect_session`](crate::Client::inspect_session).
+/// How a session is. Made by [`Sessions::inspect`](crate::Sessions::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionState {
     header: Option<Header>,

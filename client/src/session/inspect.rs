@@ -2,6 +2,7 @@
 
 use tenure_proto::v1::{CloseSessionRequest, InspectSessionRequest, session_client::SessionClient};
 
+use super::Sessions;
 use crate::{
     call::{Call, ask},
     channel::Lane,
@@ -28,18 +29,18 @@ pub(super) async fn close(client: &Client, session: LeaseId) -> Result<(), Error
     }
 }
 
-impl Client {
+impl Sessions<'_> {
     /// How long a session has left, how many outcomes it remembers, and what it
     /// claims. A session is known by its lease.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-    /// let queue = client.inspect_lock("jobs/42", 1).await?;
+    /// let queue = client.locks().inspect("jobs/42").limit(1).await?;
     /// if let Some(holder) = queue.holders().first() {
-    ///     let session = client.inspect_session(holder.lease()).await?;
+    ///     let session = client.sessions().inspect(holder.lease()).await?;
     ///     println!("{:?} left, {} claims", session.remaining(), session.claims().len());
     ///     // It is stuck, and takes everything with it.
-    ///     client.close_session(holder.lease()).await?;
+    ///     client.sessions().close(holder.lease()).await?;
     /// }
     /// # Ok(())
     /// # }
@@ -51,12 +52,12 @@ impl Client {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn inspect_session(&self, session: LeaseId) -> Result<SessionState, Error> {
+    pub async fn inspect(self, session: LeaseId) -> Result<SessionState, Error> {
         let request = InspectSessionRequest {
             session: session.get(),
         };
         let call = Call::tenure(Operation::Read, Lane::Calls);
-        let state = ask!(self, call, SessionClient.inspect(request)).await?;
+        let state = ask!(self.client, call, SessionClient.inspect(request)).await?;
         Ok(SessionState::of(state))
     }
 
@@ -71,8 +72,8 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the session ends.
-    pub async fn close_session(&self, session: LeaseId) -> Result<(), Error> {
-        close(self, session).await
+    pub async fn close(self, session: LeaseId) -> Result<(), Error> {
+        close(self.client, session).await
     }
 }
 
@@ -88,24 +89,32 @@ mod tests {
     #[tokio::test]
     async fn a_session_is_looked_at_with_its_claims_and_ended_with_them() {
         let (fake, client) = Fake::start().await;
-        let session = client.session(TTL).await.unwrap();
-        let _guard = client.lock("a").session(&session).await.unwrap();
-        let seen = client.inspect_session(session.lease()).await.unwrap();
+        let session = client.sessions().open(TTL).await.unwrap();
+        let _guard = client.locks().acquire("a").session(&session).await.unwrap();
+        let seen = client.sessions().inspect(session.lease()).await.unwrap();
         assert_eq!(seen.ttl(), TTL);
         assert_eq!(seen.claims().len(), 1);
         assert_eq!(seen.claims()[0].name(), "a");
-        client.close_session(session.lease()).await.unwrap();
+        client.sessions().close(session.lease()).await.unwrap();
         assert_eq!(fake.store.lock().claims("a"), 0);
-        let gone = client.inspect_session(session.lease()).await.unwrap_err();
+        let gone = client
+            .sessions()
+            .inspect(session.lease())
+            .await
+            .unwrap_err();
         assert_eq!(gone.kind(), ErrorKind::SessionLost);
     }
 
     #[tokio::test]
     async fn that_another_session_is_not_there_says_nothing_about_ones_own() {
         let (_fake, client) = Fake::start().await;
-        let session = client.session(TTL).await.unwrap();
+        let session = client.sessions().open(TTL).await.unwrap();
         let exact = session.client();
-        let error = exact.close_session(LeaseId::new(4_711)).await.unwrap_err();
+        let error = exact
+            .sessions()
+            .close(LeaseId::new(4_711))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::SessionLost);
         assert!(!error.outcome_unknown());
         assert!(session.is_held());
@@ -115,9 +124,9 @@ mod tests {
     #[tokio::test]
     async fn a_session_that_was_ended_by_a_call_whose_answer_is_lost_is_ended() {
         let (fake, client) = Fake::start().await;
-        let session = client.session(TTL).await.unwrap();
+        let session = client.sessions().open(TTL).await.unwrap();
         fake.lose_answer();
-        client.close_session(session.lease()).await.unwrap();
+        client.sessions().close(session.lease()).await.unwrap();
         assert_eq!(fake.planned(), 0, "an answer was lost");
         assert!(fake.store.lock().leases().is_empty());
     }
@@ -125,12 +134,12 @@ mod tests {
     #[tokio::test]
     async fn who_is_not_the_holder_any_more_ends_no_session() {
         let (_fake, client) = Fake::start().await;
-        let session = client.session(TTL).await.unwrap();
-        let guard = client.lock("operators").await.unwrap();
+        let session = client.sessions().open(TTL).await.unwrap();
+        let guard = client.locks().acquire("operators").await.unwrap();
         let holder = guard.guarded();
         guard.release().await.unwrap();
-        let error = holder.close_session(session.lease()).await.unwrap_err();
+        let error = holder.sessions().close(session.lease()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::StaleGuard);
-        client.inspect_session(session.lease()).await.unwrap();
+        client.sessions().inspect(session.lease()).await.unwrap();
     }
 }

@@ -19,9 +19,10 @@ use crate::{
     call::{Call, ask},
     channel::Lane,
     client::{Client, SequenceNumbers, SequencedSession, Sequencing},
+    duration::millis,
     error::{Error, ErrorKind, Operation},
     id::LeaseId,
-    lease::{KeepAlive, LeaseLoss, Term, millis},
+    lease::{KeepAlive, LeaseLoss, Term},
 };
 
 /// An open session. Writes through [`Session::client`] are numbered: one whose answer is lost is
@@ -35,7 +36,7 @@ use crate::{
 /// use std::time::Duration;
 ///
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
-/// let session = client.session(Duration::from_secs(10)).await?;
+/// let session = client.sessions().open(Duration::from_secs(10)).await?;
 /// let exact = session.client();
 /// // Takes effect once, however often connections break on the way.
 /// exact.put("orders/17", "placed").await?;
@@ -48,6 +49,7 @@ use crate::{
 /// # }
 /// ```
 #[derive(Clone)]
+#[must_use = "a session ends when its last handle is dropped"]
 pub struct Session {
     core: Arc<Core>,
     /// What the session was opened with.
@@ -207,7 +209,21 @@ impl fmt::Debug for Core {
     }
 }
 
+/// Sessions of the cluster. Made by [`Client::sessions`].
+#[derive(Debug, Clone, Copy)]
+pub struct Sessions<'a> {
+    client: &'a Client,
+}
+
 impl Client {
+    /// Sessions, in which a write that is sent again takes effect once.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions<'_> {
+        Sessions { client: self }
+    }
+}
+
+impl Sessions<'_> {
     /// Opens a session that ends `ttl` after its last renewal, with millisecond precision, and
     /// renews it in the background. Pass its [`client`](Session::client) on to what shall write
     /// exactly once.
@@ -219,7 +235,7 @@ impl Client {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether a session exists; it ends by itself if it does.
-    pub async fn session(&self, ttl: Duration) -> Result<Session, Error> {
-        Session::open(self, ttl).await
+    pub async fn open(self, ttl: Duration) -> Result<Session, Error> {
+        Session::open(self.client, ttl).await
     }
 }

@@ -23,14 +23,40 @@ use crate::{client::Client, error::Error, id::Revision, range::KeyRange};
 /// A watch to be started. Made by [`Client::watch`].
 #[derive(Debug, Clone)]
 #[must_use = "a watch starts when it is awaited"]
-pub struct Watch {
-    client: Client,
-    request: WatchCreateRequest,
+pub struct Watch<C = Client> {
+    client: C,
+    pub(crate) request: WatchCreateRequest,
     require_leader: bool,
     timeout: Option<Duration>,
 }
 
-impl Watch {
+impl<C> Watch<C> {
+    pub(crate) fn of(client: C, range: KeyRange) -> Self {
+        let (key, range_end) = range.into_parts();
+        let request = WatchCreateRequest {
+            key,
+            range_end,
+            ..WatchCreateRequest::default()
+        };
+        Self {
+            client,
+            request,
+            require_leader: false,
+            timeout: None,
+        }
+    }
+
+    /// The same watch made by another client, and the one it was made by.
+    pub(crate) fn through<D>(self, client: D) -> (Watch<D>, C) {
+        let watch = Watch {
+            client,
+            request: self.request,
+            require_leader: self.require_leader,
+            timeout: self.timeout,
+        };
+        (watch, self.client)
+    }
+
     /// Delivers changes from this revision on, history included; only later changes unless set.
     pub fn start_revision(mut self, revision: impl Into<Revision>) -> Self {
         self.request.start_revision = revision.into().get();
@@ -109,18 +135,7 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future ends the watch.
     pub fn watch(&self, range: impl Into<KeyRange>) -> Watch {
-        let (key, range_end) = range.into().into_parts();
-        let request = WatchCreateRequest {
-            key,
-            range_end,
-            ..WatchCreateRequest::default()
-        };
-        Watch {
-            client: self.clone(),
-            request,
-            require_leader: false,
-            timeout: None,
-        }
+        Watch::of(self.clone(), range.into())
     }
 }
 

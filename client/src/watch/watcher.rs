@@ -13,9 +13,12 @@ use std::{
 
 use futures::{Stream, stream};
 use parking_lot::Mutex;
-use tenure_proto::etcdserverpb::{
-    WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
-    watch_client::WatchClient, watch_request::RequestUnion,
+use tenure_proto::{
+    etcdserverpb::{
+        WatchCancelRequest, WatchCreateRequest, WatchProgressRequest, WatchRequest, WatchResponse,
+        watch_client::WatchClient, watch_request::RequestUnion,
+    },
+    metadata::REQUIRE_LEADER_METADATA,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -35,8 +38,6 @@ use crate::{
 /// Requests on the way to the server: the creation, a cancellation and some questions for progress.
 /// More questions than that tell nothing new, and are refused.
 const REQUESTS_MAX: usize = 8;
-/// Metadata that makes a server without a leader end the stream, as etcd names it.
-const REQUIRE_LEADER_KEY: &str = "hasleader";
 
 /// An open stream.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ struct Shared {
 
 /// A running watch. Dropping it ends the watch.
 #[derive(Debug)]
+#[must_use = "a watch ends when its watcher is dropped"]
 pub struct Watcher {
     client: Client,
     request: WatchCreateRequest,
@@ -294,7 +296,9 @@ impl Watcher {
             .run(call, request, |channel, mut request| async move {
                 if require_leader {
                     let value = MetadataValue::from_static("true");
-                    request.metadata_mut().insert(REQUIRE_LEADER_KEY, value);
+                    request
+                        .metadata_mut()
+                        .insert(REQUIRE_LEADER_METADATA, value);
                 }
                 start(channel, request).await
             })

@@ -13,7 +13,7 @@ const TTL: Duration = Duration::from_secs(60);
 const BRIEF: Duration = Duration::from_millis(400);
 
 async fn session(client: &Client) -> (Session, Client) {
-    let session = client.session(TTL).await.unwrap();
+    let session = client.sessions().open(TTL).await.unwrap();
     let exact = session.client();
     (session, exact)
 }
@@ -294,7 +294,7 @@ async fn a_key_is_not_sent_to_a_server_that_would_ignore_it() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
     assert!(!error.outcome_unknown(), "nothing was sent");
-    let error = client.session(TTL).await.unwrap_err();
+    let error = client.sessions().open(TTL).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
     client.put("k", "plain").await.unwrap();
     assert_eq!(fake.executed(), ["put k = plain"]);

@@ -14,9 +14,13 @@ async fn write_everything(client: &Client) -> Vec<Result<(), Error>> {
         client.put("k", "v").await.map(drop),
         client.delete("k").await.map(drop),
         client.txn().and_then(Put::new("k", "v")).await.map(drop),
-        client.compact(Revision::new(1)).await.map(drop),
-        client.lease_grant(PATIENCE).await.map(drop),
-        client.lease_revoke(LeaseId::new(1)).await.map(drop),
+        client
+            .maintenance()
+            .compact(Revision::new(1))
+            .await
+            .map(drop),
+        client.leases().grant(PATIENCE).await.map(drop),
+        client.leases().revoke(LeaseId::new(1)).await.map(drop),
     ]
 }
 
@@ -107,7 +111,7 @@ async fn handles_made_from_a_guarded_one_stay_guarded() {
         .client()
         .await
         .guarded([Guard::new(LOCK, Token::new(7))]);
-    let session = holder.session(PATIENCE).await.unwrap();
+    let session = holder.sessions().open(PATIENCE).await.unwrap();
     let handles = [
         holder.clone(),
         holder.with_timeout(PATIENCE),
@@ -137,6 +141,22 @@ async fn a_guarded_write_is_not_sent_to_a_server_that_would_not_check() {
 }
 
 #[tokio::test]
+async fn a_bound_that_another_server_would_ignore_is_refused() {
+    let fake = Fake::of_etcd().await;
+    let client = fake.client().await;
+    let bound = Revision::new(3);
+    for error in [
+        client.get("k").at_least_revision(bound).await.unwrap_err(),
+        client.get("k").max_staleness(PATIENCE).await.unwrap_err(),
+        client.sessions().open(PATIENCE).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Unimplemented);
+        assert!(error.message().contains("needs a tenure server"), "{error}");
+    }
+    assert_eq!(fake.arrivals(), [], "nothing was read");
+}
+
+#[tokio::test]
 async fn a_call_that_cannot_be_guarded_is_refused_instead_of_being_sent_without() {
     let fake = Fake::of(1).await;
     let holder = fake
@@ -144,7 +164,8 @@ async fn a_call_that_cannot_be_guarded_is_refused_instead_of_being_sent_without(
         .await
         .guarded([Guard::new(LOCK, Token::new(7))]);
     let added = holder
-        .member_add(["http://10.0.0.9:2380"], MemberRole::Voter)
+        .cluster()
+        .add_member(["http://10.0.0.9:2380"], MemberRole::Voter)
         .await;
     assert_eq!(added.unwrap_err().kind(), ErrorKind::InvalidArgument);
 }

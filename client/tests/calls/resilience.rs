@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tenure::{BreakerState, Client, ErrorKind, Hedge};
+use tenure_proto::metadata::RETRY_METADATA;
 use tokio::net::TcpListener;
 use tonic::Status;
 
@@ -124,9 +125,7 @@ async fn a_server_says_when_to_try_again() {
     let pushed_back = |value: &'static str| {
         let mut status = Status::resource_exhausted("etcdserver: too many requests");
         let value = tonic::metadata::MetadataValue::from_static(value);
-        status
-            .metadata_mut()
-            .insert("grpc-retry-pushback-ms", value);
+        status.metadata_mut().insert(RETRY_METADATA, value);
         Fault::Answer(status)
     };
     fake.nodes[0].plan([pushed_back("300")]);
@@ -231,7 +230,11 @@ async fn a_silent_endpoint_does_not_use_up_the_deadline_of_an_opening() {
         ])
         .timeout(Duration::from_secs(4));
     let client = client.connect().await.unwrap();
-    let session = client.session(Duration::from_secs(30)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_secs(30))
+        .await
+        .unwrap();
     session.close().await.unwrap();
 }
 
@@ -298,7 +301,11 @@ async fn renewals_and_bulk_traffic_have_connections_of_their_own() {
     let wire = &fake.nodes[0].wire;
     client.get("k").await.unwrap();
     assert_eq!(wire.accepted(), 1);
-    let session = client.session(Duration::from_millis(300)).await.unwrap();
+    let session = client
+        .sessions()
+        .open(Duration::from_millis(300))
+        .await
+        .unwrap();
     until("a renewal", || client.metrics().renewals > 0).await;
     assert_eq!(wire.accepted(), 2, "renewals");
     let stream = client.get("k").stream().await.unwrap();

@@ -18,7 +18,7 @@ async fn a_short_session_is_renewed_for_as_long_as_somebody_holds_on_to_it() {
     let fake = Fake::of(1).await;
     let client = fake.client().await;
     let opened = Instant::now();
-    let session = client.session(SHORT).await.unwrap();
+    let session = client.sessions().open(SHORT).await.unwrap();
     assert_eq!(
         session.ttl(),
         SHORT,
@@ -51,7 +51,7 @@ async fn a_session_that_is_not_renewed_is_lost_before_it_can_end_and_sends_nothi
     let opened = Instant::now();
     let ttl = Duration::from_millis(600);
     fake.mode(|modes| modes.mute = true);
-    let session = client.session(ttl).await.unwrap();
+    let session = client.sessions().open(ttl).await.unwrap();
     let deadline = session.deadline();
     assert!(deadline < Instant::now() + ttl && deadline >= opened + ttl * 9 / 10);
     assert_eq!(session.lost().await, LeaseLoss::Unconfirmed);
@@ -70,7 +70,13 @@ async fn a_session_that_is_not_renewed_is_lost_before_it_can_end_and_sends_nothi
 #[tokio::test]
 async fn a_session_that_the_server_ended_is_lost_with_the_next_renewal() {
     let fake = Fake::of(1).await;
-    let session = fake.client().await.session(SHORT * 3).await.unwrap();
+    let session = fake
+        .client()
+        .await
+        .sessions()
+        .open(SHORT * 3)
+        .await
+        .unwrap();
     fake.change(crate::fake::Store::end_leases);
     assert_eq!(session.lost().await, LeaseLoss::Ended);
 }
@@ -78,7 +84,7 @@ async fn a_session_that_the_server_ended_is_lost_with_the_next_renewal() {
 #[tokio::test]
 async fn closing_ends_a_session_at_both_ends() {
     let fake = Fake::of(1).await;
-    let session = fake.client().await.session(LONG).await.unwrap();
+    let session = fake.client().await.sessions().open(LONG).await.unwrap();
     let exact = session.client();
     let other = session.clone();
     session.close().await.unwrap();
@@ -98,7 +104,7 @@ async fn closing_ends_a_session_at_both_ends() {
 #[tokio::test]
 async fn closing_is_found_out_when_its_answer_is_lost() {
     let fake = Fake::of(1).await;
-    let session = fake.client().await.session(LONG).await.unwrap();
+    let session = fake.client().await.sessions().open(LONG).await.unwrap();
     fake.nodes[0].plan([Fault::CutAfter]);
     session.close().await.unwrap();
     assert_eq!(fake.arrivals().len(), 2);
@@ -119,7 +125,7 @@ async fn a_session_that_may_have_been_closed_is_reported_as_such() {
         ),
     ] {
         let fake = Fake::of(1).await;
-        let session = fake.client().await.session(LONG).await.unwrap();
+        let session = fake.client().await.sessions().open(LONG).await.unwrap();
         fake.nodes[0].plan([Fault::CutAfter, Fault::Answer(answer)]);
         let error = session.close().await.unwrap_err();
         assert_eq!(error.kind(), kind);

@@ -1,11 +1,11 @@
 //! Holds this checkout to the house rules.
 
-use std::{env, process::Command};
+use std::{env, fs, process::Command};
 
 use tenure_tidy::{
-    boundary, clippy, document, floors, form,
+    boundary, clippy, document, form, layers,
     packages::{self, Packages},
-    signature,
+    readme, signature,
     tree::{self, SourceFile},
 };
 
@@ -41,6 +41,11 @@ fn cargo(arguments: &[&str]) -> Vec<u8> {
 }
 
 fn metadata() -> Packages {
+    Packages::from_metadata(&description()).expect("cargo describes packages")
+}
+
+/// What cargo says of the packages.
+fn description() -> serde_json::Value {
     let versions = String::from_utf8(cargo(&["-vV"])).expect("cargo writes text");
     let host = versions
         .lines()
@@ -52,8 +57,7 @@ fn metadata() -> Packages {
         &platform,
     ]
     .concat();
-    let metadata = serde_json::from_slice(&cargo(&arguments)).expect("cargo writes JSON");
-    Packages::from_metadata(&metadata).expect("cargo describes packages")
+    serde_json::from_slice(&cargo(&arguments)).expect("cargo writes JSON")
 }
 
 #[test]
@@ -72,8 +76,8 @@ fn borders_inside_the_server_hold() {
 }
 
 #[test]
-fn imports_lead_to_the_same_floor_or_below_and_form_no_circle() {
-    assert_none(&floors::faults(&files(), floors::CRATES));
+fn imports_lead_to_the_same_layer_or_below_and_form_no_circle() {
+    assert_none(&layers::faults(&files(), layers::CRATES));
 }
 
 #[test]
@@ -119,6 +123,20 @@ fn the_bans_of_the_workspace_hold_in_the_state_machine() {
 #[test]
 fn the_first_page_is_short() {
     assert_none(&document::readme(&files()));
+}
+
+/// With `TENURE_REWRITE_DOCS` set, the page is written instead.
+#[test]
+fn the_first_page_of_the_client_is_its_documentation() {
+    let page = readme::of_documentation("tenure", &text("client/src/lib.rs"));
+    assert_none(&readme::missing_features(&description(), "tenure", &page));
+    if env::var_os("TENURE_REWRITE_DOCS").is_some() {
+        let path = tree::top().join("client/README.md");
+        fs::write(path, page).expect("the checkout can be written");
+        return;
+    }
+    let hint = "run it again with TENURE_REWRITE_DOCS=1 to write client/README.md";
+    assert!(text("client/README.md") == page, "{hint}");
 }
 
 #[test]

@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use tenure::{LeaseId, MemberId};
-
-/// Longest idempotency key, in bytes; the server takes no longer one.
-const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
+use tenure::{LeaseId, MemberId, wire::limits::IDEMPOTENCY_KEY_BYTES_MAX};
 
 /// A lock or an election and the token under which it must be held for a write to happen.
 #[derive(Debug, Clone, PartialEq, Eq)]

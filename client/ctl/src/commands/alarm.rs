@@ -8,15 +8,15 @@ use crate::{args::Alarm, failure::Failure, output::Reply};
 pub(super) async fn run(session: &Session, command: Alarm) -> Result<(), Failure> {
     let client = &session.client;
     match command {
-        Alarm::List => session
-            .output
-            .print(&Reply::Alarm(client.alarm_list().await?.into_wire())),
+        Alarm::List => session.output.print(&Reply::Alarm(
+            client.maintenance().alarms().await?.into_wire(),
+        )),
         Alarm::Disarm => {
-            let raised = client.alarm_list().await?;
+            let raised = client.maintenance().alarms().await?;
             let mut disarmed = raised.clone().into_wire();
             for alarm in raised.alarms() {
                 let (member, kind) = (alarm.member_id(), alarm.kind());
-                let answer = client.alarm_disarm(member, kind).await?;
+                let answer = client.maintenance().disarm(member, kind).await?;
                 disarmed.header = Some(answer.header().into_wire());
             }
             disarmed

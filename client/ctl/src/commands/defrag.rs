@@ -10,7 +10,7 @@ pub(super) async fn run(session: &Session, cluster: bool) -> Result<(), Failure>
     for endpoint in session.endpoints(cluster).await? {
         let client = session.client.only(&endpoint)?;
         let started = Instant::now();
-        let outcome = client.defragment().await;
+        let outcome = client.maintenance().defragment().await;
         let took = go_duration(started.elapsed());
         match outcome {
             Ok(_) => {

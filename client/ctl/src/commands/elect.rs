@@ -26,9 +26,9 @@ pub(super) async fn run(session: &Session, args: &ElectArgs) -> Result<(), Failu
 
 async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
-    let election = session.client.election(args.name.as_str());
+    let election = session.client.elections().named(args.name.as_str());
     // A session of our own, because closing it takes the candidate back whatever state it is in.
-    let lifetime = session.client.session(args.ttl).await?;
+    let lifetime = session.client.sessions().open(args.ttl).await?;
     let mut candidacy = election
         .campaign(value)
         .session(&lifetime)
@@ -81,7 +81,7 @@ async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<()
 
 /// Prints who leads, until nobody reads it.
 async fn listen(session: &Session, name: &str) -> Result<(), Failure> {
-    let mut observer = session.client.election(name).observe().await?;
+    let mut observer = session.client.elections().named(name).observe().await?;
     while let Some(leader) = observer.next().await {
         let leader = leader?.map(|leader| claim(name, leader));
         session
@@ -100,7 +100,8 @@ async fn hand_over(
     let election = args
         .guards
         .client(&session.client)
-        .election(args.name.as_str());
+        .elections()
+        .named(args.name.as_str());
     let leader = election.hand_over(to, Token::new(epoch)).await;
     let leader = leader.map_err(|error| args.guards.explain(error))?;
     let answer = Answer::Leader(Some(claim(&args.name, leader)));

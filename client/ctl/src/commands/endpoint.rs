@@ -21,14 +21,14 @@ pub(super) async fn run(
     match command {
         Endpoint::Health => health(session, &endpoints).await,
         Endpoint::Status => {
-            let ask = |client: Client| async move { client.status().await };
+            let ask = |client: Client| async move { client.maintenance().status().await };
             let (answers, failed) = each(session, &endpoints, "status", ask).await;
             let answers = wired(answers, Status::into_wire);
             finish(session, &Reply::Status(answers), failed)
         }
         Endpoint::Hashkv { rev } => {
             let rev = Revision::new(rev);
-            let ask = |client: Client| async move { client.hash_kv(rev).await };
+            let ask = |client: Client| async move { client.maintenance().hash_kv(rev).await };
             let (answers, failed) = each(session, &endpoints, "hash", ask).await;
             let answers = wired(answers, HistoryHash::into_wire);
             finish(session, &Reply::HashKv(answers), failed)
@@ -129,7 +129,7 @@ async fn probe(client: &Client) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
         Err(error) => return Err(error.to_string()),
     }
-    let alarms = client.alarm_list().await;
+    let alarms = client.maintenance().alarms().await;
     let raised = alarms.map_err(|_| "Unable to fetch the alarm list".to_owned())?;
     let alarms = raised.alarms();
     if alarms.is_empty() {

@@ -19,6 +19,7 @@ pub(super) async fn run(session: &Session, command: Fence) -> Result<(), Failure
 async fn check(session: &Session, name: String, token: i64) -> Result<(), Failure> {
     let response = session
         .client
+        .locks()
         .check_token(name.as_str(), Token::new(token))
         .await?;
     let valid = response.is_valid();
@@ -44,17 +45,20 @@ async fn policy(session: &Session, command: Policy) -> Result<(), Failure> {
                 lock: args.lock.into(),
             };
             let client = guards.client(client);
-            let set = client.set_fence_policy(&policy.prefix, &policy.lock).await;
+            let set = client
+                .fence_policies()
+                .set(&policy.prefix, &policy.lock)
+                .await;
             set.map_err(|error| guards.explain(error))?;
             Answer::PolicySet(policy)
         }
         Policy::Remove(Guarded { args, guards }) => {
             let client = guards.client(client);
-            let removed = client.remove_fence_policy(args.prefix.as_str()).await;
+            let removed = client.fence_policies().remove(args.prefix.as_str()).await;
             removed.map_err(|error| guards.explain(error))?;
             Answer::PolicyRemoved(args.prefix)
         }
-        Policy::List => Answer::Policies(client.list_fence_policies().await?.into_wire()),
+        Policy::List => Answer::Policies(client.fence_policies().list().await?.into_wire()),
     };
     session.output.print(&Reply::Coordination(answer))
 }

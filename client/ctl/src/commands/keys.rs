@@ -110,6 +110,7 @@ pub(super) async fn compaction(
     let compact = conditions
         .guards
         .client(&session.client)
+        .maintenance()
         .compact(Revision::new(revision));
     let compact = named!(compact, conditions);
     let compact = if physical {

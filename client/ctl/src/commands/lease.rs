@@ -17,14 +17,14 @@ pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure
         Lease::Grant { ttl, conditions } => {
             // Servers raise what is too short, so that nothing is lost by asking for no time.
             let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
-            let grant = conditions.guards.client(client).lease_grant(ttl);
+            let grant = conditions.guards.client(client).leases().grant(ttl);
             let granted = named!(grant, conditions).await;
             let response = granted
                 .map_err(|error| during("failed to grant lease", &conditions.guards, error))?;
             output.print(&Reply::Grant(response.into_wire()))
         }
         Lease::Revoke { id, conditions } => {
-            let revoke = conditions.guards.client(client).lease_revoke(id);
+            let revoke = conditions.guards.client(client).leases().revoke(id);
             let revoked = named!(revoke, conditions).await;
             let response = revoked
                 .map_err(|error| during("failed to revoke lease", &conditions.guards, error))?;
@@ -32,12 +32,13 @@ pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure
             output.print(&Reply::Revoke(id, LeaseRevokeResponse { header }))
         }
         Lease::Timetolive { id, keys } => {
-            let response = client.lease_time_to_live(id, keys).await?;
+            let asked = client.leases().time_to_live(id);
+            let response = if keys { asked.keys() } else { asked }.await?;
             output.print(&Reply::TimeToLive(response.into_wire(), keys))
         }
-        Lease::List => output.print(&Reply::Leases(client.lease_list().await?.into_wire())),
+        Lease::List => output.print(&Reply::Leases(client.leases().list().await?.into_wire())),
         Lease::KeepAlive { id, once: true } => {
-            let renewal = client.lease_keep_alive_once(id).await?;
+            let renewal = client.leases().keep_alive_once(id).await?;
             output.print(&Reply::KeepAlive(renewal.into_wire()))
         }
         Lease::KeepAlive { id, once: false } => keep_alive(session, id).await,
@@ -56,7 +57,7 @@ fn during(action: &'static str, guards: &Guards, error: tenure::Error) -> Failur
 
 async fn keep_alive(session: &Session, id: LeaseId) -> Result<(), Failure> {
     let output = session.output;
-    match session.client.lease_keep_alive(id).await {
+    match session.client.leases().keep_alive(id).await {
         Ok(mut alive) => {
             output.print(&Reply::KeepAlive(alive.last_answer().into_wire()))?;
             while let Some(renewal) = alive.renewed().await {

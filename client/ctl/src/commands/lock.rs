@@ -29,15 +29,18 @@ pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure>
     let answer = match command {
         Lock::Acquire(args) => return acquire(session, &args).await,
         Lock::List { prefix, limit } => {
-            Answer::Locks(client.list_locks(prefix, limit).await?.into_wire())
+            Answer::Locks(client.locks().list(prefix).limit(limit).await?.into_wire())
         }
         Lock::Inspect { name, limit } => {
-            Answer::Queue(client.inspect_lock(name, limit).await?.into_wire())
+            Answer::Queue(client.locks().inspect(name).limit(limit).await?.into_wire())
         }
         Lock::Release(Guarded { args, guards }) => {
             let client = guards.client(client);
-            let token = args.token.map(Token::new);
-            let released = client.force_release(args.name, token, args.reason).await;
+            let mut release = client.locks().force_release(args.name, args.reason);
+            if let Some(token) = args.token {
+                release = release.token(Token::new(token));
+            }
+            let released = release.await;
             let released = released.map_err(|error| guards.explain(error))?;
             Answer::Released(released.into_wire())
         }
@@ -49,7 +52,7 @@ async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
     let grace = args.grace()?;
     let mut signals = Signals::take()?;
     // A session of our own, because closing it takes the claim back whatever state it is in.
-    let lifetime = session.client.session(args.ttl).await?;
+    let lifetime = session.client.sessions().open(args.ttl).await?;
     let taking = async {
         let look = timeout(LOOK_MAX, warn_of_data(session, args.name()));
         tokio::join!(take(session, args, &lifetime), look).0
@@ -77,7 +80,7 @@ async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
         // Held for moments at best, and perhaps by a server that does not answer.
         Err(_) => {
             let left = guard.remaining();
-            let _ = timeout(left, give_back(args.name(), guard, lifetime)).await;
+            drop(timeout(left, give_back(args.name(), guard, lifetime)).await);
         }
     }
     outcome
@@ -127,9 +130,12 @@ async fn take(
     let client = &session.client;
     let name = args.name();
     let mut request: LockRequest = match args.permits {
-        Some(permits) => client.semaphore(name, permits.limit).acquire(permits.count),
-        None if args.shared => client.rw_lock(name).read(),
-        None => client.lock(name),
+        Some(permits) => client
+            .locks()
+            .semaphore(name, permits.limit)
+            .acquire(permits.count),
+        None if args.shared => client.locks().rw_lock(name).read(),
+        None => client.locks().acquire(name),
     };
     request = request
         .session(lifetime)
@@ -155,7 +161,7 @@ async fn take(
 
 /// Says who has the lock, as far as it can be found out.
 async fn not_free(session: &Session, name: &str, waited: Duration) -> Failure {
-    let holder = session.client.inspect_lock(name, 1).await;
+    let holder = session.client.locks().inspect(name).limit(1).await;
     let holder = holder
         .ok()
         .and_then(|queue| queue.into_holders().into_iter().next());
@@ -239,6 +245,6 @@ impl Held for LockGuard {
     }
 
     async fn lost(&self) {
-        let _ = self.lost().await;
+        self.lost().await;
     }
 }

@@ -1,6 +1,6 @@
 //! `member add|remove|update|list|promote`.
 
-use tenure::{Freshness, MemberAdded, MemberRole};
+use tenure::{MemberAdded, MemberRole};
 
 use super::Session;
 use crate::{
@@ -23,7 +23,7 @@ pub(super) async fn run(session: &Session, command: Member) -> Result<(), Failur
             } else {
                 MemberRole::Voter
             };
-            let response = client.member_add(peer_urls.clone(), role).await?;
+            let response = client.cluster().add_member(peer_urls.clone(), role).await?;
             session
                 .output
                 .print(&Reply::MemberAdd(response.clone().into_wire()))?;
@@ -34,20 +34,26 @@ pub(super) async fn run(session: &Session, command: Member) -> Result<(), Failur
             return Ok(());
         }
         Member::Remove { id } => {
-            Reply::MemberRemove(id, client.member_remove(id).await?.into_wire())
+            Reply::MemberRemove(id, client.cluster().remove_member(id).await?.into_wire())
         }
-        Member::Update { id, peer_urls } => {
-            Reply::MemberUpdate(id, client.member_update(id, peer_urls).await?.into_wire())
-        }
+        Member::Update { id, peer_urls } => Reply::MemberUpdate(
+            id,
+            client
+                .cluster()
+                .update_member(id, peer_urls)
+                .await?
+                .into_wire(),
+        ),
         Member::Promote { id } => {
-            Reply::MemberPromote(id, client.member_promote(id).await?.into_wire())
+            Reply::MemberPromote(id, client.cluster().promote_member(id).await?.into_wire())
         }
         Member::List { consistency } => {
-            let freshness = match consistency {
-                Consistency::L => Freshness::Linearizable,
-                Consistency::S => Freshness::Serializable,
+            let members = client.cluster().members();
+            let members = match consistency {
+                Consistency::L => members,
+                Consistency::S => members.serializable(),
             };
-            Reply::MemberList(client.member_list(freshness).await?.into_wire())
+            Reply::MemberList(members.await?.into_wire())
         }
     };
     session.output.print(&reply)

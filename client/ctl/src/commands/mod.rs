@@ -30,7 +30,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use tenure::{Client, Freshness, Member};
+use tenure::{Client, Member};
 
 use crate::{
     args::{Check, Cli, Command, Global, Writing},
@@ -125,8 +125,10 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
 }
 
 async fn connect(global: &Global) -> Result<Client, Failure> {
+    let endpoints = global.endpoints.iter().map(|endpoint| endpoint.trim());
+    let endpoints: Vec<_> = endpoints.collect();
     let mut builder = Client::builder()
-        .endpoints(global.endpoints.iter().map(|endpoint| endpoint.trim()))
+        .endpoints(endpoints)
         .timeout(global.command_timeout)
         .connect_timeout(global.dial_timeout)
         .probe(global.keepalive_time, global.keepalive_timeout)
@@ -158,7 +160,7 @@ impl Session {
         if !cluster {
             return Ok(self.client.endpoints().map(str::to_owned).collect());
         }
-        let list = self.client.member_list(Freshness::Linearizable).await?;
+        let list = self.client.cluster().members().await?;
         let urls = list.iter().flat_map(Member::client_urls);
         Ok(urls.cloned().collect())
     }
@@ -167,7 +169,7 @@ impl Session {
 /// Says something to the user that is not data.
 fn tell(text: impl std::fmt::Display) {
     // When standard error is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "{text}");
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 /// Says something to the user without waiting until it is read, for callers who must not stop:
@@ -181,8 +183,8 @@ fn mention(text: &'static str) {
     }
     // Detached, and not a task, whose end the runtime would wait for. Without a thread there is no
     // way to say it.
-    let _ = std::thread::Builder::new().spawn(move || {
+    drop(std::thread::Builder::new().spawn(move || {
         tell(text);
         WAITING.fetch_sub(1, Ordering::Relaxed);
-    });
+    }));
 }

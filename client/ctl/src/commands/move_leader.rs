@@ -9,9 +9,9 @@ pub(super) async fn run(session: &Session, target: MemberId) -> Result<(), Failu
     let endpoints: Vec<_> = session.client.endpoints().collect();
     for endpoint in &endpoints {
         let client = session.client.only(*endpoint)?;
-        let status = client.status().await?;
+        let status = client.maintenance().status().await?;
         if let Some(from) = status.leader().filter(|_| status.is_leader()) {
-            let moved = client.move_leader(target).await?;
+            let moved = client.maintenance().move_leader(target).await?;
             let header = Some(moved.into_wire());
             let response = MoveLeaderResponse { header };
             return session.output.print(&Reply::MoveLeader {

@@ -12,18 +12,18 @@ pub(super) async fn run(session: &Session, command: SessionCommand) -> Result<()
     let answer = match command {
         SessionCommand::Open { ttl } => {
             // It lasts for its time to live from now on, renewed by whoever takes it over.
-            let opened = client.session(ttl).await?;
+            let opened = client.sessions().open(ttl).await?;
             Answer::SessionOpened {
                 session: opened.lease(),
                 ttl: opened.ttl(),
             }
         }
         SessionCommand::Close { id } => {
-            client.close_session(id).await?;
+            client.sessions().close(id).await?;
             Answer::SessionClosed(id)
         }
         SessionCommand::Inspect { id } => {
-            let response = client.inspect_session(id).await?.into_wire();
+            let response = client.sessions().inspect(id).await?.into_wire();
             Answer::Session {
                 session: id,
                 response,

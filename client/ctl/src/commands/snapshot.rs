@@ -34,7 +34,7 @@ pub(super) async fn run(
         Ok(version) => version,
         Err(failure) => {
             // What is there is no snapshot; leaving it would only take space.
-            let _ = fs::remove_file(&partial);
+            drop(fs::remove_file(&partial));
             return Err(failure);
         }
     };
@@ -52,7 +52,7 @@ pub(super) async fn run(
 
 /// Writes the snapshot; gives the version of the server.
 async fn save(session: &Session, path: &Path) -> Result<String, Failure> {
-    let mut snapshot = session.client.snapshot().await?;
+    let mut snapshot = session.client.maintenance().snapshot().await?;
     let mut file =
         File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
     let (mut written, mut remaining, mut version) = (0_u64, 0, String::new());

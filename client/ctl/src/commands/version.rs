@@ -1,11 +1,9 @@
 //! `version` and `completion`: what needs no server.
 
 use clap_complete::Shell;
+use tenure::wire::API_VERSION;
 
 use crate::{args, failure::Failure, output::Output};
-
-/// The version of etcd's API that is spoken.
-const API_VERSION: &str = "3.7";
 
 pub(super) fn version(output: Output) -> Result<(), Failure> {
     let version = env!("CARGO_PKG_VERSION");

@@ -81,7 +81,7 @@ fn shared(moment: Instant) -> u128 {
 impl Holder {
     /// One turn: acquire, write, release.
     async fn turn(&self, number: u64) {
-        let guard = match self.client.lock(&*self.name).ttl(self.ttl).await {
+        let guard = match self.client.locks().acquire(&*self.name).ttl(self.ttl).await {
             Ok(guard) => Arc::new(guard),
             Err(error) => {
                 self.journal.note(&format!("failed {error}"));
@@ -101,7 +101,7 @@ impl Holder {
         }
         watched.abort();
         // Waits until the task has let go of the guard.
-        let _ = watched.await;
+        drop(watched.await);
         let deadline = shared(guard.deadline());
         let held = guard.is_held();
         self.journal.note(&format!("deadline {token} {deadline}"));
@@ -162,7 +162,7 @@ async fn run() -> Result<(), String> {
     let argument = |name: &str| env::var(name).map_err(|_| format!("{name} is not set"));
     let endpoints = argument("HOLDER_ENDPOINTS")?;
     let client = Client::builder()
-        .endpoints(endpoints.split(','))
+        .endpoints(Vec::from_iter(endpoints.split(',')))
         .timeout(Duration::from_secs(20))
         .connect()
         .await

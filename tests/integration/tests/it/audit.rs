@@ -37,13 +37,21 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
     let holder = Client::connect([cluster.node(deaf).address()])
         .await
         .unwrap();
-    let former = holder.lock("jobs/42").ttl(LONG).principal("worker-1");
+    let former = holder
+        .locks()
+        .acquire("jobs/42")
+        .ttl(LONG)
+        .principal("worker-1");
     let former = former.await.unwrap();
     former.guarded().put("state/jobs/42", "mine").await.unwrap();
-    let next = operator.lock("jobs/42").ttl(LONG).principal("worker-2");
+    let next = operator
+        .locks()
+        .acquire("jobs/42")
+        .ttl(LONG)
+        .principal("worker-2");
     let next = tokio::spawn(next.into_future());
     wait_until("the next waits in line", STATE_MAX, async || {
-        let queue = operator.inspect_lock("jobs/42", 0).await;
+        let queue = operator.locks().inspect("jobs/42").await;
         let queue = queue.map_err(|error| error.to_string())?;
         (queue.waiters().len() == 1)
             .then_some(())
@@ -53,7 +61,11 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
     // The node that tells the holder everything goes deaf, so it cannot hear of its end.
     cluster.node(deaf).pause();
     let token = former.token();
-    let ended = operator.force_release("jobs/42", Some(token), REASON).await;
+    let ended = operator
+        .locks()
+        .force_release("jobs/42", REASON)
+        .token(token)
+        .await;
     let ended = ended.unwrap();
     let ended = ended.claims();
     assert_eq!(ended.len(), 1);
@@ -108,17 +120,29 @@ async fn assert_recorded(node: &Node, token: Token) {
 async fn nobody_is_deposed_without_a_reason_or_by_a_wrong_token() {
     let cluster = Cluster::start(1).await;
     let client = Client::connect(cluster.addresses()).await.unwrap();
-    let held = client.lock("jobs/42").ttl(LONG).await.unwrap();
-    let error = client.force_release("jobs/42", None, "").await.unwrap_err();
+    let held = client.locks().acquire("jobs/42").ttl(LONG).await.unwrap();
+    let error = client
+        .locks()
+        .force_release("jobs/42", "")
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
     let wrong = Token::new(held.token().get() + 1);
-    let forced = client.force_release("jobs/42", Some(wrong), REASON).await;
+    let forced = client
+        .locks()
+        .force_release("jobs/42", REASON)
+        .token(wrong)
+        .await;
     let error = forced.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotHolder, "{error}");
     assert_eq!(error.current_token(), Some(held.token()));
     held.guarded().put("state/jobs/42", "mine").await.unwrap();
     // An end that does happen is recorded after all that went before.
-    client.force_release("jobs/42", None, REASON).await.unwrap();
+    client
+        .locks()
+        .force_release("jobs/42", REASON)
+        .await
+        .unwrap();
     let found = wait_until("the end is recorded", STATE_MAX, async || {
         let records = records(cluster.node(0));
         (!records.is_empty()).then_some(records).ok_or("no record")

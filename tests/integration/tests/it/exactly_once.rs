@@ -119,7 +119,7 @@ async fn mutations_that_are_sent_again_without_a_request_id_take_effect_twice() 
 
 fn builder(cutter: &Cutter) -> tenure::ClientBuilder {
     Client::builder()
-        .endpoints(cutter.addresses().iter().cloned())
+        .endpoints(cutter.addresses())
         .timeout(TIMEOUT)
         .retry_budget(RETRY_PERCENT, RETRIES_PER_SECOND)
         .breaker(FAILURES_MAX, Duration::from_millis(100))

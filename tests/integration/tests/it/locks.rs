@@ -111,7 +111,7 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
         return;
     };
     // Ours first: etcdctl waits until it is released.
-    let guard = client.lock("shared").ttl(LONG).await.unwrap();
+    let guard = client.locks().acquire("shared").ttl(LONG).await.unwrap();
     let ours = guard.token().get();
     let tool = etcdctl.clone();
     let running = tokio::spawn(async move {
@@ -120,7 +120,7 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
             .await
     });
     let theirs = wait_until("etcdctl queues up", STATE_MAX, async || {
-        let queue = client.inspect_lock("shared", 0).await;
+        let queue = client.locks().inspect("shared").await;
         let queue = queue.map_err(|error| error.to_string())?;
         let found = queue.waiters().first().cloned();
         found.ok_or_else(|| "nobody waits".to_owned())
@@ -154,7 +154,7 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
             .await
     });
     wait_until("etcdctl holds", STATE_MAX, async || {
-        let queue = client.inspect_lock("shared", 0).await;
+        let queue = client.locks().inspect("shared").await;
         let queue = queue.map_err(|error| error.to_string())?;
         (!queue.holders().is_empty())
             .then_some(())
@@ -163,7 +163,8 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
     .await;
     assert!(
         client
-            .lock("shared")
+            .locks()
+            .acquire("shared")
             .ttl(LONG)
             .try_now()
             .await
@@ -171,7 +172,8 @@ async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
             .is_none()
     );
     let waiting = client
-        .lock("shared")
+        .locks()
+        .acquire("shared")
         .ttl(LONG)
         .wait(STATE_MAX)
         .into_future();
@@ -191,7 +193,8 @@ async fn etcds_own_calls_for_locks_and_elections_share_the_queue() {
     let locked = etcd.lock("both", None).await.unwrap();
     assert!(
         client
-            .lock("both")
+            .locks()
+            .acquire("both")
             .ttl(LONG)
             .try_now()
             .await
@@ -199,15 +202,28 @@ async fn etcds_own_calls_for_locks_and_elections_share_the_queue() {
             .is_none()
     );
     etcd.unlock(locked.key()).await.unwrap();
-    let ours = client.lock("both").ttl(LONG).wait(STATE_MAX).await.unwrap();
+    let ours = client
+        .locks()
+        .acquire("both")
+        .ttl(LONG)
+        .wait(STATE_MAX)
+        .await
+        .unwrap();
     assert!(ours.is_held());
 
     let lease = etcd.lease_grant(600, None).await.unwrap().id();
     let elected = etcd.campaign("mayor", "alice", lease).await.unwrap();
-    let leader = client.election("mayor").leader().await.unwrap().unwrap();
+    let leader = client
+        .elections()
+        .named("mayor")
+        .leader()
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(leader.epoch.get(), elected.leader().unwrap().rev());
     let campaign = client
-        .election("mayor")
+        .elections()
+        .named("mayor")
         .campaign("bob")
         .ttl(LONG)
         .wait(STATE_MAX);

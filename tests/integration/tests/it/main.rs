@@ -30,6 +30,7 @@ mod failover;
 mod fencing;
 mod freshness;
 mod identity;
+mod key_views;
 mod leadership;
 mod leases;
 mod locks;

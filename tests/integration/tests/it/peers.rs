@@ -44,7 +44,7 @@ fn ask(name: &str, lease: i64) -> AcquireRequest {
 async fn a_waiter_whose_lease_ends_is_told_so_and_never_granted() {
     let cluster = Cluster::start(3).await;
     let client = client(&cluster).await;
-    let held = client.lock("queue").ttl(LONG).await.unwrap();
+    let held = client.locks().acquire("queue").ttl(LONG).await.unwrap();
     let lease = cluster.node(0).calls().grant(3).await.unwrap();
     let mut waiting = locks(cluster.node(0).address()).await;
     let mut states = waiting
@@ -60,7 +60,8 @@ async fn a_waiter_whose_lease_ends_is_told_so_and_never_granted() {
     // The lock passes over it to whoever is next.
     held.release().await.unwrap();
     let next = client
-        .lock("queue")
+        .locks()
+        .acquire("queue")
         .ttl(LONG)
         .wait(STATE_MAX)
         .await
@@ -75,7 +76,7 @@ async fn a_transaction_whose_answer_is_lost_commits_once_and_is_answered() {
     let cluster = Cluster::start(3).await;
     let cutter = Cutter::start(&cluster.addresses()).await;
     let client = Client::builder()
-        .endpoints(cutter.addresses().iter().cloned())
+        .endpoints(cutter.addresses())
         .exactly_once(LONG)
         .connect()
         .await
@@ -187,10 +188,17 @@ async fn a_new_session_does_not_take_over_what_the_old_one_left() {
         .unwrap()
         .into_inner();
     let token = granted.granted.unwrap().claims[0].token;
-    let taken = client.lock("restart").ttl(LONG).try_now().await.unwrap();
+    let taken = client
+        .locks()
+        .acquire("restart")
+        .ttl(LONG)
+        .try_now()
+        .await
+        .unwrap();
     assert!(taken.is_none(), "the old session still holds it");
     let waiting = client
-        .lock("restart")
+        .locks()
+        .acquire("restart")
         .ttl(LONG)
         .wait(STATE_MAX)
         .into_future();
@@ -205,16 +213,20 @@ async fn a_new_session_does_not_take_over_what_the_old_one_left() {
 async fn a_release_whose_answer_is_lost_frees_the_lock() {
     let cluster = Cluster::start(3).await;
     let cutter = Cutter::start(&cluster.addresses()).await;
-    let through = Client::connect(cutter.addresses().iter().cloned())
+    let through = Client::connect(cutter.addresses()).await.unwrap();
+    let guard = through
+        .locks()
+        .acquire("lost-release")
+        .ttl(LONG)
         .await
         .unwrap();
-    let guard = through.lock("lost-release").ttl(LONG).await.unwrap();
     cutter.cut();
     let (released, ()) = tokio::join!(guard.release(), cutter.heal_after(1));
     println!("the release said {released:?}");
     let direct = client(&cluster).await;
     let next = direct
-        .lock("lost-release")
+        .locks()
+        .acquire("lost-release")
         .ttl(LONG)
         .wait(STATE_MAX / 2)
         .await;
@@ -279,7 +291,7 @@ async fn a_command_does_not_outlive_its_lock() {
 async fn two_writers_of_one_record_lose_nothing() {
     let cluster = Cluster::start(3).await;
     let client = client(&cluster).await;
-    let first = client.lock("active").ttl(LONG).await.unwrap();
+    let first = client.locks().acquire("active").ttl(LONG).await.unwrap();
     let stale = first.guarded();
     let read = |kv: Option<tenure_proto::mvccpb::KeyValue>| {
         kv.map_or(String::new(), |kv| {
@@ -290,10 +302,11 @@ async fn two_writers_of_one_record_lose_nothing() {
     // The first server reads the record, and loses the lock before it writes it back.
     let seen = read(cluster.node(0).calls().get("record").await.unwrap());
     client
-        .force_release("active", None, "the operator fails over")
+        .locks()
+        .force_release("active", "the operator fails over")
         .await
         .unwrap();
-    let second = client.lock("active").ttl(LONG).await.unwrap();
+    let second = client.locks().acquire("active").ttl(LONG).await.unwrap();
     second
         .guarded()
         .put("record", format!("{seen}b"))
@@ -368,11 +381,20 @@ async fn without_a_quorum_nothing_is_granted() {
         .connect()
         .await
         .unwrap();
-    let asked = timeout(Duration::from_secs(8), alone.lock("split").ttl(SHORT)).await;
+    let asked = timeout(
+        Duration::from_secs(8),
+        alone.locks().acquire("split").ttl(SHORT),
+    )
+    .await;
     assert!(!matches!(asked, Ok(Ok(_))), "{asked:?}");
     cluster.node_mut(1).restart().await;
     cluster.leader_among(&[0, 1]).await;
-    let again = alone.lock("split").ttl(LONG).wait(STATE_MAX / 2).await;
+    let again = alone
+        .locks()
+        .acquire("split")
+        .ttl(LONG)
+        .wait(STATE_MAX / 2)
+        .await;
     assert!(again.unwrap().is_held());
 }
 

@@ -86,7 +86,7 @@ async fn a_registration_comes_back_from_every_loss() {
     assert!(after_deletion > first);
 
     let lease = client.get(KEY).await.unwrap().first().unwrap().lease();
-    client.lease_revoke(lease.unwrap()).await.unwrap();
+    client.leases().revoke(lease.unwrap()).await.unwrap();
     let after_revocation = it.incarnation().await;
     assert!(after_revocation > after_deletion);
 

@@ -188,9 +188,9 @@ async fn the_will_of_a_claim_runs_before_the_next_one_holds_although_the_leader_
     let client = Client::connect(cluster.addresses_from(survivor))
         .await
         .unwrap();
-    let next = tokio::spawn(client.lock("jobs").ttl(LONG).into_future());
+    let next = tokio::spawn(client.locks().acquire("jobs").ttl(LONG).into_future());
     wait_until("the next waits in line", STATE_MAX, async || {
-        let queue = client.inspect_lock("jobs", 0).await;
+        let queue = client.locks().inspect("jobs").await;
         let queue = queue.map_err(|error| error.to_string())?;
         (queue.waiters().len() == 1)
             .then_some(())
@@ -275,7 +275,8 @@ async fn what_is_given_back_leaves_no_will_and_what_is_taken_does() {
     release(address, "released", tokens[0]).await;
     revoke(&calls, leases[1]).await;
     let forced = client
-        .force_release("forced", None, "it is in the way")
+        .locks()
+        .force_release("forced", "it is in the way")
         .await;
     forced.unwrap();
     // The lease of the lock that was given back ends without it.
@@ -283,7 +284,8 @@ async fn what_is_given_back_leaves_no_will_and_what_is_taken_does() {
     for name in ["released", "revoked", "forced"] {
         assert!(
             client
-                .lock(name)
+                .locks()
+                .acquire(name)
                 .ttl(LONG)
                 .try_now()
                 .await

@@ -54,13 +54,13 @@ async fn clean_up(session: &Session, prefix: &str, cleanup: Cleanup) -> Result<(
     if cleanup.auto_compact {
         let revision = deleted.revision();
         output.say(format!("Compacting with revision {revision}\n").as_bytes())?;
-        client.compact(revision).physical().await?;
+        client.maintenance().compact(revision).physical().await?;
         output.say(format!("Compacted with revision {revision}\n").as_bytes())?;
     }
     if cleanup.auto_defrag {
         for endpoint in session.client.endpoints() {
             output.say(format!("Defragmenting {endpoint:?}\n").as_bytes())?;
-            client.only(endpoint)?.defragment().await?;
+            client.only(endpoint)?.maintenance().defragment().await?;
             output.say(format!("Defragmented {endpoint:?}\n").as_bytes())?;
         }
     }

@@ -68,7 +68,12 @@ async fn live(cluster: &Cluster) {
 async fn compact(client: &Client) -> Revision {
     let put = client.put("last", "").await.unwrap();
     let revision = put.revision();
-    client.compact(revision).physical().await.unwrap();
+    client
+        .maintenance()
+        .compact(revision)
+        .physical()
+        .await
+        .unwrap();
     revision
 }
 

@@ -24,7 +24,10 @@ async fn a_counter_is_exact_when_a_leader_dies_while_clients_at_all_nodes_add() 
     let added = Arc::new(AtomicUsize::new(0));
     let mut adding = Vec::new();
     for adder in 0..ADDERS {
-        let counter = client_at(&cluster, adder % 3).await.counter("orders");
+        let counter = client_at(&cluster, adder % 3)
+            .await
+            .recipes()
+            .counter("orders");
         let added = Arc::clone(&added);
         // Each adds another number, so that a sum tells who is missing.
         let delta = 1 << adder;
@@ -53,7 +56,7 @@ async fn a_counter_is_exact_when_a_leader_dies_while_clients_at_all_nodes_add() 
     cluster.node_mut(leader).restart().await;
     let total = (0..ADDERS).map(|adder| (ADDS << adder) as i64).sum::<i64>();
     for node in 0..3 {
-        let counter = client_at(&cluster, node).await.counter("orders");
+        let counter = client_at(&cluster, node).await.recipes().counter("orders");
         assert_eq!(counter.get().await.unwrap().value, total, "at m{node}");
     }
     // Every add saw the number after it and nobody else's.

@@ -54,16 +54,23 @@ async fn watched_everywhere(cluster: &Cluster) {
 async fn a_barrier_that_one_client_closes_holds_up_clients_at_all_nodes_until_it_is_opened() {
     let cluster = Cluster::start(3).await;
     let clients = clients(&cluster).await;
-    assert!(clients[0].barrier("gate").close().await.unwrap());
+    assert!(clients[0].recipes().barrier("gate").close().await.unwrap());
     let waiting = clients.iter().map(|client| {
-        let barrier = client.barrier("gate");
+        let barrier = client.recipes().barrier("gate");
         tokio::spawn(async move { barrier.wait().await })
     });
     let waiting: Vec<_> = waiting.collect();
     watched_everywhere(&cluster).await;
-    assert!(clients[1].barrier("gate").is_closed().await.unwrap());
+    assert!(
+        clients[1]
+            .recipes()
+            .barrier("gate")
+            .is_closed()
+            .await
+            .unwrap()
+    );
     assert!(waiting.iter().all(|waiter| !waiter.is_finished()));
-    assert!(clients[2].barrier("gate").open().await.unwrap());
+    assert!(clients[2].recipes().barrier("gate").open().await.unwrap());
     for waiter in waiting {
         timeout(STATE_MAX, waiter).await.unwrap().unwrap().unwrap();
     }
@@ -74,7 +81,7 @@ async fn a_latch_opens_everywhere_when_clients_at_all_nodes_have_counted_it_down
     let cluster = Cluster::start(3).await;
     let clients = clients(&cluster).await;
     let waiting = clients.iter().map(|client| {
-        let latch = client.latch("migrated");
+        let latch = client.recipes().latch("migrated");
         tokio::spawn(async move {
             latch.wait().await.unwrap();
             latch.left().await.unwrap()
@@ -82,14 +89,14 @@ async fn a_latch_opens_everywhere_when_clients_at_all_nodes_have_counted_it_down
     });
     let waiting: Vec<_> = waiting.collect();
     let set_up = clients.iter().map(|client| {
-        let latch = client.latch("migrated");
+        let latch = client.recipes().latch("migrated");
         async move { latch.set_up(COUNT).await }
     });
     let set_up = try_join_all(set_up).await.unwrap();
     assert_eq!(set_up.iter().filter(|first| **first).count(), 1);
     watched_everywhere(&cluster).await;
     let count_down = |number: usize| {
-        let latch = clients[number % clients.len()].latch("migrated");
+        let latch = clients[number % clients.len()].recipes().latch("migrated");
         async move { latch.count_down().await }
     };
     let mut left = try_join_all((1..COUNT as usize).map(count_down))
@@ -112,7 +119,7 @@ struct Round {
 }
 
 async fn take_part(client: Client, rounds: Arc<[Round]>) {
-    let barrier = client.double_barrier("shuffle", PARTS);
+    let barrier = client.recipes().double_barrier("shuffle", PARTS);
     for (number, round) in rounds.iter().enumerate() {
         round.coming.fetch_add(1, Ordering::SeqCst);
         let inside = barrier.enter().await.unwrap();
@@ -147,13 +154,13 @@ async fn a_participant_that_is_killed_inside_is_not_waited_for_longer_than_its_l
     let addresses = cluster.addresses_from(2);
     mortal.spawn(async move {
         let client = client_of(addresses).await;
-        let barrier = client.double_barrier("mortal", PARTS).ttl(SHORT);
+        let barrier = client.recipes().double_barrier("mortal", PARTS).ttl(SHORT);
         let _inside = barrier.enter().await.unwrap();
         entered.send(()).expect("the test waits for it");
         std::future::pending::<()>().await;
     });
     let enter = |node: usize| {
-        let barrier = clients[node].double_barrier("mortal", PARTS);
+        let barrier = clients[node].recipes().double_barrier("mortal", PARTS);
         async move { barrier.enter().await }
     };
     let both = timeout(STATE_MAX, try_join_all([enter(0), enter(1)])).await;
@@ -181,7 +188,7 @@ async fn a_participant_that_hears_late_that_all_have_left_is_done_although_other
     let follower = cluster.others(leader)[0];
     let at = async |node: usize| {
         let client = client_of(vec![cluster.node(node).address().to_owned()]).await;
-        client.double_barrier("late", 2).ttl(LONG)
+        client.recipes().double_barrier("late", 2).ttl(LONG)
     };
     let (late, early) = (at(follower).await, at(leader).await);
     let both = timeout(STATE_MAX, try_join(late.enter(), early.enter())).await;

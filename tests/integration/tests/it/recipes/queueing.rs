@@ -60,7 +60,7 @@ impl Handed {
 
 async fn queue_at(cluster: &Cluster, node: usize) -> Queue {
     let client = client_at(cluster, node).await;
-    client.queue("mails").visibility(VISIBILITY)
+    client.recipes().queue("mails").visibility(VISIBILITY)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,7 +119,7 @@ async fn hold_until_killed(cluster: &Cluster) -> (Mortal, Vec<Handed>) {
     let (handed, mut held) = mpsc::channel(QUEUE_MAX);
     let addresses = cluster.addresses_from(2);
     mortal.spawn(async move {
-        let queue = client_of(addresses).await.queue("mails");
+        let queue = client_of(addresses).await.recipes().queue("mails");
         let queue = queue.visibility(VISIBILITY);
         let mut deliveries = Vec::new();
         for _ in 0..HELD {

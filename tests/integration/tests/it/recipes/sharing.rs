@@ -34,7 +34,7 @@ async fn clients(cluster: &Cluster, count: usize) -> Vec<Client> {
 /// Waits until so many wait for a lock.
 async fn queued(client: &Client, name: &str, count: usize) {
     wait_until("claims wait in line", STATE_MAX, async || {
-        let queue = client.inspect_lock(name, 0).await;
+        let queue = client.locks().inspect(name).await;
         let waiting = queue.map_err(|error| error.to_string())?.waiters().len();
         (waiting == count)
             .then_some(())
@@ -48,10 +48,10 @@ async fn readers_at_all_nodes_share_and_a_writer_is_not_overtaken() {
     let cluster = Cluster::start(3).await;
     let clients = clients(&cluster, 3).await;
     let ask = |request: LockRequest| tokio::spawn(request.ttl(LONG).into_future());
-    let read = |node: usize| clients[node].rw_lock("catalog").read();
+    let read = |node: usize| clients[node].locks().rw_lock("catalog").read();
     let readers = try_join_all((0..3).map(|node| read(node).ttl(LONG).into_future()));
     let mut readers = readers.await.unwrap();
-    let writer = ask(clients[1].rw_lock("catalog").write());
+    let writer = ask(clients[1].locks().rw_lock("catalog").write());
     queued(&clients[0], "catalog", 1).await;
     let late = ask(read(2));
     queued(&clients[0], "catalog", 2).await;
@@ -86,7 +86,7 @@ async fn writers_at_all_nodes_are_alone() {
     let working = working.map(|(number, client)| {
         let section = Arc::clone(&section);
         tokio::spawn(async move {
-            let lock = client.rw_lock("section");
+            let lock = client.locks().rw_lock("section");
             for turn in 0..TURNS {
                 if (number + turn) % 3 == 0 {
                     let guard = lock.write().ttl(LONG).await.unwrap();
@@ -121,7 +121,7 @@ async fn no_more_permits_are_out_than_there_are() {
     let working = working.map(|(number, client)| {
         let (out, most) = (Arc::clone(&out), Arc::clone(&most));
         tokio::spawn(async move {
-            let slots = client.semaphore("uploads", PERMITS);
+            let slots = client.locks().semaphore("uploads", PERMITS);
             for turn in 0..TURNS {
                 let count = ((number + turn) % PERMITS as usize) as u32 + 1;
                 let guard = slots.acquire(count).ttl(LONG).await.unwrap();
@@ -148,18 +148,29 @@ async fn the_permits_of_a_holder_that_is_killed_come_back_and_nobody_changes_the
     let addresses = cluster.addresses_from(1);
     mortal.spawn(async move {
         let client = client_of(addresses).await;
-        let slots = client.semaphore("slots", PERMITS);
+        let slots = client.locks().semaphore("slots", PERMITS);
         let guard = slots.acquire(PERMITS - 1).ttl(SHORT).await.unwrap();
         holding.send(guard.token()).expect("the test waits for it");
         std::future::pending::<()>().await;
     });
     let token = timeout(STATE_MAX, held).await.unwrap().unwrap();
-    let one = clients[2].semaphore("slots", PERMITS).acquire(1).ttl(LONG);
+    let one = clients[2]
+        .locks()
+        .semaphore("slots", PERMITS)
+        .acquire(1)
+        .ttl(LONG);
     let one = one.try_now().await.unwrap().expect("one permit is left");
-    let all = clients[0].semaphore("slots", PERMITS).acquire(2).ttl(LONG);
+    let all = clients[0]
+        .locks()
+        .semaphore("slots", PERMITS)
+        .acquire(2)
+        .ttl(LONG);
     let waiting = tokio::spawn(all.into_future());
     queued(&clients[1], "slots", 1).await;
-    let other = clients[1].semaphore("slots", PERMITS + 1).acquire(1);
+    let other = clients[1]
+        .locks()
+        .semaphore("slots", PERMITS + 1)
+        .acquire(1);
     let error = other.ttl(LONG).try_now().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermitsDiffer, "{error}");
     assert!(!waiting.is_finished());

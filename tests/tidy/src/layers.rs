@@ -1,7 +1,7 @@
-//! The floors of a crate: which of its top-level modules may import which.
+//! The layers of a crate: which of its top-level modules may import which.
 //!
-//! The modules of a crate lie on floors, listed from the ground up. Invariant: an import leads to
-//! the same floor or to one below, and no imports form a circle. Test code is exempt. What is drawn
+//! The modules of a crate lie in layers, the lowest first. Invariant: an import leads to the same
+//! layer or to a lower one, and no imports form a circle. Test code is exempt. What is drawn
 //! are paths in the source (`crate::…`, `super::…` out of a module, and names that the crate root
 //! re-exports), not method calls: an `impl` block may lie above its type.
 
@@ -12,22 +12,31 @@ use crate::{
     tree::{self, SourceFile},
 };
 
-/// A crate and its floors.
+/// A crate and its layers.
 #[derive(Debug)]
 pub struct Crate {
     /// The folder of its sources.
     pub within: &'static str,
-    /// Its top-level modules, the lowest floor first; every module is on exactly one.
-    pub floors: &'static [&'static [&'static str]],
+    /// Its top-level modules, the lowest layer first; every module is in exactly one.
+    pub layers: &'static [&'static [&'static str]],
 }
 
-/// Every crate that is held to floors.
-pub const CRATES: &[Crate] = &[Crate {
+/// Every crate that is held to layers.
+pub const CRATES: &[Crate] = &[CLIENT, SERVER];
+
+const CLIENT: Crate = Crate {
     within: "client/src",
-    floors: &[
+    layers: &[
         // Values, errors and arithmetic.
-        &["budget", "error", "hedge", "id", "range"],
-        &["breaker", "conditions", "response", "retry"],
+        &["budget", "duration", "error", "hedge", "id", "range"],
+        &[
+            "breaker",
+            "conditions",
+            "endpoint",
+            "freshness",
+            "response",
+            "retry",
+        ],
         &["config", "observe", "resume"],
         // Connections, and one call over them.
         &["channel"],
@@ -36,13 +45,33 @@ pub const CRATES: &[Crate] = &[Crate {
         &["call"],
         &["run"],
         // The services of etcd.
-        &["cluster", "kv", "maintenance", "lease", "watch"],
+        &["cluster", "kv", "maintenance", "lease", "ready", "watch"],
         &["range_stream", "session", "txn"],
+        // What is built of keys, transactions and watches.
+        &["cache", "json", "namespace", "stm"],
         // Locks, elections, registrations and what is built of them.
         &["builder", "claim", "fence"],
-        &["election", "lock", "recipes", "registry"],
+        &["lock"],
+        &["election", "locks", "recipes", "registry"],
     ],
-}];
+};
+
+const SERVER: Crate = Crate {
+    within: "server/src",
+    layers: &[
+        &["clock", "config", "fatal", "flushes", "share", "tasks"],
+        &["metrics"],
+        &["transport"],
+        &["admin", "telemetry"],
+        &["consensus"],
+        &["storage"],
+        &["raft"],
+        &["events"],
+        &["node"],
+        &["duties", "rpc"],
+        &["app"],
+    ],
+};
 
 /// The imports between the top-level modules of one crate: from, to, and in which files.
 #[derive(Debug, Default)]
@@ -137,18 +166,18 @@ impl Imports {
         exported
     }
 
-    /// Modules without a floor, floors for modules that do not exist, and names that lead nowhere.
+    /// Modules without a layer, layers for modules that do not exist, and names that lead nowhere.
     #[must_use]
     pub fn misplaced(&self, held: &Crate) -> Vec<String> {
         let within = held.within;
-        let placed: Vec<&str> = held.floors.iter().copied().flatten().copied().collect();
+        let placed: Vec<&str> = held.layers.iter().copied().flatten().copied().collect();
         let homeless = self.modules.iter().filter_map(|module| {
-            let floors = placed.iter().filter(|placed| *placed == module).count();
-            (floors != 1).then(|| format!("{within}: {module} is on {floors} floors, not on one"))
+            let layers = placed.iter().filter(|placed| *placed == module).count();
+            (layers != 1).then(|| format!("{within}: {module} is in {layers} layers, not in one"))
         });
         let empty = placed.iter().filter_map(|placed| {
             let missing = !self.modules.contains(*placed);
-            missing.then(|| format!("{within}: there is no module {placed} for its floor"))
+            missing.then(|| format!("{within}: there is no module {placed} for its layer"))
         });
         homeless
             .chain(empty)
@@ -156,16 +185,16 @@ impl Imports {
             .collect()
     }
 
-    /// The imports that lead to a higher floor.
+    /// The imports that lead to a higher layer.
     #[must_use]
     pub fn up(&self, held: &Crate) -> Vec<String> {
-        let floor = |module: &str| {
-            let mut floors = held.floors.iter();
-            floors.position(|floor| floor.contains(&module))
+        let layer = |module: &str| {
+            let mut layers = held.layers.iter();
+            layers.position(|layer| layer.contains(&module))
         };
         let mut found = Vec::new();
         for ((from, to), places) in &self.arrows {
-            if let (Some(low), Some(high)) = (floor(from), floor(to))
+            if let (Some(low), Some(high)) = (layer(from), layer(to))
                 && low < high
             {
                 let places = Vec::from_iter(places.iter().map(String::as_str)).join(", ");
@@ -302,7 +331,7 @@ mod tests {
 
     const SAMPLE: Crate = Crate {
         within: "a/src",
-        floors: &[&["low", "other"], &["high"]],
+        layers: &[&["low", "other"], &["high"]],
     };
 
     fn drawn(low: &str) -> Imports {
@@ -361,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_on_one_floor_is_found() {
+    fn a_circle_in_one_layer_is_found() {
         let files = [
             SourceFile::new("a/src/low.rs", "use crate::other::Other;"),
             SourceFile::new("a/src/other.rs", "use crate::low::Low;"),
@@ -371,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn modules_without_a_floor_and_floors_without_a_module_are_found() {
+    fn modules_without_a_layer_and_layers_without_a_module_are_found() {
         let files = [
             SourceFile::new("a/src/low.rs", "use crate::nothing::Low;"),
             SourceFile::new("a/src/attic.rs", ""),

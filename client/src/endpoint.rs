@@ -1,0 +1,172 @@
+//! Addresses of servers: what is taken as one, and what it means.
+//!
+//! Only text is looked at here; nothing is resolved or dialled.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use crate::error::{Error, ErrorKind};
+
+/// The port of an address without one: etcd's for clients.
+const PORT: u16 = 2379;
+/// The only scheme that the client speaks.
+const SCHEME: &str = "http://";
+
+/// One address or several, as [`Client::connect`](crate::Client::connect) takes them.
+///
+/// An address is a host with or without a port (2379 unless given) and with or without `http://`
+/// before it: `10.0.0.1`, `db-1.internal:2379`, `http://[::1]:2379`.
+///
+/// ```
+/// use tenure::IntoEndpoints;
+///
+/// assert_eq!("10.0.0.1".into_endpoints(), ["10.0.0.1"]);
+/// assert_eq!(["a:2379", "b:2379"].into_endpoints(), ["a:2379", "b:2379"]);
+/// ```
+pub trait IntoEndpoints {
+    /// The addresses, as they were written.
+    fn into_endpoints(self) -> Vec<String>;
+}
+
+macro_rules! one {
+    ($($source:ty),*) => {$(
+        impl IntoEndpoints for $source {
+            fn into_endpoints(self) -> Vec<String> {
+                vec![self.to_string()]
+            }
+        }
+    )*};
+}
+
+one!(&str, String, &String, SocketAddr);
+
+impl<E: Into<String>> IntoEndpoints for Vec<E> {
+    fn into_endpoints(self) -> Vec<String> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<E: Into<String>, const N: usize> IntoEndpoints for [E; N] {
+    fn into_endpoints(self) -> Vec<String> {
+        self.into_iter().map(Into::into).collect()
+    }
+}
+
+impl<E: Clone + Into<String>> IntoEndpoints for &[E] {
+    fn into_endpoints(self) -> Vec<String> {
+        self.iter().cloned().map(Into::into).collect()
+    }
+}
+
+impl<E: Clone + Into<String>> IntoEndpoints for &Vec<E> {
+    fn into_endpoints(self) -> Vec<String> {
+        self.as_slice().into_endpoints()
+    }
+}
+
+impl<E: Clone + Into<String>, const N: usize> IntoEndpoints for &[E; N] {
+    fn into_endpoints(self) -> Vec<String> {
+        self.as_slice().into_endpoints()
+    }
+}
+
+/// The URI that an address stands for.
+///
+/// # Errors
+/// [`ErrorKind::Config`] when it is not an address; the text names it.
+pub(crate) fn uri(endpoint: &str) -> Result<String, Error> {
+    authority(endpoint)
+        .map(|authority| format!("{SCHEME}{authority}"))
+        .map_err(|reason| unusable(endpoint, reason))
+}
+
+/// The error for an address that cannot be used.
+pub(crate) fn unusable(endpoint: &str, reason: impl std::fmt::Display) -> Error {
+    let text = format!("endpoint {endpoint:?} is not usable: {reason}");
+    Error::local(ErrorKind::Config, text)
+}
+
+/// Host and port of an address.
+fn authority(endpoint: &str) -> Result<String, &'static str> {
+    const EXPECTED: &str = "expected a host, with or without a port and http:// before it";
+    if endpoint.starts_with("https://") {
+        return Err("this client speaks plain text only");
+    }
+    let address = endpoint.strip_prefix(SCHEME).unwrap_or(endpoint);
+    let address = address.strip_suffix('/').unwrap_or(address);
+    if address.is_empty() || address.contains(['/', '?', '#', '@', ' ']) {
+        return Err(EXPECTED);
+    }
+    // Colons without brackets are the host's own if there are several.
+    if address.parse::<Ipv6Addr>().is_ok() {
+        return Ok(format!("[{address}]:{PORT}"));
+    }
+    let host_end = address.rfind(']').map_or(0, |bracket| bracket + 1);
+    match address[host_end..].rsplit_once(':') {
+        None => Ok(format!("{address}:{PORT}")),
+        Some((_, port)) if port.parse::<u16>().is_err() => Err("the port is not a number to 65535"),
+        Some((host, _)) if host_end == 0 && host.is_empty() => Err(EXPECTED),
+        Some(_) => Ok(address.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scheme_and_port_may_be_left_out() {
+        for (written, meant) in [
+            ("10.0.0.1", "http://10.0.0.1:2379"),
+            ("10.0.0.1:7", "http://10.0.0.1:7"),
+            ("http://db-1.internal", "http://db-1.internal:2379"),
+            ("http://db-1.internal:7/", "http://db-1.internal:7"),
+            ("::1", "http://[::1]:2379"),
+            ("[::1]", "http://[::1]:2379"),
+            ("http://[::1]:7", "http://[::1]:7"),
+        ] {
+            assert_eq!(uri(written).unwrap(), meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_named_in_the_error() {
+        let bad = [
+            "",
+            "http://",
+            "ftp://a:1",
+            "https://a:1",
+            "a b:1",
+            ":1",
+            "a:",
+            "a:b",
+            "a:70000",
+            "[::1]:x",
+            "a:1/path",
+            "user@a:1",
+        ];
+        for bad in bad {
+            let error = uri(bad).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
+            assert!(error.message().contains(&format!("{bad:?}")), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_address_and_many_are_taken() {
+        let owned = vec!["a".to_owned(), "b".to_owned()];
+        for endpoints in [
+            owned.clone().into_endpoints(),
+            (&owned).into_endpoints(),
+            owned[..].into_endpoints(),
+            ["a", "b"].into_endpoints(),
+            (&["a", "b"]).into_endpoints(),
+            vec!["a", "b"].into_endpoints(),
+        ] {
+            assert_eq!(endpoints, ["a", "b"]);
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], 7));
+        assert_eq!(address.into_endpoints(), ["127.0.0.1:7"]);
+        assert_eq!("a".into_endpoints(), ["a"]);
+        assert_eq!("a".to_owned().into_endpoints(), ["a"]);
+    }
+}
