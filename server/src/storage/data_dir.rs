@@ -18,7 +18,7 @@ use fs4::fs_std::FileExt;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::identity_file::{self, IdentityRecord, Layout};
+use super::identity_file::{self, IdentityFault, IdentityRecord, Layout};
 
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
@@ -74,7 +74,19 @@ pub enum DataDirError {
         "data directory {0} is in use by another process; stop it or choose another --data-dir"
     )]
     InUse(PathBuf),
-    /// Another version wrote it, or it is damaged.
+    /// A later version wrote it.
+    #[error(
+        "data directory {path} was written by a newer version: its identity file has format \
+         {format}, which this version does not know; start the newer version again, nothing was \
+         changed"
+    )]
+    Newer {
+        /// The directory.
+        path: PathBuf,
+        /// The format.
+        format: u64,
+    },
+    /// Its identity file is damaged, or no version's.
     #[error(
         "data directory {path} has an identity file that cannot be used: {what}; restore the file \
          from a copy, or replace the member: remove it and add it again with an empty data \
@@ -180,11 +192,15 @@ impl DataDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(&self.path, "reading the identity file")(error)),
         };
-        let foreign = |what| DataDirError::Foreign {
-            path: self.path.clone(),
-            what,
+        let path = || self.path.clone();
+        let refused = |fault| match fault {
+            IdentityFault::Newer(format) => DataDirError::Newer {
+                path: path(),
+                format,
+            },
+            IdentityFault::Unusable(what) => DataDirError::Foreign { path: path(), what },
         };
-        let (record, layout) = identity_file::parse(&text).map_err(foreign)?;
+        let (record, layout) = identity_file::parse(&text).map_err(refused)?;
         match layout {
             Layout::Current => *self.identity.lock() = Some(record),
             // The record got its instance id just now: from here on the directory keeps it.
@@ -403,6 +419,20 @@ mod tests {
                 assert!(error.to_string().contains("replace the member"), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn a_directory_of_a_later_version_is_refused_and_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        DataDir::open(root.path()).unwrap().claim(OWNER).unwrap();
+        let file = root.path().join(IDENTITY_FILE);
+        let later = identity_file::with_checksum("format = 3\nmember = m1\n".to_owned());
+        fs::write(&file, &later).unwrap();
+        let error = DataDir::open(root.path()).expect_err("it is a later version's");
+        let told = error.to_string();
+        assert!(told.contains("start the newer version again"), "{told}");
+        assert!(told.contains(&*root.path().to_string_lossy()), "{told}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), later);
     }
 
     #[test]

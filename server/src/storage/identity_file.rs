@@ -30,6 +30,21 @@ pub(super) enum Layout {
     WithoutInstance,
 }
 
+/// Why a text is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum IdentityFault {
+    /// A later version wrote it, in this format.
+    Newer(u64),
+    /// It is damaged, or nothing that any version writes; in words.
+    Unusable(String),
+}
+
+impl From<String> for IdentityFault {
+    fn from(what: String) -> Self {
+        Self::Unusable(what)
+    }
+}
+
 /// A fresh instance id, from the system's entropy. Zero stands for an unknown one.
 pub fn fresh_instance_id() -> u64 {
     rand::rng().random_range(1..=u64::MAX)
@@ -53,7 +68,7 @@ pub(super) fn with_checksum(mut lines: String) -> String {
 }
 
 /// Reads the file; the error says what is wrong with it.
-pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), IdentityFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
     let field = |name: &str| {
         text.lines()
@@ -68,7 +83,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), String> {
     let layout = match version.parse() {
         Ok(FORMAT) => Layout::Current,
         Ok(FORMAT_WITHOUT_INSTANCE) => Layout::WithoutInstance,
-        _ => return Err(format!("its format {version} is not {FORMAT}")),
+        Ok(newer) if newer > FORMAT => return Err(of_later_version(text, newer)),
+        _ => return Err(format!("its format {version} is not {FORMAT}").into()),
     };
     let (cluster_id, member_id) = (id("cluster_id")?, id("member_id")?);
     let (record, canonical) = match layout {
@@ -96,9 +112,23 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), String> {
         }
     };
     if text != canonical {
-        return Err("it is damaged: its content and its checksum do not match".to_owned());
+        let what = "it is damaged: its content and its checksum do not match";
+        return Err(what.to_owned().into());
     }
     Ok((record, layout))
+}
+
+/// Of a text in the format `newer`. Every format has the checksum as its last line, so a flipped
+/// digit is told from a later version.
+fn of_later_version(text: &str, newer: u64) -> IdentityFault {
+    let end = text.rfind("checksum = ").unwrap_or(0);
+    if end > 0 && with_checksum(text[..end].to_owned()) == text {
+        return IdentityFault::Newer(newer);
+    }
+    IdentityFault::Unusable(format!(
+        "its format {newer} is newer than {FORMAT}, and its checksum does not match (nothing was \
+         changed: if a newer version ran here, start that one again)"
+    ))
 }
 
 fn format_without_instance(owner: &Owner) -> String {
@@ -134,5 +164,16 @@ mod tests {
             assert!(parse(text.as_bytes()).is_err(), "{text:?}");
         }
         assert!(parse(&[0xff, 0xfe]).is_err());
+    }
+
+    #[test]
+    fn a_later_format_is_told_from_a_damaged_digit() {
+        let later = with_checksum("format = 3\nsomething = else\n".to_owned());
+        assert_eq!(parse(later.as_bytes()), Err(IdentityFault::Newer(3)));
+        let damaged = later.replace("else", "what");
+        let Err(IdentityFault::Unusable(what)) = parse(damaged.as_bytes()) else {
+            panic!("its checksum does not match");
+        };
+        assert!(what.contains("format 3 is newer than 2"), "{what}");
     }
 }
