@@ -115,10 +115,15 @@ fn shared_options() -> Result<Options, rocksdb::Error> {
 const DAMAGED: &str = "the database is damaged; restore the data directory, or replace the member: \
                        remove it and add it again with an empty data directory";
 
+/// What to do when a file cannot be written for want of room.
+const FULL: &str = "the disk is full; free space and start again";
+
 /// An engine error of `source`, met while doing `context`.
 pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError {
     let context = if is_damage(&source) {
         format!("{context}: {DAMAGED}")
+    } else if is_full(&source) {
+        format!("{context}: {FULL}")
     } else {
         context.to_owned()
     };
@@ -126,6 +131,11 @@ pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError
         context,
         source: Some(Box::new(source)),
     }
+}
+
+/// Whether the disk has no room. RocksDB has this as one of its input and output errors.
+fn is_full(error: &rocksdb::Error) -> bool {
+    AsRef::<str>::as_ref(error).contains("No space left on device")
 }
 
 /// Whether files do not verify or are not there, rather than that the disk failed.

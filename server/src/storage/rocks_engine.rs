@@ -156,7 +156,7 @@ impl RocksEngine {
     pub fn checkpoint(&self, path: &Path) -> Result<(), EngineError> {
         Checkpoint::new(&self.db)
             .and_then(|checkpoint| checkpoint.create_checkpoint(path))
-            .map_err(|e| self.failed("making a checkpoint", e))
+            .map_err(|e| self.failed("copying the state", e))
     }
 
     /// Rewrites the files without what was deleted. Runs beside reads and writes.
@@ -181,7 +181,8 @@ impl RocksEngine {
         if self.directory.is_state {
             damage::note(&self.directory.path, &error);
         }
-        rocks::engine_error(context, error)
+        let path = self.directory.path.display();
+        rocks::engine_error(&format!("{context} in {path}"), error)
     }
 
     /// What is kept in memory of a table whose rows are looked up one by one.

@@ -206,6 +206,8 @@ fn remove_others(root: &Path, generation: u64) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use bytes::Bytes;
     use tenure_statemachine::{
         StateMachine,
@@ -213,7 +215,10 @@ mod tests {
     };
 
     use super::*;
-    use crate::storage::{AdapterRecord, SnapshotDir};
+    use crate::{
+        fatal,
+        storage::{AdapterRecord, SnapshotDir, damage_of},
+    };
 
     fn names(root: &Path) -> Vec<u64> {
         let mut names = databases(root).unwrap();
@@ -250,6 +255,22 @@ mod tests {
         fs::remove_file(&file).unwrap();
         StateStore::open(root.path()).expect_err("either may be the one");
         assert_eq!(names(root.path()), [7, 8]);
+    }
+
+    /// RocksDB writes its own identity where that is missing; here, where there is never room.
+    #[test]
+    fn a_full_disk_ends_the_start_with_the_directory_and_what_to_do() {
+        let root = tempfile::tempdir().unwrap();
+        drop(StateStore::open(root.path()).unwrap());
+        let state = directory(root.path(), FIRST);
+        fs::remove_file(state.join("IDENTITY")).unwrap();
+        symlink("/dev/full", state.join("000000.dbtmp")).unwrap();
+        let error = StateStore::open(root.path()).expect_err("there is no room");
+        let told = fatal::chain(&error);
+        for part in [&*state.to_string_lossy(), "free space and start again"] {
+            assert!(told.contains(part), "no {part} in {told}");
+        }
+        assert_eq!(damage_of(root.path()).unwrap(), None);
     }
 
     /// What a kill leaves after the new database was made and before it is named.
