@@ -291,12 +291,16 @@ pub async fn start(
         .map_err(|source| StartError::Mismatch { path: data, source })?;
     log.watch(StallLimits::of(config.election_timeout))
         .map_err(StartError::Log)?;
-    let (snapshots, newest) = (machine.snapshots(), machine.newest());
-    let offered = newest.clone();
+    let newest = machine.newest();
+    let stored = Stored {
+        snapshots: machine.snapshots(),
+        newest: newest.clone(),
+        refusals: machine.refusals(),
+    };
     let point = machine.digest_point();
 
     let late = around.metrics.server.heartbeat_send_failures.clone();
-    let network = Network::new(Arc::clone(&peers), late, newest.clone());
+    let network = Network::new(Arc::clone(&peers), late, newest.clone(), machine.refusals());
     let raft_config = Arc::new(raft_config(&config));
     let raft = Raft::build(
         own.0,
@@ -401,10 +405,6 @@ pub async fn start(
     let metrics = Arc::clone(&around.metrics);
     let proposals = metrics.proposals.clone();
     let gate = Gatekeeper::new(raft.clone(), roster, founders, around.metrics);
-    let stored = Stored {
-        snapshots,
-        newest: offered,
-    };
     let service = PeerService::server(raft.clone(), stored, requests, metrics, gate.clone());
     let service = tonic::service::interceptor::InterceptedService::new(service, gate.clone());
     let founding = Founding {

@@ -17,6 +17,7 @@ use tenure_statemachine::{Fault, Meta, Outcome, StateMachine, engine::Engine};
 use super::{
     applier::{self, Applier},
     digest_point::DigestPoint,
+    refusals::Refusals,
     shelf::NewestSnapshot,
 };
 use crate::{
@@ -79,6 +80,7 @@ pub struct Machine {
     applier: Option<Applier>,
     newest: NewestSnapshot,
     point: Arc<DigestPoint>,
+    refusals: Arc<Refusals>,
 }
 
 impl Machine {
@@ -97,10 +99,13 @@ impl Machine {
         let record = read_record(&*engine)?;
         let machine = StateMachine::open(engine)?;
         let newest = NewestSnapshot::new(newest);
+        let snapshots = Arc::new(snapshots);
+        let refusals = Refusals::new(Arc::clone(&store), Arc::clone(&snapshots));
         Ok(Self {
             point: Arc::new(DigestPoint::new(Arc::clone(&store))),
+            refusals: Arc::new(refusals),
             store,
-            snapshots: Arc::new(snapshots),
+            snapshots,
             applier: Some(Applier {
                 machine,
                 record: AppliedRecord::new(record),
@@ -131,6 +136,12 @@ impl Machine {
     #[must_use]
     pub fn newest(&self) -> NewestSnapshot {
         self.newest.clone()
+    }
+
+    /// Where a member that does not take a snapshot of this one is noted.
+    #[must_use]
+    pub fn refusals(&self) -> Arc<Refusals> {
+        Arc::clone(&self.refusals)
     }
 
     /// The last entry that the state has applied.

@@ -4,7 +4,12 @@
 
 use std::{collections::VecDeque, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use futures::{
+    Stream, StreamExt,
+    future::{BoxFuture, Either, select},
+    stream,
+    stream::BoxStream,
+};
 use openraft::{
     OptionalSend,
     errors::{RPCError, ReplicationClosed, StreamingError, Unreachable},
@@ -21,17 +26,19 @@ use openraft::{
 use parking_lot::Mutex;
 use tenure_proto::peer;
 use tenure_statemachine::MemberId;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Streaming;
 
 use super::{
     peers::{Client, Lane, Peers},
+    refusals::Refusals,
     roster::Roster,
-    shelf::NewestSnapshot,
+    shelf::{NewestSnapshot, built_of},
     transfer,
 };
 use crate::{
     consensus::{LogId, PeerNode, TypeConfig, Vote, convert},
+    fatal,
     metrics::{IntCounter, PeerMetrics},
     storage::Checkpoint,
 };
@@ -47,6 +54,10 @@ const STREAM_STALL_MAX: Duration = Duration::from_secs(3);
 /// that a restarted follower is found before it grows restless.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a snapshot that was refused is waited for at once. There may be a newer one then, which
+/// need not wait.
+const REFUSED_STEP: Duration = Duration::from_secs(1);
+
 /// Makes openraft's clients.
 #[derive(Debug)]
 pub struct Network {
@@ -54,16 +65,24 @@ pub struct Network {
     /// Heartbeats that were not answered in time.
     late: IntCounter,
     newest: NewestSnapshot,
+    refusals: Arc<Refusals>,
 }
 
 impl Network {
-    /// Clients over the connections of `peers`, which send what `newest` gives.
+    /// Clients over the connections of `peers`, which send what `newest` gives, and tell `refusals`
+    /// who does not take it.
     #[must_use]
-    pub const fn new(peers: Arc<Peers>, late: IntCounter, newest: NewestSnapshot) -> Self {
+    pub const fn new(
+        peers: Arc<Peers>,
+        late: IntCounter,
+        newest: NewestSnapshot,
+        refusals: Arc<Refusals>,
+    ) -> Self {
         Self {
             peers,
             late,
             newest,
+            refusals,
         }
     }
 
@@ -76,6 +95,7 @@ impl Network {
             metrics: self.peers.metrics(MemberId(target)),
             late: self.late.clone(),
             newest: self.newest.clone(),
+            refusals: Arc::clone(&self.refusals),
             witness: Witness {
                 target: MemberId(target),
                 roster: Arc::clone(self.peers.roster()),
@@ -111,6 +131,7 @@ pub struct Link {
     metrics: Option<PeerMetrics>,
     late: IntCounter,
     newest: NewestSnapshot,
+    refusals: Arc<Refusals>,
     witness: Witness,
 }
 
@@ -400,24 +421,40 @@ impl NetSnapshot<TypeConfig> for Link {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let (target, shelf) = (self.target.0, self.newest.clone());
-        let last = snapshot.meta.last_log_id;
+        let (last, built) = (snapshot.meta.last_log_id, built_of(&snapshot));
+        if let Some(pause) = self.refusals.pause(self.target, built.1.path()) {
+            let pause = pin!(sleep(pause.min(REFUSED_STEP)));
+            return Err(match select(pause, pin!(cancel)).await {
+                Either::Left(_) => not_sent("the member refused this snapshot a moment ago"),
+                Either::Right((closed, _)) => closed.into(),
+            });
+        }
         if !shelf.begin(target, &snapshot) {
-            let text = "a newer snapshot is sent instead".to_owned();
-            return Err(StreamingError::Unreachable(Unreachable::from_string(text)));
+            return Err(not_sent("a newer snapshot is sent instead"));
         }
         let progressed = move || shelf.progressed(last);
         let send = pin!(transfer::send(&mut self.client, vote, snapshot, progressed));
-        match futures::future::select(send, pin!(cancel)).await {
-            futures::future::Either::Left((sent, _)) => match sent {
-                Ok(vote) => {
-                    self.newest.delivered(target, last);
-                    Ok(SnapshotResponse::new(vote))
+        match select(send, pin!(cancel)).await {
+            Either::Left((Ok(vote), _)) => {
+                self.newest.delivered(target, last);
+                self.refusals.taken(self.target);
+                Ok(SnapshotResponse::new(vote))
+            }
+            Either::Left((Err(error), _)) => {
+                if error.doubts_content() {
+                    self.newest.refused(target, last);
+                    let why = fatal::chain(&error);
+                    self.refusals.refused(self.target, built, &why);
                 }
-                Err(error) => Err(StreamingError::Unreachable(Unreachable::new(&error))),
-            },
-            futures::future::Either::Right((closed, _)) => Err(closed.into()),
+                Err(StreamingError::Unreachable(Unreachable::new(&error)))
+            }
+            Either::Right((closed, _)) => Err(closed.into()),
         }
     }
+}
+
+fn not_sent(why: &str) -> StreamingError<TypeConfig> {
+    StreamingError::Unreachable(Unreachable::from_string(why.to_owned()))
 }
 
 impl NetTransferLeader<TypeConfig> for Link {
@@ -453,16 +490,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_after_quiet_has_its_full_time() {
         let unanswered = Unanswered::default();
-        tokio::time::sleep(STREAM_STALL_MAX).await;
+        sleep(STREAM_STALL_MAX).await;
         unanswered.ask();
         assert!(!unanswered.is_stalled());
         assert_eq!(unanswered.stalls_at(), Instant::now() + STREAM_STALL_MAX);
-        tokio::time::sleep(STREAM_STALL_MAX / 2).await;
+        sleep(STREAM_STALL_MAX / 2).await;
         unanswered.ask();
         unanswered.answer();
-        tokio::time::sleep(STREAM_STALL_MAX / 2).await;
+        sleep(STREAM_STALL_MAX / 2).await;
         assert!(!unanswered.is_stalled(), "the oldest was answered");
-        tokio::time::sleep(STREAM_STALL_MAX / 2).await;
+        sleep(STREAM_STALL_MAX / 2).await;
         assert!(unanswered.is_stalled());
     }
 }

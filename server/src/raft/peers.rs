@@ -212,6 +212,12 @@ fn authority(url: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
+/// Whether a peer said that a snapshot does not hold what its head says. Those of versions before
+/// said no more than that it did not arrive.
+pub(super) fn is_content_refused(status: &Status) -> bool {
+    status.code() == tonic::Code::DataLoss
+}
+
 /// Whether a peer said that it does not know the call: it is of a version before there was one.
 pub(crate) fn is_unknown_call(status: &Status) -> bool {
     status.code() == tonic::Code::Unimplemented

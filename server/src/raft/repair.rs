@@ -16,7 +16,7 @@ use super::{
     transfer::{self, STALL_MAX, TransferError},
 };
 use crate::{
-    consensus::PeerNode,
+    consensus::{PeerNode, convert},
     storage::{AdapterRecord, Checkpoint, SnapshotDir},
     tasks,
 };
@@ -54,12 +54,15 @@ async fn fetch_from(
     snapshots: &Arc<SnapshotDir>,
     index_min: u64,
 ) -> Result<(AdapterRecord, Checkpoint), TransferError> {
-    let (turn, superseded) = snapshots.incoming().take().await;
+    let (mut turn, superseded) = snapshots.incoming().take().await;
+    let refused = turn.take_refused(instance);
+    let refused = refused.and_then(|it| it.last_applied);
     let read = tasks::spawn_blocking(move || turn.held(instance).map(|held| (turn, held)));
     let (turn, held) = read.await.map_err(io::Error::other)??;
     let request = FetchSnapshotRequest {
         index_min,
         held: transfer::held_to(held),
+        refused: refused.as_ref().map(convert::log_id_to),
     };
     let mut client = peers.client(target, node, Lane::Snapshot);
     let answer = timeout(STALL_MAX, client.fetch_snapshot(request)).await;

@@ -19,10 +19,17 @@ use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
 use tracing::{info, warn};
 
 use super::{
-    Raft, forwarding::ForwardOutcome, gate::Gatekeeper, peers, shelf::NewestSnapshot, transfer,
+    Raft,
+    forwarding::ForwardOutcome,
+    gate::Gatekeeper,
+    peers,
+    refusals::Refusals,
+    shelf::NewestSnapshot,
+    transfer::{self, TransferError},
 };
 use crate::{
     consensus::{LogId, SnapshotMeta, TypeConfig, convert},
+    fatal,
     metrics::{IntCounter, Metrics},
     storage::SnapshotDir,
 };
@@ -62,6 +69,8 @@ pub struct Stored {
     pub snapshots: Arc<SnapshotDir>,
     /// What a member that asks for a snapshot is sent.
     pub newest: NewestSnapshot,
+    /// Who refused one.
+    pub refusals: Arc<Refusals>,
 }
 
 /// Serves the other members.
@@ -145,6 +154,15 @@ impl PeerService {
 
 fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(format!("consensus stopped: {error}"))
+}
+
+/// Answers the sender of a snapshot; see [`peers::is_content_refused`].
+fn not_arrived(error: &TransferError) -> Status {
+    if error.is_content() {
+        Status::data_loss(fatal::chain(error))
+    } else {
+        Status::aborted(error.to_string())
+    }
 }
 
 fn malformed(error: impl std::fmt::Display) -> Status {
@@ -295,8 +313,10 @@ impl peer_server::Peer for PeerService {
         let chunks = request.into_inner();
         let received = transfer::receive(&self.stored.snapshots, instance, chunks, check)
             .await
-            .inspect_err(|error| warn!(%error, "a snapshot did not arrive"))
-            .map_err(|error| Status::aborted(error.to_string()))?;
+            .inspect_err(|error| {
+                warn!(error = %fatal::chain(error), from = %caller, "a snapshot did not arrive");
+            })
+            .map_err(|error| not_arrived(&error))?;
         let vote = convert::vote_from(received.vote).map_err(malformed)?;
         let meta = SnapshotMeta {
             last_log_id: received.record.last_applied,
@@ -368,6 +388,16 @@ impl peer_server::Peer for PeerService {
             );
             return Err(Status::unavailable(text));
         };
+        let refused = request.refused.as_ref().map(convert::log_id_from);
+        let refusals = &self.stored.refusals;
+        if refused.is_some() && refused == record.last_applied {
+            let built = (record.clone(), checkpoint.clone());
+            refusals.refused(caller, built, "it does not hold what its head says");
+        }
+        if refusals.pause(caller, checkpoint.path()).is_some() {
+            let text = "the newest snapshot was refused a moment ago";
+            return Err(Status::unavailable(text));
+        }
         info!(%caller, last = ?record.last_applied, "a member fetches the newest snapshot");
         let chunks = transfer::offer(&record, checkpoint, request.held);
         let chunks = ReceiverStream::new(chunks).map(move |chunk| {

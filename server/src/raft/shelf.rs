@@ -26,7 +26,8 @@ use crate::{
 /// restart or a link to come back, and short, as the files of a replaced state take disk.
 const KEPT_MAX: Duration = Duration::from_secs(60);
 
-type Built = (AdapterRecord, Checkpoint);
+/// What a snapshot covers, and its files.
+pub(super) type Built = (AdapterRecord, Checkpoint);
 type Snapshot = SnapshotOf<TypeConfig, Checkpoint>;
 
 /// The newest snapshot of a node, whichever it is at the moment. Clones share it.
@@ -54,6 +55,18 @@ impl Shelf {
         let dead = |sending: &Sending| sending.progress.elapsed() >= KEPT_MAX;
         if self.sending.as_ref().is_some_and(dead) {
             self.sending = None;
+        }
+    }
+
+    /// Nothing of the snapshot up to `last` goes to `target` any more.
+    fn end(&mut self, target: u64, last: Option<LogId>) {
+        if let Some(sending) = &mut self.sending
+            && sending.built.0.last_applied == last
+        {
+            sending.targets.remove(&target);
+            if sending.targets.is_empty() {
+                self.sending = None;
+            }
         }
     }
 }
@@ -106,11 +119,7 @@ impl NewestSnapshot {
     /// Sending `snapshot` to `target` begins, or goes on. False when `target` has had it already
     /// and needs a newer one, which is what [`Self::to_send`] gives from now on.
     pub(super) fn begin(&self, target: u64, snapshot: &Snapshot) -> bool {
-        let record = AdapterRecord {
-            last_applied: snapshot.meta.last_log_id,
-            membership: snapshot.meta.last_membership.clone(),
-        };
-        self.begin_built(target, &(record, snapshot.snapshot.clone()))
+        self.begin_built(target, &built_of(snapshot))
     }
 
     fn begin_built(&self, target: u64, built: &Built) -> bool {
@@ -156,15 +165,22 @@ impl NewestSnapshot {
     pub(super) fn delivered(&self, target: u64, last: Option<LogId>) {
         let mut shelf = self.0.lock();
         shelf.delivered.insert(target, last);
-        if let Some(sending) = &mut shelf.sending
-            && sending.built.0.last_applied == last
-        {
-            sending.targets.remove(&target);
-            if sending.targets.is_empty() {
-                shelf.sending = None;
-            }
-        }
+        shelf.end(target, last);
     }
+
+    /// `target` did not take the snapshot up to `last` for what it holds; it is to have the newest.
+    pub(super) fn refused(&self, target: u64, last: Option<LogId>) {
+        self.0.lock().end(target, last);
+    }
+}
+
+/// The same, out of consensus' words.
+pub(super) fn built_of(snapshot: &Snapshot) -> Built {
+    let record = AdapterRecord {
+        last_applied: snapshot.meta.last_log_id,
+        membership: snapshot.meta.last_membership.clone(),
+    };
+    (record, snapshot.snapshot.clone())
 }
 
 #[cfg(test)]

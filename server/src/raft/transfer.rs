@@ -20,8 +20,11 @@ pub(super) use self::{
     receive::{held_files, receive, receive_in_turn},
     send::{offer, send},
 };
-use super::sound::Unsound;
-use crate::{consensus::convert::WireError, storage::HeldFile};
+use super::{peers::is_content_refused, sound::Unsound};
+use crate::{
+    consensus::convert::WireError,
+    storage::{HeldFile, is_damage},
+};
 
 /// Bytes of a file in one message. A part of one is lost where a transfer breaks off.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -61,6 +64,24 @@ pub(super) enum TransferError {
     /// Its head is none that a leader sends.
     #[error("snapshot refused")]
     Unsound(#[from] Unsound),
+}
+
+impl TransferError {
+    /// To the receiver: whether the files arrived as they were sent, and do not hold what their
+    /// head says.
+    pub(super) fn is_content(&self) -> bool {
+        matches!(self, Self::Content(fault) if is_damage(fault))
+    }
+
+    /// To the sender: whether its own files may be damaged. The receiver refused what they hold, or
+    /// they could not be read.
+    pub(super) fn doubts_content(&self) -> bool {
+        match self {
+            Self::Refused(status) => is_content_refused(status),
+            Self::Io(_) => true,
+            _ => false,
+        }
+    }
 }
 
 const fn chunk(part: Part, crc32c: u32, offset: u64) -> SnapshotChunk {

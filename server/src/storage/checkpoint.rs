@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::{
     adapter_record::AdapterRecord,
+    damage::is_damage,
     data_dir::sync_dir,
     database_owner::{self, OWNER_FILE},
     incoming::{Incoming, Turn, is_partial},
@@ -264,6 +265,23 @@ impl SnapshotDir {
         Ok((record, checkpoint))
     }
 
+    /// Removes every snapshot that was built here but `kept`.
+    pub(super) fn remove_all_but(&self, kept: &Checkpoint) -> Result<(), EngineError> {
+        let removing = || {
+            for entry in fs::read_dir(&self.root)? {
+                let path = entry?.path();
+                if built_number(&path).is_some() && path != kept.path() {
+                    fs::remove_dir_all(path)?;
+                }
+            }
+            sync_dir(&self.root)
+        };
+        removing().map_err(|source: io::Error| EngineError {
+            context: format!("removing snapshots in {}", self.root.display()),
+            source: Some(Box::new(source)),
+        })
+    }
+
     /// Where snapshots on their way in are written.
     #[must_use]
     pub const fn incoming(&self) -> &Incoming {
@@ -285,7 +303,11 @@ impl SnapshotDir {
             return Ok(());
         }
         if let Err(fault) = verify(&turn.partial(sender), expected) {
-            turn.clear().map_err(keeping)?;
+            if is_damage(&fault) {
+                turn.refuse(sender, expected).map_err(keeping)?;
+            } else {
+                turn.clear().map_err(keeping)?;
+            }
             return Err(fault);
         }
         turn.set_whole(expected);

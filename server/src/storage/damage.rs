@@ -2,8 +2,8 @@
 //! the next start brings another state in place of that one.
 //!
 //! # Invariants
-//! Only what RocksDB calls a corruption makes a mark: a checksum that does not match, a file that
-//! is not what it should be. A disk that does not answer is none.
+//! Only damage makes a mark, which is what RocksDB calls a corruption: a checksum that does not
+//! match, a file that is not what it should be. A disk that does not answer is none.
 
 use std::{
     fs, io,
@@ -11,22 +11,45 @@ use std::{
 };
 
 use rocksdb::{Error, ErrorKind};
+use tenure_statemachine::Fault;
 use tracing::{error, warn};
 
-use super::data_dir;
+use super::{data_dir, rocks};
 
 /// The end of the mark's name, which begins with that of the database.
 const MARK: &str = "damaged";
 
 /// Marks the database in `directory` when `cause` says that it is damaged.
 pub(super) fn note(directory: &Path, cause: &Error) {
-    if cause.kind() != ErrorKind::Corruption || mark_of(directory).exists() {
+    if cause.kind() == ErrorKind::Corruption {
+        mark(directory, cause.as_ref());
+    }
+}
+
+/// Marks the database in `directory`, in whose files `cause` was found.
+pub(super) fn mark(directory: &Path, cause: &str) {
+    if mark_of(directory).exists() {
         return;
     }
     error!(path = %directory.display(), %cause, "the state is damaged");
     // Without the mark the next start meets the damage again.
     if let Err(error) = data_dir::write_durably(&mark_of(directory), &format!("{cause}\n")) {
         warn!(%error, "the damaged state could not be marked");
+    }
+}
+
+/// Whether `fault` says that files are not what they were written as, rather than that they could
+/// not be read.
+#[must_use]
+pub fn is_damage(fault: &Fault) -> bool {
+    match fault {
+        Fault::Engine(error) => {
+            let source = error.source.as_ref();
+            let cause = source.and_then(|source| source.downcast_ref::<Error>());
+            cause.is_some_and(rocks::is_damage)
+        }
+        Fault::Damaged(_) => true,
+        _ => false,
     }
 }
 

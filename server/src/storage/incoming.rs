@@ -59,6 +59,8 @@ struct Slot {
     /// What the files that are held cover, when they were read through: a link that breaks
     /// meanwhile must not cost it again.
     whole: Option<AdapterRecord>,
+    /// From whom the last snapshot came that does not hold what its head says, and what it covers.
+    refused: Option<(u64, AdapterRecord)>,
 }
 
 impl Incoming {
@@ -132,6 +134,20 @@ impl Turn {
 
     pub(super) fn set_whole(&mut self, record: &AdapterRecord) {
         self.slot.whole = Some(record.clone());
+    }
+
+    /// What the last snapshot from the data directory `sender` covers, when that was read through
+    /// and did not hold what its head says. Is said once.
+    pub fn take_refused(&mut self, sender: u64) -> Option<AdapterRecord> {
+        let refused = self.slot.refused.take_if(|(by, _)| *by == sender);
+        refused.map(|(_, it)| it)
+    }
+
+    /// Lets what came from `sender` go, which is not `expected`.
+    pub(super) fn refuse(&mut self, sender: u64, expected: &AdapterRecord) -> io::Result<()> {
+        self.clear()?;
+        self.slot.refused = Some((sender, expected.clone()));
+        Ok(())
     }
 
     /// What is held changes.

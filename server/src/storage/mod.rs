@@ -25,12 +25,14 @@ mod rocks;
 mod rocks_engine;
 mod rocks_log;
 mod segment_log;
+mod self_check;
 mod state_exchange;
 mod state_store;
 
 pub use self::{
     adapter_record::{AdapterRecord, AppliedRecord},
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
+    damage::is_damage,
     data_dir::{DataDir, DataDirError, Owner},
     identity_file::fresh_instance_id,
     incoming::{HeldFile, Incoming, Superseded, Turn, checksum, open_at},
@@ -45,6 +47,7 @@ pub use self::{
     rocks_engine::RocksEngine,
     rocks_log::RocksLog,
     segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},
+    self_check::{SelfCheckError, check_own},
     state_exchange::{damage_of, is_unsettled, last_record, replace, settle},
     state_store::StateStore,
 };

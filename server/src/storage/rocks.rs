@@ -139,7 +139,7 @@ fn is_full(error: &rocksdb::Error) -> bool {
 }
 
 /// Whether files do not verify or are not there, rather than that the disk failed.
-fn is_damage(error: &rocksdb::Error) -> bool {
+pub(super) fn is_damage(error: &rocksdb::Error) -> bool {
     match error.kind() {
         ErrorKind::Corruption | ErrorKind::InvalidArgument => true,
         // Of its kinds there is none for a file that is missing.

@@ -78,6 +78,11 @@ impl StateStore {
         self.current.load_full()
     }
 
+    /// Where the database in use lies.
+    pub(super) fn path(&self) -> PathBuf {
+        directory(&self.root, *self.exchange.lock())
+    }
+
     /// Puts `source` in place of the database in use. A snapshot of this node's own stays where it
     /// is: until the new database is named, a start removes that as what an exchange left behind.
     ///

@@ -94,13 +94,14 @@ async fn member(
     let stored = Stored {
         snapshots: machine.snapshots(),
         newest: machine.newest(),
+        refusals: machine.refusals(),
     };
     let known = KnownPeers::open(&root.join("peers")).unwrap();
     let roster = Arc::new(Roster::new(owner, false, known));
     let peers = Arc::new(Peers::new(Arc::new(TcpTransport), Arc::clone(&roster)));
     let metrics = Metrics::new(MetricsLevel::Basic);
     let late = metrics.server.heartbeat_send_failures.clone();
-    let network = Network::new(peers, late, machine.newest());
+    let network = Network::new(peers, late, machine.newest(), machine.refusals());
     let config = Arc::new(openraft::Config::default());
     let raft = Raft::build(OWN, config, network, log, machine)
         .await
@@ -162,7 +163,11 @@ async fn sent(root: &Path) -> Vec<SnapshotChunk> {
 
 /// A call as version 0.1.0 makes it: who, and not from which data directory.
 fn call(chunks: &[SnapshotChunk]) -> Request<impl Stream<Item = SnapshotChunk> + use<>> {
-    let mut request = Request::new(stream::iter(chunks.to_vec()));
+    from_leader(stream::iter(chunks.to_vec()))
+}
+
+fn from_leader<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
     let metadata = request.metadata_mut();
     metadata.insert(peer_metadata::CLUSTER_KEY, peers::number(CLUSTER));
     metadata.insert(peer_metadata::SENDER_KEY, peers::number(LEADER));
@@ -194,5 +199,64 @@ async fn a_leader_that_does_not_name_its_directory_has_its_snapshot_installed() 
         "installed",
     );
     installed.await.unwrap();
+    raft.shutdown().await.unwrap();
+}
+
+/// The leader sent it again five times a second, and did not hear that its files may be damaged.
+#[tokio::test]
+async fn a_snapshot_that_is_not_what_its_head_says_is_refused_for_its_content() {
+    let root = tempfile::tempdir().unwrap();
+    let (raft, service) = member(root.path()).await;
+    let mut chunks = sent(root.path()).await;
+    let Some(Part::Header(head)) = &mut chunks[0].part else {
+        panic!("it begins with its head")
+    };
+    head.last_log_id.as_mut().unwrap().index += 1;
+    let mut client = PeerClient::new(service);
+    let refused = client.install_snapshot(call(&chunks)).await.unwrap_err();
+    assert!(peers::is_content_refused(&refused), "{refused}");
+    assert!(
+        refused.message().contains("does not match its head"),
+        "{refused}"
+    );
+    raft.shutdown().await.unwrap();
+}
+
+/// A member that brings back its state says what it refused when it asks again.
+#[tokio::test]
+async fn a_snapshot_that_was_fetched_and_refused_is_checked_and_sent_again_after_a_pause() {
+    let root = tempfile::tempdir().unwrap();
+    let (raft, service) = member(root.path()).await;
+    let chunks = sent(root.path()).await;
+    let mut client = PeerClient::new(service);
+    client.install_snapshot(call(&chunks)).await.unwrap();
+    let last = record().last_applied;
+    let wait = raft.wait(Some(INSTALLED_MAX));
+    let installed = wait.metrics(|it| it.snapshot == last, "installed");
+    installed.await.unwrap();
+    let mut request = peer::FetchSnapshotRequest {
+        index_min: 1,
+        refused: last.as_ref().map(convert::log_id_to),
+        ..peer::FetchSnapshotRequest::default()
+    };
+    let answer = client.fetch_snapshot(from_leader(request.clone())).await;
+    let Err(refused) = answer else {
+        panic!("it is not sent again at once")
+    };
+    assert!(
+        refused.message().contains("refused a moment ago"),
+        "{refused}"
+    );
+    request.refused = None;
+    let again = async {
+        while client
+            .fetch_snapshot(from_leader(request.clone()))
+            .await
+            .is_err()
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(INSTALLED_MAX, again).await.unwrap();
     raft.shutdown().await.unwrap();
 }

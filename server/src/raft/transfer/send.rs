@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     pin::pin,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -28,6 +29,9 @@ use crate::{
     storage::{AdapterRecord, Checkpoint, checksum},
     tasks,
 };
+
+/// How long the reading of files may go on after the receiver refused them: for a chunk.
+const READ_END_MAX: Duration = Duration::from_secs(1);
 
 /// Sends `snapshot`, or what the receiver does not hold of it, and returns the receiver's vote.
 /// `progress` is called for each piece that went.
@@ -65,11 +69,19 @@ pub(in crate::raft) async fn send(
     });
     let call = pin!(client.install_snapshot(ReceiverStream::new(receiver)));
     let response = match select(call, pin!(stalled(seen))).await {
-        Either::Left((response, _)) => response?,
+        Either::Left((response, _)) => response,
         Either::Right(((), _)) => return Err(TransferError::Stalled),
     };
-    reading.await.map_err(io::Error::other)??;
-    Ok(convert::vote_from(response.into_inner().vote)?)
+    let read = match response {
+        Ok(_) => reading.await.map_err(io::Error::other)?,
+        // What ended early here was refused for that. The reading ends with the call.
+        Err(_) => match timeout(READ_END_MAX, reading).await {
+            Ok(read) => read.map_err(io::Error::other)?,
+            Err(_) => Ok(()),
+        },
+    };
+    read?;
+    Ok(convert::vote_from(response?.into_inner().vote)?)
 }
 
 /// What the receiver holds; nothing when it is of a version that keeps nothing.

@@ -17,6 +17,7 @@ mod catch_up;
 mod crash;
 mod crowding;
 mod damage;
+mod damaged_snapshot;
 mod damaged_state;
 mod delayed_packets;
 mod differential;
