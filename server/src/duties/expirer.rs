@@ -107,18 +107,28 @@ impl Expirer {
     /// Ends when nobody tells any more who leads: the node is gone.
     async fn run(mut self) {
         let mut leadership = self.replica.leadership();
+        let mut led = false;
         loop {
             let now = *leadership.borrow_and_update();
             let leads = now.is_leader;
             if leads && now.term != self.term {
                 self.term = now.term;
                 self.take_over().await;
+            } else if leads && !led {
+                // A leader that lost its quorum and kept its term. How long the gap was is known
+                // from what was last confirmed, and the look gives time for it.
+                self.scan().await;
+                info!(
+                    leases = self.deadlines.len(),
+                    "leading again: leases end here"
+                );
             }
             if leads {
                 self.look().await;
             } else {
                 self.deadlines.clear();
             }
+            led = leads;
             if !pause(&mut leadership, leads.then_some(self.settings.pace)).await {
                 return;
             }
@@ -188,7 +198,7 @@ impl Expirer {
 
     /// Learns all leases anew.
     async fn scan(&mut self) -> Meta {
-        let _ = self.feed.take();
+        drop(self.feed.take());
         let (meta, leases) = self
             .read(|reader| Ok((*reader.meta(), reader.leases()?)))
             .await;

@@ -304,3 +304,38 @@ async fn only_the_leader_ends_leases_and_one_that_comes_to_lead_does() {
     assert!(applied.has_changed().expect("the node lives"));
     running.abort();
 }
+
+#[tokio::test]
+async fn a_leader_that_lost_its_quorum_and_kept_its_term_ends_leases_again() {
+    let node = FakeNode::leading();
+    let settings = ExpirerSettings {
+        pace: Duration::from_millis(1),
+        ..ExpirerSettings::of(ELECTION)
+    };
+    let running = Expirer::spawn(Arc::clone(&node) as _, Arc::clone(&node.feed), settings);
+    // Time passes for the node at ten times the pace.
+    let turns = async |node: &FakeNode, wanted: &dyn Fn() -> bool| {
+        let reached = async {
+            while !wanted() {
+                node.now.fetch_add(10, Ordering::SeqCst);
+                tokio::time::sleep(settings.pace).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.is_ok()
+    };
+    // It has learned of the first when it ends one that was granted later.
+    grant(&node, 1, 100_000);
+    grant(&node, 2, 100);
+    assert!(turns(&node, &|| leases(&node) == [1]).await);
+    node.set_leader(None);
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    node.set_leader(Some(MEMBER));
+    grant(&node, 3, 100);
+    assert!(turns(&node, &|| leases(&node) == [1]).await);
+    // A gap in time gives the first ten seconds more at most.
+    node.now.fetch_add(100_000, Ordering::SeqCst);
+    assert!(turns(&node, &|| leases(&node).is_empty()).await);
+    running.abort();
+}

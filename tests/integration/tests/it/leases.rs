@@ -245,6 +245,41 @@ async fn a_lease_ends_although_its_leader_was_killed() {
     assert!(lived >= seconds(SHORT_TTL_S), "it ended after {lived:?}");
 }
 
+/// A leader that misses its quorum for a moment forgets when leases end. It has to learn it again
+/// also when nobody else came to lead meanwhile.
+#[tokio::test]
+async fn a_lease_ends_although_its_leader_missed_its_quorum_and_leads_on() {
+    const TTL_S: i64 = 6;
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let calls = cluster.node(leader).calls();
+    let mut watch = Watching::prefix(&calls, "orphan", 0).await.unwrap();
+    let (_, sent) = lease_with_key(&calls, TTL_S, "orphan").await;
+    let leads = |wanted: bool| {
+        let node = cluster.node(leader);
+        async move || {
+            let page = node.page("/metrics").await.body;
+            let line = format!("\netcd_server_is_leader {}\n", u8::from(wanted));
+            page.contains(&line).then_some(()).ok_or("not yet")
+        }
+    };
+    for follower in cluster.others(leader) {
+        cluster.node(follower).pause();
+    }
+    wait_until("it misses its quorum", STATE_MAX, leads(false)).await;
+    for follower in cluster.others(leader) {
+        cluster.node(follower).resume();
+    }
+    wait_until("it leads on", STATE_MAX, leads(true)).await;
+    let lived = deletion(&mut watch).await - sent;
+    println!("a lease of {TTL_S} s ended after {lived:?}");
+    assert!(lived >= seconds(TTL_S), "it ended after {lived:?}");
+    assert!(
+        lived <= seconds(2 * TTL_S) + QUIET_MAX,
+        "it ended after {lived:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_lease_ends_in_time_on_a_quiet_cluster_with_a_short_election_timeout() {
     let cluster = Cluster::builder(3)
