@@ -59,6 +59,7 @@ mod totals;
 mod transition;
 mod txn;
 mod types;
+mod walk;
 mod weight;
 mod will;
 

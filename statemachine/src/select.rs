@@ -30,6 +30,29 @@ struct Selection {
     count: usize,
 }
 
+impl Selection {
+    /// Takes in the next record in key order, if the query wants it.
+    ///
+    /// A query that is sorted and has a limit keeps little more than the limit: what is cut off
+    /// comes after the limit whatever comes later. Memory follows from what is answered, not from
+    /// what is looked at.
+    fn take(&mut self, query: &RangeQuery, kv: KeyValue) {
+        if has_filters(query) && !passes(query, &kv) {
+            return;
+        }
+        self.kvs.push(kv);
+        let limit = usize::try_from(query.limit).unwrap_or(0);
+        if limit > 0 && self.kvs.len() >= limit.saturating_mul(2).max(CUT_LEN_MIN) {
+            sort(query, &mut self.kvs);
+            self.kvs.truncate(limit.saturating_add(1));
+        }
+    }
+}
+
+/// Records that are gathered at least before those beyond the limit are cut off: a sort is paid for
+/// by as many records as it drops.
+const CUT_LEN_MIN: usize = 1024;
+
 impl Reader<'_> {
     /// Reads the keys of a range.
     ///
@@ -60,13 +83,14 @@ impl Reader<'_> {
                 count,
             });
         }
-        if has_filters(query) {
-            kvs.retain(|kv| passes(query, kv));
-        }
         sort(query, &mut kvs);
         let more = limit > 0 && kvs.len() > limit;
         if more {
             kvs.truncate(limit);
+        }
+        if kvs.len() < kvs.capacity() / 2 {
+            // An answer waits for its client, and may wait long.
+            kvs.shrink_to_fit();
         }
         if query.keys_only {
             // Not `clear`, which keeps the bytes.
@@ -99,10 +123,9 @@ impl Reader<'_> {
                 Ok(hand_on(Record::decode(&row)?.into_key_value(key)))
             })?;
         } else if let RangeEnd::Single = query.range.end {
-            let unlimited = &mut Budget::unlimited();
-            let found = self.select_past_key(&query.range.start, revision, unlimited)?;
-            for kv in found.kvs {
-                hand_on(kv);
+            let change = self.change_at(&query.range.start, Stamp::last_of(revision))?;
+            if let Some((stamp, ChangeKind::Put)) = change {
+                hand_on(self.put_at(stamp)?);
             }
         } else {
             let unlimited = &mut Budget::unlimited();
@@ -136,9 +159,9 @@ impl Reader<'_> {
     ) -> Result<Selection, ReadError> {
         if revision != self.meta().revision {
             return match &query.range.end {
-                RangeEnd::Single => self.select_past_key(&query.range.start, revision, budget),
+                RangeEnd::Single => self.select_past_key(query, revision, budget),
                 RangeEnd::Before(_) | RangeEnd::Unbounded => {
-                    self.select_past(&query.range, revision, fetch_max, budget)
+                    self.select_past(query, revision, fetch_max, budget)
                 }
             };
         }
@@ -164,12 +187,12 @@ impl Reader<'_> {
                 let kv = record.into_key_value(key.clone());
                 budget.row()?;
                 budget.record(&kv)?;
-                selection.kvs.push(kv);
+                selection.take(query, kv);
+                selection.count = selection.count.saturating_add(1);
                 last = Some(key);
-                Ok(selection.kvs.len() < fetch_max)
+                Ok(selection.count < fetch_max)
             })?;
         }
-        selection.count = selection.kvs.len();
         if selection.count == fetch_max {
             let rest = self.count_latest(&query.range, last.as_deref(), budget)?;
             selection.count = selection.count.saturating_add(rest);
@@ -249,19 +272,21 @@ impl Reader<'_> {
 
     fn select_past_key(
         &self,
-        key: &[u8],
+        query: &RangeQuery,
         revision: Revision,
         budget: &mut Budget,
     ) -> Result<Selection, ReadError> {
         budget.row()?;
-        match self.change_at(key, Stamp::last_of(revision))? {
+        match self.change_at(&query.range.start, Stamp::last_of(revision))? {
             Some((stamp, ChangeKind::Put)) => {
                 let kv = self.put_at(stamp)?;
                 budget.record(&kv)?;
-                Ok(Selection {
-                    kvs: vec![kv],
+                let mut selection = Selection {
+                    kvs: Vec::new(),
                     count: 1,
-                })
+                };
+                selection.take(query, kv);
+                Ok(selection)
             }
             Some((_, ChangeKind::Tombstone)) | None => Ok(Selection::default()),
         }
@@ -269,19 +294,19 @@ impl Reader<'_> {
 
     fn select_past(
         &self,
-        range: &KeyRange,
+        query: &RangeQuery,
         revision: Revision,
         fetch_max: usize,
         budget: &mut Budget,
     ) -> Result<Selection, ReadError> {
         let mut selection = Selection::default();
-        self.hop_past(range, revision, budget, &mut |stamp, budget| {
-            selection.count = selection.count.saturating_add(1);
-            if selection.kvs.len() < fetch_max {
+        self.hop_past(&query.range, revision, budget, &mut |stamp, budget| {
+            if selection.count < fetch_max {
                 let kv = self.put_at(stamp)?;
                 budget.record(&kv)?;
-                selection.kvs.push(kv);
+                selection.take(query, kv);
             }
+            selection.count = selection.count.saturating_add(1);
             Ok(true)
         })?;
         Ok(selection)
