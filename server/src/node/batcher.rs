@@ -1,4 +1,5 @@
-//! Commands to groups: what this node took, encoded once.
+//! Commands to groups. A command is encoded once, by the task that queues it; a group is made of
+//! what is in the queue.
 //!
 //! Self-clocking like the proposer: a command that finds a free slot leaves at once, alone; under
 //! load a group is what arrived while the groups before it were on their way. How a group reaches
@@ -12,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use tenure_statemachine::{Command, FeatureLevel, Meta, ORIGIN_WINDOW, codec};
 use tokio::sync::{Semaphore, mpsc, watch};
 
@@ -32,6 +34,9 @@ const GROUPS_IN_FLIGHT: usize = 2;
 const GROUP_COMMANDS_MAX: usize = 1024;
 /// Bytes after which a group is closed.
 const GROUP_BYTES_MAX: usize = 1 << 20;
+/// Largest command that is proposed, encoded. Above every request that the border lets through, and
+/// small enough for a message between peers to hold several.
+const COMMAND_BYTES_MAX: usize = 16 << 20;
 /// Commands that may wait to leave. At the rates this service reaches, a second's worth: more would
 /// only time out in the queue.
 pub(super) const QUEUE_MAX: usize = 16 << 10;
@@ -41,8 +46,10 @@ const QUEUE_BYTES_MAX: usize = 128 << 20;
 /// A command and where its answer goes.
 #[derive(Debug)]
 struct Proposal {
-    command: Command,
-    bytes: usize,
+    /// Encoded.
+    command: Bytes,
+    /// The only term in which it may be proposed, and only here.
+    lead: Option<u64>,
     reply: Reply,
 }
 
@@ -83,13 +90,14 @@ impl Batcher {
         }
     }
 
-    /// Takes a command, or refuses it because too many wait.
-    pub(super) fn push(
-        &self,
-        command: Command,
-        bytes: usize,
-        reply: Reply,
-    ) -> Result<(), ProposeError> {
+    /// Takes a command, or refuses it: because it is too large, or because too many wait. It is
+    /// encoded here, in the task of the caller.
+    pub(super) fn push(&self, command: &Command, reply: Reply) -> Result<(), ProposeError> {
+        let encoded = codec::encode_command(command);
+        let bytes = encoded.len();
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLarge);
+        }
         if self
             .waiting_bytes
             .load(Ordering::Relaxed)
@@ -101,8 +109,8 @@ impl Batcher {
         // Counted before it can be taken out, so that the count never falls below zero.
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let sent = self.queue.try_send(Proposal {
-            command,
-            bytes,
+            command: encoded,
+            lead: lead_of(command),
             reply,
         });
         sent.map_err(|error| {
@@ -141,12 +149,8 @@ async fn run(
         parts.waiters.within(sequence, ORIGIN_WINDOW).await;
         let deadline = parts.clock.now() + parts.request_timeout;
         let repeatable = parts.meta.borrow().level >= FeatureLevel::REPEATABLE_GROUPS;
-        let group = if repeatable {
-            let since = parts.applied.borrow().index;
-            codec::encode_repeatable_group(parts.origin, sequence, since, &commands)
-        } else {
-            codec::encode_group(parts.origin, sequence, &commands)
-        };
+        let since = repeatable.then(|| parts.applied.borrow().index);
+        let group = codec::group_of(parts.origin, sequence, since, &commands);
         parts.waiters.insert(sequence, replies, deadline, slot);
         let offer = offer::Offer {
             group,
@@ -161,7 +165,7 @@ async fn run(
 
 /// What leaves together.
 struct Gathered {
-    commands: Vec<Command>,
+    commands: Vec<Bytes>,
     replies: Vec<Reply>,
     /// The only term in which it may be proposed, and only here.
     lead: Option<u64>,
@@ -179,19 +183,19 @@ fn gather(
     let mut gathered = Gathered {
         commands: Vec::new(),
         replies: Vec::new(),
-        lead: lead_of(&first.command),
+        lead: first.lead,
         held: None,
     };
     let mut bytes = 0;
     let mut next = Some(first);
     while let Some(proposal) = next {
-        if lead_of(&proposal.command) != gathered.lead {
+        if proposal.lead != gathered.lead {
             gathered.held = Some(proposal);
             break;
         }
-        waiting_bytes.fetch_sub(proposal.bytes, Ordering::Relaxed);
+        waiting_bytes.fetch_sub(proposal.command.len(), Ordering::Relaxed);
         if !proposal.reply.is_closed() {
-            bytes += proposal.bytes;
+            bytes += proposal.command.len();
             gathered.commands.push(proposal.command);
             gathered.replies.push(proposal.reply);
         }
@@ -220,14 +224,47 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_command_is_measured_as_it_is_encoded() {
+        let (queue, mut proposals) = mpsc::channel(8);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let batcher = Batcher {
+            queue,
+            waiting_bytes: Arc::clone(&waiting_bytes),
+        };
+        let put = |value_len: usize| {
+            let put = tenure_statemachine::Put {
+                key: Bytes::from_static(b"k"),
+                value: vec![0; value_len].into(),
+                ..tenure_statemachine::Put::default()
+            };
+            batcher.push(&Command::Put(put), oneshot::channel().0)
+        };
+        let beside = codec::encode_command(&Command::Put(tenure_statemachine::Put {
+            key: Bytes::from_static(b"k"),
+            value: vec![0; 1 << 21].into(),
+            ..tenure_statemachine::Put::default()
+        }));
+        // The length of the value takes as many bytes at either size.
+        let largest = COMMAND_BYTES_MAX - (beside.len() - (1 << 21));
+        assert_eq!(put(largest + 1), Err(ProposeError::TooLarge));
+        assert_eq!(waiting_bytes.load(Ordering::Relaxed), 0);
+        assert_eq!(put(largest), Ok(()));
+        assert_eq!(waiting_bytes.load(Ordering::Relaxed), COMMAND_BYTES_MAX);
+        assert_eq!(
+            proposals.try_recv().unwrap().command.len(),
+            COMMAND_BYTES_MAX
+        );
+    }
+
+    #[test]
     fn commands_whose_callers_gave_up_are_not_proposed() {
         let (queue, mut proposals) = mpsc::channel(8);
         let (mut answers, waiting_bytes) = (Vec::new(), AtomicUsize::new(3));
         for _ in 0..3 {
             let (reply, answer) = oneshot::channel();
             let proposal = Proposal {
-                command: Command::Wake,
-                bytes: 1,
+                command: Bytes::from_static(b"x"),
+                lead: None,
                 reply,
             };
             queue.try_send(proposal).unwrap();

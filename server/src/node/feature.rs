@@ -11,7 +11,7 @@ use tenure_statemachine::{Command, FeatureLevel, MemberId, Meta};
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, info};
 
-use super::{batcher::Batcher, size, status::Leadership};
+use super::{batcher::Batcher, status::Leadership};
 use crate::{
     raft::{Peers, Raft},
     tasks,
@@ -47,9 +47,8 @@ pub(super) fn spawn(parts: Parts) {
                 continue;
             };
             let command = Command::RaiseLevel(level);
-            let bytes = size::of(&command);
             let (reply, raised) = oneshot::channel();
-            if let Err(error) = parts.batcher.push(command, bytes, reply) {
+            if let Err(error) = parts.batcher.push(&command, reply) {
                 debug!(%error, "the feature level is not raised yet");
                 continue;
             }

@@ -34,7 +34,6 @@ mod recovery;
 mod replica;
 mod reply;
 mod sink;
-mod size;
 mod slow_apply;
 mod start;
 mod status;

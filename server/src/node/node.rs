@@ -22,7 +22,6 @@ use super::{
     membership,
     progress::Applied,
     read_index::ReadIndex,
-    size,
     status::{Identity, Leadership, Status},
     successors,
 };
@@ -34,10 +33,6 @@ use crate::{
     storage::{LogBacklog, StateStore},
     tasks,
 };
-
-/// Largest command that is proposed. Above every request that the border lets through, and small
-/// enough for a message between peers to hold several.
-const COMMAND_BYTES_MAX: usize = 16 << 20;
 
 /// How long a stopping leader waits for one successor, and how lately that one must have answered.
 /// A hand-over takes two round trips; the others elect a leader themselves soon after this.
@@ -193,8 +188,7 @@ impl Replica for Node {
 
     async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
         let command = worded_for(command, self.meta().level);
-        let bytes = size::of(&command);
-        if bytes > COMMAND_BYTES_MAX || !codec::is_encodable(&command) {
+        if !codec::is_encodable(&command) {
             return Err(ProposeError::TooLarge);
         }
         if level_needed(&command) > self.meta().level {
@@ -203,7 +197,7 @@ impl Replica for Node {
         let _pending = self.proposals.begin();
         let (reply, outcome) = oneshot::channel();
         let proposed = async {
-            self.batcher.push(command, bytes, reply)?;
+            self.batcher.push(&command, reply)?;
             match tokio::time::timeout(self.request_timeout, outcome).await {
                 Ok(Ok(outcome)) => outcome,
                 // The node stops, and the command may have left before.
