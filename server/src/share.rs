@@ -1,7 +1,7 @@
-//! What the answers on one connection may hold together of the memory for all answers.
+//! What the calls on one connection may have together of what a node has for all.
 //!
 //! Kept with the connection, because its calls know nothing else of each other. What is charged to
-//! it, and when, is the matter of whoever makes the answers.
+//! it, and when, is the matter of whoever serves the calls.
 
 use std::sync::Arc;
 
@@ -14,12 +14,29 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 512 << 20;
 /// What those of one connection may hold together, unless there is only one: so that one client
 /// that does not read leaves most to the others.
 pub(crate) const SHARE_BYTES: usize = ANSWERS_BYTES_MAX / 4;
+/// What all calls may take together, beside large answers: some sixteen thousand at once.
+pub(crate) const CALLS_BYTES_MAX: usize = 512 << 20;
+/// What those of one connection may take together.
+pub(crate) const CALLS_SHARE_BYTES: usize = CALLS_BYTES_MAX / 2;
+/// Reads of unknown size of one connection that run at once, half of those that do at all: one
+/// client's lists do not keep all others' waiting.
+pub(crate) const SHARE_READS: usize = 16;
+/// Writes of one connection that walk far and wait for their turn, a quarter of those that may.
+pub(crate) const SHARE_WALKS: usize = 8;
 
 /// The part of one connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Share(Arc<Semaphore>);
+pub(crate) struct Share(Arc<Parts>);
 
-/// What is held of a share; given back when dropped.
+#[derive(Debug)]
+struct Parts {
+    answers: Arc<Semaphore>,
+    calls: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    walks: Arc<Semaphore>,
+}
+
+/// What is held of a share's memory for answers; given back when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     units: u32,
@@ -28,18 +45,39 @@ pub(crate) struct Shared {
 
 impl Default for Share {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(SHARE_BYTES / UNIT_BYTES)))
+        let semaphore = |permits| Arc::new(Semaphore::new(permits));
+        Self(Arc::new(Parts {
+            answers: semaphore(SHARE_BYTES / UNIT_BYTES),
+            calls: semaphore(CALLS_SHARE_BYTES / UNIT_BYTES),
+            reads: semaphore(SHARE_READS),
+            walks: semaphore(SHARE_WALKS),
+        }))
     }
 }
 
 impl Share {
+    /// Memory for calls, in units.
+    pub(crate) fn calls(&self) -> &Arc<Semaphore> {
+        &self.0.calls
+    }
+
+    /// Places for reads of unknown size.
+    pub(crate) fn reads(&self) -> &Arc<Semaphore> {
+        &self.0.reads
+    }
+
+    /// Places for writes that walk far.
+    pub(crate) fn walks(&self) -> &Arc<Semaphore> {
+        &self.0.walks
+    }
+
     /// Waits until there is room for `bytes`. More than all of it is all of it.
     ///
     /// # Cancel safety
     /// Nothing is held when the future is dropped.
     pub(crate) async fn take(&self, bytes: usize) -> Shared {
         let units = units_within(bytes);
-        let permit = Arc::clone(&self.0).acquire_many_owned(units).await;
+        let permit = Arc::clone(&self.0.answers).acquire_many_owned(units).await;
         Shared {
             units,
             permit: Some(permit.expect("a share is never closed")),
@@ -50,7 +88,7 @@ impl Share {
     pub(crate) fn grow(&self, shared: &mut Shared, bytes: usize) -> bool {
         let units = units_within(bytes).max(shared.units);
         let more = units - shared.units;
-        let Ok(permit) = Arc::clone(&self.0).try_acquire_many_owned(more) else {
+        let Ok(permit) = Arc::clone(&self.0.answers).try_acquire_many_owned(more) else {
             return false;
         };
         shared.units = units;

@@ -133,7 +133,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     observe::spawn(&node, &hub, &metrics, &config);
 
     let stopping = CancellationToken::new();
-    let routes = rpc::routes(Arc::clone(&services));
+    let routes = (rpc::routes(Arc::clone(&services)), services.calls_layer());
     let mut serving = serve::spawn(
         listeners,
         peer_routes,

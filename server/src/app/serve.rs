@@ -18,7 +18,8 @@ use super::AppError;
 use crate::{
     config::{Config, Url},
     metrics::Metrics,
-    rpc, tasks,
+    rpc::{self, CallsLayer},
+    tasks,
     transport::{Incoming, Places, Transport, admitted},
 };
 
@@ -187,7 +188,7 @@ impl Serving {
 pub(super) fn spawn(
     listeners: Listeners,
     peer_routes: Routes,
-    client_routes: Routes,
+    (client_routes, calls): (Routes, CallsLayer),
     pages: Router,
     config: &Config,
     metrics: &Arc<Metrics>,
@@ -217,6 +218,7 @@ pub(super) fn spawn(
             .layer(UnfinishedLayer::new())
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .layer(rpc::EtcdsWords)
+            .layer(calls.clone())
             .add_routes(both.clone());
         let stop = stopping.clone().cancelled_owned();
         clients.push(tasks::spawn("clients", async move {

@@ -1,7 +1,5 @@
 //! What `--help` and `--version` print.
 
-use std::fmt::Write as _;
-
 use tenure_proto::API_VERSION;
 
 use super::{
@@ -18,7 +16,7 @@ pub(super) fn text() -> String {
          a flag beats a variable, and a variable beats the file.\n",
     );
     for group in Group::ALL {
-        let _ = write!(text, "\n{}:\n", group.title());
+        text.push_str(&format!("\n{}:\n", group.title()));
         for flag in flags::all().filter(|flag| flag.group == group) {
             let note = match flag.class {
                 Class::Used => String::new(),
@@ -26,13 +24,16 @@ pub(super) fn text() -> String {
                 Class::Refused(feature) => format!(" (refused: {feature}: not built yet)"),
             };
             let (name, default) = (flag.name, flag.default);
-            let _ = write!(text, "  --{name} '{default}'\n    {}{note}\n", flag.help);
+            text.push_str(&format!(
+                "  --{name} '{default}'\n    {}{note}\n",
+                flag.help
+            ));
         }
     }
     text.push_str("\nActions:\n");
     for (name, help) in ACTIONS {
         let dashes = if name.len() == 1 { "-" } else { "--" };
-        let _ = write!(text, "  {dashes}{name}\n    {help}\n");
+        text.push_str(&format!("  {dashes}{name}\n    {help}\n"));
     }
     text
 }

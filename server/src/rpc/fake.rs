@@ -248,7 +248,7 @@ impl Replica for FakeNode {
     async fn reached(&self, revision: Revision) {
         let mut applied = self.applied.subscribe();
         let reached = |_: &u64| self.machine.lock().meta().revision >= revision;
-        let _ = applied.wait_for(reached).await;
+        drop(applied.wait_for(reached).await);
     }
 
     fn cluster_time(&self) -> ClusterTime {
@@ -269,7 +269,7 @@ impl Replica for FakeNode {
 
     async fn collected(&self, floor: Revision) {
         let mut collected = self.collected.subscribe();
-        let _ = collected.wait_for(|passed| *passed >= floor).await;
+        drop(collected.wait_for(|passed| *passed >= floor).await);
     }
 
     fn compact_storage(&self) {

@@ -6,6 +6,7 @@
 mod answer;
 mod border;
 mod call;
+mod calls;
 mod claim;
 mod etcd;
 mod health;
@@ -18,6 +19,7 @@ pub(crate) mod fake;
 
 pub(crate) use self::answer::status::Reason;
 pub use self::{
+    calls::CallsLayer,
     etcd::wording::EtcdsWords,
     routes::routes,
     services::{Limits, Services},

@@ -24,8 +24,9 @@ use super::{
         reply::Headers,
         status::Reason,
     },
-    border::conditions::Conditions,
+    border::{conditions::Conditions, far_walks::FarWalks},
     call::Call,
+    calls::{Calls, CallsLayer, Charged},
     claim::foreign_keys::ForeignKeys,
 };
 use crate::{
@@ -33,6 +34,7 @@ use crate::{
     fatal,
     node::{Leadership, Replica, reply_to},
     rpc::etcd::{lease::renewals::Renewals, watch::history::History},
+    transport::ConnectionInfo,
 };
 
 /// Time until an alarm that could not be raised, for want of a leader, is raised again.
@@ -103,6 +105,8 @@ pub struct Services {
     pub(super) stopping: CancellationToken,
     pub(super) foreign_keys: ForeignKeys,
     pub(super) bulk_reads: BulkReads,
+    pub(super) far_walks: FarWalks,
+    pub(super) calls: Calls,
 }
 
 impl Services {
@@ -123,6 +127,8 @@ impl Services {
             stopping: CancellationToken::new(),
             foreign_keys: ForeignKeys::default(),
             bulk_reads: BulkReads::new(Arc::clone(&replica)),
+            far_walks: FarWalks::new(),
+            calls: Calls::new(),
             replica,
             hub,
             claims,
@@ -134,6 +140,12 @@ impl Services {
     /// not serving. Unary calls are not affected.
     pub fn drain(&self) {
         self.stopping.cancel();
+    }
+
+    /// The layer that bounds what all calls take together.
+    #[must_use]
+    pub fn calls_layer(&self) -> CallsLayer {
+        CallsLayer(self.calls.clone())
     }
 
     /// Admits a call by its metadata.
@@ -180,6 +192,16 @@ impl Services {
     pub(super) fn remaining(&self, lease: &Lease) -> Ttl {
         let left = self.replica.cluster_time().until(lease.deadline);
         left.min(lease.ttl)
+    }
+
+    /// Charges a request that is held while its call waits for the quorum.
+    pub(super) fn charge<T: prost::Message>(
+        &self,
+        request: &Request<T>,
+    ) -> Result<Charged, Failure> {
+        let connection = request.extensions().get::<ConnectionInfo>();
+        self.calls
+            .charge(request.get_ref().encoded_len(), connection)
     }
 
     /// Refuses what is larger than requests may be.
@@ -274,7 +296,7 @@ impl Services {
                 active: true,
             };
             // Without the alarm the next request finds the quota exhausted again.
-            let _ = self.propose::<AlarmChange>(alarm.into()).await;
+            drop(self.propose::<AlarmChange>(alarm.into()).await);
         }
         Err(Reason::NoSpace.into())
     }

@@ -47,8 +47,8 @@ rows! { MEMBER: Member;
         "Operations that one transaction may hold.";
     MAX_REQUEST_BYTES: u64 = "max-request-bytes", Uint, 3 << 19, Used,
         "Bytes that one request of a client may have.";
-    MAX_CONCURRENT_STREAMS: u32 = "max-concurrent-streams", Uint32, u32::MAX, Used,
-        "Calls that one client connection may have open at a time.";
+    MAX_CONCURRENT_STREAMS: u32 = "max-concurrent-streams", Uint32, 8192, Used,
+        "Calls that one client connection may have open at a time. Others wait in the client.";
     GRPC_KEEPALIVE_MIN_TIME: Duration = "grpc-keepalive-min-time", Duration, secs(5),
         Ignored("pings of clients are not policed"),
         "Shortest time between two pings of a client; a client that pings more often is \

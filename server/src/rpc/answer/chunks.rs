@@ -86,7 +86,7 @@ impl Stream for Chunks {
 fn told(failure: Failure) -> oneshot::Receiver<Failure> {
     let (sender, receiver) = oneshot::channel();
     // The receiver is here.
-    let _ = sender.send(failure);
+    drop(sender.send(failure));
     receiver
 }
 
@@ -102,7 +102,7 @@ pub(in crate::rpc) async fn stream(
     tasks::spawn("range-stream", async move {
         if let Err(failure) = make(&services, &reads, query, sender).await {
             // A client that is gone needs no failure.
-            let _ = failed.send(failure);
+            drop(failed.send(failure));
         }
     });
     Ok(Chunks {

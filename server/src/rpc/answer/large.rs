@@ -40,7 +40,7 @@ use super::{
 };
 use crate::tasks;
 
-/// What an answer may be and still go the usual way.
+/// What an answer may be and still go the usual way: it is charged with its call.
 pub(in crate::rpc) const SMALL_BYTES_MAX: usize = 64 * 1024;
 /// A piece of an answer. What a client does not read of a stream stays below two of them.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -344,7 +344,7 @@ pub(in crate::rpc) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
     // Fails for texts that no header can hold, of which there are none here; a response without
     // a status is a failure to every client.
-    let _ = status.add_header(&mut trailers);
+    drop(status.add_header(&mut trailers));
     trailers
 }
 
@@ -453,7 +453,7 @@ pub(in crate::rpc) fn translate(headers: &mut HeaderMap) {
         _ => TRANSPORT_TOO_LARGE.to_owned(),
     };
     // The headers of a status are well-formed.
-    let _ = Status::new(Code::ResourceExhausted, text).add_header(headers);
+    drop(Status::new(Code::ResourceExhausted, text).add_header(headers));
 }
 
 /// The reason that a status was made from, without what is particular to the case.

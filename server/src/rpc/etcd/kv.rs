@@ -20,7 +20,7 @@ use crate::rpc::{
         large::Answer,
         reply,
     },
-    border::{conditions::Conditions, freshness::Freshness, request},
+    border::{conditions::Conditions, far_walks::NEAR_ROWS_MAX, freshness::Freshness, request},
     call::Call,
     services::Services,
 };
@@ -39,6 +39,7 @@ impl KvService {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
+        let _charged = self.0.charge(&request)?;
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = request::range(request)?;
@@ -72,6 +73,7 @@ impl KvService {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
+        let _charged = self.0.charge(&request)?;
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = request::range_stream(request)?;
@@ -106,6 +108,9 @@ impl KvService {
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let delete = request::delete_range(request)?;
+        let is_far =
+            |reader: &Reader<'_>| reader.range_walks_further_than(&delete.range, NEAR_ROWS_MAX);
+        let _turn = self.0.far_walks.turn(&self.0, &call, is_far).await?;
         let (revision, deleted) = self.0.write(&call, conditions, 0, delete).await?;
         self.0
             .written(reply::delete_range(self.0.headers.at(revision), deleted))
@@ -118,6 +123,7 @@ impl KvService {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
+        let _charged = self.0.charge(&request)?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let serializable = request::is_serializable(&request);
@@ -128,6 +134,8 @@ impl KvService {
             return self.read_txn(&call, txn).await;
         }
         let cost = request::txn_cost(&txn);
+        let is_far = |reader: &Reader<'_>| reader.walks_further_than(&txn, NEAR_ROWS_MAX);
+        let _turn = self.0.far_walks.turn(&self.0, &call, is_far).await?;
         let (revision, done) = self.0.write(&call, conditions, cost, txn).await?;
         self.0
             .written(reply::txn(self.0.headers.at(revision), done))

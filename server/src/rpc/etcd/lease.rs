@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::rpc::{
     answer::{failure::Failure, status::Reason},
-    border::{conditions::Conditions, request},
+    border::{conditions::Conditions, far_walks::NEAR_ROWS_MAX, request},
     services::Services,
 };
 
@@ -58,7 +58,10 @@ impl LeaseService {
     ) -> Result<wire::LeaseRevokeResponse, Failure> {
         let call = self.0.admit(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
-        let revoke = LeaseRevoke(LeaseId(request.into_inner().id));
+        let id = LeaseId(request.into_inner().id);
+        let is_far = |reader: &Reader<'_>| reader.lease_holds_more_than(id, NEAR_ROWS_MAX);
+        let _turn = self.0.far_walks.turn(&self.0, &call, is_far).await?;
+        let revoke = LeaseRevoke(id);
         let (revision, ()) = self.0.write(&call, conditions, 0, revoke).await?;
         Ok(wire::LeaseRevokeResponse {
             header: Some(self.0.headers.at(revision)),

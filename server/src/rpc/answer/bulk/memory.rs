@@ -116,6 +116,11 @@ impl Memory {
         }
     }
 
+    /// The share that it is held for.
+    pub(super) const fn share(&self) -> Option<&Share> {
+        self.share.as_ref()
+    }
+
     /// Waits until `bytes` are free, and takes them.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ impl View for Paced<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let found = self.view.get(table, key)?;
         // Whether to go on is the cursors' matter.
-        let _ = self.turn.row(found.as_ref().map_or(0, Bytes::len));
+        let _goes_on = self.turn.row(found.as_ref().map_or(0, Bytes::len));
         Ok(found)
     }
 

@@ -89,7 +89,11 @@ struct State {
 /// Permits that are held for where the read runs; given back with it.
 #[derive(Debug)]
 enum Place {
-    Short(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
+    Short {
+        _place: OwnedSemaphorePermit,
+        /// Among the places of its connection.
+        _share: Option<OwnedSemaphorePermit>,
+    },
     Large {
         _place: OwnedSemaphorePermit,
         turn: Option<Running>,
@@ -101,7 +105,14 @@ impl Turn {
     pub(super) async fn begin(places: Places, memory: Memory, held: Held, start: Start) -> Self {
         let place = match start {
             Start::Short | Start::Charged | Start::OneTurn => {
-                Place::Short(acquire(&places.short).await)
+                // First among the reads of its own connection, or it would keep a place of all
+                // while it waits for those.
+                let _share = match memory.share() {
+                    Some(share) => Some(acquire(share.reads()).await),
+                    None => None,
+                };
+                let _place = acquire(&places.short).await;
+                Place::Short { _place, _share }
             }
             Start::Large => Place::Large {
                 _place: acquire(&places.large).await,
@@ -215,7 +226,7 @@ impl Turn {
         if state.end.is_some() {
             return false;
         }
-        if let Place::Short(_) = state.place {
+        if let Place::Short { .. } = state.place {
             let Ok(place) = Arc::clone(&self.places.large).try_acquire_owned() else {
                 state.end = Some(End::NoPlace);
                 return false;

@@ -2,6 +2,7 @@
 
 mod chunks;
 mod conditions;
+mod far_walks;
 mod listing;
 mod refusals;
 

@@ -138,6 +138,6 @@ async fn propose(replica: &dyn Replica, gathered: Vec<Batch>) {
             Err(error) => Err(*error),
         };
         // Who asked may have gone.
-        let _ = batch.answer.send(renewed);
+        drop(batch.answer.send(renewed));
     }
 }

@@ -396,7 +396,7 @@ async fn a_stream_that_must_end_says_why_and_leaves_nothing_behind() {
     let node = FakeNode::leading();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let reason = async {
-        let _ = stopped.await;
+        drop(stopped.await);
         Reason::NoLeader.into()
     };
     let mut client = Client::with(&node, Duration::from_secs(600), reason);

@@ -1,0 +1,407 @@
+//! What the calls that are open on a node take together, whatever they ask.
+//!
+//! A call takes memory before it is looked at, and as long as its answer is not read: its stream,
+//! its metadata, the task that serves it, a small answer. That is charged to one account when the
+//! call arrives, and what a request holds while it waits for the quorum is charged when it is
+//! large. Large answers have an account of their own.
+//!
+//! Invariant: the account is never overdrawn, and no connection holds more than its share of it.
+
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http_body::{Body as _, Frame};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use super::answer::{failure::Failure, status::Reason};
+use crate::{
+    share::{CALLS_BYTES_MAX, Share, UNIT_BYTES},
+    transport::ConnectionInfo,
+};
+
+/// What a call takes at least: what was measured of watch streams, which take most, and a message
+/// of its answer.
+const CALL_BYTES: usize = 32 * 1024;
+/// The message of an answer that is not charged beside that.
+const MESSAGE_BYTES: usize = 8 * 1024;
+/// What a field of metadata takes beside its text, in the map that it is kept in.
+const FIELD_BYTES: usize = 128;
+/// A request above this is charged while it waits.
+const REQUEST_BYTES_MIN: usize = 16 * 1024;
+
+/// The account. Clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Calls(Arc<Semaphore>);
+
+/// What is charged; given back when dropped.
+#[derive(Debug, Default)]
+pub(super) struct Charged {
+    _free: Option<OwnedSemaphorePermit>,
+    _shared: Option<OwnedSemaphorePermit>,
+}
+
+impl Calls {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(CALLS_BYTES_MAX / UNIT_BYTES)))
+    }
+
+    /// Charges a request that is held while the call waits.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub(super) fn charge(
+        &self,
+        request_bytes: usize,
+        connection: Option<&ConnectionInfo>,
+    ) -> Result<Charged, Failure> {
+        if request_bytes < REQUEST_BYTES_MIN {
+            return Ok(Charged::default());
+        }
+        let share = connection.map(|connection| &connection.share);
+        self.take(request_bytes, share)
+            .ok_or_else(|| Reason::TooManyRequests.into())
+    }
+
+    fn take(&self, bytes: usize, share: Option<&Share>) -> Option<Charged> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).ok()?;
+        let shared = match share {
+            Some(share) => Some(
+                Arc::clone(share.calls())
+                    .try_acquire_many_owned(units)
+                    .ok()?,
+            ),
+            None => None,
+        };
+        let free = Arc::clone(&self.0).try_acquire_many_owned(units).ok()?;
+        Some(Charged {
+            _free: Some(free),
+            _shared: shared,
+        })
+    }
+}
+
+/// What a call with this metadata takes.
+fn call_bytes(metadata: &HeaderMap) -> usize {
+    let fields = metadata
+        .iter()
+        .map(|(name, value)| FIELD_BYTES + name.as_str().len() + value.len());
+    fields.sum::<usize>() + CALL_BYTES
+}
+
+/// Charges every call of the service it wraps, and refuses those for which there is no memory.
+#[derive(Clone, Debug)]
+pub struct CallsLayer(pub(super) Calls);
+
+impl<S> Layer<S> for CallsLayer {
+    type Service = ChargedService<S>;
+
+    fn layer(&self, inner: S) -> ChargedService<S> {
+        ChargedService {
+            inner,
+            calls: self.0.clone(),
+        }
+    }
+}
+
+/// The service that [`CallsLayer`] makes.
+#[derive(Clone, Debug)]
+pub struct ChargedService<S> {
+    inner: S,
+    calls: Calls,
+}
+
+impl<S, B> Service<Request<B>> for ChargedService<S>
+where
+    S: Service<Request<B>, Response = Response<Body>>,
+    S::Error: Send + 'static,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if !is_grpc(request.headers()) {
+            return Box::pin(self.inner.call(request));
+        }
+        let connection = request.extensions().get::<ConnectionInfo>();
+        let share = connection.map(|connection| connection.share.clone());
+        let bytes = call_bytes(request.headers());
+        let Some(charged) = self.calls.take(bytes, share.as_ref()) else {
+            let refused = Status::from(Reason::TooManyRequests).into_http();
+            return Box::pin(async move { Ok(refused) });
+        };
+        let calls = self.calls.clone();
+        let response = self.inner.call(request);
+        Box::pin(async move {
+            let (head, mut body) = response.await?.into_parts();
+            // A message that is there is held until the client reads it, and charged for its
+            // length. Where there is no memory for it any more it goes out all the same, for what
+            // was asked may have been done; no other calls are let in then.
+            let first = now(&mut body).await;
+            let message = first.as_ref().map_or(0, frame_bytes);
+            let more = match message.checked_sub(MESSAGE_BYTES) {
+                Some(more) => calls.take(more, share.as_ref()),
+                None => None,
+            };
+            let body = ChargedBody {
+                first,
+                body,
+                charged: (charged, more),
+            };
+            Ok(Response::from_parts(head, Body::new(body)))
+        })
+    }
+}
+
+type Next = Option<Result<Frame<Bytes>, Status>>;
+
+/// What comes next of a body, if it is there. One that waits is asked again by the connection.
+async fn now(body: &mut Body) -> Option<Next> {
+    poll_fn(|context| {
+        Poll::Ready(match Pin::new(&mut *body).poll_frame(context) {
+            Poll::Ready(next) => Some(next),
+            Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+fn frame_bytes(next: &Next) -> usize {
+    let frame = next.as_ref().and_then(|frame| frame.as_ref().ok());
+    frame.and_then(Frame::data_ref).map_or(0, |data| data.len())
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// The body of a response, which is charged until it was sent.
+struct ChargedBody {
+    /// Taken from the body before the connection asked.
+    first: Option<Next>,
+    body: Body,
+    #[expect(dead_code, reason = "held, not read")]
+    charged: (Charged, Option<Charged>),
+}
+
+impl fmt::Debug for ChargedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChargedBody").finish_non_exhaustive()
+    }
+}
+
+impl http_body::Body for ChargedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(first);
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.first {
+            Some(Some(_)) => false,
+            Some(None) => true,
+            None => self.body.is_end_stream(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use tonic::transport::server::Connected;
+    use tower::service_fn;
+
+    use super::*;
+    use crate::{share::CALLS_SHARE_BYTES, transport::Connection};
+
+    /// Calls without metadata that a connection may have open.
+    const CALLS_PER_CONNECTION: usize = CALLS_SHARE_BYTES / (CALL_BYTES + UNIT_BYTES);
+
+    fn request(connection: &ConnectionInfo, field_len: usize) -> Request<()> {
+        let mut request = Request::new(());
+        request.extensions_mut().insert(connection.clone());
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, "application/grpc".parse().unwrap());
+        if field_len > 0 {
+            headers.insert("x-long", "x".repeat(field_len).parse().unwrap());
+        }
+        request
+    }
+
+    fn service()
+    -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send> {
+        CallsLayer(Calls::new()).layer(service_fn(|_| async {
+            Ok::<_, Infallible>(Response::new(Body::new(Unread)))
+        }))
+    }
+
+    struct StreamBody(Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Status>> + Send>>);
+
+    impl http_body::Body for StreamBody {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            self.0.as_mut().poll_next(context)
+        }
+    }
+
+    /// An answer that its client does not read.
+    struct Unread;
+
+    impl http_body::Body for Unread {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Pending
+        }
+    }
+
+    fn connection() -> ConnectionInfo {
+        Connection::new(tokio::io::duplex(1).0).connect_info()
+    }
+
+    fn is_refused(response: &Response<Body>) -> bool {
+        response.headers().get("grpc-status").is_some()
+    }
+
+    #[tokio::test]
+    async fn calls_whose_answers_are_not_read_are_bounded_on_a_connection_and_on_the_node() {
+        let mut service = service();
+        let mut unread = Vec::new();
+        let all = CALLS_BYTES_MAX / CALLS_SHARE_BYTES;
+        for number in 0..all {
+            let hostile = connection();
+            loop {
+                let response = service.call(request(&hostile, 0)).await.unwrap();
+                if is_refused(&response) {
+                    break;
+                }
+                unread.push(response);
+            }
+            assert_eq!(unread.len(), (number + 1) * CALLS_PER_CONNECTION);
+        }
+        // What the shares leave over is enough for one.
+        let honest = connection();
+        let last = service.call(request(&honest, 0)).await.unwrap();
+        assert!(!is_refused(&last));
+        assert!(is_refused(
+            &service.call(request(&honest, 0)).await.unwrap()
+        ));
+        unread.truncate(CALLS_PER_CONNECTION);
+        assert!(!is_refused(
+            &service.call(request(&honest, 0)).await.unwrap()
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_message_that_is_not_read_is_charged_for_its_length() {
+        let answer = || async {
+            let message = Bytes::from(vec![7; 60_000]);
+            let frames = futures::stream::iter([Ok::<_, Status>(Frame::data(message))]);
+            Ok::<_, Infallible>(Response::new(Body::new(StreamBody(Box::pin(frames)))))
+        };
+        let mut service = CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer()));
+        let hostile = connection();
+        let mut unread = Vec::new();
+        loop {
+            let response = service.call(request(&hostile, 0)).await.unwrap();
+            if is_refused(&response) {
+                break;
+            }
+            unread.push(response);
+        }
+        assert!(
+            unread.len() < CALLS_SHARE_BYTES / 80_000,
+            "{}",
+            unread.len()
+        );
+        // What is read is given back, and whole.
+        let mut body = unread.pop().expect("some").into_body();
+        let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        let data = frame.expect("a frame").expect("data").into_data();
+        assert_eq!(data.expect("data").len(), 60_000);
+        let end = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+        assert!(end.is_none());
+        drop(body);
+        assert!(!is_refused(
+            &service.call(request(&hostile, 0)).await.unwrap()
+        ));
+    }
+
+    #[tokio::test]
+    async fn long_metadata_is_charged_for_its_length() {
+        let mut service = service();
+        let hostile = connection();
+        let mut unread = Vec::new();
+        loop {
+            let response = service.call(request(&hostile, 256 * 1024)).await.unwrap();
+            if is_refused(&response) {
+                break;
+            }
+            unread.push(response);
+        }
+        assert!(unread.len() < CALLS_PER_CONNECTION / 8, "{}", unread.len());
+        let honest = connection();
+        assert!(!is_refused(
+            &service.call(request(&honest, 0)).await.unwrap()
+        ));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_call_is_not_charged() {
+        let mut service = service();
+        let visitor = connection();
+        let mut pages = Vec::new();
+        for _ in 0..CALLS_PER_CONNECTION + 2 {
+            let mut page = Request::new(());
+            page.extensions_mut().insert(visitor.clone());
+            pages.push(service.call(page).await.unwrap());
+        }
+        assert!(pages.iter().all(|page| !is_refused(page)));
+    }
+
+    #[test]
+    fn large_requests_that_wait_are_bounded_and_small_ones_are_not_charged() {
+        let calls = Calls::new();
+        let hostile = connection();
+        let mut held = Vec::new();
+        while let Ok(charged) = calls.charge(1 << 20, Some(&hostile)) {
+            held.push(charged);
+        }
+        assert_eq!(held.len(), CALLS_SHARE_BYTES >> 20);
+        assert!(calls.charge(1000, Some(&hostile)).is_ok());
+        assert!(calls.charge(1 << 20, Some(&connection())).is_ok());
+    }
+}
