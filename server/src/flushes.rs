@@ -50,7 +50,7 @@ impl Flushes {
         }
         for answer in mem::take(&mut *self.0.answers.lock()) {
             // Who waited may have gone.
-            let _ = answer.send(());
+            answer.send(()).ok();
         }
     }
 }

@@ -471,7 +471,7 @@ proptest! {
             if let Step::Pass(time) = step {
                 node.now += time;
             } else {
-                let _ = node.run(step);
+                drop(node.run(step));
             }
         }
     }
@@ -486,7 +486,7 @@ proptest! {
             if let Step::Pass(time) = step {
                 node.now += time;
             } else {
-                let _ = node.run(step);
+                drop(node.run(step));
             }
         }
         let engine = Arc::new(MemEngine::new());

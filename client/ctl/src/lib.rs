@@ -50,14 +50,14 @@ fn report(failure: &Failure) {
     if let Failure::Parse(error) = failure {
         // Help goes to standard output, mistakes to standard error; clap knows which. When neither
         // can be written there is nobody left to tell.
-        let _ = error.print();
+        drop(error.print());
         return;
     }
     let text = failure.to_string();
     if !text.is_empty() {
-        let _ = writeln!(io::stderr(), "Error: {text}");
+        drop(writeln!(io::stderr(), "Error: {text}"));
     }
     if let Some(hint) = failure.hint() {
-        let _ = writeln!(io::stderr(), "{hint}");
+        drop(writeln!(io::stderr(), "{hint}"));
     }
 }

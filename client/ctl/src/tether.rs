@@ -62,7 +62,11 @@ pub fn become_command(arguments: &[OsString]) -> Option<u8> {
 /// Says that a command cannot be run; returns the exit code for that.
 pub fn not_run(program: &OsStr, error: &io::Error) -> u8 {
     // When standard error is closed there is nobody to tell.
-    let _ = writeln!(io::stderr(), "cannot run {}: {error}", program.display());
+    drop(writeln!(
+        io::stderr(),
+        "cannot run {}: {error}",
+        program.display()
+    ));
     if error.kind() == io::ErrorKind::NotFound {
         NOT_FOUND
     } else {

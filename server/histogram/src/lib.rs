@@ -1,8 +1,8 @@
 //! What openraft calls of the package `base2histogram`, and does nothing.
 //!
-//! openraft records run-time statistics that can be read only with its feature `runtime-stats`, which
-//! is off here. The package of this name pays 23 MB for them in every process; README.md says why, and
-//! when this may go. It is not a histogram for metrics of our own.
+//! openraft records run-time statistics that can be read only with its feature `runtime-stats`,
+//! which is off here. The package of this name pays 23 MB for them in every process; README.md says
+//! why, and when this may go. It is not a histogram for metrics of our own.
 //!
 //! # Invariants
 //! Nothing is allocated, and every histogram is empty.

@@ -249,7 +249,7 @@ mod tests {
         crate::tasks::spawn("connection", async move {
             let mut heard = Vec::new();
             // However it ends.
-            let _ = connection.read_to_end(&mut heard).await;
+            drop(connection.read_to_end(&mut heard).await);
         });
         (other, standing)
     }

@@ -161,7 +161,7 @@ impl Group {
     fn signal(self, signal: Signal) {
         if let Self(Some(group)) = self {
             // A group that is gone needs no signal.
-            let _ = kill_process_group(group, signal);
+            kill_process_group(group, signal).ok();
         }
     }
 

@@ -159,7 +159,7 @@ async fn begin(
     let output = session.output;
     tokio::spawn(async move {
         // The end of one watch has been told, and leaves the others alone.
-        let _ = deliver(watcher, output, &args.exec).await;
+        drop(deliver(watcher, output, &args.exec).await);
     });
     Ok(control)
 }

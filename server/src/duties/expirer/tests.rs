@@ -318,7 +318,7 @@ async fn a_leader_that_lost_its_quorum_and_kept_its_term_ends_leases_again() {
         let reached = async {
             while !wanted() {
                 node.now.fetch_add(10, Ordering::SeqCst);
-                tokio::time::sleep(settings.pace).await;
+                sleep(settings.pace).await;
             }
         };
         tokio::time::timeout(PATIENCE, reached).await.is_ok()

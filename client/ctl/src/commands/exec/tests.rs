@@ -128,7 +128,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path);
+        drop(std::fs::remove_file(&self.path));
     }
 }
 

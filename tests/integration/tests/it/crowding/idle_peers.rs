@@ -33,7 +33,7 @@ async fn idle_connections_to_the_port_of_members_are_bounded_and_keep_no_member_
     for _ in 0..IDLE {
         let mut connection = TcpStream::connect(port).await.unwrap();
         // One that was ended already takes no more.
-        let _ = connection.write_all(PREFACE).await;
+        drop(connection.write_all(PREFACE).await);
         idle.push(connection);
     }
     wait_until("all but the places are closed", STATE_MAX, async || {
