@@ -14,6 +14,23 @@ use crate::{
     types::LeaseId,
 };
 
+impl Txn {
+    /// Whether it walks at all: whether it names a range of several keys anywhere. Looks at nothing
+    /// but the transaction.
+    #[must_use]
+    pub fn walks(&self) -> bool {
+        let compares = self.compare.iter().any(|it| it.range.is_walked());
+        let mut operations = self.success.iter().chain(&self.failure);
+        compares
+            || operations.any(|operation| match operation {
+                TxnOp::Range(query) => query.range.is_walked(),
+                TxnOp::DeleteRange(delete) => delete.range.is_walked(),
+                TxnOp::Put(_) => false,
+                TxnOp::Txn(within) => within.walks(),
+            })
+    }
+}
+
 impl Reader<'_> {
     /// Whether the ranges of a transaction, those of both branches and of transactions within it,
     /// hold more than `rows_max` keys. Looks at no more than that many. What a range held in the

@@ -124,5 +124,11 @@ fn a_transaction_that_walks_far_is_known_before_it_is_applied() {
     };
     assert!(far(&of(past), 1000));
     let point = RangeQuery::latest(KeyRange::single(Bytes::from("k/00001")));
-    assert!(!far(&of(point), 1));
+    assert!(!far(&of(point.clone()), 1));
+    assert!(!of(point.clone()).walks());
+    let within = Txn {
+        failure: vec![TxnOp::Txn(of(all()))],
+        ..of(point)
+    };
+    assert!(within.walks());
 }
