@@ -187,6 +187,7 @@ impl Fake {
 pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
     let waiting = async {
         while !reached() {
+            // A pause between two looks.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

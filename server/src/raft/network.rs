@@ -490,6 +490,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_after_quiet_has_its_full_time() {
         let unanswered = Unanswered::default();
+        // Time is the subject, and the clock is paused.
         sleep(STREAM_STALL_MAX).await;
         unanswered.ask();
         assert!(!unanswered.is_stalled());

@@ -318,6 +318,7 @@ async fn a_leader_that_lost_its_quorum_and_kept_its_term_ends_leases_again() {
         let reached = async {
             while !wanted() {
                 node.now.fetch_add(10, Ordering::SeqCst);
+                // A pause between two looks, at the pace of the expirer.
                 sleep(settings.pace).await;
             }
         };

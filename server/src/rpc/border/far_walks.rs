@@ -18,8 +18,8 @@ use crate::rpc::{
 /// Keys that a write may walk over and not count as far: a millisecond or less on each replica, and
 /// more than what clients keep together as one.
 pub(in crate::rpc) const NEAR_ROWS_MAX: usize = 1000;
-/// Writes that walk far and wait for their turn on a node. One takes a fraction of a second, so the
-/// last of them has its turn before its deadline.
+/// Writes that walk far and wait for their turn on a node, the one that has it included. Those that
+/// do not come to it within their deadline are not proposed.
 const WAITING_MAX: usize = 32;
 
 /// The turns of a node.
