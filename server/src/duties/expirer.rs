@@ -262,7 +262,7 @@ impl Expirer {
     async fn expire(&mut self, expiries: Vec<LeaseExpiry>, now: ClusterTime) -> bool {
         let ids: Vec<LeaseId> = expiries.iter().map(|expiry| expiry.id).collect();
         let outcome = self.replica.propose(LeaseExpire(expiries).into()).await;
-        let ended = match outcome.and_then(reply_to::<LeaseExpire>) {
+        let ended = match outcome.map(reply_to::<LeaseExpire>) {
             Ok((_, Ok(ended))) => Some(ended),
             Ok((_, Err(refusal))) => {
                 warn!(%refusal, "leases did not end");

@@ -3,7 +3,6 @@
 //! The causes before a proposal has left are apart from those after it: the former invite another
 //! try, the latter mean that the outcome is unknown.
 
-use tenure_statemachine::OtherReply;
 use thiserror::Error;
 
 /// Why a write has no outcome to report.
@@ -31,10 +30,6 @@ pub enum ProposeError {
     /// take effect.
     #[error("leader lost, outcome unknown")]
     LeaderLost,
-    /// The outcome arrived, and its reply is one to another command: one of the two is not what
-    /// this node takes it for.
-    #[error("the outcome contradicts the command")]
-    Contradiction(#[from] OtherReply),
 }
 
 /// Why a linearizable read could not be made. Reads change nothing: any of these may be retried.

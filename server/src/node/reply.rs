@@ -1,20 +1,25 @@
 //! Where an outcome meets the operation that it is of.
 //!
 //! Commands and replies travel as enums; here, and nowhere else, a reply becomes one of the type
-//! that its operation names. Invariant: a reply of another kind is an error, never a panic.
+//! that its operation names. Invariant: a reply of another kind is never told. It contradicts what
+//! this node proposed, so nothing that the node says could be trusted, and it ends.
 
-use tenure_statemachine::{Operation, Outcome, Refusal, Revision};
-use tracing::error;
+use tenure_statemachine::{Operation, OtherReply, Outcome, Refusal, Revision};
 
-use super::ProposeError;
+use crate::fatal;
 
-/// The revision after an operation, and its own reply or the refusal.
-///
-/// # Errors
-/// [`ProposeError::Contradiction`] when the reply is one to another operation.
-pub(crate) fn reply_to<O: Operation>(
+/// The revision after an operation, and its own reply or the refusal. Ends the process when the
+/// reply is one to another operation.
+pub(crate) fn reply_to<O: Operation>(outcome: Outcome) -> (Revision, Result<O::Reply, Refusal>) {
+    match typed::<O>(outcome) {
+        Ok(reply) => reply,
+        Err(other) => fatal::stop(&other),
+    }
+}
+
+fn typed<O: Operation>(
     outcome: Outcome,
-) -> Result<(Revision, Result<O::Reply, Refusal>), ProposeError> {
+) -> Result<(Revision, Result<O::Reply, Refusal>), OtherReply> {
     let Outcome {
         reply,
         revision,
@@ -23,9 +28,7 @@ pub(crate) fn reply_to<O: Operation>(
         facts: _,
     } = outcome;
     let reply = match reply {
-        Ok(reply) => Ok(O::reply(reply).inspect_err(|other| {
-            error!(%other, %revision, "an outcome is not that of its command");
-        })?),
+        Ok(reply) => Ok(O::reply(reply)?),
         Err(refusal) => Err(refusal),
     };
     Ok((revision, reply))
@@ -48,12 +51,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_of_its_operations_type_or_an_error() {
-        let put = reply_to::<Put>(outcome(Ok(Reply::Put(None))));
+    fn a_reply_is_of_the_type_of_its_operation_or_none() {
+        let put = typed::<Put>(outcome(Ok(Reply::Put(None))));
         assert_eq!(put, Ok((Revision(7), Ok(None))));
-        let refused = reply_to::<Put>(outcome(Err(Refusal::KeyNotFound)));
+        let refused = typed::<Put>(outcome(Err(Refusal::KeyNotFound)));
         assert_eq!(refused, Ok((Revision(7), Err(Refusal::KeyNotFound))));
-        let other = reply_to::<LeaseRevoke>(outcome(Ok(Reply::Put(None))));
-        assert!(matches!(other, Err(ProposeError::Contradiction(_))));
+        let other = typed::<LeaseRevoke>(outcome(Ok(Reply::Put(None))));
+        assert!(other.is_err());
     }
 }

@@ -61,6 +61,8 @@ pub(crate) struct FakeNode {
     /// How often it was asked to find out.
     pub(crate) freshened: AtomicU64,
     pub(crate) propose_error: Mutex<Option<ProposeError>>,
+    /// Whether what is proposed waits, as without a quorum.
+    pub(crate) is_stalled: watch::Sender<bool>,
     pub(crate) barrier_error: Mutex<Option<ReadIndexError>>,
     /// Milliseconds of cluster time that pass while the quorum is asked.
     pub(crate) barrier_takes: AtomicU64,
@@ -110,6 +112,7 @@ impl FakeNode {
             leaderless_ms: AtomicU64::new(0),
             freshened: AtomicU64::new(0),
             propose_error: Mutex::default(),
+            is_stalled: watch::channel(false).0,
             barrier_error: Mutex::default(),
             barrier_takes: AtomicU64::default(),
             transfer_error: Mutex::default(),
@@ -224,6 +227,9 @@ impl Replica for FakeNode {
         if let Some(error) = *self.propose_error.lock() {
             return Err(error);
         }
+        let mut stalled = self.is_stalled.subscribe();
+        // The sender is this.
+        drop(stalled.wait_for(|stalled| !stalled).await);
         Ok(self.apply(&command))
     }
 

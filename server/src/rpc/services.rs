@@ -24,7 +24,10 @@ use super::{
         reply::Headers,
         status::Reason,
     },
-    border::{conditions::Conditions, far_walks::FarWalks},
+    border::{
+        conditions::Conditions,
+        far_walks::{self, FarWalks},
+    },
     call::Call,
     calls::{Calls, CallsLayer, Charged},
     claim::foreign_keys::ForeignKeys,
@@ -32,8 +35,9 @@ use super::{
 use crate::{
     events::{ClaimHub, WatchHub},
     fatal,
-    node::{Leadership, Replica, reply_to},
+    node::{Leadership, ProposeError, Replica, reply_to},
     rpc::etcd::{lease::renewals::Renewals, watch::history::History},
+    tasks,
     transport::ConnectionInfo,
 };
 
@@ -219,7 +223,7 @@ impl Services {
         command: Command,
     ) -> Result<(Revision, O::Reply), Failure> {
         let outcome = self.replica.propose(command).await?;
-        let (revision, reply) = reply_to::<O>(outcome)?;
+        let (revision, reply) = reply_to::<O>(outcome);
         Ok((revision, reply?))
     }
 
@@ -234,6 +238,36 @@ impl Services {
         self.check_quota_of(&conditions, cost).await?;
         let command = conditions.on(operation.into());
         call.write(self.propose::<O>(command)).await
+    }
+
+    /// As [`Services::write`], for a write that may walk far. Once it is proposed, its turn lasts
+    /// until its outcome is known, whether or not the caller is still there.
+    pub(super) async fn write_in_turn<O: Operation>(
+        &self,
+        turn: far_walks::Turn,
+        call: &Call,
+        conditions: Conditions,
+        cost: u64,
+        operation: O,
+    ) -> Result<(Revision, O::Reply), Failure> {
+        if !turn.is_held() {
+            return self.write(call, conditions, cost, operation).await;
+        }
+        self.check_quota_of(&conditions, cost).await?;
+        let command = conditions.on(operation.into());
+        let replica = Arc::clone(&self.replica);
+        let proposed = tasks::spawn("far walk", async move {
+            let outcome = replica.propose(command).await;
+            drop(turn);
+            outcome
+        });
+        let proposed = async {
+            // The task is cancelled only when the runtime ends.
+            let outcome = proposed.await.unwrap_or(Err(ProposeError::TimedOut))?;
+            let (revision, reply) = reply_to::<O>(outcome);
+            Ok::<_, Failure>((revision, reply?))
+        };
+        call.write(proposed).await
     }
 
     /// As [`Services::check_quota`], for a command under these conditions. One that may be a

@@ -392,7 +392,6 @@ impl From<ProposeError> for Reason {
             ProposeError::LevelNotReached => Self::LevelNotReached,
             ProposeError::TimedOut => Self::WriteTimedOut,
             ProposeError::LeaderLost => Self::WriteLostLeader,
-            ProposeError::Contradiction(_) => Self::Corrupt,
         }
     }
 }

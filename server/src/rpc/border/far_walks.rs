@@ -2,7 +2,8 @@
 //!
 //! Each is bounded when it is applied; what is bounded here is how many are on their way. A node
 //! has one under way at a time, so others' writes wait for one from each node and not for all that
-//! somebody sent; and one whose caller has gone before its turn is never proposed.
+//! somebody sent. One whose caller has gone before its turn is never proposed; the turn of one that
+//! was proposed stays with it, also when its caller goes.
 
 use std::sync::Arc;
 
@@ -29,11 +30,19 @@ pub(in crate::rpc) struct FarWalks {
     waiting: Arc<Semaphore>,
 }
 
-/// A turn; over when dropped. Nothing of it is held for a write that does not walk far.
+/// A turn; over when dropped. Nothing of it is held for a write that does not walk far. It is for
+/// [`Services::write_in_turn`], not for the future of the caller, which may be dropped.
 #[derive(Debug, Default)]
 pub(in crate::rpc) struct Turn {
-    _permits: Option<[OwnedSemaphorePermit; 2]>,
+    permits: Option<[OwnedSemaphorePermit; 2]>,
     _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Turn {
+    /// Whether the write walks far, and others wait for this turn to end.
+    pub(in crate::rpc) const fn is_held(&self) -> bool {
+        self.permits.is_some()
+    }
 }
 
 impl FarWalks {
@@ -44,8 +53,7 @@ impl FarWalks {
         }
     }
 
-    /// Waits for a turn, if `is_far` says of the present state that the write needs one. To be held
-    /// until the write is applied.
+    /// Waits for a turn, if `is_far` says of the present state that the write needs one.
     ///
     /// # Errors
     /// When too many wait already, or the call's deadline passes; nothing was proposed.
@@ -76,7 +84,7 @@ impl FarWalks {
             Ok::<_, Failure>(turn.expect("the turns are never closed"))
         };
         Ok(Turn {
-            _permits: Some([call.read(turn).await?, waiting]),
+            permits: Some([call.read(turn).await?, waiting]),
             _share: share,
         })
     }

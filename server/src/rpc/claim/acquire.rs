@@ -213,11 +213,10 @@ async fn propose(
     let (sender, proposed) = oneshot::channel();
     tasks::spawn("acquire", async move {
         let outcome = replica.propose(command).await;
-        let proposed = outcome.and_then(reply_to::<Acquire>);
+        let proposed = outcome.map(reply_to::<Acquire>);
         let may_claim = match &proposed {
             Ok((_, Ok(reply))) => !reply.claims.is_empty(),
             Ok((_, Err(_))) => false,
-            Err(ProposeError::Contradiction(_)) => true,
             Err(error) => Reason::from(*error).outcome_unknown(),
         };
         let withdraw = if may_claim {

@@ -115,12 +115,15 @@ impl KvService {
         let delete = request::delete_range(request)?;
         let is_far =
             |reader: &Reader<'_>| reader.range_walks_further_than(&delete.range, NEAR_ROWS_MAX);
-        let _turn = if is_point(&delete.range) {
+        let turn = if is_point(&delete.range) {
             Turn::default()
         } else {
             self.0.far_walks.turn(&self.0, &call, is_far).await?
         };
-        let (revision, deleted) = self.0.write(&call, conditions, 0, delete).await?;
+        let (revision, deleted) = self
+            .0
+            .write_in_turn(turn, &call, conditions, 0, delete)
+            .await?;
         self.0
             .written(reply::delete_range(self.0.headers.at(revision), deleted))
     }
@@ -144,12 +147,15 @@ impl KvService {
         }
         let cost = request::txn_cost(&txn);
         let is_far = |reader: &Reader<'_>| reader.walks_further_than(&txn, NEAR_ROWS_MAX);
-        let _turn = if txn.walks() {
+        let turn = if txn.walks() {
             self.0.far_walks.turn(&self.0, &call, is_far).await?
         } else {
             Turn::default()
         };
-        let (revision, done) = self.0.write(&call, conditions, cost, txn).await?;
+        let (revision, done) = self
+            .0
+            .write_in_turn(turn, &call, conditions, cost, txn)
+            .await?;
         self.0
             .written(reply::txn(self.0.headers.at(revision), done))
     }

@@ -60,9 +60,12 @@ impl LeaseService {
         let conditions = Conditions::of_call(&request)?;
         let id = LeaseId(request.into_inner().id);
         let is_far = |reader: &Reader<'_>| reader.lease_holds_more_than(id, NEAR_ROWS_MAX);
-        let _turn = self.0.far_walks.turn(&self.0, &call, is_far).await?;
+        let turn = self.0.far_walks.turn(&self.0, &call, is_far).await?;
         let revoke = LeaseRevoke(id);
-        let (revision, ()) = self.0.write(&call, conditions, 0, revoke).await?;
+        let (revision, ()) = self
+            .0
+            .write_in_turn(turn, &call, conditions, 0, revoke)
+            .await?;
         Ok(wire::LeaseRevokeResponse {
             header: Some(self.0.headers.at(revision)),
         })

@@ -1,6 +1,6 @@
 //! The map from causes to statuses, and the document that lists it.
 
-use tenure_statemachine::{OtherReply, Revision};
+use tenure_statemachine::Revision;
 
 use super::*;
 
@@ -113,11 +113,6 @@ fn only_proposals_that_left_have_an_unknown_outcome() {
         ),
         (ProposeError::TimedOut, Reason::WriteTimedOut, true),
         (ProposeError::LeaderLost, Reason::WriteLostLeader, true),
-        (
-            ProposeError::Contradiction(OtherReply { operation: "Put" }),
-            Reason::Corrupt,
-            false,
-        ),
     ] {
         assert_eq!(Reason::from(error), reason);
         assert_eq!(reason.outcome_unknown(), unknown);

@@ -125,7 +125,7 @@ async fn propose(replica: &dyn Replica, gathered: Vec<Batch>) {
         .flat_map(|batch| batch.leases.iter().copied())
         .collect();
     let outcome = replica.propose(LeaseRenew(leases).into()).await;
-    let reply = outcome.and_then(reply_to::<LeaseRenew>);
+    let reply = outcome.map(reply_to::<LeaseRenew>);
     let mut ttls = reply.map(|(_, ttls)| ttls.map(Vec::into_iter));
     for batch in gathered {
         let count = batch.leases.len();

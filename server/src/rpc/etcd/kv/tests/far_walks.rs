@@ -94,3 +94,29 @@ async fn too_many_that_wait_are_refused_and_one_that_gives_up_was_not_proposed()
     assert!(node.proposals.lock().is_empty());
     drop(turn);
 }
+
+/// Lets every task that is ready run.
+async fn settle() {
+    for _ in 0..16 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_turn_goes_with_what_was_proposed_although_its_caller_left() {
+    let (node, service) = filled();
+    node.is_stalled.send_replace(true);
+    let proposed = || node.proposals.lock().len();
+    let mut first = Box::pin(txn(&service, walking("key.")));
+    assert!(poll!(&mut first).is_pending());
+    settle().await;
+    assert_eq!(proposed(), 1);
+    drop(first);
+    let mut second = pin!(txn(&service, walking("key.")));
+    assert!(poll!(&mut second).is_pending());
+    settle().await;
+    assert_eq!(proposed(), 1, "the first is on its way");
+    node.is_stalled.send_replace(false);
+    second.await.expect("its turn");
+    assert_eq!(proposed(), 2);
+}
