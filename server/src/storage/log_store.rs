@@ -301,11 +301,19 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        // What replication asks for and was purged is not skipped: it needs the snapshot then.
+        // What replication asks for and was purged, before the read or meanwhile, is not skipped:
+        // the follower needs the snapshot then.
         if self.tail.lock().held_of(&(start..end)).start > start {
             return Ok(Vec::new());
         }
-        Ok(self.read(&(start..end), READ_BYTES_MAX))
+        let mut found = self.read(&(start..end), READ_BYTES_MAX);
+        if found
+            .first()
+            .is_some_and(|first| first.log_id.index > start)
+        {
+            found.clear();
+        }
+        Ok(found)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<Vote>> {

@@ -19,6 +19,7 @@ mod lagging;
 mod lone_node;
 mod lossy_files;
 mod model_files;
+mod purged_meanwhile;
 mod recovery;
 mod step_disk;
 mod store;
