@@ -11,8 +11,6 @@ use tenure_testkit::{Cluster, Node, STATE_MAX, assert_same_everywhere, page, wai
 
 /// Entries after which a snapshot is made in these tests.
 const SNAPSHOT_ENTRIES: usize = 40;
-/// Entries after which the log does not begin at its first one any more: it is purged in steps.
-const PURGED_ENTRIES: usize = 800;
 /// Bytes of a value: a table of a few of them is mostly blocks of values.
 const VALUE_BYTES: usize = 32 << 10;
 /// What a member says when it brings back its state, and from where.
@@ -92,14 +90,7 @@ async fn a_member_with_a_damaged_state_fetches_another_members_and_goes_on() {
     let leader = cluster.leader().await;
     let damaged = cluster.others(leader)[0];
     write(cluster.node(leader), 0..4 * SNAPSHOT_ENTRIES).await;
-    for _ in 0..PURGED_ENTRIES {
-        cluster
-            .node(leader)
-            .calls()
-            .put("small", "v")
-            .await
-            .unwrap();
-    }
+    until_purged(cluster.node(leader), cluster.node(damaged)).await;
     assert_same_everywhere(&cluster).await;
     cluster.node_mut(damaged).terminate().await;
     // The next snapshot is made of the damaged files, without a look at them.
