@@ -6,17 +6,33 @@
 use bytes::Bytes;
 
 use crate::{
-    codec::Row,
-    command::{AlarmChange, AlarmKind, MemberAttributes},
+    command::{AlarmChange, MemberAttributes},
+    encoding::{Decoder, Encoder, Malformed},
     engine::{Table, View},
     error::{Fault, ReadError},
-    family::Family,
     feature::FeatureLevel,
-    keys,
-    limit::Limit,
+    read::Reader,
+    rows::{Family, Row, keys},
     transition::Transition,
-    types::MemberId,
+    value::{AlarmKind, Limit, MemberId},
 };
+
+/// First byte of a member's row.
+const MEMBER_VERSION: u8 = 1;
+
+impl Row for MemberAttributes {
+    const DAMAGED: &'static str = "attributes of a member are of an unknown layout";
+
+    fn write_row(&self, out: &mut Encoder) {
+        out.byte(MEMBER_VERSION);
+        out.value(self);
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.version(MEMBER_VERSION)?;
+        input.value()
+    }
+}
 
 /// Every active alarm, by member and kind.
 pub(crate) fn alarms(view: &dyn View) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
@@ -30,6 +46,24 @@ pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
     let rows = Family::Member.rows(view)?.into_iter();
     rows.map(|(_, attributes)| MemberAttributes::decode(&attributes))
         .collect()
+}
+
+impl Reader<'_> {
+    /// Every active alarm, by member.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub fn alarms(&self) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+        alarms(self.view)
+    }
+
+    /// What every member said of itself, by id.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or a row does not decode.
+    pub fn members(&self) -> Result<Vec<MemberAttributes>, Fault> {
+        members(self.view)
+    }
 }
 
 impl Transition<'_> {

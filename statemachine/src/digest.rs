@@ -6,13 +6,13 @@
 use std::ops::ControlFlow;
 
 use crate::{
-    codec::Row,
     engine::{Table, View},
     error::Fault,
-    keys::{self, ChangeKind, Stamp},
+    history::is_reachable,
     meta::Meta,
     read::Reader,
-    types::KeyValue,
+    rows::{Row, keys},
+    value::KeyValue,
 };
 
 /// The digest of the state in `view`.
@@ -66,21 +66,6 @@ pub fn digest_paced(
         }
     }
     Ok(Some(digest.0))
-}
-
-/// Whether some reader at or above the floor can still come to a change.
-pub(crate) fn is_reachable(
-    reader: &Reader<'_>,
-    stamp: Stamp,
-    kind: ChangeKind,
-    key: &[u8],
-) -> Result<bool, Fault> {
-    let floor = reader.meta().floor;
-    if stamp.main >= floor {
-        return Ok(true);
-    }
-    let latest = reader.change_at(key, Stamp::last_of(floor))?;
-    Ok(kind == ChangeKind::Put && latest.is_some_and(|(found, _)| found == stamp))
 }
 
 /// FNV-1a over length-prefixed strings.

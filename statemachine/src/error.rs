@@ -4,10 +4,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::{
-    codec,
+    encoding::{self, Malformed},
     feature::FeatureLevel,
-    limit::Limit,
-    types::{LeaseId, Revision},
+    value::{LeaseId, Limit, Revision},
 };
 
 /// A deterministic "no": part of the replicated result, equal on every replica, changing nothing.
@@ -141,7 +140,7 @@ pub enum Refusal {
     EntryFull,
 }
 
-codec::choice! {
+encoding::choice! {
     Refusal {
         1 = KeyNotFound,
         2 = LeaseNotFound,
@@ -224,6 +223,18 @@ impl Refusal {
     }
 }
 
+impl Limit {
+    /// Refuses more than there may be.
+    pub(crate) const fn check(self, wanted: u64) -> Result<(), Refusal> {
+        let max = self.max();
+        if wanted > max {
+            Err(Refusal::LimitReached { limit: self, max })
+        } else {
+            Ok(())
+        }
+    }
+}
+
 /// A token that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{name:?}: yours {yours}, current {current}")]
@@ -236,7 +247,7 @@ pub struct StaleToken {
     pub current: Revision,
 }
 
-codec::record! { StaleToken { name, yours, current } }
+encoding::record! { StaleToken { name, yours, current } }
 
 impl StaleToken {
     const fn without_name(&self) -> Self {
@@ -257,7 +268,7 @@ pub struct MissingGuard {
     pub lock: Bytes,
 }
 
-codec::record! { MissingGuard { prefix, lock } }
+encoding::record! { MissingGuard { prefix, lock } }
 
 /// The engine failed, or what it holds cannot be true. The node must stop.
 #[derive(Debug, Error)]
@@ -316,4 +327,18 @@ impl From<EngineError> for ReadError {
     fn from(error: EngineError) -> Self {
         Self::Fault(Fault::Engine(error))
     }
+}
+
+impl From<Malformed> for Fault {
+    fn from(malformed: Malformed) -> Self {
+        match malformed {
+            Malformed::Form(what) => Self::Command(what.to_owned()),
+            Malformed::UnknownCommand(tag) => Self::UnknownCommand { tag },
+        }
+    }
+}
+
+/// A row of the state that cannot be what this code wrote.
+pub(crate) fn damaged(what: &str) -> Fault {
+    Fault::Damaged(what.to_owned())
 }

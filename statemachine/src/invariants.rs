@@ -8,19 +8,18 @@ use bytes::Bytes;
 
 use crate::{
     claims,
-    codec::Row,
-    command::AlarmKind,
-    digest::is_reachable,
     engine::{Table, View},
-    family,
-    keys::{self, ChangeKind, Stamp, VersionRow},
+    history::is_reachable,
     kv::live_bytes,
     lease::KeyCount,
     once, origin,
     read::Reader,
-    record::Record,
     registry,
-    types::{KeyValue, Revision},
+    rows::{
+        Record, Row, family,
+        keys::{self, ChangeKind, Stamp, VersionRow},
+    },
+    value::{AlarmKind, KeyValue, Revision},
     will,
 };
 

@@ -1,25 +1,22 @@
-//! Leases: grant, renew, revoke, expire.
+//! Leases: their rows, grant and renewal, and the keys attached to them.
 //!
-//! Nothing here watches time: a lease ends by a command only. Invariant: a lease that was renewed
-//! after the leader looked at it does not expire by what the leader saw.
+//! Not how a lease ends: keys, claims, wills and a session go with it, which are above this module;
+//! see `execute/lease_end.rs`. Invariant: a lease counts the keys attached to it, once they were
+//! counted.
 
 use bytes::Bytes;
 
 use crate::{
-    claims::EndReason,
-    codec::{Decoder, Encoder, Malformed, flags},
-    command::{LeaseExpiry, LeaseGrant},
+    command::LeaseGrant,
+    encoding::{Decoder, Encoder, Malformed, flags},
     engine::{Table, View},
-    error::{Fault, ReadError, Refusal},
+    error::{Fault, ReadError, Refusal, damaged},
     feature::FeatureLevel,
-    keys::{self, damaged},
-    kv::{SLICE_BYTES_MAX, SLICE_ROWS_MAX},
-    limit::{LEASE_KEYS_MAX, Limit},
     meta::Meta,
-    overlay::Overlay,
+    read::Reader,
+    rows::{Overlay, SLICE_BYTES_MAX, SLICE_ROWS_MAX, keys},
     transition::Transition,
-    types::{ClusterTime, LeaseId, Ttl},
-    will::WILL_ROWS_MAX,
+    value::{ClusterTime, LeaseId, Limit, Ttl, limit::LEASE_KEYS_MAX},
 };
 
 /// A promise to keep keys while somebody renews it.
@@ -82,7 +79,7 @@ impl KeyCount {
     }
 
     /// How many rows the end of the lease is taken for.
-    fn rows(self) -> u64 {
+    pub(crate) fn rows(self) -> u64 {
         match self {
             Self::Exact(keys) => keys,
             Self::Beyond => LEASE_KEYS_MAX,
@@ -194,7 +191,7 @@ pub(crate) fn count_key(
 }
 
 /// Counts the keys attached to the lease `id`, as many as there may be.
-fn count(view: &dyn View, id: LeaseId) -> Result<KeyCount, Fault> {
+pub(crate) fn count(view: &dyn View, id: LeaseId) -> Result<KeyCount, Fault> {
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
     for found in 0..=LEASE_KEYS_MAX {
         match cursor.next_key()? {
@@ -295,34 +292,10 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Ends a lease, and its keys with it, in one revision. Its wills do not run, and it leaves no
-    /// lock delay: it was ended, it did not expire.
-    pub(crate) fn revoke_lease(&mut self, id: LeaseId) -> Result<(), ReadError> {
-        let Some(lease) = find(self.overlay, id)? else {
-            return Err(Refusal::LeaseNotFound.into());
-        };
-        // None of them runs.
-        self.remove_wills(&lease)?;
-        self.end_lease(&lease, EndReason::REVOKED)?;
-        let revoked = &mut self.effects.facts.leases_revoked;
-        *revoked = revoked.saturating_add(1);
-        Ok(())
-    }
-
-    fn end_lease(&mut self, lease: &Lease, reason: EndReason) -> Result<(), Fault> {
-        let mut change = self.change_for(reason);
-        change.delete_lease(lease)?;
-        change.finish()
-    }
-
-    /// The last of a lease whose keys are gone: its row, and its session.
-    pub(crate) fn forget_lease(&mut self, lease: &Lease) -> Result<(), Fault> {
+    /// Removes the row of a lease whose keys are gone.
+    pub(crate) fn forget_lease(&mut self, lease: &Lease) {
         self.overlay.delete(Table::Leases, keys::lease(lease.id));
         self.meta.leases = self.meta.leases.saturating_sub(1);
-        if lease.may_have.session {
-            self.end_session(lease.id)?;
-        }
-        Ok(())
     }
 
     /// Gives leases their time anew; says of each how much, if there is one.
@@ -341,77 +314,36 @@ impl Transition<'_> {
         }
         Ok(renewed)
     }
-
-    /// Ends those leases that the leader saw rightly. Each that has keys makes its own revision,
-    /// and so does each will. Those for which the budget of one command is too small are left for
-    /// the next.
-    pub(crate) fn expire_leases(
-        &mut self,
-        expiries: &[LeaseExpiry],
-    ) -> Result<Vec<LeaseId>, Fault> {
-        let mut ended = Vec::new();
-        let mut budget = ExpiryBudget::of(self.meta);
-        for expiry in expiries {
-            let Some(lease) = find(self.overlay, expiry.id)? else {
-                continue;
-            };
-            let due = lease.deadline <= self.meta.now
-                && lease.generation == expiry.generation
-                && self.meta.applied_term == expiry.term;
-            if !due {
-                continue;
-            }
-            if !budget.pay(self.overlay, &lease, ended.is_empty())? {
-                break;
-            }
-            if self.hold_for_its_service(&lease)? {
-                continue;
-            }
-            self.will_rows = WILL_ROWS_MAX;
-            // Grants what becomes free, and runs the wills of the claims that are lost.
-            self.end_lease(&lease, EndReason::EXPIRED)?;
-            if lease.may_have.will {
-                self.run_will(lease.id, None)?;
-                self.remove_wills(&lease)?;
-            }
-            let used = WILL_ROWS_MAX.saturating_sub(self.will_rows);
-            budget.will_rows = budget.will_rows.saturating_sub(used);
-            ended.push(lease.id);
-        }
-        Ok(ended)
-    }
 }
 
-/// What the leases that end in one command may cost. The first always may, and what it costs is
-/// bounded by what one lease may have.
-#[derive(Clone, Copy, Debug)]
-struct ExpiryBudget {
-    is_bounded: bool,
-    keys: u64,
-    will_rows: u64,
-}
-
-impl ExpiryBudget {
-    fn of(meta: &Meta) -> Self {
-        Self {
-            is_bounded: meta.level >= FeatureLevel::PRICED,
-            keys: LEASE_KEYS_MAX,
-            will_rows: WILL_ROWS_MAX,
-        }
+impl Reader<'_> {
+    /// The lease `id`.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the row does not decode.
+    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Fault> {
+        find(self.view, id)
     }
 
-    /// Pays for the keys of another lease. Whether there was enough left.
-    fn pay(&mut self, view: &dyn View, lease: &Lease, is_first: bool) -> Result<bool, Fault> {
-        if !self.is_bounded {
-            return Ok(true);
+    /// Every lease, by id.
+    ///
+    /// # Errors
+    /// As [`Reader::lease`].
+    pub fn leases(&self) -> Result<Vec<Lease>, Fault> {
+        let mut found = Vec::new();
+        let mut cursor = self.view.scan(Table::Leases, &[])?;
+        while let Some((row, value)) = cursor.next()? {
+            found.push(Lease::decode(keys::read_lease(&row)?, &value)?);
         }
-        let counted = match lease.keys {
-            Some(counted) => counted,
-            None => count(view, lease.id)?,
-        };
-        let left = self.keys.checked_sub(counted.rows());
-        self.keys = left.unwrap_or(0);
-        Ok(is_first || left.is_some() && self.will_rows > 0)
+        Ok(found)
+    }
+
+    /// The keys attached to the lease `id`, in order.
+    ///
+    /// # Errors
+    /// When the engine cannot read.
+    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
+        attached(self.view, id)
     }
 }
 

@@ -21,73 +21,56 @@
 mod claims;
 mod cluster;
 pub mod codec;
-mod collect;
 mod command;
-mod compactions;
-mod context;
 mod digest;
-mod effects;
+mod encoding;
 pub mod engine;
 mod error;
+mod estimate;
 mod execute;
-mod family;
 mod feature;
 mod fence;
-mod guard;
-mod hash;
 mod history;
 pub mod invariants;
-mod keys;
+mod keyspace;
 mod kv;
 mod lease;
-mod limit;
 mod machine;
-mod merge;
 mod meta;
 mod once;
 mod origin;
 mod outcome;
-mod overlay;
 mod price;
-mod range;
 mod read;
-mod record;
 mod registry;
-mod select;
+mod rows;
 mod timers;
-mod totals;
 mod transition;
-mod txn;
-mod types;
-mod walk;
-mod weight;
+mod value;
 mod will;
 
 pub use self::{
-    claims::{CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, Queue, claim_key, claimed_name},
+    claims::{CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, Queue},
     codec::{
         Entry, Group, decode_entry, decode_group, encode_entry, encode_group,
         encode_repeatable_group,
     },
-    collect::{Collector, Progress},
     command::{
-        Acquire, AlarmChange, AlarmKind, ClaimCommand, Command, Compact, Compare, Conditional,
-        DeleteRange, Deregister, Drain, FenceCommand, FencePolicy, ForceRelease, Guard, HandOver,
-        InstanceName, LeaseExpire, LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke,
-        MemberAttributes, Mode, Operand, Operation, OtherReply, Proclaim, Put, RangeQuery,
-        Readiness, Register, RegistryCommand, Relation, Release, RequestId, SessionOpen,
-        SetReadiness, SortOrder, SortTarget, Transfer, Txn, TxnOp, Wait, Will, WillSet, Withdraw,
+        Acquire, AlarmChange, ClaimCommand, Command, Compact, Compare, Conditional, DeleteRange,
+        Deregister, Drain, FenceCommand, FencePolicy, ForceRelease, Guard, HandOver, LeaseExpire,
+        LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke, MemberAttributes, Operand, Operation,
+        OtherReply, Proclaim, Put, RangeQuery, Readiness, Register, RegistryCommand, Relation,
+        Release, RequestId, SessionOpen, SetReadiness, SortOrder, SortTarget, Transfer, Txn, TxnOp,
+        Wait, Will, WillSet, Withdraw, level_needed, worded_for,
     },
-    context::Context,
     digest::{digest, digest_paced},
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
     error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
-    feature::{FeatureLevel, level_needed, worded_for},
+    feature::FeatureLevel,
     fence::POLICIES_MAX,
-    hash::HashKv,
-    history::{History, HistoryQuery, RevisionEvents, Wanted},
+    history::{Collector, HashKv, History, HistoryQuery, Progress, RevisionEvents, Wanted},
+    keyspace::{InstanceName, SERVICES_PREFIX, claim_key, claimed_name, service_range},
     lease::{KeyCount, Lease, MayHave},
-    limit::Limit,
     machine::{ApplyBatch, StateMachine},
     meta::Meta,
     once::{SHARED_KEYS_MAX, SessionState},
@@ -96,8 +79,9 @@ pub use self::{
         AcquireReply, ClaimState, DeleteReply, EndCause, Event, EventKind, Facts, Outcome,
         RangeReply, Reply, Signal, TxnOpReply, TxnReply,
     },
-    range::{KeyRange, RangeEnd},
     read::Reader,
-    registry::{SERVICES_PREFIX, service_range},
-    types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
+    value::{
+        AlarmKind, ClusterTime, Context, KeyRange, KeyValue, LeaseId, Limit, MemberId, Mode,
+        RangeEnd, Revision, Ttl,
+    },
 };

@@ -9,22 +9,18 @@ use bytes::Bytes;
 
 use crate::{
     codec::Group,
-    codec::Row,
     command::{Command, Guard},
-    context::Context,
-    effects::Effects,
     engine::{Engine, Table},
     error::{Fault, ReadError, Refusal},
-    fence::Policies,
-    keys::MetaRow,
     meta::Meta,
     once::{self, Asked, Recalled},
     origin::{self, Admission},
     outcome::{Outcome, Reply},
-    overlay::Overlay,
     price::EntryAnswers,
     read::Reader,
-    transition::Transition,
+    rows::{Overlay, Row, keys::MetaRow},
+    transition::{Effects, Policies, Transition},
+    value::Context,
 };
 
 /// A state, and the right to change it.

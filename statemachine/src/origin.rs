@@ -14,12 +14,13 @@
 //! A void group is not applied, now or later, for every copy of it names the same index.
 
 use crate::{
-    codec::{self, Group, Row},
+    codec::Group,
     engine::{Table, View},
-    error::Fault,
-    family::Family,
-    keys::{self, damaged, split_u64},
-    overlay::Overlay,
+    error::{Fault, damaged},
+    rows::{
+        self, Family, Overlay, Row,
+        keys::{self, split_u64},
+    },
 };
 
 /// Numbers below an origin's greatest that are told apart. A node must not number a group this far
@@ -60,9 +61,9 @@ struct OriginsFloor {
     floor: u64,
 }
 
-codec::row! { OriginsFloor { floor }, "floor of origins is not eight bytes" }
+rows::row! { OriginsFloor { floor }, "floor of origins is not eight bytes" }
 
-codec::row! {
+rows::row! {
     OriginRow { greatest, window, floor, last }, "origin row is not of its length"
 }
 

@@ -3,10 +3,9 @@
 use bytes::Bytes;
 
 use crate::{
-    codec::{self, Decoder, Encoded, Encoder, Malformed},
-    command::{AlarmKind, Mode},
+    encoding::{self, Decoder, Encoded, Encoder, Malformed},
     error::{Fault, Refusal},
-    types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
+    value::{AlarmKind, ClusterTime, KeyValue, LeaseId, MemberId, Mode, Revision, Ttl},
 };
 
 /// What one command came to.
@@ -171,7 +170,7 @@ pub enum Reply {
     Wake(u64),
 }
 
-codec::choice! {
+encoding::choice! {
     Reply {
         1 = Put(previous),
         2 = DeleteRange(reply),
@@ -209,7 +208,7 @@ pub struct AcquireReply {
     pub blocker: Option<ClaimState>,
 }
 
-codec::record! { AcquireReply { lease, ttl, claims, blocker } }
+encoding::record! { AcquireReply { lease, ttl, claims, blocker } }
 
 /// A claim at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -236,7 +235,7 @@ pub struct ClaimState {
     pub position: u32,
 }
 
-codec::record! {
+encoding::record! {
     ClaimState { name, key, lease, token, mode, held, since, principal, value, position }
 }
 
@@ -277,7 +276,7 @@ pub struct DeleteReply {
     pub previous: Vec<KeyValue>,
 }
 
-codec::record! { DeleteReply { deleted, previous } }
+encoding::record! { DeleteReply { deleted, previous } }
 
 /// The answer to a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -290,7 +289,7 @@ pub struct RangeReply {
     pub count: i64,
 }
 
-codec::record! { RangeReply { kvs, more, count } }
+encoding::record! { RangeReply { kvs, more, count } }
 
 /// The answer to a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -330,7 +329,7 @@ pub enum TxnOpReply {
     Txn(Revision, TxnReply),
 }
 
-codec::choice! {
+encoding::choice! {
     TxnOpReply {
         1 = Range(revision, reply),
         2 = Put(revision, previous),

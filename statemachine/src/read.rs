@@ -1,23 +1,21 @@
-//! Reading: every question there is, over any consistent view.
+//! Reading: one consistent state, to be asked.
 //!
-//! What a range selects is in `select.rs`, history in `history.rs`, hashes in `hash.rs`.
+//! Here are the questions about single records and changes. The others lie with what they are
+//! about, as blocks of methods: ranges and transactions in `kv/`, the past in `history/`, leases,
+//! claims, registrations, sessions, policies and members each in its family.
 //! Invariant: a reader never changes anything, and all its answers are of one state.
 
 use bytes::Bytes;
 
 use crate::{
-    cluster,
-    codec::Row,
-    command::{AlarmKind, MemberAttributes, Txn},
     engine::{Table, View},
-    error::{Fault, ReadError, Refusal},
-    keys::{self, ChangeKind, MetaRow, Stamp, VersionRow, damaged},
-    lease::{self, Lease},
+    error::{Fault, Refusal, damaged},
     meta::Meta,
-    outcome::TxnReply,
-    record::Record,
-    txn,
-    types::{KeyValue, LeaseId, MemberId, Revision},
+    rows::{
+        Record, Row,
+        keys::{self, ChangeKind, MetaRow, Stamp, VersionRow},
+    },
+    value::{KeyValue, Revision},
 };
 
 /// Answers questions about one state.
@@ -48,61 +46,6 @@ impl<'a> Reader<'a> {
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
-    }
-
-    /// Runs a transaction that only reads.
-    ///
-    /// # Errors
-    /// Refused like a range, when the chosen operations read compacted or future revisions, or when
-    /// they read too much. A write among them is a fault: such a transaction is a command.
-    pub fn read_txn(&self, txn: &Txn) -> Result<TxnReply, ReadError> {
-        self.refuse_corrupt()?;
-        txn::execute_read(self, txn)
-    }
-
-    /// The lease `id`.
-    ///
-    /// # Errors
-    /// When the engine cannot read, or the row does not decode.
-    pub fn lease(&self, id: LeaseId) -> Result<Option<Lease>, Fault> {
-        lease::find(self.view, id)
-    }
-
-    /// Every lease, by id.
-    ///
-    /// # Errors
-    /// As [`Reader::lease`].
-    pub fn leases(&self) -> Result<Vec<Lease>, Fault> {
-        let mut found = Vec::new();
-        let mut cursor = self.view.scan(Table::Leases, &[])?;
-        while let Some((row, value)) = cursor.next()? {
-            found.push(Lease::decode(keys::read_lease(&row)?, &value)?);
-        }
-        Ok(found)
-    }
-
-    /// The keys attached to the lease `id`, in order.
-    ///
-    /// # Errors
-    /// When the engine cannot read.
-    pub fn lease_keys(&self, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
-        lease::attached(self.view, id)
-    }
-
-    /// Every active alarm, by member.
-    ///
-    /// # Errors
-    /// When the engine cannot read, or a row does not decode.
-    pub fn alarms(&self) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
-        cluster::alarms(self.view)
-    }
-
-    /// What every member said of itself, by id.
-    ///
-    /// # Errors
-    /// When the engine cannot read, or a row does not decode.
-    pub fn members(&self) -> Result<Vec<MemberAttributes>, Fault> {
-        cluster::members(self.view)
     }
 
     /// What the log's adapter last kept beside the data.

@@ -8,11 +8,10 @@ use bytes::{BufMut, Bytes};
 
 use crate::{
     engine::{Table, View},
-    error::Fault,
-    family::Family,
-    keys::{damaged, split_u64},
-    overlay::Overlay,
-    types::{ClusterTime, Revision},
+    error::{Fault, damaged},
+    read::Reader,
+    rows::{Family, Overlay, keys::split_u64},
+    value::{ClusterTime, Revision},
 };
 
 /// Timers that one `Wake` does. Each may be a revision of its own, so a command must stay small
@@ -124,6 +123,16 @@ pub(crate) fn next(view: &dyn View) -> Result<Option<ClusterTime>, Fault> {
     let mut cursor = view.scan(Table::Cluster, Family::Timer.prefix())?;
     let first = cursor.next()?.map(|(row, _)| Timer::parse(&row));
     Ok(first.transpose()?.flatten().map(|(at, _)| at))
+}
+
+impl Reader<'_> {
+    /// When the next thing falls due that a `Wake` does.
+    ///
+    /// # Errors
+    /// When the engine cannot read, or the row does not decode.
+    pub fn next_timer(&self) -> Result<Option<ClusterTime>, Fault> {
+        next(self.view)
+    }
 }
 
 /// Takes the timers that are due by `now`, the earliest [`TIMERS_PER_WAKE_MAX`] of them.

@@ -1,31 +1,44 @@
 //! Last wills: transactions that run when a lease expires or a claim is lost.
 //!
-//! `W`, ordered BE64 lease, the key of a claim or nothing: the will as `codec` encodes it.
+//! `W`, ordered BE64 lease, the key of a claim or nothing: a layout byte and the will as a command
+//! carries it.
 //! Invariant: a will is there only while its lease is, and if it goes with a claim, while that is.
 
 use bytes::{BufMut, Bytes};
 
 use crate::{
     claims,
-    codec::Row,
     command::{Will, WillSet},
+    encoding::{Decoder, Encoder, Malformed},
     engine::{Table, View},
-    error::{Fault, ReadError, Refusal},
-    family::Family,
+    error::{Fault, ReadError, Refusal, damaged},
     feature::FeatureLevel,
-    guard, keys,
+    fence::guard,
+    keyspace::{claimed_name, name_of},
     lease::{self, Lease},
-    limit::{LEASE_WILLS_MAX, Limit},
-    price::{Budget, TXN_ROWS_MAX},
-    totals::Totals,
+    meta::Totals,
+    price::Budget,
+    rows::{Family, Row, keys},
     transition::Transition,
-    types::LeaseId,
+    value::{LeaseId, Limit, limit::LEASE_WILLS_MAX},
 };
 
-/// Rows that the wills of one lease may look at or change together when it ends, and those of one
-/// command that ends claims. As many as one transaction may: a command with many wills makes the
-/// others wait no longer than one with a transaction does.
-pub(crate) const WILL_ROWS_MAX: u64 = TXN_ROWS_MAX;
+/// First byte of a will's row.
+const WILL_VERSION: u8 = 1;
+
+impl Row for Will {
+    const DAMAGED: &'static str = "will is of an unknown layout";
+
+    fn write_row(&self, out: &mut Encoder) {
+        out.byte(WILL_VERSION);
+        out.value(self);
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.version(WILL_VERSION)?;
+        input.value()
+    }
+}
 
 /// A claim that is gone, and whose will is to run.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +119,7 @@ impl Transition<'_> {
         self.overlay.delete(Table::Cluster, row);
         let will = Will::decode(&encoded)?;
         let lost = claim.filter(|claim| claim.held);
-        let lost = lost.and_then(|claim| claims::claimed_name(claim.key));
+        let lost = lost.and_then(|claim| claimed_name(claim.key));
         match self.execute_will(&will, lost.as_ref()) {
             Ok(()) | Err(ReadError::Refused(_)) => Ok(()),
             Err(ReadError::Fault(fault)) => Err(fault),
@@ -200,20 +213,33 @@ fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<(Bytes, u64)>, Fault>
     Ok(found)
 }
 
-/// Each will is of a lease that knows of it, and they take together at least what is counted.
+/// Each will is of a lease that knows of it, goes with a claim of it or with none, and together
+/// they take at least what is counted.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     walk(view).map_err(|fault| fault.to_string())?
 }
 
 fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     let mut found = 0_u64;
-    for (row, bytes) in of_lease(view, &Bytes::from_static(Family::Will.prefix()))? {
-        let id = row.get(1..9).unwrap_or_default();
-        let lease = lease::find(view, keys::read_lease(id)?)?;
-        if !lease.is_some_and(|lease| lease.may_have.will) {
+    for (row, value) in Family::Will.rows(view)? {
+        Will::decode(&value)?;
+        let Some((id, claim)) = keys::split_i64(row.get(1..).unwrap_or_default()) else {
+            return Err(damaged("will without a lease"));
+        };
+        let (id, claim) = (LeaseId(id ^ i64::MIN), row.slice_ref(claim));
+        let Some(lease) = lease::find(view, id)? else {
+            return Ok(Err(format!("a will of {id}, which is no lease")));
+        };
+        if !lease.may_have.will {
             return Ok(Err(format!("a will whose lease does not know it: {row:?}")));
         }
-        found = found.saturating_add(bytes);
+        let goes_with = claims::key_of(view, &name_of(&claim), id)?;
+        if !claim.is_empty() && goes_with.as_ref() != Some(&claim) {
+            return Ok(Err(format!(
+                "a will goes with {claim:?}, which is no claim"
+            )));
+        }
+        found = found.saturating_add(bytes_of(&row, &value));
     }
     let counted = Totals::load(view)?.wills;
     Ok(if counted > found {

@@ -5,23 +5,23 @@
 use bytes::Bytes;
 
 use super::{
-    deadlock, delay, key,
+    deadlock, delay,
     promote::first_live_waiting,
-    reconcile::Reconciler,
     row::{self, Claim},
     summary::{Holding, QueueSummary},
 };
 use crate::{
-    command::{Acquire, LeaseGrant, Mode, Put, Wait},
+    command::{Acquire, LeaseGrant, Put, Wait},
     engine::View,
     error::{Fault, ReadError, Refusal},
     feature::FeatureLevel,
+    keyspace::{claim_key, is_reserved},
     lease,
     meta::Meta,
     outcome::{AcquireReply, ClaimState, Signal},
     price::{Budget, claim_bytes_of},
     transition::Transition,
-    types::{ClusterTime, Revision, Ttl},
+    value::{ClusterTime, Mode, Revision, Ttl},
 };
 
 /// Claims on one name. Each costs the command that reorders the queue a revision, and a queue as
@@ -44,10 +44,30 @@ struct Prospect {
     drops: bool,
 }
 
+/// What an acquisition comes to once everything is checked.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    /// The answer, without new claims.
+    Answered(AcquireReply),
+    /// New claims are to be made.
+    Joins(Joining),
+}
+
+/// Claims that are to be made, one on each name.
+#[derive(Debug)]
+pub(crate) struct Joining {
+    reply: AcquireReply,
+    /// Whether they hold at once.
+    holds: bool,
+    prospects: Vec<Prospect>,
+}
+
 impl Transition<'_> {
-    /// Acquires, or queues for, every name at once.
-    pub(super) fn acquire(&mut self, acquire: &Acquire) -> Result<AcquireReply, ReadError> {
-        if let Some(name) = acquire.names.iter().find(|name| key::is_reserved(name)) {
+    /// Checks an acquisition, and makes its lease if that is asked for. Where the new claims hold
+    /// in place of claims that have waited too long, their names are freed: the transition is to be
+    /// reconciled before [`Transition::join_all`].
+    pub(crate) fn prepare_acquire(&mut self, acquire: &Acquire) -> Result<Prepared, ReadError> {
+        if let Some(name) = acquire.names.iter().find(|name| is_reserved(name)) {
             return Err(Refusal::NameReserved(name.clone()).into());
         }
         check_answer(self.meta, acquire)?;
@@ -59,7 +79,7 @@ impl Transition<'_> {
         };
         let present = present(self.overlay, acquire)?;
         if !present.is_empty() {
-            return self.rejoin(acquire, present, reply);
+            return Ok(Prepared::Answered(self.rejoin(acquire, present, reply)?));
         }
         let mut prospects = Vec::with_capacity(acquire.names.len());
         for name in &acquire.names {
@@ -69,7 +89,7 @@ impl Transition<'_> {
         if !holds {
             reply.blocker = blocker(self.overlay, self.meta, acquire, &prospects)?;
             if matches!(acquire.wait, Wait::Never | Wait::Within(Ttl(0))) {
-                return Ok(reply);
+                return Ok(Prepared::Answered(reply));
             }
             let circle = deadlock::of_waiting(self.overlay, &acquire.names, acquire.lease)?;
             if let Some(names) = circle {
@@ -82,15 +102,14 @@ impl Transition<'_> {
             self.grant_lease(LeaseGrant { id, ttl }, false)?;
         }
         if holds && prospects.iter().any(|prospect| prospect.drops) {
-            self.reconcile_with(|reconciler| {
-                reconciler.freed.extend(acquire.names.iter().cloned());
-                Ok(())
-            })?;
+            let names = acquire.names.iter().cloned();
+            self.unreconciled.freed.extend(names);
         }
-        let places: Vec<u32> = prospects.iter().map(|prospect| prospect.before).collect();
-        reply.claims =
-            self.reconcile_with(|reconciler| reconciler.join_all(acquire, holds, &places))?;
-        Ok(reply)
+        Ok(Prepared::Joins(Joining {
+            reply,
+            holds,
+            prospects,
+        }))
     }
 
     /// Answers with claims that are there, after giving them the value that was asked for. From now
@@ -114,7 +133,7 @@ impl Transition<'_> {
                 })?;
             }
         }
-        change.finish()?;
+        change.finish();
         for (mut claim, _) in present {
             let call = if claim.held { 0 } else { acquire.call };
             if claim.call != call {
@@ -132,28 +151,32 @@ impl Transition<'_> {
     }
 }
 
-impl Reconciler<'_, '_> {
-    /// Makes the claims, each behind so many others on its name.
-    fn join_all(
+impl Transition<'_> {
+    /// Makes the claims, each at the end of its queue.
+    pub(crate) fn join_all(
         &mut self,
         acquire: &Acquire,
-        holds: bool,
-        places: &[u32],
-    ) -> Result<Vec<ClaimState>, Fault> {
+        joining: Joining,
+    ) -> Result<AcquireReply, Fault> {
+        let Joining {
+            mut reply,
+            holds,
+            prospects,
+        } = joining;
         let revision = self.put_keys(acquire)?;
-        let (now, level) = (self.transition.meta.now, self.transition.meta.level);
-        let mut claims = Vec::with_capacity(places.len());
-        for (name, before) in acquire.names.iter().zip(places) {
+        let (now, level) = (self.meta.now, self.meta.level);
+        for (name, prospect) in acquire.names.iter().zip(prospects) {
             let claim = claim(acquire, name, revision, holds, now);
-            self.join(&claim)?;
+            self.join_queue(&claim)?;
             if holds {
                 let granted = Signal::Granted(claim.signalled(0));
-                self.transition.effects.signals.push(granted);
+                self.effects.signals.push(granted);
             }
-            let position = *before.min(&position_max(level));
-            claims.push(claim.state(acquire.value.clone(), position));
+            let position = prospect.before.min(position_max(level));
+            let state = claim.state(acquire.value.clone(), position);
+            reply.claims.push(state);
         }
-        Ok(claims)
+        Ok(reply)
     }
 
     /// Creates the keys, in one revision.
@@ -161,15 +184,15 @@ impl Reconciler<'_, '_> {
         let keys: Vec<Bytes> = acquire
             .names
             .iter()
-            .map(|name| key::claim_key(name, acquire.lease))
+            .map(|name| claim_key(name, acquire.lease))
             .collect();
         // What is there is no claim. It has to go first, for the token must be a new revision.
-        let mut change = self.transition.change();
+        let mut change = self.change();
         for key in &keys {
             change.delete_key(key.clone())?;
         }
-        change.finish()?;
-        let mut change = self.transition.change();
+        change.finish();
+        let mut change = self.change();
         for key in keys {
             change.put(&Put {
                 key,
@@ -179,7 +202,7 @@ impl Reconciler<'_, '_> {
             })?;
         }
         let revision = change.seen();
-        change.finish()?;
+        change.finish();
         Ok(revision)
     }
 }
@@ -189,7 +212,7 @@ fn check_answer(meta: &Meta, acquire: &Acquire) -> Result<(), Refusal> {
     let mut budget = Budget::of_claims(meta);
     let rest = acquire.value.len().saturating_add(acquire.principal.len());
     for name in &acquire.names {
-        budget.answer(claim_bytes_of(&key::claim_key(name, acquire.lease), rest))?;
+        budget.answer(claim_bytes_of(&claim_key(name, acquire.lease), rest))?;
     }
     Ok(())
 }
@@ -284,7 +307,7 @@ fn claim(acquire: &Acquire, name: &Bytes, token: Revision, held: bool, now: Clus
     let is_bundle = !held && acquire.names.len() > 1;
     Claim {
         name: name.clone(),
-        key: key::claim_key(name, acquire.lease),
+        key: claim_key(name, acquire.lease),
         lease: acquire.lease,
         token,
         mode: acquire.mode,

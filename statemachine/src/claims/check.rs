@@ -1,4 +1,4 @@
-//! What must hold of the rows of claims, summaries, lock delays and wills, checked over a view.
+//! What must hold of the rows of claims, summaries and lock delays, checked over a view.
 
 use std::collections::BTreeMap;
 
@@ -6,22 +6,17 @@ use bytes::Bytes;
 
 use super::{
     delay::Delay,
-    key,
     row::{self, Claim},
     summary::QueueSummary,
 };
 use crate::{
-    codec::Row,
-    command::Will,
     engine::{Table, View},
-    error::Fault,
-    family::Family,
-    keys::{self, damaged},
-    lease,
+    error::{Fault, damaged},
+    keyspace::is_claim,
     meta::Meta,
-    record::Record,
+    rows::{Family, Record, Row},
     timers::{self, Timer},
-    types::{ClusterTime, LeaseId},
+    value::ClusterTime,
 };
 
 /// The claims on one name, in their order, and their summary.
@@ -62,8 +57,7 @@ pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     }
     check_delays(view, &found).map_err(|fault| fault.to_string())??;
     check_timers(view, &found).map_err(|fault| fault.to_string())??;
-    check_keys(view).map_err(|fault| fault.to_string())??;
-    check_wills(view).map_err(|fault| fault.to_string())?
+    check_keys(view).map_err(|fault| fault.to_string())?
 }
 
 fn collect(view: &dyn View) -> Result<Found, Fault> {
@@ -131,8 +125,8 @@ fn check_queue(name: &Bytes, queue: &Queue) -> Result<(), String> {
 
 fn check_claim(view: &dyn View, claim: &Claim) -> Verdict {
     let record = row::record(view, &claim.key)?;
-    let stands = record
-        .is_some_and(|record| record.create_revision == claim.token && key::is_claim(&record));
+    let stands =
+        record.is_some_and(|record| record.create_revision == claim.token && is_claim(&record));
     if !stands {
         return Ok(Err(format!("{claim:?} has no key")));
     }
@@ -217,30 +211,9 @@ fn check_keys(view: &dyn View) -> Verdict {
     let mut cursor = view.scan(Table::Current, &[])?;
     while let Some((key, value)) = cursor.next()? {
         let record = Record::decode(&value)?.into_key_value(key.clone());
-        let is_made = record.version == 1 && key::is_claim(&record);
+        let is_made = record.version == 1 && is_claim(&record);
         if is_made && row::find(view, record.create_revision, &key)?.is_none() {
             return Ok(Err(format!("{key:?} is a claim without a row")));
-        }
-    }
-    Ok(Ok(()))
-}
-
-fn check_wills(view: &dyn View) -> Verdict {
-    for (row, value) in Family::Will.rows(view)? {
-        Will::decode(&value)?;
-        let (id, claim) = match keys::split_i64(row.get(1..).unwrap_or_default()) {
-            Some((id, claim)) => (LeaseId(id ^ i64::MIN), row.slice_ref(claim)),
-            None => return Err(damaged("will without a lease")),
-        };
-        if lease::find(view, id)?.is_none() {
-            return Ok(Err(format!("a will of {id}, which is no lease")));
-        }
-        let of_lease = row::of_lease(view, &key::name_of(&claim), id)?;
-        let goes_with = of_lease.is_some_and(|(found, _)| found.key == claim);
-        if !claim.is_empty() && !goes_with {
-            return Ok(Err(format!(
-                "a will goes with {claim:?}, which is no claim"
-            )));
         }
     }
     Ok(Ok(()))

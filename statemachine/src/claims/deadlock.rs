@@ -8,15 +8,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use super::{
-    key,
     row::{self, Claim, Claims},
     summary::QueueSummary,
 };
 use crate::{
     engine::{Cursor, Table, View},
     error::Fault,
-    keys,
-    types::{LeaseId, Revision},
+    keyspace::{lease_of, name_of},
+    rows::keys,
+    value::{LeaseId, Revision},
 };
 
 /// Rows that one search looks at. Each costs a few microseconds, and the search is part of a
@@ -87,10 +87,10 @@ fn is_waited_for(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
         let Some(key) = next_key(cursor.as_mut(), lease)? else {
             return Ok(false);
         };
-        if key::lease_of(&key) != Some(lease) {
+        if lease_of(&key) != Some(lease) {
             continue;
         }
-        if let Some((claim, _)) = row::of_lease(view, &key::name_of(&key), lease)?
+        if let Some((claim, _)) = row::of_lease(view, &name_of(&key), lease)?
             && has_waiting_behind(view, &claim)?
         {
             return Ok(true);
@@ -188,10 +188,10 @@ impl<'a> Search<'a> {
             let Some(key) = next_key(cursor.as_mut(), lease)? else {
                 break;
             };
-            if key::lease_of(&key) != Some(lease) {
+            if lease_of(&key) != Some(lease) {
                 continue;
             }
-            let claim = row::of_lease(self.view, &key::name_of(&key), lease)?;
+            let claim = row::of_lease(self.view, &name_of(&key), lease)?;
             waits.extend(claim.map(|(claim, _)| claim).filter(|claim| !claim.held));
         }
         Ok(waits)

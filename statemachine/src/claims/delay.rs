@@ -6,14 +6,12 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
-    codec::{self, Row},
     engine::{Table, View},
     error::Fault,
-    family::Family,
-    overlay::Overlay,
+    rows::{self, Family, Overlay, Row},
     timers::{self, Timer},
     transition::Transition,
-    types::ClusterTime,
+    value::ClusterTime,
 };
 
 fn row(name: &[u8]) -> Bytes {
@@ -28,7 +26,7 @@ pub(crate) struct Delay {
     pub(crate) until: ClusterTime,
 }
 
-codec::row! { Delay { until }, "lock delay is not a time" }
+rows::row! { Delay { until }, "lock delay is not a time" }
 
 /// Until when nobody is granted `name`. May have passed.
 pub(crate) fn until(view: &dyn View, name: &[u8]) -> Result<Option<ClusterTime>, Fault> {

@@ -5,17 +5,19 @@
 //! as etcd's clients do, are claims too. What else there is to say of a claim is in a row of its
 //! own (`row.rs`), and what there is to say of a queue in its summary (`summary.rs`).
 //!
-//! Invariant: whether a claim holds is decided here alone, while a command is applied, and every
-//! command leaves nobody waiting who could hold.
+//! Here are the steps. What they leave to do, in the transition's `Unreconciled`, is done by
+//! `execute/reconcile.rs`, which calls the steps again until nothing is left.
+//!
+//! Invariant: whether a claim holds is decided here alone, while a command is applied; and once a
+//! command is reconciled, no claim waits that could hold.
 
 mod acquire;
 mod check;
 mod deadlock;
 mod delay;
-mod key;
+mod follow;
 mod promote;
 mod read;
-mod reconcile;
 mod release;
 mod row;
 mod summary;
@@ -25,56 +27,22 @@ use bytes::Bytes;
 
 pub use self::{
     acquire::CLAIMS_PER_NAME_MAX,
-    key::{claim_key, claimed_name},
     read::Queue,
     transfer::{MOVED_BYTES_MAX, MOVES_MAX},
 };
 pub(crate) use self::{
+    acquire::Prepared,
     check::check,
-    key::{is_claim, may_be_claim},
     read::{behind, holders_under, holds, is_claimed, waiting_within},
-    reconcile::EndReason,
 };
 use crate::{
-    command::{ClaimCommand, ForceRelease, HandOver, Proclaim, Release, Transfer, Withdraw},
     engine::View,
-    error::{Fault, ReadError},
-    outcome::Reply,
-    transition::Transition,
-    types::{LeaseId, Revision},
+    error::Fault,
+    transition::{EndReason, Transition},
+    value::{LeaseId, Revision},
 };
 
 impl Transition<'_> {
-    /// Applies one operation on locks and elections.
-    pub(crate) fn execute_claim(&mut self, command: &ClaimCommand) -> Result<Reply, ReadError> {
-        Ok(match command {
-            ClaimCommand::Acquire(acquire) => Reply::Acquire(self.acquire(acquire)?),
-            ClaimCommand::Release(Release { name, token }) => {
-                self.release(name, *token)?;
-                Reply::Done
-            }
-            ClaimCommand::Withdraw(Withdraw { name, lease, call }) => {
-                Reply::Withdraw(self.withdraw(name, *lease, *call)?)
-            }
-            ClaimCommand::Transfer(Transfer {
-                name,
-                token,
-                to,
-                principal,
-            }) => Reply::Claim(Box::new(self.transfer(name, *token, *to, principal)?)),
-            ClaimCommand::HandOver(HandOver { name, token, to }) => {
-                Reply::Claim(Box::new(self.hand_over(name, *token, *to)?))
-            }
-            ClaimCommand::Proclaim(Proclaim { name, token, value }) => {
-                self.proclaim(name, *token, value)?;
-                Reply::Done
-            }
-            ClaimCommand::ForceRelease(ForceRelease { name, token, why }) => {
-                Reply::ForceRelease(self.force_release(name, *token, why)?)
-            }
-        })
-    }
-
     /// The claim of `key`, created in revision `token`, has waited long enough.
     pub(crate) fn wait_over(&mut self, token: Revision, key: &Bytes) -> Result<(), Fault> {
         let Some(claim) = row::find(self.overlay, token, key)? else {
@@ -85,18 +53,16 @@ impl Transition<'_> {
         }
         let mut change = self.change_for(EndReason::WAIT_OVER);
         change.delete_key(claim.key)?;
-        change.finish()
+        change.finish();
+        Ok(())
     }
 
     /// The lock delay of `name` is over.
     pub(crate) fn delay_over(&mut self, name: &Bytes) -> Result<(), Fault> {
-        if !delay::end(self.overlay, name, self.meta.now)? {
-            return Ok(());
+        if delay::end(self.overlay, name, self.meta.now)? {
+            self.unreconciled.freed.insert(name.clone());
         }
-        self.reconcile_with(|reconciler| {
-            reconciler.freed.insert(name.clone());
-            Ok(())
-        })
+        Ok(())
     }
 }
 

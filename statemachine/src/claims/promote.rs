@@ -11,34 +11,41 @@ use bytes::Bytes;
 
 use super::{
     delay,
-    reconcile::{EndReason, Reconciler, wait_timer},
+    follow::wait_timer,
     row::{self, Claim},
     summary::QueueSummary,
 };
-use crate::{engine::View, error::Fault, outcome::Signal, timers, types::ClusterTime};
+use crate::{
+    engine::View,
+    error::Fault,
+    outcome::Signal,
+    timers,
+    transition::{EndReason, Transition},
+    value::ClusterTime,
+};
 
-impl Reconciler<'_, '_> {
+impl Transition<'_> {
     /// Grants `name` to whoever can hold it. Stops early, to be called again, when it dropped a
     /// claim.
-    pub(super) fn promote(&mut self, name: &Bytes) -> Result<(), Fault> {
+    pub(crate) fn promote(&mut self, name: &Bytes) -> Result<(), Fault> {
         loop {
-            let mut summary = QueueSummary::of(self.transition.overlay, name)?;
-            let Some(first) = summary.first_waiting(self.transition.overlay, name)? else {
+            let mut summary = QueueSummary::of(self.overlay, name)?;
+            let Some(first) = summary.first_waiting(self.overlay, name)? else {
                 return Ok(());
             };
             if summary.advance(first.token) {
-                summary.store(self.transition.overlay, name);
+                summary.store(self.overlay, name);
             }
-            if first.is_over(self.transition.meta.now) {
-                self.delete_key(first.key, EndReason::WAIT_OVER)?;
-                self.freed.insert(name.clone());
+            if first.is_over(self.meta.now) {
+                self.delete_claim_key(first.key, EndReason::WAIT_OVER)?;
+                self.unreconciled.freed.insert(name.clone());
                 return Ok(());
             }
             let Some(granted) = self.grantable(&summary, first)? else {
                 return Ok(());
             };
             for claim in granted {
-                self.grant(claim)?;
+                self.grant_claim(claim)?;
             }
         }
     }
@@ -58,19 +65,18 @@ impl Reconciler<'_, '_> {
             if *name == first.name {
                 continue;
             }
-            let Some((member, _)) = row::of_lease(self.transition.overlay, name, first.lease)?
-            else {
+            let Some((member, _)) = row::of_lease(self.overlay, name, first.lease)? else {
                 continue;
             };
             // The lease may have left that queue and joined it again, with another claim.
             if member.bundle != first.bundle {
                 continue;
             }
-            let summary = QueueSummary::of(self.transition.overlay, name)?;
-            let waits = summary.first_waiting(self.transition.overlay, name)?;
+            let summary = QueueSummary::of(self.overlay, name)?;
+            let waits = summary.first_waiting(self.overlay, name)?;
             if waits.as_ref() != Some(&member) {
-                if waits.is_some_and(|waits| waits.is_over(self.transition.meta.now)) {
-                    self.freed.insert(name.clone());
+                if waits.is_some_and(|waits| waits.is_over(self.meta.now)) {
+                    self.unreconciled.freed.insert(name.clone());
                 }
                 return Ok(None);
             }
@@ -79,7 +85,8 @@ impl Reconciler<'_, '_> {
             }
             granted.push(member);
         }
-        self.freed
+        self.unreconciled
+            .freed
             .extend(granted.iter().map(|member| member.name.clone()));
         granted.push(first);
         granted.sort_by(|a, b| a.name.cmp(&b.name));
@@ -92,28 +99,23 @@ impl Reconciler<'_, '_> {
         if claim.foreign && summary.held == 0 {
             return Ok(true);
         }
-        Ok(summary.admits(claim.mode)
-            && !delay::is_on(
-                self.transition.overlay,
-                &claim.name,
-                self.transition.meta.now,
-            )?)
+        Ok(summary.admits(claim.mode) && !delay::is_on(self.overlay, &claim.name, self.meta.now)?)
     }
 
-    fn grant(&mut self, mut claim: Claim) -> Result<(), Fault> {
+    fn grant_claim(&mut self, mut claim: Claim) -> Result<(), Fault> {
         if let Some(until) = claim.wait_until.take() {
             let timer = wait_timer(&claim);
-            timers::clear(self.transition.overlay, until, &timer);
+            timers::clear(self.overlay, until, &timer);
         }
         claim.bundle.clear();
         claim.held = true;
-        claim.since = self.transition.meta.now;
-        claim.store(self.transition.overlay);
-        let mut summary = QueueSummary::of(self.transition.overlay, &claim.name)?;
+        claim.since = self.meta.now;
+        claim.store(self.overlay);
+        let mut summary = QueueSummary::of(self.overlay, &claim.name)?;
         summary.hold(claim.mode);
-        summary.store(self.transition.overlay, &claim.name);
+        summary.store(self.overlay, &claim.name);
         let granted = Signal::Granted(claim.signalled(0));
-        self.transition.effects.signals.push(granted);
+        self.effects.signals.push(granted);
         Ok(())
     }
 }

@@ -4,21 +4,20 @@ use bytes::Bytes;
 
 use super::{
     acquire::{position, shown},
-    delay, key,
+    delay,
     release::{holders, with_token},
     row::{self, Claim, Claims},
     summary::QueueSummary,
 };
 use crate::{
-    codec::Row,
     engine::{Table, View},
-    error::Fault,
-    keys::damaged,
+    error::{Fault, damaged},
+    keyspace::{below, lease_of, may_be_claim, name_of},
     lease,
     outcome::ClaimState,
     read::Reader,
-    timers,
-    types::{ClusterTime, LeaseId, Revision},
+    rows::Row,
+    value::{ClusterTime, LeaseId, Revision},
 };
 
 /// Whether a claim on `name` holds under `token`. Does not look at the rest of the queue.
@@ -47,7 +46,7 @@ pub(crate) fn holders_under(
 /// The token of the claim that `key` stands for, if it stands for one, and whether that holds. Does
 /// not look at the rest of the queue.
 pub(crate) fn behind(view: &dyn View, key: &Bytes) -> Result<Option<(Revision, bool)>, Fault> {
-    if !key::may_be_claim(key) {
+    if !may_be_claim(key) {
         return Ok(None);
     }
     let Some(record) = row::record(view, key)? else {
@@ -215,8 +214,8 @@ impl Reader<'_> {
     pub fn claims_of_lease(&self, lease: LeaseId) -> Result<Vec<ClaimState>, Fault> {
         let mut found = Vec::new();
         for key in lease::attached(self.view, lease)? {
-            if key::lease_of(&key) == Some(lease) {
-                found.extend(self.claim_of(&key::name_of(&key), lease)?);
+            if lease_of(&key) == Some(lease) {
+                found.extend(self.claim_of(&name_of(&key), lease)?);
             }
         }
         Ok(found)
@@ -228,7 +227,7 @@ impl Reader<'_> {
     /// # Errors
     /// As [`Reader::claim`].
     pub fn foreign_key(&self, name: &[u8], looked_max: usize) -> Result<Option<Bytes>, Fault> {
-        let below = key::below(name);
+        let below = below(name);
         let mut cursor = self.view.scan(Table::Current, &below)?;
         for _ in 0..looked_max {
             let found = cursor.next_key()?.filter(|found| found.starts_with(&below));
@@ -236,23 +235,15 @@ impl Reader<'_> {
                 return Ok(None);
             };
             // The record of what looks like a claim only: values of other keys may be large.
-            let is_claim = key::may_be_claim(&found)
-                && key::name_of(&found) == name
+            let is_claim = may_be_claim(&found)
+                && name_of(&found) == name
                 && row::record(self.view, &found)?
-                    .is_some_and(|record| Some(record.lease) == key::lease_of(&found));
+                    .is_some_and(|record| Some(record.lease) == lease_of(&found));
             if !is_claim {
                 return Ok(Some(found));
             }
         }
         Ok(None)
-    }
-
-    /// When the next thing falls due that a `Wake` does.
-    ///
-    /// # Errors
-    /// When the engine cannot read, or the row does not decode.
-    pub fn next_timer(&self) -> Result<Option<ClusterTime>, Fault> {
-        timers::next(self.view)
     }
 
     fn seen_by_clients(&self, claim: Option<Claim>) -> Result<Option<ClaimState>, Fault> {

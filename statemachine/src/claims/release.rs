@@ -4,7 +4,6 @@ use bytes::Bytes;
 
 use super::{
     acquire::{next_position, position, shown},
-    reconcile::EndReason,
     row::{self, Claim, Claims},
     summary::QueueSummary,
 };
@@ -14,8 +13,8 @@ use crate::{
     error::{Fault, ReadError, Refusal, StaleToken},
     outcome::{ClaimState, Signal},
     price::Budget,
-    transition::Transition,
-    types::{LeaseId, Revision},
+    transition::{EndReason, Transition},
+    value::{LeaseId, Revision},
 };
 
 /// The claims on `name` whose token is `token`: one, unless another program created several keys in
@@ -57,16 +56,17 @@ fn not_holder(view: &dyn View, name: &Bytes, yours: Revision) -> Result<Refusal,
 
 impl Transition<'_> {
     /// Releases what `token` holds.
-    pub(super) fn release(&mut self, name: &Bytes, token: Revision) -> Result<(), ReadError> {
+    pub(crate) fn release(&mut self, name: &Bytes, token: Revision) -> Result<(), ReadError> {
         let claim = holder(self.overlay, name, token)?;
         let mut change = self.change();
         change.delete_key(claim.key)?;
-        Ok(change.finish()?)
+        change.finish();
+        Ok(())
     }
 
     /// Takes the claim of a lease out of the queue, if it is of `call` or that is zero; says
     /// whether there was one.
-    pub(super) fn withdraw(
+    pub(crate) fn withdraw(
         &mut self,
         name: &Bytes,
         lease: LeaseId,
@@ -78,12 +78,12 @@ impl Transition<'_> {
         };
         let mut change = self.change();
         change.delete_key(claim.key)?;
-        change.finish()?;
+        change.finish();
         Ok(true)
     }
 
     /// Replaces the value of the claim that `token` holds.
-    pub(super) fn proclaim(
+    pub(crate) fn proclaim(
         &mut self,
         name: &Bytes,
         token: Revision,
@@ -100,7 +100,7 @@ impl Transition<'_> {
     }
 
     /// Ends the claim with `token`, or every claim that holds when that is zero.
-    pub(super) fn force_release(
+    pub(crate) fn force_release(
         &mut self,
         name: &Bytes,
         token: Revision,
@@ -135,7 +135,7 @@ impl Transition<'_> {
         for claim in claims {
             change.delete_key(claim.key)?;
         }
-        change.finish()?;
+        change.finish();
         Ok(ended)
     }
 }

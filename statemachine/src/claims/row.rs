@@ -12,18 +12,17 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::key;
 use crate::{
-    codec::{Decoder, Encoder, Malformed, Row, flags, text},
-    command::Mode,
+    encoding::{Decoder, Encoder, Malformed, flags, text},
     engine::{Cursor, Table, View},
-    error::Fault,
-    family::Family,
-    keys::{self, KEY_END, damaged, split_i64},
+    error::{Fault, damaged},
+    keyspace::{claim_key, lease_of, name_of},
     outcome::ClaimState,
-    overlay::Overlay,
-    record::Record,
-    types::{ClusterTime, KeyValue, LeaseId, Revision, Ttl},
+    rows::{
+        Family, Overlay, Record, Row,
+        keys::{self, KEY_END, split_i64},
+    },
+    value::{ClusterTime, KeyValue, LeaseId, Mode, Revision, Ttl},
 };
 
 /// The least bytes above every row of the name they are appended to.
@@ -137,7 +136,7 @@ impl Claim {
         let parsed = (|| {
             let (token, key) = split_i64(row.get(prefix_len..)?)?;
             let key = row.slice_ref(key);
-            let lease = key::lease_of(&key)?;
+            let lease = lease_of(&key)?;
             decode(value, key, lease, Revision(token)).ok()
         })();
         parsed.ok_or_else(|| damaged("claim row is of an unknown layout"))
@@ -149,7 +148,7 @@ fn decode(value: &Bytes, key: Bytes, lease: LeaseId, token: Revision) -> Result<
     input.version(LAYOUT)?;
     let flags = input.flags(FLAG_HELD | FLAG_FOREIGN | FLAG_WAITS_UNTIL)?;
     let claim = Claim {
-        name: key::name_of(&key),
+        name: name_of(&key),
         key,
         lease,
         token,
@@ -253,7 +252,7 @@ fn row(name: &[u8], token: Revision, key: &[u8]) -> Bytes {
 
 /// The claim whose key is `key` and whose token is `token`.
 pub(crate) fn find(view: &dyn View, token: Revision, key: &Bytes) -> Result<Option<Claim>, Fault> {
-    let name = key::name_of(key);
+    let name = name_of(key);
     let row = row(&name, token, key);
     let value = view.get(Table::Cluster, &row)?;
     value
@@ -267,7 +266,7 @@ pub(crate) fn of_lease(
     name: &[u8],
     lease: LeaseId,
 ) -> Result<Option<(Claim, Bytes)>, Fault> {
-    let key = key::claim_key(name, lease);
+    let key = claim_key(name, lease);
     let Some(record) = record(view, &key)? else {
         return Ok(None);
     };
@@ -320,7 +319,7 @@ mod tests {
     fn claim(mode: Mode, bundle: &[&'static [u8]]) -> Claim {
         let name = Bytes::from_static(b"a\0lock");
         Claim {
-            key: key::claim_key(&name, LeaseId(-31)),
+            key: claim_key(&name, LeaseId(-31)),
             name,
             lease: LeaseId(-31),
             token: Revision(7),

@@ -11,13 +11,11 @@
 
 use super::row::{self, Claim, Claims};
 use crate::{
-    codec::{Decoder, Encoder, Malformed, Row},
-    command::Mode,
+    encoding::{Decoder, Encoder, Malformed},
     engine::{Table, View},
-    error::Fault,
-    keys::damaged,
-    overlay::Overlay,
-    types::Revision,
+    error::{Fault, damaged},
+    rows::{Overlay, Row},
+    value::{Mode, Revision},
 };
 
 /// First byte of the row; another layout gets another number.
@@ -229,7 +227,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::assert_exact;
+    use crate::rows::assert_exact;
 
     #[test]
     fn summaries_are_read_as_they_were_written() {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::{
     acquire::shown,
-    deadlock, delay, key,
+    deadlock, delay,
+    follow::wait_timer,
     promote::first_live_waiting,
-    reconcile::{EndReason, Reconciler, wait_timer},
     release::holder,
     row::{self, Claim, Claims},
     summary::QueueSummary,
@@ -21,11 +21,12 @@ use crate::{
     command::Put,
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    keyspace::claim_key,
     lease,
     outcome::{ClaimState, Signal},
     timers,
-    transition::Transition,
-    types::{ClusterTime, LeaseId, Revision},
+    transition::{EndReason, Transition},
+    value::{ClusterTime, LeaseId, Revision},
 };
 
 /// Claims that one command moves. Each is a revision of its own, with a watch event or two and a
@@ -38,7 +39,7 @@ pub const MOVED_BYTES_MAX: usize = 1024 * 1024;
 
 impl Transition<'_> {
     /// Transfers what `token` holds to the lease `to`, under a new token, without a gap.
-    pub(super) fn transfer(
+    pub(crate) fn transfer(
         &mut self,
         name: &Bytes,
         token: Revision,
@@ -59,7 +60,7 @@ impl Transition<'_> {
 
         let value = row::value(view, &old)?;
         let mut new = Claim {
-            key: key::claim_key(name, to),
+            key: claim_key(name, to),
             lease: to,
             since: self.meta.now,
             principal: principal.to_owned(),
@@ -67,29 +68,26 @@ impl Transition<'_> {
             call: 0,
             ..old.clone()
         };
-        let state = self.reconcile_with(|reconciler| {
-            // Whatever has the new claim's key is no claim, and its create revision would be no
-            // token.
-            reconciler.delete_key(new.key.clone(), EndReason::RELEASED)?;
-            let keys = (old.key.clone(), new.key.clone());
-            new.token = reconciler.replace(keys, value.clone(), to)?;
-            reconciler.end(&old, EndReason::RELEASED)?;
-            reconciler.join(&new)?;
-            let granted = Signal::Granted(new.signalled(0));
-            reconciler.transition.effects.signals.push(granted);
-            reconciler.move_behind(waiting, 0)?;
-            Ok(new.state(value, 0))
-        })?;
-        Ok(state)
+        // Whatever has the new claim's key is no claim, and its create revision would be no token.
+        self.delete_claim_key(new.key.clone(), EndReason::RELEASED)?;
+        let keys = (old.key.clone(), new.key.clone());
+        new.token = self.replace_key(keys, value.clone(), to)?;
+        self.end_claim(&old, EndReason::RELEASED)?;
+        self.join_queue(&new)?;
+        let granted = Signal::Granted(new.signalled(0));
+        self.effects.signals.push(granted);
+        self.move_behind(waiting, 0)?;
+        Ok(new.state(value, 0))
     }
 
-    /// Ends what `token` holds in favour of the claim of `to`, which waits.
-    pub(super) fn hand_over(
+    /// Ends what `token` holds in favour of the claim of `to`, which waits, and is granted once
+    /// this is reconciled. Returns that claim.
+    pub(crate) fn hand_over(
         &mut self,
         name: &Bytes,
         token: Revision,
         to: LeaseId,
-    ) -> Result<ClaimState, ReadError> {
+    ) -> Result<Claim, ReadError> {
         let (view, now) = (&*self.overlay, self.meta.now);
         let leader = holder(view, name, token)?;
         let candidate = candidate(view, now, &leader, to)?;
@@ -106,15 +104,18 @@ impl Transition<'_> {
             others
         };
 
-        self.reconcile_with(|reconciler| {
-            reconciler.delete_key(leader.key.clone(), EndReason::RELEASED)?;
-            reconciler.end(&leader, EndReason::RELEASED)?;
-            // The candidate stands before them.
-            reconciler.move_behind(others, 1)
-        })?;
-        match row::of_lease(self.overlay, name, to)? {
+        self.delete_claim_key(leader.key.clone(), EndReason::RELEASED)?;
+        self.end_claim(&leader, EndReason::RELEASED)?;
+        // The candidate stands before them.
+        self.move_behind(others, 1)?;
+        Ok(candidate)
+    }
+
+    /// What became of the claim that [`Transition::hand_over`] returned.
+    pub(crate) fn handed_over(&self, candidate: &Claim) -> Result<ClaimState, Fault> {
+        match row::of_lease(self.overlay, &candidate.name, candidate.lease)? {
             Some((claim, value)) => Ok(claim.state(value, 0)),
-            None => Ok(shown(self.overlay, &candidate, 0)?),
+            None => shown(self.overlay, candidate, 0),
         }
     }
 }
@@ -187,15 +188,15 @@ fn check_circle(
     }
 }
 
-impl Reconciler<'_, '_> {
+impl Transition<'_> {
     /// Deletes a key and creates another, or the same one again, in one revision; says which.
-    fn replace(
+    fn replace_key(
         &mut self,
         (old, new): (Bytes, Bytes),
         value: Bytes,
         lease: LeaseId,
     ) -> Result<Revision, Fault> {
-        let mut change = self.transition.change();
+        let mut change = self.change();
         change.delete_key(old)?;
         change.put(&Put {
             key: new,
@@ -204,7 +205,7 @@ impl Reconciler<'_, '_> {
             ..Put::default()
         })?;
         let revision = change.seen();
-        change.finish()?;
+        change.finish();
         Ok(revision)
     }
 
@@ -214,31 +215,28 @@ impl Reconciler<'_, '_> {
         let Some(name) = claims.first().map(|claim| claim.name.clone()) else {
             return Ok(());
         };
-        let mut position = QueueSummary::of(self.transition.overlay, &name)?
+        let mut position = QueueSummary::of(self.overlay, &name)?
             .held
             .saturating_add(others);
         for mut claim in claims {
-            if claim.is_over(self.transition.meta.now) {
-                self.delete_key(claim.key.clone(), EndReason::WAIT_OVER)?;
-                self.end(&claim, EndReason::WAIT_OVER)?;
+            if claim.is_over(self.meta.now) {
+                self.delete_claim_key(claim.key.clone(), EndReason::WAIT_OVER)?;
+                self.end_claim(&claim, EndReason::WAIT_OVER)?;
                 continue;
             }
-            let value = row::value(self.transition.overlay, &claim)?;
+            let value = row::value(self.overlay, &claim)?;
             let keys = (claim.key.clone(), claim.key.clone());
             let before = claim.token;
             let (old_row, old_timer) = (claim.row(), wait_timer(&claim));
-            claim.token = self.replace(keys, value, claim.lease)?;
-            self.transition.overlay.delete(Table::Cluster, old_row);
-            claim.store(self.transition.overlay);
+            claim.token = self.replace_key(keys, value, claim.lease)?;
+            self.overlay.delete(Table::Cluster, old_row);
+            claim.store(self.overlay);
             if let Some(until) = claim.wait_until {
-                timers::clear(self.transition.overlay, until, &old_timer);
-                self.transition.set_timer(until, &wait_timer(&claim));
+                timers::clear(self.overlay, until, &old_timer);
+                self.set_timer(until, &wait_timer(&claim));
             }
             let state = claim.signalled(position);
-            self.transition
-                .effects
-                .signals
-                .push(Signal::Requeued(state, before));
+            self.effects.signals.push(Signal::Requeued(state, before));
             position = position.saturating_add(1);
         }
         Ok(())

@@ -5,8 +5,12 @@
 
 use bytes::Bytes;
 
-use super::{Decoder, Encoder, Malformed, length_of_number};
-use crate::{command::Command, error::Fault, types::ClusterTime};
+use crate::{
+    command::Command,
+    encoding::{Decoder, Encoder, Malformed, length_of_number},
+    error::Fault,
+    value::ClusterTime,
+};
 
 /// First byte of an entry.
 const ENTRY_VERSION: u8 = 1;

@@ -4,31 +4,10 @@ use bytes::Bytes;
 
 use super::{Command, operation};
 use crate::{
-    codec,
+    encoding,
     outcome::{AcquireReply, ClaimState},
-    types::{LeaseId, Revision, Ttl},
+    value::{LeaseId, Mode, Revision, Ttl},
 };
-
-/// How much of a lock a claim asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Alone.
-    #[default]
-    Exclusive,
-    /// Together with other shared claims.
-    Shared,
-    /// So many of the lock's permits.
-    Permits {
-        /// How many; from 1 to `limit`.
-        count: u32,
-        /// How many there are in all.
-        limit: u32,
-    },
-}
-
-codec::choice! {
-    Mode { 0 = Exclusive, 1 = Shared, 2 = Permits { count, limit } } "unknown mode"
-}
 
 /// What a claim does when it cannot be granted at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +21,7 @@ pub enum Wait {
     Always,
 }
 
-codec::choice! {
+encoding::choice! {
     Wait { 0 = Never, 1 = Within(ttl), 2 = Always } "unknown wait"
 }
 
@@ -73,7 +52,7 @@ pub struct Acquire {
     pub call: u64,
 }
 
-codec::record! {
+encoding::record! {
     Acquire { names, mode, lease, grant, wait, lock_delay, principal, value, rejoin, call }
 }
 
@@ -91,7 +70,7 @@ pub struct Release {
     pub token: Revision,
 }
 
-codec::record! { Release { name, token } }
+encoding::record! { Release { name, token } }
 
 operation! { Release: it => ClaimCommand::Release(it).into(); (): Done => () }
 
@@ -106,7 +85,7 @@ pub struct Withdraw {
     pub call: u64,
 }
 
-codec::record! { Withdraw { name, lease, call } }
+encoding::record! { Withdraw { name, lease, call } }
 
 // Answered with whether there was such a claim.
 operation! {
@@ -127,7 +106,7 @@ pub struct Transfer {
     pub principal: String,
 }
 
-codec::record! { Transfer { name, token, to, principal } }
+encoding::record! { Transfer { name, token, to, principal } }
 
 // Answered with the claim that holds now.
 operation! {
@@ -146,7 +125,7 @@ pub struct HandOver {
     pub to: LeaseId,
 }
 
-codec::record! { HandOver { name, token, to } }
+encoding::record! { HandOver { name, token, to } }
 
 // Answered with the claim that holds now.
 operation! {
@@ -165,7 +144,7 @@ pub struct Proclaim {
     pub value: Bytes,
 }
 
-codec::record! { Proclaim { name, token, value } }
+encoding::record! { Proclaim { name, token, value } }
 
 operation! { Proclaim: it => ClaimCommand::Proclaim(it).into(); (): Done => () }
 
@@ -180,7 +159,7 @@ pub struct ForceRelease {
     pub why: String,
 }
 
-codec::record! { ForceRelease { name, token, why } }
+encoding::record! { ForceRelease { name, token, why } }
 
 // Answered with the claims that were ended.
 operation! {
@@ -207,7 +186,7 @@ pub enum ClaimCommand {
     ForceRelease(ForceRelease),
 }
 
-codec::choice! {
+encoding::choice! {
     ClaimCommand {
         1 = Acquire(acquire),
         2 = Release(release),

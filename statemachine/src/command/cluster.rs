@@ -2,22 +2,9 @@
 
 use super::{Command, operation};
 use crate::{
-    codec::{self, Decoder, Encoded, Encoder, Malformed, Row, or_none},
-    types::MemberId,
+    encoding::{self, Decoder, Encoded, Encoder, Malformed, or_none},
+    value::{AlarmKind, MemberId},
 };
-
-/// Kinds of alarm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum AlarmKind {
-    /// The space quota of a member is exhausted.
-    NoSpace,
-    /// The data of a member differs from the others'.
-    Corrupt,
-}
-
-codec::choice! {
-    AlarmKind { 1 = NoSpace, 2 = Corrupt } "unknown alarm"
-}
 
 /// In place of a kind of alarm where every kind is meant.
 const ANY_KIND: u8 = 0;
@@ -66,23 +53,6 @@ pub struct MemberAttributes {
     pub client_urls: Vec<String>,
 }
 
-codec::record! { MemberAttributes { id, name, client_urls } }
+encoding::record! { MemberAttributes { id, name, client_urls } }
 
 operation! { MemberAttributes: it => Command::MemberPublish(it); (): MemberPublish => () }
-
-/// First byte of a member's row.
-const MEMBER_VERSION: u8 = 1;
-
-impl Row for MemberAttributes {
-    const DAMAGED: &'static str = "attributes of a member are of an unknown layout";
-
-    fn write_row(&self, out: &mut Encoder) {
-        out.byte(MEMBER_VERSION);
-        out.value(self);
-    }
-
-    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        input.version(MEMBER_VERSION)?;
-        input.value()
-    }
-}

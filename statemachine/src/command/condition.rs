@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::{CONDITIONAL, Command, Txn, operation};
 use crate::{
-    codec::{self, Decoder, Encoded, Encoder, Malformed, Row, or_none},
-    types::{LeaseId, Revision, Ttl},
+    encoding::{self, Decoder, Encoded, Encoder, Malformed, or_none},
+    value::{LeaseId, Revision, Ttl},
 };
 
 /// Holds while `name`, a lock or an election, is held under `token`; or while `name` is a key that
@@ -19,7 +19,7 @@ pub struct Guard {
     pub token: Revision,
 }
 
-codec::record! { Guard { name, token } }
+encoding::record! { Guard { name, token } }
 
 /// Names a mutation so that a repeat of it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub enum RequestId {
     },
 }
 
-codec::choice! {
+encoding::choice! {
     RequestId {
         1 = Session { session, sequence, answered },
         2 = Key(key),
@@ -107,7 +107,7 @@ pub struct SessionOpen {
     pub grant: Option<Ttl>,
 }
 
-codec::record! { SessionOpen { lease, grant } }
+encoding::record! { SessionOpen { lease, grant } }
 
 // Answered with the session and its time to live.
 operation! {
@@ -124,7 +124,7 @@ pub struct FencePolicy {
     pub lock: Bytes,
 }
 
-codec::record! { FencePolicy { prefix, lock } }
+encoding::record! { FencePolicy { prefix, lock } }
 
 /// A change to the fence policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +135,7 @@ pub enum FenceCommand {
     Remove(Bytes),
 }
 
-codec::choice! {
+encoding::choice! {
     FenceCommand { 1 = Set(policy), 2 = Remove(prefix) }
     "unknown change to the fence policies"
 }
@@ -153,7 +153,7 @@ pub struct WillSet {
     pub will: Option<Will>,
 }
 
-codec::record! { WillSet { lease, lock, will } }
+encoding::record! { WillSet { lease, lock, will } }
 
 operation! { WillSet: it => Command::WillSet(it); (): Done => () }
 
@@ -166,21 +166,4 @@ pub struct Will {
     pub txn: Txn,
 }
 
-codec::record! { Will { guards, txn } }
-
-/// First byte of a will's row.
-const WILL_VERSION: u8 = 1;
-
-impl Row for Will {
-    const DAMAGED: &'static str = "will is of an unknown layout";
-
-    fn write_row(&self, out: &mut Encoder) {
-        out.byte(WILL_VERSION);
-        out.value(self);
-    }
-
-    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        input.version(WILL_VERSION)?;
-        input.value()
-    }
-}
+encoding::record! { Will { guards, txn } }

@@ -4,10 +4,9 @@ use bytes::Bytes;
 
 use super::{Command, operation};
 use crate::{
-    codec::{self, Decoder, Encoded, Encoder, Malformed, flags},
+    encoding::{self, Decoder, Encoded, Encoder, Malformed, flags},
     outcome::DeleteReply,
-    range::KeyRange,
-    types::{KeyValue, LeaseId, Revision},
+    value::{KeyRange, KeyValue, LeaseId, Revision},
 };
 
 /// In the flags of a put and of a delete.
@@ -221,7 +220,7 @@ pub enum SortOrder {
     Descend,
 }
 
-codec::choice! {
+encoding::choice! {
     SortOrder { 0 = None, 1 = Ascend, 2 = Descend } "unknown sort order"
 }
 
@@ -241,6 +240,6 @@ pub enum SortTarget {
     Value,
 }
 
-codec::choice! {
+encoding::choice! {
     SortTarget { 0 = Key, 1 = Version, 2 = Create, 3 = Mod, 4 = Value } "unknown sort target"
 }

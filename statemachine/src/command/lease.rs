@@ -2,8 +2,8 @@
 
 use super::{Command, operation};
 use crate::{
-    codec,
-    types::{LeaseId, Ttl},
+    encoding,
+    value::{LeaseId, Ttl},
 };
 
 /// Create a lease.
@@ -15,7 +15,7 @@ pub struct LeaseGrant {
     pub ttl: Ttl,
 }
 
-codec::record! { LeaseGrant { id, ttl } }
+encoding::record! { LeaseGrant { id, ttl } }
 
 // Answered with the lease and its time to live.
 operation! {
@@ -60,4 +60,4 @@ pub struct LeaseExpiry {
     pub term: u64,
 }
 
-codec::record! { LeaseExpiry { id, generation, term } }
+encoding::record! { LeaseExpiry { id, generation, term } }

@@ -9,32 +9,31 @@ mod cluster;
 mod condition;
 mod kv;
 mod lease;
+mod level;
 mod operation;
 mod registry;
 mod txn;
 
 pub use self::{
     claim::{
-        Acquire, ClaimCommand, ForceRelease, HandOver, Mode, Proclaim, Release, Transfer, Wait,
-        Withdraw,
+        Acquire, ClaimCommand, ForceRelease, HandOver, Proclaim, Release, Transfer, Wait, Withdraw,
     },
-    cluster::{AlarmChange, AlarmKind, MemberAttributes},
+    cluster::{AlarmChange, MemberAttributes},
     condition::{
         Conditional, FenceCommand, FencePolicy, Guard, RequestId, SessionOpen, Will, WillSet,
     },
     kv::{Compact, DeleteRange, Put, RangeQuery, SortOrder, SortTarget},
     lease::{LeaseExpire, LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke},
+    level::{level_needed, worded_for},
     operation::{Operation, OtherReply},
-    registry::{
-        Deregister, Drain, InstanceName, Readiness, Register, RegistryCommand, SetReadiness,
-    },
+    registry::{Deregister, Drain, Readiness, Register, RegistryCommand, SetReadiness},
     txn::{Compare, Operand, Relation, Txn, TxnOp},
 };
 pub(crate) use self::{condition::encode_request, operation::operation};
 use crate::{
-    codec::{self, Decoder, Encoded, Malformed, TXN_DEPTH_MAX},
+    encoding::{self, Decoder, Encoded, Malformed, TXN_DEPTH_MAX},
     feature::FeatureLevel,
-    types::{LeaseId, Revision},
+    value::{LeaseId, Revision},
 };
 
 /// One replicated operation.
@@ -84,7 +83,7 @@ const PUT: u8 = 1;
 /// Tag of a command with conditions.
 const CONDITIONAL: u8 = 11;
 
-codec::choice! {
+encoding::choice! {
     Command {
         PUT = Put(put),
         2 = DeleteRange(delete),

@@ -4,8 +4,9 @@ use bytes::Bytes;
 
 use super::{Command, operation};
 use crate::{
-    codec,
-    types::{LeaseId, Revision, Ttl},
+    encoding,
+    keyspace::InstanceName,
+    value::{LeaseId, Revision, Ttl},
 };
 
 /// Whether an instance wants traffic. Apart from whether it is alive, which its lease says.
@@ -22,20 +23,9 @@ pub enum Readiness {
     NotReady,
 }
 
-codec::choice! {
+encoding::choice! {
     Readiness { 0 = Starting, 1 = Ready, 2 = Draining, 3 = NotReady } "unknown readiness"
 }
-
-/// Names an instance within its service.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InstanceName {
-    /// The service.
-    pub service: String,
-    /// The instance.
-    pub id: String,
-}
-
-codec::record! { InstanceName { service, id } }
 
 /// Add an instance, or change what it says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,7 +43,7 @@ pub struct Register {
     pub grant: Option<Ttl>,
 }
 
-codec::record! { Register { name, instance, incarnation, lease, grant } }
+encoding::record! { Register { name, instance, incarnation, lease, grant } }
 
 // Answered with the incarnation, its lease, and that one's time to live.
 operation! {
@@ -72,7 +62,7 @@ pub struct SetReadiness {
     pub readiness: Readiness,
 }
 
-codec::record! { SetReadiness { name, incarnation, readiness } }
+encoding::record! { SetReadiness { name, incarnation, readiness } }
 
 operation! { SetReadiness: it => RegistryCommand::SetReadiness(it).into(); (): Done => () }
 
@@ -87,7 +77,7 @@ pub struct Drain {
     pub grace: Ttl,
 }
 
-codec::record! { Drain { name, incarnation, grace } }
+encoding::record! { Drain { name, incarnation, grace } }
 
 operation! { Drain: it => RegistryCommand::Drain(it).into(); (): Done => () }
 
@@ -100,7 +90,7 @@ pub struct Deregister {
     pub incarnation: Revision,
 }
 
-codec::record! { Deregister { name, incarnation } }
+encoding::record! { Deregister { name, incarnation } }
 
 operation! { Deregister: it => RegistryCommand::Deregister(it).into(); (): Done => () }
 
@@ -117,7 +107,7 @@ pub enum RegistryCommand {
     Deregister(Deregister),
 }
 
-codec::choice! {
+encoding::choice! {
     RegistryCommand {
         1 = Register(register),
         2 = SetReadiness(set),

@@ -4,10 +4,9 @@ use bytes::Bytes;
 
 use super::{Command, DeleteRange, Put, RangeQuery, operation};
 use crate::{
-    codec::{self, Decoder, Encoded, Encoder, Malformed},
+    encoding::{self, Decoder, Encoded, Encoder, Malformed},
     outcome::TxnReply,
-    range::KeyRange,
-    types::{LeaseId, Revision},
+    value::{KeyRange, LeaseId, Revision},
 };
 
 /// Compare, then one of two lists of operations.
@@ -86,7 +85,7 @@ pub enum TxnOp {
     Txn(Txn),
 }
 
-codec::choice! {
+encoding::choice! {
     TxnOp { 1 = Range(query), 2 = Put(put), 3 = DeleteRange(delete), 4 = Txn(txn) }
     "unknown operation"
 }
@@ -102,7 +101,7 @@ pub struct Compare {
     pub operand: Operand,
 }
 
-codec::record! { Compare { range, relation, operand } }
+encoding::record! { Compare { range, relation, operand } }
 
 /// How a present value must relate to the operand of a [`Compare`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +116,7 @@ pub enum Relation {
     NotEqual,
 }
 
-codec::choice! {
+encoding::choice! {
     Relation { 0 = Equal, 1 = Greater, 2 = Less, 3 = NotEqual } "unknown relation"
 }
 
@@ -136,7 +135,7 @@ pub enum Operand {
     Lease(LeaseId),
 }
 
-codec::choice! {
+encoding::choice! {
     Operand { 1 = Version(version), 2 = Create(revision), 3 = Mod(revision), 4 = Value(value),
         5 = Lease(lease) } "unknown operand"
 }

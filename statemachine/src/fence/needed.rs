@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::policies::Policies;
 use crate::{
     claims,
     command::{
@@ -17,8 +16,9 @@ use crate::{
     },
     engine::{Table, View},
     error::Fault,
-    range::RangeEnd,
-    types::{KeyValue, LeaseId},
+    keyspace::{claim_key, is_claim, may_be_claim},
+    transition::Policies,
+    value::{KeyValue, LeaseId, RangeEnd},
 };
 
 /// Gathers policies.
@@ -80,7 +80,7 @@ impl<'a> Needed<'a> {
 
     /// Something is stored under `key`, attached to `lease`.
     fn put(&mut self, key: &Bytes, lease: LeaseId) -> Result<(), Fault> {
-        let makes_claim = claims::is_claim(&KeyValue {
+        let makes_claim = is_claim(&KeyValue {
             key: key.clone(),
             lease,
             ..KeyValue::default()
@@ -91,7 +91,7 @@ impl<'a> Needed<'a> {
     pub(super) fn delete_range(&mut self, delete: &DeleteRange) -> Result<(), Fault> {
         let start = &delete.range.start;
         let end = match &delete.range.end {
-            RangeEnd::Single => return self.change(start, claims::may_be_claim(start)),
+            RangeEnd::Single => return self.change(start, may_be_claim(start)),
             RangeEnd::Before(end) => self.policies.before(end),
             RangeEnd::Unbounded => self.policies.len(),
         };
@@ -126,7 +126,7 @@ impl<'a> Needed<'a> {
     }
 
     fn claim_of(&mut self, name: &[u8], lease: LeaseId) -> Result<(), Fault> {
-        self.put(&claims::claim_key(name, lease), lease)
+        self.put(&claim_key(name, lease), lease)
     }
 
     fn registry(&mut self, command: &RegistryCommand) {
@@ -177,11 +177,12 @@ pub(super) fn is_below(key: &[u8], lock: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::policies::tests::{PREFIXES, keys, policies},
-        *,
+    use super::*;
+    use crate::{
+        engine::MemEngine,
+        transition::policies_for_tests::{PREFIXES, keys, policies},
+        value::KeyRange,
     };
-    use crate::{engine::MemEngine, range::KeyRange};
 
     #[test]
     fn a_delete_needs_the_policies_of_every_key_that_it_could_delete() {

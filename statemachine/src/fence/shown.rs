@@ -2,15 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{
-    needed::{Needed, is_below},
-    policies::Policies,
-};
+use super::needed::{Needed, is_below};
 use crate::{
     claims,
     command::{Command, Guard, Will, WillSet},
     error::{Fault, MissingGuard, ReadError, Refusal},
+    keyspace::claim_key,
     read::Reader,
+    transition::Policies,
 };
 
 impl Policies {
@@ -103,7 +102,7 @@ fn will_shows(
     if set.lock.as_ref() != Some(lock) {
         return Ok(false);
     }
-    let key = claims::claim_key(lock, set.lease);
+    let key = claim_key(lock, set.lease);
     let Some((token, true)) = claims::behind(reader.view, &key)? else {
         return Ok(false);
     };

@@ -7,15 +7,14 @@ use sha2::{Digest, Sha256};
 
 use super::kind;
 use crate::{
-    codec::{self, Encoder},
     command::{
         Acquire, ClaimCommand, Command, Guard, Register, RegistryCommand, RequestId, SessionOpen,
         encode_request,
     },
-    error::{Fault, ReadError, Refusal},
-    keys::damaged,
-    outcome::{Facts, Outcome},
-    types::LeaseId,
+    encoding::Encoder,
+    error::{Fault, ReadError, Refusal, damaged},
+    outcome::{self, Facts, Outcome},
+    value::LeaseId,
 };
 
 /// Longest outcome that is remembered, in bytes. Most take less than a hundred; what reads more
@@ -99,8 +98,8 @@ pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     let room = room.saturating_sub(FINGERPRINT_LEN);
     let bytes_max = room.clamp(SHORT_BYTES_MAX, ANSWER_BYTES_MAX);
-    let answer = codec::encode_outcome(outcome, bytes_max)
-        .or_else(|| codec::encode_outcome(&short(outcome), usize::MAX))?;
+    let answer = outcome::encode_outcome(outcome, bytes_max)
+        .or_else(|| outcome::encode_outcome(&short(outcome), usize::MAX))?;
     let mut row = Encoder::with_capacity(answer.len().saturating_add(FINGERPRINT_LEN));
     row.raw(&asked.fingerprint.0);
     row.raw(&answer);
@@ -145,7 +144,7 @@ fn read(row: Bytes) -> Result<(Fingerprint, Outcome), Fault> {
     let (first, answer) = row
         .split_first_chunk()
         .ok_or_else(|| damaged("outcome is cut short"))?;
-    let outcome = codec::decode_outcome(row.slice_ref(answer))
+    let outcome = outcome::decode_outcome(row.slice_ref(answer))
         .map_err(|fault| Fault::Damaged(format!("remembered outcome: {fault}")))?;
     Ok((Fingerprint(*first), outcome))
 }
@@ -156,7 +155,7 @@ mod tests {
     use crate::{
         command::{LeaseGrant, Put},
         digest::{FNV_OFFSET, fnv1a},
-        types::Ttl,
+        value::Ttl,
     };
 
     fn fingerprint(command: &Command) -> Fingerprint {

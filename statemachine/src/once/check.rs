@@ -9,13 +9,13 @@ use super::{
     share::{self, Share},
 };
 use crate::{
-    codec::Row,
     engine::{Table, View},
     error::Fault,
     lease,
+    meta::Totals,
+    rows::Row,
     timers::Timer,
-    totals::Totals,
-    types::LeaseId,
+    value::LeaseId,
 };
 
 /// What was counted of a session's requests.

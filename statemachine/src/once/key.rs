@@ -7,13 +7,11 @@ use bytes::{BufMut, Bytes};
 
 use super::share::Share;
 use crate::{
-    codec::{self, Row},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
-    family::Family,
-    overlay::Overlay,
+    rows::{self, Family, Overlay, Row},
     timers::{self, Timer},
-    types::{ClusterTime, Ttl},
+    value::{ClusterTime, Ttl},
 };
 
 /// For how long a key is remembered, in cluster time: longer than any client goes on trying.
@@ -42,7 +40,7 @@ pub(super) struct KeysState {
     pub(super) bytes: u64,
 }
 
-codec::row! { KeysState { remembered, bytes }, "row of idempotency keys is not of its length" }
+rows::row! { KeysState { remembered, bytes }, "row of idempotency keys is not of its length" }
 
 impl KeysState {
     pub(super) fn load(view: &dyn View) -> Result<Self, Fault> {

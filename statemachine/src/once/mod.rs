@@ -18,7 +18,7 @@ use crate::{
     error::{Fault, ReadError},
     meta::Meta,
     outcome::Outcome,
-    overlay::Overlay,
+    rows::Overlay,
 };
 
 /// What is known of a request.

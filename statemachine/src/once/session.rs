@@ -6,22 +6,20 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
-    codec::{self, Row},
     command::{LeaseGrant, SessionOpen},
     engine::{Table, View},
-    error::{Fault, ReadError, Refusal},
-    family::Family,
+    error::{Fault, ReadError, Refusal, damaged},
     feature::FeatureLevel,
-    keys::{self, damaged, split_u64},
     lease,
-    limit::{self, Limit},
-    meta::Meta,
+    meta::{Meta, Totals},
     outcome::Reply,
-    overlay::Overlay,
     read::Reader,
-    totals::Totals,
+    rows::{
+        self, Family, Overlay, Row,
+        keys::{self, split_u64},
+    },
     transition::Transition,
-    types::LeaseId,
+    value::{LeaseId, Limit, limit},
 };
 
 /// Outcomes that a session remembers. As many requests may be without an answer at once; more than
@@ -43,7 +41,7 @@ pub struct SessionState {
     pub bytes: u64,
 }
 
-codec::row! {
+rows::row! {
     SessionState { forgotten, remembered, bytes }, "session row is not of its length"
 }
 

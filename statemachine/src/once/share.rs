@@ -6,12 +6,9 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
-    codec::{self, Row},
     engine::{Table, View},
-    error::Fault,
-    family::Family,
-    keys::{damaged, split_u64},
-    overlay::Overlay,
+    error::{Fault, damaged},
+    rows::{self, Family, Overlay, Row, keys::split_u64},
 };
 
 /// The keys of one client.
@@ -40,7 +37,7 @@ pub(super) fn read_row(row: &[u8]) -> Result<Option<u64>, Fault> {
     }
 }
 
-codec::row! { Share { keys, bytes }, "share of a client is not of its length" }
+rows::row! { Share { keys, bytes }, "share of a client is not of its length" }
 
 impl Share {
     pub(super) fn load(view: &dyn View, client: u64) -> Result<Self, Fault> {

@@ -18,21 +18,18 @@ use super::{
     brake_row::{HELD, Held, WINDOW, Window, is_any_held, row_of, timer},
     fields::{self, Flags},
     instance::latest,
-    key::{SERVICES_PREFIX, service_range, split},
 };
 use crate::{
-    codec::Row,
     command::Put,
     engine::{Table, View},
-    error::Fault,
+    error::{Fault, damaged},
     feature::FeatureLevel,
-    keys::{self, damaged},
+    keyspace::{SERVICES_PREFIX, service_range, split},
     lease::Lease,
     meta::Meta,
-    range::KeyRange,
-    record::Record,
+    rows::{Record, Row, keys},
     transition::Transition,
-    types::{ClusterTime, LeaseId, Ttl},
+    value::{ClusterTime, KeyRange, LeaseId, Ttl},
 };
 
 /// Expiries that come within this time are seen as one event. As long as the longest grace after a
@@ -196,7 +193,8 @@ impl Transition<'_> {
                 ..Put::default()
             })?;
         }
-        change.finish()
+        change.finish();
+        Ok(())
     }
 }
 

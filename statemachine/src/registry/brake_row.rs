@@ -6,13 +6,12 @@ use bytes::{BufMut, Bytes};
 
 use super::brake::{BRAKE_WINDOW, EXPIRED_MIN};
 use crate::{
-    codec::{self, Row},
     engine::{Table, View},
     error::Fault,
-    family::Family,
+    rows::{self, Family, Row},
     timers::Timer,
     transition::Transition,
-    types::ClusterTime,
+    value::ClusterTime,
 };
 
 /// Second byte of a row of a service that is held; before the other, to be found at once.
@@ -39,9 +38,9 @@ pub(super) struct Window {
     pub(super) expired: u64,
 }
 
-codec::row! { Held { until, look }, "brake row is not of its length" }
+rows::row! { Held { until, look }, "brake row is not of its length" }
 
-codec::row! { Window { from, present, expired }, "expiry window row is not of its length" }
+rows::row! { Window { from, present, expired }, "expiry window row is not of its length" }
 
 impl Window {
     pub(super) const fn end(self) -> ClusterTime {

@@ -4,7 +4,12 @@ use super::{
     brake_row::{self, Held, Window},
     drain::Drain,
 };
-use crate::{codec::Row, engine::View, error::Fault, family::Family, timers};
+use crate::{
+    engine::View,
+    error::Fault,
+    rows::{Family, Row},
+    timers,
+};
 
 /// Checks the rows of brakes and drains.
 ///

@@ -11,14 +11,12 @@ use super::{
     instance::{is_draining, latest},
 };
 use crate::{
-    codec::{self, Row},
     engine::Table,
     error::Fault,
-    family::Family,
-    overlay::Overlay,
+    rows::{self, Family, Overlay, Row},
     timers::{self, Timer},
     transition::Transition,
-    types::{ClusterTime, Revision},
+    value::{ClusterTime, Revision},
 };
 
 /// A drain under way.
@@ -28,7 +26,7 @@ pub(super) struct Drain {
     pub(super) incarnation: Revision,
 }
 
-codec::row! { Drain { until, incarnation }, "drain row is not of its length" }
+rows::row! { Drain { until, incarnation }, "drain row is not of its length" }
 
 impl Drain {
     pub(super) fn timer(self, key: &Bytes) -> Timer {

@@ -6,7 +6,7 @@
 
 use bytes::{Buf, Bytes};
 
-use crate::{codec::Encoder, command::Readiness};
+use crate::{command::Readiness, encoding::Encoder};
 
 /// Number of the field `readiness`.
 const READINESS: u64 = 9;

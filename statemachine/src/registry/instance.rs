@@ -10,18 +10,17 @@ use super::{
     fields::{self, Flags, number},
 };
 use crate::{
-    codec::Row,
     command::{
-        Deregister, Drain, InstanceName, LeaseGrant, Put, Readiness, Register, RegistryCommand,
-        SetReadiness,
+        Deregister, Drain, LeaseGrant, Put, Readiness, Register, RegistryCommand, SetReadiness,
     },
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
+    keyspace::InstanceName,
     lease,
     outcome::Reply,
-    record::Record,
+    rows::{Record, Row},
     transition::Transition,
-    types::{LeaseId, Revision, Ttl},
+    value::{LeaseId, Revision, Ttl},
 };
 
 /// Stands for "whichever incarnation is there", or "none yet".
@@ -156,7 +155,8 @@ impl Transition<'_> {
         drain::cancel(self.overlay, key)?;
         let mut change = self.change();
         change.delete_key(key.clone())?;
-        change.finish()
+        change.finish();
+        Ok(())
     }
 }
 

@@ -11,8 +11,6 @@ mod check;
 mod drain;
 mod fields;
 mod instance;
-mod key;
 mod read;
 
-pub use self::key::{SERVICES_PREFIX, service_range};
 pub(crate) use self::{brake_row::is_any_held, check::check};

@@ -1,8 +1,8 @@
 //! Reading registrations. All instances of a service are the keys of its
-//! [`service_range`](super::service_range).
+//! [`service_range`](crate::service_range).
 
 use super::instance::latest;
-use crate::{command::InstanceName, error::Fault, read::Reader, types::KeyValue};
+use crate::{error::Fault, keyspace::InstanceName, read::Reader, value::KeyValue};
 
 impl Reader<'_> {
     /// The record of an instance: its value is the encoded `tenure.v1.Instance`, its create

@@ -22,7 +22,7 @@ pub struct Crate {
 }
 
 /// Every crate that is held to layers.
-pub const CRATES: &[Crate] = &[CLIENT, SERVER];
+pub const CRATES: &[Crate] = &[CLIENT, SERVER, STATE_MACHINE];
 
 const CLIENT: Crate = Crate {
     within: "client/src",
@@ -70,6 +70,39 @@ const SERVER: Crate = Crate {
         &["node"],
         &["duties", "rpc"],
         &["app"],
+    ],
+};
+
+const STATE_MACHINE: Crate = Crate {
+    within: "statemachine/src",
+    layers: &[
+        // Bytes and values.
+        &["encoding", "feature"],
+        &["value"],
+        &["error", "keyspace"],
+        // What goes in and what comes out.
+        &["outcome"],
+        &["command"],
+        &["codec"],
+        // What the state is kept in, and its rows.
+        &["engine"],
+        &["rows"],
+        &["meta"],
+        // A state that is read, and one that is changed.
+        &["price", "read"],
+        &["timers"],
+        &["transition"],
+        // The families of commands.
+        &["cluster", "history", "lease"],
+        &["kv"],
+        &["claims", "once", "registry"],
+        &["fence"],
+        &["will"],
+        // Where the families meet.
+        &["execute", "origin"],
+        &["machine"],
+        // What is asked of a state from outside.
+        &["digest", "estimate", "invariants"],
     ],
 };
 

@@ -1,0 +1,120 @@
+//! The end of a lease: its keys go with it, the claims and instances that they stand for, its wills
+//! and its session.
+//!
+//! Nothing here watches time: a lease ends by a command only. Invariant: a lease that was renewed
+//! after the leader looked at it does not expire by what the leader saw.
+
+use crate::{
+    command::LeaseExpiry,
+    engine::View,
+    error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
+    lease::{self, Lease},
+    meta::Meta,
+    price::WILL_ROWS_MAX,
+    transition::{EndReason, Transition},
+    value::{LeaseId, limit::LEASE_KEYS_MAX},
+};
+
+impl Transition<'_> {
+    /// Ends a lease, and its keys with it, in one revision. Its wills do not run, and it leaves no
+    /// lock delay: it was ended, it did not expire.
+    pub(super) fn revoke_lease(&mut self, id: LeaseId) -> Result<(), ReadError> {
+        let Some(lease) = lease::find(self.overlay, id)? else {
+            return Err(Refusal::LeaseNotFound.into());
+        };
+        // None of them runs.
+        self.remove_wills(&lease)?;
+        self.end_lease(&lease, EndReason::REVOKED)?;
+        let revoked = &mut self.effects.facts.leases_revoked;
+        *revoked = revoked.saturating_add(1);
+        Ok(())
+    }
+
+    /// Ends those leases that the leader saw rightly. Each that has keys makes its own revision,
+    /// and so does each will. Those for which the budget of one command is too small are left for
+    /// the next.
+    pub(super) fn expire_leases(
+        &mut self,
+        expiries: &[LeaseExpiry],
+    ) -> Result<Vec<LeaseId>, Fault> {
+        let mut ended = Vec::new();
+        let mut budget = ExpiryBudget::of(self.meta);
+        for expiry in expiries {
+            let Some(lease) = lease::find(self.overlay, expiry.id)? else {
+                continue;
+            };
+            let due = lease.deadline <= self.meta.now
+                && lease.generation == expiry.generation
+                && self.meta.applied_term == expiry.term;
+            if !due {
+                continue;
+            }
+            if !budget.pay(self.overlay, &lease, ended.is_empty())? {
+                break;
+            }
+            if self.hold_for_its_service(&lease)? {
+                continue;
+            }
+            self.will_rows = WILL_ROWS_MAX;
+            // Grants what becomes free, and runs the wills of the claims that are lost.
+            self.end_lease(&lease, EndReason::EXPIRED)?;
+            if lease.may_have.will {
+                self.run_will(lease.id, None)?;
+                // Claims whose keys it deleted were given up: they run no wills.
+                self.reconcile()?;
+                self.remove_wills(&lease)?;
+            }
+            let used = WILL_ROWS_MAX.saturating_sub(self.will_rows);
+            budget.will_rows = budget.will_rows.saturating_sub(used);
+            ended.push(lease.id);
+        }
+        Ok(ended)
+    }
+
+    /// Deletes the keys of a lease and the lease, in one revision, and reconciles the claims that
+    /// they stood for.
+    fn end_lease(&mut self, lease: &Lease, reason: EndReason) -> Result<(), Fault> {
+        let mut change = self.change_for(reason);
+        change.delete_attached(lease)?;
+        change.finish();
+        self.forget_lease(lease);
+        if lease.may_have.session {
+            self.end_session(lease.id)?;
+        }
+        self.reconcile()
+    }
+}
+
+/// What the leases that end in one command may cost. The first always may, and what it costs is
+/// bounded by what one lease may have.
+#[derive(Clone, Copy, Debug)]
+struct ExpiryBudget {
+    is_bounded: bool,
+    keys: u64,
+    will_rows: u64,
+}
+
+impl ExpiryBudget {
+    fn of(meta: &Meta) -> Self {
+        Self {
+            is_bounded: meta.level >= FeatureLevel::PRICED,
+            keys: LEASE_KEYS_MAX,
+            will_rows: WILL_ROWS_MAX,
+        }
+    }
+
+    /// Pays for the keys of another lease. Whether there was enough left.
+    fn pay(&mut self, view: &dyn View, lease: &Lease, is_first: bool) -> Result<bool, Fault> {
+        if !self.is_bounded {
+            return Ok(true);
+        }
+        let counted = match lease.keys {
+            Some(counted) => counted,
+            None => lease::count(view, lease.id)?,
+        };
+        let left = self.keys.checked_sub(counted.rows());
+        self.keys = left.unwrap_or(0);
+        Ok(is_first || left.is_some() && self.will_rows > 0)
+    }
+}

@@ -1,0 +1,225 @@
+//! The hash over history that etcd calls `HashKV`, bit for bit.
+//!
+//! Invariant: it depends on the logical history only. etcd hashes whatever rows are there; here a
+//! row that collection may or may not have deleted yet is never counted, which is what etcd comes
+//! to once its own compaction is through.
+
+use super::{
+    compactions::{self, Compaction},
+    mark,
+};
+use crate::{
+    engine::Table,
+    error::{Fault, ReadError, Refusal},
+    read::Reader,
+    rows::{
+        Row,
+        keys::{self, ChangeKind, Stamp, VersionRow},
+    },
+    value::{KeyValue, Revision},
+};
+
+/// etcd names the hashed bucket first.
+const BUCKET: &[u8] = b"key";
+
+/// A hash over history, and what it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HashKv {
+    /// CRC-32 (Castagnoli).
+    pub hash: u32,
+    /// The floor at the time; -1 when nothing was compacted.
+    pub compact_revision: Revision,
+    /// The last revision hashed.
+    pub hash_revision: Revision,
+}
+
+impl Reader<'_> {
+    /// Hashes history up to `revision`, or up to the latest when it is zero; below zero, as in
+    /// etcd, there is nothing to hash.
+    ///
+    /// Above the floor every change counts. At and below it a put counts if it is still the latest
+    /// of its key at `revision`; when no key exists at `revision`, etcd has nothing to keep and
+    /// counts what compaction left, the puts that were latest at the floor. A tombstone exactly at
+    /// the floor is kept since 3.5.16 and 3.4.34 and was deleted before; like the newer versions
+    /// this skips it, so that all of them agree.
+    ///
+    /// The revision of one of the last ten compactions has the hash that it had before, under the
+    /// floor before, as in etcd since 3.5.5.
+    ///
+    /// # Errors
+    /// Refused when `revision` is compacted or in the future. A fault when the engine cannot read
+    /// or a row does not decode.
+    pub fn hash_kv(&self, revision: Revision) -> Result<HashKv, ReadError> {
+        if revision.0 > 0
+            && let Some(found) = self.hash_before_compaction(revision)?
+        {
+            return Ok(found);
+        }
+        let (latest, floor) = (self.meta().revision, self.meta().floor);
+        if revision.0 > 0 && revision < floor {
+            return Err(Refusal::Compacted { floor }.into());
+        }
+        if revision > latest {
+            return Err(Refusal::FutureRevision { latest }.into());
+        }
+        let revision = if revision.0 == 0 { latest } else { revision };
+        Ok(self.hash_under(floor, revision)?)
+    }
+
+    /// The hash at a revision that was compacted, as it was before.
+    fn hash_before_compaction(&self, revision: Revision) -> Result<Option<HashKv>, Fault> {
+        let all = compactions::remembered(self.view)?;
+        let Some(found) = all.into_iter().find(|it| it.revision == revision) else {
+            return Ok(None);
+        };
+        let hashes = compactions::hashes(self.view)?;
+        if let Some((_, hash)) = hashes.into_iter().find(|it| it.0 == revision) {
+            return Ok(Some(HashKv {
+                hash,
+                compact_revision: found.floor_before,
+                hash_revision: revision,
+            }));
+        }
+        if mark::reached(self.view)? > found.floor_before {
+            return Ok(None);
+        }
+        // Nothing is collected yet of what counts.
+        self.hash_under(found.floor_before, revision).map(Some)
+    }
+
+    fn hash_under(&self, floor: Revision, revision: Revision) -> Result<HashKv, Fault> {
+        let mut pass = HashPass::begin(self, floor, revision)?;
+        while !pass.step(self, usize::MAX)?.done {}
+        Ok(pass.into_hash())
+    }
+
+    fn is_latest_at(&self, key: &[u8], stamp: Stamp, at: Revision) -> Result<bool, Fault> {
+        let found = self.change_at(key, Stamp::last_of(at))?;
+        Ok(found.is_some_and(|(found, _)| found == stamp))
+    }
+
+    /// Whether any key exists at `revision`; nearly always the first one answers.
+    fn any_key_at(&self, revision: Revision) -> Result<bool, Fault> {
+        if revision == self.meta().revision {
+            return Ok(self.meta().keys > 0);
+        }
+        let mut cursor = self.view.scan(Table::Versions, &[])?;
+        while let Some((row, kind)) = cursor.next()? {
+            let found = VersionRow::parse(&row)?;
+            if found.stamp.main > revision {
+                cursor.skip_to(&found.at(Stamp::last_of(revision)))?;
+            } else if ChangeKind::from_row_value(&kind)? == ChangeKind::Put {
+                return Ok(true);
+            } else {
+                cursor.skip_to(&found.after())?;
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// A walk over history that hashes it, a part at a time. Between the parts nothing may be collected
+/// beyond its floor; what is written meanwhile does not count.
+#[derive(Debug)]
+pub(crate) struct HashPass {
+    floor: Revision,
+    revision: Revision,
+    /// The revision at which what is at or below the floor must still be the latest of its key.
+    keep_at: Revision,
+    /// The first change not gone through yet.
+    next: Stamp,
+    hash: u32,
+}
+
+/// What a part of a pass came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HashStep {
+    pub(crate) done: bool,
+    /// Changes gone through.
+    pub(crate) entries: usize,
+}
+
+impl HashPass {
+    /// A pass up to `revision`, with the store compacted at `floor`.
+    pub(crate) fn begin(
+        reader: &Reader<'_>,
+        floor: Revision,
+        revision: Revision,
+    ) -> Result<Self, Fault> {
+        let keep_at = if revision.0 > 0 && reader.any_key_at(revision)? {
+            revision
+        } else {
+            floor
+        };
+        Ok(Self {
+            floor,
+            revision,
+            keep_at,
+            next: Stamp::default(),
+            hash: crc32c::crc32c(BUCKET),
+        })
+    }
+
+    /// A pass for a compaction that was applied.
+    pub(crate) fn before(reader: &Reader<'_>, compaction: Compaction) -> Result<Self, Fault> {
+        Self::begin(reader, compaction.floor_before, compaction.revision)
+    }
+
+    /// The revision up to which it hashes.
+    pub(crate) const fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// Goes through at most `entries_max` changes.
+    pub(crate) fn step(
+        &mut self,
+        reader: &Reader<'_>,
+        entries_max: usize,
+    ) -> Result<HashStep, Fault> {
+        let from = keys::history(self.next, ChangeKind::Put);
+        let mut cursor = reader.view.scan(Table::History, &from)?;
+        let mut entries = 0_usize;
+        while entries < entries_max {
+            let Some((row, value)) = cursor.next()? else {
+                return Ok(HashStep {
+                    done: true,
+                    entries,
+                });
+            };
+            let (stamp, kind) = keys::read_history(&row)?;
+            if stamp.main > self.revision {
+                return Ok(HashStep {
+                    done: true,
+                    entries,
+                });
+            }
+            entries = entries.saturating_add(1);
+            self.next = Stamp {
+                main: stamp.main,
+                sub: stamp.sub.saturating_add(1),
+            };
+            let counts = stamp.main > self.floor
+                || (kind == ChangeKind::Put && {
+                    let key = KeyValue::decode(&value)?.key;
+                    reader.is_latest_at(&key, stamp, self.keep_at)?
+                });
+            if counts {
+                self.hash = crc32c::crc32c_append(self.hash, &row);
+                self.hash = crc32c::crc32c_append(self.hash, &value);
+            }
+        }
+        Ok(HashStep {
+            done: false,
+            entries,
+        })
+    }
+
+    /// The hash, once the pass is done.
+    pub(crate) const fn into_hash(self) -> HashKv {
+        HashKv {
+            hash: self.hash,
+            compact_revision: self.floor,
+            hash_revision: self.revision,
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! What one command may cost: rows it looks at or changes, and bytes that it is answered with.
+//!
+//! Every replica computes every answer, so a request that is too large for one node would end them
+//! all. Budgets apply from [`FeatureLevel::BOUNDED`], those of claims and of walks from
+//! [`FeatureLevel::PRICED`]. Invariant: every replica counts the same, because rows of the logical
+//! state are counted and not what the engine did to find them, and what exceeds a budget is refused
+//! and changes nothing.
+
+use crate::{
+    error::Refusal,
+    feature::FeatureLevel,
+    meta::Meta,
+    outcome::ClaimState,
+    value::{KeyRange, KeyValue},
+};
+
+/// Rows that one transaction may look at or change, those of transactions within it included, and
+/// one for each operation. A tenth of a second or two of work, which every write behind it waits.
+pub(crate) const TXN_ROWS_MAX: u64 = 200_000;
+
+/// Rows that the wills of one lease may look at or change together when it ends, and those of one
+/// command that ends claims. As many as one transaction may: a command with many wills makes the
+/// others wait no longer than one with a transaction does.
+pub(crate) const WILL_ROWS_MAX: u64 = TXN_ROWS_MAX;
+
+/// Rows that an operation over a range counts for at least. The engine also walks what was deleted
+/// there and is not cleared away yet, which differs between replicas and cannot be counted. So one
+/// transaction makes at most 195 such walks, and one of 128 operations has rows left.
+const WALK_ROWS_MIN: u64 = 1_024;
+
+/// Keys that one delete outside of a transaction may delete: what such a write takes in memory, a
+/// kilobyte for each key, leaves room on a small node.
+pub(crate) const DELETE_ROWS_MAX: u64 = 500_000;
+
+/// Bytes of keys and values that one write may be answered with: ten of the largest values.
+pub(crate) const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// What a record takes in an answer beside its key and value.
+const RECORD_BYTES: u64 = 64;
+
+/// What is left of what a command may cost.
+#[derive(Clone, Debug)]
+pub(crate) struct Budget {
+    rows_max: u64,
+    rows: u64,
+    bytes: u64,
+    /// What a walk counts for at least; nothing below [`FeatureLevel::PRICED`].
+    walk_rows_min: u64,
+    /// Rows of the present walk that are paid for.
+    prepaid: u64,
+    /// The ranges that the transaction deleted, each with how many keys were there. Every later
+    /// walk over them passes these again. As few as there may be walks.
+    deleted: Vec<(KeyRange, u64)>,
+    /// Keys that the transaction deleted one by one.
+    deleted_alone: u64,
+}
+
+impl Budget {
+    /// For what is not replicated, or is bounded elsewhere.
+    pub(crate) const fn unlimited() -> Self {
+        Self::of(u64::MAX, u64::MAX)
+    }
+
+    const fn of(rows_max: u64, bytes: u64) -> Self {
+        Self {
+            rows_max,
+            rows: rows_max,
+            bytes,
+            walk_rows_min: 0,
+            prepaid: 0,
+            deleted: Vec::new(),
+            deleted_alone: 0,
+        }
+    }
+
+    /// Of a transaction.
+    pub(crate) fn of_txn(meta: &Meta) -> Self {
+        let is_priced = meta.level >= FeatureLevel::PRICED;
+        Self {
+            walk_rows_min: if is_priced { WALK_ROWS_MIN } else { 0 },
+            ..Self::at_level(meta, TXN_ROWS_MAX)
+        }
+    }
+
+    /// Of a delete that is not in a transaction.
+    pub(crate) fn of_delete(meta: &Meta) -> Self {
+        Self::at_level(meta, DELETE_ROWS_MAX)
+    }
+
+    /// Of a command that is answered with claims.
+    pub(crate) fn of_claims(meta: &Meta) -> Self {
+        if meta.level >= FeatureLevel::PRICED {
+            Self::of(u64::MAX, ANSWER_BYTES_MAX)
+        } else {
+            Self::unlimited()
+        }
+    }
+
+    /// Of a will that has so many rows left of what those of one command may look at.
+    pub(crate) fn of_wills(rows: u64) -> Self {
+        Self {
+            rows,
+            walk_rows_min: WALK_ROWS_MIN,
+            ..Self::of(TXN_ROWS_MAX, ANSWER_BYTES_MAX)
+        }
+    }
+
+    /// How many rows are left.
+    pub(crate) const fn rows_left(&self) -> u64 {
+        self.rows
+    }
+
+    fn at_level(meta: &Meta, rows_max: u64) -> Self {
+        if meta.level >= FeatureLevel::BOUNDED {
+            Self::of(rows_max, ANSWER_BYTES_MAX)
+        } else {
+            Self::unlimited()
+        }
+    }
+
+    /// Pays for an operation, and for the walk that it begins when it is over this range.
+    pub(crate) fn operation(&mut self, range: Option<&KeyRange>) -> Result<(), Refusal> {
+        self.prepaid = 0;
+        self.row()?;
+        let Some(range) = range.filter(|range| range.is_walked()) else {
+            return Ok(());
+        };
+        if self.walk_rows_min == 0 {
+            return Ok(());
+        }
+        let within = self.deleted.iter().filter(|(gone, _)| gone.overlaps(range));
+        let gone = within.fold(self.deleted_alone, |sum, (_, keys)| {
+            sum.saturating_add(*keys)
+        });
+        self.rows(gone.saturating_add(self.walk_rows_min))?;
+        self.prepaid = self.walk_rows_min;
+        Ok(())
+    }
+
+    /// Takes note of what an operation deleted.
+    pub(crate) fn deleted(&mut self, range: &KeyRange, keys: u64) {
+        if self.walk_rows_min == 0 || keys == 0 {
+            return;
+        }
+        if range.is_walked() {
+            self.deleted.push((range.clone(), keys));
+        } else {
+            self.deleted_alone = self.deleted_alone.saturating_add(keys);
+        }
+    }
+
+    /// Pays for a row that is looked at or changed.
+    pub(crate) fn row(&mut self) -> Result<(), Refusal> {
+        if let Some(left) = self.prepaid.checked_sub(1) {
+            self.prepaid = left;
+            return Ok(());
+        }
+        self.rows(1)
+    }
+
+    fn rows(&mut self, rows: u64) -> Result<(), Refusal> {
+        let left = self.rows.checked_sub(rows);
+        let max = self.rows_max;
+        self.rows = left.ok_or(Refusal::TooManyRows { max })?;
+        Ok(())
+    }
+
+    /// Pays for a record in the answer.
+    pub(crate) fn record(&mut self, kv: &KeyValue) -> Result<(), Refusal> {
+        self.answer(record_bytes(kv))
+    }
+
+    /// Pays for a claim in the answer.
+    pub(crate) fn claim(&mut self, claim: &ClaimState) -> Result<(), Refusal> {
+        self.answer(claim_bytes(claim))
+    }
+
+    /// Pays for bytes of the answer.
+    pub(crate) fn answer(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let left = self.bytes.checked_sub(bytes);
+        let max = ANSWER_BYTES_MAX;
+        self.bytes = left.ok_or(Refusal::AnswerOverLimit { max })?;
+        Ok(())
+    }
+}
+
+pub(super) fn record_bytes(kv: &KeyValue) -> u64 {
+    let bytes = kv.key.len().saturating_add(kv.value.len()) as u64;
+    bytes.saturating_add(RECORD_BYTES)
+}
+
+/// What a claim with a value and a principal of so many bytes takes in an answer.
+pub(crate) fn claim_bytes_of(key: &[u8], value_and_principal: usize) -> u64 {
+    // The key begins with the name, which is there once more.
+    let bytes = key
+        .len()
+        .saturating_mul(2)
+        .saturating_add(value_and_principal);
+    (bytes as u64).saturating_add(RECORD_BYTES)
+}
+
+pub(super) fn claim_bytes(claim: &ClaimState) -> u64 {
+    let rest = claim.value.len().saturating_add(claim.principal.len());
+    claim_bytes_of(&claim.key, rest)
+}

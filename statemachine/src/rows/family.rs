@@ -1,0 +1,131 @@
+//! The families of rows in [`Table::Cluster`], by the first byte of their keys.
+//!
+//! What their rows look like is in the table in `rows/keys.rs`. Invariant: a byte is stored and
+//! never given to another family.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::{
+    engine::{Table, View},
+    error::EngineError,
+};
+
+/// A family of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Alarm,
+    Brake,
+    Claim,
+    LockDelay,
+    FencePolicy,
+    Drain,
+    RequestKey,
+    /// What a client has of idempotency keys.
+    ClientKeys,
+    Member,
+    /// The one row that counts idempotency keys.
+    RequestKeyCount,
+    /// Origins, and the floor of all.
+    Origin,
+    /// Requests of sessions.
+    Request,
+    Session,
+    Timer,
+    /// The one row of what wills and sessions take.
+    Totals,
+    Will,
+}
+
+impl Family {
+    /// Every family, by its byte.
+    const ALL: [Self; 16] = [
+        Self::Alarm,
+        Self::Brake,
+        Self::Claim,
+        Self::LockDelay,
+        Self::FencePolicy,
+        Self::Drain,
+        Self::RequestKey,
+        Self::ClientKeys,
+        Self::Member,
+        Self::RequestKeyCount,
+        Self::Origin,
+        Self::Request,
+        Self::Session,
+        Self::Timer,
+        Self::Totals,
+        Self::Will,
+    ];
+
+    /// What the rows begin with; the whole key where there is one row only.
+    pub(crate) const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::Alarm => b"A",
+            Self::Brake => b"B",
+            Self::Claim => b"C",
+            Self::LockDelay => b"D",
+            Self::FencePolicy => b"F",
+            Self::Drain => b"G",
+            Self::RequestKey => b"I",
+            Self::ClientKeys => b"K",
+            Self::Member => b"M",
+            Self::RequestKeyCount => b"N",
+            Self::Origin => b"O",
+            Self::Request => b"R",
+            Self::Session => b"S",
+            Self::Timer => b"T",
+            Self::Totals => b"U",
+            Self::Will => b"W",
+        }
+    }
+
+    /// Begins the key of a row, with room for so many bytes more.
+    pub(crate) fn row(self, more: usize) -> BytesMut {
+        let prefix = self.prefix();
+        let mut row = BytesMut::with_capacity(more.saturating_add(prefix.len()));
+        row.put_slice(prefix);
+        row
+    }
+
+    /// Every row of the family. For the invariants, and where there are few.
+    pub(crate) fn rows(self, view: &dyn View) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
+        let mut found = Vec::new();
+        let mut cursor = view.scan(Table::Cluster, self.prefix())?;
+        while let Some((row, value)) = cursor.next()? {
+            if self.rest(&row).is_none() {
+                break;
+            }
+            found.push((row, value));
+        }
+        Ok(found)
+    }
+
+    /// What follows the prefix in the key of a row, if it is of this family.
+    pub(crate) fn rest(self, row: &[u8]) -> Option<&[u8]> {
+        row.strip_prefix(self.prefix())
+    }
+}
+
+/// Every row is of a family.
+pub(crate) fn check(view: &dyn View) -> Result<(), String> {
+    let unknown = |error: EngineError| error.to_string();
+    let mut cursor = view.scan(Table::Cluster, &[]).map_err(unknown)?;
+    while let Some(row) = cursor.next_key().map_err(unknown)? {
+        if !Family::ALL.iter().any(|family| family.rest(&row).is_some()) {
+            return Err(format!("{row:?} is a row of no family"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_told_apart_by_one_byte_and_stand_in_its_order() {
+        let prefixes = Family::ALL.map(Family::prefix);
+        assert!(prefixes.is_sorted_by(|a, b| a < b));
+        assert!(prefixes.iter().all(|prefix| prefix.len() == 1));
+    }
+}

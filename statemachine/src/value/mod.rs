@@ -1,0 +1,19 @@
+//! Values: numbers with a name, records, ranges of keys, limits and modes.
+//!
+//! Data and arithmetic; nothing here knows the state.
+
+mod alarm;
+mod context;
+pub(crate) mod limit;
+mod mode;
+mod range;
+mod types;
+
+pub use self::{
+    alarm::AlarmKind,
+    context::Context,
+    limit::Limit,
+    mode::Mode,
+    range::{KeyRange, RangeEnd},
+    types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
+};
