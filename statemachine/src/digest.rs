@@ -21,7 +21,7 @@ use crate::{
 /// When the engine cannot read, or a row does not decode.
 pub fn digest(view: &dyn View) -> Result<u64, Fault> {
     let digest = digest_paced(view, &mut |_| ControlFlow::Continue(()))?;
-    Ok(digest.expect("invariant: a digest that nobody breaks off has an end"))
+    Ok(digest.expect("invariant: a digest that is not broken off has an end"))
 }
 
 /// The same, for a state that is large: after each row `paced` hears of its bytes, and may wait or

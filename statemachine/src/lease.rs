@@ -24,7 +24,7 @@ use crate::{
 pub struct Lease {
     /// Its name.
     pub id: LeaseId,
-    /// The time to live that every renewal gives it anew.
+    /// The time to live, which starts over with every renewal.
     pub ttl: Ttl,
     /// When it may be ended.
     pub deadline: ClusterTime,
@@ -142,7 +142,7 @@ impl Lease {
         self.keys == Some(KeyCount::Exact(0))
     }
 
-    /// Refuses so many more keys than the lease may have.
+    /// Refuses `more` keys if the lease may not have them.
     fn check_room(&self, more: u64) -> Result<(), Refusal> {
         match self.keys {
             Some(KeyCount::Exact(keys)) => Limit::LeaseKeys.check(keys.saturating_add(more)),
@@ -158,7 +158,7 @@ pub(crate) fn find(view: &dyn View, id: LeaseId) -> Result<Option<Lease>, Fault>
     row.map(|row| Lease::decode(id, &row)).transpose()
 }
 
-/// Refuses so many more keys than the lease `id` may have.
+/// Refuses `more` keys if the lease `id` may not have them.
 pub(crate) fn check_room(view: &dyn View, id: LeaseId, more: usize) -> Result<(), ReadError> {
     match find(view, id)? {
         Some(lease) => Ok(lease.check_room(more as u64)?),
@@ -298,7 +298,8 @@ impl Transition<'_> {
         self.meta.leases = self.meta.leases.saturating_sub(1);
     }
 
-    /// Gives leases their time anew; says of each how much, if there is one.
+    /// Renews leases: each gets its full time to live from now. Returns that of each lease that
+    /// exists.
     pub(crate) fn renew_leases(&mut self, ids: &[LeaseId]) -> Result<Vec<Option<Ttl>>, Fault> {
         let mut renewed = Vec::with_capacity(ids.len());
         for id in ids {

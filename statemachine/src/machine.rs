@@ -115,7 +115,7 @@ impl ApplyBatch<'_> {
     /// The next command is of the entry of `context`.
     fn enter(&mut self, context: &Context) {
         if self.meta.applied_index != context.index {
-            // What the batch before this one came to is not held any more.
+            // The outcomes of the batch before this one are not held any more.
             if self.meta.applied_index != self.machine.meta.applied_index {
                 self.held = self.bytes_held();
             }

@@ -1,4 +1,4 @@
-//! What a command came to: the reply for whoever asked, the events for whoever watches.
+//! The outcome of a command: the reply for the caller, the events for watchers.
 
 use bytes::Bytes;
 
@@ -8,7 +8,7 @@ use crate::{
     value::{AlarmKind, ClusterTime, KeyValue, LeaseId, MemberId, Mode, Revision, Ttl},
 };
 
-/// What one command came to.
+/// The outcome of one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The answer, or the deterministic "no"; equal on every replica.
@@ -22,14 +22,14 @@ pub struct Outcome {
     /// handed on, for a large delete for instance: `revision` then is one that was not told before,
     /// and history has them.
     pub events: Vec<Event>,
-    /// What became of claims, in the order it happened; for whoever waits for one.
+    /// What became of claims, in the order it happened; for callers that wait for one.
     pub signals: Vec<Signal>,
     /// What else was done.
     pub facts: Facts,
 }
 
 /// What a command did, for those on this node who follow it up. It is not stored: an outcome that
-/// was remembered has none, for nothing is done when it is told again.
+/// was remembered has none, for nothing is done when it is answered again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Keys that were put, and deleted; also where their events are left out.
@@ -93,7 +93,7 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Fault> {
 }
 
 impl Outcome {
-    /// Drops the records and the values of claims in the answer, for where nobody waits for it.
+    /// Drops the records and the values of claims in the answer, for where no caller waits for it.
     pub fn drop_records(&mut self) {
         let Ok(reply) = &mut self.reply else {
             return;
@@ -227,7 +227,7 @@ pub struct ClaimState {
     pub held: bool,
     /// Since when it has held, or waited.
     pub since: ClusterTime,
-    /// What whoever claims said of itself.
+    /// The name that the owner of the claim gave itself.
     pub principal: String,
     /// The value of the key.
     pub value: Bytes,
@@ -240,7 +240,7 @@ encoding::record! {
 }
 
 /// What became of claims. The claims carry no values: thousands may be granted by one command, and
-/// whoever waits for one can read its value.
+/// a caller that waits for one can read its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// It began to hold.
@@ -250,7 +250,7 @@ pub enum Signal {
     /// It waits on under another token, for the order of the queue was changed. The second is its
     /// token before.
     Requeued(ClaimState, Revision),
-    /// Somebody else ended claims, for this reason; that they are gone is told next.
+    /// An operator ended claims, for this reason; the signals of their ends follow.
     Forced(String),
 }
 

@@ -23,7 +23,7 @@ pub(crate) const TIMERS_PER_WAKE_MAX: usize = 500;
 pub(crate) enum Timer {
     /// The claim that the key was created for in this revision has waited long enough.
     WaitOver(Revision, Bytes),
-    /// Nobody has to be kept from this lock any longer.
+    /// The lock delay of this name is over.
     DelayOver(Bytes),
     /// The instance whose key was created in this revision has drained.
     DrainOver(Revision, Bytes),
@@ -31,8 +31,8 @@ pub(crate) enum Timer {
     ForgetKey(Bytes),
     /// This idempotency key, remembered as one of this client, is forgotten.
     ForgetClientKey(u64, Bytes),
-    /// The brake of this service, or the counting of its expiries, may be over.
-    BrakeOver(Bytes),
+    /// The hold of this service, or the window that counts its expiries, may be over.
+    MassExpiryLook(Bytes),
 }
 
 impl Timer {
@@ -58,7 +58,7 @@ impl Timer {
                 row.put_u8(4);
                 row.put_slice(key);
             }
-            Self::BrakeOver(service) => {
+            Self::MassExpiryLook(service) => {
                 row.put_u8(5);
                 row.put_slice(service);
             }
@@ -88,7 +88,7 @@ impl Timer {
                 2 => Self::DelayOver(row.slice_ref(rest)),
                 3 => with_revision().map(|(born, key)| Self::DrainOver(born, key))?,
                 4 => Self::ForgetKey(row.slice_ref(rest)),
-                5 => Self::BrakeOver(row.slice_ref(rest)),
+                5 => Self::MassExpiryLook(row.slice_ref(rest)),
                 6 => {
                     let (client, key) = split_u64(rest)?;
                     Self::ForgetClientKey(client, row.slice_ref(key))

@@ -45,7 +45,7 @@ impl Row for Will {
 pub(crate) struct LostClaim<'a> {
     /// The key that stood for it.
     pub(crate) key: &'a Bytes,
-    /// Whether it held. Nobody else was granted its lock since.
+    /// Whether it held. No other claim was granted its lock since.
     pub(crate) held: bool,
 }
 

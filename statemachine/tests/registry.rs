@@ -1,5 +1,5 @@
 //! For all sequences of what may happen to registrations: what is answered is what a plain map
-//! says, drains end, and the brake holds only what it may, for no longer than it may.
+//! says, drains end, and the mass-expiry guard holds only what it may, for no longer than it may.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,9 +14,9 @@ use tenure_statemachine::{
     Ttl, View, digest, invariants,
 };
 
-/// Longer than any brake and every look at it, in milliseconds.
+/// Longer than any hold and every look at it, in milliseconds.
 const LONG_AFTER_MS: u64 = 200_000;
-/// For how long at most the brake keeps a lease that is not renewed.
+/// For how long at most the guard keeps a lease that is not renewed.
 const HELD_MS_MAX: u64 = 60_000;
 /// The time in which expiries are seen as one event.
 const WINDOW_MS: u64 = 10_000;
@@ -269,7 +269,7 @@ impl World {
         );
     }
 
-    /// Proposes what is due, and checks what the brake made of each lease.
+    /// Proposes what is due, and checks what the guard made of each lease.
     fn expire(&mut self) {
         for id in 1..9_u8 {
             let Some(lease) = self.lease(id).filter(|lease| lease.deadline.0 <= self.now) else {

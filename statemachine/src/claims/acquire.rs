@@ -28,9 +28,9 @@ use crate::{
 /// long as this moves too slowly to be of use.
 pub const CLAIMS_PER_NAME_MAX: u32 = 10_000;
 
-/// The greatest position that is told, from [`FeatureLevel::PRICED`] on: it stands for every one
-/// beyond, too. To count further would make a command look at the whole of a long queue, and a
-/// claim that has so many before it will not be granted soon.
+/// The greatest position that is reported, from [`FeatureLevel::PRICED`] on: it stands for every
+/// one beyond, too. To count further would make a command look at the whole of a long queue, and a
+/// claim behind a thousand others will not be granted soon.
 const POSITION_MAX: u32 = 1_000;
 
 /// What a new claim would meet on one name.
@@ -44,7 +44,7 @@ struct Prospect {
     drops: bool,
 }
 
-/// What an acquisition comes to once everything is checked.
+/// How an acquisition goes on once everything is checked.
 #[derive(Debug)]
 pub(crate) enum Prepared {
     /// The answer, without new claims.
@@ -112,10 +112,9 @@ impl Transition<'_> {
         }))
     }
 
-    /// Answers with claims that are there, after giving them the value that was asked for. From now
-    /// on no call before, which may be gone, takes them back: those that wait are this call's, and
-    /// those that hold nobody's, for this call cannot know whether the lease was told of them
-    /// before.
+    /// Answers with claims that exist, after giving them the value that was asked for. From now on
+    /// no earlier call, which may be gone, takes them back: those that wait belong to this call,
+    /// and those that hold to none, for this call cannot know whether an earlier one was answered.
     fn rejoin(
         &mut self,
         acquire: &Acquire,
@@ -288,13 +287,13 @@ fn blocker(
         return Ok(None);
     };
     let summary = QueueSummary::of(view, name)?;
-    let claim = if summary.holding != Holding::Nobody && !summary.admits(acquire.mode) {
+    let claim = if summary.holding != Holding::Free && !summary.admits(acquire.mode) {
         // All that hold do so in one way: what excludes one of them excludes the first.
         summary.first(view, name)?
     } else {
         first_live_waiting(view, name, &summary, meta.now)?
     };
-    // One that holds is told no position, whatever is said here.
+    // A claim that holds is shown without a position, whatever is passed here.
     let position = summary.held.min(position_max(meta.level));
     claim.map(|claim| shown(view, &claim, position)).transpose()
 }

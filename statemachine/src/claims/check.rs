@@ -42,8 +42,8 @@ struct Found {
 
 type Verdict = Result<Result<(), String>, Fault>;
 
-/// Rows of claims follow keys, and summaries and timers follow rows; nobody holds beside somebody
-/// who excludes it, and nobody waits who could hold.
+/// Rows of claims follow keys, and summaries and timers follow rows; no claim holds beside one that
+/// excludes it, and none waits that could hold.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     let found = collect(view).map_err(|fault| fault.to_string())?;
     for (name, queue) in &found.queues {

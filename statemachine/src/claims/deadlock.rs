@@ -59,7 +59,7 @@ pub(super) fn of_waiting(
     search.find(&BTreeSet::from([lease]))
 }
 
-/// The names of a circle that would close if those leases came to wait for `lease` on `name`.
+/// The names of a circle that would close if those leases waited for `lease` on `name`.
 pub(super) fn of_holding(
     view: &dyn View,
     name: &Bytes,
@@ -79,7 +79,7 @@ pub(super) fn of_holding(
     Ok(found)
 }
 
-/// Whether anybody waits for a lease. Mostly nobody does, and this is found out at once; how long
+/// Whether any lease waits for this one. Mostly none does, and this is found out at once; how long
 /// the queues are that the lease itself would wait in does not matter then.
 fn is_waited_for(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(lease))?;

@@ -1,4 +1,4 @@
-//! Lock delays: for a while after its holder was lost, nobody is granted a name.
+//! Lock delays: for a while after its holder was lost, a name is not granted.
 //!
 //! `D`, name: BE64 cluster time. Invariant: there is a timer for the time in the row, and no other
 //! one of the name.
@@ -28,13 +28,13 @@ pub(crate) struct Delay {
 
 rows::row! { Delay { until }, "lock delay is not a time" }
 
-/// Until when nobody is granted `name`. May have passed.
+/// Until when `name` is not granted. May have passed.
 pub(crate) fn until(view: &dyn View, name: &[u8]) -> Result<Option<ClusterTime>, Fault> {
     let delay = Delay::find(view, Table::Cluster, &row(name))?;
     Ok(delay.map(|delay| delay.until))
 }
 
-/// Whether nobody is to be granted `name` at `now`.
+/// Whether `name` must not be granted at `now`.
 pub(crate) fn is_on(view: &dyn View, name: &[u8], now: ClusterTime) -> Result<bool, Fault> {
     Ok(until(view, name)?.is_some_and(|until| until > now))
 }

@@ -1,9 +1,9 @@
 //! The rule of promotion: who is granted a name.
 //!
-//! First come, first served, and nobody is passed over: a claim is granted when it can hold beside
-//! every claim that does and nothing before it waits. So those that hold are always the first of
-//! their queue. A bundle is granted when this is so on all its names. A claim that has waited too
-//! long is not granted but dropped, whether or not its timer has run.
+//! First come, first served, and no claim is passed over: a claim is granted when it can hold
+//! beside every claim that does and nothing before it waits. So those that hold are always the
+//! first of their queue. A bundle is granted when this is so on all its names. A claim that has
+//! waited too long is not granted but dropped, whether or not its timer has run.
 //!
 //! Invariant: the work is in proportion to what is granted or dropped, not to what waits or holds.
 
@@ -25,8 +25,8 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// Grants `name` to whoever can hold it. Stops early, to be called again, when it dropped a
-    /// claim.
+    /// Grants `name` to every claim that can hold it. Stops early, to be called again, when it
+    /// dropped a claim.
     pub(crate) fn promote(&mut self, name: &Bytes) -> Result<(), Fault> {
         loop {
             let mut summary = QueueSummary::of(self.overlay, name)?;

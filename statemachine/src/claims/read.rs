@@ -88,7 +88,7 @@ pub struct Queue {
     pub waiters: Vec<ClaimState>,
     /// How many wait in all.
     pub waiting: u32,
-    /// Until then nobody is granted the name, because a claim that held it was lost.
+    /// Until then the name is not granted, because a claim that held it was lost.
     pub delay_until: Option<ClusterTime>,
 }
 

@@ -1,4 +1,4 @@
-//! Releasing claims, and changing their value: by whoever has them, or by force.
+//! Releasing claims, and changing their value: by their holders, or by force.
 
 use bytes::Bytes;
 

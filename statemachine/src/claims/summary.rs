@@ -2,7 +2,7 @@
 //!
 //! The row's key is the part that all claims on the name begin with; it lies before them. Its
 //! value is, big-endian: layout (1), claims, holding claims, claims for permits, limit of permits
-//! (4 each), how it is held (1: 0 by nobody, 1 exclusively, 2 shared, 3 by permits), permits in use
+//! (4 each), how it is held (1: 0 not, 1 exclusively, 2 shared, 3 by permits), permits in use
 //! (8), head and front (8 each).
 //!
 //! Invariant: a summary exists exactly while there are claims, and counts them; no token lies below
@@ -25,10 +25,10 @@ const LAYOUT: u8 = 1;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Holding {
     #[default]
-    Nobody,
+    Free,
     Alone,
     Shared,
-    /// By so many permits.
+    /// By permits; this many are in use.
     Permits(u64),
 }
 
@@ -48,7 +48,7 @@ pub(crate) struct QueueSummary {
 }
 
 impl QueueSummary {
-    /// The summary of a name; an empty one when nobody claims it.
+    /// The summary of a name; an empty one when there are no claims.
     pub(crate) fn of(view: &dyn View, name: &[u8]) -> Result<Self, Fault> {
         let summary = Self::find(view, Table::Cluster, &row::prefix(name))?;
         Ok(summary.unwrap_or_default())
@@ -71,7 +71,7 @@ impl QueueSummary {
     /// Whether a claim could hold beside those that do.
     pub(crate) fn admits(&self, mode: Mode) -> bool {
         match (self.holding, mode) {
-            (Holding::Nobody, _) | (Holding::Shared, Mode::Shared) => true,
+            (Holding::Free, _) | (Holding::Shared, Mode::Shared) => true,
             (Holding::Permits(used), Mode::Permits { count, limit }) => {
                 limit == self.limit && used.saturating_add(count.into()) <= limit.into()
             }
@@ -126,7 +126,7 @@ impl QueueSummary {
             self.held = self.held.saturating_sub(1);
         }
         if self.held == 0 {
-            self.holding = Holding::Nobody;
+            self.holding = Holding::Free;
             self.head = self.head.max(self.front);
         }
     }
@@ -186,7 +186,7 @@ impl Row for QueueSummary {
 
     fn write_row(&self, out: &mut Encoder) {
         let (kind, used) = match self.holding {
-            Holding::Nobody => (0, 0),
+            Holding::Free => (0, 0),
             Holding::Alone => (1, 0),
             Holding::Shared => (2, 0),
             Holding::Permits(used) => (3, used),
@@ -210,7 +210,7 @@ impl Row for QueueSummary {
             permits: input.fixed()?,
             limit: input.fixed()?,
             holding: match (input.byte()?, input.fixed()?) {
-                (0, 0) => Holding::Nobody,
+                (0, 0) => Holding::Free,
                 (1, 0) => Holding::Alone,
                 (2, 0) => Holding::Shared,
                 (3, used) => Holding::Permits(used),
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn summaries_are_read_as_they_were_written() {
         let holding = prop_oneof![
-            Just(Holding::Nobody),
+            Just(Holding::Free),
             Just(Holding::Alone),
             Just(Holding::Shared),
             any::<u64>().prop_map(Holding::Permits),

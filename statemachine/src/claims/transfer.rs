@@ -33,7 +33,7 @@ use crate::{
 /// signal, and every other write stands behind the command.
 pub const MOVES_MAX: usize = 1_000;
 
-/// Bytes that are written anew for the claims that one command moves, values and rows. As much as
+/// Bytes that are rewritten for the claims that one command moves, values and rows. As much as
 /// a few large requests bring along.
 pub const MOVED_BYTES_MAX: usize = 1024 * 1024;
 
@@ -94,7 +94,7 @@ impl Transition<'_> {
         let summary = QueueSummary::of(view, name)?;
         let next = first_live_waiting(view, name, &summary, now)?;
         let others = if next.is_some_and(|next| next.key == candidate.key) {
-            // Nobody has to move.
+            // No claim has to move.
             Vec::new()
         } else {
             let others = movable(view, name, Some(&candidate.key))?;

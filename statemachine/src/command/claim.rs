@@ -38,9 +38,9 @@ pub struct Acquire {
     pub grant: Option<Ttl>,
     /// What to do when the claim cannot be granted at once.
     pub wait: Wait,
-    /// For how long nobody is granted the lock after this claim was lost while it held.
+    /// For how long the lock is not granted after this claim was lost while it held.
     pub lock_delay: Ttl,
-    /// What whoever claims says of itself.
+    /// The name that the owner of the claim gives itself.
     pub principal: String,
     /// The value of the claim's key.
     pub value: Bytes,
@@ -81,7 +81,7 @@ pub struct Withdraw {
     pub name: Bytes,
     /// Whose claim.
     pub lease: LeaseId,
-    /// Only if it is that call's to take back; zero for whosever it is.
+    /// Only if that call may take it back; zero takes back the claim of any call.
     pub call: u64,
 }
 

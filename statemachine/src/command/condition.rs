@@ -10,7 +10,7 @@ use crate::{
 
 /// Holds while `name`, a lock or an election, is held under `token`; or while `name` is a key that
 /// was created in revision `token`. If that key is itself a claim, it must hold; if it is none,
-/// nobody may claim a lock or an election of that name.
+/// there must be no claim on a lock or an election of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
     /// The name.

@@ -60,7 +60,7 @@ impl Txn {
         })
     }
 
-    /// Whether so many transactions may lie within each other as do here, this one included.
+    /// Whether transactions are nested at most `depth` deep here, this one included.
     pub(super) fn fits(&self, depth: usize) -> bool {
         let Some(within) = depth.checked_sub(1) else {
             return false;

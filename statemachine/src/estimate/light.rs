@@ -1,8 +1,8 @@
 //! Which commands are sure to be short work, however large the state is.
 //!
-//! For whoever applies: short work may be done where heartbeats wait for it, other work may not.
-//! Not part of what is replicated. Invariant: commands that are called light look at a number of
-//! rows that their bytes bound, give or take [`ATTACHED_MAX`] for each lease that they end and
+//! For the node that applies: short work may be done where heartbeats wait for it, other work may
+//! not. Not part of what is replicated. Invariant: commands that are called light look at a number
+//! of rows that their bytes bound, give or take [`ATTACHED_MAX`] for each lease that they end and
 //! [`QUEUED_MAX`] for the claims that they all may grant, drop or count.
 
 use std::collections::BTreeSet;

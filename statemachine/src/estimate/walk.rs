@@ -55,7 +55,7 @@ impl Reader<'_> {
         Ok(!self.range_walks_within(range, &mut left)?)
     }
 
-    /// Whether a lease has more than so many keys, which go with it when it ends.
+    /// Whether a lease has more than `keys_max` keys, which go with it when it ends.
     ///
     /// # Errors
     /// As [`Reader::walks_further_than`].

@@ -49,7 +49,7 @@ impl Transition<'_> {
             | Command::LeaseGrant(_)
             | Command::SessionOpen(_)
             | Command::WillSet(_)
-            // Who moves a claim writes its value anew, and those of all that wait behind it.
+            // Moving a claim rewrites its value, and those of all that wait behind it.
             | Command::Claim(
                 ClaimCommand::Acquire(_)
                 | ClaimCommand::Proclaim(_)
@@ -147,7 +147,7 @@ impl Transition<'_> {
         Ok(Reply::Put(previous.filter(|_| put.want_previous)))
     }
 
-    /// Counts before it deletes: taking back so many writes would cost as much memory again.
+    /// Counts before it deletes: to undo a large delete would cost as much memory again.
     fn delete_range(&mut self, delete: &DeleteRange) -> Result<Reply, ReadError> {
         let mut budget = Budget::of_delete(self.meta);
         self.reader().price_delete(delete, &mut budget)?;
@@ -188,7 +188,7 @@ impl Transition<'_> {
                 Timer::ForgetClientKey(client, key) => {
                     once::forget_key(self.overlay, key, Some(*client))?;
                 }
-                Timer::BrakeOver(service) => self.look_at_held(service)?,
+                Timer::MassExpiryLook(service) => self.look_at_held(service)?,
             }
             self.reconcile()?;
             done = done.saturating_add(1);

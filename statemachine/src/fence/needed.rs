@@ -1,8 +1,8 @@
 //! Which policies a command's writes lie below.
 //!
-//! The lock of a policy may lie below the policy's own prefix. Its claims are exempt there, for
-//! whoever takes the lock cannot hold it yet. Invariant: what is exempt makes, changes or deletes a
-//! claim; data whose key merely looks like a claim's is never touched by it.
+//! The lock of a policy may lie below the policy's own prefix. Its claims are exempt there: an
+//! acquisition of the lock cannot show that it holds it. Invariant: what is exempt makes, changes
+//! or deletes a claim; data whose key merely looks like a claim's is never touched by it.
 
 use std::collections::BTreeSet;
 

@@ -35,7 +35,8 @@ impl Policies {
     }
 
     /// Whether a will that is to run, and whose own guards hold, carries what the policies ask for.
-    /// `lost` is the lock that the claim held which it goes with: nobody else was granted that yet.
+    /// `lost` is the lock that the claim held which it goes with; no other claim was granted that
+    /// since.
     pub(crate) fn check_will(
         &self,
         reader: &Reader<'_>,
@@ -86,9 +87,9 @@ fn shows(reader: &Reader<'_>, guards: &[Guard], lock: &[u8]) -> Result<bool, Fau
     Ok(false)
 }
 
-/// Whoever sets a will shows guards of its own, which are checked when it runs, so they count. The
-/// guards of the command that sets it are not: they count only if they are of the claim that the
-/// will goes with, and that holds the lock, for it runs before anybody else is granted that.
+/// A will has guards of its own, which are checked when it runs, so they count. The guards of the
+/// command that sets it are not: they count only if they are of the claim that the will goes with,
+/// and that holds the lock, for the will runs before another claim is granted that.
 fn will_shows(
     reader: &Reader<'_>,
     guards: &[Guard],

@@ -26,14 +26,14 @@ use crate::{
 /// Walks history up to the floor and deletes what is superseded there.
 ///
 /// Before that it hashes history as the compaction found it. How far it has come with collecting is
-/// in the engine, in the same write as the deletes; a hash that is not finished begins anew. To be
+/// in the engine, in the same write as the deletes; a hash that is not finished starts over. To be
 /// used with one engine.
 #[derive(Debug, Default)]
 pub struct Collector {
     hashing: Option<HashPass>,
 }
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Whether nothing is left to do below the present floor.

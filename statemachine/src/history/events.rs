@@ -1,7 +1,8 @@
 //! Past changes in the order they were made, for watchers that start in the past or fell behind.
 //!
-//! What is not wanted is passed over: of a change that nobody wants nothing is kept, and the record
-//! before one is read only for those who want it. What a revision takes is known before it is kept.
+//! What is not wanted is passed over: of a change that no reader wants nothing is kept, and the
+//! record before one is read only where it is wanted. What a revision takes is known before it is
+//! kept.
 //!
 //! Invariant: a revision is returned whole, as far as it is wanted, or not at all.
 
@@ -68,8 +69,8 @@ pub enum History {
         /// The last revision that was looked at.
         through: Revision,
     },
-    /// Nothing is returned: what is wanted of the first revision takes so many bytes, which are
-    /// more than there may be.
+    /// Nothing is returned: what is wanted of the first revision takes this many bytes, more
+    /// than there may be.
     TooLarge(usize),
 }
 

@@ -131,7 +131,7 @@ pub(crate) struct HashPass {
     hash: u32,
 }
 
-/// What a part of a pass came to.
+/// The result of a part of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HashStep {
     pub(crate) done: bool,

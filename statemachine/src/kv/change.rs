@@ -185,7 +185,7 @@ impl<'t, 'a> Change<'t, 'a> {
     }
 
     /// Deletes the keys of a range, for as much as `budget` has left. When that is too little, some
-    /// were deleted: whoever has a budget takes the writes back.
+    /// were deleted: a caller with a limited budget undoes the writes.
     pub(crate) fn delete_range(
         &mut self,
         delete: &DeleteRange,

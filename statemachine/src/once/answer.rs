@@ -1,4 +1,4 @@
-//! What is stored of a request: a fingerprint of what was asked, and what it came to.
+//! What is stored of a request: a fingerprint of what was asked, and its outcome.
 
 use std::borrow::Cow;
 
@@ -21,8 +21,8 @@ use crate::{
 /// than this within a transaction can read it again.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// An outcome of so many bytes is remembered whole, whatever room there is. The short form of any
-/// outcome is not longer: tags, a revision and a few numbers.
+/// An outcome of at most this many bytes is remembered whole, whatever room there is. The short
+/// form of any outcome is not longer: tags, a revision and a few numbers.
 const SHORT_BYTES_MAX: usize = 64;
 
 /// Bytes of a fingerprint. Half of a SHA-256 hash: to find two requests that have one in common
@@ -59,7 +59,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The command without the id of the lease that it makes. A node picks one for whoever asks for
+/// The command without the id of the lease that it makes. A node picks one for a request that names
 /// none; which it was is in the answer. The grant of a lease keeps it: clients may choose it there,
 /// and what a node picks under a request's id follows from that.
 fn without_made_lease(command: &Command) -> Cow<'_, Command> {
@@ -84,7 +84,7 @@ fn without_made_lease(command: &Command) -> Cow<'_, Command> {
     Cow::Borrowed(command)
 }
 
-/// The row that remembers `outcome`, where there is room for so many bytes: whole, or else in a
+/// The row that remembers `outcome`, where there is room for `room` bytes: whole, or else in a
 /// form that is always short. `None` when it is not to be remembered, because nothing was executed
 /// and may be on another try.
 pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<Bytes> {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// Two values for one key were found within minutes whose requests a 64-bit hash cannot tell
-    /// apart, one that was not made against whoever chooses what is hashed.
+    /// apart, one that is not made against an adversary who chooses what is hashed.
     #[test]
     fn requests_that_a_weak_hash_takes_for_one_are_told_apart() {
         let put = |value: [u8; 8]| {

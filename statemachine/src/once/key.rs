@@ -17,18 +17,18 @@ use crate::{
 /// For how long a key is remembered, in cluster time: longer than any client goes on trying.
 const REMEMBERED_FOR: Ttl = Ttl::from_secs(10 * 60);
 
-/// Keys that are remembered at once of clients that nobody told apart: a hundred and sixty new ones
-/// a second.
+/// Keys that are remembered at once of requests that name no client: a hundred and sixty new ones a
+/// second.
 const KEYS_MAX: u64 = 100_000;
 
 /// Keys that are remembered at once of all clients together. A client has as many as are still
-/// free, so one alone comes to half of them, and there is room for the next.
+/// free, so one client alone has half of them at most, and there is room for the next.
 pub const SHARED_KEYS_MAX: u64 = 200_000;
 
-/// Bytes that what all keys came to may take together; beyond them outcomes are remembered in their
-/// short form. Ten times as much as usual outcomes take, and no more than a node can spare. The
-/// short forms, and the keys themselves with their timers, add less than 120 MiB at the worst, on
-/// disk. Of the bytes, too, a client has as many as are still free.
+/// Bytes that the outcomes of all keys may take together; beyond them outcomes are remembered in
+/// their short form. Ten times as much as usual outcomes take, and no more than a node can spare.
+/// The short forms, and the keys themselves with their timers, add less than 120 MiB at the worst,
+/// on disk. Of the bytes, too, a client has as many as are still free.
 const KEYS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// What is remembered of all keys.

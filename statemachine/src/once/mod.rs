@@ -1,4 +1,4 @@
-//! Exactly once: what mutations with an id came to, remembered and answered again.
+//! Exactly once: outcomes of mutations with an id, remembered and answered again.
 //!
 //! Not a cache: what is forgotten is refused for as long as its session lives, never executed a
 //! second time. Invariant: an outcome is in the same write as its effect, so that a repeat finds
@@ -26,7 +26,7 @@ use crate::{
 pub(crate) enum Recalled {
     /// Nothing: it is to be executed.
     New,
-    /// It was executed; this is what it came to.
+    /// It was executed, with this outcome.
     Known(Box<Outcome>),
 }
 
@@ -52,7 +52,7 @@ pub(crate) fn recall(
     }
 }
 
-/// Remembers what a request came to, if that is to be remembered.
+/// Remembers the outcome of a request, if that is to be remembered.
 pub(crate) fn remember(
     overlay: &mut Overlay,
     meta: &Meta,

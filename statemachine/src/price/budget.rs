@@ -96,7 +96,7 @@ impl Budget {
         }
     }
 
-    /// Of a will that has so many rows left of what those of one command may look at.
+    /// Of a will that has `rows` left of what the wills of one command may look at.
     pub(crate) fn of_wills(rows: u64) -> Self {
         Self {
             rows,
@@ -189,7 +189,7 @@ pub(super) fn record_bytes(kv: &KeyValue) -> u64 {
     bytes.saturating_add(RECORD_BYTES)
 }
 
-/// What a claim with a value and a principal of so many bytes takes in an answer.
+/// What a claim takes in an answer; `value_and_principal` is the length of both together.
 pub(crate) fn claim_bytes_of(key: &[u8], value_and_principal: usize) -> u64 {
     // The key begins with the name, which is there once more.
     let bytes = key

@@ -1,8 +1,8 @@
 //! Invariants of the registry's rows: each has the timer that will remove it.
 
 use super::{
-    brake_row::{self, Held, Window},
     drain::Drain,
+    mass_expiry_row::{self, Held, Window},
 };
 use crate::{
     engine::View,
@@ -11,25 +11,27 @@ use crate::{
     timers,
 };
 
-/// Checks the rows of brakes and drains.
+/// Checks the rows of the mass-expiry guard and of drains.
 ///
 /// # Errors
 /// The first violation, or what could not be read, in words.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     let describe = |fault: Fault| fault.to_string();
-    for (row, value) in Family::Brake
+    for (row, value) in Family::MassExpiry
         .rows(view)
         .map_err(|error| error.to_string())?
     {
-        let (is_held, service) =
-            brake_row::parse_row(&row).ok_or_else(|| format!("odd brake row {row:?}"))?;
+        let (is_held, service) = mass_expiry_row::parse_row(&row)
+            .ok_or_else(|| format!("odd mass-expiry row {row:?}"))?;
         let at = if is_held {
             Held::decode(&value).map_err(describe)?.look
         } else {
             Window::decode(&value).map_err(describe)?.end()
         };
-        if !timers::is_set(view, at, &brake_row::timer(service)).map_err(describe)? {
-            return Err(format!("the brake row of {service:?} is never looked at"));
+        if !timers::is_set(view, at, &mass_expiry_row::timer(service)).map_err(describe)? {
+            return Err(format!(
+                "the mass-expiry row of {service:?} is never looked at"
+            ));
         }
     }
     for (row, value) in Family::Drain

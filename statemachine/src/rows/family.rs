@@ -14,7 +14,7 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     Alarm,
-    Brake,
+    MassExpiry,
     Claim,
     LockDelay,
     FencePolicy,
@@ -40,7 +40,7 @@ impl Family {
     /// Every family, by its byte.
     const ALL: [Self; 16] = [
         Self::Alarm,
-        Self::Brake,
+        Self::MassExpiry,
         Self::Claim,
         Self::LockDelay,
         Self::FencePolicy,
@@ -61,7 +61,7 @@ impl Family {
     pub(crate) const fn prefix(self) -> &'static [u8] {
         match self {
             Self::Alarm => b"A",
-            Self::Brake => b"B",
+            Self::MassExpiry => b"B",
             Self::Claim => b"C",
             Self::LockDelay => b"D",
             Self::FencePolicy => b"F",
@@ -79,7 +79,7 @@ impl Family {
         }
     }
 
-    /// Begins the key of a row, with room for so many bytes more.
+    /// Begins the key of a row, with room for `more` bytes.
     pub(crate) fn row(self, more: usize) -> BytesMut {
         let prefix = self.prefix();
         let mut row = BytesMut::with_capacity(more.saturating_add(prefix.len()));

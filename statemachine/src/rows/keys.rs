@@ -10,8 +10,8 @@
 //! | `LeaseKeys` | ordered BE64 lease, key | empty | while attached |
 //! | `Cluster` | `A`, BE64 member, kind | empty | until the alarm is cleared |
 //! | `Cluster` | `M`, BE64 member | attributes | for ever |
-//! | `Cluster` | `B`, 0, service | see `registry/brake.rs` | while a service is braked |
-//! | `Cluster` | `B`, 1, service | see `registry/brake.rs` | while expiries are counted |
+//! | `Cluster` | `B`, 0, service | see `registry/mass_expiry_row.rs` | while a service is held |
+//! | `Cluster` | `B`, 1, service | see `registry/mass_expiry_row.rs` | while expiries are counted |
 //! | `Cluster` | `C`, escaped name | see `claims/summary.rs` | while there are claims on it |
 //! | `Cluster` | `C`, escaped name, BE64 token, key | see `claims/row.rs` | as long as the key |
 //! | `Cluster` | `D`, name | BE64 cluster time | until the lock delay is over |

@@ -1,7 +1,7 @@
 //! Walks an engine's table and the writes over it side by side.
 //!
 //! Invariant: the walk is that of the engine after these writes. Of the engine one row is read
-//! ahead at most, and its value only for whoever asks for values.
+//! ahead at most, and its value only where values are asked for.
 
 use std::{collections::BTreeMap, ops::Bound};
 

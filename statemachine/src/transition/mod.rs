@@ -85,7 +85,7 @@ impl<'a> Transition<'a> {
         *earliest = Some(earliest.map_or(at, |before| before.min(at)));
     }
 
-    /// Counts an event of so many bytes. Whether it is to be handed on: from the first that makes
+    /// Counts an event of `bytes` bytes. Whether it is to be handed on: from the first that makes
     /// too many on, the command hands on none.
     pub(crate) fn hands_on(&mut self, bytes: usize, bytes_max: usize) -> bool {
         if !self.events_left_out {

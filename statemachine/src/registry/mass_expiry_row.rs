@@ -1,10 +1,10 @@
-//! The rows of a brake: `B`, what kind, and the service.
+//! The rows of the mass-expiry guard: `B`, the kind of row, and the service.
 //!
 //! Invariant: a row is written together with the timer that will look whether it is still needed.
 
 use bytes::{BufMut, Bytes};
 
-use super::brake::{BRAKE_WINDOW, EXPIRED_MIN};
+use super::mass_expiry::{EXPIRED_MIN, EXPIRY_WINDOW};
 use crate::{
     engine::{Table, View},
     error::Fault,
@@ -38,13 +38,13 @@ pub(super) struct Window {
     pub(super) expired: u64,
 }
 
-rows::row! { Held { until, look }, "brake row is not of its length" }
+rows::row! { Held { until, look }, "mass-expiry row is not of its length" }
 
 rows::row! { Window { from, present, expired }, "expiry window row is not of its length" }
 
 impl Window {
     pub(super) const fn end(self) -> ClusterTime {
-        self.from.after(BRAKE_WINDOW)
+        self.from.after(EXPIRY_WINDOW)
     }
 
     /// Whether most of the service would be gone.
@@ -62,7 +62,7 @@ impl Transition<'_> {
 }
 
 pub(super) fn timer(service: &str) -> Timer {
-    Timer::BrakeOver(Bytes::copy_from_slice(service.as_bytes()))
+    Timer::MassExpiryLook(Bytes::copy_from_slice(service.as_bytes()))
 }
 
 /// Whether any service has suspects, or may have.
@@ -73,15 +73,15 @@ pub(crate) fn is_any_held(view: &dyn View) -> Result<bool, Fault> {
 }
 
 pub(super) fn row_of(kind: u8, service: &str) -> Bytes {
-    let mut row = Family::Brake.row(service.len().saturating_add(1));
+    let mut row = Family::MassExpiry.row(service.len().saturating_add(1));
     row.put_u8(kind);
     row.put_slice(service.as_bytes());
     row.freeze()
 }
 
-/// What a row is of, if it is a brake's.
+/// Whether a row is of a hold or of a window, and its service; `None` for any other row.
 pub(super) fn parse_row(row: &Bytes) -> Option<(bool, &str)> {
-    let (kind, service) = Family::Brake.rest(row)?.split_first()?;
+    let (kind, service) = Family::MassExpiry.rest(row)?.split_first()?;
     let service = std::str::from_utf8(service).ok()?;
     matches!(*kind, HELD | WINDOW).then_some((*kind == HELD, service))
 }

@@ -1,13 +1,12 @@
-//! The brake: when most instances of a service would expire within moments, the fault is more
-//! likely between them and us than in all of them. They are kept for a while then, as suspects.
+//! The mass-expiry guard: when most instances of a service would expire within moments, the fault
+//! is more likely in the network than in all of them. They are held for a while, as suspects.
 //!
-//! It holds whole leases, and only such as keep nothing but instances: locks and elections are
-//! never braked, for they must come free; nor are leases of more instances than a renewal can look
-//! through. Nothing is held twice: a lease one of whose instances is
-//! suspect already has had its time and ends. So a service whose instances are really gone is
-//! clean [`BRAKE_MAX`] after the brake began.
+//! It holds whole leases, and only those that keep nothing but instances: claims are never held,
+//! for locks and elections must come free; nor are leases of more instances than a renewal can look
+//! through. No lease is held twice: one with a suspect instance has had its time and ends. So a
+//! service whose instances are really gone is clean [`HOLD_MAX`] after the hold began.
 //!
-//! What is known of a service is in `brake_row.rs`: two rows at most, each with a timer that
+//! What is known of a service is in `mass_expiry_row.rs`: two rows at most, each with a timer that
 //! removes it, so nothing is left of a service that has not been in trouble for a while.
 
 use std::collections::BTreeSet;
@@ -15,9 +14,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    brake_row::{HELD, Held, WINDOW, Window, is_any_held, row_of, timer},
     fields::{self, Flags},
     instance::latest,
+    mass_expiry_row::{HELD, Held, WINDOW, Window, is_any_held, row_of, timer},
 };
 use crate::{
     command::Put,
@@ -34,14 +33,14 @@ use crate::{
 
 /// Expiries that come within this time are seen as one event. As long as the longest grace after a
 /// gap, so that clients cut off together are seen together.
-pub(crate) const BRAKE_WINDOW: Ttl = Ttl::from_secs(10);
+pub(crate) const EXPIRY_WINDOW: Ttl = Ttl::from_secs(10);
 /// How long a service is held. Long enough for a switch or a quorum to restart, short enough for
-/// whoever routes by the registry to stand dead instances marked as suspect.
-pub(crate) const BRAKE_MAX: Ttl = Ttl::from_secs(60);
+/// routing by the registry to tolerate dead instances that are marked as suspect.
+pub(crate) const HOLD_MAX: Ttl = Ttl::from_secs(60);
 /// With fewer instances going than this, most of a small service going is nothing unusual.
 pub(super) const EXPIRED_MIN: u64 = 3;
 /// Instances of a lease that is held, from [`FeatureLevel::PRICED`] on: as many as run on one host,
-/// with some to spare. Each is written anew when it becomes a suspect, and when it is renewed.
+/// with some to spare. Each is rewritten when it becomes a suspect, and when it is renewed.
 const LEASE_INSTANCES_MAX: usize = 128;
 /// Keys that one renewal of a lease looks at to find its suspects, from [`FeatureLevel::PRICED`]
 /// on: those that were held, when as many were added since.
@@ -117,7 +116,7 @@ impl Transition<'_> {
     pub(crate) fn look_at_held(&mut self, service: &Bytes) -> Result<(), Fault> {
         let now = self.meta.now;
         let service =
-            std::str::from_utf8(service).map_err(|_| damaged("brake timer is no name"))?;
+            std::str::from_utf8(service).map_err(|_| damaged("mass-expiry timer is no name"))?;
         let row = row_of(WINDOW, service);
         let window = Window::find(self.overlay, Table::Cluster, &row)?;
         if window.is_some_and(|window| window.end() <= now) {
@@ -128,7 +127,7 @@ impl Transition<'_> {
         if let Some(held) = held.filter(|held| held.look <= now) {
             // Suspects must be cleared by a renewal until they have all been renewed or ended.
             if has_suspects(self.overlay, service)? {
-                let look = now.after(BRAKE_WINDOW);
+                let look = now.after(EXPIRY_WINDOW);
                 self.put_held(service, Held { look, ..held });
             } else {
                 self.overlay.delete(Table::Cluster, row);
@@ -171,7 +170,7 @@ impl Transition<'_> {
             return Ok(None);
         }
         self.overlay.delete(Table::Cluster, row);
-        let until = now.after(BRAKE_MAX);
+        let until = now.after(HOLD_MAX);
         self.put_held(service, Held { until, look: until });
         Ok(Some(until))
     }
