@@ -73,7 +73,10 @@ impl KeyCount {
     fn changed(self, is_more: bool) -> Self {
         match self {
             Self::Exact(keys) if is_more => Self::Exact(keys.saturating_add(1)),
-            Self::Exact(keys) => Self::Exact(keys.saturating_sub(1)),
+            Self::Exact(keys) => {
+                debug_assert!(keys > 0, "a key that is taken off was counted");
+                Self::Exact(keys.saturating_sub(1))
+            }
             Self::Beyond => Self::Beyond,
         }
     }
@@ -177,6 +180,7 @@ pub(crate) fn count_key(
         return Ok(());
     }
     let Some(mut lease) = find(overlay, id)? else {
+        debug_assert!(!is_more, "a key is attached to a lease that exists");
         return Ok(());
     };
     let counted = match lease.keys {
@@ -295,6 +299,7 @@ impl Transition<'_> {
     /// Removes the row of a lease whose keys are gone.
     pub(crate) fn forget_lease(&mut self, lease: &Lease) {
         self.overlay.delete(Table::Leases, keys::lease(lease.id));
+        debug_assert!(self.meta.leases > 0, "a lease that ends is counted");
         self.meta.leases = self.meta.leases.saturating_sub(1);
     }
 

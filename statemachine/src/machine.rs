@@ -122,6 +122,11 @@ impl ApplyBatch<'_> {
             self.event_bytes = 0;
         }
         self.meta.advance(context);
+        debug_assert_eq!(
+            self.meta.applied_index, context.index,
+            "entries come in order"
+        );
+        debug_assert!(self.meta.now >= context.now, "time never goes back");
         self.answers.enter(context.index);
     }
 
@@ -196,6 +201,20 @@ impl ApplyBatch<'_> {
     /// # Errors
     /// When the engine cannot write. Whether it did is unknown; the node must stop.
     pub fn commit(mut self) -> Result<(), Fault> {
+        let before = &self.machine.meta;
+        debug_assert!(
+            self.meta.floor <= self.meta.revision,
+            "the floor can be read"
+        );
+        debug_assert!(
+            self.meta.revision >= before.revision,
+            "revisions never go back"
+        );
+        debug_assert!(self.meta.floor >= before.floor, "and the floor does not");
+        debug_assert!(
+            self.meta.level >= before.level,
+            "nor does the feature level"
+        );
         let key = Bytes::from_static(MetaRow::Counters.key());
         self.overlay.put(Table::Meta, key, self.meta.encode());
         self.machine.engine.write(self.overlay.into_batch())?;
@@ -217,6 +236,7 @@ impl ApplyBatch<'_> {
 
     /// Checks and executes a command that is not conditional any more.
     fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
+        let before = self.meta;
         let mut transition = Transition::new(
             &mut self.overlay,
             &mut self.meta,
@@ -227,7 +247,10 @@ impl ApplyBatch<'_> {
         let effects = transition.into_effects();
         match done {
             Ok(reply) => Ok(self.outcome(Ok(reply), effects)),
-            Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
+            Err(ReadError::Refused(refusal)) => {
+                debug_assert_eq!(self.meta, before, "what is refused changes nothing");
+                Ok(self.outcome(Err(refusal), Effects::default()))
+            }
             Err(ReadError::Fault(fault)) => Err(fault),
         }
     }

@@ -111,7 +111,10 @@ pub(crate) fn admit(overlay: &mut Overlay, index: u64, group: &Group) -> Result<
     } else {
         row.admit(group.sequence)
     };
+    debug_assert!(row.window & 1 == 1, "the greatest number is in its window");
+    debug_assert!(row.greatest >= group.sequence, "and none is greater");
     if admission == Admission::New {
+        debug_assert!(row.last <= index, "entries are applied in order");
         row.last = index;
         overlay.put(Table::Cluster, key, row.encode());
     }
@@ -122,6 +125,7 @@ pub(crate) fn admit(overlay: &mut Overlay, index: u64, group: &Group) -> Result<
 fn create(overlay: &mut Overlay, sequence: u64) -> Result<OriginRow, Fault> {
     let mut floor = floor(overlay)?;
     let mut rows = rows(overlay)?;
+    debug_assert!(rows.len() <= ORIGINS_MAX, "origins are bounded");
     rows.sort_unstable_by_key(|(origin, row)| (row.last, *origin));
     // One goes at a time: there is never more than one too many.
     if rows.len() >= ORIGINS_MAX

@@ -150,6 +150,7 @@ pub(crate) fn take_due(overlay: &mut Overlay, now: ClusterTime) -> Result<Vec<Ti
         }
     }
     drop(cursor);
+    debug_assert_eq!(due.len(), rows.len(), "every timer that is due is taken");
     for row in rows {
         overlay.delete(Table::Cluster, row);
     }

@@ -162,7 +162,16 @@ impl Transition<'_> {
             holds,
             prospects,
         } = joining;
+        debug_assert_eq!(prospects.len(), acquire.names.len(), "one for each name");
+        debug_assert!(
+            self.unreconciled.freed.is_empty(),
+            "what stood before is dropped"
+        );
         let revision = self.put_keys(acquire)?;
+        debug_assert_eq!(
+            revision, self.meta.revision,
+            "a token is the newest revision"
+        );
         let (now, level) = (self.meta.now, self.meta.level);
         for (name, prospect) in acquire.names.iter().zip(prospects) {
             let claim = claim(acquire, name, revision, holds, now);

@@ -202,6 +202,7 @@ impl<'a> Search<'a> {
         let mut at = Some(step);
         while let Some(step) = at.and_then(|at| self.steps.get(at)) {
             names.push(step.name.clone());
+            debug_assert!(step.from < at, "a way leads back to its beginning");
             at = step.from;
         }
         names.reverse();

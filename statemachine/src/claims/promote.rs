@@ -103,6 +103,11 @@ impl Transition<'_> {
     }
 
     fn grant_claim(&mut self, mut claim: Claim) -> Result<(), Fault> {
+        debug_assert!(!claim.held, "only a claim that waits is granted");
+        debug_assert!(
+            !claim.is_over(self.meta.now),
+            "and none that waited too long"
+        );
         if let Some(until) = claim.wait_until.take() {
             let timer = wait_timer(&claim);
             timers::clear(self.overlay, until, &timer);

@@ -66,6 +66,24 @@ impl Claim {
     }
 
     pub(crate) fn store(&self, overlay: &mut Overlay) {
+        debug_assert!(
+            !self.held || self.wait_until.is_none(),
+            "{self:?} does not wait"
+        );
+        debug_assert!(
+            !self.held || self.bundle.is_empty(),
+            "{self:?} is not to be granted"
+        );
+        debug_assert!(
+            self.bundle.is_empty() || self.bundle.contains(&self.name),
+            "{self:?} is of its bundle"
+        );
+        debug_assert_eq!(
+            lease_of(&self.key),
+            Some(self.lease),
+            "a key says its lease"
+        );
+        debug_assert_eq!(name_of(&self.key), self.name, "and its name");
         overlay.put(Table::Cluster, self.row(), self.encode());
     }
 

@@ -56,12 +56,27 @@ impl QueueSummary {
 
     /// Stores the summary, or removes it with the last claim.
     pub(crate) fn store(&self, overlay: &mut Overlay, name: &[u8]) {
+        debug_assert!(self.is_consistent(), "{self:?}");
         let key = row::prefix(name);
         if self.claims == 0 {
             overlay.delete(Table::Cluster, key);
         } else {
             overlay.put(Table::Cluster, key, self.encode());
         }
+    }
+
+    /// Whether its numbers agree with each other.
+    fn is_consistent(&self) -> bool {
+        let holding = match self.holding {
+            Holding::Free => self.held == 0,
+            Holding::Alone => self.held == 1,
+            Holding::Shared => self.held > 0,
+            Holding::Permits(used) => self.held > 0 && used <= self.limit.into(),
+        };
+        holding
+            && self.held <= self.claims
+            && self.permits <= self.claims
+            && (self.permits > 0 || self.limit == 0)
     }
 
     pub(crate) const fn waiting(&self) -> u32 {
@@ -81,6 +96,10 @@ impl QueueSummary {
 
     /// Counts a claim, which is the last of its queue.
     pub(crate) fn join(&mut self, claim: &Claim) {
+        debug_assert!(
+            self.claims == 0 || self.head <= claim.token,
+            "a claim joins at the end"
+        );
         if self.claims == 0 {
             self.head = claim.token;
         }
@@ -112,6 +131,11 @@ impl QueueSummary {
 
     /// Stops counting a claim.
     pub(crate) fn leave(&mut self, claim: &Claim) {
+        debug_assert!(self.claims > 0, "a claim that leaves is counted");
+        debug_assert!(
+            !claim.held || self.held > 0,
+            "and as one that holds, if it does"
+        );
         self.claims = self.claims.saturating_sub(1);
         if let Mode::Permits { count, .. } = claim.mode {
             self.permits = self.permits.saturating_sub(1);

@@ -72,6 +72,10 @@ impl Transition<'_> {
         self.delete_claim_key(new.key.clone(), EndReason::RELEASED)?;
         let keys = (old.key.clone(), new.key.clone());
         new.token = self.replace_key(keys, value.clone(), to)?;
+        debug_assert!(
+            new.token > old.token,
+            "the later holder has the greater token"
+        );
         self.end_claim(&old, EndReason::RELEASED)?;
         self.join_queue(&new)?;
         let granted = Signal::Granted(new.signalled(0));
@@ -171,6 +175,10 @@ fn movable(view: &dyn View, name: &Bytes, stays: Option<&Bytes>) -> Result<Vec<C
         }
         movable.push(claim);
     }
+    debug_assert!(
+        movable.is_sorted_by_key(|claim| claim.token),
+        "claims are moved in their order"
+    );
     Ok(movable)
 }
 
@@ -229,6 +237,7 @@ impl Transition<'_> {
             let before = claim.token;
             let (old_row, old_timer) = (claim.row(), wait_timer(&claim));
             claim.token = self.replace_key(keys, value, claim.lease)?;
+            debug_assert!(claim.token > before, "tokens never go down along a queue");
             self.overlay.delete(Table::Cluster, old_row);
             claim.store(self.overlay);
             if let Some(until) = claim.wait_until {

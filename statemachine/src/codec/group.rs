@@ -127,11 +127,18 @@ pub fn encode_entry(now: ClusterTime, groups: &[Bytes]) -> Bytes {
         length.saturating_add(length_of_number(length as u64))
     });
     let length = heads.into_iter().chain(groups_bytes);
-    let mut out = Encoder::with_capacity(length.fold(1, usize::saturating_add));
+    let length = length.fold(1, usize::saturating_add);
+    let mut out = Encoder::with_capacity(length);
     out.byte(ENTRY_VERSION);
     out.value(&now);
     out.list(groups);
-    out.finish()
+    let entry = out.finish();
+    debug_assert_eq!(
+        entry.len(),
+        length,
+        "the length of an entry is known before"
+    );
+    entry
 }
 
 /// Decodes what a log entry carries.

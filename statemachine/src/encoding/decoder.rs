@@ -201,6 +201,7 @@ impl<'a> Decoder<'a> {
         }
         self.depth = self.depth.saturating_add(1);
         let value = read(self)?;
+        debug_assert!(self.depth > 0, "transactions end as often as they begin");
         self.depth = self.depth.saturating_sub(1);
         Ok(value)
     }

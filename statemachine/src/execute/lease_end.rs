@@ -62,7 +62,9 @@ impl Transition<'_> {
             if lease.may_have.will {
                 self.run_will(lease.id, None)?;
                 // Claims whose keys it deleted were given up: they run no wills.
+                let left = self.will_rows;
                 self.reconcile()?;
+                debug_assert_eq!(left, self.will_rows, "no will runs for a claim given up");
                 self.remove_wills(&lease)?;
             }
             let used = WILL_ROWS_MAX.saturating_sub(self.will_rows);
@@ -75,6 +77,10 @@ impl Transition<'_> {
     /// Deletes the keys of a lease and the lease, in one revision, and reconciles the claims that
     /// they stood for.
     fn end_lease(&mut self, lease: &Lease, reason: EndReason) -> Result<(), Fault> {
+        debug_assert!(
+            self.unreconciled.is_empty(),
+            "what was done before is reconciled"
+        );
         let mut change = self.change_for(reason);
         change.delete_attached(lease)?;
         change.finish();

@@ -27,7 +27,10 @@ impl Transition<'_> {
             return Err(Refusal::TooManyPolicies.into());
         }
         match (command, place) {
-            (FenceCommand::Set(policy), _) => self.policies.set(self.overlay, policy),
+            (FenceCommand::Set(policy), _) => {
+                self.policies.set(self.overlay, policy);
+                debug_assert!(self.policies.len() <= POLICIES_MAX, "policies are bounded");
+            }
             (FenceCommand::Remove(_), Err(_)) => return Err(Refusal::PolicyNotFound.into()),
             (FenceCommand::Remove(_), Ok(at)) => self.policies.remove(self.overlay, at),
         }

@@ -113,6 +113,7 @@ impl Collector {
                 mark.next = Stamp::first_of(meta.floor.next());
                 break;
             }
+            debug_assert!(stamp >= mark.next, "collection goes forward");
             sweep.visit(stamp, kind, &row, value)?;
             mark.next = Stamp {
                 main: stamp.main,
@@ -137,6 +138,10 @@ impl Collector {
         entries_max: usize,
     ) -> Result<Option<usize>, Fault> {
         let reached = reached(view)?;
+        debug_assert!(
+            reached <= meta.floor,
+            "nothing above the floor is collected"
+        );
         if reached == meta.floor {
             return Ok(Some(entries_max));
         }
@@ -196,9 +201,11 @@ impl<'a> Sweep<'a> {
         let floor = self.reader.meta().floor;
         let value_len = value.len();
         let key = KeyValue::decode(&value)?.key;
+        debug_assert!(stamp.main <= floor, "changes above the floor stay");
         if let Some((before, ChangeKind::Put)) = self.reader.change_before(&key, stamp)?
             && before.main < floor
         {
+            debug_assert!(before < stamp, "a change is superseded by a later one");
             let row = keys::history(before, ChangeKind::Put);
             let value = self.reader.view.get(Table::History, &row)?;
             self.delete(&key, before, row, value.map_or(0, |value| value.len()));

@@ -82,6 +82,15 @@ pub(crate) fn remembered(view: &dyn View) -> Result<Vec<Compaction>, Fault> {
 /// Notes a compaction, and forgets the oldest.
 pub(crate) fn note(overlay: &mut Overlay, compaction: Compaction) -> Result<(), Fault> {
     let mut all = remembered(overlay)?;
+    debug_assert!(
+        compaction.floor_before < compaction.revision,
+        "the floor moves up"
+    );
+    debug_assert!(
+        all.last()
+            .is_none_or(|last| last.revision == compaction.floor_before),
+        "the floor before is that of the compaction before"
+    );
     all.push(compaction);
     let key = Bytes::from_static(MetaRow::Compactions.key());
     overlay.put(Table::Meta, key, Last(all).encode());

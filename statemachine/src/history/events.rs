@@ -220,6 +220,10 @@ impl Gathered {
         if self.revisions > 0 && is_full {
             return false;
         }
+        debug_assert!(
+            self.now.is_none_or(|now| now < revision),
+            "revisions ascend"
+        );
         self.close();
         self.revisions = self.revisions.saturating_add(1);
         self.now = Some(revision);

@@ -193,6 +193,7 @@ impl HashPass {
                     entries,
                 });
             }
+            debug_assert!(stamp >= self.next, "a pass goes forward");
             entries = entries.saturating_add(1);
             self.next = Stamp {
                 main: stamp.main,

@@ -90,12 +90,17 @@ impl<'t, 'a> Change<'t, 'a> {
 
     /// The same, to be finished or abandoned. To be asked for before anything is written.
     pub(crate) fn undoable(mut self) -> Self {
+        debug_assert_eq!(self.changes, 0, "asked for before anything is written");
         self.savepoint = Some(self.transition.save());
         self
     }
 
     /// Takes back what was written; only for a change that is undoable.
     pub(crate) fn abandon(mut self) {
+        debug_assert!(
+            self.savepoint.is_some(),
+            "only an undoable change is abandoned"
+        );
         if let Some(savepoint) = self.savepoint.take() {
             self.transition.restore(&savepoint);
         }
@@ -124,7 +129,19 @@ impl<'t, 'a> Change<'t, 'a> {
         if self.savepoint.is_some() {
             self.transition.keep();
         }
-        self.transition.meta.revision = self.seen();
+        let seen = self.seen();
+        debug_assert_eq!(
+            self.puts.checked_add(self.deletes),
+            u64::try_from(self.changes).ok(),
+            "every change is a put or a delete"
+        );
+        debug_assert!(
+            self.events
+                .iter()
+                .all(|event| event.kv.mod_revision == seen),
+            "a change is one revision"
+        );
+        self.transition.meta.revision = seen;
         let effects = &mut self.transition.effects;
         effects.events.append(&mut self.events);
         let facts = &mut effects.facts;
@@ -157,6 +174,14 @@ impl<'t, 'a> Change<'t, 'a> {
                 put.value.clone()
             },
         };
+        debug_assert!(
+            record.create <= revision,
+            "a key is not created in the future"
+        );
+        debug_assert!(
+            record.version > 1 || record.create == revision,
+            "the first version of a key creates it"
+        );
         self.move_lease(&put.key, previous.as_ref(), Some(&record))?;
         self.count(&put.key, previous.as_ref(), Some(&record));
         let row = record.encode();
@@ -378,6 +403,11 @@ impl<'t, 'a> Change<'t, 'a> {
     fn count(&mut self, key: &[u8], before: Option<&Record>, after: Option<&Record>) {
         let meta = &mut *self.transition.meta;
         if let Some(record) = before {
+            debug_assert!(meta.keys > 0, "a key that was there is counted");
+            debug_assert!(
+                meta.live_bytes >= live_bytes(key, record),
+                "and so are its bytes"
+            );
             meta.keys = meta.keys.saturating_sub(1);
             meta.live_bytes = meta.live_bytes.saturating_sub(live_bytes(key, record));
         }

@@ -75,6 +75,7 @@ impl Reader<'_> {
         let limit = usize::try_from(query.limit).unwrap_or(0);
         let fetch_max = fetch_max(query, limit);
         let Selection { mut kvs, count } = self.select(query, revision, fetch_max, budget)?;
+        debug_assert!(kvs.len() <= count, "what is selected is counted");
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         if query.count_only {
             return Ok(RangeReply {
@@ -360,6 +361,7 @@ impl Reader<'_> {
             if is_put && !visit(found.stamp, budget)? {
                 break;
             }
+            debug_assert!(found.stamp.main <= revision, "nothing later is visited");
             settled = Some(found);
         }
         Ok(())

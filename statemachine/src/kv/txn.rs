@@ -50,8 +50,10 @@ impl Transition<'_> {
     ) -> Result<TxnReply, ReadError> {
         let path = Path::choose(&self.reader(), txn, budget)?;
         let mut change = self.change().undoable();
-        match run(&mut change, txn, &mut path.0.into_iter(), budget) {
+        let mut choices = path.0.into_iter();
+        match run(&mut change, txn, &mut choices, budget) {
             Ok(reply) => {
+                debug_assert_eq!(choices.next(), None, "every choice was used");
                 change.finish();
                 Ok(reply)
             }
@@ -78,7 +80,10 @@ impl Reader<'_> {
 fn execute_read(reader: &Reader<'_>, txn: &Txn) -> Result<TxnReply, ReadError> {
     let mut budget = Budget::of_txn(reader.meta());
     let path = Path::choose(reader, txn, &mut budget)?;
-    read(reader, txn, &mut path.0.into_iter(), &mut budget)
+    let mut choices = path.0.into_iter();
+    let reply = read(reader, txn, &mut choices, &mut budget)?;
+    debug_assert_eq!(choices.next(), None, "every choice was used");
+    Ok(reply)
 }
 
 fn chosen<'t>(txn: &'t Txn, choices: &mut dyn Iterator<Item = bool>) -> (bool, &'t [TxnOp]) {

@@ -131,11 +131,14 @@ pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes, client: Option<u64>) ->
     if let Some(known) = overlay.get(Table::Cluster, &row)? {
         overlay.delete(Table::Cluster, row);
         let mut state = KeysState::load(overlay)?;
+        debug_assert!(state.remembered > 0, "a key that is forgotten is counted");
+        debug_assert!(state.bytes >= known.len() as u64, "and so is its outcome");
         state.remembered = state.remembered.saturating_sub(1);
         state.bytes = state.bytes.saturating_sub(known.len() as u64);
         state.save(overlay);
         if let Some(client) = client {
             let mut share = Share::load(overlay, client)?;
+            debug_assert!(share.keys > 0, "and its client has it");
             share.keys = share.keys.saturating_sub(1);
             share.bytes = share.bytes.saturating_sub(known.len() as u64);
             share.save(overlay, client);

@@ -72,6 +72,10 @@ impl SessionState {
             self.remembered = self.remembered.saturating_sub(1);
             self.bytes = self.bytes.saturating_sub(bytes);
         }
+        debug_assert!(
+            self.remembered > 0 || self.bytes == 0,
+            "bytes are of requests that are remembered"
+        );
         self.forgotten = through;
         Totals::change_sessions(overlay, meta, before, self.bytes)
     }
@@ -208,6 +212,7 @@ pub(super) fn remember(
             session.forget(overlay, meta, id, oldest)?;
         }
     }
+    debug_assert!(session.remembered <= REMEMBERED_MAX, "requests are bounded");
     session.save(overlay, id);
     Ok(())
 }

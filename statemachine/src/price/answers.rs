@@ -50,6 +50,7 @@ impl EntryAnswers {
         if meta.level >= FeatureLevel::PRICED || !tells_claims(reply) {
             self.priced = self.priced.saturating_add(bytes);
         }
+        debug_assert!(self.priced <= self.bytes, "what is priced is held");
     }
 
     /// Refuses a command that would read when the entry's answers are too many already.

@@ -69,7 +69,13 @@ pub(super) fn write(value: &[u8], flags: Flags) -> Option<Bytes> {
     if !written {
         put_flags(&mut out, flags);
     }
-    Some(out.finish())
+    let written = out.finish();
+    debug_assert_eq!(
+        read(&written),
+        Some(flags),
+        "flags are read as they were written"
+    );
+    Some(written)
 }
 
 fn put_flags(out: &mut Encoder, flags: Flags) {

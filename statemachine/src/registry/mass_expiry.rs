@@ -73,6 +73,7 @@ impl Transition<'_> {
         let Some(deadline) = until else {
             return Ok(false);
         };
+        debug_assert!(deadline > now, "a hold ends later");
         // Services that are not held themselves have suspects now too, for the lease is one.
         for (service, _) in services(&instances) {
             if Held::find(self.overlay, Table::Cluster, &row_of(HELD, service))?.is_none() {
@@ -169,6 +170,7 @@ impl Transition<'_> {
             self.overlay.put(Table::Cluster, row, window.encode());
             return Ok(None);
         }
+        debug_assert!(window.expired >= EXPIRED_MIN, "few expiries are no mass");
         self.overlay.delete(Table::Cluster, row);
         let until = now.after(HOLD_MAX);
         self.put_held(service, Held { until, look: until });

@@ -266,6 +266,10 @@ pub(crate) fn escaped(key: &[u8], extra: usize) -> BytesMut {
             row.put_u8(ZERO_ESCAPE);
         }
     }
+    debug_assert!(
+        !row.windows(KEY_END.len()).any(|two| two == KEY_END),
+        "an escaped key does not hold its own end"
+    );
     row
 }
 

@@ -58,16 +58,19 @@ impl Overlay {
 
     /// From here on, writes can be taken back.
     pub(crate) fn begin_undo(&mut self) {
+        debug_assert!(self.undo.is_none(), "undo sections do not nest");
         self.undo = Some(Undo::default());
     }
 
     /// Keeps the writes since [`Overlay::begin_undo`].
     pub(crate) fn keep(&mut self) {
+        debug_assert!(self.undo.is_some(), "a kept section was begun");
         self.undo = None;
     }
 
     /// Takes back the writes since [`Overlay::begin_undo`].
     pub(crate) fn undo(&mut self) {
+        debug_assert!(self.undo.is_some(), "an undone section was begun");
         let Some(undo) = self.undo.take() else {
             return;
         };
@@ -107,6 +110,7 @@ impl Overlay {
 
     /// The writes, by table and key, so that the engine inserts in order.
     pub(crate) fn into_batch(mut self) -> WriteBatch {
+        debug_assert!(self.undo.is_none(), "no change is under way in a batch");
         let mut ops = Vec::new();
         for table in Table::ALL {
             let writes = std::mem::take(self.writes_mut(table));

@@ -28,7 +28,10 @@ pub(crate) trait Row: Sized {
     fn encode(&self) -> Bytes {
         let mut out = Encoder::with_capacity(self.room());
         self.write_row(&mut out);
-        out.finish()
+        let row = out.finish();
+        let room = self.room();
+        debug_assert!(room == 0 || room == row.len(), "a row takes its room");
+        row
     }
 
     /// The row with this key, if there is one.

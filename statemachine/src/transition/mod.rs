@@ -111,6 +111,10 @@ impl<'a> Transition<'a> {
 
     /// Takes back what was written since then.
     pub(crate) fn restore(&mut self, savepoint: &Savepoint) {
+        debug_assert!(
+            self.unreconciled.touched.len() >= savepoint.touched_len,
+            "claims are not reconciled within an undoable change"
+        );
         self.overlay.undo();
         *self.meta = savepoint.meta;
         self.unreconciled.touched.truncate(savepoint.touched_len);

@@ -43,6 +43,7 @@ impl Policies {
             Ok(at) => policies.splice(at..=at, [policy.clone()]).for_each(drop),
             Err(at) => policies.insert(at, policy.clone()),
         }
+        debug_assert!(self.is_sorted(), "policies stay in order");
     }
 
     /// Removes the policy at a place, its row included.
@@ -51,6 +52,10 @@ impl Policies {
             overlay.delete(Table::Cluster, row_of(&policy.prefix));
             Arc::make_mut(&mut self.0).remove(at);
         }
+    }
+
+    fn is_sorted(&self) -> bool {
+        self.0.is_sorted_by(|a, b| a.prefix < b.prefix)
     }
 
     /// The policies themselves.
