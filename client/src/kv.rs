@@ -15,9 +15,9 @@ use crate::{
     call::{Call, ask},
     client::Client,
     conditions::{Conditions, conditional},
-    error::Error,
     freshness::{Freshness, at_least},
     id::{LeaseId, Revision},
+    prefix::Prefix,
     range::{IntoBytes, KeyRange},
     response::{DeleteResponse, GetResponse, PutResponse},
 };
@@ -46,11 +46,12 @@ pub enum SortTarget {
     Value,
 }
 
-/// Reads keys. Made by [`Client::get`] or [`Get::new`].
+/// Reads keys. Made by [`Client::get`], [`Namespace::get`](crate::Namespace::get) or [`Get::new`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Get<C = ()> {
     pub(crate) client: C,
+    pub(crate) prefix: Prefix,
     pub(crate) request: RangeRequest,
     pub(crate) timeout: Option<Duration>,
     pub(crate) freshness: Freshness,
@@ -85,6 +86,7 @@ impl<C> Get<C> {
         };
         Self {
             client,
+            prefix: Prefix::default(),
             request,
             timeout: None,
             freshness: Freshness::default(),
@@ -165,14 +167,15 @@ impl<C> Get<C> {
     }
 }
 
-/// Writes a key. Made by [`Client::put`] or [`Put::new`].
+/// Writes a key. Made by [`Client::put`], [`Namespace::put`](crate::Namespace::put) or [`Put::new`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Put<C = ()> {
-    pub(crate) client: C,
+    client: C,
+    prefix: Prefix,
     pub(crate) request: PutRequest,
     timeout: Option<Duration>,
-    pub(crate) conditions: Conditions,
+    conditions: Conditions,
 }
 
 conditional!(Put<Client>);
@@ -193,6 +196,7 @@ impl<C> Put<C> {
         };
         Self {
             client,
+            prefix: Prefix::default(),
             request,
             timeout: None,
             conditions: Conditions::default(),
@@ -226,14 +230,16 @@ impl<C> Put<C> {
     }
 }
 
-/// Deletes keys. Made by [`Client::delete`] or [`Delete::new`].
+/// Deletes keys. Made by [`Client::delete`], [`Namespace::delete`](crate::Namespace::delete) or
+/// [`Delete::new`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Delete<C = ()> {
-    pub(crate) client: C,
+    client: C,
+    prefix: Prefix,
     pub(crate) request: DeleteRangeRequest,
     timeout: Option<Duration>,
-    pub(crate) conditions: Conditions,
+    conditions: Conditions,
 }
 
 conditional!(Delete<Client>);
@@ -255,6 +261,7 @@ impl<C> Delete<C> {
         };
         Self {
             client,
+            prefix: Prefix::default(),
             request,
             timeout: None,
             conditions: Conditions::default(),
@@ -287,7 +294,8 @@ impl Client {
     /// # Errors
     /// When awaited: [`NotFound`](crate::ErrorKind::NotFound) for an unknown lease,
     /// [`NoSpace`](crate::ErrorKind::NoSpace) at the quota, and whatever any call can meet.
-    /// [`Error::outcome_unknown`] tells whether the write may have happened in spite of it.
+    /// [`Error::outcome_unknown`](crate::Error::outcome_unknown) tells whether the write may have
+    /// happened in spite of it.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the write happens.
@@ -298,8 +306,9 @@ impl Client {
     /// Deletes one key, or a [`KeyRange`].
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet. [`Error::outcome_unknown`] tells whether the
-    /// deletion may have happened in spite of it.
+    /// When awaited: whatever any call can meet.
+    /// [`Error::outcome_unknown`](crate::Error::outcome_unknown) tells whether the deletion may
+    /// have happened in spite of it.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the deletion happens.
@@ -308,51 +317,60 @@ impl Client {
     }
 }
 
-/// Gives a request its own deadline, and sends it when it is awaited.
+/// Lets a request carry its own deadline, belong to a namespace, and be sent when it is awaited.
 macro_rules! sent {
-    ($client:ty, [$($generics:tt)*], $method:ident, $response:ty, $of:expr) => {
-        impl $($generics)* {
+    ($request:ident, $method:ident, $response:ident) => {
+        impl<C> $request<C> {
             /// Deadline of this call, in place of the client's.
             pub fn timeout(mut self, timeout: Duration) -> Self {
                 self.timeout = Some(timeout);
                 self
             }
+
+            /// Names keys relative to `prefix`.
+            pub(crate) fn within(mut self, prefix: $crate::prefix::Prefix) -> Self {
+                self.prefix = prefix;
+                self
+            }
         }
 
-        impl IntoFuture for $client {
-            type Output = Result<$response, Error>;
+        impl IntoFuture for $request<Client> {
+            type Output = Result<$response, $crate::Error>;
             type IntoFuture = BoxFuture<'static, Self::Output>;
 
             fn into_future(self) -> Self::IntoFuture {
                 Box::pin(async move {
                     let call = self.call();
-                    let message = ask!(self.client, call, KvClient.$method(self.request)).await?;
-                    Ok($of(message))
+                    let (client, prefix, mut request) = (self.client, self.prefix, self.request);
+                    prefix.add_to(&mut request)?;
+                    let mut message = ask!(client, call, KvClient.$method(request)).await?;
+                    prefix.strip_from(&mut message);
+                    Ok($response::of(message))
                 })
             }
         }
     };
 }
+pub(crate) use sent;
 
-impl<C> Get<C> {
-    pub(crate) fn call(&self) -> Call {
+impl Get<Client> {
+    fn call(&self) -> Call {
         Call::read(self.timeout).fresh(self.freshness)
     }
 }
 
-/// How a write is made.
-macro_rules! written {
-    ($($request:ident),*) => {$(
-        impl<C> $request<C> {
-            pub(crate) fn call(&self) -> Call {
-                Call::conditional(self.timeout, self.conditions.clone())
-            }
-        }
-    )*};
+impl Put<Client> {
+    fn call(&self) -> Call {
+        Call::conditional(self.timeout, self.conditions.clone())
+    }
 }
 
-written!(Put, Delete);
+impl Delete<Client> {
+    fn call(&self) -> Call {
+        Call::conditional(self.timeout, self.conditions.clone())
+    }
+}
 
-sent!(Get<Client>, [<C> Get<C>], range, GetResponse, GetResponse::of);
-sent!(Put<Client>, [<C> Put<C>], put, PutResponse, PutResponse::of);
-sent!(Delete<Client>, [<C> Delete<C>], delete_range, DeleteResponse, DeleteResponse::of);
+sent!(Get, range, GetResponse);
+sent!(Put, put, PutResponse);
+sent!(Delete, delete_range, DeleteResponse);

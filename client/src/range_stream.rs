@@ -12,6 +12,7 @@ use crate::{
     client::Client,
     error::{Error, Operation},
     kv::Get,
+    prefix::Prefix,
     response::GetResponse,
 };
 
@@ -20,6 +21,7 @@ use crate::{
 #[must_use = "a range is read piece by piece"]
 pub struct RangeStream {
     pieces: Streaming<RangeStreamResponse>,
+    prefix: Prefix,
 }
 
 impl Get<Client> {
@@ -35,8 +37,10 @@ impl Get<Client> {
     /// Reads change nothing; drop the future at will.
     pub async fn stream(self) -> Result<RangeStream, Error> {
         let call = Call::stream(Lane::Bulk, self.timeout).fresh(self.freshness);
-        let pieces = ask!(self.client, call, KvClient.range_stream(self.request)).await?;
-        Ok(RangeStream { pieces })
+        let (client, prefix, mut request) = (self.client, self.prefix, self.request);
+        prefix.add_to(&mut request)?;
+        let pieces = ask!(client, call, KvClient.range_stream(request)).await?;
+        Ok(RangeStream { pieces, prefix })
     }
 }
 
@@ -53,7 +57,11 @@ impl RangeStream {
         let piece = self.pieces.message().await;
         let piece =
             piece.map_err(|status| Error::from_status(status, Operation::Read, "server"))?;
-        Ok(piece.map(|piece| GetResponse::of(piece.range_response.unwrap_or_default())))
+        Ok(piece.map(|piece| {
+            let mut message = piece.range_response.unwrap_or_default();
+            self.prefix.strip_from(&mut message);
+            GetResponse::of(message)
+        }))
     }
 
     /// The pieces as a stream.

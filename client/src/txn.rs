@@ -16,10 +16,10 @@ use crate::{
     call::{Call, ask},
     client::Client,
     conditions::{Conditions, conditional},
-    error::Error,
     freshness::{Freshness, at_least},
     id::{LeaseId, Revision},
-    kv::{Delete, Get, Put},
+    kv::{Delete, Get, Put, sent},
+    prefix::Prefix,
     range::{IntoBytes, KeyRange},
     response::TxnResponse,
 };
@@ -155,7 +155,8 @@ impl<C> From<Txn<C>> for Op {
     }
 }
 
-/// A transaction. Made by [`Client::txn`], or by [`Txn::new`] for nesting in another.
+/// A transaction. Made by [`Client::txn`], [`Namespace::txn`](crate::Namespace::txn), or by
+/// [`Txn::new`] for nesting in another.
 ///
 /// ```no_run
 /// use tenure::{Client, Compare, Get, Put};
@@ -176,11 +177,12 @@ impl<C> From<Txn<C>> for Op {
 #[derive(Debug, Clone, Default)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Txn<C = ()> {
-    pub(crate) client: C,
+    client: C,
+    prefix: Prefix,
     pub(crate) request: TxnRequest,
     timeout: Option<Duration>,
-    pub(crate) freshness: Freshness,
-    pub(crate) conditions: Conditions,
+    freshness: Freshness,
+    conditions: Conditions,
 }
 
 conditional!(Txn<Client>);
@@ -204,9 +206,10 @@ impl Txn {
 }
 
 impl<C> Txn<C> {
-    pub(crate) fn of(client: C) -> Self {
+    fn of(client: C) -> Self {
         Self {
             client,
+            prefix: Prefix::default(),
             request: TxnRequest::default(),
             timeout: None,
             freshness: Freshness::default(),
@@ -215,7 +218,7 @@ impl<C> Txn<C> {
     }
 
     /// How the transaction is sent.
-    pub(crate) fn call(&self) -> Call {
+    fn call(&self) -> Call {
         let conditions = self.conditions.clone();
         let call = if self.is_read() {
             // The server says that a read takes no conditions, if it was given any.
@@ -249,12 +252,6 @@ impl<C> Txn<C> {
         self
     }
 
-    /// Deadline of this call, in place of the client's.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-
     /// Whether no branch can change anything, so that the transaction may be repeated like a read.
     fn is_read(&self) -> bool {
         let branches = self.request.success.iter().chain(&self.request.failure);
@@ -279,18 +276,7 @@ impl Client {
     }
 }
 
-impl IntoFuture for Txn<Client> {
-    type Output = Result<TxnResponse, Error>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let call = self.call();
-            let message = ask!(self.client, call, KvClient.txn(self.request)).await?;
-            Ok(TxnResponse::of(message))
-        })
-    }
-}
+sent!(Txn, txn, TxnResponse);
 
 #[cfg(test)]
 mod tests {

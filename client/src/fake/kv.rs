@@ -171,9 +171,16 @@ impl Kv for Service {
         .await
     }
 
-    /// A stream that stays open and silent.
-    async fn range_stream(&self, _: Request<RangeRequest>) -> Answer<Self::RangeStreamStream> {
-        Ok(Response::new(stream::pending().boxed()))
+    /// The whole answer in one piece, on a stream that stays open.
+    async fn range_stream(
+        &self,
+        request: Request<RangeRequest>,
+    ) -> Answer<Self::RangeStreamStream> {
+        let piece = RangeStreamResponse {
+            range_response: Some(self.range(request).await?.into_inner()),
+        };
+        let pieces = stream::iter([Ok(piece)]).chain(stream::pending());
+        Ok(Response::new(pieces.boxed()))
     }
 
     async fn put(&self, request: Request<PutRequest>) -> Answer<PutResponse> {

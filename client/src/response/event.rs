@@ -23,15 +23,6 @@ impl Event {
         }
     }
 
-    /// The same with its key, in every place, changed.
-    pub(crate) fn map_keys(mut self, mut map: impl FnMut(&mut Bytes)) -> Self {
-        map(self.kv.key_mut());
-        if let Some(prev) = &mut self.prev_kv {
-            map(prev.key_mut());
-        }
-        self
-    }
-
     /// Whether the key was written: created, or given another value.
     #[must_use]
     pub fn is_put(&self) -> bool {

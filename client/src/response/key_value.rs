@@ -30,10 +30,6 @@ impl KeyValue {
         messages.into_iter().map(Self).collect()
     }
 
-    pub(crate) fn key_mut(&mut self) -> &mut Bytes {
-        &mut self.0.key
-    }
-
     /// The key.
     #[must_use]
     pub fn key(&self) -> &Bytes {

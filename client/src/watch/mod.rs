@@ -18,20 +18,22 @@ use tenure_proto::etcdserverpb::{WatchCreateRequest, watch_create_request::Filte
 pub use update::Update;
 pub use watcher::{WatchControl, Watcher};
 
-use crate::{client::Client, error::Error, id::Revision, range::KeyRange};
+use crate::{client::Client, error::Error, id::Revision, prefix::Prefix, range::KeyRange};
 
-/// A watch to be started. Made by [`Client::watch`].
+/// A watch to be started. Made by [`Client::watch`] or
+/// [`Namespace::watch`](crate::Namespace::watch).
 #[derive(Debug, Clone)]
 #[must_use = "a watch starts when it is awaited"]
-pub struct Watch<C = Client> {
-    client: C,
-    pub(crate) request: WatchCreateRequest,
+pub struct Watch {
+    client: Client,
+    prefix: Prefix,
+    request: WatchCreateRequest,
     require_leader: bool,
     timeout: Option<Duration>,
 }
 
-impl<C> Watch<C> {
-    pub(crate) fn of(client: C, range: KeyRange) -> Self {
+impl Watch {
+    fn of(client: Client, range: KeyRange) -> Self {
         let (key, range_end) = range.into_parts();
         let request = WatchCreateRequest {
             key,
@@ -40,21 +42,17 @@ impl<C> Watch<C> {
         };
         Self {
             client,
+            prefix: Prefix::default(),
             request,
             require_leader: false,
             timeout: None,
         }
     }
 
-    /// The same watch made by another client, and the one it was made by.
-    pub(crate) fn through<D>(self, client: D) -> (Watch<D>, C) {
-        let watch = Watch {
-            client,
-            request: self.request,
-            require_leader: self.require_leader,
-            timeout: self.timeout,
-        };
-        (watch, self.client)
+    /// Names keys relative to `prefix`.
+    pub(crate) fn within(mut self, prefix: Prefix) -> Self {
+        self.prefix = prefix;
+        self
     }
 
     /// Delivers changes from this revision on, history included; only later changes unless set.

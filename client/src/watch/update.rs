@@ -33,14 +33,6 @@ impl Update {
         self.header.revision()
     }
 
-    /// The same with each change replaced.
-    pub(crate) fn map_events(self, map: impl FnMut(Event) -> Event) -> Self {
-        Self {
-            header: self.header,
-            events: self.events.into_iter().map(map).collect(),
-        }
-    }
-
     /// Changes in the order of their revisions; empty for a report of progress.
     #[must_use]
     pub fn events(&self) -> &[Event] {

@@ -31,6 +31,7 @@ use crate::{
     client::{Client, RECEIVE_BYTES_MAX},
     error::{Error, ErrorKind, Operation},
     id::Revision,
+    prefix::Prefix,
     response::{Event, Header},
     retry::Backoff,
 };
@@ -60,6 +61,7 @@ struct Shared {
 #[must_use = "a watch ends when its watcher is dropped"]
 pub struct Watcher {
     client: Client,
+    prefix: Prefix,
     request: WatchCreateRequest,
     require_leader: bool,
     timeout: Option<Duration>,
@@ -125,9 +127,11 @@ impl WatchControl {
 }
 
 impl Watcher {
-    pub(super) async fn open(watch: Watch) -> Result<Self, Error> {
+    pub(super) async fn open(mut watch: Watch) -> Result<Self, Error> {
+        watch.prefix.add_to(&mut watch.request)?;
         let mut watcher = Self {
             client: watch.client,
+            prefix: watch.prefix,
             position: Position::starting_at(watch.request.start_revision),
             request: watch.request,
             require_leader: watch.require_leader,
@@ -262,6 +266,7 @@ impl Watcher {
                 return Ok(None);
             }
         }
+        self.prefix.strip_from(&mut response);
         let events = response.events.into_iter().map(Event::of).collect();
         Ok(Some(Update::new(self.header, events)))
     }

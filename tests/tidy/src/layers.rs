@@ -34,6 +34,7 @@ const CLIENT: Crate = Crate {
             "conditions",
             "endpoint",
             "freshness",
+            "prefix",
             "response",
             "retry",
         ],
