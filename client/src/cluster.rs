@@ -15,7 +15,7 @@ use crate::{
     client::Client,
     error::Error,
     id::MemberId,
-    response::{MemberAdded, MemberList, MemberRole},
+    response::{List, Member, MemberAdded, MemberRole},
 };
 
 /// A question for the members of the cluster. Made by [`Cluster::members`].
@@ -36,14 +36,14 @@ impl Members {
 }
 
 impl IntoFuture for Members {
-    type Output = Result<MemberList, Error>;
+    type Output = Result<List<Member>, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::read(None);
             let list = ask!(self.client, call, ClusterClient.member_list(self.request)).await?;
-            Ok(MemberList::of(list.header, list.members))
+            Ok(List::members(list.header, list.members))
         })
     }
 }
@@ -113,11 +113,11 @@ impl Cluster<'_> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is removed.
-    pub async fn remove_member(self, member: MemberId) -> Result<MemberList, Error> {
+    pub async fn remove_member(self, member: MemberId) -> Result<List<Member>, Error> {
         let request = MemberRemoveRequest { id: member.get() };
         let call = Call::write(None);
         let list = ask!(self.client, call, ClusterClient.member_remove(request)).await?;
-        Ok(MemberList::of(list.header, list.members))
+        Ok(List::members(list.header, list.members))
     }
 
     /// Changes the URLs at which other members reach a member.
@@ -132,14 +132,14 @@ impl Cluster<'_> {
         self,
         member: MemberId,
         peer_urls: impl IntoIterator<Item = U>,
-    ) -> Result<MemberList, Error> {
+    ) -> Result<List<Member>, Error> {
         let request = MemberUpdateRequest {
             id: member.get(),
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
         };
         let call = Call::write(None);
         let list = ask!(self.client, call, ClusterClient.member_update(request)).await?;
-        Ok(MemberList::of(list.header, list.members))
+        Ok(List::members(list.header, list.members))
     }
 
     /// Gives a learner its vote.
@@ -151,10 +151,10 @@ impl Cluster<'_> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the promotion happens.
-    pub async fn promote_member(self, member: MemberId) -> Result<MemberList, Error> {
+    pub async fn promote_member(self, member: MemberId) -> Result<List<Member>, Error> {
         let request = MemberPromoteRequest { id: member.get() };
         let call = Call::write(None);
         let list = ask!(self.client, call, ClusterClient.member_promote(request)).await?;
-        Ok(MemberList::of(list.header, list.members))
+        Ok(List::members(list.header, list.members))
     }
 }

@@ -178,11 +178,10 @@ pub use registry::{
     Registration, Registry, Resolver, Selector, WatchEndpoints,
 };
 pub use response::{
-    Alarm, AlarmKind, AlarmList, Claim, ClaimMode, DeleteResponse, Discovered, Event, FencePolicy,
-    FencePolicyList, GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseList, LeaseRenewal,
-    LeaseTimeToLive, LockList, LockQueue, Member, MemberAdded, MemberList, MemberRole, OpResponse,
-    PutResponse, Readiness, RegisteredInstance, ReleasedClaims, ServedAt, SessionState,
-    SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
+    Alarm, AlarmKind, Claim, ClaimMode, DeleteResponse, Discovered, Event, FencePolicy,
+    GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseTimeToLive, List, LockList, LockQueue,
+    Member, MemberAdded, MemberRole, OpResponse, PutResponse, Readiness, RegisteredInstance,
+    ServedAt, SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
 };
 pub use session::{Session, Sessions};
 pub use stm::{Stm, StmTxn};

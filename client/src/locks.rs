@@ -20,7 +20,7 @@ use crate::{
     id::Token,
     lock::{LockRequest, RwLock, Semaphore, exclusive},
     range::IntoBytes,
-    response::{LockList, LockQueue, ReleasedClaims, TokenCheck},
+    response::{Claim, List, LockList, LockQueue, TokenCheck},
 };
 
 /// Locks of the cluster, and claims on elections. Made by [`Client::locks`].
@@ -263,14 +263,14 @@ impl ForceRelease {
 }
 
 impl IntoFuture for ForceRelease {
-    type Output = Result<ReleasedClaims, Error>;
+    type Output = Result<List<Claim>, Error>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::tenure(Operation::Write, Lane::Calls);
             let released = ask!(self.client, call, LockClient.force_release(self.request)).await?;
-            Ok(ReleasedClaims::of(released))
+            Ok(List::released(released))
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     conditions::{Conditions, conditional},
     error::{Error, Operation},
     id::{MemberId, Revision},
-    response::{AlarmKind, AlarmList, Header, HistoryHash, SnapshotPiece, Status, StoreHash},
+    response::{Alarm, AlarmKind, Header, HistoryHash, List, SnapshotPiece, Status, StoreHash},
 };
 
 /// A snapshot of one server's data as it arrives. Made by [`Maintenance::snapshot`].
@@ -120,7 +120,7 @@ impl Maintenance<'_> {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn alarms(self) -> Result<AlarmList, Error> {
+    pub async fn alarms(self) -> Result<List<Alarm>, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Get.into(),
             ..Default::default()
@@ -135,7 +135,7 @@ impl Maintenance<'_> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the alarm is taken back.
-    pub async fn disarm(self, member: MemberId, alarm: AlarmKind) -> Result<AlarmList, Error> {
+    pub async fn disarm(self, member: MemberId, alarm: AlarmKind) -> Result<List<Alarm>, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Deactivate.into(),
             member_id: member.get(),
@@ -144,9 +144,9 @@ impl Maintenance<'_> {
         self.alarm(Call::write(None), request).await
     }
 
-    async fn alarm(self, call: Call, request: AlarmRequest) -> Result<AlarmList, Error> {
+    async fn alarm(self, call: Call, request: AlarmRequest) -> Result<List<Alarm>, Error> {
         let alarms = ask!(self.client, call, MaintenanceClient.alarm(request)).await?;
-        Ok(AlarmList::of(alarms))
+        Ok(List::alarms(alarms))
     }
 
     /// Gives unused space of the server back to its file system.

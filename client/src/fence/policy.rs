@@ -10,7 +10,7 @@ use crate::{
     client::Client,
     error::{Error, Operation},
     range::IntoBytes,
-    response::{FencePolicyList, Header},
+    response::{FencePolicy, Header, List},
 };
 
 /// A short call of the fence service.
@@ -40,7 +40,7 @@ impl FencePolicies<'_> {
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// client.fence_policies().set("accounts/7/", "jobs/7").await?;
-    /// for policy in client.fence_policies().list().await?.policies() {
+    /// for policy in &client.fence_policies().list().await? {
     ///     println!("{:?} is written by the holder of {:?}", policy.prefix(), policy.lock());
     /// }
     /// // Unguarded writes are accepted there again.
@@ -95,11 +95,11 @@ impl FencePolicies<'_> {
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn list(self) -> Result<FencePolicyList, Error> {
+    pub async fn list(self) -> Result<List<FencePolicy>, Error> {
         let request = ListPoliciesRequest {};
         let call = call(Operation::Read);
         let list = ask!(self.client, call, FenceClient.list_policies(request)).await?;
-        Ok(FencePolicyList::of(list))
+        Ok(List::policies(list))
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         client.fence_policies().set("a/", "one").await.unwrap();
         client.fence_policies().set("a/", "two").await.unwrap();
         let listed = client.fence_policies().list().await.unwrap();
-        let listed = listed.policies();
+        let listed = listed.as_slice();
         assert_eq!(listed.len(), 1);
         assert_eq!(
             (&listed[0].prefix()[..], &listed[0].lock()[..]),

@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::renewal::{Renewer, Term};
-use crate::{client::Client, error::Error, id::LeaseId, response::LeaseRenewal};
+use crate::{client::Client, error::Error, id::LeaseId, response::Lease};
 
 /// Why a lease is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -40,8 +40,8 @@ pub enum LeaseLoss {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     pub(super) term: Term,
-    /// What the server last answered; empty before the first renewal of a lease that was adopted.
-    pub(super) answer: LeaseRenewal,
+    /// The answer to the last renewal; nothing before the first one.
+    pub(super) answer: Option<Lease>,
     pub(super) loss: Option<LeaseLoss>,
 }
 
@@ -55,11 +55,11 @@ impl State {
 
     /// Takes note of a renewal, unless the lease was lost before: who was told of a loss, or saw
     /// the deadline pass, must not find the lease held again. Whether it was in time.
-    pub(super) fn renew(&mut self, term: Term, answer: LeaseRenewal) -> bool {
+    pub(super) fn renew(&mut self, term: Term, answer: Lease) -> bool {
         let in_time = self.loss.is_none() && Instant::now() < self.term.deadline();
         if in_time {
             self.term = term;
-            self.answer = answer;
+            self.answer = Some(answer);
         }
         in_time
     }
@@ -96,16 +96,16 @@ impl KeepAlive {
         let sent = Instant::now();
         let answer = client.leases().keep_alive_once(id).await?;
         let ttl = answer.ttl();
-        Ok(Self::begin(client, id, Term { sent, ttl }, answer))
+        Ok(Self::begin(client, id, Term { sent, ttl }, Some(answer)))
     }
 
     /// Renews a lease that was granted with `term`, which may hold fractions of seconds: renewals
     /// answer whole seconds, rounded up.
     pub(crate) fn adopt(client: Client, id: LeaseId, term: Term) -> Self {
-        Self::begin(client, id, term, LeaseRenewal::none())
+        Self::begin(client, id, term, None)
     }
 
-    fn begin(client: Client, id: LeaseId, term: Term, answer: LeaseRenewal) -> Self {
+    fn begin(client: Client, id: LeaseId, term: Term, answer: Option<Lease>) -> Self {
         let (sender, seen) = watch::channel(State {
             term,
             answer,
@@ -128,9 +128,9 @@ impl KeepAlive {
         self.id
     }
 
-    /// The answer to the last renewal.
+    /// The answer to the last renewal; nothing before the first one.
     #[must_use]
-    pub fn last_answer(&self) -> LeaseRenewal {
+    pub fn last_renewal(&self) -> Option<Lease> {
         self.seen.borrow().answer
     }
 
@@ -199,7 +199,7 @@ impl KeepAlive {
     ///
     /// # Cancel safety
     /// Cancel safe: a renewal that is not returned is returned by the next call.
-    pub async fn renewed(&mut self) -> Option<LeaseRenewal> {
+    pub async fn renewed(&mut self) -> Option<Lease> {
         loop {
             if self.loss().is_some() {
                 return None;
@@ -210,7 +210,7 @@ impl KeepAlive {
                 changed = self.seen.changed() => {
                     changed.expect("this handle holds a sender");
                     let state = *self.seen.borrow_and_update();
-                    return state.loss.is_none().then_some(state.answer);
+                    return state.answer.filter(|_| state.loss.is_none());
                 }
                 // Cancel safe: a point in time.
                 () = sleep_until(deadline) => {}
@@ -227,6 +227,8 @@ impl Drop for KeepAlive {
 
 #[cfg(test)]
 mod tests {
+    use tenure_proto::etcdserverpb::LeaseKeepAliveResponse;
+
     use super::*;
 
     const TTL: Duration = Duration::from_secs(10);
@@ -244,8 +246,9 @@ mod tests {
         alive
     }
 
-    fn renewal(sent: Instant) -> (Term, LeaseRenewal) {
-        (Term { sent, ttl: TTL }, LeaseRenewal::none())
+    fn renewal(sent: Instant) -> (Term, Lease) {
+        let answer = Lease::renewed(LeaseKeepAliveResponse::default());
+        (Term { sent, ttl: TTL }, answer)
     }
 
     #[tokio::test(start_paused = true)]

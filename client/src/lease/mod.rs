@@ -24,7 +24,7 @@ use crate::{
     conditions::{Conditions, conditional},
     error::{Error, ErrorKind},
     id::LeaseId,
-    response::{Header, Lease, LeaseList, LeaseRenewal, LeaseTimeToLive},
+    response::{Header, Lease, LeaseTimeToLive, List},
 };
 
 /// etcd's text for a lease that does not exist, used where its answer says so without an error.
@@ -57,7 +57,7 @@ impl IntoFuture for Grant {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
             let granted = ask!(self.client, call, LeaseClient.lease_grant(self.request)).await?;
-            Ok(Lease::of(granted))
+            Ok(Lease::granted(granted))
         })
     }
 }
@@ -199,17 +199,17 @@ impl Leases<'_> {
         }
     }
 
-    /// All leases.
+    /// The ids of all leases.
     ///
     /// # Errors
     /// Whatever any call can meet.
     ///
     /// # Cancel safety
     /// Reads change nothing; drop the future at will.
-    pub async fn list(self) -> Result<LeaseList, Error> {
+    pub async fn list(self) -> Result<List<LeaseId>, Error> {
         let (call, request) = (Call::read(None), LeaseLeasesRequest {});
         let message = ask!(self.client, call, LeaseClient.lease_leases(request)).await?;
-        Ok(LeaseList::of(message))
+        Ok(List::leases(message))
     }
 
     /// Renews a lease once.
@@ -220,7 +220,7 @@ impl Leases<'_> {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease is renewed.
-    pub async fn keep_alive_once(self, id: LeaseId) -> Result<LeaseRenewal, Error> {
+    pub async fn keep_alive_once(self, id: LeaseId) -> Result<Lease, Error> {
         let call = Call::stream(Lane::KeepAlive, None);
         let request = LeaseKeepAliveRequest { id: id.get() };
         let answer: LeaseKeepAliveResponse = self
@@ -236,7 +236,7 @@ impl Leases<'_> {
         if answer.ttl <= 0 {
             return Err(Error::local(ErrorKind::NotFound, NOT_FOUND));
         }
-        Ok(LeaseRenewal::of(answer))
+        Ok(Lease::renewed(answer))
     }
 
     /// Renews a lease for as long as the handle lives, and tells when it is lost. The first renewal

@@ -24,7 +24,7 @@ use crate::{
     error::{Error, ErrorKind, Operation},
     id::LeaseId,
     observe::Counters,
-    response::LeaseRenewal,
+    response::Lease,
     retry::Backoff,
 };
 
@@ -57,7 +57,7 @@ pub(crate) struct Term {
 impl Term {
     /// The same lease after a renewal that was sent then. Answers are in seconds, rounded up; a
     /// lease may have been granted with less.
-    pub(crate) fn renewed(&self, sent: Instant, renewal: &LeaseRenewal) -> Self {
+    pub(crate) fn renewed(&self, sent: Instant, renewal: &Lease) -> Self {
         let ttl = self.ttl.min(renewal.ttl());
         Self { sent, ttl }
     }
@@ -129,14 +129,14 @@ impl Renewer {
     }
 
     /// Tries until a server answers; the caller ends it when the lease is over.
-    async fn renew(&mut self, term: Term) -> (Instant, LeaseRenewal) {
+    async fn renew(&mut self, term: Term) -> (Instant, Lease) {
         loop {
             let sent = Instant::now();
             let limit = sent + term.ttl / ATTEMPTS_PER_TTL;
             match timeout_at(limit, self.attempt()).await {
                 Ok(Ok(answer)) => {
                     self.backoff.reset();
-                    return (sent, LeaseRenewal::of(answer));
+                    return (sent, Lease::renewed(answer));
                 }
                 Ok(Err(error)) => tracing::debug!(lease = %self.id, %error, "renewal failed"),
                 Err(_) => {

@@ -7,7 +7,7 @@ use tenure_proto::v1::{
     self, CheckTokenResponse, ForceReleaseResponse, InspectResponse, ListResponse, mode::Kind,
 };
 
-use super::{Header, headed};
+use super::{Header, List, headed, iterable};
 use crate::id::{LeaseId, Token};
 
 /// A claim on a lock or an election: it holds, or it waits.
@@ -307,37 +307,24 @@ impl LockList {
     }
 }
 
-/// Claims that were ended by force. Made by
-/// [`Locks::force_release`](crate::Locks::force_release).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReleasedClaims {
-    header: Option<Header>,
-    released: Vec<Claim>,
+iterable! {
+    /// Iterates over [`claims`](Self::claims).
+    LockList.claims: Claim
 }
 
-impl ReleasedClaims {
-    pub(crate) fn of(message: ForceReleaseResponse) -> Self {
-        Self {
-            header: Header::of_tenure(message.header),
-            released: Claim::list_of(message.released),
-        }
+impl List<Claim> {
+    pub(crate) fn released(message: ForceReleaseResponse) -> Self {
+        let header = Header::of_tenure(message.header);
+        Self::of(header, Claim::list_of(message.released))
     }
 
-    /// The claims, as they were before.
-    #[must_use]
-    pub fn claims(&self) -> &[Claim] {
-        &self.released
-    }
-
-    /// The message of the wire.
+    /// The message of the wire, that of a forced release.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ForceReleaseResponse {
-        ForceReleaseResponse {
-            header: self.header.map(Header::into_tenure_wire),
-            released: Claim::list_into_wire(self.released),
-        }
+        let (header, released) = self.into_messages(Header::into_tenure_wire, Claim::into_wire);
+        ForceReleaseResponse { header, released }
     }
 }
 
-headed!(TokenCheck, LockQueue, LockList, ReleasedClaims);
+headed!(TokenCheck, LockQueue, LockList);

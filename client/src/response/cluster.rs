@@ -2,7 +2,7 @@
 
 use tenure_proto::etcdserverpb::{self, MemberAddResponse, ResponseHeader};
 
-use super::{Header, headed, iterable};
+use super::{Header, List, headed};
 use crate::id::MemberId;
 
 /// Whether a member votes.
@@ -65,47 +65,21 @@ impl Member {
     }
 }
 
-/// The members of the cluster, as they are or after a change.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MemberList {
-    header: Option<Header>,
-    members: Vec<Member>,
-}
-
-impl MemberList {
-    pub(crate) fn of(header: Option<ResponseHeader>, members: Vec<etcdserverpb::Member>) -> Self {
-        Self {
-            header: Header::of(header),
-            members: Member::list_of(members),
-        }
+impl List<Member> {
+    pub(crate) fn members(
+        header: Option<ResponseHeader>,
+        members: Vec<etcdserverpb::Member>,
+    ) -> Self {
+        Self::of(Header::of(header), Member::list_of(members))
     }
 
-    /// The members.
-    #[must_use]
-    pub fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// Takes the members out.
-    #[must_use]
-    pub fn into_members(self) -> Vec<Member> {
-        self.members
-    }
-
-    /// The message of the wire, that of a list.
+    /// The message of the wire, that of a list of members.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> etcdserverpb::MemberListResponse {
-        etcdserverpb::MemberListResponse {
-            header: self.header.map(Header::into_wire),
-            members: self.members.into_iter().map(Member::into_wire).collect(),
-        }
+        let (header, members) = self.into_messages(Header::into_wire, Member::into_wire);
+        etcdserverpb::MemberListResponse { header, members }
     }
-}
-
-iterable! {
-    /// The members, one after the other.
-    MemberList.members: Member
 }
 
 /// A member was added. Made by [`Cluster::add_member`](crate::Cluster::add_member).
@@ -149,4 +123,4 @@ impl MemberAdded {
     }
 }
 
-headed!(MemberList, MemberAdded);
+headed!(MemberAdded);

@@ -89,13 +89,16 @@ impl Header {
 /// that wrap the message which holds it.
 macro_rules! headed {
     (in message: $($response:ty),* $(,)?) => {$(
-        headed!(@ $response, |response| $crate::Header::of(response.0.header));
+        headed!(@ [] $response, |response| $crate::Header::of(response.0.header));
     )*};
+    (<$item:ident> $response:ty) => {
+        headed!(@ [<$item>] $response, |response| response.header);
+    };
     ($($response:ty),* $(,)?) => {$(
-        headed!(@ $response, |response| response.header);
+        headed!(@ [] $response, |response| response.header);
     )*};
-    (@ $response:ty, |$this:ident| $header:expr) => {
-        impl $response {
+    (@ [$($generics:tt)*] $response:ty, |$this:ident| $header:expr) => {
+        impl $($generics)* $response {
             /// Which member answered, and how far its store was.
             #[must_use]
             pub fn header(&self) -> $crate::Header {

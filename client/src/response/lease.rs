@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "wire")]
+use tenure_proto::etcdserverpb::LeaseStatus;
 use tenure_proto::etcdserverpb::{
     LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse,
 };
 
-use super::headed;
+use super::{Header, List, headed};
 use crate::id::LeaseId;
 
 /// A TTL as it travels: whole seconds, below zero for a lease that does not exist.
@@ -15,63 +17,57 @@ fn seconds(ttl: i64) -> Duration {
     Duration::from_secs(u64::try_from(ttl).unwrap_or(0))
 }
 
-/// Declares a response that wraps a message with the id and the TTL of a lease.
-macro_rules! lease_term {
-    (
-        $(#[doc = $doc:literal])+
-        $response:ident($message:ident),
-        $(#[doc = $ttl:literal])+
-    ) => {
-        $(#[doc = $doc])+
-        #[derive(Debug, Clone, PartialEq, Eq)]
-        pub struct $response($message);
+/// A lease as a grant or a renewal left it. Made by [`Leases::grant`](crate::Leases::grant) and
+/// [`Leases::keep_alive_once`](crate::Leases::keep_alive_once). It expires unless it is renewed:
+/// dropping this does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    header: Option<Header>,
+    id: LeaseId,
+    /// Whole seconds, as on the wire; zero or less when the lease does not exist.
+    ttl_seconds: i64,
+}
 
-        impl $response {
-            pub(crate) fn of(message: $message) -> Self {
-                Self(message)
-            }
-
-            /// The lease.
-            #[must_use]
-            pub fn id(&self) -> LeaseId {
-                LeaseId::new(self.0.id)
-            }
-
-            $(#[doc = $ttl])+
-            #[must_use]
-            pub fn ttl(&self) -> Duration {
-                seconds(self.0.ttl)
-            }
-
-            /// The message of the wire.
-            #[cfg(feature = "wire")]
-            #[must_use]
-            pub fn into_wire(self) -> $message {
-                self.0
-            }
+impl Lease {
+    pub(crate) fn granted(message: LeaseGrantResponse) -> Self {
+        Self {
+            header: Header::of(message.header),
+            id: LeaseId::new(message.id),
+            ttl_seconds: message.ttl,
         }
-    };
-}
+    }
 
-lease_term! {
-    /// A lease that was granted. Made by [`Leases::grant`](crate::Leases::grant). It
-    /// expires unless it is renewed: dropping this does nothing.
-    Lease(LeaseGrantResponse),
-    /// The TTL in effect, in whole seconds: the server raises one that is too short.
-}
+    pub(crate) fn renewed(message: LeaseKeepAliveResponse) -> Self {
+        Self {
+            header: Header::of(message.header),
+            id: LeaseId::new(message.id),
+            ttl_seconds: message.ttl,
+        }
+    }
 
-lease_term! {
-    /// A lease that was renewed.
-    LeaseRenewal(LeaseKeepAliveResponse),
-    /// The TTL that the lease has from this renewal, in whole seconds, rounded up.
-}
+    /// The id under which keys are attached and the lease is renewed.
+    #[must_use]
+    pub fn id(&self) -> LeaseId {
+        self.id
+    }
 
-impl Copy for LeaseRenewal {}
+    /// The TTL in effect from this grant or renewal on, in whole seconds, rounded up. It is greater
+    /// than the requested TTL when that was below the server's minimum.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        seconds(self.ttl_seconds)
+    }
 
-impl LeaseRenewal {
-    /// For a lease that was adopted and is not renewed yet.
-    pub(crate) fn none() -> Self {
-        Self(LeaseKeepAliveResponse::default())
+    /// The message of the wire, that of a grant.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn into_wire(self) -> LeaseGrantResponse {
+        LeaseGrantResponse {
+            header: self.header.map(Header::into_wire),
+            id: self.id.get(),
+            ttl: self.ttl_seconds,
+            error: String::new(),
+        }
     }
 }
 
@@ -119,29 +115,24 @@ impl LeaseTimeToLive {
     }
 }
 
-/// All leases. Made by [`Leases::list`](crate::Leases::list).
-#[derive(Debug, Clone, PartialEq)]
-pub struct LeaseList(LeaseLeasesResponse);
-
-impl LeaseList {
-    pub(crate) fn of(message: LeaseLeasesResponse) -> Self {
-        Self(message)
-    }
-
-    /// The leases, by id.
-    pub fn ids(&self) -> impl ExactSizeIterator<Item = LeaseId> {
-        self.0.leases.iter().map(|lease| LeaseId::new(lease.id))
+impl List<LeaseId> {
+    pub(crate) fn leases(message: LeaseLeasesResponse) -> Self {
+        let ids = message.leases.iter().map(|lease| LeaseId::new(lease.id));
+        Self::of(Header::of(message.header), ids.collect())
     }
 
     /// The message of the wire.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> LeaseLeasesResponse {
-        self.0
+        let (header, leases) =
+            self.into_messages(Header::into_wire, |id| LeaseStatus { id: id.get() });
+        LeaseLeasesResponse { header, leases }
     }
 }
 
-headed!(in message: Lease, LeaseRenewal, LeaseTimeToLive, LeaseList);
+headed!(Lease);
+headed!(in message: LeaseTimeToLive);
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use tenure_proto::etcdserverpb::{
     StatusResponse,
 };
 
-use super::{Header, MemberRole, headed};
+use super::{Header, List, MemberRole, headed};
 use crate::id::{MemberId, Revision};
 
 /// The state of one server. Made by [`Maintenance::status`](crate::Maintenance::status).
@@ -163,35 +163,18 @@ impl Alarm {
     }
 }
 
-/// Alarms: all that are raised, or those that were taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AlarmList {
-    header: Option<Header>,
-    alarms: Vec<Alarm>,
-}
-
-impl AlarmList {
-    pub(crate) fn of(message: AlarmResponse) -> Self {
-        Self {
-            header: Header::of(message.header),
-            alarms: message.alarms.into_iter().map(Alarm).collect(),
-        }
-    }
-
-    /// The alarms.
-    #[must_use]
-    pub fn alarms(&self) -> &[Alarm] {
-        &self.alarms
+impl List<Alarm> {
+    pub(crate) fn alarms(message: AlarmResponse) -> Self {
+        let alarms = message.alarms.into_iter().map(Alarm);
+        Self::of(Header::of(message.header), alarms.collect())
     }
 
     /// The message of the wire.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> AlarmResponse {
-        AlarmResponse {
-            header: self.header.map(Header::into_wire),
-            alarms: self.alarms.into_iter().map(Alarm::into_wire).collect(),
-        }
+        let (header, alarms) = self.into_messages(Header::into_wire, Alarm::into_wire);
+        AlarmResponse { header, alarms }
     }
 }
 
@@ -297,5 +280,4 @@ impl SnapshotPiece {
     }
 }
 
-headed!(AlarmList);
 headed!(in message: Status, StoreHash, HistoryHash, SnapshotPiece);

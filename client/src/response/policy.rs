@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tenure_proto::v1::{ListPoliciesResponse, Policy};
 
-use super::{Header, headed};
+use super::{Header, List};
 
 /// A prefix below which only the holder of a lock writes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -30,38 +30,18 @@ impl FencePolicy {
     }
 }
 
-/// All fence policies, by prefix. Made by
-/// [`FencePolicies::list`](crate::fence::FencePolicies::list).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FencePolicyList {
-    header: Option<Header>,
-    policies: Vec<FencePolicy>,
-}
-
-impl FencePolicyList {
-    pub(crate) fn of(message: ListPoliciesResponse) -> Self {
-        Self {
-            header: Header::of_tenure(message.header),
-            policies: message.policies.into_iter().map(FencePolicy).collect(),
-        }
-    }
-
-    /// The policies.
-    #[must_use]
-    pub fn policies(&self) -> &[FencePolicy] {
-        &self.policies
+impl List<FencePolicy> {
+    pub(crate) fn policies(message: ListPoliciesResponse) -> Self {
+        let policies = message.policies.into_iter().map(FencePolicy);
+        Self::of(Header::of_tenure(message.header), policies.collect())
     }
 
     /// The message of the wire.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ListPoliciesResponse {
-        let policies = self.policies.into_iter();
-        ListPoliciesResponse {
-            header: self.header.map(Header::into_tenure_wire),
-            policies: policies.map(FencePolicy::into_wire).collect(),
-        }
+        let (header, policies) =
+            self.into_messages(Header::into_tenure_wire, FencePolicy::into_wire);
+        ListPoliciesResponse { header, policies }
     }
 }
-
-headed!(FencePolicyList);

@@ -179,7 +179,7 @@ impl RegisteredInstance {
         }
     }
 
-    /// The instance that a message of the wire describes, for tests of what is reported about it.
+    /// The instance that a message of the wire describes, for tests of how it is printed.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn from_wire(message: v1::Registration) -> Self {
@@ -260,6 +260,13 @@ impl Discovered {
             all: self.all,
             age_ms: self.age_ms,
         }
+    }
+
+    /// The response that a message of the wire describes, for tests of how it is printed.
+    #[cfg(feature = "wire")]
+    #[must_use]
+    pub fn from_wire(message: DiscoverResponse) -> Self {
+        Self::of(message)
     }
 }
 

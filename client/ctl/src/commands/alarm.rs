@@ -14,7 +14,7 @@ pub(super) async fn run(session: &Session, command: Alarm) -> Result<(), Failure
         Alarm::Disarm => {
             let raised = client.maintenance().alarms().await?;
             let mut disarmed = raised.clone().into_wire();
-            for alarm in raised.alarms() {
+            for alarm in &raised {
                 let (member, kind) = (alarm.member_id(), alarm.kind());
                 let answer = client.maintenance().disarm(member, kind).await?;
                 disarmed.header = Some(answer.header().into_wire());

@@ -21,42 +21,38 @@ pub(super) async fn run(
     match command {
         Endpoint::Health => health(session, &endpoints).await,
         Endpoint::Status => {
-            let ask = |client: Client| async move { client.maintenance().status().await };
+            let ask = |client: Client| async move {
+                let status = client.maintenance().status().await;
+                status.map(Status::into_wire)
+            };
             let (answers, failed) = each(session, &endpoints, "status", ask).await;
-            let answers = wired(answers, Status::into_wire);
             finish(session, &Reply::Status(answers), failed)
         }
         Endpoint::Hashkv { rev } => {
             let rev = Revision::new(rev);
-            let ask = |client: Client| async move { client.maintenance().hash_kv(rev).await };
+            let ask = |client: Client| async move {
+                let hash = client.maintenance().hash_kv(rev).await;
+                hash.map(HistoryHash::into_wire)
+            };
             let (answers, failed) = each(session, &endpoints, "hash", ask).await;
-            let answers = wired(answers, HistoryHash::into_wire);
             finish(session, &Reply::HashKv(answers), failed)
         }
     }
 }
 
-/// The messages of the wire, which are what is printed.
-fn wired<T, W>(answers: Vec<(String, T)>, into_wire: impl Fn(T) -> W) -> Vec<(String, W)> {
-    let answers = answers.into_iter();
-    answers
-        .map(|(endpoint, answer)| (endpoint, into_wire(answer)))
-        .collect()
-}
-
 /// Asks all endpoints at once; says which of them did not answer.
-async fn each<T, Asking>(
+async fn each<T, Answer>(
     session: &Session,
     endpoints: &[String],
     subject: &str,
-    ask: impl Fn(Client) -> Asking,
+    ask: impl Fn(Client) -> Answer,
 ) -> (Vec<(String, T)>, bool)
 where
-    Asking: Future<Output = Result<T, tenure::Error>>,
+    Answer: Future<Output = Result<T, tenure::Error>>,
 {
     let asked = endpoints.iter().map(|endpoint| {
-        let asking = session.client.only(endpoint).map(&ask);
-        async move { asking?.await }
+        let answer = session.client.only(endpoint).map(&ask);
+        async move { answer?.await }
     });
     let mut answers = Vec::new();
     for (endpoint, answer) in endpoints.iter().zip(join_all(asked).await) {
@@ -131,12 +127,11 @@ async fn probe(client: &Client) -> Result<(), String> {
     }
     let alarms = client.maintenance().alarms().await;
     let raised = alarms.map_err(|_| "Unable to fetch the alarm list".to_owned())?;
-    let alarms = raised.alarms();
-    if alarms.is_empty() {
+    if raised.is_empty() {
         return Ok(());
     }
     let mut text = "Active Alarm(s): ".to_owned();
-    for alarm in alarms {
+    for alarm in &raised {
         text += match alarm.kind() {
             AlarmKind::NoSpace => "NOSPACE ",
             AlarmKind::Corrupt => "CORRUPT ",

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tenure::{EndpointChange, RegisteredInstance, wire::v1::Registration};
+use tenure::{EndpointChange, RegisteredInstance};
 
 use crate::output::Answer;
 
@@ -24,7 +24,6 @@ impl Endpoints {
                     self.known.remove(id);
                 }
                 self.known.extend(updated.iter().cloned().map(named));
-                let updated = wired(updated);
                 Some(Answer::Delta { updated, removed })
             }
             // Nothing changed.
@@ -36,7 +35,6 @@ impl Endpoints {
         let present = registrations.iter().cloned().map(named).collect();
         let before = std::mem::replace(&mut self.known, present);
         if self.all.replace(all) != Some(all) {
-            let registrations = wired(registrations);
             return Some(Answer::Snapshot { registrations, all });
         }
         let present = &self.known;
@@ -46,7 +44,6 @@ impl Endpoints {
         let gone = before.into_keys().filter(|id| !present.contains_key(id));
         let removed: Vec<_> = gone.collect();
         let nothing = updated.is_empty() && removed.is_empty();
-        let updated = wired(updated);
         (!nothing).then_some(Answer::Delta { updated, removed })
     }
 }
@@ -55,15 +52,9 @@ fn named(instance: RegisteredInstance) -> (String, RegisteredInstance) {
     (instance.id().to_owned(), instance)
 }
 
-/// The messages of the wire, which are what is printed.
-fn wired(instances: Vec<RegisteredInstance>) -> Vec<Registration> {
-    let instances = instances.into_iter();
-    instances.map(RegisteredInstance::into_wire).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use tenure::wire::v1::Instance;
+    use tenure::wire::v1::{Instance, Registration};
 
     use super::*;
 
@@ -99,7 +90,7 @@ mod tests {
         };
         assert_eq!(
             (updated, removed),
-            (wired(vec![b.clone(), c]), vec!["a".to_owned()])
+            (vec![b.clone(), c], vec!["a".to_owned()])
         );
         it.take(EndpointChange::Delta {
             updated: vec![a.clone()],

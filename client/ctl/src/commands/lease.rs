@@ -59,9 +59,10 @@ async fn keep_alive(session: &Session, id: LeaseId) -> Result<(), Failure> {
     let output = session.output;
     match session.client.leases().keep_alive(id).await {
         Ok(mut alive) => {
-            output.print(&Reply::KeepAlive(alive.last_answer().into_wire()))?;
-            while let Some(renewal) = alive.renewed().await {
-                output.print(&Reply::KeepAlive(renewal.into_wire()))?;
+            let mut renewal = alive.last_renewal();
+            while let Some(renewed) = renewal {
+                output.print(&Reply::KeepAlive(renewed.into_wire()))?;
+                renewal = alive.renewed().await;
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {}

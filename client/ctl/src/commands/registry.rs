@@ -84,7 +84,7 @@ pub(super) async fn discover(session: &Session, args: &DiscoverArgs) -> Result<(
         .await?;
     session
         .output
-        .print(&Reply::Coordination(Answer::Instances(found.into_wire())))
+        .print(&Reply::Coordination(Answer::Instances(found)))
 }
 
 /// Prints the instances, and then what changes. After a break the stream begins with everything

@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use tenure::{
-    LeaseId,
+    Discovered, LeaseId, RegisteredInstance,
     wire::v1::{
-        CheckTokenResponse, Claim, DiscoverResponse, ForceReleaseResponse, Header, InspectResponse,
-        InspectSessionResponse, ListPoliciesResponse, ListResponse, Policy, Registration,
+        CheckTokenResponse, Claim, ForceReleaseResponse, Header, InspectResponse,
+        InspectSessionResponse, ListPoliciesResponse, ListResponse, Policy,
     },
 };
 
@@ -95,18 +95,18 @@ pub enum Answer {
         ttl: Duration,
     },
     /// Instances of a service.
-    Instances(DiscoverResponse),
+    Instances(Discovered),
     /// Instances of a service as they are now.
     Snapshot {
         /// The instances.
-        registrations: Vec<Registration>,
+        registrations: Vec<RegisteredInstance>,
         /// Whether all are there, because too few are ready.
         all: bool,
     },
     /// What changed.
     Delta {
         /// New or changed instances.
-        updated: Vec<Registration>,
+        updated: Vec<RegisteredInstance>,
         /// Ids of instances that are gone or not selected any more.
         removed: Vec<String>,
     },
@@ -219,12 +219,12 @@ impl Answer {
                     .with("ttl_ms", millis(*ttl));
                 alone(None, record, REGISTERED)
             }
-            Self::Instances(response) => {
-                let mut sheet =
-                    instances(response.header, "registrations", &response.registrations);
+            Self::Instances(found) => {
+                let header = Some(found.header().into_tenure_wire());
+                let mut sheet = instances(header, "registrations", found.registrations());
                 sheet.summary = Record::default()
-                    .with("all", Cell::Flag(response.all))
-                    .with("age_ms", Cell::Millis(response.age_ms));
+                    .with("all", Cell::Flag(found.is_all()))
+                    .with("age_ms", millis(found.age()));
                 sheet
             }
             Self::Snapshot { registrations, all } => {
@@ -277,7 +277,7 @@ fn listed(
     }
 }
 
-fn instances(header: Option<Header>, name: &'static str, list: &[Registration]) -> Sheet {
+fn instances(header: Option<Header>, name: &'static str, list: &[RegisteredInstance]) -> Sheet {
     listed(
         header,
         (name, list.iter().map(registration).collect()),

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use tenure::{
-    LeaseId,
-    wire::v1::{CheckTokenResponse, Claim, Registration},
+    LeaseId, RegisteredInstance,
+    wire::v1::{CheckTokenResponse, Claim},
 };
 
 use super::{
@@ -110,7 +110,7 @@ fn shown(bytes: &[u8], hex: bool) -> String {
 }
 
 /// One line about an instance.
-fn change(word: &str, one: &Registration) -> Line {
+fn change(word: &str, one: &RegisteredInstance) -> Line {
     let record = registration(one);
     let cells = INSTANCE.iter().filter_map(|name| {
         let text = table::text(record.cell(name)?, false);

@@ -20,9 +20,9 @@ use tenure::{
     wire::{
         etcdserverpb::{
             AlarmResponse, DeleteRangeResponse, HashKvResponse, LeaseGrantResponse,
-            LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseRevokeResponse,
-            LeaseTimeToLiveResponse, MemberAddResponse, MemberListResponse, MoveLeaderResponse,
-            PutResponse, RangeResponse, ResponseHeader, StatusResponse, TxnResponse,
+            LeaseLeasesResponse, LeaseRevokeResponse, LeaseTimeToLiveResponse, MemberAddResponse,
+            MemberListResponse, MoveLeaderResponse, PutResponse, RangeResponse, ResponseHeader,
+            StatusResponse, TxnResponse,
         },
         mvccpb::Event,
     },
@@ -56,7 +56,7 @@ pub enum Reply {
     /// A lease was revoked.
     Revoke(LeaseId, LeaseRevokeResponse),
     /// A lease was renewed.
-    KeepAlive(LeaseKeepAliveResponse),
+    KeepAlive(LeaseGrantResponse),
     /// The state of a lease, and whether its keys were asked for.
     TimeToLive(LeaseTimeToLiveResponse, bool),
     /// All leases.

@@ -2,12 +2,12 @@
 //!
 //! The names and their order are the wire's.
 
-use tenure::wire::v1::{Claim, Mode, Readiness, Registration, mode::Kind};
+use tenure::{
+    Readiness, RegisteredInstance,
+    wire::v1::{Claim, Mode, mode::Kind},
+};
 
 use super::sheet::{Cell, Record};
-
-/// Share of the traffic of an instance that names none; see `Instance.weight` of the wire.
-const WEIGHT_DEFAULT: u32 = 100;
 
 /// A claim.
 pub(super) fn claim(claim: &Claim) -> Record {
@@ -30,36 +30,30 @@ pub(super) fn taken(claim: &Claim) -> Record {
 }
 
 /// An instance.
-pub(super) fn registration(registration: &Registration) -> Record {
-    let instance = registration.instance.clone().unwrap_or_default();
-    let readiness = readiness(instance.readiness());
-    let endpoints = instance.endpoints.iter().map(|endpoint| {
-        let (protocol, port) = (&endpoint.protocol, endpoint.port);
-        match &endpoint.host {
-            host if host.contains(':') => format!("{protocol}://[{host}]:{port}"),
-            host => format!("{protocol}://{host}:{port}"),
+pub(super) fn registration(instance: &RegisteredInstance) -> Record {
+    let endpoints = instance.endpoints().map(|at| {
+        let (protocol, host, port) = (at.protocol, at.host, at.port);
+        if host.contains(':') {
+            format!("{protocol}://[{host}]:{port}")
+        } else {
+            format!("{protocol}://{host}:{port}")
         }
     });
-    let mut metadata: Vec<_> = instance.metadata.into_iter().collect();
-    metadata.sort();
-    let weight = match instance.weight {
-        0 => WEIGHT_DEFAULT,
-        weight => weight,
-    };
+    let metadata = instance.metadata().clone().into_iter();
     Record::default()
-        .text("service", instance.service)
-        .text("id", instance.id)
+        .text("service", instance.service())
+        .text("id", instance.id())
         .with("endpoints", Cell::Texts(endpoints.collect()))
-        .with("metadata", Cell::Pairs(metadata))
-        .with("tags", Cell::Texts(instance.tags))
-        .text("zone", instance.zone)
-        .with("weight", Cell::Count(weight.into()))
-        .text("version", instance.version)
-        .text("readiness", readiness)
-        .with("suspect", Cell::Flag(instance.suspect))
-        .with("incarnation", Cell::Revision(registration.incarnation))
-        .with("lease", Cell::Lease(registration.lease))
-        .with("revision", Cell::Revision(registration.revision))
+        .with("metadata", Cell::Pairs(metadata.collect()))
+        .with("tags", Cell::Texts(instance.tags().to_vec()))
+        .text("zone", instance.zone())
+        .with("weight", Cell::Count(instance.weight().into()))
+        .text("version", instance.version())
+        .text("readiness", readiness(instance.readiness()))
+        .with("suspect", Cell::Flag(instance.is_suspect()))
+        .with("incarnation", Cell::Revision(instance.incarnation().get()))
+        .with("lease", Cell::Lease(instance.lease().get()))
+        .with("revision", Cell::Revision(instance.revision().get()))
 }
 
 /// A mode in a word or two; without one a claim is exclusive.
@@ -78,5 +72,6 @@ fn readiness(readiness: Readiness) -> &'static str {
         Readiness::Ready => "ready",
         Readiness::Draining => "draining",
         Readiness::NotReady => "not-ready",
+        _ => "unknown",
     }
 }

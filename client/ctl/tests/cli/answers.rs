@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tenure::{
-    LeaseId,
+    Discovered, LeaseId, RegisteredInstance,
     wire::v1::{
         CheckTokenResponse, Claim, DiscoverResponse, Endpoint, Header, InspectResponse,
         InspectSessionResponse, Instance, ListPoliciesResponse, ListResponse, Mode, Permits,
@@ -199,12 +199,12 @@ fn names_that_would_break_a_row_are_quoted() {
 
 #[test]
 fn an_instance_is_one_row_and_all_of_its_fields() {
-    let found = Answer::Instances(DiscoverResponse {
+    let found = Answer::Instances(Discovered::from_wire(DiscoverResponse {
         header: header(),
         registrations: vec![registration()],
         all: true,
         age_ms: 20,
-    });
+    }));
     assert_eq!(
         text(Format::Simple, &found),
         "b-7, ready, grpc://a:80,grpc://[::1]:80, eu-1a, , 100, blue, 5, 000000000000001f\n"
@@ -233,7 +233,7 @@ fn an_instance_is_one_row_and_all_of_its_fields() {
 #[test]
 fn changes_of_instances_are_one_line_each() {
     let snapshot = Answer::Snapshot {
-        registrations: vec![registration()],
+        registrations: vec![RegisteredInstance::from_wire(registration())],
         all: false,
     };
     let line = "UP b-7 ready grpc://a:80,grpc://[::1]:80 zone=eu-1a weight=100 tags=blue \
@@ -243,7 +243,7 @@ fn changes_of_instances_are_one_line_each() {
         format!("SNAPSHOT 1\n{line}")
     );
     let delta = Answer::Delta {
-        updated: vec![registration()],
+        updated: vec![RegisteredInstance::from_wire(registration())],
         removed: vec!["b-8".to_owned()],
     };
     assert_eq!(text(Format::Simple, &delta), format!("DOWN b-8\n{line}"));

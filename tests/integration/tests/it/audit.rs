@@ -67,7 +67,7 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
         .token(token)
         .await;
     let ended = ended.unwrap();
-    let ended = ended.claims();
+    let ended = ended.as_slice();
     assert_eq!(ended.len(), 1);
     assert_eq!(
         (ended[0].token(), ended[0].principal()),
