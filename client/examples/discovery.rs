@@ -1,4 +1,4 @@
-//! Registers an instance of a service and watches all of them come and go.
+//! Registers an instance of a service and watches all instances.
 //!
 //! Run it several times at once, each with a name of its own.
 //! `cargo run -p tenure --example discovery [name]`
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Error> {
         _ = tokio::signal::ctrl_c() => {}
     }
 
-    // New traffic stops at once; what is under way has a second.
+    // Draining: no new traffic, one second for requests under way.
     if registration.is_held() {
         registration.drain(Duration::from_secs(1)).await?;
         registration.deregister().await?;

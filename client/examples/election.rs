@@ -1,4 +1,4 @@
-//! Stands for election, leads for a while, and hands over; meanwhile says who leads.
+//! Campaigns, leads for a while and resigns; prints the current leader meanwhile.
 //!
 //! Run it several times at once.
 //! `cargo run -p tenure --example election [name]`
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Error> {
     let led = leadership.run(lead(&leadership)).await;
     match led {
         Ok(outcome) => outcome?,
-        Err(loss) => println!("{me} leads no more: {loss}"),
+        Err(loss) => println!("{me} lost its leadership: {loss}"),
     }
     if leadership.is_leader() {
         leadership.resign().await?;
@@ -50,7 +50,7 @@ async fn observe(election: Election) -> Result<(), Error> {
     while let Some(leader) = observer.next().await {
         match leader? {
             Some(leader) => println!("  seen: epoch {}, {:?}", leader.epoch, leader.value),
-            None => println!("  seen: nobody leads"),
+            None => println!("  seen: no leader"),
         }
     }
     Ok(())

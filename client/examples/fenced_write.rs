@@ -1,5 +1,5 @@
-//! Why tokens: a holder that was paused for too long writes after its lock has gone to another,
-//! and is refused, by the store and by a file.
+//! Fencing: a holder that was paused for too long writes after its lock was granted to another
+//! client, and is refused by the store and by a file.
 //!
 //! `cargo run -p tenure --example fenced_write`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
@@ -26,8 +26,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     report.write(paused.token(), b"the first\n")?;
     println!("the first holds token {}", paused.token());
 
-    // What an expired lease does, without the wait: somebody else gets the lock, while the first
-    // holder has not noticed yet.
+    // Same effect as an expired lease, without the wait: another client acquires the lock before
+    // the first holder is notified.
     let store = paused.guarded();
     let token = paused.token();
     client

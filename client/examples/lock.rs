@@ -1,6 +1,6 @@
 //! Holds a lock while it works, and stops when the lock is lost.
 //!
-//! Run it several times at once: one works, the others wait in line.
+//! Run it several times at once: one process works, the others wait in the queue.
 //! `cargo run -p tenure --example lock [name]`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = guard.guarded();
     let work = async {
         for step in 1..=10 {
-            // Refused, should the lock have gone to another.
+            // Refused if the lock was granted to another client.
             store.put(format!("{name}.step"), step.to_string()).await?;
             println!(
                 "step {step}; the lease is certain for {:?}",

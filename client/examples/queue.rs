@@ -1,4 +1,4 @@
-//! Pushes items and deals with them, one of which cannot be dealt with.
+//! Pushes items and processes them; one of them fails and becomes a dead letter.
 //!
 //! `cargo run -p tenure --example queue`
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
@@ -24,13 +24,13 @@ async fn main() -> Result<(), Error> {
     while let Some(delivery) = queue.try_receive().await? {
         println!("{:?}, try {}", delivery.payload(), delivery.tries());
         if delivery.payload() == "poison" {
-            delivery.give_back().await?;
+            delivery.nack().await?;
         } else {
-            delivery.done().await?;
+            delivery.ack().await?;
         }
     }
     for letter in queue.dead_letters(10).await? {
-        println!("put aside: {} {:?}", letter.number, letter.payload);
+        println!("dead letter: {} {:?}", letter.number, letter.payload);
         queue.discard(letter.number).await?;
     }
     Ok(())

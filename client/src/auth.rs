@@ -1,7 +1,7 @@
-//! The token a client sends with its calls: given by the user, or fetched for a name and password
-//! and fetched again when the server does not take it any more.
+//! The authentication token of a client: given by the user, or fetched with a name and password and
+//! fetched again once the server rejects it.
 //!
-//! Users and roles are not managed here.
+//! Does not manage users and roles.
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
@@ -14,10 +14,10 @@ use crate::{
     error::{Error, ErrorKind, Operation},
 };
 
-/// etcd's text when there is nothing to authenticate against.
+/// etcd's error text when authentication is disabled.
 const AUTH_DISABLED: &str = "authentication is not enabled";
 
-/// The current token, and how to get another.
+/// The current token, and the credentials to fetch another.
 #[derive(Debug)]
 pub(crate) struct TokenCell {
     credentials: Option<Credentials>,
@@ -26,7 +26,7 @@ pub(crate) struct TokenCell {
 
 impl TokenCell {
     pub(crate) fn new(config: &Config) -> Self {
-        // A token the user brought is final: there is nothing to renew it with.
+        // A token given by the user cannot be renewed: there are no credentials.
         let credentials = config
             .credentials
             .clone()
@@ -37,7 +37,7 @@ impl TokenCell {
         }
     }
 
-    /// Whether another token can be had.
+    /// Whether another token can be fetched.
     pub(crate) fn renewable(&self) -> bool {
         self.credentials.is_some()
     }
@@ -70,7 +70,7 @@ impl TokenCell {
         pick.permit.observe(&answer);
         let token = match answer {
             Ok(Ok(answer)) => answer.into_inner().token,
-            // Remembered as an empty token, so that it is not asked for again with every call.
+            // Cached as an empty token, so that not every call asks the server again.
             Ok(Err(status)) if status.message().contains(AUTH_DISABLED) => String::new(),
             Ok(Err(status)) => {
                 let error = Error::from_status(status, Operation::Read, pick.name);

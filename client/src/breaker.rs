@@ -24,7 +24,7 @@ pub(crate) const FAILURES_MAX: u32 = 5;
 pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 
 /// Shortest silence that counts as a failure: about a start, a leader election or a write on a busy
-/// disk. An attempt that was given up earlier shows nothing.
+/// disk. An attempt that was abandoned earlier is not counted.
 pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
 
 /// How long an open breaker waits before a probe: as many steps as it opened in a row, up to a
@@ -33,7 +33,7 @@ pub(crate) const SILENCE_MIN: Duration = Duration::from_secs(1);
 struct Pause {
     step: Duration,
     steps_max: u32,
-    /// Give or take a half, so that clients do not probe together.
+    /// Varies the pause randomly by half, so that clients do not probe at the same time.
     jitter: bool,
 }
 
@@ -44,7 +44,7 @@ pub enum BreakerState {
     Closed,
     /// Nothing is sent for now, because several attempts in a row failed.
     Open,
-    /// One attempt probes whether the endpoint is back.
+    /// One attempt probes whether the endpoint works again.
     HalfOpen,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Breaker {
     failures_max: u32,
     pause: Pause,
     state: Mutex<State>,
-    /// Notified when attempts may be admitted that were not before.
+    /// Notified when an attempt that was refused may be admitted.
     relief: Arc<Notify>,
 }
 
@@ -77,13 +77,13 @@ pub(crate) struct Breaker {
 pub(crate) enum Refused {
     /// Nothing is sent before this point in time.
     Until(Instant),
-    /// Another attempt is finding out.
+    /// A probe is under way.
     Probing,
 }
 
 impl Breaker {
-    /// A breaker that opens after `failures_max` failures in a row, or never if that is zero, for
-    /// `pause`, give or take a half.
+    /// A breaker that opens after `failures_max` failures in a row (never if that is zero) for
+    /// `pause`, varied randomly by half.
     pub(crate) fn new(failures_max: u32, pause: Duration, relief: Arc<Notify>) -> Self {
         let pause = Pause {
             step: pause,
@@ -153,7 +153,7 @@ impl Breaker {
     }
 
     /// Admits an attempt in any state. Its result counts.
-    pub(crate) fn insist(self: &Arc<Self>) -> Permit {
+    pub(crate) fn admit_always(self: &Arc<Self>) -> Permit {
         self.permit(false)
     }
 
@@ -251,13 +251,14 @@ impl Permit {
         }
     }
 
-    /// The target works.
+    /// Reports a success.
     pub(crate) fn succeeded(mut self) {
         self.probe = false;
         self.breaker.succeeded();
     }
 
-    /// The target could not be reached, or cannot serve. Returns whether this opened the breaker.
+    /// Reports that the target could not be reached or cannot serve. Returns whether this opened
+    /// the breaker.
     pub(crate) fn failed(mut self) -> bool {
         let opened = self.breaker.failed(self.probe);
         self.probe = false;

@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 /// Repeats per hundred calls.
 pub(crate) const SHARE_PERCENT: u32 = 10;
-/// Repeats per second that are allowed in any case, so that a client with few calls gets over a
-/// passing trouble.
+/// Repeats per second that are allowed in any case, so that a client with few calls can retry
+/// through a transient failure.
 pub(crate) const PER_SECOND_MIN: u32 = 10;
-/// Most repeats that can be saved up. At failover every call under way fails at once; this many
-/// may be repeated at once, which a server takes in stride.
+/// Most repeats that can be saved up. At failover every call under way fails at once; this many may
+/// be repeated at once, which a server can handle.
 const SAVED_MAX: u64 = 100;
-/// A repeat costs this many units, so that shares of one are whole numbers.
+/// Units per repeat, so that fractions of a repeat are whole numbers.
 const REPEAT: u64 = 100_000;
 /// Units per hundredth of a repeat.
 const PERCENT: u64 = REPEAT / 100;
@@ -31,11 +31,11 @@ pub(crate) struct Budget {
 
 #[derive(Debug)]
 struct Balance {
-    /// Earned by calls, up to a bound.
+    /// Units earned by calls, up to a bound.
     saved: u64,
-    /// What is left of the allowance.
+    /// Units left of the allowance per second.
     allowance: u64,
-    /// When the allowance was last filled up.
+    /// When the allowance was last refilled.
     filled: Instant,
 }
 

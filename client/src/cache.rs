@@ -1,7 +1,7 @@
 //! A prefix of keys kept in memory: listed once, then watched.
 //!
 //! The invariant: a view shows the prefix as it was at one revision, and the revisions of the views
-//! of a cache never go down. A list is linearizable and a watch goes on where it stopped; when the
+//! of a cache never decrease. A list is linearizable and a watch resumes where it stopped; when the
 //! history between them is compacted, the prefix is listed again.
 
 use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
@@ -28,14 +28,14 @@ use crate::{
 /// Keys of one page of a list: a few megabytes of usual values.
 const PAGE_KEYS: u32 = 1_000;
 /// Bytes that a cache takes unless set otherwise: a configuration or a routing table fits, and a
-/// prefix that was named by mistake does not take the process down.
+/// prefix that was named by mistake does not exhaust the memory of the process.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
-/// What an entry takes beside its key and its value: its numbers, and its place in the map.
+/// Memory of an entry beside its key and its value: its revisions, and its node in the map.
 const ENTRY_BYTES: usize = 128;
-/// How often progress is asked for while somebody waits for a revision.
+/// Interval of progress requests while a caller waits for a revision.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// A prefix to be kept in memory. Made by [`Client::cached`].
+/// Builder of a [`PrefixCache`]. Made by [`Client::cached`].
 #[derive(Debug, Clone)]
 #[must_use = "the prefix is read when this is awaited"]
 pub struct Cached {
@@ -44,8 +44,7 @@ pub struct Cached {
     bytes_max: usize,
 }
 
-/// A prefix of keys in memory, always current but for the time that a change takes to arrive.
-/// Dropping it ends the watch.
+/// The keys below a prefix, kept in memory and updated by a watch. Dropping it ends the watch.
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -71,7 +70,7 @@ pub struct PrefixCache {
 
 /// A prefix as it was at one revision. Clones share the entries.
 ///
-/// While a view is held, the next change copies the map, though not the values: let views go.
+/// While a view is held, the next change copies the map (not the values), so drop views soon.
 #[derive(Debug, Clone)]
 pub struct CacheView {
     entries: Arc<BTreeMap<Bytes, KeyValue>>,
@@ -79,11 +78,11 @@ pub struct CacheView {
     bytes: usize,
 }
 
-/// What the task that follows tells.
+/// State published by the task that follows the watch.
 #[derive(Debug, Clone)]
 struct State {
     view: CacheView,
-    /// Why the cache follows no longer.
+    /// Why the cache stopped following the watch.
     end: Option<Arc<Error>>,
 }
 
@@ -92,10 +91,10 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`LimitReached`](ErrorKind::LimitReached) when the keys take more than
-    /// [`Cached::bytes_max`], and whatever any call can meet.
+    /// [`Cached::bytes_max`], and the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn cached(&self, prefix: impl IntoBytes) -> Cached {
         Cached {
             client: self.clone(),
@@ -158,7 +157,7 @@ impl Cached {
         Err(Error::local(ErrorKind::LimitReached, text))
     }
 
-    /// Follows the changes after the present view; ends with the reason why that ends.
+    /// Applies the changes after the current view until the watch ends; returns the reason.
     async fn keep_up(
         &self,
         states: &watch::Sender<State>,
@@ -166,7 +165,7 @@ impl Cached {
         backoff: &mut Backoff,
     ) -> Result<(), Error> {
         let start = states.borrow().view.revision.next();
-        // On a server without a quorum nothing would ever change.
+        // A server without a quorum would never report a change.
         let watch = self.client.watch(self.range.clone()).start_revision(start);
         let mut watcher = watch.progress_notify().require_leader().await?;
         *control.lock() = Some(watcher.control());
@@ -187,12 +186,12 @@ impl Cached {
         Err(Error::local(ErrorKind::Unavailable, text))
     }
 
-    /// Follows for as long as the cache lives; ends with the reason why it cannot.
+    /// Follows the prefix for as long as the cache lives; returns the reason when it cannot.
     async fn follow(self, states: watch::Sender<State>, control: Arc<Mutex<Option<WatchControl>>>) {
         let mut backoff = Backoff::default();
         let end = loop {
             let outcome = match self.keep_up(&states, &control, &mut backoff).await {
-                // Changes are missing.
+                // The history is compacted: changes are missing.
                 Err(error) if error.kind() == ErrorKind::Compacted => self.list().await.map(Some),
                 outcome => outcome.map(|()| None),
             };
@@ -200,7 +199,7 @@ impl Cached {
                 Ok(Some(view)) => states.send_modify(|state| state.view = view),
                 Ok(None) => {}
                 Err(error) if error.kind() == ErrorKind::Compacted => {}
-                Err(error) if error.ends_stream_for_now() => {
+                Err(error) if error.allows_resume() => {
                     tracing::debug!(%error, "following a cached prefix goes on");
                 }
                 Err(error) => break error,
@@ -234,13 +233,13 @@ impl IntoFuture for Cached {
 }
 
 impl PrefixCache {
-    /// The prefix as it is now, as far as it is known here.
+    /// The latest known view of the prefix.
     #[must_use]
     pub fn view(&self) -> CacheView {
         self.states.borrow().view.clone()
     }
 
-    /// One key as it is now, by its whole name.
+    /// One key of the latest view, by its full name.
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<KeyValue> {
         self.states.borrow().view.get(key).cloned()
@@ -252,18 +251,18 @@ impl PrefixCache {
         self.states.borrow().view.revision
     }
 
-    /// Why the cache does not follow any longer, if that is so: what it shows gets old.
+    /// Why the cache stopped, if it did: its view is then no longer updated.
     #[must_use]
     pub fn error(&self) -> Option<Arc<Error>> {
         self.states.borrow().end.clone()
     }
 
-    /// Waits for another view than the one this returned last. Changes that happen meanwhile are
-    /// one.
+    /// Waits for a view newer than the one this returned last. Changes between two calls arrive as
+    /// one view.
     ///
     /// # Errors
     /// [`LimitReached`](ErrorKind::LimitReached) when the prefix has outgrown the cache, or a
-    /// refusal of the server that will not pass. It is final.
+    /// permanent refusal by the server. It is final.
     ///
     /// # Cancel safety
     /// Cancel safe: a view that is not returned is returned by the next call.
@@ -278,8 +277,8 @@ impl PrefixCache {
         }
     }
 
-    /// Waits until the cache has reached a revision, such as that of a write. Give it a deadline:
-    /// servers that cannot be reached are waited for.
+    /// Waits until the cache has reached a revision, such as that of a write. Set a timeout around
+    /// it: it waits for servers that cannot be reached.
     ///
     /// # Errors
     /// As of [`changed`](Self::changed).
@@ -300,7 +299,7 @@ impl PrefixCache {
                     };
                 }
                 Ok(Err(_)) => return Err(self.states.borrow().ended()),
-                // A change elsewhere moves the revision and sends nothing here.
+                // A change outside of the prefix raises the revision and sends no event.
                 Err(_) => {
                     if let Some(control) = &*self.control.lock() {
                         let _ = control.request_progress();
@@ -318,7 +317,7 @@ impl Drop for PrefixCache {
 }
 
 impl State {
-    /// Why nothing more will come.
+    /// The reason why the cache stopped.
     fn ended(&self) -> Arc<Error> {
         let gone = || Arc::new(Error::local(ErrorKind::Cancelled, "the runtime shuts down"));
         self.end.clone().unwrap_or_else(gone)
@@ -326,7 +325,7 @@ impl State {
 }
 
 impl CacheView {
-    /// One key, by its whole name.
+    /// One key, by its full name.
     #[must_use]
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<&KeyValue> {
         self.entries.get(key.as_ref())
@@ -349,7 +348,7 @@ impl CacheView {
         self.entries.is_empty()
     }
 
-    /// The revision that this shows.
+    /// The revision of the view.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision

@@ -1,7 +1,7 @@
-//! How one call is made: what it does to the store, on which connection it travels, how long it may
-//! take, what it carries.
+//! Properties of one call: whether it writes, its connection lane, its deadline, the metadata it
+//! carries.
 //!
-//! A description only; `run.rs` makes the call.
+//! Describes a call only; `run.rs` makes it.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::{
     freshness::Freshness,
 };
 
-/// Which services a call belongs to.
+/// The family of services that a call belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
-    /// etcd's, which other servers offer too.
+    /// Services of etcd, which other servers offer too.
     Etcd,
-    /// Those of `tenure.v1`. A server that answers one of these knows conditions.
+    /// Services of `tenure.v1`. A server that answers one of these checks conditions.
     Tenure,
 }
 
-/// How one call is made.
+/// Properties of one call.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     pub(crate) operation: Operation,
@@ -28,21 +28,20 @@ pub(crate) struct Call {
     /// Whether the deadline is sent to the server. Not for streams, which outlive their opening.
     pub(crate) announce: bool,
     pub(crate) family: Family,
-    /// What the caller asked to be carried; nothing for a call that the server takes without
-    /// conditions only.
+    /// Conditions set by the caller; `None` for a call that takes none.
     pub(crate) conditions: Option<Conditions>,
     /// Bounds on the state that a read sees.
     pub(crate) freshness: Freshness,
-    /// The sequence number of the call; allocated when the call starts unless given.
+    /// The sequence number of the call; allocated when the call starts unless set.
     pub(crate) number: Option<SequenceNumber>,
-    /// Sent again, a write that was executed changes nothing more.
+    /// Whether the write is idempotent: sent again, it has no further effect.
     pub(crate) repeatable: bool,
-    /// Whether a server that knows no leader is to refuse the call, and to end its stream.
+    /// Whether a server without a leader must refuse the call and end its stream.
     pub(crate) require_leader: bool,
 }
 
 impl Call {
-    /// A short call that changes nothing.
+    /// A short call that does not write.
     pub(crate) fn read(timeout: Option<Duration>) -> Self {
         Self {
             operation: Operation::Read,
@@ -58,7 +57,7 @@ impl Call {
         }
     }
 
-    /// A short call that changes something and takes no conditions: members, maintenance.
+    /// A short call that writes and takes no conditions: members, maintenance.
     pub(crate) fn write(timeout: Option<Duration>) -> Self {
         Self {
             operation: Operation::Write,
@@ -66,8 +65,8 @@ impl Call {
         }
     }
 
-    /// A short call that changes something and carries these conditions, those of the client, and
-    /// the number that its session gives it.
+    /// A short call that writes and carries these conditions, those of the client, and its sequence
+    /// number in the session.
     pub(crate) fn conditional(timeout: Option<Duration>, conditions: Conditions) -> Self {
         Self {
             conditions: Some(conditions),
@@ -98,55 +97,56 @@ impl Call {
         }
     }
 
-    /// The call opens a stream: the deadline covers the opening only and is not sent to the server.
+    /// Marks the call as opening a stream: the deadline covers the opening only and is not sent to
+    /// the server.
     pub(crate) fn streaming(mut self) -> Self {
         self.announce = false;
         self
     }
 
-    /// Makes a server that is cut off from the others refuse the call, and end its stream: for a
-    /// stream whose silence means that nothing happened.
+    /// Makes a server without a leader refuse the call and end its stream. For streams on which
+    /// silence means that nothing changed.
     pub(crate) fn require_leader(mut self) -> Self {
         self.require_leader = true;
         self
     }
 
-    /// Sent again, the write changes nothing more than it did: it is repeated without a number, and
-    /// an answer to a repeat says nothing about the attempts before, which are not remembered.
+    /// Marks the write as idempotent: it is repeated without a sequence number, and the answer to a
+    /// repeat says nothing about earlier attempts, which the server does not remember.
     pub(crate) fn repeatable(mut self) -> Self {
         self.repeatable = true;
         self
     }
 
-    /// Deadline in place of the client's.
+    /// Sets the deadline, in place of the client's.
     pub(crate) fn timeout(mut self, timeout: Option<Duration>) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Carries these conditions beside those of the client.
-    pub(crate) fn carrying(mut self, conditions: Conditions) -> Self {
+    /// Adds these conditions to those of the client.
+    pub(crate) fn with_conditions(mut self, conditions: Conditions) -> Self {
         self.conditions = Some(conditions);
         self
     }
 
-    /// Reads a state within these bounds.
-    pub(crate) fn fresh(mut self, freshness: Freshness) -> Self {
+    /// Sets bounds on the state that a read sees.
+    pub(crate) fn with_freshness(mut self, freshness: Freshness) -> Self {
         self.freshness = freshness;
         self
     }
 
     /// Sends the call with a sequence number that was allocated before: for a request that the
     /// caller itself repeats, as when a stream is resumed.
-    pub(crate) fn under(mut self, number: Option<SequenceNumber>) -> Self {
+    pub(crate) fn with_number(mut self, number: Option<SequenceNumber>) -> Self {
         self.number = number;
         self
     }
 }
 
-/// Makes a call of a service and takes what was answered, a message or a stream, out of its
-/// envelope: `ask!(client, call, LockClient.release(request)).await`.
-macro_rules! ask {
+/// Makes a call of a service and returns the message or the stream of the response: `rpc!(client,
+/// call, LockClient.release(request)).await`.
+macro_rules! rpc {
     ($client:expr, $call:expr, $service:ident.$method:ident($request:expr)) => {
         $client.run($call, $request, |channel, request| async move {
             let service = $service::new(channel);
@@ -158,4 +158,4 @@ macro_rules! ask {
         })
     };
 }
-pub(crate) use ask;
+pub(crate) use rpc;

@@ -22,21 +22,20 @@ use crate::{
 /// Number of variants of [`Lane`].
 const LANES: usize = 3;
 
-/// What the server may send on one stream before it is read.
+/// Bytes that the server may send on one stream before they are read.
 const STREAM_WINDOW: u32 = 2 << 20;
-/// What it may send on all streams of a connection. The HTTP/2 library also derives from it how
-/// many small frames may wait unread, by half of it over some 200 bytes a frame, and ends the
+/// Bytes that it may send on all streams of a connection. The HTTP/2 library also derives from it
+/// how many small frames may wait unread, by half of it over some 200 bytes a frame, and ends the
 /// connection beyond them; so this is far more than is ever unread.
 const CONNECTION_WINDOW: u32 = 64 << 20;
 
 /// What a connection is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Short calls.
     Calls = 0,
     /// Renewals of leases, locks and elections, which must not wait.
     KeepAlive = 1,
-    /// Watches, streams of ranges, snapshots: whatever may fill a connection.
+    /// Watches, streams of ranges, snapshots: traffic that may fill a connection.
     Bulk = 2,
 }
 
@@ -52,13 +51,13 @@ struct Server {
 /// An endpoint chosen for one attempt.
 #[derive(Debug)]
 pub(crate) struct Pick<'a> {
-    /// Where it is in the pool; given back to [`Pool::avoid`] when the attempt fails.
+    /// Its index in the pool, for [`Pool::avoid`] when the attempt fails.
     pub(crate) index: usize,
     /// As the user wrote it.
     pub(crate) name: &'a str,
-    /// The connection of the lane asked for.
+    /// The connection of the requested lane.
     pub(crate) channel: Channel,
-    /// Has to be told how the attempt went.
+    /// The result of the attempt must be reported to it.
     pub(crate) permit: Permit,
 }
 
@@ -68,7 +67,7 @@ pub(crate) struct Pick<'a> {
 pub(crate) struct Pool {
     servers: Vec<Server>,
     preferred: AtomicUsize,
-    /// Told when a breaker lets attempts pass that it did not before.
+    /// Notified when a breaker admits attempts again.
     relief: Arc<Notify>,
 }
 
@@ -109,20 +108,20 @@ impl Pool {
         self.servers.iter().map(health).collect()
     }
 
-    /// The preferred endpoint, or the next that its breaker lets be tried.
+    /// The preferred endpoint, or the next one whose breaker admits an attempt.
     ///
-    /// Renewals are tried in any case: they are few, and a lease cannot wait.
+    /// Renewals ignore the breaker: they are few, and a lease cannot wait.
     ///
     /// # Errors
-    /// Nothing is to be sent anywhere at this moment. Listen with [`relief`](Self::relief) before,
-    /// and ask again when that is told or the time given has come.
+    /// No breaker admits an attempt. Register with [`relief`](Self::relief) before the call, and
+    /// retry when it is notified or the returned time has come.
     pub(crate) fn pick(&self, lane: Lane) -> Result<Pick<'_>, Refused> {
         self.pick_except(lane, None).map_err(|refused| {
             refused.expect("without an exception every endpoint is asked, and there is one")
         })
     }
 
-    /// An endpoint other than that of an attempt which is under way, if one is to be tried.
+    /// An endpoint other than that of an attempt under way, if a breaker admits one.
     pub(crate) fn pick_other(&self, lane: Lane, first: usize) -> Option<Pick<'_>> {
         self.pick_except(lane, Some(first)).ok()
     }
@@ -142,7 +141,7 @@ impl Pool {
         }
         if lane == Lane::KeepAlive && except.is_none() {
             let index = preferred % self.servers.len();
-            let permit = self.servers[index].breaker.insist();
+            let permit = self.servers[index].breaker.admit_always();
             return Ok(self.picked(index, lane, permit));
         }
         Err(soonest)
@@ -159,12 +158,12 @@ impl Pool {
         }
     }
 
-    /// Completes when a breaker lets attempts pass that it did not when this was called.
+    /// Completes when a breaker admits attempts that it refused when this was called.
     pub(crate) fn relief(&self) -> Notified<'_> {
         self.relief.notified()
     }
 
-    /// Prefers another endpoint than the present one.
+    /// Makes the next endpoint the preferred one.
     pub(crate) fn move_on(&self) {
         self.avoid(self.preferred.load(Ordering::Relaxed) % self.servers.len());
     }
@@ -172,7 +171,7 @@ impl Pool {
     /// Prefers the endpoint after `index`, unless another attempt has moved on already.
     pub(crate) fn avoid(&self, index: usize) {
         let next = (index + 1) % self.servers.len();
-        // A lost race means that somebody else has chosen anew, which serves as well.
+        // A lost race means that another attempt has already moved on.
         let _ = self
             .preferred
             .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
@@ -239,7 +238,7 @@ mod tests {
 
     fn open(pool: &Pool, index: usize) {
         for _ in 0..crate::breaker::FAILURES_MAX {
-            pool.servers[index].breaker.insist().failed();
+            pool.servers[index].breaker.admit_always().failed();
         }
     }
 

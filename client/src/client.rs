@@ -1,6 +1,7 @@
-//! The client handle: what its clones share, and what each adds to its calls.
+//! The client handle: state shared by its clones, and the options of each handle.
 //!
-//! What a call means is not known here; the API areas say that, and `run.rs` makes it.
+//! Does not know individual calls: the modules of the services describe them, and `run.rs` makes
+//! them.
 
 use std::{
     fmt,
@@ -31,15 +32,15 @@ use crate::{
     observe::{Counters, Metrics},
 };
 
-/// Largest answer that is taken, etcd's own client-side limit: the server bounds what it sends, and
-/// a smaller limit here would make large ranges unreadable.
+/// Largest response that is accepted, etcd's own client-side limit: the server bounds what it
+/// sends, and a smaller limit here would make large ranges unreadable.
 pub(crate) const RECEIVE_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Longest time that anything here waits for: whoever asks for more wants no limit. Clocks overflow
-/// far above, and no process lives that long.
+/// Upper bound of all timeouts: a longer one means no limit. It keeps deadlines far from the
+/// overflow of the clock.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// A connection to the cluster. Clones share everything and cost next to nothing.
+/// A client of the cluster. Clones are cheap and share connections and state.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), tenure::Error> {
@@ -54,7 +55,7 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 6
 pub struct Client {
     inner: Arc<Inner>,
     timeout: Duration,
-    /// Carried by every write.
+    /// Guards of every write.
     guards: Arc<[Guard]>,
     sequencing: Sequencing,
 }
@@ -94,12 +95,12 @@ impl Client {
     /// not an address.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Cancel safe: dropping the future has no effect on the cluster.
     pub async fn connect(endpoints: impl IntoEndpoints) -> Result<Self, Error> {
         Self::builder().endpoints(endpoints).connect().await
     }
 
-    /// Starts to set up a client.
+    /// Returns a builder for a client with other settings than the defaults.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
@@ -130,8 +131,9 @@ impl Client {
     }
 
     /// A client with the same settings that talks to one endpoint only, for questions about a
-    /// particular server. Guards and a session that was opened for this one stay; one that
-    /// writes exactly once by itself opens another, which is renewed at that endpoint.
+    /// particular server. It keeps the guards and an explicit session; with
+    /// [`exactly_once`](ClientBuilder::exactly_once) it opens a session of its own, which is
+    /// renewed at that endpoint.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) when the endpoint is not an address.
@@ -159,8 +161,8 @@ impl Client {
         }
     }
 
-    /// The same client, connections included, with these guards on every write, beside those it has
-    /// already: on puts, deletions, transactions that can write, compactions, leases, and writes of
+    /// The same client, connections included, with these guards on every write, in addition to its
+    /// own: on puts, deletions, transactions that can write, compactions, leases, and writes of
     /// tenure's own services. Calls that cannot be guarded, such as those that change members, are
     /// refused through it. Reads and renewals of leases carry no guards.
     ///
@@ -191,7 +193,7 @@ impl Client {
         &self.guards
     }
 
-    /// What this client and its clones did so far.
+    /// Counters of this client and its clones.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -218,7 +220,7 @@ impl Client {
         }
     }
 
-    /// The same client with its writes numbered in this way.
+    /// The same client with this source of sequence numbers for its writes.
     pub(crate) fn sequenced(&self, sequencing: Sequencing) -> Self {
         Self {
             sequencing,
@@ -234,7 +236,7 @@ impl Client {
         self.sequencing.allocate(self, deadline).await
     }
 
-    /// Lets the next attempt go to another endpoint, because the present one stays silent.
+    /// Sends the next attempt to another endpoint, because the current one does not answer.
     pub(crate) fn move_on(&self) {
         self.inner.pool.move_on();
     }
@@ -264,7 +266,7 @@ impl Client {
         &self.inner.counters
     }
 
-    /// Whether it is known that the server offers `tenure.v1`, and so checks conditions.
+    /// Whether a server has answered a call of `tenure.v1`, and so checks conditions.
     pub(crate) fn speaks_tenure(&self) -> bool {
         self.inner.speaks_tenure.load(Ordering::Relaxed)
     }
@@ -273,7 +275,7 @@ impl Client {
         self.inner.speaks_tenure.store(true, Ordering::Relaxed);
     }
 
-    /// When a call that starts at this moment has to be over.
+    /// The deadline of a call that starts now.
     pub(crate) fn deadline(&self, timeout: Option<Duration>) -> Instant {
         Instant::now() + timeout.unwrap_or(self.timeout).min(WAIT_MAX)
     }

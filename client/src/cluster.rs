@@ -1,6 +1,6 @@
-//! The members of the cluster: who they are, adding, removing, promoting.
+//! Membership of the cluster: listing, adding, removing and promoting members.
 //!
-//! Membership lives in the cluster; nothing is remembered here.
+//! The client caches no membership.
 
 use std::future::IntoFuture;
 
@@ -11,14 +11,14 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     client::Client,
     error::Error,
     id::MemberId,
     response::{List, Member, MemberAdded, MemberRole},
 };
 
-/// A question for the members of the cluster. Made by [`Cluster::members`].
+/// Request for the members of the cluster. Made by [`Cluster::members`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Members {
@@ -27,8 +27,8 @@ pub struct Members {
 }
 
 impl Members {
-    /// Answers from what the server that is asked knows, which may be behind, instead of making
-    /// sure that it is the latest.
+    /// Serializable read: answers from the local state of the server, which may be stale, without
+    /// confirming it with the quorum.
     pub fn serializable(mut self) -> Self {
         self.request.linearizable = false;
         self
@@ -42,7 +42,7 @@ impl IntoFuture for Members {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::read(None);
-            let list = ask!(self.client, call, ClusterClient.member_list(self.request)).await?;
+            let list = rpc!(self.client, call, ClusterClient.member_list(self.request)).await?;
             Ok(List::members(list.header, list.members))
         })
     }
@@ -66,10 +66,10 @@ impl Cluster<'_> {
     /// The members of the cluster.
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn members(self) -> Members {
         Members {
             client: self.client.clone(),
@@ -77,12 +77,12 @@ impl Cluster<'_> {
         }
     }
 
-    /// Adds a member that other members reach at these URLs. Start its server afterwards.
+    /// Adds a member with these peer URLs. Start its server afterwards.
     ///
     /// # Errors
     /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at
-    /// risk or a URL is taken, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a URL
-    /// that is none, and whatever any call can meet.
+    /// risk or a URL is taken, [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for an
+    /// invalid URL, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is added.
@@ -95,7 +95,7 @@ impl Cluster<'_> {
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
             is_learner: role == MemberRole::Learner,
         };
-        let added = ask!(
+        let added = rpc!(
             self.client,
             Call::write(None),
             ClusterClient.member_add(request)
@@ -104,27 +104,27 @@ impl Cluster<'_> {
         Ok(MemberAdded::of(added))
     }
 
-    /// Removes a member for good; its id is never used again.
+    /// Removes a member permanently; its id is never reused.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown member,
     /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the quorum would be at
-    /// risk, and whatever any call can meet.
+    /// risk, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the member is removed.
     pub async fn remove_member(self, member: MemberId) -> Result<List<Member>, Error> {
         let request = MemberRemoveRequest { id: member.get() };
         let call = Call::write(None);
-        let list = ask!(self.client, call, ClusterClient.member_remove(request)).await?;
+        let list = rpc!(self.client, call, ClusterClient.member_remove(request)).await?;
         Ok(List::members(list.header, list.members))
     }
 
-    /// Changes the URLs at which other members reach a member.
+    /// Changes the peer URLs of a member.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and whatever any call can
-    /// meet.
+    /// [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and the errors common to all
+    /// calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the change happens.
@@ -138,23 +138,23 @@ impl Cluster<'_> {
             peer_ur_ls: peer_urls.into_iter().map(Into::into).collect(),
         };
         let call = Call::write(None);
-        let list = ask!(self.client, call, ClusterClient.member_update(request)).await?;
+        let list = rpc!(self.client, call, ClusterClient.member_update(request)).await?;
         Ok(List::members(list.header, list.members))
     }
 
-    /// Gives a learner its vote.
+    /// Promotes a learner to a voting member.
     ///
     /// # Errors
     /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the member is no learner
-    /// or is behind, [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and whatever
-    /// any call can meet.
+    /// or is behind, [`NotFound`](crate::ErrorKind::NotFound) for an unknown member, and the errors
+    /// common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the promotion happens.
     pub async fn promote_member(self, member: MemberId) -> Result<List<Member>, Error> {
         let request = MemberPromoteRequest { id: member.get() };
         let call = Call::write(None);
-        let list = ask!(self.client, call, ClusterClient.member_promote(request)).await?;
+        let list = rpc!(self.client, call, ClusterClient.member_promote(request)).await?;
         Ok(List::members(list.header, list.members))
     }
 }

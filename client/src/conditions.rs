@@ -1,9 +1,9 @@
-//! What a write may carry beside itself: guards, which must hold for it to take effect, and a name,
-//! by which the server recognizes a repeat.
+//! Conditions of a write: guards, which must hold for it to take effect, and an idempotency key, by
+//! which the server recognizes a repeat.
 //!
 //! They travel as metadata, so that the calls of etcd's services can carry them too. Servers that
-//! are not tenure ignore metadata they do not know, so a client makes sure of its server before
-//! it sends any (see `run.rs`): a guard is checked, or the write is not sent.
+//! are not tenure ignore metadata they do not know, so a client checks that the server is tenure
+//! before it sends any (see `run.rs`): a guard is enforced, or the write is not sent.
 
 use std::fmt;
 
@@ -22,8 +22,8 @@ use crate::{
     range::IntoBytes,
 };
 
-/// A promise that a write is refused unless it holds: that `name`, a lock or an election, is held
-/// under `token`, or that `name` is a key whose create revision is `token`.
+/// A precondition of a write: `name`, a lock or an election, is held under `token`, or `name` is a
+/// key whose create revision is `token`. Otherwise the server refuses the write.
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -67,18 +67,18 @@ impl fmt::Debug for Guard {
     }
 }
 
-/// Names one write of a session, see [`Session`](crate::Session).
+/// Request id: identifies one write of a session, see [`Session`](crate::Session).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestId {
     /// The lease of the session.
     pub(crate) session: LeaseId,
     /// Counts the writes of the session, from 1.
     pub(crate) sequence: u64,
-    /// Everything up to here will never be asked for again.
+    /// Watermark: writes up to this number are acknowledged and never sent again.
     pub(crate) answered: u64,
 }
 
-/// What one write carries.
+/// Guards and idempotency key of one write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Conditions {
     pub(crate) guards: Vec<Guard>,
@@ -97,17 +97,17 @@ impl Conditions {
         }
     }
 
-    /// Whether the conditions can be sent.
+    /// Checks that the conditions can be sent.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for an idempotency key that metadata cannot carry. Guards are
-    /// for the server to judge, which says exactly what is wrong with one.
+    /// validated by the server, whose error names the fault.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let Some(key) = &self.idempotency_key else {
             return Ok(());
         };
         let printable = key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        // Blanks at the ends do not survive the way.
+        // HTTP trims spaces at the ends of a header.
         if key.is_empty() || key.len() > IDEMPOTENCY_KEY_BYTES_MAX || !printable || trimmed(key) {
             let text = format!(
                 "idempotency key {key:?} is not usable: expected 1 to {IDEMPOTENCY_KEY_BYTES_MAX} \
@@ -118,7 +118,7 @@ impl Conditions {
         Ok(())
     }
 
-    /// Writes everything into the metadata of a request. Call [`check`](Self::check) before.
+    /// Adds the conditions to the metadata of a request. Call [`check`](Self::check) before.
     pub(crate) fn attach(&self, metadata: &mut MetadataMap) {
         for guard in &self.guards {
             let message = v1::Guard {
@@ -139,7 +139,7 @@ impl Conditions {
 }
 
 impl RequestId {
-    /// Writes the id into the metadata of a request.
+    /// Adds the id to the metadata of a request.
     pub(crate) fn attach(self, metadata: &mut MetadataMap) {
         let Self {
             session,
@@ -156,8 +156,8 @@ fn trimmed(key: &str) -> bool {
     key.trim().len() != key.len()
 }
 
-/// Gives a request that is sent the methods for its conditions.
-macro_rules! conditional {
+/// Implements the methods that set the conditions of a write request.
+macro_rules! impl_conditions {
     ($request:ty) => {
         impl $request {
             /// Refuses the write unless `name`, a lock or an election, is held under `token`, or is
@@ -171,9 +171,9 @@ macro_rules! conditional {
                 self
             }
 
-            /// Names the write by 1 to 256 printable characters: sent again with the same key
-            /// within ten minutes, be it by another process, it is answered as it was the first
-            /// time and not executed again. The client itself sends it again when its answer is
+            /// Sets an idempotency key of 1 to 256 printable ASCII characters. A write with the
+            /// same key within ten minutes, also from another process, is not executed again and
+            /// returns the first answer. The client itself repeats the write when its answer is
             /// lost, for five minutes at most.
             pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
                 self.conditions.idempotency_key = Some(key.into());
@@ -182,7 +182,7 @@ macro_rules! conditional {
         }
     };
 }
-pub(crate) use conditional;
+pub(crate) use impl_conditions;
 
 #[cfg(test)]
 mod tests {

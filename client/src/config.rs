@@ -1,6 +1,6 @@
-//! How a client is set up: endpoints, credentials, time limits.
+//! Configuration of a client: endpoints, credentials, time limits.
 //!
-//! Nothing is read from the environment or from files here; tools built on the client do that.
+//! Reads neither the environment nor files; tools built on the client do that.
 
 use std::{fmt, time::Duration};
 
@@ -10,8 +10,8 @@ use crate::{breaker, budget, endpoint::IntoEndpoints, hedge::Hedge};
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one endpoint may take to accept a connection before the next one is tried.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Attempts of one call, all endpoints together: enough to pass a restart of one server, few enough
-/// that clients do not multiply the load of a cluster in trouble.
+/// Attempts of one call, all endpoints together: enough to survive a restart of one server, few
+/// enough that clients do not multiply the load of a cluster in trouble.
 const ATTEMPTS_MAX: u32 = 12;
 
 /// How often a connection is probed while calls are open on it. Servers of etcd refuse clients that
@@ -20,7 +20,7 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a probe may stay unanswered before the connection counts as broken.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Name and password for servers that ask for them.
+/// Name and password for servers with authentication enabled.
 #[derive(Clone)]
 pub(crate) struct Credentials {
     pub(crate) user: String,
@@ -35,7 +35,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Everything a client was told.
+/// The configuration of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
     pub(crate) endpoints: Vec<String>,
@@ -75,7 +75,7 @@ impl Default for Config {
     }
 }
 
-/// Sets up a [`Client`](crate::Client).
+/// Builder of a [`Client`](crate::Client).
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -97,7 +97,7 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// Adds one endpoint or several; see [`IntoEndpoints`] for what is taken as one.
+    /// Adds one endpoint or several; see [`IntoEndpoints`] for the accepted forms.
     pub fn endpoints(mut self, endpoints: impl IntoEndpoints) -> Self {
         self.config.endpoints.extend(endpoints.into_endpoints());
         self
@@ -142,47 +142,46 @@ impl ClientBuilder {
     ///
     /// When the session is lost, the writes under way fail with
     /// [`SessionLost`](crate::ErrorKind::SessionLost); those that start later use another session.
-    /// Open one with [`Sessions::open`](crate::Sessions::open) to hold on to one, or to attach
+    /// Use [`Sessions::open`](crate::Sessions::open) for an explicit session, for example to attach
     /// keys to its lease.
     pub fn exactly_once(mut self, ttl: Duration) -> Self {
         self.config.exactly_once = Some(ttl);
         self
     }
 
-    /// How many requests may be sent again: `percent` of all calls, and in any case `per_second`;
-    /// ten and ten unless set. Attempts that found no connection are not counted. Clones of a
-    /// client share the budget.
+    /// Limits retries: at most `percent` of all calls, plus `per_second`; ten and ten unless set.
+    /// Attempts that failed to connect are not counted. Clones of a client share the budget.
     pub fn retry_budget(mut self, percent: u32, per_second: u32) -> Self {
         self.config.budget_percent = percent;
         self.config.budget_per_second = per_second;
         self
     }
 
-    /// After how many connections in a row that are refused or break nothing is sent to an endpoint
-    /// for a while, and for how long, give or take a half; five and one second unless set. Zero
-    /// failures switch the breakers off.
+    /// Configures the circuit breakers of the endpoints: the number of consecutive connection
+    /// failures that opens one, and how long it stays open, varied randomly by half; five and one
+    /// second unless set. Zero failures disable the breakers.
     pub fn breaker(mut self, failures_max: u32, pause: Duration) -> Self {
         self.config.breaker_failures_max = failures_max;
         self.config.breaker_pause = pause;
         self
     }
 
-    /// When a read that is not answered yet goes to a second endpoint as well; never unless set.
+    /// Sends slow reads to a second endpoint as well; off unless set.
     pub fn hedge(mut self, hedge: Hedge) -> Self {
         self.config.hedge = hedge;
         self
     }
 
     /// How often a connection is probed while calls are open on it, and how long the answer may
-    /// take; ten and six seconds unless set. Servers may refuse clients that probe too often.
+    /// take; ten and six seconds unless set. Servers may disconnect clients that probe too often.
     pub fn probe(mut self, interval: Duration, timeout: Duration) -> Self {
         self.config.probe_interval = interval;
         self.config.probe_timeout = timeout;
         self
     }
 
-    /// Authenticates as this user; the token is fetched with the first call and renewed when the
-    /// server does not take it any more.
+    /// Authenticates as this user; the token is fetched with the first call and again once the
+    /// server rejects it.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.config.credentials = Some(Credentials {
             user: user.into(),

@@ -1,9 +1,9 @@
-//! Durations as messages and metadata of `tenure.v1` carry them. etcd's own messages count seconds.
+//! Durations in messages and metadata of `tenure.v1`, in milliseconds. etcd's messages use seconds.
 
 use std::time::Duration;
 
-/// A duration as it travels: whole milliseconds, rounded up, so that no time asked for is lost and
-/// nothing above zero becomes zero, which means something else.
+/// Whole milliseconds of a duration, rounded up: a duration above zero must not become zero, which
+/// has a meaning of its own.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -1,14 +1,14 @@
-//! Addresses of servers: what is taken as one, and what it means.
+//! Parsing of server addresses.
 //!
-//! Only text is looked at here; nothing is resolved or dialled.
+//! Neither resolves nor dials addresses.
 
 use std::net::{Ipv6Addr, SocketAddr};
 
 use crate::error::{Error, ErrorKind};
 
-/// The port of an address without one: etcd's for clients.
+/// Default port: etcd's client port.
 const PORT: u16 = 2379;
-/// The only scheme that the client speaks.
+/// The only supported scheme.
 const SCHEME: &str = "http://";
 
 /// One address or several, as [`Client::connect`](crate::Client::connect) takes them.
@@ -23,7 +23,7 @@ const SCHEME: &str = "http://";
 /// assert_eq!(["a:2379", "b:2379"].into_endpoints(), ["a:2379", "b:2379"]);
 /// ```
 pub trait IntoEndpoints {
-    /// The addresses, as they were written.
+    /// The addresses, as given.
     fn into_endpoints(self) -> Vec<String>;
 }
 
@@ -69,7 +69,7 @@ impl<E: Clone + Into<String>, const N: usize> IntoEndpoints for &[E; N] {
     }
 }
 
-/// The URI that an address stands for.
+/// The URI of an address.
 ///
 /// # Errors
 /// [`ErrorKind::Config`] when it is not an address; the text names it.
@@ -96,7 +96,7 @@ fn authority(endpoint: &str) -> Result<String, &'static str> {
     if address.is_empty() || address.contains(['/', '?', '#', '@', ' ']) {
         return Err(EXPECTED);
     }
-    // Colons without brackets are the host's own if there are several.
+    // Several colons without brackets are an IPv6 address.
     if address.parse::<Ipv6Addr>().is_ok() {
         return Ok(format!("[{address}]:{PORT}"));
     }

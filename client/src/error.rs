@@ -1,7 +1,7 @@
-//! What can go wrong with a call, by cause, and what the caller may conclude from it.
+//! The error of a call, its cause, and whether the call may be retried.
 //!
 //! The invariant: [`Error::outcome_unknown`] is true whenever a write may have been executed
-//! although the caller got an error. When in doubt it is true.
+//! although the caller got an error; in doubt it is true.
 
 mod kind;
 #[cfg(test)]
@@ -18,23 +18,23 @@ pub use kind::ErrorKind;
 
 use crate::id::{Revision, Token};
 
-/// etcd's texts for a token that the server no longer takes.
+/// etcd's texts for a rejected authentication token.
 const STALE_TOKEN: [&str; 2] = ["invalid auth token", "revision of auth store is old"];
-/// What the texts of servers begin with; other texts come from what lies between.
+/// Prefixes of error texts of servers; other texts come from proxies and the transport.
 const SERVER_TEXTS: [&str; 3] = ["etcdserver: ", "tenure: ", kind::TOO_LARGE];
-/// etcd's text when too much is under way, which passes.
+/// etcd's text for too many requests under way, a transient error.
 const TOO_MANY_REQUESTS: &str = "too many requests";
 
-/// Whether a request changes the store, which decides what an error leaves open.
+/// Whether a request writes, and so whether an error leaves its outcome unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
-    /// Changes nothing, or nothing that matters; may be repeated at will.
+    /// Does not write, or is idempotent: may be repeated.
     Read,
-    /// Changes something; takes effect at most once.
+    /// Writes; must take effect at most once.
     Write,
 }
 
-/// What a server says about another attempt.
+/// Retry pushback: what a server says about another attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pushback {
     After(Duration),
@@ -50,9 +50,9 @@ pub(crate) enum Pushback {
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
 /// if let Err(error) = client.put("config/mode", "fast").await {
 ///     if error.outcome_unknown() {
-///         // Perhaps it was written: read before deciding anything.
+///         // The write may have been executed: read before writing again.
 ///     } else if error.is_retryable() {
-///         // Certainly not written, and the reason may pass.
+///         // Not executed, and the cause is transient.
 ///     } else {
 ///         return Err(error);
 ///     }
@@ -68,9 +68,9 @@ pub struct Error {
     code: Option<Code>,
     operation: Operation,
     sent: bool,
-    /// The request may have been executed by this attempt.
+    /// This attempt may have executed the request.
     open: bool,
-    /// An attempt before this one may have been executed, and this answer does not tell.
+    /// An earlier attempt may have executed it, and this answer does not tell.
     unresolved: bool,
     compacted: Option<Revision>,
     current: Option<Token>,
@@ -80,7 +80,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of the client itself; nothing was sent.
+    /// An error of the client itself: nothing was sent.
     pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -111,7 +111,7 @@ impl Error {
         }
     }
 
-    /// Connections to every endpoint failed lately, and it is too early to try again.
+    /// The breakers of all endpoints are open after recent connection failures.
     pub(crate) fn unreachable<'a>(endpoints: impl Iterator<Item = &'a str>) -> Self {
         let endpoints: Vec<_> = endpoints.collect();
         let text = format!(
@@ -121,7 +121,7 @@ impl Error {
         Self::local(ErrorKind::Connect, text)
     }
 
-    /// `what` is asked of `server`, which offers etcd's API only.
+    /// `what` needs a tenure server; `server` offers etcd's API only.
     pub(crate) fn needs_tenure(what: &str, server: &str) -> Self {
         let text = format!(
             "{what} needs a tenure server, and {server} speaks etcd's API only: connect to a \
@@ -130,25 +130,25 @@ impl Error {
         Self::local(ErrorKind::Unimplemented, text)
     }
 
-    /// The same error; if it says that a server does not know the service of a call of
-    /// `tenure.v1`, it says what server the call needs.
-    pub(crate) fn of_other_server(mut self, method: &str, endpoint: &str) -> Self {
-        if self.kind == ErrorKind::Unimplemented && !self.is_of_tenure() {
+    /// Replaces the text of an error for an unknown service of `tenure.v1` by one that says that
+    /// the call needs a tenure server.
+    pub(crate) fn explain_unimplemented(mut self, method: &str, endpoint: &str) -> Self {
+        if self.kind == ErrorKind::Unimplemented && !self.is_from_tenure() {
             self.message = Self::needs_tenure(method, endpoint).message;
         }
         self
     }
 
-    /// What the transport or the server answered to an attempt at `endpoint`.
+    /// The error for a status from the transport or the server at `endpoint`.
     pub(crate) fn from_status(status: Status, operation: Operation, endpoint: &str) -> Self {
-        // The transport keeps the announced deadline too, and reports it as a cancellation.
+        // The transport enforces the announced deadline as well and reports it as a cancellation.
         if caused_by::<TimeoutExpired>(&status) {
             return Self {
                 source: Some(status),
                 ..Self::deadline(operation)
             };
         }
-        // Without a connection no byte of the request has left.
+        // Without a connection nothing was sent.
         if caused_by::<ConnectError>(&status) {
             let text = format!("cannot connect to {endpoint}: {}", root_cause(&status));
             return Self {
@@ -161,7 +161,7 @@ impl Error {
         let broken = is_broken(&status);
         let kind = match kind::by_reason(&status) {
             Some(kind) => kind,
-            // The codes that the transport makes up for its own failures differ without meaning.
+            // The codes that the transport chooses for its own failures carry no information.
             None if broken => ErrorKind::Unavailable,
             None => kind::by_code(&status),
         };
@@ -215,27 +215,27 @@ impl Error {
         }
     }
 
-    /// The same answer to a write that was attempted before, if `unresolved` without learning what
-    /// came of it. An answer that tells leaves nothing open.
-    pub(crate) fn after(self, unresolved: bool) -> Self {
+    /// Combines this answer with earlier attempts of the write, whose outcome is unknown if
+    /// `unresolved`. An answer that settles the outcome clears it.
+    pub(crate) fn with_earlier_attempts(self, unresolved: bool) -> Self {
         let settles = self.settles();
-        self.leaving_open(unresolved && !settles)
+        self.with_unknown_outcome(unresolved && !settles)
     }
 
-    /// The same error where it is no answer to the write, which may have been executed before if
-    /// `unresolved`: whatever it says, it says nothing about that.
-    pub(crate) fn leaving_open(mut self, unresolved: bool) -> Self {
+    /// Marks the outcome as unknown if `unresolved`: for an error that is not an answer to the
+    /// write and so does not settle earlier attempts.
+    pub(crate) fn with_unknown_outcome(mut self, unresolved: bool) -> Self {
         self.unresolved = unresolved;
-        // What happened before anything was sent was no attempt of a write.
+        // Nothing was sent, so this was no attempt of the write.
         if unresolved {
             self.operation = Operation::Write;
         }
         self
     }
 
-    /// The same error; if it says that time was up, it also says why the attempt before failed,
-    /// and if it says that no connection was made, it names the other endpoints that were tried.
-    pub(crate) fn preceded_by(mut self, last: Option<&Self>) -> Self {
+    /// Adds the error of the previous attempt: its cause to a timeout, and the endpoints tried to a
+    /// connection failure.
+    pub(crate) fn with_previous(mut self, last: Option<&Self>) -> Self {
         let Some(last) = last else {
             return self;
         };
@@ -255,13 +255,12 @@ impl Error {
         self
     }
 
-    /// Whether this answer to a request tells what became of every copy of it that was sent under
-    /// the same id.
+    /// Whether this answer settles the outcome of every copy of the request sent under the same id.
     pub(crate) fn settles(&self) -> bool {
         self.sent && self.kind.settles()
     }
 
-    /// The cause.
+    /// The cause of the error, for a `match`.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -273,34 +272,34 @@ impl Error {
         self.code
     }
 
-    /// The text the server sent, or the client's own when no server answered.
+    /// The error text of the server, or the client's own when no server answered.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The compaction floor, when a watch ended with [`ErrorKind::Compacted`]: history from this
-    /// revision on can be read.
+    /// The compaction floor, when a watch ended with [`ErrorKind::Compacted`]: the oldest revision
+    /// that can be read.
     #[must_use]
     pub fn compact_revision(&self) -> Option<Revision> {
         self.compacted
     }
 
-    /// The token that holds in place of the one that was shown, with [`ErrorKind::StaleGuard`] and
-    /// [`ErrorKind::NotHolder`]; nothing when nobody holds.
+    /// The token of the current holder, with [`ErrorKind::StaleGuard`] and
+    /// [`ErrorKind::NotHolder`]; nothing when there is no holder.
     #[must_use]
     pub fn current_token(&self) -> Option<Token> {
         self.current
     }
 
-    /// Whether the same request may simply be sent again: a read that failed for a passing reason,
-    /// or any request that was certainly not executed, for a reason that may pass.
+    /// Whether the same request may be sent again: the cause is transient, and the request is a
+    /// read or was certainly not executed.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         if self.outcome_unknown() || self.pushback == Some(Pushback::Never) {
             return false;
         }
-        // Of a write, only what certainly was not executed comes here.
+        // Writes reach this only if they were certainly not executed.
         let passing = [
             ErrorKind::Connect,
             ErrorKind::Overloaded,
@@ -326,13 +325,12 @@ impl Error {
         self.sent
     }
 
-    /// What the server said about another attempt.
+    /// The retry pushback of the server.
     pub(crate) fn pushback(&self) -> Option<Pushback> {
         self.pushback
     }
 
-    /// Whether the server turned the request away because too much was under way, and said so in
-    /// a way that promises nothing was done.
+    /// Whether the server rejected the request because of overload, before executing anything.
     pub(crate) fn is_passing_overload(&self) -> bool {
         let hinted = matches!(self.pushback, Some(Pushback::After(_)));
         self.kind == ErrorKind::Overloaded
@@ -342,25 +340,25 @@ impl Error {
     }
 
     /// Whether the answer shows that the server offers `tenure.v1`.
-    pub(crate) fn is_of_tenure(&self) -> bool {
+    pub(crate) fn is_from_tenure(&self) -> bool {
         let status = self.source.as_ref();
         status.is_some_and(|status| kind::reason(status).is_some())
     }
 
-    /// Whether the server turned the request away only because of a token it no longer takes.
+    /// Whether the server rejected the request only because of an expired authentication token.
     pub(crate) fn is_stale_token(&self) -> bool {
         STALE_TOKEN.iter().any(|text| self.message.contains(text))
     }
 
-    /// Whether work that may be done twice, and that nobody waits for, is to be done again: the
-    /// reason passes, or it is not known whether it was done.
-    pub(crate) fn leaves_undone(&self) -> bool {
-        self.ends_stream_for_now() || self.outcome_unknown()
+    /// Whether idempotent background work must be retried: the cause is transient, or the outcome
+    /// is unknown.
+    pub(crate) fn needs_retry(&self) -> bool {
+        self.allows_resume() || self.outcome_unknown()
     }
 
-    /// Whether a stream that ended with this error is worth opening again: the connection broke, or
-    /// the server gave a reason that passes.
-    pub(crate) fn ends_stream_for_now(&self) -> bool {
+    /// Whether a stream that ended with this error may be reopened: the connection broke, or the
+    /// server gave a transient cause.
+    pub(crate) fn allows_resume(&self) -> bool {
         self.source.as_ref().is_some_and(is_broken)
             || matches!(
                 self.kind,
@@ -389,7 +387,7 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Whether the connection failed, rather than the server answered or time ran out.
+/// Whether the connection failed, as opposed to an answer or a timeout.
 pub(crate) fn is_broken(status: &Status) -> bool {
     status.source().is_some() && !caused_by::<TimeoutExpired>(status)
 }
@@ -401,7 +399,7 @@ fn leaves_open(status: &Status) -> bool {
     {
         return true;
     }
-    // Whoever names a reason says in the same breath when the outcome is not known.
+    // A server that gives a reason also says when the outcome is unknown.
     if kind::reason(status).is_some() {
         return false;
     }
@@ -416,7 +414,7 @@ fn leaves_open(status: &Status) -> bool {
         | Code::Unknown
         | Code::Cancelled
         | Code::Internal => true,
-        // Also what a transport says of an answer that is larger than it takes.
+        // Also the code of the transport for an answer that exceeds its size limit.
         Code::ResourceExhausted | Code::OutOfRange => !from_server(),
         Code::InvalidArgument
         | Code::NotFound
@@ -432,7 +430,7 @@ fn leaves_open(status: &Status) -> bool {
 
 fn current_token(status: &Status) -> Option<Token> {
     let value = status.metadata().get(CURRENT_TOKEN_METADATA)?;
-    // Zero, which is no token, says that nobody holds.
+    // Zero is not a token: there is no holder.
     value.to_str().ok()?.parse().ok()
 }
 
@@ -457,7 +455,7 @@ fn caused_by<E: std::error::Error + 'static>(status: &Status) -> bool {
     false
 }
 
-/// The innermost text of the chain, which names what the operating system said.
+/// The innermost error of the chain, which is that of the operating system.
 fn root_cause(status: &Status) -> String {
     let Some(mut cause) = status.source() else {
         return status.message().to_owned();

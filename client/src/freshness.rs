@@ -1,8 +1,8 @@
-//! How fresh the state that a read sees has to be.
+//! Freshness bounds of reads: least revision and greatest age of the state.
 //!
 //! Bounds travel as metadata, which servers other than tenure ignore: as with guards, the client
-//! makes sure of its server before it sends any (see `run.rs`), so that a bound is kept, or the
-//! read is not made.
+//! checks that the server is tenure before it sends any (see `run.rs`), so that a bound is
+//! enforced, or the read is not sent.
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ impl Freshness {
         self.staleness_max = Some(self.staleness_max.map_or(age, |known| known.min(age)));
     }
 
-    /// Whether any state will do.
+    /// Whether no bound is set.
     pub(crate) fn is_unbounded(self) -> bool {
         self == Self::default()
     }
 
-    /// Adds the bounds to what a call carries.
+    /// Adds the bounds to the metadata of a call.
     pub(crate) fn attach(self, metadata: &mut MetadataMap) {
         // A revision below zero is reached by every state, as zero is.
         if let Some(revision) = self.at_least {
@@ -47,12 +47,12 @@ impl Freshness {
     }
 }
 
-/// Gives a request the method for the revision that its answer must have reached.
-macro_rules! at_least {
+/// Implements the method that sets the least revision of a read request.
+macro_rules! impl_at_least_revision {
     ($request:ty) => {
         impl $request {
-            /// Waits until the server has reached this revision: that of an earlier answer, say,
-            /// which another server gave. Needs a tenure server.
+            /// Makes the server wait until it has reached this revision, for example that of an
+            /// earlier answer of another server. Needs a tenure server.
             pub fn at_least_revision(mut self, revision: impl Into<$crate::Revision>) -> Self {
                 self.freshness.raise_at_least(revision.into());
                 self
@@ -60,7 +60,7 @@ macro_rules! at_least {
         }
     };
 }
-pub(crate) use at_least;
+pub(crate) use impl_at_least_revision;
 
 #[cfg(test)]
 mod tests {

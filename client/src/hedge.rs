@@ -1,7 +1,7 @@
-//! Hedging: when a read that is not answered yet is sent to another endpoint as well.
+//! Hedging: sends a slow read to a second endpoint as well.
 //!
-//! Only reads of etcd's services are hedged, and the first answer counts: any of them is as good.
-//! What hedges cost is taken from the budget for repeats.
+//! Only reads of etcd's services are hedged, and the first answer is used. Hedges are paid from the
+//! retry budget.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -10,14 +10,14 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Answers that the percentile is taken from; the oldest makes room for the newest.
+/// Latencies that the percentile is computed of; the newest replaces the oldest.
 const SAMPLES: usize = 256;
-/// Answers after which the percentile is computed again: that takes sorting them.
+/// Answers after which the percentile is computed again, which sorts the samples.
 const SAMPLES_FRESH: usize = 32;
-/// The part of all answers that is faster than the delay, in hundredths.
+/// The percentile of the latencies that is the delay.
 const PERCENTILE: usize = 95;
 
-/// When a read is sent to a second endpoint because the first has not answered. Off unless set by
+/// When an unanswered read is sent to a second endpoint. Off unless set by
 /// [`ClientBuilder::hedge`](crate::ClientBuilder::hedge).
 ///
 /// ```no_run
@@ -36,12 +36,13 @@ const PERCENTILE: usize = 95;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Hedge {
-    /// Never.
+    /// Reads are not hedged.
     #[default]
     Off,
-    /// After this long.
+    /// After a fixed delay.
     After(Duration),
-    /// After as long as 95 of 100 of the last reads took. Never before 32 reads were answered.
+    /// After the 95th percentile of the latencies of recent reads; not before 32 reads were
+    /// answered.
     AtP95,
 }
 
@@ -69,7 +70,7 @@ impl Hedging {
         }
     }
 
-    /// How long to wait for the first endpoint; nothing when reads are not hedged.
+    /// Delay before the read is sent to a second endpoint; `None` when reads are not hedged.
     pub(crate) fn delay(&self) -> Option<Duration> {
         match self.hedge {
             Hedge::Off => None,
@@ -81,7 +82,7 @@ impl Hedging {
         }
     }
 
-    /// A read was answered by one endpoint after this long.
+    /// Records the latency of a read answered by one endpoint.
     pub(crate) fn observe(&self, took: Duration) {
         if self.hedge != Hedge::AtP95 {
             return;

@@ -1,8 +1,7 @@
-//! Identifiers and revisions as types of their own, so that none is passed where another belongs.
+//! Newtypes of identifiers and revisions.
 //!
-//! They carry no meaning beyond the number the server gave, and no integer turns into one by
-//! itself: `new` says which kind of number it is. Lease and member ids are written in hexadecimal,
-//! as every tool that speaks etcd v3 writes them.
+//! They are made from integers by `new` only, so that one cannot be passed for another. Lease and
+//! member ids are written in hexadecimal, as every tool that speaks etcd v3 writes them.
 
 use std::{fmt, str::FromStr};
 
@@ -14,13 +13,13 @@ impl LeaseId {
     /// The absence of a lease; in a grant, the request that the server chooses the id.
     pub const NONE: Self = Self(0);
 
-    /// The lease with this number: one that was kept, or one that the caller chose.
+    /// The lease with this id, as stored before or chosen by the caller.
     #[must_use]
     pub const fn new(id: i64) -> Self {
         Self(id)
     }
 
-    /// The number on the wire.
+    /// The value as an integer.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
@@ -38,13 +37,13 @@ impl fmt::Display for LeaseId {
 pub struct MemberId(u64);
 
 impl MemberId {
-    /// The member with this number.
+    /// The member with this id.
     #[must_use]
     pub const fn new(id: u64) -> Self {
         Self(id)
     }
 
-    /// The number on the wire.
+    /// The value as an integer.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
@@ -62,7 +61,7 @@ impl fmt::Display for MemberId {
 pub struct Revision(i64);
 
 impl Revision {
-    /// Whatever is newest when the request is answered.
+    /// The latest revision when the request is executed.
     pub const LATEST: Self = Self(0);
 
     /// The revision with this number.
@@ -71,7 +70,7 @@ impl Revision {
         Self(revision)
     }
 
-    /// The number on the wire.
+    /// The value as an integer.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
@@ -90,8 +89,8 @@ impl fmt::Display for Revision {
     }
 }
 
-/// A fencing token: the create revision of the key that stands for a claim, and so unique and
-/// ascending across the whole store. Of two holders of one name, the later has the greater token.
+/// A fencing token: the create revision of the key of a claim, and so unique and increasing across
+/// the whole store. A later holder of a name has a greater token.
 ///
 /// ```
 /// use tenure::Token;
@@ -105,13 +104,13 @@ impl fmt::Display for Revision {
 pub struct Token(i64);
 
 impl Token {
-    /// The token with this number, as it was kept or received from its holder.
+    /// The token with this number, as stored or received from its holder.
     #[must_use]
     pub const fn new(token: i64) -> Self {
         Self(token)
     }
 
-    /// The number on the wire.
+    /// The value as an integer.
     #[must_use]
     pub const fn get(self) -> i64 {
         self.0
@@ -136,7 +135,7 @@ impl fmt::Display for Token {
     }
 }
 
-/// A text that is no [`Token`].
+/// The error for a text that is not a [`Token`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a token: expected a whole number above zero")]
 pub struct TokenError {

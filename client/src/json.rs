@@ -1,7 +1,7 @@
-//! Values as JSON, by `serde`.
+//! JSON values, by `serde`.
 //!
-//! Only values are encoded; keys are bytes as everywhere. What is not JSON, or not of the type that
-//! is asked for, is an error that names the key.
+//! Only values are encoded; keys are bytes as everywhere. A value that is not JSON of the requested
+//! type is an error that names the key.
 
 use serde::{Serialize, de::DeserializeOwned};
 

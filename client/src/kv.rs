@@ -1,7 +1,7 @@
-//! Reading and writing keys: one builder per request, sent when it is awaited.
+//! Requests to read, write and delete keys: one builder each, sent when it is awaited.
 //!
-//! A builder made by [`Client`] knows where to go; one made with `new` is a description only, for
-//! use inside a [`Txn`](crate::Txn). Both take the same options.
+//! A builder made by a [`Client`] or a [`Namespace`](crate::Namespace) can be sent; one made with
+//! `new` describes an operation of a [`Txn`](crate::Txn). Both take the same options.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -12,10 +12,10 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     client::Client,
-    conditions::{Conditions, conditional},
-    freshness::{Freshness, at_least},
+    conditions::{Conditions, impl_conditions},
+    freshness::{Freshness, impl_at_least_revision},
     id::{LeaseId, Revision},
     prefix::Prefix,
     range::{IntoBytes, KeyRange},
@@ -25,28 +25,29 @@ use crate::{
 /// The order of the keys in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SortOrder {
-    /// Smallest first.
+    /// From the smallest to the largest.
     Ascending,
-    /// Largest first.
+    /// From the largest to the smallest.
     Descending,
 }
 
-/// What the keys of an answer are sorted by.
+/// The attribute that the keys of an answer are sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SortTarget {
-    /// The key.
+    /// By key.
     Key,
-    /// The number of writes since the key was created.
+    /// By the number of writes since the creation of the key.
     Version,
-    /// The revision of creation.
+    /// By the revision of the creation.
     CreateRevision,
-    /// The revision of the last write.
+    /// By the revision of the last write.
     ModRevision,
-    /// The value.
+    /// By value, in byte order.
     Value,
 }
 
-/// Reads keys. Made by [`Client::get`], [`Namespace::get`](crate::Namespace::get) or [`Get::new`].
+/// Request to read keys. Made by [`Client::get`], [`Namespace::get`](crate::Namespace::get) or
+/// [`Get::new`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Get<C = ()> {
@@ -57,12 +58,12 @@ pub struct Get<C = ()> {
     pub(crate) freshness: Freshness,
 }
 
-at_least!(Get<Client>);
+impl_at_least_revision!(Get<Client>);
 
 impl Get<Client> {
-    /// As [`serializable`](Self::serializable), but refuses when the state of the server may be
-    /// older than this: [`Unavailable`](crate::ErrorKind::Unavailable) when that is so at every
-    /// endpoint. Needs a tenure server.
+    /// As [`serializable`](Self::serializable), but fails with
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the state of every endpoint may be older
+    /// than `age`. Needs a tenure server.
     pub fn max_staleness(mut self, age: Duration) -> Self {
         self.freshness.lower_staleness(age);
         self.serializable()
@@ -70,7 +71,7 @@ impl Get<Client> {
 }
 
 impl Get {
-    /// A description of a read, for a transaction.
+    /// A read operation of a transaction.
     pub fn new(range: impl Into<KeyRange>) -> Self {
         Self::of((), range.into())
     }
@@ -93,7 +94,8 @@ impl<C> Get<C> {
         }
     }
 
-    /// Returns at most this many keys; zero for all. The answer says whether there are `more`.
+    /// Returns at most this many keys; zero for no limit. [`GetResponse::more`] tells whether there
+    /// are more.
     pub fn limit(mut self, keys_max: u32) -> Self {
         self.request.limit = i64::from(keys_max);
         self
@@ -105,7 +107,7 @@ impl<C> Get<C> {
         self
     }
 
-    /// Sorts the answer.
+    /// Sorts the returned keys; by key, ascending, unless set.
     pub fn sort(mut self, target: SortTarget, order: SortOrder) -> Self {
         let target = match target {
             SortTarget::Key => range_request::SortTarget::Key,
@@ -123,20 +125,20 @@ impl<C> Get<C> {
         self
     }
 
-    /// Answers from the state of the server that is asked, which may be behind, instead of making
-    /// sure that it is the latest.
+    /// Serializable read: answers from the local state of the server, which may be stale, without
+    /// confirming it with the quorum.
     pub fn serializable(mut self) -> Self {
         self.request.serializable = true;
         self
     }
 
-    /// Leaves the values out.
+    /// Returns keys without their values.
     pub fn keys_only(mut self) -> Self {
         self.request.keys_only = true;
         self
     }
 
-    /// Returns the number of keys and nothing else.
+    /// Returns only the number of keys.
     pub fn count_only(mut self) -> Self {
         self.request.count_only = true;
         self
@@ -167,7 +169,8 @@ impl<C> Get<C> {
     }
 }
 
-/// Writes a key. Made by [`Client::put`], [`Namespace::put`](crate::Namespace::put) or [`Put::new`].
+/// Request to write a key. Made by [`Client::put`], [`Namespace::put`](crate::Namespace::put) or
+/// [`Put::new`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Put<C = ()> {
@@ -178,10 +181,10 @@ pub struct Put<C = ()> {
     conditions: Conditions,
 }
 
-conditional!(Put<Client>);
+impl_conditions!(Put<Client>);
 
 impl Put {
-    /// A description of a write, for a transaction.
+    /// A write operation of a transaction.
     pub fn new(key: impl IntoBytes, value: impl IntoBytes) -> Self {
         Self::of((), key.into_bytes(), value.into_bytes())
     }
@@ -203,35 +206,35 @@ impl<C> Put<C> {
         }
     }
 
-    /// Attaches the key to a lease: it is deleted when the lease ends. Without this, a key that was
-    /// attached is detached.
+    /// Attaches the key to a lease: it is deleted when the lease ends. Unless set, the write
+    /// detaches the key from its lease.
     pub fn lease(mut self, lease: LeaseId) -> Self {
         self.request.lease = lease.get();
         self
     }
 
-    /// Returns what the key held before.
+    /// Returns the previous value and revisions of the key.
     pub fn prev_kv(mut self) -> Self {
         self.request.prev_kv = true;
         self
     }
 
-    /// Keeps the value as it is and drops the one given; fails when the key does not exist.
+    /// Keeps the current value and ignores the one given; fails when the key does not exist.
     pub fn ignore_value(mut self) -> Self {
         self.request.ignore_value = true;
         self.request.value = Bytes::new();
         self
     }
 
-    /// Keeps the lease as it is; fails when the key does not exist.
+    /// Keeps the current lease; fails when the key does not exist.
     pub fn ignore_lease(mut self) -> Self {
         self.request.ignore_lease = true;
         self
     }
 }
 
-/// Deletes keys. Made by [`Client::delete`], [`Namespace::delete`](crate::Namespace::delete) or
-/// [`Delete::new`].
+/// Request to delete keys. Made by [`Client::delete`],
+/// [`Namespace::delete`](crate::Namespace::delete) or [`Delete::new`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Delete<C = ()> {
@@ -242,10 +245,10 @@ pub struct Delete<C = ()> {
     conditions: Conditions,
 }
 
-conditional!(Delete<Client>);
+impl_conditions!(Delete<Client>);
 
 impl Delete {
-    /// A description of a deletion, for a transaction.
+    /// A delete operation of a transaction.
     pub fn new(range: impl Into<KeyRange>) -> Self {
         Self::of((), range.into())
     }
@@ -268,7 +271,7 @@ impl<C> Delete<C> {
         }
     }
 
-    /// Returns what the deleted keys held.
+    /// Returns the deleted keys with their values.
     pub fn prev_kv(mut self) -> Self {
         self.request.prev_kv = true;
         self
@@ -280,11 +283,11 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) or
-    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) for a revision out of reach, and
-    /// whatever any call can meet.
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) for a revision that cannot be read, and
+    /// the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn get(&self, range: impl Into<KeyRange>) -> Get<Self> {
         Get::of(self.clone(), range.into())
     }
@@ -293,12 +296,12 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`NotFound`](crate::ErrorKind::NotFound) for an unknown lease,
-    /// [`NoSpace`](crate::ErrorKind::NoSpace) at the quota, and whatever any call can meet.
+    /// [`NoSpace`](crate::ErrorKind::NoSpace) at the quota, and the errors common to all calls.
     /// [`Error::outcome_unknown`](crate::Error::outcome_unknown) tells whether the write may have
-    /// happened in spite of it.
+    /// been executed.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the write happens.
+    /// Dropping the future leaves open whether the write is executed.
     pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Put<Self> {
         Put::of(self.clone(), key.into_bytes(), value.into_bytes())
     }
@@ -306,19 +309,19 @@ impl Client {
     /// Deletes one key, or a [`KeyRange`].
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     /// [`Error::outcome_unknown`](crate::Error::outcome_unknown) tells whether the deletion may
-    /// have happened in spite of it.
+    /// have been executed.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the deletion happens.
+    /// Dropping the future leaves open whether the deletion is executed.
     pub fn delete(&self, range: impl Into<KeyRange>) -> Delete<Self> {
         Delete::of(self.clone(), range.into())
     }
 }
 
-/// Lets a request carry its own deadline, belong to a namespace, and be sent when it is awaited.
-macro_rules! sent {
+/// Implements deadline, namespace and sending for a request builder.
+macro_rules! impl_request {
     ($request:ident, $method:ident, $response:ident) => {
         impl<C> $request<C> {
             /// Deadline of this call, in place of the client's.
@@ -343,7 +346,7 @@ macro_rules! sent {
                     let call = self.call();
                     let (client, prefix, mut request) = (self.client, self.prefix, self.request);
                     prefix.add_to(&mut request)?;
-                    let mut message = ask!(client, call, KvClient.$method(request)).await?;
+                    let mut message = rpc!(client, call, KvClient.$method(request)).await?;
                     prefix.strip_from(&mut message);
                     Ok($response::of(message))
                 })
@@ -351,11 +354,11 @@ macro_rules! sent {
         }
     };
 }
-pub(crate) use sent;
+pub(crate) use impl_request;
 
 impl Get<Client> {
     fn call(&self) -> Call {
-        Call::read(self.timeout).fresh(self.freshness)
+        Call::read(self.timeout).with_freshness(self.freshness)
     }
 }
 
@@ -371,6 +374,6 @@ impl Delete<Client> {
     }
 }
 
-sent!(Get, range, GetResponse);
-sent!(Put, put, PutResponse);
-sent!(Delete, delete_range, DeleteResponse);
+impl_request!(Get, range, GetResponse);
+impl_request!(Put, put, PutResponse);
+impl_request!(Delete, delete_range, DeleteResponse);

@@ -1,4 +1,4 @@
-//! The client for the tenure coordination service, and for anything else that speaks etcd v3.
+//! Client for the tenure coordination service and for other servers of the etcd v3 API.
 //!
 //! ```toml
 //! [dependencies]
@@ -14,17 +14,17 @@
 //! # async fn main() -> Result<(), tenure::Error> {
 //! let client = Client::connect(["10.0.0.1", "10.0.0.2", "10.0.0.3"]).await?;
 //!
-//! // Keys live in one ordered space; every change of the store has a revision of its own.
+//! // Keys are in one ordered key space; every change of the store has its own revision.
 //! client.put("config/mode", "fast").await?;
 //! let configuration = client.get(KeyRange::prefix("config/")).await?;
 //! println!("{} keys", configuration.count());
 //!
-//! // A lock has a fencing token: writes through its guard are refused once it is lost.
+//! // A lock has a fencing token: guarded writes are refused once the lock is lost.
 //! let guard = client.locks().acquire("jobs/42").ttl(Duration::from_secs(5)).await?;
 //! guard.guarded().put("state/jobs/42", "running").await?;
 //! guard.release().await?;
 //!
-//! // A key on a lease is deleted when its owner stops renewing.
+//! // A key on a lease is deleted when the lease is no longer renewed.
 //! let lease = client.leases().grant(Duration::from_secs(10)).await?;
 //! let alive = client.leases().keep_alive(lease.id()).await?;
 //! client.put("instances/a", "10.0.0.9:80").lease(lease.id()).await?;
@@ -33,68 +33,68 @@
 //! # }
 //! ```
 //!
-//! Requests are builders: options are methods, and the request is sent when it is awaited. Answers
-//! are types of this crate.
+//! Requests are builders: options are methods, and awaiting the builder sends the request.
+//! Responses are types of this crate.
 //!
-//! # Where to find what
+//! # Overview
 //!
 //! Keys are read, written and watched on the [`Client`] itself: [`get`](Client::get),
 //! [`put`](Client::put), [`delete`](Client::delete), [`txn`](Client::txn),
-//! [`watch`](Client::watch). Everything else is one step further:
+//! [`watch`](Client::watch). All other APIs are grouped:
 //!
 //! | | |
 //! |---|---|
-//! | [`client.leases()`](Leases) | leases: granting, renewing, ending |
-//! | [`client.locks()`](Locks) | locks with fencing tokens, and looking at their queues |
-//! | [`client.elections()`](Elections) | one leader at a time |
-//! | [`client.registry()`](Registry) | registrations of instances, and finding them |
-//! | [`client.sessions()`](Sessions) | writes that take effect once |
-//! | [`client.fence_policies()`](fence::FencePolicies) | prefixes that a lock protects |
+//! | [`client.leases()`](Leases) | leases: grant, renew, revoke |
+//! | [`client.locks()`](Locks) | locks with fencing tokens, inspection of their queues |
+//! | [`client.elections()`](Elections) | leader election |
+//! | [`client.registry()`](Registry) | service registration and discovery |
+//! | [`client.sessions()`](Sessions) | exactly-once writes |
+//! | [`client.fence_policies()`](fence::FencePolicies) | prefixes protected by a lock |
 //! | [`client.recipes()`](Recipes) | barriers, latches, counters, queues |
-//! | [`client.cluster()`](Cluster) | members |
+//! | [`client.cluster()`](Cluster) | membership |
 //! | [`client.maintenance()`](Maintenance) | status, compaction, alarms, hashes, snapshots |
 //! | [`client.namespace(prefix)`](Namespace) | the keys below a prefix, named without it |
 //! | [`client.cached(prefix)`](PrefixCache) | the keys below a prefix, kept in memory |
-//! | [`client.stm()`](Stm) | code that runs as a transaction, again when it must |
+//! | [`client.stm()`](Stm) | software transactional memory |
 //!
-//! Guards of locks and leaders tell in time when they are lost; [`fence`] checks their tokens where
-//! data is not in the store.
+//! The handles of locks and leaders report a loss before the server may grant the claim to another
+//! client; [`fence`] checks fencing tokens for data outside of the store.
 //!
-//! # What the client does by itself
+//! # Reliability
 //!
 //! * Every call has a deadline: five seconds, or the one set by [`ClientBuilder::timeout`],
 //!   [`Client::with_timeout`] or the request. The server receives it.
-//! * An endpoint that cannot be reached is left for another one; one where connection after
-//!   connection fails is left alone for a while ([`ClientBuilder::breaker`]).
-//! * Reads are repeated when a server is unavailable, any call when it was certainly not executed:
-//!   after growing, random pauses or when the server says, at most twelve times
-//!   ([`ClientBuilder::attempts_max`]) and within a budget that clones share
-//!   ([`ClientBuilder::retry_budget`]). On demand, slow reads go to a second endpoint
+//! * When an endpoint cannot be reached, the client uses another one; a circuit breaker skips
+//!   endpoints after repeated connection failures ([`ClientBuilder::breaker`]).
+//! * Retries: reads when a server is unavailable, any call that was certainly not executed. Pauses
+//!   grow exponentially with jitter or follow the server's hint; a call makes at most twelve
+//!   attempts ([`ClientBuilder::attempts_max`]) within a budget shared by clones
+//!   ([`ClientBuilder::retry_budget`]). Hedging of slow reads is optional
 //!   ([`ClientBuilder::hedge`]).
-//! * A write whose answer is lost is not sent again, because it may have been executed: the error
-//!   says so ([`Error::outcome_unknown`]). Through a [`Session`], with
-//!   [`ClientBuilder::exactly_once`], or with an idempotency key it is sent again, and executed
+//! * A write whose response is lost is not retried, because it may have been executed: the error
+//!   reports an unknown outcome ([`Error::outcome_unknown`]). In a [`Session`], with
+//!   [`ClientBuilder::exactly_once`], or with an idempotency key it is retried and takes effect
 //!   once.
-//! * Watches go on after a break where they stopped ([`Watcher`]). Leases are renewed on a
-//!   connection of their own, and their loss is known before the server may act on it
-//!   ([`KeepAlive`]).
-//! * A write that carries a [`Guard`] takes effect only while its token holds;
-//!   [`Client::guarded`] makes that every write.
-//! * What happened is counted ([`Client::metrics`]); every call has a `tracing` span named
-//!   `tenure.call`, with `method`, `attempt`, `endpoint` and `outcome`.
+//! * Watches resume after a broken connection, without gaps or duplicates ([`Watcher`]). Leases are
+//!   renewed on a separate connection, and a loss is reported before the server may expire the
+//!   lease ([`KeepAlive`]).
+//! * A write that carries a [`Guard`] takes effect only while its token holds; [`Client::guarded`]
+//!   adds guards to every write.
+//! * Metrics ([`Client::metrics`]), and a `tracing` span named `tenure.call` for every call, with
+//!   `method`, `attempt`, `endpoint` and `outcome`.
 //!
 //! # Features
 //!
-//! None is on by default.
+//! All features are off by default.
 //!
-//! | feature | what it adds |
+//! | feature | content |
 //! |---|---|
-//! | `discovery` | gRPC calls balanced over registered instances |
-//! | `fence-http` | checking fencing tokens in services: a `tower` layer |
-//! | `fence-axum` | the same as an extractor for `axum` |
-//! | `serde` | values as JSON: [`Client`] writes what serializes, [`KeyValue`] gives it back |
-//! | `wire` | the generated messages, which change without a new major version of this crate |
-//! | `fence-sqlite` | nothing but tests of [`fence::SqlFence`] on a SQLite |
+//! | `discovery` | load balancing of gRPC calls over registered instances |
+//! | `fence-http` | a `tower` layer that checks fencing tokens |
+//! | `fence-axum` | an `axum` extractor that checks fencing tokens |
+//! | `serde` | values as JSON: `Client::put_json`, `KeyValue::json` |
+//! | `wire` | the generated protobuf messages, not covered by semantic versioning |
+//! | `fence-sqlite` | only tests of [`fence::SqlFence`] on SQLite |
 //!
 //! Rust 1.89 or later.
 
@@ -169,7 +169,8 @@ pub use observe::{EndpointHealth, Metrics};
 pub use range::{IntoBytes, KeyRange, prefix_end};
 pub use range_stream::RangeStream;
 pub use recipes::{
-    Barrier, Counted, Counter, DeadLetter, Delivery, DoubleBarrier, Inside, Latch, Queue, Recipes,
+    Barrier, Counter, CounterValue, DeadLetter, Delivery, DoubleBarrier, DoubleBarrierGuard, Latch,
+    Queue, Recipes,
 };
 #[cfg(feature = "discovery")]
 pub use registry::{BalanceOptions, Balanced, Balancer};
@@ -179,9 +180,9 @@ pub use registry::{
 };
 pub use response::{
     Alarm, AlarmKind, Claim, ClaimMode, DeleteResponse, Discovered, Event, FencePolicy,
-    GetResponse, Header, HistoryHash, KeyValue, Lease, LeaseTimeToLive, List, LockList, LockQueue,
-    Member, MemberAdded, MemberRole, OpResponse, PutResponse, Readiness, RegisteredInstance,
-    ServedAt, SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
+    GetResponse, Header, HistoryHash, InstanceEndpoint, KeyValue, Lease, LeaseTimeToLive, List,
+    LockList, LockQueue, Member, MemberAdded, MemberRole, OpResponse, PutResponse, Readiness,
+    RegisteredInstance, SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
 };
 pub use session::{Session, Sessions};
 pub use stm::{Stm, StmTxn};
@@ -189,8 +190,8 @@ pub use tonic::Code;
 pub use txn::{Compare, Op, Relation, Txn};
 pub use watch::{Update, Watch, WatchControl, Watcher};
 
-/// The generated messages of the wire, into which responses turn by `into_wire`. They belong to the
-/// code generator: a new version of it may change them at any time.
+/// The generated protobuf messages, into which responses convert by `into_wire`. They are not
+/// covered by semantic versioning: a new version of the code generator may change them.
 #[cfg(feature = "wire")]
 pub mod wire {
     pub use tenure_proto::{API_VERSION, etcdserverpb, limits, mvccpb, v1};

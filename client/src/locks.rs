@@ -1,8 +1,6 @@
-//! What is done with locks from a client: acquiring them, looking at their queues from outside, and
-//! ending what others hold.
+//! The lock API of a client: requests for locks, inspection of queues, forced release.
 //!
-//! Requests are described here; how a claim is acquired, kept and released is the subject of
-//! [`claim`](crate::claim).
+//! Defines requests only; [`claim`](crate::claim) acquires, keeps and releases claims.
 
 use std::future::IntoFuture;
 
@@ -12,11 +10,11 @@ use tenure_proto::v1::{
 };
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     error::{Error, Operation},
-    freshness::{Freshness, at_least},
+    freshness::{Freshness, impl_at_least_revision},
     id::Token,
     lock::{LockRequest, RwLock, Semaphore, exclusive},
     range::IntoBytes,
@@ -38,8 +36,7 @@ impl Client {
 }
 
 impl Locks<'_> {
-    /// Requests a lock that is held by one at a time. See [`LockRequest`] for its options, errors
-    /// and cancel safety.
+    /// Requests an exclusive lock. See [`LockRequest`] for its options, errors and cancel safety.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -65,8 +62,8 @@ impl Locks<'_> {
         LockRequest::new(self.client.clone(), vec![name.into_bytes()], exclusive())
     }
 
-    /// Requests several locks, all of them or none: while one is missing, none is held, so two
-    /// requests for the same ones in another order cannot block each other.
+    /// Requests several locks atomically: it holds all of them or none, so two requests for the
+    /// same locks in different order cannot deadlock.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -80,7 +77,7 @@ impl Locks<'_> {
         LockRequest::new(self.client.clone(), names, exclusive())
     }
 
-    /// A lock that several readers or one writer hold.
+    /// A read-write lock.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -97,8 +94,8 @@ impl Locks<'_> {
         RwLock::new(self.client.clone(), name.into_bytes())
     }
 
-    /// A lock of `limit` permits. All requests must name the same limit; one that names another is
-    /// refused.
+    /// A semaphore of `limit` permits. All requests must name the same limit; one with another
+    /// limit is refused.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -113,7 +110,7 @@ impl Locks<'_> {
         Semaphore::new(self.client.clone(), name.into_bytes(), limit)
     }
 
-    /// Who holds a lock or an election, and who waits. See [`InspectLock`] for its options.
+    /// The holders and waiters of a lock or an election. See [`InspectLock`] for its options.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -126,10 +123,10 @@ impl Locks<'_> {
     /// ```
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn inspect(self, name: impl IntoBytes) -> InspectLock {
         InspectLock {
             client: self.client.clone(),
@@ -144,10 +141,10 @@ impl Locks<'_> {
     /// The locks and elections below a prefix that have claims. See [`ListLocks`] for its options.
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn list(self, prefix: impl IntoBytes) -> ListLocks {
         ListLocks {
             client: self.client.clone(),
@@ -159,15 +156,15 @@ impl Locks<'_> {
         }
     }
 
-    /// Whether a token holds a lock or an election at this moment, and who does. For a resource
-    /// that cannot remember tokens: by the time the answer is there it may be over, so a guard or
-    /// a [fence](crate::fence) is better where there can be one.
+    /// Checks whether a token holds a lock or an election, and returns the holder. For resources
+    /// that cannot remember tokens: the answer may be outdated when it arrives, so prefer a guard
+    /// or a [fence](crate::fence).
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn check_token(self, name: impl IntoBytes, token: impl Into<Token>) -> CheckToken {
         CheckToken {
             client: self.client.clone(),
@@ -179,14 +176,14 @@ impl Locks<'_> {
         }
     }
 
-    /// Ends claims of others: every claim that holds, or the one with the token given by
-    /// [`ForceRelease::token`]. The next in line has the lock at once, while the former holder may
-    /// still believe that it does, so only what checks tokens is safe. The reason is written to
-    /// the audit log of every member.
+    /// Ends claims of other clients: every claim that holds, or the one with the token set by
+    /// [`ForceRelease::token`]. The next claim is granted at once, while the former holder may
+    /// still act as holder until it is notified, so only writes that check tokens are safe. The
+    /// reason is written to the audit log of every member.
     ///
     /// # Errors
     /// When awaited: [`NotHolder`](crate::ErrorKind::NotHolder) when there is no such claim, and
-    /// whatever any call can meet.
+    /// the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the claims are ended.
@@ -203,7 +200,7 @@ impl Locks<'_> {
     }
 }
 
-/// A question for the queue of a lock or an election. Made by [`Locks::inspect`].
+/// Request for the queue of a lock or an election. Made by [`Locks::inspect`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct InspectLock {
@@ -220,7 +217,7 @@ impl InspectLock {
     }
 }
 
-/// A question for the locks below a prefix. Made by [`Locks::list`].
+/// Request for the locks below a prefix. Made by [`Locks::list`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct ListLocks {
@@ -237,7 +234,7 @@ impl ListLocks {
     }
 }
 
-/// A question for the holder of a token. Made by [`Locks::check_token`].
+/// Request to check a token. Made by [`Locks::check_token`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct CheckToken {
@@ -246,7 +243,7 @@ pub struct CheckToken {
     freshness: Freshness,
 }
 
-/// Claims to be ended. Made by [`Locks::force_release`].
+/// Request to end claims of other clients. Made by [`Locks::force_release`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct ForceRelease {
@@ -269,16 +266,16 @@ impl IntoFuture for ForceRelease {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::tenure(Operation::Write, Lane::Calls);
-            let released = ask!(self.client, call, LockClient.force_release(self.request)).await?;
+            let released = rpc!(self.client, call, LockClient.force_release(self.request)).await?;
             Ok(List::released(released))
         })
     }
 }
 
-/// Sends a question about locks when it is awaited.
-macro_rules! asked {
+/// Implements freshness and sending for a read request about locks.
+macro_rules! impl_read_request {
     ($request:ty, $method:ident, $response:ident) => {
-        at_least!($request);
+        impl_at_least_revision!($request);
 
         impl IntoFuture for $request {
             type Output = Result<$response, Error>;
@@ -286,8 +283,9 @@ macro_rules! asked {
 
             fn into_future(self) -> Self::IntoFuture {
                 Box::pin(async move {
-                    let call = Call::tenure(Operation::Read, Lane::Calls).fresh(self.freshness);
-                    let answer = ask!(self.client, call, LockClient.$method(self.request)).await?;
+                    let call =
+                        Call::tenure(Operation::Read, Lane::Calls).with_freshness(self.freshness);
+                    let answer = rpc!(self.client, call, LockClient.$method(self.request)).await?;
                     Ok($response::of(answer))
                 })
             }
@@ -295,6 +293,6 @@ macro_rules! asked {
     };
 }
 
-asked!(InspectLock, inspect, LockQueue);
-asked!(ListLocks, list, LockList);
-asked!(CheckToken, check_token, TokenCheck);
+impl_read_request!(InspectLock, inspect, LockQueue);
+impl_read_request!(ListLocks, list, LockList);
+impl_read_request!(CheckToken, check_token, TokenCheck);

@@ -1,7 +1,6 @@
-//! Questions to, and orders for, a particular server: status, alarms, hashes, snapshots.
+//! Maintenance of one server: status, alarms, hashes, snapshots, defragmentation, compaction.
 //!
-//! The server that answers is the one the client prefers at the moment; use [`Client::only`] to
-//! choose it.
+//! Calls go to the endpoint that the client currently prefers; use [`Client::only`] to choose one.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -14,16 +13,16 @@ use tenure_proto::etcdserverpb::{
 use tonic::Streaming;
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
-    conditions::{Conditions, conditional},
+    conditions::{Conditions, impl_conditions},
     error::{Error, Operation},
     id::{MemberId, Revision},
     response::{Alarm, AlarmKind, Header, HistoryHash, List, SnapshotPiece, Status, StoreHash},
 };
 
-/// A snapshot of one server's data as it arrives. Made by [`Maintenance::snapshot`].
+/// A snapshot of one server's data, received in pieces. Made by [`Maintenance::snapshot`].
 #[derive(Debug)]
 #[must_use = "a snapshot is read piece by piece"]
 pub struct Snapshot {
@@ -34,7 +33,7 @@ impl Snapshot {
     /// The next piece, or nothing after the last one.
     ///
     /// # Errors
-    /// Whatever broke the stream. A snapshot is not resumed: start again.
+    /// The error that broke the stream. A snapshot cannot be resumed: start again.
     ///
     /// # Cancel safety
     /// Cancel safe: no piece is lost when the future is dropped.
@@ -45,7 +44,7 @@ impl Snapshot {
     }
 }
 
-/// Gives up history below a revision. Made by [`Maintenance::compact`].
+/// Request to compact the history. Made by [`Maintenance::compact`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Compact {
@@ -55,10 +54,10 @@ pub struct Compact {
     conditions: Conditions,
 }
 
-conditional!(Compact);
+impl_conditions!(Compact);
 
 impl Compact {
-    /// Answers only when the space has been given back.
+    /// Responds only once the compacted history is removed from the store.
     pub fn physical(mut self) -> Self {
         self.request.physical = true;
         self
@@ -78,21 +77,21 @@ impl IntoFuture for Compact {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(self.timeout, self.conditions);
-            let compacted = ask!(self.client, call, KvClient.compact(self.request)).await?;
+            let compacted = rpc!(self.client, call, KvClient.compact(self.request)).await?;
             Ok(Header::of(compacted.header).unwrap_or_default())
         })
     }
 }
 
-/// Questions to a server, and orders for it. Made by [`Client::maintenance`].
+/// Maintenance calls. Made by [`Client::maintenance`].
 #[derive(Debug, Clone, Copy)]
 pub struct Maintenance<'a> {
     client: &'a Client,
 }
 
 impl Client {
-    /// The state and the upkeep of the server that the client prefers at the moment; use
-    /// [`Client::only`] to choose one.
+    /// Status and maintenance of the server that the client currently prefers; use [`Client::only`]
+    /// to choose one.
     #[must_use]
     pub fn maintenance(&self) -> Maintenance<'_> {
         Maintenance { client: self }
@@ -103,23 +102,23 @@ impl Maintenance<'_> {
     /// The state of the server: version, size, leader, progress.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn status(self) -> Result<Status, Error> {
         let (call, request) = (Call::read(None), StatusRequest {});
-        let status = ask!(self.client, call, MaintenanceClient.status(request)).await?;
+        let status = rpc!(self.client, call, MaintenanceClient.status(request)).await?;
         Ok(Status::of(status))
     }
 
     /// The alarms that are raised.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn alarms(self) -> Result<List<Alarm>, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Get.into(),
@@ -128,13 +127,13 @@ impl Maintenance<'_> {
         self.alarm(Call::read(None), request).await
     }
 
-    /// Takes back one alarm of one member.
+    /// Disarms one alarm of one member.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the alarm is taken back.
+    /// Dropping the future leaves open whether the alarm is disarmed.
     pub async fn disarm(self, member: MemberId, alarm: AlarmKind) -> Result<List<Alarm>, Error> {
         let request = AlarmRequest {
             action: AlarmAction::Deactivate.into(),
@@ -145,33 +144,33 @@ impl Maintenance<'_> {
     }
 
     async fn alarm(self, call: Call, request: AlarmRequest) -> Result<List<Alarm>, Error> {
-        let alarms = ask!(self.client, call, MaintenanceClient.alarm(request)).await?;
+        let alarms = rpc!(self.client, call, MaintenanceClient.alarm(request)).await?;
         Ok(List::alarms(alarms))
     }
 
-    /// Gives unused space of the server back to its file system.
+    /// Defragments the store of the server, which returns unused space to the file system.
     ///
     /// # Errors
-    /// Whatever any call can meet. On large stores some servers need longer than the default
+    /// The errors common to all calls. On large stores some servers need longer than the default
     /// deadline: see [`Client::with_timeout`].
     ///
     /// # Cancel safety
     /// Dropping the future does not stop the server.
     pub async fn defragment(self) -> Result<Header, Error> {
         let (call, request) = (Call::write(None), DefragmentRequest {});
-        let done = ask!(self.client, call, MaintenanceClient.defragment(request)).await?;
+        let done = rpc!(self.client, call, MaintenanceClient.defragment(request)).await?;
         Ok(Header::of(done.header).unwrap_or_default())
     }
 
     /// A hash over everything the server stores.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn hash(self) -> Result<StoreHash, Error> {
-        let hash = ask!(
+        let hash = rpc!(
             self.client,
             Call::read(None),
             MaintenanceClient.hash(HashRequest {})
@@ -184,16 +183,16 @@ impl Maintenance<'_> {
     ///
     /// # Errors
     /// [`Compacted`](crate::ErrorKind::Compacted) or
-    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) for a revision out of reach, and
-    /// whatever any call can meet.
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) for a revision that cannot be read, and
+    /// the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn hash_kv(self, revision: impl Into<Revision>) -> Result<HistoryHash, Error> {
         let request = HashKvRequest {
             revision: revision.into().get(),
         };
-        let hash = ask!(
+        let hash = rpc!(
             self.client,
             Call::read(None),
             MaintenanceClient.hash_kv(request)
@@ -202,11 +201,11 @@ impl Maintenance<'_> {
         Ok(HistoryHash::of(hash))
     }
 
-    /// Hands leadership to another member. Only the leader can do it.
+    /// Transfers Raft leadership to another member. Only the leader accepts this call.
     ///
     /// # Errors
-    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the server does not lead
-    /// or the target cannot, and whatever any call can meet.
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition) when the server is not the
+    /// leader or the target cannot lead, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether leadership moves.
@@ -215,20 +214,20 @@ impl Maintenance<'_> {
             target_id: target.get(),
         };
         let call = Call::write(None);
-        let moved = ask!(self.client, call, MaintenanceClient.move_leader(request)).await?;
+        let moved = rpc!(self.client, call, MaintenanceClient.move_leader(request)).await?;
         Ok(Header::of(moved.header).unwrap_or_default())
     }
 
-    /// Starts to read a snapshot of the server's data. The deadline covers the start only.
+    /// Opens a stream of a snapshot of the server's data. The deadline covers the opening only.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn snapshot(self) -> Result<Snapshot, Error> {
         let call = Call::stream(Lane::Bulk, None);
-        let pieces = ask!(
+        let pieces = rpc!(
             self.client,
             call,
             MaintenanceClient.snapshot(SnapshotRequest {})
@@ -237,15 +236,15 @@ impl Maintenance<'_> {
         Ok(Snapshot { pieces })
     }
 
-    /// Gives up history below `revision`; `revision` itself stays readable.
+    /// Compacts the history below `revision`; `revision` itself stays readable.
     ///
     /// # Errors
-    /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) when it is given up already,
-    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and
-    /// whatever any call can meet.
+    /// When awaited: [`Compacted`](crate::ErrorKind::Compacted) when it is compacted already,
+    /// [`FutureRevision`](crate::ErrorKind::FutureRevision) when it does not exist yet, and the
+    /// errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the compaction happens.
+    /// Dropping the future leaves open whether the compaction is executed.
     pub fn compact(self, revision: impl Into<Revision>) -> Compact {
         let request = CompactionRequest {
             revision: revision.into().get(),

@@ -1,8 +1,8 @@
-//! A view of the key space below a prefix, as `clientv3/namespace` of etcd has it.
+//! A view of the key space below a prefix, as in etcd's `clientv3/namespace`.
 //!
 //! The invariant: no request through a view reads, changes or watches a key outside of its prefix,
-//! and no answer shows the prefix. Keys within a view are not empty, as everywhere: the key that is
-//! the prefix itself belongs to no view of it.
+//! and no answer shows the prefix. Keys are not empty, so the key that equals the prefix is not in
+//! the view.
 
 use bytes::Bytes;
 
@@ -17,8 +17,8 @@ use crate::{
 
 /// The keys below a prefix, named without it. Made by [`Client::namespace`].
 ///
-/// Requests have the options they have on a [`Client`]. Ranges without an end go to the end of the
-/// prefix. Names of guards are not prefixed: they are names of locks.
+/// Requests take the same options as those of a [`Client`]. Ranges without an end go to the end of
+/// the prefix. The prefix is not added to the names of guards, which are names of locks.
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -55,7 +55,7 @@ impl Client {
 }
 
 impl Namespace {
-    /// What its keys begin with in the store.
+    /// The prefix that its keys have in the store.
     #[must_use]
     pub fn prefix(&self) -> &Bytes {
         &self.prefix

@@ -1,7 +1,6 @@
-//! What a client counts, for its user's own metrics.
+//! Counters of a client, for the metrics of its user.
 //!
-//! Counting only; nothing here decides anything. The counters are shared by all clones of a client
-//! and never go down.
+//! The counters are shared by all clones of a client and never decrease.
 
 use std::{
     fmt::{self, Write},
@@ -16,13 +15,13 @@ use crate::{
 /// Declares the counters once: as atomics, as fields of [`Metrics`] and as text.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident, $help:literal;)+) => {
-        /// The counters themselves.
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
             $(pub(crate) $name: AtomicU64,)+
         }
 
-        /// What a client did so far. Made by [`Client::metrics`](crate::Client::metrics).
+        /// Snapshot of the counters of a client. Made by
+        /// [`Client::metrics`](crate::Client::metrics).
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
@@ -50,7 +49,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Calls made, whatever came of them and however often they were attempted.
+    /// Calls made, independent of their results and of the number of attempts.
     requests, "Calls made, however often each was attempted.";
     /// Attempts beyond the first of their call, hedges apart.
     retries, "Attempts beyond the first of their call, hedges apart.";
@@ -77,19 +76,18 @@ counters! {
 /// An endpoint and the state of its circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointHealth {
-    /// As the user wrote it.
+    /// The endpoint as given by the user.
     pub endpoint: String,
     /// Whether requests are sent there.
     pub breaker: BreakerState,
 }
 
 impl Counters {
-    /// One more of something.
     pub(crate) fn count(counter: &AtomicU64) {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A call is given up with this error.
+    /// Counts a call that failed with this error.
     pub(crate) fn failed(&self, error: &Error) {
         if error.outcome_unknown() {
             Self::count(&self.unknown_reported);
@@ -100,8 +98,8 @@ impl Counters {
     }
 }
 
-/// The text form that Prometheus reads. Names begin with `tenure_client_`; the state of a breaker
-/// is 0 for closed, 1 for half open, 2 for open.
+/// Formats the metrics in the Prometheus text format. Names begin with `tenure_client_`; the state
+/// of a breaker is 0 for closed, 1 for half open, 2 for open.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]

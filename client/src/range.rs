@@ -1,14 +1,13 @@
-//! Which keys a request is about: one key, a half-open range, a prefix, or everything from a key
-//! on.
+//! Key ranges of requests: one key, a half-open range, a prefix, or all keys from a key on.
 //!
-//! Only the arithmetic of etcd's `key`/`range_end` pair lives here; no request is built.
+//! Implements the arithmetic of etcd's `key`/`range_end` pair; builds no requests.
 
 use bytes::Bytes;
 
 /// The end of a range that has no end: a single zero byte.
 const UNBOUNDED: &[u8] = &[0];
 
-/// Bytes given by the caller as text or as bytes, owned or borrowed.
+/// Conversion of text or bytes, owned or borrowed, into [`Bytes`].
 pub trait IntoBytes {
     /// The bytes, copied only when they are borrowed.
     fn into_bytes(self) -> Bytes;
@@ -49,9 +48,9 @@ impl<const N: usize> IntoBytes for &[u8; N] {
     }
 }
 
-/// The keys a request is about.
+/// The range of keys of a request.
 ///
-/// Anything that is bytes is the range of that one key:
+/// Text and bytes convert into the range of that one key:
 ///
 /// ```
 /// use tenure::KeyRange;
@@ -68,7 +67,7 @@ pub struct KeyRange {
 }
 
 impl KeyRange {
-    /// Exactly this key.
+    /// The range of exactly this key.
     #[must_use]
     pub fn key(key: impl IntoBytes) -> Self {
         Self {
@@ -77,7 +76,7 @@ impl KeyRange {
         }
     }
 
-    /// Every key that starts with `prefix`; every key at all when it is empty.
+    /// Every key that starts with `prefix`; all keys when it is empty.
     #[must_use]
     pub fn prefix(prefix: impl IntoBytes) -> Self {
         let prefix = prefix.into_bytes();
@@ -97,7 +96,7 @@ impl KeyRange {
         }
     }
 
-    /// `key` and every key after it; every key at all when it is empty.
+    /// `key` and every key after it; all keys when it is empty.
     #[must_use]
     pub fn from_key(key: impl IntoBytes) -> Self {
         let key = key.into_bytes();
@@ -110,7 +109,7 @@ impl KeyRange {
         }
     }
 
-    /// Every key.
+    /// The whole key space.
     #[must_use]
     pub fn all() -> Self {
         Self {
@@ -131,7 +130,7 @@ impl KeyRange {
         &self.end
     }
 
-    /// Both ends as the wire wants them.
+    /// The `key` and `range_end` fields of a message.
     pub(crate) fn into_parts(self) -> (Bytes, Bytes) {
         (self.key, self.end)
     }

@@ -1,4 +1,4 @@
-//! A range read in pieces: for answers too large for one message.
+//! Streaming reads of ranges, for responses too large for one message.
 //!
 //! All pieces show the store at one revision. The server decides how large they are.
 
@@ -7,7 +7,7 @@ use tenure_proto::etcdserverpb::{RangeStreamResponse, kv_client::KvClient};
 use tonic::Streaming;
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     error::{Error, Operation},
@@ -25,21 +25,21 @@ pub struct RangeStream {
 }
 
 impl Get<Client> {
-    /// Reads the range in pieces instead of in one answer.
+    /// Reads the range as a stream of pieces instead of in one response.
     ///
-    /// The keys of the pieces follow one another; the last piece carries header, count and `more`.
+    /// The pieces are in key order; the last one carries header, count and `more`.
     ///
     /// # Errors
     /// [`Unimplemented`](crate::ErrorKind::Unimplemented) from a server without this call, or for a
     /// sort order or a revision filter, which need the whole range at once.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn stream(self) -> Result<RangeStream, Error> {
-        let call = Call::stream(Lane::Bulk, self.timeout).fresh(self.freshness);
+        let call = Call::stream(Lane::Bulk, self.timeout).with_freshness(self.freshness);
         let (client, prefix, mut request) = (self.client, self.prefix, self.request);
         prefix.add_to(&mut request)?;
-        let pieces = ask!(client, call, KvClient.range_stream(request)).await?;
+        let pieces = rpc!(client, call, KvClient.range_stream(request)).await?;
         Ok(RangeStream { pieces, prefix })
     }
 }
@@ -48,7 +48,7 @@ impl RangeStream {
     /// The next piece, or nothing after the last one.
     ///
     /// # Errors
-    /// Whatever broke the stream. It is not resumed: read again from the last key at the same
+    /// The error that broke the stream. It is not resumed: read again from the last key at the same
     /// revision.
     ///
     /// # Cancel safety
@@ -71,10 +71,10 @@ impl RangeStream {
         })
     }
 
-    /// All pieces put together, as the plain read would have answered.
+    /// Collects all pieces into the response of a plain read.
     ///
     /// # Errors
-    /// Whatever broke the stream.
+    /// The error that broke the stream.
     ///
     /// # Cancel safety
     /// Dropping the future loses the pieces read so far.

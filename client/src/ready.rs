@@ -1,6 +1,6 @@
-//! Waiting until the cluster can be used: an endpoint answers, and its server knows a leader.
+//! Readiness check: waits until an endpoint responds and its server knows a leader.
 //!
-//! Apart from the client itself, which makes no calls.
+//! A module of its own, because the client itself makes no calls.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use tenure_proto::etcdserverpb::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     client::Client,
     error::{Error, ErrorKind},
 };
 
-/// How long [`Client::ready`] waits before it asks again who leads: a part of an election.
+/// Poll interval of [`Client::ready`]: a fraction of an election.
 const LEADER_PAUSE: Duration = Duration::from_millis(100);
 
 impl Client {
-    /// Dials, and waits until an endpoint answers and its server knows a leader; at most for the
-    /// deadline of calls.
+    /// Connects and waits until an endpoint responds and its server knows a leader, at most for the
+    /// timeout of calls.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), tenure::Error> {
@@ -32,11 +32,11 @@ impl Client {
     ///
     /// # Errors
     /// [`Connect`](ErrorKind::Connect) when no endpoint can be reached, which names all that were
-    /// tried, [`Unavailable`](ErrorKind::Unavailable) when no leader is known until time is up, and
-    /// whatever any call can meet.
+    /// tried, [`Unavailable`](ErrorKind::Unavailable) when no leader is known before the timeout,
+    /// and the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind but connections.
+    /// Cancel safe: open connections are kept.
     pub async fn ready(&self) -> Result<(), Error> {
         let deadline = self.deadline(None);
         loop {
@@ -56,6 +56,6 @@ impl Client {
 
     async fn server_status(&self) -> Result<StatusResponse, Error> {
         let call = Call::read(None);
-        ask!(self, call, MaintenanceClient.status(StatusRequest {})).await
+        rpc!(self, call, MaintenanceClient.status(StatusRequest {})).await
     }
 }

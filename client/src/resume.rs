@@ -1,7 +1,7 @@
-//! The pauses before a broken stream is reopened.
+//! Backoff of streams that are reopened after a break.
 //!
-//! Invariant: only a stream that lasted for a while resets the pauses. A server that answers once
-//! and breaks is not asked in a tight loop.
+//! Invariant: only a stream that lasted for a while resets the backoff, so a server that responds
+//! once and breaks is not called in a tight loop.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use tokio::time::Instant;
 
 use crate::retry::Backoff;
 
-/// How long a stream has to last to reset the pauses. As long as the longest pause between
-/// attempts: shorter streams are opened at most about twice in a second.
+/// How long a stream must last to reset the backoff: the longest pause between attempts, so shorter
+/// streams are opened at most about twice per second.
 const LASTED_MIN: Duration = Duration::from_secs(1);
 
 /// Pauses between the streams that follow each other.
 #[derive(Debug, Default)]
 pub(crate) struct Resume {
     backoff: Backoff,
-    /// When the present stream was opened.
+    /// When the current stream was opened.
     opened: Option<Instant>,
 }
 
 impl Resume {
-    /// A stream was opened.
+    /// Records that a stream was opened.
     pub(crate) fn opened(&mut self) {
         self.opened = Some(Instant::now());
     }
 
-    /// The stream broke, or could not be opened: the pause before the next attempt.
+    /// The pause before the next attempt, after the stream broke or could not be opened.
     pub(crate) fn next_pause(&mut self) -> Duration {
         let opened = self.opened.take();
         if opened.is_some_and(|opened| opened.elapsed() >= LASTED_MIN) {
@@ -70,7 +70,7 @@ mod tests {
 
     const STREAMS: [&str; 4] = ["acquire", "campaign", "observe", "watch_endpoints"];
 
-    /// Waits for what is held, and watches, until it is dropped.
+    /// Holds claims and watches until it is dropped.
     async fn wait_for_everything(client: Client) {
         let election = client.elections().named("e");
         let mut leaders = election.observe().await.expect("it can be observed");
@@ -87,14 +87,14 @@ mod tests {
         let _ = tokio::join!(waits.0, waits.1, leaders, endpoints);
     }
 
-    /// A server that is cut off from the others is silent for good, unless it is asked not to be.
+    /// A partitioned server is silent forever, unless the call requires a leader.
     #[tokio::test]
     async fn streams_whose_silence_means_something_require_a_leader() {
         let (fake, client) = Fake::start().await;
         let _lock = client.locks().acquire("a").await.expect("it is free");
         let _leadership = client.elections().named("e").campaign("first").await;
         let waiting = tokio::spawn(wait_for_everything(client));
-        // The keys of what is held are watched, too.
+        // The keys of held claims are watched as well.
         let led = ["watch"].into_iter().chain(STREAMS);
         let led: std::collections::BTreeSet<_> = led.collect();
         fake.until(|store| store.require_leader() == led).await;

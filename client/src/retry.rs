@@ -1,7 +1,7 @@
 //! The retry policy: which failed attempts may be repeated, how often and after how long.
 //!
-//! No call is made here. Invariant: a write is repeated only when the attempt certainly did not
-//! execute, or the server recognizes the repeat, so that it is never applied twice.
+//! Invariant: a write is repeated only when the attempt certainly did not execute it, or the server
+//! recognizes the repeat, so that it is never applied twice.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::error::{Error, ErrorKind, Pushback};
 
 /// Ceiling of the first pause. About the round trip of a read through a quorum in one data centre.
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
-/// Ceiling of any pause: long enough to take the load off a server that starts, short enough that
-/// its return is noticed within a second.
+/// Ceiling of any pause: long enough to relieve a starting server, short enough to notice its
+/// return within a second.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Doubling stops here; the ceiling has been reached long before.
 const DOUBLINGS_MAX: u32 = 10;
 
-/// Parts of the time left that one attempt may take of a write with an id, or of a read before it
-/// is sent elsewhere as well: whatever is left after it is enough for another attempt elsewhere.
+/// An attempt of a write with an id, or of a read before it is hedged, may take one of this many
+/// parts of the remaining time, which leaves time for an attempt at another endpoint.
 const ATTEMPTS_PER_REST: u32 = 2;
-/// Time left that is not parted any more: about what a write takes when a server is busy.
+/// Remaining time that is not divided further: about the duration of a write on a busy server.
 const REST_MIN: Duration = Duration::from_millis(200);
 
-/// Whether `error` allows another attempt by the client itself. A request that is `identified` is
-/// executed once however often it is sent.
+/// Whether `error` allows another attempt by the client itself. An `identified` request is executed
+/// once even if it is sent several times.
 pub(crate) fn may_repeat(identified: bool, error: &Error) -> bool {
     if error.pushback() == Some(Pushback::Never) {
         return false;
@@ -36,7 +36,7 @@ pub(crate) fn may_repeat(identified: bool, error: &Error) -> bool {
         ErrorKind::Overloaded => {
             error.is_passing_overload() || (identified && error.outcome_unknown())
         }
-        // Answers about the request itself stay the same, whatever they leave open.
+        // Errors about the request itself do not change with a repeat.
         ErrorKind::DeadlineExceeded
         | ErrorKind::Cancelled
         | ErrorKind::Internal
@@ -45,7 +45,7 @@ pub(crate) fn may_repeat(identified: bool, error: &Error) -> bool {
     }
 }
 
-/// Until when an attempt of a write with an id is waited for, and one of a read alone.
+/// Time limit of one attempt of a write with an id, or of a read before it is hedged.
 pub(crate) fn attempt_limit(now: Instant, deadline: Instant) -> Instant {
     let left = deadline.saturating_duration_since(now);
     if left < REST_MIN {
@@ -55,8 +55,8 @@ pub(crate) fn attempt_limit(now: Instant, deadline: Instant) -> Instant {
     }
 }
 
-/// Exponential pauses with full jitter: each is uniform between nothing and its ceiling, so that
-/// clients that failed together do not return together.
+/// Exponential backoff with full jitter: each pause is uniform between zero and its ceiling, so
+/// that clients that failed together do not retry together.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     pauses: u32,
@@ -69,7 +69,7 @@ impl Backoff {
         rand::rng().random_range(Duration::ZERO..=ceiling)
     }
 
-    /// Something succeeded: the next failure starts small again.
+    /// Resets the backoff after a success.
     pub(crate) fn reset(&mut self) {
         self.pauses = 0;
     }

@@ -1,10 +1,10 @@
-//! The path of every call: choose an endpoint, attach metadata, keep the deadline, decide about
-//! another attempt.
+//! Executes calls: chooses an endpoint, attaches metadata, enforces the deadline, decides about
+//! retries.
 //!
 //! Invariant: a write is sent again only when no earlier attempt can have executed it, under a
-//! request id by which a server of tenure recognizes the repeat, or when it is idempotent. Whether
-//! an attempt may have executed it is never forgotten: an error whose outcome is unknown says so,
-//! whatever happens after.
+//! request id by which a server of tenure recognizes the repeat, or when it is idempotent. Once an
+//! attempt may have executed the write, a later error reports the outcome as unknown unless it
+//! settles it.
 
 use std::{future::Future, time::Duration};
 
@@ -52,17 +52,18 @@ struct Run<'a> {
 struct Progress {
     attempts: u32,
     backoff: Backoff,
-    /// Another token has been fetched already.
+    /// The authentication token has been fetched again.
     renewed: bool,
-    /// An attempt may have executed the write.
+    /// An attempt may have executed the write and its outcome is unknown.
     unresolved: bool,
     /// Why the last attempt failed.
     last: Option<Error>,
 }
 
 impl Client {
-    /// Makes `call`: attempts `send` until it succeeds, must not be repeated, or time is up.
-    pub(crate) async fn run<Message, Answer, Dispatch, Sending>(
+    /// Makes `call`: retries `send` until it succeeds, must not be repeated, or the deadline
+    /// passes.
+    pub(crate) async fn run<Message, Answer, Dispatch, Fut>(
         &self,
         call: Call,
         message: Message,
@@ -70,8 +71,8 @@ impl Client {
     ) -> Result<Answer, Error>
     where
         Message: Clone,
-        Dispatch: Fn(Channel, Request<Message>) -> Sending,
-        Sending: Future<Output = Result<Answer, Status>>,
+        Dispatch: Fn(Channel, Request<Message>) -> Fut,
+        Fut: Future<Output = Result<Answer, Status>>,
     {
         let span = tracing::debug_span!(
             "tenure.call",
@@ -111,7 +112,7 @@ impl<'a> Run<'a> {
             span,
         };
         if call.operation == Operation::Read {
-            run.make_sure_of_tenure().await?;
+            run.ensure_tenure().await?;
             return Ok(run);
         }
         for guard in client.guards() {
@@ -121,8 +122,8 @@ impl<'a> Run<'a> {
             }
             run.conditions.add_guard(guard.clone());
         }
-        run.make_sure_of_tenure().await?;
-        // A request has one name; the one that the user gave outlives the session.
+        run.ensure_tenure().await?;
+        // A request has one id; an idempotency key set by the user outlives the session.
         let named = run.conditions.idempotency_key.is_some();
         if named {
             run.deadline = deadline.min(Instant::now() + NAMED_MAX);
@@ -132,9 +133,9 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// Other servers ignore metadata they do not know: a guard would not be checked, a repeat would
-    /// be executed again, and a read would see any state.
-    async fn make_sure_of_tenure(&self) -> Result<(), Error> {
+    /// Checks that the server is tenure. Other servers ignore unknown metadata: a guard would not
+    /// be checked, a repeat would be executed again, and a read would see any state.
+    async fn ensure_tenure(&self) -> Result<(), Error> {
         self.conditions.check()?;
         let client = self.client;
         let known = self.call.family == Family::Tenure || client.speaks_tenure();
@@ -142,7 +143,7 @@ impl<'a> Run<'a> {
         if bare || known {
             return Ok(());
         }
-        match ask_for_tenure(client.bare(), self.call.lane, self.deadline).await {
+        match probe_tenure(client.bare(), self.call.lane, self.deadline).await {
             Err(error) if error.kind() == ErrorKind::Unimplemented => {
                 let what = if self.conditions.is_empty() {
                     "a bound on the revision or the age of what is read"
@@ -161,26 +162,26 @@ impl<'a> Run<'a> {
         self.is_remembered() || self.call.repeatable
     }
 
-    /// Whether the server knows the request again when it is sent again.
+    /// Whether the server remembers the outcome of the request.
     fn is_remembered(&self) -> bool {
         self.number.is_some() || self.conditions.idempotency_key.is_some()
     }
 
-    async fn finish<Message, Answer, Dispatch, Sending>(
+    async fn finish<Message, Answer, Dispatch, Fut>(
         &self,
         message: &Message,
         send: &Dispatch,
     ) -> Result<Answer, Error>
     where
         Message: Clone,
-        Dispatch: Fn(Channel, Request<Message>) -> Sending,
-        Sending: Future<Output = Result<Answer, Status>>,
+        Dispatch: Fn(Channel, Request<Message>) -> Fut,
+        Fut: Future<Output = Result<Answer, Status>>,
     {
         let mut progress = Progress::default();
         loop {
             if let Some(number) = &self.number {
                 let check = number.session().check();
-                check.map_err(|error| error.leaving_open(progress.unresolved))?;
+                check.map_err(|error| error.with_unknown_outcome(progress.unresolved))?;
             }
             let outcome = match self.request(message.clone()).await {
                 Ok(request) => {
@@ -192,10 +193,10 @@ impl<'a> Run<'a> {
                     let answer = self.attempt_or_hedge(pick, request, send).await;
                     answer.map_err(|error| self.judge(error, progress.unresolved))
                 }
-                // There is no token to send with it, which tells nothing about attempts before.
+                // There is no authentication token for it, which does not settle earlier attempts.
                 Err(error) => {
                     progress.attempts += 1;
-                    Err(error.leaving_open(progress.unresolved))
+                    Err(error.with_unknown_outcome(progress.unresolved))
                 }
             };
             let error = match outcome {
@@ -205,7 +206,7 @@ impl<'a> Run<'a> {
                     }
                     return Ok(answer);
                 }
-                Err(error) => error.preceded_by(progress.last.as_ref()),
+                Err(error) => error.with_previous(progress.last.as_ref()),
             };
             if progress.unresolved && !error.outcome_unknown() {
                 Counters::count(&self.client.counters().unknown_resolved);
@@ -215,10 +216,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An endpoint to try; nothing when one may be had after looking again.
+    /// An endpoint for the next attempt; `None` to try again after a wait.
     async fn pick(&self, progress: &mut Progress) -> Result<Option<Pick<'a>>, Error> {
         let pool = self.client.pool();
-        // Listens before it looks, so that nothing is missed between.
+        // Registers before the check, so that no notification is missed.
         let relief = pool.relief();
         let until = match pool.pick(self.call.lane) {
             Ok(pick) => return Ok(Some(pick)),
@@ -227,15 +228,15 @@ impl<'a> Run<'a> {
             Err(_) => {
                 let unreachable = || Error::unreachable(pool.names());
                 let last = progress.last.take().unwrap_or_else(unreachable);
-                return Err(last.leaving_open(progress.unresolved));
+                return Err(last.with_unknown_outcome(progress.unresolved));
             }
         };
-        // Cancel safe: nothing is held, and the loop looks again.
+        // Cancel safe: the loop checks again.
         let _ = timeout_at(until, relief).await;
         Ok(None)
     }
 
-    /// What an answer means after the attempts before.
+    /// Combines an error with the outcome of earlier attempts.
     fn judge(&self, error: Error, unresolved: bool) -> Error {
         if error.kind() == ErrorKind::SessionLost
             && let Some(number) = &self.number
@@ -243,16 +244,16 @@ impl<'a> Run<'a> {
             number.session().forgotten();
         }
         if self.is_remembered() {
-            error.after(unresolved)
+            error.with_earlier_attempts(unresolved)
         } else {
-            error.leaving_open(unresolved)
+            error.with_unknown_outcome(unresolved)
         }
     }
 
-    /// Waits until the next attempt may be made.
+    /// Waits until the next attempt is allowed.
     ///
     /// # Errors
-    /// Gives `error` back when there must be none.
+    /// Returns `error` when there must be no other attempt.
     async fn prepare_repeat(&self, error: Error, progress: &mut Progress) -> Result<(), Error> {
         let client = self.client;
         let harmless = self.is_identified() || !error.outcome_unknown();
@@ -261,19 +262,19 @@ impl<'a> Run<'a> {
             client.token().forget();
             return Ok(());
         }
-        // An unknown outcome is found out however many attempts that takes.
+        // An unknown outcome is resolved regardless of the number of attempts.
         let enough = progress.attempts >= client.config().attempts_max && !progress.unresolved;
         if enough || !may_repeat(self.is_identified(), &error) {
             return Err(error);
         }
         let full_round = progress.attempts.is_multiple_of(client.pool().len());
         let resume = match error.pushback() {
-            // Clients that were rejected together get the same answer.
+            // The server sends the same delay to all clients that it rejects, so jitter is added.
             Some(Pushback::After(pause)) => {
                 Instant::now() + pause.min(WAIT_MAX) + progress.backoff.next_pause()
             }
-            // The other endpoints are tried at once; only a full round without success is a reason
-            // to wait.
+            // The other endpoints are tried at once; the client waits only after a full round
+            // without success.
             _ if full_round => Instant::now() + progress.backoff.next_pause(),
             _ => Instant::now(),
         };
@@ -281,7 +282,7 @@ impl<'a> Run<'a> {
             return Err(error);
         }
         sleep_until(resume).await;
-        // What never reached a server put no load on one.
+        // An attempt that was never sent puts no load on a server.
         while error.was_sent() && !client.budget().withdraw() {
             Counters::count(&client.counters().budget_refusals);
             let resume = Instant::now() + progress.backoff.next_pause();
@@ -295,10 +296,10 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// When an attempt that is not answered yet gets company at another endpoint, and whether that
-    /// is a hedge: otherwise the first endpoint is silent for so long that it may be dead. It is
-    /// not given up for that, because a large read may take longer.
-    fn company(&self, hedging: Option<&Hedging>) -> Option<(Instant, bool)> {
+    /// When an unanswered attempt is also sent to a second endpoint, and whether that is a hedge.
+    /// Otherwise the first endpoint has been silent for so long that it may have failed; its
+    /// attempt continues, because a large read may take longer.
+    fn second_attempt_at(&self, hedging: Option<&Hedging>) -> Option<(Instant, bool)> {
         let now = Instant::now();
         let hedge = hedging.and_then(Hedging::delay);
         let hedge = hedge.map(|delay| (now + delay.min(WAIT_MAX), true));
@@ -311,21 +312,21 @@ impl<'a> Run<'a> {
             .min_by_key(|(at, _)| *at)
     }
 
-    /// One attempt, or two at different endpoints, of which the first answer counts.
-    async fn attempt_or_hedge<Message, Answer, Dispatch, Sending>(
+    /// One attempt, or two at different endpoints, of which the first response is used.
+    async fn attempt_or_hedge<Message, Answer, Dispatch, Fut>(
         &self,
         pick: Pick<'a>,
-        request: Packed<Message>,
+        request: RequestTemplate<Message>,
         send: &Dispatch,
     ) -> Result<Answer, Error>
     where
         Message: Clone,
-        Dispatch: Fn(Channel, Request<Message>) -> Sending,
-        Sending: Future<Output = Result<Answer, Status>>,
+        Dispatch: Fn(Channel, Request<Message>) -> Fut,
+        Fut: Future<Output = Result<Answer, Status>>,
     {
         let client = self.client;
         let call = self.call;
-        // The harmless calls of tenure.v1 are not all reads: one opens a session.
+        // Not all calls of tenure.v1 that are marked as reads are: one opens a session.
         let read = call.operation == Operation::Read && call.family == Family::Etcd;
         let hedging = client.hedging().filter(|_| read && call.announce);
         let started = Instant::now();
@@ -334,7 +335,7 @@ impl<'a> Run<'a> {
                 hedging.observe(started.elapsed());
             }
         };
-        let Some((at, hedge)) = self.company(hedging) else {
+        let Some((at, hedge)) = self.second_attempt_at(hedging) else {
             let answer = self.attempt(pick, request, send).await;
             observe(&answer);
             return answer;
@@ -342,7 +343,7 @@ impl<'a> Run<'a> {
         let first_index = pick.index;
         let first = self.attempt(pick, request.clone(), send);
         tokio::pin!(first);
-        // Cancel safe: the attempt is pinned outside and goes on below.
+        // Cancel safe: the attempt is pinned outside and continues below.
         if let Ok(answer) = timeout_at(at, &mut first).await {
             observe(&answer);
             return answer;
@@ -362,8 +363,7 @@ impl<'a> Run<'a> {
         });
         let second = self.attempt(other, request, send);
         tokio::pin!(second);
-        // Dropping the read that lost changes nothing; a session that was opened in vain ends by
-        // itself.
+        // Cancel safe: dropping the slower read has no effect; an unused session expires.
         let (answer, by_second) = tokio::select! {
             answer = &mut first => match answer {
                 Ok(answer) => (Ok(answer), false),
@@ -381,15 +381,15 @@ impl<'a> Run<'a> {
         answer
     }
 
-    async fn attempt<Message, Answer, Dispatch, Sending>(
+    async fn attempt<Message, Answer, Dispatch, Fut>(
         &self,
         pick: Pick<'a>,
-        request: Packed<Message>,
+        request: RequestTemplate<Message>,
         send: &Dispatch,
     ) -> Result<Answer, Error>
     where
-        Dispatch: Fn(Channel, Request<Message>) -> Sending,
-        Sending: Future<Output = Result<Answer, Status>>,
+        Dispatch: Fn(Channel, Request<Message>) -> Fut,
+        Fut: Future<Output = Result<Answer, Status>>,
     {
         let Pick {
             index,
@@ -403,7 +403,7 @@ impl<'a> Run<'a> {
             (Operation::Write, true) => attempt_limit(Instant::now(), self.deadline),
             _ => self.deadline,
         };
-        let request = request.unpack(call.announce.then_some(limit));
+        let request = request.into_request(call.announce.then_some(limit));
         let answer = timeout_at(limit, send(channel, request)).await;
         permit.observe(&answer);
         match answer {
@@ -415,17 +415,17 @@ impl<'a> Run<'a> {
             }
             Ok(Err(status)) => {
                 let error = Error::from_status(status, call.operation, name);
-                // Other servers answer that they do not know the service.
+                // Other servers respond that the service is unknown.
                 let error = match call.family {
                     Family::Tenure if !client.speaks_tenure() => {
-                        error.of_other_server(method::<Message>(), name)
+                        error.explain_unimplemented(method::<Message>(), name)
                     }
                     _ => error,
                 };
-                if error.ends_stream_for_now() {
+                if error.allows_resume() {
                     client.pool().avoid(index);
                 }
-                if error.is_of_tenure() {
+                if error.is_from_tenure() {
                     client.learn_tenure();
                 }
                 tracing::debug!(endpoint = name, %error, "attempt failed");
@@ -439,8 +439,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The request with everything it carries.
-    async fn request<Message>(&self, message: Message) -> Result<Packed<Message>, Error> {
+    /// Builds the request with its metadata.
+    async fn request<Message>(&self, message: Message) -> Result<RequestTemplate<Message>, Error> {
         let mut metadata = MetadataMap::new();
         let client = self.client;
         if let Some(token) = client.token().get(client.pool(), self.deadline).await? {
@@ -456,20 +456,20 @@ impl<'a> Run<'a> {
         if let Some(number) = &self.number {
             number.id().attach(&mut metadata);
         }
-        Ok(Packed { metadata, message })
+        Ok(RequestTemplate { metadata, message })
     }
 }
 
 /// A request that can be sent to more than one endpoint.
 #[derive(Clone)]
-struct Packed<Message> {
+struct RequestTemplate<Message> {
     metadata: MetadataMap,
     message: Message,
 }
 
-impl<Message> Packed<Message> {
-    /// The request, with its deadline if the server is to know it.
-    fn unpack(self, deadline: Option<Instant>) -> Request<Message> {
+impl<Message> RequestTemplate<Message> {
+    /// The request, with its deadline if it is announced to the server.
+    fn into_request(self, deadline: Option<Instant>) -> Request<Message> {
         let extensions = tonic::Extensions::default();
         let mut request = Request::from_parts(self.metadata, extensions, self.message);
         if let Some(deadline) = deadline {
@@ -479,22 +479,22 @@ impl<Message> Packed<Message> {
     }
 }
 
-/// Asks whether the server offers `tenure.v1`, of which the client takes note. Boxed, because this
+/// Probes whether the server offers `tenure.v1`; the client records the answer. Boxed, because this
 /// is a call within a call.
-fn ask_for_tenure(
+fn probe_tenure(
     client: Client,
     lane: Lane,
     deadline: Instant,
 ) -> BoxFuture<'static, Result<(), Error>> {
     let left = deadline.saturating_duration_since(Instant::now());
     let call = Call::tenure(Operation::Read, lane).timeout(Some(left));
-    // There is no such session: only who answers is asked.
+    // There is no such session: the probe only needs a response of the service.
     let request = InspectSessionRequest { session: 0 };
     Box::pin(async move {
-        let asking = client.run(call, request, |channel, request| async move {
+        let probe = client.run(call, request, |channel, request| async move {
             SessionClient::new(channel).inspect(request).await
         });
-        asking.await.map(drop)
+        probe.await.map(drop)
     })
 }
 

@@ -1,5 +1,5 @@
-//! Software transactional memory, as `clientv3/concurrency` of etcd has it: code that reads and
-//! writes keys as if it were alone, and runs again when it was not.
+//! Software transactional memory, as in etcd's `clientv3/concurrency`: runs code that reads and
+//! writes keys as one serializable transaction, and repeats it after a conflict.
 //!
 //! The invariant: all reads of an attempt show one revision, and its writes take effect only if no
 //! key that it read has changed since. So attempts that succeed are serializable.
@@ -32,30 +32,30 @@ pub struct Stm {
     attempts_max: u32,
 }
 
-/// One attempt of a transaction: what it has read, and what it will write. Clones share that.
+/// One attempt of a transaction, with its read set and write set. Clones share them.
 #[derive(Debug, Clone)]
 pub struct StmTxn {
     client: Client,
     sets: Arc<Mutex<Sets>>,
 }
 
-/// What one attempt has read and will write.
+/// The read set and the write set of one attempt.
 #[derive(Debug, Default)]
 struct Sets {
     /// The revision of all reads; that of the first one.
     revision: Option<Revision>,
-    /// What was read, or read ahead because an attempt before read it.
+    /// Keys that were read, or prefetched because an earlier attempt read them.
     reads: BTreeMap<Bytes, Option<KeyValue>>,
-    /// What the attempt looked at among the reads.
+    /// The keys of `reads` that this attempt used, with their mod revisions.
     seen: BTreeMap<Bytes, Revision>,
-    /// Values to be written; nothing for a deletion.
+    /// Values to be written; `None` for a deletion.
     writes: BTreeMap<Bytes, Option<Bytes>>,
-    /// A read failed because its revision is compacted: another attempt reads at another one.
+    /// A read failed because its revision is compacted: the next attempt uses a later one.
     compacted: bool,
 }
 
 impl Client {
-    /// Runs code that reads and writes keys as if it were alone. See [`Stm::run`].
+    /// Runs code as one serializable transaction. See [`Stm::run`].
     pub fn stm(&self) -> Stm {
         Stm {
             client: self.clone(),
@@ -71,9 +71,9 @@ impl Stm {
         self
     }
 
-    /// Runs `attempt`, and writes what it wrote in one transaction if no key that it read has
-    /// changed meanwhile; otherwise runs it again, on the state as it is then. So it must have no
-    /// effects of its own. An error of it ends the transaction, and nothing is written.
+    /// Runs `attempt`, and commits its writes in one transaction if no key that it read has changed
+    /// meanwhile; otherwise runs it again on the new state. So `attempt` must have no side effects.
+    /// If it returns an error, nothing is written.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -94,16 +94,16 @@ impl Stm {
     /// ```
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) when every attempt met a change, the error of `attempt`,
-    /// and whatever a transaction can meet: with [`Error::outcome_unknown`] it may have been
-    /// written, unless the client writes in a [session](crate::Session).
+    /// [`Conflict`](ErrorKind::Conflict) when every attempt conflicted, the error of `attempt`, and
+    /// those of a transaction: with [`Error::outcome_unknown`] it may have been written, unless the
+    /// client writes in a [session](crate::Session).
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the last attempt was written.
-    pub async fn run<T, E, Attempt, Trying>(self, mut attempt: Attempt) -> Result<T, E>
+    pub async fn run<T, E, Attempt, Fut>(self, mut attempt: Attempt) -> Result<T, E>
     where
-        Attempt: FnMut(StmTxn) -> Trying,
-        Trying: Future<Output = Result<T, E>>,
+        Attempt: FnMut(StmTxn) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
         E: From<Error>,
     {
         let mut backoff = Backoff::default();
@@ -115,7 +115,7 @@ impl Stm {
                 sets: Arc::clone(&sets),
             })
             .await;
-            // A clone that the attempt left behind writes into nothing.
+            // Writes of a clone that outlives the attempt are ignored.
             let sets = std::mem::take(&mut *sets.lock());
             if !sets.compacted {
                 let outcome = outcome?;
@@ -126,7 +126,7 @@ impl Stm {
             } else {
                 ahead = Sets::default();
             }
-            // Transactions that lost together do not try together again.
+            // The pause is random, so that conflicting transactions do not conflict again.
             sleep(backoff.next_pause()).await;
         }
         let text = format!(
@@ -137,10 +137,10 @@ impl Stm {
     }
 }
 
-/// Writes what an attempt wrote. Nothing is returned when it did, and what is there now when a key
-/// that it read has changed.
+/// Commits an attempt. Returns `None` on success, and the prefetched state for the next attempt
+/// after a conflict.
 async fn commit(client: &Client, sets: &Sets) -> Result<Option<Sets>, Error> {
-    // All reads show one revision, so an attempt that writes nothing has happened there.
+    // All reads show one revision, so a read-only attempt is serializable at it.
     if sets.writes.is_empty() {
         return Ok(None);
     }
@@ -162,7 +162,7 @@ async fn commit(client: &Client, sets: &Sets) -> Result<Option<Sets>, Error> {
 }
 
 impl Sets {
-    /// What a failed transaction found, as reads of the next attempt.
+    /// The state found by a failed commit, as prefetched reads of the next attempt.
     fn ahead(last: &Self, answer: TxnResponse) -> Self {
         let revision = Some(answer.revision());
         let found = answer
@@ -179,7 +179,7 @@ impl Sets {
         }
     }
 
-    /// What is known about a key without asking; the attempt has seen it then.
+    /// The value of a key that needs no request; adds it to the read set.
     fn known(&mut self, key: &Bytes) -> Option<Option<KeyValue>> {
         let read = self.reads.get(key)?.clone();
         self.see(key, read.as_ref());
@@ -193,14 +193,14 @@ impl Sets {
 }
 
 impl StmTxn {
-    /// The value of one key: what this transaction wrote to it, or else what it held at the
-    /// revision of the transaction's first read.
+    /// Reads one key: the value written by this transaction, or else the value at the revision of
+    /// the transaction's first read.
     ///
     /// # Errors
-    /// Whatever a read can meet: hand it on.
+    /// The errors of a read; return them from the closure.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn get(&self, key: impl IntoBytes) -> Result<Option<Bytes>, Error> {
         let key = key.into_bytes();
         if let Some(written) = self.sets.lock().writes.get(&key) {
@@ -214,10 +214,10 @@ impl StmTxn {
     /// not exist.
     ///
     /// # Errors
-    /// Whatever a read can meet: hand it on.
+    /// The errors of a read; return them from the closure.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn revision(&self, key: impl IntoBytes) -> Result<Revision, Error> {
         let read = self.read(key.into_bytes()).await?;
         Ok(read.map_or(Revision::default(), |kv| kv.mod_revision()))
@@ -241,7 +241,7 @@ impl StmTxn {
             let found = found.inspect_err(|error| {
                 sets.compacted |= error.kind() == ErrorKind::Compacted;
             })?;
-            // Of reads that started together, the one that is answered first chooses the revision.
+            // Of concurrent reads, the first response chooses the revision.
             let chosen = *sets.revision.get_or_insert(found.revision());
             if revision.is_some() || chosen == found.revision() {
                 sets.reads.insert(key.clone(), found.into_first());
@@ -249,13 +249,13 @@ impl StmTxn {
         }
     }
 
-    /// Writes one key when the transaction ends.
+    /// Writes one key when the transaction commits.
     pub fn put(&self, key: impl IntoBytes, value: impl IntoBytes) {
         let value = Some(value.into_bytes());
         self.sets.lock().writes.insert(key.into_bytes(), value);
     }
 
-    /// Deletes one key when the transaction ends.
+    /// Deletes one key when the transaction commits.
     pub fn delete(&self, key: impl IntoBytes) {
         self.sets.lock().writes.insert(key.into_bytes(), None);
     }
@@ -315,7 +315,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(error.is_retryable() && !error.outcome_unknown());
         assert_eq!(attempts.load(Ordering::Relaxed), 3);
-        // Each attempt saw what was there when the one before failed.
+        // Each attempt saw the state found by the previous one.
         assert_eq!(client.get("n").await.unwrap().value().unwrap(), "3");
     }
 

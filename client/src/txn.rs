@@ -1,6 +1,6 @@
 //! Transactions: compare keys, then apply one of two lists of operations, all in one revision.
 //!
-//! The client only describes; the server compares and applies.
+//! The server evaluates the comparisons and applies the operations.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -13,39 +13,39 @@ use tenure_proto::etcdserverpb::{
 };
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     client::Client,
-    conditions::{Conditions, conditional},
-    freshness::{Freshness, at_least},
+    conditions::{Conditions, impl_conditions},
+    freshness::{Freshness, impl_at_least_revision},
     id::{LeaseId, Revision},
-    kv::{Delete, Get, Put, sent},
+    kv::{Delete, Get, Put, impl_request},
     prefix::Prefix,
     range::{IntoBytes, KeyRange},
     response::TxnResponse,
 };
 
-/// What is compared with what is stored.
+/// The relation of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Relation {
-    /// Stored and given are the same.
+    /// The stored value equals the given one.
     Equal,
-    /// Stored and given differ.
+    /// The stored value differs from the given one.
     NotEqual,
-    /// Stored is greater than given.
+    /// The stored value is greater than the given one.
     Greater,
-    /// Stored is less than given.
+    /// The stored value is less than the given one.
     Less,
 }
 
-/// One condition of a [`Txn`].
+/// A comparison of a [`Txn`].
 ///
 /// A key that does not exist has version, revisions and lease zero, and no value: comparing its
-/// value is false, whatever the relation.
+/// value is false for every relation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compare(WireCompare);
 
 impl Compare {
-    /// The number of writes since the key was created; zero when it does not exist.
+    /// Compares the number of writes since the key was created; zero when it does not exist.
     #[must_use]
     pub fn version(range: impl Into<KeyRange>, relation: Relation, version: i64) -> Self {
         Self::of(
@@ -56,7 +56,7 @@ impl Compare {
         )
     }
 
-    /// The revision at which the key was created; zero when it does not exist.
+    /// Compares the revision at which the key was created; zero when it does not exist.
     #[must_use]
     pub fn create_revision(
         range: impl Into<KeyRange>,
@@ -67,7 +67,7 @@ impl Compare {
         Self::of(range, relation, CompareTarget::Create, given)
     }
 
-    /// The revision of the last write; zero when the key does not exist.
+    /// Compares the revision of the last write; zero when the key does not exist.
     #[must_use]
     pub fn mod_revision(
         range: impl Into<KeyRange>,
@@ -78,27 +78,27 @@ impl Compare {
         Self::of(range, relation, CompareTarget::Mod, given)
     }
 
-    /// The value.
+    /// Compares the value, in byte order.
     #[must_use]
     pub fn value(range: impl Into<KeyRange>, relation: Relation, value: impl IntoBytes) -> Self {
         let given = TargetUnion::Value(value.into_bytes());
         Self::of(range, relation, CompareTarget::Value, given)
     }
 
-    /// The lease the key is attached to; [`LeaseId::NONE`] when it is not.
+    /// Compares the lease of the key; [`LeaseId::NONE`] when it has none.
     #[must_use]
     pub fn lease(range: impl Into<KeyRange>, relation: Relation, lease: LeaseId) -> Self {
         let given = TargetUnion::Lease(lease.get());
         Self::of(range, relation, CompareTarget::Lease, given)
     }
 
-    /// The key exists.
+    /// Requires that the key exists.
     #[must_use]
     pub fn exists(key: impl IntoBytes) -> Self {
         Self::version(KeyRange::key(key), Relation::Greater, 0)
     }
 
-    /// The key does not exist.
+    /// Requires that the key does not exist.
     #[must_use]
     pub fn missing(key: impl IntoBytes) -> Self {
         Self::version(KeyRange::key(key), Relation::Equal, 0)
@@ -185,13 +185,13 @@ pub struct Txn<C = ()> {
     conditions: Conditions,
 }
 
-conditional!(Txn<Client>);
-at_least!(Txn<Client>);
+impl_conditions!(Txn<Client>);
+impl_at_least_revision!(Txn<Client>);
 
 impl Txn<Client> {
-    /// Refuses when the state of the server may be older than this. For a transaction that only
-    /// reads, and reads [serializable](Get::serializable) throughout: any other one is answered
-    /// from the latest state. Needs a tenure server.
+    /// Fails when the state of the server may be older than `age`. For a transaction that consists
+    /// of [serializable](Get::serializable) reads: any other one is answered from the latest state.
+    /// Needs a tenure server.
     pub fn max_staleness(mut self, age: Duration) -> Self {
         self.freshness.lower_staleness(age);
         self
@@ -199,7 +199,7 @@ impl Txn<Client> {
 }
 
 impl Txn {
-    /// A description of a transaction, for nesting.
+    /// An empty transaction, for nesting in another.
     pub fn new() -> Self {
         Self::default()
     }
@@ -217,26 +217,26 @@ impl<C> Txn<C> {
         }
     }
 
-    /// How the transaction is sent.
+    /// Properties of the call.
     fn call(&self) -> Call {
         let conditions = self.conditions.clone();
         let call = if self.is_read() {
-            // The server says that a read takes no conditions, if it was given any.
-            Call::read(self.timeout).carrying(conditions)
+            // The server refuses conditions of a read-only transaction.
+            Call::read(self.timeout).with_conditions(conditions)
         } else {
             Call::conditional(self.timeout, conditions)
         };
-        // The server keeps the bounds for a nested transaction that only reads as well.
-        call.fresh(self.freshness)
+        // The server applies the bounds also to a nested transaction that only reads.
+        call.with_freshness(self.freshness)
     }
 
-    /// Adds a condition; all of them must hold.
+    /// Adds a comparison; all of them must be true.
     pub fn when(mut self, compare: Compare) -> Self {
         self.request.compare.push(compare.0);
         self
     }
 
-    /// Adds an operation for the case that all conditions hold.
+    /// Adds an operation that is applied if all comparisons are true.
     pub fn and_then(mut self, op: impl Into<Op>) -> Self {
         self.request.success.push(RequestOp {
             request: Some(op.into().0),
@@ -244,7 +244,7 @@ impl<C> Txn<C> {
         self
     }
 
-    /// Adds an operation for the case that a condition does not hold.
+    /// Adds an operation that is applied if a comparison is false.
     pub fn or_else(mut self, op: impl Into<Op>) -> Self {
         self.request.failure.push(RequestOp {
             request: Some(op.into().0),
@@ -252,7 +252,7 @@ impl<C> Txn<C> {
         self
     }
 
-    /// Whether no branch can change anything, so that the transaction may be repeated like a read.
+    /// Whether both branches only read, so that the transaction may be repeated.
     fn is_read(&self) -> bool {
         let branches = self.request.success.iter().chain(&self.request.failure);
         branches
@@ -266,17 +266,17 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for too many operations
-    /// or a key written twice, and whatever any call can meet. A condition that does not hold is
+    /// or a key written twice, and the errors common to all calls. A comparison that is false is
     /// not an error: see [`TxnResponse::succeeded`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the transaction happens.
+    /// Dropping the future leaves open whether the transaction is executed.
     pub fn txn(&self) -> Txn<Self> {
         Txn::of(self.clone())
     }
 }
 
-sent!(Txn, txn, TxnResponse);
+impl_request!(Txn, txn, TxnResponse);
 
 #[cfg(test)]
 mod tests {
@@ -299,7 +299,7 @@ mod tests {
                 .is_read()
         );
         assert!(!Txn::new().and_then(Delete::new("a")).is_read());
-        // What a nested transaction does is for the server to find out.
+        // Nested transactions count as writes.
         assert!(
             !Txn::new()
                 .and_then(Txn::new().and_then(Get::new("a")))

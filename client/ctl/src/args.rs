@@ -1,6 +1,6 @@
-//! The command line as it is typed: global flags, commands and their options.
+//! Command line arguments: global flags, commands and their options.
 //!
-//! No command is run here. Names, defaults and meanings are etcdctl's.
+//! Names, defaults and meanings are etcdctl's.
 
 mod conditions;
 mod keys;
@@ -51,7 +51,6 @@ pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
     pub global: Global,
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -86,7 +85,7 @@ pub struct Global {
     /// Deadline of a short command
     #[arg(long, global = true, default_value = "5s", value_parser = duration)]
     pub command_timeout: Duration,
-    /// Whether that deadline was given, by flag or variable
+    /// Whether the deadline was set, by flag or variable
     #[arg(skip)]
     pub command_timeout_given: bool,
     /// How often an open connection is probed
@@ -101,18 +100,17 @@ pub struct Global {
     /// Password of the user
     #[arg(long, global = true, hide_env_values = true)]
     pub password: Option<String>,
-    /// Token to send instead of asking for one with name and password
+    /// Authentication token to send, instead of one fetched with name and password
     #[arg(long, global = true, hide_env_values = true, value_name = "TOKEN")]
     pub auth_jwt_token: Option<String>,
-    /// Talk plain text; this client knows no other way
+    /// Use connections without TLS; this client supports no others
     #[arg(long, global = true, default_value_t = true, hide_default_value = true)]
     pub insecure_transport: bool,
 }
 
-/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Lines for people
+    /// Human-readable lines
     Simple,
     /// One JSON document per answer
     Json,
@@ -135,7 +133,6 @@ impl Format {
     }
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Write a key; without a value it is read from standard input
@@ -146,10 +143,9 @@ pub enum Command {
     Del(Writing<DelArgs>),
     /// Run a transaction read from standard input
     Txn {
-        /// Ask for the parts of the transaction
+        /// Prompt for the parts of the transaction
         #[arg(short, long)]
         interactive: bool,
-        /// Conditions.
         #[command(flatten)]
         conditions: Conditions,
     },
@@ -158,60 +154,59 @@ pub enum Command {
     /// Grant, renew, inspect and revoke leases
     #[command(subcommand)]
     Lease(Lease),
-    /// Give up the history before a revision
+    /// Compact the history before a revision
     #[command(visible_alias = "compact")]
     Compaction {
-        /// Revision to keep from
+        /// Oldest revision to keep
         revision: i64,
-        /// Wait until the space has been given back
+        /// Wait until the compacted history is removed from the store
         #[arg(long)]
         physical: bool,
-        /// Conditions.
         #[command(flatten)]
         conditions: Conditions,
     },
-    /// Take, list, inspect and take away locks
+    /// Acquire, list, inspect and forcibly release locks
     Lock(LockArgs),
-    /// Stand for election, or follow one
+    /// Campaign in an election, observe it, or hand it over
     Elect(ElectArgs),
     /// Register an instance of a service until a signal
     Register(RegisterArgs),
     /// List the instances of a service
     Discover(DiscoverArgs),
-    /// Take an instance out of rotation now, and away later
+    /// Drain an instance: no new traffic now, deregistered later
     Drain(Guarded<DrainArgs>),
-    /// Remove an instance
+    /// Deregister an instance
     Deregister(Guarded<InstanceArgs>),
     /// Print the instances of a service, and every change of them
     WatchEndpoints(DiscoverArgs),
-    /// Allow writes only to the holder of a lock, and check tokens
+    /// Manage fence policies and check fencing tokens
     #[command(subcommand)]
     Fence(Fence),
     /// Open, close and inspect sessions
     #[command(subcommand)]
     Session(SessionCommand),
-    /// Ask each endpoint for its state
+    /// Print status, health or hash of each endpoint
     Endpoint {
-        /// Ask all members of the cluster
+        /// Query all members of the cluster
         #[arg(long, global = true)]
         cluster: bool,
-        /// What to ask
+        /// The query
         #[command(subcommand)]
         command: Endpoint,
     },
     /// List and change the members of the cluster
     #[command(subcommand)]
     Member(Member),
-    /// Hand leadership to another member
+    /// Transfer leadership to another member
     MoveLeader {
-        /// Member that is to lead, in hexadecimal
+        /// Member to become the leader, in hexadecimal
         #[arg(value_parser = member_id)]
         member: MemberId,
     },
-    /// List and take back alarms
+    /// List and disarm alarms
     #[command(subcommand)]
     Alarm(Alarm),
-    /// Give unused space of each endpoint back
+    /// Defragment the store of each endpoint
     Defrag {
         /// All members of the cluster
         #[arg(long)]
@@ -232,27 +227,24 @@ pub enum Command {
     },
 }
 
-/// Lease commands.
 #[derive(Debug, Subcommand)]
 pub enum Lease {
     /// Grant a lease
     Grant {
         /// Seconds until it ends unless it is renewed
         ttl: i64,
-        /// Conditions.
         #[command(flatten)]
         conditions: Conditions,
     },
-    /// End a lease and delete its keys
+    /// Revoke a lease and delete its keys
     Revoke {
         /// The lease, in hexadecimal
         #[arg(value_name = "LEASE", value_parser = lease_id)]
         id: LeaseId,
-        /// Conditions.
         #[command(flatten)]
         conditions: Conditions,
     },
-    /// Print how long a lease has left
+    /// Print the remaining time of a lease
     Timetolive {
         /// The lease, in hexadecimal
         #[arg(value_name = "LEASE", value_parser = lease_id)]
@@ -263,7 +255,7 @@ pub enum Lease {
     },
     /// List all leases
     List,
-    /// Renew a lease until it ends
+    /// Renew a lease until it expires or is revoked
     KeepAlive {
         /// The lease, in hexadecimal
         #[arg(value_name = "LEASE", value_parser = lease_id)]
@@ -274,12 +266,11 @@ pub enum Lease {
     },
 }
 
-/// Endpoint commands.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Endpoint {
     /// Version, size, leader and progress
     Status,
-    /// Whether requests go through; fails when any endpoint is unhealthy
+    /// Check that requests are served; fails when any endpoint is unhealthy
     Health,
     /// Hash over the history of keys
     Hashkv {
@@ -289,42 +280,41 @@ pub enum Endpoint {
     },
 }
 
-/// Member commands.
 #[derive(Debug, Subcommand)]
 pub enum Member {
     /// Add a member
     Add {
         /// Its name
         name: String,
-        /// URLs at which other members reach it, separated by commas
+        /// Peer URLs of the member, separated by commas
         #[arg(long, value_delimiter = ',', required = true)]
         peer_urls: Vec<String>,
-        /// Add it without a vote
+        /// Add it as a learner
         #[arg(long)]
         learner: bool,
     },
-    /// Remove a member for good
+    /// Remove a member permanently
     Remove {
         /// The member, in hexadecimal
         #[arg(value_name = "MEMBER", value_parser = member_id)]
         id: MemberId,
     },
-    /// Change the URLs of a member
+    /// Change the peer URLs of a member
     Update {
         /// The member, in hexadecimal
         #[arg(value_name = "MEMBER", value_parser = member_id)]
         id: MemberId,
-        /// URLs at which other members reach it, separated by commas
+        /// Peer URLs of the member, separated by commas
         #[arg(long, value_delimiter = ',', required = true)]
         peer_urls: Vec<String>,
     },
     /// List all members
     List {
-        /// Latest list (l), or the one the server knows (s)
+        /// Linearizable (l) or serializable (s)
         #[arg(long, default_value = "l")]
         consistency: Consistency,
     },
-    /// Give a learner its vote
+    /// Promote a learner to a voting member
     Promote {
         /// The member, in hexadecimal
         #[arg(value_name = "MEMBER", value_parser = member_id)]
@@ -332,7 +322,7 @@ pub enum Member {
     },
 }
 
-/// How fresh an answer must be.
+/// Consistency of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Consistency {
     /// Linearizable
@@ -341,16 +331,14 @@ pub enum Consistency {
     S,
 }
 
-/// Alarm commands.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum Alarm {
     /// List all alarms
     List,
-    /// Take all alarms back
+    /// Disarm all alarms
     Disarm,
 }
 
-/// Snapshot commands.
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
     /// Save a snapshot to a file
@@ -360,7 +348,6 @@ pub enum Snapshot {
     },
 }
 
-/// Check commands.
 #[derive(Debug, Subcommand)]
 pub enum Check {
     /// Write for a minute at a fixed rate and judge rate and latency
@@ -371,7 +358,7 @@ pub enum Check {
         /// Prefix of the keys that are written and deleted
         #[arg(long, default_value = "/etcdctl-check-perf/")]
         prefix: String,
-        /// What to do afterwards
+        /// Cleanup options
         #[command(flatten)]
         cleanup: Cleanup,
     },
@@ -383,16 +370,16 @@ pub enum Check {
         /// Prefix of the keys that are written and deleted
         #[arg(long, default_value = "/etcdctl-check-datascale/")]
         prefix: String,
-        /// What to do afterwards
+        /// Cleanup options
         #[command(flatten)]
         cleanup: Cleanup,
     },
 }
 
-/// What a check does when it is over.
+/// Cleanup after a check.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Cleanup {
-    /// Give up the history of the check
+    /// Compact the history of the check
     #[arg(long)]
     pub auto_compact: bool,
     /// Defragment every endpoint
@@ -400,7 +387,7 @@ pub struct Cleanup {
     pub auto_defrag: bool,
 }
 
-/// How much a check does.
+/// Work load of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Load {
     /// Small
@@ -417,7 +404,7 @@ pub enum Load {
     ExtraLarge,
 }
 
-/// The command line as clap knows it, with variables from `lookup`.
+/// The clap command, with environment variables from `lookup`.
 #[must_use]
 pub fn command(lookup: Lookup<'_>) -> ClapCommand {
     let mut command = Cli::command();
@@ -435,12 +422,11 @@ pub fn command(lookup: Lookup<'_>) -> ClapCommand {
     lenient(command)
 }
 
-/// Lets every switch take a value as well, as etcdctl does: `--prefix=false`; and every option be
-/// given more than once.
+/// Lets every switch take a value, as in etcdctl (`--prefix=false`), and every option be repeated.
 #[must_use]
 pub fn lenient(command: ClapCommand) -> ClapCommand {
     command
-        // Given twice, the last counts.
+        // The last one of repeated options is used.
         .args_override_self(true)
         .mut_args(switch_with_value)
         .mut_subcommands(lenient)
@@ -467,7 +453,8 @@ fn switch_with_value(arg: Arg) -> Arg {
 /// Parses a whole command line, the name of the program included.
 ///
 /// # Errors
-/// [`Failure::Parse`] for what clap refuses, [`Failure::Usage`] for what this client cannot do.
+/// [`Failure::Parse`] for arguments that clap rejects, [`Failure::Usage`] for options that this
+/// client does not support.
 pub fn parse(arguments: &[OsString], lookup: Lookup<'_>) -> Result<Cli, Failure> {
     let command = command(lookup);
     let arguments = order::verb_first(&command, arguments);

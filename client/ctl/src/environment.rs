@@ -1,16 +1,17 @@
-//! Settings from the environment: `TENURECTL_*` first, then `ETCDCTL_*`, for every global flag.
+//! Environment variables of global flags: `TENURECTL_*` first, then `ETCDCTL_*`, for every global
+//! flag.
 //!
-//! A flag on the command line beats both.
+//! A flag on the command line has precedence.
 
 use std::ffi::OsString;
 
-/// Prefixes of variable names, the one that counts more first.
+/// Prefixes of variable names, by precedence.
 pub const PREFIXES: [&str; 2] = ["TENURECTL_", "ETCDCTL_"];
 
-/// How a variable is looked up.
+/// A lookup of environment variables.
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Looks a variable up in the environment of this process.
+/// The value of a variable in the environment of this process.
 #[must_use]
 pub fn of_process(name: &str) -> Option<OsString> {
     std::env::var_os(name)

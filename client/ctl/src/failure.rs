@@ -1,6 +1,6 @@
-//! How a command ends when it does not succeed: what is said, and the exit code.
+//! Failures of commands: their texts, hints and exit codes.
 //!
-//! The codes are a promise to scripts; `README.md` lists them.
+//! Scripts rely on the exit codes; `README.md` lists them.
 
 use std::{borrow::Cow, fmt, io};
 
@@ -8,35 +8,34 @@ use tenure::{ErrorKind, Token};
 
 use crate::args::GuardArg;
 
-/// A command that did not succeed.
+/// The failure of a command.
 #[derive(Debug)]
 pub enum Failure {
-    /// The command line does not parse, or is a question for help.
+    /// The command line does not parse, or requests help.
     Parse(clap::Error),
-    /// Options or arguments that parse but do not fit together.
+    /// Invalid combination of options or arguments.
     Usage(String),
-    /// Text read from standard input that is not what the command takes.
+    /// Malformed text on standard input.
     Input(String),
-    /// The output format does not exist for this command.
+    /// The command does not support the output format.
     Format(&'static str),
     /// The server ended a watch.
     WatchEnded,
-    /// A call failed.
     Call(tenure::Error),
-    /// A write failed that carried these guards.
+    /// A write with these guards failed.
     Guarded(tenure::Error, Vec<GuardArg>),
     /// A command that ran under a lock ended with this exit code.
     Child(u8),
-    /// Anything else that went wrong.
+    /// Any other failure.
     Command(anyhow::Error),
-    /// The command failed and has said so.
+    /// The failure was already printed.
     Reported,
-    /// Whoever read the output has gone; there is nobody to tell.
+    /// The reader closed the output (broken pipe).
     ReaderGone,
 }
 
 impl Failure {
-    /// Options or arguments that do not fit together.
+    /// Invalid combination of options or arguments.
     pub fn usage(text: impl Into<String>) -> Self {
         Self::Usage(text.into())
     }
@@ -56,7 +55,7 @@ impl Failure {
         }
     }
 
-    /// What the user can do about it.
+    /// Advice for the user.
     #[must_use]
     pub fn hint(&self) -> Option<Cow<'static, str>> {
         let (error, guards) = match self {
@@ -73,7 +72,7 @@ impl Failure {
     }
 }
 
-/// What can be done about a refusal of a write that carried `guards`, when `current` holds.
+/// Advice about a refused write with `guards`, when the current token is `current`.
 fn advice(
     kind: ErrorKind,
     current: Option<Token>,
@@ -85,7 +84,7 @@ fn advice(
     }
 }
 
-/// What can be done about a cause, whatever the command was.
+/// Advice about a cause, independent of the command.
 fn hint_of(kind: ErrorKind) -> Option<&'static str> {
     Some(match kind {
         ErrorKind::Connect => {
@@ -121,7 +120,7 @@ fn hint_of(kind: ErrorKind) -> Option<&'static str> {
     })
 }
 
-/// What is wrong with the guards of a write.
+/// Advice about stale guards of a write.
 fn stale(current: Option<Token>, guards: &[GuardArg]) -> String {
     let flags: Vec<_> = guards
         .iter()

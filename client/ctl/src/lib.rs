@@ -1,7 +1,7 @@
 //! The command line of tenure, with etcdctl's verbs, options and output.
 //!
-//! Data goes to standard output, words about it to standard error. This is a library only so that
-//! tests can reach the parser and the output; programs use the `tenure` package.
+//! Data goes to standard output, messages to standard error. This is a library only so that tests
+//! can use the parser and the output; programs use the `tenure` package.
 
 pub mod args;
 pub mod commands;
@@ -21,7 +21,7 @@ use std::{
 
 use failure::Failure;
 
-/// Parses the arguments, runs the command, and tells how it ended.
+/// Parses the arguments, runs the command, and returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<_> = arguments.into_iter().collect();
     if let Some(code) = tether::become_command(&arguments) {
@@ -33,7 +33,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             .build();
         let runtime = runtime.map_err(anyhow::Error::from)?;
         let outcome = runtime.block_on(commands::run(arguments));
-        // A thread may still wait for a line of input that never comes.
+        // A thread may still be blocked on standard input.
         runtime.shutdown_background();
         outcome
     });
@@ -48,8 +48,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn report(failure: &Failure) {
     if let Failure::Parse(error) = failure {
-        // Help goes to standard output, mistakes to standard error; clap knows which. When neither
-        // can be written there is nobody left to tell.
+        // clap prints help to standard output and errors to standard error. A closed stream is
+        // ignored.
         drop(error.print());
         return;
     }

@@ -1,6 +1,6 @@
 //! The command line of tenure: runs one command and exits with its code.
 //!
-//! Everything else is in the library of this package, where tests reach it.
+//! Everything else is in the library of this package.
 
 use std::process::ExitCode;
 

@@ -44,8 +44,8 @@ fn push_code(quoted: &mut String, letter: char, digits: usize, code: u32) {
     write!(quoted, "\\{letter}{code:0digits$x}").expect("writing to a string succeeds");
 }
 
-/// Reads one quoted text, `"…"` with escapes or `` `…` `` without, from the start of `text`. Gives
-/// the bytes and what follows them.
+/// Parses one quoted text, `"…"` with escapes or `` `…` `` without, at the start of `text`. Returns
+/// the bytes and the rest of the text.
 #[must_use]
 pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     if let Some(raw) = text.strip_prefix('`') {
@@ -68,7 +68,7 @@ pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     }
 }
 
-/// Reads what follows a backslash; gives the rest.
+/// Parses the characters after a backslash; returns the rest of the text.
 fn unescape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
     let letter = text.chars().next()?;
     let rest = &text[letter.len_utf8()..];
@@ -107,10 +107,10 @@ fn unescape<'a>(text: &'a str, bytes: &mut Vec<u8>) -> Option<&'a str> {
 }
 
 /// Splits a line into words as etcdctl does: at blanks, except inside `"…"`, where escapes count,
-/// and inside `'…'`, where nothing does. Words are text, because that is what a command line takes.
+/// and inside `'…'`, where nothing does. Words are UTF-8, as arguments of a command line.
 ///
 /// # Errors
-/// The word that is no text or has an escape that does not exist.
+/// The word that is not UTF-8 or has an invalid escape.
 pub fn words(line: &str) -> Result<Vec<String>, String> {
     let mut words = Vec::new();
     let mut rest = line;

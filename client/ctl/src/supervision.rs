@@ -1,7 +1,7 @@
-//! When a command that runs under a lock is told to end, and when it is ended.
+//! Decides when a command that runs under a lock is terminated and killed.
 //!
-//! A decision only: no clock is read here and no process is touched. The invariant: from the
-//! deadline of the lock on, whatever happened before, the verdict is [`Verdict::Kill`].
+//! A pure decision: reads no clock and signals no process. The invariant: from the deadline of the
+//! lock on, the verdict is [`Verdict::Kill`].
 
 use std::time::Duration;
 
@@ -11,28 +11,28 @@ use tokio::time::Instant;
 /// busy machine takes a few more to deliver a signal.
 const KILL_LEAD: Duration = Duration::from_millis(10);
 
-/// What is to be done about the command.
+/// The action to take on the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Nothing, until this moment at the latest.
+    /// Do nothing until this time at the latest.
     Wait(Instant),
-    /// Tell it to end.
+    /// Send SIGTERM.
     Terminate,
-    /// End it.
+    /// Send SIGKILL.
     Kill,
 }
 
-/// Watches over one command.
+/// Decides about one command.
 #[derive(Debug)]
-pub struct Supervision {
+pub struct Supervisor {
     grace: Duration,
-    /// Set when the command was told to end: it is not let off when the lock is renewed after all,
-    /// because nobody could say any more for how long.
+    /// Set once the command was terminated: a later renewal of the lock does not extend it, because
+    /// the command is ending.
     kill_at: Option<Instant>,
 }
 
-impl Supervision {
-    /// Tells the command to end `grace` before the deadline of its lock.
+impl Supervisor {
+    /// Terminates the command `grace` before the deadline of its lock.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
         Self {
@@ -41,14 +41,14 @@ impl Supervision {
         }
     }
 
-    /// Whether the command was told to end.
+    /// Whether the command was terminated.
     #[must_use]
     pub fn is_ending(&self) -> bool {
         self.kill_at.is_some()
     }
 
-    /// What is to be done at `now`, when the lock is certainly held until `deadline`, and `lost`
-    /// says whether it is lost already. Every renewal moves the deadline on.
+    /// The action to take at `now`, for a lock that is certainly held until `deadline` or already
+    /// `lost`. Every renewal extends the deadline.
     pub fn judge(&mut self, now: Instant, deadline: Instant, lost: bool) -> Verdict {
         let kill_at = deadline.checked_sub(KILL_LEAD).unwrap_or(now);
         let kill_at = self.kill_at.map_or(kill_at, |told| told.min(kill_at));
@@ -75,14 +75,14 @@ mod tests {
     const GRACE: Duration = Duration::from_millis(250);
     const TTL: Duration = Duration::from_secs(1);
 
-    /// A moment so many milliseconds after `start`.
+    /// The time this many milliseconds after `start`.
     fn at(start: Instant, milliseconds: u64) -> Instant {
         start + Duration::from_millis(milliseconds)
     }
 
     #[test]
     fn a_command_runs_for_as_long_as_its_lock_is_renewed() {
-        let (start, mut supervision) = (Instant::now(), Supervision::new(GRACE));
+        let (start, mut supervision) = (Instant::now(), Supervisor::new(GRACE));
         for renewed in [0, 333, 666, 999, 5_000] {
             let verdict = supervision.judge(at(start, renewed), at(start, renewed) + TTL, false);
             assert_eq!(verdict, Verdict::Wait(at(start, renewed + 750)));
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_command_is_told_to_end_before_the_deadline_and_killed_at_it() {
-        let (start, mut supervision) = (Instant::now(), Supervision::new(GRACE));
+        let (start, mut supervision) = (Instant::now(), Supervisor::new(GRACE));
         let deadline = start + TTL;
         let mut judge = |now| supervision.judge(at(start, now), deadline, false);
         assert_eq!(judge(749), Verdict::Wait(at(start, 750)));
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_renewal_does_not_let_off_a_command_that_was_told_to_end() {
-        let (start, mut supervision) = (Instant::now(), Supervision::new(GRACE));
+        let (start, mut supervision) = (Instant::now(), Supervisor::new(GRACE));
         let verdict = supervision.judge(at(start, 800), start + TTL, false);
         assert_eq!(verdict, Verdict::Terminate);
         let renewed = at(start, 810) + TTL;
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_command_whose_supervisor_was_stopped_past_the_deadline_is_killed_at_once() {
-        let (start, mut supervision) = (Instant::now(), Supervision::new(GRACE));
+        let (start, mut supervision) = (Instant::now(), Supervisor::new(GRACE));
         let verdict = supervision.judge(start, start + TTL, false);
         assert_eq!(verdict, Verdict::Wait(at(start, 750)));
         let resumed = at(start, 60_000);
@@ -131,14 +131,14 @@ mod tests {
 
     #[test]
     fn a_lock_that_is_lost_before_its_deadline_ends_the_command_at_once() {
-        let (start, mut supervision) = (Instant::now(), Supervision::new(GRACE));
+        let (start, mut supervision) = (Instant::now(), Supervisor::new(GRACE));
         let verdict = supervision.judge(at(start, 10), start + TTL, true);
         assert_eq!(verdict, Verdict::Kill);
     }
 
     #[test]
     fn without_grace_the_command_is_killed_and_not_asked() {
-        let (start, mut supervision) = (Instant::now(), Supervision::new(Duration::ZERO));
+        let (start, mut supervision) = (Instant::now(), Supervisor::new(Duration::ZERO));
         let mut judge = |now| supervision.judge(at(start, now), start + TTL, false);
         assert_eq!(judge(989), Verdict::Wait(at(start, 990)));
         assert_eq!(judge(990), Verdict::Kill);

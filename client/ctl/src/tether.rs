@@ -1,9 +1,9 @@
-//! Ties a command to the life of this program: when the program is killed, so is the command.
+//! Kills a command when this program dies, by the parent death signal.
 //!
-//! Otherwise a command would go on when nobody renews its lock any more. A process can only ask for
-//! that itself, and keeps it when it becomes another program; so this program starts itself, asks,
-//! and becomes the command. It holds for the command, not for what the command starts, and not for
-//! one that gains privileges as it starts.
+//! Otherwise the command would continue while its lock is no longer renewed. A process can set this
+//! signal only for itself, and keeps it across `exec`; so this program starts itself, sets the
+//! signal, and executes the command. It does not apply to children of the command, nor to a command
+//! that gains privileges by `exec`.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -18,13 +18,13 @@ use rustix::process::{Pid, Signal, getpid, getppid, set_parent_process_death_sig
 const NOT_FOUND: u8 = 127;
 /// Exit code for a command that exists and cannot be run, as shells have it.
 const NOT_RUNNABLE: u8 = 126;
-/// This program, whatever has become of its file meanwhile.
+/// This program, even if its file was replaced meanwhile.
 const MYSELF: &str = "/proc/self/exe";
-/// First argument of this program when it is to become a command; its parent's id follows, then the
-/// command. No user types this.
+/// Internal first argument of this program when it is to execute a command; the parent's pid and
+/// the command follow.
 const MARK: &str = "--tethered-to";
 
-/// A command that runs `program` for as long as this program does.
+/// A command that runs `program` and is killed when this program dies.
 #[must_use]
 pub fn command(program: &OsStr, arguments: &[OsString]) -> Command {
     if std::fs::exists(MYSELF).unwrap_or(false) {
@@ -39,8 +39,8 @@ pub fn command(program: &OsStr, arguments: &[OsString]) -> Command {
     }
 }
 
-/// Becomes the command, when these are the arguments of [`command`]; otherwise nothing happens.
-/// Returns the exit code when the command cannot be run.
+/// Executes the command if these are the arguments made by [`command`]; does nothing otherwise.
+/// Returns the exit code if the command cannot be run.
 #[must_use]
 pub fn become_command(arguments: &[OsString]) -> Option<u8> {
     let [_, mark, parent, program, arguments @ ..] = arguments else {
@@ -51,7 +51,7 @@ pub fn become_command(arguments: &[OsString]) -> Option<u8> {
     }
     let parent = parent.to_str().and_then(|id| id.parse().ok());
     let alive = || getppid().is_some_and(|id| Some(id) == parent.and_then(Pid::from_raw));
-    // The parent may have died before the request took effect.
+    // The parent may have died before the signal was set.
     if !alive() || set_parent_process_death_signal(Some(Signal::KILL)).is_err() || !alive() {
         return Some(NOT_RUNNABLE);
     }
@@ -59,9 +59,9 @@ pub fn become_command(arguments: &[OsString]) -> Option<u8> {
     Some(not_run(program, &error))
 }
 
-/// Says that a command cannot be run; returns the exit code for that.
+/// Reports that a command cannot be run; returns the exit code for it.
 pub fn not_run(program: &OsStr, error: &io::Error) -> u8 {
-    // When standard error is closed there is nobody to tell.
+    // A closed standard error is ignored.
     drop(writeln!(
         io::stderr(),
         "cannot run {}: {error}",
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_command_whose_parent_is_gone_is_not_run() {
-        // Nobody's parent has this id.
+        // Not a pid.
         let words = ["tenurectl", MARK, "x", "/nonexistent"].map(OsString::from);
         assert_eq!(become_command(&words), Some(NOT_RUNNABLE));
     }

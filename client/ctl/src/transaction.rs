@@ -1,7 +1,7 @@
 //! The text form of a transaction: compares, a blank line, requests for success, a blank line,
 //! requests for failure, a blank line.
 //!
-//! Only reading text is done here; the requests use the options of `put`, `get` and `del`.
+//! Parses text only; the requests take the options of `put`, `get` and `del`.
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tenure::{Compare, Delete, Get, KeyRange, LeaseId, Op, Put, Relation, Revision, Txn};
@@ -12,7 +12,6 @@ use crate::{
     quoting,
 };
 
-/// One request line.
 #[derive(Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
 struct Line {
@@ -27,14 +26,13 @@ enum Request {
     Del(DelArgs),
 }
 
-/// Where the text of a transaction is, from its first line to its last.
+/// A section of the text of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
-    /// Conditions.
     Compares,
-    /// Requests for the case that all conditions hold.
+    /// Requests applied if all comparisons are true.
     Success,
-    /// Requests for the case that one does not hold.
+    /// Requests applied if a comparison is false.
     Failure,
 }
 
@@ -42,7 +40,7 @@ impl Section {
     /// All sections in their order.
     pub const ALL: [Self; 3] = [Self::Compares, Self::Success, Self::Failure];
 
-    /// What etcdctl asks for in interactive mode.
+    /// The prompt in interactive mode, as in etcdctl.
     #[must_use]
     pub fn prompt(self) -> &'static str {
         match self {
@@ -52,7 +50,7 @@ impl Section {
         }
     }
 
-    /// Adds what one line says to `txn`.
+    /// Adds one line to `txn`.
     ///
     /// # Errors
     /// [`Failure::Input`] with the line that does not parse.
@@ -65,10 +63,10 @@ impl Section {
     }
 }
 
-/// Reads a compare, such as `mod("key1") > "0"`.
+/// Parses a comparison, such as `mod("key1") > "0"`.
 ///
 /// # Errors
-/// [`Failure::Input`] naming what is wrong with the line.
+/// [`Failure::Input`] with the line and its fault.
 pub fn parse_compare(line: &str) -> Result<Compare, Failure> {
     let malformed = || Failure::Input(format!("malformed comparison: {line}"));
     let (target, rest) = line.split_once('(').ok_or_else(malformed)?;
@@ -117,10 +115,10 @@ pub fn parse_compare(line: &str) -> Result<Compare, Failure> {
     })
 }
 
-/// Reads a request, such as `put key1 "value"`.
+/// Parses a request, such as `put key1 "value"`.
 ///
 /// # Errors
-/// [`Failure::Input`] naming the line, or what is wrong with its options.
+/// [`Failure::Input`] with the line, or the fault of its options.
 pub fn parse_request(line: &str) -> Result<Op, Failure> {
     let words = quoting::words(line).map_err(Failure::Input)?;
     let invalid = || Failure::Input(format!("invalid txn request: {line}"));

@@ -107,7 +107,7 @@ async fn open<R: StreamedClaimRequest>(
     let call = Call::tenure(Operation::Write, Lane::KeepAlive)
         .streaming()
         .require_leader()
-        .under(Some(number.clone()));
+        .with_number(Some(number.clone()));
     let answers = client.run(call, request.clone(), R::send).await?;
     Ok(answers.into_inner())
 }
@@ -131,7 +131,7 @@ async fn next<Answer>(
     })
 }
 
-/// What an acquisition needs to know beside its request.
+/// Parameters of an acquisition beside its request.
 #[derive(Clone)]
 pub(super) struct AcquireParams {
     /// In byte order, as in the request.
@@ -204,9 +204,10 @@ impl<R: StreamedClaimRequest> Acquisition<R> {
         };
         match timeout_at(limit, self.repeat()).await {
             Ok(outcome) => outcome,
-            Err(_) if self.waiting.is_some() => {
-                Err(Error::local(ErrorKind::WaitOver, "waited as long as asked"))
-            }
+            Err(_) if self.waiting.is_some() => Err(Error::local(
+                ErrorKind::WaitOver,
+                "the claim was not granted within the requested wait",
+            )),
             // No server has confirmed the claim, so this is not just a wait that timed out.
             Err(_) => {
                 let last = self.last.take();
@@ -232,7 +233,7 @@ impl<R: StreamedClaimRequest> Acquisition<R> {
                 self.number.session().forgotten();
                 return Err(stopped(LeaseLoss::Ended));
             }
-            if !error.ends_stream_for_now() {
+            if !error.allows_resume() {
                 let repeated = self.last.is_some() || self.waiting.is_some();
                 self.withdrawal.refused(&error, repeated);
                 return Err(error);
@@ -268,7 +269,7 @@ impl<R: StreamedClaimRequest> Acquisition<R> {
             return Ok(claims);
         }
         self.withdrawal.executed();
-        let text = "the server granted other names than were asked for";
+        let text = "the server granted other names than requested";
         Err(Error::local(ErrorKind::Internal, text))
     }
 
@@ -292,7 +293,7 @@ impl<R: StreamedClaimRequest> Acquisition<R> {
             match self.look(&claims).await {
                 Ok(Some(held)) => return Ok(held),
                 Ok(None) => {}
-                Err(error) if error.ends_stream_for_now() => {
+                Err(error) if error.allows_resume() => {
                     tracing::debug!(%error, "polling a claim failed");
                 }
                 Err(error) => return Err(error),
@@ -307,7 +308,7 @@ impl<R: StreamedClaimRequest> Acquisition<R> {
         for claim in claims {
             let found = self.client.get(&claim.key).await?;
             let Some(record) = found.first() else {
-                let text = "the claim is gone from the queue";
+                let text = "the claim was removed from the queue";
                 return Err(Error::local(ErrorKind::ClaimEnded, text));
             };
             // A transfer in the queue gives out new tokens.

@@ -17,7 +17,7 @@ use super::{
     termination::{ClaimLoss, Termination},
 };
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     conditions::Guard,
@@ -128,7 +128,7 @@ impl HeldClaims {
 
     /// Records that the claims ended by a call made here.
     pub(crate) fn give_up(&self) {
-        self.termination.record(ClaimLoss::GivenUp);
+        self.termination.record(ClaimLoss::Released);
     }
 
     /// Makes a call that passes the claims on if it succeeds.
@@ -177,9 +177,9 @@ macro_rules! held_claim_methods {
             }
 
             /// Until when the lease certainly lives, and with it the claim unless it is released by
-            /// force: counted from the sending of the last acknowledged renewal, less a margin
-            /// for clocks that run at different speeds. It moves on with every renewal. The clock
-            /// of a machine that is suspended stands still: what must not be late after that needs
+            /// force: counted from the sending of the last acknowledged renewal, less a margin for
+            /// clocks that run at different speeds. Every renewal extends it. The clock stops while
+            /// the machine is suspended: writes that must not happen after the lease ended need
             /// [`guarded`](Self::guarded).
             #[must_use]
             pub fn deadline(&self) -> tokio::time::Instant {
@@ -213,8 +213,8 @@ macro_rules! held_claim_methods {
                 self.held.lost().await
             }
 
-            /// A client whose every write carries the token: a write is refused once the claim has
-            /// gone to another, however long it was under way. It may outlive the handle.
+            /// A client whose every write carries the token: a write is refused once the claim was
+            /// granted to another client, even if it was sent before. It may outlive the handle.
             #[must_use]
             pub fn guarded(&self) -> $crate::Client {
                 self.held.guarded()
@@ -255,7 +255,7 @@ impl Drop for HeldClaims {
 fn lost_error(loss: ClaimLoss) -> Error {
     let kind = match loss {
         ClaimLoss::Lease(_) => ErrorKind::LeaseLost,
-        ClaimLoss::Taken | ClaimLoss::GivenUp => ErrorKind::NotHolder,
+        ClaimLoss::Revoked | ClaimLoss::Released => ErrorKind::NotHolder,
     };
     Error::local(kind, loss.to_string())
 }
@@ -267,7 +267,7 @@ async fn release(client: &Client, claim: &ClaimRecord) -> Result<(), Error> {
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    ask!(client, call, LockClient.release(request))
+    rpc!(client, call, LockClient.release(request))
         .await
         .map(drop)
 }
@@ -282,7 +282,7 @@ async fn release_all(client: Client, session: ClaimSession, mut claims: Vec<Clai
         && session.is_held()
     {
         match release(&client, claim).await {
-            Err(error) if error.leaves_undone() => {
+            Err(error) if error.needs_retry() => {
                 tracing::debug!(%error, "releasing a claim failed; trying again");
                 sleep(backoff.next_pause()).await;
                 continue;

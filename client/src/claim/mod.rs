@@ -1,8 +1,8 @@
-//! Claims: what locks, elections, registrations and recipes have in common.
+//! Claims, the common basis of locks, elections, registrations and recipes.
 //!
-//! A claim is a key on the lease of a session, with a place in a queue. Here a claim is acquired,
-//! watched, and released or withdrawn; which request makes it, and what it is called for users, is
-//! known to the modules above. The server decides which claim holds.
+//! A claim is a key on the lease of a session, with a place in a queue. This module acquires,
+//! watches, releases and withdraws claims; the modules above define the requests and the public
+//! handles. The server decides which claim holds.
 
 mod acquisition;
 mod held;

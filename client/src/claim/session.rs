@@ -16,8 +16,8 @@ use crate::{
     session::Session,
 };
 
-/// Default time to live of a session opened for one claim. A holder that dies blocks others for
-/// this long; one that is only slow has as long to recover.
+/// Default time to live of a session opened for one claim. A holder that crashes blocks others for
+/// this long; one that is only slow has this long to recover.
 const TTL: Duration = Duration::from_secs(10);
 
 /// Which session a claim is to belong to.

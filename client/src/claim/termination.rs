@@ -1,5 +1,5 @@
-//! How a claim or a registration ends for other reasons than its lease: its keys are watched for
-//! deletion, and calls made here report what they learn.
+//! Detects that a claim or a registration ended for other reasons than its lease: watches its keys
+//! for deletion and records the results of the client's own calls.
 //!
 //! Invariant: the first reason recorded is final.
 
@@ -31,10 +31,10 @@ pub enum ClaimLoss {
     Lease(LeaseLoss),
     /// Another client ended it, by a forced release or by deleting its key.
     #[error("the claim was ended by another client")]
-    Taken,
-    /// It was released, transferred or handed over here.
-    #[error("the claim was given up")]
-    GivenUp,
+    Revoked,
+    /// This client released, transferred or handed it over.
+    #[error("the claim was released by this client")]
+    Released,
 }
 
 /// Why claims have ended, once they have. Watches their keys until then.
@@ -42,7 +42,7 @@ pub enum ClaimLoss {
 pub(crate) struct Termination {
     reason: watch::Sender<Option<ClaimLoss>>,
     watching: AbortHandle,
-    /// Locked while a call made here may end the claims: its answer decides about the reason for a
+    /// Locked while a call of this client may end the claims: its result decides the reason of a
     /// deletion that is seen before it.
     ending: Arc<Mutex<()>>,
 }
@@ -63,7 +63,7 @@ impl Termination {
             match deleted {
                 Ok(()) => {
                     drop(ending_here.lock().await);
-                    record(&found, ClaimLoss::Taken);
+                    record(&found, ClaimLoss::Revoked);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot watch a claim's key; relying on its lease");
@@ -90,7 +90,7 @@ impl Termination {
     ) -> Result<T, Error> {
         let _ending = self.ending.lock().await;
         let answer = call.await?;
-        self.record(ClaimLoss::GivenUp);
+        self.record(ClaimLoss::Released);
         Ok(answer)
     }
 
@@ -113,7 +113,7 @@ impl Termination {
         let mut reason = self.reason.subscribe();
         let reason = reason.wait_for(Option::is_some).await;
         let reason = reason.ok().and_then(|reason| *reason);
-        reason.unwrap_or(ClaimLoss::Taken)
+        reason.unwrap_or(ClaimLoss::Revoked)
     }
 }
 
@@ -140,15 +140,15 @@ async fn deletion(client: &Client, key: &Bytes, token: Token) -> Result<(), Erro
         match deletion_after(client, key, from).await {
             Err(error) if error.kind() == ErrorKind::Compacted => {}
             // Only opening the watch can fail for now: an open one resumes by itself.
-            Err(error) if error.ends_stream_for_now() => {
+            Err(error) if error.allows_resume() => {
                 sleep(backoff.next_pause()).await;
                 continue;
             }
             outcome => return outcome,
         }
-        // The history is compacted, so the current state has to tell.
+        // The history is compacted, so the current state decides.
         let current = match client.get(key.clone()).await {
-            Err(error) if error.ends_stream_for_now() => {
+            Err(error) if error.allows_resume() => {
                 sleep(backoff.next_pause()).await;
                 continue;
             }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use super::session::ClaimSession;
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::{Client, SequenceNumber},
     error::{Error, ErrorKind, Operation},
@@ -145,7 +145,7 @@ impl<R: ClaimRequest> Task<R> {
         while self.session.is_held() {
             match self.attempt().await {
                 Ok(()) => return,
-                Err(error) if error.leaves_undone() => {
+                Err(error) if error.needs_retry() => {
                     tracing::debug!(%error, "withdrawing a claim failed; trying again");
                 }
                 Err(error) => {
@@ -196,8 +196,8 @@ async fn withdraw(
     request: WithdrawRequest,
     number: SequenceNumber,
 ) -> Result<(), Error> {
-    let call = Call::tenure(Operation::Write, Lane::KeepAlive).under(Some(number));
-    ask!(client, call, LockClient.withdraw(request))
+    let call = Call::tenure(Operation::Write, Lane::KeepAlive).with_number(Some(number));
+    rpc!(client, call, LockClient.withdraw(request))
         .await
         .map(drop)
 }
@@ -293,7 +293,12 @@ mod tests {
         for (error, repeated, names, leftover) in [
             (claimed(), false, 1, Leftover::Nothing),
             (claimed(), true, 1, Leftover::Nothing),
-            (claimed().after(true), true, 1, Leftover::Nothing),
+            (
+                claimed().with_earlier_attempts(true),
+                true,
+                1,
+                Leftover::Nothing,
+            ),
             (ended(), true, 1, Leftover::Nothing),
             (ended(), false, 2, Leftover::Claims),
             // Concluded from its key, not reported by the server.
@@ -311,7 +316,12 @@ mod tests {
             ),
             (denied(), false, 1, Leftover::Nothing),
             (denied(), true, 1, Leftover::Unknown),
-            (denied().after(true), false, 1, Leftover::Unknown),
+            (
+                denied().with_earlier_attempts(true),
+                false,
+                1,
+                Leftover::Unknown,
+            ),
             (
                 Error::deadline(Operation::Write),
                 false,

@@ -1,5 +1,5 @@
-//! How the writes of a client get sequence numbers: not at all, in a session of the user's, or in
-//! one that is opened automatically with the first write, and again after a loss.
+//! The source of sequence numbers for a client's writes: none, a session of the user's, or a
+//! session that is opened automatically with the first write and reopened after a loss.
 //!
 //! Invariant: a write belongs to one session from its first attempt to its last. The loss of a
 //! session ends the writes under way in it; only writes that start later belong to the next one.
@@ -18,12 +18,12 @@ use crate::error::{Error, ErrorKind};
 /// Which session the writes of a client belong to.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Sequencing {
-    /// To none: writes are sent at most once.
+    /// None: writes are sent at most once.
     #[default]
     Off,
-    /// To this one: writes are refused when it is lost.
+    /// This session: writes are refused once it is lost.
     Session(Arc<dyn SequencedSession>),
-    /// To the one that the source has open.
+    /// The session that the source has open.
     Automatic(Arc<dyn SessionSource>),
 }
 

@@ -21,15 +21,15 @@ use crate::{
     session::Session,
 };
 
-/// A candidacy. Made by [`Election::campaign`](crate::Election::campaign); waits to be elected
-/// when it is awaited.
+/// Builder of a campaign. Made by [`Election::campaign`](crate::Election::campaign); waits to be
+/// elected when it is awaited.
 ///
 /// # Errors
-/// When awaited: [`WaitOver`](crate::ErrorKind::WaitOver) when another still leads after the
-/// time given with [`wait`](Self::wait), [`SessionLost`](crate::ErrorKind::SessionLost) when its
+/// When awaited: [`WaitOver`](crate::ErrorKind::WaitOver) when another candidate still leads after
+/// the time set by [`wait`](Self::wait), [`SessionLost`](crate::ErrorKind::SessionLost) when its
 /// lease ran out first, [`ClaimEnded`](crate::ErrorKind::ClaimEnded) when another client removed
-/// the candidate from the queue, and whatever any call can meet. Once it stands, broken connections
-/// and passing troubles of servers are no errors: the candidate keeps its place.
+/// the candidate from the queue, and the errors common to all calls. Once the candidate is in the
+/// queue, broken connections and transient failures of servers are not errors: it keeps its place.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the candidate in the background; without a runtime, when its
@@ -51,14 +51,14 @@ impl Campaign {
         }
     }
 
-    /// Stands with a lease of its own that ends `ttl` after its last renewal; ten seconds unless
-    /// set. Shorter means that a dead leader is replaced sooner.
+    /// Campaigns with a lease of its own that ends `ttl` after its last renewal; ten seconds unless
+    /// set. A crashed leader is replaced after this time.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.options.session = SessionChoice::Own(ttl);
         self
     }
 
-    /// Stands with the lease of a session, instead of one of its own.
+    /// Campaigns with the lease of a session, instead of one of its own.
     pub fn session(mut self, session: &Session) -> Self {
         self.options.session = SessionChoice::Shared(session.clone());
         self
@@ -70,15 +70,15 @@ impl Campaign {
         self
     }
 
-    /// Names the candidate, for inspection of the election.
+    /// Sets the name that [`Locks::inspect`](crate::Locks::inspect) shows for the candidate.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
         self.options.principal = principal.into();
         self
     }
 
-    /// Calls `listener` when the candidate has to wait, with its place in line and who leads at
-    /// that moment, and again when the wait resumes after a break. Called on the runtime: it must
-    /// not block.
+    /// Calls `listener` with the place of the candidate in the queue and the current leader when it
+    /// starts to wait, and again when the wait resumes on another stream. It runs on the async
+    /// runtime and must not block.
     pub fn on_waiting(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
         self.options.listener = Some(Arc::new(listener));
         self

@@ -1,4 +1,4 @@
-//! The handle of an election that is won.
+//! The handle of a leader.
 
 use std::{fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use tenure_proto::v1::{HandOverRequest, ProclaimRequest, election_client::Electi
 
 use super::Leader;
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     claim::{HeldClaims, held_claim_methods},
     client::Client,
@@ -16,11 +16,10 @@ use crate::{
     range::IntoBytes,
 };
 
-/// An election that is won.
+/// Leadership of an election.
 ///
-/// Leading is a matter of time, as holding a lock is; see [`LockGuard`](crate::LockGuard) for what
-/// that means. Dropping the handle resigns in the background, as long as the runtime lives;
-/// without one, when the lease ends.
+/// Leadership is bound to a lease, as a lock is; see [`LockGuard`](crate::LockGuard). Dropping the
+/// handle resigns in the background as long as the runtime runs, otherwise when the lease ends.
 #[must_use = "the leader resigns when its handle is dropped"]
 pub struct Leadership {
     held: HeldClaims,
@@ -31,23 +30,23 @@ impl Leadership {
         Self { held }
     }
 
-    /// The epoch: greater than that of every leader before, and the fencing token of this one.
+    /// The epoch, which is the fencing token: greater than that of every earlier leader.
     #[must_use]
     pub fn epoch(&self) -> Token {
         self.held.token()
     }
 
-    /// Whether this one leads as far as is known here. Once false, never true again.
+    /// Whether the leadership is not known to be lost. Once false, it stays false.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.held.loss().is_none()
     }
 
-    /// Proclaims another value.
+    /// Proclaims a new value.
     ///
     /// # Errors
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) or [`NotHolder`](crate::ErrorKind::NotHolder)
-    /// when another may lead, and whatever any call can meet.
+    /// when the leadership is lost, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the value is proclaimed.
@@ -63,7 +62,7 @@ impl Leadership {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let proclaimed = ask!(self.held.client(), call, ElectionClient.proclaim(request));
+        let proclaimed = rpc!(self.held.client(), call, ElectionClient.proclaim(request));
         proclaimed.await.map(drop)
     }
 
@@ -71,22 +70,23 @@ impl Leadership {
     ///
     /// # Errors
     /// [`LeaseLost`](crate::ErrorKind::LeaseLost) or [`NotHolder`](crate::ErrorKind::NotHolder)
-    /// when the leadership was lost before. Whatever any call can meet; it is then tried again in
-    /// the background.
+    /// when the leadership was lost before. The errors common to all calls; the client then retries
+    /// in the background.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the rest to the background.
+    /// Dropping the future lets the call finish in the background.
     pub async fn resign(self) -> Result<(), Error> {
-        // The same as releasing a lock, for the server and here.
+        // Resigning releases the claim, as for a lock.
         self.held.release().await
     }
 
-    /// Steps down in favour of a candidate, known by its lease, who leads at once.
+    /// Hands leadership over to a candidate, identified by its lease, which leads at once.
     ///
     /// # Errors
-    /// [`NotFound`](crate::ErrorKind::NotFound) when no candidate stands with that lease,
-    /// [`NotHolder`](crate::ErrorKind::NotHolder) when the leadership was lost before, and whatever
-    /// any call can meet. It leads as before then, unless [`Error::outcome_unknown`] is true.
+    /// [`NotFound`](crate::ErrorKind::NotFound) when no candidate has that lease,
+    /// [`NotHolder`](crate::ErrorKind::NotHolder) when the leadership was lost before, and the
+    /// errors common to all calls. This handle still leads after an error, unless
+    /// [`Error::outcome_unknown`] is true.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the candidate leads.
@@ -100,7 +100,7 @@ impl Leadership {
 
 held_claim_methods!(Leadership);
 
-/// Makes a candidate lead in place of the leader of `epoch`.
+/// Hands leadership over from the leader of `epoch` to a candidate.
 pub(super) async fn hand_over(
     client: &Client,
     name: Bytes,
@@ -114,7 +114,7 @@ pub(super) async fn hand_over(
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    let answer = ask!(client, call, ElectionClient.hand_over(request)).await?;
+    let answer = rpc!(client, call, ElectionClient.hand_over(request)).await?;
     Ok(Leader::of(answer.leader.unwrap_or_default()))
 }
 

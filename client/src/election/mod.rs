@@ -1,7 +1,8 @@
-//! Elections: at most one leader at a time, known by its epoch, which is its fencing token.
+//! Leader election: at most one leader at a time, identified by its epoch, which is its fencing
+//! token.
 //!
-//! An election is a queue of claims like a lock; what is added here is the value that a leader
-//! proclaims, and watching who leads.
+//! An election is a queue of claims like a lock; this module adds the value that a leader proclaims
+//! and the observer of the leader.
 
 mod campaign;
 mod leadership;
@@ -31,9 +32,9 @@ pub struct Leader {
     pub epoch: Token,
     /// The value that it proclaims.
     pub value: Bytes,
-    /// The lease that it leads with.
+    /// The lease of its claim.
     pub lease: LeaseId,
-    /// The name that it gave.
+    /// The name given by [`Campaign::principal`].
     pub principal: String,
 }
 
@@ -48,7 +49,7 @@ impl Leader {
     }
 }
 
-/// An election. Made by [`Elections::named`].
+/// A named election. Made by [`Elections::named`].
 #[derive(Debug, Clone)]
 pub struct Election {
     client: Client,
@@ -56,8 +57,8 @@ pub struct Election {
 }
 
 impl Election {
-    /// Stands for election with a value to proclaim, and waits to be elected. See [`Campaign`] for
-    /// its options, errors and cancel safety.
+    /// Campaigns with a value to proclaim, and waits to be elected. See [`Campaign`] for its
+    /// options, errors and cancel safety.
     pub fn campaign(&self, value: impl IntoBytes) -> Campaign {
         Campaign::new(self.client.clone(), self.name.clone(), value.into_bytes())
     }
@@ -65,10 +66,10 @@ impl Election {
     /// The current leader, if there is one.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn leader(&self) -> Result<Option<Leader>, Error> {
         let queue = self.client.locks().inspect(&self.name).limit(1).await?;
         Ok(queue.holders().first().map(|holder| Leader {
@@ -79,9 +80,9 @@ impl Election {
         }))
     }
 
-    /// Makes a candidate, known by its lease, lead at once in place of the leader of `epoch`, for
-    /// operators: the former leader learns of it as of any other loss, and may believe for a moment
-    /// that it still leads, so only what checks tokens is safe. A leader hands over by
+    /// Forces a handover from the leader of `epoch` to a candidate, identified by its lease; for
+    /// operators. The former leader is notified as of any other loss and may act as leader until
+    /// then, so only writes that check tokens are safe. A leader hands over by
     /// [`Leadership::hand_over`].
     ///
     /// ```no_run
@@ -97,10 +98,10 @@ impl Election {
     /// ```
     ///
     /// # Errors
-    /// [`NotHolder`](crate::ErrorKind::NotHolder) when that epoch is over,
-    /// [`NotFound`](crate::ErrorKind::NotFound) when no candidate stands with that lease,
-    /// [`QueueFixed`](crate::ErrorKind::QueueFixed) when another program's candidate stands before
-    /// it, and whatever any call can meet.
+    /// [`NotHolder`](crate::ErrorKind::NotHolder) when that epoch has ended,
+    /// [`NotFound`](crate::ErrorKind::NotFound) when no candidate has that lease,
+    /// [`QueueFixed`](crate::ErrorKind::QueueFixed) when a candidate of another program is ahead of
+    /// it, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the candidate leads.
@@ -108,14 +109,14 @@ impl Election {
         leadership::hand_over(&self.client, self.name.clone(), epoch.into(), to).await
     }
 
-    /// The current leader, and every change from then on: of the leader and of its value. It
-    /// resumes after breaks; changes during a break are reported as one.
+    /// Observes the current leader and every later change of the leader or its value. The stream
+    /// resumes after a break; changes during the break are reported as one.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Cancel safe: dropping the future has no effect on the cluster.
     pub async fn observe(&self) -> Result<Observer, Error> {
         Observer::open(self.client.clone(), self.name.clone()).await
     }
@@ -128,7 +129,7 @@ pub struct Elections<'a> {
 }
 
 impl Client {
-    /// Elections: one leader at a time, known by its epoch.
+    /// Elections: one leader at a time, identified by its epoch.
     #[must_use]
     pub fn elections(&self) -> Elections<'_> {
         Elections { client: self }
@@ -136,7 +137,7 @@ impl Client {
 }
 
 impl Elections<'_> {
-    /// The election called `name`.
+    /// The election named `name`.
     ///
     /// ```no_run
     /// use std::time::Duration;

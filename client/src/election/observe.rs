@@ -1,7 +1,7 @@
 //! Observing the leader of an election.
 //!
-//! Invariant: epochs that are reported never go down, even when the stream resumes at a member that
-//! is behind.
+//! Invariant: reported epochs never decrease, even when the stream resumes at a member that is
+//! behind.
 
 use bytes::Bytes;
 use futures::{Stream, stream};
@@ -10,7 +10,7 @@ use tonic::Streaming;
 
 use super::Leader;
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
@@ -43,7 +43,7 @@ pub struct Observer {
     ended: bool,
 }
 
-/// The leader that was reported last.
+/// The last reported leader.
 #[derive(Debug, Default)]
 struct Reported {
     leader: Option<Option<Leader>>,
@@ -51,8 +51,8 @@ struct Reported {
 }
 
 impl Reported {
-    /// The leader, if an answer is news: not from a member that is behind, and not from a stream
-    /// that starts again with a known leader.
+    /// The leader of a message, if it is new: not from a member that is behind, and not the known
+    /// leader again from a reopened stream.
     fn update(&mut self, answer: ObserveResponse) -> Option<Option<Leader>> {
         let revision = answer
             .header
@@ -84,11 +84,11 @@ impl Observer {
         Ok(observer)
     }
 
-    /// The next leader, or the next value of the current one; nothing inside while there is none.
-    /// After an error there is nothing more.
+    /// The next leader, or the next value of the current one; `Some(Ok(None))` while there is no
+    /// leader. Returns `None` after an error.
     ///
     /// # Errors
-    /// A refusal that will not pass. Broken connections are none.
+    /// A permanent refusal by the server. Broken connections are not errors: the wait resumes.
     ///
     /// # Cancel safety
     /// Cancel safe: no change is lost when the future is dropped.
@@ -103,7 +103,7 @@ impl Observer {
                         return Some(Ok(leader));
                     }
                 }
-                Err(error) if error.ends_stream_for_now() => {
+                Err(error) if error.allows_resume() => {
                     tracing::debug!(%error, "the stream of leaders broke");
                     self.link = None;
                 }
@@ -122,7 +122,7 @@ impl Observer {
         })
     }
 
-    /// Takes one step: connects, or takes one answer.
+    /// Advances by one step: connects, or receives one message.
     async fn advance(&mut self) -> Result<Option<ObserveResponse>, Error> {
         let Some(link) = &mut self.link else {
             tokio::time::sleep(self.resume.next_pause()).await;
@@ -140,7 +140,7 @@ impl Observer {
             .streaming()
             .require_leader();
         let request = self.request.clone();
-        let link = ask!(self.client, call, ElectionClient.observe(request)).await?;
+        let link = rpc!(self.client, call, ElectionClient.observe(request)).await?;
         self.link = Some(link);
         self.resume.opened();
         Ok(())

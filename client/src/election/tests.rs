@@ -1,4 +1,4 @@
-//! Elections against a server in this process that breaks where it is told to.
+//! Tests of elections against an in-process server with fault injection.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use crate::{ClaimLoss, ErrorKind, LeaseId, Token, fake::Fake};
 
-/// Longer than anything here takes.
+/// Test timeout: longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_leader_that_was_ended_by_force_can_do_nothing() {
     client.locks().force_release("e", "test").await.unwrap();
     assert_eq!(
         timeout(PATIENCE, leader.lost()).await.unwrap(),
-        ClaimLoss::Taken
+        ClaimLoss::Revoked
     );
     assert_eq!(
         leader.proclaim("two").await.unwrap_err().kind(),
@@ -101,7 +101,7 @@ async fn a_leader_hands_over_to_the_candidate_it_names() {
     fake.until(|store| store.claims("e") == 2).await;
     let leader = first.hand_over(session.lease()).await.unwrap();
     assert_eq!(&leader.value[..], b"two");
-    assert_eq!(first.lost().await, ClaimLoss::GivenUp);
+    assert_eq!(first.lost().await, ClaimLoss::Released);
     let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     assert_eq!(second.epoch(), leader.epoch);
 }
@@ -130,7 +130,7 @@ async fn an_operator_hands_an_election_over_in_the_epoch_that_was_looked_at() {
     let second = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     assert_eq!(second.epoch(), leader.epoch);
     let loss = timeout(PATIENCE, first.lost()).await.unwrap();
-    assert_eq!(loss, ClaimLoss::Taken);
+    assert_eq!(loss, ClaimLoss::Revoked);
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_hand_over_whose_answer_is_lost_is_found_out_in_a_session() {
     fake.until(|store| store.claims("e") == 2).await;
     fake.lose_answer();
     let exact = session.client().elections().named("e");
-    // Executed a second time it would be refused: nobody leads in that epoch any more.
+    // A second execution would be refused, because the epoch has ended.
     let leader = exact
         .hand_over(session.lease(), first.epoch())
         .await

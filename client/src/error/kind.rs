@@ -1,7 +1,7 @@
-//! The causes of errors, and which answer has which.
+//! The causes of errors, and their mapping from statuses.
 //!
-//! Servers name a cause by a code, a text or, for what etcd does not have, a reason in the
-//! metadata. What a cause allows the caller to conclude is not decided here.
+//! Servers give a cause as a code, a text or, for tenure's own errors, a reason in the metadata.
+//! Whether a cause allows a retry is decided in the parent module.
 
 use tenure_proto::metadata::REASON_METADATA;
 use tonic::{Code, Status};
@@ -10,15 +10,18 @@ use tonic::{Code, Status};
 pub(super) const COMPACTED: &str = "required revision has been compacted";
 /// etcd's text for a revision that does not exist yet.
 const FUTURE_REVISION: &str = "required revision is a future revision";
-/// etcd's text for a store that reached its quota.
+/// etcd's text for a store at its quota.
 const NO_SPACE: &str = "database space exceeded";
-/// What a server says of a request that is larger than its transport takes.
+/// Text for a request above the size limit of the server's transport.
 pub(super) const TOO_LARGE: &str = "grpc: received message larger than max";
 
-/// Declares [`ErrorKind`] once, so that the tests know every kind there is.
+/// Declares [`ErrorKind`] together with the list of all kinds for the tests.
 macro_rules! kinds {
     ($($(#[$doc:meta])+ $name:ident,)+) => {
-        /// The cause of an [`Error`](crate::Error).
+        /// The cause of an [`Error`](crate::Error). The errors common to all calls are `Connect`,
+        /// `Unavailable`, `Overloaded`, `DeadlineExceeded`, `Cancelled`, `Unauthenticated`,
+        /// `PermissionDenied`, `InvalidArgument`, `Unimplemented`, `Internal`, `DataLoss` and
+        /// `Unknown`; writes with conditions or in a session add those of guards and sessions.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -26,7 +29,6 @@ macro_rules! kinds {
         }
 
         impl ErrorKind {
-            /// Every kind.
             #[cfg(test)]
             pub(super) const ALL: &[Self] = &[$(Self::$name),+];
         }
@@ -34,32 +36,32 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// The client was configured with something unusable, such as an endpoint that is no address.
+    /// The configuration of the client is invalid, such as an endpoint that is not an address.
     Config,
     /// No endpoint could be reached; the request was not sent.
     Connect,
     /// The request is malformed.
     InvalidArgument,
-    /// What the request names does not exist.
+    /// The object that the request names does not exist.
     NotFound,
-    /// What the request would create exists.
+    /// The object that the request would create exists.
     AlreadyExists,
-    /// The caller is known but not allowed.
+    /// The caller is authenticated but not allowed.
     PermissionDenied,
-    /// The caller is not known, or its token is not taken any more.
+    /// The caller is not authenticated, or its token has expired.
     Unauthenticated,
     /// The state of the cluster or of the object forbids the request.
     FailedPrecondition,
-    /// The revision asked for is below the compaction floor.
+    /// The requested revision is below the compaction floor.
     Compacted,
-    /// The revision asked for does not exist yet.
+    /// The requested revision does not exist yet.
     FutureRevision,
-    /// Another value is out of its range.
+    /// A value other than a revision is out of its range.
     OutOfRange,
     /// The store reached its quota and takes no more data until space is freed and the alarm
     /// disarmed.
     NoSpace,
-    /// The server refused for lack of capacity, before doing anything.
+    /// The server rejected the request for lack of capacity, before executing it.
     Overloaded,
     /// The server could not serve the request at this time.
     Unavailable,
@@ -75,55 +77,55 @@ kinds! {
     DataLoss,
     /// The lease is no longer held.
     LeaseLost,
-    /// A guard does not hold: somebody else holds the lock or leads, nobody does, or the key was
-    /// created anew. [`Error::current_token`](crate::Error::current_token) says which token holds.
+    /// A guard does not hold: the lock or the election has another holder or none, or the key was
+    /// recreated. [`Error::current_token`](crate::Error::current_token) says which token holds.
     /// Nothing was changed.
     StaleGuard,
-    /// A fence policy asks for a guard that the write does not carry. Nothing was changed.
+    /// A fence policy requires a guard that the write does not carry. Nothing was changed.
     GuardMissing,
-    /// The token shown does not hold the lock or the election that was to be given back, changed or
-    /// handed on. [`Error::current_token`](crate::Error::current_token) says which one does.
+    /// The token given does not hold the lock or the election to be released, changed or handed
+    /// over. [`Error::current_token`](crate::Error::current_token) is the one that does.
     NotHolder,
     /// The lease has a claim on the name already.
     AlreadyClaimed,
-    /// Others count the permits of the lock differently.
+    /// The claim names another number of permits than existing claims on the lock.
     PermitsDiffer,
-    /// The order of the queue cannot be changed: a claim that another program made waits, or too
-    /// many do.
+    /// The order of the queue cannot be changed: it contains a claim of another program, or too
+    /// many claims.
     QueueFixed,
-    /// Waiting would close a circle of leases that wait for each other.
+    /// Waiting would complete a cycle of leases that wait for each other.
     Deadlock,
     /// The time to wait for a lock or an election is over; the claim is withdrawn.
     WaitOver,
-    /// Somebody else took the claim out of the queue while it waited, by force or by deleting its
-    /// key. Ask again only if it is still wanted: this was no accident.
+    /// Another client removed the waiting claim from the queue, by a forced release or by deleting
+    /// its key. Retry only if the claim is still wanted: the removal was deliberate.
     ClaimEnded,
     /// Another incarnation of the instance has taken its place.
     InstanceReplaced,
-    /// As much of something as the server keeps is there already: claims on a name, fence
-    /// policies, idempotency keys, leases, keys or wills of a lease.
+    /// A limit of the server is reached: claims on a name, fence policies, idempotency keys,
+    /// leases, keys or wills of a lease.
     LimitReached,
     /// The session has ended, or may have: open another. A write of it that was under way may have
     /// been executed, see [`Error::outcome_unknown`](crate::Error::outcome_unknown).
     SessionLost,
-    /// The server does not remember the outcome of this write of the session any more, and did not
-    /// execute it again.
+    /// The server has forgotten the outcome of this write of the session, and did not execute it
+    /// again.
     RequestForgotten,
-    /// The write took effect when it was sent before under the same id; its answer was too large
-    /// to be kept.
+    /// An earlier attempt under the same id executed the write; its answer was too large to be
+    /// remembered.
     AnswerTooLarge,
     /// The id was used for another request before; this one was not executed.
     RequestDiffers,
     /// What a transaction of [`Client::stm`](crate::Client::stm) read was changed by others during
     /// each of its attempts. Nothing was changed.
     Conflict,
-    /// A stored value is not what it was read as.
+    /// A stored value is not of the expected format.
     Decode,
-    /// Anything the server did not classify.
+    /// The server gave no classified cause.
     Unknown,
 }
 
-/// The cause that tenure names in the metadata. A name that is not known here leaves the code.
+/// The cause given by tenure's reason in the metadata. An unknown reason falls back to the code.
 pub(super) fn by_reason(status: &Status) -> Option<ErrorKind> {
     let kind = match reason(status)? {
         "GuardStale" => ErrorKind::StaleGuard,
@@ -149,7 +151,7 @@ pub(super) fn by_reason(status: &Status) -> Option<ErrorKind> {
     Some(kind)
 }
 
-/// The name of tenure's own reason, which other servers do not send.
+/// Tenure's reason in the metadata, which other servers do not send.
 pub(super) fn reason(status: &Status) -> Option<&str> {
     status.metadata().get(REASON_METADATA)?.to_str().ok()
 }
@@ -180,11 +182,11 @@ pub(super) fn by_code(status: &Status) -> ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether this answer to a repeat under the same id tells that no attempt before executed the
-    /// request, or that one did. Only what is decided where outcomes are remembered tells that: an
-    /// answer given in front of it, as when the caller is not known or the server is busy, says
-    /// nothing about attempts before. Nor does a request that is not valid: every node has limits
-    /// and a version of its own, and an attempt before may have gone to another one.
+    /// Whether this answer to a repeat under the same id settles whether an earlier attempt
+    /// executed the request. Only answers of the state machine, which remembers outcomes, do: an
+    /// answer given before it, as for an unauthenticated caller or an overloaded server, says
+    /// nothing about earlier attempts. Neither does the rejection of an invalid request: nodes may
+    /// have different limits and versions, and an earlier attempt may have reached another node.
     pub(super) const fn settles(self) -> bool {
         match self {
             Self::NotFound

@@ -63,173 +63,132 @@ fn broken(code: Code, operation: Operation) -> Error {
     Error::from_status(status, operation, "here")
 }
 
-/// The way in which an error of a kind comes about, and what it means after a read and after a
-/// write. Exhaustive: a new kind does not compile until its verdict is written down.
-fn row(kind: ErrorKind) -> (fn(Operation) -> Error, Verdict, Verdict) {
+/// The origin of an error.
+enum Origin {
+    Local,
+    Unreachable,
+    Deadline,
+    Status(Code, &'static str),
+    Reason(Code, &'static str),
+}
+
+/// An origin of errors of each kind. Exhaustive: a new kind does not compile without one.
+fn origin(kind: ErrorKind) -> Origin {
+    use Origin::{Deadline, Local, Reason, Status, Unreachable};
     match kind {
-        ErrorKind::Config => (|_| Error::local(ErrorKind::Config, "x"), FINAL, FINAL),
-        ErrorKind::Conflict => (|_| Error::local(ErrorKind::Conflict, "x"), AGAIN, AGAIN),
-        ErrorKind::Decode => (|_| Error::local(ErrorKind::Decode, "x"), FINAL, FINAL),
-        ErrorKind::Connect => (unreachable, AGAIN, AGAIN),
-        ErrorKind::InvalidArgument => (
-            |op| answered(Code::InvalidArgument, "etcdserver: key is not provided", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::NotFound => (
-            |op| answered(Code::NotFound, "etcdserver: requested lease not found", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::AlreadyExists => (|op| answered(Code::AlreadyExists, "x", op), FINAL, FINAL),
-        ErrorKind::PermissionDenied => (
-            |op| answered(Code::PermissionDenied, "etcdserver: permission denied", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::Unauthenticated => (
-            |op| answered(Code::Unauthenticated, "etcdserver: invalid auth token", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::FailedPrecondition => (
-            |op| answered(Code::FailedPrecondition, "etcdserver: not leader", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::Compacted => (
-            |op| {
-                let text = "etcdserver: mvcc: required revision has been compacted";
-                answered(Code::OutOfRange, text, op)
-            },
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::FutureRevision => (
-            |op| {
-                let text = "etcdserver: mvcc: required revision is a future revision";
-                answered(Code::OutOfRange, text, op)
-            },
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::OutOfRange => (
-            |op| answered(Code::OutOfRange, "etcdserver: too large lease TTL", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::NoSpace => (
-            |op| {
-                let text = "etcdserver: mvcc: database space exceeded";
-                answered(Code::ResourceExhausted, text, op)
-            },
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::Overloaded => (
-            |op| answered(Code::ResourceExhausted, "etcdserver: too many requests", op),
-            AGAIN,
-            AGAIN,
-        ),
-        ErrorKind::Unavailable => (
-            |op| answered(Code::Unavailable, "etcdserver: request timed out", op),
-            AGAIN,
-            OPEN,
-        ),
-        ErrorKind::DeadlineExceeded => (Error::deadline, AGAIN, OPEN),
-        ErrorKind::Cancelled => (|op| answered(Code::Cancelled, "x", op), FINAL, OPEN),
-        ErrorKind::Unimplemented => (|op| answered(Code::Unimplemented, "", op), FINAL, FINAL),
-        ErrorKind::Internal => (|op| answered(Code::Internal, "x", op), FINAL, OPEN),
-        ErrorKind::DataLoss => (
-            |op| answered(Code::DataLoss, "etcdserver: corrupt cluster", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::LeaseLost => (|_| Error::local(ErrorKind::LeaseLost, "x"), FINAL, FINAL),
-        ErrorKind::StaleGuard => (
-            |op| reasoned(Code::FailedPrecondition, "GuardStale", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::GuardMissing => (
-            |op| reasoned(Code::FailedPrecondition, "GuardMissing", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::NotHolder => (
-            |op| reasoned(Code::FailedPrecondition, "NotHolder", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::AlreadyClaimed => (
-            |op| reasoned(Code::FailedPrecondition, "AlreadyClaimed", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::PermitsDiffer => (
-            |op| reasoned(Code::FailedPrecondition, "PermitsDiffer", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::QueueFixed => (
-            |op| reasoned(Code::FailedPrecondition, "QueueFixed", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::Deadlock => (|op| reasoned(Code::Aborted, "Deadlock", op), FINAL, FINAL),
-        ErrorKind::WaitOver => (
-            |op| reasoned(Code::DeadlineExceeded, "WaitOver", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::ClaimEnded => (
-            |op| reasoned(Code::FailedPrecondition, "ClaimEnded", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::InstanceReplaced => (
-            |op| reasoned(Code::FailedPrecondition, "InstanceReplaced", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::LimitReached => (
-            |op| reasoned(Code::ResourceExhausted, "QueueFull", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::SessionLost => (
-            |op| reasoned(Code::NotFound, "SessionNotFound", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::RequestForgotten => (
-            |op| reasoned(Code::FailedPrecondition, "RequestForgotten", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::AnswerTooLarge => (
-            |op| reasoned(Code::AlreadyExists, "AnswerTooLarge", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::RequestDiffers => (
-            |op| reasoned(Code::FailedPrecondition, "RequestDiffers", op),
-            FINAL,
-            FINAL,
-        ),
-        ErrorKind::Unknown => (|op| answered(Code::Unknown, "x", op), FINAL, OPEN),
+        ErrorKind::Config | ErrorKind::Conflict | ErrorKind::Decode | ErrorKind::LeaseLost => Local,
+        ErrorKind::Connect => Unreachable,
+        ErrorKind::InvalidArgument => {
+            Status(Code::InvalidArgument, "etcdserver: key is not provided")
+        }
+        ErrorKind::NotFound => Status(Code::NotFound, "etcdserver: requested lease not found"),
+        ErrorKind::AlreadyExists => Status(Code::AlreadyExists, "x"),
+        ErrorKind::PermissionDenied => {
+            Status(Code::PermissionDenied, "etcdserver: permission denied")
+        }
+        ErrorKind::Unauthenticated => {
+            Status(Code::Unauthenticated, "etcdserver: invalid auth token")
+        }
+        ErrorKind::FailedPrecondition => Status(Code::FailedPrecondition, "etcdserver: not leader"),
+        ErrorKind::Compacted => {
+            let text = "etcdserver: mvcc: required revision has been compacted";
+            Status(Code::OutOfRange, text)
+        }
+        ErrorKind::FutureRevision => {
+            let text = "etcdserver: mvcc: required revision is a future revision";
+            Status(Code::OutOfRange, text)
+        }
+        ErrorKind::OutOfRange => Status(Code::OutOfRange, "etcdserver: too large lease TTL"),
+        ErrorKind::NoSpace => {
+            let text = "etcdserver: mvcc: database space exceeded";
+            Status(Code::ResourceExhausted, text)
+        }
+        ErrorKind::Overloaded => Status(Code::ResourceExhausted, "etcdserver: too many requests"),
+        ErrorKind::Unavailable => Status(Code::Unavailable, "etcdserver: request timed out"),
+        ErrorKind::DeadlineExceeded => Deadline,
+        ErrorKind::Cancelled => Status(Code::Cancelled, "x"),
+        ErrorKind::Unimplemented => Status(Code::Unimplemented, ""),
+        ErrorKind::Internal => Status(Code::Internal, "x"),
+        ErrorKind::DataLoss => Status(Code::DataLoss, "etcdserver: corrupt cluster"),
+        ErrorKind::StaleGuard => Reason(Code::FailedPrecondition, "GuardStale"),
+        ErrorKind::GuardMissing => Reason(Code::FailedPrecondition, "GuardMissing"),
+        ErrorKind::NotHolder => Reason(Code::FailedPrecondition, "NotHolder"),
+        ErrorKind::AlreadyClaimed => Reason(Code::FailedPrecondition, "AlreadyClaimed"),
+        ErrorKind::PermitsDiffer => Reason(Code::FailedPrecondition, "PermitsDiffer"),
+        ErrorKind::QueueFixed => Reason(Code::FailedPrecondition, "QueueFixed"),
+        ErrorKind::Deadlock => Reason(Code::Aborted, "Deadlock"),
+        ErrorKind::WaitOver => Reason(Code::DeadlineExceeded, "WaitOver"),
+        ErrorKind::ClaimEnded => Reason(Code::FailedPrecondition, "ClaimEnded"),
+        ErrorKind::InstanceReplaced => Reason(Code::FailedPrecondition, "InstanceReplaced"),
+        ErrorKind::LimitReached => Reason(Code::ResourceExhausted, "QueueFull"),
+        ErrorKind::SessionLost => Reason(Code::NotFound, "SessionNotFound"),
+        ErrorKind::RequestForgotten => Reason(Code::FailedPrecondition, "RequestForgotten"),
+        ErrorKind::AnswerTooLarge => Reason(Code::AlreadyExists, "AnswerTooLarge"),
+        ErrorKind::RequestDiffers => Reason(Code::FailedPrecondition, "RequestDiffers"),
+        ErrorKind::Unknown => Status(Code::Unknown, "x"),
+    }
+}
+
+/// An error of a kind after an operation.
+fn sample(kind: ErrorKind, operation: Operation) -> Error {
+    match origin(kind) {
+        Origin::Local => Error::local(kind, "x"),
+        Origin::Unreachable => unreachable(operation),
+        Origin::Deadline => Error::deadline(operation),
+        Origin::Status(code, text) => answered(code, text, operation),
+        Origin::Reason(code, reason) => reasoned(code, reason, operation),
+    }
+}
+
+/// What an error of a kind means after a read and after a write. Exhaustive: a new kind does not
+/// compile without its verdicts.
+fn verdicts(kind: ErrorKind) -> (Verdict, Verdict) {
+    match kind {
+        ErrorKind::Conflict | ErrorKind::Connect | ErrorKind::Overloaded => (AGAIN, AGAIN),
+        ErrorKind::Unavailable | ErrorKind::DeadlineExceeded => (AGAIN, OPEN),
+        ErrorKind::Cancelled | ErrorKind::Internal | ErrorKind::Unknown => (FINAL, OPEN),
+        ErrorKind::Config
+        | ErrorKind::Decode
+        | ErrorKind::InvalidArgument
+        | ErrorKind::NotFound
+        | ErrorKind::AlreadyExists
+        | ErrorKind::PermissionDenied
+        | ErrorKind::Unauthenticated
+        | ErrorKind::FailedPrecondition
+        | ErrorKind::Compacted
+        | ErrorKind::FutureRevision
+        | ErrorKind::OutOfRange
+        | ErrorKind::NoSpace
+        | ErrorKind::Unimplemented
+        | ErrorKind::DataLoss
+        | ErrorKind::LeaseLost
+        | ErrorKind::StaleGuard
+        | ErrorKind::GuardMissing
+        | ErrorKind::NotHolder
+        | ErrorKind::AlreadyClaimed
+        | ErrorKind::PermitsDiffer
+        | ErrorKind::QueueFixed
+        | ErrorKind::Deadlock
+        | ErrorKind::WaitOver
+        | ErrorKind::ClaimEnded
+        | ErrorKind::InstanceReplaced
+        | ErrorKind::LimitReached
+        | ErrorKind::SessionLost
+        | ErrorKind::RequestForgotten
+        | ErrorKind::AnswerTooLarge
+        | ErrorKind::RequestDiffers => (FINAL, FINAL),
     }
 }
 
 #[test]
 fn every_kind_allows_exactly_these_conclusions() {
     for &kind in ErrorKind::ALL {
-        let (make, after_read, after_write) = row(kind);
+        let (after_read, after_write) = verdicts(kind);
         for (operation, expected) in [
             (Operation::Read, after_read),
             (Operation::Write, after_write),
         ] {
-            let error = make(operation);
+            let error = sample(kind, operation);
             assert_eq!(error.kind(), kind);
             assert_eq!(verdict(&error), expected, "{kind:?} of a {operation:?}");
         }
@@ -241,18 +200,22 @@ fn every_kind_allows_exactly_these_conclusions() {
 #[test]
 fn an_unresolved_attempt_is_forgotten_only_by_an_answer_that_tells() {
     for &kind in ErrorKind::ALL {
-        let error = row(kind).0(Operation::Write);
+        let error = sample(kind, Operation::Write);
         let settles = error.settles();
         assert_eq!(settles, error.was_sent() && kind.settles(), "{kind:?}");
-        let error = error.after(true);
+        let error = error.with_earlier_attempts(true);
         assert_eq!(error.outcome_unknown(), !settles, "{kind:?}");
         assert!(settles || !error.is_retryable(), "{kind:?}");
-        let beside = error.leaving_open(true);
+        let beside = error.with_unknown_outcome(true);
         assert!(
             beside.outcome_unknown() && !beside.is_retryable(),
             "{kind:?}"
         );
-        assert!(!row(kind).0(Operation::Read).after(false).outcome_unknown());
+        assert!(
+            !sample(kind, Operation::Read)
+                .with_earlier_attempts(false)
+                .outcome_unknown()
+        );
     }
     // What is decided in front of the state machine says nothing about attempts before.
     for kind in [
@@ -269,7 +232,7 @@ fn an_unresolved_attempt_is_forgotten_only_by_an_answer_that_tells() {
     }
     let lost = Error::local(ErrorKind::SessionLost, "x");
     assert!(!lost.outcome_unknown(), "nothing was sent");
-    assert!(lost.after(true).outcome_unknown());
+    assert!(lost.with_earlier_attempts(true).outcome_unknown());
 }
 
 #[test]
@@ -277,7 +240,7 @@ fn no_error_says_both_that_a_write_may_have_happened_and_that_it_may_be_sent_aga
     for &kind in ErrorKind::ALL {
         for operation in [Operation::Read, Operation::Write] {
             for unresolved in [false, true] {
-                let error = row(kind).0(operation).after(unresolved);
+                let error = sample(kind, operation).with_earlier_attempts(unresolved);
                 let both = error.is_retryable() && error.outcome_unknown();
                 assert!(!both, "{kind:?} of a {operation:?}");
             }
@@ -297,7 +260,7 @@ fn a_connection_that_breaks_is_the_same_whatever_code_the_transport_makes_up() {
         let error = broken(code, Operation::Write);
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{code:?}");
         assert_eq!(verdict(&error), OPEN, "{code:?}");
-        assert!(error.ends_stream_for_now());
+        assert!(error.allows_resume());
         assert_eq!(verdict(&broken(code, Operation::Read)), AGAIN, "{code:?}");
     }
 }
@@ -333,7 +296,7 @@ fn a_request_too_large_for_the_servers_transport_is_invalid_and_not_executed() {
 fn a_server_that_names_a_reason_says_itself_when_the_outcome_is_unknown() {
     let decided = reasoned(Code::Unavailable, "NoLeader", Operation::Write);
     assert_eq!(decided.kind(), ErrorKind::Unavailable);
-    assert!(!decided.outcome_unknown() && decided.is_of_tenure());
+    assert!(!decided.outcome_unknown() && decided.is_from_tenure());
     let status = with(
         status(Code::InvalidArgument, "x"),
         OUTCOME_METADATA,
@@ -427,7 +390,7 @@ fn endpoints_that_could_not_be_reached_are_collected() {
     };
     let mut last = refused("a:1");
     for endpoint in ["b:1", "a:1", "b:1"] {
-        last = refused(endpoint).preceded_by(Some(&last));
+        last = refused(endpoint).with_previous(Some(&last));
     }
     assert_eq!(
         last.message(),
@@ -439,7 +402,7 @@ fn endpoints_that_could_not_be_reached_are_collected() {
 fn a_call_of_tenure_that_another_server_does_not_know_says_what_it_needs() {
     let unknown = "unknown service tenure.v1.Lock";
     let error = answered(Code::Unimplemented, unknown, Operation::Read);
-    let error = error.of_other_server("Inspect", "a:1");
+    let error = error.explain_unimplemented("Inspect", "a:1");
     assert_eq!(error.kind(), ErrorKind::Unimplemented);
     let text = error.message();
     assert!(
@@ -448,7 +411,7 @@ fn a_call_of_tenure_that_another_server_does_not_know_says_what_it_needs() {
     );
     let other = answered(Code::NotFound, "not there", Operation::Read);
     assert_eq!(
-        other.of_other_server("Inspect", "a:1").message(),
+        other.explain_unimplemented("Inspect", "a:1").message(),
         "not there"
     );
 }

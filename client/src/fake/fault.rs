@@ -1,11 +1,11 @@
-//! What goes wrong: faults that are planned for single calls, and modes that last.
+//! Fault injection: faults planned for single calls, and modes that last.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tonic::Status;
 
-/// What goes wrong with one call.
+/// A fault of one call.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// The connection breaks before the request has any effect.
@@ -31,7 +31,7 @@ pub(crate) enum Fault {
     Late,
 }
 
-/// What goes wrong for as long as it is set.
+/// Faults that last for as long as they are set.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Modes {
     /// Renewals are not answered.
@@ -83,7 +83,7 @@ impl Faults {
             .count()
     }
 
-    /// The fault of a call that arrives, which happens once.
+    /// Removes and returns the fault planned for a call that arrives.
     pub(super) fn take(&self, node: usize, call: &str) -> Option<Fault> {
         let mut planned = self.0.lock();
         let hit = planned.iter().position(|planned| {

@@ -102,15 +102,15 @@ fn acquired(store: &Store, claims: Vec<ClaimState>) -> AcquireResponse {
 impl Service {
     /// Acquires claims by `command`, and follows them: says first where they stand, and then only
     /// what comes last, which `answer` makes of their states.
-    pub(super) async fn acquire_and_follow<Asked, T>(
+    pub(super) async fn acquire_and_follow<Message, T>(
         &self,
         call: &'static str,
-        request: Request<Asked>,
-        acquire: impl FnOnce(Asked) -> Acquire + Send + 'static,
+        request: Request<Message>,
+        acquire: impl FnOnce(Message) -> Acquire + Send + 'static,
         answer: impl Fn(&Store, Vec<ClaimState>) -> T + Send + 'static,
     ) -> Answer<Answers<T>>
     where
-        Asked: Send + 'static,
+        Message: Send + 'static,
         T: Send + 'static,
     {
         let forgetful = self.fake.modes.borrow().forgetful;
@@ -142,14 +142,14 @@ impl Service {
 
     /// Executes an operation that is answered with nothing but that it was done.
     pub(super) async fn execute<
-        Asked: Send + 'static,
+        Message: Send + 'static,
         O: Operation,
         T: Default + Send + 'static,
     >(
         &self,
         call: &'static str,
-        request: Request<Asked>,
-        operation: impl FnOnce(Asked) -> O + Send + 'static,
+        request: Request<Message>,
+        operation: impl FnOnce(Message) -> O + Send + 'static,
     ) -> Answer<T> {
         self.take(call, request, |store, arrival, request| {
             store.write(arrival, operation(request))?;
@@ -159,15 +159,15 @@ impl Service {
     }
 
     /// Executes a command that makes another claim hold; that claim.
-    pub(super) async fn move_claim<Asked, O, T>(
+    pub(super) async fn move_claim<Message, O, T>(
         &self,
         call: &'static str,
-        request: Request<Asked>,
-        operation: impl FnOnce(Asked) -> O + Send + 'static,
+        request: Request<Message>,
+        operation: impl FnOnce(Message) -> O + Send + 'static,
         answer: impl FnOnce(v1::Claim) -> T + Send + 'static,
     ) -> Answer<T>
     where
-        Asked: Send + 'static,
+        Message: Send + 'static,
         O: Operation<Reply = ClaimState>,
         T: Send + 'static,
     {

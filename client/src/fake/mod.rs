@@ -1,9 +1,9 @@
 //! A server for tests, in the process of the test: the state machine over its memory engine, served
 //! over gRPC by one node or several, with faults on demand.
 //!
-//! State and rules are the real ones; what a server adds to them (limits, freshness, consensus) is
-//! not here. All nodes serve one state. Time is that of the tokio runtime, and passes for the state
-//! only with the commands that carry it: nothing expires by itself.
+//! State and rules are the real ones; limits, freshness and consensus are left out. All nodes serve
+//! one state. Time is that of the tokio runtime; the state sees it only in commands, so nothing
+//! expires by itself.
 
 mod arrival;
 mod auth;
@@ -33,7 +33,7 @@ pub(crate) use store::Store;
 
 use crate::{Client, ClientBuilder};
 
-/// Longer than anything takes that tests wait for, short enough to notice a hang.
+/// Timeout of waits in tests: longer than any of them takes, short enough to notice a hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Calls that change the state and are answered at once.

@@ -1,4 +1,4 @@
-//! One node: the wire to it, and the way that every call takes through its faults.
+//! One node: its connection, and the injection of faults into its calls.
 
 use std::{future::pending, sync::Arc};
 
@@ -33,7 +33,7 @@ pub(super) const PLANNED: &[&str] = &[
     "range", "put", "delete", "txn", "compact", "grant", "revoke", "close",
 ];
 
-/// One node, as tests see it.
+/// Handle of one node for tests.
 #[derive(Debug)]
 pub(crate) struct Node {
     index: usize,

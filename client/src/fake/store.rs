@@ -1,4 +1,4 @@
-//! The state that all nodes serve, and what tests ask of it.
+//! The state shared by all nodes, with queries for tests.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ use super::{arrival::Arrival, message};
 pub(crate) struct Store {
     machine: StateMachine,
     engine: Arc<MemEngine>,
-    /// Of the last command.
+    /// Index of the last command.
     index: u64,
     /// The start of cluster time.
     started: Instant,

@@ -1,4 +1,4 @@
-//! The wire between a client and a node: bytes are passed on until it is cut.
+//! A TCP proxy between a client and a node: forwards bytes until it is cut.
 
 use std::{
     net::SocketAddr,
@@ -68,7 +68,7 @@ impl Wire {
             let inside = self.0.inside;
             self.0.connections.lock().spawn(async move {
                 if let Ok(mut far) = TcpStream::connect(inside).await {
-                    // An end that goes away ends the connection, which is all there is to do.
+                    // Either end may close the connection; that needs no handling.
                     let _ = copy_bidirectional(&mut near, &mut far).await;
                 }
             });

@@ -1,4 +1,4 @@
-//! An extractor for axum that lets a handler run only under a token that is not stale.
+//! An axum extractor that runs a handler only for requests whose token is not stale.
 
 use axum::{
     extract::{FromRef, FromRequestParts},
@@ -12,9 +12,9 @@ use super::{
 };
 use crate::id::Token;
 
-/// An argument of a handler: the request came with a token, in `x-fence-token`, of the lock that
-/// it names in `x-fence-name`, and no greater one was seen. A greater one waits until the handler
-/// is done. The state must give a [`FenceGate`].
+/// Handler argument that admits a request by its fencing token in `x-fence-token`, of the lock
+/// named in `x-fence-name`, unless a greater token was seen. A greater token waits until the
+/// handler is done. The router state must provide a [`FenceGate`].
 ///
 /// ```
 /// use axum::{Router, routing::put};
@@ -35,7 +35,7 @@ pub struct Fenced {
 }
 
 impl Fenced {
-    /// The token.
+    /// The fencing token of the request.
     #[must_use]
     pub fn token(&self) -> Token {
         self.pass.token()

@@ -1,8 +1,8 @@
-//! A file that is replaced only under the greatest token seen, by any number of processes.
+//! A file that several processes replace, only under the greatest token seen.
 //!
-//! The mark lies beside the file, in `<file>.fence`. Invariant: the mark is raised and synced
-//! before the file is touched, both under an exclusive lock on `<file>.lock`, so a writer with a
-//! smaller token finds the mark even after a crash.
+//! The mark is in `<file>.fence`. Invariant: the mark is raised and synced before the file is
+//! touched, both under an exclusive lock on `<file>.lock`, so a writer with a smaller token finds
+//! the mark even after a crash.
 
 use std::{
     fs::File,
@@ -18,8 +18,8 @@ use crate::id::Token;
 
 /// A file on a disk that several processes share, each with the token of its lock.
 ///
-/// Calls block: make them where that is fine, such as in `tokio::task::spawn_blocking`. Locks of
-/// files must work where the file lies, which network file systems do not all offer.
+/// Calls block: use `tokio::task::spawn_blocking` in async code. The file system must support file
+/// locks, which not all network file systems do.
 ///
 /// ```no_run
 /// use tenure::fence::FileFence;
@@ -46,18 +46,17 @@ impl FileFence {
         }
     }
 
-    /// Replaces the content, unless a greater token was seen: wholly or not at all, whatever
-    /// crashes.
+    /// Replaces the content atomically, also across crashes, unless a greater token was seen.
     ///
     /// # Errors
-    /// [`FenceError::Stale`] when a greater token was seen; [`FenceError::Marks`] when a disk
-    /// failed, after which the content is the old or the new one.
+    /// [`FenceError::Stale`] when a greater token was seen; [`FenceError::Marks`] when I/O failed;
+    /// the content is then the old or the new one.
     pub fn write(&self, token: impl Into<Token>, content: &[u8]) -> Result<(), FenceError> {
         self.admitted(token.into(), || replace(&self.path, content))
     }
 
-    /// Raises the mark without touching the file, so that every smaller token is refused from now
-    /// on. Do this first after taking over from a holder that may still be writing.
+    /// Raises the mark without touching the file, so that every smaller token is refused. Call it
+    /// first after taking over from a holder that may still be writing.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -65,7 +64,7 @@ impl FileFence {
         self.admitted(token.into(), || Ok(()))
     }
 
-    /// The file.
+    /// The path of the fenced file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -83,7 +82,7 @@ impl FileFence {
             name: self.lock.clone(),
             source: std::sync::Arc::new(source),
         };
-        // Never removed: processes that wait for it must find the same file.
+        // Never removed: waiting processes must lock the same file.
         let exclusive = File::create(self.beside(".lock")).map_err(failed)?;
         exclusive.lock().map_err(failed)?;
         let marks = FileMarks::new(self.beside(".fence"));
@@ -99,7 +98,7 @@ impl FileFence {
             Some(current) if token == current => {}
             _ => marks.raise(&self.lock, token).map_err(failed)?,
         }
-        // The lock is let go when the file is closed, at the end of this function.
+        // Closing the file at the end of this function releases the lock.
         work().map_err(failed)
     }
 

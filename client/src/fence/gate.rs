@@ -17,8 +17,8 @@ use tokio::sync::Notify;
 use super::marks::{FenceMarks, VolatileMarks};
 use crate::id::Token;
 
-/// Names that one gate remembers. A gate that forgot one would admit stale tokens, so it refuses
-/// new names instead; a resource that fences by this many locks should be split.
+/// Names that one gate remembers. Forgetting one would admit stale tokens, so further names are
+/// refused; a resource with this many locks should be split.
 const NAMES_MAX: usize = 100_000;
 
 /// Why a token was not admitted.
@@ -29,9 +29,9 @@ pub enum FenceError {
     /// lost the lock.
     #[error("token of {name:?} is stale: yours {yours}, current {current}")]
     Stale {
-        /// The lock.
+        /// The name of the lock.
         name: String,
-        /// The token that was shown.
+        /// The token of the request.
         yours: Token,
         /// The greatest token seen.
         current: Token,
@@ -39,37 +39,37 @@ pub enum FenceError {
     /// A token is greater than zero.
     #[error("token {0} of {1:?} is not a token: it must be greater than 0")]
     NotAToken(Token, String),
-    /// As many names are remembered as may be.
-    #[error("the gate remembers {NAMES_MAX} names already and takes no other")]
+    /// The gate remembers the maximum number of names.
+    #[error("the gate has reached its limit of {NAMES_MAX} names")]
     TooManyNames,
     /// The mark could not be stored, so nothing is admitted under it.
     #[error("the mark of {name:?} could not be stored")]
     Marks {
-        /// The lock.
+        /// The name of the lock.
         name: String,
-        /// What the store said.
+        /// The error of the store.
         #[source]
         source: Arc<io::Error>,
     },
 }
 
-/// What is known of one name.
+/// The state of one name.
 #[derive(Debug, Default)]
 struct Name {
     state: Mutex<State>,
     /// Notified when waiting requests have to check again.
-    news: Notify,
+    changed: Notify,
 }
 
-/// Invariant: while there are passes, all of them are for the mark, and it is not raised.
+/// Invariant: all passes are for the mark, which is not raised while there are any.
 #[derive(Debug, Default)]
 struct State {
-    /// The greatest token that is stored: what passes are given for.
+    /// The greatest token that is stored; passes are for this one.
     mark: Option<Token>,
-    /// The greatest token that was shown. It may wait for the mark to be raised. Smaller ones are
-    /// stale already: letting them wait behind it could make a request wait for itself.
-    shown: Option<Token>,
-    /// Passes that are not dropped yet.
+    /// The greatest token seen; it may wait for the mark to be raised. Smaller tokens are stale
+    /// already: letting them wait behind it could deadlock a request with itself.
+    greatest: Option<Token>,
+    /// Number of live passes.
     passes: usize,
     /// The mark is being raised.
     raising: bool,
@@ -79,61 +79,61 @@ impl State {
     fn at(mark: Token) -> Self {
         Self {
             mark: Some(mark),
-            shown: Some(mark),
+            greatest: Some(mark),
             ..Self::default()
         }
     }
 }
 
-/// What becomes of a token that is not stale.
-enum Turn {
+/// The next step for a token that is not stale.
+enum Admission {
     Pass(Pass),
-    Raise(Raising),
+    Raise(RaisePermit),
     Wait,
 }
 
 impl Name {
-    /// Looks at the state for a token; the error is the greater token that makes it stale.
-    fn turn(self: &Arc<Self>, token: Token) -> Result<Turn, Token> {
+    /// Decides the next step for a token; the error is the greater token that makes it stale.
+    fn admission(self: &Arc<Self>, token: Token) -> Result<Admission, Token> {
         let mut state = self.state.lock();
-        match state.shown {
+        match state.greatest {
             Some(greater) if token < greater => return Err(greater),
             Some(same) if token == same => {}
             _ => {
-                state.shown = Some(token);
+                state.greatest = Some(token);
                 // Smaller ones that wait are refused.
-                self.news.notify_waiters();
+                self.changed.notify_waiters();
             }
         }
         if state.mark == Some(token) {
             state.passes += 1;
-            return Ok(Turn::Pass(Pass {
+            return Ok(Admission::Pass(Pass {
                 token,
                 name: Arc::clone(self),
             }));
         }
         if state.passes > 0 || state.raising {
-            return Ok(Turn::Wait);
+            return Ok(Admission::Wait);
         }
         state.raising = true;
-        Ok(Turn::Raise(Raising(Arc::clone(self))))
+        Ok(Admission::Raise(RaisePermit(Arc::clone(self))))
     }
 }
 
-/// The right to raise the mark of a name. Dropping it leaves the mark as it is.
-struct Raising(Arc<Name>);
+/// Exclusive permission to raise the mark of a name. Dropping it leaves the mark unchanged.
+struct RaisePermit(Arc<Name>);
 
-impl Raising {
-    /// The mark is stored.
+impl RaisePermit {
+    /// Records that the mark is stored.
     fn stored(self, token: Token) {
         self.0.state.lock().mark = Some(token);
     }
 }
 
-impl Drop for Raising {
+impl Drop for RaisePermit {
     fn drop(&mut self) {
         self.0.state.lock().raising = false;
-        self.0.news.notify_waiters();
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -170,7 +170,7 @@ impl FenceGate {
     /// When the marks cannot be read. A gate that started without them would admit stale tokens.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Cancel safe: dropping the future has no effect on the cluster.
     pub async fn open(marks: impl FenceMarks) -> io::Result<Self> {
         let marks: Arc<dyn FenceMarks> = Arc::new(marks);
         let loading = Arc::clone(&marks);
@@ -179,8 +179,8 @@ impl FenceGate {
             .into_iter()
             .map(|(name, token)| {
                 let state = Mutex::new(State::at(token));
-                let news = Notify::new();
-                (name, Arc::new(Name { state, news }))
+                let changed = Notify::new();
+                (name, Arc::new(Name { state, changed }))
             })
             .collect();
         Ok(Self {
@@ -191,7 +191,8 @@ impl FenceGate {
         })
     }
 
-    /// A gate whose marks are lost with the process. Enough when the resource is lost with it, too.
+    /// A gate whose marks are lost with the process. Sufficient when the resource is lost with it
+    /// as well.
     #[must_use]
     pub fn volatile() -> Self {
         Self {
@@ -206,12 +207,11 @@ impl FenceGate {
     /// the write is done: a greater token waits for it.
     ///
     /// # Errors
-    /// [`FenceError::Stale`] after a greater token; the others as they say. Nothing is admitted
-    /// then.
+    /// [`FenceError::Stale`] after a greater token; see [`FenceError`] for the others. The request
+    /// is not admitted then.
     ///
     /// # Cancel safety
-    /// Cancel safe: at worst the mark has risen to a token that was shown, or smaller tokens are
-    /// stale from now on.
+    /// Cancel safe: the mark may have been raised to `token`, which makes smaller tokens stale.
     pub async fn admit(
         &self,
         name: impl Into<String>,
@@ -223,13 +223,13 @@ impl FenceGate {
         }
         let known = self.name(&name)?;
         loop {
-            // Listens before it looks, so that nothing is missed between.
-            let news = known.news.notified();
-            match known.turn(token) {
+            // Registers before the check, so that no notification is missed.
+            let changed = known.changed.notified();
+            match known.admission(token) {
                 Err(greater) => return Err(stale(name, token, greater)),
-                Ok(Turn::Pass(pass)) => return Ok(pass),
-                Ok(Turn::Wait) => news.await,
-                Ok(Turn::Raise(raising)) => {
+                Ok(Admission::Pass(pass)) => return Ok(pass),
+                Ok(Admission::Wait) => changed.await,
+                Ok(Admission::Raise(permit)) => {
                     let marks = Arc::clone(&self.inner.marks);
                     let raised = name.clone();
                     let stored = blocking(move || marks.raise(&raised, token)).await;
@@ -237,13 +237,13 @@ impl FenceGate {
                         let source = Arc::new(source);
                         return Err(FenceError::Marks { name, source });
                     }
-                    raising.stored(token);
+                    permit.stored(token);
                 }
             }
         }
     }
 
-    /// The greatest token of a lock whose mark is stored. It may rise at any moment.
+    /// The stored mark of a lock. It may be raised at any moment.
     pub async fn current(&self, name: &str) -> Option<Token> {
         let known = self.inner.names.lock().get(name).cloned()?;
         let state = known.state.lock();
@@ -279,7 +279,7 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// The token it was given for.
+    /// The admitted token.
     #[must_use]
     pub fn token(&self) -> Token {
         self.token
@@ -292,7 +292,7 @@ impl Drop for Pass {
         state.passes -= 1;
         if state.passes == 0 {
             drop(state);
-            self.name.news.notify_waiters();
+            self.name.changed.notify_waiters();
         }
     }
 }
@@ -305,7 +305,7 @@ fn stale(name: String, yours: Token, current: Token) -> FenceError {
     }
 }
 
-/// Runs what waits for a disk on a thread for that.
+/// Runs blocking I/O on the blocking thread pool.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

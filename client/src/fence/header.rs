@@ -1,6 +1,6 @@
 //! The headers that carry a token to a service, and the answer to a request without a valid one.
 //!
-//! Admission itself is decided by the gate.
+//! The gate decides about admission.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -14,17 +14,17 @@ pub const FENCE_NAME: HeaderName = HeaderName::from_static("x-fence-name");
 /// Header of an answer that refuses a stale token: the greatest token seen.
 pub const FENCE_CURRENT: HeaderName = HeaderName::from_static("x-fence-current");
 
-/// Why a request was not let through.
+/// Why a request was rejected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FenceRejection {
-    /// There is no token, or no name where one is needed.
+    /// The header of the token, or of a required name, is missing.
     #[error("header {0} is missing: this service takes requests of a lock's holder only")]
     Missing(HeaderName),
-    /// A header is there more than once, or is not what it should be.
+    /// A header is repeated or malformed.
     #[error("header {0} is malformed: {1}")]
     Malformed(HeaderName, &'static str),
-    /// The request names another lock than the one that fences the service.
+    /// The request names a lock other than that of the service.
     #[error("this service is fenced by {expected:?}, not by {named:?}")]
     OtherLock {
         /// The lock that fences the service.
@@ -53,7 +53,7 @@ impl FenceRejection {
         }
     }
 
-    /// The whole answer, with the current token in a header when the token was stale.
+    /// The HTTP response, with the current token in a header when the token was stale.
     pub fn into_answer<Body: From<String>>(self) -> Response<Body> {
         let mut answer = Response::new(Body::from(format!("{self}\n")));
         *answer.status_mut() = self.status();
@@ -99,10 +99,7 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, FenceReje
     let mut values = headers.get_all(&name).iter();
     let (first, second) = (values.next(), values.next());
     if second.is_some() {
-        return Err(FenceRejection::Malformed(
-            name,
-            "it is there more than once",
-        ));
+        return Err(FenceRejection::Malformed(name, "the header is repeated"));
     }
     let Some(value) = first else {
         return Ok(None);
@@ -119,7 +116,7 @@ mod tests {
     const TOKEN: &str = "x-fence-token";
     const NAME: &str = "x-fence-name";
 
-    /// Headers, and the status and text of what they come to.
+    /// Headers, and the expected status and text.
     type Row<'a> = (&'a [(&'static str, &'a str)], u16, &'a str);
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -153,7 +150,7 @@ mod tests {
             (
                 &[(NAME, "a"), (TOKEN, "7"), (TOKEN, "8")],
                 400,
-                "header x-fence-token is malformed: it is there more than once",
+                "header x-fence-token is malformed: the header is repeated",
             ),
             (
                 &[(NAME, ""), (TOKEN, "7")],

@@ -1,7 +1,7 @@
-//! A tower layer that lets only requests with a token through that is not stale.
+//! A tower layer that rejects requests with a stale token.
 //!
-//! The permission is kept until the inner service has answered. What the service goes on to do
-//! after its answer, such as writing while it streams a body, is not covered.
+//! The pass is held until the inner service has responded. Work after the response, such as writing
+//! while it streams a body, is not covered.
 
 use std::{
     sync::Arc,
@@ -80,7 +80,7 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        // The one that is ready goes with the request; its clone is made ready for the next.
+        // The request takes the service that is ready; its clone is polled for the next one.
         let clone = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, clone);
         let fence = self.fence.clone();

@@ -1,8 +1,8 @@
-//! Where the marks of a gate are kept: nowhere, or in a file.
+//! Storage of a gate's marks: in memory only, or in a file.
 //!
-//! The invariant of the file: once [`raise`](FenceMarks::raise) returned, the mark is at least
-//! that high, whatever crashes. The file is replaced whole: written aside, synced, renamed, and the
-//! directory synced.
+//! The invariant of the file: once [`raise`](FenceMarks::raise) returned, the mark is at least that
+//! high, also after a crash. The file is replaced atomically: written to a temporary file, synced,
+//! renamed, and the directory synced.
 
 use std::{
     collections::BTreeMap,
@@ -15,30 +15,29 @@ use parking_lot::Mutex;
 
 use crate::id::Token;
 
-/// First line of a file of marks. Another version gets another line, so that neither is taken for
-/// the other.
+/// First line of a file of marks: format and version.
 const HEADING: &str = "tenure fence marks 1";
-/// Last line of a file of marks: what was cut short does not have it.
+/// Last line of a file of marks: a truncated file lacks it.
 const ENDING: &str = "end";
 
 /// Keeps the greatest token per lock for a [`FenceGate`](crate::fence::FenceGate). Its methods may
-/// block; the gate calls them on threads for that.
+/// block; the gate calls them on blocking threads.
 pub trait FenceMarks: Send + Sync + 'static {
-    /// Everything that was stored.
+    /// All stored marks.
     ///
     /// # Errors
-    /// When that cannot be known.
+    /// When the marks cannot be read.
     fn load(&self) -> io::Result<BTreeMap<String, Token>>;
 
-    /// Stores that `token` of `name` was seen; returns when it cannot be lost any more. Calls may
-    /// come from several threads. A smaller token than stored must not replace it.
+    /// Stores that `token` of `name` was seen; returns once it is durable. Calls may come from
+    /// several threads. A smaller token must not replace a stored one.
     ///
     /// # Errors
-    /// When it may not be stored. The gate admits nothing then.
+    /// When the mark may not be durable. The gate then does not admit the token.
     fn raise(&self, name: &str, token: Token) -> io::Result<()>;
 }
 
-/// Keeps nothing.
+/// Keeps marks in memory only: they are lost with the process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct VolatileMarks;
 
@@ -52,7 +51,7 @@ impl FenceMarks for VolatileMarks {
     }
 }
 
-/// Keeps the marks in a file of text, one `TOKEN NAME` a line. One process at a time.
+/// Stores the marks in a text file, one `TOKEN NAME` per line. For one process at a time.
 ///
 /// ```no_run
 /// use tenure::fence::{FenceGate, FileMarks};
@@ -66,13 +65,13 @@ impl FenceMarks for VolatileMarks {
 #[derive(Debug)]
 pub struct FileMarks {
     path: PathBuf,
-    /// What the file holds, or would if its last write had not failed. Held while writing, so that
-    /// an older state never replaces a newer one.
+    /// The marks of the file, including those whose write failed. Locked while writing, so that an
+    /// older state never replaces a newer one.
     marks: Mutex<Option<BTreeMap<String, Token>>>,
 }
 
 impl FileMarks {
-    /// Marks in the file at `path`, which is made with the first mark.
+    /// Marks in the file at `path`, which is created with the first mark.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
@@ -98,7 +97,7 @@ impl FenceMarks for FileMarks {
         };
         let mark = marks.entry(name.to_owned()).or_insert(token);
         *mark = token.max(*mark);
-        // Written even when nothing rose: the write before may have failed.
+        // Written even if no mark was raised: the previous write may have failed.
         replace(&self.path, render(marks).as_bytes())
     }
 }
@@ -125,7 +124,7 @@ fn render(marks: &BTreeMap<String, Token>) -> String {
     text
 }
 
-/// The marks of a file, or the number of the line that cannot be one.
+/// Parses the marks of a file; the error is the number of the invalid line.
 fn parse(text: &str) -> Result<BTreeMap<String, Token>, usize> {
     let mut lines = (1..).zip(text.lines());
     if lines.next() != Some((1, HEADING)) {
@@ -174,7 +173,7 @@ fn unescape(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Replaces a file such that a crash leaves the old content or the new one.
+/// Replaces a file atomically: a crash leaves the old or the new content.
 pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".new");

@@ -1,8 +1,8 @@
-//! Fencing for resources that are not keys of the store: files, tables, services of your own.
+//! Fencing for resources outside of the store: files, tables, services of your own.
 //!
-//! A token proves that its holder *was* granted a lock. Only the resource can see that it was
-//! granted again later: it remembers the greatest token it has seen and refuses smaller ones.
-//! Everything here does that, each for one kind of resource:
+//! A token proves that its holder *was* granted a lock. Only the resource can detect that it was
+//! granted again later: it remembers the greatest token it has seen and refuses smaller ones. The
+//! types of this module do that, each for one kind of resource:
 //!
 //! * [`FenceGate`] for anything inside a process, with its marks on disk ([`FileMarks`]);
 //! * [`FileFence`] for one file that several processes replace;
@@ -10,11 +10,11 @@
 //! * `FenceLayer` (feature `fence-http`) and `Fenced` (feature `fence-axum`) for services: callers
 //!   send their token in the header `x-fence-token`, and the lock's name in `x-fence-name`.
 //!
-//! Tokens are those of one cluster: marks that were raised by tokens of another mean nothing, and
-//! may refuse everything for a long time.
+//! Tokens belong to one cluster: tokens of different clusters are not comparable, and marks raised
+//! by another cluster may refuse all tokens for a long time.
 //!
-//! Writes to keys need none of it: use [`LockGuard::guarded`](crate::LockGuard::guarded), and let
-//! the server refuse writes without a guard, with
+//! Writes to keys do not need it: use [`LockGuard::guarded`](crate::LockGuard::guarded), and make
+//! the server refuse writes without a guard by
 //! [`FencePolicies::set`](crate::fence::FencePolicies::set).
 
 #[cfg(feature = "fence-axum")]
@@ -39,4 +39,4 @@ pub use header::{FENCE_CURRENT, FENCE_NAME, FENCE_TOKEN, FenceRejection};
 pub use layer::{FenceLayer, FenceService};
 pub use marks::{FenceMarks, FileMarks, VolatileMarks};
 pub use policy::FencePolicies;
-pub use sql::{NotATable, Placeholders, SqlFence};
+pub use sql::{InvalidTableName, Placeholders, SqlFence};

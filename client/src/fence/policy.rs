@@ -5,7 +5,7 @@ use tenure_proto::v1::{
 };
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     error::{Error, Operation},
@@ -33,9 +33,9 @@ impl Client {
 }
 
 impl FencePolicies<'_> {
-    /// Lets only the holder of a lock, or the leader of an election, write keys that begin with
-    /// `prefix`: from now on, writes below it are refused unless they carry a live guard of `lock`.
-    /// A policy for the same prefix is replaced. A prefix has 1 to 4096 bytes, and so has a name.
+    /// Makes the server refuse writes of keys that begin with `prefix` unless they carry a live
+    /// guard of `lock`, so only the holder of the lock or the leader of the election can write
+    /// them. Replaces a policy for the same prefix. Prefix and name have 1 to 4096 bytes each.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -51,8 +51,8 @@ impl FencePolicies<'_> {
     ///
     /// # Errors
     /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a prefix or a name that is empty
-    /// or too long, [`LimitReached`](crate::ErrorKind::LimitReached) when there are as many
-    /// policies as the server keeps, and whatever any call can meet.
+    /// or too long, [`LimitReached`](crate::ErrorKind::LimitReached) at the maximum number of
+    /// policies, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the policy is set.
@@ -65,7 +65,7 @@ impl FencePolicies<'_> {
             options: None,
         };
         let call = call(Operation::Write);
-        let set = ask!(self.client, call, FenceClient.set_policy(request)).await?;
+        let set = rpc!(self.client, call, FenceClient.set_policy(request)).await?;
         Ok(Header::of_tenure(set.header).unwrap_or_default())
     }
 
@@ -74,7 +74,7 @@ impl FencePolicies<'_> {
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when there is no policy for exactly this prefix,
-    /// and whatever any call can meet.
+    /// and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the policy is removed.
@@ -84,21 +84,21 @@ impl FencePolicies<'_> {
             options: None,
         };
         let call = call(Operation::Write);
-        let removed = ask!(self.client, call, FenceClient.remove_policy(request)).await?;
+        let removed = rpc!(self.client, call, FenceClient.remove_policy(request)).await?;
         Ok(Header::of_tenure(removed.header).unwrap_or_default())
     }
 
     /// All fence policies, by prefix.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn list(self) -> Result<List<FencePolicy>, Error> {
         let request = ListPoliciesRequest {};
         let call = call(Operation::Read);
-        let list = ask!(self.client, call, FenceClient.list_policies(request)).await?;
+        let list = rpc!(self.client, call, FenceClient.list_policies(request)).await?;
         Ok(List::policies(list))
     }
 }

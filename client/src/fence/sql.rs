@@ -1,11 +1,11 @@
-//! Statements that fence the rows of a database: text to run through whatever driver is at hand.
+//! SQL statements that fence the rows of a database, as text for any driver.
 //!
 //! One row per lock holds the greatest token seen. The invariant: [`raise`](SqlFence::raise) and
 //! the writes it protects are in *one* transaction, so a stale token rolls all of it back.
 
 use std::fmt::Write as _;
 
-/// How a driver writes the places of parameters.
+/// Syntax of parameter placeholders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Placeholders {
     /// `?1`, `?2`: SQLite.
@@ -15,14 +15,14 @@ pub enum Placeholders {
     Dollar,
 }
 
-/// The name of a table is not one: letters, digits and underscores, with a dot after a schema, not
-/// beginning with a digit.
+/// An invalid table name. Valid are letters, digits and underscores, not beginning with a digit,
+/// with an optional schema and dot in front.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is not the name of a table: use letters, digits, `_`, and one `.` after a schema")]
-pub struct NotATable(String);
+pub struct InvalidTableName(String);
 
-/// The statements for one table of tokens. They are understood by SQLite (3.24 and later) and
-/// PostgreSQL (9.5 and later).
+/// The statements for one table of tokens, for SQLite (3.24 and later) and PostgreSQL (9.5 and
+/// later).
 ///
 /// ```
 /// use tenure::fence::{Placeholders, SqlFence};
@@ -32,7 +32,7 @@ pub struct NotATable(String);
 /// // In a transaction: fence.raise() with the lock's name and the token; roll back unless it
 /// //                   changed one row; then the writes; commit.
 /// assert!(fence.raise().contains("$2"));
-/// # Ok::<(), tenure::fence::NotATable>(())
+/// # Ok::<(), tenure::fence::InvalidTableName>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SqlFence {
@@ -44,9 +44,11 @@ impl SqlFence {
     /// Statements on `table`.
     ///
     /// # Errors
-    /// When `table` is not the name of a table. It becomes part of the statements, so nothing else
-    /// is let through.
-    pub fn new(table: impl Into<String>, placeholders: Placeholders) -> Result<Self, NotATable> {
+    /// When `table` is not a valid table name. It becomes part of the statements, so it is checked.
+    pub fn new(
+        table: impl Into<String>,
+        placeholders: Placeholders,
+    ) -> Result<Self, InvalidTableName> {
         let table = table.into();
         let is_name = |part: &str| {
             let mut bytes = part.bytes();
@@ -61,11 +63,11 @@ impl SqlFence {
                 placeholders,
             })
         } else {
-            Err(NotATable(table))
+            Err(InvalidTableName(table))
         }
     }
 
-    /// Makes the table unless it exists. Needs no parameters.
+    /// Creates the table unless it exists. No parameters.
     #[must_use]
     pub fn create_table(&self) -> String {
         format!(
@@ -103,8 +105,8 @@ impl SqlFence {
     /// [`raise`](Self::raise): true unless a greater token was seen. Parameters: the lock's name,
     /// the token, numbered from `first`.
     ///
-    /// It refuses writers from when a successor has *raised*; unlike a transaction it does not make
-    /// a successor wait. So raise first after every grant.
+    /// It refuses stale writers only after the successor has *raised*; unlike a transaction it does
+    /// not make a successor wait. So raise first after every grant.
     #[must_use]
     pub fn unless_stale(&self, first: usize) -> String {
         let mut text = String::from("NOT EXISTS (SELECT 1 FROM ");
@@ -118,7 +120,7 @@ impl SqlFence {
         text
     }
 
-    /// The table without its schema, as it is called within an upsert.
+    /// The table name without its schema, as an upsert refers to it.
     fn bare(&self) -> &str {
         self.table.rsplit('.').next().unwrap_or(&self.table)
     }

@@ -5,9 +5,9 @@
 //! server counts from, and stop short of the time to live by a margin for clocks that run at
 //! different speeds.
 //!
-//! Time is that of `std::time::Instant`, which on Linux stands still while the machine is suspended
-//! and may stand still while a virtual machine is: after such a pause a lease counts as held for
-//! as long as was left before. Only a guard protects against that (see [`Guard`](crate::Guard)).
+//! Time is that of `std::time::Instant`, which on Linux stops while the machine is suspended and
+//! may stop while a virtual machine is: after such a pause a lease counts as held for the time that
+//! was left before. Only a guard protects against that (see [`Guard`](crate::Guard)).
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,19 +24,19 @@ use crate::{client::Client, error::Error, id::LeaseId, response::Lease};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LeaseLoss {
-    /// The server said that the lease does not exist any more.
+    /// The server answered that the lease does not exist.
     #[error("the lease expired or was revoked")]
     Ended,
-    /// No renewal was acknowledged in time. The server may still know the lease, but it owes
-    /// nothing any more.
+    /// No renewal was acknowledged in time. The lease may still exist at the server, but may end at
+    /// any moment.
     #[error("no renewal of the lease was acknowledged in time")]
     Unconfirmed,
-    /// This client gave it up.
-    #[error("the lease was given up")]
+    /// This client revoked it or closed its session.
+    #[error("the lease was released by this client")]
     Closed,
 }
 
-/// What the renewing task and the handle share.
+/// State shared by the renewing task and the handle.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct State {
     pub(super) term: Term,
@@ -46,15 +46,15 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Ends the lease unless it has ended; whether that is news.
+    /// Records the loss unless one is recorded. Returns whether it was recorded.
     pub(super) fn end(&mut self, loss: LeaseLoss) -> bool {
         let news = self.loss.is_none();
         self.loss = self.loss.or(Some(loss));
         news
     }
 
-    /// Takes note of a renewal, unless the lease was lost before: who was told of a loss, or saw
-    /// the deadline pass, must not find the lease held again. Whether it was in time.
+    /// Records a renewal, unless the lease was lost or its deadline passed before: a loss that was
+    /// reported or observed must stay final. Returns whether it was in time.
     pub(super) fn renew(&mut self, term: Term, answer: Lease) -> bool {
         let in_time = self.loss.is_none() && Instant::now() < self.term.deadline();
         if in_time {
@@ -91,7 +91,7 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// Renews once, to learn the TTL, and goes on from there.
+    /// Renews once, to learn the TTL, and starts the renewing task.
     pub(super) async fn start(client: Client, id: LeaseId) -> Result<Self, Error> {
         let sent = Instant::now();
         let answer = client.leases().keep_alive_once(id).await?;
@@ -99,8 +99,8 @@ impl KeepAlive {
         Ok(Self::begin(client, id, Term { sent, ttl }, Some(answer)))
     }
 
-    /// Renews a lease that was granted with `term`, which may hold fractions of seconds: renewals
-    /// answer whole seconds, rounded up.
+    /// Renews a lease that was granted with `term`, whose TTL may have fractions of seconds:
+    /// renewals return whole seconds, rounded up.
     pub(crate) fn adopt(client: Client, id: LeaseId, term: Term) -> Self {
         Self::begin(client, id, term, None)
     }
@@ -122,7 +122,7 @@ impl KeepAlive {
         }
     }
 
-    /// The lease.
+    /// The id of the lease.
     #[must_use]
     pub fn id(&self) -> LeaseId {
         self.id
@@ -140,22 +140,21 @@ impl KeepAlive {
         self.seen.borrow().term.ttl
     }
 
-    /// Until when the lease is certainly held: the TTL, counted from the sending of the last
-    /// acknowledged renewal, less a hundredth and five milliseconds for clocks that run at
-    /// different speeds.
+    /// The time until which the lease is certainly held: the TTL, counted from the sending of the
+    /// last acknowledged renewal, less a hundredth and five milliseconds for clock drift.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.seen.borrow().term.deadline()
     }
 
-    /// Whether the lease is certainly held at this moment. Once false, never true again.
+    /// Whether the lease is certainly held at this moment. Once false, it stays false.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.loss().is_none()
     }
 
-    /// Why the lease is lost, if it is. The clock is compared, not only what the renewing task has
-    /// said: a runtime that was stalled past the deadline holds nothing.
+    /// Why the lease is lost, if it is. Also checks the clock: a runtime that was stalled past the
+    /// deadline has lost the lease, before the renewing task records it.
     fn loss(&self) -> Option<LeaseLoss> {
         let state = *self.seen.borrow();
         if state.loss.is_none() && Instant::now() >= state.term.deadline() {
@@ -165,13 +164,13 @@ impl KeepAlive {
         state.loss
     }
 
-    /// Declares the lease lost, which is final.
+    /// Records the loss of the lease, which is final.
     pub(crate) fn end(&self, loss: LeaseLoss) {
         self.shared.send_if_modified(|state| state.end(loss));
     }
 
-    /// Waits until the lease is lost, which is at its deadline at the latest. Several tasks may
-    /// wait.
+    /// Waits until the lease is lost, at the latest at its [`deadline`](Self::deadline) unless
+    /// renewals extend it. Several tasks may wait.
     ///
     /// # Cancel safety
     /// Cancel safe: a loss is final and is reported to every later call.
@@ -182,9 +181,9 @@ impl KeepAlive {
             if let Some(loss) = self.loss() {
                 return loss;
             }
-            // Does not rely on the renewing task, which may be held up or gone.
+            // Does not rely on the renewing task, which may be stalled or gone.
             tokio::select! {
-                // Cancel safe: what was missed is read at the top of the loop.
+                // Cancel safe: the state is read again at the top of the loop.
                 changed = state.changed() => {
                     changed.expect("this handle holds a sender");
                 }
@@ -194,8 +193,8 @@ impl KeepAlive {
         }
     }
 
-    /// Waits for the next renewal, or returns nothing when the lease is lost. Renewals that nobody
-    /// waited for are skipped.
+    /// Waits for the next renewal; returns `None` when the lease is lost. Returns only the latest
+    /// of the renewals since the last call.
     ///
     /// # Cancel safety
     /// Cancel safe: a renewal that is not returned is returned by the next call.
@@ -233,7 +232,7 @@ mod tests {
 
     const TTL: Duration = Duration::from_secs(10);
 
-    /// A lease whose renewing task does not run, as when the runtime is held up.
+    /// A lease whose renewing task does not run, as on a stalled runtime.
     async fn stalled() -> KeepAlive {
         // Nothing is ever sent there.
         let client = Client::connect(["127.0.0.1:1"]).await.unwrap();
@@ -276,7 +275,7 @@ mod tests {
         tokio::time::advance(TTL / 2).await;
         let (term, answer) = renewal(Instant::now());
         tokio::time::advance(TTL / 2).await;
-        // Nobody has looked at the lease since; the renewal was sent in good time.
+        // The deadline passed unobserved; the renewal was sent before it.
         let mut in_time = true;
         alive
             .shared

@@ -1,6 +1,6 @@
-//! Leases: a promise of the server to delete keys unless it is renewed.
+//! Leases: the server deletes the keys attached to a lease unless it is renewed.
 //!
-//! Single calls are here; renewing for as long as it takes is in [`KeepAlive`].
+//! Single calls are in this module; [`KeepAlive`] renews continuously.
 
 mod keep_alive;
 mod renewal;
@@ -18,19 +18,20 @@ pub use keep_alive::{KeepAlive, LeaseLoss};
 pub(crate) use renewal::Term;
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
-    conditions::{Conditions, conditional},
+    conditions::{Conditions, impl_conditions},
     error::{Error, ErrorKind},
     id::LeaseId,
     response::{Header, Lease, LeaseTimeToLive, List},
 };
 
-/// etcd's text for a lease that does not exist, used where its answer says so without an error.
+/// etcd's text for a lease that does not exist, for the renewal response that reports this as a TTL
+/// of zero.
 const NOT_FOUND: &str = "etcdserver: requested lease not found";
 
-/// A lease to be granted. Made by [`Leases::grant`].
+/// Request to grant a lease. Made by [`Leases::grant`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Grant {
@@ -39,7 +40,7 @@ pub struct Grant {
     conditions: Conditions,
 }
 
-conditional!(Grant);
+impl_conditions!(Grant);
 
 impl Grant {
     /// The id of the lease; the server chooses one unless set.
@@ -56,13 +57,13 @@ impl IntoFuture for Grant {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
-            let granted = ask!(self.client, call, LeaseClient.lease_grant(self.request)).await?;
+            let granted = rpc!(self.client, call, LeaseClient.lease_grant(self.request)).await?;
             Ok(Lease::granted(granted))
         })
     }
 }
 
-/// A lease to be ended. Made by [`Leases::revoke`].
+/// Request to revoke a lease. Made by [`Leases::revoke`].
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -82,7 +83,7 @@ pub struct Revoke {
     conditions: Conditions,
 }
 
-conditional!(Revoke);
+impl_conditions!(Revoke);
 
 impl IntoFuture for Revoke {
     type Output = Result<Header, Error>;
@@ -91,13 +92,13 @@ impl IntoFuture for Revoke {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::conditional(None, self.conditions);
-            let revoked = ask!(self.client, call, LeaseClient.lease_revoke(self.request)).await?;
+            let revoked = rpc!(self.client, call, LeaseClient.lease_revoke(self.request)).await?;
             Ok(Header::of(revoked.header).unwrap_or_default())
         })
     }
 }
 
-/// A question for what is left of a lease. Made by [`Leases::time_to_live`].
+/// Request for the remaining time of a lease. Made by [`Leases::time_to_live`].
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct TimeToLive {
@@ -120,7 +121,7 @@ impl IntoFuture for TimeToLive {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::read(None);
-            let left = ask!(
+            let left = rpc!(
                 self.client,
                 call,
                 LeaseClient.lease_time_to_live(self.request)
@@ -138,7 +139,7 @@ pub struct Leases<'a> {
 }
 
 impl Client {
-    /// Leases: granting, renewing and ending them.
+    /// Grants, renews, revokes and lists leases.
     #[must_use]
     pub fn leases(&self) -> Leases<'_> {
         Leases { client: self }
@@ -147,14 +148,14 @@ impl Client {
 
 impl Leases<'_> {
     /// Grants a lease that ends `ttl` after its last renewal. Fractions of seconds are rounded up,
-    /// and the server raises what is too short: the answer holds the TTL that counts.
+    /// and the server raises a TTL below its minimum: [`Lease::ttl`] is the TTL in effect.
     ///
     /// # Errors
     /// When awaited: [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the id is taken,
-    /// [`NoSpace`](ErrorKind::NoSpace) at the quota, and whatever any call can meet.
+    /// [`NoSpace`](ErrorKind::NoSpace) at the quota, and the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the lease exists; it ends by itself if it does.
+    /// Dropping the future leaves open whether the lease exists; it expires if it does.
     pub fn grant(self, ttl: Duration) -> Grant {
         let seconds = ttl.as_secs() + u64::from(ttl.subsec_nanos() > 0);
         let ttl = i64::try_from(seconds).unwrap_or(i64::MAX);
@@ -165,11 +166,11 @@ impl Leases<'_> {
         }
     }
 
-    /// Ends a lease now and deletes the keys attached to it.
+    /// Revokes a lease and deletes the keys attached to it.
     ///
     /// # Errors
-    /// When awaited: [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and
-    /// whatever any call can meet.
+    /// When awaited: [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and the
+    /// errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease ends.
@@ -181,14 +182,14 @@ impl Leases<'_> {
         }
     }
 
-    /// How long a lease has left, and on demand the keys attached to it. That the lease does not
-    /// exist is no error: nothing is left of it then.
+    /// The remaining time of a lease and, if requested, the keys attached to it. For a lease that
+    /// does not exist, [`remaining`](LeaseTimeToLive::remaining) is `None`.
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub fn time_to_live(self, id: LeaseId) -> TimeToLive {
         TimeToLive {
             client: self.client.clone(),
@@ -202,21 +203,21 @@ impl Leases<'_> {
     /// The ids of all leases.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn list(self) -> Result<List<LeaseId>, Error> {
         let (call, request) = (Call::read(None), LeaseLeasesRequest {});
-        let message = ask!(self.client, call, LeaseClient.lease_leases(request)).await?;
+        let message = rpc!(self.client, call, LeaseClient.lease_leases(request)).await?;
         Ok(List::leases(message))
     }
 
     /// Renews a lease once.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can
-    /// meet.
+    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and the errors common to
+    /// all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease is renewed.
@@ -239,16 +240,16 @@ impl Leases<'_> {
         Ok(Lease::renewed(answer))
     }
 
-    /// Renews a lease for as long as the handle lives, and tells when it is lost. The first renewal
-    /// is done when the future is ready.
+    /// Renews a lease for as long as the handle lives, and reports when it is lost. The future
+    /// completes with the first renewal.
     ///
-    /// The TTL is learned from the answer, which etcd's protocol rounds up to seconds. For a lease
-    /// with fractions of seconds, hold on to what granted it: a [`Session`](crate::Session) or a
-    /// lock renews its own lease.
+    /// The TTL is that of the response, which etcd's protocol rounds up to seconds. For TTLs with
+    /// fractions of seconds, use a [`Session`](crate::Session) or a lock, which renew their own
+    /// leases.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and whatever any call can
-    /// meet.
+    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist, and the errors common to
+    /// all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the lease was renewed.

@@ -1,8 +1,8 @@
 //! The task behind a [`KeepAlive`](super::KeepAlive): renews over one stream, and opens another
 //! when it breaks.
 //!
-//! The invariant: a renewal is due after a third of the time to live, and no attempt at it takes so
-//! long that a silent server uses up what is left.
+//! The invariant: a renewal is due after a third of the TTL, and an attempt is bounded so that a
+//! silent server leaves time for attempts elsewhere.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,35 +28,35 @@ use crate::{
     retry::Backoff,
 };
 
-/// Renewals per TTL: two may be lost before the lease is in danger.
+/// Renewals per TTL: two may be lost before the lease expires.
 const RENEWALS_PER_TTL: u32 = 3;
 /// Parts of a TTL that one attempt may take: in the two thirds that are left when a renewal is due,
 /// a silent server leaves time for three attempts elsewhere.
 const ATTEMPTS_PER_TTL: u32 = 6;
 /// Parts of a TTL that one pause between attempts may take, so that short leases survive a break.
 const PAUSES_PER_TTL: u32 = 20;
-/// Renewals on the way: the next one is sent only after the answer to the one before.
+/// Renewals under way: the next one is sent only after the response to the previous one.
 const REQUESTS_MAX: usize = 1;
 
-/// Parts of a TTL by which the clock of a server may run ahead of this one during it. Crystals are
-/// off by a hundred parts in a million; a virtual machine's clock that is being corrected, by five
-/// hundred. A hundredth leaves twenty times that.
+/// Parts of a TTL by which the clock of a server may run ahead of this one during it. Quartz clocks
+/// are off by 100 ppm; a virtual machine's clock under correction by 500 ppm. A hundredth is twenty
+/// times that.
 const DRIFT_PARTS: u32 = 100;
-/// What is taken off beside: timers are late by a few milliseconds, and whoever is told of a loss
-/// needs a moment to act on it.
+/// Fixed part of the margin: timers are late by a few milliseconds, and the owner needs time to
+/// react to a loss.
 const DRIFT_MIN: Duration = Duration::from_millis(5);
 
-/// From when, and for how long, a lease is granted.
+/// Start and TTL of a lease.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Term {
-    /// When the request was sent that the server counts from.
+    /// When the grant or the renewal was sent.
     pub(crate) sent: Instant,
     pub(crate) ttl: Duration,
 }
 
 impl Term {
-    /// The same lease after a renewal that was sent then. Answers are in seconds, rounded up; a
-    /// lease may have been granted with less.
+    /// The term after a renewal sent at `sent`. Responses round the TTL up to seconds, so that of
+    /// the grant may be shorter.
     pub(crate) fn renewed(&self, sent: Instant, renewal: &Lease) -> Self {
         let ttl = self.ttl.min(renewal.ttl());
         Self { sent, ttl }
@@ -66,7 +66,7 @@ impl Term {
         self.sent + self.ttl / RENEWALS_PER_TTL
     }
 
-    /// Until when the lease is certainly held.
+    /// The time until which the lease is certainly held.
     pub(crate) fn deadline(&self) -> Instant {
         let margin = self.ttl / DRIFT_PARTS + DRIFT_MIN;
         self.sent + self.ttl.saturating_sub(margin)
@@ -122,13 +122,13 @@ impl Renewer {
             Counters::count(&self.client.counters().renewals);
         };
         self.state.send_if_modified(|state| state.end(loss));
-        // Somebody may have given the lease up for another reason first.
+        // Another reason may have been recorded first.
         if self.state.borrow().loss == Some(LeaseLoss::Unconfirmed) {
             Counters::count(&self.client.counters().lease_deadline_misses);
         }
     }
 
-    /// Tries until a server answers; the caller ends it when the lease is over.
+    /// Retries until a server responds; the caller bounds it by the deadline of the lease.
     async fn renew(&mut self, term: Term) -> (Instant, Lease) {
         loop {
             let sent = Instant::now();

@@ -1,4 +1,4 @@
-//! The handle of locks that are held.
+//! The handle of held locks.
 
 use std::{fmt, time::Duration};
 
@@ -6,22 +6,23 @@ use bytes::Bytes;
 use tenure_proto::v1::{TransferRequest, lock_client::LockClient};
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     claim::{HeldClaims, held_claim_methods},
     error::{Error, ErrorKind, Operation},
     id::{LeaseId, Token},
 };
 
-/// A lock that is held, or several that were granted together.
+/// A held lock, or several locks that were granted together.
 ///
-/// Holding is a matter of time: when renewals stop being acknowledged, the lease ends and the lock
-/// goes to another. [`lost`](Self::lost) reports that in time to a process that runs, and too late
-/// to one that is paused. So let what the lock protects check the token: writes through
-/// [`guarded`](Self::guarded) do, and [`fence`](crate::fence) helps elsewhere.
+/// A lock is bound to a lease: when renewals are no longer acknowledged, the lease expires and the
+/// lock is granted to another client. [`lost`](Self::lost) reports that in time to a running
+/// process, but too late to one that was paused. So the protected resource should check the fencing
+/// token: writes through [`guarded`](Self::guarded) do, and [`fence`](crate::fence) helps for other
+/// resources.
 ///
-/// Dropping the guard releases the lock in the background, as long as the runtime lives; without
-/// one, the lock is free when its lease ends. [`release`](Self::release) tells how it went.
+/// Dropping the guard releases the lock in the background as long as the runtime runs, otherwise
+/// when its lease ends. [`release`](Self::release) returns the result.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -31,7 +32,7 @@ use crate::{
 /// let store = guard.guarded();
 /// guard
 ///     .run(async {
-///         // Refused, should the lock have gone to another; dropped as soon as it is lost.
+///         // Refused if the lock was granted to another client; dropped when it is lost.
 ///         store.put("state/jobs/42", "done").await
 ///     })
 ///     .await??;
@@ -56,7 +57,7 @@ impl LockGuard {
         self.held.token()
     }
 
-    /// The fencing token of one of several locks; nothing for a name that is not among them.
+    /// The fencing token of one of several locks; `None` for a name that is not among them.
     #[must_use]
     pub fn token_of(&self, name: impl AsRef<[u8]>) -> Option<Token> {
         let name = name.as_ref();
@@ -64,41 +65,42 @@ impl LockGuard {
         claim.map(|claim| claim.token)
     }
 
-    /// What is locked, in byte order.
+    /// The names of the locks, in byte order.
     pub fn names(&self) -> impl Iterator<Item = &Bytes> {
         self.held.claims().iter().map(|claim| &claim.name)
     }
 
-    /// Whether the lock is held as far as is known here. Once false, never true again.
+    /// Whether the lock is not known to be lost. Once false, it stays false.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.held.loss().is_none()
     }
 
-    /// Releases the lock. The next in the queue has it when this returns.
+    /// Releases the lock. The next claim in the queue holds it when this returns.
     ///
     /// # Errors
     /// [`LeaseLost`](ErrorKind::LeaseLost) or [`NotHolder`](ErrorKind::NotHolder) when it was lost
-    /// before: others may have held it since. Whatever any call can meet; the release is then
-    /// tried again in the background.
+    /// before: other clients may have held it since. The errors common to all calls; the client
+    /// then retries the release in the background.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the rest to the background.
+    /// Dropping the future lets the call finish in the background.
     pub async fn release(self) -> Result<(), Error> {
         self.held.release().await
     }
 
-    /// Hands the lock to another lease, under a new and greater token and without a moment in
-    /// which it is free: to a successor of this process, say. This guard holds nothing then.
+    /// Transfers the lock to another lease, such as that of a successor process, under a new and
+    /// greater token and without releasing it in between. This guard no longer holds it then.
     ///
     /// # Errors
     /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) for several locks at once, which
-    /// cannot be handed on; [`NotHolder`](ErrorKind::NotHolder) when it was lost before;
-    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist; and whatever any call can
-    /// meet. The guard holds as before then, unless [`Error::outcome_unknown`] is true.
+    /// cannot be transferred; [`NotHolder`](ErrorKind::NotHolder) when it was lost before;
+    /// [`NotFound`](ErrorKind::NotFound) for a lease that does not exist; and the errors common to
+    /// all calls. The guard still holds the lock after an error, unless [`Error::outcome_unknown`]
+    /// is true.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether the lock was handed on.
+    /// Dropping the future leaves open whether the lock was transferred.
     pub async fn transfer(
         &mut self,
         to: LeaseId,
@@ -117,7 +119,7 @@ impl LockGuard {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let transferred = ask!(self.held.client(), call, LockClient.transfer(request));
+        let transferred = rpc!(self.held.client(), call, LockClient.transfer(request));
         let answer = self.held.pass_on(transferred).await?;
         let claim = answer.claim.unwrap_or_default();
         Ok(Token::new(claim.token))

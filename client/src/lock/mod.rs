@@ -1,7 +1,7 @@
 //! Locks: exclusive, shared and counted, first come first served, with fencing tokens.
 //!
-//! The requests and handles of locks are here; acquiring, keeping and releasing a claim is the
-//! subject of [`claim`](crate::claim), and the server decides which claim holds.
+//! Defines the requests and handles of locks; [`claim`](crate::claim) acquires, keeps and releases
+//! claims, and the server decides which claim holds.
 
 mod acquire;
 mod guard;

@@ -1,4 +1,4 @@
-//! Locks that several may hold at once: shared and counted ones.
+//! Locks with several holders: read-write locks and semaphores.
 
 use bytes::Bytes;
 use tenure_proto::v1::{Mode, Permits, mode::Kind};
@@ -9,7 +9,7 @@ use crate::client::Client;
 /// A lock that is held by several readers or by one writer. Made by
 /// [`Locks::rw_lock`](crate::Locks::rw_lock).
 ///
-/// First come, first served: readers that come after a writer wait for it, so no writer starves.
+/// First come, first served: later readers wait behind a waiting writer, so writers do not starve.
 #[derive(Debug, Clone)]
 pub struct RwLock {
     client: Client,
@@ -37,7 +37,7 @@ impl RwLock {
     }
 }
 
-/// A number of permits. Made by [`Locks::semaphore`](crate::Locks::semaphore).
+/// A semaphore. Made by [`Locks::semaphore`](crate::Locks::semaphore).
 #[derive(Debug, Clone)]
 pub struct Semaphore {
     client: Client,
@@ -54,8 +54,8 @@ impl Semaphore {
         }
     }
 
-    /// Requests `count` permits at once. First come, first served: a request for few waits behind
-    /// an earlier one for many, so none starves.
+    /// Requests `count` permits at once. First come, first served: a request for few permits waits
+    /// behind an earlier one for many, so none starves.
     pub fn acquire(&self, count: u32) -> LockRequest {
         let permits = Permits {
             count,

@@ -17,17 +17,19 @@ use crate::{
     session::Session,
 };
 
-/// A lock to be acquired. Made by [`Locks::acquire`](crate::Locks::acquire) and its siblings; waits
-/// in line when it is awaited.
+/// Builder of a request for locks. Made by [`Locks::acquire`](crate::Locks::acquire),
+/// [`Locks::acquire_all`](crate::Locks::acquire_all), [`RwLock`](crate::RwLock) and
+/// [`Semaphore`](crate::Semaphore); waits in the queue when it is awaited.
 ///
 /// # Errors
-/// When awaited: [`WaitOver`](ErrorKind::WaitOver) when it was not granted in the time given with
-/// [`wait`](Self::wait), [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when no server said
-/// anything in that time, [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
+/// When awaited: [`WaitOver`](ErrorKind::WaitOver) when it was not granted within the time set by
+/// [`wait`](Self::wait), [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) when no server responded
+/// in that time, [`SessionLost`](ErrorKind::SessionLost) when its lease ran out first,
 /// [`Deadlock`](ErrorKind::Deadlock) when waiting would never end, because a claim ahead of it
 /// waits for a lock of the same session, [`ClaimEnded`](ErrorKind::ClaimEnded) when another client
-/// removed it from the queue, and whatever any call can meet. Once it waits, broken connections and
-/// transient failures of servers are no errors: the wait resumes elsewhere, in the same place.
+/// removed it from the queue, and the errors common to all calls. Once it waits, broken connections
+/// and transient failures of servers are not errors: the wait resumes at another endpoint, in the
+/// same place of the queue.
 ///
 /// # Cancel safety
 /// Dropping the future withdraws the claim in the background; without a runtime, when its lease
@@ -73,40 +75,40 @@ impl LockRequest {
         self
     }
 
-    /// Names the claimant, for inspection of the lock.
+    /// Sets the name that [`Locks::inspect`](crate::Locks::inspect) shows for the claim.
     pub fn principal(mut self, principal: impl Into<String>) -> Self {
         self.options.principal = principal.into();
         self
     }
 
-    /// Keeps the lock free for `delay` when it is lost without being released, so that work under
-    /// it can end where nothing checks tokens. None unless set.
+    /// Delays the next grant by `delay` when the lock is lost without being released, so that the
+    /// former holder can stop where no token is checked. No delay unless set.
     pub fn lock_delay(mut self, delay: Duration) -> Self {
         self.lock_delay = delay;
         self
     }
 
-    /// The value of the key that stands for the claim.
+    /// Sets the value of the key of the claim.
     pub fn value(mut self, value: impl IntoBytes) -> Self {
         self.value = value.into_bytes();
         self
     }
 
-    /// Calls `listener` when the request has to wait, with its place in line at that moment, and
-    /// again when the wait resumes after a break. Called on the runtime: it must not block.
+    /// Calls `listener` with the place of the request in the queue when it starts to wait, and
+    /// again when the wait resumes on another stream. It runs on the async runtime and must not
+    /// block.
     pub fn on_queued(mut self, listener: impl Fn(&QueuePlace) + Send + Sync + 'static) -> Self {
         self.options.listener = Some(Arc::new(listener));
         self
     }
 
-    /// Takes the lock if it is free at this moment, and does not wait otherwise: then there is no
-    /// guard.
+    /// Acquires the lock if it is free; returns `None` without waiting otherwise.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future releases in the background what was granted.
+    /// Dropping the future releases a granted lock in the background.
     pub async fn try_now(self) -> Result<Option<LockGuard>, Error> {
         let request = self.check()?;
         let ClaimOptions {
@@ -132,7 +134,7 @@ impl LockRequest {
         self.options.acquire(names, of).await.map(LockGuard::new)
     }
 
-    /// The request, but for its lease.
+    /// Validates the options and builds the request without its lease.
     fn check(&self) -> Result<AcquireRequest, Error> {
         let invalid = |text: &str| Err(Error::local(ErrorKind::InvalidArgument, text));
         if self.names.is_empty() {

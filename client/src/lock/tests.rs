@@ -1,4 +1,4 @@
-//! Locks against a server in this process that breaks where it is told to.
+//! Tests of locks against an in-process server with fault injection.
 
 use std::{
     future::IntoFuture,
@@ -17,7 +17,7 @@ use crate::{
     fake::{Fake, Fault, Store},
 };
 
-/// Longer than anything here takes.
+/// Test timeout: longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn denied() -> Fault {
@@ -270,7 +270,7 @@ fn a_guard_may_be_dropped_when_its_runtime_is_gone() {
     assert_eq!(
         fake.store.lock().claims("a"),
         1,
-        "nobody was there to release it"
+        "there was no handle to release it"
     );
 }
 
@@ -309,7 +309,7 @@ async fn a_claim_that_is_ended_by_force_is_lost_and_its_work_dropped() {
         .await
         .unwrap();
     forced.unwrap();
-    assert_eq!(outcome, Err(ClaimLoss::Taken));
+    assert_eq!(outcome, Err(ClaimLoss::Revoked));
     assert!(!guard.is_held());
     assert_eq!(guard.remaining(), Duration::ZERO);
     assert_eq!(
@@ -331,7 +331,7 @@ async fn a_claim_that_ended_before_it_was_watched_is_lost() {
     fake.change(|store| store.end_claim("a", lease));
     assert_eq!(
         timeout(PATIENCE, guard.lost()).await.unwrap(),
-        ClaimLoss::Taken
+        ClaimLoss::Revoked
     );
 }
 
@@ -534,7 +534,7 @@ async fn a_lock_is_handed_on_under_a_greater_token() {
     let before = guard.token();
     let after = guard.transfer(session.lease(), "successor").await.unwrap();
     assert!(after > before);
-    assert_eq!(guard.lost().await, ClaimLoss::GivenUp);
+    assert_eq!(guard.lost().await, ClaimLoss::Released);
     drop(guard);
     fake.until(|store| store.leases().len() == 1).await;
     let holder = fake

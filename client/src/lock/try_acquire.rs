@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use tenure_proto::v1::{AcquireRequest, Claim, TryAcquireResponse, lock_client::LockClient};
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     claim::{ClaimRecord, ClaimRequest, ClaimSession, Withdrawal},
     client::{Client, SequenceNumber},
@@ -21,8 +21,9 @@ impl TryAcquire {
         client: &Client,
         number: &SequenceNumber,
     ) -> Result<TryAcquireResponse, Error> {
-        let call = Call::tenure(Operation::Write, Lane::KeepAlive).under(Some(number.clone()));
-        ask!(client, call, LockClient.try_acquire(self.0.clone())).await
+        let call =
+            Call::tenure(Operation::Write, Lane::KeepAlive).with_number(Some(number.clone()));
+        rpc!(client, call, LockClient.try_acquire(self.0.clone())).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! A barrier: clients wait while it is closed.
+//! A barrier: clients wait while it is closed, as etcd's `recipe.Barrier`.
 
 use bytes::Bytes;
 
@@ -23,10 +23,10 @@ pub struct Barrier {
 }
 
 impl Barrier {
-    /// Closes the barrier: waits block from now on. Returns whether it was open.
+    /// Closes the barrier, so that [`wait`](Self::wait) blocks. Returns whether it was open.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the barrier is closed.
@@ -38,10 +38,10 @@ impl Barrier {
         Ok(commit(closing).await?.succeeded())
     }
 
-    /// Opens the barrier and ends all waits. Returns whether it was closed.
+    /// Opens the barrier, which ends all waits. Returns whether it was closed.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the barrier is open.
@@ -53,13 +53,13 @@ impl Barrier {
         Ok(commit(opening).await?.succeeded())
     }
 
-    /// Whether it is closed at this moment.
+    /// Whether the barrier is closed.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn is_closed(&self) -> Result<bool, Error> {
         Ok(self.client.get(&self.key).count_only().await?.count() > 0)
     }
@@ -67,7 +67,7 @@ impl Barrier {
     /// Waits until it is open, however long that takes.
     ///
     /// # Errors
-    /// A refusal that will not pass. Broken connections are none.
+    /// A permanent refusal by the server. Broken connections are not errors: the wait resumes.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
@@ -84,7 +84,7 @@ impl Barrier {
 }
 
 impl Recipes<'_> {
-    /// The barrier called `name`, which is a key: while it exists the barrier is closed.
+    /// The barrier named `name`. It is closed while the key `name` exists.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {

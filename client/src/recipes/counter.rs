@@ -16,39 +16,41 @@ use crate::{
     txn::{Compare, Relation},
 };
 
-/// A number that many change. Made by [`Recipes::counter`].
+/// A shared counter. Made by [`Recipes::counter`].
 #[derive(Debug, Clone)]
 pub struct Counter {
     client: Client,
     key: Bytes,
 }
 
-/// What a counter said at one moment.
+/// The value of a counter at one revision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counted {
+pub struct CounterValue {
     /// The number; zero for a counter that was never set.
     pub value: i64,
-    /// The revision of its last change, zero when there was none: shown to
-    /// [`Counter::compare_and_set`] to say what was seen.
+    /// The revision of its last change; zero when there was none. Pass it to
+    /// [`Counter::compare_and_set`].
     pub seen: Revision,
 }
 
 impl Counter {
-    /// The number at this moment.
+    /// Reads the counter.
     ///
     /// # Errors
-    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the key holds no number, and
-    /// whatever any call can meet.
+    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when the key holds no number, and the
+    /// errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
-    pub async fn get(&self) -> Result<Counted, Error> {
+    /// Cancel safe: the call only reads.
+    pub async fn get(&self) -> Result<CounterValue, Error> {
         let answer = self.client.get(&self.key).await?;
-        answer.first().map_or(Ok(Counted::UNSET), Counted::read)
+        answer
+            .first()
+            .map_or(Ok(CounterValue::UNSET), CounterValue::read)
     }
 
-    /// Adds to the number, once, whatever connections break; the number after it. Give it a
-    /// deadline of its own where very many add at once.
+    /// Adds `delta` exactly once, also across broken connections, and returns the new value. Set a
+    /// timeout around it under heavy contention.
     ///
     /// # Errors
     /// [`OutOfRange`](ErrorKind::OutOfRange) when the sum does not fit, and as for
@@ -69,11 +71,11 @@ impl Counter {
         compete(attempt).await
     }
 
-    /// Sets the number unless it was changed after `seen`. Returns the new state, or nothing after
-    /// a conflict.
+    /// Sets the value unless it was changed after `seen`. Returns the new state, or `None` after a
+    /// conflict.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it is set.
@@ -81,26 +83,26 @@ impl Counter {
         &self,
         seen: Revision,
         value: i64,
-    ) -> Result<Option<Counted>, Error> {
+    ) -> Result<Option<CounterValue>, Error> {
         let setting = || {
             let unchanged = Compare::mod_revision(&self.key, Relation::Equal, seen);
             let txn = self.client.txn().when(unchanged);
             txn.and_then(Put::new(&self.key, value.to_string()))
         };
         let answer = commit(setting).await?;
-        Ok(answer.succeeded().then_some(Counted {
+        Ok(answer.succeeded().then_some(CounterValue {
             value,
             seen: answer.revision(),
         }))
     }
 
-    /// The client that it writes through.
+    /// The client of its writes.
     pub(super) fn client(&self) -> &Client {
         &self.client
     }
 }
 
-impl Counted {
+impl CounterValue {
     pub(super) const UNSET: Self = Self {
         value: 0,
         seen: Revision::LATEST,
@@ -120,8 +122,8 @@ impl Counted {
 }
 
 impl Recipes<'_> {
-    /// The counter called `name`, which is a key with the number as decimal text. Through a
-    /// [guarded](Client::guarded) client, only the holder of the lock counts.
+    /// The counter named `name`, a key whose value is the decimal text of the number. Through a
+    /// [guarded](Client::guarded) client, only the holder of the lock can change it.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{queue::taken_back, state::commit};
+use super::{queue::visibility_ended, state::commit};
 use crate::{
     client::Client,
     error::{Error, ErrorKind},
@@ -18,15 +18,15 @@ use crate::{
 pub(super) struct DeliveryKeys {
     pub(super) item: Bytes,
     pub(super) tries: Bytes,
-    /// On the lease, as long as the delivery lasts.
+    /// The key on the lease, which exists as long as the delivery lasts.
     pub(super) out: Bytes,
     pub(super) lease: LeaseId,
     /// The create revision of `out`.
     pub(super) token: Token,
 }
 
-/// An item of a [`Queue`](crate::Queue), taken for some time. An item that is neither acknowledged
-/// nor given back is delivered again when its time is over.
+/// An item of a [`Queue`](crate::Queue), delivered to this consumer for the visibility timeout. An
+/// item that is neither acknowledged nor returned within it is delivered again.
 #[derive(Debug)]
 #[must_use = "the item is delivered again unless it is said to be done"]
 pub struct Delivery {
@@ -57,7 +57,7 @@ impl Delivery {
         }
     }
 
-    /// What was pushed.
+    /// The pushed payload.
     #[must_use]
     pub fn payload(&self) -> &Bytes {
         &self.payload
@@ -69,19 +69,20 @@ impl Delivery {
         self.number
     }
 
-    /// How often it was delivered, this time included.
+    /// Number of deliveries of the item, this one included.
     #[must_use]
     pub fn tries(&self) -> u32 {
         self.tries
     }
 
-    /// The fencing token of the delivery: greater than that of every delivery of the item before.
+    /// The fencing token of the delivery: greater than those of earlier deliveries of the item.
     #[must_use]
     pub fn token(&self) -> Token {
         self.keys.token
     }
 
-    /// When it may be delivered to another, counted from before it was asked for.
+    /// When the visibility timeout ends and the item may be delivered to another consumer, counted
+    /// from before it was requested.
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.term.sent + self.term.ttl
@@ -90,12 +91,12 @@ impl Delivery {
     /// Acknowledges the item, which removes it.
     ///
     /// # Errors
-    /// [`LeaseLost`](ErrorKind::LeaseLost) when its time was over before: it is delivered to
-    /// another. Whatever any call can meet.
+    /// [`LeaseLost`](ErrorKind::LeaseLost) when the visibility timeout had ended: the item is
+    /// delivered again. The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is gone.
-    pub async fn done(self) -> Result<(), Error> {
+    /// Dropping the future leaves open whether it is removed.
+    pub async fn ack(self) -> Result<(), Error> {
         let keys = &self.keys;
         self.end(|txn| {
             txn.and_then(Delete::new(&keys.item))
@@ -107,32 +108,33 @@ impl Delivery {
     /// Returns the item to the queue, to be delivered again at once.
     ///
     /// # Errors
-    /// As for [`done`](Self::done).
+    /// As for [`ack`](Self::ack).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is returned; it is when its time is over.
-    pub async fn give_back(self) -> Result<(), Error> {
+    /// Dropping the future leaves open whether it is returned; at the latest it is when the
+    /// visibility timeout ends.
+    pub async fn nack(self) -> Result<(), Error> {
         self.end(|txn| txn).await
     }
 
-    /// Restarts its time.
+    /// Restarts the visibility timeout.
     ///
     /// # Errors
-    /// As for [`done`](Self::done).
+    /// As for [`ack`](Self::ack).
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether there is more time.
+    /// Dropping the future leaves open whether it is restarted.
     pub async fn extend(&mut self) -> Result<(), Error> {
         let sent = Instant::now();
         let renewal = match self.client.leases().keep_alive_once(self.keys.lease).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(taken_back()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(visibility_ended()),
             outcome => outcome?,
         };
         self.term = self.term.renewed(sent, &renewal);
         Ok(())
     }
 
-    /// Ends the delivery, if it still lasts, with something else in the same transaction.
+    /// Ends the delivery, if it still lasts, together with other operations in one transaction.
     async fn end(&self, rest: impl Fn(Txn<Client>) -> Txn<Client>) -> Result<(), Error> {
         let keys = &self.keys;
         let ending = || {
@@ -141,10 +143,10 @@ impl Delivery {
             rest(txn.and_then(Delete::new(&keys.out)))
         };
         if !commit(ending).await?.succeeded() {
-            return Err(taken_back());
+            return Err(visibility_ended());
         }
         let (client, lease) = (self.client.clone(), keys.lease);
-        // Nothing is attached to it any more; it ends by itself if this fails.
+        // The lease has no keys left; it expires if this fails.
         drop(tokio::spawn(
             async move { client.leases().revoke(lease).await },
         ));

@@ -1,8 +1,9 @@
-//! A double barrier: a given number of participants begin together and end together.
+//! A double barrier: a given number of participants enter together and leave together, as etcd's
+//! `recipe.DoubleBarrier`.
 //!
-//! Each participant is a key on its own lease below `<name>/in/`; `<name>/ready` is there while a
-//! round is on. Invariant: no participant is inside before the agreed number have entered, and no
-//! round begins before all participants of the last one have left.
+//! Each participant is a key on its own lease below `<name>/in/`; `<name>/ready` exists during a
+//! round. Invariant: no participant is inside before the agreed number have entered, and no round
+//! begins before all participants of the last one have left.
 
 use std::{fmt, time::Duration};
 
@@ -41,32 +42,32 @@ struct Keys {
 }
 
 impl DoubleBarrier {
-    /// Takes part with a lease that ends `ttl` after its last renewal; ten seconds unless set.
+    /// Sets the TTL of the participant's lease; ten seconds unless set.
     #[must_use]
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.session = SessionChoice::Own(ttl);
         self
     }
 
-    /// Takes part, and waits until as many as agreed do.
+    /// Enters, and waits until the agreed number of participants have entered.
     ///
     /// # Errors
-    /// [`SessionLost`](ErrorKind::SessionLost) when the lease ran out before, and whatever any
-    /// call can meet.
+    /// [`SessionLost`](ErrorKind::SessionLost) when the lease ran out before, and the errors common
+    /// to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the participation in the background. If the round has started for
-    /// others, they do not wait for this participant to leave.
-    pub async fn enter(&self) -> Result<Inside, Error> {
+    /// Dropping the future leaves in the background. If the round has started for others, they do
+    /// not wait for this participant to leave.
+    pub async fn enter(&self) -> Result<DoubleBarrierGuard, Error> {
         let session = ClaimSession::open(&self.client, self.session.clone()).await?;
-        let inside = Inside {
+        let inside = DoubleBarrierGuard {
             client: session.attach(&self.client),
             plain: self.client.clone(),
             keys: self.keys.clone(),
             me: session.lease(),
             session: Some(session),
         };
-        // Cancel safe: both arms may be dropped anywhere, because dropping the handle leaves.
+        // Cancel safe: both arms may be dropped at any await, because dropping the handle leaves.
         let lost = tokio::select! {
             biased;
             outcome = inside.begin(self.count) => {
@@ -86,29 +87,29 @@ fn session_lost(loss: LeaseLoss) -> Error {
     Error::local(ErrorKind::SessionLost, format!("stopped waiting: {loss}"))
 }
 
-/// A part in a round that is on. Dropping it leaves in the background, without waiting.
+/// Participation in a round. Dropping it leaves in the background, without waiting for the others.
 #[must_use = "the part ends when it is dropped"]
-pub struct Inside {
-    /// Writes through it belong to the session of the part.
+pub struct DoubleBarrierGuard {
+    /// Its writes belong to the session of the participant.
     client: Client,
     plain: Client,
     keys: Keys,
     me: LeaseId,
-    /// Gone when the part is over.
+    /// `None` once the participant has left.
     session: Option<ClaimSession>,
 }
 
-impl Inside {
-    /// Waits until all other participants have left too, or died.
+impl DoubleBarrierGuard {
+    /// Leaves, and waits until all other participants have left or their leases ended.
     ///
     /// # Errors
     /// [`SessionLost`](ErrorKind::SessionLost) when the lease ran out before: the others may be in
-    /// the next round. Whatever any call can meet.
+    /// the next round. The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves in the background, without waiting.
+    /// Dropping the future leaves in the background, without waiting for the others.
     pub async fn leave(self) -> Result<(), Error> {
-        // Cancel safe: both arms may be dropped anywhere, because dropping the handle leaves.
+        // Cancel safe: both arms may be dropped at any await, because dropping the handle leaves.
         tokio::select! {
             biased;
             outcome = self.finish() => outcome,
@@ -116,7 +117,7 @@ impl Inside {
         }
     }
 
-    /// Waits until the lease of the part is lost: the others wait for it no longer.
+    /// Waits until the lease of the participant is lost: the others no longer wait for it.
     ///
     /// # Cancel safety
     /// Cancel safe: a loss is final and is reported to every later call.
@@ -137,7 +138,7 @@ impl Inside {
             if commit(entering).await?.succeeded() {
                 return Ok(Some(()));
             }
-            // The last round is not over, or all its participants have died.
+            // The last round has not ended, or the leases of all its participants have.
             let over = |answer: GetResponse| {
                 let ready = |kv: &KeyValue| *kv.key() == self.keys.ready;
                 let rest = answer.iter().filter(|kv| !ready(kv)).count();
@@ -154,7 +155,7 @@ impl Inside {
             Ok(None)
         };
         compete(entering).await?;
-        // The participant that completes the number starts the round; that several try is no harm.
+        // The participant that completes the number starts the round; several may try.
         let members = self
             .client
             .get(self.keys.members.clone())
@@ -185,7 +186,7 @@ impl Inside {
             txn.and_then(Get::new(ready.clone()))
         };
         let left = commit(leaving).await?;
-        // The round was on until now, for this part was in it.
+        // The round lasted until now, because this participant was in it.
         let ready_then = left.gets().find_map(GetResponse::first);
         let round = ready_then.map(KeyValue::create_revision);
         // A participant that sees this late may find others in the next round, or entering it.
@@ -214,14 +215,13 @@ impl Inside {
     }
 }
 
-/// Ends the round when it has no participants. A round that has started since has some, and is left
-/// alone.
+/// Ends the round if it has no participants. A later round has participants and is not affected.
 fn end_round(client: &Client, keys: &Keys) -> Txn<Client> {
     let empty = Compare::version(keys.members.clone(), Relation::Equal, 0);
     client.txn().when(empty).and_then(Delete::new(&keys.ready))
 }
 
-impl Drop for Inside {
+impl Drop for DoubleBarrierGuard {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else {
             return;
@@ -229,7 +229,7 @@ impl Drop for Inside {
         let (plain, keys) = (self.plain.clone(), self.keys.clone());
         let closing = session.clone();
         session.in_background(async move {
-            // The key of the part goes with the lease.
+            // The key of the participant is deleted with the lease.
             closing.close().await;
             if let Err(error) = end_round(&plain, &keys).await {
                 tracing::debug!(%error, "a round of a double barrier is left to who comes next");
@@ -238,16 +238,17 @@ impl Drop for Inside {
     }
 }
 
-impl fmt::Debug for Inside {
+impl fmt::Debug for DoubleBarrierGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inside")
+        f.debug_struct("DoubleBarrierGuard")
             .field("ready", &self.keys.ready)
             .finish_non_exhaustive()
     }
 }
 
 impl Recipes<'_> {
-    /// The double barrier called `name`, for `count` participants, who must agree on that.
+    /// The double barrier named `name` for `count` participants, which must all pass the same
+    /// count.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {

@@ -1,10 +1,10 @@
-//! A latch: it opens for good when it has been counted down to zero.
+//! A countdown latch: it opens permanently once it has been counted down to zero.
 
 use bytes::Bytes;
 
 use super::{
     Recipes,
-    counter::{Counted, Counter},
+    counter::{Counter, CounterValue},
     state::{commit, compete, until},
 };
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     txn::Compare,
 };
 
-/// A latch. Made by [`Recipes::latch`].
+/// A countdown latch. Made by [`Recipes::latch`].
 #[derive(Debug, Clone)]
 pub struct Latch {
     client: Client,
@@ -25,15 +25,15 @@ pub struct Latch {
 }
 
 impl Latch {
-    /// Sets the latch up to be counted down `count` times. Returns whether this call did: a latch
-    /// that exists already is not changed.
+    /// Creates the latch with a count of `count`. Returns whether this call created it: an existing
+    /// latch is not changed.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is set up.
-    pub async fn set_up(&self, count: u32) -> Result<bool, Error> {
+    /// Dropping the future leaves open whether it is created.
+    pub async fn create(&self, count: u32) -> Result<bool, Error> {
         let setting = || {
             let txn = self.client.txn().when(Compare::missing(&self.key));
             txn.and_then(Put::new(&self.key, count.to_string()))
@@ -41,12 +41,12 @@ impl Latch {
         Ok(commit(setting).await?.succeeded())
     }
 
-    /// Counts down, exactly once even when connections break, and returns what is left. A latch
-    /// that is open stays so.
+    /// Counts down exactly once, also across broken connections, and returns the remaining count.
+    /// An open latch stays open.
     ///
     /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) for a latch that was not set up, and whatever any call
-    /// can meet.
+    /// [`NotFound`](ErrorKind::NotFound) for a latch that was not created, and the errors common to
+    /// all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it was counted down.
@@ -56,7 +56,7 @@ impl Latch {
             let Some(record) = answer.first() else {
                 return Err(not_set_up(&self.key));
             };
-            let counted = Counted::read(record)?;
+            let counted = CounterValue::read(record)?;
             let left = u32::try_from(counted.value).unwrap_or(0).saturating_sub(1);
             if counted.value <= 0 {
                 return Ok(Some(0));
@@ -70,29 +70,29 @@ impl Latch {
         compete(attempt).await
     }
 
-    /// What is left to count down.
+    /// The remaining count.
     ///
     /// # Errors
     /// As for [`count_down`](Self::count_down).
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
-    pub async fn left(&self) -> Result<u32, Error> {
+    /// Cancel safe: the call only reads.
+    pub async fn remaining(&self) -> Result<u32, Error> {
         let answer = self.client.get(&self.key).await?;
         let record = answer.first().ok_or_else(|| not_set_up(&self.key))?;
-        Ok(u32::try_from(Counted::read(record)?.value).unwrap_or(0))
+        Ok(u32::try_from(CounterValue::read(record)?.value).unwrap_or(0))
     }
 
-    /// Waits until it is open, and before that until it is set up.
+    /// Waits until the latch is created and open.
     ///
     /// # Errors
-    /// A refusal that will not pass. Broken connections are none.
+    /// A permanent refusal by the server. Broken connections are not errors: the wait resumes.
     ///
     /// # Cancel safety
     /// Cancel safe: it only reads.
     pub async fn wait(&self) -> Result<(), Error> {
         let open = |answer: GetResponse| {
-            let counted = answer.first().map(Counted::read)?;
+            let counted = answer.first().map(CounterValue::read)?;
             match counted {
                 Ok(counted) if counted.value > 0 => None,
                 other => Some(other.map(drop)),
@@ -108,12 +108,12 @@ fn not_set_up(key: &Bytes) -> Error {
 }
 
 impl Recipes<'_> {
-    /// The latch called `name`, which is a key with what is left as decimal text.
+    /// The latch named `name`, a key whose value is the decimal text of the remaining count.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// let migrated = client.recipes().latch("migrations/7");
-    /// migrated.set_up(3).await?;
+    /// migrated.create(3).await?;
     /// // Each of three: migrated.count_down().await?
     /// migrated.wait().await?;
     /// # Ok(())

@@ -1,10 +1,10 @@
 //! Recipes on keys, watches and leases: barriers, latches, counters and queues.
 //!
-//! Unlike locks and elections they are the client's own doing: the server sees transactions. Every
-//! write is numbered in a session that a handle opens when it first writes, so that one whose
-//! answer is lost takes effect once. So keep handles: clones share the session.
+//! Unlike locks and elections they are implemented by the client: the server executes transactions.
+//! Every write has a sequence number in a session that a handle opens with its first write, so that
+//! a write whose answer is lost takes effect once. Keep handles: clones share the session.
 //!
-//! Keys lie below the name of the recipe, and are for it alone.
+//! The keys of a recipe are below its name, which no other keys may use.
 
 mod barrier;
 mod counter;
@@ -18,9 +18,9 @@ mod state;
 mod tests;
 
 pub use barrier::Barrier;
-pub use counter::{Counted, Counter};
+pub use counter::{Counter, CounterValue};
 pub use delivery::Delivery;
-pub use double_barrier::{DoubleBarrier, Inside};
+pub use double_barrier::{DoubleBarrier, DoubleBarrierGuard};
 pub use latch::Latch;
 pub use queue::{DeadLetter, Queue};
 

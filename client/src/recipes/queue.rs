@@ -1,10 +1,10 @@
-//! A queue: an item is delivered to one consumer at a time, and again unless the consumer
-//! acknowledges it.
+//! A work queue with at-least-once delivery: an item is delivered to one consumer at a time, and
+//! again unless the consumer acknowledges it.
 //!
-//! Keys below the name: `items/<number>` with what was pushed, `tries/<number>` with how often it
-//! was delivered, `out/<number>` on a lease while it is, `dead/<number>` after too many deliveries,
-//! and `last` with the last number. The invariant: an item is in `items` or in `dead` from the
-//! push until a consumer is done with it, and changes of both are one transaction.
+//! Keys below the name: `items/<number>` with the payload, `tries/<number>` with the number of
+//! deliveries, `out/<number>` on a lease while it is delivered, `dead/<number>` after too many
+//! deliveries, and `last` with the last number. The invariant: an item is in `items` or in `dead`
+//! from the push until it is acknowledged, and changes of both are one transaction.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tenure_proto::limits::TTL_MIN_MS;
 
 use super::{
     Recipes,
-    counter::{Counted, Counter},
+    counter::{Counter, CounterValue},
     delivery::{Delivery, DeliveryKeys},
     state::{commit, compete, until},
 };
@@ -29,21 +29,21 @@ use crate::{
     txn::{Compare, Relation},
 };
 
-/// How long an item stays with a consumer that does not say anything, unless set.
+/// Default visibility timeout.
 const VISIBILITY: Duration = Duration::from_secs(30);
-/// Shortest such time: the server has no shorter leases.
+/// Shortest visibility timeout: the shortest TTL of a lease.
 const VISIBILITY_MIN: Duration = Duration::from_millis(TTL_MIN_MS);
-/// How often an item is delivered before it is put aside, unless set.
+/// Default number of deliveries before an item becomes a dead letter.
 const TRIES_MAX: u32 = 5;
-/// Items that are looked at for one that is free: more than consumers usually hold, so that one
-/// look finds a free one.
+/// Items of one search for a free one: more than consumers usually hold, so that one search finds
+/// one.
 const LOOK_MAX: u32 = 64;
-/// Free items among which a consumer chooses after it lost a race, so that consumers that come at
-/// once do not race for the same one again and again.
+/// Free items among which a consumer chooses randomly after it lost a race, so that concurrent
+/// consumers do not keep racing for the same item.
 const CHOICE_MAX: usize = 4;
 
-/// A queue. Made by [`Recipes::queue`]. In order as far as one consumer at a time goes; with
-/// several, about in order.
+/// A work queue. Made by [`Recipes::queue`]. Delivery is in order with one consumer, approximately
+/// in order with several.
 #[derive(Debug, Clone)]
 pub struct Queue {
     pub(super) client: Client,
@@ -53,38 +53,38 @@ pub struct Queue {
     tries_max: u32,
 }
 
-/// An item that was put aside after too many deliveries.
+/// An item that was not acknowledged after the maximum number of deliveries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Its number, for [`Queue::revive`].
+    /// Its number, for [`Queue::requeue`] and [`Queue::discard`].
     pub number: u64,
-    /// What was pushed.
+    /// The pushed payload.
     pub payload: Bytes,
 }
 
 impl Queue {
-    /// How long an item stays with a consumer before it is delivered again, unless the consumer
-    /// acknowledges it or extends its time; thirty seconds unless set, with millisecond
-    /// precision, and at least 200 milliseconds.
+    /// Sets the visibility timeout: an item is delivered again after this time unless the consumer
+    /// acknowledges it or extends the delivery; thirty seconds unless set, with millisecond
+    /// precision, at least 200 milliseconds.
     #[must_use]
     pub fn visibility(mut self, timeout: Duration) -> Self {
         self.visibility = timeout.max(VISIBILITY_MIN);
         self
     }
 
-    /// How often an item is delivered before it is put aside among the dead letters; five times
-    /// unless set, at least once.
+    /// Sets the number of deliveries after which an item becomes a dead letter; five unless set, at
+    /// least one.
     #[must_use]
     pub fn tries_max(mut self, tries: u32) -> Self {
         self.tries_max = tries.max(1);
         self
     }
 
-    /// Puts an item at the end, once, whatever connections break; its number.
+    /// Appends an item exactly once, also across broken connections, and returns its number.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it is pushed.
@@ -106,20 +106,20 @@ impl Queue {
         compete(attempt).await
     }
 
-    /// Waits for an item, however long that takes, and takes it for as long as
-    /// [`visibility`](Self::visibility) says.
+    /// Waits for an item and takes it for the [visibility timeout](Self::visibility).
     ///
     /// # Errors
-    /// A refusal that will not pass. Broken connections while waiting are none.
+    /// A permanent refusal by the server. Broken connections are not errors: the wait resumes.
     ///
     /// # Cancel safety
-    /// An item that was being taken when the future is dropped is delivered again after its time.
+    /// An item that was being taken when the future is dropped is delivered again after the
+    /// visibility timeout.
     pub async fn receive(&self) -> Result<Delivery, Error> {
         loop {
             if let Some(delivery) = self.try_receive().await? {
                 return Ok(delivery);
             }
-            // What is between them is few; what is around them may be many.
+            // There are few keys between the two prefixes, possibly many outside of them.
             let range = KeyRange::between(self.below("items/"), self.below("out0"));
             until(&self.client, range, Get::keys_only, |answer| {
                 self.free(&answer).then_some(())
@@ -128,10 +128,10 @@ impl Queue {
         }
     }
 
-    /// Takes an item if one is free at this moment.
+    /// Takes an item if one is free, without waiting.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
     /// As for [`receive`](Self::receive).
@@ -144,45 +144,45 @@ impl Queue {
             }
             let chosen = rand::rng().random_range(0..free.len().min(among));
             match self.take(free[chosen]).await? {
-                Taken::Delivered(delivery) => return Ok(Some(*delivery)),
+                TakeOutcome::Delivered(delivery) => return Ok(Some(*delivery)),
                 // Another consumer took it first.
-                Taken::Lost => among = CHOICE_MAX,
-                Taken::PutAside => {}
+                TakeOutcome::Lost => among = CHOICE_MAX,
+                TakeOutcome::DeadLettered => {}
             }
         }
     }
 
-    /// How many items there are, those with consumers included.
+    /// Number of items, delivered ones included.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn len(&self) -> Result<u64, Error> {
         let items = KeyRange::prefix(self.below("items/"));
         let answer = self.client.get(items).count_only().await?;
         Ok(answer.count())
     }
 
-    /// Whether there is no item, be it with a consumer.
+    /// Whether there are no items, delivered ones included.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn is_empty(&self) -> Result<bool, Error> {
         Ok(self.len().await? == 0)
     }
 
-    /// Items that were put aside, the first `letters_max` of them.
+    /// The first `letters_max` dead letters.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn dead_letters(&self, letters_max: u32) -> Result<Vec<DeadLetter>, Error> {
         let dead = KeyRange::prefix(self.below("dead/"));
         let answer = self.client.get(dead).limit(letters_max).await?;
@@ -195,14 +195,14 @@ impl Queue {
         Ok(letters.collect())
     }
 
-    /// Puts a dead letter back into the queue, in the place it had. Whether there was one.
+    /// Returns a dead letter to its place in the queue. Returns whether it existed.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is put back.
-    pub async fn revive(&self, number: u64) -> Result<bool, Error> {
+    /// Dropping the future leaves open whether it is returned to the queue.
+    pub async fn requeue(&self, number: u64) -> Result<bool, Error> {
         let dead = self.key("dead", Some(number));
         let Some(letter) = self.client.get(&dead).await?.into_first() else {
             return Ok(false);
@@ -215,10 +215,10 @@ impl Queue {
         Ok(commit(reviving).await?.succeeded())
     }
 
-    /// Removes a dead letter. Whether there was one.
+    /// Removes a dead letter. Returns whether it existed.
     ///
     /// # Errors
-    /// Whatever any call can meet.
+    /// The errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it is removed.
@@ -231,11 +231,11 @@ impl Queue {
         Ok(commit(discarding).await?.succeeded())
     }
 
-    /// The numbers of the first items that no consumer has.
+    /// The numbers of the first free items.
     async fn look(&self) -> Result<Vec<u64>, Error> {
         let items = KeyRange::prefix(self.below("items/"));
         let out = KeyRange::prefix(self.below("out/"));
-        // One look at one revision.
+        // One read at one revision.
         let answer = self
             .client
             .txn()
@@ -262,7 +262,7 @@ impl Queue {
         Ok(free(all.iter().filter_map(number_of).collect()))
     }
 
-    /// Whether the keys of a queue show an item that no consumer has.
+    /// Whether the keys of a queue contain a free item.
     fn free(&self, all: &GetResponse) -> bool {
         let numbers = |part: &str| -> Vec<u64> {
             let prefix = self.below(part);
@@ -274,7 +274,7 @@ impl Queue {
     }
 
     /// Takes an item that was free.
-    async fn take(&self, number: u64) -> Result<Taken, Error> {
+    async fn take(&self, number: u64) -> Result<TakeOutcome, Error> {
         let (item, tries) = (
             self.key("items", Some(number)),
             self.key("tries", Some(number)),
@@ -284,12 +284,14 @@ impl Queue {
         let answer = reading.await?;
         let mut records = answer.into_gets().map(GetResponse::into_first);
         let (Some(Some(record)), Some(tried)) = (records.next(), records.next()) else {
-            return Ok(Taken::Lost);
+            return Ok(TakeOutcome::Lost);
         };
-        let tried = tried.as_ref().map_or(Ok(Counted::UNSET), Counted::read)?;
+        let tried = tried
+            .as_ref()
+            .map_or(Ok(CounterValue::UNSET), CounterValue::read)?;
         let try_number = u32::try_from(tried.value).unwrap_or(0).saturating_add(1);
         if try_number > self.tries_max {
-            return self.put_aside(number, &record, &tried).await;
+            return self.move_to_dead_letters(number, &record, &tried).await;
         }
         let (lease, term) = session::lease(&self.client.bare(), self.visibility).await?;
         let out = self.key("out", Some(number));
@@ -307,9 +309,9 @@ impl Queue {
         };
         let answer = commit(taking).await?;
         if !answer.succeeded() {
-            // It ends by itself if this fails.
+            // The lease expires if this fails.
             drop(self.client.leases().revoke(lease).await);
-            return Ok(Taken::Lost);
+            return Ok(TakeOutcome::Lost);
         }
         let keys = DeliveryKeys {
             item,
@@ -326,16 +328,16 @@ impl Queue {
             try_number,
             term,
         );
-        Ok(Taken::Delivered(Box::new(delivery)))
+        Ok(TakeOutcome::Delivered(Box::new(delivery)))
     }
 
     /// Moves an item that was delivered too often to the dead letters.
-    async fn put_aside(
+    async fn move_to_dead_letters(
         &self,
         number: u64,
         item: &KeyValue,
-        tried: &Counted,
-    ) -> Result<Taken, Error> {
+        tried: &CounterValue,
+    ) -> Result<TakeOutcome, Error> {
         let moving = || {
             let (tries, out) = (
                 self.key("tries", Some(number)),
@@ -356,7 +358,7 @@ impl Queue {
         if commit(moving).await?.succeeded() {
             tracing::warn!(queue = ?self.name, number, "an item was put aside as a dead letter");
         }
-        Ok(Taken::PutAside)
+        Ok(TakeOutcome::DeadLettered)
     }
 
     fn below(&self, part: &str) -> Bytes {
@@ -371,27 +373,27 @@ impl Queue {
     }
 }
 
-/// What became of taking an item.
-enum Taken {
+/// The result of taking an item.
+enum TakeOutcome {
     Delivered(Box<Delivery>),
     Lost,
-    PutAside,
+    DeadLettered,
 }
 
-/// The number at the end of a key.
+/// The item number at the end of a key.
 fn number_of(record: &KeyValue) -> Option<u64> {
     let digits = record.key().rsplit(|&byte| byte == b'/').next()?;
     u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// An error for a delivery whose time is over.
-pub(super) fn taken_back() -> Error {
-    let text = "the time of the delivery is over; the item is delivered to another";
+/// The error for a delivery whose visibility timeout has ended.
+pub(super) fn visibility_ended() -> Error {
+    let text = "the visibility timeout has ended: the item is delivered again";
     Error::local(ErrorKind::LeaseLost, text)
 }
 
 impl Recipes<'_> {
-    /// The queue called `name`, which is a prefix of keys.
+    /// The queue named `name`, which is the prefix of its keys.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -403,7 +405,7 @@ impl Recipes<'_> {
     /// let delivery = queue.receive().await?;
     /// println!("{:?}, delivered the {}th time", delivery.payload(), delivery.tries());
     /// // Until this, it is delivered again after a minute.
-    /// delivery.done().await?;
+    /// delivery.ack().await?;
     /// # Ok(())
     /// # }
     /// ```

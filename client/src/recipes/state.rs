@@ -1,4 +1,4 @@
-//! What the recipes share: writing exactly once, and waiting for keys to be in a state.
+//! Shared by the recipes: exactly-once writes, and waiting for a state of keys.
 
 use std::time::Duration;
 
@@ -15,16 +15,16 @@ use crate::{
     txn::Txn,
 };
 
-/// Time to live of the session that a handle writes in. Long enough to sit out an election of the
-/// cluster; what it costs is that much memory of the server's for a client that dies.
+/// Time to live of the session that a handle writes in. Long enough to survive an election of the
+/// cluster; the server keeps the session of a crashed client for this long.
 const SESSION_TTL: Duration = Duration::from_secs(30);
 
-/// The same client with its writes in a session that is opened when it is needed.
+/// The same client with its writes in a session that is opened on demand.
 pub(super) fn exact(client: &Client) -> Client {
     client.sequenced(session::automatic(SESSION_TTL))
 }
 
-/// Makes a transaction, again in another session when its session was lost before anything was
+/// Commits a transaction; retries in another session if the session was lost before anything was
 /// sent.
 pub(super) async fn commit(txn: impl Fn() -> Txn<Client>) -> Result<TxnResponse, Error> {
     match txn().await {
@@ -36,24 +36,23 @@ pub(super) async fn commit(txn: impl Fn() -> Txn<Client>) -> Result<TxnResponse,
 }
 
 /// Repeats an optimistic read, compare and write until it succeeds. `attempt` returns its result,
-/// or nothing after a conflict.
-pub(super) async fn compete<T, Attempt, Trying>(attempt: Attempt) -> Result<T, Error>
+/// or `None` after a conflict.
+pub(super) async fn compete<T, Attempt, Fut>(attempt: Attempt) -> Result<T, Error>
 where
-    Attempt: Fn() -> Trying,
-    Trying: Future<Output = Result<Option<T>, Error>>,
+    Attempt: Fn() -> Fut,
+    Fut: Future<Output = Result<Option<T>, Error>>,
 {
     let mut backoff = Backoff::default();
     loop {
         if let Some(outcome) = attempt().await? {
             return Ok(outcome);
         }
-        // The pause is random, so that clients that lost together do not collide again.
+        // The pause is random, so that clients that conflicted do not conflict again.
         sleep(backoff.next_pause()).await;
     }
 }
 
-/// Waits until `wanted` finds what it looks for among keys, however long that takes. Passing
-/// troubles are waited out.
+/// Waits until `wanted` returns a result for the keys of a range. Retries after transient failures.
 ///
 /// # Cancel safety
 /// Cancel safe: it only reads.
@@ -67,9 +66,9 @@ pub(super) async fn until<T>(
     loop {
         let looking = look(client, &range, &options, &mut wanted, &mut backoff);
         match looking.await {
-            // Changes are missing: look again.
+            // The history is compacted: read again.
             Err(error) if error.kind() == ErrorKind::Compacted => {}
-            Err(error) if error.ends_stream_for_now() => {
+            Err(error) if error.allows_resume() => {
                 tracing::debug!(%error, "waiting for keys resumes");
             }
             outcome => return outcome,
@@ -78,7 +77,7 @@ pub(super) async fn until<T>(
     }
 }
 
-/// Looks, and looks again after every change.
+/// Reads the range, and again after every change.
 async fn look<T>(
     client: &Client,
     range: &KeyRange,
@@ -96,7 +95,7 @@ async fn look<T>(
         let changes = match &mut watcher {
             Some(changes) => changes,
             unwatched => {
-                // On a node without a quorum nothing would ever change.
+                // A node without a quorum would never report a change.
                 let watch = client.watch(range.clone()).start_revision(seen.next());
                 unwatched.insert(watch.require_leader().await?)
             }
@@ -107,7 +106,7 @@ async fn look<T>(
                 let text = "the watch ended";
                 return Err(Error::local(ErrorKind::Unavailable, text));
             };
-            // What was seen already is no reason to look again.
+            // Changes that were read already need no second read.
             if update?.revision() > seen {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Recipes against a server in this process that loses answers where it is told to.
+//! Tests of recipes against an in-process server with fault injection.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     fake::{Fake, Fault, Store},
 };
 
-/// Longer than anything here takes.
+/// Test timeout: longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[tokio::test]
@@ -110,14 +110,14 @@ async fn a_latch_opens_when_it_is_counted_down() {
         let latch = latch.clone();
         async move { latch.wait().await }
     });
-    assert!(latch.set_up(2).await.unwrap() && !latch.set_up(9).await.unwrap());
+    assert!(latch.create(2).await.unwrap() && !latch.create(9).await.unwrap());
     fake.lose_answer();
     assert_eq!(latch.count_down().await.unwrap(), 1);
     assert!(!waiter.is_finished());
     assert_eq!(latch.count_down().await.unwrap(), 0);
     timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     assert_eq!(latch.count_down().await.unwrap(), 0);
-    assert_eq!(latch.left().await.unwrap(), 0);
+    assert_eq!(latch.remaining().await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_double_barrier_begins_and_ends_together_and_may_be_used_again() {
             .into_iter()
             .map(|part| tokio::spawn(part.leave()))
             .collect();
-        // One is still inside, so nobody is done.
+        // One participant is still inside, so none has left.
         fake.until(|store| members(store) == 1).await;
         assert!(leaving.iter().all(|part| !part.is_finished()));
         last.leave().await.unwrap();
@@ -201,8 +201,8 @@ async fn items_are_delivered_in_order_and_to_one_consumer_at_a_time() {
     );
     assert_eq!(&second.payload()[..], b"b");
     assert!(queue.try_receive().await.unwrap().is_none());
-    first.done().await.unwrap();
-    second.done().await.unwrap();
+    first.ack().await.unwrap();
+    second.ack().await.unwrap();
     assert_eq!(queue.len().await.unwrap(), 0);
     fake.until(|store| store.keys("q/") == ["q/last"]).await;
 }
@@ -220,7 +220,7 @@ async fn a_consumer_waits_until_something_is_pushed_or_given_back() {
     let first = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     let waiter = receive();
     let token = first.token();
-    first.give_back().await.unwrap();
+    first.nack().await.unwrap();
     let again = timeout(PATIENCE, waiter).await.unwrap().unwrap().unwrap();
     assert_eq!(again.tries(), 2);
     assert!(again.token() > token);
@@ -254,8 +254,8 @@ async fn a_delivery_whose_time_is_over_is_not_done() {
         slow.extend().await.unwrap_err().kind(),
         ErrorKind::LeaseLost
     );
-    assert_eq!(slow.done().await.unwrap_err().kind(), ErrorKind::LeaseLost);
-    next.done().await.unwrap();
+    assert_eq!(slow.ack().await.unwrap_err().kind(), ErrorKind::LeaseLost);
+    next.ack().await.unwrap();
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn an_item_that_nobody_can_deal_with_is_put_aside_and_may_come_back() {
     for tries in 1..=2 {
         let delivery = queue.receive().await.unwrap();
         assert_eq!(delivery.tries(), tries);
-        delivery.give_back().await.unwrap();
+        delivery.nack().await.unwrap();
     }
     assert!(queue.try_receive().await.unwrap().is_none());
     let dead = queue.dead_letters(0).await.unwrap();
@@ -274,7 +274,7 @@ async fn an_item_that_nobody_can_deal_with_is_put_aside_and_may_come_back() {
         (dead.len(), dead[0].number, &dead[0].payload[..]),
         (1, 1, &b"poison"[..])
     );
-    assert!(queue.revive(1).await.unwrap() && !queue.revive(1).await.unwrap());
+    assert!(queue.requeue(1).await.unwrap() && !queue.requeue(1).await.unwrap());
     assert_eq!(queue.receive().await.unwrap().tries(), 1);
     assert!(!queue.discard(1).await.unwrap());
 }

@@ -6,7 +6,7 @@ use tenure_proto::v1::{DeregisterRequest, DrainRequest, registry_client::Registr
 
 use super::{Registry, instance::Instance};
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     duration::millis,
@@ -15,7 +15,8 @@ use crate::{
     response::Header,
 };
 
-/// Grace of an instance that is deregistered at once; takes effect only if that fails.
+/// Grace period of the drain before a deregistration; takes effect only if the deregistration
+/// fails.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
 /// The instance to drain or deregister.
@@ -37,13 +38,13 @@ impl InstanceRef {
         }
     }
 
-    /// The incarnation as it travels.
+    /// The incarnation as in the message.
     fn wire_incarnation(&self) -> i64 {
         self.incarnation.map_or(0, Token::get)
     }
 }
 
-/// Takes an instance out of rotation now, and deregisters it when the grace has passed.
+/// Drains an instance, and deregisters it after the grace period.
 pub(super) async fn drain(
     client: &Client,
     instance: InstanceRef,
@@ -57,7 +58,7 @@ pub(super) async fn drain(
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    let drained = ask!(client, call, RegistryClient.drain(request)).await?;
+    let drained = rpc!(client, call, RegistryClient.drain(request)).await?;
     Ok(Header::of_tenure(drained.header).unwrap_or_default())
 }
 
@@ -70,15 +71,15 @@ pub(super) async fn deregister(client: &Client, instance: InstanceRef) -> Result
         options: None,
     };
     let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-    let gone = ask!(client, call, RegistryClient.deregister(request)).await?;
+    let gone = rpc!(client, call, RegistryClient.deregister(request)).await?;
     Ok(Header::of_tenure(gone.header).unwrap_or_default())
 }
 
 impl Registry {
-    /// Takes any instance out of rotation now: it gets no new traffic, and is deregistered when
-    /// the grace has passed, at most a day. Without an `incarnation` it is the one that is
-    /// registered, which may be another than the one that was looked at.
-    /// An instance drains itself by [`Registration::drain`](crate::Registration::drain).
+    /// Drains any instance: it receives no new traffic, and is deregistered after the grace period,
+    /// at most a day. Without an `incarnation` it drains the registered one, which may be newer
+    /// than the one the caller has seen. An instance drains itself by
+    /// [`Registration::drain`](crate::Registration::drain).
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -86,7 +87,7 @@ impl Registry {
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
     /// let registry = client.registry();
     /// registry.drain("billing", "billing-7", None, Duration::from_secs(30)).await?;
-    /// // It was stuck: do not wait for the end of its grace.
+    /// // It is stuck: do not wait for the grace period.
     /// registry.deregister("billing", "billing-7", None).await?;
     /// # Ok(())
     /// # }
@@ -95,8 +96,8 @@ impl Registry {
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
     /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another incarnation is,
-    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a grace of more than a day, and
-    /// whatever any call can meet.
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) for a grace period of more than a
+    /// day, and the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it drains.
@@ -115,15 +116,15 @@ impl Registry {
         drain(&self.client, instance, grace).await
     }
 
-    /// Removes any instance now. Without an `incarnation` it is the one that is registered. An
-    /// instance that still runs finds its registration
-    /// [lost](crate::Registration::lost), and one that is [kept](crate::Register::keep) does not
-    /// come back: it is drained first. Its lease lives on, with whatever else is attached to it.
+    /// Deregisters any instance. Without an `incarnation` it is the registered one. A running
+    /// instance sees its registration [lost](crate::Registration::lost), and one that is
+    /// [kept](crate::Register::keep) does not register again, because it is drained first. Its
+    /// lease and other keys attached to it stay.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) when no such instance is registered,
     /// [`InstanceReplaced`](crate::ErrorKind::InstanceReplaced) when another incarnation is, and
-    /// whatever any call can meet.
+    /// the errors common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it is removed.
@@ -138,7 +139,7 @@ impl Registry {
             id: id.into(),
             incarnation,
         };
-        // Records why the instance is gone: one that is kept does not return from a drain.
+        // Records the reason: a kept registration is not renewed after a drain.
         match drain(&self.client, instance.clone(), LEAVE_MAX).await {
             Err(error) if !error.outcome_unknown() => return Err(error),
             _ => {}

@@ -1,12 +1,12 @@
-//! What an instance says of itself, and which instances are wanted.
+//! Descriptions of instances, and selectors of instances.
 //!
-//! Descriptions only; the server checks names, sizes and weights and refuses what it does not take.
+//! Descriptions only; the server validates names, sizes and weights.
 
 use tenure_proto::v1;
 
 use crate::response::Readiness;
 
-/// What an instance of a service says of itself.
+/// Description of an instance of a service.
 ///
 /// ```
 /// use tenure::{Instance, Readiness};
@@ -24,7 +24,7 @@ use crate::response::Readiness;
 pub struct Instance(pub(crate) v1::Instance);
 
 impl Instance {
-    /// An instance called `id` of `service`, ready for traffic.
+    /// The instance `id` of `service`, ready for traffic.
     #[must_use]
     pub fn new(service: impl Into<String>, id: impl Into<String>) -> Self {
         Self(v1::Instance {
@@ -35,7 +35,7 @@ impl Instance {
         })
     }
 
-    /// Adds a place where the instance is served; `protocol` is for example `grpc` or `http`.
+    /// Adds an endpoint of the instance; `protocol` is for example `grpc` or `http`.
     #[must_use]
     pub fn endpoint(
         mut self,
@@ -51,21 +51,21 @@ impl Instance {
         self
     }
 
-    /// Adds a pair of metadata, in place of one with the same name.
+    /// Adds a metadata entry; replaces one with the same name.
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.metadata.insert(name.into(), value.into());
         self
     }
 
-    /// Adds a tag.
+    /// Adds a tag, which a [`Selector`] can require.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.0.tags.push(tag.into());
         self
     }
 
-    /// Where the instance is, so that callers nearby are preferred.
+    /// Sets the zone, so that callers can prefer instances of their own zone.
     #[must_use]
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.0.zone = zone.into();
@@ -86,14 +86,14 @@ impl Instance {
         self
     }
 
-    /// Whether the instance wants traffic from the start; [`Readiness::Ready`] unless set.
+    /// Sets the initial readiness; [`Readiness::Ready`] unless set.
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.0.readiness = readiness.to_message().into();
         self
     }
 
-    /// The service.
+    /// The name of the service.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.0.service
@@ -105,7 +105,7 @@ impl Instance {
         &self.0.id
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> v1::Instance {
@@ -113,7 +113,8 @@ impl Instance {
     }
 }
 
-/// Which instances are wanted; all that is set must hold. The default selects what is ready.
+/// Selects instances of a service; all conditions that are set must hold. The default selects ready
+/// instances.
 ///
 /// ```
 /// use tenure::Selector;
@@ -125,50 +126,50 @@ impl Instance {
 pub struct Selector(pub(crate) v1::Selector);
 
 impl Selector {
-    /// Every instance, whatever its readiness.
+    /// Selects instances of every readiness.
     #[must_use]
     pub fn any() -> Self {
         let all = Readiness::ALL.into_iter();
         all.fold(Self::default(), Self::readiness)
     }
 
-    /// Takes instances of this readiness too. Without a call, only [`Readiness::Ready`] is taken.
+    /// Selects instances of this readiness; may be repeated. [`Readiness::Ready`] unless set.
     #[must_use]
     pub fn readiness(mut self, readiness: Readiness) -> Self {
         self.0.readiness.push(readiness.to_message().into());
         self
     }
 
-    /// Takes only instances with this tag.
+    /// Selects only instances with this tag.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.0.tags.push(tag.into());
         self
     }
 
-    /// Takes only instances of this zone.
+    /// Selects only instances of this zone.
     #[must_use]
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         self.0.zone = zone.into();
         self
     }
 
-    /// Takes only instances whose metadata holds this pair.
+    /// Selects only instances with this metadata entry.
     #[must_use]
     pub fn metadata(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.0.metadata.insert(name.into(), value.into());
         self
     }
 
-    /// Takes only instances of this version.
+    /// Selects only instances of this version.
     #[must_use]
     pub fn version(mut self, version: impl Into<String>) -> Self {
         self.0.version = version.into();
         self
     }
 
-    /// When fewer than half of the instances pass on readiness, takes all: a check that fails
-    /// everywhere at once says more about the check than about the instances.
+    /// Selects all instances when fewer than half pass on readiness: a health check that fails
+    /// everywhere at once is more likely wrong than the instances are.
     #[must_use]
     pub fn passing_or_all(mut self) -> Self {
         self.0.passing_or_all = true;

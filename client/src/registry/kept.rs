@@ -1,4 +1,4 @@
-//! A registration that is made again whenever it is lost.
+//! A registration that is renewed whenever it is lost.
 //!
 //! Invariant: there is one registration at a time, and none after another instance took its place,
 //! an operator drained or deregistered it, or the registry refused.
@@ -16,21 +16,20 @@ use crate::{
     retry::Backoff,
 };
 
-/// Longest random pause before an instance that was lost registers again, if its time to live is
-/// not shorter. Instances that were lost together, as after a long outage, come back spread over
-/// it.
+/// Longest random pause before an instance registers again, if its TTL is not shorter. It spreads
+/// the load of instances that were lost at the same time, as by a long outage.
 const REJOIN_JITTER: Duration = Duration::from_secs(3);
 
 /// The state of a kept registration.
 #[derive(Debug, Clone)]
 struct State {
     registration: Option<Arc<Registration>>,
-    /// Why it does not come back any more.
+    /// Why it is not registered again.
     ended: Option<Arc<Error>>,
 }
 
-/// An instance that is registered again whenever its registration is lost. Made by
-/// [`Register::keep`]. Dropping the handle deregisters the instance in the background.
+/// An instance that registers again whenever its registration is lost. Made by [`Register::keep`].
+/// Dropping the handle deregisters the instance in the background.
 #[derive(Debug)]
 #[must_use = "the instance is deregistered when its handle is dropped"]
 pub struct KeptRegistration {
@@ -54,20 +53,20 @@ impl KeptRegistration {
         }
     }
 
-    /// The present registration; nothing while it is lost and not yet made again. It may change at
-    /// any moment.
+    /// The current registration; `None` while it is lost. It may change at any moment.
     #[must_use]
     pub fn current(&self) -> Option<Arc<Registration>> {
         self.state.borrow().registration.clone()
     }
 
-    /// Sets whether the instance wants traffic, and sets it again after each loss.
+    /// Sets the readiness of the instance, also for later registrations.
     ///
     /// # Errors
-    /// As for [`Registration::set_readiness`]. It is remembered all the same.
+    /// As for [`Registration::set_readiness`]. The readiness is kept for later registrations
+    /// nevertheless.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether it is set; it is remembered.
+    /// Dropping the future leaves open whether it is set; it is kept for later registrations.
     pub async fn set_readiness(&self, readiness: Readiness) -> Result<(), Error> {
         self.readiness.send_replace(Some(readiness));
         match self.current() {
@@ -76,11 +75,11 @@ impl KeptRegistration {
         }
     }
 
-    /// Waits for the next incarnation, or for the reason why there will be none.
+    /// Waits for the next incarnation.
     ///
     /// # Errors
-    /// Why the instance does not come back: another took its place, the registry refuses it, or
-    /// the [session](crate::Register::session) that it was registered with is lost.
+    /// Why the instance does not register again: another took its place, the registry refuses it,
+    /// or the [session](crate::Register::session) that it was registered with is lost.
     ///
     /// # Cancel safety
     /// Cancel safe: a change that was not returned is returned by the next call.
@@ -108,13 +107,13 @@ impl KeptRegistration {
 }
 
 impl KeptRegistration {
-    /// Removes the instance now, for good.
+    /// Deregisters the instance and ends the renewal.
     ///
     /// # Errors
-    /// As for [`Registration::deregister`]. It then ends with its lease.
+    /// As for [`Registration::deregister`]. The registration then ends with its lease.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the rest to the background.
+    /// Dropping the future lets the call finish in the background.
     pub async fn deregister(self) -> Result<(), Error> {
         self.task.abort();
         match self.current() {
@@ -178,14 +177,14 @@ async fn keep(
     }
 }
 
-/// Whether a registration that failed may succeed later. A session of the user does not come back.
+/// Whether a failed registration may succeed later. A lost session of the user is final.
 fn passes(error: &Error, request: &Register) -> bool {
     let session_lost = error.kind() == ErrorKind::SessionLost;
-    error.ends_stream_for_now() || (session_lost && request.outlives_its_session())
+    error.allows_resume() || (session_lost && request.outlives_its_session())
 }
 
-/// Sets the readiness of the registration, `set` so far, until it is the wanted one. A readiness
-/// that is wanted while there is no registration is set by this alone.
+/// Sets the readiness of the registration, currently `set`, until it is the wanted one. Also
+/// applies a readiness that was set while there was no registration.
 async fn set_wanted(
     registration: &Registration,
     wanted: &watch::Receiver<Option<Readiness>>,
@@ -199,7 +198,7 @@ async fn set_wanted(
         };
         match registration.set_readiness(readiness).await {
             Ok(()) => set = wants,
-            Err(error) if error.leaves_undone() && registration.is_held() => {
+            Err(error) if error.needs_retry() && registration.is_held() => {
                 tracing::debug!(%error, "setting a readiness failed; trying again");
                 sleep(backoff.next_pause()).await;
             }
@@ -211,8 +210,7 @@ async fn set_wanted(
     }
 }
 
-/// Why an instance that is not registered any more must not be registered again; nothing if it may.
-/// Waits until a server can answer.
+/// Why a lost registration must not be renewed; `None` if it may. Waits until a server responds.
 async fn end_of(registration: &Registration) -> Option<Error> {
     let id = registration.instance().id();
     let mut backoff = Backoff::default();
@@ -225,7 +223,7 @@ async fn end_of(registration: &Registration) -> Option<Error> {
             Ok(Departure::Drained) => {
                 break format!("{id:?} was drained or deregistered by an operator");
             }
-            Err(error) if error.ends_stream_for_now() => {
+            Err(error) if error.allows_resume() => {
                 tracing::debug!(%error, "reading why a registration ended failed; trying again");
                 sleep(backoff.next_pause()).await;
             }

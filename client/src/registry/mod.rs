@@ -1,7 +1,7 @@
-//! Registrations: which instances of a service there are, and which of them want traffic.
+//! Service registry: registration and discovery of the instances of a service.
 //!
-//! A registration is a key on a lease: an instance that dies is forgotten when its lease ends. The
-//! server decides who is selected; nothing is filtered here.
+//! A registration is a key on a lease: a crashed instance is removed when its lease ends. The
+//! server evaluates selectors.
 
 mod departure;
 mod instance;
@@ -33,7 +33,7 @@ pub use watch::{EndpointWatch, WatchEndpoints};
 pub use balance::{BalanceOptions, Balanced, Balancer};
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     duration::millis,
@@ -42,7 +42,7 @@ use crate::{
     response::Discovered,
 };
 
-/// Every registration is a key below this, as the server lays them out.
+/// Prefix of the keys of registrations, as the server lays them out.
 const SERVICES: &str = "tenure.services";
 
 /// The key of an instance.
@@ -57,14 +57,14 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Registers an instance and keeps its registration alive. It takes the place of an instance
-    /// of the same name. See [`Register`] for its options, errors and cancel safety.
+    /// Registers an instance and renews its lease. It replaces an instance with the same id. See
+    /// [`Register`] for its options, errors and cancel safety.
     pub fn register(&self, instance: Instance) -> Register {
         Register::new(self.client.clone(), instance)
     }
 
-    /// The instances of a service at this moment. See [`Discover`] for its options, errors and
-    /// cancel safety.
+    /// The current instances of a service. See [`Discover`] for its options, errors and cancel
+    /// safety.
     pub fn discover(&self, service: impl Into<String>, selector: Selector) -> Discover {
         let request = DiscoverRequest {
             service: service.into(),
@@ -77,13 +77,13 @@ impl Registry {
         }
     }
 
-    /// The instances of a service as they are, then every change.
+    /// Watches the instances of a service: the current ones first, then every change.
     ///
     /// # Errors
-    /// When awaited: whatever any call can meet.
+    /// When awaited: the errors common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves nothing behind.
+    /// Cancel safe: dropping the future has no effect on the cluster.
     pub fn watch_endpoints(
         &self,
         service: impl Into<String>,
@@ -92,7 +92,7 @@ impl Registry {
         WatchEndpoints::new(self.client.clone(), service.into(), selector)
     }
 
-    /// Follows the instances of a service in the background, and answers from memory.
+    /// Watches the instances of a service in the background, and keeps them in memory.
     ///
     /// # Panics
     /// Outside a runtime of tokio.
@@ -102,7 +102,7 @@ impl Registry {
 }
 
 impl Client {
-    /// Registrations of instances.
+    /// Registration and discovery of instances of services.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -130,16 +130,16 @@ impl Client {
     }
 }
 
-/// A question for the instances of a service. Made by [`Registry::discover`].
+/// Request for the instances of a service. Made by [`Registry::discover`].
 ///
 /// # Errors
 /// When awaited: [`Unavailable`](crate::ErrorKind::Unavailable) when the state of the server is
 /// older than [`max_staleness`](Self::max_staleness) allows, or
-/// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when that of every server is until time
-/// is up, and whatever any call can meet.
+/// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) when that of every server is, until the
+/// timeout, and the errors common to all calls.
 ///
 /// # Cancel safety
-/// Reads change nothing; drop the future at will.
+/// Cancel safe: the call only reads.
 #[derive(Debug, Clone)]
 #[must_use = "a request is sent when it is awaited"]
 pub struct Discover {
@@ -148,21 +148,22 @@ pub struct Discover {
 }
 
 impl Discover {
-    /// Answers from the state of the server that is asked, which may be behind, instead of making
-    /// sure that it is the latest. The answer says how old it may be; it comes without a quorum.
+    /// Serializable read: answers from the local state of the server, which may be stale, without
+    /// confirming it with the quorum. [`Discovered::age`] bounds its age.
     pub fn serializable(mut self) -> Self {
         self.request.serializable = true;
         self
     }
 
-    /// As [`serializable`](Self::serializable), but refuses when the state may be older than this.
+    /// As [`serializable`](Self::serializable), but fails when the state may be older than `age`.
     pub fn max_staleness(mut self, age: Duration) -> Self {
         self.request.serializable = true;
         self.request.max_staleness_ms = millis(age);
         self
     }
 
-    /// Waits until the server has seen this revision: the one of an earlier answer, say.
+    /// Makes the server wait until it has reached this revision, for example that of an earlier
+    /// answer.
     pub fn at_least_revision(mut self, revision: impl Into<Revision>) -> Self {
         self.request.at_least_revision = revision.into().get();
         self
@@ -176,7 +177,7 @@ impl IntoFuture for Discover {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let call = Call::tenure(Operation::Read, Lane::Calls);
-            let found = ask!(self.client, call, RegistryClient.discover(self.request)).await?;
+            let found = rpc!(self.client, call, RegistryClient.discover(self.request)).await?;
             Ok(Discovered::of(found))
         })
     }

@@ -1,4 +1,4 @@
-//! The handle of an instance that is registered.
+//! The handle of a registered instance.
 
 use std::{fmt, future::IntoFuture, time::Duration};
 
@@ -17,7 +17,7 @@ use super::{
     key_of,
 };
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     claim::{ClaimLoss, ClaimSession, SessionChoice, Termination},
     client::Client,
@@ -28,18 +28,18 @@ use crate::{
     session::Session,
 };
 
-/// How long the history of an instance is looked for that is not there any more.
+/// Timeout for reading the history of a deregistered instance.
 const HISTORY_MAX: Duration = Duration::from_secs(5);
 
-/// An instance to be registered. Made by [`Registry::register`](crate::Registry::register).
+/// Request to register an instance. Made by [`Registry::register`](crate::Registry::register).
 ///
 /// # Errors
-/// When awaited: [`InvalidArgument`](ErrorKind::InvalidArgument) for an instance that the registry
-/// does not take, and whatever any call can meet.
+/// When awaited: [`InvalidArgument`](ErrorKind::InvalidArgument) for an invalid instance, and the
+/// errors common to all calls.
 ///
 /// # Cancel safety
-/// Dropping the future leaves open whether the instance is registered. It is gone after its time to
-/// live then, because it is not renewed; with a [`session`](Self::session), when that ends.
+/// Dropping the future leaves open whether the instance is registered. It then ends after its TTL,
+/// because it is not renewed, or with its [`session`](Self::session).
 #[derive(Debug, Clone)]
 #[must_use = "an instance is registered when the request is awaited"]
 pub struct Register {
@@ -57,8 +57,8 @@ impl Register {
         }
     }
 
-    /// Removes the instance `ttl` after its last renewal; ten seconds unless set. It is renewed
-    /// in the background.
+    /// Sets the TTL of the registration's lease, which is renewed in the background; ten seconds
+    /// unless set.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.session = SessionChoice::Own(ttl);
         self
@@ -70,31 +70,31 @@ impl Register {
         self
     }
 
-    /// Registers, and registers again whenever the registration is lost, after a random pause, for
-    /// as long as the handle lives. Each time is a new incarnation, of the instance as it was
-    /// described here and with the readiness that was set last.
+    /// Registers, and registers again after a random pause whenever the registration is lost, for
+    /// as long as the handle lives. Each registration is a new incarnation, with the description
+    /// given here and the readiness that was set last.
     ///
-    /// An instance whose place was taken by another of the same name does not fight for it, one
-    /// that an operator drained or [deregistered](crate::Registry::deregister) does not come back,
-    /// and one that was registered with a [`session`](Self::session) ends with that.
+    /// It does not register again when another instance with the same id replaced it, when an
+    /// operator drained or [deregistered](crate::Registry::deregister) it, or when its
+    /// [`session`](Self::session) ended.
     ///
     /// # Errors
-    /// As for a registration that is not kept; only the first one is waited for.
+    /// As for a single registration; only the first one is awaited.
     ///
     /// # Cancel safety
-    /// As for a registration that is not kept.
+    /// As for a single registration.
     pub async fn keep(self) -> Result<KeptRegistration, Error> {
         let first = self.clone().run().await?;
         Ok(KeptRegistration::start(self, first))
     }
 
-    /// The same request with another readiness.
+    /// The same request with this readiness.
     pub(super) fn readiness(mut self, readiness: Readiness) -> Self {
         self.instance = self.instance.readiness(readiness);
         self
     }
 
-    /// Whether it can be made again when its session is lost.
+    /// Whether it can be renewed when its session is lost.
     pub(super) fn outlives_its_session(&self) -> bool {
         matches!(self.session, SessionChoice::Own(_))
     }
@@ -111,10 +111,10 @@ impl Register {
         let client = session.attach(&self.client);
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
         let answer: RegisterResponse =
-            match ask!(client, call, RegistryClient.register(request)).await {
+            match rpc!(client, call, RegistryClient.register(request)).await {
                 Ok(answer) => answer,
                 Err(error) => {
-                    // Ends what may have been registered in spite of the error.
+                    // Deregisters what the failed call may have registered.
                     let own = session.clone();
                     session.in_background(own.close());
                     return Err(error);
@@ -144,16 +144,16 @@ impl IntoFuture for Register {
     }
 }
 
-/// An instance that is registered, until the handle is dropped: then it is deregistered in the
-/// background as long as the runtime lives; without one, when its lease ends.
+/// A registered instance. Dropping the handle deregisters it in the background as long as the
+/// runtime runs, otherwise when its lease ends.
 ///
-/// A registration that is lost stays lost: see [`Register::keep`] for one that comes back.
+/// A loss is final: see [`Register::keep`] for a registration that is renewed.
 #[must_use = "the instance is deregistered when its handle is dropped"]
 pub struct Registration {
-    /// Its writes belong to the session of the registration.
+    /// Writes through it belong to the session of the registration.
     client: Client,
-    /// Deregisters: without the guards of the user's client, which may be stale by then. The
-    /// incarnation says what is meant.
+    /// Deregisters, without the guards of the user's client, which may be stale by then. The
+    /// incarnation identifies the registration.
     leaving: Client,
     plain: Client,
     session: ClaimSession,
@@ -164,7 +164,7 @@ pub struct Registration {
 
 impl Registration {
     /// The incarnation, which is the token of the registration: greater than those of all earlier
-    /// incarnations. Every change made here is refused once there is another.
+    /// incarnations. Changes through this handle are refused once there is another incarnation.
     #[must_use]
     pub fn incarnation(&self) -> Token {
         self.incarnation
@@ -176,26 +176,26 @@ impl Registration {
         &self.instance
     }
 
-    /// The lease that it is registered with.
+    /// The lease of the registration.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         self.session.lease()
     }
 
-    /// Time from a renewal to the end of the registration.
+    /// The TTL of the registration.
     pub(super) fn ttl(&self) -> Duration {
         self.session.ttl()
     }
 
-    /// Whether it is registered as far as is known here. Once false, never true again.
+    /// Whether the registration is not known to be lost. Once false, it stays false.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.termination.reason().is_none() && self.session.is_held()
     }
 
-    /// Waits until the registration is lost: its lease is, another incarnation took its place, or
-    /// another client deregistered it, the server after a [`drain`](Self::drain) included. Several
-    /// tasks may wait.
+    /// Waits until the registration is lost: its lease is lost, another incarnation replaced it, or
+    /// it was deregistered by another client or after a [`drain`](Self::drain). Several tasks may
+    /// wait.
     ///
     /// # Cancel safety
     /// Cancel safe: a loss is final and is reported to every later call.
@@ -208,12 +208,12 @@ impl Registration {
         }
     }
 
-    /// Sets whether the instance wants traffic.
+    /// Sets the readiness of the instance.
     ///
     /// # Errors
     /// [`InstanceReplaced`](ErrorKind::InstanceReplaced) when another incarnation took its place,
-    /// [`SessionLost`](ErrorKind::SessionLost) when the lease is lost, and whatever any call can
-    /// meet.
+    /// [`SessionLost`](ErrorKind::SessionLost) when the lease is lost, and the errors common to all
+    /// calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether it is set.
@@ -226,11 +226,11 @@ impl Registration {
             options: None,
         };
         let call = Call::tenure(Operation::Write, Lane::KeepAlive);
-        let set = ask!(self.client, call, RegistryClient.set_readiness(request)).await;
+        let set = rpc!(self.client, call, RegistryClient.set_readiness(request)).await;
         self.observe(set.map(drop))
     }
 
-    /// Sets that the instance wants traffic, or that it does not for now.
+    /// Sets the readiness to [`Ready`](Readiness::Ready) or [`NotReady`](Readiness::NotReady).
     ///
     /// # Errors
     /// As for [`set_readiness`](Self::set_readiness).
@@ -246,9 +246,9 @@ impl Registration {
         self.set_readiness(readiness).await
     }
 
-    /// Takes the instance out of rotation now: it gets no new traffic, and is deregistered when
-    /// the grace has passed. Keep the handle that long, or call [`deregister`](Self::deregister)
-    /// when everything under way is done.
+    /// Drains the instance: it receives no new traffic, and is deregistered after the grace period.
+    /// Keep the handle until then, or call [`deregister`](Self::deregister) once all requests are
+    /// finished.
     ///
     /// # Errors
     /// As for [`set_readiness`](Self::set_readiness).
@@ -260,16 +260,16 @@ impl Registration {
         self.observe(drained.map(drop))
     }
 
-    /// Removes the instance now.
+    /// Deregisters the instance.
     ///
     /// # Errors
-    /// As for [`set_readiness`](Self::set_readiness). It is then tried again in the background.
+    /// As for [`set_readiness`](Self::set_readiness). The client then retries in the background.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the rest to the background.
+    /// Dropping the future lets the call finish in the background.
     pub async fn deregister(self) -> Result<(), Error> {
         self.remove().await?;
-        self.termination.record(ClaimLoss::GivenUp);
+        self.termination.record(ClaimLoss::Released);
         Ok(())
     }
 
@@ -282,15 +282,15 @@ impl Registration {
         InstanceRef::incarnation(&self.instance, self.incarnation)
     }
 
-    /// Removes the instance now, for who has no handle to give away.
+    /// Deregisters the instance without consuming the handle.
     pub(super) async fn end(&self) -> Result<(), Error> {
         self.remove().await?;
-        self.termination.record(ClaimLoss::GivenUp);
+        self.termination.record(ClaimLoss::Released);
         self.session.clone().close().await;
         Ok(())
     }
 
-    /// Why it is not there any more.
+    /// Why the instance is not registered any more.
     pub(super) async fn departure(&self) -> Result<Departure, Error> {
         let key = key_of(self.instance.service(), self.instance.id());
         let found = self.plain.get(key.clone()).await?;
@@ -300,7 +300,8 @@ impl Registration {
             )));
         }
         let history = timeout(HISTORY_MAX, self.last_readiness(key)).await;
-        // Without history it counts as lost, which an operator can answer by another drain.
+        // Without history it counts as lost and is registered again; an operator can drain it
+        // again.
         let last = history.unwrap_or(Ok(None))?;
         Ok(match last {
             Some(Readiness::Draining) => Departure::Drained,
@@ -332,25 +333,25 @@ impl Registration {
         Ok(None)
     }
 
-    /// Records the end of this incarnation if an answer shows it.
+    /// Records the end of this incarnation if the result of a call shows it.
     fn observe(&self, answer: Result<(), Error>) -> Result<(), Error> {
         if let Err(error) = &answer
             && is_over(error)
         {
-            self.termination.record(ClaimLoss::Taken);
+            self.termination.record(ClaimLoss::Revoked);
         }
         answer
     }
 }
 
-/// Why a registration ended that its owner did not end.
+/// Why a registration ended, other than by its owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Departure {
     /// Another incarnation took its place.
     Replaced(Token),
     /// It was drained or deregistered by an operator.
     Drained,
-    /// Its lease or its key is gone.
+    /// Its lease or its key was deleted.
     Lost,
 }
 
@@ -385,7 +386,7 @@ impl Drop for Registration {
             let mut backoff = Backoff::default();
             while session.is_held() {
                 match departure::deregister(&client, instance.clone()).await {
-                    Err(error) if error.leaves_undone() => {
+                    Err(error) if error.needs_retry() => {
                         tracing::debug!(%error, "deregistering an instance failed; trying again");
                     }
                     _ => return,

@@ -19,11 +19,10 @@ use crate::{
     response::RegisteredInstance,
 };
 
-/// Pause before a stream that the cluster refused is tried again: long, because an operator has to
-/// remove the reason, and bounded, because that may have been done.
+/// Pause before a refused stream is retried: long, because an operator has to remove the cause.
 pub(super) const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
-/// The instances of a service at one moment.
+/// The instances of a service at one revision.
 #[derive(Debug, Clone)]
 pub struct EndpointView {
     registrations: Arc<BTreeMap<String, RegisteredInstance>>,
@@ -38,26 +37,26 @@ impl EndpointView {
         self.registrations.values()
     }
 
-    /// One instance.
+    /// The instance with this id.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&RegisteredInstance> {
         self.registrations.get(id)
     }
 
-    /// Whether all instances are in it because too few were ready, see
+    /// Whether all instances are selected because too few were ready, see
     /// [`Selector::passing_or_all`].
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.all
     }
 
-    /// The revision the view is of.
+    /// The revision of the view.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// How long ago a server last said that it is so. Some seconds are usual when nothing changes.
+    /// Time since a server last confirmed the view. Some seconds are usual when nothing changes.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.confirmed.elapsed()
@@ -92,8 +91,8 @@ fn named(instance: RegisteredInstance) -> (String, RegisteredInstance) {
 }
 
 /// Keeps the instances of a service in memory. Made by
-/// [`Registry::resolver`](crate::Registry::resolver). Clones share one stream, which ends with the
-/// last of them.
+/// [`Registry::resolver`](crate::Registry::resolver). Clones share one stream, which ends when the
+/// last of them is dropped.
 ///
 /// ```no_run
 /// use tenure::{Client, Selector};
@@ -140,7 +139,7 @@ impl Resolver {
         }
     }
 
-    /// The service.
+    /// The name of the resolved service.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.service
@@ -152,17 +151,17 @@ impl Resolver {
         self.views.borrow().clone()
     }
 
-    /// Waits for the first view. There is one at once ever after.
+    /// Waits for the first view; returns at once after that.
     ///
     /// # Errors
-    /// The refusal of the cluster, such as for a name that is none. Give the wait a deadline of
-    /// its own: an unreachable cluster is waited for.
+    /// A refusal by the cluster, such as for an invalid name. Set a timeout around it: it waits for
+    /// an unreachable cluster.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn ready(&self) -> Result<EndpointView, Arc<Error>> {
         let (mut views, mut refusals) = (self.views.clone(), self.refusals.clone());
-        // Both arms only wait for a state, which stays.
+        // Cancel safe: both arms wait for a state that persists.
         tokio::select! {
             biased;
             view = views.wait_for(Option::is_some) => {
@@ -176,7 +175,7 @@ impl Resolver {
         }
     }
 
-    /// Waits for another view than the one this handle saw last.
+    /// Waits for a view newer than the one this handle returned last.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`] when there will be none, because the runtime shuts down.
@@ -222,7 +221,8 @@ async fn follow(
                             confirmed: Instant::now(),
                         });
                         *view = Some(last.taken(change, revision));
-                        // A progress message makes the view younger and notifies no receiver.
+                        // A progress message refreshes the age of the view without notifying
+                        // receivers.
                         !quiet
                     });
                 }

@@ -1,4 +1,4 @@
-//! Registrations against a server in this process that breaks where it is told to.
+//! Tests of registrations against an in-process server with fault injection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     fake::{Fake, Fault, Store},
 };
 
-/// Longer than anything here takes.
+/// Test timeout: longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn instance(id: &str) -> Instance {
@@ -79,7 +79,7 @@ async fn an_instance_whose_place_is_taken_knows_and_does_not_disturb_its_success
     assert!(second.incarnation() > first.incarnation());
     assert_eq!(
         timeout(PATIENCE, first.lost()).await.unwrap(),
-        ClaimLoss::Taken
+        ClaimLoss::Revoked
     );
     let error = first.set_ready(false).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InstanceReplaced);
@@ -286,7 +286,7 @@ async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
     fake.mode(|modes| (modes.endpoints_refused, modes.behind) = (None, 1));
     pass(REFUSED_PAUSE).await;
     fake.until(|store| store.calls("snapshots") > words).await;
-    // What it was told is taken in before the next refusal is.
+    // The message is processed before the next refusal.
     refuse(&fake, &mut refusals).await;
     assert_eq!(resolver.view().unwrap().revision(), view.revision());
 
@@ -330,7 +330,7 @@ async fn an_operator_drains_and_removes_whichever_instance_is_registered() {
     assert_eq!(seen.instance.unwrap().readiness(), v1::Readiness::Draining);
     registry.deregister("s", "a", None).await.unwrap();
     let loss = timeout(PATIENCE, registration.lost()).await.unwrap();
-    assert_eq!(loss, ClaimLoss::Taken);
+    assert_eq!(loss, ClaimLoss::Revoked);
 }
 
 #[tokio::test]

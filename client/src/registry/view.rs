@@ -1,7 +1,7 @@
 //! The instances of a service, assembled from the messages of an endpoint stream.
 //!
-//! No call is made here. Invariant: what is returned never goes back in time, even when the stream
-//! resumes at a member that is behind.
+//! Invariant: returned revisions never decrease, even when the stream resumes at a member that is
+//! behind.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,22 @@ use crate::{id::Revision, response::RegisteredInstance};
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum EndpointChange {
-    /// Everything that is selected; it replaces all that was known before. The first change is
-    /// one, and after a break the next may be one, too.
+    /// All selected instances; replaces everything known before. The first change is a snapshot,
+    /// and the first one after a break may be.
     Snapshot {
         /// The instances, by id.
         registrations: Vec<RegisteredInstance>,
-        /// Too few were ready, so that all were selected.
+        /// Whether all instances are selected because too few are ready.
         all: bool,
     },
-    /// What is different.
+    /// Changes since the previous message.
     Delta {
         /// New instances, and those that changed.
         updated: Vec<RegisteredInstance>,
-        /// Instances that are gone or no longer selected: their ids.
+        /// Ids of instances that are deregistered or no longer selected.
         removed: Vec<String>,
     },
-    /// Nothing changed.
+    /// No change: the view is current as of a later revision.
     Progress,
 }
 
@@ -37,7 +37,7 @@ pub enum EndpointChange {
 pub(super) struct View {
     known: BTreeMap<String, RegisteredInstance>,
     all: bool,
-    /// Of the last message of the present stream.
+    /// Revision of the last message of the current stream.
     revision: i64,
     /// The greatest revision that was returned.
     delivered: i64,
@@ -48,7 +48,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// The stream was reopened: a snapshot comes first.
+    /// Prepares for a reopened stream, which starts with a snapshot.
     pub(super) fn restart(&mut self) {
         self.based = false;
     }
@@ -58,7 +58,7 @@ impl View {
         Revision::new(self.delivered)
     }
 
-    /// The change that a message means for the watcher, if any yet.
+    /// The change to return for a message, if any.
     pub(super) fn take(&mut self, message: WatchEndpointsResponse) -> Option<EndpointChange> {
         self.revision = message
             .header
@@ -72,7 +72,7 @@ impl View {
                 self.known = present.into_iter().map(named).collect();
                 EndpointChange::Progress
             }
-            // Nothing can be made of a difference to what is not known.
+            // A delta before the snapshot of the stream cannot be applied.
             _ if !self.based => return None,
             WireChange::Delta(delta) => {
                 for id in &delta.removed {

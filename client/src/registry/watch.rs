@@ -1,6 +1,6 @@
 //! A stream of the instances of a service that resumes after breaks.
 //!
-//! It has no end of its own; dropping it ends it.
+//! It ends when it is dropped or refused.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -13,18 +13,18 @@ use tonic::Streaming;
 
 use super::view::{EndpointChange, View};
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     error::{Error, Operation},
-    freshness::{Freshness, at_least},
+    freshness::{Freshness, impl_at_least_revision},
     id::Revision,
     registry::Selector,
     resume::Resume,
 };
 
-/// Longest silence of a stream before it counts as broken. A server sends a mark every ten seconds
-/// when nothing changes; three in a row are not lost by chance.
+/// Longest silence of a stream before it counts as broken. A server sends a progress message every
+/// ten seconds when nothing changes; this is three of them.
 const SILENCE_MAX: Duration = Duration::from_secs(35);
 
 /// The instances of a service: as they are first, then every change. Made by
@@ -57,7 +57,7 @@ pub struct EndpointWatch {
     ended: bool,
 }
 
-/// A watch of the instances of a service to be started. Made by
+/// Request to watch the instances of a service. Made by
 /// [`Registry::watch_endpoints`](crate::Registry::watch_endpoints).
 #[derive(Debug, Clone)]
 #[must_use = "a watch starts when it is awaited"]
@@ -68,7 +68,7 @@ pub struct WatchEndpoints {
     freshness: Freshness,
 }
 
-at_least!(WatchEndpoints);
+impl_at_least_revision!(WatchEndpoints);
 
 impl WatchEndpoints {
     pub(super) fn new(client: Client, service: String, selector: Selector) -> Self {
@@ -80,8 +80,8 @@ impl WatchEndpoints {
         }
     }
 
-    /// Starts from what the server that is asked knows, unless that may be older than this, instead
-    /// of making sure that it is the latest.
+    /// Starts from the local state of the server, without confirming it with the quorum, unless it
+    /// may be older than `age`.
     pub fn max_staleness(mut self, age: Duration) -> Self {
         self.freshness.lower_staleness(age);
         self
@@ -103,7 +103,7 @@ impl IntoFuture for WatchEndpoints {
 }
 
 impl EndpointWatch {
-    /// One that connects when the first change is asked for.
+    /// A watch that connects when the first change is requested.
     pub(super) fn idle(client: Client, service: String, selector: Selector) -> Self {
         Self {
             client,
@@ -119,20 +119,19 @@ impl EndpointWatch {
         }
     }
 
-    /// Goes on after an error, from what was handed out before: it does not go back in time.
+    /// Continues after an error, from the revision that was delivered last.
     pub(super) fn go_on(&mut self) {
         self.link = None;
         self.ended = false;
     }
 
-    /// The next change; nothing after an error.
+    /// The next change; `None` after an error.
     ///
     /// Broken connections and transient failures of servers are not errors: the stream resumes at
-    /// another endpoint, however long that takes, with a snapshot if it must. It never goes back
-    /// in time.
+    /// another endpoint, possibly with a snapshot. Revisions never decrease.
     ///
     /// # Errors
-    /// A refusal that will not pass, such as a name that is none.
+    /// A permanent refusal by the server, such as for an invalid name.
     ///
     /// # Cancel safety
     /// Cancel safe: no change is lost when the future is dropped.
@@ -159,18 +158,18 @@ impl EndpointWatch {
         })
     }
 
-    /// The revision that everything handed out so far is of.
+    /// The revision of the changes delivered so far.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.view.delivered()
     }
 
-    /// Takes one step: connects, or takes one message.
+    /// Advances by one step: connects, or receives one message.
     async fn advance(&mut self) -> Result<Option<EndpointChange>, Error> {
         let Some(link) = &mut self.link else {
             tokio::time::sleep(self.resume.next_pause()).await;
             match self.connect().await {
-                Err(error) if error.ends_stream_for_now() => {
+                Err(error) if error.allows_resume() => {
                     tracing::debug!(%error, "endpoints could not be watched");
                     return Ok(None);
                 }
@@ -183,7 +182,7 @@ impl EndpointWatch {
             Ok(Ok(None)) => {}
             Ok(Err(status)) => {
                 let error = Error::from_status(status, Operation::Read, "server");
-                if !error.ends_stream_for_now() {
+                if !error.allows_resume() {
                     return Err(error);
                 }
                 tracing::debug!(%error, "the stream of endpoints broke");
@@ -201,9 +200,9 @@ impl EndpointWatch {
         let call = Call::tenure(Operation::Read, Lane::Bulk)
             .streaming()
             .require_leader()
-            .fresh(self.freshness);
+            .with_freshness(self.freshness);
         let request = self.request.clone();
-        let link = ask!(self.client, call, RegistryClient.watch_endpoints(request)).await?;
+        let link = rpc!(self.client, call, RegistryClient.watch_endpoints(request)).await?;
         self.view.restart();
         self.link = Some(link);
         self.resume.opened();

@@ -1,4 +1,4 @@
-//! Claims on locks and elections as a server tells them, and the responses that are made of them.
+//! Claims on locks and elections, and the responses that contain them.
 
 use std::{fmt, time::Duration};
 
@@ -7,26 +7,26 @@ use tenure_proto::v1::{
     self, CheckTokenResponse, ForceReleaseResponse, InspectResponse, ListResponse, mode::Kind,
 };
 
-use super::{Header, List, headed, iterable};
+use super::{Header, List, impl_header, impl_iter};
 use crate::id::{LeaseId, Token};
 
-/// A claim on a lock or an election: it holds, or it waits.
+/// A claim on a lock or an election, granted or waiting.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Claim(v1::Claim);
 
-/// How much of a lock a claim is for.
+/// The mode of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ClaimMode {
-    /// The whole lock.
+    /// Exclusive: the only holder of the lock.
     Exclusive,
-    /// The lock together with other shared claims.
+    /// Shared with other shared claims.
     Shared,
-    /// So many permits of a semaphore.
+    /// Permits of a semaphore.
     Permits {
         /// The permits of this claim.
         count: u32,
-        /// The permits that there are in all.
+        /// All permits of the semaphore.
         limit: u32,
     },
 }
@@ -46,25 +46,25 @@ impl Claim {
         &self.0.name
     }
 
-    /// The key that stands for the claim.
+    /// The key of the claim.
     #[must_use]
     pub fn key(&self) -> &Bytes {
         &self.0.key
     }
 
-    /// The lease that the claim lives on.
+    /// The lease of the claim.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         LeaseId::new(self.0.lease)
     }
 
-    /// The fencing token, which is the epoch of a leader.
+    /// The fencing token; of a leader, its epoch.
     #[must_use]
     pub fn token(&self) -> Token {
         Token::new(self.0.token)
     }
 
-    /// How much of the lock it is for.
+    /// The mode of the claim.
     #[must_use]
     pub fn mode(&self) -> ClaimMode {
         match self.0.mode.as_ref().and_then(|mode| mode.kind.as_ref()) {
@@ -77,19 +77,19 @@ impl Claim {
         }
     }
 
-    /// Whether it holds; it waits otherwise.
+    /// Whether it is granted; otherwise it waits.
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.0.held
     }
 
-    /// How long ago it began to hold, or to wait, in milliseconds of cluster time.
+    /// Time since it was granted or started to wait, in milliseconds of cluster time.
     #[must_use]
     pub fn since(&self) -> Duration {
         Duration::from_millis(self.0.since_ms)
     }
 
-    /// The name that the claimant gave; empty when it gave none.
+    /// The name given by the claimant; empty when it gave none.
     #[must_use]
     pub fn principal(&self) -> &str {
         &self.0.principal
@@ -101,15 +101,14 @@ impl Claim {
         &self.0.value
     }
 
-    /// How many claims are before this one; zero for one that holds. Counted up to a thousand,
-    /// which then stands for every number beyond, except by
+    /// Number of claims ahead of this one; zero for a granted one. Capped at a thousand, except by
     /// [`Locks::inspect`](crate::Locks::inspect).
     #[must_use]
     pub fn position(&self) -> u32 {
         self.0.position
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> v1::Claim {
@@ -139,7 +138,7 @@ impl fmt::Debug for Claim {
     }
 }
 
-/// Whether a token holds a lock. Made by [`Locks::check_token`](crate::Locks::check_token).
+/// The result of a token check. Made by [`Locks::check_token`](crate::Locks::check_token).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenCheck {
     header: Option<Header>,
@@ -172,19 +171,19 @@ impl TokenCheck {
         (self.current_token != 0).then(|| Token::new(self.current_token))
     }
 
-    /// The claim with that token.
+    /// The claim of that token.
     #[must_use]
     pub fn holder(&self) -> Option<&Claim> {
         self.holder.as_ref()
     }
 
-    /// The time that is left before the lease of the holder ends unless it is renewed.
+    /// The remaining time of the holder's lease unless it is renewed.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.remaining_ms)
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> CheckTokenResponse {
@@ -198,7 +197,7 @@ impl TokenCheck {
     }
 }
 
-/// Who holds a lock or an election, and who waits. Made by
+/// The queue of a lock or an election: its holders and waiters. Made by
 /// [`Locks::inspect`](crate::Locks::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockQueue {
@@ -220,38 +219,38 @@ impl LockQueue {
         }
     }
 
-    /// The claims that hold.
+    /// The granted claims; several for shared claims and permits.
     #[must_use]
     pub fn holders(&self) -> &[Claim] {
         &self.holders
     }
 
-    /// Takes out the claims that hold.
+    /// The granted claims, by value.
     #[must_use]
     pub fn into_holders(self) -> Vec<Claim> {
         self.holders
     }
 
-    /// The first claims that wait, in the order of the queue, as many as were asked for.
+    /// The first waiting claims, in the order of the queue, up to the limit of the request.
     #[must_use]
     pub fn waiters(&self) -> &[Claim] {
         &self.waiters
     }
 
-    /// How many claims wait in all.
+    /// Number of all waiting claims.
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.waiting
     }
 
-    /// For how long the lock is not granted, because its last holder was lost, see
+    /// Remaining lock delay after the loss of the last holder, see
     /// [`LockRequest::lock_delay`](crate::LockRequest::lock_delay).
     #[must_use]
     pub fn delay(&self) -> Duration {
         Duration::from_millis(self.delay_ms)
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> InspectResponse {
@@ -265,8 +264,7 @@ impl LockQueue {
     }
 }
 
-/// Locks and elections that are claimed. Made by
-/// [`Locks::list`](crate::Locks::list).
+/// Locks and elections that have claims. Made by [`Locks::list`](crate::Locks::list).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockList {
     header: Option<Header>,
@@ -283,19 +281,19 @@ impl LockList {
         }
     }
 
-    /// One claim of each lock: the one that holds it, or the first that waits.
+    /// One claim of each lock: a granted one, or else the first waiting one.
     #[must_use]
     pub fn claims(&self) -> &[Claim] {
         &self.claims
     }
 
-    /// Whether there are more locks than were asked for.
+    /// Whether there are more locks than the limit of the request.
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ListResponse {
@@ -307,8 +305,8 @@ impl LockList {
     }
 }
 
-iterable! {
-    /// Iterates over [`claims`](Self::claims).
+impl_iter! {
+    /// Iterates over the claims.
     LockList.claims: Claim
 }
 
@@ -318,7 +316,7 @@ impl List<Claim> {
         Self::of(header, Claim::list_of(message.released))
     }
 
-    /// The message of the wire, that of a forced release.
+    /// Converts into the generated message of a forced release.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ForceReleaseResponse {
@@ -327,4 +325,4 @@ impl List<Claim> {
     }
 }
 
-headed!(TokenCheck, LockQueue, LockList);
+impl_header!(TokenCheck, LockQueue, LockList);

@@ -2,13 +2,13 @@
 
 use tenure_proto::etcdserverpb::{self, MemberAddResponse, ResponseHeader};
 
-use super::{Header, List, headed};
+use super::{Header, List, impl_header};
 use crate::id::MemberId;
 
 /// Whether a member votes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MemberRole {
-    /// Votes, and counts towards the quorum.
+    /// Votes and counts towards the quorum.
     Voter,
     /// Receives the data without a vote, until it is promoted.
     Learner,
@@ -23,31 +23,31 @@ impl Member {
         messages.into_iter().map(Self).collect()
     }
 
-    /// The id.
+    /// The id of the member.
     #[must_use]
     pub fn id(&self) -> MemberId {
         MemberId::new(self.0.id)
     }
 
-    /// The name from its configuration; empty until it has started for the first time.
+    /// The configured name; empty until the member has started.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// The URLs at which other members reach it.
+    /// The peer URLs: its addresses for other members.
     #[must_use]
     pub fn peer_urls(&self) -> &[String] {
         &self.0.peer_ur_ls
     }
 
-    /// The URLs at which clients reach it; none until it has started for the first time.
+    /// The client URLs: its addresses for clients; empty until the member has started.
     #[must_use]
     pub fn client_urls(&self) -> &[String] {
         &self.0.client_ur_ls
     }
 
-    /// Whether it votes.
+    /// Whether it is a voter or a learner.
     #[must_use]
     pub fn role(&self) -> MemberRole {
         if self.0.is_learner {
@@ -57,7 +57,7 @@ impl Member {
         }
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> etcdserverpb::Member {
@@ -73,7 +73,7 @@ impl List<Member> {
         Self::of(Header::of(header), Member::list_of(members))
     }
 
-    /// The message of the wire, that of a list of members.
+    /// Converts into the generated message of a list of members.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> etcdserverpb::MemberListResponse {
@@ -82,7 +82,8 @@ impl List<Member> {
     }
 }
 
-/// A member was added. Made by [`Cluster::add_member`](crate::Cluster::add_member).
+/// The response to the addition of a member. Made by
+/// [`Cluster::add_member`](crate::Cluster::add_member).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberAdded {
     header: Option<Header>,
@@ -99,7 +100,7 @@ impl MemberAdded {
         }
     }
 
-    /// The new member, with the id that the cluster gave it.
+    /// The new member, with its assigned id.
     #[must_use]
     pub fn member(&self) -> &Member {
         &self.member
@@ -111,7 +112,7 @@ impl MemberAdded {
         &self.members
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> MemberAddResponse {
@@ -123,4 +124,4 @@ impl MemberAdded {
     }
 }
 
-headed!(MemberAdded);
+impl_header!(MemberAdded);

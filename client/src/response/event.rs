@@ -1,4 +1,4 @@
-//! One change of one key, as a watch delivers it.
+//! Events of watches.
 
 use bytes::Bytes;
 use tenure_proto::mvccpb::{self, event::EventType};
@@ -23,39 +23,39 @@ impl Event {
         }
     }
 
-    /// Whether the key was written: created, or given another value.
+    /// Whether the key was written.
     #[must_use]
     pub fn is_put(&self) -> bool {
         !self.deleted
     }
 
-    /// Whether the key did not exist before and was written.
+    /// Whether the key was created.
     #[must_use]
     pub fn is_create(&self) -> bool {
         self.is_put() && self.kv.create_revision() == self.kv.mod_revision()
     }
 
-    /// Whether the key was deleted, be it because its lease ended.
+    /// Whether the key was deleted, by a request or because its lease ended.
     #[must_use]
     pub fn is_delete(&self) -> bool {
         self.deleted
     }
 
-    /// The key as it is after the change. After a deletion only the key itself and the revision
-    /// of the deletion are set.
+    /// The key after the change. For a deletion only the key and the mod revision, that of the
+    /// deletion, are set.
     #[must_use]
     pub fn kv(&self) -> &KeyValue {
         &self.kv
     }
 
-    /// Takes the key out as it is after the change.
+    /// The key after the change, by value.
     #[must_use]
     pub fn into_kv(self) -> KeyValue {
         self.kv
     }
 
-    /// What the key held before, if [`Watch::prev_kv`](crate::Watch::prev_kv) asked for it, it
-    /// existed, and history reaches that far.
+    /// The key before the change, if requested by [`Watch::prev_kv`](crate::Watch::prev_kv), it
+    /// existed, and its revision is not compacted.
     #[must_use]
     pub fn prev_kv(&self) -> Option<&KeyValue> {
         self.prev_kv.as_ref()
@@ -79,7 +79,7 @@ impl Event {
         self.kv.mod_revision()
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> mvccpb::Event {

@@ -1,12 +1,12 @@
-//! The header of a response: which member of which cluster answered, and the revision of its store.
+//! The header of a response: cluster, member, revision and Raft term.
 
 use tenure_proto::{etcdserverpb::ResponseHeader, v1};
 
 use crate::id::{MemberId, Revision};
 
-/// Which member of which cluster answered, and how far its store was.
+/// The header of a response: the cluster and member that answered, and the revision of its store.
 ///
-/// Everything is zero where a server leaves the header out, as it may in the responses inside a
+/// All fields are zero where a server omits the header, as it may in the responses inside a
 /// transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Header {
@@ -26,7 +26,7 @@ impl Header {
         })
     }
 
-    /// The header of an answer of tenure's own services, which do not tell the term.
+    /// Converts a header of tenure's own services, which has no term.
     pub(crate) fn of_tenure(header: Option<v1::Header>) -> Option<Self> {
         header.map(|header| Self {
             cluster_id: header.cluster_id,
@@ -48,20 +48,19 @@ impl Header {
         MemberId::new(self.member_id)
     }
 
-    /// The revision of the store when the answer was made.
+    /// The revision of the store at the time of the response.
     #[must_use]
     pub fn revision(&self) -> Revision {
         Revision::new(self.revision)
     }
 
-    /// The Raft term in which the answer was made; zero from tenure's own services, which do not
-    /// tell it.
+    /// The Raft term of the member; zero from tenure's own services, which do not send it.
     #[must_use]
     pub fn raft_term(&self) -> u64 {
         self.raft_term
     }
 
-    /// The header as etcd's services send it.
+    /// Converts into the header of etcd's services.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ResponseHeader {
@@ -73,7 +72,7 @@ impl Header {
         }
     }
 
-    /// The header as tenure's own services send it.
+    /// Converts into the header of tenure's own services.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_tenure_wire(self) -> v1::Header {
@@ -85,28 +84,28 @@ impl Header {
     }
 }
 
-/// Gives responses access to their header: those with a field `header`, or, `in message`, those
-/// that wrap the message which holds it.
-macro_rules! headed {
+/// Implements access to the header for responses with a field `header`, or, `in message`, for those
+/// that wrap a message with one.
+macro_rules! impl_header {
     (in message: $($response:ty),* $(,)?) => {$(
-        headed!(@ [] $response, |response| $crate::Header::of(response.0.header));
+        impl_header!(@ [] $response, |response| $crate::Header::of(response.0.header));
     )*};
     (<$item:ident> $response:ty) => {
-        headed!(@ [<$item>] $response, |response| response.header);
+        impl_header!(@ [<$item>] $response, |response| response.header);
     };
     ($($response:ty),* $(,)?) => {$(
-        headed!(@ [] $response, |response| response.header);
+        impl_header!(@ [] $response, |response| response.header);
     )*};
     (@ [$($generics:tt)*] $response:ty, |$this:ident| $header:expr) => {
         impl $($generics)* $response {
-            /// Which member answered, and how far its store was.
+            /// The header of the response.
             #[must_use]
             pub fn header(&self) -> $crate::Header {
                 let $this = self;
                 $header.unwrap_or_default()
             }
 
-            /// The revision of the store when the answer was made.
+            /// The revision of the store at the time of the response.
             #[must_use]
             pub fn revision(&self) -> $crate::Revision {
                 self.header().revision()
@@ -114,4 +113,4 @@ macro_rules! headed {
         }
     };
 }
-pub(crate) use headed;
+pub(crate) use impl_header;

@@ -1,4 +1,4 @@
-//! One key with its value and its place in history.
+//! A key with its value and revisions.
 
 use std::{fmt, str::Utf8Error};
 
@@ -7,7 +7,7 @@ use tenure_proto::mvccpb;
 
 use crate::id::{LeaseId, Revision};
 
-/// One key with its value, as it was at one revision. Clones share the bytes.
+/// A key with its value and revisions. Clones share the bytes.
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -25,12 +25,12 @@ impl KeyValue {
         Self(message)
     }
 
-    /// Each of many; the list is reused.
+    /// Wraps each message; reuses the allocation.
     pub(crate) fn list_of(messages: Vec<mvccpb::KeyValue>) -> Vec<Self> {
         messages.into_iter().map(Self).collect()
     }
 
-    /// The key.
+    /// The key, as raw bytes.
     #[must_use]
     pub fn key(&self) -> &Bytes {
         &self.0.key
@@ -44,7 +44,7 @@ impl KeyValue {
         std::str::from_utf8(&self.0.key)
     }
 
-    /// The value; empty when only keys were asked for, and in the event of a deletion.
+    /// The value; empty with [`keys_only`](crate::Get::keys_only) and in the event of a deletion.
     #[must_use]
     pub fn value(&self) -> &Bytes {
         &self.0.value
@@ -58,33 +58,32 @@ impl KeyValue {
         std::str::from_utf8(&self.0.value)
     }
 
-    /// Takes the value out, without a copy.
+    /// The value, by value and without a copy.
     #[must_use]
     pub fn into_value(self) -> Bytes {
         self.0.value
     }
 
-    /// Takes key and value out, without a copy.
+    /// Key and value, by value and without a copy.
     #[must_use]
     pub fn into_parts(self) -> (Bytes, Bytes) {
         (self.0.key, self.0.value)
     }
 
-    /// The revision at which the key was created, which stays the same until it is deleted; zero
-    /// in the event of a deletion.
+    /// The revision at which the key was created; zero in the event of a deletion.
     #[must_use]
     pub fn create_revision(&self) -> Revision {
         Revision::new(self.0.create_revision)
     }
 
-    /// The revision of the last write; of the deletion, in the event of one.
+    /// The revision of the last write, or of the deletion in the event of one.
     #[must_use]
     pub fn mod_revision(&self) -> Revision {
         Revision::new(self.0.mod_revision)
     }
 
-    /// The number of writes since the key was created, the creation included; zero in the event of
-    /// a deletion.
+    /// The number of writes since the creation of the key, including it; zero in the event of a
+    /// deletion.
     #[must_use]
     pub fn version(&self) -> i64 {
         self.0.version
@@ -96,14 +95,13 @@ impl KeyValue {
         Some(LeaseId::new(self.0.lease)).filter(|lease| *lease != LeaseId::NONE)
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> mvccpb::KeyValue {
         self.0
     }
 
-    /// The messages of many.
     #[cfg(feature = "wire")]
     pub(crate) fn list_into_wire(list: Vec<Self>) -> Vec<mvccpb::KeyValue> {
         list.into_iter().map(Self::into_wire).collect()

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use tenure_proto::etcdserverpb::{DeleteRangeResponse, PutResponse as PutMessage, RangeResponse};
 
-use super::{Header, KeyValue, headed, iterable};
+use super::{Header, KeyValue, impl_header, impl_iter};
 
-/// Keys that were read, in the order that was asked for.
+/// The response to a read: the keys, in the requested order.
 ///
 /// ```no_run
 /// # async fn example(client: tenure::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -39,50 +39,49 @@ impl GetResponse {
         }
     }
 
-    /// The first key, or the only one; nothing when no key was found.
+    /// The first or only key; `None` when no key was found.
     #[must_use]
     pub fn first(&self) -> Option<&KeyValue> {
         self.kvs.first()
     }
 
-    /// Takes the first key out, or the only one.
+    /// The first or only key, by value.
     #[must_use]
     pub fn into_first(self) -> Option<KeyValue> {
         self.kvs.into_iter().next()
     }
 
-    /// The value of the first key, or of the only one; nothing when no key was found.
+    /// The value of the first or only key; `None` when no key was found.
     #[must_use]
     pub fn value(&self) -> Option<&Bytes> {
         self.first().map(KeyValue::value)
     }
 
-    /// The keys; none when only their number was asked for.
+    /// The keys; empty with [`count_only`](crate::Get::count_only).
     #[must_use]
     pub fn kvs(&self) -> &[KeyValue] {
         &self.kvs
     }
 
-    /// Takes the keys out.
+    /// The keys, by value.
     #[must_use]
     pub fn into_kvs(self) -> Vec<KeyValue> {
         self.kvs
     }
 
-    /// The number of keys in the range, those beyond the [limit](crate::Get::limit) included.
+    /// The number of keys in the range, including those beyond the [limit](crate::Get::limit).
     #[must_use]
     pub fn count(&self) -> u64 {
         self.count
     }
 
-    /// Whether there are more keys in the range than were returned, because of the
-    /// [limit](crate::Get::limit).
+    /// Whether the range has more keys than the [limit](crate::Get::limit).
     #[must_use]
     pub fn more(&self) -> bool {
         self.more
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> RangeResponse {
@@ -95,12 +94,12 @@ impl GetResponse {
     }
 }
 
-iterable! {
-    /// The keys, one after the other.
+impl_iter! {
+    /// Iterates over the keys.
     GetResponse.kvs: KeyValue
 }
 
-/// A key was written.
+/// The response to a write.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PutResponse {
     header: Option<Header>,
@@ -115,20 +114,20 @@ impl PutResponse {
         }
     }
 
-    /// What the key held before, if [`Put::prev_kv`](crate::Put::prev_kv) asked for it and the key
-    /// existed.
+    /// The previous version of the key, if requested by [`Put::prev_kv`](crate::Put::prev_kv) and
+    /// the key existed.
     #[must_use]
     pub fn prev_kv(&self) -> Option<&KeyValue> {
         self.prev_kv.as_ref()
     }
 
-    /// Takes out what the key held before.
+    /// The previous version of the key, by value.
     #[must_use]
     pub fn into_prev_kv(self) -> Option<KeyValue> {
         self.prev_kv
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> PutMessage {
@@ -139,7 +138,7 @@ impl PutResponse {
     }
 }
 
-/// Keys were deleted.
+/// The response to a deletion.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DeleteResponse {
     header: Option<Header>,
@@ -156,25 +155,26 @@ impl DeleteResponse {
         }
     }
 
-    /// The number of keys that were deleted.
+    /// The number of deleted keys.
     #[must_use]
     pub fn deleted(&self) -> u64 {
         self.deleted
     }
 
-    /// What the deleted keys held, if [`Delete::prev_kv`](crate::Delete::prev_kv) asked for it.
+    /// The deleted keys with their values, if requested by
+    /// [`Delete::prev_kv`](crate::Delete::prev_kv).
     #[must_use]
     pub fn prev_kvs(&self) -> &[KeyValue] {
         &self.prev_kvs
     }
 
-    /// Takes out what the deleted keys held.
+    /// The deleted keys with their values, by value.
     #[must_use]
     pub fn into_prev_kvs(self) -> Vec<KeyValue> {
         self.prev_kvs
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> DeleteRangeResponse {
@@ -186,4 +186,4 @@ impl DeleteResponse {
     }
 }
 
-headed!(GetResponse, PutResponse, DeleteResponse);
+impl_header!(GetResponse, PutResponse, DeleteResponse);

@@ -9,10 +9,10 @@ use tenure_proto::etcdserverpb::{
     LeaseGrantResponse, LeaseKeepAliveResponse, LeaseLeasesResponse, LeaseTimeToLiveResponse,
 };
 
-use super::{Header, List, headed};
+use super::{Header, List, impl_header};
 use crate::id::LeaseId;
 
-/// A TTL as it travels: whole seconds, below zero for a lease that does not exist.
+/// Converts a TTL of a message: whole seconds, negative for a lease that does not exist.
 fn seconds(ttl: i64) -> Duration {
     Duration::from_secs(u64::try_from(ttl).unwrap_or(0))
 }
@@ -58,7 +58,7 @@ impl Lease {
         seconds(self.ttl_seconds)
     }
 
-    /// The message of the wire, that of a grant.
+    /// Converts into the generated message of a grant.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> LeaseGrantResponse {
@@ -71,8 +71,7 @@ impl Lease {
     }
 }
 
-/// How long a lease has left. Made by
-/// [`Leases::time_to_live`](crate::Leases::time_to_live).
+/// The remaining time of a lease. Made by [`Leases::time_to_live`](crate::Leases::time_to_live).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseTimeToLive(LeaseTimeToLiveResponse);
 
@@ -81,33 +80,33 @@ impl LeaseTimeToLive {
         Self(message)
     }
 
-    /// The lease.
+    /// The id of the lease.
     #[must_use]
     pub fn id(&self) -> LeaseId {
         LeaseId::new(self.0.id)
     }
 
-    /// The time that is left unless the lease is renewed, in whole seconds; nothing when there is
-    /// no such lease.
+    /// The remaining time unless the lease is renewed, in whole seconds; `None` when the lease does
+    /// not exist.
     #[must_use]
     pub fn remaining(&self) -> Option<Duration> {
         (self.0.ttl >= 0).then(|| seconds(self.0.ttl))
     }
 
-    /// The TTL that the lease was granted with, in whole seconds; zero when there is no such
-    /// lease.
+    /// The TTL of the grant, in whole seconds; zero when the lease does not exist.
     #[must_use]
     pub fn granted_ttl(&self) -> Duration {
         seconds(self.0.granted_ttl)
     }
 
-    /// The keys attached to the lease, if they were asked for.
+    /// The keys attached to the lease, if requested by
+    /// [`TimeToLive::keys`](crate::TimeToLive::keys).
     #[must_use]
     pub fn keys(&self) -> &[Bytes] {
         &self.0.keys
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> LeaseTimeToLiveResponse {
@@ -121,7 +120,7 @@ impl List<LeaseId> {
         Self::of(Header::of(message.header), ids.collect())
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> LeaseLeasesResponse {
@@ -131,8 +130,8 @@ impl List<LeaseId> {
     }
 }
 
-headed!(Lease);
-headed!(in message: LeaseTimeToLive);
+impl_header!(Lease);
+impl_header!(in message: LeaseTimeToLive);
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use std::{slice, vec};
 
-use super::{Header, headed};
+use super::{Header, impl_header};
 
 /// A list that a server answered with, in the order of the server.
 ///
@@ -27,7 +27,7 @@ impl<T> List<T> {
         Self { header, items }
     }
 
-    /// Number of items.
+    /// Number of items in the list.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
@@ -39,19 +39,19 @@ impl<T> List<T> {
         self.items.is_empty()
     }
 
-    /// The first item.
+    /// The first item; `None` when the list is empty.
     #[must_use]
     pub fn first(&self) -> Option<&T> {
         self.items.first()
     }
 
-    /// All items, borrowed.
+    /// The items as a slice.
     #[must_use]
     pub fn as_slice(&self) -> &[T] {
         &self.items
     }
 
-    /// All items, without the header.
+    /// The items as a vector, without the header.
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         self.items
@@ -92,4 +92,4 @@ impl<'a, T> IntoIterator for &'a List<T> {
     }
 }
 
-headed!(<T> List<T>);
+impl_header!(<T> List<T>);

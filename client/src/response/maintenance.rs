@@ -1,4 +1,4 @@
-//! Responses of one server about itself: status, alarms, hashes, snapshots.
+//! Responses of maintenance calls: status, alarms, hashes, snapshots.
 
 use bytes::Bytes;
 use tenure_proto::etcdserverpb::{
@@ -6,10 +6,10 @@ use tenure_proto::etcdserverpb::{
     StatusResponse,
 };
 
-use super::{Header, List, MemberRole, headed};
+use super::{Header, List, MemberRole, impl_header};
 use crate::id::{MemberId, Revision};
 
-/// The state of one server. Made by [`Maintenance::status`](crate::Maintenance::status).
+/// The status of one server. Made by [`Maintenance::status`](crate::Maintenance::status).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status(StatusResponse);
 
@@ -24,43 +24,43 @@ impl Status {
         &self.0.version
     }
 
-    /// The version of what the server has on disk; empty when it does not tell.
+    /// The version of the storage format; empty when the server does not send it.
     #[must_use]
     pub fn storage_version(&self) -> &str {
         &self.0.storage_version
     }
 
-    /// Bytes that the store takes on disk.
+    /// Size of the store on disk, in bytes.
     #[must_use]
     pub fn db_size_bytes(&self) -> u64 {
         bytes(self.0.db_size)
     }
 
-    /// Bytes of those that hold something.
+    /// Size of the used part of the store, in bytes.
     #[must_use]
     pub fn db_size_in_use_bytes(&self) -> u64 {
         bytes(self.0.db_size_in_use)
     }
 
-    /// Bytes at which the server takes no more writes; zero when it does not tell.
+    /// Quota of the store, in bytes; zero when the server does not send it.
     #[must_use]
     pub fn db_size_quota_bytes(&self) -> u64 {
         bytes(self.0.db_size_quota)
     }
 
-    /// Who leads, as far as the server knows; nothing while it knows no leader.
+    /// The Raft leader known to the server; `None` while it knows none.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {
         (self.0.leader != 0).then(|| MemberId::new(self.0.leader))
     }
 
-    /// Whether the server that answered leads.
+    /// Whether the server is the leader.
     #[must_use]
     pub fn is_leader(&self) -> bool {
         self.leader() == Some(self.header().member_id())
     }
 
-    /// Whether the server votes.
+    /// Whether the server is a voter or a learner.
     #[must_use]
     pub fn role(&self) -> MemberRole {
         if self.0.is_learner {
@@ -88,13 +88,13 @@ impl Status {
         self.0.raft_applied_index
     }
 
-    /// What is wrong with the server, in its words; nothing when all is well.
+    /// Error texts of the server; empty when it is healthy.
     #[must_use]
     pub fn errors(&self) -> &[String] {
         &self.0.errors
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> StatusResponse {
@@ -102,16 +102,16 @@ impl Status {
     }
 }
 
-/// A size, which the wire carries with a sign.
+/// Converts a size, which messages carry as a signed number.
 fn bytes(size: i64) -> u64 {
     u64::try_from(size).unwrap_or(0)
 }
 
-/// What an alarm is about.
+/// The kind of an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AlarmKind {
-    /// The store has reached its quota: the cluster takes no writes that add to it.
+    /// The store has reached its quota: the cluster refuses writes that grow it.
     NoSpace,
     /// The data of a member differs from that of the others.
     Corrupt,
@@ -137,7 +137,7 @@ impl AlarmKind {
     }
 }
 
-/// An alarm that a member has raised. It stays until it is taken back with
+/// An alarm raised by a member. It stays until it is disarmed by
 /// [`Maintenance::disarm`](crate::Maintenance::disarm).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Alarm(AlarmMember);
@@ -149,13 +149,13 @@ impl Alarm {
         MemberId::new(self.0.member_id)
     }
 
-    /// What it is about.
+    /// The kind of the alarm.
     #[must_use]
     pub fn kind(&self) -> AlarmKind {
         AlarmKind::of(self.0.alarm())
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> AlarmMember {
@@ -169,7 +169,7 @@ impl List<Alarm> {
         Self::of(Header::of(message.header), alarms.collect())
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> AlarmResponse {
@@ -178,7 +178,7 @@ impl List<Alarm> {
     }
 }
 
-/// A hash over everything that one server stores. Made by
+/// A hash of the whole store of one server. Made by
 /// [`Maintenance::hash`](crate::Maintenance::hash).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreHash(HashResponse);
@@ -188,13 +188,13 @@ impl StoreHash {
         Self(message)
     }
 
-    /// The hash.
+    /// The value of the hash.
     #[must_use]
     pub fn hash(&self) -> u32 {
         self.0.hash
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> HashResponse {
@@ -202,9 +202,8 @@ impl StoreHash {
     }
 }
 
-/// A hash over the history of keys. Made by
-/// [`Maintenance::hash_kv`](crate::Maintenance::hash_kv). Two servers must agree when both of its
-/// revisions are the same.
+/// A hash of the history of keys. Made by [`Maintenance::hash_kv`](crate::Maintenance::hash_kv).
+/// Hashes of two servers must be equal when both revisions are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryHash(HashKvResponse);
 
@@ -213,25 +212,25 @@ impl HistoryHash {
         Self(message)
     }
 
-    /// The hash.
+    /// The value of the hash.
     #[must_use]
     pub fn hash(&self) -> u32 {
         self.0.hash
     }
 
-    /// The revision up to which history was given up when the hash was made.
+    /// The compaction floor at the time of the hash.
     #[must_use]
     pub fn compact_revision(&self) -> Revision {
         Revision::new(self.0.compact_revision)
     }
 
-    /// The revision up to which the hash goes.
+    /// The last revision of the hash.
     #[must_use]
     pub fn hash_revision(&self) -> Revision {
         Revision::new(self.0.hash_revision)
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> HashKvResponse {
@@ -248,31 +247,31 @@ impl SnapshotPiece {
         Self(message)
     }
 
-    /// The bytes of the piece, which follow those of the piece before.
+    /// The bytes of the piece.
     #[must_use]
     pub fn data(&self) -> &Bytes {
         &self.0.blob
     }
 
-    /// Takes the bytes out, without a copy.
+    /// The bytes of the piece, by value and without a copy.
     #[must_use]
     pub fn into_data(self) -> Bytes {
         self.0.blob
     }
 
-    /// Bytes that are still to come after this piece; zero in the last one.
+    /// Number of bytes after this piece; zero in the last one.
     #[must_use]
     pub fn remaining_bytes(&self) -> u64 {
         self.0.remaining_bytes
     }
 
-    /// The version of the server; empty in pieces that do not tell it.
+    /// The version of the server; empty in pieces without it.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.0.version
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> SnapshotResponse {
@@ -280,4 +279,4 @@ impl SnapshotPiece {
     }
 }
 
-headed!(in message: Status, StoreHash, HistoryHash, SnapshotPiece);
+impl_header!(in message: Status, StoreHash, HistoryHash, SnapshotPiece);

@@ -1,8 +1,8 @@
-//! What servers answer, as types of this crate.
+//! Responses of servers, as types of this crate.
 //!
-//! The generated messages of the wire are moved into these types field by field, so that values are
-//! never copied and a new version of the code generator changes nothing for users. With the feature
-//! `wire` every response turns back into its message by `into_wire`.
+//! They wrap or are built from the generated protobuf messages without copying values, so that a
+//! new version of the code generator does not affect users. With the feature `wire` a response
+//! converts back into its message by `into_wire`.
 
 mod claim;
 mod cluster;
@@ -28,14 +28,14 @@ pub use lease::{Lease, LeaseTimeToLive};
 pub use list::List;
 pub use maintenance::{Alarm, AlarmKind, HistoryHash, SnapshotPiece, Status, StoreHash};
 pub use policy::FencePolicy;
-pub use registered::{Discovered, Readiness, RegisteredInstance, ServedAt};
+pub use registered::{Discovered, InstanceEndpoint, Readiness, RegisteredInstance};
 pub use session::SessionState;
 pub use txn::{OpResponse, TxnResponse};
 
-pub(crate) use header::headed;
+pub(crate) use header::impl_header;
 
-/// Makes a response iterable over a field, by value and by reference.
-macro_rules! iterable {
+/// Implements iteration over a field of a response, by value and by reference.
+macro_rules! impl_iter {
     ($(#[doc = $doc:literal])+ $response:ident . $field:ident : $item:ty) => {
         impl $response {
             $(#[doc = $doc])+
@@ -63,4 +63,4 @@ macro_rules! iterable {
         }
     };
 }
-use iterable;
+use impl_iter;

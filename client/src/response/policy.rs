@@ -1,28 +1,28 @@
-//! Fence policies as the server keeps them.
+//! Fence policies.
 
 use bytes::Bytes;
 use tenure_proto::v1::{ListPoliciesResponse, Policy};
 
 use super::{Header, List};
 
-/// A prefix below which only the holder of a lock writes.
+/// A fence policy: only the holder of a lock can write below a prefix.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct FencePolicy(Policy);
 
 impl FencePolicy {
-    /// The keys that are fenced: those that begin with this.
+    /// The prefix of the fenced keys.
     #[must_use]
     pub fn prefix(&self) -> &Bytes {
         &self.0.prefix
     }
 
-    /// The lock or the election whose holder writes them.
+    /// The lock or election whose guard is required.
     #[must_use]
     pub fn lock(&self) -> &Bytes {
         &self.0.lock
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> Policy {
@@ -36,7 +36,7 @@ impl List<FencePolicy> {
         Self::of(Header::of_tenure(message.header), policies.collect())
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ListPoliciesResponse {

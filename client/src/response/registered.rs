@@ -1,31 +1,30 @@
-//! Instances of a service as the registry tells them.
+//! Registered instances of a service.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use tenure_proto::v1::{self, DiscoverResponse};
 
-use super::{Header, headed, iterable};
+use super::{Header, impl_header, impl_iter};
 use crate::id::{LeaseId, Revision, Token};
 
-/// Share of the traffic of an instance that names none.
+/// Weight of an instance that sets none.
 const WEIGHT_DEFAULT: u32 = 100;
 
-/// Whether an instance wants traffic.
+/// The readiness of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Readiness {
-    /// It is alive and not to be used yet.
+    /// Alive, but not ready for traffic yet.
     Starting,
-    /// It wants traffic.
+    /// Ready for new traffic.
     Ready,
-    /// It finishes what is under way; nothing new is to be sent.
+    /// Finishes its requests; receives no new ones.
     Draining,
-    /// It wants no traffic for now.
+    /// Temporarily not ready for traffic.
     NotReady,
 }
 
 impl Readiness {
-    /// Every readiness there is.
     pub(crate) const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::NotReady];
 
     pub(crate) fn of(message: v1::Readiness) -> Self {
@@ -47,7 +46,7 @@ impl Readiness {
     }
 }
 
-/// An instance as the registry knows it: what it says of itself, and which life of it that is.
+/// A registered instance: its description, incarnation and lease.
 #[derive(Clone, PartialEq)]
 pub struct RegisteredInstance {
     instance: v1::Instance,
@@ -56,15 +55,15 @@ pub struct RegisteredInstance {
     revision: i64,
 }
 
-/// A place where an instance is served.
+/// An endpoint of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct ServedAt<'a> {
+pub struct InstanceEndpoint<'a> {
     /// The protocol, for example `grpc` or `http`.
     pub protocol: &'a str,
     /// The name or the address of the host.
     pub host: &'a str,
-    /// The port.
+    /// The TCP port.
     pub port: u32,
 }
 
@@ -82,7 +81,7 @@ impl RegisteredInstance {
         messages.into_iter().map(Self::of).collect()
     }
 
-    /// The service.
+    /// The name of the service.
     #[must_use]
     pub fn service(&self) -> &str {
         &self.instance.service
@@ -94,13 +93,16 @@ impl RegisteredInstance {
         &self.instance.id
     }
 
-    /// Where the instance is served.
-    pub fn endpoints(&self) -> impl ExactSizeIterator<Item = ServedAt<'_>> {
-        self.instance.endpoints.iter().map(|endpoint| ServedAt {
-            protocol: &endpoint.protocol,
-            host: &endpoint.host,
-            port: endpoint.port,
-        })
+    /// The endpoints of the instance.
+    pub fn endpoints(&self) -> impl ExactSizeIterator<Item = InstanceEndpoint<'_>> {
+        self.instance
+            .endpoints
+            .iter()
+            .map(|endpoint| InstanceEndpoint {
+                protocol: &endpoint.protocol,
+                host: &endpoint.host,
+                port: endpoint.port,
+            })
     }
 
     /// The metadata of the instance.
@@ -115,19 +117,19 @@ impl RegisteredInstance {
         &self.instance.tags
     }
 
-    /// Where the instance is; empty when it does not say.
+    /// The zone; empty when not set.
     #[must_use]
     pub fn zone(&self) -> &str {
         &self.instance.zone
     }
 
-    /// The version of the program; empty when it does not say.
+    /// The version of the program; empty when not set.
     #[must_use]
     pub fn version(&self) -> &str {
         &self.instance.version
     }
 
-    /// The share of the traffic relative to other instances; 100 unless it was set.
+    /// The share of the traffic relative to other instances; 100 unless set.
     #[must_use]
     pub fn weight(&self) -> u32 {
         match self.instance.weight {
@@ -136,26 +138,26 @@ impl RegisteredInstance {
         }
     }
 
-    /// Whether the instance wants traffic.
+    /// The readiness of the instance.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
         Readiness::of(self.instance.readiness())
     }
 
-    /// Whether its lease ran out, and it is kept only because those of too many instances did at
-    /// once.
+    /// Whether its lease has expired, and the registry keeps it only because too many leases
+    /// expired at once.
     #[must_use]
     pub fn is_suspect(&self) -> bool {
         self.instance.suspect
     }
 
-    /// Which life of the instance this is: greater than that of every life before.
+    /// The incarnation: greater than those of all earlier registrations of the instance.
     #[must_use]
     pub fn incarnation(&self) -> Token {
         Token::new(self.incarnation)
     }
 
-    /// The lease that it is registered with.
+    /// The lease of the registration.
     #[must_use]
     pub fn lease(&self) -> LeaseId {
         LeaseId::new(self.lease)
@@ -167,7 +169,7 @@ impl RegisteredInstance {
         Revision::new(self.revision)
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> v1::Registration {
@@ -179,7 +181,7 @@ impl RegisteredInstance {
         }
     }
 
-    /// The instance that a message of the wire describes, for tests of how it is printed.
+    /// Converts from the generated protobuf message, for tests.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn from_wire(message: v1::Registration) -> Self {
@@ -204,8 +206,7 @@ impl fmt::Debug for RegisteredInstance {
     }
 }
 
-/// The instances of a service that were selected. Made by
-/// [`Registry::discover`](crate::Registry::discover).
+/// The selected instances of a service. Made by [`Registry::discover`](crate::Registry::discover).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Discovered {
     header: Option<Header>,
@@ -224,32 +225,32 @@ impl Discovered {
         }
     }
 
-    /// The instances.
+    /// The selected instances, by id.
     #[must_use]
     pub fn registrations(&self) -> &[RegisteredInstance] {
         &self.registrations
     }
 
-    /// Takes the instances out.
+    /// The instances, by value.
     #[must_use]
     pub fn into_registrations(self) -> Vec<RegisteredInstance> {
         self.registrations
     }
 
-    /// Whether all instances are there because too few were ready, see
+    /// Whether all instances are selected because too few were ready, see
     /// [`Selector::passing_or_all`](crate::Selector::passing_or_all).
     #[must_use]
     pub fn is_all(&self) -> bool {
         self.all
     }
 
-    /// How old the answer may be; zero when it is the latest.
+    /// Upper bound of the age of the answer; zero for a linearizable read.
     #[must_use]
     pub fn age(&self) -> Duration {
         Duration::from_millis(self.age_ms)
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> DiscoverResponse {
@@ -262,7 +263,7 @@ impl Discovered {
         }
     }
 
-    /// The response that a message of the wire describes, for tests of how it is printed.
+    /// Converts from the generated protobuf message, for tests.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn from_wire(message: DiscoverResponse) -> Self {
@@ -270,9 +271,9 @@ impl Discovered {
     }
 }
 
-iterable! {
-    /// The instances, one after the other.
+impl_iter! {
+    /// Iterates over the instances.
     Discovered.registrations: RegisteredInstance
 }
 
-headed!(Discovered);
+impl_header!(Discovered);

@@ -1,12 +1,12 @@
-//! The response about a session.
+//! The response to the inspection of a session.
 
 use std::time::Duration;
 
 use tenure_proto::v1::InspectSessionResponse;
 
-use super::{Claim, Header, headed};
+use super::{Claim, Header, impl_header};
 
-/// How a session is. Made by [`Sessions::inspect`](crate::Sessions::inspect).
+/// The state of a session. Made by [`Sessions::inspect`](crate::Sessions::inspect).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionState {
     header: Option<Header>,
@@ -29,37 +29,37 @@ impl SessionState {
         }
     }
 
-    /// The time to live that the session has from each renewal.
+    /// The TTL of the session.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         Duration::from_millis(self.ttl_ms)
     }
 
-    /// The time that is left unless the session is renewed.
+    /// The remaining time unless the session is renewed.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.remaining_ms)
     }
 
-    /// How many outcomes of writes the server remembers for the session.
+    /// Number of write outcomes that the server remembers for the session.
     #[must_use]
     pub fn remembered(&self) -> u32 {
         self.remembered
     }
 
-    /// The number of the last write whose outcome the server has forgotten.
+    /// The sequence number of the last write whose outcome the server has forgotten.
     #[must_use]
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
 
-    /// What the session claims.
+    /// The claims of the session.
     #[must_use]
     pub fn claims(&self) -> &[Claim] {
         &self.claims
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> InspectSessionResponse {
@@ -74,4 +74,4 @@ impl SessionState {
     }
 }
 
-headed!(SessionState);
+impl_header!(SessionState);

@@ -6,10 +6,10 @@ use tenure_proto::etcdserverpb::{
     ResponseOp, TxnResponse as TxnMessage, response_op::Response as OpMessage,
 };
 
-use super::{DeleteResponse, GetResponse, Header, PutResponse, headed};
+use super::{DeleteResponse, GetResponse, Header, PutResponse, impl_header};
 
-/// What a transaction did: which of its two branches was applied, and what each operation of that
-/// branch answered, in the order in which they were added.
+/// The response to a transaction: which of its two branches was applied, and the responses of its
+/// operations, in the order in which they were added.
 ///
 /// ```no_run
 /// use tenure::{Client, Get, KeyRange, KeyValue};
@@ -34,19 +34,19 @@ pub struct TxnResponse {
     results: Vec<OpResponse>,
 }
 
-/// What one operation of a transaction answered.
+/// The response to one operation of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpResponse {
-    /// Of a [`Get`](crate::Get).
+    /// Response to a [`Get`](crate::Get).
     Get(GetResponse),
-    /// Of a [`Put`](crate::Put).
+    /// Response to a [`Put`](crate::Put).
     Put(PutResponse),
-    /// Of a [`Delete`](crate::Delete).
+    /// Response to a [`Delete`](crate::Delete).
     Delete(DeleteResponse),
-    /// Of a nested [`Txn`](crate::Txn).
+    /// Response to a nested [`Txn`](crate::Txn).
     Txn(TxnResponse),
-    /// Of an operation that this version of the client does not know.
+    /// Response to an operation that this version of the client does not know.
     Unknown,
 }
 
@@ -67,20 +67,19 @@ impl TxnResponse {
         self.succeeded
     }
 
-    /// What each operation of the branch that was applied answered.
+    /// The responses of the operations of the applied branch.
     #[must_use]
     pub fn results(&self) -> &[OpResponse] {
         &self.results
     }
 
-    /// Takes out what each operation answered.
+    /// The responses of the operations, by value.
     #[must_use]
     pub fn into_results(self) -> Vec<OpResponse> {
         self.results
     }
 
-    /// What the operation at `index` read; nothing when it is no [`Get`](crate::Get) or does not
-    /// exist.
+    /// The response of the operation at `index`, if it is a [`Get`](crate::Get).
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&GetResponse> {
         match self.results.get(index)? {
@@ -89,8 +88,7 @@ impl TxnResponse {
         }
     }
 
-    /// What the operation at `index` wrote; nothing when it is no [`Put`](crate::Put) or does not
-    /// exist.
+    /// The response of the operation at `index`, if it is a [`Put`](crate::Put).
     #[must_use]
     pub fn put(&self, index: usize) -> Option<&PutResponse> {
         match self.results.get(index)? {
@@ -99,8 +97,7 @@ impl TxnResponse {
         }
     }
 
-    /// What the operation at `index` deleted; nothing when it is no [`Delete`](crate::Delete) or
-    /// does not exist.
+    /// The response of the operation at `index`, if it is a [`Delete`](crate::Delete).
     #[must_use]
     pub fn delete(&self, index: usize) -> Option<&DeleteResponse> {
         match self.results.get(index)? {
@@ -109,8 +106,7 @@ impl TxnResponse {
         }
     }
 
-    /// What the nested transaction at `index` did; nothing when the operation is no
-    /// [`Txn`](crate::Txn) or does not exist.
+    /// The response of the operation at `index`, if it is a nested [`Txn`](crate::Txn).
     #[must_use]
     pub fn txn(&self, index: usize) -> Option<&TxnResponse> {
         match self.results.get(index)? {
@@ -119,7 +115,7 @@ impl TxnResponse {
         }
     }
 
-    /// What each [`Get`](crate::Get) of the branch read, in order; other operations are skipped.
+    /// The responses of the [`Get`](crate::Get)s of the branch, in order.
     pub fn gets(&self) -> impl Iterator<Item = &GetResponse> {
         self.results.iter().filter_map(|result| match result {
             OpResponse::Get(found) => Some(found),
@@ -127,8 +123,7 @@ impl TxnResponse {
         })
     }
 
-    /// Takes out what each [`Get`](crate::Get) of the branch read, in order; other operations are
-    /// skipped.
+    /// The responses of the [`Get`](crate::Get)s of the branch, in order, by value.
     pub fn into_gets(self) -> impl Iterator<Item = GetResponse> {
         self.results.into_iter().filter_map(|result| match result {
             OpResponse::Get(found) => Some(found),
@@ -136,7 +131,7 @@ impl TxnResponse {
         })
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> TxnMessage {
@@ -149,7 +144,7 @@ impl TxnResponse {
     }
 }
 
-headed!(TxnResponse);
+impl_header!(TxnResponse);
 
 impl IntoIterator for TxnResponse {
     type Item = OpResponse;
@@ -169,12 +164,12 @@ impl OpResponse {
                 Self::Delete(DeleteResponse::of(deleted))
             }
             Some(OpMessage::ResponseTxn(nested)) => Self::Txn(TxnResponse::of(nested)),
-            // Keeps its place, so that the indices of the others hold.
+            // Kept, so that the indices of the other operations are right.
             None => Self::Unknown,
         }
     }
 
-    /// The message of the wire.
+    /// Converts into the generated protobuf message.
     #[cfg(feature = "wire")]
     #[must_use]
     pub fn into_wire(self) -> ResponseOp {

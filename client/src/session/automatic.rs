@@ -1,4 +1,4 @@
-//! A session that a client opens by itself when it first writes, and again after a loss.
+//! A session that a client opens automatically with its first write, and again after a loss.
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,14 +35,15 @@ impl AutomaticSession {
     }
 
     async fn get_or_open(&self, client: &Client, deadline: Instant) -> Result<Arc<Core>, Error> {
-        // Nothing of the write was sent; a read's error says so.
+        // Nothing was sent: as for a read, the outcome is known.
         let late = |_| Error::deadline(Operation::Read);
         let mut open = timeout_at(deadline, self.open.lock()).await.map_err(late)?;
         if let Some(core) = open.as_ref().filter(|core| core.check().is_ok()) {
             return Ok(Arc::clone(core));
         }
         let left = deadline.saturating_duration_since(Instant::now());
-        // The renewals of the session must not inherit what is left of one write's time.
+        // The bare client: the renewals of the session must not inherit the remaining deadline of
+        // one write.
         let opening = Core::open(client.bare(), self.ttl);
         let core = timeout(left, opening).await.map_err(late)??;
         Ok(Arc::clone(open.insert(Arc::new(core))))

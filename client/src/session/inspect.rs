@@ -1,10 +1,10 @@
-//! Looking at sessions from outside, and ending those of others.
+//! Inspection and forced closing of sessions.
 
 use tenure_proto::v1::{CloseSessionRequest, InspectSessionRequest, session_client::SessionClient};
 
 use super::Sessions;
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::Client,
     error::{Error, ErrorKind, Operation},
@@ -12,8 +12,8 @@ use crate::{
     response::SessionState,
 };
 
-/// Ends a session. Sent again when its answer is lost: a session ends once, whatever is sent, so
-/// the call needs no number, which would have to be that of another session.
+/// Closes a session. Idempotent, so it is repeated without a sequence number, which would have to
+/// be that of another session.
 ///
 /// # Errors
 /// [`ErrorKind::SessionLost`] when there was no such session.
@@ -22,16 +22,16 @@ pub(super) async fn close(client: &Client, session: LeaseId) -> Result<(), Error
         session: session.get(),
     };
     let call = Call::tenure(Operation::Write, Lane::Calls).repeatable();
-    match ask!(client, call, SessionClient.close(request)).await {
-        // An attempt before ended it.
+    match rpc!(client, call, SessionClient.close(request)).await {
+        // An earlier attempt closed it.
         Err(error) if error.kind() == ErrorKind::SessionLost && error.outcome_unknown() => Ok(()),
         outcome => outcome.map(drop),
     }
 }
 
 impl Sessions<'_> {
-    /// How long a session has left, how many outcomes it remembers, and what it
-    /// claims. A session is known by its lease.
+    /// The remaining time of a session, the number of outcomes it remembers, and its claims. A
+    /// session is identified by its lease.
     ///
     /// ```no_run
     /// # async fn example(client: tenure::Client) -> Result<(), tenure::Error> {
@@ -39,7 +39,7 @@ impl Sessions<'_> {
     /// if let Some(holder) = queue.holders().first() {
     ///     let session = client.sessions().inspect(holder.lease()).await?;
     ///     println!("{:?} left, {} claims", session.remaining(), session.claims().len());
-    ///     // It is stuck, and takes everything with it.
+    ///     // It is stuck: end it together with its claims.
     ///     client.sessions().close(holder.lease()).await?;
     /// }
     /// # Ok(())
@@ -47,28 +47,28 @@ impl Sessions<'_> {
     /// ```
     ///
     /// # Errors
-    /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and whatever any
-    /// call can meet.
+    /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and the errors common
+    /// to all calls.
     ///
     /// # Cancel safety
-    /// Reads change nothing; drop the future at will.
+    /// Cancel safe: the call only reads.
     pub async fn inspect(self, session: LeaseId) -> Result<SessionState, Error> {
         let request = InspectSessionRequest {
             session: session.get(),
         };
         let call = Call::tenure(Operation::Read, Lane::Calls);
-        let state = ask!(self.client, call, SessionClient.inspect(request)).await?;
+        let state = rpc!(self.client, call, SessionClient.inspect(request)).await?;
         Ok(SessionState::of(state))
     }
 
-    /// Ends any session at once, with everything attached to its lease: its locks go to the next
-    /// in line while its owner may still believe that it holds them, so only what checks tokens is
-    /// safe. The client that opened a session closes it by
+    /// Closes any session at once and deletes everything attached to its lease. Its locks are
+    /// granted to the next claims while its owner may still act as holder until it is notified, so
+    /// only writes that check tokens are safe. The client that opened a session closes it by
     /// [`Session::close`](crate::Session::close).
     ///
     /// # Errors
-    /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and whatever any
-    /// call can meet.
+    /// [`SessionLost`](ErrorKind::SessionLost) when there is no such session, and the errors common
+    /// to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the session ends.

@@ -1,7 +1,7 @@
 //! Sessions: the server remembers the outcomes of a session's writes, so that a write whose answer
-//! was lost is sent again and takes effect once.
+//! was lost can be repeated and takes effect once.
 //!
-//! A session lives on a lease, which is renewed in the background on the connection for renewals.
+//! A session has a lease, which is renewed in the background on the connection for renewals.
 //! Invariant: no sequence number of a session is sent once the session may have ended, because a
 //! server that has forgotten the session could execute the write a second time in another.
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 pub(crate) use automatic::automatic;
 
 use crate::{
-    call::{Call, ask},
+    call::{Call, rpc},
     channel::Lane,
     client::{Client, SequenceNumbers, SequencedSession, Sequencing},
     duration::millis,
@@ -29,7 +29,7 @@ use crate::{
 /// sent again under the same number until it is answered or its deadline passes, and the server
 /// executes it once.
 ///
-/// Copies and the clients made from it share the session. It is renewed until the last of them is
+/// Clones and the clients made from it share the session. It is renewed until the last of them is
 /// dropped; then it ends by itself after its time to live, or at once with [`Session::close`].
 ///
 /// ```no_run
@@ -52,13 +52,13 @@ use crate::{
 #[must_use = "a session ends when its last handle is dropped"]
 pub struct Session {
     core: Arc<Core>,
-    /// What the session was opened with.
+    /// The client that opened the session.
     origin: Client,
 }
 
-/// What all handles of a session share.
+/// State shared by all handles of a session.
 struct Core {
-    /// Sends without a session and without guards.
+    /// A client without session and guards.
     client: Client,
     keep_alive: KeepAlive,
     numbers: SequenceNumbers,
@@ -73,8 +73,8 @@ impl Session {
         })
     }
 
-    /// A client whose writes belong to the session. It keeps the guards and the deadline that the
-    /// session was opened with.
+    /// A client whose writes belong to the session, with the guards and the deadline of the client
+    /// that opened it.
     #[must_use]
     pub fn client(&self) -> Client {
         self.attach(&self.origin)
@@ -93,13 +93,13 @@ impl Session {
         self.core.lease()
     }
 
-    /// Time from a renewal to the end of the session.
+    /// The TTL of the session.
     #[must_use]
     pub fn ttl(&self) -> Duration {
         self.core.keep_alive.ttl()
     }
 
-    /// Until when the session certainly lasts, see [`KeepAlive::deadline`].
+    /// The time until which the session certainly lasts, see [`KeepAlive::deadline`].
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.core.keep_alive.deadline()
@@ -119,12 +119,12 @@ impl Session {
         self.core.keep_alive.lost().await
     }
 
-    /// Ends the session at the server, with everything attached to its lease. Writes through any
-    /// handle of it are refused from the moment this is called.
+    /// Closes the session and deletes everything attached to its lease. Writes through any of its
+    /// handles fail from the moment this is called.
     ///
     /// # Errors
-    /// [`SessionLost`](ErrorKind::SessionLost) when it has ended already, and whatever any call can
-    /// meet: then the session ends after its time to live.
+    /// [`SessionLost`](ErrorKind::SessionLost) when it has ended already, and the errors common to
+    /// all calls: the session then ends after its TTL.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the session ends at once or after its time to live.
@@ -149,10 +149,10 @@ pub(crate) async fn lease(client: &Client, ttl: Duration) -> Result<(LeaseId, Te
         lease: 0,
         ttl_ms: millis(ttl),
     };
-    // Repeated when its answer is lost: a session of which the client never learned expires.
+    // Marked as a read, so that it is repeated when its answer is lost: an unknown session expires.
     let call = Call::tenure(Operation::Read, Lane::Calls);
     let sent = Instant::now();
-    let opened: OpenSessionResponse = ask!(client, call, SessionClient.open(request)).await?;
+    let opened: OpenSessionResponse = rpc!(client, call, SessionClient.open(request)).await?;
     let ttl = Duration::from_millis(opened.ttl_ms);
     Ok((LeaseId::new(opened.session), Term { sent, ttl }))
 }
@@ -225,16 +225,16 @@ impl Client {
 
 impl Sessions<'_> {
     /// Opens a session that ends `ttl` after its last renewal, with millisecond precision, and
-    /// renews it in the background. Pass its [`client`](Session::client) on to what shall write
+    /// renews it in the background. Writes through its [`client`](Session::client) take effect
     /// exactly once.
     ///
     /// # Errors
     /// [`Unimplemented`](ErrorKind::Unimplemented) from a server that is not tenure,
-    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a `ttl` out of bounds, and whatever any
-    /// call can meet.
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a `ttl` out of bounds, and the errors
+    /// common to all calls.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open whether a session exists; it ends by itself if it does.
+    /// Dropping the future leaves open whether a session exists; it expires if it does.
     pub async fn open(self, ttl: Duration) -> Result<Session, Error> {
         Session::open(self.client, ttl).await
     }

@@ -1,9 +1,7 @@
-//! Watching keys: every change after a revision, in order, once, across reconnections.
+//! Watches of keys: every change after a revision, in order and exactly once, across reconnections.
 //!
-//! [`Watch`] says what to watch, [`Watcher`] delivers [`Update`]s, [`WatchControl`] steers from
-//! elsewhere.
-//! Where a watch goes on after a break is decided in `position`, what belongs together in
-//! `reassembly`.
+//! [`Watch`] is the request, [`Watcher`] delivers [`Update`]s, [`WatchControl`] requests progress
+//! or cancels. `position` tracks the revision to resume from, `reassembly` joins fragments.
 
 mod position;
 mod reassembly;
@@ -20,7 +18,7 @@ pub use watcher::{WatchControl, Watcher};
 
 use crate::{client::Client, error::Error, id::Revision, prefix::Prefix, range::KeyRange};
 
-/// A watch to be started. Made by [`Client::watch`] or
+/// Request to watch keys. Made by [`Client::watch`] or
 /// [`Namespace::watch`](crate::Namespace::watch).
 #[derive(Debug, Clone)]
 #[must_use = "a watch starts when it is awaited"]
@@ -55,43 +53,43 @@ impl Watch {
         self
     }
 
-    /// Delivers changes from this revision on, history included; only later changes unless set.
+    /// Delivers changes from this revision on, including history; only new changes unless set.
     pub fn start_revision(mut self, revision: impl Into<Revision>) -> Self {
         self.request.start_revision = revision.into().get();
         self
     }
 
-    /// Delivers with each change what the key held before, as far as history reaches.
+    /// Delivers the previous version of the key with each change, unless it is compacted.
     pub fn prev_kv(mut self) -> Self {
         self.request.prev_kv = true;
         self
     }
 
-    /// Asks the server to say from time to time how far the watch has come when nothing changes.
+    /// Requests periodic progress updates from the server while nothing changes.
     pub fn progress_notify(mut self) -> Self {
         self.request.progress_notify = true;
         self
     }
 
-    /// Leaves out writes.
+    /// Does not deliver writes.
     pub fn without_puts(mut self) -> Self {
         self.request.filters.push(FilterType::Noput.into());
         self
     }
 
-    /// Leaves out deletions.
+    /// Does not deliver deletions.
     pub fn without_deletes(mut self) -> Self {
         self.request.filters.push(FilterType::Nodelete.into());
         self
     }
 
-    /// Lets the server send large revisions in pieces. They are put together before delivery.
+    /// Lets the server split large revisions into fragments, which are joined before delivery.
     pub fn fragment(mut self) -> Self {
         self.request.fragment = true;
         self
     }
 
-    /// Makes a server that lost its leader end the stream, so that the watch moves to another one.
+    /// Makes a server without a leader end the stream, so that the watch moves to another server.
     pub fn require_leader(mut self) -> Self {
         self.require_leader = true;
         self
@@ -105,7 +103,7 @@ impl Watch {
 }
 
 impl Client {
-    /// Watches one key, or a [`KeyRange`]. The watch is in place when the future is ready.
+    /// Watches one key, or a [`KeyRange`]. The watch is established when the future completes.
     ///
     /// ```no_run
     /// use tenure::{Client, KeyRange};
@@ -115,7 +113,7 @@ impl Client {
     /// while let Some(update) = watcher.next().await {
     ///     for event in update? {
     ///         if event.is_delete() {
-    ///             println!("{:?} is gone", event.key());
+    ///             println!("{:?} was deleted", event.key());
     ///         } else {
     ///             println!("{:?} = {:?}", event.key(), event.value());
     ///         }
@@ -127,8 +125,8 @@ impl Client {
     ///
     /// # Errors
     /// When awaited: [`PermissionDenied`](crate::ErrorKind::PermissionDenied) for keys the caller
-    /// may not read, [`Cancelled`](crate::ErrorKind::Cancelled) for a range that is empty, and
-    /// whatever any call can meet.
+    /// may not read, [`Cancelled`](crate::ErrorKind::Cancelled) for an empty range, and the errors
+    /// common to all calls.
     ///
     /// # Cancel safety
     /// Dropping the future ends the watch.

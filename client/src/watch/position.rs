@@ -1,37 +1,37 @@
-//! How far a watch has come: the first revision that has not been delivered.
+//! The position of a watch: the first revision that has not been delivered.
 //!
-//! Pure bookkeeping. The invariant: it never goes back, and nothing below it is delivered (again).
+//! The invariant: it never decreases, and nothing below it is delivered again.
 
 use tenure_proto::mvccpb::Event;
 
-/// The first revision still to be delivered; zero until the server has said where the watch starts.
+/// The first revision to be delivered; zero until the server has confirmed the watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Position(i64);
 
 impl Position {
-    /// Where the user asked to start; zero for *from now on*.
+    /// The position of a watch from `revision` on; zero for new changes only.
     pub(super) fn starting_at(revision: i64) -> Self {
         Self(revision)
     }
 
-    /// The `start_revision` of a request that goes on from here.
+    /// The `start_revision` of a request that resumes here.
     pub(super) fn start_revision(self) -> i64 {
         self.0
     }
 
-    /// The server has put the watch in place while the store was at `current`.
+    /// Records that the server created the watch at revision `current`.
     pub(super) fn created(&mut self, current: i64) {
         if self.0 == 0 {
             self.0 = current.saturating_add(1);
         }
     }
 
-    /// The server promised that nothing up to `revision` is still to come.
+    /// Records the progress of the server: all changes up to `revision` were sent.
     pub(super) fn progressed(&mut self, revision: i64) {
         self.0 = self.0.max(revision.saturating_add(1));
     }
 
-    /// Removes from `events` what was delivered before, and counts the rest as delivered.
+    /// Removes events that were delivered before, and counts the rest as delivered.
     pub(super) fn deliver(&mut self, events: &mut Vec<Event>) {
         let revision = |event: &Event| event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
         events.retain(|event| revision(event) >= self.0);

@@ -1,6 +1,6 @@
-//! Puts the pieces of a large revision together before it is delivered.
+//! Joins the fragments of a large revision before it is delivered.
 //!
-//! The invariant: a revision is delivered whole or not at all; pieces of a broken stream are
+//! The invariant: a revision is delivered whole or not at all; fragments of a broken stream are
 //! dropped.
 
 use prost::Message as _;
@@ -8,11 +8,11 @@ use tenure_proto::{etcdserverpb::WatchResponse, mvccpb::Event};
 
 use crate::error::{Error, ErrorKind};
 
-/// Most bytes of one revision that are held while its last piece is awaited. Far above what one
-/// transaction of default limits can write, far below what would end a process.
+/// Limit on the buffered bytes of one revision: far above what one transaction can write under
+/// default limits, below the memory of a usual process.
 const PIECES_BYTES_MAX: usize = 1 << 30;
 
-/// The pieces received so far.
+/// The fragments received so far.
 #[derive(Debug, Default)]
 pub(super) struct Reassembly {
     events: Vec<Event>,
@@ -20,7 +20,7 @@ pub(super) struct Reassembly {
 }
 
 impl Reassembly {
-    /// Takes a response, and returns it whole once its last piece has arrived.
+    /// Adds a response, and returns the whole one once its last fragment has arrived.
     pub(super) fn push(
         &mut self,
         mut response: WatchResponse,
@@ -28,7 +28,7 @@ impl Reassembly {
         if !response.fragment && self.events.is_empty() {
             return Ok(Some(response));
         }
-        // An answer to a request for progress may come between two pieces.
+        // A progress response may arrive between two fragments.
         if !response.fragment && response.events.is_empty() {
             return Ok(Some(response));
         }
@@ -50,13 +50,13 @@ impl Reassembly {
         Ok(Some(response))
     }
 
-    /// Whether the last piece of a revision is awaited: the progress that a server reports then
-    /// covers pieces that were not delivered.
+    /// Whether a revision is incomplete: progress reported by the server then covers fragments that
+    /// were not delivered.
     pub(super) fn is_holding(&self) -> bool {
         !self.events.is_empty()
     }
 
-    /// The stream broke: what is missing will be sent again from its first piece.
+    /// Drops the fragments of a broken stream; the next stream sends the revision again.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,4 +1,4 @@
-//! What a watch delivers at once.
+//! Updates of watches.
 
 use std::{slice, vec};
 
@@ -7,7 +7,7 @@ use crate::{
     response::{Event, Header},
 };
 
-/// All changes of one or several revisions, or a report of progress. Made by
+/// All changes of one or several revisions, or a progress notification. Made by
 /// [`Watcher::next`](crate::Watcher::next).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Update {
@@ -20,37 +20,38 @@ impl Update {
         Self { header, events }
     }
 
-    /// Which member sent the update, and how far its store was.
+    /// The header of the update.
     #[must_use]
     pub fn header(&self) -> Header {
         self.header
     }
 
     /// The latest revision of the store when the update was sent. It may be greater than that of
-    /// the last event; an update of progress promises that nothing up to it is still to come.
+    /// the last event. After a progress notification, all changes up to this revision have been
+    /// delivered.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.header.revision()
     }
 
-    /// Changes in the order of their revisions; empty for a report of progress.
+    /// Changes in the order of their revisions; empty for a progress notification.
     #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.events
     }
 
-    /// Takes the changes out.
+    /// The changes, by value.
     #[must_use]
     pub fn into_events(self) -> Vec<Event> {
         self.events
     }
 
-    /// The changes, one after the other.
+    /// Iterates over the changes.
     pub fn iter(&self) -> slice::Iter<'_, Event> {
         self.events.iter()
     }
 
-    /// Whether this says only that nothing up to its revision is still to come.
+    /// Whether this is a progress notification.
     #[must_use]
     pub fn is_progress(&self) -> bool {
         self.events.is_empty()

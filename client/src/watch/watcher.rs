@@ -1,7 +1,7 @@
-//! A running watch: reads its stream, and opens it again where it broke.
+//! A running watch: reads its stream, and resumes it after a break.
 //!
-//! There is no task behind it: it advances while [`Watcher::next`] is awaited, and a reader that
-//! does not keep up is slowed by the connection's flow control instead of filling memory here.
+//! It has no background task: it advances while [`Watcher::next`] is awaited, so a slow reader is
+//! bounded by the flow control of the connection and not by memory.
 
 use std::{
     sync::{
@@ -36,18 +36,17 @@ use crate::{
     retry::Backoff,
 };
 
-/// Requests on the way to the server: the creation, a cancellation and some questions for progress.
-/// More questions than that tell nothing new, and are refused.
+/// Queued requests of a stream: the creation, a cancellation and some progress requests. Further
+/// progress requests are refused, because they would give no new information.
 const REQUESTS_MAX: usize = 8;
 
-/// An open stream.
 #[derive(Debug)]
 struct Link {
     requests: mpsc::Sender<WatchRequest>,
     responses: Streaming<WatchResponse>,
 }
 
-/// What [`Watcher`] and its [`WatchControl`]s share.
+/// State shared by a [`Watcher`] and its [`WatchControl`]s.
 #[derive(Debug, Default)]
 struct Shared {
     requests: Mutex<Option<(mpsc::Sender<WatchRequest>, i64)>>,
@@ -74,25 +73,25 @@ pub struct Watcher {
     ended: bool,
 }
 
-/// Steers a [`Watcher`] while another task awaits its updates.
+/// Requests progress of a [`Watcher`] or cancels it, while another task awaits its updates.
 #[derive(Debug, Clone)]
 pub struct WatchControl {
     shared: Arc<Shared>,
 }
 
 impl WatchControl {
-    /// Asks how far the watch has come; the answer is an [`Update`] of progress. Servers answer
-    /// only when the watch has caught up, and a question is lost when the connection breaks.
+    /// Requests progress; the response is a progress [`Update`]. Servers respond only once the
+    /// watch has caught up, and a request is lost when the connection breaks.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) while the watch is reconnecting or too many
-    /// questions are open: ask again.
+    /// [`Unavailable`](ErrorKind::Unavailable) while the watch is reconnecting or too many requests
+    /// are queued: retry.
     pub fn request_progress(&self) -> Result<(), Error> {
         self.send(RequestUnion::ProgressRequest(WatchProgressRequest {}))
     }
 
-    /// Ends the watch: after what is on the way, [`Watcher::next`] returns nothing; at once when
-    /// the watch is reconnecting or too many questions for progress are open.
+    /// Cancels the watch: [`Watcher::next`] returns `None` after the updates already under way, or
+    /// at once while the watch is reconnecting or too many requests are queued.
     pub fn cancel(&self) {
         self.shared.cancelled.store(true, Ordering::Release);
         let watch_id = self
@@ -103,7 +102,8 @@ impl WatchControl {
             .map_or(0, |(_, id)| *id);
         let request = WatchCancelRequest { watch_id };
         if self.send(RequestUnion::CancelRequest(request)).is_err() {
-            // There is no stream, or it takes nothing now; ending it ends the watch as well.
+            // There is no stream, or its queue is full; closing the stream cancels the watch as
+            // well.
             self.shared.unsent.notify_one();
         }
     }
@@ -117,7 +117,7 @@ impl WatchControl {
                 })
                 .is_ok()
         });
-        let text = "the watch takes no request at this moment";
+        let text = "the watch is reconnecting or its request queue is full";
         if sent {
             Ok(())
         } else {
@@ -147,17 +147,16 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// The next update, or nothing when the watch was cancelled through [`WatchControl`] or has
-    /// ended with an error before.
+    /// The next update; `None` once the watch was cancelled through [`WatchControl`] or has ended
+    /// with an error.
     ///
     /// Broken connections and transient failures of servers are not errors: the watch resumes at
-    /// another endpoint, without gap or repetition, however long that takes.
+    /// another endpoint, without gaps or duplicates.
     ///
     /// # Errors
-    /// [`Compacted`](ErrorKind::Compacted) when changes are gone that were not delivered yet:
-    /// [`Error::compact_revision`] says from where history can be read, so read the keys again and
-    /// watch from there. [`Cancelled`](ErrorKind::Cancelled) when the server ended the watch for
-    /// another reason, and any refusal that will not pass.
+    /// [`Compacted`](ErrorKind::Compacted) when undelivered changes are compacted: read the keys
+    /// again and watch from [`Error::compact_revision`]. [`Cancelled`](ErrorKind::Cancelled) when
+    /// the server ended the watch for another reason, and any permanent refusal by the server.
     ///
     /// # Cancel safety
     /// Cancel safe: no update is lost when the future is dropped.
@@ -177,7 +176,7 @@ impl Watcher {
         })
     }
 
-    /// A handle that asks for progress or ends the watch.
+    /// A handle that requests progress or cancels the watch.
     #[must_use]
     pub fn control(&self) -> WatchControl {
         WatchControl {
@@ -185,13 +184,13 @@ impl Watcher {
         }
     }
 
-    /// The first revision that has not been delivered: where another watch would go on.
+    /// The first revision that has not been delivered, for another watch to resume from.
     #[must_use]
     pub fn next_revision(&self) -> Revision {
         Revision::new(self.position.start_revision())
     }
 
-    /// The header of the last response, be it the one that ended the watch.
+    /// The header of the last response, including the one that ended the watch.
     #[must_use]
     pub fn header(&self) -> Header {
         self.header
@@ -204,15 +203,15 @@ impl Watcher {
                 if shared.cancelled.load(Ordering::Acquire) {
                     return Ok(None);
                 }
-                // Both are cancel safe: a link is kept when it is complete, and the notification of
-                // a cancellation stays until it is taken.
+                // Both are cancel safe: a connection is stored once it is complete, and the
+                // notification of a cancellation is kept until it is received.
                 tokio::select! {
                     outcome = self.reconnect() => outcome?,
                     () = shared.unsent.notified() => {}
                 }
                 continue;
             };
-            // Both are cancel safe: a response stays on its stream until it is returned.
+            // Both are cancel safe: a response stays on the stream until it is returned.
             let message = tokio::select! {
                 message = link.responses.message() => message,
                 () = shared.unsent.notified() => {
@@ -232,7 +231,7 @@ impl Watcher {
                 Ok(None) => self.disconnect(),
                 Err(status) => {
                     let error = Error::from_status(status, Operation::Read, "server");
-                    if !error.ends_stream_for_now() {
+                    if !error.allows_resume() {
                         return Err(error);
                     }
                     tracing::debug!(%error, "watch stream broke");
@@ -242,7 +241,7 @@ impl Watcher {
         }
     }
 
-    /// What a response means for the user, if anything.
+    /// The update to deliver for a response, if any.
     fn take(&mut self, response: WatchResponse) -> Result<Option<Update>, Error> {
         self.header = Header::of(response.header).unwrap_or_default();
         if response.canceled {
@@ -280,7 +279,7 @@ impl Watcher {
     async fn reconnect(&mut self) -> Result<(), Error> {
         tokio::time::sleep(self.backoff.next_pause()).await;
         match self.connect().await {
-            Err(error) if error.ends_stream_for_now() => {
+            Err(error) if error.allows_resume() => {
                 tracing::debug!(%error, "watch could not be resumed");
                 Ok(())
             }
@@ -319,7 +318,7 @@ impl Watcher {
     }
 }
 
-/// Opens a stream with one watch on it, and waits until the server has put the watch in place.
+/// Opens a stream with one watch, and waits until the server has created it.
 async fn start(
     channel: Channel,
     request: Request<WatchCreateRequest>,
@@ -351,7 +350,7 @@ async fn start(
 fn cancellation(response: &WatchResponse) -> Error {
     if response.compact_revision > 0 {
         let floor = Revision::new(response.compact_revision);
-        // The reason etcd's own client reports, whatever the server wrote.
+        // The text of etcd's own client, regardless of the server's text.
         return Error::compacted(
             floor,
             "etcdserver: mvcc: required revision has been compacted",

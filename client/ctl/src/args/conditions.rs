@@ -1,10 +1,10 @@
-//! What writing commands take beside their own options: guards, and a name for the write.
+//! Options shared by commands that write: guards and the idempotency key.
 
 use clap::Args;
 
 use super::values::{GuardArg, guard, idempotency_key};
 
-/// What must hold for a write to happen.
+/// Guards of a write.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Conditions")]
 pub struct Guards {
@@ -13,38 +13,34 @@ pub struct Guards {
     pub guards: Vec<GuardArg>,
 }
 
-/// Conditions of a write that may be repeated.
+/// Guards and idempotency key of a write.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "Conditions")]
 pub struct Conditions {
-    /// What must hold.
     #[command(flatten)]
     pub guards: Guards,
-    /// Name of this write: sent again with the same name it is not executed again, and answers what
-    /// it answered first; remembered for ten minutes
+    /// Idempotency key: a write with the same key within ten minutes is not executed again and
+    /// returns the first answer
     #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub idempotency_key: Option<String>,
 }
 
-/// A command that writes: its own options, and conditions.
+/// Arguments of a command that writes, with its conditions.
 #[derive(Debug, Clone, Args)]
 pub struct Writing<A: Args> {
-    /// Its own options.
+    /// Arguments of the command.
     #[command(flatten)]
     pub args: A,
-    /// Conditions.
     #[command(flatten)]
     pub conditions: Conditions,
 }
 
-/// A command that changes what is the same however often it is repeated, and so needs no name: its
-/// own options, and guards.
+/// Arguments of an idempotent command, which needs no idempotency key, with its guards.
 #[derive(Debug, Clone, Args)]
 pub struct Guarded<A: Args> {
-    /// Its own options.
+    /// Arguments of the command.
     #[command(flatten)]
     pub args: A,
-    /// What must hold.
     #[command(flatten)]
     pub guards: Guards,
 }

@@ -1,6 +1,6 @@
-//! Options of the commands on keys, and the requests they stand for.
+//! Options of the commands on keys, and their conversion into requests.
 //!
-//! The same options are read on the command line and in the lines of a transaction.
+//! The options are the same on the command line and in the lines of a transaction.
 
 use clap::Args;
 use tenure::{Delete, Get, KeyRange, LeaseId, Put, Revision, SortOrder, SortTarget};
@@ -8,7 +8,6 @@ use tenure::{Delete, Get, KeyRange, LeaseId, Put, Revision, SortOrder, SortTarge
 use super::{Consistency, lease_id};
 use crate::failure::Failure;
 
-/// Options of `put`.
 #[derive(Debug, Clone, Args)]
 pub struct PutArgs {
     /// The key
@@ -18,19 +17,19 @@ pub struct PutArgs {
     /// Lease to attach the key to, in hexadecimal
     #[arg(long, default_value = "0", hide_default_value = true, value_parser = lease_id)]
     pub lease: LeaseId,
-    /// Print what the key held before
+    /// Print the previous key-value pair
     #[arg(long)]
     pub prev_kv: bool,
-    /// Keep the value
+    /// Keep the current value
     #[arg(long)]
     pub ignore_value: bool,
-    /// Keep the lease
+    /// Keep the current lease
     #[arg(long)]
     pub ignore_lease: bool,
 }
 
 impl PutArgs {
-    /// Puts the options into a request.
+    /// Applies the options to a request.
     ///
     /// # Errors
     /// [`Failure::Usage`] for options that do not fit together.
@@ -55,20 +54,19 @@ impl PutArgs {
     }
 }
 
-/// Options of `get`.
 #[derive(Debug, Args)]
 pub struct GetArgs {
     /// The key, or the first of a range
     pub key: String,
     /// End of the range, not included
     pub range_end: Option<String>,
-    /// Latest state (l), or what the server knows (s)
+    /// Linearizable (l) or serializable (s)
     #[arg(long, default_value = "l")]
     pub consistency: Consistency,
     /// Order of the answer: ASCEND or DESCEND
     #[arg(long, default_value = "", hide_default_value = true)]
     pub order: String,
-    /// What to sort by: CREATE, KEY, MODIFY, VALUE or VERSION
+    /// Sort by: CREATE, KEY, MODIFY, VALUE or VERSION
     #[arg(long, default_value = "", hide_default_value = true)]
     pub sort_by: String,
     /// Most keys to return; 0 for all
@@ -83,34 +81,34 @@ pub struct GetArgs {
     /// Revision to read at
     #[arg(long, default_value_t = 0)]
     pub rev: i64,
-    /// Only keys
+    /// Print keys without their values
     #[arg(long)]
     pub keys_only: bool,
-    /// Only the number of keys
+    /// Print only the number of keys
     #[arg(long)]
     pub count_only: bool,
     /// Print values without their keys
     #[arg(long)]
     pub print_value_only: bool,
-    /// Lowest revision of creation
+    /// Lowest create revision
     #[arg(long, default_value_t = 0)]
     pub min_create_rev: i64,
-    /// Highest revision of creation
+    /// Highest create revision
     #[arg(long, default_value_t = 0)]
     pub max_create_rev: i64,
-    /// Lowest revision of the last write
+    /// Lowest mod revision
     #[arg(long, default_value_t = 0)]
     pub min_mod_rev: i64,
-    /// Highest revision of the last write
+    /// Highest mod revision
     #[arg(long, default_value_t = 0)]
     pub max_mod_rev: i64,
-    /// Receive the answer in pieces
+    /// Stream the answer in pieces
     #[arg(long)]
     pub stream: bool,
 }
 
 impl GetArgs {
-    /// The keys that are meant.
+    /// The selected range of keys.
     ///
     /// # Errors
     /// [`Failure::Usage`] for options that do not fit together.
@@ -123,7 +121,7 @@ impl GetArgs {
         )
     }
 
-    /// Puts the options into a request.
+    /// Applies the options to a request.
     ///
     /// # Errors
     /// [`Failure::Usage`] for options that do not fit together.
@@ -158,7 +156,7 @@ impl GetArgs {
             _ => return Err(Failure::usage(format!("bad sort target {}", self.sort_by))),
         };
         let order = match self.order.to_uppercase().as_str() {
-            // The server sorts by key without being told.
+            // The server sorts by key by default.
             "" if target == SortTarget::Key => return Ok(get),
             "" | "ASCEND" => SortOrder::Ascending,
             "DESCEND" => SortOrder::Descending,
@@ -194,7 +192,6 @@ impl GetArgs {
     }
 }
 
-/// Options of `del`.
 #[derive(Debug, Clone, Args)]
 pub struct DelArgs {
     /// The key, or the first of a range
@@ -204,19 +201,19 @@ pub struct DelArgs {
     /// All keys that start with the key
     #[arg(long)]
     pub prefix: bool,
-    /// Print what the deleted keys held
+    /// Print the deleted key-value pairs
     #[arg(long)]
     pub prev_kv: bool,
     /// The key and all keys after it
     #[arg(long)]
     pub from_key: bool,
-    /// Delete the range without a moment to think again
+    /// Delete the range without a delay
     #[arg(long)]
     pub range: bool,
 }
 
 impl DelArgs {
-    /// The keys that are meant.
+    /// The selected range of keys.
     ///
     /// # Errors
     /// [`Failure::Usage`] for options that do not fit together.
@@ -229,7 +226,7 @@ impl DelArgs {
         )
     }
 
-    /// Puts the options into a request.
+    /// Applies the options to a request.
     pub fn apply<C>(&self, delete: Delete<C>) -> Delete<C> {
         if self.prev_kv {
             delete.prev_kv()
@@ -239,7 +236,6 @@ impl DelArgs {
     }
 }
 
-/// Options of `watch`.
 #[derive(Debug, Clone, Args)]
 pub struct WatchArgs {
     /// The key or the first of a range, and the end of the range, not included
@@ -254,19 +250,20 @@ pub struct WatchArgs {
     /// Revision to start at
     #[arg(long, default_value_t = 0)]
     pub rev: i64,
-    /// Print what keys held before
+    /// Print the previous key-value pairs
     #[arg(long)]
     pub prev_kv: bool,
-    /// Print how far the watch has come when nothing changes
+    /// Print progress notifications while nothing changes
     #[arg(long)]
     pub progress_notify: bool,
-    /// Command to run for every change, told about it by `ETCD_WATCH_*` and `TENURE_WATCH_*`
+    /// Command to run for every change, described by the variables `ETCD_WATCH_*` and
+    /// `TENURE_WATCH_*`
     #[arg(last = true, value_name = "COMMAND")]
     pub exec: Vec<String>,
 }
 
 impl WatchArgs {
-    /// The keys that are meant, when none are given on the command line those of the environment.
+    /// The selected range of keys; that of the environment when none is given on the command line.
     ///
     /// # Errors
     /// [`Failure::Usage`] for options that do not fit together.

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::failure::Failure;
 
-/// Longest grace that is chosen when none is given.
+/// Upper bound of the default grace period.
 const GRACE_MAX: Duration = Duration::from_secs(1);
-/// Parts of a time to live, one of which is the grace when none is given: renewals are due after a
-/// third, so there is time for more than one of them before a command is told to end.
+/// The default grace period is this fraction of the TTL: renewals are due after a third of it, so
+/// there is time for more than one of them before a command is terminated.
 const GRACES_PER_TTL: u32 = 4;
 
 /// Options of `lock`.
@@ -35,16 +35,16 @@ const GRACES_PER_TTL: u32 = 4;
                   released. At a terminal, the standard input of the command is empty."
 )]
 pub struct LockArgs {
-    /// A word that is no name of a lock.
+    /// The subcommand, if one is given.
     #[command(subcommand)]
     command: Option<Lock>,
-    /// The lock to take.
+    /// The lock to acquire.
     #[command(flatten)]
     acquire: Option<AcquireArgs>,
 }
 
 impl LockArgs {
-    /// What to do.
+    /// The command to run.
     ///
     /// # Errors
     /// [`Failure::Usage`] when a lock and a subcommand are given.
@@ -52,7 +52,7 @@ impl LockArgs {
         match (self.command, self.acquire) {
             (Some(command), None) => Ok(command),
             (None, Some(acquire)) => Ok(Lock::Acquire(acquire)),
-            // clap asks for a name when there is no subcommand.
+            // clap requires a name when there is no subcommand.
             (None, None) => Err(Failure::usage("lock needs the name of a lock")),
             (Some(_), Some(_)) => Err(Failure::usage(
                 "options and a name before 'acquire', 'list', 'inspect' or 'release': to run a \
@@ -62,29 +62,28 @@ impl LockArgs {
     }
 }
 
-/// What to do with a lock.
 #[derive(Debug, Subcommand)]
 pub enum Lock {
-    /// Take a lock, and hold it until a signal or for as long as a command runs
+    /// Acquire a lock, and hold it until a signal or for as long as a command runs
     Acquire(AcquireArgs),
-    /// List locks and elections that anybody claims
+    /// List locks and elections that have claims
     List {
-        /// What their names start with; all of them unless given
+        /// Prefix of their names; all unless given
         #[arg(default_value = "", hide_default_value = true)]
         prefix: String,
-        /// Most of them to list; 0 for a thousand
+        /// Maximum number to list; 0 for a thousand
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         limit: u32,
     },
-    /// Print who holds a lock or leads an election, and who waits
+    /// Print the holders and waiters of a lock or election
     Inspect {
         /// The lock
         name: String,
-        /// Most waiting claims to print; 0 for a hundred
+        /// Maximum number of waiting claims to print; 0 for a hundred
         #[arg(long, default_value_t = 0, hide_default_value = true)]
         limit: u32,
     },
-    /// Take a lock away from its holder; written to the audit log
+    /// Forcibly release a lock; written to the audit log
     Release(Guarded<ForceArgs>),
 }
 
@@ -93,10 +92,10 @@ pub enum Lock {
 pub struct ForceArgs {
     /// The lock
     pub name: String,
-    /// The claim to end; every claim that holds unless given
+    /// Token of the claim to end; every granted claim unless given
     #[arg(long, value_parser = token)]
     pub token: Option<i64>,
-    /// Why
+    /// Reason, for the audit log
     #[arg(long, value_name = "TEXT", value_parser = reason)]
     pub reason: String,
 }
@@ -107,29 +106,29 @@ pub struct AcquireArgs {
     /// The lock
     #[arg(required = true)]
     name: Option<String>,
-    /// Seconds, or a duration, after which a holder that stays silent loses the lock
+    /// Seconds, or a duration, after which a silent holder loses the lock
     #[arg(long, default_value = "10", value_name = "TTL", value_parser = ttl)]
     pub ttl: Duration,
-    /// How long to wait for the lock; without end unless given, not at all when 0s
+    /// How long to wait for the lock; unlimited unless given, not at all when 0s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
-    /// Hold the lock together with others who share it
+    /// Share the lock with other shared holders
     #[arg(long, conflicts_with = "permits")]
     pub shared: bool,
-    /// Take N of the M permits of the lock
+    /// Acquire N of the M permits of the lock
     #[arg(long, value_name = "N/M", value_parser = permits)]
     pub permits: Option<Permits>,
-    /// For how long nobody gets the lock when it is lost without having been released
+    /// Delay before the next grant when the lock is lost without having been released
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub lock_delay: Option<Duration>,
-    /// Who asks, for whoever inspects the lock
+    /// Name of the claimant, shown by 'lock inspect'
     #[arg(long, value_name = "TEXT")]
     pub principal: Option<String>,
-    /// How long before the deadline a command is told to end; a quarter of the TTL, at most 1s,
+    /// How long before the deadline the command is terminated; a quarter of the TTL, at most 1s,
     /// unless given
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub grace: Option<Duration>,
-    /// Command to run while the lock is held; whatever follows its name is its own
+    /// Command to run while the lock is held; all arguments after it are its own
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
@@ -139,23 +138,23 @@ pub struct AcquireArgs {
 }
 
 impl AcquireArgs {
-    /// The lock.
+    /// The name of the lock.
     #[must_use]
     pub fn name(&self) -> &str {
-        // There is none only beside a subcommand, which `LockArgs::into_command` refuses.
+        // It is missing only with a subcommand, which `LockArgs::into_command` handles.
         self.name.as_deref().unwrap_or_default()
     }
 
-    /// How long before the deadline a command is told to end.
+    /// How long before the deadline the command is terminated.
     ///
     /// # Errors
-    /// [`Failure::Usage`] for a grace that leaves no time to run.
+    /// [`Failure::Usage`] for a grace period that leaves no time to run.
     pub fn grace(&self) -> Result<Duration, Failure> {
         match self.grace {
             None => Ok(GRACE_MAX.min(self.ttl / GRACES_PER_TTL)),
             Some(grace) if grace < self.ttl => Ok(grace),
             Some(_) => Err(Failure::usage(
-                "--grace must be shorter than --ttl: a command would be told to end at once",
+                "--grace must be shorter than --ttl: the command would be terminated at once",
             )),
         }
     }
@@ -169,52 +168,52 @@ impl AcquireArgs {
 pub struct ElectArgs {
     /// The election
     pub name: String,
-    /// What to proclaim once elected
+    /// Value to proclaim once elected
     pub value: Option<String>,
-    /// Print who leads, and every change of that
+    /// Print the leader, and every change of it
     #[arg(short, long)]
     pub listen: bool,
-    /// Step down in favour of the candidate with this lease, in hexadecimal
+    /// Hand leadership over to the candidate with this lease, in hexadecimal
     #[arg(long, value_name = "LEASE", value_parser = lease_id, requires = "epoch")]
     pub hand_over_to: Option<LeaseId>,
-    /// The epoch of the leader that steps down
+    /// The epoch of the current leader
     #[arg(long, value_parser = token, requires = "hand_over_to")]
     pub epoch: Option<i64>,
-    /// Seconds, or a duration, after which a leader that stays silent is replaced
+    /// Seconds, or a duration, after which a silent leader is replaced
     #[arg(long, default_value = "10", value_name = "TTL", value_parser = ttl)]
     pub ttl: Duration,
-    /// How long to wait to be elected; without end unless given
+    /// How long to wait to be elected; unlimited unless given
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
-    /// Who stands, for whoever inspects the election
+    /// Name of the candidate, shown by 'lock inspect'
     #[arg(long, value_name = "TEXT")]
     pub principal: Option<String>,
-    /// What must hold for handing over.
+    /// Guards of a handover.
     #[command(flatten)]
     pub guards: Guards,
 }
 
-/// What `elect` is asked to do.
+/// The mode of `elect`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Elect<'a> {
-    /// Stand for election.
+    /// Campaign, and lead until a signal.
     Campaign {
-        /// What to proclaim.
+        /// The value to proclaim.
         value: &'a str,
     },
-    /// Print who leads.
+    /// Observe the leader.
     Listen,
-    /// Step down in favour of a candidate.
+    /// Hand leadership over to a candidate.
     HandOver {
         /// The lease of the candidate.
         to: LeaseId,
-        /// The epoch of the leader that steps down.
+        /// The epoch of the current leader.
         epoch: i64,
     },
 }
 
 impl ElectArgs {
-    /// What is meant.
+    /// The mode that the options select.
     ///
     /// # Errors
     /// [`Failure::Usage`] for options that do not fit together.

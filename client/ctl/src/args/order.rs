@@ -1,8 +1,7 @@
 //! Options of a command in front of its verb, as etcdctl takes them: `--consistency=s get a`.
 //!
-//! They are moved behind the verb, and nothing else is changed. What no command knows stays where
-//! it is, to be refused there. Invariant: a command line with its options behind its verb comes out
-//! as it went in.
+//! They are moved behind the verb; unknown options stay in place and are rejected there. Invariant:
+//! a command line with its options behind its verb is not changed.
 
 use std::ffi::{OsStr, OsString};
 
@@ -41,7 +40,7 @@ pub(super) fn verb_first(command: &Command, arguments: &[OsString]) -> Vec<OsStr
     front
 }
 
-/// An option as it is written, without its value.
+/// The spelling of an option, without its value.
 #[derive(Clone, Copy)]
 enum Written<'a> {
     Long(&'a str),

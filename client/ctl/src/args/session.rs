@@ -10,13 +10,12 @@ use super::{
     values::{lease_id, token, ttl},
 };
 
-/// Fence commands.
 #[derive(Debug, Subcommand)]
 pub enum Fence {
-    /// Prefixes below which only the holder of a lock may write
+    /// Manage prefixes that only the holder of a lock may write
     #[command(subcommand)]
     Policy(Policy),
-    /// Whether a token holds a lock: exit code 0 when it does, 1 when it does not
+    /// Check whether a token holds a lock: exit code 0 when it does, 1 when it does not
     Check {
         /// The lock or election
         name: String,
@@ -33,7 +32,7 @@ pub enum Policy {
     Set(Guarded<PolicyArgs>),
     /// List all policies
     List,
-    /// Let everyone write below a prefix again
+    /// Allow unguarded writes below a prefix again
     Remove(Guarded<PrefixArgs>),
 }
 
@@ -53,22 +52,21 @@ pub struct PolicyArgs {
     pub lock: String,
 }
 
-/// Session commands.
 #[derive(Debug, Subcommand)]
 pub enum SessionCommand {
-    /// Open a session; 'lease keep-alive' with its id keeps it
+    /// Open a session; 'lease keep-alive' with its id renews it
     Open {
-        /// Seconds, or a duration, after which a session that stays silent ends
+        /// Seconds, or a duration, after which a session without renewal ends
         #[arg(long, default_value = "60", value_name = "TTL", value_parser = ttl)]
         ttl: Duration,
     },
-    /// End a session and its lease, with everything attached to it
+    /// Close a session and delete everything attached to its lease
     Close {
         /// The session, in hexadecimal
         #[arg(value_name = "SESSION", value_parser = lease_id)]
         id: LeaseId,
     },
-    /// Print how long a session has left, what it remembers and what it claims
+    /// Print the remaining time, remembered outcomes and claims of a session
     Inspect {
         /// The session, in hexadecimal
         #[arg(value_name = "SESSION", value_parser = lease_id)]

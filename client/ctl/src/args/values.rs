@@ -1,11 +1,10 @@
-//! Values of options that are more than a number or a word: what they look like, and what is said
-//! when they do not.
+//! Parsers of option values, and their error texts.
 
 use std::time::Duration;
 
 use tenure::{LeaseId, MemberId, wire::limits::IDEMPOTENCY_KEY_BYTES_MAX};
 
-/// A lock or an election and the token under which it must be held for a write to happen.
+/// A guard: a lock or an election, and the token under which it must be held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardArg {
     /// The name of the lock or election, or a key.
@@ -14,16 +13,16 @@ pub struct GuardArg {
     pub token: i64,
 }
 
-/// Some of the permits of a lock.
+/// Permits of a semaphore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Permits {
-    /// How many are asked for; from 1 to `limit`.
+    /// Number of requested permits, from 1 to `limit`.
     pub count: u32,
-    /// How many there are in all.
+    /// Number of all permits.
     pub limit: u32,
 }
 
-/// Where an instance of a service is reached.
+/// An endpoint of an instance of a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointArg {
     /// The protocol, such as `grpc` or `http`.
@@ -87,10 +86,10 @@ pub(super) fn guard(text: &str) -> Result<GuardArg, String> {
     Ok(GuardArg { name, token })
 }
 
-/// A key that names a write: it travels as a header, so it is printable ASCII.
+/// An idempotency key: sent as a header, so it is printable ASCII.
 pub(super) fn idempotency_key(text: &str) -> Result<String, String> {
     let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    // Blanks at the ends of a header do not survive the way.
+    // HTTP trims spaces at the ends of a header.
     let trimmed = text.trim().len() != text.len();
     if text.is_empty() || text.len() > IDEMPOTENCY_KEY_BYTES_MAX || !printable || trimmed {
         return Err(format!(
@@ -109,7 +108,7 @@ pub(super) fn reason(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Permits, `N/M`: N of the M that there are.
+/// Permits, `N/M`: N of M.
 pub(super) fn permits(text: &str) -> Result<Permits, String> {
     let expected = "expected N/M, such as 1/5: N of M permits, N from 1 to M";
     let (count, limit) = text.split_once('/').ok_or(expected)?;

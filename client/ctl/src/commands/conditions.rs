@@ -1,4 +1,5 @@
-//! Puts the conditions of a command into its requests, and explains refusals by its flags.
+//! Applies the conditions of a command to its requests, and explains refusals in terms of its
+//! flags.
 
 use tenure::{Client, Error, ErrorKind, Guard, Token};
 
@@ -20,7 +21,7 @@ impl Guards {
     }
 }
 
-/// Gives a request the name that its write is to have, if any.
+/// Sets the idempotency key of a request, if one is given.
 macro_rules! named {
     ($request:expr, $conditions:expr) => {
         match &$conditions.idempotency_key {

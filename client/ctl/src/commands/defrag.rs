@@ -1,8 +1,8 @@
-//! `defrag`: one endpoint after the other, because some servers stop serving meanwhile.
+//! `defrag`: one endpoint after the other, because some servers do not serve requests meanwhile.
 
 use std::time::Instant;
 
-use super::{Session, tell};
+use super::{Session, print_message};
 use crate::{failure::Failure, output::go_duration};
 
 pub(super) async fn run(session: &Session, cluster: bool) -> Result<(), Failure> {
@@ -19,7 +19,7 @@ pub(super) async fn run(session: &Session, cluster: bool) -> Result<(), Failure>
             }
             Err(error) => {
                 failed = true;
-                tell(format_args!(
+                print_message(format_args!(
                     "Failed to defragment etcd member[{endpoint}]. took {took}. ({error})"
                 ));
             }

@@ -1,4 +1,4 @@
-//! `elect`: stands for election and leads, follows an election, or hands it over.
+//! `elect`: campaigns and leads, observes an election, or hands it over.
 
 use std::future::IntoFuture;
 
@@ -6,9 +6,9 @@ use tenure::{Leader, LeaseId, Token, wire::v1::Claim};
 
 use super::{
     Session,
-    holding::{self, Signalled},
+    holding::{self, Interrupted},
+    print_message,
     signals::Signals,
-    tell,
 };
 use crate::{
     args::{Elect, ElectArgs},
@@ -27,7 +27,7 @@ pub(super) async fn run(session: &Session, args: &ElectArgs) -> Result<(), Failu
 async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
     let election = session.client.elections().named(args.name.as_str());
-    // A session of our own, because closing it takes the candidate back whatever state it is in.
+    // A session of its own, because closing it withdraws the candidate in any state.
     let lifetime = session.client.sessions().open(args.ttl).await?;
     let mut candidacy = election
         .campaign(value)
@@ -36,13 +36,13 @@ async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<()
     if let Some(wait) = args.wait {
         candidacy = candidacy.wait(wait);
     }
-    let leadership = match signals.unless_signalled(candidacy.into_future()).await {
+    let leadership = match signals.or_signal(candidacy.into_future()).await {
         Ok(Ok(leadership)) => leadership,
         Ok(Err(error)) => {
             holding::close(lifetime).await;
             return Err(error.into());
         }
-        Err(Signalled) => {
+        Err(Interrupted) => {
             holding::close(lifetime).await;
             let text = format!("interrupted before {} was won", args.name);
             return Err(Failure::Command(anyhow::anyhow!(text)));
@@ -59,8 +59,8 @@ async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<()
         .print(&Reply::Coordination(Answer::Taken(claim)))
     {
         Err(failure) => Err(failure),
-        Ok(()) => match signals.unless_signalled(leadership.lost()).await {
-            Err(Signalled) => Ok(()),
+        Ok(()) => match signals.or_signal(leadership.lost()).await {
+            Err(Interrupted) => Ok(()),
             Ok(loss) => {
                 let text = format!("{} is lost: {loss}", args.name);
                 Err(Failure::Command(anyhow::anyhow!(text)))
@@ -69,7 +69,7 @@ async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<()
     };
     if leadership.is_leader() {
         if let Err(error) = leadership.resign().await {
-            tell(format_args!(
+            print_message(format_args!(
                 "{} was not resigned ({error}): it ends by itself",
                 args.name
             ));
@@ -79,7 +79,7 @@ async fn campaign(session: &Session, args: &ElectArgs, value: &str) -> Result<()
     outcome
 }
 
-/// Prints who leads, until nobody reads it.
+/// Prints the leader and its changes, until the output is closed.
 async fn listen(session: &Session, name: &str) -> Result<(), Failure> {
     let mut observer = session.client.elections().named(name).observe().await?;
     while let Some(leader) = observer.next().await {

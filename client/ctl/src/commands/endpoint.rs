@@ -1,11 +1,11 @@
-//! `endpoint status|health|hashkv`: asks every endpoint on its own.
+//! `endpoint status|health|hashkv`: queries every endpoint separately.
 
 use std::time::Instant;
 
 use futures::future::join_all;
 use tenure::{AlarmKind, Client, ErrorKind, HistoryHash, Revision, Status};
 
-use super::{Session, tell};
+use super::{Session, print_message};
 use crate::{
     args::{Endpoint, Format},
     failure::Failure,
@@ -40,7 +40,8 @@ pub(super) async fn run(
     }
 }
 
-/// Asks all endpoints at once; says which of them did not answer.
+/// Queries all endpoints concurrently; reports those that failed on standard error. Returns the
+/// answers, and whether any failed.
 async fn each<T, Answer>(
     session: &Session,
     endpoints: &[String],
@@ -59,7 +60,7 @@ where
         match answer {
             Ok(answer) => answers.push((endpoint.clone(), answer)),
             Err(error) => {
-                tell(format_args!(
+                print_message(format_args!(
                     "Failed to get the {subject} of endpoint {endpoint} ({error})"
                 ));
             }
@@ -91,7 +92,7 @@ async fn health(session: &Session, endpoints: &[String]) -> Result<(), Failure> 
         for health in &sick {
             let error = health.error.as_deref().unwrap_or_default();
             let endpoint = &health.endpoint;
-            tell(format_args!(
+            print_message(format_args!(
                 "{endpoint} is unhealthy: failed to commit proposal: {error}"
             ));
         }
@@ -121,7 +122,7 @@ async fn check(session: &Session, endpoint: &str) -> Health {
 async fn probe(client: &Client) -> Result<(), String> {
     match client.get("health").await {
         Ok(_) => {}
-        // Who is turned away has been answered by the quorum all the same.
+        // A refusal of permission has passed the quorum as well.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
         Err(error) => return Err(error.to_string()),
     }

@@ -1,4 +1,4 @@
-//! What `watch-endpoints` has printed, so that it prints nothing twice.
+//! The state that `watch-endpoints` has printed, so that it prints only changes.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +10,12 @@ use crate::output::Answer;
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     known: BTreeMap<String, RegisteredInstance>,
-    /// Whether everything was selected; nothing before the first snapshot.
+    /// Whether all instances were selected; `None` before the first snapshot.
     all: Option<bool>,
 }
 
 impl Endpoints {
-    /// What there is to print of a change.
+    /// The answer to print for a change, if any.
     pub(super) fn take(&mut self, change: EndpointChange) -> Option<Answer> {
         match change {
             EndpointChange::Snapshot { registrations, all } => self.replace(registrations, all),

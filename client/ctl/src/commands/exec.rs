@@ -1,9 +1,9 @@
-//! Watches over a command that runs for as long as a lock is held, and not longer.
+//! Runs a command under a lock and ends it when the lock is lost.
 //!
-//! The command gets a process group of its own, so that whatever it starts ends with it. The
-//! invariant: once the lock is lost or given back, no member of the group runs on, except while
-//! this process itself is stopped; then the group is killed as soon as it goes on. No signal waits
-//! for a message: whoever reads standard error may have stopped reading.
+//! The command has a process group of its own, so that its children end with it. The invariant:
+//! once the lock is lost or released, no process of the group runs, except while this process
+//! itself is stopped; then the group is killed as soon as it continues. Signals are never delayed
+//! by messages: standard error may block.
 
 use std::{
     io::{self, IsTerminal},
@@ -21,26 +21,26 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{mention, signals::Source};
+use super::{print_message_detached, signals::Source};
 use crate::{
-    supervision::{Supervision, Verdict},
+    supervision::{Supervisor, Verdict},
     tether,
 };
 
-/// What shells add to the number of the signal that ended a command.
+/// Shells report this number plus the signal that ended a command.
 const SIGNAL_BASE: i32 = 128;
-/// How long what a command has left behind may take to end after SIGTERM. The next in line waits
-/// meanwhile, so it is short; enough to write a file.
+/// How long processes that a command left behind may take to end after SIGTERM. The next holder
+/// waits meanwhile, so it is short; enough to write a file.
 const LEFTOVER_PATIENCE: Duration = Duration::from_secs(2);
-/// How long a group that was killed is waited for. Death by SIGKILL takes milliseconds, except in
-/// the middle of a call to a disk that does not answer, which nobody can end.
+/// How long to wait for a killed group. SIGKILL takes milliseconds, except during uninterruptible
+/// I/O on a hung disk.
 const KILLED_PATIENCE: Duration = Duration::from_secs(1);
-/// How often a group is looked at that outlives its command: nothing tells when it is empty.
+/// Poll interval of a group that outlives its command: there is no notification when it is empty.
 const GROUP_POLL: Duration = Duration::from_millis(10);
 
-/// Something that is held for some time and can be lost.
-pub(super) trait Held {
-    /// Until when it is certainly held; every renewal moves it on.
+/// A held lock, or its replacement in tests.
+pub(super) trait LockHandle {
+    /// The time until which it is certainly held; every renewal extends it.
     fn deadline(&self) -> Instant;
     /// Whether it is lost.
     fn is_lost(&self) -> bool;
@@ -50,89 +50,89 @@ pub(super) trait Held {
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// By itself, or by a signal that was passed on, with this exit code.
+pub(super) enum CommandExit {
+    /// It exited with this code, by itself or after a forwarded signal.
     Exited(u8),
-    /// Its lock was lost or about to be, and it was told to end, or ended.
+    /// It was terminated because its lock was lost or about to be.
     Lost,
 }
 
-/// The rest of a group whose command has ended.
+/// The remaining processes of a group whose command has ended.
 #[derive(Debug, Clone, Copy)]
 struct Leftover {
     /// How the command ended.
-    ending: Ending,
-    /// When the rest is killed.
+    exit: CommandExit,
+    /// When the remaining processes are killed.
     kill_at: Instant,
 }
 
-/// Runs `command` while `held` is held; it is told to end `grace` before the deadline. Returns
-/// when nobody of its process group is left.
+/// Runs `command` while `held` is held, and terminates it `grace` before the deadline. Returns once
+/// its process group is empty.
 ///
 /// # Errors
-/// When the command was started and cannot be waited for.
+/// When waiting for the started command fails.
 pub(super) async fn run(
     command: std::process::Command,
-    held: &impl Held,
+    held: &impl LockHandle,
     grace: Duration,
     signals: &mut impl Source,
-) -> io::Result<Ending> {
+) -> io::Result<CommandExit> {
     let program = command.get_program().to_owned();
     let mut child = match start(command) {
         Ok(child) => child,
-        Err(error) => return Ok(Ending::Exited(tether::not_run(&program, &error))),
+        Err(error) => return Ok(CommandExit::Exited(tether::not_run(&program, &error))),
     };
     let group = Group::of(&child);
-    let mut supervision = Supervision::new(grace);
+    let mut supervisor = Supervisor::new(grace);
     let mut leftover: Option<Leftover> = None;
     loop {
         let now = Instant::now();
-        if let Some(Leftover { ending, kill_at }) = leftover {
+        if let Some(Leftover { exit, kill_at }) = leftover {
             if group.is_empty() {
-                return Ok(ending);
+                return Ok(exit);
             }
             if now >= kill_at {
                 group.kill().await;
-                return Ok(ending);
+                return Ok(exit);
             }
         }
-        let wake = match supervision.judge(now, held.deadline(), held.is_lost()) {
+        let wake = match supervisor.judge(now, held.deadline(), held.is_lost()) {
             Verdict::Wait(wake) => wake,
             Verdict::Terminate => {
-                group.ask_to_end();
-                mention("the lock cannot be renewed: the command is told to end");
+                group.terminate();
+                print_message_detached("the lock cannot be renewed: terminating the command");
                 continue;
             }
             Verdict::Kill => {
                 group.signal(Signal::KILL);
                 child.wait().await?;
-                return Ok(Ending::Lost);
+                return Ok(CommandExit::Lost);
             }
         };
         let wake = match leftover {
             Some(leftover) => wake.min(leftover.kill_at).min(now + GROUP_POLL),
             None => wake,
         };
-        // All of these are cancel safe: a child's status, a signal and a loss stay until somebody
-        // asks for them.
+        // All of these are cancel safe: a child's status, a signal and a loss are kept until they
+        // are received.
         tokio::select! {
             status = child.wait(), if leftover.is_none() => {
                 let code = code(status?);
                 let now = Instant::now();
-                leftover = Some(if supervision.is_ending() {
-                    // The others have the same grace. Whether the command ended before the lock did
-                    // cannot be told any more.
-                    Leftover { ending: Ending::Lost, kill_at: held.deadline() }
+                leftover = Some(if supervisor.is_ending() {
+                    // The other processes have the same grace period. Whether the command ended
+                    // before the lock was lost is unknown.
+                    Leftover { exit: CommandExit::Lost, kill_at: held.deadline() }
                 } else if held.is_lost() || now >= held.deadline() {
-                    Leftover { ending: Ending::Lost, kill_at: now }
+                    Leftover { exit: CommandExit::Lost, kill_at: now }
                 } else {
-                    group.ask_to_end();
-                    Leftover { ending: Ending::Exited(code), kill_at: now + LEFTOVER_PATIENCE }
+                    group.terminate();
+                    Leftover { exit: CommandExit::Exited(code), kill_at: now + LEFTOVER_PATIENCE }
                 });
             }
             () = sleep_until(wake) => {}
             () = held.lost() => {}
-            signal = signals.next() => group.pass_on(signal),
+            signal = signals.next() => group.forward(signal),
         }
     }
 }
@@ -140,8 +140,8 @@ pub(super) async fn run(
 fn start(command: std::process::Command) -> io::Result<Child> {
     let mut command = Command::from(command);
     command.process_group(0);
-    // A group of its own is in the background of the terminal: reading from it would stop the
-    // command for good.
+    // Its group is in the background of the terminal: reading from the terminal would stop the
+    // command permanently.
     if io::stdin().is_terminal() {
         command.stdin(Stdio::null());
     }
@@ -160,18 +160,18 @@ impl Group {
 
     fn signal(self, signal: Signal) {
         if let Self(Some(group)) = self {
-            // A group that is gone needs no signal.
+            // The group may have ended already.
             kill_process_group(group, signal).ok();
         }
     }
 
-    fn ask_to_end(self) {
+    fn terminate(self) {
         self.signal(Signal::TERM);
-        // A stopped process would not notice.
+        // A stopped process does not handle SIGTERM.
         self.signal(Signal::CONT);
     }
 
-    /// Kills whoever is left, and waits until they are gone, within bounds.
+    /// Kills the remaining processes, and waits for their end, within a limit.
     async fn kill(self) {
         self.signal(Signal::KILL);
         let enough = Instant::now() + KILLED_PATIENCE;
@@ -180,30 +180,32 @@ impl Group {
         }
     }
 
-    /// Whether nobody is left. Only to be asked after the command itself was waited for: its status
-    /// would be taken away from whoever does.
+    /// Whether the group is empty. Call it only after the command itself was waited for: it reaps
+    /// children of the group.
     fn is_empty(self) -> bool {
         let Self(Some(group)) = self else {
             return true;
         };
-        // Orphans become children of the first process of a container, which this may be, and
-        // count until somebody takes their status.
+        // If this is the init process of a container, orphans become its children and exist until
+        // they are reaped.
         while let Ok(Some(_)) = waitpgid(group, WaitOptions::NOHANG) {}
-        // Whoever has gained privileges is there, and not ours to signal.
+        // A process with other privileges exists but cannot be signalled.
         test_kill_process_group(group) == Err(Errno::SRCH)
     }
 
-    /// Gives a signal that this process received to the command.
-    fn pass_on(self, signal: Signal) {
+    /// Forwards a signal that this process received to the command.
+    fn forward(self, signal: Signal) {
         if signal == Signal::TSTP {
-            mention("a command that runs under a lock cannot be suspended: the lock would be lost");
+            print_message_detached(
+                "a command that runs under a lock cannot be suspended: the lock would be lost",
+            );
         } else {
             self.signal(signal);
         }
     }
 }
 
-/// The exit code of a command as shells give it.
+/// The exit code of a command, as in shells.
 fn code(status: ExitStatus) -> u8 {
     let code = match (status.code(), status.signal()) {
         (Some(code), _) => code,

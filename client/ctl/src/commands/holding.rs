@@ -1,16 +1,16 @@
-//! What commands that hold something until a signal have in common.
+//! Shared by the commands that hold a claim until a signal.
 
 use tenure::{LeaseId, Token, wire::v1::Claim};
 
-/// A signal asked this program to end.
+/// A signal requested the end of this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Signalled;
+pub(super) struct Interrupted;
 
-/// Ends a session, with whatever is attached to its lease.
+/// Closes a session, with everything attached to its lease.
 pub(super) async fn close(session: tenure::Session) {
     let lease = session.lease();
     if let Err(error) = session.close().await {
-        super::tell(format_args!(
+        super::print_message(format_args!(
             "lease {lease} was left to end by itself ({error})"
         ));
     }

@@ -7,7 +7,7 @@ use std::{
 
 use tenure::Revision;
 
-use super::{Session, conditions::named, tell};
+use super::{Session, conditions::named, print_message};
 use crate::{
     args::{Conditions, DelArgs, Format, GetArgs, PutArgs},
     failure::Failure,
@@ -15,8 +15,8 @@ use crate::{
     quoting::quote,
 };
 
-/// How long a person has to think again before a range is deleted, as in etcdctl.
-const SECOND_THOUGHTS: Duration = Duration::from_secs(2);
+/// Delay before a range is deleted, in which the user can interrupt, as in etcdctl.
+const INTERRUPT_DELAY: Duration = Duration::from_secs(2);
 
 pub(super) async fn put(
     session: &Session,
@@ -77,7 +77,7 @@ pub(super) async fn del(
 ) -> Result<(), Failure> {
     let range = args.range()?;
     if let Some(end) = args.range_end.as_deref().filter(|_| !args.range) {
-        second_thoughts(&args.key, end).await;
+        delay_for_interrupt(&args.key, end).await;
     }
     let delete = conditions.guards.client(&session.client).delete(range);
     let delete = named!(args.apply(delete), conditions);
@@ -87,18 +87,18 @@ pub(super) async fn del(
     session.output.print(&Reply::Delete(response.into_wire()))
 }
 
-/// Gives a person at a terminal the time to interrupt; scripts have no second thoughts.
-async fn second_thoughts(key: &str, end: &str) {
+/// Warns and waits, so that a user at a terminal can interrupt; scripts are not delayed.
+async fn delay_for_interrupt(key: &str, end: &str) {
     if !io::stderr().is_terminal() {
         return;
     }
-    tell(format_args!(
+    print_message(format_args!(
         "Warning: Keys between {} and {} will be deleted. Please interrupt the command within next \
          2 seconds to cancel. You can provide `--range` flag to avoid the delay.",
         quote(key.as_bytes()),
         quote(end.as_bytes()),
     ));
-    tokio::time::sleep(SECOND_THOUGHTS).await;
+    tokio::time::sleep(INTERRUPT_DELAY).await;
 }
 
 pub(super) async fn compaction(

@@ -15,7 +15,7 @@ pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure
     let (client, output) = (&session.client, session.output);
     match command {
         Lease::Grant { ttl, conditions } => {
-            // Servers raise what is too short, so that nothing is lost by asking for no time.
+            // Servers raise a TTL below their minimum, so zero is sent for a negative one.
             let ttl = Duration::from_secs(u64::try_from(ttl).unwrap_or(0));
             let grant = conditions.guards.client(client).leases().grant(ttl);
             let granted = named!(grant, conditions).await;
@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session, command: Lease) -> Result<(), Failure
     }
 }
 
-/// Names what was tried, as etcdctl does, except where the error says more with its hint.
+/// Prefixes the error with the action, as etcdctl does, except for errors that have a hint.
 fn during(action: &'static str, guards: &Guards, error: tenure::Error) -> Failure {
     match error.kind() {
         ErrorKind::NotFound | ErrorKind::OutOfRange | ErrorKind::FailedPrecondition => {

@@ -1,4 +1,4 @@
-//! `lock`: takes a lock and holds it, shows locks, and takes them away from others.
+//! `lock`: acquires and holds a lock, lists and inspects locks, releases them by force.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Session,
-    exec::{self, Ending, Held},
-    holding::{self, Signalled},
+    exec::{self, CommandExit, LockHandle},
+    holding::{self, Interrupted},
+    print_message,
     signals::Signals,
-    tell,
 };
 use crate::{
     args::{AcquireArgs, Guarded, Lock},
@@ -19,9 +19,9 @@ use crate::{
     tether,
 };
 
-/// Keys below the name of a lock among which data is looked for.
+/// Number of keys below the name of a lock that are checked for data.
 const KEYS_LOOKED_AT: u32 = 16;
-/// How long that may take, so that it does not hold up what the lock is for.
+/// Timeout of that check, so that it does not delay the command.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure> {
@@ -51,20 +51,20 @@ pub(super) async fn run(session: &Session, command: Lock) -> Result<(), Failure>
 async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
     let grace = args.grace()?;
     let mut signals = Signals::take()?;
-    // A session of our own, because closing it takes the claim back whatever state it is in.
+    // A session of its own, because closing it withdraws the claim in any state.
     let lifetime = session.client.sessions().open(args.ttl).await?;
     let taking = async {
         let look = timeout(LOOK_MAX, warn_of_data(session, args.name()));
         tokio::join!(take(session, args, &lifetime), look).0
     };
-    let taken = signals.unless_signalled(taking).await;
+    let taken = signals.or_signal(taking).await;
     let guard = match taken {
         Ok(Ok(guard)) => guard,
         Ok(Err(failure)) => {
             holding::close(lifetime).await;
             return Err(failure);
         }
-        Err(Signalled) => {
+        Err(Interrupted) => {
             holding::close(lifetime).await;
             let text = format!("interrupted before {} was acquired", args.name());
             return Err(Failure::Command(anyhow::anyhow!(text)));
@@ -77,7 +77,7 @@ async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
     };
     match &outcome {
         Ok(()) | Err(Failure::Child(_)) => give_back(args.name(), guard, lifetime).await,
-        // Held for moments at best, and perhaps by a server that does not answer.
+        // The lock is about to be lost, possibly because no server responds.
         Err(_) => {
             let left = guard.remaining();
             drop(timeout(left, give_back(args.name(), guard, lifetime)).await);
@@ -86,22 +86,22 @@ async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
     outcome
 }
 
-/// Releases the lock, so that the next in line has it without waiting for the end of a lease.
+/// Releases the lock, so that the next claim is granted without waiting for the lease to expire.
 async fn give_back(name: &str, guard: LockGuard, lifetime: tenure::Session) {
     if !guard.is_held() {
         return;
     }
     let released = guard.release().await;
-    // Before anything is said, which may take as long as nobody reads it.
+    // Before the message, because standard error may block.
     holding::close(lifetime).await;
     if let Err(error) = released {
-        tell(format_args!(
+        print_message(format_args!(
             "{name} was not released ({error}): it ends by itself"
         ));
     }
 }
 
-/// Warns of data below the name of the lock. Best effort: who cannot look does not warn.
+/// Warns of data below the name of the lock. Best effort: does nothing if the read fails.
 async fn warn_of_data(session: &Session, name: &str) {
     let below = format!("{name}/");
     let range = tenure::KeyRange::prefix(&below);
@@ -114,7 +114,7 @@ async fn warn_of_data(session: &Session, name: &str) {
         !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
     };
     if let Some(key) = keys.into_iter().find(|key| !is_claim(key)) {
-        tell(format_args!(
+        print_message(format_args!(
             "warning: {key} is below the name of the lock: etcd's clients take it for a claim on \
              {name} and wait for it without end; keep data outside {below}"
         ));
@@ -159,7 +159,7 @@ async fn take(
     }
 }
 
-/// Says who has the lock, as far as it can be found out.
+/// The failure for a lock that is not free, with its holder if that is known.
 async fn not_free(session: &Session, name: &str, waited: Duration) -> Failure {
     let holder = session.client.locks().inspect(name).limit(1).await;
     let holder = holder
@@ -168,7 +168,7 @@ async fn not_free(session: &Session, name: &str, waited: Duration) -> Failure {
     let who = match holder {
         Some(holder) if holder.principal().is_empty() => format!("token {}", holder.token()),
         Some(holder) => format!("token {} by {:?}", holder.token(), holder.principal()),
-        None => "somebody who is gone by now".to_owned(),
+        None => "a holder that has released it since".to_owned(),
     };
     let text = if waited.is_zero() {
         format!("{name} is not free: held under {who}")
@@ -193,8 +193,8 @@ async fn hold(
 ) -> Result<(), Failure> {
     let taken = Answer::Taken(claim(args.name(), guard));
     session.output.print(&Reply::Coordination(taken))?;
-    match signals.unless_signalled(guard.lost()).await {
-        Err(Signalled) => Ok(()),
+    match signals.or_signal(guard.lost()).await {
+        Err(Interrupted) => Ok(()),
         Ok(loss) => Err(lost(args.name(), &loss)),
     }
 }
@@ -222,9 +222,9 @@ async fn execute(
         ("ETCD_LOCK_REV", token),
     ]);
     match exec::run(command, guard, grace, signals).await? {
-        Ending::Exited(0) => Ok(()),
-        Ending::Exited(code) => Err(Failure::Child(code)),
-        Ending::Lost => {
+        CommandExit::Exited(0) => Ok(()),
+        CommandExit::Exited(code) => Err(Failure::Child(code)),
+        CommandExit::Lost => {
             let text = "the command was ended because the lock was lost, or could not be kept";
             Err(lost(args.name(), &text))
         }
@@ -235,7 +235,7 @@ fn lost(name: &str, loss: &dyn std::fmt::Display) -> Failure {
     Failure::Command(anyhow::anyhow!("{name} is lost: {loss}"))
 }
 
-impl Held for LockGuard {
+impl LockHandle for LockGuard {
     fn deadline(&self) -> Instant {
         self.deadline()
     }

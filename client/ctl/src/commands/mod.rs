@@ -1,6 +1,6 @@
-//! What the commands do: one file per group of verbs.
+//! The commands: one file per group of verbs.
 //!
-//! A command asks the server and hands the answer to the output; it decides nothing about the form.
+//! A command sends requests and passes the answer to the output, which formats it.
 
 mod alarm;
 mod check;
@@ -38,14 +38,13 @@ use crate::{
     output::Output,
 };
 
-/// Attempts of one call. A person waits: better to say soon that nothing answers.
+/// Attempts of one call: few, because a user waits for the result.
 const ATTEMPTS_MAX: u32 = 5;
 
-/// Mentions that wait to be written at the same time. Each has a thread, and more than a few tell
-/// nothing new.
-const MENTIONS_MAX: usize = 8;
+/// Maximum number of queued messages. Each has a thread.
+const QUEUED_MESSAGES_MAX: usize = 8;
 
-/// What every command needs: the cluster, and where answers go.
+/// The client and the output of a command.
 #[derive(Debug)]
 struct Session {
     client: Client,
@@ -56,7 +55,7 @@ struct Session {
 /// Runs the command.
 ///
 /// # Errors
-/// How it ended, when it did not succeed.
+/// The failure of the command.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
     let output = Output {
         format: cli.global.write_out,
@@ -94,7 +93,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Alarm(command) => alarm::run(&session, command).await,
         Command::Defrag { cluster } => defrag::run(&session, cluster).await,
         Command::Snapshot(command) => {
-            // A snapshot takes as long as it takes, unless the user set a limit.
+            // A snapshot has no deadline unless the user set one.
             let global = &session.global;
             let limit = global
                 .command_timeout_given
@@ -155,7 +154,7 @@ fn credentials(global: &Global) -> Result<Option<(&str, &str)>, Failure> {
 }
 
 impl Session {
-    /// The endpoints a command is about: those given, or those of all members.
+    /// The endpoints of a command: those given, or those of all members.
     async fn endpoints(&self, cluster: bool) -> Result<Vec<String>, Failure> {
         if !cluster {
             return Ok(self.client.endpoints().map(str::to_owned).collect());
@@ -166,25 +165,25 @@ impl Session {
     }
 }
 
-/// Says something to the user that is not data.
-fn tell(text: impl std::fmt::Display) {
-    // When standard error is closed there is nobody to tell.
+/// Prints a message to standard error.
+fn print_message(text: impl std::fmt::Display) {
+    // A closed standard error is ignored.
     drop(writeln!(io::stderr(), "{text}"));
 }
 
-/// Says something to the user without waiting until it is read, for callers who must not stop:
-/// whoever reads standard error may have stopped reading. What is not written when the program ends
-/// is lost, and so is what comes while [`MENTIONS_MAX`] others wait.
-fn mention(text: &'static str) {
+/// Prints a message to standard error without waiting for the write, for callers that must not
+/// block on it. Messages that are unwritten when the program ends are lost, and so are those beyond
+/// [`QUEUED_MESSAGES_MAX`] queued ones.
+fn print_message_detached(text: &'static str) {
     static WAITING: AtomicUsize = AtomicUsize::new(0);
-    if WAITING.fetch_add(1, Ordering::Relaxed) >= MENTIONS_MAX {
+    if WAITING.fetch_add(1, Ordering::Relaxed) >= QUEUED_MESSAGES_MAX {
         WAITING.fetch_sub(1, Ordering::Relaxed);
         return;
     }
-    // Detached, and not a task, whose end the runtime would wait for. Without a thread there is no
-    // way to say it.
+    // A detached thread and not a blocking task, for which the runtime would wait. If no thread can
+    // be started the message is lost.
     drop(std::thread::Builder::new().spawn(move || {
-        tell(text);
+        print_message(text);
         WAITING.fetch_sub(1, Ordering::Relaxed);
     }));
 }

@@ -1,4 +1,4 @@
-//! `move-leader`: finds the leader among the endpoints and tells it to hand over.
+//! `move-leader`: finds the leader among the endpoints and transfers its leadership.
 
 use tenure::{MemberId, wire::etcdserverpb::MoveLeaderResponse};
 

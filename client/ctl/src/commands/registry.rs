@@ -2,7 +2,7 @@
 
 use tenure::{Instance, Readiness, Selector, Token};
 
-use super::{Session, endpoints::Endpoints, holding::Signalled, signals::Signals, tell};
+use super::{Session, endpoints::Endpoints, holding::Interrupted, print_message, signals::Signals};
 use crate::{
     args::{
         DiscoverArgs, DrainArgs, Guarded, InstanceArgs, ReadinessArg, RegisterArgs, SelectorArgs,
@@ -11,14 +11,14 @@ use crate::{
     output::{Answer, Reply},
 };
 
-/// Registers, and again whenever the registration is lost, until a signal.
+/// Registers an instance, and again whenever the registration is lost, until a signal.
 pub(super) async fn register(session: &Session, args: &RegisterArgs) -> Result<(), Failure> {
     let mut signals = Signals::take()?;
     let request = session.client.registry().register(instance(args));
     let registering = request.ttl(args.ttl).keep();
-    let mut kept = match signals.unless_signalled(registering).await {
+    let mut kept = match signals.or_signal(registering).await {
         Ok(kept) => kept?,
-        Err(Signalled) => {
+        Err(Interrupted) => {
             let text = format!("interrupted before {} was registered", args.id);
             return Err(Failure::Command(anyhow::anyhow!(text)));
         }
@@ -36,8 +36,8 @@ pub(super) async fn register(session: &Session, args: &RegisterArgs) -> Result<(
                 break Err(failure);
             }
         }
-        match signals.unless_signalled(kept.changed()).await {
-            Err(Signalled) => break Ok(()),
+        match signals.or_signal(kept.changed()).await {
+            Err(Interrupted) => break Ok(()),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 let text = format!("the registration of {} has ended: {error}", args.id);
@@ -46,7 +46,7 @@ pub(super) async fn register(session: &Session, args: &RegisterArgs) -> Result<(
         }
     };
     if let Err(error) = kept.deregister().await {
-        tell(format_args!(
+        print_message(format_args!(
             "{} was not deregistered ({error}): it ends by itself",
             args.id
         ));
@@ -87,8 +87,8 @@ pub(super) async fn discover(session: &Session, args: &DiscoverArgs) -> Result<(
         .print(&Reply::Coordination(Answer::Instances(found)))
 }
 
-/// Prints the instances, and then what changes. After a break the stream begins with everything
-/// again: of that only what is new is printed.
+/// Prints the instances, then every change. After a break the stream starts with a snapshot, of
+/// which only the changes are printed.
 pub(super) async fn watch(session: &Session, args: &DiscoverArgs) -> Result<(), Failure> {
     let registry = session.client.registry();
     let selector = selector(&args.selector);

@@ -11,7 +11,8 @@ pub(super) async fn run(session: &Session, command: SessionCommand) -> Result<()
     let client = &session.client;
     let answer = match command {
         SessionCommand::Open { ttl } => {
-            // It lasts for its time to live from now on, renewed by whoever takes it over.
+            // This program does not renew it: it lasts for its TTL unless `lease keep-alive` renews
+            // it.
             let opened = client.sessions().open(ttl).await?;
             Answer::SessionOpened {
                 session: opened.lease(),

@@ -1,14 +1,14 @@
-//! The signals that end what this program holds.
+//! Signals that end this program.
 //!
-//! They are taken before anything is held: a signal in between would end the program and leave its
-//! lease to run out.
+//! The handlers are installed before anything is acquired: otherwise a signal would end the program
+//! and leave its lease to expire.
 
 use std::{future::Future, io};
 
 use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind};
 
-use super::holding::Signalled;
+use super::holding::Interrupted;
 
 /// Signals of this process.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals that ask a process to end.
+    /// Installs handlers for the signals that terminate a process.
     pub(super) fn take() -> io::Result<Self> {
         let take = |signal: Signal| unix::signal(SignalKind::from_raw(signal.as_raw()));
         Ok(Self {
@@ -33,27 +33,24 @@ impl Signals {
         })
     }
 
-    /// Takes the one that suspends it from a terminal, too.
+    /// Also installs a handler for SIGTSTP, which suspends a process from a terminal.
     pub(super) fn take_suspend(&mut self) -> io::Result<()> {
         let kind = SignalKind::from_raw(Signal::TSTP.as_raw());
         self.suspend = Some(unix::signal(kind)?);
         Ok(())
     }
 
-    /// Waits for `work`, unless a signal asks this program to end before; then `work` is dropped.
-    pub(super) async fn unless_signalled<W: Future>(
-        &mut self,
-        work: W,
-    ) -> Result<W::Output, Signalled> {
-        // `next` is cancel safe, and `work` is not wanted any more after a signal.
+    /// Waits for `work`, or for a signal, which drops `work`.
+    pub(super) async fn or_signal<W: Future>(&mut self, work: W) -> Result<W::Output, Interrupted> {
+        // `next` is cancel safe, and `work` is dropped deliberately after a signal.
         tokio::select! {
             outcome = work => Ok(outcome),
-            _ = self.next() => Err(Signalled),
+            _ = self.next() => Err(Interrupted),
         }
     }
 }
 
-/// Where signals come from.
+/// A source of signals.
 pub(super) trait Source {
     /// The next signal. Cancel safe: a signal that is not returned is returned by the next call.
     async fn next(&mut self) -> Signal;

@@ -1,6 +1,6 @@
 //! `snapshot save`: writes a server's snapshot to a file.
 //!
-//! The file has its name only when it is complete and on disk.
+//! The file is renamed to its final name once it is complete and synced.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Session;
 use crate::{args::Snapshot, failure::Failure};
 
-/// Deadline where the user set none; long enough never to be met.
+/// Deadline unless the user sets one; practically unlimited.
 const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 pub(super) async fn run(
@@ -33,7 +33,7 @@ pub(super) async fn run(
     let version = match saved {
         Ok(version) => version,
         Err(failure) => {
-            // What is there is no snapshot; leaving it would only take space.
+            // The partial file is of no use.
             drop(fs::remove_file(&partial));
             return Err(failure);
         }
@@ -50,7 +50,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Writes the snapshot; gives the version of the server.
+/// Writes the snapshot and returns the version of the server.
 async fn save(session: &Session, path: &Path) -> Result<String, Failure> {
     let mut snapshot = session.client.maintenance().snapshot().await?;
     let mut file =

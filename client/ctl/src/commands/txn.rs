@@ -28,11 +28,11 @@ pub(super) async fn run(
     session.output.print(&Reply::Txn(response.into_wire()))
 }
 
-/// The next line of a section; nothing at the blank line that ends it.
+/// The next line of a section; `None` at the blank line that ends it.
 fn line() -> Result<Option<String>, Failure> {
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
-    // Every section ends with a blank line, so that a text cut short is not taken for a whole one.
+    // Every section ends with a blank line, so that a truncated transaction is detected.
     if !line.ends_with('\n') {
         let text = "unexpected end of the transaction: each of its three parts ends with an empty \
                     line";

@@ -1,4 +1,4 @@
-//! `version` and `completion`: what needs no server.
+//! `version` and `completion`, which need no server.
 
 use clap_complete::Shell;
 use tenure::wire::API_VERSION;
@@ -11,7 +11,7 @@ pub(super) fn version(output: Output) -> Result<(), Failure> {
 }
 
 pub(super) fn completion(output: Output, shell: Shell) -> Result<(), Failure> {
-    // Variables would only put the user's present settings into the script.
+    // Environment variables would put the user's current settings into the script.
     let mut command = args::command(&|_| None);
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "tenurectl", &mut script);

@@ -1,4 +1,4 @@
-//! `watch`: prints changes as they come, or runs a command for each of them.
+//! `watch`: prints changes, and runs a command for each of them if one is given.
 
 use std::{io, process::Stdio};
 
@@ -6,7 +6,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 use tenure::{Client, Event, Revision, WatchControl, Watcher};
 use tokio::process::Command;
 
-use super::{Session, tell};
+use super::{Session, print_message};
 use crate::{
     args::{self, WatchArgs},
     environment,
@@ -15,7 +15,7 @@ use crate::{
     quoting::{quote, words},
 };
 
-/// Prefixes of the variables that tell a command about a change.
+/// Prefixes of the variables that describe a change to a command.
 const EVENT_PREFIXES: [&str; 2] = ["TENURE_WATCH_", "ETCD_WATCH_"];
 
 /// One line of an interactive watch.
@@ -61,13 +61,13 @@ async fn start(client: &Client, args: &WatchArgs, keys: &[String]) -> Result<Wat
     Ok(watch.await?)
 }
 
-/// Prints what a watch delivers until the server ends it.
+/// Prints the updates of a watch until the server ends it.
 async fn deliver(mut watcher: Watcher, output: Output, exec: &[String]) -> Result<(), Failure> {
     while let Some(update) = watcher.next().await {
         let update = match update {
             Ok(update) => update,
             Err(error) => {
-                tell(format_args!("watch was canceled ({error})"));
+                print_message(format_args!("watch was canceled ({error})"));
                 let compact_revision = error.compact_revision().unwrap_or_default().get();
                 let header = watcher.header().into_wire();
                 let end = Watched {
@@ -114,11 +114,11 @@ async fn execute(exec: &[String], revision: Revision, event: &Event) -> Result<(
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    tell(format_args!("command {exec:?} error ({error})"));
+    print_message(format_args!("command {exec:?} error ({error})"));
     Err(Failure::Reported)
 }
 
-/// Reads `watch …` and `progress` lines; every watch prints on its own.
+/// Reads `watch …` and `progress` lines; watches run concurrently.
 async fn interactive(session: &Session, keys: &[String]) -> Result<(), Failure> {
     let mut watches: Vec<WatchControl> = Vec::new();
     loop {
@@ -127,17 +127,17 @@ async fn interactive(session: &Session, keys: &[String]) -> Result<(), Failure> 
         match words.first().map(String::as_str) {
             Some("watch") => match begin(session, &words[1..], keys).await {
                 Ok(watch) => watches.push(watch),
-                Err(failure) => tell(format_args!("Invalid command {line} ({failure})")),
+                Err(failure) => print_message(format_args!("Invalid command {line} ({failure})")),
             },
             Some("progress") => {
                 for watch in &watches {
                     if let Err(error) = watch.request_progress() {
-                        tell(format_args!("no progress at this moment ({error})"));
+                        print_message(format_args!("no progress at this moment ({error})"));
                     }
                 }
             }
-            Some(_) => tell(format_args!("Invalid command {line} (only support watch)")),
-            None => tell(format_args!(
+            Some(_) => print_message(format_args!("Invalid command {line} (only support watch)")),
+            None => print_message(format_args!(
                 "Invalid command: {line} (watch and progress supported)"
             )),
         }
@@ -158,13 +158,13 @@ async fn begin(
     let control = watcher.control();
     let output = session.output;
     tokio::spawn(async move {
-        // The end of one watch has been told, and leaves the others alone.
+        // The failure was printed, and does not affect other watches.
         drop(deliver(watcher, output, &args.exec).await);
     });
     Ok(control)
 }
 
-/// The next line of standard input, read on a thread of its own so that watches go on meanwhile.
+/// The next line of standard input, read on a blocking thread so that watches continue meanwhile.
 async fn next_line() -> Result<String, Failure> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();

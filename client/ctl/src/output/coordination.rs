@@ -1,6 +1,6 @@
 //! Answers of tenure's own services: locks, elections, registrations, fences, sessions.
 //!
-//! What an answer holds is a [`Sheet`], from which every format but the simple one follows.
+//! An answer converts into a [`Sheet`], from which all formats but the simple one are derived.
 
 use std::time::Duration;
 
@@ -37,9 +37,8 @@ const QUEUE: &[&str] = &[
     "since_ms",
     "principal",
 ];
-/// Columns of what was taken.
+/// Columns of an acquired claim.
 const TAKEN: &[&str] = &["name", "key", "token", "lease"];
-/// Columns of instances.
 pub(super) const INSTANCE: &[&str] = &[
     "id",
     "readiness",
@@ -51,13 +50,13 @@ pub(super) const INSTANCE: &[&str] = &[
     "incarnation",
     "lease",
 ];
-/// Columns of what was registered.
+/// Columns of a new registration.
 const REGISTERED: &[&str] = &["service", "id", "incarnation", "lease", "ttl_ms"];
-/// Columns of an instance that is leaving, or gone.
+/// Columns of a drained or deregistered instance.
 const DEPARTED: &[&str] = &["service", "id", "grace_ms"];
 /// Columns of fence policies.
 const POLICY: &[&str] = &["prefix", "lock"];
-/// Columns of the check of a token.
+/// Columns of a token check.
 const TOKEN: &[&str] = &["name", "token", "valid", "current_token", "remaining_ms"];
 /// Columns of a session.
 const SESSION: &[&str] = &[
@@ -71,89 +70,72 @@ const SESSION: &[&str] = &[
 /// An answer to be printed.
 #[derive(Debug, Clone)]
 pub enum Answer {
-    /// A lock was taken, or an election won.
+    /// An acquired lock or a won election.
     Taken(Claim),
-    /// Who leads an election: nobody, or whose claim this is.
+    /// The claim of the leader of an election, if there is one.
     Leader(Option<Claim>),
     /// Locks and elections.
     Locks(ListResponse),
-    /// Who holds a lock, and who waits.
+    /// The queue of a lock.
     Queue(InspectResponse),
-    /// Claims were ended by force.
+    /// Claims that were released by force.
     Released(ForceReleaseResponse),
-    /// An instance was registered.
     Registered {
-        /// The service.
         service: String,
-        /// The instance.
         id: String,
-        /// Which life of it.
         incarnation: i64,
-        /// The lease it lives on.
+        /// The lease of the registration.
         lease: LeaseId,
-        /// The time to live of that lease.
+        /// The TTL of that lease.
         ttl: Duration,
     },
     /// Instances of a service.
     Instances(Discovered),
-    /// Instances of a service as they are now.
+    /// The current instances of a service.
     Snapshot {
-        /// The instances.
         registrations: Vec<RegisteredInstance>,
-        /// Whether all are there, because too few are ready.
+        /// Whether all are selected because too few are ready.
         all: bool,
     },
-    /// What changed.
+    /// Changes of the instances of a service.
     Delta {
         /// New or changed instances.
         updated: Vec<RegisteredInstance>,
-        /// Ids of instances that are gone or not selected any more.
+        /// Ids of instances that are deregistered or no longer selected.
         removed: Vec<String>,
     },
-    /// An instance is gone, or going.
+    /// A drained or deregistered instance.
     Departed {
-        /// The service.
         service: String,
-        /// The instance.
         id: String,
-        /// When it goes; nothing when it is gone.
+        /// The grace period of a drained instance; `None` once deregistered.
         grace: Option<Duration>,
     },
-    /// Fence policies.
     Policies(ListPoliciesResponse),
-    /// A fence policy was set.
+    /// A new fence policy.
     PolicySet(Policy),
-    /// The fence policy of this prefix was removed.
+    /// The prefix of a removed fence policy.
     PolicyRemoved(String),
-    /// Whether a token holds a lock.
+    /// The result of a token check.
     Token {
-        /// The lock.
         name: String,
-        /// The token.
         token: i64,
-        /// The answer.
         response: CheckTokenResponse,
     },
-    /// A session was opened.
     SessionOpened {
-        /// The session.
         session: LeaseId,
         /// Its time to live.
         ttl: Duration,
     },
-    /// A session was closed.
     SessionClosed(LeaseId),
-    /// How a session is.
+    /// The state of a session.
     Session {
-        /// The session.
         session: LeaseId,
-        /// The answer.
         response: InspectSessionResponse,
     },
 }
 
 impl Answer {
-    /// What the answer holds.
     pub(super) fn sheet(&self) -> Sheet {
         match self {
             Self::Taken(claim) => alone(None, taken(claim), TAKEN),
@@ -203,7 +185,7 @@ impl Answer {
         }
     }
 
-    /// What an answer of the registry holds.
+    /// Converts an answer of the registry.
     fn registry_sheet(&self) -> Sheet {
         match self {
             Self::Registered {
@@ -249,7 +231,7 @@ impl Answer {
                 };
                 alone(None, record, DEPARTED)
             }
-            // Everything else has a sheet of its own above.
+            // All other answers are converted by `sheet`.
             _ => Sheet::default(),
         }
     }

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::quoting::quote;
 
-/// Lines under construction.
+/// The output under construction.
 struct Fields {
     text: String,
     hex: bool,
@@ -82,7 +82,7 @@ impl Fields {
         self.lease(&format!("{prefix}Lease"), kv.lease);
     }
 
-    /// Nothing for answers that have no such format.
+    /// `None` for answers without this format.
     fn reply(&mut self, reply: &Reply) -> Option<()> {
         match reply {
             Reply::Get { response, .. } => self.get(response),

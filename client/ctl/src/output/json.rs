@@ -1,8 +1,7 @@
-//! Answers as JSON documents, one line each, in the shape of etcdctl: names of the wire, bytes in
-//! base64, ids as numbers, and nothing for what is zero or empty.
+//! Answers as JSON documents, one line each, in the format of etcdctl: protobuf field names, bytes
+//! in base64, ids as numbers, zero and empty members omitted.
 //!
-//! The order of the members is the order of the fields on the wire, which is why documents are
-//! built by hand and not from maps.
+//! Members are in the order of the protobuf fields, so documents are not built from maps.
 
 use std::borrow::Cow;
 
@@ -37,7 +36,7 @@ enum Json {
 }
 
 impl Json {
-    /// Whether etcdctl leaves such a member out.
+    /// Whether etcdctl omits such a member.
     fn is_empty(&self) -> bool {
         match self {
             Self::Null | Self::Bool(false) | Self::Int(0) | Self::Uint(0) => true,

@@ -1,7 +1,7 @@
-//! Answers of tenure's own services as lines for people.
+//! Answers of tenure's own services as human-readable lines.
 //!
-//! Keys and values stand on lines of their own, as the bytes they are, so that scripts made for
-//! `etcdctl lock` and `etcdctl elect` read them.
+//! Keys and values are on lines of their own, as raw bytes, so that scripts for `etcdctl lock` and
+//! `etcdctl elect` can read them.
 
 use std::time::Duration;
 
@@ -21,14 +21,13 @@ use super::{
 /// A line of the simple format.
 #[derive(Debug)]
 pub(super) enum Line {
-    /// Text.
     Text(String),
     /// Bytes of the key space.
     Raw(Vec<u8>),
 }
 
 impl Answer {
-    /// What is said of it to people.
+    /// The lines of the simple format.
     pub(super) fn lines(&self, hex: bool) -> Vec<Line> {
         let text = |text: String| vec![Line::Text(text)];
         match self {
@@ -50,6 +49,39 @@ impl Answer {
                 };
                 response.released.iter().map(said).collect()
             }
+            Self::PolicySet(policy) => text(format!(
+                "writes below {} need a guard of {}",
+                shown(&policy.prefix, hex),
+                shown(&policy.lock, hex)
+            )),
+            Self::PolicyRemoved(prefix) => text(format!("writes below {prefix} need no guard")),
+            Self::Token {
+                name,
+                token,
+                response,
+            } => text(held(name, *token, response)),
+            Self::SessionOpened { session, ttl } => text(format!(
+                "session {session} opened with TTL({})",
+                go_duration(*ttl)
+            )),
+            Self::SessionClosed(session) => text(format!("session {session} closed")),
+            Self::Locks(_)
+            | Self::Queue(_)
+            | Self::Instances(_)
+            | Self::Policies(_)
+            | Self::Session { .. } => {
+                let (_, rows) = table::sheet(&self.sheet(), hex);
+                let rows = rows.into_iter().map(|row| Line::Text(row.join(", ")));
+                rows.collect()
+            }
+            _ => self.registry_lines(),
+        }
+    }
+
+    /// The lines of an answer of the registry.
+    fn registry_lines(&self) -> Vec<Line> {
+        let text = |text: String| vec![Line::Text(text)];
+        match self {
             Self::Registered {
                 service,
                 id,
@@ -76,31 +108,8 @@ impl Answer {
                 }
                 None => format!("{service}/{id} deregistered"),
             }),
-            Self::PolicySet(policy) => text(format!(
-                "writes below {} need a guard of {}",
-                shown(&policy.prefix, hex),
-                shown(&policy.lock, hex)
-            )),
-            Self::PolicyRemoved(prefix) => text(format!("writes below {prefix} need no guard")),
-            Self::Token {
-                name,
-                token,
-                response,
-            } => text(held(name, *token, response)),
-            Self::SessionOpened { session, ttl } => text(format!(
-                "session {session} opened with TTL({})",
-                go_duration(*ttl)
-            )),
-            Self::SessionClosed(session) => text(format!("session {session} closed")),
-            Self::Locks(_)
-            | Self::Queue(_)
-            | Self::Instances(_)
-            | Self::Policies(_)
-            | Self::Session { .. } => {
-                let (_, rows) = table::sheet(&self.sheet(), hex);
-                let rows = rows.into_iter().map(|row| Line::Text(row.join(", ")));
-                rows.collect()
-            }
+            // All other answers are converted by `lines`.
+            _ => Vec::new(),
         }
     }
 }
@@ -124,7 +133,7 @@ fn change(word: &str, one: &RegisteredInstance) -> Line {
     Line::Text(format!("{word} {}", cells.join(" ")))
 }
 
-/// Who holds a lock whose token was checked.
+/// The result of a token check.
 fn held(name: &str, token: i64, response: &CheckTokenResponse) -> String {
     let remaining = go_duration(Duration::from_millis(response.remaining_ms));
     match (response.valid, response.current_token) {

@@ -1,7 +1,7 @@
 //! Answers as text, in one of four formats.
 //!
 //! An answer is rendered whole before any of it is written, so that output of parallel watches does
-//! not mix. Which formats an answer has is etcdctl's choice.
+//! not mix. The supported formats of an answer are those of etcdctl.
 
 mod coordination;
 mod fields;
@@ -38,9 +38,8 @@ use crate::{args::Format, failure::Failure};
 pub enum Reply {
     /// Keys that were read.
     Get {
-        /// The answer.
         response: RangeResponse,
-        /// What of it is printed in simple form.
+        /// The part that the simple format prints.
         part: Part,
     },
     /// A key was written.
@@ -57,9 +56,8 @@ pub enum Reply {
     Revoke(LeaseId, LeaseRevokeResponse),
     /// A lease was renewed.
     KeepAlive(LeaseGrantResponse),
-    /// The state of a lease, and whether its keys were asked for.
+    /// The state of a lease, and whether its keys were requested.
     TimeToLive(LeaseTimeToLiveResponse, bool),
-    /// All leases.
     Leases(LeaseLeasesResponse),
     /// A member was added.
     MemberAdd(MemberAddResponse),
@@ -69,7 +67,6 @@ pub enum Reply {
     MemberUpdate(MemberId, MemberListResponse),
     /// A learner was promoted.
     MemberPromote(MemberId, MemberListResponse),
-    /// All members.
     MemberList(MemberListResponse),
     /// Health of each endpoint.
     Health(Vec<Health>),
@@ -77,40 +74,34 @@ pub enum Reply {
     Status(Vec<(String, StatusResponse)>),
     /// Hash of each endpoint.
     HashKv(Vec<(String, HashKvResponse)>),
-    /// Leadership moved.
     MoveLeader {
-        /// Who led before.
+        /// The former leader.
         from: MemberId,
-        /// Who leads.
+        /// The new leader.
         to: MemberId,
-        /// The answer.
         response: MoveLeaderResponse,
     },
-    /// Alarms.
     Alarm(AlarmResponse),
-    /// Of tenure's own services.
+    /// An answer of tenure's own services.
     Coordination(Answer),
 }
 
-/// What of a read is printed in simple form.
+/// The part of a read that the simple format prints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// Keys and values.
     All,
-    /// Values.
     Values,
     /// The number of keys.
     Count,
 }
 
-/// What a watch delivered.
+/// An update of a watch.
 #[derive(Debug, Clone, Default)]
 pub struct Watched {
     /// Header of the response.
     pub header: ResponseHeader,
-    /// Changes.
     pub events: Vec<Event>,
-    /// The compaction floor, when it ended the watch.
+    /// The compaction floor, if compaction ended the watch.
     pub compact_revision: i64,
     /// Whether the server ended the watch.
     pub canceled: bool,
@@ -119,20 +110,18 @@ pub struct Watched {
 /// Health of one endpoint.
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// The endpoint.
     pub endpoint: String,
-    /// How long the question took.
+    /// Duration of the check.
     pub took: String,
-    /// What is wrong, if anything.
+    /// The failure of the check, if any.
     pub error: Option<String>,
 }
 
-/// Where answers are printed, and how.
+/// Prints answers in one format.
 #[derive(Debug, Clone, Copy)]
 pub struct Output {
-    /// The format.
     pub format: Format,
-    /// Whether bytes and ids are hexadecimal.
+    /// Whether bytes and ids are printed in hexadecimal.
     pub hex: bool,
 }
 
@@ -140,16 +129,16 @@ impl Output {
     /// Prints an answer to standard output.
     ///
     /// # Errors
-    /// [`Failure::Format`] when the answer has no such format; [`Failure::ReaderGone`] when nobody
-    /// reads.
+    /// [`Failure::Format`] when the answer has no such format; [`Failure::ReaderGone`] for a broken
+    /// pipe.
     pub fn print(self, reply: &Reply) -> Result<(), Failure> {
         self.say(&self.render(reply)?)
     }
 
-    /// Prints text to standard output as it is.
+    /// Prints text to standard output.
     ///
     /// # Errors
-    /// [`Failure::ReaderGone`] when nobody reads, and any other failure to write.
+    /// [`Failure::ReaderGone`] for a broken pipe, and any other failure to write.
     pub fn say(self, text: &[u8]) -> Result<(), Failure> {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text)?;

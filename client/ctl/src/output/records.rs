@@ -1,6 +1,6 @@
-//! Messages of tenure's own services as records: which cells they have, under which names.
+//! Conversion of claims and instances into records.
 //!
-//! The names and their order are the wire's.
+//! Names and order are those of the protobuf fields.
 
 use tenure::{
     Readiness, RegisteredInstance,
@@ -9,7 +9,6 @@ use tenure::{
 
 use super::sheet::{Cell, Record};
 
-/// A claim.
 pub(super) fn claim(claim: &Claim) -> Record {
     taken(claim)
         .text("mode", mode(claim.mode.as_ref()))
@@ -19,7 +18,7 @@ pub(super) fn claim(claim: &Claim) -> Record {
         .with("position", Cell::Count(claim.position.into()))
 }
 
-/// What whoever holds a claim knows of it.
+/// A claim as known to its holder: without queue position and time.
 pub(super) fn taken(claim: &Claim) -> Record {
     Record::default()
         .bytes("name", &claim.name)
@@ -29,7 +28,6 @@ pub(super) fn taken(claim: &Claim) -> Record {
         .bytes("value", &claim.value)
 }
 
-/// An instance.
 pub(super) fn registration(instance: &RegisteredInstance) -> Record {
     let endpoints = instance.endpoints().map(|at| {
         let (protocol, host, port) = (at.protocol, at.host, at.port);
@@ -56,7 +54,7 @@ pub(super) fn registration(instance: &RegisteredInstance) -> Record {
         .with("revision", Cell::Revision(instance.revision().get()))
 }
 
-/// A mode in a word or two; without one a claim is exclusive.
+/// The text of a mode; exclusive unless set.
 fn mode(mode: Option<&Mode>) -> String {
     match mode.and_then(|mode| mode.kind.as_ref()) {
         None | Some(Kind::Exclusive(_)) => "exclusive".to_owned(),
@@ -65,7 +63,7 @@ fn mode(mode: Option<&Mode>) -> String {
     }
 }
 
-/// How far an instance is, in the word of the option `--readiness`.
+/// The value of the option `--readiness`.
 fn readiness(readiness: Readiness) -> &'static str {
     match readiness {
         Readiness::Starting => "starting",

@@ -1,26 +1,24 @@
-//! Answers of tenure's own services, described once: named cells, and lists of records.
+//! A format-independent description of answers of tenure's own services: named cells, and lists of
+//! records.
 //!
-//! The formats follow from the description. The names are those of the wire; what they look like
-//! elsewhere (`SinceMs`, `SINCE`) is derived from them.
+//! The formats are derived from it. Names are those of the protobuf fields; other spellings
+//! (`SinceMs`, `SINCE`) are derived from them.
 
 use tenure::wire::v1::Header;
 
-/// What a cell holds.
+/// The value of a cell.
 #[derive(Debug, Clone)]
 pub(super) enum Cell {
     /// Bytes of the key space.
     Bytes(Vec<u8>),
-    /// Text.
     Text(String),
     /// A revision, a token, an epoch, an incarnation.
     Revision(i64),
-    /// A number of things.
     Count(u64),
     /// A lease or a session.
     Lease(i64),
-    /// Yes or no.
     Flag(bool),
-    /// Texts in their order.
+    /// A list of texts.
     Texts(Vec<String>),
     /// Pairs, sorted by name.
     Pairs(Vec<(String, String)>),
@@ -28,23 +26,20 @@ pub(super) enum Cell {
     Millis(u64),
 }
 
-/// Named cells in the order of the wire.
+/// Named cells in the order of the protobuf fields.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Record(pub(super) Vec<(&'static str, Cell)>);
 
 impl Record {
-    /// Adds a cell.
     pub(super) fn with(mut self, name: &'static str, cell: Cell) -> Self {
         self.0.push((name, cell));
         self
     }
 
-    /// Adds bytes.
     pub(super) fn bytes(self, name: &'static str, bytes: &[u8]) -> Self {
         self.with(name, Cell::Bytes(bytes.to_vec()))
     }
 
-    /// Adds text.
     pub(super) fn text(self, name: &'static str, text: impl Into<String>) -> Self {
         self.with(name, Cell::Text(text.into()))
     }
@@ -56,14 +51,14 @@ impl Record {
     }
 }
 
-/// A whole answer.
+/// A whole answer: summary, lists and the columns of its table.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Sheet {
-    /// Who answered, and when; absent where the client waited for several answers.
+    /// The header of the response; absent where an answer consists of several responses.
     pub(super) header: Option<Header>,
-    /// What is said once.
+    /// Cells of the answer itself.
     pub(super) summary: Record,
-    /// What is said of each of many, under the names of the wire.
+    /// Lists of records, by protobuf field name.
     pub(super) lists: Vec<(&'static str, Vec<Record>)>,
     /// Lists that have no rows in the table.
     pub(super) details: Vec<(&'static str, Vec<Record>)>,
@@ -97,7 +92,7 @@ pub(super) fn field_name(name: &str) -> String {
         .collect()
 }
 
-/// `since_ms` as a heading: `since`. The cells below it say their unit.
+/// `since_ms` as a heading: `since`. The cells print their unit.
 pub(super) fn heading(name: &'static str) -> &'static str {
     name.strip_suffix("_ms").unwrap_or(name)
 }

@@ -1,6 +1,6 @@
-//! Answers as lines for people, word for word as etcdctl prints them.
+//! Answers as human-readable lines, with the texts of etcdctl.
 //!
-//! Keys and values are written as the bytes they are.
+//! Keys and values are printed as raw bytes.
 
 use std::fmt::Display;
 
@@ -14,7 +14,7 @@ use tenure::wire::{
 
 use super::{Part, Reply, coordination::Answer, lines::Line, table};
 
-/// Lines under construction.
+/// The output under construction.
 struct Lines {
     bytes: Vec<u8>,
     hex: bool,
@@ -220,7 +220,7 @@ impl Lines {
     }
 }
 
-/// The name of an alarm, as etcd writes it.
+/// etcd's name of an alarm.
 pub(super) fn alarm_name(alarm: AlarmType) -> &'static str {
     match alarm {
         AlarmType::None => "NONE",

@@ -1,6 +1,6 @@
-//! Lists as tables: a frame of signs, headings in the middle, cells to the right.
+//! Lists as ASCII tables: centred headings, right-aligned cells.
 //!
-//! The cells serve the simple format too, which prints them separated by commas.
+//! The simple format prints the same cells separated by commas.
 
 use std::time::Duration;
 
@@ -13,7 +13,6 @@ use super::{
 };
 use crate::quoting::quote;
 
-/// Headings and rows.
 pub(super) type Cells = (Vec<&'static str>, Vec<Vec<String>>);
 
 const MEMBER: &[&str] = &[
@@ -123,7 +122,7 @@ pub(super) fn sheet(sheet: &Sheet, hex: bool) -> Cells {
     (headings, sheet.rows().into_iter().map(row).collect())
 }
 
-/// What a cell looks like to people.
+/// The human-readable text of a cell.
 pub(super) fn text(cell: &Cell, hex: bool) -> String {
     match cell {
         Cell::Bytes(bytes) if hex => bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect(),
@@ -142,7 +141,7 @@ pub(super) fn text(cell: &Cell, hex: bool) -> String {
     }
 }
 
-/// Bytes as they are, or in quotes when they would break the row or move the cursor.
+/// Text as it is, or quoted if it contains control characters or is not UTF-8.
 fn printable(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(char::is_control) => text.to_owned(),

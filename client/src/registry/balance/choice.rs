@@ -1,16 +1,16 @@
-//! Which of several peers gets the next call: arithmetic on their loads, nothing else.
+//! Selects the peer of the next call by the loads of all peers (power of two choices).
 //!
-//! Two candidates are drawn by weight and the less loaded of them is taken. That spreads traffic
-//! by weight while all are idle, keeps away from a slow peer, and does not send all callers to the
-//! same best one. Peers nearby are preferred until they are much more loaded than others.
+//! Two candidates are drawn by weight and the less loaded of them is taken. This spreads traffic by
+//! weight while all are idle, avoids slow peers, and does not send all callers to the same peer.
+//! Peers of the caller's zone are preferred until they are much more loaded than others.
 
 use rand::Rng;
 
-/// How many times as loaded as a peer elsewhere one nearby may be before traffic leaves the zone.
-/// A crossing costs latency, and often money; overload costs more.
+/// Ratio of loads between a peer in the zone and one outside at which traffic leaves the zone.
+/// Crossing zones costs latency and often money; overload costs more.
 const SPILL: u64 = 4;
 
-/// What the choice knows of one peer.
+/// The load of one peer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     /// Share of traffic; greater than zero.
@@ -30,7 +30,7 @@ impl Load {
         mine > u64::from(other.in_flight) * u64::from(self.weight)
     }
 
-    /// Whether this one is so much more loaded than `far` that the way there is worth it.
+    /// Whether this peer is so much more loaded than `far` that the call should leave the zone.
     fn spills_to(self, far: Self) -> bool {
         let mine = u128::from(self.in_flight) * u128::from(far.weight);
         let theirs = u128::from(far.in_flight.saturating_add(1)) * u128::from(self.weight);
@@ -40,7 +40,7 @@ impl Load {
 
 /// The index of the peer to call; nothing when there is none.
 ///
-/// When more than half are ejected all are taken: a fault that shows everywhere is more likely the
+/// When more than half are ejected, ejections are ignored: a fault of most peers is more likely the
 /// caller's own, and half of the peers could not carry the load of all.
 pub(super) fn choose(loads: &[Load], random: &mut impl Rng) -> Option<usize> {
     let healthy = loads.iter().filter(|load| !load.ejected).count();
@@ -75,7 +75,7 @@ fn lighter_of_two(loads: &[Load], candidates: &[usize], random: &mut impl Rng) -
     })
 }
 
-/// One of the candidates, each as likely as its weight says.
+/// A random candidate, with probability proportional to its weight.
 fn draw(loads: &[Load], candidates: &[usize], random: &mut impl Rng) -> Option<usize> {
     let total: u64 = candidates
         .iter()

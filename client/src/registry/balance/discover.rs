@@ -1,4 +1,4 @@
-//! The instances of a service as a stream of changes that tower's balancers take.
+//! The instances of a service as a stream of changes for tower's balancers.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -12,9 +12,9 @@ use super::{BalanceOptions, Place};
 use crate::registry::{EndpointView, Resolver};
 
 impl Resolver {
-    /// The services of the instances as they come and go, by the name of the instance: what
-    /// tower's `Discover` is. Weights and zones are not in it; a [`Balancer`](crate::Balancer)
-    /// knows them.
+    /// Insertions and removals of the services of the instances, keyed by the id of the instance:
+    /// an implementation of tower's `Discover`. It does not carry weights and zones; use a
+    /// [`Balancer`](crate::Balancer) for those.
     ///
     /// ```no_run
     /// use tenure::{BalanceOptions, Client, Selector};
@@ -54,7 +54,7 @@ impl Resolver {
     }
 }
 
-/// The changes already returned, and those still to return.
+/// The services returned so far, and the changes still to return.
 struct Differences<S> {
     options: BalanceOptions<S>,
     known: BTreeMap<String, Place>,
@@ -73,7 +73,7 @@ impl<S> Differences<S> {
                 continue;
             }
             match (self.options.connect)(&place.address) {
-                // One that is known already is replaced by this.
+                // Replaces a known service of the same id.
                 Ok(service) => self.open.push_back(Change::Insert(id.clone(), service)),
                 Err(error) => tracing::warn!(id, error, "an instance cannot be called"),
             }

@@ -1,9 +1,9 @@
-//! gRPC calls spread over the instances of a service.
+//! Client-side load balancing of gRPC calls over the instances of a service.
 //!
-//! Why not tower's own `p2c::Balance`: it takes whichever of two services is ready and less
-//! loaded, and knows neither weights nor zones; it learns of failures by readiness only, and
-//! tonic's channels are always ready; and it needs a buffer with a task of its own to be shared.
-//! [`Resolver::services`] offers it all the same.
+//! Why not tower's own `p2c::Balance`: it takes whichever of two services is ready and less loaded,
+//! and knows neither weights nor zones; it learns of failures by readiness only, and tonic's
+//! channels are always ready; and it needs a buffer with a task of its own to be shared.
+//! [`Resolver::services`] supports it nevertheless.
 
 mod choice;
 mod discover;
@@ -33,11 +33,11 @@ use tower::Service;
 
 use self::peer::{InFlight, Peer, Place};
 use super::{EndpointView, Resolver};
-use crate::response::{RegisteredInstance, ServedAt};
+use crate::response::{InstanceEndpoint, RegisteredInstance};
 
-/// Header of an answer that ends at once: the status of the call.
+/// Header with the status of a call whose response has no body.
 const STATUS: &str = "grpc-status";
-/// The status by which a server says that it cannot serve at this time; that of `UNAVAILABLE`.
+/// The gRPC status `UNAVAILABLE`.
 const UNAVAILABLE: &str = "14";
 /// Protocol of the endpoints that are called unless the caller says otherwise.
 const PROTOCOL: &str = "grpc";
@@ -47,7 +47,7 @@ type Connect<S> = Arc<dyn Fn(&str) -> Result<S, BoxError> + Send + Sync>;
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 type Peers<S> = Arc<RwLock<Arc<Vec<Arc<Peer<S>>>>>>;
 
-/// Which endpoints of instances are called, and how they are reached.
+/// Options of a [`Balancer`]: which endpoints of instances are called, and how to connect to them.
 pub struct BalanceOptions<S = Channel> {
     protocol: String,
     zone: Option<String>,
@@ -61,8 +61,8 @@ impl Default for BalanceOptions {
 }
 
 impl<S> BalanceOptions<S> {
-    /// Reaches instances through services made by `connect` from addresses such as
-    /// `http://10.0.0.7:8443`. An instance whose service cannot be made is not called.
+    /// Connects to instances by `connect`, which makes a service for an address such as
+    /// `http://10.0.0.7:8443`. An instance for which it fails is not called.
     pub fn with(connect: impl Fn(&str) -> Result<S, BoxError> + Send + Sync + 'static) -> Self {
         Self {
             protocol: PROTOCOL.to_owned(),
@@ -112,9 +112,9 @@ impl<S> fmt::Debug for BalanceOptions<S> {
     }
 }
 
-fn address(endpoint: &ServedAt<'_>) -> String {
-    let ServedAt { host, port, .. } = endpoint;
-    // An address of IPv6 has colons of its own.
+fn address(endpoint: &InstanceEndpoint<'_>) -> String {
+    let InstanceEndpoint { host, port, .. } = endpoint;
+    // An IPv6 address needs brackets.
     if host.contains(':') && !host.starts_with('[') {
         format!("http://[{host}]:{port}")
     } else {
@@ -122,12 +122,12 @@ fn address(endpoint: &ServedAt<'_>) -> String {
     }
 }
 
-/// Spreads calls over the instances of a service: of two drawn by weight, the one with fewer calls
-/// under way for its weight. Instances that fail five times in a row are left alone for a while,
-/// unless most do; a call that its caller drops unanswered after a second is a failure, too.
-/// Clones share everything.
+/// Spreads calls over the instances of a service by power of two choices: of two instances drawn by
+/// weight, it calls the one with fewer calls under way relative to its weight. An instance that
+/// fails five times in a row is ejected for a while, unless most are; a call that its caller drops
+/// unanswered after more than a second counts as a failure. Clones share their state.
 ///
-/// It goes where a channel goes:
+/// It can be used in place of a channel:
 ///
 /// ```no_run
 /// use tenure::{BalanceOptions, Balancer, Client, Selector};
@@ -176,7 +176,7 @@ impl<S> fmt::Debug for Balancer<S> {
 }
 
 impl<S: Clone + Send + Sync + 'static> Balancer<S> {
-    /// Calls the instances that a resolver knows, however old its view is.
+    /// Calls the instances of a resolver, however old its view is.
     ///
     /// # Panics
     /// Outside a runtime of tokio.
@@ -205,7 +205,8 @@ impl<S: Clone + Send + Sync + 'static> Balancer<S> {
     }
 }
 
-/// Keeps the peers as the resolver knows them. What is known of a peer stays while it is the same.
+/// Updates the peers from the views of the resolver. A peer keeps its state while its identity is
+/// unchanged.
 async fn follow<S>(mut resolver: Resolver, options: BalanceOptions<S>, peers: Peers<S>) {
     let mut view = resolver.view();
     loop {
@@ -264,7 +265,7 @@ where
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
-    /// Always ready: which instance is called is decided with the call.
+    /// Always ready: the instance is selected by the call.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
@@ -272,7 +273,7 @@ where
     fn call(&mut self, request: Request<Out>) -> Self::Future {
         let chosen = self.choose();
         Box::pin(async move {
-            // Dropped with the future: then the caller does not wait any more.
+            // Dropped with the future, when the caller stops waiting.
             let mut call = chosen?;
             let mut service = call.send().clone();
             let answer = async {

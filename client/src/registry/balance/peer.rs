@@ -1,5 +1,4 @@
-//! One instance as the balancer sees it: the calls under way there, and whether it has failed
-//! recently.
+//! State of one instance in the balancer: its calls under way and recent failures.
 
 use std::{
     sync::{
@@ -17,7 +16,7 @@ use crate::{
     id::Token,
 };
 
-/// Failures in a row that eject a peer: more than one bad answer, and few enough that a dead peer
+/// Failures in a row that eject a peer: more than a single error, and few enough that a dead peer
 /// costs little.
 const FAILURES_MAX: u32 = 5;
 /// The duration of the first ejection; each further one in a row lasts this much longer.
@@ -73,10 +72,10 @@ impl<S> Peer<S> {
     /// Starts a call, which is under way until the guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> InFlight<S> {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        // The peer was chosen although it is ejected when most are, or when another call became
-        // the probe first.
+        // The peer may be ejected here: when most peers are, or when another call became the probe
+        // first.
         let permit = self.breaker.admit();
-        let permit = permit.unwrap_or_else(|_| self.breaker.insist());
+        let permit = permit.unwrap_or_else(|_| self.breaker.admit_always());
         InFlight {
             peer: Arc::clone(self),
             permit: Some(permit),
@@ -101,14 +100,14 @@ impl<S> InFlight<S> {
         &self.peer.service
     }
 
-    /// The instance has answered.
+    /// Reports a response of the instance.
     pub(super) fn succeeded(&mut self) {
         if let Some(permit) = self.permit.take() {
             permit.succeeded();
         }
     }
 
-    /// The instance cannot be reached, or cannot serve.
+    /// Reports that the instance cannot be reached or cannot serve.
     pub(super) fn failed(&mut self) {
         if self.permit.take().is_some_and(Permit::failed) {
             tracing::info!(peer = self.peer.place.id, "instance ejected after failures");
@@ -118,8 +117,8 @@ impl<S> InFlight<S> {
 
 impl<S> Drop for InFlight<S> {
     fn drop(&mut self) {
-        // An instance that never answers fails although no call ends with an error. A caller that
-        // loses interest drops its call at once or has a deadline, rarely a shorter one than this.
+        // An instance that never responds must count as failed although no call returns an error.
+        // Callers that cancel do so at once or by a deadline, which is rarely shorter than this.
         let silent = self.sent.is_some_and(|sent| sent.elapsed() >= SILENCE_MIN);
         if silent {
             self.failed();

@@ -18,10 +18,10 @@ use tower::{Service, ServiceExt, discover::Change};
 use super::{BalanceOptions, Balancer, STATUS, UNAVAILABLE};
 use crate::{Client, Instance, Registration, Selector, fake::Fake};
 
-/// Longer than anything here takes.
+/// Test timeout: longer than any step takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What the instances are told and say.
+/// Faults and responses of the instances.
 #[derive(Debug, Default)]
 struct World {
     calls: BTreeMap<String, u32>,
@@ -190,7 +190,7 @@ async fn instances_come_and_go_as_changes_for_towers_balancers() {
 #[test]
 fn addresses_of_ipv6_are_put_in_brackets() {
     let address = |host| {
-        super::address(&crate::ServedAt {
+        super::address(&crate::InstanceEndpoint {
             protocol: "grpc",
             host,
             port: 7,

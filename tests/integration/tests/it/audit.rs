@@ -86,7 +86,7 @@ async fn a_holder_that_is_deposed_while_it_believes_writes_nothing_and_the_reaso
         next.token(),
     );
     let loss = timeout(STATE_MAX, former.lost()).await.unwrap();
-    assert_eq!(loss, ClaimLoss::Taken);
+    assert_eq!(loss, ClaimLoss::Revoked);
     let state = cluster.node(leader).calls().get("state/jobs/42").await;
     assert_eq!(state.unwrap().unwrap().value, "next");
     assert!(next.is_held());

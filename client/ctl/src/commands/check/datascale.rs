@@ -1,4 +1,4 @@
-//! `check datascale`: how much memory the first endpoint takes for a number of keys.
+//! `check datascale`: measures the memory of the first endpoint for a number of keys.
 
 use std::{
     io::{self, IsTerminal},
@@ -59,7 +59,7 @@ pub(in crate::commands) async fn datascale(
     );
     session.output.say(text.as_bytes())?;
     let report = tokio::select! {
-        // Dropping the check stops its writers; what they wrote is deleted below.
+        // Dropping the check stops its writers; the keys are deleted below.
         report = fill(writers(session, count)?, prefix, keys) => Some(report),
         _ = tokio::signal::ctrl_c() => None,
     };
@@ -82,7 +82,7 @@ pub(in crate::commands) async fn datascale(
     session.output.say(text.as_bytes())
 }
 
-/// Writes that many keys, as fast as the cluster takes them.
+/// Writes `keys` keys, as fast as the cluster accepts them.
 async fn fill(clients: Vec<Client>, prefix: &str, keys: u64) -> Report {
     let bar = if io::stderr().is_terminal() {
         ProgressBar::new(keys)

@@ -1,6 +1,6 @@
-//! Reads how much memory a server takes from its metrics page.
+//! Reads the resident memory of a server from its metrics page.
 //!
-//! Plain HTTP, one request, because that is all there is to ask.
+//! One plain HTTP/1.0 request, so no HTTP client is needed.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use tokio::{
 
 /// The metric, as Prometheus' process collectors name it.
 const METRIC: &str = "process_resident_memory_bytes";
-/// Largest page that is read: many times what servers send.
+/// Largest page that is read: many times the usual size.
 const PAGE_BYTES_MAX: u64 = 16 << 20;
 /// How long the page may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of memory the server at `endpoint` takes.
+/// Resident memory of the server at `endpoint`, in bytes.
 pub(super) async fn resident_bytes(endpoint: &str) -> Result<f64> {
     let address = endpoint
         .strip_prefix("http://")

@@ -1,6 +1,6 @@
-//! `check perf|datascale`: writes generated keys and judges how the cluster copes.
+//! `check perf|datascale`: writes generated keys and measures the cluster.
 //!
-//! What a check wrote is deleted again, also when the user interrupts it.
+//! The keys of a check are deleted afterwards, also after an interrupt.
 
 mod datascale;
 mod memory;
@@ -20,7 +20,7 @@ use crate::{args::Cleanup, failure::Failure};
 /// Deadline of the work after a check, as in etcdctl: it touches everything that was written.
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Refuses to run over keys that somebody needs.
+/// Refuses a prefix that contains keys.
 async fn require_empty(client: &Client, prefix: &str) -> Result<(), Failure> {
     let found = client.get(KeyRange::prefix(prefix)).limit(1).await?;
     if found.kvs().is_empty() {
@@ -40,7 +40,7 @@ fn writers(session: &Session, count: usize) -> Result<Vec<Client>, Failure> {
         .collect()
 }
 
-/// Deletes what the check wrote, and tidies up further when asked to.
+/// Deletes the keys of the check, then compacts and defragments if requested.
 async fn clean_up(session: &Session, prefix: &str, cleanup: Cleanup) -> Result<(), Failure> {
     let client = session.client.with_timeout(CLEANUP_TIMEOUT);
     let output = session.output;

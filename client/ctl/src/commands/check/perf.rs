@@ -1,4 +1,5 @@
-//! `check perf`: a fixed rate of writes for a minute. Rate, slowest write and deviation decide.
+//! `check perf`: a fixed rate of writes for a minute. Passes or fails by rate, slowest write and
+//! standard deviation.
 
 use std::{
     fmt::Write as _,
@@ -27,11 +28,11 @@ const DURATION: Duration = Duration::from_secs(60);
 /// Bytes of a key behind its prefix, and of a value: etcdctl's choice, kept for comparison.
 const KEY_BYTES: usize = 256;
 const VALUE_BYTES: usize = 1024;
-/// Share of the wanted rate that passes.
+/// Minimum share of the wanted rate.
 const RATE_SHARE_MIN: f64 = 0.9;
-/// Seconds the slowest write may take.
+/// Maximum latency of the slowest write, in seconds.
 const SLOWEST_MAX: f64 = 0.5;
-/// Seconds of standard deviation that pass.
+/// Maximum standard deviation, in seconds.
 const DEVIATION_MAX: f64 = 0.1;
 
 /// Writes per second and writers of a load.
@@ -54,7 +55,7 @@ pub(in crate::commands) async fn perf(
     let clients = writers(session, count)?;
     require_empty(&session.client, prefix).await?;
     let measured = tokio::select! {
-        // Dropping the check stops its writers; what they wrote is deleted below.
+        // Dropping the check stops its writers; the keys are deleted below.
         report = measure(clients, prefix, rate) => Some(report),
         _ = tokio::signal::ctrl_c() => None,
     };
@@ -82,7 +83,7 @@ pub(in crate::commands) async fn perf(
 
 /// Writes at the wanted rate until time is up.
 async fn measure(clients: Vec<Client>, prefix: &str, rate: u32) -> Report {
-    // One turn waits per writer; more would only hide that writers do not keep up.
+    // One permit is queued per writer; more would hide that writers do not keep up.
     let (turns, taken) = mpsc::channel(clients.len());
     let taken = Arc::new(Mutex::new(taken));
     let report = Arc::new(Mutex::new(Report::new()));
@@ -108,7 +109,7 @@ async fn measure(clients: Vec<Client>, prefix: &str, rate: u32) -> Report {
     std::mem::replace(&mut *report, Report::new())
 }
 
-/// Hands out turns to write, evenly over the time.
+/// Issues permits to write at an even rate.
 async fn hand_out(turns: mpsc::Sender<u64>, rate: u32) {
     let hidden = !io::stderr().is_terminal();
     let bar = if hidden {
@@ -132,7 +133,7 @@ async fn hand_out(turns: mpsc::Sender<u64>, rate: u32) {
     bar.finish_and_clear();
 }
 
-/// The verdict in etcdctl's words, and whether it is good.
+/// The result in etcdctl's words, and whether the check passed.
 fn judge(report: &Report, wanted: f64) -> (String, bool) {
     let mut text = String::new();
     let mut passed = true;

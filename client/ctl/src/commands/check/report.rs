@@ -1,4 +1,4 @@
-//! What a check measured: how many writes, how fast, how evenly, and which errors.
+//! Measurements of a check: number, rate and latency of writes, and errors.
 
 use std::{
     collections::BTreeMap,
@@ -30,7 +30,7 @@ impl Report {
         }
     }
 
-    /// Errors and how often each came.
+    /// Errors and their counts.
     pub(super) fn errors(&self) -> &BTreeMap<String, u64> {
         &self.errors
     }
@@ -40,7 +40,7 @@ impl Report {
         self.latencies.len() as f64 / self.started.elapsed().as_secs_f64().max(f64::EPSILON)
     }
 
-    /// Seconds the slowest write took.
+    /// Latency of the slowest write, in seconds.
     pub(super) fn slowest(&self) -> f64 {
         self.latencies
             .iter()

@@ -1,4 +1,4 @@
-//! Commands under a lock that these tests control: how they end, and who ends with them.
+//! Commands under a lock that the tests control: how they and their children end.
 
 use std::{
     fs::File,
@@ -56,7 +56,7 @@ impl Fake {
     }
 }
 
-impl Held for Fake {
+impl LockHandle for Fake {
     fn deadline(&self) -> Instant {
         *self.deadline.lock().unwrap()
     }
@@ -136,7 +136,7 @@ fn silent() -> mpsc::Receiver<Signal> {
     mpsc::channel(1).1
 }
 
-async fn ending(script: &str) -> Ending {
+async fn exit(script: &str) -> CommandExit {
     let mut command = std::process::Command::new("sh");
     command.arg("-c").arg(script);
     let held = Fake::new();
@@ -146,17 +146,17 @@ async fn ending(script: &str) -> Ending {
 
 #[tokio::test]
 async fn the_exit_code_of_the_command_is_passed_on() {
-    assert_eq!(ending("exit 0").await, Ending::Exited(0));
-    assert_eq!(ending("exit 7").await, Ending::Exited(7));
-    assert_eq!(ending("kill -9 $$").await, Ending::Exited(137));
+    assert_eq!(exit("exit 0").await, CommandExit::Exited(0));
+    assert_eq!(exit("exit 7").await, CommandExit::Exited(7));
+    assert_eq!(exit("kill -9 $$").await, CommandExit::Exited(137));
 }
 
 #[tokio::test]
 async fn a_command_that_does_not_exist_has_the_exit_code_of_shells() {
     for (program, code) in [("/nonexistent", 127), ("/", 126)] {
         let command = std::process::Command::new(program);
-        let ending = run(command, &Fake::new(), LONG / 2, &mut silent()).await;
-        assert_eq!(ending.unwrap(), Ending::Exited(code), "{program}");
+        let exit = run(command, &Fake::new(), LONG / 2, &mut silent()).await;
+        assert_eq!(exit.unwrap(), CommandExit::Exited(code), "{program}");
     }
 }
 
@@ -164,12 +164,12 @@ async fn a_command_that_does_not_exist_has_the_exit_code_of_shells() {
 async fn a_command_that_cannot_keep_its_lock_is_told_to_end_first() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
     let polite = format!("trap 'echo asked >&3; exit 0' TERM; echo ready >&3; {BUSY}");
-    // Within its grace at once, and far from the deadline.
-    let (ending, said) = tokio::join!(
+    // Within the grace period at once, and far from the deadline.
+    let (exit, said) = tokio::join!(
         run(line.shell(&polite), &held, LONG / 4, &mut signals),
         line.after_ready(async || held.move_deadline(LONG / 8)),
     );
-    assert_eq!(ending.unwrap(), Ending::Lost, "although it ended well");
+    assert_eq!(exit.unwrap(), CommandExit::Lost, "although it ended well");
     assert_eq!(said, "asked\n");
 }
 
@@ -177,33 +177,33 @@ async fn a_command_that_cannot_keep_its_lock_is_told_to_end_first() {
 async fn a_command_and_what_it_started_are_killed_at_the_deadline() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
     let left = Duration::from_millis(300);
-    let (ending, said) = tokio::join!(
+    let (exit, said) = tokio::join!(
         run(line.shell(STUBBORN), &held, left / 2, &mut signals),
         line.after_ready(async || held.move_deadline(left)),
     );
-    assert_eq!(ending.unwrap(), Ending::Lost);
+    assert_eq!(exit.unwrap(), CommandExit::Lost);
     assert_eq!(said, "", "the pipe ended, so nobody holds it any more");
 }
 
 #[tokio::test]
 async fn a_command_whose_lock_is_lost_is_killed_at_once() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-    let (ending, _) = tokio::join!(
+    let (exit, _) = tokio::join!(
         run(line.shell(STUBBORN), &held, LONG / 4, &mut signals),
         line.after_ready(async || held.lose()),
     );
-    assert_eq!(ending.unwrap(), Ending::Lost);
+    assert_eq!(exit.unwrap(), CommandExit::Lost);
 }
 
 #[tokio::test]
 async fn a_deadline_that_is_long_past_kills_at_once() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-    // As after a stop: the deadline went by while nobody looked.
-    let (ending, _) = tokio::join!(
+    // As after a stop of this process: the deadline passed unobserved.
+    let (exit, _) = tokio::join!(
         run(line.shell(STUBBORN), &held, LONG / 4, &mut signals),
         line.after_ready(async || held.move_deadline(Duration::ZERO)),
     );
-    assert_eq!(ending.unwrap(), Ending::Lost);
+    assert_eq!(exit.unwrap(), CommandExit::Lost);
 }
 
 #[tokio::test]
@@ -212,11 +212,11 @@ async fn signals_are_passed_on_to_the_whole_group() {
     let (sender, mut signals) = mpsc::channel(1);
     // Not SIGINT: a test that runs in the background may have to ignore it.
     let script = format!("trap 'echo heard >&3; exit 3' TERM; echo ready >&3; {BUSY}");
-    let (ending, said) = tokio::join!(
+    let (exit, said) = tokio::join!(
         run(line.shell(&script), &held, LONG / 4, &mut signals),
         line.after_ready(async || sender.send(Signal::TERM).await.unwrap()),
     );
-    assert_eq!(ending.unwrap(), Ending::Exited(3));
+    assert_eq!(exit.unwrap(), CommandExit::Exited(3));
     assert_eq!(said, "heard\n");
 }
 
@@ -224,11 +224,11 @@ async fn signals_are_passed_on_to_the_whole_group() {
 async fn what_a_command_leaves_behind_is_told_to_end_before_its_lock_is_released() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
     let script = "sleep 3600 & echo ready >&3; exit 4";
-    let (ending, said) = tokio::join!(
+    let (exit, said) = tokio::join!(
         run(line.shell(script), &held, LONG / 4, &mut signals),
         line.after_ready(async || ()),
     );
-    assert_eq!(ending.unwrap(), Ending::Exited(4));
+    assert_eq!(exit.unwrap(), CommandExit::Exited(4));
     assert_eq!(said, "", "the pipe ended, so nobody holds it any more");
 }
 
@@ -237,11 +237,11 @@ async fn what_a_command_leaves_behind_is_killed_when_it_does_not_end() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
     let started = Instant::now();
     let script = "trap '' TERM; sleep 3600 & echo ready >&3; exit 4";
-    let (ending, _) = tokio::join!(
+    let (exit, _) = tokio::join!(
         run(line.shell(script), &held, LONG / 4, &mut signals),
         line.after_ready(async || ()),
     );
-    assert_eq!(ending.unwrap(), Ending::Exited(4));
+    assert_eq!(exit.unwrap(), CommandExit::Exited(4));
     assert!(started.elapsed() >= LEFTOVER_PATIENCE);
 }
 
@@ -250,18 +250,18 @@ async fn others_keep_their_grace_when_the_command_itself_ends_at_once() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
     let slow = "trap 'sleep 0.2; echo tidied >&3; exit 0' TERM; echo ready >&3";
     let script = format!("trap 'exit 0' TERM; ({slow}; {BUSY}) & wait");
-    let (ending, said) = tokio::join!(
+    let (exit, said) = tokio::join!(
         run(line.shell(&script), &held, LONG / 4, &mut signals),
         line.after_ready(async || held.move_deadline(LONG / 8)),
     );
-    assert_eq!(ending.unwrap(), Ending::Lost);
+    assert_eq!(exit.unwrap(), CommandExit::Lost);
     assert_eq!(said, "tidied\n");
 }
 
 /// Set for the process in which standard error is blocked.
 const BLOCKED: &str = "TENURECTL_TEST_BLOCKED";
 
-/// A pipe that takes nothing more for as long as nobody reads it.
+/// A full pipe: writes block until it is read.
 fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     let (reader, mut writer) = io::pipe().unwrap();
     fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
@@ -280,14 +280,14 @@ async fn end_a_command_under_a_blocked_stderr() {
     let (line, held) = (Line::new(), Fake::new());
     let (sender, mut signals) = mpsc::channel(1);
     let left = Duration::from_millis(300);
-    let (ending, _) = tokio::join!(
+    let (exit, _) = tokio::join!(
         run(line.shell(STUBBORN), &held, left / 2, &mut signals),
         line.after_ready(async || {
             sender.send(Signal::TSTP).await.unwrap();
             held.move_deadline(left);
         }),
     );
-    assert_eq!(ending.unwrap(), Ending::Lost);
+    assert_eq!(exit.unwrap(), CommandExit::Lost);
 }
 
 #[tokio::test]

@@ -84,13 +84,13 @@ async fn a_latch_opens_everywhere_when_clients_at_all_nodes_have_counted_it_down
         let latch = client.recipes().latch("migrated");
         tokio::spawn(async move {
             latch.wait().await.unwrap();
-            latch.left().await.unwrap()
+            latch.remaining().await.unwrap()
         })
     });
     let waiting: Vec<_> = waiting.collect();
     let set_up = clients.iter().map(|client| {
         let latch = client.recipes().latch("migrated");
-        async move { latch.set_up(COUNT).await }
+        async move { latch.create(COUNT).await }
     });
     let set_up = try_join_all(set_up).await.unwrap();
     assert_eq!(set_up.iter().filter(|first| **first).count(), 1);
@@ -166,7 +166,7 @@ async fn a_participant_that_is_killed_inside_is_not_waited_for_longer_than_its_l
     let both = timeout(STATE_MAX, try_join_all([enter(0), enter(1)])).await;
     let both = both.unwrap().unwrap();
     timeout(STATE_MAX, inside).await.unwrap().unwrap();
-    let leaving = join_all(both.into_iter().map(tenure::Inside::leave));
+    let leaving = join_all(both.into_iter().map(tenure::DoubleBarrierGuard::leave));
     let mut leaving = tokio::spawn(leaving);
     // It is renewed, so it is waited for beyond its TTL.
     let early = timeout(SHORT * 2, &mut leaving).await;

@@ -142,7 +142,7 @@ async fn consume(queue: Queue, log: Arc<Mutex<Vec<Handed>>>) {
         let delivery = queue.receive().await.unwrap();
         let mut handed = Handed::of(&delivery);
         let ending = Instant::now();
-        match delivery.done().await {
+        match delivery.ack().await {
             Ok(()) => handed.done = Some(ending),
             // An election may take longer than the time of a delivery.
             Err(error) => assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}"),
@@ -247,10 +247,10 @@ async fn a_consumer_that_is_too_slow_is_told_so_and_one_that_asks_for_time_has_i
     assert!(again.token() > first.token());
     let error = first.extend().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
-    let error = first.done().await.unwrap_err();
+    let error = first.ack().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LeaseLost, "{error}");
     assert_eq!(other.len().await.unwrap(), 1, "it is not done");
-    again.done().await.unwrap();
+    again.ack().await.unwrap();
     assert!(slow.is_empty().await.unwrap());
 }
 
@@ -279,8 +279,8 @@ async fn an_item_that_consumers_at_all_nodes_are_silent_about_becomes_a_dead_let
     .await;
     assert_eq!(&dead.payload[..], b"poison");
     assert!(queue.is_empty().await.unwrap());
-    assert!(queue.revive(dead.number).await.unwrap());
+    assert!(queue.requeue(dead.number).await.unwrap());
     let revived = timeout(STATE_MAX, queue.receive()).await.unwrap().unwrap();
     assert_eq!((revived.number(), revived.tries()), (dead.number, 1));
-    revived.done().await.unwrap();
+    revived.ack().await.unwrap();
 }
