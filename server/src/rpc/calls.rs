@@ -72,6 +72,9 @@ impl Calls {
     }
 
     fn take(&self, bytes: usize, share: Option<&Share>) -> Option<Charged> {
+        if bytes == 0 {
+            return Some(Charged::default());
+        }
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).ok()?;
         let shared = match share {
             Some(share) => Some(
@@ -149,18 +152,18 @@ where
         Box::pin(async move {
             let (head, mut body) = response.await?.into_parts();
             // A message that is there is held until the client reads it, and charged for its
-            // length. Where there is no memory for it any more it goes out all the same, for what
-            // was asked may have been done; no other calls are let in then.
+            // length. Where there is no memory for it any more it is dropped, and the client is
+            // told that what it asked may have been done.
             let first = now(&mut body).await;
             let message = first.as_ref().map_or(0, frame_bytes);
-            let more = match message.checked_sub(MESSAGE_BYTES) {
-                Some(more) => calls.take(more, share.as_ref()),
-                None => None,
+            let more = message.saturating_sub(MESSAGE_BYTES);
+            let Some(more) = calls.take(more, share.as_ref()) else {
+                return Ok(Status::from(Reason::AnswerDropped).into_http());
             };
             let body = ChargedBody {
                 first,
                 body,
-                charged: (charged, more),
+                charged: [charged, more],
             };
             Ok(Response::from_parts(head, Body::new(body)))
         })
@@ -196,7 +199,7 @@ struct ChargedBody {
     first: Option<Next>,
     body: Body,
     #[expect(dead_code, reason = "held, not read")]
-    charged: (Charged, Option<Charged>),
+    charged: [Charged; 2],
 }
 
 impl fmt::Debug for ChargedBody {
@@ -232,6 +235,7 @@ impl http_body::Body for ChargedBody {
 mod tests {
     use std::convert::Infallible;
 
+    use tenure_proto::metadata::{OUTCOME_METADATA, OUTCOME_UNKNOWN, REASON_METADATA};
     use tonic::transport::server::Connected;
     use tower::service_fn;
 
@@ -325,14 +329,17 @@ mod tests {
         ));
     }
 
+    /// Answers with a message of this length.
+    async fn answer(bytes: usize) -> Result<Response<Body>, Infallible> {
+        let message = Bytes::from(vec![7; bytes]);
+        let frames = futures::stream::iter([Ok::<_, Status>(Frame::data(message))]);
+        Ok(Response::new(Body::new(StreamBody(Box::pin(frames)))))
+    }
+
     #[tokio::test]
     async fn a_message_that_is_not_read_is_charged_for_its_length() {
-        let answer = || async {
-            let message = Bytes::from(vec![7; 60_000]);
-            let frames = futures::stream::iter([Ok::<_, Status>(Frame::data(message))]);
-            Ok::<_, Infallible>(Response::new(Body::new(StreamBody(Box::pin(frames)))))
-        };
-        let mut service = CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer()));
+        let mut service =
+            CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
         let hostile = connection();
         let mut unread = Vec::new();
         loop {
@@ -358,6 +365,34 @@ mod tests {
         assert!(!is_refused(
             &service.call(request(&hostile, 0)).await.unwrap()
         ));
+    }
+
+    /// All of them were let in before the first was answered, as when the quorum was away.
+    #[tokio::test]
+    async fn messages_for_which_there_is_no_memory_are_dropped_and_their_clients_told() {
+        let mut service =
+            CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
+        let hostile = connection();
+        let waiting: Vec<_> = (0..CALLS_PER_CONNECTION)
+            .map(|_| service.call(request(&hostile, 0)))
+            .collect();
+        let mut unread = Vec::new();
+        for response in waiting {
+            unread.push(response.await.unwrap());
+        }
+        let (dropped, held): (Vec<_>, Vec<_>) = unread.into_iter().partition(is_refused);
+        // What the shares leave over is less than one more message.
+        let spare = CALLS_SHARE_BYTES - CALLS_PER_CONNECTION * (CALL_BYTES + UNIT_BYTES);
+        assert!(
+            held.len() * (60_000 - MESSAGE_BYTES)
+                <= spare + dropped.len() * (CALL_BYTES + UNIT_BYTES),
+            "{} answers are held, {} were dropped",
+            held.len(),
+            dropped.len()
+        );
+        let told = dropped.first().expect("some were dropped").headers();
+        assert_eq!(told[REASON_METADATA], "AnswerDropped");
+        assert_eq!(told[OUTCOME_METADATA], OUTCOME_UNKNOWN);
     }
 
     #[tokio::test]

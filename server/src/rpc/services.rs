@@ -6,7 +6,8 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tenure_proto::v1;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Lease, Operation, ReadError, Reader, Revision, Ttl,
+    AlarmChange, AlarmKind, Command, FeatureLevel, Lease, Operation, ReadError, Reader, Revision,
+    Ttl,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use super::{
     answer::{
         bulk::{BulkReads, Start, Turn},
         failure::Failure,
-        large::Answer,
+        large::{Answer, SMALL_BYTES_MAX},
         reply::Headers,
         status::Reason,
     },
@@ -237,6 +238,7 @@ impl Services {
     ) -> Result<(Revision, O::Reply), Failure> {
         self.check_quota_of(&conditions, cost).await?;
         let command = conditions.on(operation.into());
+        self.check_answer_memory(&command)?;
         call.write(self.propose::<O>(command)).await
     }
 
@@ -255,6 +257,7 @@ impl Services {
         }
         self.check_quota_of(&conditions, cost).await?;
         let command = conditions.on(operation.into());
+        self.check_answer_memory(&command)?;
         let replica = Arc::clone(&self.replica);
         let proposed = tasks::spawn("far walk", async move {
             let outcome = replica.propose(command).await;
@@ -268,6 +271,17 @@ impl Services {
             Ok::<_, Failure>((revision, reply?))
         };
         call.write(proposed).await
+    }
+
+    /// Refuses a write that reads, too, while there is no memory for answers: its own could only be
+    /// dropped once it is done. One that may be a repeat is let through.
+    fn check_answer_memory(&self, command: &Command) -> Result<(), Failure> {
+        let is_repeat = matches!(command, Command::Conditional(it) if it.request.is_some());
+        if is_repeat || !command.may_read(FeatureLevel::NEWEST) {
+            return Ok(());
+        }
+        let free = self.bulk_reads.memory().take_now(SMALL_BYTES_MAX);
+        free.map(drop).ok_or_else(|| Reason::TooManyRequests.into())
     }
 
     /// As [`Services::check_quota`], for a command under these conditions. One that may be a

@@ -56,7 +56,7 @@ impl EntryAnswers {
     /// Refuses a command that would read when the entry's answers are too many already.
     pub(crate) fn admit(&self, meta: &Meta, command: &Command) -> Result<(), Refusal> {
         let bounded = meta.level >= FeatureLevel::BOUNDED;
-        if bounded && self.priced >= ENTRY_ANSWER_BYTES_MAX && may_read(meta.level, command) {
+        if bounded && self.priced >= ENTRY_ANSWER_BYTES_MAX && command.may_read(meta.level) {
             Err(Refusal::EntryFull)
         } else {
             Ok(())
@@ -64,38 +64,42 @@ impl EntryAnswers {
     }
 }
 
-/// Whether a command may be answered with records, or from a level on with claims.
-fn may_read(level: FeatureLevel, command: &Command) -> bool {
-    match command {
-        Command::Put(put) => put.want_previous,
-        Command::DeleteRange(delete) => delete.want_previous,
-        Command::Txn(txn) => txn_may_read(txn),
-        // A repeat is answered with what the first was.
-        Command::Conditional(conditional) => {
-            conditional.request.is_some() || may_read(level, &conditional.command)
+impl Command {
+    /// Whether the command may be answered with records, or from [`FeatureLevel::PRICED`] on with
+    /// claims.
+    #[must_use]
+    pub fn may_read(&self, level: FeatureLevel) -> bool {
+        match self {
+            Command::Put(put) => put.want_previous,
+            Command::DeleteRange(delete) => delete.want_previous,
+            Command::Txn(txn) => txn_may_read(txn),
+            // A repeat is answered with what the first was.
+            Command::Conditional(conditional) => {
+                conditional.request.is_some() || conditional.command.may_read(level)
+            }
+            Command::Claim(
+                ClaimCommand::Acquire(_)
+                | ClaimCommand::Transfer(_)
+                | ClaimCommand::HandOver(_)
+                | ClaimCommand::ForceRelease(_),
+            ) => level >= FeatureLevel::PRICED,
+            Command::Compact(_)
+            | Command::LeaseGrant(_)
+            | Command::LeaseRevoke(_)
+            | Command::LeaseRenew(_)
+            | Command::LeaseExpire(_)
+            | Command::Alarm(_)
+            | Command::MemberPublish(_)
+            | Command::Claim(
+                ClaimCommand::Release(_) | ClaimCommand::Withdraw(_) | ClaimCommand::Proclaim(_),
+            )
+            | Command::Registry(_)
+            | Command::SessionOpen(_)
+            | Command::Fence(_)
+            | Command::WillSet(_)
+            | Command::Wake
+            | Command::RaiseLevel(_) => false,
         }
-        Command::Claim(
-            ClaimCommand::Acquire(_)
-            | ClaimCommand::Transfer(_)
-            | ClaimCommand::HandOver(_)
-            | ClaimCommand::ForceRelease(_),
-        ) => level >= FeatureLevel::PRICED,
-        Command::Compact(_)
-        | Command::LeaseGrant(_)
-        | Command::LeaseRevoke(_)
-        | Command::LeaseRenew(_)
-        | Command::LeaseExpire(_)
-        | Command::Alarm(_)
-        | Command::MemberPublish(_)
-        | Command::Claim(
-            ClaimCommand::Release(_) | ClaimCommand::Withdraw(_) | ClaimCommand::Proclaim(_),
-        )
-        | Command::Registry(_)
-        | Command::SessionOpen(_)
-        | Command::Fence(_)
-        | Command::WillSet(_)
-        | Command::Wake
-        | Command::RaiseLevel(_) => false,
     }
 }
 

@@ -132,8 +132,8 @@ impl Answer {
         Self::of(message, held).map(Err)
     }
 
-    /// The response to a write that was done. It is not refused for want of memory: then it is not
-    /// charged, and ends as every large answer does when it is not read.
+    /// The response to a write that was done. One for which there is no memory is dropped, and the
+    /// client is told so.
     pub(in crate::rpc) fn of_write<M: Message + Default>(
         message: M,
         memory: &Memory,
@@ -142,7 +142,7 @@ impl Answer {
         if bytes <= SMALL_BYTES_MAX {
             return Ok(Response::new(message));
         }
-        let held = memory.take_now(bytes).unwrap_or_default();
+        let held = memory.take_now(bytes).ok_or(Reason::AnswerDropped)?;
         let answer = Self::of(message, held)?;
         Ok(answer.instead_of(Response::new(M::default())))
     }

@@ -103,6 +103,9 @@ reasons! {
         "tenure: the answer is larger than all answers together may be";
     /// An answer of which the client read nothing for too long.
     AnswerUnread => ResourceExhausted, "tenure: the answer was not read for too long";
+    /// There is no memory for an answer. What was asked may have been a write, which was done.
+    AnswerDropped => ResourceExhausted,
+        "tenure: there is no memory for the answer; a write may have been executed";
     /// A watch stream of which the client read nothing for long, while others waited for memory.
     WatchUnread => Unavailable,
         "tenure: the watch stream was not read for too long while memory was short";
@@ -315,11 +318,16 @@ reasons! {
 }
 
 impl Reason {
-    /// Whether the write that failed for this reason may nevertheless take effect.
+    /// Whether the write that failed for this reason may nevertheless take effect, or may have done
+    /// so.
     pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(
             self,
-            Self::WriteTimedOut | Self::WriteLostLeader | Self::WriteDeadlineExceeded
+            Self::WriteTimedOut
+                | Self::WriteLostLeader
+                | Self::WriteDeadlineExceeded
+                | Self::AnswerUnread
+                | Self::AnswerDropped
         )
     }
 

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use http_body::Body;
 use prost::Message;
-use tenure_proto::metadata::REASON_METADATA;
+use tenure_proto::metadata::{OUTCOME_METADATA, REASON_METADATA};
 
 use super::*;
 use crate::{
@@ -32,6 +32,16 @@ async fn list(service: &KvService, request: RangeRequest) -> Response<RangeRespo
     let listed = Kv::range(service, Request::new(request));
     let listed = tokio::time::timeout(PATIENCE, listed).await;
     listed.expect("in time").expect("an answer")
+}
+
+/// Puts a value that is a large answer to the next such put.
+fn large_put(want_previous: bool) -> PutRequest {
+    PutRequest {
+        key: "large".into(),
+        value: vec![b'x'; 100_000].into(),
+        prev_kv: want_previous,
+        ..PutRequest::default()
+    }
 }
 
 /// A range of ten keys.
@@ -208,20 +218,13 @@ async fn a_list_for_which_there_is_no_memory_waits_for_it_and_short_ones_do_not(
 }
 
 #[tokio::test]
-async fn large_records_are_charged_until_they_are_sent_whatever_call_they_answer() {
+async fn large_records_are_charged_until_they_are_sent() {
     let (_node, service) = service();
-    let key = || "large".into();
-    let put = |want_previous| PutRequest {
-        key: key(),
-        value: vec![b'x'; 100_000].into(),
-        prev_kv: want_previous,
-        ..PutRequest::default()
-    };
-    Kv::put(&service, Request::new(put(false)))
+    Kv::put(&service, Request::new(large_put(false)))
         .await
         .expect("a put");
     let read = || RangeRequest {
-        key: key(),
+        key: "large".into(),
         ..RangeRequest::default()
     };
     let memory = service.0.bulk_reads.memory();
@@ -235,14 +238,44 @@ async fn large_records_are_charged_until_they_are_sent_whatever_call_they_answer
     let refused = Kv::range(&service, Request::new(read())).await;
     let refused = reason_of(&refused.expect_err("no memory"));
     assert_eq!(refused, Some(Reason::TooManyRequests));
-    // A write was done, and is answered.
-    let written = Kv::put(&service, Request::new(put(true))).await;
-    let previous = written.expect("done").extensions_mut().remove::<Answer>();
-    assert!(bytes_of(previous.expect("a large answer")).await.len() > 100_000);
     assert!(bytes_of(answer.expect("a large answer")).await.len() > 100_000);
     let again = Kv::range(&service, Request::new(read())).await;
     assert!(again.is_ok(), "what was sent is given back");
     drop(held);
+}
+
+/// Puts, with no more memory for its answer than `free`.
+async fn put_with(service: &KvService, free: usize, want_previous: bool) -> Option<Reason> {
+    let memory = service.0.bulk_reads.memory();
+    let _held = memory.take(ANSWERS_BYTES_MAX - free).await.expect("free");
+    let put = Kv::put(service, Request::new(large_put(want_previous))).await;
+    put.err().map(|status| {
+        let unknown = status.metadata().contains_key(OUTCOME_METADATA);
+        let reason = reason_of(&status).expect("a status of ours");
+        assert_eq!(unknown, reason.outcome_unknown());
+        reason
+    })
+}
+
+#[tokio::test]
+async fn a_write_that_reads_is_refused_without_memory_for_answers_and_others_are_not() {
+    let (node, service) = service();
+    assert_eq!(put_with(&service, 0, false).await, None);
+    let proposed = node.proposals.lock().len();
+    let refused = put_with(&service, 0, true).await;
+    assert_eq!(refused, Some(Reason::TooManyRequests));
+    assert_eq!(node.proposals.lock().len(), proposed, "it was not proposed");
+    assert_eq!(put_with(&service, 110 * 1024, true).await, None);
+}
+
+#[tokio::test]
+async fn the_answer_of_a_write_for_which_there_is_no_memory_is_dropped_and_the_outcome_unknown() {
+    let (node, service) = service();
+    assert_eq!(put_with(&service, 0, false).await, None);
+    let dropped = put_with(&service, 70 * 1024, true).await;
+    assert_eq!(dropped, Some(Reason::AnswerDropped));
+    assert!(Reason::AnswerDropped.outcome_unknown());
+    assert_eq!(node.proposals.lock().len(), 2, "it was done");
 }
 
 #[tokio::test(start_paused = true)]
