@@ -2,7 +2,7 @@
 //!
 //! Here are an `Encoder` and a `Decoder`, and the macros `record!`, `choice!` and `newtype!`. The
 //! bytes of a type are declared beside the type, both directions at once; a type of another shape
-//! implements `Encoded`. Values of rows are `Row`s, in `store/row.rs`; groups and entries are in
+//! implements `Encoded`. Values of rows are `Row`s, in `rows/row.rs`; groups and entries are in
 //! `codec/`.
 //!
 //! Invariant: decoding inverts encoding. Whatever the bytes are, decoding ends, without panic and

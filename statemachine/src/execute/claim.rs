@@ -13,7 +13,7 @@ use crate::{
 impl Transition<'_> {
     /// Applies one operation on locks and elections.
     pub(super) fn execute_claim(&mut self, command: &ClaimCommand) -> Result<Reply, ReadError> {
-        let reply = match command {
+        Ok(match command {
             ClaimCommand::Acquire(acquire) => Reply::Acquire(self.acquire(acquire)?),
             ClaimCommand::Release(Release { name, token }) => {
                 self.release(name, *token)?;
@@ -40,9 +40,7 @@ impl Transition<'_> {
             ClaimCommand::ForceRelease(ForceRelease { name, token, why }) => {
                 Reply::ForceRelease(self.force_release(name, *token, why)?)
             }
-        };
-        self.reconcile()?;
-        Ok(reply)
+        })
     }
 
     /// Acquires, or queues for, every name at once.
