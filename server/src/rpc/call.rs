@@ -1,7 +1,7 @@
-//! What every call has: admission by its metadata, a deadline, and for streams the reasons to end.
+//! Admission of a call by its metadata, its deadline, and the ends of its streams.
 //!
-//! Invariant: no unary call outlives its deadline, and a write that does is reported as one whose
-//! outcome is unknown.
+//! Invariant: no unary call outlives its deadline, and a write that reaches it is reported as a
+//! write whose outcome is unknown.
 
 use std::{
     future::{Future, pending},
@@ -19,15 +19,15 @@ use tonic::metadata::MetadataMap;
 use super::answer::{failure::Failure, status::Reason};
 use crate::node::Leadership;
 
-/// Election timeouts without a leader after which streams end that require one: to open them anew
-/// costs more than to wait out a failed election. etcd's measure.
+/// Election timeouts without a leader after which streams that require one end: to reopen them
+/// costs more than to wait out a failed election. etcd's value.
 const LEADERLESS_ELECTIONS: u32 = 3;
 
-/// A call that was admitted.
+/// An admitted call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Call {
     deadline: Instant,
-    /// Whether the deadline is the caller's, not this node's.
+    /// Whether the deadline is the caller's, and not this node's.
     callers: bool,
     requires_leader: bool,
 }
@@ -50,19 +50,19 @@ impl Call {
         if requires_leader && leadership.borrow().leader.is_none() {
             return Err(Reason::NoLeader.into());
         }
-        let asked = metadata
+        let requested = metadata
             .get(TIMEOUT_METADATA)
             .and_then(|value| parse_timeout(value.as_encoded_bytes()))
-            .filter(|asked| *asked < timeout);
+            .filter(|requested| *requested < timeout);
         Ok(Self {
-            deadline: Instant::now() + asked.unwrap_or(timeout),
-            callers: asked.is_some(),
+            deadline: Instant::now() + requested.unwrap_or(timeout),
+            callers: requested.is_some(),
             requires_leader,
         })
     }
 
-    /// The bound of one exchange on a stream that was admitted as this call: a stream may live as
-    /// long as it likes, what is asked on it may not.
+    /// The bound of one exchange on a stream that was admitted as this call: the stream has no
+    /// deadline, each exchange on it has one.
     pub(super) fn exchange(&self, timeout: Duration) -> Self {
         Self {
             deadline: Instant::now() + timeout,
@@ -71,7 +71,7 @@ impl Call {
         }
     }
 
-    /// Resolves when a stream that was admitted as this call must end for want of a leader.
+    /// Resolves when a stream that was admitted as this call must end because there is no leader.
     ///
     /// # Cancel safety
     /// As [`leaderless`].
@@ -86,7 +86,7 @@ impl Call {
         leaderless(leadership, election_timeout * LEADERLESS_ELECTIONS).await;
     }
 
-    /// Bounds work that changes nothing.
+    /// Bounds an operation that changes nothing.
     pub(super) async fn read<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send,
@@ -98,7 +98,7 @@ impl Call {
         }
     }
 
-    /// Bounds work that may take effect although it was given up.
+    /// Bounds an operation that may take effect after its deadline.
     pub(super) async fn write<T, E: Into<Failure>>(
         &self,
         work: impl Future<Output = Result<T, E>> + Send,
@@ -111,16 +111,16 @@ impl Call {
     }
 }
 
-/// Resolves once no leader has been known for `patience` without interruption, or the node stops
-/// to say who leads.
+/// Resolves when there has been no known leader for `patience` without interruption, or when the
+/// node stops.
 ///
 /// # Cancel safety
-/// Dropping it forgets how long there has been no leader, and nothing else.
+/// Dropping the future resets the time without a leader, and nothing else.
 async fn leaderless(mut leadership: watch::Receiver<Leadership>, patience: Duration) {
     loop {
         let known = leadership.borrow_and_update().leader.is_some();
         let changed = async {
-            // The node is gone when nobody tells any more; there will be no leader.
+            // The sender is dropped when the node stops; there will be no leader.
             leadership.changed().await.is_ok()
         };
         if known {
@@ -130,15 +130,15 @@ async fn leaderless(mut leadership: watch::Receiver<Leadership>, patience: Durat
             continue;
         }
         tokio::select! {
-            // Cancel-safe: a change that was not seen is seen by the next call.
-            told = changed => if !told { return },
-            // Cancel-safe: begins anew.
+            // Cancel-safe: an unseen change is seen by the next call.
+            is_open = changed => if !is_open { return },
+            // Cancel-safe: the timer restarts with the loop.
             () = sleep(patience) => return,
         }
     }
 }
 
-/// Reads gRPC's notation: at most eight digits and a unit.
+/// Parses gRPC's timeout: at most eight digits and a unit.
 fn parse_timeout(text: &[u8]) -> Option<Duration> {
     let (&unit, digits) = text.split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {

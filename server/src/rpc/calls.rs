@@ -1,9 +1,9 @@
-//! What the calls that are open on a node take together, whatever they ask.
+//! Bounds the memory of the calls that are open on a node, whatever their kind.
 //!
-//! A call takes memory before it is looked at, and as long as its answer is not read: its stream,
-//! its metadata, the task that serves it, a small answer. That is charged to one account when the
-//! call arrives, and what a request holds while it waits for the quorum is charged when it is
-//! large. Large answers have an account of their own.
+//! An open call takes memory before it is read, and until its response is read: its stream, its
+//! metadata, its task, a small response. This is charged to one account when the call arrives; a
+//! large request is charged while it waits for the quorum. Large responses have an account of their
+//! own.
 //!
 //! Invariant: the account is never overdrawn, and no connection holds more than its share of it.
 
@@ -28,21 +28,21 @@ use crate::{
     transport::ConnectionInfo,
 };
 
-/// What a call takes at least: what was measured of watch streams, which take most, and a message
-/// of its answer.
+/// Least memory of a call, as measured for watch streams, which take most, with one message of the
+/// response.
 const CALL_BYTES: usize = 32 * 1024;
-/// The message of an answer that is not charged beside that.
+/// Bytes of a response's message that [`CALL_BYTES`] covers.
 const MESSAGE_BYTES: usize = 8 * 1024;
-/// What a field of metadata takes beside its text, in the map that it is kept in.
+/// Memory of a metadata field beside its text, in the map that holds it.
 const FIELD_BYTES: usize = 128;
-/// A request above this is charged while it waits.
+/// A request of at least this size is charged while it waits.
 const REQUEST_BYTES_MIN: usize = 16 * 1024;
 
-/// The account. Clones share it.
+/// The account of calls. Clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Calls(Arc<Semaphore>);
 
-/// What is charged; given back when dropped.
+/// Charged memory; released when dropped.
 #[derive(Debug, Default)]
 pub(super) struct Charged {
     _free: Option<OwnedSemaphorePermit>,
@@ -92,7 +92,7 @@ impl Calls {
     }
 }
 
-/// What a call with this metadata takes.
+/// The memory of a call with this metadata.
 fn call_bytes(metadata: &HeaderMap) -> usize {
     let fields = metadata
         .iter()
@@ -100,7 +100,7 @@ fn call_bytes(metadata: &HeaderMap) -> usize {
     fields.sum::<usize>() + CALL_BYTES
 }
 
-/// Charges every call of the service it wraps, and refuses those for which there is no memory.
+/// Charges every call of the service it wraps, and refuses calls for which there is no memory.
 #[derive(Clone, Debug)]
 pub struct CallsLayer(pub(super) Calls);
 
@@ -115,7 +115,7 @@ impl<S> Layer<S> for CallsLayer {
     }
 }
 
-/// The service that [`CallsLayer`] makes.
+/// The service of [`CallsLayer`].
 #[derive(Clone, Debug)]
 pub struct ChargedService<S> {
     inner: S,
@@ -151,9 +151,9 @@ where
         let response = self.inner.call(request);
         Box::pin(async move {
             let (head, mut body) = response.await?.into_parts();
-            // A message that is there is held until the client reads it, and charged for its
-            // length. Where there is no memory for it any more it is dropped, and the client is
-            // told that what it asked may have been done.
+            // A message that is ready is held until the client reads it, and charged for its
+            // length. Without memory for that it is dropped, and the status says that the request
+            // may have taken effect.
             let first = now(&mut body).await;
             let message = first.as_ref().map_or(0, frame_bytes);
             let more = message.saturating_sub(MESSAGE_BYTES);
@@ -172,7 +172,7 @@ where
 
 type Next = Option<Result<Frame<Bytes>, Status>>;
 
-/// What comes next of a body, if it is there. One that waits is asked again by the connection.
+/// The next frame of a body, if it is ready. The connection polls a pending one again.
 async fn now(body: &mut Body) -> Option<Next> {
     poll_fn(|context| {
         Poll::Ready(match Pin::new(&mut *body).poll_frame(context) {
@@ -193,9 +193,9 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The body of a response, which is charged until it was sent.
+/// The body of a response, which is charged until it is sent.
 struct ChargedBody {
-    /// Taken from the body before the connection asked.
+    /// The frame that was polled before the connection did.
     first: Option<Next>,
     body: Body,
     #[expect(dead_code, reason = "held, not read")]
@@ -277,7 +277,7 @@ mod tests {
         }
     }
 
-    /// An answer that its client does not read.
+    /// A response that its client does not read.
     struct Unread;
 
     impl http_body::Body for Unread {
@@ -316,7 +316,7 @@ mod tests {
             }
             assert_eq!(unread.len(), (number + 1) * CALLS_PER_CONNECTION);
         }
-        // What the shares leave over is enough for one.
+        // What the shares leave is enough for one call.
         let honest = connection();
         let last = service.call(request(&honest, 0)).await.unwrap();
         assert!(!is_refused(&last));
@@ -329,7 +329,7 @@ mod tests {
         ));
     }
 
-    /// Answers with a message of this length.
+    /// A response with a message of this length.
     async fn answer(bytes: usize) -> Result<Response<Body>, Infallible> {
         let message = Bytes::from(vec![7; bytes]);
         let frames = futures::stream::iter([Ok::<_, Status>(Frame::data(message))]);
@@ -354,7 +354,7 @@ mod tests {
             "{}",
             unread.len()
         );
-        // What is read is given back, and whole.
+        // A message that is read is released, and complete.
         let mut body = unread.pop().expect("some").into_body();
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         let data = frame.expect("a frame").expect("data").into_data();
@@ -367,9 +367,9 @@ mod tests {
         ));
     }
 
-    /// All of them were let in before the first was answered, as when the quorum was away.
+    /// All calls are admitted before the first response, as during a lost quorum.
     #[tokio::test]
-    async fn messages_for_which_there_is_no_memory_are_dropped_and_their_clients_told() {
+    async fn messages_for_which_there_is_no_memory_are_dropped_with_a_status() {
         let mut service =
             CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
         let hostile = connection();
@@ -381,7 +381,7 @@ mod tests {
             unread.push(response.await.unwrap());
         }
         let (dropped, held): (Vec<_>, Vec<_>) = unread.into_iter().partition(is_refused);
-        // What the shares leave over is less than one more message.
+        // The rest of the share is less than one more message.
         let spare = CALLS_SHARE_BYTES - CALLS_PER_CONNECTION * (CALL_BYTES + UNIT_BYTES);
         assert!(
             held.len() * (60_000 - MESSAGE_BYTES)
@@ -390,9 +390,9 @@ mod tests {
             held.len(),
             dropped.len()
         );
-        let told = dropped.first().expect("some were dropped").headers();
-        assert_eq!(told[REASON_METADATA], "AnswerDropped");
-        assert_eq!(told[OUTCOME_METADATA], OUTCOME_UNKNOWN);
+        let headers = dropped.first().expect("some were dropped").headers();
+        assert_eq!(headers[REASON_METADATA], "AnswerDropped");
+        assert_eq!(headers[OUTCOME_METADATA], OUTCOME_UNKNOWN);
     }
 
     #[tokio::test]

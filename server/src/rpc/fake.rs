@@ -1,7 +1,7 @@
-//! A node of one process for tests: a state machine in memory that applies at once.
+//! An in-process node for tests: a state machine in memory that applies at once.
 //!
-//! Not a simulation: nothing fails unless a test says so. Invariant: as on a real node, the state
-//! can be read before events are published, and both come before the reply.
+//! Not a simulation: nothing fails unless a test requires it. Invariant: as on a real node, the
+//! state can be read before its events are published, and both happen before the reply.
 
 use std::{
     collections::HashMap,
@@ -31,14 +31,14 @@ use crate::{
     },
 };
 
-/// As a key and as the end of a range: everything.
+/// As key and range end: all keys.
 static ALL: Bytes = Bytes::from_static(b"\0");
 
 pub(crate) const CLUSTER: u64 = 0xc1;
 pub(crate) const MEMBER: MemberId = MemberId(0xa1);
 pub(crate) const TERM: u64 = 3;
 
-/// The node. What its fields hold is what it does; tests set them.
+/// The node. Tests set its fields to control it.
 #[derive(Debug)]
 pub(crate) struct FakeNode {
     identity: Identity,
@@ -47,7 +47,7 @@ pub(crate) struct FakeNode {
     pub(crate) hub: Arc<WatchHub>,
     /// Whether events stay unpublished, as when the state comes from another node.
     pub(crate) muted: AtomicBool,
-    /// Whether the events of commands are left out, as when they are too many.
+    /// Whether the events of commands are omitted, as when they are too many.
     pub(crate) leaves_events_out: AtomicBool,
     pub(crate) feed: Arc<LeaseFeed>,
     pub(crate) claims: Arc<ClaimHub>,
@@ -56,34 +56,34 @@ pub(crate) struct FakeNode {
     /// Cluster time in milliseconds.
     pub(crate) now: AtomicU64,
     pub(crate) staleness: Mutex<Option<Duration>>,
-    /// How long ago, in milliseconds, a leader was last heard of.
+    /// Age in milliseconds of the last contact with a leader.
     pub(crate) leaderless_ms: AtomicU64,
-    /// How often it was asked to find out.
+    /// How often a confirmation was requested.
     pub(crate) freshened: AtomicU64,
     pub(crate) propose_error: Mutex<Option<ProposeError>>,
-    /// Whether what is proposed waits, as without a quorum.
+    /// Whether proposals wait, as without a quorum.
     pub(crate) is_stalled: watch::Sender<bool>,
     pub(crate) barrier_error: Mutex<Option<ReadIndexError>>,
-    /// Milliseconds of cluster time that pass while the quorum is asked.
+    /// Milliseconds of cluster time that pass during a read barrier.
     pub(crate) barrier_takes: AtomicU64,
     pub(crate) transfer_error: Mutex<Option<TransferError>>,
     pub(crate) logical_bytes: AtomicU64,
     /// The floor that collection has passed.
     pub(crate) collected: watch::Sender<Revision>,
     pub(crate) compactions: AtomicU64,
-    /// Every command proposed, failed ones too.
+    /// Every proposed command, failed ones included.
     pub(crate) proposals: Mutex<Vec<Command>>,
-    /// How many commands were applied; for tests that wait.
+    /// Number of applied commands, for tests that wait.
     pub(crate) applied: watch::Sender<u64>,
 }
 
 impl FakeNode {
-    /// A node that leads an empty store.
+    /// A leader with an empty store.
     pub(crate) fn leading() -> Arc<Self> {
         Self::leading_over(Arc::new(MemEngine::new()))
     }
 
-    /// A node that leads an empty store in this engine.
+    /// A leader with an empty store in this engine.
     pub(crate) fn leading_over(engine: Arc<dyn Engine>) -> Arc<Self> {
         let machine = StateMachine::open(Arc::clone(&engine)).expect("an empty engine opens");
         let metrics = Metrics::new(MetricsLevel::Basic);
@@ -147,11 +147,11 @@ impl FakeNode {
             .expect("the engine in memory does not fail");
         batch.commit().expect("the engine in memory does not fail");
         if !self.muted.load(Ordering::SeqCst) {
-            let mut told = outcome.clone();
+            let mut published = outcome.clone();
             if self.leaves_events_out.load(Ordering::SeqCst) {
-                told.events.clear();
+                published.events.clear();
             }
-            hand_on(&self.hub, &self.claims, &mut told);
+            hand_on(&self.hub, &self.claims, &mut published);
         }
         self.feed.observe(&outcome);
         self.applied.send_modify(|applied| *applied += 1);
@@ -166,7 +166,7 @@ impl FakeNode {
         found.kvs.into_iter().map(|kv| kv.key).collect()
     }
 
-    /// The keys that are attached to leases of this life.
+    /// The keys that are attached to leases of this generation.
     pub(crate) fn keys_of_leases(&self, ttl: Ttl) -> Vec<Bytes> {
         let reader = Reader::new(self.engine.as_ref()).expect("it reads");
         let mut leases = reader.leases().expect("it reads");
@@ -228,7 +228,7 @@ impl Replica for FakeNode {
             return Err(error);
         }
         let mut stalled = self.is_stalled.subscribe();
-        // The sender is this.
+        // The sender is `self`.
         drop(stalled.wait_for(|stalled| !stalled).await);
         Ok(self.apply(&command))
     }

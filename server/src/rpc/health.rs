@@ -8,7 +8,7 @@ use tonic_health::{
 
 use crate::tasks;
 
-/// The name under which the whole node is asked for.
+/// The service name that stands for the whole node.
 const WHOLE_NODE: &str = "";
 
 /// The service; it reports "not serving" once `stopping` is cancelled.

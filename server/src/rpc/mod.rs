@@ -10,6 +10,7 @@ mod calls;
 mod claim;
 mod etcd;
 mod health;
+mod limits;
 mod routes;
 mod services;
 mod tenure;
@@ -19,8 +20,6 @@ pub(crate) mod fake;
 
 pub(crate) use self::answer::status::Reason;
 pub use self::{
-    calls::CallsLayer,
-    etcd::wording::EtcdsWords,
-    routes::routes,
-    services::{Limits, Services},
+    calls::CallsLayer, etcd::wording::EtcdsWords, limits::Limits, routes::routes,
+    services::Services,
 };

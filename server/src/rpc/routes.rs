@@ -1,4 +1,4 @@
-//! Which services are served, and how large their messages may be.
+//! The services on the client port, and their message size limits.
 
 use std::sync::Arc;
 
@@ -34,16 +34,16 @@ use super::{
     },
 };
 
-/// What a message may have beside the largest request, so that requests somewhat too large are
-/// refused with etcd's words and not by the transport.
+/// Bytes that a message may have beyond the largest request, so that slightly larger requests are
+/// refused with etcd's text and not by the transport.
 pub(super) const DECODE_OVERHEAD_BYTES: usize = 512 * 1024;
-/// A message to the service of leases, which holds a few numbers: its streams are many, and each
-/// may have one message that is partly there.
+/// Size limit of a message to the lease service, which holds a few numbers: its streams are many,
+/// and each may hold one partial message.
 const LEASE_MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// Responses are as large as what was asked for.
+/// Responses are as large as their requests ask for.
 const ENCODE_BYTES_MAX: usize = i32::MAX as usize;
 
-/// Everything that is served on the client port. Must be called on a runtime.
+/// All routes of the client port. Must be called on a runtime.
 #[must_use]
 pub fn routes(services: Arc<Services>) -> Routes {
     let decode = services.limits.request_bytes_max + DECODE_OVERHEAD_BYTES;
@@ -54,7 +54,7 @@ pub fn routes(services: Arc<Services>) -> Routes {
         ($server:ident, $service:ident, $decode:expr) => {
             $server::new($service(Arc::clone(&services)))
                 .max_decoding_message_size($decode)
-                // A message is as large as what it inflates to.
+                // The limit applies to the decompressed message.
                 .accept_compressed(CompressionEncoding::Gzip)
                 .max_encoding_message_size(ENCODE_BYTES_MAX)
         };
@@ -62,7 +62,7 @@ pub fn routes(services: Arc<Services>) -> Routes {
     let lease = sized!(LeaseServer, LeaseService, LEASE_MESSAGE_BYTES_MAX);
     let session = Nesting(sized!(SessionServer, SessionService));
     let etcd_election = sized!(EtcdElectionServer, EtcdElectionService);
-    // What watches hold is counted by `watch`.
+    // The `watch` module accounts for the memory of watch requests.
     Routes::new(WithAnswers(Nesting(sized!(KvServer, KvService))))
         .add_service(WithAnswers(sized!(LockServer, LockService)))
         .add_service(WithAnswers(sized!(ElectionServer, ElectionService)))

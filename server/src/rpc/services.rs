@@ -1,6 +1,6 @@
-//! What the services share: the node behind the seam, the hub, limits, and the reading of state.
+//! The state that all services share, and how they read and write.
 //!
-//! Invariant: a read takes one snapshot and answers, header included, from that alone.
+//! Invariant: a read takes one snapshot, from which the whole response is made, header included.
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -32,6 +32,7 @@ use super::{
     call::Call,
     calls::{Calls, CallsLayer, Charged},
     claim::foreign_keys::ForeignKeys,
+    limits::Limits,
 };
 use crate::{
     events::{ClaimHub, WatchHub},
@@ -42,59 +43,10 @@ use crate::{
     transport::ConnectionInfo,
 };
 
-/// Time until an alarm that could not be raised, for want of a leader, is raised again.
+/// Time until an alarm that could not be raised without a leader is raised again.
 const ALARM_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the services are configured with.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Largest request, in bytes of its message.
-    pub request_bytes_max: usize,
-    /// Most operations in a list of a transaction.
-    pub txn_operations_max: usize,
-    /// Size of the store at which nothing more is written; `None` is no quota.
-    pub quota_bytes: Option<u64>,
-    /// Longest that a unary call may take.
-    pub request_timeout: Duration,
-    /// Time without a heartbeat after which a follower stands for election.
-    pub election_timeout: Duration,
-    /// Shortest life of a lease; what asks for less gets this.
-    pub lease_ttl_min: Ttl,
-    /// Time between progress responses to a watcher that nothing was sent to, before jitter.
-    pub progress_interval: Duration,
-}
-
-impl Limits {
-    /// etcd's defaults, from a heartbeat of 100 ms and an election timeout of 1 s.
-    #[must_use]
-    pub const fn standard() -> Self {
-        let election_timeout = Duration::from_secs(1);
-        Self {
-            request_bytes_max: 1536 * 1024,
-            txn_operations_max: 128,
-            quota_bytes: Some(2 << 30),
-            request_timeout: Self::request_timeout(election_timeout),
-            election_timeout,
-            lease_ttl_min: Self::lease_ttl_min(election_timeout),
-            progress_interval: Duration::from_secs(600),
-        }
-    }
-
-    /// Five seconds for the work, and time for two elections to pass over it.
-    #[must_use]
-    pub const fn request_timeout(election_timeout: Duration) -> Duration {
-        Duration::from_secs(5).saturating_add(election_timeout.saturating_mul(2))
-    }
-
-    /// One and a half election timeouts, in whole seconds, so that a lease survives an election.
-    #[must_use]
-    pub const fn lease_ttl_min(election_timeout: Duration) -> Ttl {
-        let millis = election_timeout.saturating_mul(3).as_millis().div_ceil(2);
-        Ttl::from_secs(millis.div_ceil(1000) as u64)
-    }
-}
-
-/// What the services share. One per node.
+/// The state that the services share. One per node.
 pub struct Services {
     pub(super) replica: Arc<dyn Replica>,
     pub(super) hub: Arc<WatchHub>,
@@ -103,7 +55,7 @@ pub struct Services {
     pub(super) renewals: Renewals,
     pub(super) limits: Limits,
     pub(super) headers: Headers,
-    /// This member's id as answers tell it in metadata.
+    /// This member's id as metadata of responses.
     pub(super) member: AsciiMetadataValue,
     pub(super) leadership: watch::Receiver<Leadership>,
     /// Cancelled when the node stops: streams end with a status that lets clients resume elsewhere.
@@ -142,12 +94,12 @@ impl Services {
     }
 
     /// Ends every stream with a status on which clients resume elsewhere, and reports the node as
-    /// not serving. Unary calls are not affected.
+    /// not serving. Unary calls continue.
     pub fn drain(&self) {
         self.stopping.cancel();
     }
 
-    /// The layer that bounds what all calls take together.
+    /// The layer that bounds the memory of open calls.
     #[must_use]
     pub fn calls_layer(&self) -> CallsLayer {
         CallsLayer(self.calls.clone())
@@ -158,21 +110,30 @@ impl Services {
         Call::admit(metadata, &self.leadership, self.limits.request_timeout)
     }
 
-    /// Admits a write of tenure's own: the call, its conditions, and the request without them.
+    /// Admits a write: the call, its conditions, and the request.
     pub(super) fn admit_write<T: prost::Message>(
+        &self,
+        request: Request<T>,
+    ) -> Result<(Call, Conditions, T), Failure> {
+        let call = self.admit(request.metadata())?;
+        let conditions = Conditions::of_call(&request)?;
+        let request = request.into_inner();
+        self.check_size(&request)?;
+        Ok((call, conditions, request))
+    }
+
+    /// As [`Services::admit_write`], for a request that may carry conditions in its options.
+    pub(super) fn admit_write_with<T: prost::Message>(
         &self,
         request: Request<T>,
         options: impl FnOnce(&mut T) -> Option<v1::WriteOptions>,
     ) -> Result<(Call, Conditions, T), Failure> {
-        let call = self.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let mut request = request.into_inner();
-        self.check_size(&request)?;
+        let (call, conditions, mut request) = self.admit_write(request)?;
         let conditions = conditions.and(options(&mut request))?;
         Ok((call, conditions, request))
     }
 
-    /// Resolves when a stream must end although its client wants it, with the status to end it.
+    /// Resolves when the server must end a stream, with the status to end it with.
     pub(super) fn stream_end(&self, call: Call) -> impl Future<Output = Status> + Send + use<> {
         let end = self.call_end(call);
         async move { end.await.into() }
@@ -184,7 +145,7 @@ impl Services {
         let leadership = self.leadership.clone();
         let election_timeout = self.limits.election_timeout;
         async move {
-            // Either arm ends the stream, so what the other had seen no longer matters.
+            // Either arm ends the stream, so the progress of the other does not matter.
             tokio::select! {
                 () = stopping.cancelled() => Reason::Stopped.into(),
                 () = call.without_leader(leadership, election_timeout) => Reason::NoLeader.into(),
@@ -192,8 +153,7 @@ impl Services {
         }
     }
 
-    /// What is left of a lease. One whose time has come lives until its end is replicated, with
-    /// nothing left.
+    /// The remaining TTL of a lease: zero from its deadline until its expiry is replicated.
     pub(super) fn remaining(&self, lease: &Lease) -> Ttl {
         let left = self.replica.cluster_time().until(lease.deadline);
         left.min(lease.ttl)
@@ -209,7 +169,7 @@ impl Services {
             .charge(request.get_ref().encoded_len(), connection)
     }
 
-    /// Refuses what is larger than requests may be.
+    /// Refuses requests larger than the request limit.
     pub(super) fn check_size(&self, message: &impl prost::Message) -> Result<(), Failure> {
         if message.encoded_len() > self.limits.request_bytes_max {
             return Err(Reason::RequestTooLarge.into());
@@ -217,8 +177,8 @@ impl Services {
         Ok(())
     }
 
-    /// Replicates a command, an operation `O` that may have conditions; refusals of the state
-    /// machine become reasons.
+    /// Replicates a command, an operation `O` that may have conditions. A refusal of the state
+    /// machine becomes a failure.
     pub(super) async fn propose<O: Operation>(
         &self,
         command: Command,
@@ -228,7 +188,7 @@ impl Services {
         Ok((revision, reply?))
     }
 
-    /// Replicates an operation under its conditions, if what it costs fits the quota.
+    /// Replicates an operation under its conditions, if its cost fits the quota.
     pub(super) async fn write<O: Operation>(
         &self,
         call: &Call,
@@ -242,8 +202,21 @@ impl Services {
         call.write(self.propose::<O>(command)).await
     }
 
+    /// As [`Services::write`], for an operation without a reply; returns the header of its
+    /// response.
+    pub(super) async fn write_for_header(
+        &self,
+        call: &Call,
+        conditions: Conditions,
+        cost: u64,
+        operation: impl Operation<Reply = ()>,
+    ) -> Result<Option<v1::Header>, Failure> {
+        let (revision, ()) = self.write(call, conditions, cost, operation).await?;
+        Ok(Some(self.headers.own(revision)))
+    }
+
     /// As [`Services::write`], for a write that may walk far. Once it is proposed, its turn lasts
-    /// until its outcome is known, whether or not the caller is still there.
+    /// until its outcome is known, also when the call is cancelled.
     pub(super) async fn write_in_turn<O: Operation>(
         &self,
         turn: far_walks::Turn,
@@ -273,8 +246,8 @@ impl Services {
         call.write(proposed).await
     }
 
-    /// Refuses a write that reads, too, while there is no memory for answers: its own could only be
-    /// dropped once it is done. One that may be a repeat is let through.
+    /// Refuses a write with reads while there is no memory for answers: its response could only be
+    /// dropped after it took effect. A request with an id is admitted, because it may be a repeat.
     fn check_answer_memory(&self, command: &Command) -> Result<(), Failure> {
         let is_repeat = matches!(command, Command::Conditional(it) if it.request.is_some());
         if is_repeat || !command.may_read(FeatureLevel::NEWEST) {
@@ -284,9 +257,9 @@ impl Services {
         free.map(drop).ok_or_else(|| Reason::TooManyRequests.into())
     }
 
-    /// As [`Services::check_quota`], for a command under these conditions. One that may be a
-    /// repeat is let through: what it came to the first time must be told although there is no
-    /// space for more, and a new one is refused for the alarm that was raised here.
+    /// As [`Services::check_quota`], for a command under these conditions. One with a request id is
+    /// admitted: a repeat gets its remembered outcome although there is no space left, and the
+    /// state machine refuses a new one because of the alarm raised here.
     pub(super) async fn check_quota_of(
         &self,
         conditions: &Conditions,
@@ -299,21 +272,22 @@ impl Services {
         fits
     }
 
-    /// Resolves with the latest revision once that is later than `seen`; with none when the node
+    /// Resolves with the latest revision once it is later than `seen`, or with `None` when the node
     /// stops.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(crate) async fn next_write(&self, seen: Revision) -> Option<Revision> {
         tokio::select! {
-            // Either arm may be dropped: what was reached stays reached.
+            // Either arm may be dropped: a revision stays reached.
             () = self.replica.reached(seen.next()) => {}
             () = self.stopping.cancelled() => return None,
         }
-        self.latest(|reader| Ok(reader.meta().revision)).ok()
+        self.revision().ok()
     }
 
-    /// Raises the alarm when the store is larger than the quota, until it is raised.
+    /// Raises the alarm when the store is larger than the quota, and repeats that until it is
+    /// raised.
     pub(crate) async fn watch_quota(&self) {
         while self.check_quota(1).await.is_err() {
             let raised = self.latest(|reader| Ok(reader.meta().no_space));
@@ -324,8 +298,8 @@ impl Services {
         }
     }
 
-    /// Refuses a command that would not fit the quota, and raises the alarm that makes every
-    /// member refuse until an operator clears it.
+    /// Refuses a command that would not fit the quota, and raises the alarm on which every member
+    /// refuses writes until an operator clears it.
     pub(super) async fn check_quota(&self, cost: u64) -> Result<(), Failure> {
         let Some(quota) = self.limits.quota_bytes.filter(|_| cost > 0) else {
             return Ok(());
@@ -349,7 +323,12 @@ impl Services {
         Err(Reason::NoSpace.into())
     }
 
-    /// Reads the present state on this thread: for reads of a few rows.
+    /// The latest revision that this node has applied.
+    pub(super) fn revision(&self) -> Result<Revision, Failure> {
+        self.latest(|reader| Ok(reader.meta().revision))
+    }
+
+    /// Reads the present state on this thread, for reads of a few rows.
     pub(super) fn latest<T>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError>,
@@ -357,7 +336,7 @@ impl Services {
         read_state(self.replica.as_ref(), read)
     }
 
-    /// The response to a write that was done.
+    /// The response to a write that took effect.
     pub(super) fn written<M: prost::Message + Default>(
         &self,
         message: M,
@@ -370,14 +349,11 @@ impl Services {
         &self,
         message: M,
     ) -> Result<Response<M>, Failure> {
-        Ok(match Answer::of_read(message, &self.bulk_reads.memory())? {
-            Ok(message) => Response::new(message),
-            Err(answer) => answer.instead_of(Response::new(M::default())),
-        })
+        Answer::of_read(message, &self.bulk_reads.memory())
     }
 
-    /// The response to a read of unknown size: read, and when it is large encoded, on a thread of
-    /// its own.
+    /// The response to a read of unknown size, which is made on a blocking thread, and encoded
+    /// there when it is large.
     pub(super) async fn answer<M: prost::Message + Default + 'static>(
         &self,
         call: &Call,
@@ -386,14 +362,11 @@ impl Services {
         let read =
             move |reader: &Reader<'_>, turn: &Turn| Ok(Answer::unless_small(turn, read(reader)?));
         let reading = self.bulk_reads.read_when_free(Start::Charged, read);
-        Ok(match call.read(reading).await?? {
-            Ok(message) => Response::new(message),
-            Err(answer) => answer.instead_of(Response::new(M::default())),
-        })
+        call.read(reading).await?.map(Answer::response)
     }
 
-    /// Reads the present state on a thread of its own: for reads of unknown size, which are
-    /// refused when they find no memory.
+    /// Reads the present state on a blocking thread, for reads of unknown size; refused when there
+    /// is no memory for it.
     pub(super) async fn latest_bulk<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Reader<'_>) -> Result<T, ReadError> + Send + 'static,
@@ -429,19 +402,4 @@ fn read_state<T>(
         Err(fault) => fatal::stop(&fault),
     };
     Ok(read(&reader)?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shortest_lease_is_two_seconds_by_default() {
-        assert_eq!(Limits::standard().lease_ttl_min, Ttl::from_secs(2));
-        assert_eq!(
-            Limits::lease_ttl_min(Duration::from_secs(10)),
-            Ttl::from_secs(15)
-        );
-        assert_eq!(Limits::standard().request_timeout, Duration::from_secs(7));
-    }
 }

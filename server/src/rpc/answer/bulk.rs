@@ -1,9 +1,9 @@
-//! Reads of unknown size: which threads they run on, whose turn it is, what memory they may hold.
+//! Reads of unknown size: their threads, their turns, and the memory they may hold.
 //!
-//! A read begins at once, on one of a few threads. One that turns out to be large leaves that place
-//! to others and goes on in turns with the other large ones, so that neither short reads nor the
-//! threads that serve heartbeats wait for it. What it reads is charged to one account for the whole
-//! node, and a read that finds the account empty is ended and refused.
+//! A read starts at once, on one of a few threads. A read that proves large leaves its place to
+//! others and continues in turns with the other large reads, so that neither short reads nor the
+//! threads that serve heartbeats wait for it. The rows that it keeps are charged to one account per
+//! node; a read that finds the account empty is ended and refused.
 //!
 //! Invariant: the result of a read that was ended early is never used.
 
@@ -29,15 +29,15 @@ use self::{
 use super::{failure::Failure, status::Reason};
 use crate::{fatal, node::Replica, share::ANSWERS_BYTES_MAX, tasks};
 
-/// Reads that run at once while they are short, each on a blocking thread: enough to use the disk,
-/// few enough that a flood of them leaves memory and processors to the others. The rest waits,
-/// within its deadline.
+/// Short reads that run at once, each on a blocking thread: enough to use the disk, few enough to
+/// leave memory and processors to other work during a flood. Further reads wait within their
+/// deadlines.
 const SHORT_READS_MAX: usize = 32;
-/// Reads that have turned out to be large, and their threads; the next one is refused. They take
-/// turns, so more would only make each of them slower.
+/// Large reads that have a thread; the next one is refused. They take turns, so more of them would
+/// only make each slower.
 const LARGE_READS_MAX: usize = 16;
-/// What a read waits for before it is made again; one that finds no more than that is refused. A
-/// part of the account, so that whoever waits for much does not keep all others waiting.
+/// Most memory for which a read waits before it is repeated; a read that needs more is refused. A
+/// part of the account, so that one that waits for much does not delay all others.
 const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
 
 /// Runs reads of unknown size.
@@ -64,12 +64,12 @@ impl BulkReads {
         }
     }
 
-    /// The account that answers to the call that this task serves are charged to.
+    /// The share to which the response of the call that this task serves is charged.
     pub(in crate::rpc) fn memory(&self) -> Memory {
         self.memory.of_caller()
     }
 
-    /// The same reads, for a task that goes on serving the call of this one.
+    /// The same reads, for a task that continues to serve the call of this one.
     pub(in crate::rpc) fn of_caller(&self) -> Self {
         Self {
             memory: self.memory.of_caller(),
@@ -77,7 +77,7 @@ impl BulkReads {
         }
     }
 
-    /// Reads the present state; what is read counts as held until the read ends.
+    /// Reads the present state; all rows read count as held until the read ends.
     ///
     /// # Cancel safety
     /// A read whose future was dropped ends within its present turn.
@@ -91,8 +91,8 @@ impl BulkReads {
         done.map_err(Failure::from)
     }
 
-    /// As [`BulkReads::read`], for a reader that charges what it keeps to its [`Turn`] by itself,
-    /// beginning with what it `held` before.
+    /// As [`BulkReads::read`], for a reader that charges what it keeps to its [`Turn`] itself,
+    /// starting with the `held` memory.
     pub(in crate::rpc) async fn read_charged<T: Send + 'static>(
         &self,
         start: Start,
@@ -102,7 +102,7 @@ impl BulkReads {
         self.run(start, held, read).await
     }
 
-    /// As [`BulkReads::read`], for a reader that keeps nothing of what it reads.
+    /// As [`BulkReads::read`], for a reader that keeps none of the rows it reads.
     ///
     /// # Cancel safety
     /// As [`BulkReads::read`].
@@ -115,8 +115,8 @@ impl BulkReads {
         done.map_err(Failure::from)
     }
 
-    /// As [`BulkReads::read_charged`]; a read for which there is no memory is made again when there
-    /// is, unless it needs much.
+    /// As [`BulkReads::read_charged`]; a read without enough memory is repeated when there is
+    /// enough, unless it needs very much.
     pub(in crate::rpc) async fn read_when_free<T: Send + 'static>(
         &self,
         start: Start,
@@ -179,7 +179,7 @@ impl fmt::Debug for BulkReads {
 /// Why a read has no result.
 #[derive(Debug)]
 pub(in crate::rpc) enum Ended {
-    /// There was no memory for it; so many bytes were needed when it was found out.
+    /// There was not enough memory; the bytes that were needed when this was found.
     NoMemory(usize),
     /// It was refused for another reason.
     Refused(Failure),

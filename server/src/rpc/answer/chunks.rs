@@ -1,10 +1,9 @@
-//! A range in chunks that are all of one revision and come from one ordered pass.
+//! A range as a stream of chunks, of one revision and from one ordered pass.
 //!
-//! The pass is made in slices: as long as the client takes the chunks a thread reads on, and when
-//! it does not, the thread is given back and only the place in the pass is kept. A slice that
-//! begins anew reads at the revision of the first, so what was written or collected in between
-//! cannot be seen; history that is gone ends the stream. Invariant: merged, the chunks are the
-//! answer that the unary call gives.
+//! The pass is made in slices: a thread reads on while the client takes chunks; otherwise the
+//! thread is released and only the position of the pass is kept. A later slice reads at the
+//! revision of the first, so it cannot observe later writes; history that is compacted meanwhile
+//! ends the stream. Invariant: the merged chunks equal the response of the unary call.
 
 use std::{
     mem,
@@ -37,22 +36,22 @@ use super::{
 };
 use crate::{rpc::services::Services, tasks};
 
-/// Keys of the first chunk, so that it comes at once; etcd's measure.
+/// Keys of the first chunk, which is sent early; etcd's value.
 const FIRST_CHUNK_KEYS: usize = 10;
 /// Bytes at which a chunk is full, unless one record is larger.
 const CHUNK_BYTES: usize = 128 * 1024;
-/// Chunks that may wait for the client; when half of them are gone a thread reads on.
+/// Chunks that may wait for the client; a thread reads on when half of them are taken.
 const CHUNKS_WAITING_MAX: usize = 8;
-/// What a stream may hold: the chunks that wait, one in the making and one with the transport.
+/// Memory of a stream: the waiting chunks, one being built and one in the transport.
 const STREAM_BYTES: usize = CHUNK_BYTES * (CHUNKS_WAITING_MAX + 2);
 
-/// The chunks of a range, as a client is sent them.
+/// The chunks of a range, as sent to a client.
 #[derive(Debug)]
 pub(in crate::rpc) struct Chunks {
     chunks: mpsc::Receiver<RangeStreamResponse>,
     /// Why the stream ends before its last chunk.
     failed: Option<oneshot::Receiver<Failure>>,
-    /// What its chunks may hold, for as long as it is open.
+    /// The memory of its chunks, held while it is open.
     _held: Held,
 }
 
@@ -66,14 +65,14 @@ impl Stream for Chunks {
         let Some(failed) = &mut self.failed else {
             return Poll::Ready(None);
         };
-        // Told, or dropped, by the task that makes the chunks, when it ends.
+        // Sent or dropped by the task that builds the chunks, when it ends.
         let Poll::Ready(failed) = failed.poll_unpin(context) else {
             return Poll::Pending;
         };
-        // What it made before it ended comes first.
+        // Chunks that were built before the failure are sent first.
         if let Poll::Ready(Some(chunk)) = self.chunks.poll_recv(context) {
             if let Ok(failure) = failed {
-                self.failed = Some(told(failure));
+                self.failed = Some(failed_with(failure));
             }
             return Poll::Ready(Some(Ok(chunk)));
         }
@@ -82,15 +81,15 @@ impl Stream for Chunks {
     }
 }
 
-/// A channel in which `failure` waits already.
-fn told(failure: Failure) -> oneshot::Receiver<Failure> {
+/// A channel that already contains `failure`.
+fn failed_with(failure: Failure) -> oneshot::Receiver<Failure> {
     let (sender, receiver) = oneshot::channel();
-    // The receiver is here.
+    // The receiver exists here.
     drop(sender.send(failure));
     receiver
 }
 
-/// Begins to stream `query`. Waits until there is memory for the stream.
+/// Starts to stream `query`. Waits until there is memory for the stream.
 pub(in crate::rpc) async fn stream(
     services: Arc<Services>,
     query: RangeQuery,
@@ -112,12 +111,12 @@ pub(in crate::rpc) async fn stream(
     })
 }
 
-/// What a slice of a pass came to.
+/// The outcome of a slice of a pass.
 #[derive(Debug)]
 enum Slice {
-    /// The chunk that is full finds no room, or the slice has had its turn.
+    /// There is no room for the full chunk, or the slice's turn is over.
     Over,
-    /// The last chunk.
+    /// The last chunk was sent.
     Done(RangeStreamResponse),
 }
 
@@ -132,7 +131,7 @@ async fn make(
     loop {
         let room = timeout(UNREAD_MAX, chunks.reserve_many(CHUNKS_WAITING_MAX / 2)).await;
         match room {
-            // The client has gone.
+            // The client is gone.
             Ok(Err(_)) => return Ok(()),
             Ok(Ok(room)) => drop(room),
             Err(_) => return Err(Reason::AnswerUnread.into()),
@@ -145,7 +144,7 @@ async fn make(
         let slice = reads.read_charged(start, Held::none(), read);
         let (went_on, slice) = slice.await?;
         if let Slice::Done(last) = slice {
-            // A client that has gone is no failure.
+            // A client that is gone is no failure.
             let last = timeout(UNREAD_MAX, chunks.send(last)).await;
             return last.map(drop).map_err(|_| Reason::AnswerUnread.into());
         }
@@ -153,13 +152,13 @@ async fn make(
     }
 }
 
-/// Where a pass stands.
+/// The position of a pass.
 #[derive(Debug)]
 struct Pass {
     query: RangeQuery,
     /// The latest revision when it began.
     latest: Option<Revision>,
-    /// Keys that may still be sent; `None` is all.
+    /// Keys that may still be sent; `None` is no limit.
     left: Option<usize>,
     /// Keys that were sent.
     sent: usize,
@@ -167,7 +166,7 @@ struct Pass {
     sorted: Option<Sorted>,
 }
 
-/// The chunk in the making.
+/// The chunk being built.
 #[derive(Debug, Default)]
 struct Chunk {
     kvs: Vec<mvccpb::KeyValue>,
@@ -178,7 +177,7 @@ struct Chunk {
 /// Records that had to be sorted before the first could be sent.
 #[derive(Debug)]
 struct Sorted {
-    /// The last comes first.
+    /// The last is sent first.
     kvs: Vec<KeyValue>,
     more: bool,
     count: i64,
@@ -202,7 +201,7 @@ impl Pass {
         matches!(self.query.sort_target, SortTarget::Key)
     }
 
-    /// How the first slice runs: it ends after one turn, unless it must look at the whole range.
+    /// How the first slice runs: it ends after one turn, unless it must visit the whole range.
     const fn start(&self) -> Start {
         if self.query.count_only || self.query.limit > 0 {
             Start::Short
@@ -213,7 +212,7 @@ impl Pass {
         }
     }
 
-    /// Reads on until there is no room for chunks, or no more records.
+    /// Reads until there is no room for chunks, or no more records.
     fn slice(
         &mut self,
         reader: &Reader<'_>,
@@ -223,7 +222,7 @@ impl Pass {
     ) -> Result<Slice, ReadError> {
         let latest = *self.latest.get_or_insert(reader.meta().revision);
         if self.query.revision.0 <= 0 {
-            // Of which later slices are, too.
+            // Later slices read at this revision too.
             self.query.revision = latest;
         }
         let mut end = RangeResponse {
@@ -247,7 +246,7 @@ impl Pass {
         Ok(Slice::Done(response(end)))
     }
 
-    /// Reads records in the order of their keys. Whether all that are wanted were read.
+    /// Reads records in key order. Returns whether all requested records were read.
     fn read_on(
         &mut self,
         reader: &Reader<'_>,
@@ -288,7 +287,7 @@ impl Pass {
         matches!(self.query.range.end, RangeEnd::Single)
     }
 
-    /// Sorts the records as the unary call does, and hands them on. Whether all were.
+    /// Sorts the records as the unary call does, and sends them. Returns whether all were sent.
     fn hand_on(
         &mut self,
         reader: &Reader<'_>,
@@ -319,7 +318,7 @@ impl Pass {
         Ok(true)
     }
 
-    /// Whether there are more keys than were asked for, and how many there are in all.
+    /// Whether there are more keys than requested, and how many there are in all.
     fn tally(&self, reader: &Reader<'_>) -> Result<(bool, i64), ReadError> {
         if let Some(sorted) = &self.sorted {
             return Ok((sorted.more, sorted.count));
@@ -328,7 +327,7 @@ impl Pass {
         if self.left.is_none() || self.is_point() {
             return Ok((false, sent));
         }
-        // The range begins after the last key that was sent.
+        // The range starts after the last sent key.
         let rest = RangeQuery {
             limit: 0,
             count_only: true,
@@ -340,7 +339,7 @@ impl Pass {
 }
 
 impl Chunk {
-    /// Hands the chunk on when it is full. Whether there is room for another record.
+    /// Sends the chunk when it is full. Returns whether there is room for another record.
     fn make_room(&mut self, chunks: &mpsc::Sender<RangeStreamResponse>) -> bool {
         let first = !self.first_was_sent && self.kvs.len() >= FIRST_CHUNK_KEYS;
         if !first && self.bytes < CHUNK_BYTES {

@@ -22,7 +22,7 @@ pub(crate) struct Failure {
 struct Detail {
     /// A fragment that follows the reason's text.
     text: String,
-    /// The token that holds, or zero; only with a stale token.
+    /// The token that holds, or zero; only for a stale token.
     current_token: Option<Revision>,
 }
 
@@ -32,7 +32,7 @@ impl Failure {
         self.reason
     }
 
-    /// What clients read.
+    /// The status message.
     pub(crate) fn message(&self) -> Cow<'static, str> {
         match &self.detail {
             Some(detail) => format!("{}: {}", self.reason.text(), detail.text).into(),
@@ -52,7 +52,8 @@ impl Reason {
         self.detailed(detail.into(), None)
     }
 
-    /// As [`Reason::with`], for a token that does not hold; `current` does, or none when zero.
+    /// As [`Reason::with`], for a token that does not hold; `current` holds, or none when it is
+    /// zero.
     pub(crate) fn stale(self, detail: impl Into<String>, current: Revision) -> Failure {
         self.detailed(detail.into(), Some(current))
     }
@@ -79,7 +80,8 @@ impl<E: Into<Reason>> From<E> for Failure {
 }
 
 impl From<ReadError> for Failure {
-    /// A fault does not become an answer: what this node holds cannot be trusted, so it stops.
+    /// A fault is not reported to the client: the state of this node cannot be trusted, so it
+    /// stops.
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Refused(refusal) => refusal.into(),

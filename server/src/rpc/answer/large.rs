@@ -1,13 +1,12 @@
-//! Large answers: encoded where they were read, handed to the transport in pieces.
+//! Large answers: encoded on the thread that read them, sent in pieces.
 //!
-//! An answer of many keys that is encoded as one message on the runtime's thread stops everything
-//! else for as long. This one is encoded on the thread that reads, is charged to the account of
-//! answers until it was sent, and ends when its client does not take it: after a time, or when it
-//! takes it slowly while others wait for memory. Small answers go the usual way. So it is with the
-//! large messages of a stream.
+//! A response of many keys that is encoded as one message on the runtime's thread stalls all other
+//! work. A large answer is encoded on the reading thread, charged to the account of answers until
+//! it is sent, and ended when its client does not read it: after a time, or when it reads too
+//! slowly while others wait for memory. Small responses take the usual path. Large messages of a
+//! stream are treated as large answers.
 //!
-//! Invariants: the bytes are those that the messages would have had; no piece keeps the memory of
-//! others.
+//! Invariants: the bytes are those of the messages; no piece keeps the memory of others.
 
 mod range;
 mod service;
@@ -31,7 +30,7 @@ use tonic::{Response, Status};
 
 pub(in crate::rpc) use self::{
     range::RangePieces,
-    service::{Taker, WithAnswers},
+    service::{MessagePath, WithAnswers},
 };
 use super::{
     bulk::{Held, Memory, Turn},
@@ -40,22 +39,21 @@ use super::{
 };
 use crate::tasks;
 
-/// What an answer may be and still go the usual way: it is charged with its call.
+/// Size up to which an answer takes the usual path: it is charged with its call.
 pub(in crate::rpc) const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// A piece of an answer. What a client does not read of a stream stays below two of them.
+/// A piece of an answer. The unread part of a stream stays below two of them.
 const PIECE_BYTES: usize = 64 * 1024;
 /// How long a client may read nothing of an answer before the answer ends.
 pub(in crate::rpc) const UNREAD_MAX: Duration = Duration::from_secs(30);
-/// What a message has before it: that it is not compressed, and its length.
+/// The prefix of a gRPC message: the compression flag and the length.
 const PREFIX_LEN: usize = 5;
-/// How often it is looked at what a client has read of an answer.
+/// How often the client's progress is checked.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// What a client must read of an answer in that time while others wait for memory: 64 KiB a second,
-/// a fraction of what the slowest lines give. At less, a few clients would hold all memory for
-/// hours.
+/// Bytes that a client must read in that time while others wait for memory: 64 KiB a second, a
+/// fraction of the slowest lines. With less, a few clients could hold all memory for hours.
 const READ_BYTES_MIN: usize = 5 * PIECE_BYTES;
 
-/// A large answer, as it travels through the layers in a response's extensions.
+/// A large answer, which travels through the layers in a response's extensions.
 #[derive(Clone)]
 pub(in crate::rpc) struct Answer(Arc<Mutex<Unsent>>);
 
@@ -65,26 +63,26 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// What is sent next, or why nothing is.
+/// The messages of a stream, encoded.
 type Messages = BoxStream<'static, Result<Bytes, Status>>;
 
 #[derive(Default)]
 struct Unsent {
     pieces: VecDeque<Bytes>,
     held: Held,
-    /// How often, and how many bytes, were taken.
+    /// How often data was taken, and how many bytes.
     taken: u64,
     taken_bytes: usize,
     end: End,
-    /// Messages that come after the pieces; only of a stream.
+    /// Messages that follow the pieces; only of a stream.
     messages: Option<(Messages, Memory)>,
 }
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum End {
     #[default]
-    Due,
-    Told,
+    Open,
+    Sent,
     Unread,
 }
 
@@ -100,16 +98,16 @@ impl Answer {
         Self::of(message, turn.take_held()).map(Err)
     }
 
-    /// An answer that is `message`, of which `held` is what it takes.
+    /// An answer that is `message`, whose memory is `held`.
     fn of(message: impl Message, held: Held) -> Result<Self, Failure> {
         let encoded = message.encode_to_vec();
         drop(message);
-        // Copies: a piece that waits in the transport must not keep all the others.
+        // Copies, so that a piece that waits in the transport does not keep all others.
         let pieces = encoded.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
         Self::new(pieces.collect(), held)
     }
 
-    /// The messages of a stream, of which the large ones are sent as answers are. One for which
+    /// The messages of a stream, of which the large ones are sent as answers. A message for which
     /// there is no memory ends the stream.
     fn of_stream(messages: Messages, memory: Memory) -> Self {
         Self(Arc::new(Mutex::new(Unsent {
@@ -118,22 +116,26 @@ impl Answer {
         })))
     }
 
-    /// `message` that was read on the spot, or an answer in its place when it is large. Refused
-    /// when there is no memory for it.
-    pub(in crate::rpc) fn of_read<M: Message>(
+    /// The response to a read that was made on the runtime's thread.
+    ///
+    /// # Errors
+    /// When it is large and there is no memory for it.
+    pub(in crate::rpc) fn of_read<M: Message + Default>(
         message: M,
         memory: &Memory,
-    ) -> Result<Result<M, Self>, Failure> {
+    ) -> Result<Response<M>, Failure> {
         let bytes = message.encoded_len();
         if bytes <= SMALL_BYTES_MAX {
-            return Ok(Ok(message));
+            return Ok(Response::new(message));
         }
         let held = memory.take_now(bytes).ok_or(Reason::TooManyRequests)?;
-        Self::of(message, held).map(Err)
+        Ok(Self::response(Err(Self::of(message, held)?)))
     }
 
-    /// The response to a write that was done. One for which there is no memory is dropped, and the
-    /// client is told so.
+    /// The response to a write that took effect.
+    ///
+    /// # Errors
+    /// When it is large and there is no memory for it; the response is dropped then.
     pub(in crate::rpc) fn of_write<M: Message + Default>(
         message: M,
         memory: &Memory,
@@ -143,11 +145,18 @@ impl Answer {
             return Ok(Response::new(message));
         }
         let held = memory.take_now(bytes).ok_or(Reason::AnswerDropped)?;
-        let answer = Self::of(message, held)?;
-        Ok(answer.instead_of(Response::new(M::default())))
+        Ok(Self::response(Err(Self::of(message, held)?)))
     }
 
-    /// The response that stands for the answer until it is sent.
+    /// The response that carries a message, or the large answer in its place.
+    pub(in crate::rpc) fn response<M: Default>(message: Result<M, Self>) -> Response<M> {
+        match message {
+            Ok(message) => Response::new(message),
+            Err(answer) => answer.instead_of(Response::new(M::default())),
+        }
+    }
+
+    /// The response that carries the answer until it is sent.
     pub(in crate::rpc) fn instead_of<M>(self, mut response: Response<M>) -> Response<M> {
         response.extensions_mut().insert(self);
         response
@@ -173,7 +182,7 @@ impl Answer {
     }
 }
 
-/// What a message of so many bytes has before it.
+/// The prefix of a message of this length.
 fn prefix(length: usize) -> Result<Bytes, Failure> {
     let length = u32::try_from(length)
         .ok()
@@ -185,7 +194,7 @@ fn prefix(length: usize) -> Result<Bytes, Failure> {
     Ok(prefix.freeze())
 }
 
-/// A message with what it has before it.
+/// A message with its prefix.
 fn framed(message: &impl Message) -> Result<Bytes, Failure> {
     let length = message.encoded_len();
     let mut framed = BytesMut::with_capacity(PREFIX_LEN + length);
@@ -196,7 +205,7 @@ fn framed(message: &impl Message) -> Result<Bytes, Failure> {
     Ok(framed.freeze())
 }
 
-/// Ends an answer that is not read, or slowly while others wait for memory.
+/// Ends an answer that is not read, or is read slowly while others wait for memory.
 async fn expire(unsent: Weak<Mutex<Unsent>>) {
     let mut unread_since = Instant::now();
     let (mut taken, mut taken_bytes) = (0, 0);
@@ -207,7 +216,7 @@ async fn expire(unsent: Weak<Mutex<Unsent>>) {
         };
         let mut unsent = unsent.lock();
         let is_sent = unsent.pieces.is_empty();
-        if unsent.end != End::Due || is_sent && unsent.messages.is_some() {
+        if unsent.end != End::Open || is_sent && unsent.messages.is_some() {
             return;
         }
         if unsent.taken > taken {
@@ -247,9 +256,9 @@ impl Body for AnswerBody {
             }
             unsent.held = Held::none();
             match unsent.end {
-                End::Told => return Poll::Ready(None),
+                End::Sent => return Poll::Ready(None),
                 End::Unread => break unread,
-                End::Due => {}
+                End::Open => {}
             }
             let Some((messages, memory)) = &mut unsent.messages else {
                 break Status::ok("");
@@ -271,7 +280,7 @@ impl Body for AnswerBody {
                 None => break Status::ok(""),
             }
         };
-        unsent.end = End::Told;
+        unsent.end = End::Sent;
         unsent.messages = None;
         let trailers = status::trailers(&end);
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))

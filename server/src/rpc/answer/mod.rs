@@ -1,5 +1,4 @@
-//! Answers on their way out: replies and failures as the wire has them, and the memory that large
-//! ones may hold.
+//! Responses: replies and failures in their wire form, and the memory of large ones.
 
 pub(super) mod bulk;
 pub(super) mod chunks;

@@ -1,11 +1,11 @@
-//! The responses of one stream of changes on their way to its client.
+//! The queue of responses between a stream of changes and its client.
 //!
-//! What waits is bounded in number and in bytes. A response that was made from history, or is not
-//! small, also holds a [`Share`] of what all streams may hold, until the transport asks for the one
-//! after it.
+//! It is bounded in number and in bytes. A response that was read from history, or is not small,
+//! also holds a [`Share`] of the memory of all streams until the transport asks for the next
+//! response.
 //!
-//! Invariant: responses are passed on in the order in which they were sent, and a stream that ends
-//! by itself ends with a status.
+//! Invariant: responses are delivered in the order in which they were sent, and a stream that the
+//! server ends has a status.
 
 use std::{
     collections::VecDeque,
@@ -23,38 +23,38 @@ use tonic::Status;
 
 use super::share::{Account, Share};
 
-/// Bytes of responses that wait for the transport, unless a single one is larger: some windows of
-/// a connection. What a slow client leaves behind waits in history, not here.
+/// Bytes of responses that wait for the transport, unless a single one is larger: some windows of a
+/// connection. The backlog of a slow client stays in history, not here.
 const WAITING_BYTES_MAX: usize = 512 * 1024;
-/// Bytes of responses without a share that wait for the transport: what a stream may hold whose
-/// client does not read, however many such streams there are.
+/// Bytes of responses without a share that wait for the transport: the memory of a stream whose
+/// client does not read, for any number of such streams.
 const UNCHARGED_BYTES_MAX: usize = 64 * 1024;
-/// How long a client may read nothing of what holds a share while others wait for one.
+/// How long a client may not read a response with a share while others wait for one.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 
 /// The client is gone, or the stream was ended.
 #[derive(Debug)]
 pub(crate) struct Closed;
 
-/// The stream's side. The stream ends when it is dropped.
+/// The sending side. The stream ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Outbox<R> {
     shared: Arc<Shared<R>>,
     len_max: usize,
 }
 
-/// The transport's side.
+/// The receiving side, for the transport.
 #[derive(Debug)]
 pub(crate) struct Responses<R>(Arc<Shared<R>>);
 
 #[derive(Debug)]
 struct Shared<R> {
     state: Mutex<State<R>>,
-    /// Something was taken, or nothing will be any more.
+    /// A response was taken, or none will be any more.
     moved: Notify,
-    /// The client has gone.
+    /// The client is gone.
     gone: Notify,
-    /// Something with a share waits, or something waits for room.
+    /// A response with a share waits, or a sender waits for room.
     charged: Notify,
 }
 
@@ -62,14 +62,14 @@ struct Shared<R> {
 struct State<R> {
     waiting: VecDeque<Waiting<R>>,
     waiting_bytes: usize,
-    /// Of those without a share.
+    /// Bytes without a share.
     uncharged_bytes: usize,
-    /// Whether the stream waits for room. It may hold a share for what it sends, or for what it
-    /// will look at afterwards.
+    /// Whether the stream waits for room. It may hold a share for the response that it sends, or
+    /// for its next read.
     is_full: bool,
-    /// The share of what the transport took last, which it may still hold.
+    /// The share of the response that the transport took last and may still hold.
     passed_on: Option<Arc<Share>>,
-    /// How many responses were taken.
+    /// Number of responses taken.
     taken: u64,
     client_gone: bool,
     end: End,
@@ -91,7 +91,7 @@ enum End {
     Over,
 }
 
-/// Both sides of a stream of which at most `len_max` responses wait.
+/// Both sides of a stream, with at most `len_max` waiting responses.
 pub(crate) fn outbox<R>(len_max: usize) -> (Outbox<R>, Responses<R>) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State::new()),
@@ -104,8 +104,7 @@ pub(crate) fn outbox<R>(len_max: usize) -> (Outbox<R>, Responses<R>) {
 }
 
 impl<R> Outbox<R> {
-    /// Waits for room, and hands on a response that takes so many bytes in memory, keys and values
-    /// included.
+    /// Waits for room, and sends a response that takes `bytes` of memory, keys and values included.
     ///
     /// # Cancel safety
     /// A response whose future was dropped was not sent.
@@ -128,7 +127,7 @@ impl<R> Outbox<R> {
         }
     }
 
-    /// Whether so many bytes may be sent without a share.
+    /// Whether a response of this size may be sent without a share.
     pub(crate) fn takes_uncharged(&self, bytes: usize) -> bool {
         // As many of these as may wait.
         if bytes <= UNCHARGED_BYTES_MAX / self.len_max {
@@ -138,7 +137,7 @@ impl<R> Outbox<R> {
         uncharged.saturating_add(bytes) <= UNCHARGED_BYTES_MAX
     }
 
-    /// Whether it was taken.
+    /// Whether it was queued.
     fn offer(&self, offered: &mut Option<Waiting<R>>) -> Result<bool, Closed> {
         let mut state = self.shared.state.lock();
         if state.client_gone || !matches!(state.end, End::Open) {
@@ -147,7 +146,7 @@ impl<R> Outbox<R> {
         let bytes = offered.as_ref().map_or(0, |waiting| waiting.bytes);
         let fits = state.waiting.len() < self.len_max
             && state.waiting_bytes.saturating_add(bytes) <= WAITING_BYTES_MAX;
-        // One always fits, or one that is larger than the bound could never be told.
+        // One response always fits; one larger than the bound could otherwise never be sent.
         if !fits && !state.waiting.is_empty() {
             let was_full = mem::replace(&mut state.is_full, true);
             drop(state);
@@ -177,12 +176,12 @@ impl<R> Outbox<R> {
         Ok(true)
     }
 
-    /// Ends the stream after what waits.
+    /// Ends the stream after the waiting responses.
     pub(crate) fn end(&self, status: Status) {
         self.finish(End::Due(status));
     }
 
-    /// Ends the stream in place of what waits.
+    /// Ends the stream in place of the waiting responses.
     pub(crate) fn abandon(&self, status: Status) {
         {
             let mut state = self.shared.state.lock();
@@ -203,7 +202,7 @@ impl<R> Outbox<R> {
         }
     }
 
-    /// Resolves when the client has gone. For one caller.
+    /// Resolves when the client is gone. For one caller.
     pub(crate) async fn closed(&self) {
         while !self.shared.state.lock().client_gone {
             self.shared.gone.notified().await;
@@ -211,7 +210,8 @@ impl<R> Outbox<R> {
     }
 
     /// Resolves when the client has read nothing for long while others wait for a share, and this
-    /// stream holds one, or waits for room and may. Costs nothing otherwise. For one caller.
+    /// stream holds one, or waits for room and may hold one. Costs nothing otherwise. For one
+    /// caller.
     pub(crate) async fn overdue(&self, account: &Account) {
         loop {
             let before = self.unread();
@@ -226,7 +226,7 @@ impl<R> Outbox<R> {
         }
     }
 
-    /// How many responses were taken, if something may hold a share.
+    /// Number of responses taken, if a share may be held.
     fn unread(&self) -> Option<u64> {
         let state = self.shared.state.lock();
         let waits = state.waiting.iter().any(|waiting| waiting.share.is_some());
@@ -307,7 +307,7 @@ impl<R> Drop for Responses<R> {
 
 #[cfg(test)]
 impl<R> Responses<R> {
-    /// What waits for the client, in bytes.
+    /// Bytes that wait for the client.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.0.state.lock().waiting_bytes
     }

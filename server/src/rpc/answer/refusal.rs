@@ -1,21 +1,22 @@
-//! What clients are told of a refusal: the reason, and what is particular to the case.
+//! Refusals of the state machine as failures: the reason, and the detail of the case.
 //!
-//! The map is exhaustive: a refusal that the state machine learns does not compile until it has a
-//! place here. Names come from clients and may be any bytes, so they are shown escaped and cut.
+//! The map is exhaustive: a new refusal of the state machine does not compile until it is mapped
+//! here. Names come from clients and may be any bytes, so they are shown escaped and truncated.
 
 use std::fmt::Write;
 
+use bytes::Bytes;
 use tenure_statemachine::{
-    CLAIMS_PER_NAME_MAX, Limit, MOVED_BYTES_MAX, MOVES_MAX, MissingGuard, POLICIES_MAX, Refusal,
-    SHARED_KEYS_MAX, StaleToken,
+    CLAIMS_PER_NAME_MAX, LeaseId, Limit, MOVED_BYTES_MAX, MOVES_MAX, MissingGuard, POLICIES_MAX,
+    Refusal, SHARED_KEYS_MAX, StaleToken,
 };
 
 use super::{failure::Failure, status::Reason};
 
-/// Bytes of a name that are shown. A text travels in a header, and headers have a bound far below
-/// what a request's names may add up to.
+/// Bytes of a name that are shown. The text travels in a header, whose limit is far below the total
+/// size of a request's names.
 const NAME_SHOWN_BYTES_MAX: usize = 200;
-/// Names that are shown of a list.
+/// Names of a list that are shown.
 const NAMES_SHOWN_MAX: usize = 5;
 
 impl From<Refusal> for Failure {
@@ -29,11 +30,7 @@ impl From<Refusal> for Failure {
             Refusal::NoSpace => Reason::NoSpace.into(),
             Refusal::Corrupt => Reason::Corrupt.into(),
             Refusal::GuardStale(token) => stale(Reason::GuardStale, &token),
-            Refusal::GuardMissing(missing) => {
-                let MissingGuard { prefix, lock } = *missing;
-                let (prefix, lock) = (quoted(&prefix), quoted(&lock));
-                Reason::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
-            }
+            Refusal::GuardMissing(missing) => guard_missing(&missing),
             Refusal::NotHolder(token) => stale(Reason::NotHolder, &token),
             Refusal::NameReserved(name) => Reason::NameReserved.with(quoted(&name)),
             Refusal::AlreadyClaimed(name) => Reason::AlreadyClaimed.with(of_lock(&name)),
@@ -45,12 +42,7 @@ impl From<Refusal> for Failure {
                 let lock = of_lock(&name);
                 Reason::QueueFull.with(format!("{lock} may have {CLAIMS_PER_NAME_MAX}"))
             }
-            // A repeated request may have been refused for reasons whose names were not kept.
-            Refusal::Deadlock(names) if names.is_empty() => Reason::Deadlock.into(),
-            Refusal::Deadlock(names) => {
-                let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
-                Reason::Deadlock.with(format!("among locks {}", listed(&names)))
-            }
+            Refusal::Deadlock(names) => deadlock(&names),
             Refusal::QueueFixed(name) => {
                 let lock = of_lock(&name);
                 Reason::QueueFixed.with(format!("{lock}: a claim of another program waits"))
@@ -63,9 +55,7 @@ impl From<Refusal> for Failure {
             }
             Refusal::CandidateUnknown(candidate) => {
                 let (name, lease) = *candidate;
-                let name = quoted(&name);
-                let detail = format!("lease {lease} has no claim on {name} that can be granted");
-                Reason::CandidateUnknown.with(detail)
+                candidate_unknown(&name, lease)
             }
             Refusal::SessionNotFound(session) => Reason::SessionNotFound.with(session.to_string()),
             Refusal::RequestForgotten {
@@ -103,7 +93,7 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// What there is as much of as there may be, and what makes room.
+/// The exhausted resource, and how to free some of it.
 fn reached(limit: Limit, max: u64) -> Failure {
     let (reason, detail) = match limit {
         Limit::LeaseKeys => (
@@ -147,18 +137,38 @@ fn stale(reason: Reason, token: &StaleToken) -> Failure {
     )
 }
 
+fn guard_missing(missing: &MissingGuard) -> Failure {
+    let (prefix, lock) = (quoted(&missing.prefix), quoted(&missing.lock));
+    Reason::GuardMissing.with(format!("keys under {prefix} need one of lock {lock}"))
+}
+
+fn deadlock(names: &[Bytes]) -> Failure {
+    if names.is_empty() {
+        // The remembered refusal of a repeated request may lack its names.
+        return Reason::Deadlock.into();
+    }
+    let names: Vec<&[u8]> = names.iter().map(AsRef::as_ref).collect();
+    Reason::Deadlock.with(format!("among locks {}", listed(&names)))
+}
+
+fn candidate_unknown(name: &[u8], lease: LeaseId) -> Failure {
+    let name = quoted(name);
+    let detail = format!("lease {lease} has no claim on {name} that can be granted");
+    Reason::CandidateUnknown.with(detail)
+}
+
 fn of_lock(name: &[u8]) -> String {
     format!("lock {}", quoted(name))
 }
 
-/// A name as it is shown: in quotes, escaped, and cut when it is long.
+/// A name in quotes, escaped, and truncated when it is long.
 pub(in crate::rpc) fn quoted(name: &[u8]) -> String {
     let shown = name.get(..NAME_SHOWN_BYTES_MAX).unwrap_or(name);
     let rest = if shown.len() < name.len() { "..." } else { "" };
     format!("\"{}{rest}\"", shown.escape_ascii())
 }
 
-/// Names as they are shown, the first few of them.
+/// The first few of the names, in quotes.
 fn listed(names: &[&[u8]]) -> String {
     let shown: Vec<_> = names
         .iter()
@@ -176,8 +186,7 @@ fn listed(names: &[&[u8]]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-    use tenure_statemachine::{LeaseId, Revision};
+    use tenure_statemachine::Revision;
 
     use super::*;
 
@@ -189,14 +198,20 @@ mod tests {
         })
     }
 
+    fn check(expected: impl IntoIterator<Item = (Refusal, &'static str)>) {
+        for (refusal, text) in expected {
+            assert_eq!(Failure::from(refusal).message(), text);
+        }
+    }
+
     #[test]
-    fn a_refusal_says_what_it_is_about() {
+    fn refusals_of_guards_and_claims_name_the_lock() {
         let name = Bytes::from_static(b"jobs/42");
         let missing = MissingGuard {
             prefix: Bytes::from_static(b"data/\xff"),
             lock: name.clone(),
         };
-        for (refusal, text) in [
+        check([
             (
                 Refusal::GuardStale(stale_token()),
                 "tenure: guard is stale: lock \"jobs/42\": your token 17, current 23",
@@ -222,6 +237,21 @@ mod tests {
                 "tenure: candidate not found: lease 000000000000002a has no claim on \"jobs/42\" \
                  that can be granted",
             ),
+            (
+                Refusal::QueueFull(name),
+                "tenure: too many claims: lock \"jobs/42\" may have 10000",
+            ),
+            (
+                Refusal::QueueTooLong(Bytes::from_static(b"a")),
+                "tenure: queue is too long to be reordered: lock \"a\": one write may move 1000 \
+                 claims, of 1048576 bytes",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn refusals_of_requests_and_limits_give_their_numbers() {
+        check([
             (
                 Refusal::SessionNotFound(LeaseId(0x2a)),
                 "tenure: session not found: 000000000000002a",
@@ -249,15 +279,6 @@ mod tests {
                  lease",
             ),
             (
-                Refusal::QueueFull(name),
-                "tenure: too many claims: lock \"jobs/42\" may have 10000",
-            ),
-            (
-                Refusal::QueueTooLong(Bytes::from_static(b"a")),
-                "tenure: queue is too long to be reordered: lock \"a\": one write may move 1000 \
-                 claims, of 1048576 bytes",
-            ),
-            (
                 Refusal::TooManyRequestKeys,
                 "tenure: too many idempotency keys: 200000 may be remembered, at most half of them \
                  for one client",
@@ -266,9 +287,7 @@ mod tests {
                 Refusal::TooManyPolicies,
                 "tenure: too many fence policies: there may be 1000",
             ),
-        ] {
-            assert_eq!(Failure::from(refusal).message(), text);
-        }
+        ]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Outcome to wire: replies with etcd's header and its exceptions.
+//! Replies as wire messages, with etcd's header and its exceptions.
 //!
 //! Bytes are moved, not copied. Nothing here decides anything.
 
@@ -31,7 +31,7 @@ impl Headers {
         }
     }
 
-    /// The header of a response that speaks of the key space at `revision`.
+    /// The header of a response about the key space at `revision`.
     pub(crate) fn at(&self, revision: Revision) -> wire::ResponseHeader {
         wire::ResponseHeader {
             cluster_id: self.cluster_id,
@@ -50,7 +50,7 @@ impl Headers {
         }
     }
 
-    /// The header of a response that does not speak of the key space.
+    /// The header of a response that is not about the key space.
     pub(crate) fn without_revision(&self) -> wire::ResponseHeader {
         self.at(Revision(0))
     }
@@ -123,7 +123,7 @@ fn operation(reply: TxnOpReply) -> wire::ResponseOp {
     }
 }
 
-/// The header of a response within a transaction, which carries a revision and nothing else.
+/// The header of a response within a transaction, which carries only a revision.
 fn only(revision: Revision) -> wire::ResponseHeader {
     wire::ResponseHeader {
         revision: revision.0,
@@ -132,12 +132,15 @@ fn only(revision: Revision) -> wire::ResponseHeader {
 }
 
 pub(in crate::rpc) fn alarm((member, kind): (MemberId, AlarmKind)) -> wire::AlarmMember {
-    let alarm = match kind {
-        AlarmKind::NoSpace => wire::AlarmType::Nospace,
-        AlarmKind::Corrupt => wire::AlarmType::Corrupt,
-    };
     wire::AlarmMember {
         member_id: member.0,
-        alarm: alarm as i32,
+        alarm: alarm_type(kind) as i32,
+    }
+}
+
+pub(in crate::rpc) const fn alarm_type(kind: AlarmKind) -> wire::AlarmType {
+    match kind {
+        AlarmKind::NoSpace => wire::AlarmType::Nospace,
+        AlarmKind::Corrupt => wire::AlarmType::Corrupt,
     }
 }

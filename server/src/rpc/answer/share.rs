@@ -1,19 +1,19 @@
-//! What all streams that follow changes may hold of responses, on one node.
+//! Shares of the memory that the responses of all change streams of a node may hold.
 //!
-//! A share is taken before history is read, and before a response is sent that is not small. It is
-//! given back when the response has left, so memory is bounded whatever the number of streams and
-//! whoever does not read.
+//! A share is taken before history is read, and before a response that is not small is sent. It is
+//! released when the response has left, so memory is bounded for any number of streams and of
+//! clients that do not read.
 //!
-//! Invariant: nobody waits for a share while holding one for longer than a client takes to read, or
-//! may take.
+//! Invariant: no stream waits for a share while holding one for longer than its client takes, or
+//! may take, to read.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// What is read of history at once, and so the usual share.
+/// Bytes of history that are read at once, and so the usual share.
 pub(crate) const STEP_BYTES_MAX: usize = 256 * 1024;
-/// All shares together: a thousand streams at work, and an eighth of a small node.
+/// All shares together: a thousand active streams, and an eighth of a small node.
 pub(crate) const SHARES_BYTES_MAX: usize = 256 << 20;
 /// The unit of the account.
 const UNIT_BYTES: usize = 1024;
@@ -25,7 +25,7 @@ pub(crate) struct Account {
     units_max: u32,
 }
 
-/// A part of the account; given back when dropped.
+/// A part of the account; released when dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     units: u32,
@@ -41,7 +41,7 @@ impl Account {
         }
     }
 
-    /// Waits until so much is free; everything, when it is more than there will ever be.
+    /// Waits until `bytes` are free, or all of the account when they are more.
     pub(crate) async fn take(&self, bytes: usize) -> Share {
         let units = self.units(bytes);
         let permit = Arc::clone(&self.free).acquire_many_owned(units).await;
@@ -51,14 +51,14 @@ impl Account {
         }
     }
 
-    /// Takes so much if it is free, and nobody waits.
+    /// Takes `bytes` if they are free and no stream waits.
     pub(crate) fn take_now(&self, bytes: usize) -> Option<Share> {
         let units = self.units(bytes);
         let permit = Arc::clone(&self.free).try_acquire_many_owned(units).ok()?;
         Some(Share { units, permit })
     }
 
-    /// Makes a share cover `bytes`. Whether it does.
+    /// Grows a share to cover `bytes`. Returns whether it does.
     pub(crate) fn grow(&self, share: &mut Share, bytes: usize) -> bool {
         let more = self.units(bytes).saturating_sub(share.units);
         let Ok(permit) = Arc::clone(&self.free).try_acquire_many_owned(more) else {
@@ -69,12 +69,12 @@ impl Account {
         true
     }
 
-    /// Whether the next to read history has to wait. Who waits has taken what there was.
+    /// Whether the next read of history has to wait. A waiting stream has taken all free bytes.
     pub(in crate::rpc) fn is_short(&self) -> bool {
         self.free.available_permits() < self.units(STEP_BYTES_MAX) as usize
     }
 
-    /// How much is free and kept for nobody who waits.
+    /// Bytes that are free and not reserved for a waiting stream.
     #[cfg(test)]
     pub(crate) fn free_bytes(&self) -> usize {
         self.free.available_permits() * UNIT_BYTES

@@ -1,9 +1,9 @@
-//! The one map from causes to what a client sees: a gRPC code and etcd's exact text.
+//! The one map from causes to a gRPC code and etcd's exact text.
 //!
-//! gRPC codes are named in this file and nowhere else. etcd's clients look the *text* up, so it is
-//! contract; `docs/errors.md` tells callers what to do about each. The maps are exhaustive and have
-//! no catch-all arm: a new cause does not compile until it has a place here, or in `refusal.rs`,
-//! which says what is particular to each refusal of the state machine.
+//! No other file names gRPC codes. etcd's clients compare the *text*, so it is contract;
+//! `docs/errors.md` tells callers what to do about each. The maps are exhaustive and have no
+//! catch-all arm: a new cause does not compile until it is mapped here, or in `refusal.rs`, which
+//! adds the detail of each refusal of the state machine.
 
 use http::HeaderMap;
 use tenure_proto::metadata::{
@@ -17,22 +17,22 @@ use tonic::{
 use super::failure::Failure;
 use crate::node::{ProposeError, ReadIndexError, TransferError};
 
-/// When to try again after a refusal for overload: a few of the batches that were in the way are
-/// done by then. Clients add their own jitter.
+/// Retry delay after a refusal for overload: by then a few of the batches before it are done.
+/// Clients add their own jitter.
 const RETRY_AFTER_MS: &str = "100";
-/// After a refusal for a full queue: claims end as their holders work, and ten thousand that come
-/// again each second are what a node takes beside everything else.
+/// Retry delay after a refusal for a full queue: a node can handle ten thousand such retries a
+/// second beside its other load.
 const QUEUE_FULL_RETRY_AFTER_MS: &str = "1000";
-/// After a refusal for the number of idempotency keys: each is remembered for ten minutes, so
-/// within some seconds a part of them is free again.
+/// Retry delay after a refusal for the number of idempotency keys: each is remembered for ten
+/// minutes, so a part of them is free within some seconds.
 const KEYS_RETRY_AFTER_MS: &str = "5000";
-/// What the text of a reason of tenure's own begins with.
+/// The prefix of the texts of tenure's own reasons.
 const OWN_PREFIX: &str = "tenure: ";
 
-/// Declares [`Reason`] together with its code and text, so that none can be left out.
+/// Declares [`Reason`] with the code and text of each, so that none can be left out.
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $name:ident => $code:ident, $text:literal;)+) => {
-        /// Why a call was not answered, as clients see it.
+        /// Why a call failed, as clients see it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(crate) enum Reason {
             $($(#[$doc])+ $name,)+
@@ -50,14 +50,14 @@ macro_rules! reasons {
                 }
             }
 
-            /// The text without what is particular to one case; etcd's where etcd has the reason.
+            /// The text without the detail of the case; etcd's where etcd has the reason.
             pub(crate) const fn text(self) -> &'static str {
                 match self {
                     $(Self::$name => $text,)+
                 }
             }
 
-            /// The name of the reason, which is contract for reasons of tenure's own.
+            /// The name of the reason, which is contract for tenure's own reasons.
             pub(crate) const fn name(self) -> &'static str {
                 match self {
                     $(Self::$name => stringify!($name),)+
@@ -72,254 +72,253 @@ reasons! {
     EmptyKey => InvalidArgument, "etcdserver: key is not provided";
     /// `ignore_value` or `ignore_lease` on an absent key; also an empty operation in a transaction.
     KeyNotFound => InvalidArgument, "etcdserver: key not found";
-    /// A value beside `ignore_value`.
+    /// A value together with `ignore_value`.
     ValueProvided => InvalidArgument, "etcdserver: value is provided";
-    /// A lease beside `ignore_lease`.
+    /// A lease together with `ignore_lease`.
     LeaseProvided => InvalidArgument, "etcdserver: lease is provided";
     /// More operations than a transaction may have.
     TooManyOperations => InvalidArgument, "etcdserver: too many operations in txn request";
-    /// A key would be written twice by one transaction.
+    /// One transaction would write a key twice.
     DuplicateKey => InvalidArgument, "etcdserver: duplicate key given in txn request";
     /// The `client-api-version` metadata is not text.
     InvalidApiVersion => InvalidArgument, "etcdserver: invalid client api version";
     /// A sort order or target that does not exist.
     InvalidSortOption => InvalidArgument, "etcdserver: invalid sort option";
-    /// Larger than the request limit, or than the log takes.
+    /// The request is larger than the request limit, or than a log entry may be.
     RequestTooLarge => InvalidArgument, "etcdserver: request is too large";
     /// A comparison whose result or target does not exist.
     InvalidCompare => InvalidArgument, "etcdserver: invalid compare option";
-    /// Below the compaction floor.
+    /// The revision is below the compaction floor.
     Compacted => OutOfRange, "etcdserver: mvcc: required revision has been compacted";
-    /// Above the latest revision.
+    /// The revision is above the latest.
     FutureRevision => OutOfRange, "etcdserver: mvcc: required revision is a future revision";
-    /// A lease was asked to live longer than leases may.
+    /// The requested TTL of a lease is too long.
     LeaseTtlTooLarge => OutOfRange, "etcdserver: too large lease TTL";
     /// The space quota is exhausted.
     NoSpace => ResourceExhausted, "etcdserver: mvcc: database space exceeded";
-    /// Too much is in flight already.
+    /// Too many requests are in progress.
     TooManyRequests => ResourceExhausted, "etcdserver: too many requests";
-    /// An answer that would take more memory than all answers may.
+    /// The answer would take more memory than all answers may.
     RangeTooLarge => ResourceExhausted,
         "tenure: the answer is larger than all answers together may be";
-    /// An answer of which the client read nothing for too long.
+    /// The client read nothing of an answer for too long.
     AnswerUnread => ResourceExhausted, "tenure: the answer was not read for too long";
-    /// There is no memory for an answer. What was asked may have been a write, which was done.
+    /// There was no memory for a response, which was dropped; its write may have taken effect.
     AnswerDropped => ResourceExhausted,
         "tenure: there is no memory for the answer; a write may have been executed";
-    /// A watch stream of which the client read nothing for long, while others waited for memory.
+    /// The client read nothing of a watch stream for long, while others waited for memory.
     WatchUnread => Unavailable,
         "tenure: the watch stream was not read for too long while memory was short";
-    /// A request of which the rest did not come.
+    /// The rest of a request did not arrive.
     RequestUnfinished => DeadlineExceeded, "tenure: the request was not sent whole in time";
-    /// There is no such lease.
+    /// The lease does not exist.
     LeaseNotFound => NotFound, "etcdserver: requested lease not found";
-    /// There is no such lease to campaign or lock with. etcd's servers for these two calls lose the
-    /// code on the way.
+    /// The lease to campaign or lock with does not exist. etcd's servers lose the code of this
+    /// failure in these two calls.
     LeaseNotFoundToClaim => Unknown, "etcdserver: requested lease not found";
-    /// There is such a lease already.
+    /// The lease exists already.
     LeaseExists => FailedPrecondition, "etcdserver: lease already exists";
     /// There are no users to authenticate.
     AuthNotEnabled => FailedPrecondition, "etcdserver: authentication is not enabled";
     /// Only the leader can do it.
     NotLeader => FailedPrecondition, "etcdserver: not leader";
-    /// Leadership cannot go to this member.
+    /// Leadership cannot be transferred to this member.
     BadTransferee => FailedPrecondition, "etcdserver: bad leader transferee";
-    /// Leadership is not handed to a member that does not answer.
+    /// Leadership is not transferred to a member that does not respond.
     TransfereeSilent => FailedPrecondition, "tenure: leader transferee does not answer";
     /// No leader is known.
     NoLeader => Unavailable, "etcdserver: no leader";
-    /// The leader changed while it was asked.
+    /// The leader changed during the read.
     LeaderChanged => Unavailable, "etcdserver: leader changed";
     /// The node is stopping.
     Stopped => Unavailable, "etcdserver: server stopped";
     /// A read was not confirmed in time, or a call that changes nothing took too long.
     TimedOut => Unavailable, "etcdserver: request timed out";
-    /// A write left, and its outcome did not arrive in time.
+    /// A write was proposed, and its outcome did not arrive in time.
     WriteTimedOut => Unavailable, "etcdserver: request timed out";
-    /// A write left, and the leader was lost before its outcome arrived.
+    /// A write was proposed, and the leader was lost before its outcome arrived.
     WriteLostLeader => Unavailable,
         "etcdserver: request timed out, possibly due to previous leader failure";
-    /// The caller's own deadline passed first.
+    /// The caller's own deadline passed.
     DeadlineExceeded => DeadlineExceeded, "context deadline exceeded";
-    /// The caller's own deadline passed while its write was out.
+    /// The caller's own deadline passed after its write was proposed.
     WriteDeadlineExceeded => DeadlineExceeded, "context deadline exceeded";
-    /// The data of a member is known to differ.
+    /// The data of a member is known to differ from the others'.
     Corrupt => DataLoss, "etcdserver: corrupt cluster";
-    /// Sorted streams do not exist.
+    /// A range stream cannot be sorted.
     StreamSorted => Unimplemented, "RangeStream does not support custom sort orders";
-    /// Filtered streams do not exist.
+    /// A range stream cannot be filtered.
     StreamFiltered => Unimplemented, "RangeStream does not support revision filters";
-    /// Membership is what the first start made it.
+    /// The membership is fixed by the first start.
     MembershipFixed => Unimplemented, "etcdserver: membership changes are not supported";
     /// There are no snapshots over gRPC.
     SnapshotUnsupported => Unimplemented, "etcdserver: snapshot is not supported";
-    /// There is no version to go down to.
+    /// There is no version to downgrade to.
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
     /// There are no users and roles.
     AuthUnsupported => Unimplemented, "etcdserver: authentication is not supported";
-    /// The lease of a lock's waiter has ended.
+    /// The lease of a waiting lock request ended.
     MutexExpired => Unknown, "mutex: session is expired";
-    /// The key that was shown does not lead.
+    /// The given key is not the leader's.
     ElectionNotLeader => Unknown, "election: not leader";
-    /// Nobody leads.
+    /// There is no leader of the election.
     ElectionNoLeader => Unknown, "election: no leader";
-    /// A leader's call without the proof that it leads.
+    /// A leader's call without the leader's key.
     LeaderKeyMissing => Unknown, "\"leader\" field must be provided";
-    /// A guard does not hold.
+    /// A guard's token does not hold.
     GuardStale => FailedPrecondition, "tenure: guard is stale";
-    /// A fence policy asks for a guard that the write does not carry.
+    /// A fence policy requires a guard that the write does not carry.
     GuardMissing => FailedPrecondition, "tenure: guard is missing";
-    /// A guard that cannot be one.
+    /// A guard is malformed.
     GuardMalformed => InvalidArgument, "tenure: guard is malformed";
     /// More guards than a write may carry.
     TooManyGuards => InvalidArgument, "tenure: too many guards";
-    /// A guard beside something that only reads.
+    /// A guard on a read.
     GuardOnRead => InvalidArgument, "tenure: a read takes no guards";
-    /// A request id that cannot be one.
+    /// A request id is malformed.
     RequestMalformed => InvalidArgument, "tenure: request id is malformed";
     /// A session's request id and an idempotency key, or two of either.
     RequestNamedTwice => InvalidArgument, "tenure: request has two ids";
-    /// The outcome of the request is not remembered any more.
+    /// The outcome of the request is no longer remembered.
     RequestForgotten => FailedPrecondition, "tenure: request is forgotten";
-    /// The id was used for another request.
+    /// The request id was used for another request.
     RequestDiffers => FailedPrecondition, "tenure: request id was used for another request";
-    /// The request took effect before, and what it was answered is not known any more.
+    /// The request took effect before, and its response is no longer known.
     AnswerTooLarge => AlreadyExists, "tenure: request was executed before";
-    /// As many idempotency keys are remembered as may.
+    /// The limit of remembered idempotency keys is reached.
     TooManyRequestKeys => ResourceExhausted, "tenure: too many idempotency keys";
-    /// There is no such session.
+    /// The session does not exist.
     SessionNotFound => NotFound, "tenure: session not found";
-    /// Sessions remember as much as they may together.
+    /// The limit of what all sessions remember together is reached.
     SessionsTooLarge => ResourceExhausted, "tenure: sessions remember too much";
-    /// There are as many leases as may be.
+    /// The limit of leases is reached.
     TooManyLeases => ResourceExhausted, "tenure: too many leases";
-    /// The lease has as many keys as it may.
+    /// The limit of keys of one lease is reached.
     TooManyLeaseKeys => ResourceExhausted, "tenure: too many keys of one lease";
-    /// The lease has as many wills as it may.
+    /// The limit of wills of one lease is reached.
     TooManyWills => ResourceExhausted, "tenure: too many wills of one lease";
-    /// Wills take as much as they may together.
+    /// The limit of all wills' size is reached.
     WillsTooLarge => ResourceExhausted, "tenure: wills take too much";
-    /// There are as many alarms of a kind as may be.
+    /// The limit of alarms of one kind is reached.
     TooManyAlarms => ResourceExhausted, "tenure: too many alarms";
     /// A name is empty.
     NameMissing => InvalidArgument, "tenure: name is not provided";
-    /// A name is longer than names may be.
+    /// A name is too long.
     NameTooLong => InvalidArgument, "tenure: name is too long";
-    /// The same name twice in one request.
+    /// A name is repeated in one request.
     NameRepeated => InvalidArgument, "tenure: name is given twice";
-    /// More names than one request may have.
+    /// A request has too many names.
     TooManyNames => InvalidArgument, "tenure: too many names";
-    /// A lock or an election with a name that would make its claims instances of services.
+    /// A lock or election whose name would make its claims instances of services.
     NameReserved => InvalidArgument, "tenure: name is reserved for services";
-    /// Permits that cannot be counted.
+    /// The permits are zero, or more than their limit.
     PermitsInvalid => InvalidArgument, "tenure: permits are not countable";
-    /// No lease is named where one must be.
+    /// A required lease is missing.
     LeaseMissing => InvalidArgument, "tenure: lease is not provided";
-    /// No session is named where one must be.
+    /// A required session is missing.
     SessionMissing => InvalidArgument, "tenure: session is not provided";
-    /// Neither a lease nor a time to live for a new one.
+    /// Neither a lease nor a TTL for a new one.
     TtlMissing => InvalidArgument, "tenure: neither lease nor ttl is provided";
-    /// A lease was asked to live shorter than leases may.
+    /// The TTL of a lease is too short.
     TtlTooShort => InvalidArgument, "tenure: ttl is too short";
-    /// A lease was asked to live longer than leases may.
+    /// The TTL of a lease is too long.
     TtlTooLong => InvalidArgument, "tenure: ttl is too long";
-    /// A lock is to be kept from everybody for longer than it may.
+    /// A lock delay is too long.
     LockDelayTooLong => InvalidArgument, "tenure: lock delay is too long";
-    /// What a claim says of itself is longer than it may be.
+    /// The principal of a claim is too long.
     PrincipalTooLong => InvalidArgument, "tenure: principal is too long";
-    /// No token where one must be.
+    /// A required token is missing.
     TokenMissing => InvalidArgument, "tenure: token is not provided";
-    /// A claim is to be ended by force without saying why.
+    /// A forced release without its justification.
     JustificationMissing => InvalidArgument, "tenure: reason is not provided";
-    /// Why a claim is to be ended by force is said at too great a length.
+    /// The justification of a forced release is too long.
     JustificationTooLong => InvalidArgument, "tenure: reason is too long";
     /// A fence policy without a prefix.
     PrefixMissing => InvalidArgument, "tenure: prefix is not provided";
-    /// A prefix is longer than prefixes may be.
+    /// A prefix is too long.
     PrefixTooLong => InvalidArgument, "tenure: prefix is too long";
     /// A change of the fence policies without a policy.
     PolicyMissing => InvalidArgument, "tenure: policy is not provided";
     /// The token does not hold the lock.
     NotHolder => FailedPrecondition, "tenure: not the holder";
-    /// The lease has a claim on the name.
+    /// The lease has a claim on the name already.
     AlreadyClaimed => FailedPrecondition, "tenure: lease has a claim already";
     /// The lease has no claim on the name.
     NotClaimed => FailedPrecondition, "tenure: lease has no claim";
-    /// Others count the permits differently.
+    /// Other claims on the name have another limit of permits.
     PermitsDiffer => FailedPrecondition, "tenure: permits are counted differently";
-    /// As many claims wait as may.
+    /// The limit of waiting claims is reached.
     QueueFull => ResourceExhausted, "tenure: too many claims";
     /// The claim would wait for itself.
     Deadlock => Aborted, "tenure: deadlock";
     /// The order of the queue cannot be changed.
     QueueFixed => FailedPrecondition, "tenure: queue cannot be reordered";
-    /// Too many claims wait, or too large ones, for one write to change their order.
+    /// The waiting claims are too many, or too large, for one write to change their order.
     QueueTooLong => FailedPrecondition, "tenure: queue is too long to be reordered";
-    /// There is no claim that could be granted.
+    /// The candidate has no claim that could be granted.
     CandidateUnknown => NotFound, "tenure: candidate not found";
-    /// The claim waited as long as it was to.
+    /// The claim's wait is over.
     WaitOver => DeadlineExceeded, "tenure: wait is over";
-    /// The lease of a claim ended before it was granted.
+    /// The lease of a claim ended before the claim was granted.
     LeaseEnded => FailedPrecondition, "tenure: lease ended while its claim waited";
-    /// The claim was ended by somebody before it was granted.
+    /// Another call ended the claim before it was granted.
     ClaimEnded => FailedPrecondition, "tenure: claim was ended while it waited";
-    /// There is no policy for the prefix.
+    /// The fence policy does not exist.
     PolicyNotFound => NotFound, "tenure: fence policy not found";
-    /// There are as many policies as may be.
+    /// The limit of fence policies is reached.
     TooManyPolicies => ResourceExhausted, "tenure: too many fence policies";
-    /// How fresh a read is to be cannot be understood.
+    /// The freshness of a read is malformed.
     FreshnessMalformed => InvalidArgument, "tenure: freshness is malformed";
-    /// This node cannot tell that its state is as fresh as was asked.
+    /// This node cannot confirm that its state is as fresh as requested.
     TooOld => Unavailable, "tenure: state is older than asked";
     /// This node did not reach the revision in time.
     RevisionNotReached => Unavailable, "tenure: revision is not reached";
-    /// Another incarnation has taken the instance's place, or it is gone.
+    /// Another incarnation has replaced the instance, or the instance is gone.
     InstanceReplaced => FailedPrecondition, "tenure: instance is replaced";
-    /// There is no such instance.
+    /// The instance does not exist.
     InstanceNotFound => NotFound, "tenure: instance not found";
     /// A registration without an instance.
     InstanceMissing => InvalidArgument, "tenure: instance is not provided";
-    /// The name of a service that cannot be one.
+    /// The name of a service is invalid.
     ServiceNameInvalid => InvalidArgument, "tenure: service name is invalid";
-    /// The id of an instance that cannot be one.
+    /// The id of an instance is invalid.
     InstanceNameInvalid => InvalidArgument, "tenure: instance id is invalid";
-    /// An incarnation that cannot be one, or none where one must be.
+    /// An incarnation is invalid or missing.
     IncarnationInvalid => InvalidArgument, "tenure: incarnation is invalid";
-    /// An instance that cannot be reached.
+    /// An instance without endpoints.
     EndpointsMissing => InvalidArgument, "tenure: endpoints are not provided";
-    /// More endpoints than an instance may have.
+    /// An instance has too many endpoints.
     TooManyEndpoints => InvalidArgument, "tenure: too many endpoints";
     /// An endpoint without protocol, host or port.
     EndpointInvalid => InvalidArgument, "tenure: endpoint is invalid";
-    /// More tags than an instance or a selector may have.
+    /// An instance or a selector has too many tags.
     TooManyTags => InvalidArgument, "tenure: too many tags";
-    /// A tag, a zone or a version that cannot be one.
+    /// A tag, a zone or a version is invalid.
     LabelInvalid => InvalidArgument, "tenure: label is invalid";
-    /// More pairs of metadata than an instance or a selector may have.
+    /// An instance or a selector has too many pairs of metadata.
     TooMuchMetadata => InvalidArgument, "tenure: too much metadata";
-    /// Metadata whose key cannot be one.
+    /// A key of metadata is invalid.
     MetadataInvalid => InvalidArgument, "tenure: metadata is invalid";
-    /// A greater share of traffic than there is.
+    /// A weight is out of range.
     WeightInvalid => InvalidArgument, "tenure: weight is out of range";
-    /// A readiness that does not exist.
+    /// A readiness does not exist.
     ReadinessUnknown => InvalidArgument, "tenure: readiness is unknown";
-    /// All that an instance says of itself is too much.
+    /// An encoded instance is too large.
     InstanceTooLarge => InvalidArgument, "tenure: instance is too large";
-    /// A drain that is not about to end.
+    /// The grace of a drain is too long.
     GraceTooLong => InvalidArgument, "tenure: grace is too long";
-    /// Transactions lie within each other deeper than they may.
+    /// Transactions are nested too deep.
     TxnTooDeep => InvalidArgument, "tenure: transactions are nested too deep";
-    /// More keys would be read or changed than by one write may.
+    /// One write would read or change too many keys.
     TooManyRows => FailedPrecondition, "tenure: too many keys for one write";
-    /// The answer would be larger than answers to writes may be.
+    /// The response to a write would be too large.
     AnswerOverLimit => FailedPrecondition, "tenure: answer is too large";
-    /// Some member is of a version that does not know what is asked for.
+    /// A member's version does not support the request.
     LevelNotReached => FailedPrecondition, "tenure: a member is too old for this request";
 }
 
 impl Reason {
-    /// Whether the write that failed for this reason may nevertheless take effect, or may have done
-    /// so.
+    /// Whether the failed write may still take effect, or may have taken effect.
     pub(crate) const fn outcome_unknown(self) -> bool {
         matches!(
             self,
@@ -331,7 +330,7 @@ impl Reason {
         )
     }
 
-    /// When to try again, where that alone helps.
+    /// The retry delay, where a retry alone helps.
     const fn retry_after_ms(self) -> Option<&'static str> {
         match self {
             Self::TooManyRequests => Some(RETRY_AFTER_MS),
@@ -347,11 +346,11 @@ impl Reason {
     }
 }
 
-/// What ends a response with `status`.
+/// The trailers of a response with `status`.
 pub(in crate::rpc) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
-    // Fails for texts that no header can hold, of which there are none here; a response without
-    // a status is a failure to every client.
+    // Fails for texts that no header can hold, and there are none; clients treat a response without
+    // a status as a failure.
     drop(status.add_header(&mut trailers));
     trailers
 }
@@ -427,16 +426,16 @@ impl From<TransferError> for Reason {
     }
 }
 
-/// What the gRPC library says of a message above its limit begins with one of these.
+/// The gRPC library's texts for a message above its limit begin with one of these.
 const LIBRARY_TOO_LARGE: [&str; 2] = [
     "Error, decoded message length too large",
     "Error decompressing: size limit",
 ];
-/// What etcd's says.
+/// etcd's text for it.
 const TRANSPORT_TOO_LARGE: &str = "grpc: received message larger than max";
 
-/// Says in etcd's words that a message was too large for the transport; for the headers of an
-/// answer that has nothing else.
+/// Replaces the library's status for an oversized message by etcd's, in the headers of a response
+/// that has nothing else.
 pub(in crate::rpc) fn translate(headers: &mut HeaderMap) {
     if !headers.contains_key(Status::GRPC_STATUS) {
         return;
@@ -463,15 +462,15 @@ pub(in crate::rpc) fn translate(headers: &mut HeaderMap) {
     drop(Status::new(Code::ResourceExhausted, text).add_header(headers));
 }
 
-/// The reason that a status was made from, without what is particular to the case.
+/// The reason of a status, without the detail of the case.
 #[cfg(test)]
 pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
     let unknown = status.metadata().get(OUTCOME_METADATA).is_some();
     let own = status.metadata().get(REASON_METADATA);
     let found = Reason::ALL.iter().find(|reason| {
-        let told = status.message().strip_prefix(reason.text());
+        let rest = status.message().strip_prefix(reason.text());
         reason.code() == status.code()
-            && told.is_some_and(|detail| detail.is_empty() || detail.starts_with(": "))
+            && rest.is_some_and(|detail| detail.is_empty() || detail.starts_with(": "))
             && reason.outcome_unknown() == unknown
             && own.is_none_or(|own| own == reason.name())
     });

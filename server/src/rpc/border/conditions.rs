@@ -1,8 +1,8 @@
-//! What a write may carry beside itself, from metadata and from the options of tenure's own calls:
-//! guards, and an id under which it is executed once.
+//! Conditions of a write, from metadata and from the options of tenure's own calls: guards, and an
+//! id under which the write is executed once.
 //!
-//! Whatever cannot be understood is refused: a write whose guard was not understood must not be
-//! executed without it. A call without any of this pays for one look at each of its headers.
+//! Malformed conditions are refused: a write must not be executed without a guard that was not
+//! understood. A call without conditions costs one look at each of its headers.
 
 use std::net::IpAddr;
 
@@ -32,17 +32,17 @@ use crate::{
     transport::ConnectionInfo,
 };
 
-/// What a write carries beside itself.
+/// The conditions of a write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::rpc) struct Conditions {
     guards: Vec<Guard>,
     request: Option<RequestId>,
-    /// Tells whoever calls from others, where that is known.
+    /// Distinguishes clients, where their addresses are known.
     client: Option<u64>,
 }
 
 impl Conditions {
-    /// The conditions of a call, and who calls: clients at one address count as one.
+    /// The conditions of a call and its client; clients at one address count as one.
     pub(in crate::rpc) fn of_call<T>(call: &Request<T>) -> Result<Self, Failure> {
         Ok(Self {
             client: address_of(call).map(client_at),
@@ -76,7 +76,7 @@ impl Conditions {
         Ok(conditions)
     }
 
-    /// These conditions and those of a call's options.
+    /// These conditions and those of a request's options.
     pub(in crate::rpc) fn and(
         mut self,
         options: Option<v1::WriteOptions>,
@@ -97,8 +97,8 @@ impl Conditions {
         Ok(self)
     }
 
-    /// Refuses conditions that a read cannot have. The id of a request is not one: a read may be
-    /// repeated anyhow.
+    /// Refuses conditions that a read cannot have. A request id is permitted: a read may be
+    /// repeated without one.
     pub(in crate::rpc) fn refuse_on_read(&self) -> Result<(), Failure> {
         if self.guards.is_empty() {
             Ok(())
@@ -107,13 +107,14 @@ impl Conditions {
         }
     }
 
-    /// Whether a repeat of the write is known, so that its outcome can be asked for again.
+    /// Whether the state machine recognizes a repeat of the write and returns its remembered
+    /// outcome.
     pub(in crate::rpc) const fn is_repeatable(&self) -> bool {
         self.request.is_some()
     }
 
-    /// The id of a lease that the write makes without being told which. Whoever repeats a request
-    /// must find that it is the same request, so it follows from the id of that.
+    /// The id of a lease that the write grants without naming it. It is derived from the request
+    /// id, so that a repeat is the same request.
     pub(in crate::rpc) fn new_lease(&self) -> LeaseId {
         let mut hash = Sha1::new();
         match &self.request {
@@ -137,8 +138,8 @@ impl Conditions {
         LeaseId((i64::from_be_bytes(first) & i64::MAX).max(1))
     }
 
-    /// The command under these conditions; itself when there are none. A lease that it makes gets
-    /// the id that [`Conditions::new_lease`] says.
+    /// The command under these conditions; unchanged when there are none. A lease that it grants
+    /// gets the id of [`Conditions::new_lease`].
     pub(in crate::rpc) fn on(self, mut command: Command) -> Command {
         if self.is_repeatable()
             && let Some(lease) = made_lease(&mut command)
@@ -184,7 +185,7 @@ impl Conditions {
         Ok(())
     }
 
-    /// The same id may come both ways.
+    /// The same id may be given in metadata and in the options.
     fn set_request(&mut self, request: RequestId) -> Result<(), Failure> {
         match &self.request {
             Some(before) if *before != request => Err(Reason::RequestNamedTwice.into()),
@@ -196,14 +197,14 @@ impl Conditions {
     }
 }
 
-/// Where a call comes from. The library knows only the connections of its own listeners.
+/// The client's address. The library knows only the connections of its own listeners.
 fn address_of<T>(call: &Request<T>) -> Option<IpAddr> {
     let connection = call.extensions().get::<ConnectionInfo>()?;
     connection.peer.map(|address| address.ip())
 }
 
-/// The number of a client: its address, of an IPv6 address the half that names its network, because
-/// the other half is the client's to choose.
+/// A client's number: its address, or the network half of an IPv6 address, because the client
+/// chooses the other half.
 fn client_at(address: IpAddr) -> u64 {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_bits().into(),
@@ -211,9 +212,9 @@ fn client_at(address: IpAddr) -> u64 {
     }
 }
 
-/// Where a command names the lease that it makes, when this node chose the name. A session keeps
-/// the one it was given by chance: opened twice under one request's id, with an end in between, it
-/// would meet the requests of the first time again.
+/// The lease id of a command that grants a lease, where this node chose the id. A session keeps its
+/// random id: if it were opened again under one request id, after it had ended, it would find the
+/// remembered requests of the first session.
 fn made_lease(command: &mut Command) -> Option<&mut LeaseId> {
     match command {
         Command::Claim(ClaimCommand::Acquire(Acquire {
@@ -230,7 +231,7 @@ fn made_lease(command: &mut Command) -> Option<&mut LeaseId> {
     }
 }
 
-/// A guard as it comes on the wire.
+/// A guard from its message.
 pub(in crate::rpc) fn guard(guard: v1::Guard) -> Result<Guard, Failure> {
     let malformed = |what: String| Reason::GuardMalformed.with(what);
     let v1::Guard { name, token } = guard;
@@ -255,7 +256,7 @@ pub(in crate::rpc) fn guard(guard: v1::Guard) -> Result<Guard, Failure> {
     })
 }
 
-/// The guards of a list, none twice.
+/// The guards of a list, without duplicates.
 pub(in crate::rpc) fn guards(list: Vec<v1::Guard>) -> Result<Vec<Guard>, Failure> {
     let mut conditions = Conditions::default();
     for decoded in list {
@@ -266,7 +267,7 @@ pub(in crate::rpc) fn guards(list: Vec<v1::Guard>) -> Result<Vec<Guard>, Failure
 
 fn guard_from_text(text: &[u8]) -> Result<Guard, Failure> {
     let malformed = || Reason::GuardMalformed.with(format!("{} is not NAME=TOKEN", quoted(text)));
-    // The name may hold the sign too.
+    // The name may contain the sign too.
     let at = text.iter().rposition(|byte| *byte == b'=');
     let (name, token) = at
         .and_then(|at| text.split_at_checked(at))
@@ -329,7 +330,7 @@ fn idempotency_key(key: &[u8]) -> Result<RequestId, Failure> {
     Ok(RequestId::Key(Bytes::copy_from_slice(key)))
 }
 
-/// A decimal number without sign or blanks.
+/// A decimal number without sign or whitespace.
 pub(in crate::rpc) fn number(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(text)

@@ -1,9 +1,10 @@
-//! Writes that walk far through the state: on every replica, before all writes behind them.
+//! Bounds writes that visit many keys when they are applied, which delays all writes behind them on
+//! every replica.
 //!
-//! Each is bounded when it is applied; what is bounded here is how many are on their way. A node
-//! has one under way at a time, so others' writes wait for one from each node and not for all that
-//! somebody sent. One whose caller has gone before its turn is never proposed; the turn of one that
-//! was proposed stays with it, also when its caller goes.
+//! Applying bounds each of them; this module bounds how many are in progress. A node has one in
+//! progress at a time, so other writes wait for at most one from each node. A write whose caller is
+//! gone before its turn is never proposed; the turn of a proposed write lasts until its outcome is
+//! known, also when its caller is gone.
 
 use std::sync::Arc;
 
@@ -16,11 +17,11 @@ use crate::rpc::{
     services::Services,
 };
 
-/// Keys that a write may walk over and not count as far: a millisecond or less on each replica, and
-/// more than what clients keep together as one.
+/// Keys that a write may visit and not count as far: a millisecond or less on each replica, and
+/// more than clients usually keep together.
 pub(in crate::rpc) const NEAR_ROWS_MAX: usize = 1000;
-/// Writes that walk far and wait for their turn on a node, the one that has it included. Those that
-/// do not come to it within their deadline are not proposed.
+/// Far walks that wait for their turn on a node, the one in progress included. A write whose
+/// deadline passes before its turn is not proposed.
 const WAITING_MAX: usize = 32;
 
 /// The turns of a node.
@@ -30,8 +31,8 @@ pub(in crate::rpc) struct FarWalks {
     waiting: Arc<Semaphore>,
 }
 
-/// A turn; over when dropped. Nothing of it is held for a write that does not walk far. It is for
-/// [`Services::write_in_turn`], not for the future of the caller, which may be dropped.
+/// A turn; it is over when dropped. Empty for a write that does not walk far. It belongs to
+/// [`Services::write_in_turn`], not to the future of the caller, which may be dropped.
 #[derive(Debug, Default)]
 pub(in crate::rpc) struct Turn {
     permits: Option<[OwnedSemaphorePermit; 2]>,
@@ -39,7 +40,7 @@ pub(in crate::rpc) struct Turn {
 }
 
 impl Turn {
-    /// Whether the write walks far, and others wait for this turn to end.
+    /// Whether the write walks far, so that others wait for this turn to end.
     pub(in crate::rpc) const fn is_held(&self) -> bool {
         self.permits.is_some()
     }
@@ -53,10 +54,10 @@ impl FarWalks {
         }
     }
 
-    /// Waits for a turn, if `is_far` says of the present state that the write needs one.
+    /// Waits for a turn, if `is_far` finds in the present state that the write needs one.
     ///
     /// # Errors
-    /// When too many wait already, or the call's deadline passes; nothing was proposed.
+    /// When too many writes wait, or the call's deadline passes; nothing was proposed.
     ///
     /// # Cancel safety
     /// Nothing is held when the future is dropped.

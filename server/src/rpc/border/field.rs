@@ -1,6 +1,6 @@
-//! The fields that tenure's own requests share: names, tokens, leases, times; each with its bounds.
+//! Fields that tenure's own requests share, with their bounds: names, tokens, leases, times.
 //!
-//! Bytes are moved, not copied. Nothing here looks at state.
+//! Bytes are moved, not copied. Nothing here reads the state.
 
 use bytes::Bytes;
 use tenure_proto::{
@@ -26,7 +26,7 @@ pub(in crate::rpc) fn name(name: Bytes) -> Result<Bytes, Failure> {
     Ok(name)
 }
 
-/// At least one name and at most `max`, each once; sorted.
+/// At least one name and at most `max`, without duplicates; sorted.
 pub(in crate::rpc) fn names(list: Vec<Bytes>, max: usize) -> Result<Vec<Bytes>, Failure> {
     if list.is_empty() {
         return Err(Reason::NameMissing.into());
@@ -47,7 +47,7 @@ pub(in crate::rpc) fn names(list: Vec<Bytes>, max: usize) -> Result<Vec<Bytes>, 
     }
 }
 
-/// Names to claim together; sorted.
+/// Names that are claimed together; sorted.
 pub(in crate::rpc) fn bundle(list: Vec<Bytes>) -> Result<Vec<Bytes>, Failure> {
     let names = names(list, BUNDLE_NAMES_MAX)?;
     let bytes: usize = names.iter().map(Bytes::len).sum();
@@ -82,7 +82,7 @@ pub(in crate::rpc) fn token(token: i64) -> Result<Revision, Failure> {
     }
 }
 
-/// A lease that must be named.
+/// A required lease.
 pub(in crate::rpc) fn lease(lease: i64) -> Result<LeaseId, Failure> {
     let lease = LeaseId(lease);
     if lease.is_some() {
@@ -92,7 +92,7 @@ pub(in crate::rpc) fn lease(lease: i64) -> Result<LeaseId, Failure> {
     }
 }
 
-/// A lease that exists, or one to make: its id, and in the second case its time to live.
+/// The lease of a request: an existing one, or the id of one to grant with its TTL.
 pub(in crate::rpc) fn lease_or_ttl(
     lease: i64,
     ttl_ms: u64,
@@ -107,7 +107,7 @@ pub(in crate::rpc) fn lease_or_ttl(
     Ok((new_lease(), Some(ttl(ttl_ms)?)))
 }
 
-/// The id of a lease to make, for a write without a request id.
+/// The id of a lease to grant, for a write without a request id.
 pub(in crate::rpc) fn new_lease() -> LeaseId {
     Conditions::default().new_lease()
 }
@@ -125,7 +125,7 @@ fn ttl(millis: u64) -> Result<Ttl, Failure> {
     Ok(Ttl(millis))
 }
 
-/// How long a claim waits.
+/// How long a claim waits; zero is without a bound.
 pub(in crate::rpc) fn wait(millis: u64) -> Wait {
     if millis == 0 {
         Wait::Always
@@ -143,7 +143,7 @@ pub(in crate::rpc) fn lock_delay(millis: u64) -> Result<Ttl, Failure> {
     Ok(Ttl(millis))
 }
 
-/// What a claim says of itself.
+/// The principal that a claim records.
 pub(in crate::rpc) fn principal(principal: String) -> Result<String, Failure> {
     if principal.len() > PRINCIPAL_BYTES_MAX {
         return Err(too_long(
@@ -155,7 +155,7 @@ pub(in crate::rpc) fn principal(principal: String) -> Result<String, Failure> {
     Ok(principal)
 }
 
-/// How much of a lock is asked for.
+/// The mode of a lock; exclusive when none is given.
 pub(in crate::rpc) fn mode(mode: Option<v1::Mode>) -> Result<Mode, Failure> {
     use v1::mode::Kind;
     let v1::Permits { count, limit } = match mode.and_then(|mode| mode.kind) {
@@ -182,7 +182,7 @@ mod tests {
         Bytes::from_static(text.as_bytes())
     }
 
-    fn told<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+    fn refusal<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
         result.expect_err("refused").message().into_owned()
     }
 
@@ -192,9 +192,9 @@ mod tests {
         assert_eq!(name(odd.clone()), Ok(odd));
         let longest = Bytes::from(vec![b'n'; NAME_BYTES_MAX]);
         assert_eq!(name(longest.clone()), Ok(longest));
-        assert_eq!(told(name(Bytes::new())), "tenure: name is not provided");
+        assert_eq!(refusal(name(Bytes::new())), "tenure: name is not provided");
         assert_eq!(
-            told(name(vec![b'n'; NAME_BYTES_MAX + 1].into())),
+            refusal(name(vec![b'n'; NAME_BYTES_MAX + 1].into())),
             "tenure: name is too long: 4097 bytes, at most 4096"
         );
     }
@@ -203,17 +203,20 @@ mod tests {
     fn lists_of_names_are_sorted_and_hold_each_once() {
         let sorted = names(vec![bytes("b"), bytes("a")], 2);
         assert_eq!(sorted, Ok(vec![bytes("a"), bytes("b")]));
-        assert_eq!(told(names(Vec::new(), 2)), "tenure: name is not provided");
         assert_eq!(
-            told(names(vec![bytes("a"), Bytes::new()], 2)),
+            refusal(names(Vec::new(), 2)),
             "tenure: name is not provided"
         );
         assert_eq!(
-            told(names(vec![bytes("b"), bytes("a"), bytes("b")], 3)),
+            refusal(names(vec![bytes("a"), Bytes::new()], 2)),
+            "tenure: name is not provided"
+        );
+        assert_eq!(
+            refusal(names(vec![bytes("b"), bytes("a"), bytes("b")], 3)),
             "tenure: name is given twice: \"b\""
         );
         assert_eq!(
-            told(names(vec![bytes("a"); 3], 2)),
+            refusal(names(vec![bytes("a"); 3], 2)),
             "tenure: too many names: 3, at most 2"
         );
     }
@@ -229,15 +232,15 @@ mod tests {
             assert_eq!(bundle(names.clone()), Ok(names));
         }
         assert_eq!(
-            told(bundle(names(64, 257))),
+            refusal(bundle(names(64, 257))),
             "tenure: too many names: 16448 bytes in all, at most 16384"
         );
         assert_eq!(
-            told(bundle(names(5, NAME_BYTES_MAX))),
+            refusal(bundle(names(5, NAME_BYTES_MAX))),
             "tenure: too many names: 20480 bytes in all, at most 16384"
         );
         assert_eq!(
-            told(bundle(names(65, 2))),
+            refusal(bundle(names(65, 2))),
             "tenure: too many names: 65, at most 64"
         );
     }
@@ -252,18 +255,18 @@ mod tests {
             assert_eq!(ttl, Some(Ttl(ttl_ms)));
         }
         assert_eq!(
-            told(lease_or_ttl(0, 0)),
+            refusal(lease_or_ttl(0, 0)),
             "tenure: neither lease nor ttl is provided"
         );
         assert_eq!(
-            told(lease_or_ttl(0, 199)),
+            refusal(lease_or_ttl(0, 199)),
             "tenure: ttl is too short: 199 ms, at least 200 ms"
         );
         assert_eq!(
-            told(lease_or_ttl(0, 9_000_000_000_001)),
+            refusal(lease_or_ttl(0, 9_000_000_000_001)),
             "tenure: ttl is too long: 9000000000001 ms, at most 9000000000000 ms"
         );
-        assert_eq!(told(lease(0)), "tenure: lease is not provided");
+        assert_eq!(refusal(lease(0)), "tenure: lease is not provided");
         assert_eq!(lease(-1), Ok(LeaseId(-1)));
     }
 
@@ -277,7 +280,7 @@ mod tests {
         assert_eq!(permits(3, 3), Ok(Mode::Permits { count: 3, limit: 3 }));
         for (count, limit) in [(0, 3), (4, 3), (0, 0)] {
             assert_eq!(
-                told(permits(count, limit)),
+                refusal(permits(count, limit)),
                 format!(
                     "tenure: permits are not countable: {count} of {limit}, at least 1 and at most \
                      all"
@@ -292,20 +295,23 @@ mod tests {
     fn tokens_delays_prefixes_and_principals_have_bounds() {
         assert_eq!(token(5), Ok(Revision(5)));
         for bad in [0, -1, i64::MIN] {
-            assert_eq!(told(token(bad)), "tenure: token is not provided");
+            assert_eq!(refusal(token(bad)), "tenure: token is not provided");
         }
         assert_eq!(lock_delay(60_000), Ok(Ttl(60_000)));
         assert_eq!(
-            told(lock_delay(60_001)),
+            refusal(lock_delay(60_001)),
             "tenure: lock delay is too long: 60001 ms, at most 60000 ms"
         );
-        assert_eq!(told(prefix(Bytes::new())), "tenure: prefix is not provided");
         assert_eq!(
-            told(prefix(vec![b'p'; 5000].into())),
+            refusal(prefix(Bytes::new())),
+            "tenure: prefix is not provided"
+        );
+        assert_eq!(
+            refusal(prefix(vec![b'p'; 5000].into())),
             "tenure: prefix is too long: 5000 bytes, at most 4096"
         );
         assert_eq!(
-            told(principal("p".repeat(1025))),
+            refusal(principal("p".repeat(1025))),
             "tenure: principal is too long: 1025 bytes, at most 1024"
         );
     }

@@ -1,8 +1,8 @@
-//! How fresh a read is to be, and how fresh its answer is.
+//! Freshness that a read requires, and the age that its response reports.
 //!
-//! A client that read at a revision elsewhere asks not to be answered from before it. One that
-//! reads what a node has, without asking the quorum, can bound how old that may be. Invariant: an
-//! age that is told is never below the true one.
+//! A client that read at a revision elsewhere can require at least that revision. A client of
+//! serializable reads can bound their staleness. Invariant: a reported age is never below the true
+//! one.
 
 use std::time::Duration;
 
@@ -20,39 +20,39 @@ use crate::rpc::{
     services::Services,
 };
 
-/// How long a node may ask the quorum when its state is not known to be fresh enough. One attempt
-/// at a confirmation; whoever bounds the age would rather go elsewhere than wait out an election.
+/// How long a node may try to confirm its state when that is not known to be fresh enough. One
+/// attempt; a client that bounds staleness prefers another node to waiting out an election.
 const CONFIRM_MAX: Duration = Duration::from_millis(500);
 
-/// How fresh a read is to be.
+/// The freshness that a read requires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::rpc) struct Freshness {
     at_least: Option<Revision>,
     staleness_max: Option<Duration>,
 }
 
-/// How old what is read may be.
+/// The age of the state that a read finds.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::rpc) struct Age {
-    /// Since when what was confirmed has been ageing; `None` is not known.
+    /// When the state was last confirmed; `None` is unknown.
     since: Option<Instant>,
     staleness_max: Option<Duration>,
 }
 
 impl Freshness {
-    /// What the metadata of a call asks for.
+    /// The freshness that the metadata of a call requires.
     pub(in crate::rpc) fn of(metadata: &MetadataMap) -> Result<Self, Failure> {
-        let revision = asked(metadata, AT_LEAST_REVISION_METADATA)?;
+        let revision = number_in(metadata, AT_LEAST_REVISION_METADATA)?;
         let too_great = |_| Reason::FreshnessMalformed.with("no revision is that great");
         let revision = revision.map(i64::try_from).transpose().map_err(too_great)?;
-        let staleness = asked(metadata, MAX_STALENESS_METADATA)?;
+        let staleness = number_in(metadata, MAX_STALENESS_METADATA)?;
         Ok(Self {
             at_least: revision.map(Revision),
             staleness_max: staleness.map(Duration::from_millis),
         })
     }
 
-    /// This and what the fields of a request ask for; zero asks for nothing.
+    /// This freshness and that of a request's fields; zero requires nothing.
     pub(in crate::rpc) fn and(self, at_least: i64, staleness_max_ms: u64) -> Result<Self, Failure> {
         if at_least < 0 {
             let detail = format!("revision {at_least} is negative");
@@ -67,20 +67,20 @@ impl Freshness {
         })
     }
 
-    /// Whether a state of some age will do.
+    /// Whether the staleness is bounded, so that a confirmed state is not required.
     pub(in crate::rpc) const fn bounds_age(self) -> bool {
         self.staleness_max.is_some()
     }
 
-    /// Waits until a read of this node's state is as fresh as it is to be: linearizable, unless it
-    /// is serializable and within its bounds.
+    /// Waits until a read of this node's state is as fresh as required: linearizable, unless it is
+    /// serializable and within its bounds.
     pub(in crate::rpc) async fn reach(
         self,
         services: &Services,
         call: &Call,
         serializable: bool,
     ) -> Result<Age, Failure> {
-        // First, for it may take long, and what is there then ages meanwhile.
+        // First, because it may take long, while a confirmed age grows.
         self.reach_revision(services, call).await?;
         if serializable {
             let since = self.reach_age(services).await?;
@@ -97,12 +97,12 @@ impl Freshness {
         })
     }
 
-    /// Since when the state, at the least, has been as it is here.
+    /// When the state was last confirmed.
     async fn reach_age(self, services: &Services) -> Result<Option<Instant>, Failure> {
         let replica = services.replica.as_ref();
         let age = replica.staleness();
         let Some(max) = self.staleness_max else {
-            // Nobody is asked while the state is confirmed anyhow, as a leader's is.
+            // No confirmation is requested while the state is confirmed anyway, as a leader's is.
             if age.is_none_or(|age| age > CONFIRM_MAX / 4) {
                 replica.freshen();
             }
@@ -113,7 +113,8 @@ impl Freshness {
         }
         let began = Instant::now();
         if let Ok(Ok(())) = timeout(CONFIRM_MAX, replica.read_barrier()).await {
-            // What was confirmed is the state at the beginning, so the time since is its age.
+            // The read barrier confirms the state as of its start, so the age is the time since
+            // then.
             if began.elapsed() <= max {
                 return Ok(Some(began));
             }
@@ -125,35 +126,35 @@ impl Freshness {
     }
 
     async fn reach_revision(self, services: &Services, call: &Call) -> Result<(), Failure> {
-        let Some(asked) = self.at_least else {
+        let Some(required) = self.at_least else {
             return Ok(());
         };
-        let here = || services.latest(|reader| Ok(reader.meta().revision));
-        if here()? >= asked {
+        let here = || services.revision();
+        if here()? >= required {
             return Ok(());
         }
         let reached = async {
-            services.replica.reached(asked).await;
+            services.replica.reached(required).await;
             Ok::<(), Failure>(())
         };
         if call.read(reached).await.is_ok() {
             return Ok(());
         }
         let here = here()?;
-        if here >= asked {
+        if here >= required {
             return Ok(());
         }
-        Err(Reason::RevisionNotReached.with(format!("asked {asked}, here {here}")))
+        Err(Reason::RevisionNotReached.with(format!("asked {required}, here {here}")))
     }
 }
 
 impl Age {
-    /// In milliseconds; the greatest there are when it is not known.
+    /// The age in milliseconds; the maximum when it is unknown.
     pub(in crate::rpc) fn in_ms(self) -> u64 {
         self.since.map_or(u64::MAX, |since| millis(since.elapsed()))
     }
 
-    /// For a read that had to wait: whether what it found is within the bound still.
+    /// Checks the bound again, for a read that had to wait.
     pub(in crate::rpc) fn check(self) -> Result<(), Failure> {
         let age = self.since.map(|since| since.elapsed());
         match self.staleness_max {
@@ -162,13 +163,13 @@ impl Age {
         }
     }
 
-    /// An answer that tells of its age, and of who gave it.
-    pub(in crate::rpc) fn tell<T>(self, services: &Services, answer: T) -> Response<T> {
-        self.tell_with(services, Response::new(answer))
+    /// The response to a read, with its age and its member in the metadata.
+    pub(in crate::rpc) fn response<T>(self, services: &Services, answer: T) -> Response<T> {
+        self.annotate(services, Response::new(answer))
     }
 
-    /// As [`Age::tell`], with a response.
-    pub(in crate::rpc) fn tell_with<T>(
+    /// As [`Age::response`], for an existing response.
+    pub(in crate::rpc) fn annotate<T>(
         self,
         services: &Services,
         mut response: Response<T>,
@@ -182,7 +183,7 @@ impl Age {
     }
 }
 
-/// When that was; `None` when it was before this machine knows of time.
+/// The instant that long ago; `None` when it is before the clock's start.
 fn ago(age: Duration) -> Option<Instant> {
     Instant::now().checked_sub(age)
 }
@@ -195,12 +196,12 @@ fn too_old(age: Option<Duration>, max: Duration) -> Failure {
     })
 }
 
-/// Rounded up: an age must not be told as less than it is.
+/// Rounded up: a reported age must not be below the true one.
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_micros().div_ceil(1000)).unwrap_or(u64::MAX)
 }
 
-fn asked(metadata: &MetadataMap, key: &'static str) -> Result<Option<u64>, Failure> {
+fn number_in(metadata: &MetadataMap, key: &'static str) -> Result<Option<u64>, Failure> {
     let Some(value) = metadata.get(key) else {
         return Ok(None);
     };

@@ -1,4 +1,4 @@
-//! Requests on their way in: what can be refused by looking at a request alone is refused here.
+//! Requests: decoding into commands and queries, and the refusals that need no state.
 
 pub(super) mod conditions;
 pub(super) mod far_walks;

@@ -1,8 +1,8 @@
-//! How deep transactions may lie within each other, and what a request that is deeper is told.
+//! The bound of nested transactions, and its refusal.
 //!
-//! The decoder of messages stops at a depth of its own, before a request is looked at, and tells of
-//! every level it went through. Invariant: a request that is too deep is refused with one reason
-//! and a short text, whichever of the two stops it.
+//! The message decoder has a depth limit of its own, which it applies before a request is checked,
+//! and its error lists every level. Invariant: a request that is nested too deep is refused with
+//! one reason and a short text, whichever limit it exceeds.
 
 use std::task::{Context, Poll};
 
@@ -13,16 +13,16 @@ use tower::Service;
 
 use crate::rpc::answer::{failure::Failure, status::Reason};
 
-/// Transactions that may lie within each other, the outermost included. The decoder takes a hundred
-/// nested messages, and a transaction within another is two.
+/// Levels of nested transactions, the outermost included. The decoder permits a hundred nested
+/// messages, and each nested transaction is two.
 pub(in crate::rpc) const TXN_DEPTH_MAX: usize = 48;
 
-/// Where a call that failed before its first message has its text.
+/// The header that carries the text of a call that failed before its first message.
 const MESSAGE: &str = "grpc-message";
-/// A word of what the decoder tells when a message is too deep, and of nothing else it tells.
+/// A word that only the decoder's error for deep messages contains.
 const TOO_DEEP: &[u8] = b"recursion";
 
-/// A service whose decoder's refusals of deep messages are told as they are everywhere.
+/// A service that replaces its decoder's refusals of deep messages by the common refusal.
 #[derive(Clone, Debug)]
 pub(in crate::rpc) struct Nesting<S>(pub(in crate::rpc) S);
 
@@ -44,16 +44,16 @@ where
     }
 
     fn call(&mut self, request: Request<Q>) -> Self::Future {
-        self.0.call(request).map_ok(told::<B>)
+        self.0.call(request).map_ok(translate::<B>)
     }
 }
 
-/// What a request is told whose transactions lie too deep.
+/// The refusal of transactions that are nested too deep.
 pub(in crate::rpc) fn too_deep() -> Failure {
     Reason::TxnTooDeep.with(format!("{TXN_DEPTH_MAX} may lie within each other"))
 }
 
-fn told<B: Default>(response: Response<B>) -> Response<B> {
+fn translate<B: Default>(response: Response<B>) -> Response<B> {
     let message = response.headers().get(MESSAGE);
     let is_too_deep = message.is_some_and(|message| {
         let mut words = message.as_bytes().windows(TOO_DEEP.len());

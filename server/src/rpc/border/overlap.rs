@@ -1,8 +1,9 @@
-//! Refuses transactions that would change a key twice: once per revision is what history can hold.
+//! Refuses transactions that would write a key twice: history holds one change of a key per
+//! revision.
 //!
-//! Then and else of one transaction never both happen, so they may share keys; operations of one
-//! list may not, nor may those of a transaction within share any with what stands beside it. Two
-//! deletes may always overlap.
+//! Only one branch of a transaction is executed, so both may write the same key. The operations of
+//! one list may not, nor may a nested transaction and the operations beside it. Two deletes may
+//! overlap.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ pub(in crate::rpc) fn check(txn: &Txn) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a list of operations may change.
+/// The keys that a list of operations may change.
 #[derive(Debug, Default)]
 struct Footprint {
     puts: BTreeSet<Bytes>,
@@ -68,7 +69,7 @@ impl Footprint {
     }
 
     fn add(&mut self, other: Self) -> Result<(), Failure> {
-        // All of `other` is held only against what was here before: its two branches may overlap.
+        // `other` is compared with the earlier operations only: its two branches may overlap.
         let taken = |key: &Bytes| self.deletes.contains(key) || self.puts.contains(key);
         if other.puts.iter().any(taken) {
             return Err(Reason::DuplicateKey.into());
@@ -80,7 +81,7 @@ impl Footprint {
         Ok(())
     }
 
-    /// Takes in what happens only when this does not.
+    /// Merges the changes of an alternative branch.
     fn absorb(&mut self, other: Self) {
         self.puts.extend(other.puts);
         for (start, end) in other.deletes.ends {
@@ -133,7 +134,7 @@ fn later(left: Option<Bytes>, right: Option<Bytes>) -> Option<Bytes> {
     }
 }
 
-/// A range as an interval; the end of a single key is the key that follows it.
+/// A range as an interval; a single key ends at its successor.
 fn bounds(range: &KeyRange) -> (Bytes, Option<Bytes>) {
     let end = match &range.end {
         RangeEnd::Single => Some([range.start.as_ref(), &[0]].concat().into()),

@@ -1,7 +1,7 @@
-//! Wire to command: what can be refused by looking at a request alone is refused here, with
-//! etcd's reasons in etcd's order; what leaves is valid.
+//! etcd's requests as commands: refusals that need no state, with etcd's reasons in etcd's order.
+//! The resulting commands are valid.
 //!
-//! Bytes are moved, not copied. Nothing here looks at state.
+//! Bytes are moved, not copied. Nothing here reads the state.
 
 use tenure_proto::etcdserverpb::{
     self as wire,
@@ -20,9 +20,9 @@ use super::{
 };
 use crate::rpc::answer::{failure::Failure, status::Reason};
 
-/// What a put costs in the quota's terms beside its key and value; etcd's measure.
+/// Bytes that a put is charged against the quota beside its key and value; etcd's value.
 pub(in crate::rpc) const PUT_OVERHEAD_BYTES: u64 = 256;
-/// What a lease costs in the quota's terms; etcd's measure.
+/// Bytes that a lease is charged against the quota; etcd's value.
 pub(in crate::rpc) const LEASE_COST_BYTES: u64 = 64;
 
 pub(in crate::rpc) fn put(request: wire::PutRequest) -> Result<Put, Failure> {
@@ -90,7 +90,7 @@ pub(in crate::rpc) fn range(request: wire::RangeRequest) -> Result<RangeQuery, F
     })
 }
 
-/// A range whose answer may be sent in chunks: by key, without filters on revisions.
+/// A range that can be streamed: ordered by key, without revision filters.
 pub(in crate::rpc) fn range_stream(request: wire::RangeRequest) -> Result<RangeQuery, Failure> {
     let query = range(request)?;
     let by_key = match query.sort_order {
@@ -122,8 +122,8 @@ pub(in crate::rpc) fn txn(
     Ok(txn)
 }
 
-/// A transaction within has what its parents left of the operations. `depth` is how many may lie
-/// within each other from here on, this one included.
+/// A nested transaction shares the operation budget of its parents. `depth` is how many levels may
+/// follow, this one included.
 fn txn_within(
     request: wire::TxnRequest,
     operations_max: usize,
@@ -201,7 +201,7 @@ fn compare(request: wire::Compare) -> Result<Compare, Failure> {
     })
 }
 
-/// Whether every operation reads and may be answered from what this node has applied.
+/// Whether every operation is a serializable range.
 pub(in crate::rpc) fn is_serializable(request: &wire::TxnRequest) -> bool {
     let mut operations = request.success.iter().chain(&request.failure);
     operations.all(|op| match &op.request {
@@ -211,7 +211,7 @@ pub(in crate::rpc) fn is_serializable(request: &wire::TxnRequest) -> bool {
     })
 }
 
-/// Whether a transaction only reads. One within another counts as a write, as in etcd.
+/// Whether a transaction only reads. A nested transaction counts as a write, as in etcd.
 pub(in crate::rpc) fn is_read_only(txn: &Txn) -> bool {
     txn.success
         .iter()
@@ -219,12 +219,18 @@ pub(in crate::rpc) fn is_read_only(txn: &Txn) -> bool {
         .all(|op| matches!(op, TxnOp::Range(_)))
 }
 
-/// What a put costs in the quota's terms.
+/// The bytes that a put is charged against the quota.
 pub(in crate::rpc) fn put_cost(put: &Put) -> u64 {
-    PUT_OVERHEAD_BYTES + (put.key.len() + put.value.len()) as u64
+    key_cost(&put.key, &put.value)
 }
 
-/// What the dearer branch of a transaction costs in the quota's terms; zero when neither puts.
+/// The bytes that a key with its value is charged against the quota.
+pub(in crate::rpc) const fn key_cost(key: &[u8], value: &[u8]) -> u64 {
+    PUT_OVERHEAD_BYTES + (key.len() + value.len()) as u64
+}
+
+/// The bytes that a transaction is charged against the quota: those of its more expensive branch,
+/// zero when neither puts.
 pub(in crate::rpc) fn txn_cost(txn: &Txn) -> u64 {
     let cost = |list: &[TxnOp]| -> u64 {
         let costs = list.iter().map(|op| match op {

@@ -1,14 +1,15 @@
-//! Claiming: propose, then wait to be told. What every way to ask for a lock or an election shares.
+//! Acquisitions: propose claims, then wait for the grant. All acquire and campaign calls use this.
 //!
-//! Invariants: who waits has subscribed before its claim was proposed, so no grant is missed; a
-//! claim whose caller is gone is withdrawn, unless it carries a request id to come back by.
+//! Invariants: a waiter subscribes before its claim is proposed, so that no grant is missed; a claim
+//! whose caller is gone is withdrawn, unless it carries a request id, with which the caller can
+//! resume.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::Rng;
 use tenure_statemachine::{
-    Acquire, AcquireReply, ClaimState, Command, EndCause, Fault, LeaseId, Reader, Refusal,
+    Acquire, AcquireReply, ClaimState, Command, EndCause, Fault, LeaseId, Mode, Reader, Refusal,
     Revision, Signal, Ttl, Wait,
 };
 use tokio::{
@@ -16,7 +17,7 @@ use tokio::{
     time::{Duration, Instant, sleep_until},
 };
 
-use super::withdraw::Withdraw;
+use super::withdraw::WithdrawOnDrop;
 use crate::{
     events::{News, Waiter},
     node::{ProposeError, reply_to},
@@ -29,14 +30,14 @@ use crate::{
     tasks,
 };
 
-/// What came of asking.
+/// The outcome of a proposed acquisition.
 #[derive(Debug)]
-pub(in crate::rpc) enum Begun {
+pub(in crate::rpc) enum AcquireOutcome {
     /// Every claim holds.
     Granted(Granted),
     /// The claims wait.
     Waiting(Box<Waiting>),
-    /// Not to be had now, and not to be waited for; this claim stands in the way, if one does.
+    /// Not granted, and the request must not wait; with the claim that blocks it, if one does.
     Blocked(Revision, Option<Box<ClaimState>>),
 }
 
@@ -49,21 +50,21 @@ pub(in crate::rpc) struct Granted {
     pub(in crate::rpc) ttl: Ttl,
     /// Time left of the lease.
     pub(in crate::rpc) remaining: Ttl,
-    /// Of the state that this was read from.
+    /// The revision that this was read at.
     pub(in crate::rpc) revision: Revision,
-    withdraw: Option<Withdraw>,
+    withdraw: Option<WithdrawOnDrop>,
 }
 
 impl Granted {
-    /// Whether they are given back unless the caller is known to be told.
-    pub(in crate::rpc) const fn is_withdrawn_unless_told(&self) -> bool {
+    /// Whether the claims are withdrawn unless the grant is delivered to the caller.
+    pub(in crate::rpc) const fn is_withdrawn_unless_delivered(&self) -> bool {
         self.withdraw.is_some()
     }
 
-    /// The caller knows.
-    pub(in crate::rpc) fn told(mut self) {
+    /// Keeps the claims: the caller has the grant.
+    pub(in crate::rpc) fn delivered(mut self) {
         if let Some(withdraw) = self.withdraw.take() {
-            withdraw.forgo();
+            withdraw.disarm();
         }
     }
 }
@@ -77,30 +78,54 @@ pub(in crate::rpc) struct Waiting {
     pub(in crate::rpc) claims: Vec<ClaimState>,
     pub(in crate::rpc) lease: LeaseId,
     pub(in crate::rpc) ttl: Ttl,
-    /// What stood in the way.
+    /// The claim that blocked them when they were proposed.
     pub(in crate::rpc) blocker: Option<ClaimState>,
-    /// Of the state that they began to wait in.
+    /// The revision at which they began to wait.
     pub(in crate::rpc) revision: Revision,
     wait: Wait,
-    /// When to give up although nobody said that the wait is over.
+    /// When to give up without a signal that the wait is over.
     give_up: Option<Instant>,
-    /// Whether the values of the claims were let go, to be read again.
+    /// Whether the values of the claims were dropped, to be read again once they are granted.
     is_lean: bool,
-    withdraw: Option<Withdraw>,
+    withdraw: Option<WithdrawOnDrop>,
 }
 
-/// Asks for claims. The caller answers for the request's size and for what is in it.
+/// An exclusive claim on one name, under a lease that exists or is granted with a TTL. It waits for
+/// as long as it takes.
+pub(in crate::rpc) fn exclusive(
+    name: Bytes,
+    (lease, grant): (LeaseId, Option<Ttl>),
+    value: Bytes,
+) -> Acquire {
+    Acquire {
+        names: vec![name],
+        mode: Mode::Exclusive,
+        lease,
+        grant,
+        wait: Wait::Always,
+        lock_delay: Ttl(0),
+        principal: String::new(),
+        value,
+        rejoin: false,
+        call: 0,
+    }
+}
+
+/// Proposes claims. The caller has checked the size and the fields of the request.
+///
+/// # Errors
+/// When the claims are refused, or cannot be proposed.
 ///
 /// # Cancel safety
-/// Dropping the future withdraws what is claimed, unless the conditions carry a request id.
+/// Dropping the future withdraws the claims, unless the conditions carry a request id.
 pub(in crate::rpc) async fn begin(
     services: &Arc<Services>,
     call: &Call,
     conditions: Conditions,
     mut acquire: Acquire,
-) -> Result<Begun, Failure> {
+) -> Result<AcquireOutcome, Failure> {
     if acquire.grant.is_some() {
-        // What is waited for must be what is proposed.
+        // The subscription and the proposal must name the same lease.
         acquire.lease = conditions.new_lease();
     }
     let cost = cost(&acquire);
@@ -108,9 +133,9 @@ pub(in crate::rpc) async fn begin(
     let waiter = services.claims.wait_for(&acquire.names, acquire.lease);
     let wait = acquire.wait;
     let repeatable = conditions.is_repeatable();
-    // After the subscription: of what comes later everything is told.
-    let before = services.latest(|reader| Ok(reader.meta().revision))?;
-    withdrawn(services, call, &acquire.names, acquire.lease).await?;
+    // After the subscription, which covers all later revisions.
+    let before = services.revision()?;
+    wait_for_withdrawal(services, call, &acquire.names, acquire.lease).await?;
     services.foreign_keys.warn(services, &acquire.names)?;
     let (revision, reply, withdraw) = if repeatable {
         let command = conditions.on(acquire.into());
@@ -119,7 +144,7 @@ pub(in crate::rpc) async fn begin(
         (revision, reply, None)
     } else {
         acquire.call = rand::rng().random_range(1..=u64::MAX);
-        propose_until_free(services, call, conditions, acquire).await?
+        propose_after_withdrawals(services, call, conditions, acquire).await?
     };
     let AcquireReply {
         lease,
@@ -128,7 +153,7 @@ pub(in crate::rpc) async fn begin(
         blocker,
     } = reply;
     if claims.is_empty() {
-        return Ok(Begun::Blocked(revision, blocker.map(Box::new)));
+        return Ok(AcquireOutcome::Blocked(revision, blocker.map(Box::new)));
     }
     let mut waiting = Waiting {
         services: Arc::clone(services),
@@ -144,19 +169,19 @@ pub(in crate::rpc) async fn begin(
         withdraw,
     };
     if repeatable && waiting.claims.iter().any(|claim| claim.token <= before) {
-        // This is what it came to long ago.
-        waiting.look()?;
-        waiting.find_positions().await;
+        // The remembered outcome of an earlier request, which the state has left behind.
+        waiting.reload()?;
+        waiting.reload_positions().await;
     }
     if waiting.holds() {
-        Ok(Begun::Granted(waiting.into_granted()?))
+        Ok(AcquireOutcome::Granted(waiting.into_granted()?))
     } else {
-        Ok(Begun::Waiting(Box::new(waiting)))
+        Ok(AcquireOutcome::Waiting(Box::new(waiting)))
     }
 }
 
-/// Waits until what the caller gave up a moment ago is gone.
-async fn withdrawn(
+/// Waits until the withdrawals of the caller's earlier claims are applied.
+async fn wait_for_withdrawal(
     services: &Services,
     call: &Call,
     names: &[Bytes],
@@ -165,23 +190,23 @@ async fn withdrawn(
     if !services.claims.is_withdrawn(names, lease) {
         return Ok(());
     }
-    let gone = async {
+    let withdrawn = async {
         services.claims.withdrawn(names, lease).await;
         Ok::<(), Failure>(())
     };
-    call.read(gone).await
+    call.read(withdrawn).await
 }
 
-/// Proposes, and again when the claim that is in the way is one that the caller gave up: that may
-/// have been made while this was on its way.
-async fn propose_until_free(
+/// Proposes, and repeats that when an earlier claim of the same lease blocks it that is being
+/// withdrawn: its withdrawal may have begun after this proposal.
+async fn propose_after_withdrawals(
     services: &Arc<Services>,
     call: &Call,
     conditions: Conditions,
     acquire: Acquire,
-) -> Result<(Revision, AcquireReply, Option<Withdraw>), Failure> {
+) -> Result<(Revision, AcquireReply, Option<WithdrawOnDrop>), Failure> {
     let (names, lease) = (acquire.names.clone(), acquire.lease);
-    let withdraw = || Withdraw::of(Arc::clone(services), &acquire);
+    let withdraw = || WithdrawOnDrop::new(Arc::clone(services), &acquire);
     let command = conditions.on(acquire.clone().into());
     loop {
         let proposed = propose(services, command.clone(), withdraw());
@@ -190,24 +215,28 @@ async fn propose_until_free(
             Ok(reply) => return Ok((revision, reply, withdraw)),
             Err(refusal) => refusal,
         };
-        let given_up = matches!(refusal, Refusal::AlreadyClaimed(_))
+        let is_being_withdrawn = matches!(refusal, Refusal::AlreadyClaimed(_))
             && services.claims.is_withdrawn(&names, lease);
-        if !given_up {
+        if !is_being_withdrawn {
             return Err(refusal.into());
         }
-        withdrawn(services, call, &names, lease).await?;
+        wait_for_withdrawal(services, call, &names, lease).await?;
     }
 }
 
-/// What a proposal came to, and what withdraws the claims that it made.
-type Proposed = (Revision, Result<AcquireReply, Refusal>, Option<Withdraw>);
+/// The outcome of a proposal, and the guard that withdraws its claims.
+type Proposed = (
+    Revision,
+    Result<AcquireReply, Refusal>,
+    Option<WithdrawOnDrop>,
+);
 
-/// Proposes in a task of its own, so that a caller that leaves meanwhile does not leave a claim
-/// behind: it is withdrawn after it was made, never before, and only if it was made.
+/// Proposes in a task of its own, so that a cancelled call leaves no claim behind: the withdrawal
+/// is proposed after the outcome of the claim is known, and only if there may be a claim.
 async fn propose(
     services: &Services,
     command: Command,
-    withdraw: Withdraw,
+    withdraw: WithdrawOnDrop,
 ) -> Result<Proposed, ProposeError> {
     let replica = Arc::clone(&services.replica);
     let (sender, proposed) = oneshot::channel();
@@ -222,13 +251,13 @@ async fn propose(
         let withdraw = if may_claim {
             Some(withdraw)
         } else {
-            withdraw.forgo();
+            withdraw.disarm();
             None
         };
-        // Nobody there any more: what is dropped here withdraws.
+        // When the caller is gone the message is dropped, and its guard withdraws the claims.
         drop(sender.send(proposed.map(|(revision, reply)| (revision, reply, withdraw))));
     });
-    // Dropped unanswered only when the runtime ends.
+    // The sender is dropped without a message only when the runtime ends.
     proposed.await.unwrap_or(Err(ProposeError::TimedOut))
 }
 
@@ -241,14 +270,14 @@ impl Waiting {
     /// # Cancel safety
     /// Dropping the future withdraws the claims, unless they carry a request id.
     pub(in crate::rpc) async fn granted(mut self) -> Result<Granted, Failure> {
-        self.grow_lean();
+        self.drop_values();
         while !self.holds() {
             let give_up = self.give_up;
             let news = tokio::select! {
                 // Cancel-safe as documented there.
                 news = self.waiter.next() => news,
-                // Ends the wait.
-                () = at(give_up) => {
+                // Cancel-safe: the deadline stays.
+                () = deadline(give_up) => {
                     self.confirm().await?;
                     if self.holds() {
                         break;
@@ -257,19 +286,19 @@ impl Waiting {
                 }
             };
             match news {
-                News::Signal(signal) => self.learn(signal)?,
+                News::Signal(signal) => self.apply_signal(signal)?,
                 News::Lost => {
-                    self.look()?;
-                    self.grow_lean();
+                    self.reload()?;
+                    self.drop_values();
                 }
             }
         }
         self.into_granted()
     }
 
-    /// Lets go of values, which the state has too: thousands may wait for long, each with a value
-    /// of its own and one of the claim in its way.
-    fn grow_lean(&mut self) {
+    /// Drops the values, which are in the state too: thousands of claims may wait for long, each
+    /// with a value of its own and that of its blocker.
+    fn drop_values(&mut self) {
         if self.holds() {
             return;
         }
@@ -280,17 +309,17 @@ impl Waiting {
         }
     }
 
-    /// Learns from the quorum where the claims are: this node may lag, and what a request with an
-    /// id came to is told as it is or not at all.
+    /// Reloads the claims after a read barrier: this node may lag. For a request with an id a
+    /// failed barrier is an unknown outcome, because its claims stay.
     async fn confirm(&mut self) -> Result<(), Failure> {
         match self.services.replica.read_barrier().await {
-            Ok(()) => self.look(),
+            Ok(()) => self.reload(),
             Err(_) if self.withdraw.is_none() => Err(Reason::WriteTimedOut.into()),
             Err(_) => Err(Reason::WaitOver.into()),
         }
     }
 
-    /// How many claims are before the one that is last in its queue.
+    /// The greatest position of the claims in their queues.
     pub(in crate::rpc) fn position(&self) -> u32 {
         let positions = self.claims.iter().map(|claim| claim.position);
         positions.max().unwrap_or(0)
@@ -300,9 +329,9 @@ impl Waiting {
         self.claims.iter().all(|claim| claim.held)
     }
 
-    /// Follows what became of a claim. The same key may have stood for another claim before, and
-    /// signals of that one may still come.
-    fn learn(&mut self, signal: Signal) -> Result<(), Failure> {
+    /// Updates the claim that a signal names. Signals of an earlier claim with the same key may
+    /// still arrive; their tokens differ.
+    fn apply_signal(&mut self, signal: Signal) -> Result<(), Failure> {
         match signal {
             Signal::Granted(now) => {
                 if let Some(claim) = self.own(&now).filter(|claim| claim.token <= now.token) {
@@ -319,7 +348,7 @@ impl Waiting {
                     return Err(self.ended(&now, cause));
                 }
             }
-            // That the claim is gone is told, too.
+            // A signal that the claim ended follows.
             Signal::Forced(_) => {}
         }
         Ok(())
@@ -330,7 +359,9 @@ impl Waiting {
     }
 
     fn ended(&mut self, claim: &ClaimState, cause: EndCause) -> Failure {
-        self.withdraw.take().into_iter().for_each(Withdraw::ended);
+        if let Some(withdraw) = self.withdraw.take() {
+            withdraw.drop_after_end();
+        }
         let lock = || format!("lock {}", quoted(&claim.name));
         match cause {
             EndCause::LeaseEnded => Reason::LeaseEnded.with(lock()),
@@ -340,9 +371,9 @@ impl Waiting {
         }
     }
 
-    /// Learns from the state what became of the claims. Reads a few rows and not their queues, so
-    /// that all who wait for one name may look at once and none is refused.
-    fn look(&mut self) -> Result<(), Failure> {
+    /// Reads the claims from the state. Reads a few rows and not their queues, so that all waiters
+    /// of a name can do so at once without being refused.
+    fn reload(&mut self) -> Result<(), Failure> {
         let lease = self.lease;
         let (revision, now, found, lives) = self.services.latest(|reader| {
             let names = self.claims.iter().map(|claim| &claim.name);
@@ -373,9 +404,9 @@ impl Waiting {
         Err(self.ended(&gone, cause))
     }
 
-    /// Learns where in their queues the claims are. When too many large reads are under way they
-    /// keep the position that was told the first time.
-    async fn find_positions(&mut self) {
+    /// Reads the positions of the claims in their queues. The claims keep their positions when too
+    /// many large reads are in progress.
+    async fn reload_positions(&mut self) {
         let lease = self.lease;
         let names: Vec<_> = self.claims.iter().map(|claim| claim.name.clone()).collect();
         let read = self.services.latest_bulk(move |reader| {
@@ -413,7 +444,7 @@ impl Waiting {
     }
 }
 
-/// Reads the values of claims that hold. One that is gone already has none.
+/// Reads the values of claims that hold. A claim that has ended meanwhile keeps an empty value.
 fn read_values(reader: &Reader<'_>, claims: &mut [ClaimState]) -> Result<(), Fault> {
     for claim in claims {
         let found = reader.claim(&claim.name, claim.token)?;
@@ -424,23 +455,24 @@ fn read_values(reader: &Reader<'_>, claims: &mut [ClaimState]) -> Result<(), Fau
     Ok(())
 }
 
-/// Long after the wait is over, for a node that does not hear of it.
+/// When a bounded wait is given up without a signal: a request timeout after its end, for a node
+/// that lags behind the leader.
 fn give_up(services: &Services, wait: Wait) -> Option<Instant> {
     let Wait::Within(wait) = wait else {
         return None;
     };
-    let patience = Duration::from_millis(wait.0).checked_add(services.limits.request_timeout)?;
-    Instant::now().checked_add(patience)
+    let timeout = Duration::from_millis(wait.0).checked_add(services.limits.request_timeout)?;
+    Instant::now().checked_add(timeout)
 }
 
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
+async fn deadline(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }
 
-/// What claims cost in the quota's terms.
+/// The bytes that claims are charged against the quota.
 fn cost(acquire: &Acquire) -> u64 {
     let lease = acquire.grant.map_or(0, |_| request::LEASE_COST_BYTES);
     let keys = acquire.names.iter().map(|name| {

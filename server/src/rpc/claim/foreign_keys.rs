@@ -1,9 +1,9 @@
 //! Warns of data that is kept below the name of a lock.
 //!
-//! etcd's recipe for locks takes every key below `NAME/` for a claim: an older key there is waited
-//! for, and one that nothing deletes is waited for without end. tenure's own claims are not misled.
-//! Not a check that refuses anything. Invariant: a name is looked at once a minute at most, so the
-//! path of a busy lock does not pay for it.
+//! etcd's lock recipe takes every key below `NAME/` for a claim: a client waits for an older key
+//! there, and without end for one that is never deleted. tenure's own claims are not affected. No
+//! request is refused. Invariant: a name is checked at most once a minute, so that a busy lock does
+//! not pay for it.
 
 use std::collections::HashMap;
 
@@ -14,21 +14,21 @@ use tracing::warn;
 
 use crate::rpc::{answer::failure::Failure, services::Services};
 
-/// Keys below a name that are looked at: a few claims, and data among or behind them.
-const KEYS_LOOKED_AT: usize = 16;
-/// Time until a name is looked at again, and its operator warned again.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Names that are remembered as looked at; beyond it all are forgotten, and looked at again.
+/// Keys below a name that are checked: a few claims, and data among or behind them.
+const KEYS_CHECKED_MAX: usize = 16;
+/// Time until a name is checked again, and the warning repeated.
+const CHECK_AGAIN: Duration = Duration::from_secs(60);
+/// Names whose check is remembered; when there are more, all are forgotten and checked again.
 const NAMES_MAX: usize = 4096;
 
-/// Looks for data below the names of locks.
+/// Checks for data below the names of locks.
 #[derive(Debug, Default)]
 pub(in crate::rpc) struct ForeignKeys {
-    looked_at: Mutex<HashMap<Bytes, Instant>>,
+    checked: Mutex<HashMap<Bytes, Instant>>,
 }
 
 impl ForeignKeys {
-    /// Warns of data below these names; returns the first key of it.
+    /// Warns of data below these names; returns its first key.
     pub(in crate::rpc) fn warn(
         &self,
         services: &Services,
@@ -38,7 +38,7 @@ impl ForeignKeys {
         let mut first = None;
         for name in due {
             let look = |reader: &tenure_statemachine::Reader<'_>| {
-                Ok(reader.foreign_key(name, KEYS_LOOKED_AT)?)
+                Ok(reader.foreign_key(name, KEYS_CHECKED_MAX)?)
             };
             let Some(key) = services.latest(look)? else {
                 continue;
@@ -54,23 +54,23 @@ impl ForeignKeys {
         Ok(first)
     }
 
-    /// Those of the names that were not looked at for a while.
+    /// The names that were not checked within [`CHECK_AGAIN`].
     fn due<'a>(&self, names: &'a [Bytes]) -> Vec<&'a Bytes> {
         let now = Instant::now();
-        let mut looked_at = self.looked_at.lock();
+        let mut checked = self.checked.lock();
         let mut due = Vec::new();
         for name in names {
-            if let Some(last) = looked_at.get_mut(name) {
-                if now.duration_since(*last) >= LOOK_AGAIN {
+            if let Some(last) = checked.get_mut(name) {
+                if now.duration_since(*last) >= CHECK_AGAIN {
                     *last = now;
                     due.push(name);
                 }
                 continue;
             }
-            if looked_at.len() >= NAMES_MAX {
-                looked_at.clear();
+            if checked.len() >= NAMES_MAX {
+                checked.clear();
             }
-            looked_at.insert(name.clone(), now);
+            checked.insert(name.clone(), now);
             due.push(name);
         }
         due
@@ -111,10 +111,10 @@ mod tests {
         }
         assert_eq!(found(), None, "a claim, and keys beside the name");
         node.apply(&put("jobs/42/state", 0));
-        assert_eq!(found(), None, "looked at a moment ago");
-        tokio::time::advance(LOOK_AGAIN).await;
+        assert_eq!(found(), None, "checked a moment ago");
+        tokio::time::advance(CHECK_AGAIN).await;
         assert_eq!(found().unwrap(), "jobs/42/state");
-        assert_eq!(found(), None, "said a moment ago");
+        assert_eq!(found(), None, "warned a moment ago");
     }
 
     #[tokio::test]
@@ -140,6 +140,6 @@ mod tests {
             let name = Bytes::from(number.to_string());
             assert_eq!(it.due(std::slice::from_ref(&name)), [&name]);
         }
-        assert_eq!(it.looked_at.lock().len(), 1);
+        assert_eq!(it.checked.lock().len(), 1);
     }
 }

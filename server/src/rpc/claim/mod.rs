@@ -1,4 +1,4 @@
-//! Claims on locks and elections, in whose service they may be asked for.
+//! Claims on locks and elections: what tenure's and etcd's services share.
 
 pub(super) mod acquire;
 pub(super) mod delivery;

@@ -1,7 +1,7 @@
-//! Following names: what there is on each now, then every change, on a stream.
+//! Streams that follow names: the present state of each, then its changes.
 //!
-//! Changes that come faster than the client reads are told as one. Invariant: the last that is
-//! told of a name is what the state says.
+//! Changes that come faster than the client reads are coalesced. Invariant: the last response about
+//! a name agrees with the state.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,25 +25,24 @@ use crate::{
     },
 };
 
-/// What is followed on a name.
+/// The value of a name that a stream follows.
 pub(in crate::rpc) struct Subject<V, M> {
-    /// Reads it.
     pub(in crate::rpc) read: fn(&Reader<'_>, &[u8]) -> Result<V, Fault>,
-    /// What of it is remembered: there is something new to tell when this differs. Small, because
-    /// it is kept for as long as the stream is open.
+    /// The part of the value that is compared: a value is sent when this differs from the last
+    /// sent. Small, because it is kept for as long as the stream is open.
     pub(in crate::rpc) mark: fn(&V) -> M,
 }
 
-/// The digest of a value.
+/// SHA-1.
 type Hash = [u8; 20];
 
-/// The first claim that holds: told when its token changes.
+/// The first claim that holds: sent when its token changes.
 pub(in crate::rpc) const TOKEN: Subject<Option<ClaimState>, Option<Revision>> = Subject {
     read: holder,
     mark: |claim| claim.as_ref().map(|claim| claim.token),
 };
 
-/// The first claim that holds: told when its token or its value changes.
+/// The first claim that holds: sent when its token or its value changes.
 pub(in crate::rpc) const VALUE: Subject<Option<ClaimState>, Option<(Revision, Hash)>> = Subject {
     read: holder,
     mark: |claim| {
@@ -56,7 +55,7 @@ fn holder(reader: &Reader<'_>, name: &[u8]) -> Result<Option<ClaimState>, Fault>
     reader.holder(name)
 }
 
-/// Names with what there is on each.
+/// Names with the value of each.
 pub(in crate::rpc) type Changed<V> = Vec<(Bytes, V)>;
 
 struct Following<V, M, E, T> {
@@ -64,29 +63,29 @@ struct Following<V, M, E, T> {
     reads: BulkReads,
     follower: Follower,
     subject: Subject<V, M>,
-    /// What was told last.
-    told: BTreeMap<Bytes, M>,
-    /// What is to be looked at.
+    /// The marks of the values that were sent last.
+    sent: BTreeMap<Bytes, M>,
+    /// Names to read.
     changed: BTreeSet<Bytes>,
     end: E,
-    tell: T,
+    respond: T,
 }
 
-/// The stream of a call that follows `names`. What is told first is linearizable. `tell` may have
-/// nothing to say of a change.
+/// The stream of a call that follows `names`. Its first response is linearizable. A change for
+/// which `respond` returns `None` is not sent.
 pub(in crate::rpc) async fn follow<V, M, R>(
     services: &Arc<Services>,
     call: Call,
     names: Vec<Bytes>,
     subject: Subject<V, M>,
-    tell: impl Fn(&Services, Revision, Changed<V>) -> Option<R> + Send + 'static,
+    respond: impl Fn(&Services, Revision, Changed<V>) -> Option<R> + Send + 'static,
 ) -> Result<Responses<R>, Failure>
 where
     V: Send + 'static,
     M: PartialEq + Send + 'static,
     R: Send + 'static,
 {
-    // Before the state is read, so that no change gets lost in between.
+    // Subscribes before the state is read, so that no change is missed in between.
     let changed = names.iter().cloned().collect();
     let follower = services.claims.follow(names);
     call.read(services.replica.read_barrier()).await?;
@@ -95,10 +94,10 @@ where
         reads: services.bulk_reads.of_caller(),
         follower,
         subject,
-        told: BTreeMap::new(),
+        sent: BTreeMap::new(),
         changed,
         end: Box::pin(services.stream_end(call)),
-        tell,
+        respond,
     };
     Ok(Box::pin(stream::unfold(Some(following), step)))
 }
@@ -116,10 +115,10 @@ where
 {
     let mut following = following?;
     loop {
-        match following.look().await {
-            Ok(Some(answer)) => return Some((Ok(answer), Some(following))),
+        match following.read_changed().await {
+            Ok(Some(response)) => return Some((Ok(response), Some(following))),
             Ok(None) => {}
-            Err(reason) => return Some((Err(reason.into()), None)),
+            Err(failure) => return Some((Err(failure.into()), None)),
         }
         tokio::select! {
             // Cancel-safe as documented there.
@@ -135,8 +134,8 @@ where
     V: Send + 'static,
     M: PartialEq,
 {
-    /// What there is to tell of the names that may have changed.
-    async fn look<R>(&mut self) -> Result<Option<R>, Failure>
+    /// The response about the names that changed, if their values differ from those sent last.
+    async fn read_changed<R>(&mut self) -> Result<Option<R>, Failure>
     where
         T: Fn(&Services, Revision, Changed<V>) -> Option<R>,
     {
@@ -156,15 +155,15 @@ where
         let (revision, mut found) = reading.await?;
         found.retain(|(name, value)| {
             let mark = (self.subject.mark)(value);
-            let is_new = self.told.get(name) != Some(&mark);
+            let is_new = self.sent.get(name) != Some(&mark);
             if is_new {
-                self.told.insert(name.clone(), mark);
+                self.sent.insert(name.clone(), mark);
             }
             is_new
         });
         if found.is_empty() {
             return Ok(None);
         }
-        Ok((self.tell)(&self.services, revision, found))
+        Ok((self.respond)(&self.services, revision, found))
     }
 }

@@ -1,4 +1,4 @@
-//! Claims as clients see them, and the streams on which they are waited for.
+//! Claims as messages, and the response streams of acquisitions.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -8,7 +8,7 @@ use tenure_statemachine::{ClaimState, ClusterTime, Mode};
 use tonic::Status;
 
 use super::{
-    acquire::{Begun, Granted, Waiting},
+    acquire::{AcquireOutcome, Granted, Waiting},
     delivery::Delivery,
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
     transport::ConnectionInfo,
 };
 
-/// A claim on the wire; `now` is cluster time.
+/// The message of a claim; `now` is cluster time.
 pub(in crate::rpc) fn claim(state: ClaimState, now: ClusterTime) -> v1::Claim {
     v1::Claim {
         since_ms: state.since.until(now).0,
@@ -36,10 +36,10 @@ pub(in crate::rpc) fn claim(state: ClaimState, now: ClusterTime) -> v1::Claim {
     }
 }
 
-/// Claims on the wire.
+/// The messages of claims; `now` is cluster time.
 pub(in crate::rpc) fn claims(states: Vec<ClaimState>, now: ClusterTime) -> Vec<v1::Claim> {
-    let told = states.into_iter().map(|state| claim(state, now));
-    told.collect()
+    let messages = states.into_iter().map(|state| claim(state, now));
+    messages.collect()
 }
 
 fn mode(mode: Mode) -> v1::Mode {
@@ -52,80 +52,85 @@ fn mode(mode: Mode) -> v1::Mode {
     v1::Mode { kind: Some(kind) }
 }
 
-/// The answers of a stream.
+/// The responses of a server-streaming call.
 pub(in crate::rpc) type Responses<R> = Pin<Box<dyn Stream<Item = Result<R, Status>> + Send>>;
 
-/// How a stream tells of claims.
-pub(in crate::rpc) struct Tell<R> {
-    /// That they wait.
+/// Makes the messages of an acquisition's stream.
+pub(in crate::rpc) struct Messages<R> {
+    /// The claims wait.
     pub(in crate::rpc) waiting: fn(&Services, &Waiting) -> R,
-    /// That they hold.
+    /// The claims hold.
     pub(in crate::rpc) granted: fn(&Services, &Granted) -> R,
 }
 
+/// What the stream of an acquisition does next.
 enum Step<E> {
-    Waiting(Box<Waiting>, E),
-    /// Told that they wait.
-    Queued(Box<Waiting>, E),
-    Granted(Granted),
-    /// Told that they hold.
-    Told(Delivery),
-    Ended,
+    /// Sends that the claims wait.
+    SendWaiting(Box<Waiting>, E),
+    /// Waits for the grant, and sends it or the failure.
+    AwaitGrant(Box<Waiting>, E),
+    SendGranted(Granted),
+    /// Waits until the grant has left on the connection, and ends.
+    Deliver(Delivery),
+    End,
 }
 
-/// Tells of claims until they hold, or end. The stream does nothing unless it is read; when it is
-/// dropped before the grant has left on its connection, the claims are withdrawn as [`Waiting`]
-/// says. It ends only then.
+/// The stream of an acquisition: that the claims wait, unless they hold at once; then the grant, or
+/// the failure. It makes progress only while it is polled. When it is dropped before the grant has
+/// left on its connection, the claims are withdrawn as [`Waiting`] documents.
+///
+/// # Errors
+/// When the claims are blocked.
 pub(in crate::rpc) fn responses<R: Send + 'static>(
     services: &Arc<Services>,
     call: Call,
-    begun: Begun,
-    tell: Tell<R>,
+    outcome: AcquireOutcome,
+    messages: Messages<R>,
     connection: Option<ConnectionInfo>,
 ) -> Result<Responses<R>, Failure> {
     let services = Arc::clone(services);
-    let first = match begun {
-        Begun::Granted(granted) => Step::Granted(granted),
-        Begun::Waiting(waiting) => {
+    let first = match outcome {
+        AcquireOutcome::Granted(granted) => Step::SendGranted(granted),
+        AcquireOutcome::Waiting(waiting) => {
             let end = Box::pin(services.stream_end(call));
-            Step::Waiting(waiting, end)
+            Step::SendWaiting(waiting, end)
         }
-        // Only for claims that are not to wait.
-        Begun::Blocked(..) => return Err(Reason::WaitOver.into()),
+        // Only claims that must not wait are blocked.
+        AcquireOutcome::Blocked(..) => return Err(Reason::WaitOver.into()),
     };
-    let Tell { waiting, granted } = tell;
-    let told = stream::unfold(first, move |step| {
+    let Messages { waiting, granted } = messages;
+    let responses = stream::unfold(first, move |step| {
         let services = Arc::clone(&services);
         let connection = connection.clone();
         async move {
             let claims = match step {
-                Step::Waiting(mut claims, end) => {
-                    let answer = waiting(&services, &claims);
-                    // Told once, and with a value that may be large.
+                Step::SendWaiting(mut claims, end) => {
+                    let message = waiting(&services, &claims);
+                    // Sent once; its value may be large.
                     claims.blocker = None;
-                    return Some((Ok(answer), Step::Queued(claims, end)));
+                    return Some((Ok(message), Step::AwaitGrant(claims, end)));
                 }
-                // Either arm ends the wait; what is dropped withdraws.
-                Step::Queued(claims, mut end) => tokio::select! {
-                    held = claims.granted() => held.map_err(Status::from),
+                // Either arm ends the wait; the claims are withdrawn when `claims` is dropped.
+                Step::AwaitGrant(claims, mut end) => tokio::select! {
+                    granted = claims.granted() => granted.map_err(Status::from),
                     status = &mut end => Err(status),
                 },
-                Step::Granted(claims) => Ok(claims),
-                Step::Told(delivery) => {
+                Step::SendGranted(claims) => Ok(claims),
+                Step::Deliver(delivery) => {
                     delivery.finish().await;
                     return None;
                 }
-                Step::Ended => return None,
+                Step::End => return None,
             };
             Some(match claims {
                 Ok(claims) => {
-                    let answer = granted(&services, &claims);
+                    let message = granted(&services, &claims);
                     let delivery = Delivery::begin(claims, connection.as_ref());
-                    (Ok(answer), Step::Told(delivery))
+                    (Ok(message), Step::Deliver(delivery))
                 }
-                Err(status) => (Err(status), Step::Ended),
+                Err(status) => (Err(status), Step::End),
             })
         }
     });
-    Ok(Box::pin(told))
+    Ok(Box::pin(responses))
 }

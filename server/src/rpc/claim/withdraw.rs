@@ -1,7 +1,7 @@
-//! Takes back a claim that nobody waits for any more, and the lease that was made for it.
+//! Withdraws claims whose caller is gone, and the lease that was granted with them.
 //!
-//! Invariant: a claim that was proposed without a request id is either told to its caller as held
-//! or withdrawn, unless the quorum cannot be had; then it ends with its lease.
+//! Invariant: a claim that was proposed without a request id is either delivered to its caller as
+//! granted or withdrawn, unless there is no quorum; then it ends with its lease.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,63 +15,64 @@ use tracing::debug;
 
 use crate::{node::Replica, rpc::services::Services, tasks};
 
-/// Time between tries: about an election's share, so that a few go into a change of leader.
+/// Time between attempts: a fraction of an election timeout, so that a change of leader takes a few
+/// of them.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
 /// Withdraws claims when it is dropped.
-pub(in crate::rpc) struct Withdraw {
+pub(in crate::rpc) struct WithdrawOnDrop {
     services: Arc<Services>,
     names: Vec<Bytes>,
     lease: LeaseId,
-    /// The call that made them: what the lease was given by others stays.
+    /// The call that made the claims: claims of the lease by other calls stay.
     call: u64,
-    /// The lease was made with the claims: it ends with them, for nobody else knows it.
-    is_made: bool,
+    /// Whether the lease was granted with the claims: no other caller knows it, so it is revoked.
+    is_granted: bool,
 }
 
-impl Withdraw {
-    /// Will withdraw what `acquire` claims, and its lease too if it makes one.
-    pub(in crate::rpc) fn of(services: Arc<Services>, acquire: &Acquire) -> Self {
+impl WithdrawOnDrop {
+    /// Withdraws the claims of `acquire`, and revokes its lease if it grants one.
+    pub(in crate::rpc) fn new(services: Arc<Services>, acquire: &Acquire) -> Self {
         Self {
             services,
             names: acquire.names.clone(),
             lease: acquire.lease,
             call: acquire.call,
-            is_made: acquire.grant.is_some(),
+            is_granted: acquire.grant.is_some(),
         }
     }
 
-    /// One of the claims is gone: if it was the only one there is nothing to withdraw but the
-    /// lease that was made for it.
-    pub(in crate::rpc) fn ended(mut self) {
-        if self.names.len() == 1 && !self.is_made {
+    /// One of the claims ended: if it was the only one, only the lease that was granted with it is
+    /// left to revoke.
+    pub(in crate::rpc) fn drop_after_end(mut self) {
+        if self.names.len() == 1 && !self.is_granted {
             self.names.clear();
         }
     }
 
-    /// Leaves the claims as they are.
-    pub(in crate::rpc) fn forgo(mut self) {
+    /// Keeps the claims.
+    pub(in crate::rpc) fn disarm(mut self) {
         self.names.clear();
     }
 }
 
-impl Drop for Withdraw {
+impl Drop for WithdrawOnDrop {
     fn drop(&mut self) {
-        // Without a runtime the node is gone, and nothing could be proposed.
+        // Without a runtime the node is gone, and no command can be proposed.
         if self.names.is_empty() || Handle::try_current().is_err() {
             return;
         }
         let names = std::mem::take(&mut self.names);
         let services = Arc::clone(&self.services);
         let lease = self.lease;
-        let (call, is_made) = (self.call, self.is_made);
-        // At once, so that the caller's next request finds it under way.
+        let (call, is_granted) = (self.call, self.is_granted);
+        // Before the task runs, so that the caller's next request waits for the withdrawal.
         let under_way = services.claims.withdrawal(&names, lease);
         let replica = Arc::clone(&services.replica);
         let until = Instant::now() + services.limits.request_timeout;
         tasks::spawn("withdraw", async move {
             let _under_way = under_way;
-            if is_made {
+            if is_granted {
                 withdraw(replica.as_ref(), Command::LeaseRevoke(lease), until).await;
                 return;
             }
@@ -83,16 +84,17 @@ impl Drop for Withdraw {
     }
 }
 
-impl fmt::Debug for Withdraw {
+impl fmt::Debug for WithdrawOnDrop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Withdraw")
+        f.debug_struct("WithdrawOnDrop")
             .field("names", &self.names)
             .field("lease", &self.lease)
             .finish_non_exhaustive()
     }
 }
 
-/// Withdrawing twice does no harm, so a try whose outcome is unknown is made again.
+/// Proposes the command until it is applied or `until` is over. A withdrawal is idempotent, so an
+/// attempt whose outcome is unknown is repeated.
 async fn withdraw(replica: &dyn Replica, command: Command, until: Instant) {
     loop {
         let Err(error) = replica.propose(command.clone()).await else {

@@ -1,21 +1,18 @@
-//! The `Auth` service of a node without users: it says so, where clients rely on an answer, and
-//! refuses everything else by name.
+//! The `Auth` service of a node without users: reports that authentication is disabled, and refuses
+//! the other calls.
 
 use std::sync::Arc;
 
 use tenure_proto::etcdserverpb::{self as wire, auth_server::Auth};
 use tonic::{Request, Response, Status};
 
-use crate::rpc::{
-    answer::{failure::Failure, status::Reason},
-    services::Services,
-};
+use crate::rpc::{answer::status::Reason, services::Services};
 
 #[derive(Debug)]
 pub(in crate::rpc) struct AuthService(pub(in crate::rpc) Arc<Services>);
 
-/// Implements the service: the calls given answer as the methods of the same names, the calls
-/// listed are refused. The trait wants them all in one block.
+/// Implements the service: all calls in the list are refused. A macro, because the trait requires
+/// one declaration per call and these differ in their types only.
 macro_rules! refusing {
     ($($method:ident($request:ident) -> $response:ident),+ $(,)?) => {
         #[tonic::async_trait]
@@ -24,7 +21,13 @@ macro_rules! refusing {
                 &self,
                 request: Request<wire::AuthStatusRequest>,
             ) -> Result<Response<wire::AuthStatusResponse>, Status> {
-                Ok(Response::new(self.status(&request)?))
+                self.0.admit(request.metadata())?;
+                let revision = self.0.revision()?;
+                Ok(Response::new(wire::AuthStatusResponse {
+                    header: Some(self.0.headers.at(revision)),
+                    enabled: false,
+                    auth_revision: FIRST_AUTH_REVISION,
+                }))
             }
 
             async fn authenticate(
@@ -62,21 +65,6 @@ refusing! {
     role_delete(AuthRoleDeleteRequest) -> AuthRoleDeleteResponse,
     role_grant_permission(AuthRoleGrantPermissionRequest) -> AuthRoleGrantPermissionResponse,
     role_revoke_permission(AuthRoleRevokePermissionRequest) -> AuthRoleRevokePermissionResponse,
-}
-
-impl AuthService {
-    fn status(
-        &self,
-        request: &Request<wire::AuthStatusRequest>,
-    ) -> Result<wire::AuthStatusResponse, Failure> {
-        self.0.admit(request.metadata())?;
-        let revision = self.0.latest(|reader| Ok(reader.meta().revision))?;
-        Ok(wire::AuthStatusResponse {
-            header: Some(self.0.headers.at(revision)),
-            enabled: false,
-            auth_revision: FIRST_AUTH_REVISION,
-        })
-    }
 }
 
 /// The revision of users and roles that never changed, as etcd counts it.

@@ -10,10 +10,10 @@ use tenure_statemachine::{
 };
 use tonic::{Request, Response, Status};
 
-use super::lock::{alone, hold};
+use super::lock::{exclusive, wait_for_grant};
 use crate::rpc::{
-    answer::{failure::Failure, large::Taker, reply, status::Reason},
-    border::{conditions::Conditions, field, request},
+    answer::{large::MessagePath, reply, status::Reason},
+    border::{field, request},
     claim::{
         names::{self, Subject},
         responses::Responses,
@@ -21,7 +21,7 @@ use crate::rpc::{
     services::Services,
 };
 
-/// The record of whoever leads: told when it was written anew.
+/// The record of the leader's key: reported when it was written.
 const LEADER: Subject<Option<KeyValue>, Option<(Bytes, Revision)>> = Subject {
     read: leader,
     mark: |found| {
@@ -33,48 +33,45 @@ const LEADER: Subject<Option<KeyValue>, Option<(Bytes, Revision)>> = Subject {
 #[derive(Debug)]
 pub(in crate::rpc) struct EtcdElectionService(pub(in crate::rpc) Arc<Services>);
 
-impl EtcdElectionService {
+#[tonic::async_trait]
+impl Election for EtcdElectionService {
+    type ObserveStream = Responses<wire::LeaderResponse>;
+
     async fn campaign(
         &self,
         request: Request<wire::CampaignRequest>,
-    ) -> Result<wire::CampaignResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
+    ) -> Result<Response<wire::CampaignResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let name = field::name(request.name)?;
-        let acquire = alone(name.clone(), request.lease, request.value);
-        let held = hold(&self.0, call, conditions, acquire).await;
-        let held = held.map_err(|failure| match failure.reason() {
+        let acquire = exclusive(name.clone(), request.lease, request.value);
+        let granted = wait_for_grant(&self.0, call, conditions, acquire).await;
+        let granted = granted.map_err(|failure| match failure.reason() {
             Reason::LeaseEnded | Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
             Reason::ClaimEnded => Reason::ElectionNotLeader.into(),
             _ => failure,
         })?;
-        let (revision, claim) = (held.revision, held.claims.first().cloned());
-        held.told();
+        let (revision, claim) = (granted.revision, granted.claims.first().cloned());
+        granted.delivered();
         let leader = claim.map(|claim| wire::LeaderKey {
             name,
             key: claim.key,
             rev: claim.token.0,
             lease: claim.lease.0,
         });
-        Ok(wire::CampaignResponse {
+        Ok(Response::new(wire::CampaignResponse {
             header: Some(self.0.headers.at(revision)),
             leader,
-        })
+        }))
     }
 
     async fn proclaim(
         &self,
         request: Request<wire::ProclaimRequest>,
-    ) -> Result<wire::ProclaimResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
+    ) -> Result<Response<wire::ProclaimResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let leader = request.leader.ok_or(Reason::LeaderKeyMissing)?;
         let (key, value) = (leader.key, request.value);
-        let cost = request::PUT_OVERHEAD_BYTES + (key.len() + value.len()) as u64;
+        let cost = request::key_cost(&key, &value);
         let name = claimed_name(&key).ok_or(Reason::ElectionNotLeader)?;
         let token = Revision(leader.rev);
         let proclaim = Proclaim { name, token, value };
@@ -83,15 +80,15 @@ impl EtcdElectionService {
             Reason::NotHolder => Reason::ElectionNotLeader.into(),
             _ => failure,
         })?;
-        Ok(wire::ProclaimResponse {
+        Ok(Response::new(wire::ProclaimResponse {
             header: Some(self.0.headers.at(revision)),
-        })
+        }))
     }
 
     async fn leader(
         &self,
         request: Request<wire::LeaderRequest>,
-    ) -> Result<Response<wire::LeaderResponse>, Failure> {
+    ) -> Result<Response<wire::LeaderResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let name = field::name(request.into_inner().name)?;
         call.read(self.0.replica.read_barrier()).await?;
@@ -99,38 +96,37 @@ impl EtcdElectionService {
             .0
             .latest(|reader| Ok((reader.meta().revision, leader(reader, &name)?)))?;
         let found = found.ok_or(Reason::ElectionNoLeader)?;
-        self.0.found(wire::LeaderResponse {
+        Ok(self.0.found(wire::LeaderResponse {
             header: Some(self.0.headers.at(revision)),
             kv: Some(reply::key_value(found)),
-        })
+        })?)
     }
 
-    /// As etcd's, this is silent while nobody leads.
+    /// Sends nothing while there is no leader, as etcd does.
     async fn observe(
         &self,
         request: Request<wire::LeaderRequest>,
-    ) -> Result<Responses<wire::LeaderResponse>, Failure> {
+    ) -> Result<Response<Self::ObserveStream>, Status> {
+        let path = MessagePath::of(&request);
         let call = self.0.admit(request.metadata())?;
         let name = field::name(request.into_inner().name)?;
-        let tell = |services: &Services, revision, changed: names::Changed<Option<KeyValue>>| {
+        let respond = |services: &Services, revision, changed: names::Changed<Option<KeyValue>>| {
             let found = changed.into_iter().find_map(|(_, found)| found)?;
             Some(wire::LeaderResponse {
                 header: Some(services.headers.at(revision)),
                 kv: Some(reply::key_value(found)),
             })
         };
-        names::follow(&self.0, call, vec![name], LEADER, tell).await
+        let responses = names::follow(&self.0, call, vec![name], LEADER, respond).await?;
+        Ok(path.response(&self.0, responses))
     }
 
-    /// As etcd's, this is no error for whoever does not lead any more.
+    /// Succeeds for a candidate that is no longer the leader, as in etcd.
     async fn resign(
         &self,
         request: Request<wire::ResignRequest>,
-    ) -> Result<wire::ResignResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
+    ) -> Result<Response<wire::ResignResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let leader = request.leader.ok_or(Reason::LeaderKeyMissing)?;
         if leader.key.is_empty() {
             return Err(Reason::EmptyKey.into());
@@ -149,13 +145,13 @@ impl EtcdElectionService {
             failure: Vec::new(),
         };
         let (revision, _) = self.0.write(&call, conditions, 0, delete).await?;
-        Ok(wire::ResignResponse {
+        Ok(Response::new(wire::ResignResponse {
             header: Some(self.0.headers.at(revision)),
-        })
+        }))
     }
 }
 
-/// The record of the key that leads.
+/// The record of the leader's key.
 fn leader(reader: &Reader<'_>, name: &[u8]) -> Result<Option<KeyValue>, Fault> {
     let Some(holder) = reader.holder(name)? else {
         return Ok(None);
@@ -163,50 +159,9 @@ fn leader(reader: &Reader<'_>, name: &[u8]) -> Result<Option<KeyValue>, Fault> {
     let query = RangeQuery::latest(KeyRange::from_wire(holder.key, Bytes::new()));
     match reader.range(&query) {
         Ok(found) => Ok(found.kvs.into_iter().next()),
-        // Corrupt data is not told; every other call says so.
+        // A read that is refused for a corrupt store finds no leader; every other call reports it.
         Err(ReadError::Refused(_)) => Ok(None),
         Err(ReadError::Fault(fault)) => Err(fault),
-    }
-}
-
-#[tonic::async_trait]
-impl Election for EtcdElectionService {
-    type ObserveStream = Responses<wire::LeaderResponse>;
-
-    async fn campaign(
-        &self,
-        request: Request<wire::CampaignRequest>,
-    ) -> Result<Response<wire::CampaignResponse>, Status> {
-        Ok(Response::new(Self::campaign(self, request).await?))
-    }
-
-    async fn proclaim(
-        &self,
-        request: Request<wire::ProclaimRequest>,
-    ) -> Result<Response<wire::ProclaimResponse>, Status> {
-        Ok(Response::new(Self::proclaim(self, request).await?))
-    }
-
-    async fn leader(
-        &self,
-        request: Request<wire::LeaderRequest>,
-    ) -> Result<Response<wire::LeaderResponse>, Status> {
-        Ok(Self::leader(self, request).await?)
-    }
-
-    async fn observe(
-        &self,
-        request: Request<wire::LeaderRequest>,
-    ) -> Result<Response<Self::ObserveStream>, Status> {
-        let taker = Taker::of(&request);
-        Ok(taker.response(&self.0, Self::observe(self, request).await?))
-    }
-
-    async fn resign(
-        &self,
-        request: Request<wire::ResignRequest>,
-    ) -> Result<Response<wire::ResignResponse>, Status> {
-        Ok(Response::new(Self::resign(self, request).await?))
     }
 }
 

@@ -1,117 +1,91 @@
 //! The `KV` service: ranges, puts, deletes, transactions, compaction.
 //!
-//! Reads of one key are answered on the spot; reads of unknown size go to blocking threads, so that
-//! a large range delays nobody else.
+//! Reads of one key run on the runtime; reads of unknown size run on blocking threads, so that
+//! a large range does not delay other calls.
 
 mod listing;
 
 use std::sync::Arc;
 
 use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
-use tenure_statemachine::{
-    Compact, KeyRange, RangeEnd, RangeReply, ReadError, Reader, Revision, Txn, TxnOp, TxnReply,
-};
+use tenure_statemachine::{Compact, KeyRange, RangeEnd, RangeQuery, Reader, Revision, Txn, TxnOp};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
     answer::{
         chunks::{self, Chunks},
         failure::Failure,
-        large::Answer,
         reply,
     },
     border::{
         conditions::Conditions,
         far_walks::{NEAR_ROWS_MAX, Turn},
-        freshness::Freshness,
+        freshness::{Age, Freshness},
         request,
     },
     call::Call,
+    calls::Charged,
     services::Services,
 };
 
-/// Keys that one transaction reads on the spot: some milliseconds, were all as large as can be.
+/// Keys that one transaction may read on the runtime: some milliseconds at the largest values.
 const SPOT_READS_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(in crate::rpc) struct KvService(pub(in crate::rpc) Arc<Services>);
 
-impl KvService {
+#[tonic::async_trait]
+impl Kv for KvService {
+    type RangeStreamStream = Chunks;
+
     async fn range(
         &self,
         request: Request<wire::RangeRequest>,
-    ) -> Result<Response<wire::RangeResponse>, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let freshness = Freshness::of(request.metadata())?;
-        Conditions::of(request.metadata())?.refuse_on_read()?;
-        let _charged = self.0.charge(&request)?;
-        let request = request.into_inner();
-        let serializable = request.serializable;
-        let query = request::range(request)?;
-        let age = freshness.reach(&self.0, &call, serializable).await?;
+    ) -> Result<Response<wire::RangeResponse>, Status> {
+        let (call, _charged, query, age) = self.admit_range(request, request::range).await?;
         if !is_point(&query.range) {
-            let found = call.read(listing::list(&self.0, query)).await?;
+            let response = call.read(listing::list(&self.0, query)).await?;
             age.check()?;
-            return Ok(match found {
-                Ok(response) => age.tell(&self.0, response),
-                Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
-            });
+            return Ok(age.annotate(&self.0, response));
         }
-        let read = |reader: &Reader<'_>| {
-            Ok::<(Revision, RangeReply), ReadError>((reader.meta().revision, reader.range(&query)?))
-        };
-        let (revision, found) = self.0.latest(read)?;
+        let (revision, found) = self.0.latest(|reader| {
+            let found = reader.range(&query)?;
+            Ok((reader.meta().revision, found))
+        })?;
         age.check()?;
         let response = reply::range(self.0.headers.at(revision), found);
-        Ok(
-            match Answer::of_read(response, &self.0.bulk_reads.memory())? {
-                Ok(response) => age.tell(&self.0, response),
-                Err(answer) => answer.instead_of(age.tell(&self.0, wire::RangeResponse::default())),
-            },
-        )
+        Ok(age.annotate(&self.0, self.0.found(response)?))
     }
 
     async fn range_stream(
         &self,
         request: Request<wire::RangeRequest>,
-    ) -> Result<Response<Chunks>, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let freshness = Freshness::of(request.metadata())?;
-        Conditions::of(request.metadata())?.refuse_on_read()?;
-        let _charged = self.0.charge(&request)?;
-        let request = request.into_inner();
-        let serializable = request.serializable;
-        let query = request::range_stream(request)?;
-        let age = freshness.reach(&self.0, &call, serializable).await?;
-        let chunks = call
-            .read(chunks::stream(Arc::clone(&self.0), query))
-            .await?;
-        Ok(age.tell(&self.0, chunks))
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let admitted = self.admit_range(request, request::range_stream);
+        let (call, _charged, query, age) = admitted.await?;
+        let chunks = chunks::stream(Arc::clone(&self.0), query);
+        let chunks = call.read(chunks).await?;
+        Ok(age.response(&self.0, chunks))
     }
 
     async fn put(
         &self,
         request: Request<wire::PutRequest>,
-    ) -> Result<Response<wire::PutResponse>, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
+    ) -> Result<Response<wire::PutResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let put = request::put(request)?;
         let cost = request::put_cost(&put);
         let (revision, previous) = self.0.write(&call, conditions, cost, put).await?;
-        self.0
-            .written(reply::put(self.0.headers.at(revision), previous))
+        Ok(self
+            .0
+            .written(reply::put(self.0.headers.at(revision), previous))?)
     }
 
     async fn delete_range(
         &self,
         request: Request<wire::DeleteRangeRequest>,
-    ) -> Result<Response<wire::DeleteRangeResponse>, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
+    ) -> Result<Response<wire::DeleteRangeResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let delete = request::delete_range(request)?;
         let is_far =
             |reader: &Reader<'_>| reader.range_walks_further_than(&delete.range, NEAR_ROWS_MAX);
@@ -124,14 +98,15 @@ impl KvService {
             .0
             .write_in_turn(turn, &call, conditions, 0, delete)
             .await?;
-        self.0
-            .written(reply::delete_range(self.0.headers.at(revision), deleted))
+        Ok(self
+            .0
+            .written(reply::delete_range(self.0.headers.at(revision), deleted))?)
     }
 
     async fn txn(
         &self,
         request: Request<wire::TxnRequest>,
-    ) -> Result<Response<wire::TxnResponse>, Failure> {
+    ) -> Result<Response<wire::TxnResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
@@ -143,7 +118,7 @@ impl KvService {
         if request::is_read_only(&txn) {
             conditions.refuse_on_read()?;
             freshness.reach(&self.0, &call, serializable).await?;
-            return self.read_txn(&call, txn).await;
+            return Ok(self.read_txn(&call, txn).await?);
         }
         let cost = request::txn_cost(&txn);
         let is_far = |reader: &Reader<'_>| reader.walks_further_than(&txn, NEAR_ROWS_MAX);
@@ -156,8 +131,52 @@ impl KvService {
             .0
             .write_in_turn(turn, &call, conditions, cost, txn)
             .await?;
-        self.0
-            .written(reply::txn(self.0.headers.at(revision), done))
+        Ok(self
+            .0
+            .written(reply::txn(self.0.headers.at(revision), done))?)
+    }
+
+    async fn compact(
+        &self,
+        request: Request<wire::CompactionRequest>,
+    ) -> Result<Response<wire::CompactionResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
+        let wire::CompactionRequest {
+            revision: floor,
+            physical,
+        } = request;
+        let floor = Revision(floor);
+        let (revision, ()) = self.0.write(&call, conditions, 0, Compact(floor)).await?;
+        if physical {
+            let collected = async {
+                self.0.replica.collected(floor).await;
+                Ok::<(), Failure>(())
+            };
+            // The floor has moved: the outcome of a failure here is unknown.
+            call.write(collected).await?;
+        }
+        Ok(Response::new(wire::CompactionResponse {
+            header: Some(self.0.headers.at(revision)),
+        }))
+    }
+}
+
+impl KvService {
+    /// Admits a range and waits until this node's state is as fresh as it requires.
+    async fn admit_range(
+        &self,
+        request: Request<wire::RangeRequest>,
+        decode: fn(wire::RangeRequest) -> Result<RangeQuery, Failure>,
+    ) -> Result<(Call, Charged, RangeQuery, Age), Failure> {
+        let call = self.0.admit(request.metadata())?;
+        let freshness = Freshness::of(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
+        let charged = self.0.charge(&request)?;
+        let request = request.into_inner();
+        let serializable = request.serializable;
+        let query = decode(request)?;
+        let age = freshness.reach(&self.0, &call, serializable).await?;
+        Ok((call, charged, query, age))
     }
 
     async fn read_txn(
@@ -171,93 +190,14 @@ impl KvService {
                 .clone()
                 .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
             && txn.compare.iter().all(|compare| is_point(&compare.range));
-        let response = if is_small {
-            let read = |reader: &Reader<'_>| {
-                let revision = reader.meta().revision;
-                Ok::<(Revision, TxnReply), ReadError>((revision, reader.read_txn(&txn)?))
-            };
-            let (revision, done) = self.0.latest(read)?;
-            let response = reply::txn(self.0.headers.at(revision), done);
-            Answer::of_read(response, &self.0.bulk_reads.memory())?
-        } else {
-            call.read(listing::read_txn(&self.0, txn)).await?
-        };
-        Ok(match response {
-            Ok(response) => Response::new(response),
-            Err(answer) => answer.instead_of(Response::new(wire::TxnResponse::default())),
-        })
-    }
-
-    async fn compact(
-        &self,
-        request: Request<wire::CompactionRequest>,
-    ) -> Result<wire::CompactionResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let wire::CompactionRequest {
-            revision: floor,
-            physical,
-        } = request.into_inner();
-        let floor = Revision(floor);
-        let (revision, ()) = self.0.write(&call, conditions, 0, Compact(floor)).await?;
-        if physical {
-            let collected = async {
-                self.0.replica.collected(floor).await;
-                Ok::<(), Failure>(())
-            };
-            // The floor has moved: a caller that is told of a failure must not take it for none.
-            call.write(collected).await?;
+        if !is_small {
+            return call.read(listing::read_txn(&self.0, txn)).await;
         }
-        Ok(wire::CompactionResponse {
-            header: Some(self.0.headers.at(revision)),
-        })
-    }
-}
-
-#[tonic::async_trait]
-impl Kv for KvService {
-    type RangeStreamStream = Chunks;
-
-    async fn range(
-        &self,
-        request: Request<wire::RangeRequest>,
-    ) -> Result<Response<wire::RangeResponse>, Status> {
-        Ok(Self::range(self, request).await?)
-    }
-
-    async fn range_stream(
-        &self,
-        request: Request<wire::RangeRequest>,
-    ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Ok(Self::range_stream(self, request).await?)
-    }
-
-    async fn put(
-        &self,
-        request: Request<wire::PutRequest>,
-    ) -> Result<Response<wire::PutResponse>, Status> {
-        Ok(Self::put(self, request).await?)
-    }
-
-    async fn delete_range(
-        &self,
-        request: Request<wire::DeleteRangeRequest>,
-    ) -> Result<Response<wire::DeleteRangeResponse>, Status> {
-        Ok(Self::delete_range(self, request).await?)
-    }
-
-    async fn txn(
-        &self,
-        request: Request<wire::TxnRequest>,
-    ) -> Result<Response<wire::TxnResponse>, Status> {
-        Ok(Self::txn(self, request).await?)
-    }
-
-    async fn compact(
-        &self,
-        request: Request<wire::CompactionRequest>,
-    ) -> Result<Response<wire::CompactionResponse>, Status> {
-        Ok(Response::new(Self::compact(self, request).await?))
+        let (revision, done) = self.0.latest(|reader| {
+            let done = reader.read_txn(&txn)?;
+            Ok((reader.meta().revision, done))
+        })?;
+        self.0.found(reply::txn(self.0.headers.at(revision), done))
     }
 }
 

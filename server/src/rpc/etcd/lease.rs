@@ -1,4 +1,4 @@
-//! The `Lease` service: grants, revocations, renewals, and what leases there are.
+//! The `Lease` service: grants, revocations, renewals, TTLs, listings.
 
 mod keep_alive;
 pub(in crate::rpc) mod renewals;
@@ -14,7 +14,7 @@ use tenure_statemachine::{LeaseGrant, LeaseId, LeaseRevoke, Reader, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::rpc::{
-    answer::{failure::Failure, status::Reason},
+    answer::status::Reason,
     border::{conditions::Conditions, far_walks::NEAR_ROWS_MAX, request},
     services::Services,
 };
@@ -22,20 +22,22 @@ use crate::rpc::{
 #[derive(Debug)]
 pub(in crate::rpc) struct LeaseService(pub(in crate::rpc) Arc<Services>);
 
-impl LeaseService {
-    async fn grant(
+#[tonic::async_trait]
+impl Lease for LeaseService {
+    type LeaseKeepAliveStream =
+        Pin<Box<dyn Stream<Item = Result<wire::LeaseKeepAliveResponse, Status>> + Send>>;
+
+    async fn lease_grant(
         &self,
         request: Request<wire::LeaseGrantRequest>,
-    ) -> Result<wire::LeaseGrantResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let wire::LeaseGrantRequest { ttl, id } = request.into_inner();
-        let asked = u64::try_from(ttl).unwrap_or(0);
-        if asked > TTL_SECS_MAX {
+    ) -> Result<Response<wire::LeaseGrantResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
+        let wire::LeaseGrantRequest { ttl, id } = request;
+        let requested = u64::try_from(ttl).unwrap_or(0);
+        if requested > TTL_SECS_MAX {
             return Err(Reason::LeaseTtlTooLarge.into());
         }
-        let asked = Ttl::from_secs(asked);
-        let ttl = asked.max(self.0.limits.lease_ttl_min);
+        let ttl = Ttl::from_secs(requested).max(self.0.limits.lease_ttl_min);
         let id = if id == 0 {
             conditions.new_lease()
         } else {
@@ -44,21 +46,20 @@ impl LeaseService {
         let grant = LeaseGrant { id, ttl };
         let cost = request::LEASE_COST_BYTES;
         let (revision, (id, ttl)) = self.0.write(&call, conditions, cost, grant).await?;
-        Ok(wire::LeaseGrantResponse {
+        Ok(Response::new(wire::LeaseGrantResponse {
             header: Some(self.0.headers.at(revision)),
             id: id.0,
             ttl: secs(ttl.as_secs_ceil()),
             error: String::new(),
-        })
+        }))
     }
 
-    async fn revoke(
+    async fn lease_revoke(
         &self,
         request: Request<wire::LeaseRevokeRequest>,
-    ) -> Result<wire::LeaseRevokeResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let id = LeaseId(request.into_inner().id);
+    ) -> Result<Response<wire::LeaseRevokeResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
+        let id = LeaseId(request.id);
         let is_far = |reader: &Reader<'_>| reader.lease_holds_more_than(id, NEAR_ROWS_MAX);
         let turn = self.0.far_walks.turn(&self.0, &call, is_far).await?;
         let revoke = LeaseRevoke(id);
@@ -66,15 +67,25 @@ impl LeaseService {
             .0
             .write_in_turn(turn, &call, conditions, 0, revoke)
             .await?;
-        Ok(wire::LeaseRevokeResponse {
+        Ok(Response::new(wire::LeaseRevokeResponse {
             header: Some(self.0.headers.at(revision)),
-        })
+        }))
     }
 
-    async fn time_to_live(
+    async fn lease_keep_alive(
+        &self,
+        request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        let call = self.0.admit(request.metadata())?;
+        Conditions::of(request.metadata())?.refuse_on_read()?;
+        let responses = keep_alive::responses(Arc::clone(&self.0), call, request.into_inner());
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn lease_time_to_live(
         &self,
         request: Request<wire::LeaseTimeToLiveRequest>,
-    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Failure> {
+    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let wire::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
         call.read(self.0.replica.read_barrier()).await?;
@@ -98,16 +109,15 @@ impl LeaseService {
             })
         };
         if keys {
-            self.0.answer(&call, read).await
-        } else {
-            Ok(Response::new(self.0.latest(read)?))
+            return Ok(self.0.answer(&call, read).await?);
         }
+        Ok(Response::new(self.0.latest(read)?))
     }
 
-    async fn leases(
+    async fn lease_leases(
         &self,
         request: Request<wire::LeaseLeasesRequest>,
-    ) -> Result<Response<wire::LeaseLeasesResponse>, Failure> {
+    ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
@@ -125,55 +135,11 @@ impl LeaseService {
                     .collect(),
             })
         };
-        self.0.answer(&call, read).await
+        Ok(self.0.answer(&call, read).await?)
     }
 }
 
-#[tonic::async_trait]
-impl Lease for LeaseService {
-    type LeaseKeepAliveStream =
-        Pin<Box<dyn Stream<Item = Result<wire::LeaseKeepAliveResponse, Status>> + Send>>;
-
-    async fn lease_grant(
-        &self,
-        request: Request<wire::LeaseGrantRequest>,
-    ) -> Result<Response<wire::LeaseGrantResponse>, Status> {
-        Ok(Response::new(self.grant(request).await?))
-    }
-
-    async fn lease_revoke(
-        &self,
-        request: Request<wire::LeaseRevokeRequest>,
-    ) -> Result<Response<wire::LeaseRevokeResponse>, Status> {
-        Ok(Response::new(self.revoke(request).await?))
-    }
-
-    async fn lease_keep_alive(
-        &self,
-        request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
-    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let call = self.0.admit(request.metadata())?;
-        Conditions::of(request.metadata())?.refuse_on_read()?;
-        let responses = keep_alive::responses(Arc::clone(&self.0), call, request.into_inner());
-        Ok(Response::new(Box::pin(responses)))
-    }
-
-    async fn lease_time_to_live(
-        &self,
-        request: Request<wire::LeaseTimeToLiveRequest>,
-    ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Status> {
-        Ok(self.time_to_live(request).await?)
-    }
-
-    async fn lease_leases(
-        &self,
-        request: Request<wire::LeaseLeasesRequest>,
-    ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
-        Ok(self.leases(request).await?)
-    }
-}
-
-/// Seconds as the wire has them.
+/// A number of seconds in its wire type.
 fn secs(secs: u64) -> i64 {
     i64::try_from(secs).unwrap_or(i64::MAX)
 }

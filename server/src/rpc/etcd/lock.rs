@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tenure_proto::v3lockpb::{self as wire, lock_server::Lock};
-use tenure_statemachine::{Acquire, DeleteRange, KeyRange, LeaseId, Mode, Ttl, Wait};
+use tenure_statemachine::{Acquire, DeleteRange, KeyRange, LeaseId, Ttl};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
@@ -12,52 +12,47 @@ use crate::rpc::{
     border::{conditions::Conditions, field},
     call::Call,
     claim::{
-        acquire::{self, Begun, Granted},
-        delivery::last_look,
+        acquire::{self, AcquireOutcome, Granted},
+        delivery::notice_cancellation,
     },
     services::Services,
 };
 
-/// Life of a lease that is made for a caller who names none; nobody renews it. etcd's measure.
+/// TTL of the lease that is granted for a request without one; it is not renewed. etcd's value.
 const SESSION_TTL: Ttl = Ttl::from_secs(60);
 
 #[derive(Debug)]
 pub(in crate::rpc) struct EtcdLockService(pub(in crate::rpc) Arc<Services>);
 
-impl EtcdLockService {
+#[tonic::async_trait]
+impl Lock for EtcdLockService {
     async fn lock(
         &self,
         request: Request<wire::LockRequest>,
-    ) -> Result<wire::LockResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
-        let acquire = alone(field::name(request.name)?, request.lease, Bytes::new());
-        let held = hold(&self.0, call, conditions, acquire).await;
-        let held = held.map_err(|failure| match failure.reason() {
+    ) -> Result<Response<wire::LockResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
+        let acquire = exclusive(field::name(request.name)?, request.lease, Bytes::new());
+        let granted = wait_for_grant(&self.0, call, conditions, acquire).await;
+        let granted = granted.map_err(|failure| match failure.reason() {
             Reason::LeaseEnded | Reason::ClaimEnded => Reason::MutexExpired.into(),
             Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
             _ => failure,
         })?;
-        let (revision, claim) = (held.revision, held.claims.first());
+        let (revision, claim) = (granted.revision, granted.claims.first());
         let key = claim.map(|claim| claim.key.clone()).unwrap_or_default();
-        held.told();
-        Ok(wire::LockResponse {
+        granted.delivered();
+        Ok(Response::new(wire::LockResponse {
             header: Some(self.0.headers.at(revision)),
             key,
-        })
+        }))
     }
 
-    /// As etcd's, this deletes whatever key it is given.
+    /// Deletes the given key, whether it is a claim or not, as etcd does.
     async fn unlock(
         &self,
         request: Request<wire::UnlockRequest>,
-    ) -> Result<wire::UnlockResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.0.check_size(&request)?;
+    ) -> Result<Response<wire::UnlockResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         if request.key.is_empty() {
             return Err(Reason::EmptyKey.into());
         }
@@ -66,72 +61,47 @@ impl EtcdLockService {
             want_previous: false,
         };
         let (revision, _) = self.0.write(&call, conditions, 0, delete).await?;
-        Ok(wire::UnlockResponse {
+        Ok(Response::new(wire::UnlockResponse {
             header: Some(self.0.headers.at(revision)),
-        })
+        }))
     }
 }
 
-/// A claim as etcd's calls make it: exclusive, waiting for as long as it takes, and the one that
-/// the lease has already if it has one.
-pub(in crate::rpc) fn alone(name: Bytes, lease: i64, value: Bytes) -> Acquire {
-    let (lease, grant) = if lease == 0 {
+/// The claim of etcd's calls: exclusive and without a bound on its wait. It is the claim that the
+/// lease has already, if it has one. Without a lease it gets one of its own.
+pub(super) fn exclusive(name: Bytes, lease: i64, value: Bytes) -> Acquire {
+    let lease = if lease == 0 {
         (field::new_lease(), Some(SESSION_TTL))
     } else {
         (LeaseId(lease), None)
     };
     Acquire {
-        names: vec![name],
-        mode: Mode::Exclusive,
-        lease,
-        grant,
-        wait: Wait::Always,
-        lock_delay: Ttl(0),
-        principal: String::new(),
-        value,
         rejoin: true,
-        call: 0,
+        ..acquire::exclusive(name, lease, value)
     }
 }
 
-/// Waits until what is asked for holds, in a call that has no other bound than its caller's.
-pub(in crate::rpc) async fn hold(
+/// Waits until the claim holds, in a unary call that only its caller's deadline bounds.
+pub(super) async fn wait_for_grant(
     services: &Arc<Services>,
     call: Call,
     conditions: Conditions,
     acquire: Acquire,
 ) -> Result<Granted, Failure> {
-    let held = match acquire::begin(services, &call, conditions, acquire).await? {
-        Begun::Granted(held) => held,
-        Begun::Waiting(waiting) => {
-            // Either arm ends the wait; what is dropped withdraws.
+    let granted = match acquire::begin(services, &call, conditions, acquire).await? {
+        AcquireOutcome::Granted(granted) => granted,
+        AcquireOutcome::Waiting(waiting) => {
+            // Either arm ends the wait; the claims are withdrawn when `waiting` is dropped.
             tokio::select! {
-                held = waiting.granted() => held?,
+                granted = waiting.granted() => granted?,
                 failure = services.call_end(call) => return Err(failure),
             }
         }
-        // Only for claims that are not to wait.
-        Begun::Blocked(..) => return Err(Reason::WaitOver.into()),
+        // Only claims that must not wait are blocked.
+        AcquireOutcome::Blocked(..) => return Err(Reason::WaitOver.into()),
     };
-    last_look().await;
-    Ok(held)
-}
-
-#[tonic::async_trait]
-impl Lock for EtcdLockService {
-    async fn lock(
-        &self,
-        request: Request<wire::LockRequest>,
-    ) -> Result<Response<wire::LockResponse>, Status> {
-        Ok(Response::new(Self::lock(self, request).await?))
-    }
-
-    async fn unlock(
-        &self,
-        request: Request<wire::UnlockRequest>,
-    ) -> Result<Response<wire::UnlockResponse>, Status> {
-        Ok(Response::new(Self::unlock(self, request).await?))
-    }
+    notice_cancellation().await;
+    Ok(granted)
 }
 
 #[cfg(test)]

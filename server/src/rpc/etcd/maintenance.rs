@@ -6,13 +6,13 @@ use tenure_proto::{
     API_VERSION,
     etcdserverpb::{self as wire, alarm_request::AlarmAction, maintenance_server::Maintenance},
 };
-use tenure_statemachine::{AlarmChange, AlarmKind, MemberId, Reader, Revision};
+use tenure_statemachine::{AlarmChange, AlarmKind, HashKv, MemberId, Reader, Revision};
 use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
     answer::{failure::Failure, reply, status::Reason},
-    border::conditions::Conditions,
+    call::Call,
     services::Services,
 };
 
@@ -22,73 +22,52 @@ const QUOTA_OFF_BYTES: i64 = -1;
 #[derive(Debug)]
 pub(in crate::rpc) struct MaintenanceService(pub(in crate::rpc) Arc<Services>);
 
-impl MaintenanceService {
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    type SnapshotStream = Empty<Result<wire::SnapshotResponse, Status>>;
+
     async fn alarm(
         &self,
         request: Request<wire::AlarmRequest>,
-    ) -> Result<wire::AlarmResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
+    ) -> Result<Response<wire::AlarmResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let member = MemberId(request.member_id);
         let kind = match wire::AlarmType::try_from(request.alarm) {
             Ok(wire::AlarmType::Nospace) => Some(AlarmKind::NoSpace),
             Ok(wire::AlarmType::Corrupt) => Some(AlarmKind::Corrupt),
             Ok(wire::AlarmType::None) | Err(_) => None,
         };
-        let change = match AlarmAction::try_from(request.action) {
-            Ok(AlarmAction::Activate) if kind.is_some() => Some(AlarmChange {
-                member,
-                kind,
-                active: true,
-            }),
-            Ok(AlarmAction::Deactivate) => Some(AlarmChange {
-                member,
-                kind,
-                active: false,
-            }),
-            // To raise no kind of alarm is to do nothing.
-            Ok(AlarmAction::Activate) => None,
+        let (revision, alarms) = match AlarmAction::try_from(request.action) {
+            // An alarm without a kind cannot be raised; etcd answers with an empty list.
+            Ok(AlarmAction::Activate) if kind.is_none() => (self.0.revision()?, Vec::new()),
+            Ok(action @ (AlarmAction::Activate | AlarmAction::Deactivate)) => {
+                let change = AlarmChange {
+                    member,
+                    kind,
+                    active: action == AlarmAction::Activate,
+                };
+                self.0.write(&call, conditions, 0, change).await?
+            }
             Ok(AlarmAction::Get) | Err(_) => {
                 conditions.refuse_on_read()?;
                 call.read(self.0.replica.read_barrier()).await?;
-                return self.list_alarms(kind);
+                let (revision, mut alarms) = self.revision_and_alarms()?;
+                alarms.retain(|(_, raised)| kind.is_none_or(|kind| kind == *raised));
+                (revision, alarms)
             }
         };
-        let (revision, alarms) = match change {
-            Some(change) => self.0.write(&call, conditions, 0, change).await?,
-            None => (
-                self.0.latest(|reader| Ok(reader.meta().revision))?,
-                Vec::new(),
-            ),
-        };
-        Ok(wire::AlarmResponse {
+        Ok(Response::new(wire::AlarmResponse {
             header: Some(self.0.headers.at(revision)),
             alarms: alarms.into_iter().map(reply::alarm).collect(),
-        })
+        }))
     }
 
-    fn list_alarms(&self, kind: Option<AlarmKind>) -> Result<wire::AlarmResponse, Failure> {
-        let (revision, alarms) = self
-            .0
-            .latest(|reader| Ok((reader.meta().revision, reader.alarms()?)))?;
-        let wanted = alarms
-            .into_iter()
-            .filter(|(_, raised)| kind.is_none_or(|kind| kind == *raised));
-        Ok(wire::AlarmResponse {
-            header: Some(self.0.headers.at(revision)),
-            alarms: wanted.map(reply::alarm).collect(),
-        })
-    }
-
-    fn status(
+    async fn status(
         &self,
-        request: &Request<wire::StatusRequest>,
-    ) -> Result<wire::StatusResponse, Failure> {
+        request: Request<wire::StatusRequest>,
+    ) -> Result<Response<wire::StatusResponse>, Status> {
         self.0.admit(request.metadata())?;
-        let (revision, alarms) = self
-            .0
-            .latest(|reader| Ok((reader.meta().revision, reader.alarms()?)))?;
+        let (revision, alarms) = self.revision_and_alarms()?;
         let status = self.0.replica.status();
         let bytes = self.0.replica.storage_bytes().told();
         let mut errors = Vec::new();
@@ -97,17 +76,10 @@ impl MaintenanceService {
         }
         errors.extend(status.faults);
         for (member, kind) in alarms {
-            let kind = match kind {
-                AlarmKind::NoSpace => wire::AlarmType::Nospace,
-                AlarmKind::Corrupt => wire::AlarmType::Corrupt,
-            };
-            errors.push(format!(
-                "memberID:{} alarm:{}",
-                member.0,
-                kind.as_str_name()
-            ));
+            let kind = reply::alarm_type(kind).as_str_name();
+            errors.push(format!("memberID:{} alarm:{kind}", member.0));
         }
-        Ok(wire::StatusResponse {
+        Ok(Response::new(wire::StatusResponse {
             header: Some(self.0.headers.at(revision)),
             version: API_VERSION.to_owned(),
             db_size: size(bytes.logical),
@@ -121,53 +93,10 @@ impl MaintenanceService {
             storage_version: API_VERSION.to_owned(),
             db_size_quota: self.0.limits.quota_bytes.map_or(QUOTA_OFF_BYTES, size),
             downgrade_info: Some(wire::DowngradeInfo::default()),
-        })
+        }))
     }
 
-    async fn hash_kv(
-        &self,
-        request: Request<wire::HashKvRequest>,
-    ) -> Result<wire::HashKvResponse, Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let revision = Revision(request.into_inner().revision);
-        let read =
-            move |reader: &Reader<'_>| Ok((reader.meta().revision, reader.hash_kv(revision)?));
-        // Nothing of what is read is kept.
-        let (latest, found) = call.read(self.0.bulk_reads.look_through(read)).await?;
-        Ok(wire::HashKvResponse {
-            header: Some(self.0.headers.at(latest)),
-            hash: found.hash,
-            compact_revision: found.compact_revision.0,
-            hash_revision: found.hash_revision.0,
-        })
-    }
-
-    async fn move_leader(&self, request: Request<wire::MoveLeaderRequest>) -> Result<(), Failure> {
-        let call = self.0.admit(request.metadata())?;
-        let target = MemberId(request.into_inner().target_id);
-        call.read(self.0.replica.transfer_leader(target)).await
-    }
-}
-
-#[tonic::async_trait]
-impl Maintenance for MaintenanceService {
-    type SnapshotStream = Empty<Result<wire::SnapshotResponse, Status>>;
-
-    async fn alarm(
-        &self,
-        request: Request<wire::AlarmRequest>,
-    ) -> Result<Response<wire::AlarmResponse>, Status> {
-        Ok(Response::new(Self::alarm(self, request).await?))
-    }
-
-    async fn status(
-        &self,
-        request: Request<wire::StatusRequest>,
-    ) -> Result<Response<wire::StatusResponse>, Status> {
-        Ok(Response::new(Self::status(self, &request)?))
-    }
-
-    /// Space comes back in the background whatever anyone asks, so this only gives a push.
+    /// Starts a compaction of the store, which also happens in the background without a request.
     async fn defragment(
         &self,
         request: Request<wire::DefragmentRequest>,
@@ -177,16 +106,15 @@ impl Maintenance for MaintenanceService {
         Ok(Response::new(wire::DefragmentResponse { header: None }))
     }
 
-    /// The hash of the key space; what else etcd's covers is layout of its file.
+    /// The hash of the key space; etcd's also covers the layout of its file.
     async fn hash(
         &self,
         request: Request<wire::HashRequest>,
     ) -> Result<Response<wire::HashResponse>, Status> {
-        let (metadata, extensions, _) = request.into_parts();
-        let latest = wire::HashKvRequest::default();
-        let found = Self::hash_kv(self, Request::from_parts(metadata, extensions, latest)).await?;
+        let call = self.0.admit(request.metadata())?;
+        let (latest, found) = self.hash_at(&call, Revision(0)).await?;
         Ok(Response::new(wire::HashResponse {
-            header: found.header,
+            header: Some(self.0.headers.at(latest)),
             hash: found.hash,
         }))
     }
@@ -195,7 +123,15 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::HashKvRequest>,
     ) -> Result<Response<wire::HashKvResponse>, Status> {
-        Ok(Response::new(Self::hash_kv(self, request).await?))
+        let call = self.0.admit(request.metadata())?;
+        let revision = Revision(request.into_inner().revision);
+        let (latest, found) = self.hash_at(&call, revision).await?;
+        Ok(Response::new(wire::HashKvResponse {
+            header: Some(self.0.headers.at(latest)),
+            hash: found.hash,
+            compact_revision: found.compact_revision.0,
+            hash_revision: found.hash_revision.0,
+        }))
     }
 
     async fn snapshot(
@@ -209,7 +145,9 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::MoveLeaderRequest>,
     ) -> Result<Response<wire::MoveLeaderResponse>, Status> {
-        Self::move_leader(self, request).await?;
+        let call = self.0.admit(request.metadata())?;
+        let target = MemberId(request.into_inner().target_id);
+        call.read(self.0.replica.transfer_leader(target)).await?;
         Ok(Response::new(wire::MoveLeaderResponse { header: None }))
     }
 
@@ -221,7 +159,26 @@ impl Maintenance for MaintenanceService {
     }
 }
 
-/// Bytes as the wire has them.
+impl MaintenanceService {
+    fn revision_and_alarms(&self) -> Result<(Revision, Vec<(MemberId, AlarmKind)>), Failure> {
+        self.0
+            .latest(|reader| Ok((reader.meta().revision, reader.alarms()?)))
+    }
+
+    /// The hash of the key space at `revision`, or at the latest when it is zero, and the latest.
+    async fn hash_at(
+        &self,
+        call: &Call,
+        revision: Revision,
+    ) -> Result<(Revision, HashKv), Failure> {
+        let read =
+            move |reader: &Reader<'_>| Ok((reader.meta().revision, reader.hash_kv(revision)?));
+        // The read keeps none of the records that it visits.
+        call.read(self.0.bulk_reads.look_through(read)).await
+    }
+}
+
+/// A number of bytes in its wire type.
 fn size(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }

@@ -21,11 +21,11 @@ use crate::{
     tasks,
 };
 
-/// Responses that may wait for the transport; what a slow client leaves behind waits in history,
-/// not here.
+/// Responses that may wait for the transport; the backlog of a slow client stays in history, not
+/// here.
 const RESPONSES_WAITING_MAX: usize = 16;
-/// The part of the progress interval by which streams differ, so that many streams opened together
-/// do not report together; etcd's measure.
+/// The fraction of the progress interval that is random, so that streams that were opened together
+/// do not report together; etcd's value.
 const PROGRESS_JITTER: u32 = 10;
 
 #[derive(Debug)]

@@ -1,8 +1,8 @@
-//! Refusals of the gRPC library, said as etcd's library says them.
+//! Translates the gRPC library's refusals of oversized messages to etcd's.
 //!
-//! A message beyond the limit of the transport never comes to a handler; clients of etcd look for
-//! the code `ResourceExhausted`. Nothing else is changed. For unary calls: what a stream sends
-//! after its beginning is refused by its handler.
+//! An oversized message never reaches a handler; etcd's clients expect the code
+//! `ResourceExhausted`. Other responses are unchanged. For unary calls: handlers refuse the
+//! messages that a stream sends after its first.
 
 use futures::{TryFutureExt, future::MapOk};
 use http::{Request, Response};
@@ -11,7 +11,7 @@ use tower::{Layer, Service};
 
 use crate::rpc::answer::status;
 
-/// The layer.
+/// The layer that translates.
 #[derive(Clone, Copy, Debug)]
 pub struct EtcdsWords;
 
@@ -23,7 +23,7 @@ impl<S> Layer<S> for EtcdsWords {
     }
 }
 
-/// A service whose answers are translated.
+/// A service whose responses are translated.
 #[derive(Clone, Debug)]
 pub struct Translated<S>(S);
 

@@ -1,4 +1,4 @@
-//! The services over a real connection: what is served, how large, and what is answered.
+//! The services over a real connection: routes, size limits, responses.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -8,19 +8,23 @@ use tenure_proto::{
         DefragmentRequest, DowngradeRequest, HashKvRequest, HashRequest, LeaseKeepAliveRequest,
         MemberAddRequest, MemberListRequest, MoveLeaderRequest, PutRequest, RangeRequest,
         RequestOp, SnapshotRequest, StatusRequest, TxnRequest, WatchCreateRequest, WatchRequest,
-        alarm_request::AlarmAction, auth_client::AuthClient, cluster_client::ClusterClient,
-        kv_client::KvClient, lease_client::LeaseClient, maintenance_client::MaintenanceClient,
-        request_op, response_op, watch_client::WatchClient, watch_request::RequestUnion,
+        WatchResponse, alarm_request::AlarmAction, auth_client::AuthClient,
+        cluster_client::ClusterClient, kv_client::KvClient, lease_client::LeaseClient,
+        maintenance_client::MaintenanceClient, request_op, response_op, watch_client::WatchClient,
+        watch_request::RequestUnion,
     },
     metadata::{CURRENT_TOKEN_METADATA, REASON_METADATA, REQUIRE_LEADER_METADATA},
     v1,
     v3lockpb::{LockRequest, lock_client::LockClient},
 };
 use tenure_statemachine::{Command, LeaseGrant, LeaseId, MemberAttributes, Put, Ttl};
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio::{
+    net::TcpListener,
+    sync::mpsc::{self, Sender},
+};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{
-    Request, Status,
+    Request, Status, Streaming,
     transport::{Channel, Server},
 };
 use tonic_health::pb::{
@@ -300,10 +304,10 @@ async fn members_have_a_name_once_they_have_said_it() {
             .await
             .is_ok()
     );
-    let asked = cluster
+    let refused = cluster
         .member_list(MemberListRequest { linearizable: true })
         .await;
-    assert_eq!(reason(asked), Some(Reason::NoLeader));
+    assert_eq!(reason(refused), Some(Reason::NoLeader));
 }
 
 #[tokio::test]
@@ -339,14 +343,30 @@ async fn a_lock_travels_and_a_connection_that_ends_leaves_its_queue() {
         ttl_ms,
         ..Default::default()
     };
-    let mut stream = lock.acquire(ask(60_000)).await.expect("asked").into_inner();
-    let told = stream.message().await.expect("told").expect("told");
-    let Some(v1::acquire_response::State::Granted(granted)) = told.state else {
-        panic!("it was free: {told:?}");
+    let mut stream = lock
+        .acquire(ask(60_000))
+        .await
+        .expect("admitted")
+        .into_inner();
+    let received = stream
+        .message()
+        .await
+        .expect("a response")
+        .expect("no failure");
+    let Some(v1::acquire_response::State::Granted(granted)) = received.state else {
+        panic!("it was free: {received:?}");
     };
     assert!(stream.message().await.expect("the end").is_none());
-    let mut waits = lock.acquire(ask(60_000)).await.expect("asked").into_inner();
-    waits.message().await.expect("told").expect("told");
+    let mut waits = lock
+        .acquire(ask(60_000))
+        .await
+        .expect("admitted")
+        .into_inner();
+    waits
+        .message()
+        .await
+        .expect("a response")
+        .expect("no failure");
     assert_eq!(node.keys().len(), 2);
     let mut applied = node.applied.subscribe();
     drop(waits);
@@ -360,10 +380,10 @@ async fn a_lock_travels_and_a_connection_that_ends_leaves_its_queue() {
     };
     let status = lock.release(release).await.expect_err("not the holder");
     assert_eq!(reason_of(&status), Some(Reason::NotHolder));
-    let told = |key| status.metadata().get(key).map(|value| value.as_bytes());
-    assert_eq!(told(REASON_METADATA), Some(&b"NotHolder"[..]));
+    let metadata_of = |key| status.metadata().get(key).map(|value| value.as_bytes());
+    assert_eq!(metadata_of(REASON_METADATA), Some(&b"NotHolder"[..]));
     assert_eq!(
-        told(CURRENT_TOKEN_METADATA),
+        metadata_of(CURRENT_TOKEN_METADATA),
         Some(token.to_string().as_bytes())
     );
     let request = LockRequest {
@@ -372,6 +392,27 @@ async fn a_lock_travels_and_a_connection_that_ends_leaves_its_queue() {
     };
     let held = LockClient::new(channel).lock(request).await.expect("free");
     assert!(held.get_ref().key.starts_with(b"b/"));
+}
+
+/// A stream with a watcher of the key `a`, open until its requests are dropped.
+async fn open_watch(channel: Channel) -> (Sender<WatchRequest>, Streaming<WatchResponse>) {
+    let create = WatchCreateRequest {
+        key: "a".into(),
+        ..Default::default()
+    };
+    let create = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(create)),
+    };
+    let (requests, inbound) = mpsc::channel(1);
+    requests.send(create).await.expect("open");
+    let mut watch = WatchClient::new(channel)
+        .watch(ReceiverStream::new(inbound))
+        .await
+        .expect("opened")
+        .into_inner();
+    let created = watch.message().await.expect("no failure");
+    assert!(created.expect("a response").created);
+    (requests, watch)
 }
 
 #[tokio::test]
@@ -385,22 +426,17 @@ async fn streams_work_and_a_drain_ends_them_and_turns_health() {
     let check = || HealthCheckRequest {
         service: String::new(),
     };
-    let state = health
-        .check(check())
-        .await
-        .expect("answered")
-        .into_inner()
-        .status;
-    assert_eq!(state, ServingStatus::Serving as i32);
+    let state = health.check(check()).await.expect("answered").into_inner();
+    assert_eq!(state.status, ServingStatus::Serving as i32);
     let mut health_changes = health.watch(check()).await.expect("opened").into_inner();
 
     node.apply(&Command::LeaseGrant(LeaseGrant {
         id: LeaseId(7),
         ttl: Ttl::from_secs(9),
     }));
-    let asked = tokio_stream::iter([LeaseKeepAliveRequest { id: 7 }]);
+    let renewed = tokio_stream::iter([LeaseKeepAliveRequest { id: 7 }]);
     let kept = LeaseClient::new(channel.clone())
-        .lease_keep_alive(asked)
+        .lease_keep_alive(renewed)
         .await
         .expect("opened");
     let kept = kept
@@ -411,48 +447,18 @@ async fn streams_work_and_a_drain_ends_them_and_turns_health() {
         .expect("an answer");
     assert_eq!((kept.id, kept.ttl), (7, 9));
 
-    let create = WatchCreateRequest {
-        key: "a".into(),
-        ..Default::default()
-    };
-    let create = WatchRequest {
-        request_union: Some(RequestUnion::CreateRequest(create)),
-    };
-    let (requests, inbound) = tokio::sync::mpsc::channel(1);
-    requests.send(create).await.expect("open");
-    let inbound = tokio_stream::wrappers::ReceiverStream::new(inbound);
-    let mut watch = WatchClient::new(channel)
-        .watch(inbound)
-        .await
-        .expect("opened")
-        .into_inner();
-    assert!(
-        watch
-            .message()
-            .await
-            .expect("created")
-            .expect("created")
-            .created
-    );
+    let (_requests, mut watch) = open_watch(channel).await;
     node.apply(&Command::Put(Put {
         key: "a".into(),
         ..Put::default()
     }));
-    assert_eq!(
-        watch
-            .message()
-            .await
-            .expect("told")
-            .expect("told")
-            .events
-            .len(),
-        1
-    );
+    let response = watch.message().await.expect("no failure");
+    assert_eq!(response.expect("a response").events.len(), 1);
 
     services.drain();
     let status = watch.message().await.expect_err("the end");
     assert_eq!(reason_of(&status), Some(Reason::Stopped));
-    while let Some(change) = health_changes.message().await.expect("told") {
+    while let Some(change) = health_changes.message().await.expect("a response") {
         if change.status == ServingStatus::NotServing as i32 {
             return;
         }
@@ -524,7 +530,7 @@ async fn a_stream_that_requires_a_leader_ends_when_there_is_none_for_long() {
     assert_eq!(reason_of(&status), Some(Reason::NoLeader));
 }
 
-/// A put within so many transactions.
+/// A put within `depth` nested transactions.
 fn nested(depth: usize) -> TxnRequest {
     let put = PutRequest {
         key: "deep".into(),
@@ -546,7 +552,7 @@ fn nested(depth: usize) -> TxnRequest {
     txn
 }
 
-/// The decoder stops at a depth of its own, and used to tell of every level, as an internal error.
+/// The decoder has a depth limit of its own, and used to list every level in an internal error.
 #[tokio::test]
 async fn transactions_are_nested_so_deep_and_deeper_ones_are_refused_in_one_sentence() {
     let it = serve().await;

@@ -6,49 +6,50 @@ use tenure_proto::v1::{self as wire, fence_server::Fence};
 use tenure_statemachine::{FenceCommand, FencePolicy, Reader};
 use tonic::{Request, Response, Status};
 
-use crate::rpc::{
-    answer::{failure::Failure, status::Reason},
-    border::field,
-    services::Services,
-};
+use crate::rpc::{answer::status::Reason, border::field, services::Services};
 
 #[derive(Debug)]
 pub(in crate::rpc) struct FenceService(pub(in crate::rpc) Arc<Services>);
 
-impl FenceService {
+#[tonic::async_trait]
+impl Fence for FenceService {
     async fn set_policy(
         &self,
         request: Request<wire::SetPolicyRequest>,
-    ) -> Result<wire::SetPolicyResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::SetPolicyResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let wire::Policy { prefix, lock } = request.policy.ok_or(Reason::PolicyMissing)?;
         let policy = FencePolicy {
             prefix: field::prefix(prefix)?,
             lock: field::name(lock)?,
         };
         let command = FenceCommand::Set(policy);
-        let (revision, ()) = self.0.write(&call, conditions, 0, command).await?;
-        Ok(wire::SetPolicyResponse {
-            header: Some(self.0.headers.own(revision)),
-        })
+        let header = self
+            .0
+            .write_for_header(&call, conditions, 0, command)
+            .await?;
+        Ok(Response::new(wire::SetPolicyResponse { header }))
     }
 
     async fn remove_policy(
         &self,
         request: Request<wire::RemovePolicyRequest>,
-    ) -> Result<wire::RemovePolicyResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::RemovePolicyResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let command = FenceCommand::Remove(field::prefix(request.prefix)?);
-        let (revision, ()) = self.0.write(&call, conditions, 0, command).await?;
-        Ok(wire::RemovePolicyResponse {
-            header: Some(self.0.headers.own(revision)),
-        })
+        let header = self
+            .0
+            .write_for_header(&call, conditions, 0, command)
+            .await?;
+        Ok(Response::new(wire::RemovePolicyResponse { header }))
     }
 
     async fn list_policies(
         &self,
         request: Request<wire::ListPoliciesRequest>,
-    ) -> Result<Response<wire::ListPoliciesResponse>, Failure> {
+    ) -> Result<Response<wire::ListPoliciesResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         call.read(self.0.replica.read_barrier()).await?;
         let headers = self.0.headers.clone();
@@ -63,31 +64,7 @@ impl FenceService {
                 policies: policies.collect(),
             })
         };
-        self.0.answer(&call, read).await
-    }
-}
-
-#[tonic::async_trait]
-impl Fence for FenceService {
-    async fn set_policy(
-        &self,
-        request: Request<wire::SetPolicyRequest>,
-    ) -> Result<Response<wire::SetPolicyResponse>, Status> {
-        Ok(Response::new(Self::set_policy(self, request).await?))
-    }
-
-    async fn remove_policy(
-        &self,
-        request: Request<wire::RemovePolicyRequest>,
-    ) -> Result<Response<wire::RemovePolicyResponse>, Status> {
-        Ok(Response::new(Self::remove_policy(self, request).await?))
-    }
-
-    async fn list_policies(
-        &self,
-        request: Request<wire::ListPoliciesRequest>,
-    ) -> Result<Response<wire::ListPoliciesResponse>, Status> {
-        Ok(Self::list_policies(self, request).await?)
+        Ok(self.0.answer(&call, read).await?)
     }
 }
 

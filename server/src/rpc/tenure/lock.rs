@@ -1,4 +1,4 @@
-//! The `Lock` service of tenure: acquire and give back, hand on, check, watch, look into.
+//! The `Lock` service of tenure: acquire, release, transfer, check, watch, inspect, list.
 
 use std::sync::Arc;
 
@@ -13,121 +13,118 @@ use tenure_statemachine::{
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
-    answer::{failure::Failure, large::Taker, status::Reason},
+    answer::{failure::Failure, large::MessagePath, status::Reason},
     border::{field, freshness::Freshness, request},
     call::Call,
     claim::{
-        acquire::{self, Begun, Granted, Waiting},
-        delivery::last_look,
+        acquire::{self, AcquireOutcome, Granted, Waiting},
+        delivery::notice_cancellation,
         names,
-        responses::{Responses, Tell, claim, claims, responses},
+        responses::{Messages, Responses, claim, claims, responses},
     },
     services::Services,
 };
 
-/// Waiting claims that are told when it is not said how many.
-const WAITERS_TOLD: u32 = 100;
-/// Most waiting claims that are told: as many as may wait.
-const WAITERS_TOLD_MAX: u32 = 10_000;
-/// Locks that are listed when it is not said how many.
-const LOCKS_LISTED: u32 = 1000;
-/// Most locks that are listed.
-const LOCKS_LISTED_MAX: u32 = 10_000;
+/// Waiting claims in a response to an inspection without a limit.
+const WAITERS_DEFAULT: u32 = 100;
+/// Most waiting claims in a response: as many as may wait for one name.
+const WAITERS_MAX: u32 = 10_000;
+/// Locks in a response to a listing without a limit.
+const LOCKS_DEFAULT: u32 = 1000;
+/// Most locks in a response.
+const LOCKS_MAX: u32 = 10_000;
 
 type Holders = names::Changed<Option<ClaimState>>;
 
 #[derive(Debug)]
 pub(in crate::rpc) struct LockService(pub(in crate::rpc) Arc<Services>);
 
-impl LockService {
-    async fn begin(
-        &self,
-        request: Request<wire::AcquireRequest>,
-        waits: bool,
-    ) -> Result<(Call, Begun), Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        let mut acquire = asked(request)?;
-        if !waits {
-            acquire.wait = Wait::Never;
-        }
-        let begun = acquire::begin(&self.0, &call, conditions, acquire).await?;
-        Ok((call, begun))
-    }
+#[tonic::async_trait]
+impl Lock for LockService {
+    type AcquireStream = Responses<wire::AcquireResponse>;
+    type WatchTokensStream = Responses<wire::WatchTokensResponse>;
 
     async fn acquire(
         &self,
         request: Request<wire::AcquireRequest>,
-    ) -> Result<Responses<wire::AcquireResponse>, Failure> {
+    ) -> Result<Response<Self::AcquireStream>, Status> {
+        let path = MessagePath::of(&request);
         let connection = request.extensions().get().cloned();
-        let (call, begun) = self.begin(request, true).await?;
-        let tell = Tell {
+        let (call, outcome) = self.begin(request, true).await?;
+        let messages = Messages {
             waiting: queued_response,
             granted: granted_response,
         };
-        responses(&self.0, call, begun, tell, connection)
+        let responses = responses(&self.0, call, outcome, messages, connection)?;
+        Ok(path.response(&self.0, responses))
     }
 
     async fn try_acquire(
         &self,
         request: Request<wire::AcquireRequest>,
-    ) -> Result<Response<wire::TryAcquireResponse>, Failure> {
-        let (_, begun) = self.begin(request, false).await?;
+    ) -> Result<Response<wire::TryAcquireResponse>, Status> {
+        let (_, outcome) = self.begin(request, false).await?;
         let now = self.0.replica.cluster_time();
-        let (revision, granted, holder) = match begun {
-            Begun::Granted(held) => {
-                last_look().await;
-                let told = (held.revision, Some(granted(&self.0, &held)), None);
-                held.told();
-                told
+        let (revision, granted, holder) = match outcome {
+            AcquireOutcome::Granted(held) => {
+                notice_cancellation().await;
+                let message = granted(&self.0, &held);
+                let revision = held.revision;
+                held.delivered();
+                (revision, Some(message), None)
             }
-            Begun::Blocked(revision, holder) => (revision, None, holder.map(|it| *it)),
-            // It waits by an earlier request of the same id, which is not this one's to change.
-            Begun::Waiting(waiting) => (waiting.revision, None, waiting.blocker.clone()),
+            AcquireOutcome::Blocked(revision, holder) => (revision, None, holder.map(|it| *it)),
+            // The claim of an earlier request with the same id, which this one must not withdraw.
+            AcquireOutcome::Waiting(waiting) => (waiting.revision, None, waiting.blocker.clone()),
         };
-        self.0.written(wire::TryAcquireResponse {
+        Ok(self.0.written(wire::TryAcquireResponse {
             header: Some(self.0.headers.own(revision)),
             granted,
             holder: holder.map(|holder| claim(holder, now)),
-        })
+        })?)
     }
 
     async fn release(
         &self,
         request: Request<wire::ReleaseRequest>,
-    ) -> Result<wire::ReleaseResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::ReleaseResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let release = Release {
             name: field::name(request.name)?,
             token: field::token(request.token)?,
         };
-        let (revision, ()) = self.0.write(&call, conditions, 0, release).await?;
-        Ok(wire::ReleaseResponse {
-            header: Some(self.0.headers.own(revision)),
-        })
+        let header = self
+            .0
+            .write_for_header(&call, conditions, 0, release)
+            .await?;
+        Ok(Response::new(wire::ReleaseResponse { header }))
     }
 
     async fn withdraw(
         &self,
         request: Request<wire::WithdrawRequest>,
-    ) -> Result<wire::WithdrawResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::WithdrawResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let withdraw = Withdraw {
             name: field::name(request.name)?,
             lease: field::lease(request.lease)?,
             call: 0,
         };
         let (revision, withdrawn) = self.0.write(&call, conditions, 0, withdraw).await?;
-        Ok(wire::WithdrawResponse {
+        Ok(Response::new(wire::WithdrawResponse {
             header: Some(self.0.headers.own(revision)),
             withdrawn,
-        })
+        }))
     }
 
     async fn transfer(
         &self,
         request: Request<wire::TransferRequest>,
-    ) -> Result<Response<wire::TransferResponse>, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::TransferResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let transfer = Transfer {
             name: field::name(request.name)?,
             token: field::token(request.token)?,
@@ -136,16 +133,16 @@ impl LockService {
         };
         let cost = request::PUT_OVERHEAD_BYTES;
         let (revision, held) = self.0.write(&call, conditions, cost, transfer).await?;
-        self.0.written(wire::TransferResponse {
+        Ok(self.0.written(wire::TransferResponse {
             header: Some(self.0.headers.own(revision)),
             claim: Some(claim(held, self.0.replica.cluster_time())),
-        })
+        })?)
     }
 
     async fn check_token(
         &self,
         request: Request<wire::CheckTokenRequest>,
-    ) -> Result<Response<wire::CheckTokenResponse>, Failure> {
+    ) -> Result<Response<wire::CheckTokenResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::CheckTokenRequest { name, token } = request.into_inner();
@@ -161,22 +158,23 @@ impl LockService {
         let (revision, valid, holder, lease) = self.0.latest(read)?;
         let now = self.0.replica.cluster_time();
         let remaining = |lease: &Lease| self.0.remaining(lease);
-        self.0.found(wire::CheckTokenResponse {
+        Ok(self.0.found(wire::CheckTokenResponse {
             header: Some(self.0.headers.own(revision)),
             valid,
             current_token: holder.as_ref().map_or(0, |holder| holder.token.0),
             holder: holder.map(|holder| claim(holder, now)),
             remaining_ms: lease.as_ref().map_or(Ttl(0), remaining).0,
-        })
+        })?)
     }
 
     async fn watch_tokens(
         &self,
         request: Request<wire::WatchTokensRequest>,
-    ) -> Result<Responses<wire::WatchTokensResponse>, Failure> {
+    ) -> Result<Response<Self::WatchTokensStream>, Status> {
+        let path = MessagePath::of(&request);
         let call = self.0.admit(request.metadata())?;
         let names = field::names(request.into_inner().names, WATCHED_NAMES_MAX)?;
-        let tell = |services: &Services, revision: Revision, changed: Holders| {
+        let respond = |services: &Services, revision: Revision, changed: Holders| {
             let now = services.replica.cluster_time();
             let states = changed.into_iter().map(|(name, holder)| wire::TokenState {
                 name,
@@ -188,18 +186,19 @@ impl LockService {
                 states: states.collect(),
             })
         };
-        names::follow(&self.0, call, names, names::TOKEN, tell).await
+        let responses = names::follow(&self.0, call, names, names::TOKEN, respond).await?;
+        Ok(path.response(&self.0, responses))
     }
 
     async fn inspect(
         &self,
         request: Request<wire::InspectRequest>,
-    ) -> Result<Response<wire::InspectResponse>, Failure> {
+    ) -> Result<Response<wire::InspectResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::InspectRequest { name, limit } = request.into_inner();
         let name = field::name(name)?;
-        let limit = limited(limit, WAITERS_TOLD, WAITERS_TOLD_MAX);
+        let limit = list_len(limit, WAITERS_DEFAULT, WAITERS_MAX);
         freshness.reach(&self.0, &call, false).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
@@ -213,17 +212,17 @@ impl LockService {
                 delay_ms: queue.delay_until.map_or(0, |until| now.until(until).0),
             })
         };
-        self.0.answer(&call, read).await
+        Ok(self.0.answer(&call, read).await?)
     }
 
     async fn list(
         &self,
         request: Request<wire::ListRequest>,
-    ) -> Result<Response<wire::ListResponse>, Failure> {
+    ) -> Result<Response<wire::ListResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::ListRequest { prefix, limit } = request.into_inner();
-        let limit = limited(limit, LOCKS_LISTED, LOCKS_LISTED_MAX);
+        let limit = list_len(limit, LOCKS_DEFAULT, LOCKS_MAX);
         freshness.reach(&self.0, &call, false).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
@@ -234,16 +233,17 @@ impl LockService {
                 more,
             })
         };
-        self.0.answer(&call, read).await
+        Ok(self.0.answer(&call, read).await?)
     }
 
     async fn force_release(
         &self,
         request: Request<wire::ForceReleaseRequest>,
-    ) -> Result<Response<wire::ForceReleaseResponse>, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::ForceReleaseResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let name = field::name(request.name)?;
-        // Zero is every claim that holds.
+        // Zero names every claim that holds.
         let token = match request.token {
             0 => Revision(0),
             token => field::token(token)?,
@@ -254,19 +254,36 @@ impl LockService {
         }
         if why.len() > JUSTIFICATION_BYTES_MAX {
             let (reason, bytes) = (Reason::JustificationTooLong, why.len());
-            return Err(field::too_long(reason, bytes, JUSTIFICATION_BYTES_MAX));
+            return Err(field::too_long(reason, bytes, JUSTIFICATION_BYTES_MAX).into());
         }
         let release = ForceRelease { name, token, why };
         let (revision, released) = self.0.write(&call, conditions, 0, release).await?;
-        self.0.written(wire::ForceReleaseResponse {
+        Ok(self.0.written(wire::ForceReleaseResponse {
             header: Some(self.0.headers.own(revision)),
             released: claims(released, self.0.replica.cluster_time()),
-        })
+        })?)
     }
 }
 
-/// What a request asks for; it waits.
-fn asked(request: wire::AcquireRequest) -> Result<Acquire, Failure> {
+impl LockService {
+    async fn begin(
+        &self,
+        request: Request<wire::AcquireRequest>,
+        waits: bool,
+    ) -> Result<(Call, AcquireOutcome), Failure> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
+        let mut acquire = acquisition(request)?;
+        if !waits {
+            acquire.wait = Wait::Never;
+        }
+        let outcome = acquire::begin(&self.0, &call, conditions, acquire).await?;
+        Ok((call, outcome))
+    }
+}
+
+/// The requested claims, which wait as long as the request allows.
+fn acquisition(request: wire::AcquireRequest) -> Result<Acquire, Failure> {
     let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
     Ok(Acquire {
         names: field::bundle(request.names)?,
@@ -282,8 +299,13 @@ fn asked(request: wire::AcquireRequest) -> Result<Acquire, Failure> {
     })
 }
 
-fn limited(asked: u32, standard: u32, max: u32) -> usize {
-    let limit = if asked == 0 { standard } else { asked.min(max) };
+/// The length of a list: as requested and at most `max`, or `default` when none is requested.
+fn list_len(requested: u32, default: u32, max: u32) -> usize {
+    let limit = if requested == 0 {
+        default
+    } else {
+        requested.min(max)
+    };
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
@@ -316,84 +338,6 @@ fn granted(services: &Services, held: &Granted) -> wire::Granted {
         lease: held.lease.0,
         ttl_ms: held.ttl.0,
         remaining_ms: held.remaining.0,
-    }
-}
-
-#[tonic::async_trait]
-impl Lock for LockService {
-    type AcquireStream = Responses<wire::AcquireResponse>;
-    type WatchTokensStream = Responses<wire::WatchTokensResponse>;
-
-    async fn acquire(
-        &self,
-        request: Request<wire::AcquireRequest>,
-    ) -> Result<Response<Self::AcquireStream>, Status> {
-        let taker = Taker::of(&request);
-        Ok(taker.response(&self.0, Self::acquire(self, request).await?))
-    }
-
-    async fn try_acquire(
-        &self,
-        request: Request<wire::AcquireRequest>,
-    ) -> Result<Response<wire::TryAcquireResponse>, Status> {
-        Ok(Self::try_acquire(self, request).await?)
-    }
-
-    async fn release(
-        &self,
-        request: Request<wire::ReleaseRequest>,
-    ) -> Result<Response<wire::ReleaseResponse>, Status> {
-        Ok(Response::new(Self::release(self, request).await?))
-    }
-
-    async fn withdraw(
-        &self,
-        request: Request<wire::WithdrawRequest>,
-    ) -> Result<Response<wire::WithdrawResponse>, Status> {
-        Ok(Response::new(Self::withdraw(self, request).await?))
-    }
-
-    async fn transfer(
-        &self,
-        request: Request<wire::TransferRequest>,
-    ) -> Result<Response<wire::TransferResponse>, Status> {
-        Ok(Self::transfer(self, request).await?)
-    }
-
-    async fn check_token(
-        &self,
-        request: Request<wire::CheckTokenRequest>,
-    ) -> Result<Response<wire::CheckTokenResponse>, Status> {
-        Ok(Self::check_token(self, request).await?)
-    }
-
-    async fn watch_tokens(
-        &self,
-        request: Request<wire::WatchTokensRequest>,
-    ) -> Result<Response<Self::WatchTokensStream>, Status> {
-        let taker = Taker::of(&request);
-        Ok(taker.response(&self.0, Self::watch_tokens(self, request).await?))
-    }
-
-    async fn inspect(
-        &self,
-        request: Request<wire::InspectRequest>,
-    ) -> Result<Response<wire::InspectResponse>, Status> {
-        Ok(Self::inspect(self, request).await?)
-    }
-
-    async fn list(
-        &self,
-        request: Request<wire::ListRequest>,
-    ) -> Result<Response<wire::ListResponse>, Status> {
-        Ok(Self::list(self, request).await?)
-    }
-
-    async fn force_release(
-        &self,
-        request: Request<wire::ForceReleaseRequest>,
-    ) -> Result<Response<wire::ForceReleaseResponse>, Status> {
-        Ok(Self::force_release(self, request).await?)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The `Session` service: what remembers the outcomes of mutations, and last wills.
+//! The `Session` service: remembered outcomes of mutations, and wills.
 
 use std::sync::Arc;
 
@@ -17,47 +17,49 @@ use crate::rpc::{
 #[derive(Debug)]
 pub(in crate::rpc) struct SessionService(pub(in crate::rpc) Arc<Services>);
 
-impl SessionService {
+#[tonic::async_trait]
+impl Session for SessionService {
     async fn open(
         &self,
         request: Request<wire::OpenSessionRequest>,
-    ) -> Result<wire::OpenSessionResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |_| None)?;
+    ) -> Result<Response<wire::OpenSessionResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let (lease, grant) = field::lease_or_ttl(request.lease, request.ttl_ms)?;
         let open = SessionOpen { lease, grant };
         let cost = request::LEASE_COST_BYTES;
         let (revision, (session, ttl)) = self.0.write(&call, conditions, cost, open).await?;
-        Ok(wire::OpenSessionResponse {
+        Ok(Response::new(wire::OpenSessionResponse {
             header: Some(self.0.headers.own(revision)),
             session: session.0,
             ttl_ms: ttl.0,
-        })
+        }))
     }
 
-    /// Ending the lease ends the session. That it is one's is looked up before: the caller who
-    /// mistakes any lease for its session must not lose what hangs on it.
+    /// Revokes the lease, which ends the session. The lease must belong to a session: a caller that
+    /// passes another lease must not lose its keys.
     async fn close(
         &self,
         request: Request<wire::CloseSessionRequest>,
-    ) -> Result<wire::CloseSessionResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |_| None)?;
+    ) -> Result<Response<wire::CloseSessionResponse>, Status> {
+        let (call, conditions, request) = self.0.admit_write(request)?;
         let session = named(request.session)?;
         call.read(self.0.replica.read_barrier()).await?;
         let open = self.0.latest(|reader| Ok(reader.session(session)?))?;
         if open.is_none() {
-            return Err(not_found(session));
+            return Err(not_found(session).into());
         }
         let revoke = LeaseRevoke(session);
-        let (revision, ()) = self.0.write(&call, conditions, 0, revoke).await?;
-        Ok(wire::CloseSessionResponse {
-            header: Some(self.0.headers.own(revision)),
-        })
+        let header = self
+            .0
+            .write_for_header(&call, conditions, 0, revoke)
+            .await?;
+        Ok(Response::new(wire::CloseSessionResponse { header }))
     }
 
     async fn inspect(
         &self,
         request: Request<wire::InspectSessionRequest>,
-    ) -> Result<Response<wire::InspectSessionResponse>, Failure> {
+    ) -> Result<Response<wire::InspectSessionResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let session = named(request.into_inner().session)?;
         call.read(self.0.replica.read_barrier()).await?;
@@ -75,15 +77,16 @@ impl SessionService {
                 claims: claims(held, services.replica.cluster_time()),
             })
         };
-        self.0.answer(&call, read).await
+        Ok(self.0.answer(&call, read).await?)
     }
 
     async fn set_will(
         &self,
         request: Request<wire::SetWillRequest>,
-    ) -> Result<wire::SetWillResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
-        // What it stores: what it deletes is stored as well as what it puts.
+    ) -> Result<Response<wire::SetWillResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
+        // The cost of a will: its deletes are stored as well as its puts.
         let stored = request.transaction.as_ref().map_or(0, Message::encoded_len);
         let lease = field::lease(request.lease)?;
         let lock = Some(request.lock).filter(|lock| !lock.is_empty());
@@ -96,10 +99,11 @@ impl SessionService {
             .as_ref()
             .map_or(0, |will| request::txn_cost(&will.txn).max(stored as u64));
         let set = WillSet { lease, lock, will };
-        let (revision, ()) = self.0.write(&call, conditions, cost, set).await?;
-        Ok(wire::SetWillResponse {
-            header: Some(self.0.headers.own(revision)),
-        })
+        let header = self
+            .0
+            .write_for_header(&call, conditions, cost, set)
+            .await?;
+        Ok(Response::new(wire::SetWillResponse { header }))
     }
 }
 
@@ -109,37 +113,6 @@ fn named(session: i64) -> Result<LeaseId, Failure> {
 
 fn not_found(session: LeaseId) -> Failure {
     Reason::SessionNotFound.with(session.to_string())
-}
-
-#[tonic::async_trait]
-impl Session for SessionService {
-    async fn open(
-        &self,
-        request: Request<wire::OpenSessionRequest>,
-    ) -> Result<Response<wire::OpenSessionResponse>, Status> {
-        Ok(Response::new(Self::open(self, request).await?))
-    }
-
-    async fn close(
-        &self,
-        request: Request<wire::CloseSessionRequest>,
-    ) -> Result<Response<wire::CloseSessionResponse>, Status> {
-        Ok(Response::new(Self::close(self, request).await?))
-    }
-
-    async fn inspect(
-        &self,
-        request: Request<wire::InspectSessionRequest>,
-    ) -> Result<Response<wire::InspectSessionResponse>, Status> {
-        Ok(Self::inspect(self, request).await?)
-    }
-
-    async fn set_will(
-        &self,
-        request: Request<wire::SetWillRequest>,
-    ) -> Result<Response<wire::SetWillResponse>, Status> {
-        Ok(Response::new(Self::set_will(self, request).await?))
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The account of what answers hold: of all together, and of each connection's.
+//! The account of the memory that answers hold, in all and per connection.
 //!
-//! Invariant: what is held is at most [`ANSWERS_BYTES_MAX`], and of one connection at most its
-//! [`Share`], or one answer.
+//! Invariant: at most [`ANSWERS_BYTES_MAX`] are held, and by one connection at most its [`Share`],
+//! or one answer.
 
 use std::{
     sync::{
@@ -22,8 +22,8 @@ use crate::{
     share::{ANSWERS_BYTES_MAX, Share, Shared, UNIT_BYTES},
 };
 
-/// How long the account counts as short after somebody found too little in it: as long as those
-/// that were refused may take to come again.
+/// How long the account counts as short after a request for memory failed: the time until refused
+/// callers may retry.
 const SHORT_FOR: Duration = Duration::from_secs(10);
 
 tokio::task_local! {
@@ -31,16 +31,16 @@ tokio::task_local! {
     pub(in crate::rpc) static CALLER: Share;
 }
 
-/// The account of what answers hold.
+/// The account of the memory that answers hold.
 #[derive(Clone, Debug)]
 pub(in crate::rpc) struct Memory {
     free: Arc<Semaphore>,
     shortage: Arc<Shortage>,
-    /// Of the connection that it is held for, where that is known.
+    /// The share of the connection that it is held for, where that is known.
     share: Option<Share>,
 }
 
-/// Bytes of the account that are in use; given back when dropped.
+/// Bytes of the account that are in use; released when dropped.
 #[derive(Debug, Default)]
 pub(in crate::rpc) struct Held {
     bytes: usize,
@@ -49,14 +49,14 @@ pub(in crate::rpc) struct Held {
     shortage: Option<Arc<Shortage>>,
 }
 
-/// Who finds too little in the account.
+/// Records that a request for memory failed.
 #[derive(Debug, Default)]
 struct Shortage {
     waiting: AtomicUsize,
     last: Mutex<Option<Instant>>,
 }
 
-/// Somebody who waits for memory.
+/// A waiter for memory.
 struct Waiting<'a>(&'a Shortage);
 
 impl Shortage {
@@ -87,12 +87,12 @@ impl Held {
         Self::default()
     }
 
-    /// How much is in use.
+    /// Bytes in use.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether others find too little because of what is held.
+    /// Whether others lack the memory that is held.
     pub(in crate::rpc) fn is_wanted(&self) -> bool {
         self.shortage.as_ref().is_some_and(|it| it.is_now())
     }
@@ -107,7 +107,7 @@ impl Memory {
         }
     }
 
-    /// The account, with what is held counted for the connection whose call this task serves.
+    /// The account, which charges the connection whose call this task serves.
     pub(in crate::rpc) fn of_caller(&self) -> Self {
         let share = || CALLER.try_with(Clone::clone).ok();
         Self {
@@ -124,7 +124,7 @@ impl Memory {
     /// Waits until `bytes` are free, and takes them.
     ///
     /// # Errors
-    /// When there will never be so much.
+    /// When the account can never have as much.
     pub(in crate::rpc) async fn take(&self, bytes: usize) -> Result<Held, Failure> {
         if bytes > ANSWERS_BYTES_MAX {
             return Err(Reason::RangeTooLarge.into());
@@ -156,7 +156,7 @@ impl Memory {
         self.grow(&mut held, bytes).then_some(held)
     }
 
-    /// Makes `held` at least `bytes`; whether there was so much.
+    /// Grows `held` to at least `bytes`. Returns whether there was enough.
     pub(super) fn grow(&self, held: &mut Held, bytes: usize) -> bool {
         if let Some(share) = &self.share
             && !share.grow(&mut held.shared, bytes)

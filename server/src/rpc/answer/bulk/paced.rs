@@ -1,7 +1,7 @@
-//! A view that tells a [`Turn`] of every row that is read through it.
+//! A view that reports every row read through it to a [`Turn`].
 //!
-//! Once the read is to end, its cursors are at their end. No row is ever said to be absent that was
-//! asked for by its key.
+//! Once the read must end, its cursors are at their end. A lookup by key never reports a present
+//! row as absent.
 
 use bytes::Bytes;
 use tenure_statemachine::{
@@ -26,7 +26,7 @@ impl<'a> Paced<'a> {
 impl View for Paced<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
         let found = self.view.get(table, key)?;
-        // Whether to go on is the cursors' matter.
+        // Only cursors end early.
         let _goes_on = self.turn.row(found.as_ref().map_or(0, Bytes::len));
         Ok(found)
     }

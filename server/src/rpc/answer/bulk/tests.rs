@@ -13,14 +13,14 @@ use crate::{
     share::{SHARE_BYTES, Share},
 };
 
-/// Longest that a test waits for what must come.
+/// Longest wait of a test for an expected response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn bulk_reads(keys: usize) -> BulkReads {
     BulkReads::new(filled(keys))
 }
 
-/// A node with so many keys of a kibibyte each.
+/// A node with `keys` keys of a kibibyte each.
 fn filled(keys: usize) -> Arc<FakeNode> {
     let node = FakeNode::leading();
     for number in 0..keys {
@@ -44,7 +44,7 @@ async fn count(bulk: &BulkReads, end: &'static str) -> Result<usize, Failure> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn short_reads_go_on_while_large_ones_wait_for_their_turns() {
     let bulk = bulk_reads(1000);
-    // Nobody has a turn while these are held.
+    // No read has a turn while these are held.
     let turns = Arc::clone(&bulk.places.turns);
     let held: Vec<_> = (0..turns.free()).map(|_| turns.wait()).collect();
     let large: Vec<_> = (0..SHORT_READS_MAX * 2)
@@ -100,7 +100,7 @@ async fn a_read_that_finds_no_memory_is_refused_and_leaves_none_held() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_read_that_nobody_waits_for_ends_with_its_turn() {
+async fn a_read_whose_caller_is_gone_ends_with_its_turn() {
     let bulk = bulk_reads(1000);
     let turns = Arc::clone(&bulk.places.turns);
     let held: Vec<_> = (0..turns.free()).map(|_| turns.wait()).collect();
@@ -146,7 +146,7 @@ async fn answers_on_one_connection_hold_a_quarter_and_leave_the_rest_to_others()
     let rest = take(&one, MIB).await.expect("the rest of its part");
     let _others = take(&other, SHARE_BYTES).await.expect("another's part");
     drop((held, rest));
-    // One answer may be larger, and is then the only one.
+    // One answer may be larger than the share, when it is the only one.
     let large = take(&one, 2 * SHARE_BYTES).await.expect("a large answer");
     assert!(take(&one, MIB).await.is_none(), "beside a large answer");
     drop(large);

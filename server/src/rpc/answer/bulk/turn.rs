@@ -1,6 +1,6 @@
-//! The turns of one read: where it runs now, what it holds, and whether it is to end early.
+//! The turns of one read: where it runs, what it holds, and whether it must end early.
 //!
-//! Used on the read's own thread, which waits here while others have their turn.
+//! Used on the read's own thread, which blocks while others have their turn.
 
 use std::{
     mem,
@@ -18,17 +18,17 @@ use super::{
     turns::{Running, Turns},
 };
 
-/// What a read may do before it counts as large, and what a large one does in one turn: some
-/// milliseconds of work.
+/// Work after which a read counts as large, and the work of a large read in one turn: some
+/// milliseconds.
 const TURN_BYTES: usize = 256 * 1024;
-/// What a row costs beside its bytes; of empty rows a turn has some four thousand.
+/// Cost of a row beside its bytes; a turn covers some four thousand empty rows.
 const ROW_BYTES: usize = 64;
-/// Rows are charged when they are so many bytes together.
+/// Rows are charged in batches of this many bytes.
 const CHARGED_AT_ONCE_BYTES: usize = 16 * 1024;
-/// By how much the held memory grows.
+/// Step by which the held memory grows.
 const GROWTH_BYTES: usize = 256 * 1024;
 
-/// Where reads may run.
+/// The places where reads run.
 #[derive(Clone, Debug)]
 pub(super) struct Places {
     pub(super) short: Arc<Semaphore>,
@@ -40,28 +40,28 @@ pub(super) struct Places {
 /// How a read begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::rpc) enum Start {
-    /// As a short one, which becomes a large one when it is.
+    /// As a short read, which becomes a large one when it takes too long.
     Short,
-    /// As a short one, of which every row that is read counts as kept.
+    /// As a short read, of which every row counts as kept.
     Charged,
-    /// As a short one that ends by itself when its turn [is over](Turn::is_over).
+    /// As a short read that ends by itself when its turn [is over](Turn::is_over).
     OneTurn,
-    /// As a large one: it is known to be.
+    /// As a large read.
     Large,
 }
 
-/// Why a read is to end before it is done. Its cursors are at their end from then on.
+/// Why a read must end early. Its cursors are at their end from then on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// It needs so many bytes, which are not free.
+    /// It needs this many bytes, which are not free.
     NoMemory(usize),
-    /// Too many large reads.
+    /// There are too many large reads.
     NoPlace,
-    /// Its caller has gone.
+    /// Its caller is gone.
     Unwanted,
 }
 
-/// A read under way.
+/// A running read.
 #[derive(Debug)]
 pub(in crate::rpc) struct Turn {
     places: Places,
@@ -71,7 +71,7 @@ pub(in crate::rpc) struct Turn {
     state: Mutex<State>,
     start: Start,
     over: AtomicBool,
-    /// Bytes of rows that count as kept and were not charged yet.
+    /// Bytes of kept rows that are not charged yet.
     uncharged: AtomicUsize,
 }
 
@@ -79,19 +79,19 @@ pub(in crate::rpc) struct Turn {
 struct State {
     place: Place,
     held: Held,
-    /// Bytes that are kept, of which `held` covers some more.
+    /// Bytes that are kept; `held` covers them and some more.
     kept: usize,
     end: Option<End>,
     wanted: oneshot::Sender<()>,
     wanted_by: Option<oneshot::Receiver<()>>,
 }
 
-/// Permits that are held for where the read runs; given back with it.
+/// Permits of the place where the read runs; released with it.
 #[derive(Debug)]
 enum Place {
     Short {
         _place: OwnedSemaphorePermit,
-        /// Among the places of its connection.
+        /// The place among those of its connection.
         _share: Option<OwnedSemaphorePermit>,
     },
     Large {
@@ -105,8 +105,8 @@ impl Turn {
     pub(super) async fn begin(places: Places, memory: Memory, held: Held, start: Start) -> Self {
         let place = match start {
             Start::Short | Start::Charged | Start::OneTurn => {
-                // First among the reads of its own connection, or it would keep a place of all
-                // while it waits for those.
+                // First a place among the reads of its own connection, or it would keep a common
+                // place while it waits for that.
                 let _share = match memory.share() {
                     Some(share) => Some(acquire(share.reads()).await),
                     None => None,
@@ -138,22 +138,22 @@ impl Turn {
         }
     }
 
-    /// Whether a read of one turn is to end.
+    /// Whether a read of one turn must end.
     pub(in crate::rpc) fn is_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 
-    /// What the caller holds as long as it wants the result.
+    /// Held by the caller as long as it wants the result.
     pub(super) fn wanted(&self) -> Option<oneshot::Receiver<()>> {
         self.state.lock().wanted_by.take()
     }
 
-    /// Why the read was to end early, if it was; its result is then worth nothing.
+    /// Why the read had to end early, if it had to; its result must not be used then.
     pub(super) fn end(&self) -> Option<End> {
         self.state.lock().end
     }
 
-    /// Accounts for a row that was read. Whether to go on.
+    /// Accounts for a row that was read. Returns whether to continue.
     pub(super) fn row(&self, bytes: usize) -> bool {
         let work = self
             .work
@@ -165,7 +165,7 @@ impl Turn {
         work < TURN_BYTES || self.next()
     }
 
-    /// Charges a row, together with others. Whether to go on.
+    /// Charges a row, together with others. Returns whether to continue.
     fn charge(&self, bytes: usize) -> bool {
         let uncharged = self.uncharged.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if uncharged < CHARGED_AT_ONCE_BYTES {
@@ -175,7 +175,7 @@ impl Turn {
         self.keep(uncharged)
     }
 
-    /// Charges `bytes` that the reader keeps. Whether to go on.
+    /// Charges `bytes` that the reader keeps. Returns whether to continue.
     pub(in crate::rpc) fn keep(&self, bytes: usize) -> bool {
         let mut state = self.state.lock();
         let State { held, kept, .. } = &mut *state;
@@ -192,8 +192,8 @@ impl Turn {
         state.end.is_none()
     }
 
-    /// Takes over what the read holds, so that it stays held with the answer: all that it keeps,
-    /// for short reads are few and unread answers are not. Without memory for that the read ends.
+    /// Transfers the memory that the read holds to its answer: all that it keeps, because unread
+    /// answers are not few as short reads are. Without memory for that the read ends.
     pub(in crate::rpc) fn take_held(&self) -> Held {
         let mut state = self.state.lock();
         let State {
@@ -205,14 +205,14 @@ impl Turn {
         mem::take(held)
     }
 
-    /// Waits for the first turn of a read that is known to be large.
+    /// Waits for the first turn of a read that starts as large.
     pub(super) fn start(&self) {
         if let Place::Large { turn, .. } = &mut self.state.lock().place {
             *turn = Some(self.places.turns.wait());
         }
     }
 
-    /// Lets the other large reads have their turns. Whether to go on.
+    /// Yields to the other large reads. Returns whether to continue.
     fn next(&self) -> bool {
         self.work.store(0, Ordering::Relaxed);
         if self.start == Start::OneTurn {
@@ -231,7 +231,7 @@ impl Turn {
                 state.end = Some(End::NoPlace);
                 return false;
             };
-            // Here a short read is let in.
+            // A waiting short read takes the place here.
             state.place = Place::Large {
                 _place: place,
                 turn: None,

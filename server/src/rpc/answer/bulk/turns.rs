@@ -1,4 +1,4 @@
-//! Turns of the large reads: who waits longest is next. For threads, which wait here.
+//! Turns of the large reads, in the order in which they wait. For threads, which block here.
 
 use std::sync::Arc;
 
@@ -12,14 +12,14 @@ pub(super) struct Turns {
 
 #[derive(Debug)]
 struct State {
-    /// How many may still begin a turn now.
+    /// How many may begin a turn now.
     free: usize,
-    /// The ticket of the next to come, and of the next to be served.
+    /// The next ticket to issue, and the next to serve.
     next: u64,
     served: u64,
 }
 
-/// A turn under way; ends when dropped.
+/// A running turn; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Running(Arc<Turns>);
 

@@ -9,7 +9,7 @@ use tenure_proto::{etcdserverpb::RangeResponse, mvccpb};
 use super::{Answer, PIECE_BYTES, SMALL_BYTES_MAX};
 use crate::rpc::answer::{bulk::Turn, failure::Failure};
 
-/// What a record costs beside its key and value, about.
+/// Approximate cost of a record beside its key and value.
 const RECORD_BYTES: usize = 32;
 /// Records that are encoded together.
 const BATCH_BYTES: usize = 16 * 1024;
@@ -19,14 +19,14 @@ const BATCH_BYTES: usize = 16 * 1024;
 pub(in crate::rpc) struct RangePieces {
     batch: Vec<mvccpb::KeyValue>,
     batch_bytes: usize,
-    /// Encoded already, but less than a piece.
+    /// Encoded, but less than a piece.
     open: BytesMut,
     pieces: VecDeque<Bytes>,
     large: bool,
 }
 
 impl RangePieces {
-    /// Takes the next record. Whether to go on.
+    /// Adds a record. Returns whether to continue.
     pub(in crate::rpc) fn push(&mut self, turn: &Turn, kv: mvccpb::KeyValue) -> bool {
         self.batch_bytes += kv.key.len() + kv.value.len() + RECORD_BYTES;
         self.batch.push(kv);
@@ -66,7 +66,7 @@ impl RangePieces {
         }
     }
 
-    /// The response, of which `rest` is all but the records; or the answer, when it is large.
+    /// The response, whose fields except the records are `rest`; or the answer, when it is large.
     pub(in crate::rpc) fn finish(
         mut self,
         turn: &Turn,

@@ -1,4 +1,4 @@
-//! Puts large answers in the place of the messages that stand for them.
+//! Sends large answers in place of the messages that stand for them.
 
 use std::{
     convert::Infallible,
@@ -18,26 +18,26 @@ use crate::{
     transport::ConnectionInfo,
 };
 
-/// A service whose responses may hold an [`Answer`] among their extensions, which is sent instead.
+/// A service whose responses may carry an [`Answer`] in their extensions, which is sent instead.
 #[derive(Clone, Debug)]
 pub(in crate::rpc) struct WithAnswers<S>(pub(in crate::rpc) S);
 
-/// Among a call's extensions: says that its response may hold an answer.
+/// An extension of a call whose response may carry an answer.
 #[derive(Clone, Copy, Debug)]
 struct Taken;
 
-/// Who takes the messages of a stream.
+/// The path of a stream's messages: as large answers, or through the library.
 #[derive(Debug)]
-pub(in crate::rpc) struct Taker(bool);
+pub(in crate::rpc) struct MessagePath(bool);
 
-impl Taker {
-    /// Who takes those of this call.
+impl MessagePath {
+    /// The path for this call.
     pub(in crate::rpc) fn of<T>(call: &tonic::Request<T>) -> Self {
         Self(call.extensions().get::<Taken>().is_some())
     }
 
-    /// The response of a stream, whose large messages are sent as answers are. The library would
-    /// keep the memory of the last message for as long as the stream is open.
+    /// The response of a stream, whose large messages are sent as answers. The library would keep
+    /// the memory of the last message for as long as the stream is open.
     pub(in crate::rpc) fn response<M: Message + 'static>(
         &self,
         services: &Services,

@@ -1,4 +1,4 @@
-//! Messages of streams that are sent as answers are.
+//! Messages of streams that are sent as large answers.
 
 use std::{future::poll_fn, pin::pin};
 
@@ -28,7 +28,7 @@ fn message(bytes: usize) -> ObserveResponse {
 fn sent(messages: Vec<ObserveResponse>, memory: Memory) -> AnswerBody {
     let messages: Responses<_> = Box::pin(stream::iter(messages.into_iter().map(Ok)));
     let encoded = messages.map(|message| Ok(framed(&message?).expect("short enough")));
-    // As long as the caller reads on, the stream is open.
+    // The stream is open as long as the caller reads.
     Answer::of_stream(encoded.chain(stream::pending()).boxed(), memory).into_body()
 }
 

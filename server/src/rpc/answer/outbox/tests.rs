@@ -1,4 +1,4 @@
-//! What waits, what it holds, and who is overdue.
+//! Waiting responses, their shares, and streams that are overdue.
 
 use futures::{FutureExt, StreamExt, poll};
 
@@ -17,10 +17,10 @@ async fn what_waits_is_bounded_in_number_and_bytes_and_one_always_fits() {
     }
     assert!(outbox.send(5, 1, None).now_or_never().is_none());
     outbox.end(Status::unavailable("stopping"));
-    let told: Vec<_> = responses.collect().await;
-    assert_eq!(told.len(), 3);
-    assert_eq!(*told[1].as_ref().unwrap(), 4);
-    assert!(told[2].is_err(), "the status comes last");
+    let received: Vec<_> = responses.collect().await;
+    assert_eq!(received.len(), 3);
+    assert_eq!(*received[1].as_ref().unwrap(), 4);
+    assert!(received[2].is_err(), "the status comes last");
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn what_is_not_read_for_long_is_overdue_only_while_others_wait_for_a_share
     assert!(responses.next().await.is_none());
 }
 
-/// It may hold a share for what it sends, or for a step that it has not looked at.
+/// It may hold a share for the response that it sends, or for a step that it has not processed.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_waits_for_room_is_overdue_though_nothing_that_waits_holds_a_share() {
     let account = Account::new(1 << 20);

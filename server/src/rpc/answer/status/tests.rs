@@ -62,14 +62,14 @@ fn a_detail_follows_the_text_and_a_stale_token_tells_the_present_one() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     let text = "tenure: guard is stale: lock \"jobs/42\": your token 17, current 23";
     assert_eq!(status.message(), text);
-    let told = |key| {
+    let metadata_of = |key| {
         status
             .metadata()
             .get(key)
             .map(|value| value.to_str().unwrap())
     };
-    assert_eq!(told(REASON_METADATA), Some("GuardStale"));
-    assert_eq!(told(CURRENT_TOKEN_METADATA), Some("23"));
+    assert_eq!(metadata_of(REASON_METADATA), Some("GuardStale"));
+    assert_eq!(metadata_of(CURRENT_TOKEN_METADATA), Some("23"));
     assert_eq!(reason_of(&status), Some(Reason::GuardStale));
     let etcds = Status::from(Reason::LeaseNotFound);
     assert!(

@@ -1,4 +1,4 @@
-//! What may stand beside a write, in every form, and what may not.
+//! Conditions of writes, valid and malformed.
 
 use std::net::Ipv4Addr;
 
@@ -96,7 +96,7 @@ fn a_command_is_wrapped_with_all_it_carries() {
 
 #[test]
 fn malformed_guards_are_refused_with_what_is_wrong() {
-    for (value, told) in [
+    for (value, detail) in [
         ("", "\"\" is not NAME=TOKEN"),
         ("name", "\"name\" is not NAME=TOKEN"),
         ("name=", "\"name=\" is not NAME=TOKEN"),
@@ -111,7 +111,7 @@ fn malformed_guards_are_refused_with_what_is_wrong() {
         ("=1", "name is not provided"),
         ("name=0", "token of \"name\" is 0, tokens are positive"),
     ] {
-        let expected = format!("tenure: guard is malformed: {told}");
+        let expected = format!("tenure: guard is malformed: {detail}");
         assert_eq!(refused(&[(GUARD_TEXT_METADATA, value)]), expected);
     }
     let long = v1::Guard {
@@ -156,7 +156,7 @@ fn a_write_carries_sixteen_guards_and_no_more() {
 
 #[test]
 fn malformed_request_ids_are_refused_with_what_is_wrong() {
-    for (value, told) in [
+    for (value, detail) in [
         ("2a.1", "\"2a.1\" is not SESSION.SEQUENCE.ANSWERED"),
         ("2a.1.0.0", "\"2a.1.0.0\" is not SESSION.SEQUENCE.ANSWERED"),
         ("x.1.0", "\"x.1.0\" is not SESSION.SEQUENCE.ANSWERED"),
@@ -166,7 +166,7 @@ fn malformed_request_ids_are_refused_with_what_is_wrong() {
         ("2a.0.0", "sequence is 0, the first is 1"),
         ("2a.5.5", "5 is said to be answered, before request 5 is"),
     ] {
-        let expected = format!("tenure: request id is malformed: {told}");
+        let expected = format!("tenure: request id is malformed: {detail}");
         assert_eq!(refused(&[(REQUEST_METADATA, value)]), expected);
     }
     assert_eq!(
@@ -239,7 +239,7 @@ fn a_repeated_request_makes_the_same_lease_and_every_request_another() {
 }
 
 #[test]
-fn a_session_has_an_id_of_its_own_whatever_request_opens_it() {
+fn a_session_has_an_id_of_its_own_for_every_request_that_opens_it() {
     let open = Command::SessionOpen(tenure_statemachine::SessionOpen {
         lease: LeaseId(5),
         grant: Some(tenure_statemachine::Ttl(1000)),

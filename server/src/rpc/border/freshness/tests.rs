@@ -1,4 +1,4 @@
-//! How fresh reads are, asked in every way.
+//! Freshness of reads, required by metadata and by fields.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -48,7 +48,7 @@ async fn range(
     Kv::range(service, request(serializable, pairs)).await
 }
 
-fn told(response: &Response<RangeResponse>, key: &str) -> Option<String> {
+fn metadata_of(response: &Response<RangeResponse>, key: &str) -> Option<String> {
     let value = response.metadata().get(key)?;
     Some(value.to_str().expect("ascii").to_owned())
 }
@@ -57,13 +57,13 @@ fn told(response: &Response<RangeResponse>, key: &str) -> Option<String> {
 async fn the_age_is_that_of_what_is_read_after_a_wait_for_a_revision() {
     let (node, service) = service();
     *node.staleness.lock() = Some(Duration::from_millis(40));
-    let asked = [
+    let required = [
         (AT_LEAST_REVISION_METADATA, "2"),
         (MAX_STALENESS_METADATA, "100"),
     ];
-    let mut read = Box::pin(range(&service, true, &asked));
+    let mut read = Box::pin(range(&service, true, &required));
     assert!(poll!(&mut read).is_pending());
-    // What was young when it was asked is not when the revision comes.
+    // The state is fresh at the start, and too old once the revision is reached.
     *node.staleness.lock() = Some(Duration::from_millis(5000));
     *node.barrier_error.lock() = Some(ReadIndexError::NoLeader);
     node.apply(&Command::Put(Put::default()));
@@ -75,7 +75,7 @@ async fn the_age_is_that_of_what_is_read_after_a_wait_for_a_revision() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_age_grows_until_it_is_told() {
+async fn an_age_grows_until_it_is_reported() {
     let staleness_max = Some(Duration::from_millis(50));
     let since = Some(Instant::now());
     let age = Age {
@@ -93,18 +93,25 @@ async fn answers_tell_their_age_and_who_gave_them() {
     let (node, service) = service();
     *node.staleness.lock() = Some(Duration::from_micros(41_500));
     let response = range(&service, true, &[]).await.expect("served");
-    assert_eq!(told(&response, AGE_METADATA).as_deref(), Some("42"));
-    assert_eq!(told(&response, MEMBER_METADATA), Some(MEMBER.to_string()));
+    assert_eq!(metadata_of(&response, AGE_METADATA).as_deref(), Some("42"));
+    assert_eq!(
+        metadata_of(&response, MEMBER_METADATA),
+        Some(MEMBER.to_string())
+    );
     let response = range(&service, false, &[]).await.expect("served");
-    let age = told(&response, AGE_METADATA).expect("told");
+    let age = metadata_of(&response, AGE_METADATA).expect("a response");
     assert!(age.parse::<u64>().expect("a number") < 1000);
     *node.staleness.lock() = None;
     let response = range(&service, true, &[]).await.expect("served");
-    assert_eq!(told(&response, AGE_METADATA), None, "it is not known");
+    assert_eq!(
+        metadata_of(&response, AGE_METADATA),
+        None,
+        "it is not known"
+    );
 }
 
 #[tokio::test]
-async fn a_node_finds_out_how_fresh_it_is_when_somebody_reads() {
+async fn a_read_makes_a_node_confirm_its_freshness() {
     let (node, service) = service();
     range(&service, true, &[]).await.expect("served");
     assert_eq!(node.freshened.load(Ordering::SeqCst), 0);
@@ -143,7 +150,7 @@ async fn state_of_unknown_age_is_confirmed_if_the_quorum_can_be_had() {
     *node.staleness.lock() = None;
     let bound = [(MAX_STALENESS_METADATA, "400")];
     let response = range(&service, true, &bound).await.expect("confirmed");
-    assert!(told(&response, AGE_METADATA).is_some());
+    assert!(metadata_of(&response, AGE_METADATA).is_some());
 }
 
 #[tokio::test]
@@ -167,7 +174,7 @@ async fn a_read_waits_for_the_revision_that_its_client_has_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_revision_that_is_not_reached_in_time_is_told_with_the_present_one() {
+async fn a_revision_that_is_not_reached_in_time_is_reported_with_the_present_one() {
     let (_node, service) = service();
     let seen = [
         (AT_LEAST_REVISION_METADATA, "100"),
@@ -184,7 +191,7 @@ async fn a_revision_that_is_not_reached_in_time_is_told_with_the_present_one() {
 #[tokio::test]
 async fn what_is_no_number_is_refused() {
     let (_node, service) = service();
-    for (key, value, told) in [
+    for (key, value, expected) in [
         (
             MAX_STALENESS_METADATA,
             "soon",
@@ -211,7 +218,7 @@ async fn what_is_no_number_is_refused() {
             .expect_err("refused");
         assert_eq!(
             status.message(),
-            format!("tenure: freshness is malformed: {told}")
+            format!("tenure: freshness is malformed: {expected}")
         );
     }
 }

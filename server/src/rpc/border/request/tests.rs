@@ -1,4 +1,4 @@
-//! What the border makes of valid requests.
+//! The commands of valid requests.
 
 use bytes::Bytes;
 use tenure_statemachine::RangeEnd;

@@ -35,7 +35,7 @@ use crate::{
     transport::{Connection, Io},
 };
 
-/// What fits between the two ends: less than a grant.
+/// Bytes that fit between the two ends: less than a grant.
 const PIPE_BYTES: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -45,7 +45,7 @@ struct Stuck {
     stuck: Arc<AtomicBool>,
 }
 
-/// The client's end; reads only while it may.
+/// The client's end; reads only while permitted.
 struct Gated {
     inner: DuplexStream,
     open: watch::Receiver<bool>,
@@ -74,7 +74,7 @@ impl AsyncRead for Gated {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !*self.open.borrow() {
-            // Closed for good: nothing is to wake it.
+            // Closed for good: no wake-up follows.
             return Poll::Pending;
         }
         Pin::new(&mut self.inner).poll_read(context, buffer)
@@ -189,7 +189,11 @@ impl Fixture {
 }
 
 async fn state(states: &mut Streaming<AcquireResponse>) -> State {
-    let answer = states.message().await.expect("told").expect("an answer");
+    let answer = states
+        .message()
+        .await
+        .expect("no failure")
+        .expect("a response");
     answer.state.expect("a state")
 }
 
@@ -213,12 +217,12 @@ async fn a_grant_that_did_not_leave_before_the_call_was_reset_is_given_back() {
 }
 
 #[tokio::test]
-async fn a_grant_that_left_is_kept_whatever_becomes_of_the_call() {
+async fn a_grant_that_left_is_kept_when_the_call_is_reset() {
     let it = connect().await;
     let mut only = it.acquire(3).await;
     assert!(matches!(state(&mut only).await, State::Granted(_)));
     drop(only);
-    // Its reset is read before this is answered.
+    // The reset of the dropped call is read before this one is answered.
     let mut next = it.acquire(1).await;
     assert!(matches!(state(&mut next).await, State::Queued(_)));
     assert_eq!(it.node.keys(), ["a/1", "a/3"]);

@@ -61,15 +61,18 @@ async fn leads(service: &EtcdElectionService) -> Result<(Bytes, Bytes), Status> 
     Ok((kv.key, kv.value))
 }
 
-fn told(status: Status) -> (Code, String) {
+fn code_and_text(status: Status) -> (Code, String) {
     (status.code(), status.message().to_owned())
 }
 
 #[tokio::test]
 async fn the_first_candidate_leads_and_proclaims() {
     let (_node, service) = service();
-    let nobody = told(leads(&service).await.expect_err("nobody leads"));
-    assert_eq!(nobody, (Code::Unknown, "election: no leader".to_owned()));
+    let leaderless = code_and_text(leads(&service).await.expect_err("nobody leads"));
+    assert_eq!(
+        leaderless,
+        (Code::Unknown, "election: no leader".to_owned())
+    );
     let leader = campaign(&service, 1, "one").await.expect("elected");
     assert_eq!(
         (leader.key.as_ref(), leader.rev, leader.lease),
@@ -107,7 +110,7 @@ async fn the_next_candidate_waits_for_the_leader_to_resign() {
         .expect("resigned");
     let second = second.await.expect("elected");
     assert!(second.rev > first.rev);
-    let late = told(
+    let late = code_and_text(
         proclaim(&service, Some(first.clone()), "late")
             .await
             .expect_err("stale"),
@@ -123,7 +126,7 @@ async fn the_next_candidate_waits_for_the_leader_to_resign() {
 }
 
 #[tokio::test]
-async fn who_observes_sees_leaders_and_values_and_nothing_while_nobody_leads() {
+async fn an_observer_sees_leaders_and_values_and_nothing_without_a_leader() {
     let (_node, service) = service();
     let request = wire::LeaderRequest { name: "e".into() };
     let stream = Election::observe(&service, Request::new(request)).await;
@@ -131,7 +134,11 @@ async fn who_observes_sees_leaders_and_values_and_nothing_while_nobody_leads() {
     assert!(poll!(stream.next()).is_pending());
     let leader = campaign(&service, 1, "one").await.expect("elected");
     let mut next = async || {
-        let response = stream.next().await.expect("told").expect("told");
+        let response = stream
+            .next()
+            .await
+            .expect("a response")
+            .expect("no failure");
         let kv = response.kv.expect("a record");
         (kv.value, kv.create_revision, kv.mod_revision, kv.version)
     };
@@ -156,12 +163,12 @@ async fn a_call_without_the_leaders_key_is_refused_in_etcds_words() {
             Code::Unknown,
             "\"leader\" field must be provided".to_owned(),
         );
-        assert_eq!(told(refused.expect_err("refused")), expected);
+        assert_eq!(code_and_text(refused.expect_err("refused")), expected);
     }
 }
 
 #[tokio::test]
-async fn a_candidate_whose_lease_ends_is_told() {
+async fn a_candidate_whose_lease_ends_fails() {
     let (node, service) = service();
     campaign(&service, 1, "one").await.expect("elected");
     let mut second = Box::pin(campaign(&service, 2, "two"));

@@ -2,6 +2,7 @@
 
 use tenure_proto::etcdserverpb::{RangeResponse, TxnResponse};
 use tenure_statemachine::{RangeQuery, ReadError, Reader, Revision, SortOrder, SortTarget, Txn};
+use tonic::Response;
 
 use crate::rpc::{
     answer::{
@@ -13,12 +14,11 @@ use crate::rpc::{
     services::Services,
 };
 
-/// The response to `query`, or the answer in its place when it is large. One for which there is no
-/// memory is read again when there is.
+/// The response to `query`. One for which there is no memory is read again when there is.
 pub(super) async fn list(
     services: &Services,
     query: RangeQuery,
-) -> Result<Result<RangeResponse, Answer>, Failure> {
+) -> Result<Response<RangeResponse>, Failure> {
     let start = if is_streamable(&query) {
         Start::Short
     } else {
@@ -26,14 +26,15 @@ pub(super) async fn list(
     };
     let headers = services.headers.clone();
     let read = move |reader: &Reader<'_>, turn: &Turn| read(reader, turn, &query, &headers);
-    services.bulk_reads.read_when_free(start, read).await?
+    let found = services.bulk_reads.read_when_free(start, read).await??;
+    Ok(Answer::response(found))
 }
 
-/// The response to a transaction that only reads, or the answer in its place when it is large.
+/// The response to a transaction that only reads.
 pub(super) async fn read_txn(
     services: &Services,
     txn: Txn,
-) -> Result<Result<TxnResponse, Answer>, Failure> {
+) -> Result<Response<TxnResponse>, Failure> {
     let headers = services.headers.clone();
     let read = move |reader: &Reader<'_>, turn: &Turn| {
         let header = headers.at(reader.meta().revision);
@@ -42,7 +43,7 @@ pub(super) async fn read_txn(
     };
     let bulk_reads = &services.bulk_reads;
     let read = bulk_reads.read_charged(Start::Charged, Held::none(), read);
-    read.await?
+    read.await?.map(Answer::response)
 }
 
 /// Whether records can be sent in the order in which they are read, all of them.

@@ -1,4 +1,4 @@
-//! The `KV` service against a node of one process: every refusal, every header, the quota.
+//! The `KV` service against a node of one process: refusals, headers, the quota.
 
 mod chunks;
 mod conditions;
@@ -179,7 +179,7 @@ async fn a_transaction_compares_writes_and_answers_each_operation() {
 }
 
 #[tokio::test]
-async fn what_only_reads_is_not_proposed_and_serializable_reads_ask_nobody() {
+async fn reads_are_not_proposed_and_serializable_reads_ask_no_quorum() {
     let (node, service) = service();
     *node.barrier_error.lock() = Some(ReadIndexError::NoLeader);
     let serializable = RangeRequest {
@@ -207,7 +207,7 @@ async fn what_only_reads_is_not_proposed_and_serializable_reads_ask_nobody() {
     *node.barrier_error.lock() = None;
     assert!(Kv::txn(&service, Request::new(read.clone())).await.is_ok());
     assert!(node.proposals.lock().is_empty());
-    // One within another counts as a write.
+    // A nested transaction counts as a write.
     assert!(Kv::txn(&service, Request::new(within(read))).await.is_ok());
     assert_eq!(node.proposals.lock().len(), 1);
 }
@@ -251,7 +251,7 @@ async fn an_exhausted_quota_raises_the_alarm_once_and_refuses_what_needs_space()
         Reason::NoSpace
     );
     assert_eq!(node.proposals.lock().len(), proposals);
-    // The alarm holds although space is back.
+    // The alarm stays although there is space again.
     node.logical_bytes.store(0, Ordering::SeqCst);
     assert_eq!(refused_txn(&service, puts).await, Reason::NoSpace);
     let delete = DeleteRangeRequest {

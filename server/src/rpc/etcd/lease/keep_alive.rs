@@ -1,9 +1,9 @@
-//! A stream of renewals: reads ahead what has come, renews it together, answers in order.
+//! A stream of renewals: reads ahead, renews in batches, responds in order.
 //!
-//! Reading ahead is what keeps the connection: a client library renews all its leases on one
-//! stream, each in a frame of its own, and the transport ends a connection on which too many small
-//! frames wait unread. Invariant: one response per request, in the order of the requests; the
-//! stream ends with the first failure.
+//! Reading ahead protects the connection: a client library renews all its leases on one stream,
+//! each in a frame of its own, and the transport closes a connection on which too many small frames
+//! are unread. Invariant: one response per request, in the order of the requests; the stream ends
+//! with the first failure.
 
 use std::sync::Arc;
 
@@ -20,8 +20,8 @@ use crate::rpc::{
     services::Services,
 };
 
-/// Batches of one stream under way at once. Requests that find them all busy wait unread, and
-/// travel together in the next one; 65,536 renewals under way are more than the unread part of a
+/// Batches of one stream that are in progress at once. Requests that arrive while all are busy stay
+/// unread, and form the next batch; 65,536 renewals in progress are more than the unread part of a
 /// stream can hold.
 const BATCHES_IN_FLIGHT_MAX: usize = 16;
 
@@ -55,7 +55,7 @@ pub(super) fn responses(
     })
 }
 
-/// Answers requests that came together; those after a failed one are not looked at.
+/// Responds to a batch; requests after a failed one are ignored.
 async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<Response> {
     let mut ids = Vec::with_capacity(requests.len());
     let mut failed = None;
@@ -76,10 +76,10 @@ async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<
     responses
 }
 
-/// Renews each of `ids` once, however often it is among them. The header is made first, so that
-/// its revision cannot be one at which a lease had ended already.
+/// Renews each of `ids` once, however often it occurs. The header is made first, so that a lease
+/// cannot have ended before its revision.
 async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Response>, Failure> {
-    let revision = services.latest(|reader| Ok(reader.meta().revision))?;
+    let revision = services.revision()?;
     let header = services.headers.at(revision);
     let mut leases: Vec<LeaseId> = ids.iter().map(|&id| LeaseId(id)).collect();
     leases.sort_unstable();
@@ -89,7 +89,7 @@ async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Respo
         .write(services.renewals.renew(leases.clone()))
         .await;
     let renewed = renewed.map_err(|failure| {
-        // A renewal may be repeated, so that its outcome is unknown says less than this.
+        // A renewal may be repeated, so the missing leader is more useful than the unknown outcome.
         let leaderless = services.leadership.borrow().leader.is_none();
         match failure.reason() {
             Reason::WriteTimedOut if leaderless => Reason::NoLeader.into(),

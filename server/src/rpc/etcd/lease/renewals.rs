@@ -1,7 +1,7 @@
-//! Gathers renewals: many that come together are replicated as one command.
+//! Batches renewals: those that arrive together are replicated as one command.
 //!
-//! The first after a quiet moment goes at once, so a lone renewal waits for nothing but the quorum.
-//! Invariant: every renewal is answered once, with what its own lease came to.
+//! The first renewal after an idle time is proposed at once, so a single renewal waits only for the
+//! quorum. Invariant: every renewal gets one result, that of its own lease.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,26 +16,25 @@ use crate::{
     tasks,
 };
 
-/// How long renewals are gathered after a command left; the first one after a pause leaves at once.
-/// However many leases there are, renewals are at most 250 commands a second, and beside other
-/// writes they share those's log entries. Gathering for longer saves little more, and makes every
-/// client that renews one lease after another wait.
+/// How long renewals are gathered after a command was proposed; the first one after a pause is
+/// proposed at once. Renewals are at most 250 commands a second, for any number of leases, and
+/// share log entries with other writes. A longer time saves little more, and delays clients that
+/// renew one lease after another.
 const GATHER: Duration = Duration::from_millis(4);
-/// Renewals after which a command leaves. With one batch more, which is the most that may be
-/// beyond it, it stays far below the size of a log entry.
+/// Renewals after which a command is proposed. With one batch more, the most by which it can be
+/// exceeded, a command stays far below the size of a log entry.
 const RENEWALS_PER_COMMAND_MAX: usize = 10_000;
-/// Commands under way at once: one is waiting for the disk while the next gathers, and some more
-/// keep a slow quorum busy.
+/// Commands in progress at once: one waits for the disk while the next gathers, and some more keep
+/// a slow quorum busy.
 const COMMANDS_IN_FLIGHT_MAX: usize = 4;
-/// Renewals that may wait or be under way on this node. Leases of one period that are all renewed
-/// at once are not more; beyond them streams wait, and with them their clients. A renewal costs
-/// some 40 bytes here.
+/// Renewals that wait or are in progress on this node: enough for all leases of one period renewed
+/// at once. Beyond them streams wait, and so do their clients. A renewal takes some 40 bytes here.
 const RENEWALS_WAITING_MAX: u32 = 262_144;
 /// Leases of one batch; see [`RENEWALS_PER_COMMAND_MAX`].
 pub(crate) const BATCH_LEASES_MAX: usize = 4096;
 
-/// What the renewals of a batch came to, in its order: the TTL from now on, or that there is no
-/// such lease; or why none was renewed.
+/// The results of a batch, in its order: the new TTL, or that the lease does not exist; or why none
+/// was renewed.
 pub(crate) type Renewed = Result<Vec<Result<Ttl, Refusal>>, ProposeError>;
 
 /// Renews leases. Cheap to clone.
@@ -49,7 +48,7 @@ pub(crate) struct Renewals {
 struct Batch {
     leases: Vec<LeaseId>,
     answer: oneshot::Sender<Renewed>,
-    /// Returned when the batch is answered, also when its caller has gone.
+    /// Released when the batch has its results, also when its caller is gone.
     _waiting: OwnedSemaphorePermit,
 }
 
@@ -65,8 +64,8 @@ impl Renewals {
         }
     }
 
-    /// Renews `leases`, at most [`BATCH_LEASES_MAX`], from the time at which their command is
-    /// stamped. Waits while too many others do.
+    /// Renews `leases`, at most [`BATCH_LEASES_MAX`], from the time stamp of their command. Waits
+    /// while too many others wait.
     ///
     /// # Cancel safety
     /// The leases may be renewed although the future was dropped.
@@ -88,7 +87,7 @@ impl Renewals {
         if self.mailbox.send(batch).await.is_err() {
             return Err(ProposeError::Stopping);
         }
-        // Dropped unanswered only when the runtime ends with the command under way.
+        // The sender is dropped without results only when the runtime ends.
         renewed.await.unwrap_or(Err(ProposeError::TimedOut))
     }
 }
@@ -101,7 +100,7 @@ async fn gather(replica: Arc<dyn Replica>, mut batches: mpsc::Receiver<Batch>) {
         let mut renewals = first.leases.len();
         let mut gathered = vec![first];
         while renewals < RENEWALS_PER_COMMAND_MAX {
-            // A moment that has passed still yields what waits already.
+            // A deadline that has passed still yields what waits already.
             match timeout_at(gather_until, batches.recv()).await {
                 Ok(Some(batch)) => {
                     renewals += batch.leases.len();
@@ -137,7 +136,7 @@ async fn propose(replica: &dyn Replica, gathered: Vec<Batch>) {
             Ok(Err(refusal)) => Ok(vec![Err(refusal.clone()); count]),
             Err(error) => Err(*error),
         };
-        // Who asked may have gone.
+        // The caller may be gone.
         drop(batch.answer.send(renewed));
     }
 }

@@ -54,8 +54,8 @@ async fn time_to_live(service: &LeaseService, id: i64) -> wire::LeaseTimeToLiveR
 #[tokio::test]
 async fn short_leases_live_the_minimum_and_long_ones_are_refused() {
     let (_node, service) = service();
-    for (id, asked, granted) in [(1, 1, 2), (2, 0, 2), (3, -5, 2), (4, 3, 3)] {
-        let reply = grant(&service, id, asked).await;
+    for (id, requested, granted) in [(1, 1, 2), (2, 0, 2), (3, -5, 2), (4, 3, 3)] {
+        let reply = grant(&service, id, requested).await;
         assert_eq!(
             (reply.id, reply.ttl, reply.error.as_str()),
             (id, granted, "")
@@ -91,7 +91,7 @@ async fn no_lease_is_granted_without_space() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_lease_is_told_in_whole_seconds() {
+async fn the_remaining_ttl_of_a_lease_is_reported_in_whole_seconds() {
     let (node, service) = service();
     grant(&service, 7, 10).await;
     let key: bytes::Bytes = "a".into();
@@ -105,7 +105,7 @@ async fn what_is_left_of_a_lease_is_told_in_whole_seconds() {
     let reply = time_to_live(&service, 7).await;
     assert_eq!((reply.id, reply.ttl, reply.granted_ttl), (7, 7, 10));
     assert_eq!(reply.keys, [key]);
-    // Its time has come, but its end is not replicated yet.
+    // Its deadline has passed, but its expiry is not replicated yet.
     node.now.fetch_add(20_000, Ordering::SeqCst);
     assert_eq!(time_to_live(&service, 7).await.ttl, 0);
     let expiry = LeaseExpiry {
@@ -147,7 +147,7 @@ async fn leases_are_listed_by_when_they_end() {
 #[tokio::test]
 async fn leases_that_end_together_are_listed_in_the_order_of_granting() {
     let (_node, service) = service();
-    // In one millisecond of cluster time, so that nothing else tells them apart.
+    // In one millisecond of cluster time, so that only the order of grants distinguishes them.
     for id in [30, 10, 20] {
         grant(&service, id, 60).await;
     }
@@ -269,15 +269,15 @@ async fn a_stopping_node_ends_keep_alives_so_that_clients_go_elsewhere() {
 #[tokio::test]
 async fn renewals_that_come_together_are_replicated_together() {
     let (node, service) = service();
-    let mut asked = Vec::new();
+    let mut renewals = Vec::new();
     for id in 1..=1000 {
         node.apply(&Command::LeaseGrant(LeaseGrant {
             id: LeaseId(id),
             ttl: Ttl::from_secs(id as u64),
         }));
-        asked.push(service.0.renewals.renew(vec![LeaseId(id)]));
+        renewals.push(service.0.renewals.renew(vec![LeaseId(id)]));
     }
-    let renewed = futures::future::join_all(asked).await;
+    let renewed = futures::future::join_all(renewals).await;
     for (at, ttl) in renewed.into_iter().enumerate() {
         assert_eq!(ttl, Ok(vec![Ok(Ttl::from_secs(at as u64 + 1))]));
     }
@@ -299,9 +299,9 @@ async fn a_stream_reads_on_while_earlier_renewals_are_under_way_and_renews_each_
     for id in 1..=3 {
         grant(&service, id, 10).await;
     }
-    let asked: Vec<i64> = (0..15_000).map(|number| number % 3 + 1).collect();
+    let renewals: Vec<i64> = (0..15_000).map(|number| number % 3 + 1).collect();
     let requests = stream::iter(
-        asked
+        renewals
             .clone()
             .into_iter()
             .map(|id| Ok(wire::LeaseKeepAliveRequest { id })),
@@ -317,7 +317,7 @@ async fn a_stream_reads_on_while_earlier_renewals_are_under_way_and_renews_each_
         })
         .collect()
         .await;
-    assert_eq!(answered, asked);
+    assert_eq!(answered, renewals);
     let renewals = node.proposals.lock()[before..]
         .iter()
         .map(|command| match command {

@@ -57,7 +57,7 @@ async fn the_same_lease_gets_the_same_key_again() {
     let first = lock(&service, 3).await.expect("free");
     let again = lock(&service, 3).await.expect("its own");
     assert_eq!(first.key, again.key);
-    // Whoever asked twice and left has not lost what the first still has.
+    // A second request that is cancelled does not withdraw the claim of the first.
     let mut dropped = Box::pin(lock(&service, 3));
     drop(poll!(&mut dropped));
     drop(dropped);
@@ -107,7 +107,7 @@ async fn a_caller_that_leaves_is_taken_out_of_the_queue() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_lease_ends_is_told_in_etcds_words() {
+async fn a_waiter_whose_lease_ends_fails_with_etcds_text() {
     let (node, service) = service();
     lock(&service, 1).await.expect("free");
     let mut second = Box::pin(lock(&service, 2));

@@ -1,35 +1,36 @@
-//! Splits what a watcher is told into responses that clients can take.
+//! Splits the events of a watcher into responses that clients can receive.
 //!
 //! Invariant: the parts together hold all events, in order.
 
 use prost::Message;
 use tenure_proto::{etcdserverpb::WatchResponse, mvccpb};
 
-/// What a field costs on the wire beside its content: its tag and its length.
+/// Encoded size of a field beside its content: its tag and its length.
 const FIELD_OVERHEAD_BYTES: usize = 11;
-/// What a header costs that is filled in later.
+/// Encoded size of a header that is filled in later.
 const HEADER_BYTES: usize = 48;
-/// What an event costs on the wire at most, beside the keys and values of its two records.
+/// Most encoded bytes of an event beside the keys and values of its two records.
 const EVENT_WIRE_BYTES: usize = 144;
-/// So what an event takes in memory is a bound for what it takes on the wire.
+/// So the size of an event in memory bounds its encoded size.
 const _: () = assert!(size_of::<mvccpb::Event>() >= EVENT_WIRE_BYTES);
 
-/// Whether events are sure to be one part. Costs less than to look at how each is encoded.
+/// Whether events certainly fit in one part. Cheaper than computing the encoded size of each.
 pub(super) fn is_one(events: &[mvccpb::Event], bytes_max: usize) -> bool {
     let bytes: usize = events.iter().map(event_bytes).sum();
     bytes.saturating_add(HEADER_BYTES) < bytes_max
 }
 
-/// What is never split: the events of a revision, or, for clients that put fragments together, one
-/// event.
+/// The unit that is never split: the events of a revision, or one event for clients that join
+/// fragments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Revision,
     Event,
 }
 
-/// The parts of a response that is `empty` otherwise. No part reaches `bytes_max` unless a single
-/// `unit` does; a part says that it is a fragment when the next one goes on with its revision.
+/// The parts of a response whose other fields are those of `empty`. No part reaches `bytes_max`
+/// unless a single `unit` does; a part is marked as a fragment when the next one continues its
+/// revision.
 pub(super) fn split(
     empty: WatchResponse,
     events: Vec<mvccpb::Event>,
@@ -69,12 +70,12 @@ fn revision_of(event: &mvccpb::Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
-/// What a response takes in memory, keys and values included.
+/// Size of a response in memory, keys and values included.
 pub(super) fn response_bytes(response: &WatchResponse) -> usize {
     size_of::<WatchResponse>() + response.events.iter().map(event_bytes).sum::<usize>()
 }
 
-/// What an event takes in memory, keys and values included.
+/// Size of an event in memory, keys and values included.
 pub(super) fn event_bytes(event: &mvccpb::Event) -> usize {
     let record = |kv: &mvccpb::KeyValue| kv.key.len() + kv.value.len();
     let (kv, previous) = (event.kv.as_ref(), event.prev_kv.as_ref());
@@ -183,7 +184,7 @@ mod tests {
         let counts: Vec<_> = parts.iter().map(|part| part.events.len()).collect();
         assert_eq!(counts, [2, 2, 3, 1]);
         assert_eq!(fragments(&parts), [false; 4]);
-        // For a client that takes fragments a part ends between revisions, too, and is none then.
+        // With fragments, a part may also end between revisions; it is no fragment then.
         let parts = split(Unit::Event, &sizes);
         assert_eq!(
             fragments(&parts),

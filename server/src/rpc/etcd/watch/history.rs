@@ -1,10 +1,10 @@
-//! Reads history for the watchers of a stream that the hub does not tell, in bounded steps.
+//! Reads history in bounded steps for the watchers of a stream that are behind.
 //!
-//! One step scans once for many watchers, and keeps what one of them wants. It holds a snapshot
-//! only while it runs, and a share of what all streams may hold until what it read has left; what
-//! one share does not cover is priced, and read once a share of that size was given. Invariant: a
-//! watcher that a step advanced was given every event it wants from its position up to the step's
-//! end.
+//! One step scans once for many watchers, and keeps the events that one of them matches. It holds a
+//! snapshot only while it runs, and a share of the memory of all streams until its events have been
+//! sent; a step that needs more than one share is measured, and read once a share of that size is
+//! granted. Invariant: a watcher that a step advanced got every matching event from its position up
+//! to the step's end.
 
 use std::{fmt, sync::Arc};
 
@@ -24,20 +24,20 @@ use crate::{
     tasks,
 };
 
-/// Revisions that one step reads; etcd's own measure.
+/// Revisions that one step reads; etcd's value.
 const STEP_REVISIONS_MAX: usize = 1000;
-/// Events that one step hands to all its watchers together, so that many watchers of one busy
-/// prefix cannot multiply a step into memory; who does not fit has the next step.
+/// Events of one step for all its watchers together, so that many watchers of one busy prefix
+/// cannot multiply a step in memory; the remaining watchers are in the next step.
 const STEP_EVENTS_MAX: usize = 65_536;
-/// Bytes of rows, wanted or not, that one step looks at, unless one revision has more: some
+/// Bytes of rows that one step scans, matching or not, unless one revision has more: some
 /// milliseconds of work, after which other streams have their turn.
 const STEP_SCANNED_BYTES_MAX: usize = 4 << 20;
-/// What an event costs beside what it shares with others of its step.
+/// Size of an event beside the parts it shares with others of its step.
 const EVENT_BYTES: usize = size_of::<mvccpb::Event>();
-/// The same of an event as it is read, and as the first watcher is told of it.
+/// The same for an event as read, with its copy for the first watcher.
 const EVENT_TOLD_BYTES: usize = EVENT_BYTES + size_of::<Event>();
 /// Steps, and snapshots of endpoints, that are read at once on this node: disk work that must leave
-/// room for the reads of clients.
+/// room for clients' reads.
 const STEPS_CONCURRENT_MAX: usize = 4;
 
 /// Reads history on the runtime's blocking threads.
@@ -55,22 +55,22 @@ pub(super) struct Seeker {
     pub(super) next: Revision,
 }
 
-/// What one step came to.
+/// The result of one step.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     /// The end of the step: the last revision it read.
     pub(super) through: Revision,
-    /// The watchers it advanced, each with its events.
+    /// The watchers that it advanced, each with its events.
     pub(super) advanced: Vec<(WatcherKey, Vec<mvccpb::Event>)>,
-    /// The watchers whose history is gone.
+    /// The watchers whose history is compacted.
     pub(super) compacted: Vec<WatcherKey>,
     /// The oldest revision that can be read.
     pub(super) floor: Revision,
     /// The latest revision of the store.
     pub(super) latest: Revision,
-    /// What the events take in memory.
+    /// Size of the events in memory.
     bytes: usize,
-    /// Covers that; for what is told of the step to hold.
+    /// Covers `bytes`; held by the responses that are made from the step.
     pub(super) share: Option<Arc<Share>>,
 }
 
@@ -83,19 +83,19 @@ impl History {
         })
     }
 
-    /// What all streams may hold of responses.
+    /// The memory of all streams' responses.
     pub(crate) const fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Waits until one more may read for a stream of changes.
+    /// Waits for a permit to read for a stream of changes.
     pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         permit.expect("permits are never closed")
     }
 
-    /// Makes one step for `seekers`, beginning where the first of them stands. Those that stand
-    /// within the step are advanced with it, the others stay.
+    /// Makes one step for `seekers`, starting at the position of the first. Those whose positions
+    /// are within the step are advanced with it, the others stay.
     pub(super) async fn step(self: Arc<Self>, seekers: Vec<Seeker>) -> Step {
         let seekers: Arc<[Seeker]> = seekers.into();
         let (mut bytes_max, mut needed) = (STEP_BYTES_MAX, STEP_BYTES_MAX);
@@ -117,7 +117,7 @@ impl History {
         let permit = self.permit().await;
         let replica = Arc::clone(&self.replica);
         let step = tasks::spawn_blocking(move || {
-            // Also of a stream that has gone meanwhile.
+            // Also for a stream that is gone.
             let _permit = permit;
             match read(replica.as_ref(), &seekers, bytes_max) {
                 Ok(step) => step,
@@ -136,7 +136,7 @@ impl fmt::Debug for History {
     }
 }
 
-/// A step that was not made: one revision takes so many bytes.
+/// A step that was not made: one revision takes this many bytes.
 #[derive(Debug)]
 struct TooLarge(usize);
 
@@ -175,7 +175,7 @@ fn read(
     Ok(Ok(step))
 }
 
-/// What the seekers want of history from `from` on.
+/// The events that the seekers match from `from` on.
 fn look(
     reader: &Reader<'_>,
     seekers: &[Seeker],
@@ -191,7 +191,8 @@ fn look(
         scanned_bytes_max: STEP_SCANNED_BYTES_MAX,
     };
     let mut index = Index::default();
-    // Of the others one has lost what it needs, or begins before this step: they are not advanced.
+    // The other seekers lost history that they need, or are before this step: they are not
+    // advanced.
     for seeker in seekers.iter().filter(|seeker| seeker.next >= from) {
         index.insert(&seeker.interest.range, Want::of(seeker));
     }
@@ -208,7 +209,7 @@ fn look(
     })
 }
 
-/// What a seeker wants of a change to a key of its range.
+/// Which changes to the keys of its range a seeker matches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Want {
     next: Revision,
@@ -226,7 +227,7 @@ impl Want {
     }
 }
 
-/// Gives each seeker what it wants of what was read.
+/// Distributes the events that were read to their seekers.
 fn share_out(
     step: &mut Step,
     seekers: &[Seeker],
@@ -244,15 +245,15 @@ fn share_out(
         if seeker.next < from || ahead || budget == 0 {
             continue;
         }
-        let told: Vec<_> = revisions
+        let events: Vec<_> = revisions
             .iter()
             .filter(|revision| revision.revision >= seeker.next)
             .flat_map(|revision| &revision.events)
-            .filter_map(|event| seeker.interest.tell(event, seeker.next))
+            .filter_map(|event| seeker.interest.matching(event, seeker.next))
             .collect();
-        budget = budget.saturating_sub(told.len());
-        step.bytes += told.len() * EVENT_BYTES;
-        step.advanced.push((seeker.watcher, told));
+        budget = budget.saturating_sub(events.len());
+        step.bytes += events.len() * EVENT_BYTES;
+        step.advanced.push((seeker.watcher, events));
     }
 }
 

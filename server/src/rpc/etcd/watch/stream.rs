@@ -1,13 +1,13 @@
-//! One watch stream: a task that owns its watchers and is the only one that writes its responses.
+//! One watch stream: a task that owns its watchers and alone sends its responses.
 //!
-//! Every watcher is either *live*, told of changes by the hub, or *behind*, reading history step
-//! by step until it meets the present. A client that does not read makes this task wait, the hub's
-//! queue for it fill, and its watchers fall behind; nobody else notices.
+//! A watcher is either *live*, fed by the hub, or *behind*, reading history step by step until it
+//! has caught up. When a client does not read, this task waits, the hub's queue for it fills, and
+//! its watchers fall behind; other streams are not affected.
 //!
-//! Invariant: per watcher, responses are in revision order without gap or repeat, all events of a
-//! revision are in one response unless fragments were asked for, no response is larger than its
-//! bound for more than that, and after a progress response no
-//! event at or below its revision follows.
+//! Invariant: per watcher, responses are in revision order without gap or repeat; all events of a
+//! revision are in one response unless the client takes fragments; a response exceeds its bound
+//! only when a single unit does; after a progress response no event at or below its revision
+//! follows.
 
 mod behind;
 mod live;
@@ -49,13 +49,13 @@ use crate::{
     },
 };
 
-/// The watch id of responses that are about no watcher, or about all.
+/// The watch id of responses that concern no watcher, or all.
 const NO_WATCHER: i64 = -1;
 
-/// What holds for a stream from its beginning.
+/// Settings of a stream, fixed when it opens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamSettings {
-    /// Time between progress responses of a watcher that nothing was sent to, jitter included.
+    /// Time between progress responses to an idle watcher, jitter included.
     pub(crate) progress_interval: Duration,
     /// Size that no response reaches, unless one revision, or one event of it if the client takes
     /// fragments, is larger.
@@ -73,25 +73,25 @@ pub(crate) struct WatchStream<I> {
     inbound_open: bool,
     outbox: Arc<Outbox<WatchResponse>>,
     watchers: HashMap<WatcherKey, Watcher>,
-    /// What their key ranges take.
+    /// Size of their key ranges.
     ranges: StreamRanges,
     keys: HashMap<i64, WatcherKey>,
-    /// The watchers that are not live.
+    /// The watchers that are behind.
     behind: BTreeSet<WatcherKey>,
-    /// Every change up to here that the hub told this stream of was passed on.
+    /// Every published change up to this revision was sent.
     delivered: Revision,
     keys_used: WatcherKey,
     next_id: i64,
-    /// The watcher whose turn it was to begin a step through history.
+    /// The watcher at which the last step through history began.
     turn: WatcherKey,
     step: Option<JoinHandle<Step>>,
-    /// Whether the client asked for progress while a watcher was behind, and was not answered yet.
+    /// Whether the client requested progress while a watcher was behind, and has no response yet.
     progress_asked: bool,
 }
 
 impl<I> Drop for WatchStream<I> {
     fn drop(&mut self) {
-        // It may wait for memory, and need not any more.
+        // The step may wait for memory that is no longer needed.
         if let Some(step) = &self.step {
             step.abort();
         }
@@ -140,14 +140,14 @@ where
         }
     }
 
-    /// Serves until the client leaves or `stop` says why to end.
+    /// Serves until the client is gone or `stop` resolves with a status.
     ///
     /// # Cancel safety
-    /// Dropping it closes the stream; nothing else is affected.
+    /// Dropping the future closes the stream; nothing else is affected.
     pub(crate) async fn run(mut self, stop: impl Future<Output = Status> + Send) {
         let outbox = Arc::clone(&self.outbox);
         let history = Arc::clone(&self.history);
-        // Every arm ends the stream, so what the other futures had taken no longer matters.
+        // Every arm ends the stream, so the state of the other futures does not matter.
         let status = tokio::select! {
             ended = self.serve() => match ended {
                 Ok(never) => match never {},
@@ -156,7 +156,7 @@ where
             status = stop => status,
             () = outbox.closed() => return,
             () = outbox.overdue(history.account()) => {
-                // What it holds of history is given back now, and not when the client reads.
+                // Releases the shares of history now, and not when the client reads.
                 outbox.abandon(Reason::WatchUnread.into());
                 return;
             }
@@ -173,7 +173,7 @@ where
                 request = self.inbound.next(), if self.inbound_open => match request {
                     Some(Ok(request)) => self.handle(request).await?,
                     Some(Err(_)) => return Err(Closed),
-                    // The client sends nothing more but may still listen.
+                    // The client sends no more requests but may still receive.
                     None => self.inbound_open = false,
                 },
                 // Cancel-safe as documented there.
@@ -181,13 +181,13 @@ where
                     Some(delivery) => self.deliver(delivery).await?,
                     None => self.fall_behind(),
                 },
-                // Cancel-safe: the step stays in its place until it has resolved.
+                // Cancel-safe: the step stays in its field until it has resolved.
                 step = behind::resolved(&mut self.step) => {
                     self.step = None;
                     self.advance(step).await?;
                     self.answer_late_progress().await?;
                 }
-                // Cancel-safe: a tick that was not taken comes again.
+                // Cancel-safe: a missed tick fires again.
                 _ = progress.tick() => self.report_progress().await?,
             }
         }
@@ -198,16 +198,16 @@ where
             Some(RequestUnion::CreateRequest(request)) => self.create(request).await,
             Some(RequestUnion::CancelRequest(request)) => self.cancel(request.watch_id).await,
             Some(RequestUnion::ProgressRequest(_)) => self.answer_progress().await,
-            // Nothing asked: nothing to answer, and no reason to end the other watchers.
+            // An empty request has no response, and does not end the other watchers.
             None => Ok(()),
         }
     }
 }
 
 impl<I> WatchStream<I> {
-    /// Sends what there is for a watcher; nothing when there is nothing. `latest` is what the
-    /// header says, or else the last revision in the response; `share` is what covers the events.
-    async fn tell(
+    /// Sends the events of a watcher, if there are any. The header has the revision `latest`, or
+    /// else the last revision in the response; `share` covers the events.
+    async fn send_events(
         &mut self,
         key: WatcherKey,
         events: Vec<mvccpb::Event>,
@@ -229,15 +229,15 @@ impl<I> WatchStream<I> {
         let bytes_max = self.settings.response_bytes;
         if fragment::is_one(&events, bytes_max) {
             let whole = WatchResponse { events, ..response };
-            return self.tell_part(whole, latest, share).await;
+            return self.send_part(whole, latest, share).await;
         }
         for part in fragment::split(response, events, bytes_max, unit) {
-            self.tell_part(part, latest, share).await?;
+            self.send_part(part, latest, share).await?;
         }
         Ok(())
     }
 
-    async fn tell_part(
+    async fn send_part(
         &self,
         mut part: WatchResponse,
         latest: Option<Revision>,

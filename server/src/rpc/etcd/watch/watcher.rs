@@ -1,7 +1,7 @@
-//! One watcher: what it wants, how it wants it told, and how far it has been told.
+//! One watcher: its range and filters, and its position.
 //!
-//! Plain data; the stream that owns it decides when. Invariant: every event it wants below `next`
-//! was sent to the client, and none at or above it was.
+//! Plain data; the stream that owns it decides when to send. Invariant: every matching event below
+//! `next` was sent to the client, and none at or above it was.
 
 use tenure_proto::{
     etcdserverpb::{WatchCreateRequest, watch_create_request::FilterType},
@@ -15,26 +15,26 @@ use crate::rpc::answer::reply;
 /// One watcher of a stream.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    /// The id that the client knows it by.
+    /// The client's id of the watcher.
     pub(super) id: i64,
-    /// What it wants to be told.
+    /// The events that it matches.
     pub(super) interest: Interest,
-    /// The first revision it has not been told of.
+    /// The first revision that was not sent.
     pub(super) next: Revision,
-    /// The revision the client asked to start from; zero when it asked for "from now on".
+    /// The revision that the client asked to start from; zero is "from now on".
     pub(super) start: Revision,
-    /// Whether the client wants to hear how far it has been told when nothing happens.
+    /// Whether the client wants progress responses.
     pub(super) progress: bool,
-    /// Whether nothing was sent since the last time progress was due.
+    /// Whether nothing was sent since progress was last due.
     pub(super) quiet: bool,
-    /// What of its events comes in one response, however large it is.
+    /// The unit of its events that is never split.
     pub(super) unit: Unit,
 }
 
-/// What a watcher wants to be told.
+/// The events that a watcher matches, and their form.
 #[derive(Clone, Debug)]
 pub(super) struct Interest {
-    /// Of which keys.
+    /// The keys it watches.
     pub(super) range: KeyRange,
     puts: bool,
     deletes: bool,
@@ -52,7 +52,7 @@ impl Interest {
         }
     }
 
-    /// What it wants of a change of this kind to a key of its range.
+    /// Which changes of this kind to a key of its range it matches.
     pub(super) const fn wants(&self, kind: EventKind) -> Wanted {
         let is_wanted = match kind {
             EventKind::Put => self.puts,
@@ -65,8 +65,8 @@ impl Interest {
         }
     }
 
-    /// The event as this watcher is told of it, if it is.
-    pub(super) fn tell(&self, event: &Event, next: Revision) -> Option<mvccpb::Event> {
+    /// The event in the form that this watcher receives, if it matches.
+    pub(super) fn matching(&self, event: &Event, next: Revision) -> Option<mvccpb::Event> {
         if self.wants(event.kind) == Wanted::Nothing {
             return None;
         }

@@ -1,7 +1,7 @@
 //! The `Election` service against a node of one process.
 
 use futures::{StreamExt, poll};
-use tenure_statemachine::{Command, LeaseGrant, LeaseId};
+use tenure_statemachine::{Command, LeaseGrant, LeaseId, Ttl};
 
 use super::*;
 use crate::rpc::{
@@ -38,7 +38,11 @@ async fn campaign(
 }
 
 async fn next(stream: &mut Responses<wire::CampaignResponse>) -> State {
-    let response = stream.next().await.expect("a response").expect("told");
+    let response = stream
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure");
     response.state.expect("a state")
 }
 
@@ -88,7 +92,11 @@ async fn observe(service: &ElectionService) -> Responses<wire::ObserveResponse> 
 }
 
 async fn observed(stream: &mut Responses<wire::ObserveResponse>) -> Option<(i64, bytes::Bytes)> {
-    let response = stream.next().await.expect("told").expect("told");
+    let response = stream
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure");
     response.leader.map(|leader| (leader.lease, leader.value))
 }
 
@@ -156,8 +164,8 @@ async fn leadership_is_handed_to_a_candidate_out_of_turn() {
     let leader = hand_over(3).await.expect("handed over").into_inner().leader;
     let leader = leader.expect("a leader");
     assert_eq!((leader.lease, leader.held), (3, true));
-    let told = elected(&mut third).await;
-    assert_eq!(told.token, leader.token);
+    let received = elected(&mut third).await;
+    assert_eq!(received.token, leader.token);
     resign(&service, leader.token).await.expect("it led");
     assert!(elected(&mut second).await.token > leader.token);
 }
@@ -181,7 +189,7 @@ async fn a_candidate_that_leaves_is_withdrawn() {
 #[tokio::test]
 async fn bad_input_is_refused_with_what_is_wrong() {
     let (_node, service) = service();
-    for (request, told) in [
+    for (request, expected) in [
         (
             wire::CampaignRequest {
                 lease: 1,
@@ -198,7 +206,10 @@ async fn bad_input_is_refused_with_what_is_wrong() {
         ),
     ] {
         let refused = Election::campaign(&service, Request::new(request)).await;
-        assert_eq!(refused.map(|_| ()).expect_err("refused").message(), told);
+        assert_eq!(
+            refused.map(|_| ()).expect_err("refused").message(),
+            expected
+        );
     }
     for refused in [proclaim(&service, 0, "").await, resign(&service, -1).await] {
         let status = refused.expect_err("refused");

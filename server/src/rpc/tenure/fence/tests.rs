@@ -117,13 +117,13 @@ async fn writes_below_a_prefix_need_a_live_guard_of_its_lock() {
 #[tokio::test]
 async fn policies_that_cannot_be_are_refused() {
     let (_node, service) = service();
-    for (policy, told) in [
+    for (policy, expected) in [
         (None, "tenure: policy is not provided"),
         (Some(policy("", "x")), "tenure: prefix is not provided"),
         (Some(policy("a/", "")), "tenure: name is not provided"),
     ] {
         let status = set(&service, policy).await.expect_err("refused");
-        assert_eq!(status.message(), told);
+        assert_eq!(status.message(), expected);
     }
     let status = remove(&service, "").await.expect_err("refused");
     assert_eq!(status.message(), "tenure: prefix is not provided");

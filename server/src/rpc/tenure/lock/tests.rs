@@ -45,12 +45,12 @@ impl Fixture {
         response.map(Response::into_inner)
     }
 
-    /// What a claim that holds at once is told.
+    /// The grant of a claim that holds at once.
     async fn hold(&self, request: wire::AcquireRequest) -> wire::Granted {
         let mut stream = self.acquire(request).await.expect("admitted");
-        let told = granted_on(&mut stream).await;
+        let received = granted_on(&mut stream).await;
         assert!(stream.next().await.is_none(), "the stream ends");
-        told
+        received
     }
 
     async fn release(&self, token: i64) -> Result<wire::ReleaseResponse, Status> {
@@ -72,7 +72,7 @@ impl Fixture {
         response.expect("answered").into_inner()
     }
 
-    /// Waits until nobody but `leases` claims the name.
+    /// Waits until only `leases` have claims on the name.
     async fn until_claimed_by(&self, leases: &[i64]) {
         let mut applied = self.node.applied.subscribe();
         loop {
@@ -96,7 +96,11 @@ fn ask(name: &'static str, lease: i64) -> wire::AcquireRequest {
 }
 
 async fn queued_on(stream: &mut Responses<wire::AcquireResponse>) -> wire::Queued {
-    let response = stream.next().await.expect("a response").expect("told");
+    let response = stream
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure");
     match response.state {
         Some(State::Queued(queued)) => queued,
         other => panic!("it waits: {other:?}"),
@@ -104,7 +108,11 @@ async fn queued_on(stream: &mut Responses<wire::AcquireResponse>) -> wire::Queue
 }
 
 async fn granted_on(stream: &mut Responses<wire::AcquireResponse>) -> wire::Granted {
-    let response = stream.next().await.expect("a response").expect("told");
+    let response = stream
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure");
     match response.state {
         Some(State::Granted(granted)) => granted,
         other => panic!("it holds: {other:?}"),
@@ -358,7 +366,7 @@ async fn bad_input_is_refused_before_anything_is_proposed() {
             limit: 2,
         })),
     };
-    for (request, told) in [
+    for (request, expected) in [
         (
             wire::AcquireRequest {
                 names: Vec::new(),
@@ -405,7 +413,7 @@ async fn bad_input_is_refused_before_anything_is_proposed() {
         ),
     ] {
         let refused = it.acquire(request).await.map(|_| ());
-        assert_eq!(text(refused), told);
+        assert_eq!(text(refused), expected);
     }
     assert_eq!(it.node.proposals.lock().len(), 0);
     assert_eq!(text(it.release(0).await), "tenure: token is not provided");
@@ -422,21 +430,34 @@ async fn tokens_are_watched_from_what_holds_now() {
     };
     let watch = Lock::watch_tokens(&it.service, Request::new(request)).await;
     let mut watch = watch.expect("opened").into_inner();
-    let told = watch.next().await.expect("told").expect("told").states;
-    let told: Vec<_> = told
+    let received = watch
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure")
+        .states;
+    let received: Vec<_> = received
         .into_iter()
         .map(|state| (state.name, state.min_valid_token, state.holder.is_some()))
         .collect();
-    assert_eq!(told, [("a".into(), first, true), ("b".into(), 0, false)]);
+    assert_eq!(
+        received,
+        [("a".into(), first, true), ("b".into(), 0, false)]
+    );
     let mut waiting = it.acquire(ask("a", 2)).await.expect("admitted");
     queued_on(&mut waiting).await;
     assert!(poll!(watch.next()).is_pending(), "nobody else holds");
     it.release(first).await.expect("released");
     let second = token(&granted_on(&mut waiting).await);
-    let told = watch.next().await.expect("told").expect("told").states;
-    assert_eq!(told.len(), 1);
+    let received = watch
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure")
+        .states;
+    assert_eq!(received.len(), 1);
     assert_eq!(
-        told.first().map(|state| state.min_valid_token),
+        received.first().map(|state| state.min_valid_token),
         Some(second)
     );
     it.service.0.drain();
@@ -472,14 +493,22 @@ async fn a_stalled_client_costs_nothing_but_its_own_stream() {
     };
     let watch = Lock::watch_tokens(&it.service, Request::new(request)).await;
     let mut watch = watch.expect("opened").into_inner();
-    watch.next().await.expect("told").expect("told");
+    watch.next().await.expect("a response").expect("no failure");
     for _ in 0..100 {
         let token = token(&it.hold(ask("a", 1)).await);
         it.release(token).await.expect("released");
     }
     let last = token(&it.hold(ask("a", 1)).await);
-    let told = watch.next().await.expect("told").expect("told").states;
-    assert_eq!(told.first().map(|state| state.min_valid_token), Some(last));
+    let received = watch
+        .next()
+        .await
+        .expect("a response")
+        .expect("no failure")
+        .states;
+    assert_eq!(
+        received.first().map(|state| state.min_valid_token),
+        Some(last)
+    );
     it.service.0.drain();
     let status = watch.next().await.expect("an end");
     status.expect_err("the rest was told as one");

@@ -1,7 +1,7 @@
-//! Requests of the registry as commands: what can be refused by looking at a request alone is
-//! refused here, and says which field it is about.
+//! Requests of the registry as commands: refusals that need no state, with the field they are
+//! about.
 //!
-//! Bytes are moved, not copied. Nothing here looks at state.
+//! Bytes are moved, not copied. Nothing here reads the state.
 
 use std::fmt::Display;
 
@@ -36,7 +36,7 @@ pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Failu
     let name = name(instance.service.clone(), instance.id.clone())?;
     let incarnation = incarnation_or_any(incarnation)?;
     let (lease, grant) = if incarnation.0 > 0 && lease == 0 {
-        // It keeps the lease it has.
+        // It keeps its lease.
         (LeaseId::NONE, None)
     } else {
         field::lease_or_ttl(lease, ttl_ms)?
@@ -50,7 +50,7 @@ pub(super) fn register(request: wire::RegisterRequest) -> Result<Register, Failu
     })
 }
 
-/// A change of readiness. Only the instance itself knows, so it names its incarnation.
+/// A change of readiness. It names the incarnation, because only the instance itself may change it.
 pub(super) fn set_readiness(request: wire::SetReadinessRequest) -> Result<SetReadiness, Failure> {
     let name = name(request.service, request.id)?;
     if request.incarnation == 0 {
@@ -102,7 +102,7 @@ pub(super) fn readiness(number: i32) -> Result<Readiness, Failure> {
     }
 }
 
-/// At most so many tags.
+/// At most `max` tags.
 pub(super) fn tags(tags: &[String]) -> Result<(), Failure> {
     at_most(tags.len(), TAGS_MAX, Reason::TooManyTags)?;
     for (place, tag) in tags.iter().enumerate() {
@@ -113,7 +113,7 @@ pub(super) fn tags(tags: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// At most so many pairs of metadata; the values' sizes are bounded together with all else.
+/// A bounded number of metadata pairs; the sizes of values are bounded with the whole instance.
 pub(super) fn metadata<'a>(
     pairs: impl ExactSizeIterator<Item = (&'a String, &'a String)>,
 ) -> Result<(), Failure> {
@@ -125,7 +125,7 @@ pub(super) fn metadata<'a>(
     Ok(())
 }
 
-/// A zone or a version, which may be left out.
+/// A zone or a version, which are optional.
 pub(super) fn label(label: &str, what: &str) -> Result<(), Failure> {
     text(label, what, Reason::LabelInvalid)
 }
@@ -168,7 +168,7 @@ fn encoded(mut instance: wire::Instance) -> Result<Bytes, Failure> {
         let detail = format!("{}, at most {WEIGHT_MAX}", instance.weight);
         return Err(Reason::WeightInvalid.with(detail));
     }
-    // Who can say so is alive.
+    // An instance that sends its readiness is alive.
     instance.suspect = false;
     let bytes = instance.encoded_len();
     if bytes > INSTANCE_BYTES_MAX {
@@ -213,7 +213,7 @@ fn present(text: &str, what: &str, reason: Reason) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Text that can be printed in one line, of bounded length.
+/// Printable text in one line, of bounded length.
 fn text(text: &str, what: impl Display, reason: Reason) -> Result<(), Failure> {
     let bytes = text.len();
     if bytes > REGISTRY_TEXT_BYTES_MAX {

@@ -1,16 +1,16 @@
-//! One stream that follows the endpoints of a service: a snapshot, then what changes.
+//! One stream that follows the endpoints of a service: a snapshot, then changes.
 //!
-//! It keeps no list of what was told: an event says what its key was before, so whether that was
-//! selected, and told, follows from the event. A stream that the hub could not tell everything, or
-//! whose selection changes as a whole, reads the service anew and tells another snapshot; history
-//! is never needed, so no compaction can end it.
+//! It keeps no list of what was sent: an event contains the previous value of its key, which
+//! determines whether the instance was selected, and so sent. When the hub dropped changes of the
+//! stream, or its selection changes as a whole, it reads the service again and sends another
+//! snapshot; it never reads history, so no compaction can end it.
 //!
-//! What waits for the client is bounded as on watch streams, and by the same account: a response
-//! that is not small holds a share. While there is none for a change the stream waits for one that
-//! covers a snapshot, and reads that.
+//! The responses that wait for the client are bounded as on watch streams, by the same account: a
+//! response that is not small holds a share. When there is no share for a change, the stream waits
+//! for one that covers a snapshot, and reads that.
 //!
-//! Invariant: responses are in the order of revisions; after each, what a client was told is what
-//! is selected at the revision of its header.
+//! Invariant: responses are in revision order; after each, the client's view is the selection at
+//! the revision of its header.
 
 use std::{collections::BTreeMap, convert::Infallible, future::Future, sync::Arc, time::Duration};
 
@@ -36,8 +36,8 @@ use crate::{
     },
 };
 
-/// Time between two marks of progress while nothing changes. A client takes a stream that is
-/// silent for a few of them for dead, and goes elsewhere.
+/// Time between progress responses while nothing changes. A client takes a stream that is silent
+/// for a few of these intervals for dead, and reconnects elsewhere.
 pub(super) const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// Events that are gathered from the queue into one response.
 const ROUND_EVENTS_MAX: usize = 1000;
@@ -66,11 +66,11 @@ impl From<Failure> for Ended {
     }
 }
 
-/// What became of an instance since the last response.
+/// A change of an instance since the last response.
 struct Changed {
-    /// How it stood then.
+    /// Its standing in the last response.
     before: Standing,
-    /// How it stands, if it is still there.
+    /// Its present standing, if it exists.
     now: Option<(Standing, wire::Registration)>,
 }
 
@@ -83,13 +83,13 @@ pub(super) struct EndpointsStream {
     selector: Selector,
     outbox: Arc<Outbox<wire::WatchEndpointsResponse>>,
     tally: Tally,
-    /// Whether all are selected, whatever their readiness; as it was told.
+    /// Whether all are selected, whatever their readiness, as of the last snapshot.
     all: bool,
-    /// Every change up to here was taken in.
+    /// Every change up to this revision was processed.
     seen: Revision,
-    /// Changes that were taken in and not told yet, by instance.
+    /// Changes that were processed and not sent yet, by instance.
     changed: BTreeMap<String, Changed>,
-    /// Whether nothing was told since progress was last due.
+    /// Whether nothing was sent since progress was last due.
     quiet: bool,
 }
 
@@ -115,14 +115,14 @@ impl EndpointsStream {
         }
     }
 
-    /// Serves until the client leaves or `stop` says why to end.
+    /// Serves until the client is gone or `stop` resolves with a status.
     ///
     /// # Cancel safety
-    /// Dropping it closes the stream; nothing else is affected.
+    /// Dropping the future closes the stream; nothing else is affected.
     pub(super) async fn run(mut self, stop: impl Future<Output = Status> + Send) {
         let outbox = Arc::clone(&self.outbox);
         let services = Arc::clone(&self.services);
-        // Every arm ends the stream, so what the other futures had taken no longer matters.
+        // Every arm ends the stream, so the state of the other futures does not matter.
         let status = tokio::select! {
             ended = self.serve() => match ended {
                 Ok(never) => match never {},
@@ -132,7 +132,7 @@ impl EndpointsStream {
             status = stop => status,
             () = outbox.closed() => return,
             () = outbox.overdue(services.history.account()) => {
-                // What it holds is given back now, and not when the client reads.
+                // Releases its shares now, and not when the client reads.
                 outbox.abandon(Reason::WatchUnread.into());
                 return;
             }
@@ -148,53 +148,53 @@ impl EndpointsStream {
                 // Cancel-safe as documented there.
                 delivery = self.hub.next() => match delivery {
                     Some(delivery) => self.deliver(delivery).await?,
-                    None => self.begin_anew().await?,
+                    None => self.resubscribe().await?,
                 },
-                // Cancel-safe: a tick that was not taken comes again.
+                // Cancel-safe: a missed tick fires again.
                 _ = progress.tick() => self.report_progress().await?,
             }
         }
     }
 
-    /// Attaches to the hub, then tells a snapshot: what is published after the first is in the
-    /// queue or in the second, or in both, and then it is passed over.
+    /// Subscribes to the hub, then sends a snapshot: a change that is published in between is in
+    /// the queue or in the snapshot. One that is in both is skipped.
     async fn begin(&mut self) -> Result<(), Ended> {
         self.hub.attach_now(WATCHER, &self.range);
-        self.tell_snapshot().await
+        self.send_snapshot().await
     }
 
-    /// The hub lost changes for this stream.
-    async fn begin_anew(&mut self) -> Result<(), Ended> {
+    /// The hub dropped changes of this stream.
+    async fn resubscribe(&mut self) -> Result<(), Ended> {
         if self.hub.surrender().is_some() {
             self.begin().await?;
         }
         Ok(())
     }
 
-    /// Reads what is selected, under a share that covers it, and tells it.
-    async fn tell_snapshot(&mut self) -> Result<(), Ended> {
+    /// Reads the selection, under a share that covers it, and sends it.
+    async fn send_snapshot(&mut self) -> Result<(), Ended> {
         let services = Arc::clone(&self.services);
         let account = services.history.account();
         let mut needed = STEP_BYTES_MAX;
         loop {
             let mut share = account.take(needed).await;
-            // Many streams may need one at once, and all but a few reads of such size are refused.
+            // Many streams may need one at once, and most of so many reads would be refused.
             let permit = services.history.permit().await;
             let selected = select(&services, self.service.clone(), self.selector.clone()).await?;
             drop(permit);
             needed = selected.registrations.iter().map(held_bytes).sum();
             if self.outbox.takes_uncharged(needed) {
                 drop(share);
-                return self.tell_selected(selected, needed, None).await;
+                return self.send_selected(selected, needed, None).await;
             }
             if account.grow(&mut share, needed) {
-                return self.tell_selected(selected, needed, Some(share)).await;
+                return self.send_selected(selected, needed, Some(share)).await;
             }
             // Read again once there is memory for it; nothing is held meanwhile.
         }
     }
 
-    async fn tell_selected(
+    async fn send_selected(
         &mut self,
         selected: Selected,
         bytes: usize,
@@ -212,7 +212,7 @@ impl EndpointsStream {
         self.send(revision, snapshot, bytes, share).await
     }
 
-    /// Takes in `first` and what waits behind it, and tells it as one.
+    /// Processes `first` and the changes queued behind it, and sends them as one response.
     async fn deliver(&mut self, first: Delivery) -> Result<(), Ended> {
         let (mut taken, mut bytes) = (0, 0);
         let mut delivery = Some(first);
@@ -226,10 +226,10 @@ impl EndpointsStream {
                 None
             };
         }
-        self.tell_changes().await
+        self.send_changes().await
     }
 
-    /// Takes in the events of one command.
+    /// Processes the events of one command.
     fn take(&mut self, events: &[Event]) {
         for event in events {
             let revision = event.kv.mod_revision;
@@ -270,11 +270,11 @@ impl EndpointsStream {
         changed.now = now;
     }
 
-    async fn tell_changes(&mut self) -> Result<(), Ended> {
+    async fn send_changes(&mut self) -> Result<(), Ended> {
         let all = self.selector.takes_all(self.tally);
         if all != self.all {
-            // Also those enter or leave the selection that did not change.
-            return self.tell_snapshot().await;
+            // Unchanged instances enter or leave the selection too.
+            return self.send_snapshot().await;
         }
         let mut delta = wire::Delta::default();
         for (id, changed) in std::mem::take(&mut self.changed) {
@@ -300,12 +300,12 @@ impl EndpointsStream {
                 let change = Change::Delta(delta);
                 self.send(self.seen, change, bytes, Some(share)).await
             }
-            // Also what changes meanwhile is in the snapshot.
-            None => self.tell_snapshot().await,
+            // The snapshot includes later changes too.
+            None => self.send_snapshot().await,
         }
     }
 
-    /// Tells how far the client has been told, if nothing was told for a while.
+    /// Sends the revision up to which the client is complete, if nothing was sent for a while.
     async fn report_progress(&mut self) -> Result<(), Ended> {
         let quiet = std::mem::replace(&mut self.quiet, true);
         if !quiet {
@@ -318,7 +318,8 @@ impl EndpointsStream {
                 None => break,
             }
         }
-        // What was told just now tells as much; and what was lost is told soon.
+        // A response that was just sent has its revision; dropped changes are sent with a snapshot
+        // soon.
         if !std::mem::replace(&mut self.quiet, true) || self.hub.has_lost() {
             return Ok(());
         }
@@ -329,7 +330,7 @@ impl EndpointsStream {
         Ok(())
     }
 
-    /// Sends a change whose registrations take so many bytes.
+    /// Sends a change whose registrations take `bytes` of memory.
     async fn send(
         &mut self,
         revision: Revision,
@@ -356,7 +357,7 @@ fn delta_bytes(delta: &wire::Delta) -> usize {
     removed.sum::<usize>() + delta.updated.iter().map(held_bytes).sum::<usize>()
 }
 
-/// What a registration takes in memory.
+/// Size of a registration in memory.
 fn held_bytes(registration: &wire::Registration) -> usize {
     size_of::<wire::Registration>() + registration.instance.as_ref().map_or(0, instance_bytes)
 }
@@ -376,7 +377,7 @@ fn instance_bytes(instance: &wire::Instance) -> usize {
     texts + endpoints.sum::<usize>() + metadata.sum::<usize>() + tags.sum::<usize>()
 }
 
-/// Ticks when progress is due; late ticks do not pile up.
+/// Ticks when progress is due; missed ticks do not accumulate.
 fn ticker() -> Interval {
     let mut ticker = interval_at(Instant::now() + PROGRESS_EVERY, PROGRESS_EVERY);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);

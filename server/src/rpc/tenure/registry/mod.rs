@@ -1,4 +1,5 @@
-//! The `Registry` service: instances register and say how they are, others find and follow them.
+//! The `Registry` service: instances register and report their readiness, clients discover and
+//! watch them.
 
 mod border;
 mod endpoints;
@@ -8,7 +9,7 @@ mod selector;
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, registry_server::Registry};
-use tenure_statemachine::{Operation, RangeQuery, ReadError, Reader, Revision, service_range};
+use tenure_statemachine::{RangeQuery, ReadError, Reader, Revision, service_range};
 use tonic::{Request, Response, Status};
 
 use self::{
@@ -22,92 +23,91 @@ use crate::{
             outbox::{Responses, outbox},
         },
         border::{
-            conditions::Conditions,
             freshness::Freshness,
             request::{LEASE_COST_BYTES, PUT_OVERHEAD_BYTES},
         },
-        call::Call,
         services::Services,
     },
     tasks,
 };
 
-/// Responses that may wait for the transport, beside their bound in bytes; what a slow client
-/// leaves behind is told anew.
+/// Responses that may wait for the transport, beside their bound in bytes; a slow client gets
+/// another snapshot.
 const RESPONSES_WAITING_MAX: usize = 16;
 
 #[derive(Debug)]
 pub(in crate::rpc) struct RegistryService(pub(in crate::rpc) Arc<Services>);
 
-impl RegistryService {
+#[tonic::async_trait]
+impl Registry for RegistryService {
+    type WatchEndpointsStream = Responses<wire::WatchEndpointsResponse>;
+
     async fn register(
         &self,
         request: Request<wire::RegisterRequest>,
-    ) -> Result<wire::RegisterResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::RegisterResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let command = border::register(request)?;
         let stored = command.name.key().len() + command.instance.len();
         let lease = command.grant.map_or(0, |_| LEASE_COST_BYTES);
         let cost = stored as u64 + PUT_OVERHEAD_BYTES + lease;
         let (revision, registered) = self.0.write(&call, conditions, cost, command).await?;
         let (incarnation, lease, ttl) = registered;
-        Ok(wire::RegisterResponse {
+        Ok(Response::new(wire::RegisterResponse {
             header: Some(self.0.headers.own(revision)),
             incarnation: incarnation.0,
             lease: lease.0,
             ttl_ms: ttl.0,
-        })
-    }
-
-    /// Replicates what has no answer but that it was done.
-    async fn change(
-        &self,
-        call: &Call,
-        conditions: Conditions,
-        cost: u64,
-        operation: impl Operation<Reply = ()>,
-    ) -> Result<Option<wire::Header>, Failure> {
-        let (revision, ()) = self.0.write(call, conditions, cost, operation).await?;
-        Ok(Some(self.0.headers.own(revision)))
+        }))
     }
 
     async fn set_readiness(
         &self,
         request: Request<wire::SetReadinessRequest>,
-    ) -> Result<wire::SetReadinessResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::SetReadinessResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let set = border::set_readiness(request)?;
         let cost = PUT_OVERHEAD_BYTES;
-        let header = self.change(&call, conditions, cost, set).await?;
-        Ok(wire::SetReadinessResponse { header })
+        let header = self
+            .0
+            .write_for_header(&call, conditions, cost, set)
+            .await?;
+        Ok(Response::new(wire::SetReadinessResponse { header }))
     }
 
     async fn drain(
         &self,
         request: Request<wire::DrainRequest>,
-    ) -> Result<wire::DrainResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::DrainResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let drain = border::drain(request)?;
-        // An instance may leave when there is no space, too.
-        let header = self.change(&call, conditions, 0, drain).await?;
-        Ok(wire::DrainResponse { header })
+        // A drain has no cost, so that instances can leave when there is no space.
+        let header = self.0.write_for_header(&call, conditions, 0, drain).await?;
+        Ok(Response::new(wire::DrainResponse { header }))
     }
 
     async fn deregister(
         &self,
         request: Request<wire::DeregisterRequest>,
-    ) -> Result<wire::DeregisterResponse, Failure> {
-        let (call, conditions, request) = self.0.admit_write(request, |it| it.options.take())?;
+    ) -> Result<Response<wire::DeregisterResponse>, Status> {
+        let (call, conditions, request) =
+            self.0.admit_write_with(request, |it| it.options.take())?;
         let deregister = border::deregister(request)?;
-        // As for a drain.
-        let header = self.change(&call, conditions, 0, deregister).await?;
-        Ok(wire::DeregisterResponse { header })
+        // No cost, as for a drain.
+        let header = self
+            .0
+            .write_for_header(&call, conditions, 0, deregister)
+            .await?;
+        Ok(Response::new(wire::DeregisterResponse { header }))
     }
 
     async fn discover(
         &self,
         request: Request<wire::DiscoverRequest>,
-    ) -> Result<Response<wire::DiscoverResponse>, Failure> {
+    ) -> Result<Response<wire::DiscoverResponse>, Status> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::DiscoverRequest {
@@ -133,14 +133,15 @@ impl RegistryService {
         };
         let answer = self.0.answer(&call, read).await?;
         age.check()?;
-        Ok(age.tell_with(&self.0, answer))
+        Ok(age.annotate(&self.0, answer))
     }
 
-    /// What is told first is linearizable, or within the age that the metadata of the call bounds.
+    /// The first response is linearizable, or within the staleness that the metadata of the call
+    /// allows.
     async fn watch_endpoints(
         &self,
         request: Request<wire::WatchEndpointsRequest>,
-    ) -> Result<Responses<wire::WatchEndpointsResponse>, Failure> {
+    ) -> Result<Response<Self::WatchEndpointsStream>, Status> {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::WatchEndpointsRequest { service, selector } = request.into_inner();
@@ -151,7 +152,7 @@ impl RegistryService {
         let (sender, responses) = outbox(RESPONSES_WAITING_MAX);
         let stream = EndpointsStream::new(Arc::clone(&self.0), service, selector, sender);
         tasks::spawn("endpoints-stream", stream.run(self.0.stream_end(call)));
-        Ok(responses)
+        Ok(Response::new(responses))
     }
 }
 
@@ -160,7 +161,7 @@ impl RegistryService {
 struct Selected {
     revision: Revision,
     registrations: Vec<wire::Registration>,
-    /// Whether all were taken, whatever their readiness.
+    /// Whether all were selected, whatever their readiness.
     all: bool,
     tally: Tally,
 }
@@ -198,53 +199,6 @@ fn selected(
         all,
         tally,
     })
-}
-
-#[tonic::async_trait]
-impl Registry for RegistryService {
-    type WatchEndpointsStream = Responses<wire::WatchEndpointsResponse>;
-
-    async fn register(
-        &self,
-        request: Request<wire::RegisterRequest>,
-    ) -> Result<Response<wire::RegisterResponse>, Status> {
-        Ok(Response::new(Self::register(self, request).await?))
-    }
-
-    async fn set_readiness(
-        &self,
-        request: Request<wire::SetReadinessRequest>,
-    ) -> Result<Response<wire::SetReadinessResponse>, Status> {
-        Ok(Response::new(Self::set_readiness(self, request).await?))
-    }
-
-    async fn drain(
-        &self,
-        request: Request<wire::DrainRequest>,
-    ) -> Result<Response<wire::DrainResponse>, Status> {
-        Ok(Response::new(Self::drain(self, request).await?))
-    }
-
-    async fn deregister(
-        &self,
-        request: Request<wire::DeregisterRequest>,
-    ) -> Result<Response<wire::DeregisterResponse>, Status> {
-        Ok(Response::new(Self::deregister(self, request).await?))
-    }
-
-    async fn discover(
-        &self,
-        request: Request<wire::DiscoverRequest>,
-    ) -> Result<Response<wire::DiscoverResponse>, Status> {
-        Ok(Self::discover(self, request).await?)
-    }
-
-    async fn watch_endpoints(
-        &self,
-        request: Request<wire::WatchEndpointsRequest>,
-    ) -> Result<Response<Self::WatchEndpointsStream>, Status> {
-        Ok(Response::new(Self::watch_endpoints(self, request).await?))
-    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Keys as registrations.
 //!
-//! Keys below the prefix can be written by any means, so what is no instance, or cannot be reached,
-//! is passed over; where the value names another instance than the key does, the key is right.
+//! Keys below the prefix can be written by other means than the registry, so records that are no
+//! instance, or have no endpoint, are skipped; when the value names another instance than the key,
+//! the key prevails.
 
 use prost::Message;
 use tenure_proto::v1 as wire;
 use tenure_statemachine::{InstanceName, KeyValue};
 
-/// The registration that a record stands for, if it stands for one.
+/// The registration of a record, if it is one.
 pub(super) fn registration(kv: &KeyValue) -> Option<wire::Registration> {
     let InstanceName { service, id } = InstanceName::of_key(&kv.key)?;
     let instance = wire::Instance::decode(kv.value.clone()).ok()?;

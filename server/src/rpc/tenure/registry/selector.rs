@@ -1,30 +1,30 @@
-//! Which instances of a service are wanted.
+//! Selects instances of a service.
 //!
-//! What an instance is asked is in two parts: whether it is one of those that could be used, and
-//! whether its readiness passes. Invariant: whether all are taken whatever their readiness follows
-//! from how many there are of each, and from nothing else.
+//! A selector has two parts: whether an instance is a candidate, and whether its readiness passes.
+//! Invariant: whether all candidates are selected, whatever their readiness, depends only on the
+//! number of each.
 
 use tenure_proto::v1 as wire;
 
 use super::border;
 use crate::rpc::answer::failure::Failure;
 
-/// What is wanted; valid.
+/// A valid selector.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Selector(wire::Selector);
 
-/// How an instance stands to a selector.
+/// The standing of an instance with a selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Not wanted, whatever its readiness.
+    /// No candidate.
     Other,
-    /// Wanted but for its readiness.
+    /// A candidate whose readiness does not pass.
     Failing,
-    /// Wanted.
+    /// A candidate whose readiness passes.
     Passing,
 }
 
-/// How many instances stand how.
+/// The number of candidates by standing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     passing: usize,
@@ -32,7 +32,7 @@ pub(super) struct Tally {
 }
 
 impl Selector {
-    /// What a request asks for.
+    /// The selector of a request.
     pub(super) fn of(selector: Option<wire::Selector>) -> Result<Self, Failure> {
         let mut selector = selector.unwrap_or_default();
         for readiness in &selector.readiness {
@@ -45,13 +45,13 @@ impl Selector {
         if selector.readiness.is_empty() {
             selector.readiness.push(wire::Readiness::Ready.into());
         }
-        // However often a readiness is named.
+        // Repeated readiness values count once.
         selector.readiness.sort_unstable();
         selector.readiness.dedup();
         Ok(Self(selector))
     }
 
-    /// How an instance stands.
+    /// The standing of an instance.
     pub(super) fn standing(&self, instance: &wire::Instance) -> Standing {
         let wanted = &self.0;
         let same = |wanted: &str, has: &str| wanted.is_empty() || wanted == has;
@@ -69,14 +69,14 @@ impl Selector {
         }
     }
 
-    /// Whether so few pass that all are taken.
+    /// Whether so few pass that all candidates are selected.
     pub(super) fn takes_all(&self, tally: Tally) -> bool {
         self.0.passing_or_all && tally.passing < tally.failing
     }
 }
 
 impl Standing {
-    /// Whether an instance that stands so is selected.
+    /// Whether an instance with this standing is selected.
     pub(super) const fn is_selected(self, all: bool) -> bool {
         match self {
             Self::Other => false,
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_selector_that_cannot_be_meant_is_refused() {
-        let told = |wanted| {
+        let refusal = |wanted| {
             Selector::of(Some(wanted))
                 .expect_err("refused")
                 .message()
@@ -198,18 +198,18 @@ mod tests {
             readiness: vec![1, 4],
             ..standard()
         };
-        assert_eq!(told(unknown), "tenure: readiness is unknown: 4");
+        assert_eq!(refusal(unknown), "tenure: readiness is unknown: 4");
         let tags = wire::Selector {
             tags: vec!["t".to_owned(); 65],
             ..standard()
         };
-        assert_eq!(told(tags), "tenure: too many tags: 65, at most 64");
+        assert_eq!(refusal(tags), "tenure: too many tags: 65, at most 64");
         let zone = wire::Selector {
             zone: "z".repeat(257),
             ..standard()
         };
         assert_eq!(
-            told(zone),
+            refusal(zone),
             "tenure: label is invalid: zone is 257 bytes, at most 256"
         );
     }

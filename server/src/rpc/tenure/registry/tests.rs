@@ -52,7 +52,7 @@ pub(super) async fn register(
     response.map(Response::into_inner)
 }
 
-/// Registers a new life of an instance that is ready; its incarnation.
+/// Registers a new incarnation of a ready instance.
 pub(super) async fn ready(service: &RegistryService, id: &str) -> i64 {
     let instance = instance(id, wire::Readiness::Ready);
     let registered = register(service, instance, 0).await;
@@ -161,7 +161,7 @@ async fn an_instance_registers_changes_drains_and_goes() {
 }
 
 #[tokio::test]
-async fn a_life_that_was_replaced_is_told_so_and_changes_nothing() {
+async fn a_replaced_incarnation_is_refused_and_changes_nothing() {
     let (_node, service) = service();
     let old = ready(&service, "a").await;
     let new = ready(&service, "a").await;
@@ -292,7 +292,7 @@ async fn keys_that_are_no_instance_are_passed_over() {
     for (key, value) in [
         ("tenure.services/web/a", liar.clone()),
         ("tenure.services/web/c", b"\xff".to_vec()),
-        // Ready, and nowhere.
+        // Ready, and without endpoints.
         ("tenure.services/web/d", vec![72, 1]),
         ("tenure.services/web/e/f", liar.clone()),
         ("tenure.services/web2/g", liar.clone()),
@@ -331,14 +331,14 @@ async fn what_is_discovered_tells_its_age_and_is_linearizable_unless_asked_other
     };
     let answer = Registry::discover(&service, Request::new(local.clone())).await;
     let answer = answer.expect("found");
-    let told = |key| {
+    let metadata_of = |key| {
         answer
             .metadata()
             .get(key)
             .map(|it| it.to_str().unwrap().to_owned())
     };
-    assert_eq!(told(AGE_METADATA), Some("70".to_owned()));
-    assert_eq!(told(MEMBER_METADATA), Some(MEMBER.to_string()));
+    assert_eq!(metadata_of(AGE_METADATA), Some("70".to_owned()));
+    assert_eq!(metadata_of(MEMBER_METADATA), Some(MEMBER.to_string()));
     assert_eq!(answer.get_ref().age_ms, 70);
     assert_eq!(ids(&answer.get_ref().registrations), ["a"]);
     let stricter = wire::DiscoverRequest {
@@ -357,7 +357,7 @@ async fn what_is_discovered_tells_its_age_and_is_linearizable_unless_asked_other
 }
 
 #[tokio::test]
-async fn suspects_are_told_as_such() {
+async fn suspects_are_reported_as_such() {
     let (node, service) = service();
     let mut leases = Vec::new();
     for id in ["a", "b", "c"] {

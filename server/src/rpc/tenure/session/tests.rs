@@ -192,7 +192,7 @@ async fn wills_that_cannot_be_are_refused() {
         name: "a".into(),
         token,
     };
-    for (request, told) in [
+    for (request, expected) in [
         (
             wire::SetWillRequest::default(),
             "tenure: lease is not provided",
@@ -233,6 +233,6 @@ async fn wills_that_cannot_be_are_refused() {
         ),
     ] {
         let refused = Session::set_will(&service, Request::new(request)).await;
-        assert_eq!(refused.expect_err("refused").message(), told);
+        assert_eq!(refused.expect_err("refused").message(), expected);
     }
 }

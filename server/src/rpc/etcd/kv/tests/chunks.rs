@@ -2,23 +2,13 @@
 
 use super::*;
 
-#[tokio::test]
-async fn a_stream_of_chunks_merges_to_the_unary_answer() {
-    let (node, service) = service();
-    for number in 0..100 {
-        let put = tenure_statemachine::Put {
-            key: format!("key-{number:03}").into(),
-            // The order of the values is not that of the keys.
-            value: vec![b'x'; (number * 37) % 101].into(),
-            ..Default::default()
-        };
-        node.apply(&Command::Put(put));
-    }
+/// Ranges that can be streamed, of each kind.
+fn streamable() -> Vec<RangeRequest> {
     let from_20 = RangeRequest {
         key: "key-020".into(),
         ..all()
     };
-    for request in [
+    vec![
         all(),
         RangeRequest { limit: 37, ..all() },
         RangeRequest {
@@ -64,31 +54,48 @@ async fn a_stream_of_chunks_merges_to_the_unary_answer() {
             sort_target: 4,
             ..all()
         },
-    ] {
+    ]
+}
+
+/// The response that the chunks of a range merge to.
+async fn merged(service: &KvService, request: RangeRequest) -> RangeResponse {
+    let stream = Kv::range_stream(service, Request::new(request)).await;
+    let chunks: Vec<_> = stream.expect("stream").into_inner().collect().await;
+    let chunks: Vec<RangeResponse> = chunks
+        .into_iter()
+        .map(|chunk| chunk.expect("a chunk").range_response.expect("a response"))
+        .collect();
+    let (last, before) = chunks.split_last().expect("at least one");
+    assert!(
+        before
+            .iter()
+            .all(|chunk| chunk.header.is_none() && chunk.count == 0)
+    );
+    let kvs = chunks.iter().flat_map(|chunk| chunk.kvs.clone()).collect();
+    RangeResponse {
+        kvs,
+        ..last.clone()
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_chunks_merges_to_the_unary_answer() {
+    let (node, service) = service();
+    for number in 0..100 {
+        let put = tenure_statemachine::Put {
+            key: format!("key-{number:03}").into(),
+            // The order of the values differs from that of the keys.
+            value: vec![b'x'; (number * 37) % 101].into(),
+            ..Default::default()
+        };
+        node.apply(&Command::Put(put));
+    }
+    for request in streamable() {
         let unary = Kv::range(&service, Request::new(request.clone()))
             .await
             .expect("range");
-        let stream = Kv::range_stream(&service, Request::new(request.clone())).await;
-        let chunks: Vec<_> = stream.expect("stream").into_inner().collect().await;
-        let chunks: Vec<RangeResponse> = chunks
-            .into_iter()
-            .map(|chunk| chunk.expect("a chunk").range_response.expect("a response"))
-            .collect();
-        let (last, before) = chunks.split_last().expect("at least one");
-        assert!(
-            before
-                .iter()
-                .all(|chunk| chunk.header.is_none() && chunk.count == 0)
-        );
-        let kvs = chunks.iter().flat_map(|chunk| chunk.kvs.clone()).collect();
-        assert_eq!(
-            RangeResponse {
-                kvs,
-                ..last.clone()
-            },
-            unary.into_inner(),
-            "{request:?}"
-        );
+        let merged = merged(&service, request.clone()).await;
+        assert_eq!(merged, unary.into_inner(), "{request:?}");
     }
 }
 

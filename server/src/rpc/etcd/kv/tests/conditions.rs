@@ -1,4 +1,4 @@
-//! Guards and request ids beside etcd's calls.
+//! Guards and request ids with etcd's calls.
 
 use tenure_proto::{
     etcdserverpb::{
@@ -20,7 +20,7 @@ fn guarded<T>(request: T) -> Request<T> {
     request
 }
 
-/// The command that was proposed last, without its conditions, which must be the right ones.
+/// The last proposed command, without its conditions, which are checked.
 fn proposed(node: &FakeNode) -> Command {
     match node.proposals.lock().pop() {
         Some(Command::Conditional(conditional)) => {
@@ -44,7 +44,7 @@ fn proposed(node: &FakeNode) -> Command {
 #[tokio::test]
 async fn every_mutating_call_carries_its_conditions_to_where_they_are_checked() {
     let (node, service) = service();
-    // Nothing is applied: only what is proposed matters here.
+    // The node applies nothing: the test checks the proposals.
     *node.propose_error.lock() = Some(ProposeError::NoLeader);
     let lease = LeaseService(Arc::clone(&service.0));
     let maintenance = MaintenanceService(Arc::clone(&service.0));
@@ -99,7 +99,7 @@ async fn reads_take_no_guards() {
 #[tokio::test]
 async fn a_condition_that_is_not_understood_is_never_ignored() {
     let (node, service) = service();
-    for (key, value, told) in [
+    for (key, value, expected) in [
         (
             GUARD_TEXT_METADATA,
             "lock",
@@ -115,7 +115,7 @@ async fn a_condition_that_is_not_understood_is_never_ignored() {
         let value = value.parse().expect("ascii");
         request.metadata_mut().insert(key, value);
         let status = Kv::put(&service, request).await.expect_err("refused");
-        assert_eq!(status.message(), told);
+        assert_eq!(status.message(), expected);
     }
     assert!(node.proposals.lock().is_empty());
 }

@@ -1,4 +1,4 @@
-//! Writes that walk far have their turn one after the other; those that do not never wait.
+//! Far walks take turns; other writes never wait.
 
 use std::pin::pin;
 
@@ -8,7 +8,7 @@ use tonic::metadata::MetadataMap;
 
 use super::*;
 
-/// More than what counts as near.
+/// More keys than count as near.
 const KEYS: usize = NEAR_ROWS_MAX + 1;
 
 fn filled() -> (Arc<FakeNode>, KvService) {
@@ -22,7 +22,7 @@ fn filled() -> (Arc<FakeNode>, KvService) {
     (node, service)
 }
 
-/// A transaction that writes one key and reads one of a range, which takes a walk over all of it.
+/// A transaction that writes one key and visits every key of a range.
 fn walking(range_end: &'static str) -> TxnRequest {
     success(vec![
         op(Op::RequestPut(put("other", "1"))),
@@ -39,7 +39,7 @@ async fn txn(service: &KvService, request: TxnRequest) -> Result<Response<TxnRes
     Kv::txn(service, Request::new(request)).await
 }
 
-/// Holds the turn, as a write that walks far does until it is applied.
+/// Holds the turn, as a far walk does until it is applied.
 async fn hold(service: &KvService) -> impl Sized {
     let call = service.0.admit(&MetadataMap::new()).expect("admitted");
     let turn = service.0.far_walks.turn(&service.0, &call, |_| Ok(true));
@@ -85,7 +85,7 @@ async fn too_many_that_wait_are_refused_and_one_that_gives_up_was_not_proposed()
     }
     let refused = txn(&service, walking("key.")).await.expect_err("one more");
     assert_eq!(reason_of(&refused), Some(Reason::TooManyRequests));
-    // Whose caller leaves makes room.
+    // A cancelled call makes room.
     waiting.pop();
     let mut next = Box::pin(txn(&service, walking("key.")));
     assert!(poll!(&mut next).is_pending());
@@ -95,7 +95,7 @@ async fn too_many_that_wait_are_refused_and_one_that_gives_up_was_not_proposed()
     drop(turn);
 }
 
-/// Lets every task that is ready run.
+/// Lets every ready task run.
 async fn settle() {
     for _ in 0..16 {
         tokio::task::yield_now().await;

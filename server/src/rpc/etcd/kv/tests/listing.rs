@@ -1,4 +1,4 @@
-//! Large answers, and who else is served while they are read or not taken.
+//! Large answers, and other calls while they are read or not taken.
 
 use std::pin::pin;
 
@@ -14,10 +14,10 @@ use crate::{
 
 /// Streams of one client that reads none of them; more than there are places for reads.
 const UNREAD_STREAMS: usize = 40;
-/// Longest that a test waits for what must come.
+/// Longest wait of a test for an expected response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Puts so many keys of a kibibyte each.
+/// Puts `keys` keys of a kibibyte each.
 fn fill(node: &FakeNode, keys: usize) {
     for number in 0..keys {
         node.apply(&Command::Put(tenure_statemachine::Put {
@@ -34,7 +34,7 @@ async fn list(service: &KvService, request: RangeRequest) -> Response<RangeRespo
     listed.expect("in time").expect("an answer")
 }
 
-/// Puts a value that is a large answer to the next such put.
+/// Puts a value that makes the response to the next such put large.
 fn large_put(want_previous: bool) -> PutRequest {
     PutRequest {
         key: "large".into(),
@@ -117,7 +117,7 @@ async fn lists_are_answered_while_a_client_leaves_many_streams_unread() {
         let stream = Kv::range_stream(&service, Request::new(all())).await;
         unread.push(stream.expect("a stream").into_inner());
     }
-    // All of them have read what they may.
+    // All of them have read as much as they may.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -244,7 +244,7 @@ async fn large_records_are_charged_until_they_are_sent() {
     drop(held);
 }
 
-/// Puts, with no more memory for its answer than `free`.
+/// Puts while `free` bytes are left for answers.
 async fn put_with(service: &KvService, free: usize, want_previous: bool) -> Option<Reason> {
     let memory = service.0.bulk_reads.memory();
     let _held = memory.take(ANSWERS_BYTES_MAX - free).await.expect("free");

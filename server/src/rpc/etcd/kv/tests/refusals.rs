@@ -1,4 +1,4 @@
-//! What is refused for its form or its revision, and in which order.
+//! Refusals of malformed requests and of revisions, and their order.
 
 use tenure_proto::metadata::OUTCOME_METADATA;
 
@@ -122,7 +122,7 @@ async fn ranges_are_refused_for_their_form_and_their_revision() {
 }
 
 #[tokio::test]
-async fn transactions_are_refused_for_their_form_however_deep() {
+async fn nested_transactions_share_the_budget_of_operations() {
     let limits = Limits {
         txn_operations_max: 3,
         ..Limits::standard()
@@ -139,7 +139,7 @@ async fn transactions_are_refused_for_their_form_however_deep() {
         refused_txn(&service, success(puts(4))).await,
         Reason::TooManyOperations
     );
-    // The outer transaction uses one of three: two are left within.
+    // The outer transaction uses one of three: two are left for the nested one.
     assert_eq!(
         refused_txn(&service, within(success(puts(3)))).await,
         Reason::TooManyOperations
@@ -149,6 +149,12 @@ async fn transactions_are_refused_for_their_form_however_deep() {
             .await
             .is_ok()
     );
+    assert_eq!(node.proposals.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn malformed_transactions_are_refused_at_every_depth() {
+    let (node, service) = service();
     let compare = TxnRequest {
         compare: vec![Compare::default()],
         ..TxnRequest::default()
@@ -203,7 +209,7 @@ async fn transactions_are_refused_for_their_form_however_deep() {
         ..TxnRequest::default()
     };
     assert_eq!(refused_txn(&service, compare).await, Reason::InvalidCompare);
-    assert_eq!(node.proposals.lock().len(), 1);
+    assert_eq!(node.proposals.lock().len(), 0);
 }
 
 #[tokio::test(start_paused = true)]

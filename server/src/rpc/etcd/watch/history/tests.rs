@@ -1,4 +1,4 @@
-//! What steps read, and what they hold.
+//! Reads of steps, and the memory that they hold.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +17,7 @@ use crate::rpc::fake::FakeNode;
 const KEYS: usize = 100;
 const VALUE_BYTES: usize = 1 << 20;
 
-/// An engine that counts the bytes that are read of it.
+/// An engine that counts the bytes that are read from it.
 #[derive(Debug, Default)]
 struct Counting {
     engine: MemEngine,
@@ -78,7 +78,7 @@ impl Cursor for CountingCursor<'_> {
     }
 }
 
-/// A node on which `p/` was deleted whole, the revision of that, and what was read since.
+/// A node on which `p/` was deleted, the revision of that, and a counter of the bytes read since.
 fn deleted() -> (Arc<FakeNode>, Revision, Arc<AtomicUsize>) {
     let engine = Arc::new(Counting::default());
     let read = Arc::clone(&engine.read);
@@ -135,7 +135,11 @@ async fn a_watcher_of_another_key_reads_nothing_of_what_a_large_delete_deleted()
     let history = history(&node);
     let step = history.step(vec![seeker(1, revision, &other())]).await;
     assert_eq!(step.through, revision);
-    assert!(step.advanced.iter().all(|(_, told)| told.is_empty()));
+    assert!(
+        step.advanced
+            .iter()
+            .all(|(_, received)| received.is_empty())
+    );
     assert_eq!(step.advanced.len(), 1, "it goes on after the delete");
     let read = read.load(Ordering::SeqCst);
     println!("read {read} bytes beside a delete of {KEYS} MiB");
@@ -146,7 +150,7 @@ async fn a_watcher_of_another_key_reads_nothing_of_what_a_large_delete_deleted()
 async fn previous_records_are_read_for_those_alone_who_want_them() {
     let (node, revision, read) = deleted();
     let history = history(&node);
-    // The one that wants previous records wants no deletes.
+    // The watcher of previous records filters deletes out.
     let no_deletes = WatchCreateRequest {
         filters: vec![FilterType::Nodelete as i32],
         ..prefix(true)
@@ -157,22 +161,26 @@ async fn previous_records_are_read_for_those_alone_who_want_them() {
         seeker(3, revision.next(), &prefix(true)),
     ];
     let step = Arc::clone(&history).step(seekers).await;
-    let told: Vec<_> = step.advanced.iter().map(|(_, told)| told.len()).collect();
-    assert_eq!(told, [KEYS, 0, 0]);
+    let received: Vec<_> = step
+        .advanced
+        .iter()
+        .map(|(_, received)| received.len())
+        .collect();
+    assert_eq!(received, [KEYS, 0, 0]);
     let without = read.swap(0, Ordering::SeqCst);
     assert!(without <= 1 << 20, "{without} bytes");
     drop(step);
     let step = history.step(vec![seeker(1, revision, &prefix(true))]).await;
-    let (_, told) = &step.advanced[0];
-    assert_eq!(told.len(), KEYS);
-    let whole = told.iter().filter_map(|event| event.prev_kv.as_ref());
+    let (_, received) = &step.advanced[0];
+    assert_eq!(received.len(), KEYS);
+    let whole = received.iter().filter_map(|event| event.prev_kv.as_ref());
     assert!(whole.map(|kv| kv.value.len()).eq([VALUE_BYTES; KEYS]));
     assert!(read.load(Ordering::SeqCst) >= KEYS * VALUE_BYTES);
 }
 
-/// Two of them are more than all streams may hold, and the third wants little.
+/// Two of them exceed the memory of all streams, and the third matches little.
 #[tokio::test]
-async fn what_one_share_does_not_cover_waits_for_its_own_and_nobody_reads_it_meanwhile() {
+async fn a_step_that_exceeds_one_share_waits_for_its_own_and_is_not_read_meanwhile() {
     let (node, revision, read) = deleted();
     let history = history(&node);
     let large = || Arc::clone(&history).step(vec![seeker(1, revision, &prefix(true))]);
@@ -183,7 +191,7 @@ async fn what_one_share_does_not_cover_waits_for_its_own_and_nobody_reads_it_mea
     read.store(0, Ordering::SeqCst);
     let mut third = Box::pin(large());
     assert!(poll!(&mut third).is_pending());
-    // Priced, which reads once and keeps nothing; then it waits.
+    // Measuring reads once and keeps nothing; then the step waits.
     while history.account.free_bytes() > 0 {
         assert!(poll!(&mut third).is_pending());
         tokio::task::yield_now().await;

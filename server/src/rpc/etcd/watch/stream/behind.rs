@@ -1,6 +1,6 @@
-//! The watchers of a stream that are behind: how they get there, and how they meet the present.
+//! The watchers of a stream that are behind: how they fall behind, and how they catch up.
 //!
-//! Invariant: a watcher becomes live only when it has been told of everything that was published.
+//! Invariant: a watcher becomes live only when everything published was sent to it.
 
 use std::{future::pending, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 const SEEKERS_MAX: usize = 4096;
 
 impl<I> WatchStream<I> {
-    /// The hub lost changes for this stream: every live watcher reads history from there on.
+    /// The hub dropped changes of this stream: every live watcher reads history from there on.
     pub(super) fn fall_behind(&mut self) {
         let Some(lost) = self.hub.surrender() else {
             return;
@@ -33,9 +33,8 @@ impl<I> WatchStream<I> {
         self.hub.set_behind(self.behind.len());
     }
 
-    /// Begins a step through history when a watcher is behind and none is under way. Watchers take
-    /// turns to be the one a step begins at, so that a long history does not keep the others
-    /// waiting.
+    /// Starts a step through history when a watcher is behind and no step is running. The step
+    /// starts at a different watcher each time, so that a long history does not delay the others.
     pub(super) fn begin_step(&mut self) {
         if self.step.is_some() {
             return;
@@ -62,7 +61,7 @@ impl<I> WatchStream<I> {
         self.step = Some(tasks::spawn("watch-history", step));
     }
 
-    /// Takes what a step found: tells it, and makes those live that have met the present.
+    /// Sends the result of a step, and makes the watchers live that have caught up.
     pub(super) async fn advance(&mut self, step: Step) -> Result<(), Closed> {
         let next = step.through.next();
         for (key, batch) in step.advanced {
@@ -70,7 +69,7 @@ impl<I> WatchStream<I> {
                 continue;
             };
             watcher.next = watcher.next.max(next);
-            self.tell(key, batch, Some(step.latest), step.share.as_ref())
+            self.send_events(key, batch, Some(step.latest), step.share.as_ref())
                 .await?;
             let Some(watcher) = self.watchers.get(&key) else {
                 continue;
@@ -83,7 +82,7 @@ impl<I> WatchStream<I> {
             let Some(watcher) = self.watchers.get(&key) else {
                 continue;
             };
-            // As in etcd its header has no revision: nothing up to there was told.
+            // As in etcd the header has no revision: no events up to it were sent.
             let mut response = self.response(watcher.id, Revision::default());
             response.canceled = true;
             response.compact_revision = step.floor.0;
@@ -95,10 +94,10 @@ impl<I> WatchStream<I> {
     }
 }
 
-/// The result of the step under way; never resolves without one.
+/// The result of the running step; pending without one.
 ///
 /// # Cancel safety
-/// The step stays in its place.
+/// The step stays in its field.
 pub(super) async fn resolved(step: &mut Option<JoinHandle<Step>>) -> Step {
     match step {
         Some(step) => step.await.expect("a step neither panics nor is aborted"),

@@ -1,8 +1,8 @@
-//! The live watchers of a stream: telling them of changes as they happen.
+//! The live watchers of a stream: sends them changes as they are published.
 //!
-//! Invariant: what is told and is not small holds a share of what all streams may hold. Nothing
-//! waits for one here: a watcher for which there is none falls behind, and reads history once there
-//! is.
+//! Invariant: a response that is not small holds a share of the memory of all streams. No response
+//! waits for a share here: a watcher without one falls behind, and reads history once there is a
+//! share.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,17 +20,18 @@ const ROUND_EVENTS_MAX: usize = 1000;
 /// As above, in bytes: about what may wait for the client.
 const ROUND_BYTES_MAX: usize = 256 * 1024;
 impl<I> WatchStream<I> {
-    /// Tells live watchers of `first` and of what waits behind it, one response per watcher.
+    /// Sends `first` and the changes queued behind it to the live watchers, one response per
+    /// watcher.
     ///
-    /// What many watchers are to be told is made for one after the other, as the client takes it;
-    /// what few are to be told is gathered first.
+    /// Responses to many watchers are made one after the other, as the client takes them; those to
+    /// few are gathered first.
     pub(super) async fn deliver(&mut self, first: Delivery) -> Result<(), Closed> {
         let watchers = self.hub.watchers_of(&first);
         if watchers.len().saturating_mul(first.events.len()) > ROUND_EVENTS_MAX {
             let through = self.pass_on(&first);
             for key in watchers {
-                let batch = self.told_of(key, &first, through);
-                self.tell_live(key, batch).await?;
+                let batch = self.events_for(key, &first, through);
+                self.send_live(key, batch).await?;
             }
             return Ok(());
         }
@@ -41,9 +42,9 @@ impl<I> WatchStream<I> {
             let through = self.pass_on(&changes);
             bytes += changes.bytes();
             for key in watchers {
-                let told = self.told_of(key, &changes, through);
-                events += told.len();
-                round.entry(key).or_default().extend(told);
+                let batch = self.events_for(key, &changes, through);
+                events += batch.len();
+                round.entry(key).or_default().extend(batch);
             }
             let next = if events < ROUND_EVENTS_MAX && bytes < ROUND_BYTES_MAX {
                 self.hub.try_next()
@@ -56,20 +57,20 @@ impl<I> WatchStream<I> {
             });
         }
         for (key, batch) in round {
-            self.tell_live(key, batch).await?;
+            self.send_live(key, batch).await?;
         }
         Ok(())
     }
 
-    /// Counts a change as passed on, and says the first revision that it leaves to be.
+    /// Counts a change as sent, and returns the first revision after it.
     fn pass_on(&mut self, changes: &Delivery) -> Revision {
         let last = changes.events.last().map(|event| event.kv.mod_revision);
         self.delivered = self.delivered.max(last.unwrap_or_default());
         self.delivered.next()
     }
 
-    /// What a watcher is to be told of a change, after which it has been told of all before `next`.
-    fn told_of(
+    /// Sends a watcher its part of a change, after which it is complete below `next`.
+    fn events_for(
         &mut self,
         key: WatcherKey,
         changes: &Delivery,
@@ -78,32 +79,33 @@ impl<I> WatchStream<I> {
         let Some(watcher) = self.watchers.get_mut(&key) else {
             return Vec::new();
         };
-        let told = changes
+        let batch = changes
             .events
             .iter()
-            .filter_map(|event| watcher.interest.tell(event, watcher.next));
-        let told = told.collect();
+            .filter_map(|event| watcher.interest.matching(event, watcher.next));
+        let batch = batch.collect();
         watcher.next = watcher.next.max(next);
-        told
+        batch
     }
 
-    async fn tell_live(
+    async fn send_live(
         &mut self,
         key: WatcherKey,
         events: Vec<mvccpb::Event>,
     ) -> Result<(), Closed> {
         let bytes = events.iter().map(fragment::event_bytes).sum();
         if self.outbox.takes_uncharged(bytes) {
-            return self.tell(key, events, None, None).await;
+            return self.send_events(key, events, None, None).await;
         }
         let Some(share) = self.history.account().take_now(bytes) else {
             self.put_behind(key, &events);
             return Ok(());
         };
-        self.tell(key, events, None, Some(&Arc::new(share))).await
+        self.send_events(key, events, None, Some(&Arc::new(share)))
+            .await
     }
 
-    /// Makes a watcher read what it was not told.
+    /// Makes a watcher read from history what it was not sent.
     fn put_behind(&mut self, key: WatcherKey, untold: &[mvccpb::Event]) {
         let first = untold.first().and_then(|event| event.kv.as_ref());
         let (Some(first), Some(watcher)) = (first, self.watchers.get_mut(&key)) else {

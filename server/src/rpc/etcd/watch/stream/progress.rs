@@ -1,6 +1,6 @@
-//! Progress: telling a client how far its watchers have been told when nothing happens.
+//! Progress responses: how far a client's watchers are complete while nothing changes.
 //!
-//! Invariant: after a revision was claimed for a watcher, no event at or below it follows.
+//! Invariant: after a progress response, no event at or below its revision follows.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use super::{NO_WATCHER, WatchStream};
 use crate::rpc::answer::outbox::Closed;
 
 impl<I> WatchStream<I> {
-    /// Delivers what was published so far and says up to which revision live watchers are told.
+    /// Sends everything published so far, and returns the revision up to which live watchers are
+    /// complete.
     async fn settle(&mut self) -> Result<Revision, Closed> {
         let published = self.hub.published();
         while let Some(delivery) = self.hub.try_next() {
@@ -25,19 +26,23 @@ impl<I> WatchStream<I> {
     }
 
     pub(super) async fn answer_progress(&mut self) -> Result<(), Closed> {
-        let told = self.settle().await?;
-        let synced =
-            self.behind.is_empty() && self.watchers.values().all(|watcher| watcher.start <= told);
-        // One that reads history is waited for. As in etcd, one that starts in the future is not.
+        let complete = self.settle().await?;
+        let synced = self.behind.is_empty()
+            && self
+                .watchers
+                .values()
+                .all(|watcher| watcher.start <= complete);
+        // A watcher that reads history delays it. As in etcd, one that starts in the future does
+        // not.
         self.progress_asked = !self.behind.is_empty();
         if self.watchers.is_empty() || !synced {
             return Ok(());
         }
-        let response = self.response(NO_WATCHER, told);
+        let response = self.response(NO_WATCHER, complete);
         self.send(response).await
     }
 
-    /// Answers a request for progress that came too early, once it can be.
+    /// Responds to a deferred progress request, once that is possible.
     pub(super) async fn answer_late_progress(&mut self) -> Result<(), Closed> {
         if self.progress_asked && self.behind.is_empty() {
             self.answer_progress().await?;
@@ -46,28 +51,28 @@ impl<I> WatchStream<I> {
     }
 
     pub(super) async fn report_progress(&mut self) -> Result<(), Closed> {
-        let told = self.settle().await?;
+        let complete = self.settle().await?;
         let mut due = Vec::new();
         for (key, watcher) in self
             .watchers
             .iter_mut()
             .filter(|(_, watcher)| watcher.progress)
         {
-            if watcher.quiet && watcher.start <= told && !self.behind.contains(key) {
+            if watcher.quiet && watcher.start <= complete && !self.behind.contains(key) {
                 due.push(watcher.id);
             }
             watcher.quiet = true;
         }
         due.sort_unstable();
         for id in due {
-            let response = self.response(id, told);
+            let response = self.response(id, complete);
             self.send(response).await?;
         }
         Ok(())
     }
 }
 
-/// Ticks when progress is due; late ticks do not pile up.
+/// Ticks when progress is due; missed ticks do not accumulate.
 pub(super) fn ticker(every: Duration) -> Interval {
     let mut ticker = interval_at(Instant::now() + every, every);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);

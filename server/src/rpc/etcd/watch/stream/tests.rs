@@ -24,7 +24,7 @@ use crate::rpc::{
     fake::{CLUSTER, FakeNode, MEMBER, TERM},
 };
 
-/// Longest that a test waits for what must come.
+/// Longest wait of a test for an expected response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Client {
@@ -92,7 +92,7 @@ impl Client {
         next.expect("in time").expect("the stream is open")
     }
 
-    /// Collects events until there are `count`, as `(mod_revision, key)`.
+    /// Collects `count` events as `(mod_revision, key)`.
     async fn events(&mut self, count: usize) -> Vec<(i64, Bytes)> {
         let mut events = Vec::new();
         while events.len() < count {
@@ -104,7 +104,7 @@ impl Client {
         events
     }
 
-    /// Asks until the stream says how far all watchers have been told.
+    /// Requests progress until the stream reports it for all watchers.
     async fn progress(&mut self) -> i64 {
         self.ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
             .await;
@@ -205,14 +205,14 @@ async fn ids_are_counted_chosen_refused_and_reused() {
     assert_eq!((canceled.watch_id, canceled.compact_revision), (2, 0));
     assert_eq!(client.create(with_id(2)).await.watch_id, 2);
     put(&node, "a", "1");
-    let mut told = [
+    let mut received = [
         client.next().await,
         client.next().await,
         client.next().await,
     ]
     .map(|response| response.watch_id);
-    told.sort_unstable();
-    assert_eq!(told, [0, 1, 2]);
+    received.sort_unstable();
+    assert_eq!(received, [0, 1, 2]);
 }
 
 #[tokio::test]
@@ -235,12 +235,12 @@ async fn watches_that_cannot_be_are_refused_in_etcds_words() {
         );
         assert_eq!(refused.cancel_reason, reason);
     }
-    // No key at all stands for the smallest key.
+    // An empty key stands for the smallest key.
     assert!(!client.create(WatchCreateRequest::default()).await.canceled);
 }
 
 #[tokio::test]
-async fn history_is_told_before_the_present_without_gap_or_repeat() {
+async fn history_is_sent_before_the_present_without_gap_or_repeat() {
     let node = FakeNode::leading();
     for number in 0..2500 {
         put(&node, &format!("key-{number}"), "");
@@ -318,9 +318,9 @@ async fn filters_and_previous_values_are_as_asked() {
     client.create(puts).await;
     put(&node, "a", "1");
     delete(&node, "a");
-    let mut told = [client.next().await, client.next().await];
-    told.sort_unstable_by_key(|response| response.watch_id);
-    let deleted = &told[0].events[0];
+    let mut received = [client.next().await, client.next().await];
+    received.sort_unstable_by_key(|response| response.watch_id);
+    let deleted = &received[0].events[0];
     assert_eq!(deleted.r#type(), mvccpb::event::EventType::Delete);
     assert_eq!(
         deleted.kv.as_ref().map(|kv| (kv.mod_revision, kv.version)),
@@ -331,9 +331,9 @@ async fn filters_and_previous_values_are_as_asked() {
         (previous.value.as_ref(), previous.mod_revision),
         (&b"1"[..], 2)
     );
-    assert_eq!(told[1].events.len(), 1);
-    assert!(told[1].events[0].prev_kv.is_none());
-    // History tells the same.
+    assert_eq!(received[1].events.len(), 1);
+    assert!(received[1].events[0].prev_kv.is_none());
+    // History returns the same events.
     let past = WatchCreateRequest {
         start_revision: 2,
         watch_id: 3,
@@ -418,7 +418,7 @@ async fn a_client_that_leaves_closes_its_stream() {
         requests,
         responses,
     } = client;
-    // A client that sends no more may still listen.
+    // A client that sends no more requests may still receive.
     drop(requests);
     let mut client = Client {
         requests: mpsc::channel(1).0,

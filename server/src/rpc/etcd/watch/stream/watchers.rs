@@ -1,4 +1,4 @@
-//! The watchers of a stream: how they are made, and how they leave.
+//! Creates and cancels the watchers of a stream.
 //!
 //! Invariant: the key range of every watcher is counted.
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Watchers on one stream. Far above what clients make; a client that leaks watchers is told so
+/// Watchers on one stream. Far above what clients create; a client that leaks watchers is refused
 /// before it fills memory.
 const WATCHERS_MAX: usize = 100_000;
 
@@ -69,8 +69,8 @@ impl<I> WatchStream<I> {
         self.send(response).await
     }
 
-    /// The id of the watcher to be, whose range is counted then; or why there will be none, in
-    /// etcd's words where etcd has the reason.
+    /// The id of the new watcher, whose range is counted then; or its refusal, in etcd's words
+    /// where etcd has the reason.
     fn admit(
         &mut self,
         request: &WatchCreateRequest,

@@ -1,13 +1,13 @@
-//! A queue so long that nobody may walk it for everybody who waits there.
+//! A queue so long that reading it for every waiter would be too expensive.
 
 use futures::future::join_all;
 
 use super::*;
 
-/// Who waits.
+/// Leases of the waiting claims.
 const LEASES: std::ops::Range<i64> = 10..3010;
 
-/// A lock that is held, for which a crowd waits.
+/// A lock that is held, with a long queue.
 struct Crowd {
     it: Fixture,
     streams: Vec<Responses<wire::AcquireResponse>>,
@@ -39,7 +39,7 @@ impl Crowd {
                 let polled = poll!(stream.next());
                 assert!(polled.is_pending(), "number {number}: {polled:?}");
             }
-            // Reads have their turns in order: this one comes after those that they may have begun.
+            // Reads take turns in order: this one follows those that they may have started.
             let waiting = self.it.inspect().await.waiting as usize;
             assert_eq!(waiting, self.streams.len());
         }
@@ -65,7 +65,7 @@ fn put_elsewhere(node: &FakeNode) {
 }
 
 #[tokio::test]
-async fn a_command_whose_events_are_left_out_throws_nobody_out_of_a_long_queue() {
+async fn a_command_whose_events_are_dropped_ends_no_wait_in_a_long_queue() {
     let mut crowd = Crowd::waiting(None).await;
     crowd
         .it
@@ -74,13 +74,13 @@ async fn a_command_whose_events_are_left_out_throws_nobody_out_of_a_long_queue()
         .store(true, Ordering::SeqCst);
     put_elsewhere(&crowd.it.node);
     crowd.all_wait().await;
-    // Signals are never left out.
+    // Signals are never dropped.
     crowd.it.node.apply(&Command::LeaseRevoke(LeaseId(1)));
     granted_on(&mut crowd.streams[0]).await;
 }
 
 #[tokio::test]
-async fn after_a_snapshot_all_who_wait_in_a_long_queue_wait_on_or_are_told_what_became_of_them() {
+async fn after_a_snapshot_every_waiter_of_a_long_queue_waits_on_or_gets_its_outcome() {
     let mut crowd = Crowd::waiting(None).await;
     crowd.it.node.muted.store(true, Ordering::SeqCst);
     for ended in [1, LEASES.end - 1] {
@@ -107,7 +107,7 @@ async fn repeats_of_many_who_wait_in_a_long_queue_are_answered_that_they_wait() 
             queued_on(&mut stream).await
         }
     });
-    let told = join_all(repeats).await;
-    assert_eq!(told.len(), 200);
-    assert!(told.iter().all(|queued| queued.position > 0));
+    let received = join_all(repeats).await;
+    assert_eq!(received.len(), 200);
+    assert!(received.iter().all(|queued| queued.position > 0));
 }

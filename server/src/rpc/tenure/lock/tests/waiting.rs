@@ -1,4 +1,4 @@
-//! Waiting for a lock: the turn, its end, and who leaves the queue.
+//! Waiting for a lock: grants, the end of a wait, and cancelled calls.
 
 use tenure_statemachine::{ClaimCommand, LeaseExpiry};
 
@@ -84,7 +84,7 @@ async fn who_gives_up_and_asks_again_at_once_is_not_in_its_own_way() {
 }
 
 #[tokio::test]
-async fn a_grant_that_nobody_took_is_given_back() {
+async fn a_grant_that_was_not_read_is_released() {
     let it = Fixture::new();
     let held = token(&it.hold(ask("a", 1)).await);
     let mut leaver = it.acquire(ask("a", 2)).await.expect("admitted");
@@ -154,7 +154,7 @@ async fn a_wait_that_is_over_ends_the_stream() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_nobody_ends_is_given_up_and_withdrawn() {
+async fn a_wait_without_an_end_signal_is_given_up_and_withdrawn() {
     let it = Fixture::new();
     it.hold(ask("a", 1)).await;
     let request = wire::AcquireRequest {
@@ -169,7 +169,7 @@ async fn a_wait_that_nobody_ends_is_given_up_and_withdrawn() {
 }
 
 #[tokio::test]
-async fn a_waiter_whose_lease_ends_is_told() {
+async fn a_waiter_whose_lease_ends_fails() {
     let it = Fixture::new();
     it.hold(ask("a", 1)).await;
     let mut stream = it.acquire(ask("a", 2)).await.expect("admitted");
@@ -231,7 +231,7 @@ async fn several_locks_are_granted_together_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn several_claims_that_nobody_waits_for_are_all_withdrawn() {
+async fn several_claims_whose_caller_is_gone_are_all_withdrawn() {
     let it = Fixture::new();
     it.hold(ask("a", 1)).await;
     let both = wire::AcquireRequest {
@@ -272,7 +272,7 @@ async fn a_lease_that_was_made_for_a_claim_ends_with_it() {
     while !revoked(left) || !revoked(over) {
         tokio::task::yield_now().await;
     }
-    // Who was told that it holds keeps the lease.
+    // The caller that received the grant keeps the lease.
     let granted = it
         .hold(wire::AcquireRequest {
             ttl_ms: 5000,
@@ -302,7 +302,7 @@ async fn a_withdrawal_is_tried_until_it_is_replicated() {
 async fn a_second_claim_that_fails_takes_nothing_from_the_first() {
     let it = Fixture::new();
     let held = token(&it.hold(ask("a", 1)).await);
-    // Nobody knows what came of it.
+    // The outcome is unknown.
     *it.node.propose_error.lock() = Some(ProposeError::LeaderLost);
     it.acquire(ask("a", 1)).await.map(drop).expect_err("failed");
     while withdrawals(&it.node).is_empty() {
@@ -313,7 +313,7 @@ async fn a_second_claim_that_fails_takes_nothing_from_the_first() {
     while withdrawals(&it.node).len() == tried {
         tokio::time::advance(Duration::from_millis(50)).await;
     }
-    // It is refused, and nobody is there any more to hear that.
+    // It is refused after its caller is gone.
     let mut gone = Box::pin(it.acquire(ask("a", 1)));
     assert!(poll!(&mut gone).is_pending());
     drop(gone);

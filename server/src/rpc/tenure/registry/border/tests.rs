@@ -1,4 +1,4 @@
-//! Bad requests, and what each is told.
+//! Malformed requests and their refusals.
 
 use super::*;
 
@@ -27,15 +27,15 @@ fn registering(instance: wire::Instance) -> wire::RegisterRequest {
     }
 }
 
-fn told<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
+fn refusal<T: std::fmt::Debug>(result: Result<T, Failure>) -> String {
     result.expect_err("refused").message().into_owned()
 }
 
-/// What is told of a registration after `change`.
+/// The refusal of a registration after `change`.
 fn refused(change: impl FnOnce(&mut wire::Instance)) -> String {
     let mut instance = instance();
     change(&mut instance);
-    told(register(registering(instance)))
+    refusal(register(registering(instance)))
 }
 
 #[test]
@@ -79,15 +79,15 @@ fn a_lease_is_named_made_or_kept() {
     assert_eq!(ask(3, 7, 0), Ok((7, None)));
     assert_eq!(ask(3, 0, 9000), Ok((0, None)), "its own");
     assert_eq!(
-        told(ask(0, 0, 0)),
+        refusal(ask(0, 0, 0)),
         "tenure: neither lease nor ttl is provided"
     );
     assert_eq!(
-        told(ask(0, 0, 1)),
+        refusal(ask(0, 0, 1)),
         "tenure: ttl is too short: 1 ms, at least 200 ms"
     );
     let text = "tenure: incarnation is invalid: -3 is negative";
-    assert_eq!(told(ask(-3, 7, 0)), text);
+    assert_eq!(refusal(ask(-3, 7, 0)), text);
 }
 
 #[test]
@@ -101,8 +101,8 @@ fn names_are_printable_text_without_a_slash() {
         ("a\nb".to_owned(), "it cannot be printed: \"a\\nb\""),
         ("n".repeat(257), "it is 257 bytes, at most 256"),
     ] {
-        let told = refused(|it| it.service = name.clone());
-        assert_eq!(told, format!("{service}{detail}"));
+        let text = refused(|it| it.service = name.clone());
+        assert_eq!(text, format!("{service}{detail}"));
         assert_eq!(refused(|it| it.id = name.clone()), format!("{id}{detail}"));
     }
     let longest = wire::Instance {
@@ -112,11 +112,14 @@ fn names_are_printable_text_without_a_slash() {
     };
     assert!(register(registering(longest)).is_ok());
     let nothing = wire::RegisterRequest::default();
-    assert_eq!(told(register(nothing)), "tenure: instance is not provided");
+    assert_eq!(
+        refusal(register(nothing)),
+        "tenure: instance is not provided"
+    );
 }
 
 #[test]
-fn an_instance_is_told_which_of_its_fields_is_wrong() {
+fn a_refusal_of_an_instance_names_its_field() {
     let long = "x".repeat(257);
     let text = refused(|it| it.endpoints.clear());
     assert_eq!(text, "tenure: endpoints are not provided");
@@ -177,8 +180,11 @@ fn only_operators_leave_the_incarnation_out() {
     };
     assert!(readiness(1, 2).is_ok());
     let text = "tenure: incarnation is invalid: it is not provided";
-    assert_eq!(told(readiness(0, 1)), text);
-    assert_eq!(told(readiness(1, -1)), "tenure: readiness is unknown: -1");
+    assert_eq!(refusal(readiness(0, 1)), text);
+    assert_eq!(
+        refusal(readiness(1, -1)),
+        "tenure: readiness is unknown: -1"
+    );
     let drained = |incarnation, grace_ms| {
         drain(wire::DrainRequest {
             service: "web".to_owned(),
@@ -190,9 +196,9 @@ fn only_operators_leave_the_incarnation_out() {
     };
     assert!(drained(0, DRAIN_GRACE_MS_MAX).is_ok());
     let text = "tenure: grace is too long: 86400001 ms, at most 86400000 ms";
-    assert_eq!(told(drained(0, DRAIN_GRACE_MS_MAX + 1)), text);
+    assert_eq!(refusal(drained(0, DRAIN_GRACE_MS_MAX + 1)), text);
     let text = "tenure: incarnation is invalid: -1 is negative";
-    assert_eq!(told(drained(-1, 0)), text);
+    assert_eq!(refusal(drained(-1, 0)), text);
     let removed = |id: &str| {
         deregister(wire::DeregisterRequest {
             service: "web".to_owned(),
@@ -203,5 +209,5 @@ fn only_operators_leave_the_incarnation_out() {
     };
     assert!(removed("a").is_ok());
     let text = "tenure: instance id is invalid: it is not provided";
-    assert_eq!(told(removed("")), text);
+    assert_eq!(refusal(removed("")), text);
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use futures::{StreamExt, poll};
+use tenure_proto::v1::registry_server::Registry;
 use tenure_statemachine::{Command, LeaseId};
 use tokio::time::advance;
 use tonic::Request;
@@ -27,7 +28,7 @@ async fn watch(service: &RegistryService, selector: wire::Selector) -> Responses
         selector: Some(selector),
     };
     let opened = service.watch_endpoints(Request::new(request)).await;
-    opened.expect("opened")
+    opened.expect("opened").into_inner()
 }
 
 async fn next(responses: &mut Responses) -> (i64, Change) {
@@ -70,7 +71,7 @@ fn texts(ids: &[&str]) -> Vec<String> {
 const NOT_READY: wire::Readiness = wire::Readiness::NotReady;
 const READY: wire::Readiness = wire::Readiness::Ready;
 
-/// Changes the store elsewhere.
+/// Changes another key of the store.
 fn disturb(node: &FakeNode) {
     node.apply(&Command::Put(tenure_statemachine::Put {
         key: "elsewhere".into(),
@@ -86,7 +87,7 @@ async fn a_snapshot_comes_first_then_what_enters_changes_and_leaves() {
     assert_eq!(snapshot(&mut responses).await, (2, texts(&["a"]), false));
     let b = ready(&service, "b").await;
     assert_eq!(delta(&mut responses).await, (3, texts(&["b"]), vec![]));
-    // What is not selected is not told, and no longer selected is as good as gone.
+    // An instance that was never selected is not sent; one that is no longer selected is removed.
     register(&service, instance("c", NOT_READY), 0)
         .await
         .expect("registered");
@@ -101,23 +102,23 @@ async fn a_snapshot_comes_first_then_what_enters_changes_and_leaves() {
     assert_eq!(delta(&mut responses).await, (9, texts(&["b"]), vec![]));
     deregister(&service, "a").await.expect("gone");
     assert_eq!(delta(&mut responses).await, (10, vec![], texts(&["a"])));
-    // Another life of an instance is a change of it, however many revisions it takes.
+    // A new incarnation of an instance is one update, whatever revisions it takes.
     let registered = ready(&service, "b").await;
     let (revision, change) = next(&mut responses).await;
-    let Change::Delta(told) = change else {
+    let Change::Delta(received) = change else {
         panic!("{change:?}");
     };
-    assert_eq!((revision, told.removed.len()), (12, 0));
-    assert_eq!(told.updated[0].incarnation, registered);
+    assert_eq!((revision, received.removed.len()), (12, 0));
+    assert_eq!(received.updated[0].incarnation, registered);
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_came_together_is_told_as_one() {
+async fn changes_that_arrive_together_are_sent_as_one() {
     let (_node, service) = service();
     let a = ready(&service, "a").await;
     let mut responses = watch(&service, wire::Selector::default()).await;
     snapshot(&mut responses).await;
-    // The stream's task does not run until this one waits.
+    // The stream's task does not run until this task waits.
     say(&service, "a", a, NOT_READY).await.expect("said");
     say(&service, "a", a, READY).await.expect("said");
     ready(&service, "b").await;
@@ -127,12 +128,12 @@ async fn what_came_together_is_told_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_is_told_only_when_nothing_else_was() {
+async fn progress_is_sent_only_when_nothing_else_was() {
     let (node, service) = service();
     let mut responses = watch(&service, wire::Selector::default()).await;
     assert_eq!(snapshot(&mut responses).await, (1, vec![], false));
     disturb(&node);
-    // Told of late, for the snapshot counts for the first interval.
+    // Late, because the snapshot counts for the first interval.
     assert_eq!(next(&mut responses).await, (2, Change::Progress(true)));
     disturb(&node);
     let before = Instant::now();
@@ -169,8 +170,8 @@ async fn whether_all_are_taken_changes_by_a_snapshot() {
     register(&service, instance("c", NOT_READY), 0)
         .await
         .expect("registered");
-    let told = snapshot(&mut responses).await;
-    assert_eq!(told, (5, texts(&["a", "b", "c"]), true));
+    let received = snapshot(&mut responses).await;
+    assert_eq!(received, (5, texts(&["a", "b", "c"]), true));
     register(&service, instance("d", NOT_READY), 0)
         .await
         .expect("registered");
@@ -185,7 +186,7 @@ async fn whether_all_are_taken_changes_by_a_snapshot() {
 }
 
 #[tokio::test]
-async fn a_stream_that_lost_changes_is_told_a_snapshot_though_history_is_gone() {
+async fn a_stream_that_lost_changes_gets_a_snapshot_though_history_is_gone() {
     let (node, service) = service();
     ready(&service, "a").await;
     let mut responses = watch(&service, wire::Selector::default()).await;
@@ -207,7 +208,7 @@ async fn a_stream_that_lost_changes_is_told_a_snapshot_though_history_is_gone() 
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_told_the_present_when_it_does() {
+async fn a_client_that_reads_late_gets_the_present_state() {
     let (node, service) = service();
     let mut responses = watch(&service, wire::Selector::default()).await;
     snapshot(&mut responses).await;
@@ -221,22 +222,22 @@ async fn a_client_that_does_not_read_is_told_the_present_when_it_does() {
     }
     say(&service, "a", a, NOT_READY).await.expect("said");
     let latest = node.hub.revision().0;
-    let (mut told, mut snapshots) = (Vec::new(), 0);
+    let (mut received, mut snapshots) = (Vec::new(), 0);
     loop {
         let (revision, change) = next(&mut responses).await;
         match change {
             Change::Snapshot(snapshot) => {
                 snapshots += 1;
-                told = ids(&snapshot.registrations)
+                received = ids(&snapshot.registrations)
                     .into_iter()
                     .map(str::to_owned)
                     .collect();
             }
             Change::Delta(delta) => {
-                told.retain(|id| !delta.removed.contains(id));
+                received.retain(|id| !delta.removed.contains(id));
                 let updated = ids(&delta.updated);
-                told.extend(updated.into_iter().map(str::to_owned));
-                told.dedup();
+                received.extend(updated.into_iter().map(str::to_owned));
+                received.dedup();
             }
             Change::Progress(_) => {}
         }
@@ -244,7 +245,7 @@ async fn a_client_that_does_not_read_is_told_the_present_when_it_does() {
             break;
         }
     }
-    assert_eq!(told, Vec::<String>::new());
+    assert_eq!(received, Vec::<String>::new());
     assert_eq!(snapshots, 1, "changes were lost once");
 }
 
@@ -267,7 +268,7 @@ async fn ends_as_other_streams_do_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn suspects_that_are_renewed_are_told_as_changes() {
+async fn suspects_that_are_renewed_are_sent_as_changes() {
     let (node, service) = service();
     let mut leases = Vec::new();
     for id in ["a", "b", "c"] {
@@ -283,14 +284,14 @@ async fn suspects_that_are_renewed_are_told_as_changes() {
         term: TERM,
     });
     node.apply(&Command::LeaseExpire(expiries.collect()));
-    let told = delta(&mut responses).await;
-    assert_eq!(told, (7, texts(&["c"]), texts(&["a", "b"])));
+    let received = delta(&mut responses).await;
+    assert_eq!(received, (7, texts(&["c"]), texts(&["a", "b"])));
     node.apply(&Command::LeaseRenew(leases));
     let (revision, change) = next(&mut responses).await;
-    let Change::Delta(told) = change else {
+    let Change::Delta(received) = change else {
         panic!("{change:?}");
     };
-    let kept = told.updated[0].instance.as_ref().expect("an instance");
+    let kept = received.updated[0].instance.as_ref().expect("an instance");
     assert_eq!((revision, kept.id.as_str(), kept.suspect), (8, "c", false));
 }
 
@@ -305,7 +306,7 @@ async fn large(service: &RegistryService, id: usize) {
     register(service, large, 0).await.expect("registered");
 }
 
-/// Each held what it was last told, and fifteen responses that waited, of any size.
+/// Each held its last response, and fifteen that waited, of any size.
 #[tokio::test]
 async fn streams_of_endpoints_that_are_not_read_share_the_bound_of_watch_streams() {
     const STREAMS: usize = 200;
@@ -319,14 +320,14 @@ async fn streams_of_endpoints_that_are_not_read_share_the_bound_of_watch_streams
     for _ in 0..STREAMS {
         streams.push(watch(&service, wire::Selector::default()).await);
     }
-    let told = |stream: &Responses| stream.waiting_bytes() > 0;
-    while account.free_bytes() > 0 && !streams.iter().all(told) {
+    let has_responses = |stream: &Responses| stream.waiting_bytes() > 0;
+    while account.free_bytes() > 0 && !streams.iter().all(has_responses) {
         tokio::task::yield_now().await;
     }
     let held: usize = streams.iter().map(Responses::waiting_bytes).sum();
     println!("{STREAMS} unread streams hold {} MiB", held >> 20);
     assert!(held <= all, "{} MiB", held >> 20);
-    // What is told later is whole.
+    // Later responses are complete.
     for stream in &mut streams {
         let (_, ids, _) = snapshot(stream).await;
         assert_eq!(ids.len(), 60);
@@ -351,7 +352,7 @@ async fn a_stream_of_endpoints_that_is_not_read_while_memory_is_short_ends_with_
         tokio::task::yield_now().await;
     }
     assert!(account.free_bytes() < all);
-    // Somebody else needs everything, and has it once the stream was ended.
+    // Another stream needs the whole account, and gets it once this stream was ended.
     let everything = account.take(all).await;
     drop(everything);
     let status = unread.next().await.expect("a status").expect_err("ended");
@@ -360,7 +361,7 @@ async fn a_stream_of_endpoints_that_is_not_read_while_memory_is_short_ends_with_
 }
 
 #[tokio::test]
-async fn a_large_change_without_a_share_is_told_as_a_snapshot_once_there_is_one() {
+async fn a_large_change_without_a_share_is_sent_as_a_snapshot_once_there_is_one() {
     let (_node, service) = service();
     let account = service.0.history.account();
     let mut responses = watch(&service, wire::Selector::default()).await;
@@ -374,8 +375,8 @@ async fn a_large_change_without_a_share_is_told_as_a_snapshot_once_there_is_one(
         tokio::task::yield_now().await;
     }
     drop(everything);
-    let told = snapshot(&mut responses).await;
-    assert_eq!(told, (3, texts(&["large-0000", "large-0001"]), false));
+    let received = snapshot(&mut responses).await;
+    assert_eq!(received, (3, texts(&["large-0000", "large-0001"]), false));
     ready(&service, "b").await;
     assert_eq!(delta(&mut responses).await, (4, texts(&["b"]), vec![]));
 }

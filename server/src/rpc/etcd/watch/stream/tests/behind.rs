@@ -1,4 +1,4 @@
-//! Watchers that start in the past, cannot keep up, or find history gone.
+//! Watchers that start in the past, fall behind, or find history compacted.
 
 use std::sync::atomic::Ordering;
 
@@ -56,7 +56,7 @@ async fn who_does_not_read_falls_behind_and_misses_nothing() {
         .map(|it| it.0)
         .collect();
     assert_eq!(revisions, (2..=601).collect::<Vec<_>>());
-    // It is told as things happen once more.
+    // It is live again.
     while node.hub.stats().watchers_live == 0 {
         tokio::task::yield_now().await;
     }
@@ -105,13 +105,13 @@ async fn a_replaced_state_is_read_from_history() {
     node.muted.store(false, Ordering::SeqCst);
     node.hub.reset(Revision(5));
     put(&node, "e", "");
-    let told = [
+    let received = [
         (3, "b".into()),
         (4, "c".into()),
         (5, "d".into()),
         (6, "e".into()),
     ];
-    assert_eq!(client.events(4).await, told);
+    assert_eq!(client.events(4).await, received);
     while node.hub.stats().watchers_live == 0 {
         tokio::task::yield_now().await;
     }

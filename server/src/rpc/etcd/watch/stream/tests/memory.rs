@@ -1,16 +1,16 @@
-//! What streams hold whose clients do not read, and what keys of watchers may take.
+//! Memory of streams whose clients do not read, and of watchers' keys.
 
 use futures::FutureExt;
 
 use super::*;
 use crate::{events::WatchHubStats, rpc::answer::share::SHARES_BYTES_MAX};
 
-/// Streams that nobody reads.
+/// Streams whose clients do not read.
 const STREAMS: usize = 100;
 /// Keys that one delete deletes.
 const KEYS: usize = 50_000;
 
-/// Gives everybody else a turn.
+/// Yields to all other tasks.
 async fn turn() {
     tokio::task::yield_now().await;
 }
@@ -50,18 +50,18 @@ async fn streams_that_are_not_read_share_their_bound_when_one_command_deletes_ma
         range: KeyRange::from_wire("p/".into(), "p0".into()),
         want_previous: false,
     }));
-    // Until as many hold their responses as may and the others wait, or nobody waits.
+    // Until the account is full and the other streams wait, or no stream waits.
     let mut peak = 0;
-    let told = |client: &Client| client.responses.waiting_bytes() > 0;
+    let has_responses = |client: &Client| client.responses.waiting_bytes() > 0;
     let is_full = |peak| peak > SHARES_BYTES_MAX / 4 && history.account().free_bytes() == 0;
-    while !is_full(peak) && !clients.iter().all(told) {
+    while !is_full(peak) && !clients.iter().all(has_responses) {
         peak = peak.max(held(&clients));
         turn().await;
     }
     peak = peak.max(held(&clients));
     println!("{STREAMS} unread streams hold {} MiB", peak >> 20);
     assert!(peak <= SHARES_BYTES_MAX, "{} MiB", peak >> 20);
-    // What was not read in time is told as well.
+    // Responses that were not read in time are sent as well.
     let last = clients.len() - 2;
     drop(clients.drain(..last));
     for client in &mut clients {
@@ -70,13 +70,13 @@ async fn streams_that_are_not_read_share_their_bound_when_one_command_deletes_ma
 }
 
 #[tokio::test]
-async fn a_large_value_is_told_to_unread_streams_under_shares_and_to_each_in_the_end() {
+async fn a_large_value_is_sent_to_unread_streams_under_shares_and_to_each_in_the_end() {
     let node = FakeNode::leading();
     let (history, mut clients) = watched(&node, &prefix("a", ""), 300).await;
     put(&node, "a", &"x".repeat(1_400_000));
-    let told = |client: &Client| client.responses.waiting_bytes() > 0;
+    let has_responses = |client: &Client| client.responses.waiting_bytes() > 0;
     let is_full = |held| held > SHARES_BYTES_MAX / 2 && history.account().free_bytes() == 0;
-    while !is_full(held(&clients)) && !clients.iter().all(told) {
+    while !is_full(held(&clients)) && !clients.iter().all(has_responses) {
         turn().await;
     }
     let now = held(&clients);
@@ -152,7 +152,7 @@ async fn long_keys_of_watchers_are_refused_beyond_their_bound_and_others_are_not
     assert!(small.created && !small.canceled, "{small:?}");
     put(&node, "a", "");
     assert_eq!(clients[0].events(1).await, [(2, "a".into())]);
-    // One that leaves makes room for another, and so does a stream.
+    // A cancelled watcher makes room for another, and so does a closed stream.
     let request = WatchCancelRequest { watch_id: 0 };
     clients[0].ask(RequestUnion::CancelRequest(request)).await;
     assert!(clients[0].next().await.canceled);
@@ -164,7 +164,7 @@ async fn long_keys_of_watchers_are_refused_beyond_their_bound_and_others_are_not
     assert!(!clients[0].create(long()).await.canceled);
 }
 
-/// Slices of a request keep all of it, also what is no key.
+/// Slices of a request keep all of it, other fields included.
 #[tokio::test]
 async fn a_watcher_keeps_nothing_of_its_request_but_its_keys() {
     let node = FakeNode::leading();

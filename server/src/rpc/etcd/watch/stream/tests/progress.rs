@@ -1,4 +1,4 @@
-//! What is claimed of watchers when nothing happens.
+//! Progress of watchers while nothing changes.
 
 use super::*;
 
@@ -10,7 +10,7 @@ async fn a_start_in_the_future_hears_nothing_older_and_no_progress() {
     client
         .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
         .await;
-    // Requests are answered in order: the next answer is to this one, so there was none before.
+    // Requests are answered in order: the next response is to this one, so there was none before.
     assert!(client.create(prefix("elsewhere", "")).await.created);
     for key in ["a", "b", "c", "d"] {
         put(&node, key, "");
@@ -50,7 +50,7 @@ async fn progress_is_not_claimed_while_a_watcher_is_behind_or_when_there_is_none
         .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
         .await;
     assert!(client.next().await.created);
-    // Its history comes next: whatever is claimed after that is claimed of a watcher told of it.
+    // Its history is sent first, so a later progress response includes the watcher.
     assert_eq!(client.events(1).await, [(2, "a".into())]);
 }
 
@@ -60,20 +60,20 @@ async fn no_event_follows_that_lies_within_what_was_claimed() {
     let mut client = Client::of(&node);
     client.create(all()).await;
     for _ in 0..64 {
-        // Both wait when the stream looks next, and it takes either first.
+        // Both are ready when the stream polls next, and it takes either first.
         client
             .ask(RequestUnion::ProgressRequest(WatchProgressRequest {}))
             .await;
         let last = put(&node, "a", "");
-        let (mut claimed, mut told) = (0, 0);
-        while claimed == 0 || told < last {
+        let (mut claimed, mut received) = (0, 0);
+        while claimed == 0 || received < last {
             let response = client.next().await;
             if response.watch_id == NO_WATCHER {
                 claimed = response.header.expect("a header").revision;
             }
             for (revision, _) in seen(&response) {
                 assert!(revision > claimed, "{revision} after {claimed} was claimed");
-                told = revision;
+                received = revision;
             }
         }
     }
@@ -93,13 +93,13 @@ async fn progress_asked_for_while_a_watcher_reads_history_is_answered_when_it_ha
             .await;
     }
     assert!(client.next().await.created);
-    let (mut told, mut claimed) = (0, 0);
+    let (mut received, mut claimed) = (0, 0);
     while claimed == 0 {
         let response = client.next().await;
         if response.watch_id == NO_WATCHER {
             claimed = response.header.expect("a header").revision;
         }
-        told += response.events.len();
+        received += response.events.len();
     }
-    assert_eq!((told, claimed), (2500, 2501));
+    assert_eq!((received, claimed), (2500, 2501));
 }

@@ -1,13 +1,13 @@
-//! How large responses are, and what their headers say.
+//! Sizes of responses, and the revisions of their headers.
 
 use prost::Message;
 
 use super::*;
 
-/// The bound that the tests' streams have.
+/// The bound of the tests' streams.
 const RESPONSE_BYTES: usize = 500;
 
-/// Takes what is told of so many events, each response below the bound unless it is of one
+/// Receives `count` events; checks that each response is below the bound unless it has one
 /// revision.
 async fn sized(client: &mut Client, count: usize) -> Vec<WatchResponse> {
     let (mut responses, mut events) = (Vec::new(), 0);
@@ -28,7 +28,7 @@ async fn sized(client: &mut Client, count: usize) -> Vec<WatchResponse> {
 }
 
 #[tokio::test]
-async fn who_reads_late_is_told_in_responses_below_the_bound() {
+async fn a_late_reader_gets_responses_below_the_bound() {
     let node = FakeNode::leading();
     let mut client = Client::of(&node);
     client.create(all()).await;
@@ -41,7 +41,7 @@ async fn who_reads_late_is_told_in_responses_below_the_bound() {
 }
 
 #[tokio::test]
-async fn history_is_told_in_responses_below_the_bound_that_name_the_latest_revision() {
+async fn history_is_sent_in_responses_below_the_bound_with_the_latest_revision() {
     let node = FakeNode::leading();
     let value = "x".repeat(100);
     for number in 0..200 {
@@ -61,7 +61,7 @@ async fn history_is_told_in_responses_below_the_bound_that_name_the_latest_revis
 }
 
 #[tokio::test]
-async fn many_watchers_of_one_key_that_are_not_read_are_told_everything_in_the_end() {
+async fn many_unread_watchers_of_one_key_get_every_event_in_the_end() {
     const WATCHERS: i64 = 3000;
     let node = FakeNode::leading();
     let mut client = Client::of(&node);
@@ -76,16 +76,21 @@ async fn many_watchers_of_one_key_that_are_not_read_are_told_everything_in_the_e
     for value in ["1", "2", "3"] {
         put(&node, "a", value);
     }
-    let mut told = HashMap::<i64, Vec<i64>>::new();
+    let mut received = HashMap::<i64, Vec<i64>>::new();
     for _ in 0..WATCHERS * 3 {
         let response = client.next().await;
         let revisions = seen(&response).into_iter().map(|it| it.0);
-        told.entry(response.watch_id).or_default().extend(revisions);
-        if told.len() == WATCHERS as usize && told.values().all(|told| told.len() == 3) {
+        received
+            .entry(response.watch_id)
+            .or_default()
+            .extend(revisions);
+        if received.len() == WATCHERS as usize
+            && received.values().all(|received| received.len() == 3)
+        {
             break;
         }
     }
-    assert_eq!(told.len(), WATCHERS as usize);
-    assert!(told.values().all(|told| told == &[2, 3, 4]));
+    assert_eq!(received.len(), WATCHERS as usize);
+    assert!(received.values().all(|received| received == &[2, 3, 4]));
     assert_eq!(client.progress().await, 4);
 }
