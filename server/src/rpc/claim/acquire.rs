@@ -1,8 +1,8 @@
 //! Acquisitions: propose claims, then wait for the grant. All acquire and campaign calls use this.
 //!
-//! Invariants: a waiter subscribes before its claim is proposed, so that no grant is missed; a claim
-//! whose caller is gone is withdrawn, unless it carries a request id, with which the caller can
-//! resume.
+//! Invariants: a waiter subscribes before its claim is proposed, so that no grant is missed; a
+//! claim whose caller is gone is withdrawn, unless it carries a request id, with which the caller
+//! can resume.
 
 use std::sync::Arc;
 

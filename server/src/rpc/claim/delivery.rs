@@ -11,8 +11,8 @@ use crate::{flushes::Flushed, transport::ConnectionInfo};
 #[derive(Debug)]
 pub(in crate::rpc) struct Delivery {
     claims: Option<Granted>,
-    /// `None` when the connection does not count flushes; the response then counts as delivered when
-    /// it is handed over.
+    /// `None` when the connection does not count flushes; the response then counts as delivered
+    /// when it is handed over.
     flushed: Option<Flushed>,
 }
 

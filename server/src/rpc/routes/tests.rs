@@ -514,8 +514,8 @@ async fn reflection_lists_what_is_served() {
 #[tokio::test]
 async fn a_stream_that_requires_a_leader_ends_when_there_is_none_for_long() {
     let Served { node, channel, .. } = serve().await;
-    let (_requests, inbound) = tokio::sync::mpsc::channel::<WatchRequest>(1);
-    let inbound = tokio_stream::wrappers::ReceiverStream::new(inbound);
+    let (_requests, inbound) = mpsc::channel::<WatchRequest>(1);
+    let inbound = ReceiverStream::new(inbound);
     let mut request = Request::new(inbound);
     request
         .metadata_mut()
