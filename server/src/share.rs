@@ -3,7 +3,7 @@
 //! Kept with the connection, because its calls know nothing else of each other. What is charged to
 //! it, and when, is the matter of whoever serves the calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -16,8 +16,11 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 512 << 20;
 pub(crate) const SHARE_BYTES: usize = ANSWERS_BYTES_MAX / 4;
 /// What all calls may take together, beside large answers: some sixteen thousand at once.
 pub(crate) const CALLS_BYTES_MAX: usize = 512 << 20;
-/// What those of one connection may take together.
-pub(crate) const CALLS_SHARE_BYTES: usize = CALLS_BYTES_MAX / 2;
+/// Of what is free for calls, a connection may have taken one part of so many. Each that takes all
+/// it may leaves four fifths of it to the next, so however many are greedy, another finds some.
+pub(crate) const CALLS_PARTS: usize = 4;
+/// What all pages, which are no calls, may take together: some five hundred at once.
+pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
 /// Reads of unknown size of one connection that run at once, half of those that do at all: one
 /// client's lists do not keep all others' waiting.
 pub(crate) const SHARE_READS: usize = 16;
@@ -31,7 +34,8 @@ pub(crate) struct Share(Arc<Parts>);
 #[derive(Debug)]
 struct Parts {
     answers: Arc<Semaphore>,
-    calls: Arc<Semaphore>,
+    calls: Arc<AtomicUsize>,
+    pages: Arc<AtomicUsize>,
     reads: Arc<Semaphore>,
     walks: Arc<Semaphore>,
 }
@@ -48,7 +52,8 @@ impl Default for Share {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self(Arc::new(Parts {
             answers: semaphore(SHARE_BYTES / UNIT_BYTES),
-            calls: semaphore(CALLS_SHARE_BYTES / UNIT_BYTES),
+            calls: Arc::default(),
+            pages: Arc::default(),
             reads: semaphore(SHARE_READS),
             walks: semaphore(SHARE_WALKS),
         }))
@@ -56,9 +61,14 @@ impl Default for Share {
 }
 
 impl Share {
-    /// Memory for calls, in units.
-    pub(crate) fn calls(&self) -> &Arc<Semaphore> {
+    /// Memory that its calls have taken, in units.
+    pub(crate) fn calls(&self) -> &Arc<AtomicUsize> {
         &self.0.calls
+    }
+
+    /// Memory that its pages have taken, in units.
+    pub(crate) fn pages(&self) -> &Arc<AtomicUsize> {
+        &self.0.pages
     }
 
     /// Places for reads of unknown size.

@@ -15,6 +15,7 @@ use std::{
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
+use rustix::net::sockopt::set_tcp_user_timeout;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream, lookup_host},
@@ -224,6 +225,10 @@ pub trait Transport: Send + Sync + fmt::Debug {
     fn connect(&self, authority: String) -> BoxFuture<'static, io::Result<Connection>>;
 }
 
+/// Milliseconds after which the system closes an accepted connection whose client takes nothing of
+/// what was sent: longer than a client pauses, and what waits for it keeps memory of others.
+const UNREAD_MAX_MS: u32 = 60_000;
+
 /// TCP through the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpTransport;
@@ -235,6 +240,7 @@ impl Transport for TcpTransport {
             let accepted = TcpListenerStream::new(listener).map(|accepted| {
                 let stream = accepted?;
                 stream.set_nodelay(true)?;
+                set_tcp_user_timeout(&stream, UNREAD_MAX_MS)?;
                 Ok(Connection::new(stream))
             });
             Ok(accepted.boxed())

@@ -1,30 +1,33 @@
 //! Bounds the memory of the calls that are open on a node, whatever their kind.
 //!
-//! An open call takes memory before it is read, and until its response is read: its stream, its
-//! metadata, its task, a small response. This is charged to one account when the call arrives; a
-//! large request is charged while it waits for the quorum. Large responses have an account of their
-//! own.
+//! An open call takes memory before it is read, and until its response is written to the socket: its
+//! stream, its metadata, its task, a small response. This is charged to one account when the call
+//! arrives; a large request is charged while it waits for the quorum. Large responses have an account
+//! of their own, and so have pages, so that calls do not keep probes out.
 //!
-//! Invariant: the account is never overdrawn, and no connection holds more than its share of it.
+//! Invariants: no account is overdrawn, and no connection holds more than its part of what is free.
 
 use std::{
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::{Body as _, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::answer::{failure::Failure, status::Reason};
+use super::answer::{failure::Failure, status::Reason, written::until_written};
 use crate::{
-    share::{CALLS_BYTES_MAX, Share, UNIT_BYTES},
+    share::{CALLS_BYTES_MAX, CALLS_PARTS, PAGES_BYTES_MAX, Share, UNIT_BYTES},
     transport::ConnectionInfo,
 };
 
@@ -35,23 +38,45 @@ const CALL_BYTES: usize = 32 * 1024;
 const MESSAGE_BYTES: usize = 8 * 1024;
 /// Memory of a metadata field beside its text, in the map that holds it.
 const FIELD_BYTES: usize = 128;
+/// Memory of a page: the largest, of metrics, and its stream.
+const PAGE_BYTES: usize = 128 * 1024;
 /// A request of at least this size is charged while it waits.
 const REQUEST_BYTES_MIN: usize = 16 * 1024;
 
-/// The account of calls. Clones share it.
+/// The accounts of calls and of pages. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Calls(Arc<Semaphore>);
+pub(super) struct Calls {
+    calls: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
 
 /// Charged memory; released when dropped.
 #[derive(Debug, Default)]
 pub(super) struct Charged {
     _free: Option<OwnedSemaphorePermit>,
-    _shared: Option<OwnedSemaphorePermit>,
+    _part: Option<Part>,
+}
+
+/// Units that a connection has taken; given back when dropped.
+#[derive(Debug)]
+struct Part {
+    taken: Arc<AtomicUsize>,
+    units: usize,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.units, Ordering::Relaxed);
+    }
 }
 
 impl Calls {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(CALLS_BYTES_MAX / UNIT_BYTES)))
+        let account = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT_BYTES));
+        Self {
+            calls: account(CALLS_BYTES_MAX),
+            pages: account(PAGES_BYTES_MAX),
+        }
     }
 
     /// Charges a request that is held while the call waits.
@@ -72,24 +97,45 @@ impl Calls {
     }
 
     fn take(&self, bytes: usize, share: Option<&Share>) -> Option<Charged> {
-        if bytes == 0 {
-            return Some(Charged::default());
-        }
-        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).ok()?;
-        let shared = match share {
-            Some(share) => Some(
-                Arc::clone(share.calls())
-                    .try_acquire_many_owned(units)
-                    .ok()?,
-            ),
-            None => None,
-        };
-        let free = Arc::clone(&self.0).try_acquire_many_owned(units).ok()?;
-        Some(Charged {
-            _free: Some(free),
-            _shared: shared,
-        })
+        take(&self.calls, bytes, share.map(Share::calls))
     }
+
+    fn take_page(&self, share: Option<&Share>) -> Option<Charged> {
+        take(&self.pages, PAGE_BYTES, share.map(Share::pages))
+    }
+}
+
+/// Takes `bytes` of an account for a connection that has `taken` of it, if there are so many and
+/// they are not more than its part of what is free.
+fn take(
+    account: &Arc<Semaphore>,
+    bytes: usize,
+    taken: Option<&Arc<AtomicUsize>>,
+) -> Option<Charged> {
+    if bytes == 0 {
+        return Some(Charged::default());
+    }
+    let units = bytes.div_ceil(UNIT_BYTES);
+    let part = match taken {
+        Some(taken) => {
+            let before = taken.fetch_add(units, Ordering::Relaxed);
+            let part = Part {
+                taken: Arc::clone(taken),
+                units,
+            };
+            if before + units > account.available_permits() / CALLS_PARTS {
+                return None;
+            }
+            Some(part)
+        }
+        None => None,
+    };
+    let units = u32::try_from(units).ok()?;
+    let free = Arc::clone(account).try_acquire_many_owned(units).ok()?;
+    Some(Charged {
+        _free: Some(free),
+        _part: part,
+    })
 }
 
 /// The memory of a call with this metadata.
@@ -137,11 +183,23 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !is_grpc(request.headers()) {
-            return Box::pin(self.inner.call(request));
-        }
         let connection = request.extensions().get::<ConnectionInfo>();
         let share = connection.map(|connection| connection.share.clone());
+        if !is_grpc(request.headers()) {
+            let Some(charged) = self.calls.take_page(share.as_ref()) else {
+                return Box::pin(async { Ok(too_many_pages()) });
+            };
+            let page = self.inner.call(request);
+            return Box::pin(async move {
+                let (head, body) = page.await?.into_parts();
+                let body = ChargedBody {
+                    first: None,
+                    body,
+                    charged: Arc::new([charged, Charged::default()]),
+                };
+                Ok(Response::from_parts(head, Body::new(body)))
+            });
+        }
         let bytes = call_bytes(request.headers());
         let Some(charged) = self.calls.take(bytes, share.as_ref()) else {
             let refused = Status::from(Reason::TooManyRequests).into_http();
@@ -163,7 +221,7 @@ where
             let body = ChargedBody {
                 first,
                 body,
-                charged: [charged, more],
+                charged: Arc::new([charged, more]),
             };
             Ok(Response::from_parts(head, Body::new(body)))
         })
@@ -188,18 +246,23 @@ fn frame_bytes(next: &Next) -> usize {
     frame.and_then(Frame::data_ref).map_or(0, |data| data.len())
 }
 
+fn too_many_pages() -> Response<Body> {
+    let mut refused = Response::new(Body::new("too many requests\n".to_owned()));
+    *refused.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    refused
+}
+
 fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The body of a response, which is charged until it is sent.
+/// The body of a response, which is charged until all of it is written to the socket.
 struct ChargedBody {
     /// The frame that was polled before the connection did.
     first: Option<Next>,
     body: Body,
-    #[expect(dead_code, reason = "held, not read")]
-    charged: [Charged; 2],
+    charged: Arc<[Charged; 2]>,
 }
 
 impl fmt::Debug for ChargedBody {
@@ -216,10 +279,11 @@ impl http_body::Body for ChargedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(first) = self.first.take() {
-            return Poll::Ready(first);
-        }
-        Pin::new(&mut self.body).poll_frame(context)
+        let next = match self.first.take() {
+            Some(first) => first,
+            None => ready!(Pin::new(&mut self.body).poll_frame(context)),
+        };
+        Poll::Ready(next.map(|frame| frame.map(|frame| until_written(frame, &self.charged))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -240,10 +304,10 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::{share::CALLS_SHARE_BYTES, transport::Connection};
+    use crate::transport::Connection;
 
-    /// Calls without metadata that a connection may have open.
-    const CALLS_PER_CONNECTION: usize = CALLS_SHARE_BYTES / (CALL_BYTES + UNIT_BYTES);
+    /// Memory that the calls of the first connection may take.
+    const FIRST_BYTES_MAX: usize = CALLS_BYTES_MAX / (CALLS_PARTS + 1);
 
     fn request(connection: &ConnectionInfo, field_len: usize) -> Request<()> {
         let mut request = Request::new(());
@@ -300,33 +364,45 @@ mod tests {
         response.headers().get("grpc-status").is_some()
     }
 
-    #[tokio::test]
-    async fn calls_whose_answers_are_not_read_are_bounded_on_a_connection_and_on_the_node() {
-        let mut service = service();
+    /// The responses that `connection` gets until it is refused.
+    async fn until_refused<S>(
+        service: &mut S,
+        connection: &ConnectionInfo,
+        field_len: usize,
+    ) -> Vec<Response<Body>>
+    where
+        S: Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    {
         let mut unread = Vec::new();
-        let all = CALLS_BYTES_MAX / CALLS_SHARE_BYTES;
-        for number in 0..all {
-            let hostile = connection();
-            loop {
-                let response = service.call(request(&hostile, 0)).await.unwrap();
-                if is_refused(&response) {
-                    break;
-                }
-                unread.push(response);
+        loop {
+            let response = service.call(request(connection, field_len)).await.unwrap();
+            if is_refused(&response) {
+                return unread;
             }
-            assert_eq!(unread.len(), (number + 1) * CALLS_PER_CONNECTION);
+            unread.push(response);
         }
-        // What the shares leave is enough for one call.
+    }
+
+    #[tokio::test]
+    async fn calls_whose_answers_are_not_read_leave_memory_to_those_of_other_connections() {
+        let mut service = service();
+        let hostile: Vec<_> = (0..20).map(|_| connection()).collect();
+        let mut unread = Vec::new();
+        for hostile in &hostile {
+            unread.push(until_refused(&mut service, hostile, 0).await);
+        }
+        assert!(unread[0].len() * CALL_BYTES <= FIRST_BYTES_MAX);
+        assert!(unread[0].len() * (CALL_BYTES + 2 * UNIT_BYTES) > FIRST_BYTES_MAX);
         let honest = connection();
-        let last = service.call(request(&honest, 0)).await.unwrap();
-        assert!(!is_refused(&last));
-        assert!(is_refused(
-            &service.call(request(&honest, 0)).await.unwrap()
-        ));
-        unread.truncate(CALLS_PER_CONNECTION);
-        assert!(!is_refused(
-            &service.call(request(&honest, 0)).await.unwrap()
-        ));
+        let mut calls = Vec::new();
+        for _ in 0..32 {
+            let response = service.call(request(&honest, 0)).await.unwrap();
+            assert!(!is_refused(&response));
+            calls.push(response);
+        }
+        // Released memory is there for the same connection again.
+        unread[0].clear();
+        assert!(!until_refused(&mut service, &hostile[0], 0).await.is_empty());
     }
 
     /// A response with a message of this length.
@@ -341,27 +417,20 @@ mod tests {
         let mut service =
             CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
         let hostile = connection();
-        let mut unread = Vec::new();
-        loop {
-            let response = service.call(request(&hostile, 0)).await.unwrap();
-            if is_refused(&response) {
-                break;
-            }
-            unread.push(response);
-        }
-        assert!(
-            unread.len() < CALLS_SHARE_BYTES / 80_000,
-            "{}",
-            unread.len()
-        );
+        let mut unread = until_refused(&mut service, &hostile, 0).await;
+        assert!(unread.len() < FIRST_BYTES_MAX / 80_000, "{}", unread.len());
         // A message that is read is released, and complete.
         let mut body = unread.pop().expect("some").into_body();
         let frame = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         let data = frame.expect("a frame").expect("data").into_data();
-        assert_eq!(data.expect("data").len(), 60_000);
+        let data = data.expect("data");
+        assert_eq!(data.len(), 60_000);
         let end = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
         assert!(end.is_none());
         drop(body);
+        let early = service.call(request(&hostile, 0)).await.unwrap();
+        assert!(is_refused(&early), "the connection may not have written it");
+        drop(data);
         assert!(!is_refused(
             &service.call(request(&hostile, 0)).await.unwrap()
         ));
@@ -373,7 +442,8 @@ mod tests {
         let mut service =
             CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
         let hostile = connection();
-        let waiting: Vec<_> = (0..CALLS_PER_CONNECTION)
+        // They fit without their messages, and with half of them.
+        let waiting: Vec<_> = (0..2500)
             .map(|_| service.call(request(&hostile, 0)))
             .collect();
         let mut unread = Vec::new();
@@ -381,11 +451,8 @@ mod tests {
             unread.push(response.await.unwrap());
         }
         let (dropped, held): (Vec<_>, Vec<_>) = unread.into_iter().partition(is_refused);
-        // The rest of the share is less than one more message.
-        let spare = CALLS_SHARE_BYTES - CALLS_PER_CONNECTION * (CALL_BYTES + UNIT_BYTES);
         assert!(
-            held.len() * (60_000 - MESSAGE_BYTES)
-                <= spare + dropped.len() * (CALL_BYTES + UNIT_BYTES),
+            held.len() * (CALL_BYTES + 60_000 - MESSAGE_BYTES) <= FIRST_BYTES_MAX,
             "{} answers are held, {} were dropped",
             held.len(),
             dropped.len()
@@ -398,16 +465,12 @@ mod tests {
     #[tokio::test]
     async fn long_metadata_is_charged_for_its_length() {
         let mut service = service();
-        let hostile = connection();
-        let mut unread = Vec::new();
-        loop {
-            let response = service.call(request(&hostile, 256 * 1024)).await.unwrap();
-            if is_refused(&response) {
-                break;
-            }
-            unread.push(response);
-        }
-        assert!(unread.len() < CALLS_PER_CONNECTION / 8, "{}", unread.len());
+        let unread = until_refused(&mut service, &connection(), 256 * 1024).await;
+        assert!(
+            unread.len() * 256 * 1024 < FIRST_BYTES_MAX,
+            "{}",
+            unread.len()
+        );
         let honest = connection();
         assert!(!is_refused(
             &service.call(request(&honest, 0)).await.unwrap()
@@ -415,16 +478,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_call_is_not_charged() {
+    async fn pages_are_bounded_and_leave_calls_and_other_connections_alone() {
         let mut service = service();
-        let visitor = connection();
-        let mut pages = Vec::new();
-        for _ in 0..CALLS_PER_CONNECTION + 2 {
+        let page_for = |visitor: &ConnectionInfo| {
             let mut page = Request::new(());
             page.extensions_mut().insert(visitor.clone());
-            pages.push(service.call(page).await.unwrap());
+            page
+        };
+        let visitor = connection();
+        let mut pages = Vec::new();
+        loop {
+            let page = service.call(page_for(&visitor)).await.unwrap();
+            if page.status() == StatusCode::SERVICE_UNAVAILABLE {
+                break;
+            }
+            pages.push(page);
         }
-        assert!(pages.iter().all(|page| !is_refused(page)));
+        assert!(pages.len() * PAGE_BYTES <= PAGES_BYTES_MAX / (CALLS_PARTS + 1));
+        let probe = service.call(page_for(&connection())).await.unwrap();
+        assert_eq!(probe.status(), StatusCode::OK);
+        let call = service.call(request(&visitor, 0)).await.unwrap();
+        assert!(!is_refused(&call));
     }
 
     #[test]
@@ -435,7 +509,7 @@ mod tests {
         while let Ok(charged) = calls.charge(1 << 20, Some(&hostile)) {
             held.push(charged);
         }
-        assert_eq!(held.len(), CALLS_SHARE_BYTES >> 20);
+        assert_eq!(held.len(), FIRST_BYTES_MAX >> 20);
         assert!(calls.charge(1000, Some(&hostile)).is_ok());
         assert!(calls.charge(1 << 20, Some(&connection())).is_ok());
     }

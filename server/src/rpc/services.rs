@@ -159,14 +159,16 @@ impl Services {
         left.min(lease.ttl)
     }
 
-    /// Charges a request that is held while its call waits for the quorum.
+    /// Charges a request that is held while its call waits for the quorum, and takes `beside` more
+    /// bytes than its message.
     pub(super) fn charge<T: prost::Message>(
         &self,
         request: &Request<T>,
+        beside: usize,
     ) -> Result<Charged, Failure> {
         let connection = request.extensions().get::<ConnectionInfo>();
-        self.calls
-            .charge(request.get_ref().encoded_len(), connection)
+        let bytes = request.get_ref().encoded_len().saturating_add(beside);
+        self.calls.charge(bytes, connection)
     }
 
     /// Refuses requests larger than the request limit.

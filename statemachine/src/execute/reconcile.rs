@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// Goes on until nothing is left to reconcile. `execute` calls it after every command; a command
-    /// of several changes calls it between them, too.
+    /// Goes on until nothing is left to reconcile. `execute` calls it after every command; one of
+    /// several changes calls it between them, too.
     pub(super) fn reconcile(&mut self) -> Result<(), Fault> {
         loop {
             for touched in std::mem::take(&mut self.unreconciled.touched) {

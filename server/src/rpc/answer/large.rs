@@ -36,6 +36,7 @@ use super::{
     bulk::{Held, Memory, Turn},
     failure::Failure,
     status::{self, Reason},
+    written::until_written,
 };
 use crate::tasks;
 
@@ -69,7 +70,8 @@ type Messages = BoxStream<'static, Result<Bytes, Status>>;
 #[derive(Default)]
 struct Unsent {
     pieces: VecDeque<Bytes>,
-    held: Held,
+    /// Pieces that were taken hold it, too, until they are written.
+    held: Arc<Held>,
     /// How often data was taken, and how many bytes.
     taken: u64,
     taken_bytes: usize,
@@ -168,7 +170,7 @@ impl Answer {
         pieces.push_front(prefix(length)?);
         Ok(Self(Arc::new(Mutex::new(Unsent {
             pieces,
-            held,
+            held: Arc::new(held),
             ..Unsent::default()
         }))))
     }
@@ -252,9 +254,10 @@ impl Body for AnswerBody {
         let end = loop {
             if let Some(piece) = unsent.pieces.pop_front() {
                 unsent.taken_bytes += piece.len();
-                return Poll::Ready(Some(Ok(Frame::data(piece))));
+                let frame = until_written(Frame::data(piece), &unsent.held);
+                return Poll::Ready(Some(Ok(frame)));
             }
-            unsent.held = Held::none();
+            unsent.held = Arc::default();
             match unsent.end {
                 End::Sent => return Poll::Ready(None),
                 End::Unread => break unread,
@@ -271,7 +274,7 @@ impl Body for AnswerBody {
                     let Some(held) = memory.take_now(message.len()) else {
                         break Reason::TooManyRequests.into();
                     };
-                    unsent.held = held;
+                    unsent.held = Arc::new(held);
                     let pieces = message.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
                     unsent.pieces.extend(pieces);
                     tasks::spawn("unread-message", expire(Arc::downgrade(&self.0)));

@@ -9,3 +9,4 @@ pub(super) mod refusal;
 pub(super) mod reply;
 pub(super) mod share;
 pub(super) mod status;
+pub(super) mod written;
