@@ -1,9 +1,9 @@
 //! Bounds the memory of the calls that are open on a node, whatever their kind.
 //!
-//! An open call takes memory before it is read, and until its response is written to the socket: its
-//! stream, its metadata, its task, a small response. This is charged to one account when the call
-//! arrives; a large request is charged while it waits for the quorum. Large responses have an account
-//! of their own, and so have pages, so that calls do not keep probes out.
+//! An open call takes memory before it is read, and until its response is written to the socket:
+//! its stream, its metadata, its task, a small response. This is charged to one account when the
+//! call arrives; a large request is charged while it waits for the quorum. Large responses have an
+//! account of their own, and so have pages, so that calls do not keep probes out.
 //!
 //! Invariants: no account is overdrawn, and no connection holds more than its part of what is free.
 

@@ -1,7 +1,7 @@
 //! Data that holds on to the memory it is charged to until it is written to the socket.
 //!
-//! What a body hands over waits in the connection for as long as the client takes nothing of it, and
-//! the body is gone by then. So the data itself holds the charge.
+//! What a body hands over waits in the connection for as long as the client takes nothing of it,
+//! and the body is gone by then. So the data itself holds the charge.
 
 use std::sync::Arc;
 
