@@ -28,7 +28,7 @@ pub(in crate::rpc) const LEASE_COST_BYTES: u64 = 64;
 /// Operations of a transaction in all of its lists, nested ones and comparisons included, for each
 /// that one list may have. Every level may have lists of that length: without this bound 1.5 MiB of
 /// nested transactions would be half a million operations.
-const TXN_LISTS_MAX: usize = 16;
+const TXN_LISTS_MAX: usize = 64;
 /// Memory of an operation, however small its message: as etcd's request and as a command.
 const OPERATION_BYTES: usize = 512;
 

@@ -240,7 +240,7 @@ async fn a_compaction_that_was_done_is_no_definite_failure_when_its_collection_d
 #[tokio::test]
 async fn nested_transactions_have_so_many_operations_together_and_no_more() {
     let limits = Limits {
-        txn_operations_max: 6,
+        txn_operations_max: 12,
         ..Limits::standard()
     };
     let (_node, service) = service_with(limits);
@@ -256,10 +256,10 @@ async fn nested_transactions_have_so_many_operations_together_and_no_more() {
         }
         txn
     };
-    // 62 operations, where sixteen lists of six may be.
-    let served = Kv::txn(&service, Request::new(nested(5))).await;
+    // 510 operations, where 64 lists of twelve may be.
+    let served = Kv::txn(&service, Request::new(nested(8))).await;
     assert!(served.is_ok());
-    // 126 operations.
-    let refused = refused_txn(&service, nested(6)).await;
+    // 1,022 operations.
+    let refused = refused_txn(&service, nested(9)).await;
     assert_eq!(refused, Reason::TooManyOperations);
 }
