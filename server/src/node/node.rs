@@ -198,6 +198,8 @@ impl Replica for Node {
         let (reply, outcome) = oneshot::channel();
         let proposed = async {
             self.batcher.push(&command, reply)?;
+            // It may be many times as large as what it was encoded to.
+            drop(command);
             match tokio::time::timeout(self.request_timeout, outcome).await {
                 Ok(Ok(outcome)) => outcome,
                 // The node stops, and the command may have left before.

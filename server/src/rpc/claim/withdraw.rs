@@ -1,7 +1,7 @@
 //! Withdraws claims whose caller is gone, and the lease that was granted with them.
 //!
 //! Invariant: a claim that was proposed without a request id is either delivered to its caller as
-//! granted or withdrawn, unless there is no quorum; then it ends with its lease.
+//! granted or withdrawn, unless no attempt succeeds for a long time; then it ends with its lease.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -15,9 +15,15 @@ use tracing::debug;
 
 use crate::{node::Replica, rpc::services::Services, tasks};
 
-/// Time between attempts: a fraction of an election timeout, so that a change of leader takes a few
-/// of them.
+/// The first pause between attempts: a fraction of an election timeout, so that a change of leader
+/// takes a few of them.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause, to which the first one doubles: thousands may be withdrawn at once, and a
+/// busy node is to be sent them more slowly.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long it is tried, in request timeouts, of which one attempt may take a whole: more than a
+/// minute, when most leases have ended.
+const TIMEOUTS_MAX: u32 = 10;
 
 /// Withdraws claims when it is dropped.
 pub(in crate::rpc) struct WithdrawOnDrop {
@@ -69,7 +75,7 @@ impl Drop for WithdrawOnDrop {
         // Before the task runs, so that the caller's next request waits for the withdrawal.
         let under_way = services.claims.withdrawal(&names, lease);
         let replica = Arc::clone(&services.replica);
-        let until = Instant::now() + services.limits.request_timeout;
+        let until = Instant::now() + services.limits.request_timeout * TIMEOUTS_MAX;
         tasks::spawn("withdraw", async move {
             let _under_way = under_way;
             if is_granted {
@@ -96,6 +102,7 @@ impl fmt::Debug for WithdrawOnDrop {
 /// Proposes the command until it is applied or `until` is over. A withdrawal is idempotent, so an
 /// attempt whose outcome is unknown is repeated.
 async fn withdraw(replica: &dyn Replica, command: Command, until: Instant) {
+    let mut pause = RETRY_PAUSE;
     loop {
         let Err(error) = replica.propose(command.clone()).await else {
             return;
@@ -104,6 +111,7 @@ async fn withdraw(replica: &dyn Replica, command: Command, until: Instant) {
             debug!(%error, ?command, "a claim was not withdrawn, it ends with its lease");
             return;
         }
-        sleep(RETRY_PAUSE).await;
+        sleep(pause).await;
+        pause = (pause * 2).min(RETRY_PAUSE_MAX);
     }
 }

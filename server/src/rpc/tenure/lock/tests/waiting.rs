@@ -298,6 +298,32 @@ async fn a_withdrawal_is_tried_until_it_is_replicated() {
     it.until_claimed_by(&[1]).await;
 }
 
+/// One attempt may take the whole of a request timeout on a busy node.
+#[tokio::test(start_paused = true)]
+async fn a_withdrawal_whose_attempts_time_out_is_tried_again() {
+    let it = Fixture::new();
+    it.hold(ask("a", 1)).await;
+    let mut leaver = it.acquire(ask("a", 2)).await.expect("admitted");
+    queued_on(&mut leaver).await;
+    *it.node.propose_error.lock() = Some(ProposeError::TimedOut);
+    drop(leaver);
+    let dropped = tokio::time::Instant::now();
+    while dropped.elapsed() < Limits::standard().request_timeout * 3 {
+        tokio::time::advance(Duration::from_millis(50)).await;
+    }
+    let tried = withdrawals(&it.node).len();
+    *it.node.propose_error.lock() = None;
+    while withdrawals(&it.node).len() == tried {
+        let waited = dropped.elapsed();
+        assert!(
+            waited < Limits::standard().request_timeout * 4,
+            "it is not tried again"
+        );
+        tokio::time::advance(Duration::from_millis(50)).await;
+    }
+    it.until_claimed_by(&[1]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_second_claim_that_fails_takes_nothing_from_the_first() {
     let it = Fixture::new();
