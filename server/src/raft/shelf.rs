@@ -214,6 +214,7 @@ mod tests {
         shelf.replace(built(&snapshots, 2));
         drop(first);
         for _ in 0..10 {
+            // Time is the subject, and the clock is paused.
             tokio::time::sleep(KEPT_MAX / 2).await;
             shelf.progressed(last);
             assert_eq!(shelf.to_send().unwrap().0.last_applied, last);
@@ -228,6 +229,7 @@ mod tests {
         let path = shelf.to_send().unwrap().1.path().to_owned();
         shelf.replace(built(&snapshots, 3));
         assert!(path.exists());
+        // Time is the subject, and the clock is paused.
         tokio::time::sleep(KEPT_MAX).await;
         drop(shelf.get());
         assert!(!path.exists());

@@ -10,6 +10,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub(crate) async fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let wait = async {
         while !holds() {
+            // A pause between two looks.
             tokio::time::sleep(LOOK_EVERY).await;
         }
     };

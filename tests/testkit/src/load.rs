@@ -191,6 +191,7 @@ impl Writer {
                 return Some((revision, at));
             }
             self.next = (self.next + 1) % self.nodes.len();
+            // A pause between two attempts.
             tokio::time::sleep(RETRY_PAUSE).await;
         }
         None

@@ -34,6 +34,7 @@ pub async fn wait_until<T, E: Display>(
             begin.elapsed() < limit,
             "after {limit:?} still waiting until {what}: {reason}"
         );
+        // A pause between two looks.
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -297,6 +297,7 @@ mod tests {
         let pieces = [both.slice(..107), both.slice(107..)];
         let mut halting = body(&layer, WATCH, pieces);
         frame(&mut halting).await.expect("the first message");
+        // Time is the subject, and the clock is paused.
         sleep(UNFINISHED_MAX * 2).await;
         let begin = Instant::now();
         frame(&mut halting).await.expect("half of the second");

@@ -85,6 +85,7 @@ impl Holder {
             Ok(guard) => Arc::new(guard),
             Err(error) => {
                 self.journal.note(&format!("failed {error}"));
+                // A pause before the next attempt.
                 return sleep(REST).await;
             }
         };
@@ -95,6 +96,7 @@ impl Holder {
             if !guard.is_held() {
                 break;
             }
+            // The work, which takes time: pauses are to fall into it.
             sleep(WORK).await;
             self.write(&guard, number * u64::from(WRITES) + u64::from(write))
                 .await;

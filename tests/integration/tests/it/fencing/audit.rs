@@ -226,6 +226,7 @@ async fn listen(
                     watching = again;
                     break;
                 }
+                // A pause between two attempts.
                 tokio::time::sleep(REOPEN).await;
             },
         }

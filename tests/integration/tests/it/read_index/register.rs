@@ -251,6 +251,7 @@ async fn write(client: Client, known: Arc<Known>) {
             if known.stopped() {
                 return;
             }
+            // A pause between two attempts.
             tokio::time::sleep(REFUSED_PAUSE).await;
         }
         known.floor.fetch_max(value, Ordering::SeqCst);
@@ -283,6 +284,7 @@ async fn keep_reading(client: &Client, known: &Known, mode: Mode) -> Reads {
             Ok(read) => reads.answered.push(read),
             Err(_) => {
                 reads.refused += 1;
+                // A pause between two attempts.
                 tokio::time::sleep(REFUSED_PAUSE).await;
             }
         }
