@@ -38,6 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .bytes(".")
         // Ordered, so that one message has one encoding.
         .btree_map(".tenure.v1")
+        .codec_path("crate::codec::BoundedCodec")
         .build_client(env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(env::var_os("CARGO_FEATURE_SERVER").is_some())
         .emit_rerun_if_changed(false)

@@ -1,14 +1,17 @@
 //! The wire of tenure: messages, and client and server stubs behind features of the same names.
 //!
-//! Generated code, and the constants of the wire that no message has. Names, numbers and types of
-//! the etcd packages are etcd's contract; see `README.md` for the rules that keep it.
+//! Generated code, its codec, and the constants of the wire that no message has. Names, numbers and
+//! types of the etcd packages are etcd's contract; see `README.md` for the rules that keep it.
 //!
 //! The modules allow lints and do not expect them: the code is the generator's, and which of the
 //! lints it trips depends on the features, so an expectation would hold in one build and fail in
 //! the next.
 
+pub mod codec;
 pub mod limits;
 pub mod metadata;
+#[cfg(feature = "server")]
+mod operations;
 pub mod peer_metadata;
 mod version;
 

@@ -60,10 +60,12 @@ pub fn routes(services: Arc<Services>) -> Routes {
         };
     }
     let lease = sized!(LeaseServer, LeaseService, LEASE_MESSAGE_BYTES_MAX);
-    let session = Nesting(sized!(SessionServer, SessionService));
+    let operations_max = services.limits.txn_operations_max;
+    let kv = Nesting::new(sized!(KvServer, KvService), operations_max);
+    let session = Nesting::new(sized!(SessionServer, SessionService), operations_max);
     let etcd_election = sized!(EtcdElectionServer, EtcdElectionService);
     // The `watch` module accounts for the memory of watch requests.
-    Routes::new(WithAnswers(Nesting(sized!(KvServer, KvService))))
+    Routes::new(WithAnswers(kv))
         .add_service(WithAnswers(sized!(LockServer, LockService)))
         .add_service(WithAnswers(sized!(ElectionServer, ElectionService)))
         .add_service(WithAnswers(session))

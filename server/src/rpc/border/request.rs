@@ -25,10 +25,6 @@ pub(in crate::rpc) const PUT_OVERHEAD_BYTES: u64 = 256;
 /// Bytes that a lease is charged against the quota; etcd's value.
 pub(in crate::rpc) const LEASE_COST_BYTES: u64 = 64;
 
-/// Operations of a transaction in all of its lists, nested ones and comparisons included, for each
-/// that one list may have. Every level may have lists of that length: without this bound 1.5 MiB of
-/// nested transactions would be half a million operations.
-const TXN_LISTS_MAX: usize = 64;
 /// Memory of an operation, however small its message: as etcd's request and as a command.
 const OPERATION_BYTES: usize = 512;
 
@@ -124,21 +120,14 @@ pub(in crate::rpc) fn txn(
     request: wire::TxnRequest,
     operations_max: usize,
 ) -> Result<Txn, Failure> {
-    if operations(&request) > operations_max.saturating_mul(TXN_LISTS_MAX) {
-        return Err(Reason::TooManyOperations.into());
-    }
     let txn = txn_within(request, operations_max, TXN_DEPTH_MAX)?;
     overlap::check(&txn)?;
     Ok(txn)
 }
 
-/// Memory of a transaction's operations beside their message.
+/// Memory of the operations and comparisons of a transaction, and of those within it, beside their
+/// message.
 pub(in crate::rpc) fn operations_bytes(request: &wire::TxnRequest) -> usize {
-    operations(request).saturating_mul(OPERATION_BYTES)
-}
-
-/// Operations and comparisons of a transaction and of those within it.
-fn operations(request: &wire::TxnRequest) -> usize {
     let mut count = 0;
     let mut open = vec![request];
     while let Some(txn) = open.pop() {
@@ -149,7 +138,7 @@ fn operations(request: &wire::TxnRequest) -> usize {
             _ => None,
         }));
     }
-    count
+    count.saturating_mul(OPERATION_BYTES)
 }
 
 /// A nested transaction shares the operation budget of its parents. `depth` is how many levels may

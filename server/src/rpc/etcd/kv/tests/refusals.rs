@@ -235,31 +235,3 @@ async fn a_compaction_that_was_done_is_no_definite_failure_when_its_collection_d
     };
     assert_eq!(refused_range(&service, past).await, Reason::Compacted);
 }
-
-/// Every list of it is short, and a small message holds very many of them.
-#[tokio::test]
-async fn nested_transactions_have_so_many_operations_together_and_no_more() {
-    let limits = Limits {
-        txn_operations_max: 12,
-        ..Limits::standard()
-    };
-    let (_node, service) = service_with(limits);
-    let nested = |levels: usize| {
-        let mut txn = TxnRequest::default();
-        for _ in 0..levels {
-            let within = vec![op(Op::RequestTxn(txn))];
-            txn = TxnRequest {
-                success: within.clone(),
-                failure: within,
-                ..TxnRequest::default()
-            };
-        }
-        txn
-    };
-    // 510 operations, where 64 lists of twelve may be.
-    let served = Kv::txn(&service, Request::new(nested(8))).await;
-    assert!(served.is_ok());
-    // 1,022 operations.
-    let refused = refused_txn(&service, nested(9)).await;
-    assert_eq!(refused, Reason::TooManyOperations);
-}
