@@ -47,6 +47,18 @@ pub(crate) struct Shared {
     permit: Option<OwnedSemaphorePermit>,
 }
 
+impl Shared {
+    /// Takes `units` out of it, or all of it when it is less.
+    pub(crate) fn split(&mut self, units: u32) -> Self {
+        let units = units.min(self.units);
+        self.units -= units;
+        Self {
+            units,
+            permit: self.permit.as_mut().and_then(|it| it.split(units as usize)),
+        }
+    }
+}
+
 impl Default for Share {
     fn default() -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));

@@ -237,13 +237,10 @@ impl Transport for TcpTransport {
     fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Incoming>> {
         Box::pin(async move {
             let listener = TcpListener::bind(address).await?;
-            let accepted = TcpListenerStream::new(listener).map(|accepted| {
-                let stream = accepted?;
-                stream.set_nodelay(true)?;
-                set_tcp_user_timeout(&stream, UNREAD_MAX_MS)?;
-                Ok(Connection::new(stream))
-            });
-            Ok(accepted.boxed())
+            let streams = TcpListenerStream::new(listener);
+            Ok(streams
+                .map(|stream| accepted(stream?, UNREAD_MAX_MS))
+                .boxed())
         })
     }
 
@@ -269,11 +266,17 @@ impl Transport for TcpTransport {
     }
 }
 
+fn accepted(stream: TcpStream, unread_max_ms: u32) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    set_tcp_user_timeout(&stream, unread_max_ms)?;
+    Ok(Connection::new(stream))
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, duplex},
-        time::Instant,
+        time::{Instant, timeout},
     };
 
     use super::*;
@@ -300,7 +303,25 @@ mod tests {
             .expect("sent");
         let mut heard = [0; OPENING_BYTES];
         server.read_exact(&mut heard).await.expect("heard");
-        let silence = tokio::time::timeout(OPENING_MAX * 10, server.read(&mut heard));
+        let silence = timeout(OPENING_MAX * 10, server.read(&mut heard));
         assert!(silence.await.is_err(), "it goes on");
+    }
+
+    #[tokio::test]
+    async fn a_connection_whose_client_takes_nothing_is_closed_by_the_system() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let _client = TcpStream::connect(address).await.expect("connected");
+        let (stream, _) = listener.accept().await.expect("accepted");
+        let mut server = accepted(stream, 500).expect("options");
+        let unread = async {
+            loop {
+                if let Err(error) = server.write_all(&[0; 64 * 1024]).await {
+                    return error;
+                }
+            }
+        };
+        let end = timeout(Duration::from_secs(60), unread).await;
+        assert_eq!(end.expect("an end").kind(), io::ErrorKind::TimedOut);
     }
 }

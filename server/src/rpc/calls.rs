@@ -2,8 +2,9 @@
 //!
 //! An open call takes memory before it is read, and until its response is written to the socket:
 //! its stream, its metadata, its task, a small response. This is charged to one account when the
-//! call arrives; a large request is charged while it waits for the quorum. Large responses have an
-//! account of their own, and so have pages, so that calls do not keep probes out.
+//! call arrives; a large request is charged while it waits for the quorum, a message of a stream
+//! until it is written. Large responses have an account of their own, and so have pages, so that
+//! calls do not keep probes out.
 //!
 //! Invariants: no account is overdrawn, and no connection holds more than its part of what is free.
 
@@ -25,7 +26,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
-use super::answer::{failure::Failure, status::Reason, written::until_written};
+use super::answer::{
+    failure::Failure,
+    status::{self, Reason},
+    written::{ChargesItself, until_written},
+};
 use crate::{
     share::{CALLS_BYTES_MAX, CALLS_PARTS, PAGES_BYTES_MAX, Share, UNIT_BYTES},
     transport::ConnectionInfo,
@@ -194,8 +199,9 @@ where
                 let (head, body) = page.await?.into_parts();
                 let body = ChargedBody {
                     first: None,
-                    body,
+                    rest: Some(body),
                     charged: Arc::new([charged, Charged::default()]),
+                    later: None,
                 };
                 Ok(Response::from_parts(head, Body::new(body)))
             });
@@ -218,10 +224,12 @@ where
             let Some(more) = calls.take(more, share.as_ref()) else {
                 return Ok(Status::from(Reason::AnswerDropped).into_http());
             };
+            let charges_itself = head.extensions.get::<ChargesItself>().is_some();
             let body = ChargedBody {
                 first,
-                body,
+                rest: Some(body),
                 charged: Arc::new([charged, more]),
+                later: (!charges_itself).then_some((calls, share)),
             };
             Ok(Response::from_parts(head, Body::new(body)))
         })
@@ -261,8 +269,26 @@ fn is_grpc(headers: &HeaderMap) -> bool {
 struct ChargedBody {
     /// The frame that was polled before the connection did.
     first: Option<Next>,
-    body: Body,
+    /// The frames after it; none once it is over.
+    rest: Option<Body>,
     charged: Arc<[Charged; 2]>,
+    /// What later messages are charged to, each until it is written.
+    later: Option<(Calls, Option<Share>)>,
+}
+
+impl ChargedBody {
+    /// The frame, charged; or none, when there is no memory for it.
+    fn later(&self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        let more = match &self.later {
+            Some((calls, share)) => {
+                let more = bytes.saturating_sub(MESSAGE_BYTES);
+                calls.take(more, share.as_ref())?
+            }
+            None => Charged::default(),
+        };
+        Some(until_written(frame, (Arc::clone(&self.charged), more)))
+    }
 }
 
 impl fmt::Debug for ChargedBody {
@@ -279,18 +305,30 @@ impl http_body::Body for ChargedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let next = match self.first.take() {
-            Some(first) => first,
-            None => ready!(Pin::new(&mut self.body).poll_frame(context)),
+        if let Some(first) = self.first.take() {
+            let charged = Arc::clone(&self.charged);
+            return Poll::Ready(first.map(|frame| frame.map(|it| until_written(it, charged))));
+        }
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
         };
-        Poll::Ready(next.map(|frame| frame.map(|frame| until_written(frame, &self.charged))))
+        let next = ready!(Pin::new(rest).poll_frame(context));
+        Poll::Ready(next.map(|frame| {
+            Ok(self.later(frame?).unwrap_or_else(|| {
+                self.rest = None;
+                Frame::trailers(status::trailers(&Reason::StreamUnread.into()))
+            }))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.first {
             Some(Some(_)) => false,
             Some(None) => true,
-            None => self.body.is_end_stream(),
+            None => self
+                .rest
+                .as_ref()
+                .is_none_or(http_body::Body::is_end_stream),
         }
     }
 }
@@ -299,6 +337,7 @@ impl http_body::Body for ChargedBody {
 mod tests {
     use std::convert::Infallible;
 
+    use futures::StreamExt as _;
     use tenure_proto::metadata::{OUTCOME_METADATA, OUTCOME_UNKNOWN, REASON_METADATA};
     use tonic::transport::server::Connected;
     use tower::service_fn;
@@ -434,6 +473,50 @@ mod tests {
         assert!(!is_refused(
             &service.call(request(&hostile, 0)).await.unwrap()
         ));
+    }
+
+    /// A stream whose messages come later than its response: none is there at first.
+    async fn stream(messages: usize, bytes: usize) -> Result<Response<Body>, Infallible> {
+        let later = futures::stream::iter(0..messages).then(move |_| async move {
+            tokio::task::yield_now().await;
+            Ok::<_, Status>(Frame::data(Bytes::from(vec![7; bytes])))
+        });
+        Ok(Response::new(Body::new(StreamBody(Box::pin(later)))))
+    }
+
+    #[tokio::test]
+    async fn later_messages_of_streams_are_charged_until_they_are_written() {
+        let mut service =
+            CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| stream(2, 60_000)));
+        let hostile = connection();
+        let mut streams = Vec::new();
+        for _ in 0..2_000 {
+            let response = service.call(request(&hostile, 0)).await.unwrap();
+            assert!(!is_refused(&response));
+            streams.push(response.into_body());
+        }
+        let next = async |body: &mut Body| {
+            let next = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+            next.expect("a frame").expect("no error")
+        };
+        let mut unwritten = Vec::new();
+        let mut ended = Vec::new();
+        for body in &mut streams {
+            match next(body).await.into_data() {
+                Ok(data) => unwritten.push(data),
+                Err(end) => ended.push((end.into_trailers().expect("trailers"), body)),
+            }
+        }
+        assert!(unwritten.len() * (60_000 - MESSAGE_BYTES) <= FIRST_BYTES_MAX);
+        assert!(!unwritten.is_empty());
+        let (trailers, body) = ended.pop().expect("some had no memory");
+        assert_eq!(trailers[REASON_METADATA], "StreamUnread");
+        let end = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
+        assert!(end.is_none());
+        // What is written is given back.
+        unwritten.clear();
+        drop(ended);
+        assert!(next(&mut streams[0]).await.is_data());
     }
 
     /// All calls are admitted before the first response, as during a lost quorum.

@@ -3,8 +3,8 @@
 //! A response of many keys that is encoded as one message on the runtime's thread stalls all other
 //! work. A large answer is encoded on the reading thread, charged to the account of answers until
 //! it is sent, and ended when its client does not read it: after a time, or when it reads too
-//! slowly while others wait for memory. Small responses take the usual path. Large messages of a
-//! stream are treated as large answers.
+//! slowly while others wait for memory. Small responses take the usual path. The messages of a
+//! stream are treated as large answers when they are larger than what its call is charged for.
 //!
 //! Invariants: the bytes are those of the messages; no piece keeps the memory of others.
 
@@ -42,8 +42,12 @@ use crate::tasks;
 
 /// Size up to which an answer takes the usual path: it is charged with its call.
 pub(in crate::rpc) const SMALL_BYTES_MAX: usize = 64 * 1024;
-/// A piece of an answer. The unread part of a stream stays below two of them.
-const PIECE_BYTES: usize = 64 * 1024;
+/// Size up to which a message of a stream is charged with its call: a stream may stay open unread,
+/// and there may be as many as calls.
+const SMALL_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+/// A piece of an answer. The transport holds one for each call that is not read, also after the
+/// answer was ended. As many as there may be calls are half of the memory of all answers.
+const PIECE_BYTES: usize = 16 * 1024;
 /// How long a client may read nothing of an answer before the answer ends.
 pub(in crate::rpc) const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// The prefix of a gRPC message: the compression flag and the length.
@@ -52,7 +56,7 @@ const PREFIX_LEN: usize = 5;
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Bytes that a client must read in that time while others wait for memory: 64 KiB a second, a
 /// fraction of the slowest lines. With less, a few clients could hold all memory for hours.
-const READ_BYTES_MIN: usize = 5 * PIECE_BYTES;
+const READ_BYTES_MIN: usize = 5 * 64 * 1024;
 
 /// A large answer, which travels through the layers in a response's extensions.
 #[derive(Clone)]
@@ -70,8 +74,8 @@ type Messages = BoxStream<'static, Result<Bytes, Status>>;
 #[derive(Default)]
 struct Unsent {
     pieces: VecDeque<Bytes>,
-    /// Pieces that were taken hold it, too, until they are written.
-    held: Arc<Held>,
+    /// What the pieces are charged to. One that is taken takes its part along, until it is written.
+    held: Held,
     /// How often data was taken, and how many bytes.
     taken: u64,
     taken_bytes: usize,
@@ -170,12 +174,13 @@ impl Answer {
         pieces.push_front(prefix(length)?);
         Ok(Self(Arc::new(Mutex::new(Unsent {
             pieces,
-            held: Arc::new(held),
+            held,
             ..Unsent::default()
         }))))
     }
 
-    /// The body that sends it. Ends when nothing of it is taken for [`UNREAD_MAX`].
+    /// The body that sends it. Ends when nothing of it is taken for [`UNREAD_MAX`], unless it is a
+    /// stream.
     pub(in crate::rpc) fn into_body(self) -> AnswerBody {
         if self.0.lock().messages.is_none() {
             tasks::spawn("unread-answer", expire(Arc::downgrade(&self.0)));
@@ -207,7 +212,8 @@ fn framed(message: &impl Message) -> Result<Bytes, Failure> {
     Ok(framed.freeze())
 }
 
-/// Ends an answer that is not read, or is read slowly while others wait for memory.
+/// Ends an answer that is not read, or is read slowly while others wait for memory. A stream, which
+/// may rest for long, ends in the second case only.
 async fn expire(unsent: Weak<Mutex<Unsent>>) {
     let mut unread_since = Instant::now();
     let (mut taken, mut taken_bytes) = (0, 0);
@@ -225,7 +231,8 @@ async fn expire(unsent: Weak<Mutex<Unsent>>) {
             unread_since = Instant::now();
         }
         let is_slow = !is_sent && unsent.taken_bytes - taken_bytes < READ_BYTES_MIN;
-        if unread_since.elapsed() >= UNREAD_MAX || is_slow && unsent.held.is_wanted() {
+        let is_unread = unread_since.elapsed() >= UNREAD_MAX && unsent.messages.is_none();
+        if is_unread || is_slow && unsent.held.is_wanted() {
             *unsent = Unsent {
                 end: End::Unread,
                 ..Unsent::default()
@@ -254,10 +261,11 @@ impl Body for AnswerBody {
         let end = loop {
             if let Some(piece) = unsent.pieces.pop_front() {
                 unsent.taken_bytes += piece.len();
-                let frame = until_written(Frame::data(piece), &unsent.held);
+                let held = unsent.held.split(piece.len());
+                let frame = until_written(Frame::data(piece), held);
                 return Poll::Ready(Some(Ok(frame)));
             }
-            unsent.held = Arc::default();
+            unsent.held = Held::none();
             match unsent.end {
                 End::Sent => return Poll::Ready(None),
                 End::Unread => break unread,
@@ -267,14 +275,14 @@ impl Body for AnswerBody {
                 break Status::ok("");
             };
             match ready!(messages.poll_next_unpin(context)) {
-                Some(Ok(message)) if message.len() <= SMALL_BYTES_MAX => {
+                Some(Ok(message)) if message.len() <= SMALL_MESSAGE_BYTES_MAX => {
                     unsent.pieces.push_back(message);
                 }
                 Some(Ok(message)) => {
                     let Some(held) = memory.take_now(message.len()) else {
                         break Reason::TooManyRequests.into();
                     };
-                    unsent.held = Arc::new(held);
+                    unsent.held = held;
                     let pieces = message.chunks(PIECE_BYTES).map(Bytes::copy_from_slice);
                     unsent.pieces.extend(pieces);
                     tasks::spawn("unread-message", expire(Arc::downgrade(&self.0)));

@@ -109,6 +109,9 @@ reasons! {
     /// The client read nothing of a watch stream for long, while others waited for memory.
     WatchUnread => Unavailable,
         "tenure: the watch stream was not read for too long while memory was short";
+    /// There was no memory for a message of a stream, whose connection has much that is not read.
+    StreamUnread => Unavailable,
+        "tenure: messages to this connection are not read while memory is short";
     /// The rest of a request did not arrive.
     RequestUnfinished => DeadlineExceeded, "tenure: the request was not sent whole in time";
     /// The lease does not exist.

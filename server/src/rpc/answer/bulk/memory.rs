@@ -92,6 +92,19 @@ impl Held {
         self.bytes
     }
 
+    /// Takes `bytes` out of it, or all of it when it is less.
+    pub(in crate::rpc) fn split(&mut self, bytes: usize) -> Self {
+        let bytes = bytes.next_multiple_of(UNIT_BYTES).min(self.bytes);
+        self.bytes -= bytes;
+        let permits = bytes / UNIT_BYTES;
+        Self {
+            bytes,
+            permit: self.permit.as_mut().and_then(|it| it.split(permits)),
+            shared: self.shared.split(units(bytes)),
+            shortage: self.shortage.clone(),
+        }
+    }
+
     /// Whether others lack the memory that is held.
     pub(in crate::rpc) fn is_wanted(&self) -> bool {
         self.shortage.as_ref().is_some_and(|it| it.is_now())

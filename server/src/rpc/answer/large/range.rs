@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, mem};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use tenure_proto::{etcdserverpb::RangeResponse, mvccpb};
 
@@ -61,7 +61,9 @@ impl RangePieces {
 
     fn cut(&mut self) {
         while self.open.len() >= PIECE_BYTES {
-            let piece = self.open.split_to(PIECE_BYTES).freeze();
+            // A copy, so that a piece that waits in the transport does not keep all others.
+            let piece = Bytes::copy_from_slice(&self.open[..PIECE_BYTES]);
+            self.open.advance(PIECE_BYTES);
             self.pieces.push_back(piece);
         }
     }

@@ -14,7 +14,11 @@ use tower::Service;
 
 use super::{Answer, framed};
 use crate::{
-    rpc::{answer::bulk::CALLER, claim::responses::Responses, services::Services},
+    rpc::{
+        answer::{bulk::CALLER, written::ChargesItself},
+        claim::responses::Responses,
+        services::Services,
+    },
     transport::ConnectionInfo,
 };
 
@@ -84,6 +88,7 @@ where
             };
             if let Some(answer) = response.extensions_mut().remove::<Answer>() {
                 *response.body_mut() = Body::new(answer.into_body());
+                response.extensions_mut().insert(ChargesItself);
             }
             Ok(response)
         })

@@ -78,6 +78,22 @@ async fn a_large_message_of_a_stream_is_charged_until_it_was_read_or_its_stream_
     drop(all);
 }
 
+/// There may be as many streams as calls, and each may stay open.
+#[tokio::test(start_paused = true)]
+async fn a_message_of_sixty_kilobytes_is_charged_until_it_was_read_or_its_stream_ends() {
+    let memory = memory();
+    let mut body = pin!(sent(vec![message(60_000), message(60_000)], memory.clone()));
+    let mut next = async || poll_fn(|context| body.as_mut().poll_frame(context)).await;
+    let first = next().await.expect("a frame").expect("a message");
+    let mut all = pin!(memory.take(ANSWERS_BYTES_MAX));
+    assert!(poll!(&mut all).is_pending(), "it is charged");
+    drop(first);
+    assert!(next().await.expect("a frame").expect("a message").is_data());
+    // Time is the subject, and the clock is paused.
+    sleep(UNREAD_MAX * 2).await;
+    all.await.expect("what was read is given back");
+}
+
 #[tokio::test]
 async fn a_stream_ends_at_a_large_message_for_which_there_is_no_memory() {
     let memory = memory();
