@@ -40,6 +40,10 @@ const LARGE_READS_MAX: usize = 16;
 /// part of the account, so that one that waits for much does not delay all others.
 const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
 
+/// Memory for which a read waits, in parts of what it was found to need. It may need more, and reads
+/// everything again then: with twice as much, six lists of one connection were each read four times.
+const WAITED_FOR_PARTS: usize = 8;
+
 /// Runs reads of unknown size.
 #[derive(Clone)]
 pub(in crate::rpc) struct BulkReads {
@@ -128,8 +132,9 @@ impl BulkReads {
                 Err(Ended::NoMemory(needed)) if needed < WAITED_FOR_BYTES_MAX => needed,
                 result => return result.map_err(Failure::from),
             };
-            let doubled = needed.saturating_mul(2).min(WAITED_FOR_BYTES_MAX);
-            held = self.memory().take(doubled).await?;
+            let wanted = needed.saturating_mul(WAITED_FOR_PARTS);
+            let memory = self.memory();
+            held = memory.take(wanted.min(WAITED_FOR_BYTES_MAX)).await?;
         }
     }
 

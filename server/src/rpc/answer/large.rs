@@ -168,10 +168,11 @@ impl Answer {
         response
     }
 
-    /// An answer of these pieces, which are one message.
-    fn new(mut pieces: VecDeque<Bytes>, held: Held) -> Result<Self, Failure> {
+    /// An answer of these pieces, which are one message. Keeps of `held` what it needs.
+    fn new(mut pieces: VecDeque<Bytes>, mut held: Held) -> Result<Self, Failure> {
         let length = pieces.iter().map(Bytes::len).sum();
         pieces.push_front(prefix(length)?);
+        let held = held.split(length);
         Ok(Self(Arc::new(Mutex::new(Unsent {
             pieces,
             held,

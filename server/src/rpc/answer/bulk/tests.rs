@@ -1,8 +1,15 @@
 //! Places, turns and memory of reads, on a node of one process.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
+use futures::future::join_all;
 use tenure_proto::etcdserverpb::{HashKvRequest, maintenance_server::Maintenance};
 use tenure_statemachine::{Command, KeyRange, Put, RangeQuery};
 use tonic::Request;
@@ -129,6 +136,40 @@ async fn a_hash_of_more_than_is_free_for_answers_is_made() {
     let hashed = tokio::time::timeout(PATIENCE, maintenance.hash_kv(request)).await;
     let hashed = hashed.expect("in time").expect("a hash").into_inner();
     assert!(hashed.hash != 0 && hashed.hash_revision == 1001);
+}
+
+/// Each that lacked memory used to wait for twice of what it had, and lacked memory again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_of_one_connection_that_lack_memory_are_repeated_once() {
+    const READS: usize = 6;
+    const MIB: usize = 1 << 20;
+    let bulk = bulk_reads(0);
+    let begun = Arc::new(AtomicUsize::new(0));
+    let together = Arc::new(Barrier::new(READS));
+    let read = {
+        let begun = Arc::clone(&begun);
+        move |_: &Reader<'_>, turn: &Turn| {
+            if begun.fetch_add(1, Ordering::Relaxed) < READS {
+                together.wait();
+            }
+            for _ in 0..91 {
+                if !turn.keep(MIB) {
+                    break;
+                }
+                thread::yield_now();
+            }
+            Ok(())
+        }
+    };
+    let share = Share::default();
+    let reads = (0..READS).map(|_| {
+        let read = bulk.read_when_free(Start::Charged, read.clone());
+        CALLER.scope(share.clone(), read)
+    });
+    let done = tokio::time::timeout(PATIENCE, join_all(reads)).await;
+    assert!(done.expect("in time").iter().all(Result::is_ok));
+    let begun = begun.load(Ordering::Relaxed);
+    assert!(begun <= 2 * READS, "{begun} times");
 }
 
 #[tokio::test]
