@@ -128,29 +128,40 @@ impl Compare {
 }
 
 /// One operation of a [`Txn`]: a [`Get`], [`Put`], [`Delete`] or another [`Txn`].
+///
+/// Operations are made with `new`, and name keys as the transaction does. A request of a client or
+/// of a namespace is sent by itself and is no operation, because its keys may lie below another
+/// prefix than those of the transaction:
+///
+/// ```compile_fail,E0277
+/// # fn example(client: tenure::Client) {
+/// let billing = client.namespace("billing/");
+/// client.txn().and_then(billing.put("mode", "fast"));
+/// # }
+/// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Op(Request);
 
-impl<C> From<Get<C>> for Op {
-    fn from(get: Get<C>) -> Self {
+impl From<Get> for Op {
+    fn from(get: Get) -> Self {
         Self(Request::RequestRange(get.request))
     }
 }
 
-impl<C> From<Put<C>> for Op {
-    fn from(put: Put<C>) -> Self {
+impl From<Put> for Op {
+    fn from(put: Put) -> Self {
         Self(Request::RequestPut(put.request))
     }
 }
 
-impl<C> From<Delete<C>> for Op {
-    fn from(delete: Delete<C>) -> Self {
+impl From<Delete> for Op {
+    fn from(delete: Delete) -> Self {
         Self(Request::RequestDeleteRange(delete.request))
     }
 }
 
-impl<C> From<Txn<C>> for Op {
-    fn from(txn: Txn<C>) -> Self {
+impl From<Txn> for Op {
+    fn from(txn: Txn) -> Self {
         Self(Request::RequestTxn(txn.request))
     }
 }
