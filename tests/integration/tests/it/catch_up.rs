@@ -42,19 +42,25 @@ async fn write_past_the_log(cluster: &Cluster, leader: usize, prefix: &str) {
 /// Writes to `key` until the leader's log is shorter than the `entries` that a node lacks at the
 /// least. A leader keeps what it is sending, also for a while to a follower that has gone silent.
 async fn until_purged(leader: &Node, entries: usize, key: &str) {
+    // It is looked at twice a second; a number that moved is of a time after the entries were made.
+    let before = log_entries(leader).await;
     wait_until("the leader's log is purged", STATE_MAX, async || {
         for _ in 0..SNAPSHOT_ENTRIES {
             leader.calls().put(key, "away").await.unwrap();
         }
-        let held = leader.page("/metrics").await.metric("tenure_log_entries");
-        let held = held.expect("every node tells how long its log is");
-        if held < entries as f64 {
+        let held = log_entries(leader).await;
+        if held < entries as f64 && held.total_cmp(&before).is_ne() {
             Ok(())
         } else {
-            Err(format!("{held} entries"))
+            Err(format!("{held} entries, {before} before"))
         }
     })
     .await;
+}
+
+async fn log_entries(node: &Node) -> f64 {
+    let entries = node.page("/metrics").await.metric("tenure_log_entries");
+    entries.expect("every node tells how long its log is")
 }
 
 /// The number of a node's newest snapshot: their directories are numbered.
