@@ -40,8 +40,8 @@ const LARGE_READS_MAX: usize = 16;
 /// part of the account, so that one that waits for much does not delay all others.
 const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
 
-/// Memory for which a read waits, in parts of what it was found to need. It may need more, and reads
-/// everything again then: with twice as much, six lists of one connection were each read four times.
+/// How many times what it was found to need a read waits for. It may need more, and reads
+/// everything again then: with twice as much, six lists of one connection were read four times.
 const WAITED_FOR_PARTS: usize = 8;
 
 /// Runs reads of unknown size.
