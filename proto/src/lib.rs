@@ -24,7 +24,8 @@ pub mod mvccpb {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     tonic::include_proto!("mvccpb");
 }
@@ -36,7 +37,8 @@ pub mod authpb {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     tonic::include_proto!("authpb");
 }
@@ -48,7 +50,8 @@ pub mod etcdserverpb {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     tonic::include_proto!("etcdserverpb");
 }
@@ -60,7 +63,8 @@ pub mod v3lockpb {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     tonic::include_proto!("v3lockpb");
 }
@@ -72,7 +76,8 @@ pub mod v3electionpb {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     tonic::include_proto!("v3electionpb");
 }
@@ -84,7 +89,8 @@ pub mod tenure {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     pub mod v1 {
         tonic::include_proto!("tenure.v1");
@@ -99,7 +105,8 @@ pub mod peer {
         unreachable_pub,
         missing_debug_implementations,
         unused_qualifications,
-        clippy::all
+        clippy::all,
+        clippy::too_many_lines
     )]
     tonic::include_proto!("tenure.peer.v1");
 }

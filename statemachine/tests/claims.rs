@@ -213,6 +213,7 @@ impl Node {
         claim.map_or(Revision(7_000_000), |claim| claim.token)
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each step")]
     fn command(&self, step: &Step) -> Command {
         let claim = match step {
             Step::Pass(_) | Step::Wake => return Command::Wake,

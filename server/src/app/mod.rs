@@ -17,11 +17,12 @@ use tracing::{info, warn};
 
 use crate::{
     admin,
-    clock::RuntimeClock,
+    clock::{Clock, RuntimeClock},
     config::{Config, ConfigErrors, VERSION},
     duties::{Expirer, ExpirerSettings, Waker, spawn_auto_compaction},
+    events::{ClaimHub, LeaseFeed},
     metrics::Metrics,
-    node::{self, CollectionPace, LogLimits, NodeConfig, StartError, Started, Surroundings},
+    node::{self, CollectionPace, Environment, LogLimits, NodeConfig, StartError, Started},
     rpc::{self, Limits, Services},
     storage::{DataDir, DataDirError},
     tasks,
@@ -100,14 +101,14 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let dir = DataDir::open(&config.data_dir)?;
     let founding = identity::decide(&config, &dir)?;
     let node_config = node_config(&config, &founding);
-    let around = Surroundings {
+    let environment = Environment {
         clock: Arc::clone(&clock),
         transport: Arc::clone(&transport),
         metrics: Arc::clone(&metrics),
         recovery: Arc::default(),
     };
-    let recovery = Arc::clone(&around.recovery);
-    let starting = pin!(node::start(node_config, dir, around));
+    let recovery = Arc::clone(&environment.recovery);
+    let starting = pin!(node::start(node_config, dir, environment));
     let started = recovering::meanwhile(&recovery, &mut listeners, &config, &metrics, starting);
     let Started {
         node,
@@ -117,15 +118,8 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         peer_routes,
     } = started.await?;
     let limits = limits(&config);
-    let settings = ExpirerSettings::of(config.election_timeout);
     let replica: Arc<dyn node::Replica> = Arc::clone(&node) as _;
-    drop(Expirer::spawn(Arc::clone(&replica), leases, settings));
-    drop(Waker::spawn(Arc::clone(&replica), Arc::clone(&claims)));
-    drop(spawn_auto_compaction(
-        Arc::clone(&replica),
-        clock,
-        config.auto_compaction,
-    ));
+    spawn_duties(&replica, leases, &claims, clock, &config);
     let services = Services::new(replica, Arc::clone(&hub), claims, limits);
     quota::spawn(Arc::clone(&services));
     let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
@@ -167,6 +161,24 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     node.stop().await;
     info!("stopped");
     ended
+}
+
+/// Starts what this node does while it leads.
+fn spawn_duties(
+    replica: &Arc<dyn node::Replica>,
+    leases: Arc<LeaseFeed>,
+    claims: &Arc<ClaimHub>,
+    clock: Arc<dyn Clock>,
+    config: &Config,
+) {
+    let settings = ExpirerSettings::of(config.election_timeout);
+    drop(Expirer::spawn(Arc::clone(replica), leases, settings));
+    drop(Waker::spawn(Arc::clone(replica), Arc::clone(claims)));
+    drop(spawn_auto_compaction(
+        Arc::clone(replica),
+        clock,
+        config.auto_compaction,
+    ));
 }
 
 /// Says that clients may come, once this node has what its leader had committed.

@@ -23,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use self::{deadlines::Deadlines, grace::Graces};
 use crate::{
-    events::{LeaseFeed, Told},
+    events::{LeaseFeed, NewLeases},
     fatal,
     node::{Leadership, Replica, reply_to},
     tasks,
@@ -170,7 +170,7 @@ impl Expirer {
     /// Takes in new leases.
     async fn learn(&mut self) {
         match self.feed.take() {
-            Some(Told(mut leases)) => {
+            Some(NewLeases(mut leases)) => {
                 leases.sort_unstable();
                 leases.dedup();
                 if !leases.is_empty() {

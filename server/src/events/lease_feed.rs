@@ -34,11 +34,11 @@ type Order = VecDeque<LeaseId>;
 /// What the expirer is told: leases that were made just now. One that it knows already is another
 /// of the same id.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told(pub(crate) Vec<LeaseId>);
+pub(crate) struct NewLeases(pub(crate) Vec<LeaseId>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    told: Told,
+    told: NewLeases,
     overflowed: bool,
 }
 
@@ -80,7 +80,7 @@ impl LeaseFeed {
     }
 
     /// What there is to tell since the last time, or `None` when it was too much.
-    pub(crate) fn take(&self) -> Option<Told> {
+    pub(crate) fn take(&self) -> Option<NewLeases> {
         let Waiting { told, overflowed } = mem::take(&mut *self.waiting.lock());
         (!overflowed).then_some(told)
     }
@@ -116,7 +116,7 @@ mod tests {
             feed.observe(&granted(&[id as i64]));
         }
         assert_eq!(feed.take(), None);
-        assert_eq!(feed.take(), Some(Told::default()));
+        assert_eq!(feed.take(), Some(NewLeases::default()));
     }
 
     #[test]

@@ -15,6 +15,6 @@ pub use self::{
 };
 pub(crate) use self::{
     claims::{Follower, News, Waiter},
-    lease_feed::Told,
+    lease_feed::NewLeases,
     watch::{Delivery, Index, Refused, StreamRanges, Subscription, WatcherKey},
 };

@@ -13,12 +13,12 @@ use super::{
 use crate::{
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
-    raft::{AppliedGroup, ApplySink, ApplyTimes},
+    raft::{AppliedGroup, ApplyListener, ApplyTimes},
 };
 
 /// Hears of every applied entry. Nothing in here waits.
 #[derive(Debug)]
-pub(super) struct Sink {
+pub(super) struct ApplyEvents {
     pub(super) origin: u64,
     pub(super) hub: Arc<WatchHub>,
     pub(super) waiters: Arc<Waiters>,
@@ -33,7 +33,7 @@ pub(super) struct Sink {
     pub(super) slow: SlowApply,
 }
 
-impl Sink {
+impl ApplyEvents {
     fn advance(&self, meta: &Meta) {
         self.clock.observe(meta.now);
         let level = &self.metrics.server.feature_level;
@@ -117,7 +117,7 @@ fn audit(signals: &[Signal]) {
     }
 }
 
-impl ApplySink for Sink {
+impl ApplyListener for ApplyEvents {
     fn awaits(&self, origin: u64) -> bool {
         origin == self.origin
     }

@@ -48,6 +48,24 @@ pub(super) struct Parts {
     pub(super) every: Duration,
 }
 
+impl Parts {
+    pub(super) fn of(
+        node: &Arc<Node>,
+        peers: Arc<Peers>,
+        point: Arc<DigestPoint>,
+        every: Duration,
+    ) -> Self {
+        Self {
+            node: Arc::clone(node),
+            raft: node.raft.clone(),
+            peers,
+            point,
+            applied: node.applied.clone(),
+            every,
+        }
+    }
+}
+
 /// The digests of the members at one index.
 type Digests = BTreeMap<u64, u64>;
 

@@ -18,7 +18,7 @@ use super::{node::Node, start::StartError};
 use crate::{
     consensus::PeerNode,
     fatal,
-    raft::{Gatekeeper, Met, Peers, Raft, Unmet, introduce},
+    raft::{Met, PeerAccess, Peers, Raft, Unmet, introduce},
     storage::DataDir,
     tasks,
 };
@@ -42,7 +42,7 @@ pub(super) struct Founding {
     pub(super) own: MemberId,
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
-    pub(super) gate: Gatekeeper,
+    pub(super) access: PeerAccess,
     pub(super) dir: Arc<DataDir>,
     pub(super) founders: BTreeMap<u64, PeerNode>,
 }
@@ -106,7 +106,7 @@ impl Founding {
                 others.remove(&peer.0);
             }
         }
-        self.gate.open();
+        self.access.open();
         self.raft.runtime_config().elect(true);
         if alone {
             // Nobody else could lead: waiting for an election timeout would serve no one.
@@ -128,7 +128,7 @@ impl Founding {
             let answers = self.answers(&others).await?;
             if answers.values().any(|met| met.founded) {
                 // It formed the quorum after it had met this node, whose log comes from there.
-                self.gate.open();
+                self.access.open();
                 if self.look().await?.last.is_some() {
                     self.peers.roster().set_founded();
                     return self.meet(others).await;
@@ -165,7 +165,7 @@ impl Founding {
 
     async fn form(&self) -> Result<(), StartError> {
         self.peers.roster().set_founded();
-        self.gate.open();
+        self.access.open();
         // Every founder does this with the same members, so it does not matter who is first.
         match self.raft.initialize(self.founders.clone()).await {
             Ok(()) => info!(founders = self.founders.len(), "forming the quorum"),

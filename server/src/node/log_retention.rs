@@ -57,7 +57,7 @@ impl LogLimits {
     }
 }
 
-/// What the keeper works with.
+/// What bounds the log and the snapshots.
 pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) log: LogStore,
@@ -67,10 +67,10 @@ pub(super) struct Parts {
     pub(super) limits: LogLimits,
 }
 
-/// Starts the keeper.
+/// Starts the task that makes snapshots and purges the log.
 pub(super) fn spawn(parts: Parts) {
-    tasks::spawn("keeper", async move {
-        let mut keeper = Keeper {
+    tasks::spawn("log-retention", async move {
+        let mut retention = LogRetention {
             plan: Plan {
                 appended_before: parts.log.appended_bytes(),
                 asked: None,
@@ -81,14 +81,14 @@ pub(super) fn spawn(parts: Parts) {
         };
         loop {
             tokio::time::sleep(INTERVAL).await;
-            if keeper.look().await.is_none() {
+            if retention.look().await.is_none() {
                 return;
             }
         }
     });
 }
 
-struct Keeper {
+struct LogRetention {
     parts: Parts,
     plan: Plan,
     looks: u32,
@@ -159,7 +159,7 @@ impl Plan {
     }
 }
 
-impl Keeper {
+impl LogRetention {
     /// Looks once; `None` when consensus has ended.
     async fn look(&mut self) -> Option<()> {
         self.observe().await;
@@ -267,7 +267,7 @@ mod tests {
     }
 
     /// A member that brings back its state had a snapshot made just then. Consensus passed over
-    /// what the keeper asked for meanwhile, and the keeper waited for it for ever.
+    /// the request for another one meanwhile, which was then awaited for ever.
     #[tokio::test(start_paused = true)]
     async fn a_snapshot_that_was_asked_for_while_another_was_made_is_asked_for_again() {
         let mut plan = plan();

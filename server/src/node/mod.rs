@@ -2,6 +2,7 @@
 
 mod abdication;
 mod agreement;
+mod apply_events;
 mod batcher;
 mod cluster_clock;
 mod collected;
@@ -15,9 +16,9 @@ mod feature;
 mod forwarder;
 mod founding;
 mod fresh;
-mod keeper;
 mod known_members;
 mod leadership;
+mod log_retention;
 mod membership;
 #[expect(
     clippy::module_inception,
@@ -33,24 +34,23 @@ mod read_round;
 mod recovery;
 mod replica;
 mod reply;
-mod sink;
 mod slow_apply;
 mod start;
 mod status;
 mod successors;
 mod waiters;
 
-pub(crate) use self::reply::reply_to;
 #[cfg(test)]
-pub(crate) use self::sink::hand_on;
+pub(crate) use self::apply_events::hand_on;
+pub(crate) use self::reply::reply_to;
 pub use self::{
     collection::CollectionPace,
     error::{ProposeError, ReadIndexError, TransferError},
     founding::run,
-    keeper::LogLimits,
+    log_retention::LogLimits,
     node::Node,
     recovery::Recovery,
     replica::{Replica, StorageBytes},
-    start::{NodeConfig, StartError, Started, Surroundings, start},
+    start::{Environment, NodeConfig, StartError, Started, start},
     status::{Identity, Leadership, Member, Status},
 };

@@ -1,36 +1,32 @@
 //! Brings a node up: storage, consensus, and the tasks around it, in the order they need.
 
+mod calls;
+mod core;
+mod data;
+mod events;
+mod raft_config;
+
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use openraft::{SnapshotPolicy, StepDownPolicy, storage::RaftLogStorage};
 use parking_lot::Mutex;
-use tenure_statemachine::{EngineError, Fault, MemberId, Meta, StateMachine};
+use tenure_statemachine::{EngineError, Fault, MemberId};
 use thiserror::Error;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tonic::service::{Routes, interceptor::InterceptedService};
 
+use self::{
+    calls::Calls,
+    core::Core,
+    data::{Data, Opened},
+    events::Events,
+};
 use super::{
-    abdication::Abdication,
-    agreement,
-    batcher::{self, Batcher},
-    cluster_clock::ClusterClock,
-    collected::Collected,
     collection::{self, CollectionPace},
-    collector,
-    confirmed::Confirmed,
-    core_watch, digests, feature,
-    forwarder::Forwarder,
+    digests,
     founding::Founding,
-    keeper::{self, LogLimits},
-    leadership::{self, Contact},
+    log_retention::{self, LogLimits},
     node::Node,
     peer_requests::Requests,
-    progress::Applied,
-    proposer::Proposer,
-    read_index::{self, ReadIndex},
-    recovery::{self, Recovery},
-    sink::Sink,
-    slow_apply::SlowApply,
+    recovery::Recovery,
     status::Identity,
     waiters::Waiters,
 };
@@ -39,28 +35,12 @@ use crate::{
     consensus::PeerNode,
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
-    raft::{Gatekeeper, Machine, Network, PeerService, Peers, Raft, Roster, Stored},
-    storage::{
-        DataDir, DataDirError, KnownPeers, LogOwner, LogStore, Owner, SnapshotDir, StallLimits,
-        StateStore, open_log,
-    },
+    raft::{Machine, PeerAccess, PeerService, Roster, Stored},
+    storage::{DataDir, DataDirError},
     tasks,
     transport::Transport,
 };
 
-/// Time after the last heartbeat at which the peers of a partitioned leader probe it again, in
-/// leases.
-const PROBE_LEASES: u64 = 3;
-/// Entries purged at once.
-const PURGE_BATCH: u64 = 512;
-/// Entries in one message of replication; its bytes are bounded by the log's reader.
-const APPEND_ENTRIES_MAX: u64 = 256;
-/// Appends that openraft merges into one write.
-const MERGED_ENTRIES_MAX: u64 = 4096;
-/// Advisory only: the transfer has its own watch over time.
-const SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
-/// How long a leader that was removed still leads.
-const REMOVED_LEADER_GRACE_MS: u64 = 150;
 /// How often groups that were not answered are looked through.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -189,12 +169,12 @@ pub struct Started {
     /// Tells whoever waits for a lock or an election.
     pub claims: Arc<ClaimHub>,
     /// Serves the peers.
-    pub peer_routes: tonic::service::Routes,
+    pub peer_routes: Routes,
 }
 
 /// What the node takes from outside, so that a simulation can bring its own.
 #[derive(Clone)]
-pub struct Surroundings {
+pub struct Environment {
     /// Monotonic time.
     pub clock: Arc<dyn Clock>,
     /// Connections to peers.
@@ -205,9 +185,9 @@ pub struct Surroundings {
     pub recovery: Arc<Recovery>,
 }
 
-impl fmt::Debug for Surroundings {
+impl fmt::Debug for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Surroundings")
+        f.debug_struct("Environment")
             .field("transport", &self.transport)
             .finish_non_exhaustive()
     }
@@ -220,316 +200,100 @@ impl fmt::Debug for Surroundings {
 pub async fn start(
     config: NodeConfig,
     dir: DataDir,
-    around: Surroundings,
+    environment: Environment,
 ) -> Result<Started, StartError> {
-    let own = config.identity.member_id;
-    let data = dir.path().to_owned();
-    let owner = LogOwner {
-        cluster_id: config.identity.cluster_id,
-        member_id: own.0,
-        instance_id: config.instance_id,
-    };
-    let disk = open_log(&dir.log(), owner).map_err(StartError::Log)?;
-    let clock = Arc::clone(&around.clock);
-    let syncs = around.metrics.disk.wal_fsync_duration.clone();
-    let observe = Arc::new(move |took: Duration| syncs.observe(took.as_secs_f64()));
-    let log =
-        LogStore::open(Arc::new(disk), Arc::clone(&clock), observe).map_err(StartError::Log)?;
-    let backlog = log.backlog();
-    let found = recovery::open(&dir)?;
-    let applied_index = match &found {
-        Some(store) => meta_of(store)?.applied_index,
-        None => 0,
-    };
-    let roster = open_roster(&config, &dir, log.clone(), applied_index).await?;
-    let peers = Arc::new(
-        Peers::new(around.transport, Arc::clone(&roster)).measured(&around.metrics.network),
-    );
-    let (store, (snapshots, newest)) = match found {
-        Some(store) => (store, SnapshotDir::open(&dir.snapshots())?),
-        None => recovery::recover(&dir, &log, &peers, &config.founders, &around.recovery).await?,
-    };
-    store.owned_by(config.instance_id)?;
-    snapshots.owned_by(config.instance_id, newest.as_ref())?;
-    let store = Arc::new(store);
-    let snapshot = newest.as_ref().and_then(|(record, _)| record.last_applied);
-
-    let before = meta_of(&store)?;
-    let cluster_clock = Arc::new(ClusterClock::new(Arc::clone(&clock), before.now));
-    let hub = WatchHub::new(before.revision);
-    let waiters = Arc::new(Waiters::default());
-    let leases = LeaseFeed::new();
-    let claims = ClaimHub::new(around.metrics.lock.clone());
-    let (applied_sender, applied) = watch::channel(Applied {
-        index: before.applied_index,
-        term: before.applied_term,
-    });
-    let (meta_sender, meta) = watch::channel(before);
-    let (floor_sender, floor) = watch::channel(before.floor);
-    let disk_metrics = around.metrics.disk.clone();
-    let sink = Sink {
-        origin: config.origin,
-        hub: Arc::clone(&hub),
-        waiters: Arc::clone(&waiters),
-        clock: Arc::clone(&cluster_clock),
-        applied: applied_sender,
-        meta: meta_sender,
-        floor: floor_sender,
-        leases: Arc::clone(&leases),
-        claims: Arc::clone(&claims),
-        slow: SlowApply {
-            expected: config.warning_apply_duration,
-            count: around.metrics.server.slow_apply.clone(),
-        },
-        metrics: Arc::clone(&around.metrics),
-    };
-    let time = Arc::clone(&clock);
-    let mut machine = Machine::open(Arc::clone(&store), snapshots, newest, Arc::new(sink), time)?;
-    recovery::agree(&dir, &log, machine.last_applied()).await?;
-    agreement::check(&log, &mut machine, snapshot, own.0)
-        .await
-        .map_err(|source| StartError::Mismatch { path: data, source })?;
-    log.watch(StallLimits::of(config.election_timeout))
-        .map_err(StartError::Log)?;
-    let newest = machine.newest();
-    let stored = Stored {
-        snapshots: machine.snapshots(),
-        newest: newest.clone(),
-        refusals: machine.refusals(),
-    };
-    let point = machine.digest_point();
-
-    let late = around.metrics.server.heartbeat_send_failures.clone();
-    let network = Network::new(Arc::clone(&peers), late, newest.clone(), machine.refusals());
-    let raft_config = Arc::new(raft_config(&config));
-    let raft = Raft::build(
-        own.0,
-        Arc::clone(&raft_config),
-        network,
-        log.clone(),
-        machine,
-    )
-    .await
-    .map_err(|e| StartError::Raft(e.to_string()))?;
-    let stopping = CancellationToken::new();
-    core_watch::spawn(raft.clone(), stopping.clone());
-    let contact = Arc::new(Contact::new(Arc::clone(&clock)));
-    let confirmed = Arc::<Confirmed>::default();
-    let leadership = leadership::spawn(leadership::Parts {
-        raft: raft.clone(),
-        own,
-        contact: Arc::clone(&contact),
-        confirmed: Arc::clone(&confirmed),
-        lease: Duration::from_millis(raft_config.election_timeout_max),
-        cluster_clock: Arc::clone(&cluster_clock),
-        abdication: Abdication::new(Arc::clone(&backlog), config.election_timeout),
-        silence_max: config.election_timeout * 2,
-        interval: config.heartbeat_interval,
-    });
-    let proposer = Proposer::spawn(
-        raft.clone(),
-        own,
-        Arc::clone(&cluster_clock),
-        Arc::clone(&backlog),
-    );
-    let collected = Arc::<Collected>::default();
-    let batcher = Batcher::spawn(batcher::Parts {
-        origin: config.origin,
-        waiters: Arc::clone(&waiters),
-        proposer: proposer.clone(),
-        forwarder: Forwarder::new(
-            Arc::clone(&peers),
-            Arc::new(raft.clone()),
-            Arc::clone(&collected),
-        ),
-        leadership: leadership.clone(),
-        applied: applied.clone(),
-        meta: meta.clone(),
-        offer_max: config.election_timeout,
-        clock: Arc::clone(&clock),
-        request_timeout: config.request_timeout,
-    });
-    feature::spawn(feature::Parts {
-        raft: raft.clone(),
-        peers: Arc::clone(&peers),
-        own,
-        batcher: batcher.clone(),
-        leadership: leadership.clone(),
-        meta: meta.clone(),
-        interval: config.heartbeat_interval,
-        age_max: config.election_timeout * 2,
-    });
-    let reads = ReadIndex::spawn(read_index::Parts {
-        raft: raft.clone(),
-        peers: Arc::clone(&peers),
-        collected: Arc::clone(&collected),
-        leadership: leadership.clone(),
-        applied: applied.clone(),
-        own,
-        confirmed,
-        round_every: config.heartbeat_interval,
-        request_timeout: config.request_timeout,
-        slow: around.metrics.server.slow_read_indexes.clone(),
-        failed: around.metrics.server.read_indexes_failed.clone(),
-    });
-    keeper::spawn(keeper::Parts {
-        raft: raft.clone(),
+    let data = Data::open(&config, &dir, &environment).await?;
+    let (listener, events) = Events::new(&config, &environment, data.meta()?);
+    let opened = data.open_machine(&config, &dir, &environment, Arc::new(listener));
+    let Opened {
         log,
-        applied: applied.clone(),
-        newest,
-        metrics: disk_metrics,
+        roster,
+        peers,
+        store,
+        machine,
+    } = opened.await?;
+    let stored = stored(&machine);
+    let point = machine.digest_point();
+    let core = Core::start(&config, &environment, &events, log.clone(), &peers, machine).await?;
+    let calls = Calls::spawn(&config, &environment, &core, &events, &peers);
+    log_retention::spawn(log_retention::Parts {
+        raft: core.raft.clone(),
+        log,
+        applied: events.applied.clone(),
+        newest: stored.newest.clone(),
+        metrics: environment.metrics.disk.clone(),
         limits: config.log_limits,
     });
-    let compacted = collection::spawn(Arc::clone(&store), floor, config.collection);
-    spawn_expiry(waiters, clock);
-
-    let requests = Arc::new(Requests {
-        proposer,
-        raft: raft.clone(),
-        contact: Arc::clone(&contact),
-        backlog: Arc::clone(&backlog),
-        reads: reads.clone(),
-        point: Arc::clone(&point),
-        collected,
-        metrics: around.metrics.network.clone(),
-    });
-    collector::spawn(collector::Parts {
-        raft: raft.clone(),
-        peers: Arc::clone(&peers),
-        own,
-        leadership: leadership.clone(),
-        requests: Arc::<Requests>::clone(&requests),
-        interval: config.election_timeout,
-    });
-    let founders = config.founders.keys().copied().collect();
-    let metrics = Arc::clone(&around.metrics);
-    let proposals = metrics.proposals.clone();
-    let gate = Gatekeeper::new(raft.clone(), roster, founders, around.metrics);
-    let service = PeerService::server(raft.clone(), stored, requests, metrics, gate.clone());
-    let service = tonic::service::interceptor::InterceptedService::new(service, gate.clone());
-    let founding = Founding {
-        own,
-        raft: raft.clone(),
-        peers: Arc::clone(&peers),
-        gate,
-        dir: Arc::new(dir),
-        founders: config.founders,
-    };
+    let collected = collection::spawn(Arc::clone(&store), events.floor.clone(), config.collection);
+    spawn_expiry(Arc::clone(&events.waiters), Arc::clone(&environment.clock));
+    let requests = calls.of_peers(&config, &environment, &core, &peers, &point);
+    let (access, peer_routes) = peer_routes(&config, &environment, &core, roster, stored, requests);
     let node = Arc::new(Node {
-        identity: config.identity.clone(),
-        raft: raft.clone(),
+        identity: config.identity,
         store,
-        batcher,
-        reads,
-        clock: cluster_clock,
-        leadership,
-        contact,
-        applied,
-        meta,
-        collected: compacted,
+        batcher: calls.batcher,
+        reads: calls.reads,
+        clock: events.clock,
+        leadership: core.leadership,
+        contact: core.contact,
+        applied: events.applied,
+        meta: events.meta,
+        collected,
         request_timeout: config.request_timeout,
-        proposals,
-        leases: Arc::clone(&leases),
+        proposals: environment.metrics.proposals.clone(),
+        leases: Arc::clone(&events.leases),
         compacting: Arc::new(Mutex::new(false)),
-        backlog,
-        stopping,
-        founding,
+        backlog: core.backlog,
+        stopping: core.stopping,
+        founding: Founding {
+            own: core.own,
+            raft: core.raft.clone(),
+            peers: Arc::clone(&peers),
+            access,
+            dir: Arc::new(dir),
+            founders: config.founders,
+        },
+        raft: core.raft,
     });
-    digests::spawn(digests::Parts {
-        node: Arc::clone(&node),
-        raft: raft.clone(),
+    digests::spawn(digests::Parts::of(
+        &node,
         peers,
         point,
-        applied: node.applied.clone(),
-        every: config.compare_every,
-    });
+        config.compare_every,
+    ));
     Ok(Started {
         node,
-        hub,
-        leases,
-        claims,
-        peer_routes: tonic::service::Routes::new(service),
+        hub: events.hub,
+        leases: events.leases,
+        claims: events.claims,
+        peer_routes,
     })
 }
 
-fn meta_of(store: &StateStore) -> Result<Meta, Fault> {
-    Ok(StateMachine::open(store.engine())?.meta().to_owned())
+/// What other members may fetch.
+fn stored(machine: &Machine) -> Stored {
+    Stored {
+        snapshots: machine.snapshots(),
+        newest: machine.newest(),
+        refusals: machine.refusals(),
+    }
 }
 
-/// What is known of the other members, and whether this one may go on without its log.
-async fn open_roster(
+/// The service for the other members, and who may call it.
+fn peer_routes(
     config: &NodeConfig,
-    dir: &DataDir,
-    mut log: LogStore,
-    applied_index: u64,
-) -> Result<Arc<Roster>, StartError> {
-    let state = log.get_log_state().await.map_err(StartError::Log)?;
-    let holds = state.last_log_id.is_some() || state.last_purged_log_id.is_some();
-    if holds {
-        dir.mark_founded()?;
-    } else if dir.is_founded() || applied_index > 0 {
-        return Err(StartError::LogGone(dir.path().to_owned()));
-    }
-    let owner = Owner {
-        cluster_id: config.identity.cluster_id,
-        member_id: config.identity.member_id.0,
-        instance_id: config.instance_id,
-    };
-    let known = KnownPeers::open(&dir.peers()).map_err(StartError::Peers)?;
-    Ok(Arc::new(Roster::new(owner, holds, known)))
-}
-
-/// How a follower spends the time without a leader, in milliseconds.
-///
-/// openraft's follower first waits for the leader's lease to end, which is the longest election
-/// timeout that it is given, and then for a random time between the shortest and the longest. What
-/// users set is the silence after which an election may begin: the sum of lease and shortest wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ElectionTimes {
-    /// The lease, and the longest wait after it.
-    lease: u64,
-    /// The shortest wait after it.
-    wait_min: u64,
-}
-
-impl ElectionTimes {
-    /// A wait below two and a half heartbeats would take one lost heartbeat for a lost leader; the
-    /// spread between shortest and longest wait keeps two followers from campaigning at once.
-    fn of(election: u64, heartbeat: u64) -> Self {
-        let wait_min = (election * 3 / 10).max(heartbeat * 5 / 2 + 2);
-        let lease = election
-            .saturating_sub(wait_min)
-            .max(wait_min + heartbeat.max(1));
-        Self { lease, wait_min }
-    }
-}
-
-fn raft_config(config: &NodeConfig) -> openraft::Config {
-    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let heartbeat = millis(config.heartbeat_interval);
-    let times = ElectionTimes::of(millis(config.election_timeout), heartbeat);
-    openraft::Config {
-        cluster_name: format!("{:016x}", config.identity.cluster_id),
-        heartbeat_interval: heartbeat,
-        heartbeat_min_interval: Some(heartbeat),
-        election_timeout_min: times.wait_min,
-        election_timeout_max: times.lease,
-        enable_pre_vote: Some(true),
-        quorum_loss_probe_interval: Some(times.lease * PROBE_LEASES),
-        // A restarted leader must not take its old log for granted: what was not flushed is gone.
-        enable_leader_restore: Some(false),
-        allow_log_reversion: None,
-        snapshot_policy: SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: config.snapshot_catchup_entries,
-        purge_batch_size: PURGE_BATCH,
-        max_payload_entries: APPEND_ENTRIES_MAX,
-        max_append_entries: Some(MERGED_ENTRIES_MAX),
-        api_batch_linger_ms: 0,
-        broadcast_submitted_on_append: Some(true),
-        install_snapshot_timeout: SNAPSHOT_TIMEOUT_MS,
-        removed_leader_step_down: StepDownPolicy::After(REMOVED_LEADER_GRACE_MS),
-        ..openraft::Config::default()
-    }
+    environment: &Environment,
+    core: &Core,
+    roster: Arc<Roster>,
+    stored: Stored,
+    requests: Arc<Requests>,
+) -> (PeerAccess, Routes) {
+    let metrics = Arc::clone(&environment.metrics);
+    let founders = config.founders.keys().copied().collect();
+    let access = PeerAccess::new(core.raft.clone(), roster, founders, Arc::clone(&metrics));
+    let service = PeerService::server(core.raft.clone(), stored, requests, metrics, access.clone());
+    let routes = Routes::new(InterceptedService::new(service, access.clone()));
+    (access, routes)
 }
 
 fn spawn_expiry(waiters: Arc<Waiters>, clock: Arc<dyn Clock>) {
@@ -539,35 +303,4 @@ fn spawn_expiry(waiters: Arc<Waiters>, clock: Arc<dyn Clock>) {
             waiters.expire(clock.now());
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_election_begins_after_the_silence_that_was_set_and_soon() {
-        let times = ElectionTimes::of(1000, 100);
-        assert_eq!(times.lease + times.wait_min, 1000);
-        assert!(times.lease * 2 <= 1400, "the longest silence: {times:?}");
-    }
-
-    #[test]
-    fn every_setting_that_is_allowed_makes_a_valid_raft_config() {
-        for heartbeat in [1, 2, 10, 100, 500, 5000] {
-            for factor in [5, 6, 10, 50] {
-                let times = ElectionTimes::of(heartbeat * factor, heartbeat);
-                let config = openraft::Config {
-                    heartbeat_interval: heartbeat,
-                    heartbeat_min_interval: Some(heartbeat),
-                    election_timeout_min: times.wait_min,
-                    election_timeout_max: times.lease,
-                    quorum_loss_probe_interval: Some(times.lease * PROBE_LEASES),
-                    ..openraft::Config::default()
-                };
-                config.validate().unwrap();
-                assert!(times.lease + times.wait_min >= heartbeat * factor);
-            }
-        }
-    }
 }

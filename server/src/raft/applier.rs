@@ -1,4 +1,4 @@
-//! Applies decoded entries: one write batch after another, each told to the sink when it is
+//! Applies decoded entries: one write batch after another, each told to the listener when it is
 //! readable.
 //!
 //! Runs on the task that applies or, when the work may be long, on a blocking thread: `machine.rs`
@@ -11,7 +11,7 @@ use tenure_statemachine::{
     Admission, ApplyBatch, ClusterTime, Context, Fault, Outcome, StateMachine, codec, decode_entry,
 };
 
-use super::machine::{AppliedGroup, ApplySink, ApplyTimes};
+use super::machine::{AppliedGroup, ApplyListener, ApplyTimes};
 use crate::{
     clock::Clock,
     consensus::{Entry, StoredMembership},
@@ -39,7 +39,7 @@ pub(super) struct Work {
 pub(super) struct Applier {
     pub(super) machine: StateMachine,
     pub(super) record: AppliedRecord,
-    pub(super) sink: Arc<dyn ApplySink>,
+    pub(super) listener: Arc<dyn ApplyListener>,
     pub(super) clock: Arc<dyn Clock>,
     /// Whether an entry that does not follow the one before ends the process.
     pub(super) contiguous: bool,
@@ -92,8 +92,8 @@ impl Applier {
                 if self.contiguous {
                     check_next(self.record.get(), &entry.entry);
                 }
-                let (record, sink) = (&mut self.record, &*self.sink);
-                apply_entry(&mut batch, record, sink, entry, &mut groups)?;
+                let (record, listener) = (&mut self.record, &*self.listener);
+                apply_entry(&mut batch, record, listener, entry, &mut groups)?;
                 next = work.next_if(|_| batch.bytes() < BATCH_BYTES_MAX);
             }
             batch.put_adapter_record(self.record.encode().into());
@@ -105,7 +105,7 @@ impl Applier {
                 commit: now.saturating_sub(computed),
                 bytes,
             };
-            self.sink.applied(self.machine.meta(), groups, took);
+            self.listener.applied(self.machine.meta(), groups, took);
         }
         Ok(())
     }
@@ -120,7 +120,7 @@ fn check_next(record: &AdapterRecord, entry: &Entry) {
 fn apply_entry(
     batch: &mut ApplyBatch<'_>,
     record: &mut AppliedRecord,
-    sink: &dyn ApplySink,
+    listener: &dyn ApplyListener,
     work: Work,
     groups: &mut Vec<AppliedGroup>,
 ) -> Result<(), Fault> {
@@ -143,7 +143,7 @@ fn apply_entry(
             }
             let is_void = admission == Admission::Void;
             let commands = if is_void { &[][..] } else { &group.commands };
-            let awaited = sink.awaits(group.origin);
+            let awaited = listener.awaits(group.origin);
             let apply = |command| {
                 let mut outcome: Outcome = batch.apply(&context, command)?;
                 if !awaited {

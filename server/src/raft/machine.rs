@@ -57,7 +57,7 @@ pub struct ApplyTimes {
 }
 
 /// Hears what was applied, in log order, on the task or the thread that applies: must not block.
-pub trait ApplySink: Send + Sync + std::fmt::Debug {
+pub trait ApplyListener: Send + Sync + std::fmt::Debug {
     /// Whether what the commands of this origin are answered with is wanted here.
     fn awaits(&self, origin: u64) -> bool {
         _ = origin;
@@ -92,7 +92,7 @@ impl Machine {
         store: Arc<StateStore>,
         snapshots: SnapshotDir,
         newest: Option<(AdapterRecord, Checkpoint)>,
-        sink: Arc<dyn ApplySink>,
+        listener: Arc<dyn ApplyListener>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Fault> {
         let engine: Arc<dyn Engine> = store.engine();
@@ -109,7 +109,7 @@ impl Machine {
             applier: Some(Applier {
                 machine,
                 record: AppliedRecord::new(record),
-                sink,
+                listener,
                 clock,
                 contiguous: true,
             }),
@@ -272,7 +272,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         applier.record = AppliedRecord::new(built.0.clone());
         applier.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
         self.newest.replace(built);
-        applier.sink.restored(applier.machine.meta());
+        applier.listener.restored(applier.machine.meta());
         Ok(())
     }
 

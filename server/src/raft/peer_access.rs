@@ -1,6 +1,6 @@
 //! Who may speak to this node on the peer port, and when.
 //!
-//! Peers are not authenticated: the gate keeps out mistakes, members that lost their data, and
+//! Peers are not authenticated: this keeps out mistakes, members that lost their data, and
 //! strangers that do not know a member's instance id. It does not look into messages;
 //! `raft/sound.rs` does.
 //!
@@ -48,9 +48,9 @@ pub(super) struct Caller(pub(super) MemberId);
 
 /// Lets members in. Clones share it.
 #[derive(Clone)]
-pub struct Gatekeeper(Arc<Gate>);
+pub struct PeerAccess(Arc<Inner>);
 
-struct Gate {
+struct Inner {
     raft: Raft,
     roster: Arc<Roster>,
     founders: Vec<u64>,
@@ -59,17 +59,17 @@ struct Gate {
     logged: Mutex<Option<Instant>>,
 }
 
-impl std::fmt::Debug for Gatekeeper {
+impl std::fmt::Debug for PeerAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gatekeeper").finish_non_exhaustive()
+        f.debug_struct("PeerAccess").finish_non_exhaustive()
     }
 }
 
-impl Gatekeeper {
-    /// A closed gate. `founders` are the members as long as the log names none.
+impl PeerAccess {
+    /// Access that is closed to all. `founders` are the members as long as the log names none.
     #[must_use]
     pub fn new(raft: Raft, roster: Arc<Roster>, founders: Vec<u64>, metrics: Arc<Metrics>) -> Self {
-        Self(Arc::new(Gate {
+        Self(Arc::new(Inner {
             raft,
             roster,
             founders,
@@ -208,7 +208,7 @@ fn number<T>(request: &Request<T>, key: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-impl Interceptor for Gatekeeper {
+impl Interceptor for PeerAccess {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let caller = self.check(&request)?;
         if let Some(connection) = request.extensions().get::<ConnectionInfo>() {

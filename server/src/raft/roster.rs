@@ -1,7 +1,7 @@
 //! What this node knows of the other members beyond the replicated membership: which data directory
 //! each uses, how far it acknowledged the log, and what is wrong with it.
 //!
-//! It makes no calls; `raft/gate.rs` and `node/founding.rs` act on it.
+//! It makes no calls; `raft/peer_access.rs` and `node/founding.rs` act on it.
 //!
 //! # Invariants
 //! A member is known by one instance. It is taken for another one only while neither side has ever

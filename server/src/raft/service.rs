@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use super::{
     Raft,
     forwarding::ForwardOutcome,
-    gate::Gatekeeper,
+    peer_access::PeerAccess,
     peers,
     refusals::Refusals,
     shelf::NewestSnapshot,
@@ -81,7 +81,7 @@ pub struct PeerService {
     fetches: Arc<Semaphore>,
     requests: Arc<dyn PeerRequests>,
     metrics: Arc<Metrics>,
-    gate: Gatekeeper,
+    access: PeerAccess,
 }
 
 impl std::fmt::Debug for PeerService {
@@ -106,7 +106,7 @@ impl PeerService {
         stored: Stored,
         requests: Arc<dyn PeerRequests>,
         metrics: Arc<Metrics>,
-        gate: Gatekeeper,
+        access: PeerAccess,
     ) -> peer_server::PeerServer<Self> {
         peer_server::PeerServer::new(Self {
             raft,
@@ -114,7 +114,7 @@ impl PeerService {
             fetches: Arc::new(Semaphore::new(FETCHES_MAX)),
             requests,
             metrics,
-            gate,
+            access,
         })
         .max_decoding_message_size(peers::MESSAGE_BYTES_MAX)
         .max_encoding_message_size(peers::MESSAGE_BYTES_MAX)
@@ -180,10 +180,10 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         // A message that does not arrive or does not decode ends the stream: the leader makes a
         // new one and starts from what was acknowledged.
-        let (node, gate) = (End(Arc::clone(&self.requests)), self.gate.clone());
+        let (node, access) = (End(Arc::clone(&self.requests)), self.access.clone());
         let traffic = self.traffic(request.metadata());
         let answers = traffic.clone();
         let requests = request.into_inner().scan((), move |(), message| {
@@ -194,8 +194,8 @@ impl peer_server::Peer for PeerService {
             }
             let request = message
                 .and_then(|message| {
-                    let sound = gate.measure(caller).append(&message);
-                    sound.map_err(|unsound| gate.refuse(caller, &unsound))?;
+                    let sound = access.measure(caller).append(&message);
+                    sound.map_err(|unsound| access.refuse(caller, &unsound))?;
                     node.0.heard_from_leader();
                     convert::append_request_from(message).map_err(malformed)
                 })
@@ -228,12 +228,12 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::AppendRequest>,
     ) -> Result<Response<peer::AppendResponse>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         let traffic = self.traffic(request.metadata());
         traffic.received(request.get_ref());
         let request = request.into_inner();
-        let sound = self.gate.measure(caller).append(&request);
-        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        let sound = self.access.measure(caller).append(&request);
+        sound.map_err(|unsound| self.access.refuse(caller, &unsound))?;
         self.requests.heard_from_leader();
         let request = convert::append_request_from(request).map_err(malformed)?;
         let previous = request.prev_log_id;
@@ -278,12 +278,12 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::TransferLeaderRequest>,
     ) -> Result<Response<peer::TransferLeaderResponse>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         let request = request.into_inner();
-        let measure = self.gate.measure(caller);
+        let measure = self.access.measure(caller);
         let sound = measure.vote(request.from_leader.as_ref());
         let sound = sound.and_then(|()| measure.log_id(request.last_log_id.as_ref()));
-        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        sound.map_err(|unsound| self.access.refuse(caller, &unsound))?;
         let from = convert::vote_from(request.from_leader).map_err(malformed)?;
         let last = request.last_log_id.as_ref().map(convert::log_id_from);
         let request = TransferLeaderRequest::new(from, request.to_node_id, last);
@@ -298,11 +298,11 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::SnapshotChunk>>,
     ) -> Result<Response<peer::SnapshotResponse>, Status> {
-        let caller = self.gate.admit(&request).await?;
-        let measure = self.gate.measure(caller);
+        let caller = self.access.admit(&request).await?;
+        let measure = self.access.measure(caller);
         // Leaders of the first version do not say; what they send begins from nothing.
         let instance = self
-            .gate
+            .access
             .caller_instance(&request)
             .unwrap_or(UNKNOWN_INSTANCE);
         let check = |header: &peer::SnapshotHeader| {
@@ -340,11 +340,11 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::HeldSnapshotRequest>,
     ) -> Result<Response<peer::HeldSnapshotResponse>, Status> {
-        let caller = self.gate.admit(&request).await?;
-        let instance = self.gate.caller_instance(&request)?;
+        let caller = self.access.admit(&request).await?;
+        let instance = self.access.caller_instance(&request)?;
         let sent = request.into_inner().vote;
-        let sound = self.gate.measure(caller).vote(sent.as_ref());
-        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        let sound = self.access.measure(caller).vote(sent.as_ref());
+        sound.map_err(|unsound| self.access.refuse(caller, &unsound))?;
         let leader = convert::vote_from(sent).map_err(malformed)?;
         let own = self.raft.with_raft_state(|state| *state.vote_ref()).await;
         let own = own.map_err(stopped)?;
@@ -368,7 +368,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::FetchSnapshotRequest>,
     ) -> Result<Response<Self::FetchSnapshotStream>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         let request = request.into_inner();
         let busy = |_| Status::resource_exhausted("another member fetches a snapshot");
         let permit = Arc::clone(&self.fetches).try_acquire_owned();
@@ -411,7 +411,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::ForwardRequest>>,
     ) -> Result<Response<Self::ForwardStream>, Status> {
-        self.gate.admit(&request).await?;
+        self.access.admit(&request).await?;
         let requests = Arc::clone(&self.requests);
         let responses = request
             .into_inner()
@@ -431,7 +431,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<Streaming<peer::CollectAnswer>>,
     ) -> Result<Response<Self::CollectStream>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         let asks = self.requests.collect(caller, request.into_inner());
         let asks = ReceiverStream::new(asks).map(Ok);
         Ok(Response::new(Box::pin(asks)))
@@ -441,7 +441,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::ReadIndexRequest>,
     ) -> Result<Response<peer::ReadIndexResponse>, Status> {
-        self.gate.admit(&request).await?;
+        self.access.admit(&request).await?;
         match self.requests.read_index().await {
             Some(log_id) => {
                 let read_log_id = Some(convert::log_id_to(&log_id));
@@ -455,7 +455,7 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::DigestRequest>,
     ) -> Result<Response<peer::DigestResponse>, Status> {
-        self.gate.admit(&request).await?;
+        self.access.admit(&request).await?;
         let digest = self.requests.digest(request.into_inner().index).await;
         Ok(Response::new(peer::DigestResponse { digest }))
     }
@@ -464,10 +464,10 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::ReadRoundRequest>,
     ) -> Result<Response<peer::ReadRoundResponse>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         let request = request.into_inner();
-        let sound = self.gate.measure(caller).vote(request.vote.as_ref());
-        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        let sound = self.access.measure(caller).vote(request.vote.as_ref());
+        sound.map_err(|unsound| self.access.refuse(caller, &unsound))?;
         let leader = convert::vote_from(request.vote).map_err(malformed)?;
         // From the core, in whose turn a later candidate gets its vote: what is published of it
         // may lag behind an answer that the candidate already has.
@@ -486,9 +486,9 @@ impl peer_server::Peer for PeerService {
         &self,
         request: Request<peer::IntroduceRequest>,
     ) -> Result<Response<peer::IntroduceResponse>, Status> {
-        let caller = self.gate.caller(&request)?;
-        let instance = self.gate.caller_instance(&request)?;
-        let roster = self.gate.roster();
+        let caller = self.access.caller(&request)?;
+        let instance = self.access.caller_instance(&request)?;
+        let roster = self.access.roster();
         // Whether it may stay is for the caller to see from what this node knows of it.
         if let Err(fault) = roster.meet(caller, instance, request.into_inner().founded) {
             info!(%fault, "a member introduced itself that is refused");
@@ -513,10 +513,10 @@ impl PeerService {
         &self,
         request: Request<peer::VoteRequest>,
     ) -> Result<VoteRequest<TypeConfig>, Status> {
-        let caller = self.gate.admit(&request).await?;
+        let caller = self.access.admit(&request).await?;
         let request = request.into_inner();
-        let sound = self.gate.measure(caller).vote_request(&request);
-        sound.map_err(|unsound| self.gate.refuse(caller, &unsound))?;
+        let sound = self.access.measure(caller).vote_request(&request);
+        sound.map_err(|unsound| self.access.refuse(caller, &unsound))?;
         convert::vote_request_from(request).map_err(malformed)
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a peer's message can be what an honest member sends. Asked before consensus sees it.
 //!
-//! It does not ask who the sender is; `raft/gate.rs` does.
+//! It does not ask who the sender is; `raft/peer_access.rs` does.
 //!
 //! # Invariants
 //! What passes here cannot make consensus overflow a number, and every entry that reaches the log

@@ -7,7 +7,7 @@ use tenured::{
     config::MetricsLevel,
     consensus::PeerNode,
     metrics::Metrics,
-    node::{self, CollectionPace, Identity, LogLimits, Node, NodeConfig, Surroundings},
+    node::{self, CollectionPace, Environment, Identity, LogLimits, Node, NodeConfig},
     storage::{DataDir, Owner, fresh_instance_id},
     transport::TcpTransport,
 };
@@ -49,13 +49,13 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
         origin: fresh_instance_id(),
     };
     let metrics = Metrics::new(MetricsLevel::Basic);
-    let around = Surroundings {
+    let environment = Environment {
         clock: RuntimeClock::shared(),
         transport: Arc::new(TcpTransport),
         metrics: Arc::clone(&metrics),
         recovery: Arc::default(),
     };
-    let started = node::start(config, data, around).await.unwrap();
+    let started = node::start(config, data, environment).await.unwrap();
     node::run(&started.node).await.unwrap();
     (started.node, metrics)
 }

@@ -5,7 +5,7 @@ use std::{fs, path::Path, sync::Arc};
 use tenure_statemachine::Meta;
 use tenured::{
     clock::RuntimeClock,
-    raft::{AppliedGroup, ApplySink, ApplyTimes, Machine},
+    raft::{AppliedGroup, ApplyListener, ApplyTimes, Machine},
     storage::{
         LogDisk, LogFiles, LogOptions, LogStore, RocksLog, SegmentLog, SnapshotDir, StateStore,
         open_log,
@@ -18,7 +18,7 @@ use crate::{lossy_files::LossyFiles, recovery::OWNER, unsynced::Unsynced};
 #[derive(Debug)]
 struct Nobody;
 
-impl ApplySink for Nobody {
+impl ApplyListener for Nobody {
     fn applied(&self, _: &Meta, _: Vec<AppliedGroup>, _: ApplyTimes) {}
 
     fn restored(&self, _: &Meta) {}

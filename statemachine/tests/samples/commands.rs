@@ -71,6 +71,7 @@ fn txn() -> Txn {
 }
 
 /// A sample of every command, by name.
+#[expect(clippy::too_many_lines, reason = "a table of samples")]
 pub(crate) fn commands() -> Vec<(&'static str, Command)> {
     let kept = Put {
         key: "k".into(),

@@ -48,6 +48,7 @@ fn conditions() -> Vec<(&'static str, Command)> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of samples")]
 fn claims() -> Vec<(&'static str, Command)> {
     let acquire = Acquire {
         names: vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")],

@@ -55,7 +55,7 @@ pub const BORDERS: &[Border] = &[
         words: STATUS_CONSTRUCTORS,
         places: &[
             "server/src/rpc/answer/status.rs",
-            "server/src/raft/gate.rs",
+            "server/src/raft/peer_access.rs",
             "server/src/raft/service.rs",
             "server/src/app/serve.rs",
         ],

@@ -12,7 +12,7 @@ use crate::{
     clock::RuntimeClock,
     config::MetricsLevel,
     consensus::{LeaderId, Membership, PeerNode, StoredMembership, Vote},
-    raft::{AppliedGroup, ApplySink, ApplyTimes, Machine, Network, Peers, Roster},
+    raft::{AppliedGroup, ApplyListener, ApplyTimes, Machine, Network, Peers, Roster},
     storage::{
         AdapterRecord, KnownPeers, LogOwner, LogStore, Owner, RocksEngine, StateStore, open_log,
     },
@@ -60,7 +60,7 @@ impl PeerRequests for Nobody {
     }
 }
 
-impl ApplySink for Nobody {
+impl ApplyListener for Nobody {
     fn applied(&self, _: &Meta, _: Vec<AppliedGroup>, _: ApplyTimes) {}
 
     fn restored(&self, _: &Meta) {}
@@ -71,7 +71,7 @@ async fn member(
     root: &Path,
 ) -> (
     Raft,
-    InterceptedService<peer_server::PeerServer<PeerService>, Gatekeeper>,
+    InterceptedService<peer_server::PeerServer<PeerService>, PeerAccess>,
 ) {
     let (owner, log_owner) = (
         Owner {
@@ -108,11 +108,11 @@ async fn member(
         .unwrap();
     raft.run();
     let founders = vec![OWN, LEADER];
-    let gate = Gatekeeper::new(raft.clone(), roster, founders, Arc::clone(&metrics));
-    gate.open();
+    let access = PeerAccess::new(raft.clone(), roster, founders, Arc::clone(&metrics));
+    access.open();
     let requests = Arc::new(Nobody);
-    let service = PeerService::server(raft.clone(), stored, requests, metrics, gate.clone());
-    (raft, InterceptedService::new(service, gate))
+    let service = PeerService::server(raft.clone(), stored, requests, metrics, access.clone());
+    (raft, InterceptedService::new(service, access))
 }
 
 fn record() -> AdapterRecord {

@@ -101,6 +101,7 @@ async fn handing_a_lock_on_costs_one_entry_and_wakes_one_waiter() {
     assert_eq!(wakeups, WAITERS as f64);
 }
 
+#[expect(clippy::too_many_lines, reason = "one story, told in order")]
 #[tokio::test]
 async fn etcdctl_and_a_tenure_client_exclude_each_other_in_both_orders() {
     let cluster = Cluster::start(3).await;

@@ -8,6 +8,7 @@ use tonic::Code;
 
 use super::{HOLDER, HUGE, IDLE, LOCK, Table, UNKNOWN, WAITER, acquire, permits};
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) async fn locks(table: &mut Table) {
     let mut service = table.locks.clone();
     let huge = "x".repeat(HUGE);
@@ -137,6 +138,7 @@ pub(super) async fn locks(table: &mut Table) {
     table.refused("double wait", twice, Code::FailedPrecondition, text);
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) async fn holders(table: &mut Table) {
     let mut service = table.locks.clone();
     let token = table.token;

@@ -80,6 +80,7 @@ pub(super) async fn sessions_and_fences(table: &mut Table) {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) async fn guards(table: &mut Table) {
     let token = table.token;
     let put = |key: &str, value: String| {

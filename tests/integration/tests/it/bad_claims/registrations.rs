@@ -7,6 +7,7 @@ use tonic::Code;
 
 use super::{HUGE, IDLE, Table};
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) async fn registrations(table: &mut Table) {
     let mut service = table.registry.clone();
     let good = Instance {

@@ -1,0 +1,75 @@
+//! What the rest of a node learns from the entries that it applies: the channels and hubs between
+//! the state machine and their readers.
+
+use std::sync::Arc;
+
+use tenure_statemachine::{Meta, Revision};
+use tokio::sync::watch;
+
+use super::{Environment, NodeConfig};
+use crate::{
+    events::{ClaimHub, LeaseFeed, WatchHub},
+    node::{
+        apply_events::ApplyEvents, cluster_clock::ClusterClock, progress::Applied,
+        slow_apply::SlowApply, waiters::Waiters,
+    },
+};
+
+/// The readers' side.
+pub(super) struct Events {
+    pub(super) hub: Arc<WatchHub>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) clock: Arc<ClusterClock>,
+    pub(super) leases: Arc<LeaseFeed>,
+    pub(super) claims: Arc<ClaimHub>,
+    pub(super) applied: watch::Receiver<Applied>,
+    pub(super) meta: watch::Receiver<Meta>,
+    pub(super) floor: watch::Receiver<Revision>,
+}
+
+impl Events {
+    /// Both sides, from what the state says `before` anything is applied.
+    pub(super) fn new(
+        config: &NodeConfig,
+        environment: &Environment,
+        before: Meta,
+    ) -> (ApplyEvents, Self) {
+        let metrics = &environment.metrics;
+        let (applied_sender, applied) = watch::channel(Applied {
+            index: before.applied_index,
+            term: before.applied_term,
+        });
+        let (meta_sender, meta) = watch::channel(before);
+        let (floor_sender, floor) = watch::channel(before.floor);
+        let events = Self {
+            hub: WatchHub::new(before.revision),
+            waiters: Arc::default(),
+            clock: Arc::new(ClusterClock::new(
+                Arc::clone(&environment.clock),
+                before.now,
+            )),
+            leases: LeaseFeed::new(),
+            claims: ClaimHub::new(metrics.lock.clone()),
+            applied,
+            meta,
+            floor,
+        };
+        let listener = ApplyEvents {
+            origin: config.origin,
+            hub: Arc::clone(&events.hub),
+            waiters: Arc::clone(&events.waiters),
+            clock: Arc::clone(&events.clock),
+            applied: applied_sender,
+            meta: meta_sender,
+            floor: floor_sender,
+            leases: Arc::clone(&events.leases),
+            claims: Arc::clone(&events.claims),
+            slow: SlowApply {
+                expected: config.warning_apply_duration,
+                count: metrics.server.slow_apply.clone(),
+            },
+            metrics: Arc::clone(metrics),
+        };
+        (listener, events)
+    }
+}
