@@ -145,11 +145,16 @@ async fn attempt(node: &mut Node, others: bool, model: &Model, case: &Case) -> S
     }
 }
 
-/// Whether a node answers everything that was acknowledged; it ends otherwise.
+/// Whether a node answers everything that was acknowledged; it ends otherwise. The hash reads what
+/// no read of the model does, so that damage is not met later.
 async fn serves(node: &mut Node, model: &Model, case: &Case) -> bool {
     let what = format!("{case}: {} answers or ends", node.name());
     wait_until(&what, STATE_MAX, async || {
-        match model.check(node, &case.to_string()).await {
+        let answers = async {
+            model.check(node, &case.to_string()).await?;
+            node.calls().hash_kv(0).await.map(drop)
+        };
+        match answers.await {
             Ok(()) => Ok(true),
             Err(_) if node.exited().is_some() => Ok(false),
             Err(error) => Err(error),
