@@ -41,8 +41,8 @@ const LARGE_READS_MAX: usize = 16;
 const WAITED_FOR_BYTES_MAX: usize = ANSWERS_BYTES_MAX / 4;
 
 /// How many times what it was found to need a read waits for. It may need more, and reads
-/// everything again then: with twice as much, six lists of one connection were read four times.
-const WAITED_FOR_PARTS: usize = 8;
+/// everything again then: with twice as much, six reads of one connection were eighteen.
+const WAITED_FOR_TIMES: usize = 8;
 
 /// Runs reads of unknown size.
 #[derive(Clone)]
@@ -132,7 +132,7 @@ impl BulkReads {
                 Err(Ended::NoMemory(needed)) if needed < WAITED_FOR_BYTES_MAX => needed,
                 result => return result.map_err(Failure::from),
             };
-            let wanted = needed.saturating_mul(WAITED_FOR_PARTS);
+            let wanted = needed.saturating_mul(WAITED_FOR_TIMES);
             let memory = self.memory();
             held = memory.take(wanted.min(WAITED_FOR_BYTES_MAX)).await?;
         }

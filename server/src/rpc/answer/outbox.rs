@@ -27,8 +27,8 @@ use super::share::{Account, Share};
 /// connection. The backlog of a slow client stays in history, not here.
 const WAITING_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of responses without a share that wait for the transport: the memory of a stream whose
-/// client does not read. With one more in the transport it is what a call is charged for, so that
-/// as many such streams as there may be calls hold no more than all calls may.
+/// client does not read. Half of what a call is charged for; the transport may hold another
+/// response.
 const UNCHARGED_BYTES_MAX: usize = 16 * 1024;
 /// How long a client may not read a response with a share while others wait for one.
 const UNREAD_MAX: Duration = Duration::from_secs(30);

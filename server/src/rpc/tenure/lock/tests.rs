@@ -107,6 +107,11 @@ async fn queued_on(stream: &mut Responses<wire::AcquireResponse>) -> wire::Queue
     }
 }
 
+async fn next_states(watch: &mut Responses<wire::WatchTokensResponse>) -> Vec<wire::TokenState> {
+    let response = watch.next().await.expect("a response");
+    response.expect("no failure").states
+}
+
 async fn granted_on(stream: &mut Responses<wire::AcquireResponse>) -> wire::Granted {
     let response = stream
         .next()
@@ -430,12 +435,7 @@ async fn tokens_are_watched_from_what_holds_now() {
     };
     let watch = Lock::watch_tokens(&it.service, Request::new(request)).await;
     let mut watch = watch.expect("opened").into_inner();
-    let received = watch
-        .next()
-        .await
-        .expect("a response")
-        .expect("no failure")
-        .states;
+    let received = next_states(&mut watch).await;
     let received: Vec<_> = received
         .into_iter()
         .map(|state| (state.name, state.min_valid_token, state.holder.is_some()))
@@ -449,12 +449,7 @@ async fn tokens_are_watched_from_what_holds_now() {
     assert!(poll!(watch.next()).is_pending(), "nobody else holds");
     it.release(first).await.expect("released");
     let second = token(&granted_on(&mut waiting).await);
-    let received = watch
-        .next()
-        .await
-        .expect("a response")
-        .expect("no failure")
-        .states;
+    let received = next_states(&mut watch).await;
     assert_eq!(received.len(), 1);
     assert_eq!(
         received.first().map(|state| state.min_valid_token),
@@ -499,12 +494,7 @@ async fn a_stalled_client_costs_nothing_but_its_own_stream() {
         it.release(token).await.expect("released");
     }
     let last = token(&it.hold(ask("a", 1)).await);
-    let received = watch
-        .next()
-        .await
-        .expect("a response")
-        .expect("no failure")
-        .states;
+    let received = next_states(&mut watch).await;
     assert_eq!(
         received.first().map(|state| state.min_valid_token),
         Some(last)
