@@ -1,6 +1,6 @@
-//! How long commands took to apply, by what they were.
+//! Durations of applying commands, by kind of command.
 //!
-//! Commands are applied in batches; each counts with its share of the batch.
+//! Commands are applied in batches; each is observed with its share of the batch's duration.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{
     requests::REQUEST_BUCKETS,
 };
 
-/// Durations of applying.
+/// Histograms of the time that commands take to apply.
 #[derive(Debug)]
 pub struct ApplyMetrics {
     put: Histogram,
@@ -22,7 +22,7 @@ pub struct ApplyMetrics {
     lease_grant: Histogram,
     lease_revoke: Histogram,
     alarm: Histogram,
-    /// What etcd has no operation for.
+    /// Commands without an equivalent operation in etcd.
     other: Histogram,
     refused: Histogram,
 }
@@ -50,7 +50,7 @@ impl ApplyMetrics {
         }
     }
 
-    /// Notes that a command came to this, in so long a time.
+    /// Observes the apply duration of a command with this outcome.
     pub fn observe(&self, outcome: &Outcome, took: Duration) {
         let of_kind = match &outcome.reply {
             Ok(Reply::Put(_)) => &self.put,

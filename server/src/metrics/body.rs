@@ -1,4 +1,4 @@
-//! A body that counts the gRPC messages passing through it, and changes nothing.
+//! A body that counts the gRPC messages passing through it without changing them.
 
 use std::{
     pin::Pin,
@@ -18,7 +18,7 @@ use super::{
 /// The header and trailer that carries a call's outcome.
 pub(super) const STATUS: &str = "grpc-status";
 
-/// A body on its way in or out, or one that is not counted.
+/// A counted request or response body, or one that is not counted because it is not gRPC.
 #[derive(Debug)]
 pub struct CountingBody<B> {
     inner: B,
@@ -26,7 +26,7 @@ pub struct CountingBody<B> {
     side: Side,
 }
 
-/// What is counted. The response holds the call, which therefore ends with the response.
+/// The counters to update. The response holds the call, which therefore ends with the response.
 #[derive(Debug)]
 enum Side {
     Uncounted,

@@ -1,21 +1,21 @@
 //! Counts the messages in a gRPC body without copying it.
 //!
-//! A message is one byte of flags, four bytes of length, then so many bytes; bodies arrive in
-//! pieces that are cut anywhere.
+//! A message is one byte of flags, four bytes of length, then that many bytes of payload; bodies
+//! arrive in pieces with arbitrary boundaries.
 
 /// Bytes before each message.
 const HEADER_LEN: u8 = 5;
 
-/// What a piece of a body held.
+/// Counts of one piece of a body.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Counted {
-    /// Messages that began.
+    /// Messages that began in it.
     pub(super) messages: u64,
     /// Bytes of messages, without their headers.
     pub(super) bytes: u64,
 }
 
-/// Where in a body the next piece begins.
+/// Parser state between two pieces of a body.
 #[derive(Debug, Default)]
 pub(super) struct FrameCounter {
     header_read: u8,
@@ -24,7 +24,7 @@ pub(super) struct FrameCounter {
 }
 
 impl FrameCounter {
-    /// Counts one piece.
+    /// Counts the messages and bytes of one piece.
     pub(super) fn feed(&mut self, mut piece: &[u8]) -> Counted {
         let mut counted = Counted::default();
         while let Some((&byte, rest)) = piece.split_first() {
@@ -35,7 +35,7 @@ impl FrameCounter {
                 piece = &piece[taken..];
                 continue;
             }
-            // The first byte is the flags; the other four are the length, highest byte first.
+            // The first byte is the flags; the other four are the length, big-endian.
             if self.header_read > 0 {
                 self.length = (self.length << 8) | u32::from(byte);
             }

@@ -1,8 +1,8 @@
-//! Calls of clients, counted by method and outcome.
+//! Counters of client calls, by method and outcome.
 //!
-//! Every method and every outcome has its counter from the start, at zero, so that a rate can be
-//! told from the first call on. Calls to unknown methods share one set: what a stranger sends must
-//! not grow the table.
+//! Every method and outcome has a counter at zero from the start, so that a rate can be computed
+//! from the first call on. Calls to unknown methods share one set: clients must not be able to grow
+//! the table.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::config::MetricsLevel;
 
-/// The names of the outcomes, by their number on the wire.
+/// Names of the outcomes, indexed by gRPC status code.
 const CODES: [&str; 17] = [
     "OK",
     "Canceled",
@@ -40,10 +40,10 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// The outcome of a call whose client went away before it was told one.
+/// Outcome of a call whose client disconnected before the call had one.
 const CANCELED: usize = 1;
 
-/// The outcome of a call whose status cannot be read.
+/// Outcome of a call whose status cannot be parsed.
 const UNKNOWN: usize = 2;
 
 const METHOD_LABELS: &[&str] = &["grpc_service", "grpc_method", "grpc_type"];
@@ -73,7 +73,7 @@ pub(super) struct MethodMetrics {
     handling: Option<Histogram>,
 }
 
-/// Unary methods that are answered when their turn has come, which may take any time.
+/// Unary methods that are answered only once the claim is granted, which may take any time.
 const WAITING: [&str; 2] = ["/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"];
 
 impl GrpcMetrics {
@@ -141,7 +141,7 @@ impl GrpcMetrics {
         }
     }
 
-    /// Begins a call to the method at `path`, of a client of this version.
+    /// Begins a call to the method at `path`; `version` is the API version that the client states.
     pub(super) fn begin(&self, path: &str, version: Option<&HeaderValue>) -> Call {
         let method = Arc::clone(self.methods.get(path).unwrap_or(&self.unknown));
         method.started.inc();
@@ -157,12 +157,12 @@ impl GrpcMetrics {
 }
 
 impl MethodMetrics {
-    /// The path of the method's calls.
+    /// Returns the path of the method's calls.
     pub(super) fn path(&self) -> &str {
         &self.path
     }
 
-    /// Whether its calls are one question and one answer, which is not waited for.
+    /// Whether its calls are unary and do not wait, so that a slow answer is unusual.
     pub(super) const fn is_answered_soon(&self) -> bool {
         self.answered_soon
     }
@@ -178,7 +178,7 @@ impl MethodMetrics {
     }
 }
 
-/// A call in progress. Its end is counted when it is dropped, as cancelled if no outcome is known.
+/// A call in progress. Counted as ended on drop, as cancelled if no outcome is known.
 #[derive(Debug)]
 pub(super) struct Call {
     method: Arc<MethodMetrics>,
@@ -191,7 +191,7 @@ impl Call {
         &self.method
     }
 
-    /// Notes the outcome, as the text of the `grpc-status` header.
+    /// Records the outcome from the value of the `grpc-status` header.
     pub(super) fn ended(&mut self, status: &[u8]) {
         let number = std::str::from_utf8(status)
             .ok()
@@ -201,10 +201,10 @@ impl Call {
             .unwrap_or(UNKNOWN);
     }
 
-    /// Notes that there is an answer.
+    /// Observes the time until the response began.
     pub(super) fn answered(&self) {
         if let (Some(timer), Some(began)) = (&self.method.timer, self.began) {
-            // An answer whose outcome is not known yet has a message before that.
+            // Without an outcome yet, the response begins with a message: a success.
             timer.observe(
                 began.elapsed(),
                 self.outcome == CANCELED || self.outcome == 0,
@@ -212,7 +212,7 @@ impl Call {
         }
     }
 
-    /// Notes that the call ended by an error below gRPC.
+    /// Records that the call ended by an error below gRPC.
     pub(super) fn failed(&mut self) {
         self.outcome = UNKNOWN;
     }

@@ -1,15 +1,15 @@
-//! What the health pages answered.
+//! Results of the health pages and their checks.
 
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec};
 
 use super::registrar::Registrar;
 
-/// Answers of the health pages; counted by `admin`.
+/// Results of the health pages; updated by `admin`.
 #[derive(Debug)]
 pub struct HealthMetrics {
-    /// Answers of `/health` that said true.
+    /// Responses of `/health` that reported true.
     pub success: IntCounter,
-    /// Answers of `/health` that said false.
+    /// Responses of `/health` that reported false.
     pub failures: IntCounter,
     latest: IntGaugeVec,
     runs: IntCounterVec,
@@ -39,7 +39,7 @@ impl HealthMetrics {
         }
     }
 
-    /// Notes one run of a check of `/livez` or `/readyz`.
+    /// Records one run of a check of `/livez` or `/readyz`.
     pub(crate) fn checked(&self, page: &str, check: &str, passed: bool) {
         let status = if passed { "success" } else { "error" };
         self.latest

@@ -1,5 +1,5 @@
-//! The layer around every call: it begins the count and hands it to the bodies, and it notices
-//! answers that were long in coming.
+//! Tower layer around every call: starts the counts, wraps the bodies to continue them, and warns
+//! of slow answers.
 //!
 //! Requests that are not gRPC pass through uncounted, so it may wrap a port that serves both.
 
@@ -25,7 +25,7 @@ use super::{
 #[derive(Debug, Clone)]
 pub struct GrpcLayer {
     metrics: Arc<GrpcMetrics>,
-    /// How long an answer may take without a warning.
+    /// Time until an answer beyond which a warning is logged.
     expected: Duration,
 }
 
@@ -47,12 +47,12 @@ impl<S> Layer<S> for GrpcLayer {
     }
 }
 
-/// The service that [`GrpcLayer`] makes.
+/// The service made by [`GrpcLayer`].
 #[derive(Debug, Clone)]
 pub struct GrpcService<S> {
     inner: S,
     metrics: Arc<GrpcMetrics>,
-    /// How long an answer may take without a warning.
+    /// Time until an answer beyond which a warning is logged.
     expected: Duration,
 }
 
@@ -84,7 +84,7 @@ where
             .inner
             .call(request.map(|body| CountingBody::request(body, method)));
         Box::pin(async move {
-            // Held until there is an answer, or until nobody waits for one.
+            // Held until the response begins, or until the client stops waiting.
             let _slow = slow;
             let response = match response.await {
                 Ok(response) => response,
@@ -93,7 +93,7 @@ where
                     return Err(error);
                 }
             };
-            // A call that fails before its first message has its outcome among the headers.
+            // A call that fails before its first message has its outcome in the headers.
             if let Some(status) = response.headers().get(STATUS) {
                 call.ended(status.as_bytes());
             }

@@ -1,17 +1,17 @@
-//! Locks and elections. etcd has no such metrics.
+//! Metrics of locks and elections. etcd has none for them.
 
 use prometheus::{IntCounter, IntGauge};
 
 use super::registrar::Registrar;
 
-/// Locks and elections. Cloning it clones handles.
+/// Metrics of locks and elections. Cloning it clones handles.
 #[derive(Clone, Debug)]
 pub struct LockMetrics {
-    /// Calls that wait here for a claim.
+    /// Calls on this node that wait for a claim.
     pub waiters: IntGauge,
-    /// Times that such a call was told of its claim.
+    /// Notifications of a waiting call about its claim.
     pub wakeups: IntCounter,
-    /// Claims that began to hold.
+    /// Claims granted.
     pub grants: IntCounter,
 }
 

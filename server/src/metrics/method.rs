@@ -1,6 +1,6 @@
-//! The methods that are served, read from the descriptors of the wire, so that none is forgotten.
+//! The methods served, read from the protobuf descriptors so that none is missing.
 //!
-//! Only names and directions are read; the messages themselves do not matter here.
+//! Reads only names and streaming directions, not the message types.
 
 use std::collections::HashSet;
 
@@ -9,16 +9,17 @@ use prost::Message;
 /// One method of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Method {
-    /// The service with its package.
+    /// Name of the service, with its package.
     pub(super) service: String,
-    /// The method's name.
+    /// Name of the method.
     pub(super) name: String,
-    /// Which sides stream, in etcd's word for it.
+    /// Kind of streaming, in etcd's terms: `unary`, `client_stream`, `server_stream`,
+    /// `bidi_stream`.
     pub(super) kind: &'static str,
 }
 
 impl Method {
-    /// The path of its calls.
+    /// Returns the path of its calls.
     pub(super) fn path(&self) -> String {
         format!("/{}/{}", self.service, self.name)
     }
@@ -38,7 +39,7 @@ impl Method {
     }
 }
 
-/// Every method of the client port.
+/// Returns every method of the client port.
 pub(super) fn served() -> Vec<Method> {
     let mut methods = from_descriptors(tenure_proto::PUBLIC_DESCRIPTOR_SET);
     methods.push(Method::new("grpc.health.v1.Health", "Check", false, false));
@@ -46,7 +47,7 @@ pub(super) fn served() -> Vec<Method> {
     methods
 }
 
-/// The paths of the methods whose request is one message.
+/// Returns the paths of the methods whose request is a single message.
 pub(crate) fn paths_of_whole_requests() -> HashSet<String> {
     let whole = served();
     let whole = whole
@@ -78,7 +79,7 @@ fn from_descriptors(bytes: &[u8]) -> Vec<Method> {
     methods
 }
 
-/// The part of protobuf's `FileDescriptorSet` that matters here.
+/// The part of protobuf's `FileDescriptorSet` that is needed here.
 #[derive(Message)]
 struct DescriptorSet {
     #[prost(message, repeated, tag = "1")]

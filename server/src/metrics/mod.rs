@@ -1,9 +1,9 @@
-//! Everything that is measured, each with its typed handle, under etcd's names.
+//! Metrics of the server, each with a typed handle, under etcd's names.
 //!
-//! The crate is `prometheus`: a counter is one atomic addition behind a handle, and the text it
-//! prints has names exactly as they are given, where OpenMetrics would append a second `_total`.
+//! Uses the crate `prometheus`: a counter is one atomic addition behind a handle, and its text
+//! format prints names exactly as given, where OpenMetrics would append a second `_total`.
 //!
-//! Invariant: no update looks anything up. Handles with labels are made once and kept.
+//! Invariant: no update performs a lookup. Handles with labels are made once and kept.
 
 mod apply;
 mod body;
@@ -49,10 +49,10 @@ pub use self::{
 use self::{process::ProcessMetrics, registrar::Registrar, scrape::Scrape};
 use crate::config::MetricsLevel;
 
-/// The type of the text that [`Metrics::render`] returns.
+/// Content type of the text that [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Every metric there is, for documents.
+/// Returns descriptions of all metrics, for the documentation.
 #[must_use]
 pub fn described() -> Vec<Described> {
     let mut registrar = Registrar::default();
@@ -66,30 +66,30 @@ pub struct Metrics {
     registry: Registry,
     process: ProcessMetrics,
     scrape: Scrape,
-    /// Durations of applying.
+    /// Durations of applying commands.
     pub apply: ApplyMetrics,
-    /// Role, identity and slowness.
+    /// Role, identity and slow operations.
     pub server: ServerMetrics,
     /// Progress of proposals.
     pub proposals: ProposalMetrics,
-    /// Answers of the health pages.
+    /// Results of the health pages.
     pub health: HealthMetrics,
     /// Durations of durable writes.
     pub disk: DiskMetrics,
     /// The key space and its watchers.
     pub mvcc: MvccMetrics,
-    /// Leases.
+    /// Leases granted, renewed and ended.
     pub lease: LeaseMetrics,
-    /// Locks and elections.
+    /// Waiters, wakeups and grants of locks and elections.
     pub lock: LockMetrics,
     /// Bytes and round trips between members, and to clients.
     pub network: NetworkMetrics,
-    /// Calls of clients.
+    /// Calls of clients by method and outcome.
     pub grpc: Arc<GrpcMetrics>,
 }
 
 impl Metrics {
-    /// Makes every metric at zero.
+    /// Creates every metric at zero.
     #[must_use]
     pub fn new(level: MetricsLevel) -> Arc<Self> {
         Arc::new(Self::with_registrar(&mut Registrar::default(), level))
@@ -114,13 +114,13 @@ impl Metrics {
         }
     }
 
-    /// Runs `refresh` before each scrape: gauges are as old as the scrape that shows them. The
-    /// first that is given stays.
+    /// Sets `refresh` to run before each scrape, so that gauges are current when they are read.
+    /// Only the first call has an effect.
     pub fn before_scrapes(&self, refresh: impl Fn() + Send + Sync + 'static) {
         self.scrape.set(refresh);
     }
 
-    /// Everything as text, for a scrape.
+    /// Returns all metrics as text, for a scrape.
     #[must_use]
     pub fn render(&self) -> Vec<u8> {
         self.process.refresh();
@@ -132,8 +132,8 @@ impl Metrics {
         text
     }
 
-    /// The layer that counts calls, and warns of unary ones without an answer for longer than
-    /// `expected`; see [`GrpcLayer`].
+    /// Returns the layer that counts calls, and warns of unary ones without an answer for longer
+    /// than `expected`; see [`GrpcLayer`].
     #[must_use]
     pub fn grpc_layer(&self, expected: Duration) -> GrpcLayer {
         GrpcLayer::new(Arc::clone(&self.grpc), expected)

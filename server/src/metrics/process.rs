@@ -1,6 +1,6 @@
-//! What the operating system knows of this process, read from `/proc` when someone asks.
+//! Metrics of this process from the operating system, read from `/proc` on each scrape.
 //!
-//! Where `/proc` is missing the values stay zero.
+//! Without `/proc` the values stay zero.
 
 use std::fs;
 
@@ -9,7 +9,8 @@ use rustix::process::{Resource, getrlimit};
 
 use super::registrar::Registrar;
 
-/// Clock ticks a second in `/proc`, which Linux fixes for programs whatever the kernel's own rate.
+/// Clock ticks per second in `/proc`, fixed by Linux for user space regardless of the kernel's
+/// rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Fields of `/proc/self/stat`, counted from the one after the parenthesised name.
@@ -24,7 +25,7 @@ pub(super) struct ProcessMetrics {
     virtual_memory: IntGauge,
     open_fds: IntGauge,
     max_fds: IntGauge,
-    /// The same two under etcd's own names.
+    /// The same two values under etcd's names.
     fds_used: IntGauge,
     fds_limit: IntGauge,
     cpu_seconds: Counter,
@@ -55,7 +56,7 @@ impl ProcessMetrics {
         }
     }
 
-    /// Reads everything anew. A value that cannot be read keeps what it had.
+    /// Reads all values. A value that cannot be read is left unchanged.
     pub(super) fn refresh(&self) {
         if let Ok(status) = fs::read_to_string("/proc/self/status") {
             set_kibibytes(&self.resident_memory, &status, "VmRSS:");
@@ -77,7 +78,7 @@ impl ProcessMetrics {
         let Ok(stat) = fs::read_to_string("/proc/self/stat") else {
             return;
         };
-        // The name may hold spaces and parentheses; what follows the last one is regular.
+        // The name may contain spaces and parentheses; the fields after the last one are regular.
         let Some((_, rest)) = stat.rsplit_once(") ") else {
             return;
         };
@@ -85,7 +86,7 @@ impl ProcessMetrics {
         let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
         if let (Some(user), Some(system)) = (ticks(STAT_UTIME), ticks(STAT_STIME)) {
             let used = (user + system) / TICKS_PER_SECOND;
-            // Two scrapes at once may both see the older value; a counter must not go back.
+            // Two concurrent scrapes may both read the older value; a counter must not decrease.
             self.cpu_seconds
                 .inc_by((used - self.cpu_seconds.get()).max(0.0));
         }
@@ -106,7 +107,7 @@ fn set_kibibytes(gauge: &IntGauge, status: &str, key: &str) {
     }
 }
 
-/// When the machine started, in seconds since 1970.
+/// Returns the boot time of the machine, in seconds since 1970.
 fn boot_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     stat.lines()

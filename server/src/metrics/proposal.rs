@@ -1,4 +1,4 @@
-//! The log entries that this member proposed, saw committed and applied.
+//! Progress of this member's proposals and of its log.
 
 use prometheus::{IntCounter, IntGauge};
 
@@ -13,11 +13,12 @@ pub struct ProposalMetrics {
     pub applied: IntGauge,
     /// Proposals that wait for their outcome.
     pub pending: IntGauge,
-    /// Proposals that got none.
+    /// Proposals without an outcome.
     pub failed: IntCounter,
 }
 
-/// A proposal that waits for its outcome; dropped when it has one, or nobody waits any more.
+/// Guard of a pending proposal; dropped when its outcome is known, or when the caller stops
+/// waiting.
 #[derive(Debug)]
 pub(crate) struct Pending(IntGauge);
 
@@ -28,7 +29,7 @@ impl Drop for Pending {
 }
 
 impl ProposalMetrics {
-    /// Notes that a proposal waits.
+    /// Counts a proposal as pending until the guard is dropped.
     pub(crate) fn begin(&self) -> Pending {
         self.pending.inc();
         Pending(self.pending.clone())

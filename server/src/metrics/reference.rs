@@ -1,13 +1,13 @@
-//! The document of metrics, written from what is registered, and the tests that keep it true.
+//! Generates the metrics document from the registered metrics, and tests that it is current.
 //!
-//! Run the tests with `TENURE_REWRITE_DOCS=1` in the environment to write it anew.
+//! Run the tests with `TENURE_REWRITE_DOCS=1` in the environment to regenerate it.
 
 use std::{env, fs, path::PathBuf};
 
 use super::{Metrics, described};
 use crate::config::MetricsLevel;
 
-/// What dashboards and alerts made for etcd ask for.
+/// Metrics that dashboards and alerts made for etcd query.
 const RELIED_ON: [&str; 37] = [
     "etcd_server_client_requests_total",
     "etcd_server_apply_duration_seconds",
@@ -72,7 +72,7 @@ fn markdown() -> String {
 
 #[test]
 fn the_document_lists_exactly_what_is_registered() {
-    // Tests run in their package's folder.
+    // Tests run in the directory of their package.
     let path = PathBuf::from("../docs/metrics.md");
     if env::var_os("TENURE_REWRITE_DOCS").is_some() {
         fs::write(&path, markdown()).unwrap();

@@ -1,22 +1,22 @@
-//! Makes metrics and registers each, and remembers their names for the documents.
+//! Creates and registers metrics, and keeps their descriptions for the documentation.
 //!
-//! Invariant: a name is registered once; a second time is a mistake in the code and panics.
+//! Invariant: a name is registered once; a second registration is a bug and panics.
 
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, core::Collector, exponential_buckets,
 };
 
-/// What the documents say of a metric.
+/// Description of a metric in the documentation.
 #[derive(Debug, Clone)]
 pub struct Described {
-    /// The name in a scrape.
+    /// Name in a scrape.
     pub name: &'static str,
-    /// counter, gauge or histogram.
+    /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// The names of its labels.
+    /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it tells.
+    /// The help text.
     pub help: &'static str,
 }
 
@@ -27,16 +27,16 @@ pub(super) struct Registrar {
     described: Vec<Described>,
 }
 
-/// Why making a metric cannot fail.
+/// The invariant that makes creating a metric infallible.
 const SOUND: &str = "invariant: names, labels and buckets are constants that a test walks";
 
 impl Registrar {
-    /// The registry with everything registered so far.
+    /// Returns the registry with everything registered so far.
     pub(super) fn registry(&self) -> Registry {
         self.registry.clone()
     }
 
-    /// Everything registered so far.
+    /// Returns the descriptions of everything registered so far.
     pub(super) fn into_described(self) -> Vec<Described> {
         self.described
     }
@@ -145,7 +145,7 @@ impl Registrar {
     }
 }
 
-/// Bounds that double from `start`.
+/// Returns `count` bucket bounds that double from `start`.
 pub(super) fn doubling(start: f64, count: usize) -> Vec<f64> {
     exponential_buckets(start, 2.0, count).expect(SOUND)
 }

@@ -1,7 +1,7 @@
-//! Requests of clients as etcd's server counts and times them, beside what gRPC itself counts.
+//! Requests of clients as etcd's server counts and times them, in addition to the gRPC counters.
 //!
-//! Times run from the arrival of a call to its answer, not to the end of what a slow client reads.
-//! Invariant: what a client says of itself cannot grow the table beyond a bound.
+//! Durations run from the arrival of a call to its answer, excluding the time in which a slow
+//! client reads. Invariant: values that clients state cannot grow the table beyond a bound.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -11,14 +11,14 @@ use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec};
 
 use super::registrar::{Registrar, doubling};
 
-/// First bound and number of bounds of requests: 0.1 ms to 52 s, which are etcd's.
+/// First bound and number of bounds for requests: 0.1 ms to 52 s, as in etcd.
 pub(super) const REQUEST_BUCKETS: (f64, usize) = (0.0001, 20);
-/// Versions of clients that are told apart; more than a fleet has at once. The rest is "other".
+/// Client versions counted separately; more than a fleet has at once. The rest is "other".
 const VERSIONS_MAX: usize = 32;
-/// Longest version that is taken for one.
+/// Maximum length of a valid version.
 const VERSION_LEN_MAX: usize = 32;
 
-/// The methods that are timed, and their names in the metric.
+/// The methods that are timed, and their label values in the metric.
 const TIMED: [(&str, &str); 7] = [
     ("/etcdserverpb.KV/Range", "range"),
     ("/etcdserverpb.KV/Put", "put"),
@@ -29,7 +29,7 @@ const TIMED: [(&str, &str); 7] = [
     ("/etcdserverpb.Lease/LeaseRevoke", "leaserevoke"),
 ];
 
-/// Requests of clients.
+/// Counters and durations of client requests.
 #[derive(Debug)]
 pub(super) struct RequestMetrics {
     clients: IntCounterVec,
@@ -90,7 +90,7 @@ impl RequestMetrics {
         }
     }
 
-    /// Counts a call of a client that names this version, if it names one.
+    /// Counts a call by the version that its client states, if any.
     pub(super) fn began(&self, is_unary: bool, version: Option<&HeaderValue>) {
         let Some(version) = version else {
             return self.unknown.count(is_unary);
@@ -104,7 +104,7 @@ impl RequestMetrics {
     fn learn(&self, version: &HeaderValue) -> ByKind {
         let is_digit = |letter: char| letter.is_ascii_digit() || letter == '.';
         let text = version.to_str().unwrap_or_default();
-        // What is added to the number is the business of whoever built the client.
+        // The part after the number is chosen by the builder of the client.
         let number = text.split(['-', '+']).next().unwrap_or_default();
         let is_version = !number.is_empty() && number.chars().all(is_digit);
         let mut versions = self.versions.write();
@@ -116,7 +116,7 @@ impl RequestMetrics {
         found.clone()
     }
 
-    /// The timer of a method, if its calls are timed.
+    /// Returns the timer of a method, if its calls are timed.
     pub(super) fn timer(&self, path: &str) -> Option<RequestTimer> {
         let (_, kind) = TIMED.iter().find(|(timed, _)| *timed == path)?;
         let of = |success| self.durations.with_label_values(&[*kind, success]);
@@ -129,7 +129,7 @@ impl RequestMetrics {
     }
 }
 
-/// Notes how long the calls of one method took.
+/// Observes the durations of one method's calls.
 #[derive(Debug)]
 pub(super) struct RequestTimer {
     succeeded: Histogram,

@@ -1,16 +1,16 @@
-//! What is done before each scrape.
+//! The hook that runs before each scrape.
 
 use std::{fmt, sync::OnceLock};
 
 type Refresh = Box<dyn Fn() + Send + Sync>;
 
-/// Brings gauges up to date.
+/// Refreshes gauges before a scrape.
 #[derive(Default)]
 pub(super) struct Scrape(OnceLock<Refresh>);
 
 impl Scrape {
     pub(super) fn set(&self, refresh: impl Fn() + Send + Sync + 'static) {
-        // There is one server per process, and what it set stays.
+        // There is one server per process; its hook, set first, stays.
         drop(self.0.set(Box::new(refresh)));
     }
 

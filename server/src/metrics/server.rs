@@ -1,4 +1,4 @@
-//! This member as a whole: its role, its identity, and what slows it down.
+//! Metrics of this member as a whole: its role, its identity, and slow operations.
 
 use prometheus::{IntCounter, IntGauge, IntGaugeVec};
 use tenure_statemachine::MemberId;
@@ -14,7 +14,7 @@ pub struct ServerMetrics {
     pub is_leader: IntGauge,
     /// 1 while this member is a learner.
     pub is_learner: IntGauge,
-    /// Changes of leader that this member saw.
+    /// Changes of leader observed by this member.
     pub leader_changes_seen: IntCounter,
     /// Entries whose application took longer than the warning limit.
     pub slow_apply: IntCounter,
@@ -24,9 +24,9 @@ pub struct ServerMetrics {
     pub read_indexes_failed: IntCounter,
     /// Heartbeats that could not be sent in time.
     pub heartbeat_send_failures: IntCounter,
-    /// Bytes the key space may use.
+    /// Maximum size of the key space, in bytes.
     pub quota_backend_bytes: IntGauge,
-    /// The feature level in force, by what this member has applied.
+    /// The feature level in force in this member's applied state.
     pub feature_level: IntGauge,
     /// 1 while a received snapshot is being installed.
     pub snapshot_apply_in_progress: IntGauge,
@@ -112,13 +112,13 @@ impl ServerMetrics {
         self.id.with_label_values(&[id.to_string()]).set(1);
     }
 
-    /// Publishes the version this member serves.
+    /// Publishes the version that this member serves.
     pub fn set_version(&self, version: &str) {
         self.version.reset();
         self.version.with_label_values(&[version]).set(1);
     }
 
-    /// Publishes the version the cluster serves, as major and minor number.
+    /// Publishes the version that the cluster serves, as major and minor number.
     pub fn set_cluster_version(&self, version: &str) {
         self.cluster_version.reset();
         self.cluster_version.with_label_values(&[version]).set(1);

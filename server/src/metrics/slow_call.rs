@@ -1,4 +1,4 @@
-//! Notices unary calls that take long, and says which method it was. Never what was asked.
+//! Warnings of slow unary calls, with the method's path but never the content of the request.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,8 +7,8 @@ use tracing::warn;
 
 use super::grpc::MethodMetrics;
 
-/// Watches over one call until it is dropped: when there is an answer, or when the client left
-/// before there was one.
+/// Measures one call until it is dropped: when the response begins, or when the client disconnects
+/// before.
 #[derive(Debug)]
 pub(super) struct SlowCall {
     method: Arc<MethodMetrics>,
@@ -17,7 +17,7 @@ pub(super) struct SlowCall {
 }
 
 impl SlowCall {
-    /// Begins with a call; `None` for one that may take as long as its client likes.
+    /// Begins with a call; `None` for a method whose calls may take any time.
     pub(super) fn begin(method: &Arc<MethodMetrics>, expected: Duration) -> Option<Self> {
         method.is_answered_soon().then(|| Self {
             method: Arc::clone(method),

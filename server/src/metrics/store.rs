@@ -1,28 +1,28 @@
-//! The key space, its watchers, its leases, and the disk below.
+//! Metrics of the key space, its watchers, its leases, and the disk.
 
 use prometheus::{Histogram, IntCounter, IntGauge};
 
 use super::registrar::{Registrar, doubling};
 
-/// First bound and number of bounds of durable writes: 1 ms to 8 s, which are etcd's.
+/// First bound and number of bounds of durable writes: 1 ms to 8 s, as in etcd.
 const DISK_BUCKETS: (f64, usize) = (0.001, 14);
 
-/// Durations of durable writes, and what is kept on disk.
+/// Durations of durable writes, and sizes on disk.
 #[derive(Clone, Debug)]
 pub struct DiskMetrics {
-    /// Making the log durable.
+    /// Seconds to make the log durable.
     pub wal_fsync_duration: Histogram,
-    /// Writing a batch of applied entries.
+    /// Seconds to write a batch of applied entries.
     pub backend_commit_duration: Histogram,
-    /// What the log takes.
+    /// Bytes that the log takes on disk.
     pub log_bytes: IntGauge,
     /// Entries in the log.
     pub log_entries: IntGauge,
-    /// What is on its way to the log's disk.
+    /// Bytes in flight to the log's disk.
     pub log_unsynced_bytes: IntGauge,
-    /// What the newest snapshot takes.
+    /// Bytes of the newest snapshot's files, including those shared with the state.
     pub snapshot_bytes: IntGauge,
-    /// Bytes of entries written to the log.
+    /// Bytes of commands in the log's entries, counted when applied.
     pub wal_write_bytes: IntCounter,
 }
 
@@ -61,9 +61,9 @@ impl DiskMetrics {
 /// The key space and its watchers.
 #[derive(Debug)]
 pub struct MvccMetrics {
-    /// Bytes used, with history that compaction has not yet removed.
+    /// Bytes used, including history that compaction has not removed yet.
     pub db_total_size: IntGauge,
-    /// Bytes used by what can still be read.
+    /// Bytes used by data that can still be read.
     pub db_total_size_in_use: IntGauge,
     /// Puts applied.
     pub put: IntCounter,
@@ -73,21 +73,21 @@ pub struct MvccMetrics {
     pub delete: IntCounter,
     /// Transactions applied.
     pub txn: IntCounter,
-    /// Keys at present.
+    /// Current number of keys.
     pub keys: IntGauge,
     /// Revision of the latest change.
     pub current_revision: IntGauge,
-    /// Revision below which history is gone.
+    /// Revision below which history is compacted.
     pub compact_revision: IntGauge,
-    /// Watchers at present.
+    /// Current number of watchers.
     pub watcher: IntGauge,
     /// Watchers that read history because they fell behind.
     pub slow_watcher: IntGauge,
-    /// Watch streams at present.
+    /// Current number of watch streams.
     pub watch_stream: IntGauge,
     /// Events sent to watchers.
     pub events: IntCounter,
-    /// Events that wait to be sent.
+    /// Events waiting to be sent.
     pub pending_events: IntGauge,
 }
 
@@ -143,7 +143,7 @@ impl MvccMetrics {
     }
 }
 
-/// Leases.
+/// Counters of leases.
 #[derive(Debug)]
 pub struct LeaseMetrics {
     /// Leases granted.
@@ -152,7 +152,7 @@ pub struct LeaseMetrics {
     pub renewed: IntCounter,
     /// Leases revoked by a client.
     pub revoked: IntCounter,
-    /// Leases that ran out.
+    /// Leases that expired.
     pub expired: IntCounter,
 }
 

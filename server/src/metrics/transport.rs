@@ -8,22 +8,22 @@ use tenure_statemachine::MemberId;
 
 use super::registrar::{Registrar, doubling};
 
-/// First bound and number of bounds of round trips: 0.1 ms to 3.3 s, which are etcd's.
+/// First bound and number of bounds of round trips: 0.1 ms to 3.3 s, as in etcd.
 const ROUND_TRIP_BUCKETS: (f64, usize) = (0.0001, 16);
 
-/// Peers that are told apart by what they say of themselves: more than a quorum ever has.
+/// Peers counted separately by the id that they state: more than a quorum ever has.
 const SENDERS_MAX: usize = 64;
 
-/// What is counted of a listener.
+/// Counters of a listener.
 #[derive(Clone, Debug)]
 pub(crate) struct AcceptMetrics {
-    /// Connections that were turned away because clients have all they may have.
+    /// Connections refused because clients have reached their connection limit.
     pub(crate) refused: IntCounter,
-    /// Attempts to accept that failed for want of descriptors or memory.
+    /// Failed accepts for lack of descriptors or memory.
     pub(crate) failed: IntCounter,
 }
 
-/// Traffic of this member. Cloning it clones handles.
+/// Network traffic of this member. Cloning it clones handles.
 #[derive(Clone, Debug)]
 pub struct NetworkMetrics {
     /// Bytes of messages sent to clients.
@@ -38,7 +38,7 @@ pub struct NetworkMetrics {
     peer_round_trip_time: HistogramVec,
     known_peers: IntGaugeVec,
     active_peers: IntGaugeVec,
-    /// The peers that called.
+    /// The peers that have called this member.
     senders: Arc<Mutex<BTreeSet<MemberId>>>,
     peer_refused: IntCounterVec,
 }
@@ -46,15 +46,15 @@ pub struct NetworkMetrics {
 /// Traffic with one other member; made once per peer and kept.
 #[derive(Debug, Clone)]
 pub struct PeerMetrics {
-    /// Bytes sent to it.
+    /// Bytes sent to the peer.
     pub sent_bytes: IntCounter,
-    /// Bytes received from it.
+    /// Bytes received from the peer.
     pub received_bytes: IntCounter,
-    /// Messages that could not be sent to it.
+    /// Messages that could not be sent to the peer.
     pub sent_failures: IntCounter,
-    /// Seconds until it answered.
+    /// Seconds until the peer answered a heartbeat.
     pub round_trip_time: Histogram,
-    /// Connections to it that are open.
+    /// Open connections to the peer.
     pub active: IntGauge,
 }
 
@@ -118,13 +118,12 @@ impl NetworkMetrics {
         }
     }
 
-    /// Counts a call or a message on the peer port that was refused. Rare, so it may look the
-    /// counter up.
+    /// Counts a refused call or message on the peer port. Rare, so it may look up the counter.
     pub fn peer_refused(&self, reason: &str) {
         self.peer_refused.with_label_values(&[reason]).inc();
     }
 
-    /// What listeners count.
+    /// Returns the counters of the listeners.
     pub(crate) fn accepting(&self) -> AcceptMetrics {
         AcceptMetrics {
             refused: self.connections_refused.clone(),
@@ -132,7 +131,8 @@ impl NetworkMetrics {
         }
     }
 
-    /// The counters of what was received from one peer, and sent to it. None for one too many.
+    /// Returns the counters of bytes received from a peer and sent to it; `None` beyond
+    /// `SENDERS_MAX` peers.
     #[must_use]
     pub fn answering(&self, id: MemberId) -> Option<[IntCounter; 2]> {
         let mut senders = self.senders.lock();
@@ -147,7 +147,7 @@ impl NetworkMetrics {
         ])
     }
 
-    /// The handles of `own` for one peer, which is known from now on.
+    /// Returns the handles of `own` for one peer, and marks the peer as known.
     #[must_use]
     pub fn peer(&self, own: MemberId, id: MemberId) -> PeerMetrics {
         let pair = [own.to_string(), id.to_string()];

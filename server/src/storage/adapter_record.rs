@@ -1,4 +1,4 @@
-//! What the log's adapter keeps beside the data: how far it applied, and under which membership.
+//! The adapter record: the last applied log id and the membership, stored beside the data.
 
 use prost::Message;
 use tenure_proto::peer;
@@ -7,7 +7,8 @@ use tenure_statemachine::Fault;
 use super::log_contradiction::{Contradiction, follows};
 use crate::consensus::{LogId, StoredMembership, convert};
 
-/// Written in the same batch as the data it describes, so the two cannot disagree.
+/// The last applied log id and its membership. Written in the same batch as the data it describes,
+/// so the two cannot disagree.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdapterRecord {
     /// The last entry applied.
@@ -16,12 +17,12 @@ pub struct AdapterRecord {
     pub membership: StoredMembership,
 }
 
-/// The bytes: a snapshot header without its vote and size, which the peers exchange anyway.
+/// Encoded as a snapshot header without vote and size: a message that peers exchange already.
 impl AdapterRecord {
-    /// Checks that the entry at `next` is the one to apply now.
+    /// Checks that the entry at `next` is the next one to apply.
     ///
     /// # Errors
-    /// When it does not follow the last one applied.
+    /// When it does not follow the last applied entry.
     pub fn check_next(&self, next: LogId) -> Result<(), Contradiction> {
         match self.last_applied {
             Some(applied) if !follows(&applied, &next) => {
@@ -31,13 +32,13 @@ impl AdapterRecord {
         }
     }
 
-    /// Encodes the record.
+    /// Encodes the record for the state database.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         self.header().encode_to_vec()
     }
 
-    /// The record as the head of a snapshot on its way to a peer.
+    /// Returns the record as the header of a snapshot to send to a peer.
     #[must_use]
     pub fn header(&self) -> peer::SnapshotHeader {
         peer::SnapshotHeader {
@@ -51,17 +52,17 @@ impl AdapterRecord {
         }
     }
 
-    /// Decodes what [`AdapterRecord::encode`] wrote.
+    /// Decodes the output of [`AdapterRecord::encode`].
     ///
     /// # Errors
-    /// When the bytes are something else: the state is damaged.
+    /// When the bytes are anything else: the state is damaged.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         let damaged = |e: String| Fault::Damaged(format!("adapter record: {e}"));
         let header = peer::SnapshotHeader::decode(bytes).map_err(|e| damaged(e.to_string()))?;
         Self::from_header(header).map_err(|e| damaged(e.to_string()))
     }
 
-    /// Reads the head of a snapshot.
+    /// Reads the record from the header of a snapshot.
     ///
     /// # Errors
     /// When a field is missing or contradicts another.
@@ -76,8 +77,8 @@ impl AdapterRecord {
     }
 }
 
-/// The record of who applies. It is written with every batch, and its membership hardly ever
-/// changes: that is encoded once.
+/// The adapter record as the applier keeps it. It is written with every batch, but its
+/// membership rarely changes, so the encoded membership is cached.
 #[derive(Debug)]
 pub struct AppliedRecord {
     record: AdapterRecord,
@@ -85,7 +86,7 @@ pub struct AppliedRecord {
 }
 
 impl AppliedRecord {
-    /// A record to go on from.
+    /// Continues from `record`, the record of the opened state.
     #[must_use]
     pub fn new(record: AdapterRecord) -> Self {
         let membership = AdapterRecord {
@@ -98,18 +99,18 @@ impl AppliedRecord {
         }
     }
 
-    /// The record.
+    /// Returns the record.
     #[must_use]
     pub const fn get(&self) -> &AdapterRecord {
         &self.record
     }
 
-    /// The entry at `log_id` is applied.
+    /// Records that the entry at `log_id` is applied.
     pub fn advance(&mut self, log_id: LogId) {
         self.record.last_applied = Some(log_id);
     }
 
-    /// An entry that was applied changed the membership.
+    /// Records the membership of an applied entry.
     pub fn set_membership(&mut self, membership: StoredMembership) {
         let last_applied = self.record.last_applied;
         *self = Self::new(AdapterRecord {
@@ -118,14 +119,14 @@ impl AppliedRecord {
         });
     }
 
-    /// As [`AdapterRecord::encode`].
+    /// Same encoding as [`AdapterRecord::encode`].
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let position = peer::SnapshotHeader {
             last_log_id: self.record.last_applied.as_ref().map(convert::log_id_to),
             ..peer::SnapshotHeader::default()
         };
-        // Its field comes before those of the membership.
+        // The field of the position precedes those of the membership.
         let mut bytes = position.encode_to_vec();
         bytes.extend_from_slice(&self.membership_bytes);
         bytes
@@ -163,7 +164,7 @@ mod tests {
     fn what_is_encoded_once_is_the_same_as_all_of_it() {
         let mut record = AdapterRecord::default();
         let mut applied = AppliedRecord::new(record.clone());
-        // Nodes are encoded in no order, so bytes say nothing.
+        // Nodes are encoded in no particular order, so the bytes are not comparable.
         let decoded = |applied: &AppliedRecord| AdapterRecord::decode(&applied.encode()).unwrap();
         assert_eq!(decoded(&applied), record);
         for index in 1..=3 {

@@ -1,5 +1,4 @@
-//! Snapshots: checkpoints of the state database, each a directory that lives as long as someone
-//! holds it.
+//! Snapshots: checkpoints of the state database, each a directory with shared ownership.
 
 use std::{
     fs, io,
@@ -25,28 +24,30 @@ use super::{
 
 const BUILT_PREFIX: &str = "built-";
 const INCOMING_PREFIX: &str = "incoming-";
-/// The end of the names of files that never change.
+/// Extension of RocksDB's table files, which are immutable.
 const TABLE_FILE: &str = "sst";
 
-/// A checkpoint on disk. Clones share it; once superseded, the files go with the last of them.
+/// A checkpoint on disk. Clones share it; after [`Checkpoint::supersede`], dropping the last clone
+/// removes the files.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     directory: Arc<Directory>,
 }
 
-/// What a checkpoint takes on the disk.
+/// Disk space of a checkpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CheckpointBytes {
-    /// All its files.
+    /// Bytes of all its files.
     pub total: u64,
-    /// Of these, the files that no database shares with it any more.
+    /// Bytes of the files that no database shares any more.
     pub own: u64,
 }
 
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
-    /// Set for whatever is not the newest snapshot, which the next start finds again.
+    /// Whether to remove the files on drop. Unset for the newest snapshot, which the next start
+    /// reopens.
     remove: AtomicBool,
 }
 
@@ -61,7 +62,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // One that was received and installed was moved, and is no longer here.
+        // A received snapshot that was installed has been moved away.
         if self.remove.load(Ordering::Acquire) && self.path.exists() {
             remove(&self.path);
         }
@@ -69,18 +70,18 @@ impl Drop for Directory {
 }
 
 impl Checkpoint {
-    /// Where the files are.
+    /// Path of the directory with the files.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory.path
     }
 
-    /// Lets the files go when the last user is gone: a newer snapshot exists.
+    /// Removes the files when the last clone is dropped: a newer snapshot exists.
     pub fn supersede(&self) {
         self.directory.remove.store(true, Ordering::Release);
     }
 
-    /// How much it takes on the disk.
+    /// Returns the disk space of the checkpoint.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -96,16 +97,16 @@ impl Checkpoint {
         Ok(bytes)
     }
 
-    /// Reads all of it, which checks every block against its checksum, and compares what it covers
-    /// with `expected`. Takes as long as reading the files.
+    /// Reads all files, which checks every block against its checksum, and compares the adapter
+    /// record with `expected`. Takes as long as reading the files.
     ///
     /// # Errors
-    /// [`Fault::Damaged`] when something does not match; otherwise when the files cannot be read.
+    /// [`Fault::Damaged`] on a mismatch; other faults when the files cannot be read.
     pub fn verify(&self, expected: &AdapterRecord) -> Result<(), Fault> {
         verify(self.path(), expected)
     }
 
-    /// The files of the database and their sizes, by name.
+    /// Returns the files of the database, sorted by name, with their sizes.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -122,9 +123,10 @@ impl Checkpoint {
         Ok(files)
     }
 
-    /// Makes a copy at `path`, in place of whatever is there. What never changes is shared.
+    /// Copies the checkpoint to `path`, replacing any directory there. Immutable files are
+    /// hard-linked.
     pub(super) fn copy_to(&self, path: &Path) -> io::Result<()> {
-        // An exchange that was cut off may have left something.
+        // An interrupted exchange may have left a directory.
         if path.exists() {
             fs::remove_dir_all(path)?;
         }
@@ -144,8 +146,9 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// Puts its files at `path`, to become a state. What another member sent goes there whole, as
-    /// that one still has it; a snapshot of this node's own stays, as nobody else may have it.
+    /// Moves or copies the files to `path`, to become the state. A received snapshot is moved,
+    /// because its sender still has it; a snapshot built by this node is copied and kept, because
+    /// no other node may have it.
     pub(super) fn give_to(&self, path: &Path) -> io::Result<()> {
         if self.is_received() {
             fs::rename(self.path(), path)
@@ -165,16 +168,16 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct SnapshotDir {
     root: PathBuf,
-    /// Numbers the directories; above every number found at the start.
+    /// The number of the next directory; above every number found at startup.
     next: AtomicU64,
-    /// The data directory that the snapshots belong to, once that was checked.
+    /// Instance id of the data directory that the snapshots belong to, once checked.
     instance: OnceLock<u64>,
     incoming: Incoming,
 }
 
 impl SnapshotDir {
-    /// Opens `root` and finds the newest snapshot in it. What came of one on its way in stays;
-    /// everything else there is removed.
+    /// Opens `root` and finds the newest snapshot in it. Partially received snapshots are kept; all
+    /// other directories are removed.
     ///
     /// # Errors
     /// When the directory cannot be read or written.
@@ -229,11 +232,11 @@ impl SnapshotDir {
         ))
     }
 
-    /// Checks that `newest` belongs to the data directory `instance`, and makes what is built here
-    /// its own.
+    /// Checks that `newest` belongs to the data directory `instance`, and marks snapshots built
+    /// from here on as its own.
     ///
     /// # Errors
-    /// When it belongs to another, or the files cannot be read or written.
+    /// When it belongs to another data directory, or the files cannot be read or written.
     pub fn owned_by(
         &self,
         instance: u64,
@@ -246,8 +249,8 @@ impl SnapshotDir {
         Ok(())
     }
 
-    /// Makes a checkpoint of `engine`. Blocks for as long as writing the engine's memory takes;
-    /// writes to the engine go on meanwhile.
+    /// Builds a checkpoint of `engine`. Blocks while the engine's memtables are flushed; writes to
+    /// the engine continue meanwhile.
     ///
     /// # Errors
     /// When the files cannot be written, or the state in them is damaged.
@@ -260,12 +263,12 @@ impl SnapshotDir {
         if let Some(instance) = self.instance.get() {
             database_owner::claim(checkpoint.path(), *instance)?;
         }
-        // Before the first entry there is no record, and nothing to record.
+        // Before the first applied entry there is no record.
         let record = record_of(checkpoint.path())?.unwrap_or_default();
         Ok((record, checkpoint))
     }
 
-    /// Removes every snapshot that was built here but `kept`.
+    /// Removes every snapshot that was built here, except `kept`.
     pub(super) fn remove_all_but(&self, kept: &Checkpoint) -> Result<(), EngineError> {
         let removing = || {
             for entry in fs::read_dir(&self.root)? {
@@ -282,14 +285,14 @@ impl SnapshotDir {
         })
     }
 
-    /// Where snapshots on their way in are written.
+    /// The directory of partially received snapshots.
     #[must_use]
     pub const fn incoming(&self) -> &Incoming {
         &self.incoming
     }
 
-    /// Reads through what came from `sender`, unless that was done and nothing came since. What is
-    /// damaged goes: it would be held, and sent on, for ever.
+    /// Verifies the snapshot received from `sender`, unless that was done and nothing was received
+    /// since. Removes a damaged one: otherwise it would be kept, and resumed, for ever.
     ///
     /// # Errors
     /// See [`Checkpoint::verify`].
@@ -314,10 +317,10 @@ impl SnapshotDir {
         Ok(())
     }
 
-    /// Takes what came from `sender` and was checked.
+    /// Takes over the snapshot received from `sender`, after [`SnapshotDir::check`].
     ///
     /// # Errors
-    /// When the names cannot be made durable.
+    /// When the file names cannot be made durable.
     pub fn complete(&self, turn: &mut Turn, sender: u64) -> Result<Checkpoint, Fault> {
         let path = self.numbered(INCOMING_PREFIX);
         turn.complete(sender, &path).map_err(keeping)?;
@@ -326,7 +329,7 @@ impl SnapshotDir {
         })
     }
 
-    /// A directory without files, in place of a snapshot.
+    /// Creates an empty directory in place of a snapshot.
     #[cfg(test)]
     pub(crate) fn empty(&self) -> io::Result<Checkpoint> {
         let path = self.numbered(BUILT_PREFIX);
@@ -369,7 +372,8 @@ fn keeping(source: io::Error) -> EngineError {
     }
 }
 
-/// What the checkpoint in `path`, or another database that nobody writes to, covers.
+/// Reads the adapter record of the database in `path`, a checkpoint or another database without a
+/// writer.
 pub(super) fn record_of(path: &Path) -> Result<Option<AdapterRecord>, Fault> {
     let engine = RocksEngine::open_read_only(path)?;
     let view = engine.snapshot()?;

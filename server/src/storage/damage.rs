@@ -1,9 +1,9 @@
-//! The mark that a state database in use was found damaged. It outlives the process, which ends:
-//! the next start brings another state in place of that one.
+//! The damage mark of a state database. It outlives the process, which ends: the next start
+//! replaces the marked state with another one.
 //!
 //! # Invariants
-//! Only damage makes a mark, which is what RocksDB calls a corruption: a checksum that does not
-//! match, a file that is not what it should be. A disk that does not answer is none.
+//! Only damage makes a mark: what RocksDB reports as corruption, such as a checksum mismatch or an
+//! unexpected file format. A disk that does not respond makes none.
 
 use std::{
     fs, io,
@@ -16,17 +16,17 @@ use tracing::{error, warn};
 
 use super::{data_dir, rocks};
 
-/// The end of the mark's name, which begins with that of the database.
+/// Extension of the mark's file name; the stem is the name of the database.
 const MARK: &str = "damaged";
 
-/// Marks the database in `directory` when `cause` says that it is damaged.
+/// Marks the database in `directory` if `cause` is a corruption.
 pub(super) fn note(directory: &Path, cause: &Error) {
     if cause.kind() == ErrorKind::Corruption {
         mark(directory, cause.as_ref());
     }
 }
 
-/// Marks the database in `directory`, in whose files `cause` was found.
+/// Marks the database in `directory` as damaged, with `cause` as the text of the mark.
 pub(super) fn mark(directory: &Path, cause: &str) {
     if mark_of(directory).exists() {
         return;
@@ -38,8 +38,7 @@ pub(super) fn mark(directory: &Path, cause: &str) {
     }
 }
 
-/// Whether `fault` says that files are not what they were written as, rather than that they could
-/// not be read.
+/// Whether `fault` is damage of the files, rather than a failure to read them.
 #[must_use]
 pub fn is_damage(fault: &Fault) -> bool {
     match fault {
@@ -53,7 +52,7 @@ pub fn is_damage(fault: &Fault) -> bool {
     }
 }
 
-/// What was said of the database in `directory`, if it was found damaged.
+/// Returns the cause in the damage mark of the database in `directory`, if it is marked.
 pub(super) fn noted(directory: &Path) -> io::Result<Option<String>> {
     match fs::read(mark_of(directory)) {
         Ok(text) => Ok(Some(String::from_utf8_lossy(&text).trim().to_owned())),
@@ -62,7 +61,7 @@ pub(super) fn noted(directory: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// The marks below `root`, of whatever databases.
+/// Returns the paths of all damage marks in `root`.
 pub(super) fn marks(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut marks = Vec::new();
     let entries = match fs::read_dir(root) {

@@ -1,11 +1,11 @@
-//! The data directory: its layout, its lock, and whose it is.
+//! The data directory: its layout, its lock and its owner.
 //!
-//! It does not know how the log, the state and the snapshots in it are written.
+//! It does not know the formats of the log, the state and the snapshots in it.
 //!
 //! # Invariants
 //! One process uses a directory at a time. A directory belongs to one instance of one member of one
-//! quorum for ever: a member that lost its data is a new member. A directory that holds anything
-//! and no `identity` is never taken for a new one.
+//! quorum for ever: a member that lost its data is a new member. A directory that has contents and
+//! no `identity` file is never treated as new.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -22,54 +22,54 @@ use super::identity_file::{self, IdentityFault, IdentityRecord, Layout};
 
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
-/// What a directory may hold and still be new: what this program writes before the identity, and
-/// what file systems put into the root of a volume.
+/// Names that a new directory may contain: files written before the identity file, and a directory
+/// that file systems create in the root of a volume.
 const NEW_NAMES: [&str; 3] = [LOCK_FILE, "identity.tmp", "lost+found"];
-/// Where etcd keeps its data.
+/// Name of etcd's directory in its data directory.
 const ETCD_NAME: &str = "member";
-/// Names of a foreign directory that are repeated to the operator.
+/// Maximum number of names listed in the error for a foreign directory.
 const NAMES_TOLD_MAX: usize = 5;
-/// Only the account of the server may look into what it stores.
+/// Only the account of the server has access to the stored data.
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 
-/// An opened, locked data directory.
+/// An open, locked data directory.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    /// What the identity file says; `None` while the directory is new.
+    /// Content of the identity file; `None` while the directory is new.
     identity: Mutex<Option<IdentityRecord>>,
     /// Held for as long as the process uses the directory.
     _lock: File,
 }
 
-/// Whose a directory is.
+/// The owner of a data directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The quorum.
+    /// The quorum's id.
     pub cluster_id: u64,
-    /// The member.
+    /// The member's id.
     pub member_id: u64,
-    /// This data directory: random, so that a member that lost its data and starts again under its
-    /// old id is told from the one it was.
+    /// Random id of this data directory. It distinguishes a member that lost its data and restarts
+    /// under its old id from the member it was before.
     pub instance_id: u64,
 }
 
-/// Why a data directory cannot be used.
+/// Reasons why a data directory cannot be used.
 #[derive(Debug, Error)]
 pub enum DataDirError {
-    /// The file system refused.
+    /// An I/O operation failed.
     #[error("data directory {path}: {doing}")]
     Io {
-        /// The directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// What was being done.
+        /// The operation that failed.
         doing: &'static str,
-        /// What the file system said.
+        /// The error of the file system.
         #[source]
         source: io::Error,
     },
-    /// Another process holds it.
+    /// Another process holds the lock.
     #[error(
         "data directory {0} is in use by another process; stop it or choose another --data-dir"
     )]
@@ -81,44 +81,44 @@ pub enum DataDirError {
          changed"
     )]
     Newer {
-        /// The directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// The format.
+        /// The format number found.
         format: u64,
     },
-    /// Its identity file is damaged, or no version's.
+    /// The identity file is damaged, or not of any known version.
     #[error(
         "data directory {path} has an identity file that cannot be used: {what}; restore the file \
          from a copy, or replace the member: remove it and add it again with an empty data \
          directory"
     )]
     Foreign {
-        /// The directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why the file cannot be used.
         what: String,
     },
-    /// It holds etcd's data.
+    /// It contains data of etcd.
     #[error(
         "data directory {0} holds data of etcd (member/), which is not read from there; choose an \
          empty --data-dir, and copy the keys over with both servers running"
     )]
     Etcd(PathBuf),
-    /// It holds something, and nothing says whose.
+    /// It has contents but no identity file.
     #[error(
         "data directory {path} has no identity file and is not empty: it holds {holds}; choose an \
          empty --data-dir, or restore the identity file if this is a member's directory"
     )]
     NotEmpty {
-        /// The directory.
+        /// Path of the data directory.
         path: PathBuf,
-        /// The first of the names in it.
+        /// The first names in it.
         holds: String,
     },
 }
 
 impl DataDir {
-    /// Opens and locks `path`, creating it when it is not there, and reads whose it is.
+    /// Opens and locks `path`, creates it if it does not exist, and reads the identity file.
     ///
     /// # Errors
     /// See [`DataDirError`].
@@ -147,19 +147,19 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Whose the directory is; `None` when it is new.
+    /// Returns the owner of the directory; `None` when it is new.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
         self.identity.lock().map(|record| record.owner)
     }
 
-    /// Whether its log has held an entry: an empty log is then a lost one.
+    /// Whether its log has ever held an entry. If so, an empty log is a lost one.
     #[must_use]
     pub fn is_founded(&self) -> bool {
         self.identity.lock().is_some_and(|record| record.founded)
     }
 
-    /// Makes a new directory `owner`'s for ever.
+    /// Makes `owner` the permanent owner of a new directory.
     ///
     /// # Errors
     /// When the identity file cannot be written.
@@ -170,8 +170,8 @@ impl DataDir {
         })
     }
 
-    /// Writes down that the log holds an entry. To be called once that is durable, and harmless
-    /// when repeated.
+    /// Records that the log holds an entry. Call it once that entry is durable; repeated calls have
+    /// no effect.
     ///
     /// # Errors
     /// When the identity file cannot be written.
@@ -203,7 +203,7 @@ impl DataDir {
         let (record, layout) = identity_file::parse(&text).map_err(refused)?;
         match layout {
             Layout::Current => *self.identity.lock() = Some(record),
-            // The record got its instance id just now: from here on the directory keeps it.
+            // The instance id was generated just now; saving it makes it permanent.
             Layout::WithoutInstance => self.save(record)?,
         }
         Ok(())
@@ -219,31 +219,31 @@ impl DataDir {
         Ok(())
     }
 
-    /// Where the instance ids of the other members are kept.
+    /// Path of the file with the instance ids of the other members.
     #[must_use]
     pub fn peers(&self) -> PathBuf {
         self.path.join("peers")
     }
 
-    /// The directory.
+    /// Path of the data directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where the log lies.
+    /// Path of the log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join("log")
     }
 
-    /// Where the state lies.
+    /// Path of the state database.
     #[must_use]
     pub fn state(&self) -> PathBuf {
         self.path.join("state")
     }
 
-    /// Where snapshots lie.
+    /// Path of the directory of snapshots.
     #[must_use]
     pub fn snapshots(&self) -> PathBuf {
         self.path.join("snapshots")
@@ -259,7 +259,7 @@ fn failed(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> DataDir
     }
 }
 
-/// Refuses a directory that holds something and does not say whose it is. Nothing is written.
+/// Refuses a directory that has contents but no identity file. Writes nothing.
 fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -308,7 +308,7 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes a small file so that after a crash it has either its old or its new content.
+/// Replaces a small file atomically: after a crash it has either its old or its new content.
 pub(super) fn write_durably(path: &Path, content: &str) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let mut file = OpenOptions::new()

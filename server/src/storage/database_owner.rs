@@ -1,12 +1,12 @@
-//! Whose a state database or a snapshot is: the `owner` file beside its files.
+//! The `owner` file of a state database or a snapshot, which names its data directory.
 //!
-//! A log id names a term and a leader, and both repeat when a member is founded anew, so a database
-//! copied from another data directory may seem to agree with the log. Not part of what peers
-//! exchange.
+//! A log id names a term and a leader, and both repeat when a member is created again, so a
+//! database copied from another data directory may appear to match the log. The file is not part of
+//! a snapshot transfer.
 //!
 //! # Invariants
-//! A file that does not read is refused. None is there in what earlier versions wrote, and in a
-//! snapshot that was just received: such a database is taken for this directory's own.
+//! An unreadable file is refused. A missing file is accepted, and created: databases of earlier
+//! versions and freshly received snapshots have none.
 
 use std::{fs, io, path::Path};
 
@@ -14,12 +14,12 @@ use tenure_statemachine::EngineError;
 
 use super::{data_dir::write_durably, identity_file::with_checksum};
 
-/// The file. RocksDB leaves names alone that it does not know.
+/// Name of the file. RocksDB ignores names that it does not know.
 pub(super) const OWNER_FILE: &str = "owner";
 
 const HEAD: &str = "format = 1\ninstance_id = ";
 
-/// Writes down that the database in `path` belongs to the data directory `instance`.
+/// Records durably that the database in `path` belongs to the data directory `instance`.
 ///
 /// # Errors
 /// When the file cannot be written.
@@ -30,10 +30,11 @@ pub(super) fn claim(path: &Path, instance: u64) -> Result<(), EngineError> {
     })
 }
 
-/// Checks that the database in `path` belongs to the data directory `instance`.
+/// Checks that the database in `path` belongs to the data directory `instance`. Claims a database
+/// without an owner file.
 ///
 /// # Errors
-/// When it is another's, or when the file cannot be read or is damaged.
+/// When it belongs to another data directory, or when the file cannot be read or is damaged.
 pub(super) fn check(path: &Path, instance: u64) -> Result<(), EngineError> {
     let file = path.join(OWNER_FILE);
     let refused = |context| {
@@ -73,7 +74,7 @@ fn format(instance: u64) -> String {
     with_checksum(format!("{HEAD}{instance:016x}\n"))
 }
 
-/// The instance id, when the text is byte for byte what [`format`] makes of it.
+/// Returns the instance id if the text is byte for byte the output of [`format`].
 fn parse(text: &str) -> Option<u64> {
     let digits = text.strip_prefix(HEAD)?.lines().next()?;
     let instance = u64::from_str_radix(digits, 16).ok()?;

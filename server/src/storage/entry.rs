@@ -1,4 +1,4 @@
-//! Log entries as bytes on disk; specified in docs/storage-format.md.
+//! Encoding of log entries on disk; specified in docs/storage-format.md.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use tenure_proto::peer;
 use super::log_disk::{ENTRY_HEAD, LogRecord};
 use crate::consensus::{Batch, Entry, LogId, Payload, Vote, convert};
 
-/// First byte of every record; another one means another format.
+/// First byte of every record; any other value is an unknown format.
 const FORMAT: u8 = 1;
 /// Format, kind, term, node.
 const HEADER_LEN: usize = ENTRY_HEAD;
@@ -18,7 +18,7 @@ const KIND_BLANK: u8 = 0;
 const KIND_BATCH: u8 = 1;
 const KIND_MEMBERSHIP: u8 = 2;
 
-/// Encodes an entry. The payload of a batch is the proposer's own bytes.
+/// Encodes an entry. The payload of a batch is kept as the proposer encoded it.
 pub(super) fn encode(entry: &Entry) -> LogRecord {
     let leader = &entry.log_id.leader_id;
     let mut head = [0; HEADER_LEN];
@@ -44,7 +44,7 @@ pub(super) fn encode(entry: &Entry) -> LogRecord {
 /// Decodes the entry at `index`.
 ///
 /// # Errors
-/// When the bytes are not what [`encode`] writes: the log is damaged.
+/// When the bytes are not an output of [`encode`]: the log is damaged.
 pub(super) fn decode(index: u64, mut bytes: Bytes) -> io::Result<Entry> {
     let damaged = |what: &str| {
         let message = format!("log entry {index} is damaged: {what}");
@@ -80,7 +80,7 @@ pub(super) fn encode_log_id(id: &LogId) -> Vec<u8> {
     convert::log_id_to(id).encode_to_vec()
 }
 
-/// Decodes what [`encode_log_id`] wrote.
+/// Decodes the output of [`encode_log_id`].
 pub(super) fn decode_log_id(bytes: &[u8]) -> io::Result<LogId> {
     peer::LogId::decode(bytes)
         .map(|id| convert::log_id_from(&id))
@@ -92,7 +92,7 @@ pub(super) fn encode_vote(vote: &Vote) -> Vec<u8> {
     convert::vote_to(vote).encode_to_vec()
 }
 
-/// Decodes what [`encode_vote`] wrote.
+/// Decodes the output of [`encode_vote`].
 pub(super) fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
     peer::Vote::decode(bytes)
         .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
@@ -102,7 +102,7 @@ pub(super) fn decode_vote(bytes: &[u8]) -> io::Result<Vote> {
         })
 }
 
-/// About how much memory an entry holds.
+/// Approximate size of an entry in memory, in bytes.
 pub(super) fn size(entry: &Entry) -> usize {
     match &entry.payload {
         Payload::Normal(batch) => HEADER_LEN + batch.0.len(),
@@ -156,7 +156,7 @@ mod tests {
         }
     }
 
-    /// The bytes of docs/storage-format.md. A released format never changes.
+    /// The bytes in docs/storage-format.md. A released format never changes.
     #[test]
     fn the_bytes_of_a_record_are_the_documented_ones() {
         let batch = entry(Payload::Normal(Batch(Bytes::from_static(b"xyz"))));

@@ -1,41 +1,41 @@
-//! The text of the `identity` file: written canonically, read strictly.
+//! Format of the `identity` file: written canonically, parsed strictly.
 //!
 //! # Invariants
-//! A text is accepted only when it is byte for byte what this program would have written: a flipped
-//! digit or a missing end never makes somebody else of a member.
+//! A text is accepted only if it is byte for byte what this program would have written, so a
+//! flipped digit or a truncation never changes the identity of a member.
 
 use rand::Rng;
 
 use super::data_dir::Owner;
 
-/// Version of everything below the data directory; another one means another layout. The version
-/// before had neither instance id nor checksum; its programs refuse this one.
+/// Version of the layout of the whole data directory. Version 1 had neither an instance id nor a
+/// checksum; programs of that version refuse this one.
 const FORMAT: u64 = 2;
 const FORMAT_WITHOUT_INSTANCE: u64 = 1;
 
-/// What the file says.
+/// Content of the identity file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct IdentityRecord {
     pub(super) owner: Owner,
-    /// The log has held an entry.
+    /// Whether the log has ever held an entry.
     pub(super) founded: bool,
 }
 
-/// Which version wrote the file.
+/// The version that wrote the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// This one.
+    /// The current version.
     Current,
-    /// The one before: the record has a fresh instance id, and is to be written anew.
+    /// The previous version: the record gets a fresh instance id and must be saved again.
     WithoutInstance,
 }
 
-/// Why a text is not taken.
+/// Reasons why a text is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum IdentityFault {
     /// A later version wrote it, in this format.
     Newer(u64),
-    /// It is damaged, or nothing that any version writes; in words.
+    /// It is damaged, or of no known version; with a description.
     Unusable(String),
 }
 
@@ -45,7 +45,7 @@ impl From<String> for IdentityFault {
     }
 }
 
-/// A fresh instance id, from the system's entropy. Zero stands for an unknown one.
+/// Generates an instance id from the system's entropy. Never zero, which means unknown.
 pub fn fresh_instance_id() -> u64 {
     rand::rng().random_range(1..=u64::MAX)
 }
@@ -60,14 +60,14 @@ pub(super) fn format(record: &IdentityRecord) -> String {
     ))
 }
 
-/// `lines` and a last line with their checksum.
+/// Appends a last line with the checksum of `lines`.
 pub(super) fn with_checksum(mut lines: String) -> String {
     let checksum = crc32c::crc32c(lines.as_bytes());
     lines.push_str(&format!("checksum = {checksum:08x}\n"));
     lines
 }
 
-/// Reads the file; the error says what is wrong with it.
+/// Parses the file; the error describes the fault.
 pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), IdentityFault> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not text".to_owned())?;
     let field = |name: &str| {
@@ -118,8 +118,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(IdentityRecord, Layout), IdentityFa
     Ok((record, layout))
 }
 
-/// Of a text in the format `newer`. Every format has the checksum as its last line, so a flipped
-/// digit is told from a later version.
+/// Classifies a text in the format `newer`. Every format ends with the checksum line, which
+/// distinguishes a later version from a flipped digit.
 fn of_later_version(text: &str, newer: u64) -> IdentityFault {
     let end = text.rfind("checksum = ").unwrap_or(0);
     if end > 0 && with_checksum(text[..end].to_owned()) == text {

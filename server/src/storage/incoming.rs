@@ -1,11 +1,11 @@
-//! The snapshot on its way in: one directory, which stays when a transfer breaks off, so that the
-//! next one goes on from there.
+//! Receipt of a snapshot: one directory, kept when a transfer breaks off, so that the next transfer
+//! can resume.
 //!
 //! It does not know messages; `raft/transfer.rs` does.
 //!
 //! # Invariants
-//! One transfer at a time writes. Files stay only for transfers from the data directory that they
-//! came from. What is in them is checked by whoever sends the rest, and all of it before it is
+//! One transfer at a time writes. Files are kept only for transfers from the same data directory.
+//! The sender that resumes checks the files held; the whole snapshot is verified before it is
 //! installed.
 
 use std::{
@@ -22,30 +22,30 @@ use super::{adapter_record::AdapterRecord, data_dir::sync_dir};
 
 /// Followed by the instance id of the sender, in hexadecimal.
 const PARTIAL_PREFIX: &str = "partial-";
-/// Bytes read at once for a checksum.
+/// Size of the reads that compute a checksum.
 const READ_BYTES: usize = 256 << 10;
 
-/// A file, or the beginning of one, and the checksum of that.
+/// A complete or partial file, with its checksum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldFile {
-    /// Its name in the checkpoint.
+    /// Name of the file in the checkpoint.
     pub name: String,
-    /// How much of it is here.
+    /// Number of bytes held.
     pub bytes: u64,
     /// CRC-32C of these bytes.
     pub crc32c: u32,
 }
 
-/// Lets transfers in, one at a time.
+/// Admits snapshot transfers, one at a time.
 #[derive(Debug)]
 pub struct Incoming {
     root: PathBuf,
     slot: Arc<Mutex<Slot>>,
-    /// Numbers those who came; the newest takes the place of the others.
+    /// Number of the latest transfer, which supersedes all earlier ones.
     newest: watch::Sender<u64>,
 }
 
-/// The right to write. Ends with it.
+/// The exclusive right to write, released on drop.
 #[derive(Debug)]
 pub struct Turn {
     root: PathBuf,
@@ -54,17 +54,18 @@ pub struct Turn {
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// What the present transfer is called; 0 when it has no name.
+    /// Name of the current transfer; 0 when it has none.
     transfer: u64,
-    /// What the files that are held cover, when they were read through: a link that breaks
-    /// meanwhile must not cost it again.
+    /// The adapter record that the held files were verified against. It spares a second
+    /// verification when the connection breaks after the first.
     whole: Option<AdapterRecord>,
-    /// From whom the last snapshot came that does not hold what its head says, and what it covers.
+    /// The sender of the last snapshot that did not match its header, and the record in that
+    /// header.
     refused: Option<(u64, AdapterRecord)>,
 }
 
 impl Incoming {
-    /// Transfers into `root`.
+    /// Receives transfers in the directory `root`.
     #[must_use]
     pub fn new(root: &Path) -> Self {
         Self {
@@ -74,11 +75,11 @@ impl Incoming {
         }
     }
 
-    /// Takes the place of the transfer under way, which ends at its next chunk: its sender has
-    /// given it up, or is no longer the leader.
+    /// Supersedes the transfer in progress, which ends at its next chunk: its sender has given it
+    /// up, or is no longer the leader.
     ///
     /// # Cancel safety
-    /// The transfer before may have been ended.
+    /// When the future is dropped, the earlier transfer may have been ended already.
     pub async fn take(&self) -> (Turn, Superseded) {
         let mut own = 0;
         self.newest.send_modify(|newest| {
@@ -94,7 +95,7 @@ impl Incoming {
     }
 }
 
-/// Tells a transfer that another one wants its place.
+/// Notifies a transfer that a later one supersedes it.
 #[derive(Debug)]
 pub struct Superseded {
     own: u64,
@@ -102,7 +103,7 @@ pub struct Superseded {
 }
 
 impl Superseded {
-    /// Resolves when it does.
+    /// Resolves when the transfer is superseded.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
@@ -114,19 +115,19 @@ impl Superseded {
 }
 
 impl Turn {
-    /// What the transfer before was called.
+    /// Returns the name of the previous transfer.
     #[must_use]
     pub fn transfer(&self) -> u64 {
         self.slot.transfer
     }
 
-    /// Gives the transfer that follows a name, which no other one has had.
+    /// Generates a unique name for the next transfer, and returns it.
     pub fn name(&mut self) -> u64 {
         self.slot.transfer = rand::random::<u64>().max(1);
         self.slot.transfer
     }
 
-    /// Whether what is held was read through, covers `record`, and did not change since.
+    /// Whether the held files were verified against `record` and have not changed since.
     #[must_use]
     pub fn is_whole(&self, record: &AdapterRecord) -> bool {
         self.slot.whole.as_ref() == Some(record)
@@ -136,29 +137,29 @@ impl Turn {
         self.slot.whole = Some(record.clone());
     }
 
-    /// What the last snapshot from the data directory `sender` covers, when that was read through
-    /// and did not hold what its head says. Is said once.
+    /// Takes the record in the header of the last snapshot from the data directory `sender`, if
+    /// that snapshot failed verification. Returns it once.
     pub fn take_refused(&mut self, sender: u64) -> Option<AdapterRecord> {
         let refused = self.slot.refused.take_if(|(by, _)| *by == sender);
         refused.map(|(_, it)| it)
     }
 
-    /// Lets what came from `sender` go, which is not `expected`.
+    /// Removes the files from `sender`, which failed verification against `expected`.
     pub(super) fn refuse(&mut self, sender: u64, expected: &AdapterRecord) -> io::Result<()> {
         self.clear()?;
         self.slot.refused = Some((sender, expected.clone()));
         Ok(())
     }
 
-    /// What is held changes.
+    /// Discards the result of the verification, because the held files change.
     pub fn changes(&mut self) {
         self.slot.whole = None;
     }
 
-    /// What came from the data directory `sender` and was not installed. Reads all of it.
+    /// Returns the files held from the data directory `sender`. Reads all of them.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the files cannot be read.
     pub fn held(&self, sender: u64) -> io::Result<Vec<HeldFile>> {
         let directory = self.partial(sender);
         let mut held = Vec::new();
@@ -173,10 +174,11 @@ impl Turn {
         Ok(held)
     }
 
-    /// The directory for files from `sender`. Only `names` stay in it, and nothing of others.
+    /// Creates the directory for files from `sender`. Removes the files that are not in `names`,
+    /// and those of other senders.
     ///
     /// # Errors
-    /// When it cannot be made, or what is of no use cannot be removed.
+    /// When the directory cannot be created, or a file cannot be removed.
     pub fn directory(&mut self, sender: u64, names: &[String]) -> io::Result<PathBuf> {
         let directory = self.partial(sender);
         for other in partials(&self.root)?.filter(|path| *path != directory) {
@@ -194,10 +196,10 @@ impl Turn {
         Ok(directory)
     }
 
-    /// Lets everything go that came so far.
+    /// Removes all files held.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// When a file cannot be removed.
     pub fn clear(&mut self) -> io::Result<()> {
         *self.slot = Slot::default();
         for path in partials(&self.root)? {
@@ -206,10 +208,10 @@ impl Turn {
         Ok(())
     }
 
-    /// Moves what came from `sender` to `target`: all of it is there, and the transfer is over.
+    /// Moves the completed files from `sender` to `target`, which ends the transfer.
     ///
     /// # Errors
-    /// When the names cannot be made durable.
+    /// When the file names cannot be made durable.
     pub fn complete(&mut self, sender: u64, target: &Path) -> io::Result<()> {
         *self.slot = Slot::default();
         let directory = self.partial(sender);
@@ -222,7 +224,7 @@ impl Turn {
     }
 }
 
-/// Whether the start leaves this directory in `snapshots/` alone.
+/// Whether `path` holds a partially received snapshot, which startup leaves in place.
 pub(super) fn is_partial(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.starts_with(PARTIAL_PREFIX))
@@ -234,7 +236,7 @@ fn partials(root: &Path) -> io::Result<impl Iterator<Item = PathBuf> + use<>> {
     Ok(paths.filter(|path| is_partial(path)))
 }
 
-/// The files in `directory` and their sizes; none when it is not there.
+/// Lists the files in `directory` with their sizes; none if it does not exist.
 fn list(directory: &Path) -> io::Result<Vec<(String, u64)>> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -251,11 +253,10 @@ fn list(directory: &Path) -> io::Result<Vec<(String, u64)>> {
     Ok(files)
 }
 
-/// CRC-32C of the first `bytes` of a file, or of all of it when it is shorter, and how many these
-/// are.
+/// Returns how many bytes were read, at most `bytes`, and their CRC-32C.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the file cannot be read.
 pub fn checksum(path: &Path, bytes: u64) -> io::Result<(u64, u32)> {
     let mut file = File::open(path)?.take(bytes);
     let mut buffer = vec![0; READ_BYTES];
@@ -270,10 +271,10 @@ pub fn checksum(path: &Path, bytes: u64) -> io::Result<(u64, u32)> {
     }
 }
 
-/// Opens a file in `directory` to be written from `offset` on; what it holds behind that goes.
+/// Opens a file in `directory` for writing at `offset`, and truncates it there.
 ///
 /// # Errors
-/// When it cannot be opened, or holds less.
+/// When the file cannot be opened, or is shorter than `offset`.
 pub fn open_at(directory: &Path, name: &str, offset: u64) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut file = options
@@ -309,13 +310,13 @@ mod tests {
         assert_eq!((held.len(), held[0].bytes), (2, 5));
         assert_eq!(held[0].crc32c, crc32c::crc32c(b"whole"));
         assert_eq!(turn.held(2).unwrap(), []);
-        // A file that is not asked for goes, and a tail that is not agreed on.
+        // Removes a file that is not wanted, and a tail that was not agreed on.
         turn.directory(1, &names[..1]).unwrap();
         assert_eq!(turn.held(1).unwrap(), held[..1]);
         open_at(&directory, "a", 2).unwrap();
         assert_eq!(turn.held(1).unwrap()[0].crc32c, crc32c::crc32c(b"wh"));
         assert!(open_at(&directory, "a", 3).is_err());
-        // Another sender's files are others, whatever they are called.
+        // Files of another sender are distinct, even under the same names.
         turn.directory(2, &names).unwrap();
         assert!(!directory.exists());
     }

@@ -1,10 +1,9 @@
-//! The instance ids of the other members, as this node first met them: the `peers` file.
+//! The `peers` file: the instance ids of the other members, as this node first met them.
 //!
-//! It does not decide who may be remembered.
+//! It does not decide which members to remember.
 //!
 //! # Invariants
-//! An id counts only once it is durable. A file that does not read is refused, never taken for an
-//! empty one.
+//! An id counts only once it is durable. An unreadable file is refused, never treated as empty.
 
 use std::{
     collections::BTreeMap,
@@ -26,10 +25,10 @@ pub struct KnownPeers {
 }
 
 impl KnownPeers {
-    /// Reads the file; none is there before the first member was met.
+    /// Reads the file, which does not exist before the first member is met.
     ///
     /// # Errors
-    /// When it cannot be read or is damaged.
+    /// When the file cannot be read or is damaged.
     pub fn open(path: &Path) -> io::Result<Self> {
         let instances = match fs::read_to_string(path) {
             Ok(text) => parse(&text).ok_or_else(|| damaged(path))?,
@@ -43,22 +42,23 @@ impl KnownPeers {
         })
     }
 
-    /// The instance id of `member`, if it was met.
+    /// Returns the instance id of `member`, if known.
     #[must_use]
     pub fn get(&self, member: u64) -> Option<u64> {
         self.instances.lock().get(&member).copied()
     }
 
-    /// Whether no member was met.
+    /// Whether no member is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.instances.lock().is_empty()
     }
 
-    /// Remembers `member`, durably. Blocks on the disk: a few times in the life of a directory.
+    /// Stores the instance id of `member` durably. Blocks on the disk, a few times in the life of a
+    /// directory.
     ///
     /// # Errors
-    /// When the file cannot be written; nothing is remembered then.
+    /// When the file cannot be written; the id is not stored then.
     pub fn remember(&self, member: u64, instance: u64) -> io::Result<()> {
         let mut instances = self.instances.lock();
         let mut changed = instances.clone();
@@ -88,7 +88,7 @@ fn format(instances: &BTreeMap<u64, u64>) -> String {
     with_checksum(text)
 }
 
-/// The ids, when the text is byte for byte what [`format`] makes of them.
+/// Returns the ids if the text is byte for byte the output of [`format`].
 fn parse(text: &str) -> Option<BTreeMap<u64, u64>> {
     let number = |digits: &str| u64::from_str_radix(digits, 16).ok();
     let instances = text

@@ -1,26 +1,26 @@
-//! The latest records of the keys that are written often, in memory.
+//! Cache of the latest records of frequently written keys.
 //!
-//! Applying a write begins with a look at the record it replaces. For a busy key that record was
-//! written a moment ago, and finding it in the database again would be a third of the work.
+//! Applying a write begins by reading the record it replaces. For a busy key that record was
+//! written recently, and reading it from the database would be a third of the work.
 //!
 //! # Invariants
-//! Whoever applies is the only writer, and reads through here; readers of snapshots do not. What is
-//! in here is what the database holds. Absence is never remembered.
+//! The applier is the only writer and reads through the cache; readers of snapshots do not.
+//! Cached records equal those in the database. Absence of a key is never cached.
 
 use bytes::Bytes;
 use quick_cache::{Weighter, sync::Cache};
 
-/// Memory for the records, keys included. Holds tens of thousands of the small records that a
-/// coordination service is made of.
+/// Memory for the records, including keys. Holds tens of thousands of the small records that are
+/// typical of a coordination service.
 const BYTES_MAX: u64 = 8 << 20;
-/// A guess at the number of records, for the size of tables made in advance.
+/// Estimated number of records, used to preallocate tables.
 const RECORDS_EXPECTED: usize = 16 << 10;
-/// A record above this size is not kept: a few of them would push out all others.
+/// Larger records are not cached: a few of them would evict all others.
 const RECORD_BYTES_MAX: usize = 64 << 10;
-/// What a record takes besides its bytes.
+/// Memory that a record takes besides its bytes.
 const OVERHEAD: u64 = 96;
 
-/// The latest records of busy keys.
+/// Cache of the latest records of busy keys.
 #[derive(Debug)]
 pub(super) struct LatestRecords {
     records: Cache<Bytes, Bytes, Weight>,
@@ -48,7 +48,7 @@ impl LatestRecords {
         self.records.get(key)
     }
 
-    /// Keeps copies: the originals may be small parts of large buffers.
+    /// Stores copies: the originals may be small slices of large buffers.
     pub(super) fn put(&self, key: &[u8], record: &Bytes) {
         if record.len() > RECORD_BYTES_MAX {
             self.remove(key);
@@ -58,7 +58,7 @@ impl LatestRecords {
             .insert(Bytes::copy_from_slice(key), Bytes::copy_from_slice(record));
     }
 
-    /// As [`LatestRecords::put`], if there is one of the key.
+    /// As [`LatestRecords::put`], but only if the key is cached.
     pub(super) fn update(&self, key: &[u8], record: &Bytes) {
         if self.records.contains_key(key) {
             self.put(key, record);

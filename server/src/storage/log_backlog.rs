@@ -1,7 +1,8 @@
-//! What was handed to the log's writer and is not on disk yet: how much, and for how long.
+//! Backlog of the log's writer: the bytes and appends that are not on disk yet, and how long the
+//! current write has taken.
 //!
-//! Bounds the memory that a slow disk costs, and shows a disk that has stopped. It measures;
-//! `log_watch.rs` judges, and whoever adds to the log waits for room here first.
+//! Bounds the memory that a slow disk costs, and makes a hung disk visible. It only measures:
+//! `log_watch.rs` decides, and appenders wait for room here first.
 //!
 //! # Invariants
 //! While nothing is being written, nothing is overdue.
@@ -18,33 +19,33 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 
-/// Bytes that may be on their way to the disk before no more are taken: eight of the writer's
-/// batches. A disk that writes 100 MB/s is through them within a third of a second.
+/// Bytes in flight beyond which no more appends are accepted: eight of the writer's batches. A disk
+/// that writes 100 MB/s drains them within a third of a second.
 const BYTES_MAX: usize = 32 << 20;
 
-/// Appends that may be on their way before no more are taken. Half of what the writer's queue
-/// holds: the consensus core must never wait for room in it, since it would miss heartbeats.
+/// Appends in flight beyond which no more are accepted. Half of the capacity of the writer's queue:
+/// the consensus core must never wait for room in it, because it would miss heartbeats.
 const APPENDS_MAX: usize = super::log_writer::REQUESTS_MAX / 2;
 
-/// Stands for a moment that is not set.
+/// Marks a time that is not set.
 const NEVER: u64 = u64::MAX;
 
-/// The disk has taken so long over one write that this node no longer leads.
+/// One write to the disk has taken so long that this node no longer leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the disk of the log does not answer")]
 pub struct Stalled;
 
-/// The log's writes that are on their way to the disk.
+/// The writes of the log that are in flight to the disk.
 #[derive(Debug)]
 pub struct LogBacklog {
     clock: Arc<dyn Clock>,
     bytes: AtomicUsize,
     appends: AtomicUsize,
-    /// Writes that were begun.
+    /// Number of writes begun.
     begun: AtomicU64,
-    /// When the write under way began, in milliseconds.
+    /// Start of the current write, in milliseconds; [`NEVER`] while idle.
     busy_since: AtomicU64,
-    /// When the last write ended, in milliseconds.
+    /// End of the last write, in milliseconds; [`NEVER`] while one is in progress.
     idle_since: AtomicU64,
     stalled: AtomicBool,
     changed: Notify,
@@ -66,19 +67,19 @@ impl LogBacklog {
         Arc::new(backlog)
     }
 
-    /// Bytes on their way to the disk.
+    /// Bytes in flight to the disk.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether more may be added to the log.
+    /// Whether the log accepts another append.
     #[must_use]
     pub fn has_room(&self) -> bool {
         self.bytes() < BYTES_MAX && self.appends.load(Ordering::Relaxed) < APPENDS_MAX
     }
 
-    /// Waits until more may be added to the log.
+    /// Waits until the log accepts another append.
     ///
     /// # Errors
     /// When the disk has stalled: waiting is of no use, and another node should lead.
@@ -87,7 +88,7 @@ impl LogBacklog {
     /// May be dropped at any time.
     pub async fn room(&self) -> Result<(), Stalled> {
         loop {
-            // Created before the look: a change after it is not missed.
+            // Created before the check, so that a later change is not missed.
             let changed = self.changed.notified();
             if self.is_stalled() {
                 return Err(Stalled);
@@ -99,7 +100,7 @@ impl LogBacklog {
         }
     }
 
-    /// Waits until more may be added to the log, however long the disk takes.
+    /// Waits until the log accepts another append, regardless of a stall.
     ///
     /// # Cancel safety
     /// May be dropped at any time.
@@ -113,29 +114,29 @@ impl LogBacklog {
         }
     }
 
-    /// Whether one write has taken so long that the disk counts as hung.
+    /// Whether the current write has taken so long that the disk counts as hung.
     #[must_use]
     pub fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed)
     }
 
-    /// How long the write under way has taken so far; `None` while nothing is written.
+    /// Returns how long the current write has taken; `None` while idle.
     #[must_use]
     pub fn busy_for(&self) -> Option<Duration> {
         self.since(&self.busy_since)
     }
 
-    /// How many writes were begun: tells one write from the next.
+    /// Returns the number of writes begun, which distinguishes one write from the next.
     pub(super) fn begun(&self) -> u64 {
         self.begun.load(Ordering::Relaxed)
     }
 
-    /// How long nothing was written; `None` while something is.
+    /// Returns how long the disk has been idle; `None` during a write.
     pub(super) fn idle_for(&self) -> Option<Duration> {
         self.since(&self.idle_since)
     }
 
-    /// Says whether the disk counts as hung; returns whether that is new.
+    /// Sets whether the disk counts as hung; returns whether that is a change.
     pub(super) fn set_stalled(&self, stalled: bool) -> bool {
         let new = self.stalled.swap(stalled, Ordering::Relaxed) != stalled;
         if new {
@@ -144,25 +145,25 @@ impl LogBacklog {
         new
     }
 
-    /// An append is handed to the writer.
+    /// Adds an append that is sent to the writer.
     pub(super) fn add(&self, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.appends.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The writer begins to write.
+    /// Marks the start of a write.
     pub(super) fn begin(&self) {
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.idle_since.store(NEVER, Ordering::Relaxed);
         self.busy_since.store(self.now(), Ordering::Relaxed);
     }
 
-    /// The writer has written so many appends.
+    /// Marks the end of a write, which contained `appends` appends of `bytes` bytes.
     pub(super) fn end(&self, bytes: usize, appends: usize) {
         self.busy_since.store(NEVER, Ordering::Relaxed);
         self.idle_since.store(self.now(), Ordering::Relaxed);
-        // What was there as it was taken away, not a look before: an append that comes between the
-        // two may find no room, and would wait for a notice that nobody gives.
+        // The values that the subtraction returns, not those of an earlier load: an append between
+        // the two might find no room, and would wait for a notification that never comes.
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         let appends_before = self.appends.fetch_sub(appends, Ordering::Relaxed);
         if bytes_before >= BYTES_MAX || appends_before >= APPENDS_MAX {
@@ -207,8 +208,8 @@ mod tests {
         room.await;
     }
 
-    /// The writer ends a batch while an append takes the last of the room: whoever waits from then
-    /// on was never told, and the leader took no more writes until it was started again.
+    /// The writer ends a batch while an append takes the last of the room. Waiters were not
+    /// notified from then on, and the leader accepted no more writes until it was restarted.
     #[test]
     fn room_that_is_made_while_it_runs_out_is_told_to_whoever_waits_for_it() {
         const ROUNDS: u32 = 300_000;
@@ -220,7 +221,7 @@ mod tests {
                 thread::yield_now();
             }
         };
-        // Shifts the two against each other, so that they meet at every place.
+        // Varies the offset between the two threads, so that they interleave at every point.
         let idle = |steps: u32| (0..steps).for_each(|_| hint::spin_loop());
         let lost = thread::scope(|scope| {
             scope.spawn(|| {

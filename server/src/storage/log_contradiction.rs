@@ -1,7 +1,7 @@
-//! What cannot be true of a log: found where it is written, read or opened, and fatal there.
+//! Contradictions in a log, detected when it is written, read or opened, and fatal there.
 //!
-//! A node whose log contradicts what it acknowledged or applied would, if it went on, spread the
-//! contradiction or answer from it. Not about damaged bytes, which the disk below finds.
+//! A node whose log contradicts what it acknowledged or applied would, if it continued, spread the
+//! contradiction or answer from it. Damaged bytes are detected by the disk layer below.
 
 use std::ops::Range;
 
@@ -12,47 +12,47 @@ use crate::consensus::LogId;
 /// Two facts about a log of which at most one is true.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Contradiction {
-    /// An entry that does not follow the last one.
+    /// An appended entry does not follow the last one.
     #[error("the log ends at {last} and was given {next}, which does not follow it")]
     Gap {
-        /// The last entry.
+        /// The last entry of the log.
         last: LogId,
-        /// What was to be appended.
+        /// The entry to append.
         next: LogId,
     },
-    /// A truncation that takes away what is committed.
+    /// A truncation would remove a committed entry.
     #[error("the log was to be cut after {}, and {committed} is committed", shown(*.keep))]
     TruncatesCommitted {
-        /// The last entry that was to stay.
+        /// The last entry to keep.
         keep: Option<LogId>,
         /// The last entry known to be committed.
         committed: LogId,
     },
-    /// Something is committed that the log does not hold.
+    /// The committed log id lies beyond the end of the log.
     #[error("{committed} is said to be committed, and the log ends at {}", shown(*.last))]
     CommittedBeyondEnd {
-        /// What is said to be committed.
+        /// The committed log id.
         committed: LogId,
-        /// The last entry.
+        /// The last entry of the log.
         last: Option<LogId>,
     },
-    /// Another entry stands where a committed one was.
+    /// The log holds another entry at the index of a committed one.
     #[error("{committed} was committed, and the log holds {found} in its place")]
     CommittedDiffers {
-        /// What was committed.
+        /// The committed entry.
         committed: LogId,
-        /// What is in the log.
+        /// The entry in the log.
         found: LogId,
     },
-    /// The state has applied another entry than the log holds.
+    /// The log holds another entry at the index of one that was applied to the state.
     #[error("{applied} was applied to the state, and the log holds {found} in its place")]
     AppliedDiffers {
-        /// What was applied.
+        /// The applied entry.
         applied: LogId,
-        /// What is in the log.
+        /// The entry in the log.
         found: LogId,
     },
-    /// The state ends before the log begins.
+    /// Entries between the end of the state and the start of the log are missing.
     #[error(
         "the state ends at {}, and the log up to {purged} is gone: the entries between are lost",
         shown(*.applied)
@@ -63,7 +63,7 @@ pub enum Contradiction {
         /// The last entry purged.
         purged: LogId,
     },
-    /// The log of a node alone in its quorum ends before its state.
+    /// The log of a single-node quorum ends before its state.
     #[error(
         "{applied} was applied to the state, and the log, which only this member has, ends at {}: \
          it is an older one",
@@ -75,15 +75,15 @@ pub enum Contradiction {
         /// The last entry of the log.
         last: Option<LogId>,
     },
-    /// An entry to apply does not follow what was applied.
+    /// An entry to apply does not follow the last applied one.
     #[error("the state ends at {applied} and was given {next}, which does not follow it")]
     ApplyGap {
         /// The last entry applied.
         applied: LogId,
-        /// What was to be applied.
+        /// The entry to apply.
         next: LogId,
     },
-    /// The log begins later than right behind what was purged.
+    /// The first entry does not follow the last purged one.
     #[error("the log is purged up to {}, and its first entry is {first}", shown(*.purged))]
     MissingFront {
         /// The last entry purged.
@@ -91,23 +91,23 @@ pub enum Contradiction {
         /// The index of the first entry.
         first: u64,
     },
-    /// The last entry is older than one that was purged before it.
+    /// The last entry is older than a purged one.
     #[error("the log is purged up to {purged}, and ends at {last}, which is older")]
     EndBeforePurged {
         /// The last entry purged.
         purged: LogId,
-        /// The last entry.
+        /// The last entry of the log.
         last: LogId,
     },
-    /// Entries that the log must hold were not found.
+    /// A read did not return the entries that the log must hold.
     #[error(
         "entries {} to {} of the log were asked for, and what was read {}",
         .asked.start, .asked.end.saturating_sub(1), shown_indexes(.found)
     )]
     UnreadableRange {
-        /// The indexes asked for.
+        /// The requested indexes.
         asked: Range<u64>,
-        /// The indexes found, when they are contiguous from another start or stop short of one.
+        /// The indexes read: not contiguous, from another start, or too few.
         found: Vec<u64>,
     },
 }
@@ -116,7 +116,7 @@ fn shown(id: Option<LogId>) -> String {
     id.map_or_else(|| "nothing".to_owned(), |id| id.to_string())
 }
 
-/// Names the first place where indexes are not contiguous, or where they begin and end.
+/// Describes the first gap in the indexes, or else their range.
 fn shown_indexes(found: &[u64]) -> String {
     let gap = found.windows(2).find(|pair| pair[0] + 1 != pair[1]);
     match (gap, found) {
@@ -127,7 +127,7 @@ fn shown_indexes(found: &[u64]) -> String {
     }
 }
 
-/// Checks that `next` may follow `last`: the next index, and not from an older leader.
+/// Whether `next` may follow `last`: it has the next index, and is not from an older leader.
 pub(crate) fn follows(last: &LogId, next: &LogId) -> bool {
     last.index.checked_add(1) == Some(next.index) && last < next
 }

@@ -1,8 +1,8 @@
-//! Where a node's log lies: makes a new one, opens what is there, moves an old one over.
+//! Opening of a node's log: creates a new one, opens an existing one, or migrates an old one.
 //!
 //! Earlier versions kept the log in a RocksDB database in the same directory. Invariant: the log's
-//! directory is whole at every moment: a new log is built beside it and takes its place by name,
-//! so a crash leaves the old log or the new one, and the next start goes on from there.
+//! directory is complete at every moment. A new log is built beside it and replaces it by renaming,
+//! so a crash leaves the old log or the new one, and the next start continues from there.
 
 use std::{
     fs,
@@ -25,23 +25,23 @@ use super::{
 /// A file that every RocksDB database has, and no segmented log.
 const ROCKSDB_FILE: &str = "CURRENT";
 
-/// Bytes of entries moved over at once.
+/// Bytes of entries migrated at once.
 const MOVED_BYTES: usize = 4 << 20;
 
 const FACTS: [Fact; 3] = [Fact::Vote, Fact::Committed, Fact::Purged];
 
-/// Opens the log of `owner` in `path`; its parent exists.
+/// Opens the log of `owner` in `path`, whose parent exists.
 ///
 /// # Errors
-/// When the log is damaged, incomplete or another's, or the disk fails.
+/// When the log is damaged, incomplete or belongs to another owner, or the disk fails.
 pub fn open_log(path: &Path, owner: LogOwner) -> io::Result<SegmentLog> {
     let (built, replaced) = (path.with_extension("new"), path.with_extension("old"));
     if !path.exists() && replaced.exists() {
-        // A crash between two renames: the old log is still whole, and is moved over again.
+        // A crash between two renames: the old log is still complete, and is migrated again.
         rename(&replaced, path)?;
     }
-    // Either it was not finished, or it is the old log, which the new one has replaced: durably,
-    // before it goes.
+    // Leftovers: an unfinished new log, or the replaced old log. The replacement is made durable
+    // before the old log is removed.
     sync_parent(path)?;
     remove(&built)?;
     remove(&replaced)?;
@@ -67,7 +67,7 @@ fn create(path: &Path, owner: LogOwner, options: LogOptions) -> io::Result<()> {
     SegmentLog::create(&files(path), owner, options)
 }
 
-/// Builds in `built` the log that the database in `path` holds.
+/// Builds a log in `built` from the database in `path`.
 fn move_over(path: &Path, built: &Path, owner: LogOwner, options: LogOptions) -> io::Result<()> {
     create(built, owner, options)?;
     let old = RocksLog::open(path)?;
@@ -103,7 +103,7 @@ fn move_over(path: &Path, built: &Path, owner: LogOwner, options: LogOptions) ->
     Ok(())
 }
 
-/// The new log, read from its files, holds what the old one does.
+/// Checks that the new log, read from its files, equals the old one.
 fn compare(old: &RocksLog, new: &SegmentLog) -> io::Result<()> {
     let differs = |what: String| {
         let message = format!("the log could not be moved over: {what} differs");
@@ -133,7 +133,7 @@ fn compare(old: &RocksLog, new: &SegmentLog) -> io::Result<()> {
     }
 }
 
-/// An entry as its bytes were stored: format, kind, term, node of the leader, payload.
+/// Splits a stored entry: format, kind, term, node of the leader, payload.
 fn record(index: u64, mut entry: Bytes) -> io::Result<LogRecord> {
     let short = || {
         let message = format!("log entry {index} is damaged: it is too short");
@@ -149,12 +149,12 @@ fn record(index: u64, mut entry: Bytes) -> io::Result<LogRecord> {
     })
 }
 
-/// Puts the directory `built` in the place of `path`.
+/// Replaces the directory `path` with `built`.
 fn exchange(path: &Path, built: &Path, replaced: &Path) -> io::Result<()> {
     match renameat_with(CWD, built, CWD, path, RenameFlags::EXCHANGE) {
         Ok(()) => sync_parent(path),
         Err(_) => {
-            // Not every file system exchanges names.
+            // Not every file system supports the exchange.
             rename(path, replaced)?;
             rename(built, path)
         }
@@ -241,9 +241,9 @@ mod tests {
         let built = root.path().join("log.new");
         let replaced = root.path().join("log.old");
         let expected = old_log(&path).read(0, u64::MAX, usize::MAX).unwrap();
-        // Half a new log beside the old one.
+        // An unfinished new log beside the old one.
         create(&built, OWNER, LogOptions::STANDARD).unwrap();
-        // Between the two renames of a file system that does not exchange names.
+        // Between the two renames on a file system without the exchange.
         fs::rename(&path, &replaced).unwrap();
         assert_eq!(entries(&open(&path)), expected);
         // After the exchange, before the old log is removed.

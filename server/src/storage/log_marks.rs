@@ -1,23 +1,23 @@
-//! How many bytes of the log lie behind which index: what a bound in bytes is computed from.
+//! Bytes of the log by index, to turn a bound in bytes into a bound by index.
 //!
-//! Approximate: one mark per mebibyte. What was there at the start counts as spread evenly.
+//! Approximate: one mark per mebibyte. Entries found at startup are assumed to be spread evenly.
 
 use std::{collections::VecDeque, ops::Range};
 
-/// Bytes between two marks. Small against every bound that is computed from them.
+/// Bytes between two marks. Small compared with every bound that is computed from them.
 const MARK_BYTES: u64 = 1 << 20;
 
-/// Marks at the start, at most: a log is bounded far below so many mebibytes.
+/// Maximum number of marks at startup: a log is bounded far below that number of mebibytes.
 const MARKS_MAX: u64 = 16 << 10;
 
-/// An index, and the bytes of the log up to it.
+/// An index, and the bytes of the log up to and including it.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     index: u64,
     bytes: u64,
 }
 
-/// Bytes by index.
+/// Bytes of the log by index.
 #[derive(Debug, Default)]
 pub(super) struct LogMarks {
     marks: VecDeque<Mark>,
@@ -25,7 +25,7 @@ pub(super) struct LogMarks {
 }
 
 impl LogMarks {
-    /// Marks of a log that holds the entries of `held` in so many bytes.
+    /// Marks for a log that holds the entries of `held` in `bytes` bytes.
     pub(super) fn new(held: &Range<u64>, bytes: u64) -> Self {
         let mut marks = Self::default();
         let entries = held.end.saturating_sub(held.start);
@@ -43,7 +43,7 @@ impl LogMarks {
         marks
     }
 
-    /// Notes the entry at `index`.
+    /// Adds the entry at `index` and its size.
     pub(super) fn add(&mut self, index: u64, bytes: u64) {
         self.total += bytes;
         let marked = self.marks.back().map_or(0, |mark| mark.bytes);
@@ -53,22 +53,22 @@ impl LogMarks {
         }
     }
 
-    /// Forgets the marks from `from` on: the entries there were truncated.
+    /// Removes the marks from `from` on: the entries there were truncated.
     pub(super) fn truncate(&mut self, from: u64) {
         while self.marks.back().is_some_and(|mark| mark.index >= from) {
             self.marks.pop_back();
         }
     }
 
-    /// Forgets the marks before `before`: the entries there were purged.
+    /// Removes the marks before `before`: the entries there were purged.
     pub(super) fn purge(&mut self, before: u64) {
         while self.marks.front().is_some_and(|mark| mark.index < before) {
             self.marks.pop_front();
         }
     }
 
-    /// The last index that may go so that `bytes` of log and little more stay; `None` while there
-    /// is not so much.
+    /// Returns the last index whose purge leaves at least `bytes` of log, and little more; `None`
+    /// while the log is smaller.
     pub(super) fn beyond(&self, bytes: u64) -> Option<u64> {
         let behind = |mark: &Mark| self.total - mark.bytes >= bytes;
         let count = self.marks.partition_point(behind);

@@ -1,10 +1,9 @@
-//! openraft's log storage: a tail in memory over a disk, one writer.
+//! openraft's log storage: an in-memory tail over a disk, with one writer.
 //!
 //! # Invariants
-//! What `append` took is readable when it returns, and reported flushed only when it is durable.
-//! Writes reach the disk in the order in which they were asked for, votes included. What cannot be
-//! true of a log ends the process, and so does a read that fails: an entry that is not the one that
-//! was asked for is never handed out.
+//! Entries are readable when `append` returns, and reported as flushed only when durable. Writes
+//! reach the disk in the order of the requests, votes included. A contradiction in the log ends the
+//! process, and so does a failed read: a wrong entry is never returned.
 
 use std::{
     fmt, io,
@@ -39,8 +38,8 @@ use crate::{
     fatal, tasks,
 };
 
-/// Bytes of entries read at once for replication. As in etcd (`MaxSizePerMsg`): large enough to
-/// catch up quickly, small enough that one message does not hold up the lane.
+/// Bytes of entries per read for replication. As in etcd (`MaxSizePerMsg`): large enough to catch
+/// up quickly, small enough that one message does not hold up the lane.
 const READ_BYTES_MAX: usize = 1 << 20;
 
 /// The log of a node. Clones share it.
@@ -64,7 +63,7 @@ impl fmt::Debug for LogStore {
 }
 
 impl LogStore {
-    /// Reads the log's bounds from `disk` and starts the writer on a thread of its own.
+    /// Reads the log's bounds from `disk`, and starts the writer on its own thread.
     ///
     /// # Errors
     /// When the disk cannot be read, or its records are damaged or contradict each other.
@@ -107,8 +106,8 @@ impl LogStore {
     /// replaced by a snapshot of those up to `snapshot`.
     ///
     /// # Errors
-    /// When the log cannot be read, or holds another entry where the state's last one was, or when
-    /// the entries between the state and the log are gone.
+    /// When the log cannot be read, holds another entry at the index of the last applied one, or
+    /// lacks entries that follow the state.
     pub fn agree_with_state(
         &self,
         applied: Option<LogId>,
@@ -135,7 +134,8 @@ impl LogStore {
                 let read = read_disk(&*self.disk, &(applied.index..applied.index + 1), 0)?;
                 read.first().map(|entry| entry.log_id)
             }
-            // A snapshot was installed, and the log was not purged up to it any more.
+            // A snapshot was installed, but the log was not purged up to it before the process
+            // ended.
             _ => None,
         };
         if let Some(found) = found.filter(|found| *found != applied) {
@@ -148,14 +148,14 @@ impl LogStore {
         Ok(())
     }
 
-    /// The last entry that was purged.
+    /// Returns the last purged log id.
     #[must_use]
     pub fn purged(&self) -> Option<LogId> {
         self.tail.lock().purged()
     }
 
-    /// Checks that the log reaches as far as the state. Of a node alone in its quorum it always
-    /// does: nothing is applied there before this log has it.
+    /// Checks that the log is not shorter than the state. The log of a single-node quorum never is:
+    /// nothing is applied there before this log holds it.
     ///
     /// # Errors
     /// When the log ends earlier.
@@ -172,10 +172,10 @@ impl LogStore {
         }
     }
 
-    /// Starts to watch over the disk, on a thread of its own.
+    /// Starts the watchdog for the disk, on its own thread.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the thread cannot be created.
     pub fn watch(&self, limits: StallLimits) -> io::Result<()> {
         let backlog = Arc::downgrade(&self.backlog);
         let Some(writer) = self.writer.downgrade() else {
@@ -189,13 +189,13 @@ impl LogStore {
         Ok(())
     }
 
-    /// What is on its way to the disk.
+    /// Returns the backlog of the writer.
     #[must_use]
     pub fn backlog(&self) -> Arc<LogBacklog> {
         Arc::clone(&self.backlog)
     }
 
-    /// The indexes of the entries that the log holds.
+    /// Returns the indexes of the entries that the log holds.
     #[must_use]
     pub fn held(&self) -> Range<u64> {
         self.tail.lock().held_of(&(0..u64::MAX))
@@ -207,13 +207,13 @@ impl LogStore {
         self.disk.bytes()
     }
 
-    /// The last index that may go so that `bytes` of log and little more stay, if there is more.
+    /// Returns the last index whose purge leaves at least `bytes` of log, and little more.
     #[must_use]
     pub fn beyond(&self, bytes: u64) -> Option<u64> {
         self.marks.lock().beyond(bytes)
     }
 
-    /// Bytes appended in the life of this process.
+    /// Bytes appended since this process started.
     #[must_use]
     pub fn appended_bytes(&self) -> u64 {
         self.appended_bytes.load(Ordering::Relaxed)
@@ -226,7 +226,7 @@ impl LogStore {
             .map_err(|_| writer_is_gone())
     }
 
-    /// Hands over a request and waits until the writer says that it is durable.
+    /// Sends a request and waits until the writer reports that it is durable.
     async fn durably(
         &self,
         request: impl FnOnce(oneshot::Sender<()>) -> LogRequest,
@@ -236,7 +236,8 @@ impl LogStore {
         wait.await.map_err(|_| writer_is_gone())
     }
 
-    /// The entries of `range` that the log holds, at most `bytes_max` of them but at least one.
+    /// Reads the entries of `range` that the log holds: at most `bytes_max` bytes, but at least one
+    /// entry.
     fn read(&self, range: &Range<u64>, bytes_max: usize) -> Vec<Entry> {
         let mut asked = self.tail.lock().held_of(range);
         loop {
@@ -249,7 +250,8 @@ impl LogStore {
             if is_answer(&found, &asked, bytes_max) {
                 return found;
             }
-            // The log may have been purged or cut meanwhile. When it was not, the disk is wrong.
+            // The log may have been purged or truncated meanwhile. If it was not, the disk is
+            // wrong.
             let held = self.tail.lock().held_of(range);
             if held == asked {
                 let found = found.iter().map(|entry| entry.log_id.index).collect();
@@ -270,7 +272,7 @@ impl LogStore {
             }
             first
         };
-        // Older than the tail: everything before it is on disk.
+        // Older than the tail: all entries before the tail are on disk.
         let on_disk = range.start..cached_from.map_or(range.end, |first| first.min(range.end));
         let mut found = read_disk(&*self.disk, &on_disk, bytes_max)?;
         if on_disk.end < range.end && bytes_max == usize::MAX {
@@ -279,7 +281,7 @@ impl LogStore {
         Ok(found)
     }
 
-    /// The part of a read after what came from disk; by now it may have left the tail, too.
+    /// Reads the rest of a range after the part read from disk; by now it may have left the tail.
     fn read_rest(&self, range: Range<u64>) -> io::Result<Vec<Entry>> {
         let mut found = Vec::new();
         let tail = self.tail.lock();
@@ -301,8 +303,8 @@ impl RaftLogReader<TypeConfig> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        // What replication asks for and was purged, before the read or meanwhile, is not skipped:
-        // the follower needs the snapshot then.
+        // Replication must not skip entries that were purged before or during the read: the
+        // follower then needs the snapshot.
         if self.tail.lock().held_of(&(start..end)).start > start {
             return Ok(Vec::new());
         }
@@ -409,7 +411,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 }
 
-/// Reads where the log begins and ends, and what of it is committed.
+/// Reads the bounds of the log and its committed log id.
 fn read_bounds(disk: &dyn LogDisk) -> io::Result<LogTail> {
     let decode =
         |bytes: Option<Vec<u8>>| bytes.map(|bytes| entry::decode_log_id(&bytes)).transpose();
@@ -449,7 +451,7 @@ fn read_bounds(disk: &dyn LogDisk) -> io::Result<LogTail> {
     Ok(tail)
 }
 
-/// Whether `found` is what a read of `asked`, bounded by `bytes_max`, must bring.
+/// Whether `found` is a valid result of reading `asked` with the bound `bytes_max`.
 fn is_answer(found: &[Entry], asked: &Range<u64>, bytes_max: usize) -> bool {
     let contiguous = found
         .iter()

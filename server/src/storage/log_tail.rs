@@ -1,8 +1,8 @@
-//! The end of the log in memory: what is still to be written, and what is likely to be read next.
+//! The tail of the log in memory: entries not yet on disk, and those likely to be read next.
 //!
 //! # Invariants
-//! The entries are contiguous. What is not on disk yet is here. What is committed is in the log and
-//! stays there until it is purged.
+//! The entries are contiguous. Every entry that is not on disk yet is here. Committed entries are
+//! in the log and stay there until they are purged.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -12,37 +12,37 @@ use super::{
 };
 use crate::consensus::{Entry, LogId};
 
-/// Memory for entries that are on disk already and kept for replication and apply to read. Covers
-/// a follower that lags by a quarter of a second under full load; one that lags more reads the
-/// log's files, of which the page cache holds the newest part. Measured with 64 clients
-/// writing: 8 MiB put no more through, and took a node 10 MiB more.
+/// Memory for entries that are on disk already, and cached for replication and apply. Covers a
+/// follower that lags by a quarter of a second under full load; one that lags more reads the log's
+/// files, the newest part of which is in the page cache. Measured with 64 clients writing: 8 MiB
+/// gave no more throughput, and cost a node 10 MiB more.
 const CACHED_BYTES_MAX: usize = 2 << 20;
 
-/// Up to where the log was written, as of the truncations that had been asked for then.
+/// The end of the log at the time of an append, with the truncations requested until then.
 ///
-/// An append that is still on its way to the disk may be truncated and its indexes used again: what
-/// it reports later says nothing about the entries that took its place.
+/// An append in flight may be truncated and its indexes reused: its later completion says nothing
+/// about the entries that replaced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Watermark {
     /// Entries before this index are on disk.
     before: u64,
-    /// Truncations asked for before the append.
+    /// Number of truncations requested before the append.
     epoch: u64,
 }
 
-/// The end of the log in memory.
+/// The tail of the log in memory.
 #[derive(Debug, Default)]
 pub(super) struct LogTail {
     entries: VecDeque<Entry>,
     bytes: usize,
     /// Entries before this index are on disk.
     durable_before: u64,
-    /// Truncations so far.
+    /// Number of truncations so far.
     epoch: u64,
-    /// Truncations that appends still on their way to the disk do not know of: the epoch that each
-    /// began, and the index from which it took entries away.
+    /// Truncations requested after appends that are still in flight: the epoch that each began, and
+    /// the first index it removed.
     truncations: VecDeque<(u64, u64)>,
-    /// The index at which the log begins.
+    /// The first index of the log.
     begin: u64,
     purged: Option<LogId>,
     last: Option<LogId>,
@@ -50,8 +50,8 @@ pub(super) struct LogTail {
 }
 
 impl LogTail {
-    /// A tail over a disk that holds the entries after `purged` up to `last`. What is said to be
-    /// committed may lie beyond what a crash left, and counts as far as the log goes.
+    /// Creates a tail over a disk that holds the entries after `purged` up to `last`. The committed
+    /// log id may lie beyond what a crash left, and is clamped to the end of the log.
     pub(super) fn new(
         purged: Option<LogId>,
         last: Option<LogId>,
@@ -81,7 +81,7 @@ impl LogTail {
         self.committed
     }
 
-    /// Adds an entry.
+    /// Appends an entry.
     ///
     /// # Errors
     /// When it does not follow the last one.
@@ -99,7 +99,7 @@ impl LogTail {
         Ok(())
     }
 
-    /// Where the log ends now, to be handed to [`LogTail::durable`] once it is on disk.
+    /// Returns the end of the log, to be passed to [`LogTail::durable`] once it is on disk.
     pub(super) fn watermark(&self) -> Watermark {
         Watermark {
             before: self.last.as_ref().map_or(0, |id| id.index + 1),
@@ -107,7 +107,7 @@ impl LogTail {
         }
     }
 
-    /// Notes what is committed.
+    /// Advances the committed log id.
     ///
     /// # Errors
     /// When the log ends before it.
@@ -124,19 +124,19 @@ impl LogTail {
         }
     }
 
-    /// The part of `range` that the log holds, here or on disk.
+    /// Returns the part of `range` that the log holds, in memory or on disk.
     pub(super) fn held_of(&self, range: &Range<u64>) -> Range<u64> {
         let end = self.last.as_ref().map_or(0, |id| id.index + 1);
         let start = range.start.max(self.begin);
         start..range.end.min(end).max(start)
     }
 
-    /// The first index held here, if any entry is.
+    /// Returns the first index held in memory, if any.
     pub(super) fn first_index(&self) -> Option<u64> {
         self.entries.front().map(|entry| entry.log_id.index)
     }
 
-    /// Entries of `range` that are held here, up to `bytes_max` of them but at least one.
+    /// Reads the entries of `range` in memory: at most `bytes_max` bytes, but at least one entry.
     pub(super) fn read(&self, range: &Range<u64>, bytes_max: usize, out: &mut Vec<Entry>) {
         let Some(first) = self.first_index() else {
             return;
@@ -153,10 +153,10 @@ impl LogTail {
         }
     }
 
-    /// Notes how far the log is on disk, and lets go of old entries beyond the budget. Marks come
-    /// in the order in which they were taken.
+    /// Records that the log is on disk up to `mark`, and evicts old entries beyond the budget.
+    /// Marks must be passed in the order in which they were taken.
     pub(super) fn durable(&mut self, mark: Watermark) {
-        // Whatever was truncated since the mark was taken is not what it says is on disk.
+        // Entries truncated after the mark was taken are not those that it reports as durable.
         while self
             .truncations
             .front()
@@ -176,13 +176,13 @@ impl LogTail {
         }
     }
 
-    /// Drops the entries after `last`.
+    /// Removes the entries after `last`.
     ///
     /// # Errors
     /// When one of them is committed.
     pub(super) fn truncate(&mut self, last: Option<LogId>) -> Result<(), Contradiction> {
         let keep_before = last.as_ref().map_or(0, |id| id.index + 1);
-        // What is purged is in a snapshot, which holds nothing else.
+        // Purged entries are in a snapshot, which holds committed entries only.
         let committed = self.committed.max(self.purged);
         if let Some(committed) = committed.filter(|id| id.index >= keep_before) {
             let keep = last;
@@ -205,8 +205,8 @@ impl LogTail {
         Ok(())
     }
 
-    /// Drops the entries up to and including `upto`, which may lie beyond the last: a snapshot
-    /// holds what they did.
+    /// Removes the entries up to and including `upto`, which may lie beyond the last one: a
+    /// snapshot covers them.
     pub(super) fn purge(&mut self, upto: LogId) {
         while self.first_index().is_some_and(|first| first <= upto.index) {
             self.pop_front();
@@ -227,7 +227,7 @@ impl LogTail {
     }
 }
 
-/// The one of two positions in the same log that has the smaller index.
+/// Returns the position with the smaller index, of two in the same log.
 pub(super) fn at_most(id: Option<LogId>, end: Option<LogId>) -> Option<LogId> {
     let index = |id: &Option<LogId>| id.map(|id| id.index);
     if index(&id) <= index(&end) { id } else { end }

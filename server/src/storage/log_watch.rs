@@ -1,12 +1,12 @@
-//! Watches over the log's disk: one that takes too long over a write counts as hung, and in the end
-//! the process ends with it.
+//! Watchdog of the log's disk: a write that takes too long marks the disk as hung, and finally ends
+//! the process.
 //!
-//! On a thread of its own, since a hung disk may stop the runtime, too. It judges; what a node does
-//! about a stall is decided where it leads, proposes and answers probes.
+//! Runs on its own thread, because a hung disk may block the runtime too. It only detects stalls;
+//! the code that leads, proposes and answers probes decides how to react.
 //!
 //! # Invariants
-//! A disk that was given nothing to do is not judged, but asked now and then. Time in which this
-//! process did not run is not the disk's.
+//! An idle disk is not judged, but probed from time to time. Time in which this process did not run
+//! does not count.
 
 use std::{sync::Weak, thread, time::Duration};
 
@@ -17,36 +17,36 @@ use tracing::{info, warn};
 use super::{log_backlog::LogBacklog, log_writer::LogRequest};
 use crate::fatal;
 
-/// Election timeouts that one write may take before this node leaves the lead to others. One is
-/// what an election takes anyway, so a disk that is only slow does not cost the lead.
+/// Election timeouts that one write may take before this node gives up leadership. An election
+/// takes one anyway, so a disk that is only slow does not cost the leadership.
 const STEP_DOWN_TIMEOUTS: u32 = 2;
 
 /// Election timeouts that one write may take before the process ends: a controller that resets
-/// itself, or a virtual disk that moves, is back by then.
+/// itself, or a virtual disk that moves, has recovered by then.
 const END_TIMEOUTS: u32 = 20;
 
-/// The least time after which the process ends, for quorums with short timeouts.
+/// Minimum time before the process ends, for quorums with short timeouts.
 const END_MIN: Duration = Duration::from_secs(10);
 
-/// How long nothing was written before the disk is asked whether it is still there. One small sync
-/// in so long costs nothing, and a node whose disk is gone does not stay up for want of writes.
+/// Idle time after which the disk is probed. A small sync at this interval costs nothing, and a
+/// node whose disk is gone does not stay up for lack of writes.
 const IDLE_PROBE: Duration = Duration::from_secs(5);
 
-/// Intervals between two looks that count at most. A look that comes later was late because the
-/// process was paused or starved, and the disk may have answered long ago.
+/// Maximum number of intervals counted between two checks. A later check was delayed because the
+/// process was paused or starved, and the disk may have responded long ago.
 const INTERVALS_COUNTED_MAX: u32 = 2;
 
-/// How long one write to the log may take.
+/// Limits on the duration of one write to the log.
 #[derive(Clone, Copy, Debug)]
 pub struct StallLimits {
-    /// After this the disk counts as hung, and another node should lead.
+    /// Time after which the disk counts as hung, and another node should lead.
     pub step_down: Duration,
-    /// After this the process ends.
+    /// Time after which the process ends.
     pub end: Duration,
 }
 
 impl StallLimits {
-    /// The limits for a quorum with this election timeout.
+    /// Returns the limits for a quorum with this election timeout.
     #[must_use]
     pub fn of(election_timeout: Duration) -> Self {
         Self {
@@ -55,7 +55,7 @@ impl StallLimits {
         }
     }
 
-    /// How often to look: often enough that a limit is not passed by much.
+    /// Interval between checks: short enough that a limit is not exceeded by much.
     fn interval(&self) -> Duration {
         self.step_down / 8
     }
@@ -69,7 +69,7 @@ impl StallLimits {
 )]
 struct Hung(Duration);
 
-/// Looks until the log's writer is gone.
+/// Checks the disk periodically until the log's writer is gone.
 pub(super) fn run(
     backlog: &Weak<LogBacklog>,
     writer: &WeakSender<LogRequest>,
@@ -89,15 +89,15 @@ pub(super) fn run(
     }
 }
 
-/// What the looks before have found.
+/// State of the checks between intervals.
 #[derive(Debug)]
 struct Watch {
     limits: StallLimits,
-    /// Which write was under way.
+    /// Number of the write in progress.
     write: u64,
-    /// How long it had taken, by the clock.
+    /// Its duration so far, by the clock.
     age: Duration,
-    /// How much of that counts.
+    /// The part of that duration that counts.
     counted: Duration,
 }
 
@@ -131,7 +131,7 @@ impl Watch {
         }
     }
 
-    /// How long the write under way has taken while this thread could look.
+    /// Returns how long the current write has taken, as far as this thread could observe it.
     fn count(&mut self, backlog: &LogBacklog) -> Duration {
         let write = backlog.begun();
         let age = backlog.busy_for().unwrap_or_default();
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::clock::RuntimeClock;
 
-    /// Looks as often as a process does that is not held up, until `time` has passed.
+    /// Checks at the intervals of an undisturbed process, until `time` has passed.
     async fn looks(watch: &mut Watch, backlog: &LogBacklog, time: Duration) {
         let (mut left, interval) = (time, watch.limits.interval());
         while !left.is_zero() {
@@ -178,7 +178,7 @@ mod tests {
         assert!(!backlog.is_stalled());
     }
 
-    /// A container that was paused, or a machine that slept, ended when it went on.
+    /// A paused container, or a machine that slept, ended its process on resuming.
     #[tokio::test(start_paused = true)]
     async fn the_time_in_which_the_process_did_not_run_is_not_the_disks() {
         let limits = StallLimits::of(Duration::from_secs(1));
@@ -187,13 +187,13 @@ mod tests {
         looks(&mut watch, &backlog, limits.step_down / 2).await;
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(watch.count(&backlog) < limits.step_down);
-        // The disk hangs all the same.
+        // The disk still hangs.
         let (mut left, interval) = (limits.end, limits.interval());
         while watch.count(&backlog) < limits.end {
             tokio::time::advance(interval).await;
             left = left.checked_sub(interval).expect("it counts every look");
         }
-        // Another write is another wait.
+        // Another write starts a new wait.
         backlog.end(0, 0);
         backlog.begin();
         tokio::time::advance(interval).await;

@@ -1,10 +1,12 @@
-//! The log's writer: takes everything that waits, writes it, makes it durable, and says so.
+//! The log's writer: writes all waiting requests as one batch, makes it durable, and completes
+//! them.
 //!
-//! Self-clocking: what arrives during one sync is the next batch. There is no timer.
+//! Self-clocking: requests that arrive during one sync form the next batch. There is no timer.
 //!
 //! # Invariants
-//! What a batch says is committed was written with it or before it: others may have committed more
-//! than this disk has, and a log that names what it does not hold cannot be opened.
+//! The committed log id stored with a batch is covered by that batch and earlier ones: the quorum
+//! may have committed more than this disk holds, and a log that holds another entry at its
+//! committed index cannot be opened.
 
 use std::{fmt, io, sync::Arc, thread::JoinHandle};
 
@@ -26,16 +28,16 @@ use crate::{
     fatal,
 };
 
-/// Requests that may wait for the writer. Whoever adds to the log waits for room first (see
-/// `log_backlog.rs`); the bound only stops a runaway.
+/// Capacity of the writer's queue. Appenders wait for room first (see `log_backlog.rs`); this bound
+/// only stops a runaway.
 pub(super) const REQUESTS_MAX: usize = 1024;
 
-/// Bytes written at once. Keeps one sync within the time that heartbeats allow on a slow disk.
+/// Bytes per batch. Keeps one sync within the time that heartbeats allow on a slow disk.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// Something for the writer to do.
+/// A request to the writer.
 pub(super) enum LogRequest {
-    /// Store these records, the last of which is `last`; complete when durable.
+    /// Stores these records, the last of which is `last`; completes when durable.
     Append {
         writes: Vec<LogWrite>,
         last: Option<LogId>,
@@ -43,19 +45,20 @@ pub(super) enum LogRequest {
         bytes: usize,
         flushed: IOFlushed<TypeConfig>,
     },
-    /// Remove the records after `last`; answer when durable.
+    /// Removes the records after `last`; responds when durable.
     Truncate {
         last: Option<LogId>,
         done: oneshot::Sender<()>,
     },
-    /// Make these writes; answer when durable.
+    /// Performs these writes; responds when durable.
     Durable {
         writes: Vec<LogWrite>,
         done: oneshot::Sender<()>,
     },
-    /// Remove the records from `from` up to `upto` some time; a crash may undo it.
+    /// Removes the records from `from` up to `upto`, without a sync of its own; a crash may undo
+    /// it.
     Purge { from: u64, upto: LogId },
-    /// Sync what is known to be committed, to see whether the disk still answers.
+    /// Syncs the disk, with the known committed log id, to check that it still responds.
     Probe,
 }
 
@@ -71,11 +74,11 @@ impl fmt::Debug for LogRequest {
     }
 }
 
-/// The way to the writer. When it is dropped, what waits is written, and the thread has ended and
-/// given back the disk: a database that is still open while the process exits may crash it.
+/// Handle of the writer thread. Dropping it waits until pending requests are written and the thread
+/// has ended and released the disk: a database that is still open at process exit may crash it.
 #[derive(Debug)]
 pub(super) struct Writer {
-    /// Taken when it is dropped.
+    /// `None` once dropped.
     requests: Option<mpsc::Sender<LogRequest>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,7 +91,7 @@ impl Writer {
         }
     }
 
-    /// Waits for room, and gives the request back when the writer is gone.
+    /// Waits for room in the queue; returns the request when the writer is gone.
     pub(super) async fn send(&self, request: LogRequest) -> Result<(), SendError<LogRequest>> {
         match &self.requests {
             Some(requests) => requests.send(request).await,
@@ -96,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// A way to the writer that does not keep it running.
+    /// Returns a sender that does not keep the writer running.
     pub(super) fn downgrade(&self) -> Option<mpsc::WeakSender<LogRequest>> {
         self.requests.as_ref().map(mpsc::Sender::downgrade)
     }
@@ -106,16 +109,16 @@ impl Drop for Writer {
     fn drop(&mut self) {
         self.requests = None;
         if let Some(thread) = self.thread.take() {
-            // It fails after a panic only, which has ended the process.
+            // Fails only after a panic, which has ended the process.
             drop(thread.join());
         }
     }
 }
 
-/// Told how long each durable write took.
+/// Observes the duration of each durable write.
 pub type SyncObserver = Arc<dyn Fn(std::time::Duration) + Send + Sync>;
 
-/// What the writer works with.
+/// The state that the writer shares with the log store.
 pub(super) struct Parts {
     pub(super) disk: Arc<dyn LogDisk>,
     pub(super) tail: Arc<Mutex<LogTail>>,
@@ -124,7 +127,7 @@ pub(super) struct Parts {
     pub(super) observe: SyncObserver,
 }
 
-/// Runs until every sender is gone. Blocks; belongs on a thread of its own.
+/// Runs until every sender is gone. Blocks, and so needs its own thread.
 pub(super) fn run(parts: &Parts, mut requests: mpsc::Receiver<LogRequest>) {
     let mut batch = Batch {
         written: parts.tail.lock().last(),
@@ -149,7 +152,7 @@ pub(super) fn run(parts: &Parts, mut requests: mpsc::Receiver<LogRequest>) {
             (parts.observe)(parts.clock.now().saturating_sub(started));
         }
         if requests.is_empty() {
-            // A disk that hangs here hangs what comes next: it is watched over, too.
+            // A disk that hangs here delays the next request, so this is watched too.
             parts.backlog.begin();
             if let Err(error) = parts.disk.rest() {
                 fatal::stop(&LogFailed(error));
@@ -164,10 +167,11 @@ struct Batch {
     writes: Vec<LogWrite>,
     bytes: usize,
     appends: usize,
-    /// Where the log on disk ends once this batch is written; kept from batch to batch.
+    /// The end of the log on disk once this batch is written; kept across batches.
     written: Option<LogId>,
     mark: Option<Watermark>,
-    /// The newest only: completions are a watermark, and each one wakes the consensus core.
+    /// The newest completion only: completions are cumulative, and each one wakes the consensus
+    /// core.
     flushed: Option<IOFlushed<TypeConfig>>,
     done: Vec<oneshot::Sender<()>>,
     probe: bool,
@@ -218,9 +222,9 @@ impl Batch {
 
     fn finish(&mut self, disk: &dyn LogDisk, tail: &Mutex<LogTail>) {
         let sync = self.must_sync();
-        // Rides along: spares the restarted node a little work, and never costs a sync. A
-        // truncation is durable before anything that took its entries' places is committed, so
-        // what is written and not beyond what is committed is committed, too.
+        // Added to a write that syncs anyway: it spares a restarted node some work, and never costs
+        // a sync. A truncation is durable before entries that replace the truncated ones are
+        // committed, so entries written up to the committed index are committed.
         if sync && let Some(committed) = at_most(tail.lock().committed(), self.written) {
             self.writes.push(LogWrite::Fact(
                 Fact::Committed,
@@ -237,13 +241,13 @@ impl Batch {
         (self.bytes, self.appends, self.probe) = (0, 0, false);
     }
 
-    /// Tells whoever waits that the batch is durable.
+    /// Reports to the waiters that the batch is durable.
     fn answer(&mut self) {
         if let Some(flushed) = self.flushed.take() {
             flushed.io_completed(Ok(()));
         }
         for done in self.done.drain(..) {
-            // Whoever asked may be gone; the write stands.
+            // The requester may be gone; the write stands.
             _ = done.send(());
         }
     }

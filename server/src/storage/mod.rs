@@ -1,6 +1,6 @@
-//! What is on disk: the log in segments, the state in a RocksDB database, and snapshots.
+//! Storage on disk: the log in segments, the state in a RocksDB database, and snapshots.
 //!
-//! The only folder that names RocksDB. Bytes are specified in docs/storage-format.md.
+//! The only module that depends on RocksDB. Formats are specified in docs/storage-format.md.
 
 mod adapter_record;
 mod checkpoint;

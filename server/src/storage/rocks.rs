@@ -1,44 +1,45 @@
-//! How RocksDB is opened, and its errors put in our words.
+//! RocksDB options, and the conversion of its errors.
 
 use rocksdb::{
     BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, ErrorKind, Options,
 };
 use tenure_statemachine::EngineError;
 
-/// Memory for blocks read from the state's files, shared by all its tables. Hot keys of a
-/// coordination service fit many times over; more only delays what the page cache does anyway.
+/// Memory for blocks read from the state's files, shared by all its tables. Holds the hot keys of a
+/// coordination service many times over; a larger cache would only hold what the page cache holds
+/// already.
 const STATE_CACHE_BYTES: usize = 16 << 20;
 
-/// Size at which a table's memory is written out. Small enough that a node stays below the memory
-/// of its peers of other makes, large enough that a flush writes a useful file.
+/// Size at which a table's memtable is flushed. Small enough that a node needs less memory than
+/// comparable servers, large enough that a flush writes a useful file.
 const STATE_BUFFER_BYTES: usize = 8 << 20;
 
-/// All tables' memory together; the largest is written out beyond this.
+/// Maximum memory of all memtables together; beyond it the largest is flushed.
 const STATE_BUFFERS_BYTES: usize = 24 << 20;
 
-/// Buffers that a table may have, with the one that is written to; a write that needs another waits
-/// for the disk. One is written to, one is on its way to the disk; the third is for a flush that a
-/// snapshot asks for at the moment when a write was found free to go on.
+/// Maximum memtables of a table, including the active one; a write that needs another waits for the
+/// disk. One is active, one is being flushed; the third is for a flush that a snapshot requests
+/// just after a write was found free to proceed.
 pub(super) const STATE_BUFFERS_MAX: i32 = 3;
 
 /// Size of one segment of the log's write-ahead file.
 const LOG_BUFFER_BYTES: usize = 8 << 20;
 
-/// Write-ahead files kept for reuse. Writing over blocks that the file system has already laid out
+/// Write-ahead files kept for reuse. Overwriting blocks that the file system has already allocated
 /// spares a durable write the journal commit for the file's size.
 const LOG_FILES_RECYCLED: usize = 4;
 
-/// Bits per key of the filter that spares a look into files that cannot hold the key.
+/// Bits per key of the bloom filter, which avoids reads of files that cannot hold the key.
 const FILTER_BITS: f64 = 10.0;
 
-/// The same for a table's memory, as a part of its size: as many bits for each row of a hundred
-/// bytes. Most keys that are looked up there and not in `latest_records.rs` are not there.
+/// Size of the memtable's bloom filter as a fraction of the memtable: as many bits for each row of
+/// a hundred bytes. Most keys looked up there, after a miss in `latest_records.rs`, do not exist.
 const MEMORY_FILTER_PART: f64 = 0.016;
 
-/// Information log files kept per database.
+/// Number of info log files kept per database.
 const INFO_LOGS_KEPT: usize = 2;
 
-/// Options of the state database as a whole, which may be `new`.
+/// Options of the state database as a whole; a `new` one is created.
 pub(super) fn state_options(new: bool) -> Result<Options, rocksdb::Error> {
     let mut options = shared_options()?;
     options.create_if_missing(new);
@@ -49,12 +50,12 @@ pub(super) fn state_options(new: bool) -> Result<Options, rocksdb::Error> {
     Ok(options)
 }
 
-/// A cache to be shared by the tables of one state database.
+/// Creates the block cache that the tables of one state database share.
 pub(super) fn state_cache() -> Cache {
     Cache::new_lru_cache(STATE_CACHE_BYTES)
 }
 
-/// Options of one table of the state database, whose rows are looked up one by one or walked over.
+/// Options of one table of the state database, whose rows are looked up by key or only scanned.
 pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_cache(cache);
@@ -69,7 +70,7 @@ pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
         options.set_memtable_prefix_bloom_ratio(MEMORY_FILTER_PART);
         options.set_memtable_whole_key_filtering(true);
     }
-    // What was just written is soon written again, further down: compressing it there is enough.
+    // Recent writes are soon compacted into lower levels, so compression there is enough.
     options.set_compression_per_level(&[
         DBCompressionType::None,
         DBCompressionType::None,
@@ -82,14 +83,14 @@ pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
     options
 }
 
-/// Options of the log database: every write reaches the disk before it counts.
+/// Options of the log database: a write counts only when it is on disk.
 pub(super) fn log_options() -> Result<Options, rocksdb::Error> {
     let mut options = shared_options()?;
     options.set_write_buffer_size(LOG_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_recycle_log_file_num(LOG_FILES_RECYCLED);
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
-    // One write and one sync per batch, when the writer says so; nothing reaches the file before.
+    // One write and one sync per batch, on the writer's request; nothing reaches the file before.
     options.set_manual_wal_flush(true);
     // Entries live for minutes; compressing them would cost more than the space.
     options.set_compression_type(DBCompressionType::None);
@@ -99,7 +100,7 @@ pub(super) fn log_options() -> Result<Options, rocksdb::Error> {
 
 fn shared_options() -> Result<Options, rocksdb::Error> {
     let mut environment = Env::new()?;
-    // Compaction can wait; the thread that serves cannot.
+    // Compaction can wait; the serving threads cannot.
     environment.lower_thread_pool_cpu_priority();
     let mut options = Options::default();
     options.set_env(&environment);
@@ -111,14 +112,14 @@ fn shared_options() -> Result<Options, rocksdb::Error> {
     Ok(options)
 }
 
-/// What to do about files that do not verify. RocksDB says which.
+/// Remedy for files that do not verify. RocksDB's message names them.
 const DAMAGED: &str = "the database is damaged; restore the data directory, or replace the member: \
                        remove it and add it again with an empty data directory";
 
-/// What to do when a file cannot be written for want of room.
+/// Remedy for a file that cannot be written for lack of space.
 const FULL: &str = "the disk is full; free space and start again";
 
-/// An engine error of `source`, met while doing `context`.
+/// Converts the error `source` of the operation `context`.
 pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError {
     let context = if is_damage(&source) {
         format!("{context}: {DAMAGED}")
@@ -133,16 +134,16 @@ pub(super) fn engine_error(context: &str, source: rocksdb::Error) -> EngineError
     }
 }
 
-/// Whether the disk has no room. RocksDB has this as one of its input and output errors.
+/// Whether the disk is full. RocksDB reports this as an I/O error.
 fn is_full(error: &rocksdb::Error) -> bool {
     AsRef::<str>::as_ref(error).contains("No space left on device")
 }
 
-/// Whether files do not verify or are not there, rather than that the disk failed.
+/// Whether files are damaged or missing, rather than the disk failing.
 pub(super) fn is_damage(error: &rocksdb::Error) -> bool {
     match error.kind() {
         ErrorKind::Corruption | ErrorKind::InvalidArgument => true,
-        // Of its kinds there is none for a file that is missing.
+        // RocksDB has no error kind for a missing file.
         _ => AsRef::<str>::as_ref(error).contains("No such file"),
     }
 }

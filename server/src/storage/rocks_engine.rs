@@ -1,7 +1,8 @@
 //! The state machine's engine on RocksDB: one column family per table, no write-ahead log.
 //!
-//! The Raft log is this database's log: what a crash takes is replayed from there. Column families
-//! are flushed together, so what survives is a prefix of the batches, across all tables.
+//! The Raft log serves as this database's write-ahead log: writes lost in a crash are replayed from
+//! it. Column families are flushed atomically, so a prefix of the batches survives, across all
+//! tables.
 
 use std::{
     fs,
@@ -23,27 +24,27 @@ use tracing::warn;
 
 use super::{damage, latest_records::LatestRecords, rocks};
 
-/// Keys asked for at once that are looked up one by one: so few may be of records written a moment
-/// ago, which are in memory.
+/// Maximum number of keys per read that are looked up one by one: a read this small may be of
+/// recently written records, which are cached.
 const FEW_KEYS: usize = 8;
 
 /// The state database of a node.
 pub struct RocksEngine {
-    // Closed before the directory is let go of: fields drop in this order.
+    // Closed before the directory is released: fields drop in this order.
     db: DB,
-    /// Of [`Table::Current`].
+    /// Cache for [`Table::Current`].
     records: LatestRecords,
-    /// Of [`Table::Leases`].
+    /// Cache for [`Table::Leases`].
     leases: LatestRecords,
     directory: Directory,
 }
 
-/// The directory of a database; removed at the end when it has been replaced.
+/// The directory of a database; removed on drop if it has been replaced.
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
     remove: AtomicBool,
-    /// It is a member's state: damage to it is noted for the next start.
+    /// Whether it is a member's state, whose damage is marked for the next start.
     is_state: bool,
 }
 
@@ -52,7 +53,7 @@ impl Drop for Directory {
         if self.remove.load(Ordering::Acquire)
             && let Err(error) = fs::remove_dir_all(&self.path)
         {
-            // Start-up removes what is not in use.
+            // Startup removes databases that are not in use.
             warn!(%error, path = %self.path.display(), "a replaced state database was not removed");
         }
     }
@@ -67,11 +68,11 @@ impl std::fmt::Debug for RocksEngine {
 }
 
 impl RocksEngine {
-    /// Opens the database in `path`, creating it when there is nothing.
+    /// Opens the database in `path`, creating it if the directory does not exist.
     ///
     /// # Errors
-    /// When the files cannot be opened or are damaged. A directory that is there and holds no
-    /// database is damage, too.
+    /// When the files cannot be opened or are damaged. A directory that exists but holds no
+    /// database counts as damaged.
     pub fn open(path: &Path) -> Result<Self, EngineError> {
         let cache = rocks::state_cache();
         let tables = Table::ALL.map(|table| {
@@ -97,7 +98,7 @@ impl RocksEngine {
         })
     }
 
-    /// Opens the database in `path` for reading, leaving its files as they are.
+    /// Opens the database in `path` for reading; its files are not modified.
     ///
     /// # Errors
     /// When the files cannot be opened or are damaged.
@@ -120,7 +121,7 @@ impl RocksEngine {
         })
     }
 
-    /// Writes everything in memory to files, and waits for it.
+    /// Flushes all memtables to files, and waits for completion.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -133,23 +134,24 @@ impl RocksEngine {
             .map_err(|e| self.failed("flushing the state database", e))
     }
 
-    /// Whether a write may have to wait for the disk: tables that were full are not on it yet.
+    /// Whether a write may have to wait for the disk: full memtables are not flushed yet.
     ///
-    /// While this says no, a write fills at most the tables that are being written to, and
-    /// `rocks::STATE_BUFFERS_MAX` leaves room for that and for one flush that is asked for.
+    /// If not, a write fills at most the active memtables, and `rocks::STATE_BUFFERS_MAX` leaves
+    /// room for that and for one requested flush.
     #[must_use]
     pub fn may_stall(&self) -> bool {
-        // Tables are flushed together, and every batch writes this one.
+        // All tables are flushed together, and every batch writes this one.
         let meta = self.table(Table::Meta);
         let waits = |property| {
             let value = self.db.property_int_value_cf(meta, property);
-            // What cannot be told is taken for the worse.
+            // An unknown value counts as a stall.
             value.ok().flatten() != Some(0)
         };
         waits(properties::NUM_IMMUTABLE_MEM_TABLE) || waits(properties::ACTUAL_DELAYED_WRITE_RATE)
     }
 
-    /// Makes `path` a copy of the present state, sharing files where the file system can.
+    /// Creates a copy of the current state in `path`, sharing files where the file system supports
+    /// it.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -159,7 +161,7 @@ impl RocksEngine {
             .map_err(|e| self.failed("copying the state", e))
     }
 
-    /// Rewrites the files without what was deleted. Runs beside reads and writes.
+    /// Compacts the files to drop deleted rows. Runs concurrently with reads and writes.
     pub fn compact(&self) {
         let mut options = CompactOptions::default();
         // Leaves room for the compactions that keep writes flowing.
@@ -171,12 +173,12 @@ impl RocksEngine {
         }
     }
 
-    /// Removes the files once the last user is gone; another database has taken this one's place.
+    /// Removes the files when the last user is dropped; another database has replaced this one.
     pub(super) fn remove_when_closed(&self) {
         self.directory.remove.store(true, Ordering::Release);
     }
 
-    /// What RocksDB said, in our words; damage is noted for the next start.
+    /// Converts an error of RocksDB; marks damage for the next start.
     fn failed(&self, context: &str, error: rocksdb::Error) -> EngineError {
         if self.directory.is_state {
             damage::note(&self.directory.path, &error);
@@ -185,7 +187,7 @@ impl RocksEngine {
         rocks::engine_error(&format!("{context} in {path}"), error)
     }
 
-    /// What is kept in memory of a table whose rows are looked up one by one.
+    /// Returns the cache of a table whose rows are looked up by key.
     const fn latest(&self, table: Table) -> Option<&LatestRecords> {
         match table {
             Table::Current => Some(&self.records),
@@ -220,7 +222,7 @@ impl View for RocksEngine {
         Ok(found)
     }
 
-    /// Many are read past the latest records in memory, which they would push out.
+    /// Large reads bypass the cache, whose records they would evict.
     fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, EngineError> {
         if keys.len() <= FEW_KEYS {
             return keys.iter().map(|key| self.get(table, key)).collect();
@@ -248,7 +250,7 @@ impl View for RocksEngine {
 
 impl Engine for RocksEngine {
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
-        // Tables are found by their names: once for each, not for each write.
+        // Looks up each table's handle by name once, not for each write.
         let handles = Table::ALL.map(|table| (table, self.table(table)));
         let handle = |table: Table| {
             let found = handles.iter().find(|(of, _)| *of == table);
@@ -271,8 +273,8 @@ impl Engine for RocksEngine {
         for op in &batch.ops {
             match op {
                 WriteOp::Put(Table::Current, key, record) => self.records.put(key, record),
-                // Most that are made are not looked at again soon; one that is renewed or ended is
-                // looked at before.
+                // Most new leases are not read again soon; one that is renewed or ended is read
+                // first.
                 WriteOp::Put(Table::Leases, id, lease) => self.leases.update(id, lease),
                 WriteOp::Put(..) => {}
                 WriteOp::Delete(table, key) => {
@@ -293,7 +295,7 @@ impl Engine for RocksEngine {
     }
 }
 
-/// A state that later writes do not change.
+/// A snapshot of the state, unaffected by later writes.
 struct RocksView<'a> {
     engine: &'a RocksEngine,
     snapshot: SnapshotWithThreadMode<'a, DB>,
@@ -336,7 +338,7 @@ impl<'a> RocksCursor<'a> {
         Self { engine, iterator }
     }
 
-    /// Whether an iterator that stands nowhere is at the end, or failed.
+    /// Distinguishes the end of the scan from a failure when the iterator is invalid.
     fn check(&self) -> Result<(), EngineError> {
         self.iterator
             .status()
@@ -369,7 +371,7 @@ impl Cursor for RocksCursor<'_> {
     }
 }
 
-/// The column family of a table. On disk: never changed.
+/// Column family of a table. Stored on disk, never changed.
 const fn name(table: Table) -> &'static str {
     match table {
         Table::Current => "current",

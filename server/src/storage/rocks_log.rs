@@ -1,7 +1,7 @@
-//! The log of earlier versions: a RocksDB database whose write-ahead file is what gets synced.
+//! The log of earlier versions: a RocksDB database whose write-ahead file is synced.
 //!
-//! Read once, when it is moved over. Invariant: none is kept that a node could rely on, because
-//! damage to it cannot be told from a write that a crash cut short.
+//! Read once, for the migration. It keeps no invariant that a node could rely on, because damage to
+//! it cannot be distinguished from a write cut short by a crash.
 
 use std::{fs, io, path::Path};
 
@@ -30,7 +30,7 @@ impl std::fmt::Debug for RocksLog {
 }
 
 impl RocksLog {
-    /// Opens the database in `path`, creating it when there is none.
+    /// Opens the database in `path`, creating it if there is none.
     ///
     /// # Errors
     /// When the files cannot be opened or are damaged.

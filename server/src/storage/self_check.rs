@@ -1,11 +1,11 @@
-//! Reads a member's own snapshot through, as a receiver does, and its state when that is damaged.
+//! Verifies a member's own snapshot as a receiver does, and its state when the snapshot is damaged.
 //!
-//! A snapshot shares its files with the state, so what a disk did to the one it mostly did to both.
-//! The state is read from a copy of its own: blocks that are in memory would hide the damage.
+//! A snapshot shares its files with the state, so disk damage to one mostly affects both. The state
+//! is verified in a new copy: blocks cached in memory would hide the damage.
 //!
 //! # Invariants
-//! What was found is on the disk before it is told: the next start has either a mark that the state
-//! is damaged, or a whole snapshot in place of the damaged one.
+//! The result is on disk before it is reported: the next start finds either the mark of a damaged
+//! state, or a sound snapshot in place of the damaged one.
 
 use std::path::PathBuf;
 
@@ -19,45 +19,45 @@ use super::{
     state_store::StateStore,
 };
 
-/// What is wrong with a member's own snapshot.
+/// Result of checking a damaged or unreadable snapshot.
 #[derive(Debug, Error)]
 pub enum SelfCheckError {
-    /// It is damaged, and the state is, too.
+    /// The snapshot and the state are damaged.
     #[error(
         "the state in {state} and the snapshot in {snapshot} are damaged: {what}; look at the \
          disk, and start the node again: it brings the state back by itself"
     )]
     State {
-        /// The database.
+        /// Path of the state database.
         state: PathBuf,
-        /// The snapshot.
+        /// Path of the snapshot.
         snapshot: PathBuf,
-        /// The first thing that does not verify; names a file.
+        /// The first damage found; names a file.
         what: String,
     },
-    /// It is damaged, and the state is whole.
+    /// The snapshot is damaged, and the state is sound.
     #[error(
         "the snapshot in {snapshot} is damaged: {what}; another was made of the state, which is \
          whole; look at the disk, and start the node again"
     )]
     Snapshot {
-        /// The snapshot.
+        /// Path of the snapshot.
         snapshot: PathBuf,
-        /// The first thing that does not verify; names a file.
+        /// The first damage found; names a file.
         what: String,
     },
-    /// It could not be read, or the state could not: nothing is known.
+    /// The snapshot or the state could not be read, so the result is unknown.
     #[error("the snapshot in {snapshot}, or the state that it was made of, could not be checked")]
     Unread {
-        /// The snapshot.
+        /// Path of the snapshot.
         snapshot: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: Fault,
     },
 }
 
-/// Reads through the snapshot `suspect`, which is among `snapshots` and was made of the state in
+/// Verifies the snapshot `suspect`, which is among `snapshots` and was built from the state in
 /// `store`. Takes as long as reading the files.
 ///
 /// # Errors
@@ -76,7 +76,8 @@ pub fn check_own(
         return Err(SelfCheckError::Unread { snapshot, source });
     }
     let what = root_of(&fault);
-    // The one in use may be exchanged meanwhile, and a mark is for one database.
+    // Read first: the database in use may be replaced meanwhile, and a mark belongs to one
+    // database.
     let state = store.path();
     match copied(store, snapshots) {
         Ok(copy) => match snapshots.remove_all_but(&copy) {
@@ -98,14 +99,14 @@ pub fn check_own(
     }
 }
 
-/// A copy of the state, every block of which was read.
+/// Builds a copy of the state, every block of which is verified.
 fn copied(store: &StateStore, snapshots: &SnapshotDir) -> Result<Checkpoint, Fault> {
     let (record, copy) = snapshots.build(&store.engine())?;
     copy.verify(&record).inspect_err(|_| copy.supersede())?;
     Ok(copy)
 }
 
-/// What RocksDB said, without what was being done and what it advises.
+/// Returns the innermost error of the chain: RocksDB's message without context and remedy.
 fn root_of(fault: &Fault) -> String {
     let mut root: &dyn std::error::Error = fault;
     while let Some(source) = root.source() {
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
     use crate::storage::{damage_of, is_unsettled};
 
-    /// Bytes of the one value: a table is mostly blocks of it.
+    /// Bytes of the only value: a table consists mostly of its blocks.
     const VALUE_BYTES: usize = 64 << 10;
 
     struct Member {
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// Flips a bit in place: whatever shares the file has it, too.
+    /// Flips a bit in place, and so in every file linked to it.
     fn flip(path: &Path) {
         let mut bytes = fs::read(path).unwrap();
         let at = bytes.len() / 3;
@@ -196,7 +197,7 @@ mod tests {
         assert_eq!(member.built(), [member.newest.1.path()]);
     }
 
-    /// The value was read, and is in memory: a look through the engine would find nothing.
+    /// The value was read, and is cached in memory: a read through the engine would find no damage.
     #[test]
     fn damage_that_state_and_snapshot_share_is_named_and_marked_for_the_next_start() {
         let member = Member::new();
@@ -227,7 +228,7 @@ mod tests {
         let mut bytes = fs::read(&table).unwrap();
         let at = bytes.len() / 3;
         bytes[at] ^= 1;
-        // A file of its own.
+        // A file that is not shared with the state.
         fs::remove_file(&table).unwrap();
         fs::write(&table, bytes).unwrap();
         let found = member.check().unwrap_err();

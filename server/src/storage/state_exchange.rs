@@ -1,8 +1,9 @@
-//! Puts another state in place of a damaged one, at the start and before anybody uses it.
+//! Replaces a damaged state with another one at startup, before it is used.
 //!
 //! # Invariants
-//! The damaged state stays named until the other one is durable and whole. It is set aside, one of
-//! its kind, for whoever wants to look at it. Its mark stays until the log agrees with the new one.
+//! The damaged state stays named as current until the other one is durable and sound. It is then
+//! set aside for inspection; only the latest is kept. Its mark stays until the log agrees with the
+//! new state.
 
 use std::{
     fs, io,
@@ -22,7 +23,7 @@ use super::{
 /// Followed by the number of the database.
 const ASIDE_PREFIX: &str = "state.damaged-";
 
-/// What was found wrong with the state below `root`, if it was found damaged.
+/// Returns the cause in the damage mark of the state in use below `root`, if it is marked.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -34,7 +35,7 @@ pub fn damage_of(root: &Path) -> Result<Option<String>, EngineError> {
     read().map_err(failed("looking at the state"))
 }
 
-/// Whether a damaged state was replaced and [`settle`] was not called since.
+/// Whether a damaged state was replaced and [`settle`] has not been called since.
 ///
 /// # Errors
 /// When the directory cannot be read.
@@ -43,10 +44,10 @@ pub fn is_unsettled(root: &Path) -> Result<bool, EngineError> {
     Ok(!marks.is_empty())
 }
 
-/// Removes the marks: the state in use is whole, and the log agrees with it.
+/// Removes the marks: the state in use is sound, and the log agrees with it.
 ///
 /// # Errors
-/// When they cannot be removed.
+/// When a mark cannot be removed.
 pub fn settle(root: &Path) -> Result<(), EngineError> {
     let remove = || {
         for mark in damage::marks(root)? {
@@ -57,16 +58,16 @@ pub fn settle(root: &Path) -> Result<(), EngineError> {
     remove().map_err(failed("settling the state"))
 }
 
-/// How far the state below `root` had applied the log, and under which membership, as far as its
-/// files can still be read.
+/// Returns the adapter record of the state below `root`: last applied log id and membership. `None`
+/// if its files cannot be read.
 #[must_use]
 pub fn last_record(root: &Path) -> Option<AdapterRecord> {
     let path = directory(root, in_use(root).ok()?);
     record_of(&path).ok().flatten()
 }
 
-/// Puts a copy of `source`, or an empty state, in place of the damaged one below `root`. That one
-/// is set aside in `beside`. The files of `source` are shared.
+/// Replaces the damaged state below `root` with a copy of `source`, or with an empty state, and
+/// sets the damaged one aside in `beside`. Shares the files of `source`.
 ///
 /// # Errors
 /// When files cannot be written, or the new state cannot be opened.
@@ -77,13 +78,12 @@ pub fn replace(root: &Path, beside: &Path, source: Option<&Checkpoint>) -> Resul
     let path = directory(root, next);
     match source {
         Some(source) => source.copy_to(&path),
-        // An empty state is made by whoever opens it: a directory without a database is a damaged
-        // one.
+        // Opening creates the empty state: a directory without a database counts as damaged.
         None if path.exists() => fs::remove_dir_all(&path),
         None => Ok(()),
     }
     .map_err(&exchange)?;
-    // What cannot be opened must not be named.
+    // A database that cannot be opened must not be named.
     let engine = RocksEngine::open(&path)?;
     engine.flush()?;
     drop(engine);

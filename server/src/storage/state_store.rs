@@ -1,11 +1,11 @@
-//! The state database that is in use, and its exchange for another when a snapshot is installed.
+//! The state database in use, and its replacement when a snapshot is installed.
 //!
-//! Each database lies in a directory of its own; a small file names the one in use, so a crash in
-//! the middle of an exchange leaves either the old or the new one.
+//! Each database has its own directory; a small file names the one in use, so a crash during an
+//! exchange leaves either the old or the new one.
 //!
 //! # Invariants
-//! No database is removed before the one in use was found: a name that is damaged or gone is never
-//! a reason to begin with an empty state.
+//! No database is removed before the one in use is known: a damaged or missing name never leads to
+//! an empty state.
 
 use std::{
     fs, io,
@@ -21,7 +21,7 @@ use tracing::warn;
 use super::{checkpoint::Checkpoint, data_dir, database_owner, rocks_engine::RocksEngine};
 
 const CURRENT_FILE: &str = "current";
-/// The number of the first database.
+/// Number of the first database.
 const FIRST: u64 = 1;
 
 /// The state database in use.
@@ -30,12 +30,12 @@ pub struct StateStore {
     root: PathBuf,
     current: ArcSwap<RocksEngine>,
     exchange: Mutex<u64>,
-    /// The data directory that the databases belong to, once that was checked.
+    /// Instance id of the data directory that the databases belong to, once checked.
     instance: OnceLock<u64>,
 }
 
 impl StateStore {
-    /// Opens the database in use below `root`, creating the first one when there is none.
+    /// Opens the database in use below `root`, creating the first one if there is none.
     ///
     /// # Errors
     /// When the files cannot be opened or are damaged.
@@ -61,30 +61,30 @@ impl StateStore {
         })
     }
 
-    /// Checks that the database in use belongs to the data directory `instance`, and makes those
-    /// that are installed its own.
+    /// Checks that the database in use belongs to the data directory `instance`, and marks
+    /// databases installed from here on as its own.
     ///
     /// # Errors
-    /// When it belongs to another, or the files cannot be read or written.
+    /// When it belongs to another data directory, or the files cannot be read or written.
     pub fn owned_by(&self, instance: u64) -> Result<(), EngineError> {
         database_owner::check(&directory(&self.root, *self.exchange.lock()), instance)?;
         self.instance.get_or_init(|| instance);
         Ok(())
     }
 
-    /// The database in use now. Hold it for one read or write, not longer.
+    /// Returns the database in use. Hold it for one read or write, not longer.
     #[must_use]
     pub fn engine(&self) -> Arc<RocksEngine> {
         self.current.load_full()
     }
 
-    /// Where the database in use lies.
+    /// Returns the path of the database in use.
     pub(super) fn path(&self) -> PathBuf {
         directory(&self.root, *self.exchange.lock())
     }
 
-    /// Puts `source` in place of the database in use. A snapshot of this node's own stays where it
-    /// is: until the new database is named, a start removes that as what an exchange left behind.
+    /// Replaces the database in use with `source`. A snapshot built by this node stays where it is:
+    /// until the new database is named, a start removes it as the leftover of an exchange.
     ///
     /// # Errors
     /// When the files cannot be moved, copied or opened. The old database stays in use until the
@@ -114,7 +114,7 @@ pub(super) fn directory(root: &Path, generation: u64) -> PathBuf {
     root.join(format!("{generation:08}"))
 }
 
-/// The number of the database in use; that of the first when there is none yet.
+/// Returns the number of the database in use; that of the first if there is none yet.
 pub(super) fn in_use(root: &Path) -> io::Result<u64> {
     let present = databases(root)?;
     let file = root.join(CURRENT_FILE);
@@ -122,7 +122,7 @@ pub(super) fn in_use(root: &Path) -> io::Result<u64> {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => match present[..] {
             [] => return Ok(FIRST),
-            // An exchange leaves two until it is done, so a single one is the one in use.
+            // An unfinished exchange leaves two, so a single one is the one in use.
             [only] => {
                 warn!(path = %directory(root, only).display(), "the state had lost its name");
                 return Ok(only);
@@ -156,7 +156,7 @@ fn nameless(file: &Path, what: &str) -> io::Error {
     )
 }
 
-/// The numbers of the databases below `root`.
+/// Returns the numbers of the databases below `root`.
 fn databases(root: &Path) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(root)? {
@@ -168,8 +168,8 @@ fn databases(root: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Makes a new database in `path`, which appears when it is whole: a directory without a database
-/// is a damaged one.
+/// Creates a new database that appears in `path` only when complete: a directory without a database
+/// counts as damaged.
 fn create(path: &Path) -> Result<(), EngineError> {
     let failed = |source: io::Error| EngineError {
         context: format!("creating the state database in {}", path.display()),
@@ -183,7 +183,7 @@ fn create(path: &Path) -> Result<(), EngineError> {
         .map_err(failed)
 }
 
-/// Writes down that database `number` is in use, unless it says so already.
+/// Records that database `number` is in use, unless that is recorded already.
 pub(super) fn name(root: &Path, number: u64) -> io::Result<()> {
     let file = root.join(CURRENT_FILE);
     let text = named(number);
@@ -197,7 +197,7 @@ fn named(number: u64) -> String {
     format!("{number}\n")
 }
 
-/// Removes what an interrupted exchange, or making the first database, left behind.
+/// Removes the leftovers of an interrupted exchange or first creation.
 fn remove_others(root: &Path, generation: u64) -> io::Result<()> {
     let keep = directory(root, generation);
     for entry in fs::read_dir(root)? {
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(names(root.path()), [7, 8]);
     }
 
-    /// RocksDB writes its own identity where that is missing; here, where there is never room.
+    /// RocksDB rewrites its identity file when it is missing; here on a device that is always full.
     #[test]
     fn a_full_disk_ends_the_start_with_the_directory_and_what_to_do() {
         let root = tempfile::tempdir().unwrap();
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(damage_of(root.path()).unwrap(), None);
     }
 
-    /// What a kill leaves after the new database was made and before it is named.
+    /// The state after a kill between the creation of the new database and its naming.
     #[test]
     fn an_exchange_that_is_cut_off_leaves_the_only_snapshot_where_it_was() {
         let root = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Calls through the layer, and what the text of a scrape says afterwards.
+//! Calls through the layer, and the text of a scrape afterwards.
 
 use std::{collections::VecDeque, convert::Infallible, future, io};
 
@@ -11,7 +11,7 @@ use tower::{ServiceExt as _, service_fn};
 use super::*;
 use crate::{config::MetricsLevel, metrics::Metrics};
 
-/// How long an answer may take without a warning.
+/// Time until an answer beyond which a warning is logged.
 const EXPECTED: Duration = Duration::from_millis(300);
 
 /// A body made of frames that are ready at once.
@@ -196,7 +196,7 @@ impl io::Write for Lines {
     }
 }
 
-/// What is logged of a call to `path` that is answered after `wait`, or given up on before.
+/// Log lines of a call to `path` that is answered after `wait`, or abandoned after `patience`.
 async fn logged(path: &str, wait: Duration, patience: Duration) -> String {
     let lines = Lines::default();
     let writer = lines.clone();

@@ -1,4 +1,5 @@
-//! The tail over appends, truncations and purges in every order that the disk may report them.
+//! The tail under appends, truncations and purges, in every order in which the disk may report
+//! them.
 
 use super::*;
 use crate::consensus::{Batch, LeaderId, Payload};
@@ -62,8 +63,8 @@ fn what_is_not_on_disk_stays_whatever_the_budget() {
     assert!(tail.bytes <= CACHED_BYTES_MAX);
 }
 
-/// The entries of a leader that was deposed are truncated while they are on their way to the disk,
-/// and their indexes are used again. That the old ones are written says nothing of the new ones.
+/// Entries of a deposed leader are truncated while in flight to the disk, and their indexes are
+/// reused. That the old entries are written says nothing about the new ones.
 #[test]
 fn entries_that_took_the_place_of_truncated_ones_stay_until_they_are_on_disk_themselves() {
     let large = CACHED_BYTES_MAX;

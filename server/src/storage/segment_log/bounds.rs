@@ -1,12 +1,12 @@
-//! Which entries the log holds, and how writes change that.
+//! The range of entries that the log holds, and the effect of writes on it.
 //!
 //! # Invariants
-//! The entries are contiguous: removing leaves no hole, and an entry follows the one before it.
+//! The entries are contiguous: removals leave no hole, and each entry follows the one before it.
 
 use super::error::LogError;
 use crate::storage::log_disk::LogWrite;
 
-/// From `first` on, before `next`; the same number twice when there are none.
+/// The entries from `first` up to and without `next`; both are equal when there are none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bounds {
     pub(super) first: u64,
@@ -18,7 +18,7 @@ impl Bounds {
         self.first >= self.next
     }
 
-    /// The index of the last entry.
+    /// Returns the index of the last entry.
     pub(super) const fn last(self) -> Option<u64> {
         if self.is_empty() {
             None
@@ -27,7 +27,7 @@ impl Bounds {
         }
     }
 
-    /// Adds an entry. An empty log begins anywhere.
+    /// Adds an entry. An empty log may begin at any index.
     ///
     /// # Errors
     /// When it would leave a hole or replace an entry.
@@ -46,7 +46,7 @@ impl Bounds {
         Ok(())
     }
 
-    /// Removes entries at one of the ends.
+    /// Removes entries at one end of the log.
     ///
     /// # Errors
     /// When it would leave a hole.
@@ -65,17 +65,17 @@ impl Bounds {
         } else if to < self.next {
             self.first = self.first.max(to);
         } else {
-            // Nothing is left. A purge may reach beyond the end; a truncation has no end.
+            // The log is empty. A purge may reach beyond the end; a truncation has no upper end.
             let next = if to == u64::MAX { from } else { to };
             *self = Self { first: next, next };
         }
         Ok(())
     }
 
-    /// Does what a write does to the bounds.
+    /// Applies the effect of a write on the bounds.
     ///
     /// # Errors
-    /// When the log cannot hold it.
+    /// When the write does not fit the log.
     pub(super) fn apply(&mut self, write: &LogWrite) -> Result<(), LogError> {
         match write {
             LogWrite::Put(record) => self.put(record.index),

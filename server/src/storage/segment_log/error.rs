@@ -1,47 +1,47 @@
-//! Why a log cannot be opened or read: what is wrong, in which file, at which place, what to do.
+//! Errors that prevent opening or reading a log: the fault, its file and place, and the remedy.
 
 use std::io;
 
 use thiserror::Error;
 
-/// Why the log is refused. A node that went on would have forgotten what it acknowledged.
+/// Reasons to refuse the log. A node that continued would have forgotten what it acknowledged.
 #[derive(Debug, Error)]
 pub enum LogError {
-    /// Bytes that were durable are not what was written.
+    /// Bytes that were durable differ from those written.
     #[error(
         "the log is damaged: {file}, offset {offset}, at entry {index}: {what}; replace the \
          member: remove it from the cluster and add it again with an empty data directory"
     )]
     Damaged {
-        /// The segment.
+        /// Name of the segment.
         file: String,
-        /// Where in it.
+        /// Offset in the segment.
         offset: u64,
         /// The first entry that cannot be read.
         index: u64,
-        /// What was found.
+        /// The fault found.
         what: String,
     },
-    /// A segment is not there.
+    /// A segment is missing.
     #[error(
         "the log is incomplete: {file} is missing: {what}; replace the member: remove it from the \
          cluster and add it again with an empty data directory"
     )]
     Missing {
-        /// The segment.
+        /// Name of the segment.
         file: String,
-        /// How that is known.
+        /// The evidence that it existed.
         what: String,
     },
-    /// A file is not this log's.
+    /// A file does not belong to this log.
     #[error("the log's directory holds {file}, which cannot be used: {what}")]
     Foreign {
-        /// The file.
+        /// Name of the file.
         file: String,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         what: String,
     },
-    /// A write that the log cannot hold.
+    /// A write does not fit the log.
     #[error("a write does not fit the log: {0}")]
     Invalid(String),
 }

@@ -1,9 +1,9 @@
-//! The facts beside the entries, as the stream has them up to now.
+//! The current facts of the log, beside its entries.
 
 use super::record::RecordKind;
 use crate::storage::log_disk::{Fact, LogWrite};
 
-/// The newest value of each fact.
+/// The latest value of each fact.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     vote: Option<Vec<u8>>,
@@ -29,12 +29,12 @@ impl Facts {
         *place = Some(value.to_owned());
     }
 
-    /// Whether a write changes nothing.
+    /// Whether a write would change nothing.
     pub(super) fn holds(&self, write: &LogWrite) -> bool {
         matches!(write, LogWrite::Fact(fact, value) if self.get(*fact) == Some(value))
     }
 
-    /// The facts that are known.
+    /// Returns the facts that are set.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Fact, &Vec<u8>)> {
         [Fact::Vote, Fact::Committed, Fact::Purged]
             .into_iter()
@@ -42,7 +42,7 @@ impl Facts {
     }
 }
 
-/// The fact that a record of this kind holds.
+/// Returns the fact that a record of this kind stores.
 pub(super) const fn of_kind(kind: RecordKind) -> Option<Fact> {
     match kind {
         RecordKind::Vote => Some(Fact::Vote),

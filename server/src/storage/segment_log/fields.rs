@@ -1,16 +1,16 @@
-//! Big-endian numbers at fixed places in a head.
+//! Big-endian numbers at fixed offsets of a head.
 
-/// The four bytes at `at` as a number.
+/// Reads four bytes at `at`.
 pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(array(bytes, at))
 }
 
-/// The eight bytes at `at` as a number.
+/// Reads eight bytes at `at`.
 pub(super) fn be64(bytes: &[u8], at: usize) -> u64 {
     u64::from_be_bytes(array(bytes, at))
 }
 
-/// Puts `field` at `at`.
+/// Writes `field` at `at`.
 pub(super) fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
     bytes[at..at + field.len()].copy_from_slice(field);
 }

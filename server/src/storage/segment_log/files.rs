@@ -1,11 +1,11 @@
-//! The files of the log: what it asks of a directory, and the directory of an operating system.
+//! Interface of the log's directory and files, and its implementation by the operating system.
 //!
-//! A seam: tests bring files that lose what was not synced. Not a general file system: files have a
-//! length that never changes, and are written at offsets.
+//! A seam: tests supply files that lose unsynced writes. Not a general file system: files have a
+//! fixed length, and are written at offsets.
 //!
 //! # Invariants
-//! What `sync` covered survives a crash; of the rest, any subset of the sectors may. A name is
-//! durable once `sync_names` returned.
+//! Writes that `sync` covered survive a crash; of the others, any subset of the sectors may. A name
+//! is durable once `sync_names` has returned.
 
 use std::{
     fmt,
@@ -18,35 +18,35 @@ use std::{
 
 use crate::storage::data_dir;
 
-/// Slices that one call of `pwritev` takes; Linux's `IOV_MAX`.
+/// Slices per call of `pwritev`; Linux's `IOV_MAX`.
 const SLICES_MAX: usize = 1024;
 
-/// Bytes of zeros written at once into a new file. What is written at once, Linux keeps as one
-/// large page, and ext4 goes through all blocks of a page for each write into it: with a mebibyte,
-/// that took longer than copying what was written.
+/// Bytes of zeros per write into a new file. Linux keeps the bytes of one write as one large page,
+/// and ext4 walks all blocks of a page for each later write into it: with a mebibyte, that took
+/// longer than copying the data.
 const ZEROS_BYTES: usize = 16 << 10;
 
-/// A file of the log. Clones of its `Arc` keep it readable after it was removed.
+/// A file of the log. Clones of its `Arc` keep it readable after its removal.
 pub trait LogFile: Send + Sync + fmt::Debug {
-    /// Writes `parts`, one after the other, from `offset` on.
+    /// Writes `parts` consecutively, starting at `offset`.
     ///
     /// # Errors
-    /// When not everything could be written.
+    /// When not all bytes could be written.
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` with the bytes at `offset`.
     ///
     /// # Errors
-    /// When not everything could be read.
+    /// When not all bytes could be read.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
-    /// Makes everything written durable.
+    /// Makes all earlier writes durable.
     ///
     /// # Errors
-    /// When the disk fails: what was written may be lost.
+    /// When the disk fails: the writes may be lost.
     fn sync(&self) -> io::Result<()>;
 
-    /// Its length in bytes.
+    /// Returns the length of the file in bytes.
     ///
     /// # Errors
     /// When the disk fails.
@@ -55,7 +55,7 @@ pub trait LogFile: Send + Sync + fmt::Debug {
 
 /// The directory of the log.
 pub trait LogFiles: Send + Sync + fmt::Debug {
-    /// The names in it.
+    /// Returns the names of the files.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -64,10 +64,10 @@ pub trait LogFiles: Send + Sync + fmt::Debug {
     /// Opens a file.
     ///
     /// # Errors
-    /// When it cannot be opened.
+    /// When the file cannot be opened.
     fn open(&self, name: &str) -> io::Result<Arc<dyn LogFile>>;
 
-    /// Makes a file of `length` zeros that are laid out on the disk; its name is not durable yet.
+    /// Creates a file of `length` zeros, all written to the disk; its name is not durable yet.
     ///
     /// # Errors
     /// When the disk is full or fails.
@@ -85,21 +85,21 @@ pub trait LogFiles: Send + Sync + fmt::Debug {
     /// When the disk fails.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes the names durable.
+    /// Makes the names of the files durable.
     ///
     /// # Errors
     /// When the disk fails.
     fn sync_names(&self) -> io::Result<()>;
 }
 
-/// A directory of the operating system.
+/// A directory in the file system.
 #[derive(Debug)]
 pub struct DiskFiles {
     path: PathBuf,
 }
 
 impl DiskFiles {
-    /// The files in `path`, which exists.
+    /// Uses the files in `path`, which must exist.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self {
@@ -130,8 +130,8 @@ impl LogFiles for DiskFiles {
             .create(true)
             .truncate(true)
             .open(self.path.join(name))?;
-        // Written, not only allocated: blocks that were never written cost each later sync a commit
-        // of the file system's journal.
+        // Written, not only allocated: unwritten blocks cost each later sync a commit of the file
+        // system's journal.
         let zeros = vec![0; ZEROS_BYTES];
         let mut left = length;
         while left > 0 {

@@ -1,8 +1,8 @@
-//! Builds batches for one write: heads and small payloads in one buffer that is used again, large
-//! payloads where they are.
+//! Builds batches for one write: heads and small payloads in one reused buffer, large payloads by
+//! reference.
 //!
-//! Not the file: what it builds is a list of slices. Invariant: batches begin at sectors, and their
-//! records are chained.
+//! The result is a list of slices; the file is written elsewhere. Invariant: batches begin at
+//! sectors, and their records are chained.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -17,13 +17,13 @@ use super::{
 };
 use crate::storage::log_disk::{Fact, LogWrite};
 
-/// Payloads of at most so many bytes are copied: cheaper than a slice of their own.
+/// Payloads up to this size are copied, which is cheaper than a separate slice.
 const COPIED_BYTES_MAX: usize = 2048;
 
-/// Memory of the buffer that is kept between writes; one unusual batch does not stay for ever.
+/// Capacity of the buffer kept between writes, so that one unusual batch does not hold memory.
 const KEPT_BYTES_MAX: usize = 1 << 20;
 
-/// Batches to be written at once, one after the other.
+/// Batches to write consecutively in one call.
 #[derive(Debug, Default)]
 pub(super) struct Gather {
     buffer: Vec<u8>,
@@ -38,7 +38,7 @@ enum Part {
 }
 
 impl Gather {
-    /// Bytes gathered.
+    /// Returns the number of bytes gathered.
     pub(super) const fn length(&self) -> u64 {
         self.length
     }
@@ -50,7 +50,7 @@ impl Gather {
         self.length = 0;
     }
 
-    /// What was gathered, in order.
+    /// Returns the gathered bytes, in order.
     pub(super) fn slices(&self) -> Vec<IoSlice<'_>> {
         let mut slices = Vec::with_capacity(self.parts.len());
         for part in &self.parts {
@@ -82,12 +82,12 @@ impl Gather {
     }
 }
 
-/// A batch being built at the end of a [`Gather`].
+/// A batch under construction at the end of a [`Gather`].
 #[derive(Debug)]
 pub(super) struct BatchBuilder<'a> {
     gather: &'a mut Gather,
     place: Place,
-    /// Where in the gathered bytes, in the buffer, and in the parts the batch begins.
+    /// Start of the batch in the gathered bytes, in the buffer, and in the parts.
     start: u64,
     head_at: usize,
     part_at: usize,
@@ -97,11 +97,11 @@ pub(super) struct BatchBuilder<'a> {
 }
 
 impl<'a> BatchBuilder<'a> {
-    /// Begins a batch at `place`, after the chain so far.
+    /// Begins a batch at `place`; `chain` is the chain before it.
     pub(super) fn begin(gather: &'a mut Gather, place: Place, chain: u32) -> Self {
         let (start, head_at) = (gather.length, gather.buffer.len());
         let part_at = gather.parts.len();
-        // A part of its own, so that the head's place in the parts is known.
+        // A separate part, so that the head's place in the parts is known.
         gather.buffer.extend_from_slice(&[0; BATCH_HEAD]);
         gather.length += BATCH_HEAD as u64;
         gather
@@ -119,15 +119,15 @@ impl<'a> BatchBuilder<'a> {
         }
     }
 
-    /// Where in the segment the next record goes.
+    /// Returns the offset of the next record in the segment.
     pub(super) const fn offset(&self) -> u64 {
         self.place.offset + (self.gather.length - self.start)
     }
 
-    /// Adds what one write stores.
+    /// Adds the record of one write.
     ///
     /// # Errors
-    /// When it is larger than a record can say.
+    /// When it is larger than the head of a record can express.
     pub(super) fn push(&mut self, write: &LogWrite) -> io::Result<()> {
         match write {
             LogWrite::Put(record) => {
@@ -147,7 +147,7 @@ impl<'a> BatchBuilder<'a> {
         Ok(())
     }
 
-    /// Adds a record of two numbers.
+    /// Adds a record of two numbers without a payload.
     pub(super) fn push_pair(&mut self, kind: RecordKind, index: u64, term: u64) {
         let head = RecordHead {
             kind,
@@ -161,7 +161,7 @@ impl<'a> BatchBuilder<'a> {
     /// Adds a fact.
     ///
     /// # Errors
-    /// When it is larger than a record can say.
+    /// When it is larger than the head of a record can express.
     pub(super) fn push_fact(&mut self, fact: Fact, value: &[u8]) -> io::Result<()> {
         let head = RecordHead {
             kind: kind_of(fact),
@@ -181,10 +181,11 @@ impl<'a> BatchBuilder<'a> {
         self.gather.copy(&bytes);
     }
 
-    /// Ends the batch at a sector and writes its head; returns the chain and where records end.
+    /// Pads the batch to a sector and writes its head; returns the chain and the end of the
+    /// records.
     ///
     /// # Errors
-    /// When its records together are larger than its head can say.
+    /// When the records are larger than the head of a batch can express.
     pub(super) fn finish(self, kind: BatchKind, vouched: Position) -> io::Result<(u32, u64)> {
         let body_end = self.offset();
         let bytes = self.gather.length - self.start;
@@ -221,7 +222,7 @@ impl<'a> BatchBuilder<'a> {
     }
 }
 
-/// Bytes that a write takes in a batch.
+/// Returns the bytes of a write's record in a batch.
 pub(super) fn stored_len(write: &LogWrite) -> u64 {
     let payload = match write {
         LogWrite::Put(record) => record.len(),
@@ -231,7 +232,7 @@ pub(super) fn stored_len(write: &LogWrite) -> u64 {
     (RECORD_HEAD + payload) as u64
 }
 
-/// Bytes of a batch whose records take `body`.
+/// Returns the bytes of a batch whose records take `body` bytes.
 pub(super) const fn batch_len(body: u64) -> u64 {
     (BATCH_HEAD as u64 + body).next_multiple_of(SECTOR as u64)
 }
@@ -244,7 +245,7 @@ const fn kind_of(fact: Fact) -> RecordKind {
     }
 }
 
-/// A length as a head stores it.
+/// Converts a length to its stored form.
 fn length(bytes: u64) -> io::Result<u32> {
     u32::try_from(bytes).map_err(|_| {
         let message = format!("{bytes} bytes are more than one record of the log can hold");

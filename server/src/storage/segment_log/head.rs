@@ -1,7 +1,7 @@
-//! The head of a segment: whose it is, which one it is, and what tells its life from earlier ones.
+//! The head of a segment: its owner, its sequence number, and the nonce of its current life.
 //!
 //! Specified in docs/storage-format.md. The nonce is new each time a file becomes a segment, and
-//! seeds every checksum in it: what an earlier life left behind never verifies.
+//! seeds every checksum in it: data of an earlier life never verifies.
 
 use super::{
     fields::{be32, be64, put},
@@ -10,9 +10,9 @@ use super::{
 
 /// First bytes of every segment.
 const MAGIC: [u8; 8] = *b"tenurlog";
-/// Version of everything in a segment.
+/// Format version of the whole segment.
 pub(super) const VERSION: u32 = 1;
-/// Where the first batch begins: the head has a page of its own, so that no later write touches it.
+/// Offset of the first batch: the head has its own page, so that no later write touches it.
 pub(super) const DATA_START: u64 = 4096;
 
 const VERSION_AT: usize = 8;
@@ -24,31 +24,31 @@ const SEQUENCE_AT: usize = 40;
 const NONCE_AT: usize = 48;
 const CAPACITY_AT: usize = 56;
 
-/// Whose a log is. Every segment says so.
+/// The owner of a log, stored in every segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogOwner {
-    /// The quorum.
+    /// The quorum's id.
     pub cluster_id: u64,
-    /// The member.
+    /// The member's id.
     pub member_id: u64,
-    /// The life of the member's data directory.
+    /// The instance id of the member's data directory.
     pub instance_id: u64,
 }
 
-/// What the head of a segment says.
+/// Content of a segment's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHead {
     pub(super) owner: LogOwner,
-    /// Its place among the segments; its file is named after it.
+    /// Position among the segments; determines the file name.
     pub(super) sequence: u64,
-    /// Never the same twice.
+    /// Random, never reused.
     pub(super) nonce: u64,
-    /// Length of the file.
+    /// Length of the file, in bytes.
     pub(super) capacity: u64,
 }
 
 impl SegmentHead {
-    /// The first sector of the file.
+    /// Encodes the first sector of the file.
     pub(super) fn encode(&self) -> Sector {
         let mut sector = [0; SECTOR];
         put(&mut sector, 0, &MAGIC);
@@ -68,10 +68,10 @@ impl SegmentHead {
         sector
     }
 
-    /// Reads the first sector of a file.
+    /// Decodes the first sector of a file.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of the fault.
     pub(super) fn decode(sector: &Sector) -> Result<Self, String> {
         if sector[..MAGIC.len()] != MAGIC {
             return Err("it does not begin as a segment of a log does".to_owned());
@@ -97,14 +97,14 @@ impl SegmentHead {
         })
     }
 
-    /// What the chain of checksums in this segment begins with.
+    /// Returns the initial value of the checksum chain in this segment.
     pub(super) fn seed(&self) -> u32 {
         let seed = crc32c::crc32c(&self.nonce.to_be_bytes());
         crc32c::crc32c_append(seed, &self.sequence.to_be_bytes())
     }
 }
 
-/// The checksum over everything in the sector but the checksum itself.
+/// Computes the checksum of the sector without the checksum field.
 fn checksum(sector: &Sector) -> u32 {
     let before = crc32c::crc32c(&sector[..CHECKSUM_AT]);
     crc32c::crc32c_append(before, &sector[CLUSTER_AT..])
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    /// The bytes of docs/storage-format.md. A released format never changes.
+    /// The bytes in docs/storage-format.md. A released format never changes.
     #[test]
     fn the_bytes_of_a_segments_head_are_the_documented_ones() {
         let sector = head().encode();

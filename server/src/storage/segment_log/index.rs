@@ -1,39 +1,39 @@
-//! Where entries lie: one point for every so many bytes of log, found by index.
+//! Sparse index of entries: one point per [`SPACING`] bytes of log, found by entry index.
 //!
 //! # Invariants
-//! From a point on, the file holds the entries from the point's index up to the next point's, in
-//! order. A truncation in between has a point right after it, so what it removed is never read.
+//! From each point on, the file holds the entries from the point's index up to the next point's, in
+//! order. A truncation in between is followed by a point, so removed entries are never read.
 
 use std::collections::VecDeque;
 
 use super::{bounds::Bounds, error::LogError};
 
-/// Bytes of a segment between two points. A read of one entry reads at most about so much more;
+/// Bytes of a segment between two points. A read of one entry reads at most about this much more;
 /// 256 MiB of log have 16,384 points, half a megabyte.
 const SPACING: u64 = 16 << 10;
 
-/// Where the record of an entry lies.
+/// Position of an entry's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Point {
     pub(super) index: u64,
     pub(super) sequence: u64,
-    /// Of the record.
+    /// Offset of the record in the segment.
     pub(super) offset: u64,
-    /// Where the records of its batch end.
+    /// End of the records of its batch.
     pub(super) body_end: u64,
 }
 
-/// The entries of the log, and where to find them.
+/// The bounds of the log, and the points to find its entries.
 #[derive(Debug, Default)]
 pub(super) struct LogIndex {
     bounds: Bounds,
     points: VecDeque<Point>,
-    /// The next entry gets a point, however near the last one is.
+    /// Whether the next entry gets a point even if the last one is near.
     cut: bool,
 }
 
 impl LogIndex {
-    /// An index of entries whose places are not known yet.
+    /// Creates an index of entries whose positions are not known yet.
     pub(super) fn starting(bounds: Bounds) -> Self {
         Self {
             bounds,
@@ -45,7 +45,7 @@ impl LogIndex {
         self.bounds
     }
 
-    /// Notes an entry.
+    /// Adds an entry.
     ///
     /// # Errors
     /// When it does not follow the last one.
@@ -61,7 +61,7 @@ impl LogIndex {
         Ok(())
     }
 
-    /// Forgets entries at one of the ends.
+    /// Removes entries at one end of the log.
     ///
     /// # Errors
     /// When it would leave a hole.
@@ -87,8 +87,8 @@ impl LogIndex {
         Ok(())
     }
 
-    /// The last point at or before `index`, and the index up to which the file can be read from
-    /// there.
+    /// Returns the last point at or before `index`, and the index up to which the file can be read
+    /// from there.
     pub(super) fn find(&self, index: u64) -> Option<(Point, u64)> {
         let after = self.points.partition_point(|point| point.index <= index);
         let point = *self.points.get(after.checked_sub(1)?)?;
@@ -96,7 +96,7 @@ impl LogIndex {
         Some((point, until))
     }
 
-    /// Where in a segment the first point at or after `index` lies, if it is in that segment.
+    /// Returns the offset of the first point at or after `index`, if it is in segment `sequence`.
     pub(super) fn find_end(&self, sequence: u64, index: u64) -> Option<u64> {
         let at = self.points.partition_point(|point| point.index < index);
         self.points

@@ -1,6 +1,6 @@
-//! The log of a node: writes, syncs and reads, over segments.
+//! The segmented log of a node: writes, syncs and reads.
 //!
-//! What is written is shown to readers once it is in the file. Invariant: after a failed write or
+//! Writes become visible to readers once they are in the file. Invariant: after a failed write or
 //! sync nothing more is written.
 
 use std::{collections::VecDeque, io, sync::Arc};
@@ -23,22 +23,22 @@ use super::{
 };
 use crate::storage::log_disk::{Fact, LogDisk, LogWrite};
 
-/// Length of a segment. A new node lays out one, and soon a second; with 6 MB of log in a second
-/// (20,000 small writes) one is filled in two to three seconds, so that what a change of segments
-/// costs, about one sync, is not felt.
+/// Length of a segment. A new node allocates one, and soon a second. At 6 MB of log per second
+/// (20,000 small writes) a segment is filled in two to three seconds, so that the cost of changing
+/// segments, about one sync, is negligible.
 const SEGMENT_BYTES: u64 = 16 << 20;
 
-/// How a log is kept.
+/// Options of a log.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// Length of a segment.
+    /// Length of a segment, in bytes.
     pub segment_bytes: u64,
-    /// Whether segments are prepared and retired on a thread of their own.
+    /// Whether segments are prepared and retired on a separate thread.
     pub background: bool,
 }
 
 impl LogOptions {
-    /// As a node keeps its log.
+    /// The options of a node.
     pub const STANDARD: Self = Self {
         segment_bytes: SEGMENT_BYTES,
         background: true,
@@ -50,13 +50,13 @@ impl LogOptions {
 pub struct SegmentLog {
     options: LogOptions,
     provision: Provision,
-    /// Locked by the log's writer for as long as it writes or syncs.
+    /// Locked by the log's writer for the whole of a write or sync.
     end: Mutex<End>,
-    /// Locked for moments.
+    /// Locked briefly.
     shared: Mutex<Shared>,
 }
 
-/// What readers need.
+/// State shared with readers.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) index: LogIndex,
@@ -66,8 +66,7 @@ pub(super) struct Shared {
 }
 
 impl SegmentLog {
-    /// Makes the first segment of a new log in `files`, which are empty, with an entry expected at
-    /// `next`.
+    /// Creates the first segment of a new log in `files`, which must be empty.
     ///
     /// # Errors
     /// When the disk fails.
@@ -98,7 +97,8 @@ impl SegmentLog {
     /// Opens the log in `files`.
     ///
     /// # Errors
-    /// A `LogError` when it is damaged, incomplete or another's; or the disk failed.
+    /// A `LogError` when it is damaged, incomplete or belongs to another owner; otherwise an error
+    /// of the disk.
     pub fn open(
         files: &Arc<dyn LogFiles>,
         owner: LogOwner,
@@ -145,7 +145,7 @@ impl SegmentLog {
         let body_max = self.options.segment_bytes.saturating_sub(2 * DATA_START);
         let mut bounds = {
             let shared = self.shared.lock();
-            // A log that nothing is added to is still asked whether it answers, and must not grow.
+            // A probe of an idle log must reach the disk, but must not make the log grow.
             if writes.iter().all(|write| shared.facts.holds(write)) {
                 end.asked = true;
                 return Ok(());
@@ -170,7 +170,7 @@ impl SegmentLog {
         self.flush(end, pending)
     }
 
-    /// Writes what was gathered of `writes`, and shows it to readers.
+    /// Writes the gathered batches of `writes`, and makes them visible to readers.
     fn flush(&self, end: &mut End, writes: &[LogWrite]) -> io::Result<()> {
         end.flush()?;
         let mut shared = self.shared.lock();
@@ -210,7 +210,7 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Takes back segments whose entries were purged durably, and prepares the next.
+    /// Retires segments whose entries were durably purged, and prepares the next one.
     fn tidy(&self, end: &End) -> io::Result<()> {
         if end.offset > end.head.capacity / 2 {
             self.provision.ahead(end.head.sequence + 1);
@@ -234,7 +234,7 @@ impl SegmentLog {
         Ok(())
     }
 
-    /// Runs `work` at the end of the log, which is unusable once that failed.
+    /// Runs `work` on the end of the log, which becomes unusable if that fails.
     fn at_end(&self, work: impl FnOnce(&mut End) -> io::Result<()>) -> io::Result<()> {
         let mut end = self.end.lock();
         if self.shared.lock().failed {
@@ -248,8 +248,8 @@ impl SegmentLog {
     }
 }
 
-/// How many of `writes` go into one batch, and the bytes of their records: one at least, even when
-/// it is larger than a segment.
+/// Returns how many of `writes` fit in one batch, and the bytes of their records: at least one,
+/// even if it is larger than a segment.
 fn next_batch(writes: &[LogWrite], body_max: u64) -> (usize, u64) {
     let mut body = 0;
     for (count, write) in writes.iter().enumerate() {

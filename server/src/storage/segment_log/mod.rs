@@ -1,9 +1,9 @@
-//! The log in files of its own: segments that are laid out once, appended to, and used again.
+//! The log in its own files: segments that are allocated once, appended to, and reused.
 //!
-//! A batch is one write and one sync, and touches neither the file system's journal nor its sizes.
-//! Specified in docs/storage-format.md; decided in docs/decisions/0011. Not the entries' meaning:
-//! that is the log store's. Invariant: what a sync covered is found after a crash, or the log is
-//! refused by name.
+//! A batch is one write and one sync, and touches neither the file system's journal nor file sizes.
+//! Specified in docs/storage-format.md; decided in docs/decisions/0011. The log store interprets
+//! the entries. Invariant: after a crash everything that a sync covered is found, or the log is
+//! refused with the faulty file named.
 
 mod bounds;
 mod error;

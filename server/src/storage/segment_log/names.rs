@@ -1,23 +1,23 @@
 //! Names of the files in the log's directory.
 
-/// A segment, after its sequence number.
+/// Name of the segment with this sequence number.
 pub(super) fn segment(sequence: u64) -> String {
     format!("{sequence:016x}.log")
 }
 
-/// A file that waits to become a segment. Its content means nothing.
+/// Name of a file that waits to become a segment. Its content is meaningless.
 pub(super) fn spare(number: u64) -> String {
     format!("{number:016x}.spare")
 }
 
-/// What a name stands for.
+/// A parsed file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Name {
     Segment(u64),
     Spare(u64),
 }
 
-/// Reads a name; `None` when the log gives no such name.
+/// Parses a name; `None` if it is not a name of the log's files.
 pub(super) fn parse(name: &str) -> Option<Name> {
     let (number, kind) = name.split_once('.')?;
     let number = u64::from_str_radix(number, 16).ok()?;

@@ -1,8 +1,8 @@
-//! Segments before and after their life: made ready ahead of need, and kept for reuse when purged.
+//! Provision of segments: prepared ahead of need, and kept for reuse when purged.
 //!
-//! Laying out a segment writes all of it, so it is done ahead, on a thread of its own, and files
-//! whose entries were purged are used again. Invariant: a segment that is ready is durable, name
-//! and head, before it is handed out; a file is overwritten only once its old name is durably gone.
+//! Allocating a segment writes all of it, so it is done ahead, on a separate thread, and files of
+//! purged segments are reused. Invariant: a ready segment is durable, name and head, before it is
+//! handed out; a file is overwritten only once its old name is durably gone.
 
 use std::{
     io::{self, IoSlice},
@@ -23,8 +23,8 @@ use crate::tasks;
 /// Files kept for reuse. One is used while the next is prepared; more would only hold disk space.
 const SPARES_MAX: usize = 2;
 
-/// Jobs that may wait. Purging hands over one per segment; the bound only stops a runaway, and what
-/// finds no room is asked for again.
+/// Capacity of the job queue. Purging submits one job per segment; the bound only stops a runaway,
+/// and rejected jobs are submitted again.
 const JOBS_MAX: usize = 64;
 
 /// A segment that nothing was written to.
@@ -34,20 +34,20 @@ pub(super) struct Ready {
     pub(super) file: Arc<dyn LogFile>,
 }
 
-/// Something to do besides writing.
+/// A job in the background.
 #[derive(Debug)]
 enum Job {
-    /// Make this segment ready.
+    /// Prepare this segment.
     Prepare(u64),
-    /// This segment's entries were purged.
+    /// Retire this segment, whose entries were purged.
     Retire(u64, Arc<dyn LogFile>),
 }
 
-/// Makes segments ready and takes them back.
+/// Prepares and retires segments.
 #[derive(Debug)]
 pub(super) struct Provision {
     works: Arc<Works>,
-    /// Taken when it is dropped.
+    /// `None` without a background thread, and once dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -68,7 +68,7 @@ struct Spares {
     next: u64,
 }
 
-/// The segment made ready ahead of need.
+/// The segment prepared ahead of need.
 #[derive(Debug, Default)]
 struct Ahead {
     pending: bool,
@@ -77,10 +77,10 @@ struct Ahead {
 }
 
 impl Provision {
-    /// With `spares` found at the start, and the segment that was ready then.
+    /// Starts with the `spares` and the ready segment found at startup.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the thread cannot be created.
     pub(super) fn new(
         files: Arc<dyn LogFiles>,
         owner: LogOwner,
@@ -120,7 +120,7 @@ impl Provision {
         })
     }
 
-    /// Has segment `sequence` made ready, unless it is or will be.
+    /// Requests the preparation of segment `sequence`, unless one is ready or pending.
     pub(super) fn ahead(&self, sequence: u64) {
         let mut ahead = self.works.ahead.lock();
         if ahead.pending || ahead.ready.is_some() || ahead.failed.is_some() {
@@ -129,12 +129,12 @@ impl Provision {
         ahead.pending = true;
         drop(ahead);
         if self.submit(Job::Prepare(sequence)).is_err() {
-            // It is made when it is needed.
+            // It is prepared when it is needed.
             self.works.ahead.lock().pending = false;
         }
     }
 
-    /// Whether a segment is ready that holds `bytes`.
+    /// Whether a segment is ready that holds `bytes` bytes.
     pub(super) fn is_ready(&self, bytes: u64) -> bool {
         let ready = &self.works.ahead.lock().ready;
         ready
@@ -142,7 +142,7 @@ impl Provision {
             .is_some_and(|ready| ready.head.capacity >= bytes)
     }
 
-    /// Segment `sequence` of at least `bytes`: the one made ready, or a new one.
+    /// Returns segment `sequence` with at least `bytes` bytes: the ready one, or a new one.
     ///
     /// # Errors
     /// When the disk fails.
@@ -154,7 +154,7 @@ impl Provision {
         if let Some(error) = ahead.failed.take() {
             return Err(error);
         }
-        // One that is too small is replaced by name: at no time is the segment missing.
+        // One that is too small is replaced by renaming: at no time is the segment missing.
         if let Some(ready) = ahead.ready.take()
             && ready.head.capacity >= bytes
         {
@@ -165,8 +165,9 @@ impl Provision {
             .prepare(sequence, bytes.max(self.works.segment_bytes))
     }
 
-    /// Takes back a segment whose entries were purged, or the file when that has to wait: segments
-    /// go in order, so that what a crash leaves has no gap. Readers may still hold the file.
+    /// Retires a segment whose entries were purged. Returns the file when that has to wait:
+    /// segments are retired in order, so that a crash leaves no gap. Readers may still hold the
+    /// file.
     ///
     /// # Errors
     /// When an earlier job failed.
@@ -185,7 +186,7 @@ impl Provision {
         })
     }
 
-    /// Gives back the job when there is no room for it.
+    /// Returns the job when the queue is full.
     fn submit(&self, job: Job) -> Result<(), Job> {
         match &self.jobs {
             Some(jobs) => jobs.try_send(job).map_err(TrySendError::into_inner),
@@ -201,7 +202,7 @@ impl Drop for Provision {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // It fails after a panic only, which has ended the process.
+            // Fails only after a panic, which has ended the process.
             drop(thread.join());
         }
     }
@@ -220,7 +221,7 @@ impl Works {
             Job::Retire(sequence, file) => self.retire(sequence, file).err(),
         };
         if let Some(error) = failed {
-            // The next write meets it, and stops the node.
+            // A later write or sync returns the error, and stops the node.
             self.ahead.lock().failed = Some(error);
         }
     }
@@ -240,7 +241,7 @@ impl Works {
         Ok(Ready { head, file })
     }
 
-    /// A file of `capacity` that means nothing.
+    /// Returns a file of `capacity` bytes with meaningless content.
     fn blank(&self, capacity: u64) -> io::Result<(String, Arc<dyn LogFile>)> {
         let mut spares = self.spares.lock();
         while capacity == self.segment_bytes
@@ -250,7 +251,7 @@ impl Works {
             if file.length()? == capacity {
                 return Ok((name, file));
             }
-            // Its making was cut short, or it was made for another size.
+            // Its creation was interrupted, or it has another size.
             self.files.remove(&name)?;
         }
         let name = names::spare(spares.next);

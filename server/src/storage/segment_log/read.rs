@@ -1,7 +1,7 @@
-//! Reads entries: from the nearest point of the index on, as many as one read of the file brings.
+//! Reads of entries: from the nearest point of the index, as many as one read of the file returns.
 //!
-//! Every record is verified again, and must be the one that is due. Invariant: what is returned is
-//! contiguous, and is what was written.
+//! Every record is verified again, and must have the expected index. Invariant: the returned
+//! entries are contiguous, and equal to those written.
 
 use std::{io, sync::Arc};
 
@@ -19,14 +19,15 @@ use super::{
     sector::{BATCH_HEAD, BODY_AT, SECTOR},
 };
 
-/// Bytes read from a file at once. Covers what replication asks for in one message, and the heads
-/// around it.
+/// Maximum bytes per read of a file. Covers the entries of one replication message, and the heads
+/// around them.
 const WINDOW_BYTES_MAX: u64 = 1 << 20;
 
-/// Bytes read beyond what was asked for: a point lies at most about so far before an entry.
+/// Bytes read beyond the requested ones: a point lies at most about this far before an entry.
 const SLACK_BYTES: u64 = 32 << 10;
 
-/// The entries from `start` on, before `end`, at most `bytes_max` of them but at least one.
+/// Reads the entries from `start` up to and without `end`: at most `bytes_max` bytes, but at least
+/// one entry.
 pub(super) fn read(
     shared: &Mutex<Shared>,
     start: u64,
@@ -60,17 +61,17 @@ pub(super) fn read(
     Ok(found)
 }
 
-/// Entries that lie in a row.
+/// Consecutive entries from one point of the index.
 #[derive(Debug)]
 struct Span {
     point: Point,
-    /// The first entry wanted, and where the row or what is wanted of it ends.
+    /// The first requested entry, and the end of the span.
     from: u64,
     until: u64,
     file: Arc<dyn LogFile>,
-    /// Where the written part of the segment ends.
+    /// End of the written part of the segment.
     written: u64,
-    /// Bytes to read at once.
+    /// Bytes per read.
     window: u64,
 }
 
@@ -107,18 +108,18 @@ impl Span {
     }
 }
 
-/// A place in a segment, and what was read around it.
+/// A position in a segment, and the bytes read around it.
 #[derive(Debug)]
 struct Cursor {
     sequence: u64,
     file: Arc<dyn LogFile>,
     written: u64,
     window: u64,
-    /// Where the next record begins, and where the records of its batch end.
+    /// Offset of the next record, and the end of the records of its batch.
     offset: u64,
     body_end: u64,
     bytes: Bytes,
-    /// Where in the segment `bytes` begin.
+    /// Offset of `bytes` in the segment.
     start: u64,
 }
 
@@ -136,7 +137,7 @@ impl Cursor {
         }
     }
 
-    /// Moves to the begin of `span`, in the same segment.
+    /// Moves to the start of `span`, in the same segment.
     fn at(mut self, span: &Span) -> Self {
         self.written = span.written;
         self.window = span.window;
@@ -145,7 +146,7 @@ impl Cursor {
         self
     }
 
-    /// The entry `due`, which is the next one from here.
+    /// Reads the entry `due`, which must be the next one from here.
     fn entry(&mut self, due: u64) -> io::Result<Bytes> {
         loop {
             if self.offset >= self.body_end {
@@ -172,7 +173,7 @@ impl Cursor {
         }
     }
 
-    /// `length` bytes at `offset`, from what was read or from the file.
+    /// Returns `length` bytes at `offset`, from the buffer or from the file.
     fn bytes(&mut self, offset: u64, length: u64, due: u64) -> io::Result<Bytes> {
         let end = offset.saturating_add(length);
         if end > self.written {

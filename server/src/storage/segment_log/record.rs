@@ -1,4 +1,4 @@
-//! A record: a head of fixed length, then its payload, chained by checksum to the record before.
+//! Records: a head of fixed length, then a payload, chained by checksum to the previous record.
 
 use super::fields::{be32, be64, put};
 
@@ -11,24 +11,24 @@ const INDEX_AT: usize = 8;
 const TERM_AT: usize = 16;
 const BEFORE_AT: usize = 24;
 const AFTER_AT: usize = 28;
-/// The part of the head that the checksum covers; the chain before is its seed.
+/// The part of the head that the checksum covers; the chain before the record is its seed.
 const CHECKED_LEN: usize = 24;
 
-/// What a record is. Stored, never changed.
+/// The kind of a record. Stored, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum RecordKind {
-    /// An entry: its index and term; the payload is the entry.
+    /// An entry: its index and term; the payload is the encoded entry.
     Entry = 1,
-    /// Entries were removed: from `index`, before `term`.
+    /// Removal of the entries from `index`, before `term`.
     Remove = 2,
-    /// The vote; the payload is the fact.
+    /// The vote, in the payload.
     Vote = 3,
-    /// The last log id known to be committed.
+    /// The last log id known to be committed, in the payload.
     Committed = 4,
-    /// The last log id that was purged.
+    /// The last log id purged, in the payload.
     Purged = 5,
-    /// What the log held when the segment was begun: from `index`, before `term`.
+    /// The entries held when the segment was begun: from `index`, before `term`.
     Bounds = 6,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct RecordHead {
 }
 
 impl RecordHead {
-    /// The bytes of the head of a record with this payload, and the chain after it.
+    /// Encodes the head for this payload; returns it and the chain after the record.
     pub(super) fn encode(&self, before: u32, payload: [&[u8]; 2]) -> ([u8; RECORD_HEAD], u32) {
         let mut head = [0; RECORD_HEAD];
         put(&mut head, LENGTH_AT, &self.length.to_be_bytes());
@@ -75,23 +75,23 @@ impl RecordHead {
     }
 }
 
-/// A verified record at the begin of some bytes.
+/// A verified record at the start of a byte slice.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Record<'a> {
     pub(super) head: RecordHead,
     pub(super) payload: &'a [u8],
-    /// The chain before it, and after it.
+    /// The chain before the record, and after it.
     pub(super) before: u32,
     pub(super) after: u32,
 }
 
-/// Bytes of the record that `bytes` begins with, as far as its head can be believed.
+/// Returns the length of the record at the start of `bytes` according to its unverified head.
 pub(super) fn extent(bytes: &[u8]) -> Option<usize> {
     let head = bytes.get(..RECORD_HEAD)?;
     RECORD_HEAD.checked_add(be32(head, LENGTH_AT) as usize)
 }
 
-/// Reads and verifies the record that `bytes` begins with; `None` when it is not whole.
+/// Decodes and verifies the record at the start of `bytes`; `None` if it is not valid.
 pub(super) fn decode(bytes: &[u8]) -> Option<Record<'_>> {
     let payload = bytes.get(RECORD_HEAD..extent(bytes)?)?;
     let (before, after) = (be32(bytes, BEFORE_AT), be32(bytes, AFTER_AT));

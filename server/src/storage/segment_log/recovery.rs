@@ -1,7 +1,7 @@
-//! Opens the segments of a log: everything that was synced is found, or the log is refused.
+//! Recovery of a log from its segments: everything that was synced is found, or the log is refused.
 //!
-//! Not the end of one segment (that is `scan`) but how segments hang together. Invariant: what a
-//! crash may have left is accepted and nothing else; a torn end is cut durably before a write
+//! Checks how segments connect; the end of one segment is the subject of `scan`. Invariant: only
+//! the possible results of a crash are accepted; a torn end is durably erased before a write
 //! follows it.
 
 use std::{io, sync::Arc};
@@ -23,13 +23,13 @@ use super::{
 pub(super) struct Held {
     pub(super) sequence: u64,
     pub(super) file: Arc<dyn LogFile>,
-    /// Bytes of it that were written.
+    /// Number of bytes written.
     pub(super) end: u64,
-    /// The entries in it, removed ones included, are before this.
+    /// Upper bound of its entries, including removed ones; exclusive.
     pub(super) before: u64,
 }
 
-/// What was found.
+/// The result of a recovery.
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) index: LogIndex,
@@ -39,7 +39,7 @@ pub(super) struct Recovered {
     pub(super) last: Ready,
     pub(super) end: Position,
     pub(super) sealed: bool,
-    /// The segment after the last, when it is there.
+    /// The segment after the last, if it exists.
     pub(super) ready: Option<Ready>,
     pub(super) spares: Vec<u64>,
 }
@@ -47,7 +47,8 @@ pub(super) struct Recovered {
 /// Reads every segment in `files`.
 ///
 /// # Errors
-/// A [`LogError`] when something is not there, or not what was written; or the disk failed.
+/// A [`LogError`] when a segment is missing or differs from what was written; otherwise an error of
+/// the disk.
 pub(super) fn recover(files: &dyn LogFiles, owner: LogOwner) -> io::Result<Recovered> {
     let (sequences, spares) = list(files)?;
     let first = sequences.first().copied().unwrap_or_default();
@@ -80,14 +81,14 @@ pub(super) fn recover(files: &dyn LogFiles, owner: LogOwner) -> io::Result<Recov
     }
     let recovered = replay.finish(ready, spares)?;
     for sequence in extra.into_iter().rev() {
-        // More than one was made ready; one is enough.
+        // More than one was prepared; one is enough.
         files.remove(&names::segment(sequence))?;
         files.sync_names()?;
     }
     Ok(recovered)
 }
 
-/// The sequences of the segments and the numbers of the spares, in order.
+/// Returns the sequence numbers of the segments and the numbers of the spares, sorted.
 fn list(files: &dyn LogFiles) -> io::Result<(Vec<u64>, Vec<u64>)> {
     let (mut sequences, mut spares) = (Vec::new(), Vec::new());
     for name in files.names()? {

@@ -1,7 +1,7 @@
-//! Replays segments in order: what the log holds, and how one segment hangs together with the next.
+//! Replay of segments in order: rebuilds the log, and checks that each segment continues the last.
 //!
-//! Changes nothing on the disk until everything was accepted: a log that is refused is left as it
-//! is. Invariant: an entry that was there once is found, or was removed by a record that is.
+//! The disk is not changed until everything is accepted, so a refused log stays as it is.
+//! Invariant: an entry that was written durably is found, or was removed by a record that is found.
 
 use std::{
     io::{self, IoSlice},
@@ -25,7 +25,7 @@ use super::{
     sector::{self, BATCH_HEAD, BODY_AT, BatchKind, Position, SECTOR},
 };
 
-/// The log as the segments read so far have it.
+/// The log according to the segments read so far.
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     index: LogIndex,
@@ -33,33 +33,33 @@ pub(super) struct Replay {
     held: Vec<Held>,
     /// The last segment, its end, and whether it is sealed.
     last: Option<(Ready, Position, bool)>,
-    /// Entries before this lie in segments that are not there.
+    /// Entries before this index lie in missing segments.
     absent_before: u64,
     unvouched: Unvouched,
-    /// Done when nothing stands against the log: a log that is refused is left as it is.
+    /// Carried out only when the log is accepted: a refused log stays as it is.
     cuts: Vec<Cut>,
 }
 
-/// What was read of the last segment, and of which nothing says that it was durable.
+/// The part of the last segment that nothing proves to be durable.
 #[derive(Debug, Default)]
 struct Unvouched {
     offset: u64,
     bytes: Vec<u8>,
 }
 
-/// What a crash left behind the end of a segment.
+/// The remains of a crash after the end of a segment.
 #[derive(Debug)]
 struct Cut {
     file: Arc<dyn LogFile>,
     head: SegmentHead,
     offset: u64,
-    /// Bytes that were written there.
+    /// Number of bytes written there.
     bytes: u64,
     what: &'static str,
 }
 
 impl Replay {
-    /// Reads one segment; `false` when nothing was written to it.
+    /// Replays one segment; returns `false` if nothing was written to it.
     pub(super) fn segment(
         &mut self,
         head: &SegmentHead,
@@ -128,7 +128,7 @@ impl Replay {
         Ok(opened)
     }
 
-    /// A segment begins where the one before it ends.
+    /// Checks that a segment begins where the previous one ends.
     fn follows(&self, sequence: u64, vouched: Position) -> io::Result<()> {
         match &self.last {
             Some((_, end, sealed)) if !sealed || *end != vouched => Err(self.damaged(
@@ -146,7 +146,7 @@ impl Replay {
         }
     }
 
-    /// Replays a batch; returns what its entries are before.
+    /// Replays a batch; returns the exclusive upper bound of its entries.
     fn batch(&mut self, sequence: u64, batch: &Batch<'_>) -> io::Result<u64> {
         let mut before = 0;
         let body_end = batch.offset + batch.body.len() as u64;
@@ -183,7 +183,7 @@ impl Replay {
         Ok(before)
     }
 
-    /// What a segment says the log held at its begin.
+    /// Applies the bounds of the log that a segment records at its start.
     fn bounds(&mut self, bounds: Bounds) -> Result<(), LogError> {
         if self.last.is_none() {
             self.absent_before = if bounds.is_empty() { 0 } else { bounds.next };
@@ -267,9 +267,9 @@ impl Unvouched {
         })
     }
 
-    /// Makes it durable: from here on it counts so. A process that was killed leaves writes that
-    /// only the page cache has, and so does a sync that failed, after which the system takes the
-    /// pages for written: only what is written again reaches the disk with the next sync.
+    /// Rewrites and syncs the bytes, because they count as durable from here on. After a kill they
+    /// may be in the page cache only. So they may after a failed sync, which leaves the pages
+    /// marked as clean: only a rewrite makes the next sync write them to the disk.
     fn carry_out(&self, file: &dyn LogFile) -> io::Result<()> {
         if !self.bytes.is_empty() {
             file.write_at(&mut [IoSlice::new(&self.bytes)], self.offset)?;
@@ -279,7 +279,7 @@ impl Unvouched {
 }
 
 impl Cut {
-    /// Overwrites it durably, so that no later batch joins it.
+    /// Erases the remains durably, so that no later batch continues them.
     fn carry_out(&self) -> io::Result<()> {
         warn!(
             file = names::segment(self.head.sequence),
@@ -296,7 +296,7 @@ impl Cut {
     }
 }
 
-/// Bytes behind `offset` that belong to batches of this life of the segment.
+/// Returns the number of bytes after `offset` in batches of the segment's current life.
 fn written(bytes: &[u8], head: &SegmentHead, offset: u64) -> u64 {
     let mut end = offset;
     let mut at = offset;

@@ -1,8 +1,8 @@
-//! Reads one segment from its begin and tells how it ends: whole, torn by a crash, or damaged.
+//! Scan of one segment: reads its batches and classifies its end as whole, torn or damaged.
 //!
-//! Bytes in, batches out. What decides between a torn end and damage: a sector that this life of
-//! the segment wrote but does not verify is damaged; and a later batch that vouches for what does
-//! not verify proves that it was durable.
+//! Works on bytes in memory. Two rules separate damage from a torn end: a sector that was written
+//! in this life of the segment but does not verify is damaged; and a later batch that vouches for
+//! bytes that do not verify proves that they were durable.
 
 use super::{
     head::{DATA_START, SegmentHead},
@@ -10,33 +10,33 @@ use super::{
     sector::{self, BATCH_HEAD, BatchHead, BatchKind, Found, Place, Position, SECTOR, Sector},
 };
 
-/// A batch that verified.
+/// A verified batch.
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     pub(super) head: BatchHead,
     /// The bytes of its records.
     pub(super) body: &'a [u8],
-    /// Where in the segment the records begin.
+    /// Offset of the records in the segment.
     pub(super) offset: u64,
 }
 
 /// How a segment ends.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// With everything that was written.
+    /// All written batches verify.
     Whole,
-    /// With a write that a crash cut short, before anything depended on it.
+    /// A crash cut a write short, before anything depended on it.
     Torn(&'static str),
-    /// With bytes that were durable and are not what was written.
+    /// Bytes that were durable differ from those written.
     Damaged(String),
 }
 
-/// Reads the batches of a segment.
+/// Reads the batches of a segment in order.
 #[derive(Debug)]
 pub(super) struct Scan<'a> {
     bytes: &'a [u8],
     head: &'a SegmentHead,
-    /// Where the next batch would begin, and the chain up to there.
+    /// Offset of the next batch, and the chain before it.
     pub(super) offset: u64,
     pub(super) chain: u32,
 }
@@ -52,7 +52,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The position that the scan has reached.
+    /// Returns the position that the scan has reached.
     pub(super) const fn position(&self) -> Position {
         Position {
             sequence: self.head.sequence,
@@ -61,7 +61,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The next batch, or how the segment ends.
+    /// Returns the next batch, or how the segment ends.
     pub(super) fn step(&mut self) -> Result<Batch<'a>, End> {
         let Some(sector) = self.sector(self.offset) else {
             return Err(End::Whole);
@@ -77,7 +77,7 @@ impl<'a> Scan<'a> {
             ))),
             Found::Head(head) if head.kind == BatchKind::Voucher => {
                 Err(match self.end("") {
-                    // Its place is the next batch's; there is nothing behind it.
+                    // The next batch overwrites it; there is nothing after it.
                     End::Torn(_) => End::Torn("the write of the next batch did not finish"),
                     end => end,
                 })
@@ -115,7 +115,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// How a segment ends where no batch verifies: as the batches behind that place say.
+    /// Classifies the end of the segment where no batch verifies, by the batches after that place.
     fn end(&self, torn: &'static str) -> End {
         let mut found = false;
         let mut offset = self.offset + SECTOR as u64;
@@ -152,7 +152,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Whether the records of a batch are the ones that its head counts, in an unbroken chain.
+/// Whether the records of a batch match the count in its head, in an unbroken chain.
 fn verify(body: &[u8], head: &BatchHead) -> bool {
     let (mut rest, mut chain) = (body, head.before);
     for _ in 0..head.records {
@@ -167,7 +167,7 @@ fn verify(body: &[u8], head: &BatchHead) -> bool {
     rest.is_empty() && chain == head.after
 }
 
-/// The records of a verified batch, with where in the body each begins.
+/// Iterates over the records of a verified batch, with their offsets in the body.
 pub(super) fn records(body: &[u8]) -> impl Iterator<Item = (u64, Record<'_>)> {
     let mut at = 0;
     std::iter::from_fn(move || {

@@ -1,14 +1,14 @@
-//! The first sector of a batch: its head, and whether the sector belongs here at all.
+//! The first sector of a batch: its head, and whether the sector belongs to this place.
 //!
-//! A sector is what a disk writes whole or not at all. So a sector that was written by this life of
-//! the segment and does not verify was damaged later, while one that is still what it was before
-//! may be the trace of a write that the crash cut short.
+//! A disk writes a sector atomically. So a sector that was written in this life of the segment and
+//! does not verify was damaged later, while one that still has its earlier content may belong to a
+//! write that a crash cut short.
 
 use super::fields::{be32, be64, put};
 
-/// The unit that a disk writes whole or not at all. Batches begin at its multiples.
+/// The unit of atomic disk writes. Batches begin at its multiples.
 pub(super) const SECTOR: usize = 512;
-/// One such unit.
+/// The bytes of one sector.
 pub(super) type Sector = [u8; SECTOR];
 
 /// Bytes of a batch before its records.
@@ -18,7 +18,7 @@ const MAGIC: [u8; 4] = *b"tnrB";
 const CHECKSUM_AT: usize = 4;
 const NONCE_AT: usize = 8;
 const CHECKED_FROM: usize = 16;
-/// Where the head says how long the records are.
+/// Offset of the length of the records in the head.
 pub(super) const BODY_AT: usize = 16;
 const RECORDS_AT: usize = 20;
 const BEFORE_AT: usize = 24;
@@ -28,21 +28,21 @@ const VOUCHED_OFFSET_AT: usize = 40;
 const VOUCHED_CHAIN_AT: usize = 48;
 const KIND_AT: usize = 52;
 
-/// What a batch is for. Stored, never changed.
+/// The kind of a batch. Stored, never changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum BatchKind {
-    /// Records.
+    /// Contains records.
     Records = 0,
-    /// The first of a segment: bounds and facts.
+    /// The first batch of a segment: bounds and facts.
     Opening = 1,
-    /// The last of a segment: the next segment exists.
+    /// The last batch of a segment: the next segment exists.
     Seal = 2,
-    /// Nothing; says that what is before it is durable. The next batch takes its place.
+    /// Empty; states that everything before it is durable. The next batch overwrites it.
     Voucher = 3,
 }
 
-/// A place in the log, and the chain of checksums up to it.
+/// A position in the log, and the checksum chain up to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Position {
     pub(super) sequence: u64,
@@ -65,7 +65,7 @@ pub(super) struct BatchHead {
     pub(super) vouched: Position,
 }
 
-/// Where a sector lies, in which life of the segment.
+/// Position of a sector, and the life of its segment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) nonce: u64,
@@ -73,18 +73,18 @@ pub(super) struct Place {
     pub(super) offset: u64,
 }
 
-/// What a sector is.
+/// Classification of a sector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    /// The first of a batch of this life of the segment.
+    /// The first sector of a batch of this life of the segment.
     Head(BatchHead),
-    /// It was one, and is damaged.
+    /// Such a sector, but damaged.
     Damaged,
-    /// Something else: never written in this life, or the middle of a batch.
+    /// Anything else: not written in this life, or the middle of a batch.
     Other,
 }
 
-/// Writes `head` to the first bytes of `sector`, which hold the begin of the batch already.
+/// Writes `head` to the first bytes of `sector`, which already holds the start of the batch.
 pub(super) fn encode(sector: &mut Sector, head: &BatchHead, place: Place) {
     sector[..BATCH_HEAD].fill(0);
     put(sector, 0, &MAGIC);
@@ -102,11 +102,11 @@ pub(super) fn encode(sector: &mut Sector, head: &BatchHead, place: Place) {
     put(sector, CHECKSUM_AT, &checksum.to_be_bytes());
 }
 
-/// Reads what is at `place`.
+/// Decodes the sector at `place`.
 pub(super) fn decode(sector: &Sector, place: Place) -> Found {
     let named = may_be_head(sector, place.nonce);
-    // Seeded with the nonce that is expected, not the one that is there: damage to the name of a
-    // sector is told from the sector of another life.
+    // Seeded with the expected nonce, not the stored one: this distinguishes damage to the stored
+    // nonce or magic from a sector of another life.
     let verifies = be32(sector, CHECKSUM_AT) == checksum(sector, place);
     let kind = match sector[KIND_AT] {
         0 => BatchKind::Records,
@@ -134,7 +134,7 @@ pub(super) fn decode(sector: &Sector, place: Place) -> Found {
     }
 }
 
-/// Whether a sector names itself the first of a batch of the life `nonce`. Cheap; proves nothing.
+/// Whether a sector claims to be the first of a batch of the life `nonce`. Cheap; proves nothing.
 pub(super) fn may_be_head(sector: &[u8], nonce: u64) -> bool {
     sector[..MAGIC.len()] == MAGIC && be64(sector, NONCE_AT) == nonce
 }

@@ -1,7 +1,7 @@
-//! The end of the log: where the next batch goes, and up to where everything is durable.
+//! The end of the log: the place of the next batch, and the position up to which all is durable.
 //!
 //! Owned by one thread at a time. Invariant: a batch vouches only for what a sync covered; a new
-//! segment is begun only after the one before it is sealed and durable.
+//! segment is begun only after the previous one is sealed and durable.
 
 use std::{
     io::{self, IoSlice},
@@ -26,28 +26,28 @@ use crate::storage::log_disk::{Fact, LogWrite};
 pub(super) struct End {
     pub(super) head: SegmentHead,
     pub(super) file: Arc<dyn LogFile>,
-    /// Where the next batch goes, and the chain up to there.
+    /// Offset of the next batch, and the chain before it.
     pub(super) offset: u64,
     pub(super) chain: u32,
-    /// The last batch says that the next segment goes on.
+    /// Whether the last batch is a seal, so that the next segment continues the log.
     pub(super) sealed: bool,
-    /// Up to where a sync covered everything.
+    /// The position up to which a sync covered everything.
     pub(super) durable: Position,
-    /// Something was written since the last sync.
+    /// Whether anything was written since the last sync.
     pub(super) dirty: bool,
-    /// A vote was, which nothing may lose.
+    /// Whether a vote was written since the last sync; it must never be lost.
     pub(super) voted: bool,
-    /// The next sync reaches the disk even when nothing was written.
+    /// Whether the next sync must reach the disk even if nothing was written.
     pub(super) asked: bool,
-    /// A voucher lies where the next batch goes.
+    /// Whether a voucher is at the place of the next batch.
     pub(super) vouched: bool,
     pub(super) gather: Gather,
-    /// Where the entries of what is gathered will lie.
+    /// Index points of the gathered entries.
     pub(super) points: Vec<Point>,
 }
 
 impl End {
-    /// At the begin of a segment that nothing was written to, after `durable`.
+    /// Begins at the start of an empty segment, after the position `durable`.
     pub(super) fn at_start(ready: Ready, durable: Position) -> Self {
         Self {
             offset: DATA_START,
@@ -103,7 +103,7 @@ impl End {
         Ok(())
     }
 
-    /// Gathers the first batch of a segment: what the log holds, and every fact.
+    /// Gathers the first batch of a segment: the bounds of the log, and every fact.
     pub(super) fn opening(&mut self, bounds: Bounds, facts: &Facts) -> io::Result<()> {
         let place = self.next_place();
         let mut batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
@@ -115,7 +115,7 @@ impl End {
         Ok(())
     }
 
-    /// Writes what was gathered.
+    /// Writes the gathered batches.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.gather.length() > 0 {
             let mut slices: Vec<IoSlice<'_>> = self.gather.slices();
@@ -128,7 +128,7 @@ impl End {
         Ok(())
     }
 
-    /// Makes everything written durable.
+    /// Makes all writes durable.
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.dirty {
             self.file.sync()?;
@@ -148,7 +148,7 @@ impl End {
         Ok(())
     }
 
-    /// Says, where the next batch goes, that everything before is durable, if it is.
+    /// Writes a voucher at the place of the next batch, if everything before is durable.
     pub(super) fn vouch(&mut self) -> io::Result<()> {
         if !self.dirty && !self.vouched && !self.sealed && self.durable == self.position() {
             self.mark(BatchKind::Voucher)?;
@@ -157,7 +157,7 @@ impl End {
         Ok(())
     }
 
-    /// Goes on in the next segment, which holds a batch of `body` bytes at least.
+    /// Continues in the next segment, which has room for a batch of at least `body` bytes.
     pub(super) fn roll(
         &mut self,
         provision: &Provision,
@@ -172,7 +172,7 @@ impl End {
             + gather::batch_len(body)
             + SECTOR as u64;
         if !provision.is_ready(needed) {
-            // The next segment is made only when this one needs nothing more from a crash.
+            // The next segment is created only when this one needs nothing more from a crash.
             self.sync()?;
         }
         let ready = provision.take(self.head.sequence + 1, needed)?;
