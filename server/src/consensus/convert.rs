@@ -1,6 +1,6 @@
-//! openraft's types to the peer protocol's messages and back.
+//! Conversions between openraft's types and the messages of the peer protocol.
 //!
-//! The way in checks: a message that lacks what it must carry is refused, never filled in.
+//! Decoding validates: a message without a required field is refused, never completed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,13 +13,13 @@ use super::{
     Vote,
 };
 
-/// A peer's message that cannot be what a peer sends.
+/// A message that no peer sends.
 #[derive(Debug, Error)]
 pub enum WireError {
-    /// A field that is always set is not.
+    /// A required field is missing.
     #[error("peer message lacks {0}")]
     Missing(&'static str),
-    /// The membership contradicts itself.
+    /// The membership is inconsistent.
     #[error("peer message carries an invalid membership: {0}")]
     Membership(String),
 }

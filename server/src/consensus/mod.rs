@@ -1,5 +1,5 @@
-//! The types that consensus is used with, for the parts that keep a log and the parts that
-//! replicate one. Nothing here does anything: the adapter to openraft is `raft`.
+//! The types that openraft is parameterized with, shared by log storage and replication. Contains
+//! no behaviour: the adapter to openraft is `raft`.
 
 pub(crate) mod convert;
 mod runtime;

@@ -1,7 +1,7 @@
-//! openraft's runtime: tokio's, except that a sleep too short for tokio's timer yields instead.
+//! openraft's runtime: tokio's, except that a sleep below the timer's resolution yields instead.
 //!
-//! tokio's timer counts milliseconds. openraft paces its write completions with sleeps of a
-//! microsecond, which would cost each of them up to a millisecond of latency.
+//! tokio's timer has a resolution of one millisecond. openraft paces write completions with sleeps
+//! of a microsecond, each of which would otherwise add up to a millisecond of latency.
 
 use std::{
     future::Future,
@@ -16,16 +16,16 @@ use openraft_rt_tokio::{TokioInstant, TokioRuntime};
 /// Sleeps shorter than this yield once to the other tasks and return.
 const TIMER_RESOLUTION: Duration = Duration::from_micros(200);
 
-/// The runtime that openraft runs on.
+/// The async runtime of openraft.
 #[derive(Debug)]
 pub struct Runtime(TokioRuntime);
 
-/// A sleep, or a yield where the timer is too coarse.
+/// A sleep, or a yield for durations below the timer's resolution.
 #[derive(Debug)]
 pub enum Sleep {
     /// Waits for the timer.
     Timer(Pin<Box<tokio::time::Sleep>>),
-    /// Lets the other tasks run once; true once it has.
+    /// Yields to the other tasks once; true once it has yielded.
     Yield(bool),
 }
 

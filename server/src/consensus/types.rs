@@ -1,4 +1,4 @@
-//! The concrete types that openraft is used with; its generics are named nowhere else.
+//! The concrete types for openraft's type parameters, which no other module names.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::runtime::Runtime;
 
-/// A batch of commands, encoded once where they were taken. Cloning shares the bytes.
+/// A batch of commands, encoded once by the node that received them. Clones share the bytes.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Batch(pub Bytes);
 
@@ -23,19 +23,18 @@ impl fmt::Display for Batch {
     }
 }
 
-/// What the log says of a member.
+/// A member as recorded in the replicated membership.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerNode {
-    /// Name from the first configuration.
+    /// The member's name from its first configuration.
     pub name: String,
-    /// Where peers reach it.
+    /// URLs at which the other members reach it.
     pub peer_urls: Vec<String>,
 }
 
-/// Tells the proposer that an entry was applied, or why it will not be.
+/// Notifies the proposer that an entry was applied, or why it will not be.
 ///
-/// The outcomes of the commands travel another way: whoever took a command hears of it when its
-/// own node applies it.
+/// Carries no outcomes: the node that received a command reports its outcome on applying the entry.
 #[derive(Debug)]
 pub struct Responder<T>(pub oneshot::Sender<T>);
 
@@ -43,16 +42,16 @@ impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<T
     for Responder<T>
 {
     fn on_complete(self, result: T) {
-        // The proposer may have given up; nobody else waits.
+        // The proposer may have given up, and the result has no other receiver.
         drop(self.0.send(result));
     }
 }
 
-/// openraft's parameters.
+/// The type parameters of openraft.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TypeConfig;
 
-/// Who leads in which term.
+/// A leader: its term and its member id.
 pub type LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>;
 
 impl openraft::RaftTypeConfig for TypeConfig {
@@ -77,17 +76,17 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type ErrorSource = openraft::impls::BoxedErrorSource;
 }
 
-/// A position in the log.
+/// A log position: leader, term and index.
 pub type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
-/// A vote.
+/// A vote: the term and candidate it is for, and whether a quorum granted it.
 pub type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
-/// A log entry.
+/// A log entry: its log id and its payload.
 pub type Entry = openraft::type_config::alias::EntryOf<TypeConfig>;
-/// What an entry carries.
+/// The payload of an entry: a batch, a membership, or nothing.
 pub type Payload = openraft::type_config::alias::EntryPayloadOf<TypeConfig>;
-/// Who votes, who learns.
+/// The voters and the learners, with their addresses.
 pub type Membership = openraft::Membership<u64, PeerNode>;
-/// A membership and where in the log it stands.
+/// A membership and the log id of its entry.
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
-/// What a snapshot covers.
+/// The last log id and the membership that a snapshot covers.
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;

@@ -1,10 +1,10 @@
-//! A node whose disk hangs does not lead: it hands over, or falls silent so that another does.
+//! Makes a leader whose disk hangs give up leadership, by a transfer or by silence.
 //!
-//! openraft has no call that ends a leader's term. A successor that answers is told to take over;
-//! without heartbeats the others elect one by themselves, should that fail.
+//! openraft has no call that ends a leader's term. Leadership is transferred to a successor that
+//! answers; if that fails, the missing heartbeats make the other members elect a leader.
 //!
 //! # Invariants
-//! What was switched off while the disk hung is on again when it answers.
+//! Heartbeats and elections, disabled while the disk hangs, are enabled when it answers again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,11 +14,11 @@ use tracing::warn;
 use super::successors;
 use crate::{raft::Raft, storage::LogBacklog, tasks};
 
-/// Follows the state of the disk, and what was done about it.
+/// Tracks whether the disk hangs and whether this node was silenced because of it.
 #[derive(Debug)]
 pub(super) struct Abdication {
     backlog: Arc<LogBacklog>,
-    /// Within which time a successor must have answered.
+    /// A successor must have answered within this time.
     lately: Duration,
     silent: bool,
 }
@@ -32,17 +32,17 @@ impl Abdication {
         }
     }
 
-    /// What is known of the disk.
+    /// The backlog of the log's writes, which shows whether the disk hangs.
     pub(super) fn backlog(&self) -> Arc<LogBacklog> {
         Arc::clone(&self.backlog)
     }
 
-    /// Whether this node must not lead now.
+    /// Returns whether the disk hangs, so that this node must not lead.
     pub(super) fn is_due(&self) -> bool {
         self.backlog.is_stalled()
     }
 
-    /// Falls silent when the disk hangs, and speaks again when it answers.
+    /// Disables heartbeats and elections while the disk hangs, and enables them when it answers.
     pub(super) fn follow(&mut self, raft: &Raft, own: MemberId) {
         let due = self.is_due();
         if due == self.silent {
@@ -61,7 +61,7 @@ impl Abdication {
             return warn!("the disk hangs, and no other member answers that could lead");
         };
         let raft = raft.clone();
-        // The core itself may wait for the disk, so the call is not waited for here.
+        // Not awaited here: the core itself may be waiting for the disk.
         tasks::spawn("abdication", async move {
             if let Err(error) = raft.trigger().transfer_leader(target.0).await {
                 warn!(%error, %target, "leadership was not handed over");

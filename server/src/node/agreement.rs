@@ -1,6 +1,6 @@
-//! Whether the log, the state and the snapshot that a node found are of one time.
+//! Checks at start-up that the log, the state and the newest snapshot are consistent.
 //!
-//! Runs before consensus, which takes for granted that they are.
+//! Runs before consensus, which assumes that they are.
 
 use std::io;
 
@@ -9,10 +9,11 @@ use tracing::warn;
 
 use crate::{consensus::LogId, raft::Machine, storage::LogStore};
 
-/// Compares them. `own` is this member, `snapshot` the last entry in the newest snapshot.
+/// Checks the three against each other, and builds a snapshot where that repairs them. `own` is
+/// this member; `snapshot` is the last log id in the newest snapshot.
 ///
 /// # Errors
-/// When one of them is older than the others allow, or the disk fails.
+/// When one of them is older than the others allow, or on a disk error.
 pub(super) async fn check(
     log: &LogStore,
     machine: &mut Machine,
@@ -25,14 +26,15 @@ pub(super) async fn check(
     if machine.is_alone(own) {
         reached?;
     } else if reached.is_err() && snapshot < applied {
-        // The others' disks suffice for an entry to be applied, so a crash may leave the state
-        // ahead of this log. Consensus lets the log before it go, and needs a snapshot of it.
+        // An entry is applied once the disks of the other members hold it, so a crash may leave the
+        // state ahead of this log. Consensus discards the log before the state, and needs a
+        // snapshot of the state to do so.
         return build(machine).await;
     }
     let purged = log.purged();
     if snapshot < purged {
-        // Damage may leave an older snapshot than the log was purged by. The state is whole, and
-        // consensus ends with a panic when the newest snapshot ends before the log begins.
+        // Damage may leave a snapshot older than the one up to which the log was purged. The state
+        // is whole, but consensus panics when the newest snapshot ends before the log begins.
         warn!(
             ?snapshot,
             ?purged,

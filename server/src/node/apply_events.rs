@@ -1,4 +1,4 @@
-//! What happens when entries are applied: time, watchers, waiters and gauges hear of it.
+//! Publishes applied entries: cluster time, watch events, outcomes for waiting callers, metrics.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +16,7 @@ use crate::{
     raft::{AppliedGroup, ApplyListener, ApplyTimes},
 };
 
-/// Hears of every applied entry. Nothing in here waits.
+/// The [`ApplyListener`] of a node. No method blocks.
 #[derive(Debug)]
 pub(super) struct ApplyEvents {
     pub(super) origin: u64,
@@ -25,7 +25,7 @@ pub(super) struct ApplyEvents {
     pub(super) clock: Arc<ClusterClock>,
     pub(super) applied: watch::Sender<Applied>,
     pub(super) meta: watch::Sender<Meta>,
-    /// Apart from the rest, so that who waits for it is not woken by every batch.
+    /// Separate from `meta`, so that tasks waiting for a new floor are not woken by every batch.
     pub(super) floor: watch::Sender<Revision>,
     pub(super) leases: Arc<LeaseFeed>,
     pub(super) claims: Arc<ClaimHub>,
@@ -69,7 +69,7 @@ impl ApplyEvents {
         }
     }
 
-    /// Publishes what the commands changed, in order.
+    /// Publishes the effects of the commands, in log order.
     fn publish(&self, outcomes: &mut [Outcome], each: Duration) {
         for outcome in outcomes {
             self.metrics.apply.observe(outcome, each);
@@ -81,20 +81,20 @@ impl ApplyEvents {
     }
 }
 
-/// Tells who watches keys and who waits for claims what a command changed; takes its events.
+/// Publishes the effects of one command to watchers and to waiters for claims; takes its events.
 pub(crate) fn hand_on(hub: &WatchHub, claims: &ClaimHub, outcome: &mut Outcome) {
     claims.observe(outcome);
     let events = std::mem::take(&mut outcome.events);
     if !events.is_empty() {
         hub.publish(outcome.revision, events);
     } else if outcome.revision > hub.revision() {
-        // Too many to be handed on: who watches reads them. Signals are never left out.
+        // Too many events to carry: watchers read them. Signals are never left out.
         hub.reset(outcome.revision);
         claims.events_left_out();
     }
 }
 
-/// Tells of claims that were ended by force, and why: every member keeps such a record.
+/// Logs forced ends of claims, with the reason, to the audit log of every member.
 fn audit(signals: &[Signal]) {
     let mut why = "";
     for signal in signals {
@@ -133,7 +133,8 @@ impl ApplyListener for ApplyEvents {
         for group in &mut groups {
             self.publish(&mut group.outcomes, each);
         }
-        // Before the new position is known: a group that still waits then was not applied.
+        // Waiters leave the table before the new position is published: a group that still waits
+        // afterwards was not applied.
         let mut answers = Vec::new();
         for group in groups {
             if group.origin != self.origin {
@@ -145,7 +146,8 @@ impl ApplyListener for ApplyEvents {
                 answers.push((answer, group.outcomes));
             }
         }
-        // Before the answers: who hears that a write is done finds it in any later read.
+        // The position is published before the answers: a caller that learns that its write is done
+        // finds it in every later read.
         self.advance(meta);
         for (answer, outcomes) in answers {
             answer.complete(outcomes);
@@ -154,8 +156,8 @@ impl ApplyListener for ApplyEvents {
     }
 
     fn restored(&self, meta: &Meta) {
-        // A group may be in the snapshot, and its outcome is not. Before the new position is
-        // known, so that nobody offers such a group again.
+        // A snapshot may contain a group but not its outcome. Waiters fail before the new position
+        // is published, so that no such group is offered again.
         self.waiters.fail_all(ProposeError::LeaderLost);
         self.hub.reset(meta.revision);
         self.claims.reset();

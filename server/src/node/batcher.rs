@@ -1,9 +1,9 @@
-//! Commands to groups. A command is encoded once, by the task that queues it; a group is made of
-//! what is in the queue.
+//! Collects commands into groups. The task that queues a command encodes it, once; a group is made
+//! of the commands in the queue.
 //!
 //! Self-clocking like the proposer: a command that finds a free slot leaves at once, alone; under
-//! load a group is what arrived while the groups before it were on their way. How a group reaches
-//! the log is the offer's business. Commands that are part of a lead share no group with others.
+//! load a group holds the commands that arrived while earlier groups were in flight. `offer` brings
+//! a group into the log. Commands that are bound to a term share no group with others.
 
 use std::{
     sync::{
@@ -28,39 +28,39 @@ use super::{
 };
 use crate::{clock::Clock, tasks};
 
-/// Groups of one node on their way at once.
+/// Groups of one node in flight.
 const GROUPS_IN_FLIGHT: usize = 2;
-/// Commands in one group. What arrives in one round of a node under full load.
+/// Most commands in one group: about the arrivals of one round trip of a node under full load.
 const GROUP_COMMANDS_MAX: usize = 1024;
-/// Bytes after which a group is closed.
+/// Encoded size at which a group is closed, in bytes.
 const GROUP_BYTES_MAX: usize = 1 << 20;
-/// Largest command that is proposed, encoded. Above every request that the border lets through, and
-/// small enough for a message between peers to hold several.
+/// Largest encoded command that is proposed, in bytes: above every request that the API admits, and
+/// small enough for several to fit into one message between peers.
 const COMMAND_BYTES_MAX: usize = 16 << 20;
-/// Commands that may wait to leave. At the rates this service reaches, a second's worth: more would
-/// only time out in the queue.
+/// Most queued commands: a second's worth at this service's rates. More would time out in the
+/// queue.
 pub(super) const QUEUE_MAX: usize = 16 << 10;
-/// Bytes that may wait to leave; bounds the memory of a node without a leader.
+/// Most encoded bytes of queued commands; bounds the memory of a node without a leader.
 const QUEUE_BYTES_MAX: usize = 128 << 20;
 
-/// A command and where its answer goes.
+/// A queued command and the channel for its outcome.
 #[derive(Debug)]
 struct Proposal {
-    /// Encoded.
+    /// The encoded command.
     command: Bytes,
-    /// The only term in which it may be proposed, and only here.
+    /// The only term in which the command may be proposed, and only by this node.
     lead: Option<u64>,
     reply: Reply,
 }
 
-/// Takes commands.
+/// Handle that queues commands. Clones share the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Batcher {
     queue: mpsc::Sender<Proposal>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
-/// What the batcher works with.
+/// Dependencies of the batcher.
 pub(super) struct Parts {
     pub(super) origin: u64,
     pub(super) waiters: Arc<Waiters>,
@@ -69,14 +69,14 @@ pub(super) struct Parts {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) meta: watch::Receiver<Meta>,
-    /// How long the first offer of a group may go unanswered before it is offered again.
+    /// How long the first offer of a group may go unanswered before the group is offered again.
     pub(super) offer_max: Duration,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) request_timeout: Duration,
 }
 
 impl Batcher {
-    /// Starts the batcher.
+    /// Starts the batcher's task.
     pub(super) fn spawn(parts: Parts) -> Self {
         let (queue, proposals) = mpsc::channel(QUEUE_MAX);
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
@@ -90,8 +90,8 @@ impl Batcher {
         }
     }
 
-    /// Takes a command, or refuses it: because it is too large, or because too many wait. It is
-    /// encoded here, in the task of the caller.
+    /// Queues a command, or refuses it because it is too large or the queue is full. Encodes it
+    /// here, in the caller's task.
     pub(super) fn push(&self, command: &Command, reply: Reply) -> Result<(), ProposeError> {
         let encoded = codec::encode_command(command);
         let bytes = encoded.len();
@@ -106,7 +106,7 @@ impl Batcher {
         {
             return Err(ProposeError::Overloaded);
         }
-        // Counted before it can be taken out, so that the count never falls below zero.
+        // Counted before the batcher can take it out, so that the count never drops below zero.
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
         let sent = self.queue.try_send(Proposal {
             command: encoded,
@@ -163,18 +163,18 @@ async fn run(
     }
 }
 
-/// What leaves together.
+/// The commands of one group.
 struct Gathered {
     commands: Vec<Bytes>,
     replies: Vec<Reply>,
-    /// The only term in which it may be proposed, and only here.
+    /// The only term in which the group may be proposed, and only by this node.
     lead: Option<u64>,
-    /// Taken from the queue, for the next group.
+    /// Taken from the queue, but belongs in the next group.
     held: Option<Proposal>,
 }
 
-/// The commands of one group: what is there and may go with `first`, up to a bound. Those whose
-/// callers have given up are left out: after an outage they would only delay the others.
+/// Takes the queued commands that may share a group with `first`, up to the bounds. Commands whose
+/// callers have given up are dropped: after an outage they would only delay the others.
 fn gather(
     first: Proposal,
     proposals: &mut mpsc::Receiver<Proposal>,
@@ -209,7 +209,7 @@ fn gather(
     gathered
 }
 
-/// The term of the lead that a command is part of, if it is void outside of it.
+/// The term that a command is bound to, if it is void in every other term.
 fn lead_of(command: &Command) -> Option<u64> {
     match command {
         Command::LeaseExpire(expiries) => expiries.first().map(|expiry| expiry.term),
@@ -244,7 +244,7 @@ mod tests {
             value: vec![0; 1 << 21].into(),
             ..tenure_statemachine::Put::default()
         }));
-        // The length of the value takes as many bytes at either size.
+        // The length prefix of the value takes the same number of bytes at either size.
         let largest = COMMAND_BYTES_MAX - (beside.len() - (1 << 21));
         assert_eq!(put(largest + 1), Err(ProposeError::TooLarge));
         assert_eq!(waiting_bytes.load(Ordering::Relaxed), 0);

@@ -1,13 +1,13 @@
 //! This node's estimate of cluster time.
 //!
-//! Cluster time is what leaders stamp on entries. A follower takes each stamp as it applies the
-//! entry and lets its own monotonic clock run from there, so it is never ahead of the leader; when
-//! it leads, it goes on from its estimate, so a change of leader neither shortens nor renews a
-//! lease.
+//! Cluster time is the time that leaders stamp on entries. A follower adopts each stamp when it
+//! applies the entry and advances it by its own monotonic clock, so its estimate is never ahead of
+//! the leader's. A new leader continues from its estimate, so a change of leader neither shortens
+//! nor renews a lease.
 //!
 //! # Invariants
-//! A leader's readings never go back. A stretch in which the process did not run counts as
-//! [`GAP_MAX`] at most: whoever holds a lease could not renew it meanwhile either.
+//! A leader's readings never go back. A period in which the process did not run counts as at most
+//! [`GAP_MAX`]: lease holders could not renew during it either.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,8 +16,8 @@ use tenure_statemachine::ClusterTime;
 
 use crate::clock::Clock;
 
-/// Longest time between two readings that is believed. The clock is read several times a second by
-/// the node's own ticks, so a longer gap means that the process was stopped.
+/// Longest time between two readings that counts. The node's own ticks read the clock several times
+/// a second, so a longer gap means that the process was suspended.
 const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// This node's estimate of cluster time.
@@ -30,14 +30,14 @@ pub(crate) struct ClusterClock {
 #[derive(Debug)]
 struct Estimate {
     micros: u64,
-    /// The greatest stamp that was taken over, in milliseconds.
+    /// The greatest stamp adopted, in milliseconds.
     stamped: u64,
     read_at: Duration,
     leading: bool,
 }
 
 impl ClusterClock {
-    /// A clock that goes on from `last`, the greatest stamp in the state.
+    /// Starts from `last`, the greatest stamp in the state.
     pub(crate) fn new(clock: Arc<dyn Clock>, last: ClusterTime) -> Self {
         let read_at = clock.now();
         let micros = last.0.saturating_mul(1000);
@@ -52,15 +52,15 @@ impl ClusterClock {
         }
     }
 
-    /// The present estimate.
+    /// Returns the current estimate.
     pub(crate) fn now(&self) -> ClusterTime {
         let mut estimate = self.estimate.lock();
         estimate.advance(self.clock.now());
         ClusterTime(estimate.micros / 1000)
     }
 
-    /// Takes over the greatest stamp of the entries that were applied. An entry without a stamp,
-    /// such as a new leader's first one, leaves it as it was: it says nothing of the time since.
+    /// Adopts the greatest stamp of the applied entries. An entry without a stamp, such as a new
+    /// leader's first one, leaves the estimate unchanged.
     pub(crate) fn observe(&self, stamp: ClusterTime) {
         let mut estimate = self.estimate.lock();
         estimate.advance(self.clock.now());
@@ -74,7 +74,7 @@ impl ClusterClock {
         }
     }
 
-    /// Notes whether this node leads.
+    /// Sets whether this node leads.
     pub(crate) fn set_leading(&self, leading: bool) {
         self.estimate.lock().leading = leading;
     }

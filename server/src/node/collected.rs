@@ -1,9 +1,8 @@
-//! A follower's side of the streams that leaders open to it, to take what it would send to them.
+//! The follower's side of the streams that leaders open to collect the follower's requests.
 //!
-//! A follower that cannot connect to the leader is of use as long as the leader reaches it: its
-//! writes and its questions for a read index leave by the leader's own connection. Invariant: the
-//! one in use was opened by the member that the question is for; one left over from an earlier
-//! leader is never asked.
+//! A follower that cannot connect to the leader stays useful as long as the leader reaches it: its
+//! writes and its read index requests travel over the leader's own connection. Invariant: a request
+//! uses only a stream that was opened by its addressee, never one left over from an earlier leader.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -23,17 +22,17 @@ use crate::{
     tasks,
 };
 
-/// Questions that may wait for the network.
+/// Most requests queued for the network on one stream.
 const QUEUE_MAX: usize = 64;
 
-/// The streams of those who lead, or did.
+/// The open streams, by the member that opened them.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    /// At most one of each member, for only members get this far.
+    /// At most one per member; only members pass admission.
     lines: Mutex<BTreeMap<MemberId, Line>>,
 }
 
-/// One leader's stream.
+/// One leader's stream and the requests that await an answer on it.
 #[derive(Clone, Debug)]
 struct Line {
     asks: mpsc::Sender<CollectAsk>,
@@ -49,14 +48,14 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Tells everyone who waits that the stream was lost.
+    /// Marks the stream as lost and drops the channels of all waiting requests.
     fn close(&mut self) {
         self.closed = true;
         self.groups.clear();
         self.reads.clear();
     }
 
-    /// A number for the next question. What was given up meanwhile is forgotten.
+    /// Returns the next sequence number. Forgets requests whose callers have given up.
     fn next(&mut self) -> u64 {
         self.groups.retain(|_, reply| !reply.is_closed());
         self.reads.retain(|_, reply| !reply.is_closed());
@@ -76,15 +75,15 @@ impl Waiting {
                     _ = reply.send(read.read_log_id.as_ref().map(convert::log_id_from));
                 }
             }
-            // A kind of a later version: it answers nothing that was asked.
+            // A kind that a later version added; it answers no request of this node.
             None => {}
         }
     }
 }
 
 impl Collected {
-    /// Takes up the stream that `leader` opened, in place of an earlier one; what comes out of the
-    /// receiver goes to the leader.
+    /// Takes over the stream that `leader` opened, replacing an earlier one of the same member. The
+    /// returned receiver yields the requests to send to the leader.
     pub(super) fn open(
         self: &Arc<Self>,
         leader: MemberId,
@@ -103,8 +102,8 @@ impl Collected {
         outgoing
     }
 
-    /// Whether this is the leader's stream now, the group left by it, and what became of it; `None`
-    /// when there is no such stream, and nobody has seen the group.
+    /// Sends the group over the stream of `leader` and returns its outcome. `None` when there is no
+    /// such stream; the group was then not sent.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -134,8 +133,8 @@ impl Collected {
         Some(outcome.await.unwrap_or(ForwardOutcome::Lost))
     }
 
-    /// The index that a linearizable read must have applied, as `leader` says; `None` when there is
-    /// no stream of that member's, or it ended, or the member does not lead.
+    /// Asks `leader` for the index that a linearizable read must have applied. `None` when that
+    /// member has no stream open, the stream ended, or the member does not lead.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -155,7 +154,7 @@ impl Collected {
         index.await.ok().flatten()
     }
 
-    /// Gives up the stream of `leader`, which opens another if it still leads.
+    /// Closes the stream of `leader`, which opens another if it still leads.
     pub(super) fn close(&self, leader: MemberId) {
         if let Some(line) = self.lines.lock().remove(&leader) {
             line.waiting.lock().close();
@@ -166,7 +165,7 @@ impl Collected {
         self.lines.lock().get(&leader).cloned()
     }
 
-    /// Reads the leader's answers until the stream ends, or another takes its place.
+    /// Reads the leader's answers until the stream ends or is replaced.
     async fn receive(
         self: Arc<Self>,
         leader: MemberId,
@@ -198,7 +197,7 @@ impl Collected {
 }
 
 impl Line {
-    /// Hands a question over; `None` when the stream ended before.
+    /// Queues a request; `None` when the stream has ended.
     async fn send(&self, ask: Ask) -> Option<()> {
         self.asks.send(CollectAsk { ask: Some(ask) }).await.ok()
     }

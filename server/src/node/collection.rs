@@ -1,4 +1,4 @@
-//! Takes compacted history away in the background, a little at a time.
+//! Removes compacted history in the background, in small steps.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,26 +7,26 @@ use tokio::sync::watch;
 
 use crate::{fatal, storage::StateStore, tasks};
 
-/// How much is taken away at once, and how long the pause is in between: as etcd's
-/// `--compaction-batch-limit` and `--compaction-sleep-interval`.
+/// Size of a collection step and the pause between steps, as etcd's `--compaction-batch-limit` and
+/// `--compaction-sleep-interval`.
 #[derive(Clone, Copy, Debug)]
 pub struct CollectionPace {
-    /// Changes gone through in one step.
+    /// Most changes visited in one step.
     pub batch_max: usize,
-    /// Pause between steps.
+    /// Pause between two steps.
     pub pause: Duration,
 }
 
-/// How far collection has come.
+/// The progress of collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Collected {
-    /// Everything below this revision is gone through.
+    /// History below this revision has been visited.
     pub(super) through: Revision,
-    /// Bytes taken away in the life of the state.
+    /// Bytes removed in the lifetime of the state.
     pub(super) bytes: u64,
 }
 
-/// Starts collection below `floor`; the receiver tells how far it has come.
+/// Starts the collection task for history below `floor`; the receiver yields its progress.
 pub(super) fn spawn(
     store: Arc<StateStore>,
     mut floor: watch::Receiver<Revision>,
@@ -34,7 +34,7 @@ pub(super) fn spawn(
 ) -> watch::Receiver<Collected> {
     let (sender, receiver) = watch::channel(Collected::default());
     tasks::spawn("collection", async move {
-        // The first pass also finds out what was collected in earlier lives.
+        // The first pass also counts what earlier processes collected.
         loop {
             floor.mark_unchanged();
             pass(&store, pace, &sender)
@@ -48,7 +48,7 @@ pub(super) fn spawn(
     receiver
 }
 
-/// Steps until nothing below the floor is left.
+/// Runs steps until no history below the floor is left.
 async fn pass(
     store: &Arc<StateStore>,
     pace: CollectionPace,
@@ -60,7 +60,7 @@ async fn pass(
         let engine: Arc<dyn Engine> = store.engine();
         let same = |last: &Arc<dyn Engine>| Arc::ptr_eq(last, &engine);
         if !collected_last.as_ref().is_some_and(same) {
-            // A snapshot has taken the place of the state.
+            // A snapshot has replaced the state.
             collector = Collector::new();
         }
         collected_last = Some(Arc::clone(&engine));

@@ -1,7 +1,7 @@
-//! The leader's side of the streams by which it takes what followers would send to it.
+//! The leader's side of the streams over which it collects requests from followers.
 //!
-//! One stream to each other member while this node leads, made anew when it ends. The work is the
-//! same as for what followers send by themselves: `PeerRequests` does it.
+//! While this node leads it keeps one stream to every other member, and reopens a stream that ends.
+//! `PeerRequests` serves these requests in the same way as those that followers send themselves.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,25 +27,25 @@ use crate::{
     tasks,
 };
 
-/// Questions of one member that are worked on at once; it has a few groups and one read under way.
+/// Requests of one member in flight; a member has a few groups and one read under way.
 const ASKS_IN_FLIGHT: usize = 64;
-/// Pause before a stream that ended is made anew; it doubles while the member takes none, because
-/// it is down or of a version that does not know them.
+/// Pause before a stream that ended is reopened. Doubles while the member accepts none, because it
+/// is down or of a version without such streams.
 const REOPEN_PAUSE: Duration = Duration::from_millis(200);
 const REOPEN_PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// What the streams need.
+/// Dependencies of the collector.
 pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
     pub(super) own: MemberId,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) requests: Arc<dyn PeerRequests>,
-    /// How often to look for new members.
+    /// How often the membership is checked for new members.
     pub(super) interval: Duration,
 }
 
-/// Starts the task that keeps the streams.
+/// Starts the task that keeps the streams open.
 pub(super) fn spawn(mut parts: Parts) {
     tasks::spawn("collector", async move {
         let mut streams: BTreeMap<MemberId, (PeerNode, DropGuard)> = BTreeMap::new();
@@ -67,7 +67,7 @@ pub(super) fn spawn(mut parts: Parts) {
                     (node, end.drop_guard())
                 });
             }
-            // Cancel-safe: the next look sees the same state.
+            // Cancel-safe: the next iteration sees the same state.
             let changed = timeout(parts.interval, parts.leadership.changed()).await;
             if matches!(changed, Ok(Err(_))) {
                 return;
@@ -76,7 +76,7 @@ pub(super) fn spawn(mut parts: Parts) {
     });
 }
 
-/// The other members, learners too.
+/// The other members, including learners.
 fn others(parts: &Parts) -> BTreeMap<MemberId, PeerNode> {
     let metrics = parts.raft.server_metrics();
     let metrics = metrics.borrow_watched();
@@ -87,7 +87,7 @@ fn others(parts: &Parts) -> BTreeMap<MemberId, PeerNode> {
         .collect()
 }
 
-/// Keeps a stream to one member until `end`.
+/// Keeps a stream to one member open until `end` is cancelled.
 async fn keep(mut client: PeerClient, requests: Arc<dyn PeerRequests>, end: CancellationToken) {
     let streams = async {
         let mut pause = REOPEN_PAUSE;
@@ -107,11 +107,11 @@ async fn keep(mut client: PeerClient, requests: Arc<dyn PeerRequests>, end: Canc
             pause = (pause * 2).min(REOPEN_PAUSE_MAX);
         }
     };
-    // Whatever was under way goes on in the log; the member learns it from there.
+    // Proposals in flight continue in the log, from which the member learns their outcome.
     end.run_until_cancelled(streams).await;
 }
 
-/// Answers what comes by one stream, to its end.
+/// Answers the requests of one stream until it ends.
 async fn serve(
     asks: Streaming<CollectAsk>,
     answers: mpsc::Sender<CollectAnswer>,
@@ -141,7 +141,7 @@ async fn answer(requests: &Arc<dyn PeerRequests>, ask: CollectAsk) -> CollectAns
                 read_log_id: read.as_ref().map(convert::log_id_to),
             }))
         }
-        // A kind of a later version, which does not wait for an older leader's answer.
+        // A kind of a later version, which awaits no answer from an older leader.
         None => None,
     };
     CollectAnswer { answer }

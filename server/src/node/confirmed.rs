@@ -1,7 +1,7 @@
-//! Since when no quorum has confirmed that this node leads.
+//! Tracks when a quorum last confirmed this node's leadership.
 //!
-//! Not openraft's own account of it, which dates answers too late (see `read_round.rs`): what is
-//! noted here is the beginning of a round that a quorum answered.
+//! openraft's own record is not used: it dates answers too late (see `read_round.rs`). The time
+//! kept here is the start of a round that a quorum answered.
 
 use std::time::Duration;
 
@@ -10,20 +10,20 @@ use tokio::time::Instant;
 
 use crate::consensus::LeaderId;
 
-/// When a quorum last confirmed a leader. A leader counts as confirmed when it is first seen to
-/// lead, for a quorum has just elected it.
+/// The last confirmation of a leader by a quorum. A leader counts as confirmed when it is first
+/// observed, since a quorum has just elected it.
 #[derive(Debug, Default)]
 pub(super) struct Confirmed(Mutex<Option<(LeaderId, Instant)>>);
 
 impl Confirmed {
-    /// Notes that a quorum answered a round of `leader` that began at `at`.
+    /// Records that a quorum answered a round of `leader` that began at `at`.
     pub(super) fn note(&self, leader: LeaderId, at: Instant) {
         let mut known = self.0.lock();
         let before = known.filter(|(of, _)| *of == leader).map(|(_, at)| at);
         *known = Some((leader, before.map_or(at, |before| before.max(at))));
     }
 
-    /// How long ago the last round of `leader` began that was answered.
+    /// Time since the start of the latest round of `leader` that a quorum answered.
     pub(super) fn silent_for(&self, leader: LeaderId) -> Duration {
         let mut known = self.0.lock();
         let at = match *known {

@@ -1,7 +1,7 @@
-//! The end of the consensus core is the end of the process, unless the node is stopping.
+//! Ends the process when the consensus core ends, unless the node is stopping.
 //!
-//! A node without its core looks alive: it serves pages and old reads, and calls wait. It must end
-//! instead, so that clients go elsewhere and a supervisor starts it again.
+//! A node without its core looks alive: it serves pages and stale reads, and calls hang. The
+//! process must end instead, so that clients go elsewhere and a supervisor restarts it.
 
 use openraft::async_runtime::watch::WatchReceiver;
 use thiserror::Error;
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{fatal, raft::Raft, tasks};
 
-/// Consensus ended, and nobody had asked it to.
+/// Consensus ended without being stopped.
 #[derive(Debug, Error)]
 #[error("consensus ended by itself: {0}")]
 struct CoreEnded(String);
@@ -18,7 +18,7 @@ struct CoreEnded(String);
 pub(super) fn spawn(raft: Raft, stopping: CancellationToken) {
     tasks::spawn("core-watch", async move {
         let mut changes = raft.server_metrics();
-        // The core owns the other end, and drops it however it ends.
+        // The core owns the sender, and drops it however it ends.
         while changes.changed().await.is_ok() {}
         if stopping.is_cancelled() {
             return;

@@ -1,9 +1,9 @@
 //! Compares the members' states in the background, and raises an alarm for one that differs.
 //!
-//! The leader names an index, every member digests its state at exactly that index, and what the
-//! majority has is right. Nothing is decided on one comparison: a member is named only after it
-//! differed at two indices in a row. Invariant: no alarm without digests of one index from a
-//! majority of the voters, and none for a member that did not answer.
+//! The leader names an index, every member computes the digest of its state at exactly that index,
+//! and the majority's digest counts as correct. A single comparison decides nothing: a member is
+//! reported only after it differed at two indices in a row. Invariant: no alarm without digests of
+//! one index from a majority of the voters, and none for a member that did not answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -25,26 +25,25 @@ use crate::{
     tasks,
 };
 
-/// Longest that a leader waits before its first comparison.
+/// Longest delay of a new leader's first comparison.
 const FIRST_AFTER_MAX: Duration = Duration::from_secs(60);
-/// How long all digests of one comparison may take: two gigabytes at their pace, and half as much
-/// again.
+/// Time limit for a comparison's digests: 1.5 times what two gigabytes take at their pace.
 const COMPARE_MAX: Duration = Duration::from_secs(300);
-/// How long a busy quorum may take to reach the index that was named.
+/// Time limit for a busy quorum to reach the index of a comparison.
 const REACH_MAX: Duration = Duration::from_secs(30);
-/// Entries that the index is ahead while the quorum is busy; a second or two of them.
+/// How far the index lies ahead while the quorum is busy: the entries of a second or two.
 const AHEAD: u64 = 1024;
-/// Tries before a comparison is left for the next time.
+/// Attempts before a comparison is skipped until the next interval.
 const TRIES: u32 = 4;
 
-/// What the comparisons work with.
+/// Dependencies of the comparisons.
 pub(super) struct Parts {
     pub(super) node: Arc<Node>,
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
     pub(super) point: Arc<DigestPoint>,
     pub(super) applied: watch::Receiver<Applied>,
-    /// Time between comparisons; zero for never.
+    /// Time between comparisons; zero disables them.
     pub(super) every: Duration,
 }
 
@@ -66,18 +65,18 @@ impl Parts {
     }
 }
 
-/// The digests of the members at one index.
+/// Digests by member id, all of one index.
 type Digests = BTreeMap<u64, u64>;
 
-/// What the members answered for one index.
+/// The members' answers for one index.
 #[derive(Debug, Default)]
 struct Answers {
     digests: Digests,
-    /// Members that answered, and have no digest to give: most are past the index.
+    /// Members that answered without a digest, mostly because they are past the index.
     past: usize,
 }
 
-/// Starts the comparisons, which the leader makes.
+/// Starts the comparison task; only a leader compares.
 pub(super) fn spawn(parts: Parts) {
     if parts.every.is_zero() {
         return;
@@ -91,7 +90,7 @@ pub(super) fn spawn(parts: Parts) {
             let mut pause = parts.every.min(FIRST_AFTER_MAX);
             loop {
                 let deposed = leadership.wait_for(|now| !now.is_leader);
-                // Cancel-safe: a change that was not seen is seen by the next call.
+                // Cancel-safe: a missed change is seen by the next call.
                 let deposed = timeout(pause, deposed).await;
                 match deposed.map(|changed| changed.map(drop)) {
                     Ok(Ok(())) => break,
@@ -104,7 +103,7 @@ pub(super) fn spawn(parts: Parts) {
     });
 }
 
-/// Compares once, again when something differs, and raises alarms.
+/// Compares, again if a digest differs, and raises alarms for members that differed both times.
 async fn check(parts: &Parts) {
     let voters = voters(&parts.raft);
     let here = || parts.applied.borrow().index;
@@ -128,8 +127,8 @@ async fn check(parts: &Parts) {
     }
 }
 
-/// The members whose digest is not the majority's. When no digest has a majority though a majority
-/// answered, nobody knows who is right, and it is all of them.
+/// The members whose digest differs from the majority's. When a majority answered but no digest has
+/// a majority, the correct one is unknown and all members are returned.
 fn differing(digests: &Digests, voters: usize) -> Vec<u64> {
     let counts = counts(digests);
     if 2 * digests.len() <= voters || counts.len() < 2 {
@@ -144,7 +143,7 @@ fn differing(digests: &Digests, voters: usize) -> Vec<u64> {
         .collect()
 }
 
-/// How many members have each digest.
+/// Counts the members per digest.
 fn counts(digests: &Digests) -> BTreeMap<u64, usize> {
     let mut counts = BTreeMap::new();
     for digest in digests.values() {
@@ -153,16 +152,15 @@ fn counts(digests: &Digests) -> BTreeMap<u64, usize> {
     counts
 }
 
-/// The digests of the members that answered for one index, of `voters`. `here` is the present
-/// index, and `ask` asks all of them for one.
+/// Collects the digests of the `voters` at one index, in up to [`TRIES`] attempts. `here` returns
+/// the applied index of this node, and `ask` requests the digests at an index.
 async fn compare<'a>(
     voters: usize,
     here: impl Fn() -> u64,
     mut ask: impl FnMut(u64) -> BoxFuture<'a, Answers>,
 ) -> Digests {
     for attempt in 0..TRIES {
-        // While nothing is written the present index is everybody's; otherwise one a little ahead
-        // is, in time.
+        // Idle members are all at the current index; busy ones reach one slightly ahead.
         let busy = attempt % 2 == 1;
         let index = if busy { here() + AHEAD } else { here() };
         let Answers { digests, past } = ask(index).await;
@@ -172,8 +170,8 @@ async fn compare<'a>(
             info!(index, "the members' states were compared");
             return digests;
         }
-        // A member that does not answer would not the next time, and the others would read their
-        // whole states again.
+        // A member that did not answer will not answer the next attempt either, and the others
+        // would read their whole states again.
         let can_gain = past > 0 && attempt == 0;
         if attempt + 1 == TRIES || (has_alike_majority(&digests, voters) && !can_gain) {
             return digests;
@@ -224,14 +222,14 @@ async fn digests(parts: &Parts, voters: &[(u64, PeerNode)], index: u64) -> Answe
         }
     };
     tokio::select! {
-        // What was found until then counts; the calls are dropped.
+        // The digests found so far count; the remaining calls are dropped.
         () = gather => {}
         () = stuck => {}
     }
     found
 }
 
-/// Who votes, and where they are.
+/// The voters and their addresses.
 fn voters(raft: &Raft) -> Vec<(u64, PeerNode)> {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();
@@ -265,7 +263,7 @@ mod tests {
         assert_eq!(named(&[(1, 7), (2, 8), (3, 9)], 3), [1, 2, 3]);
     }
 
-    /// How often three members are asked that answer so, and what comes of it.
+    /// Compares three members with these answers; returns the number of attempts and the result.
     fn asked(answers: impl Fn(u64) -> (Digests, usize)) -> (usize, Digests) {
         let times = Cell::new(0);
         let ask = |index| {
@@ -277,7 +275,7 @@ mod tests {
         (times.get(), found)
     }
 
-    /// With one of three down, the two others read all of their states four times.
+    /// Regression: with one of three members down, the others read their whole states four times.
     #[test]
     fn a_member_that_is_down_does_not_have_the_others_asked_again() {
         let two = || Digests::from([(1, 7), (2, 7)]);

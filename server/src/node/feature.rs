@@ -1,8 +1,7 @@
-//! Raises the replicated feature level once every member of the quorum can follow.
+//! Raises the replicated feature level once every member of the quorum supports it.
 //!
-//! Which rules a level puts in force is the state machine's business. Invariant: a raise is
-//! proposed only while this node leads and every member, learners too, said lately that it knows
-//! the level.
+//! The state machine defines which rules a level enables. Invariant: a raise is proposed only while
+//! this node leads and every member, including learners, has lately reported to support the level.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,7 +16,7 @@ use crate::{
     tasks,
 };
 
-/// What the task needs.
+/// Dependencies of the task.
 pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) peers: Arc<Peers>,
@@ -25,13 +24,13 @@ pub(super) struct Parts {
     pub(super) batcher: Batcher,
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) meta: watch::Receiver<Meta>,
-    /// How often to look.
+    /// Time between two checks.
     pub(super) interval: Duration,
-    /// What a member said longer ago does not count.
+    /// Reports older than this do not count.
     pub(super) age_max: Duration,
 }
 
-/// Starts the task. It ends when the newest level is in force, for levels are never lowered.
+/// Starts the task. It ends when the newest level is in force: levels are never lowered.
 pub(super) fn spawn(parts: Parts) {
     tasks::spawn("feature", async move {
         loop {
@@ -62,7 +61,7 @@ pub(super) fn spawn(parts: Parts) {
     });
 }
 
-/// The highest level that every member knows; `None` while one of them has not been heard of.
+/// The highest level that every member supports; `None` while a member has not reported lately.
 fn common(parts: &Parts) -> Option<FeatureLevel> {
     let members: Vec<_> = {
         let metrics = parts.raft.server_metrics();

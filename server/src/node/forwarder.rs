@@ -1,9 +1,9 @@
-//! A follower's side of a write: groups to the leader over one long-lived stream, which the leader
-//! opened or, until it has, this node.
+//! The follower's side of a write: sends groups to the leader over one long-lived stream, opened by
+//! the leader or, until then, by this node.
 //!
 //! # Invariants
-//! A group is reported as refused only when the leader said so, or when it was never sent. Whatever
-//! happens to the stream afterwards leaves the outcome unknown, and the log still tells it.
+//! A group is reported as refused only when the leader refused it or it was never sent. A stream
+//! that fails afterwards leaves the outcome unknown, and the log still yields it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,10 +21,10 @@ use crate::{
     tasks,
 };
 
-/// Groups that may wait for the network.
+/// Most groups queued for the network.
 const QUEUE_MAX: usize = 64;
 
-/// Sends groups to the leader.
+/// Sends groups to the leader. Clones share the stream.
 #[derive(Clone, Debug)]
 pub(super) struct Forwarder {
     peers: Arc<Peers>,
@@ -33,7 +33,7 @@ pub(super) struct Forwarder {
     stream: Arc<Mutex<Option<Stream>>>,
 }
 
-/// This node's own stream to the present leader.
+/// The stream that this node opened to the current leader.
 #[derive(Clone, Debug)]
 struct Stream {
     leader: MemberId,
@@ -49,7 +49,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    /// Tells every group of the stream that it was lost.
+    /// Marks the stream as lost and drops the channels of all its groups.
     fn close(&mut self) {
         self.closed = true;
         self.replies.clear();
@@ -57,7 +57,7 @@ impl Waiting {
 }
 
 impl Forwarder {
-    /// No stream yet.
+    /// Starts without a stream.
     pub(super) fn new(
         peers: Arc<Peers>,
         directory: Arc<dyn Directory>,
@@ -71,7 +71,7 @@ impl Forwarder {
         }
     }
 
-    /// Sends `group` to `leader`, to be proposed in `term`, and waits for its word.
+    /// Sends `group` to `leader`, to be proposed in `term`, and waits for the leader's answer.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -81,7 +81,7 @@ impl Forwarder {
         term: u64,
         group: Bytes,
     ) -> ForwardOutcome {
-        // The leader's own stream is known to reach it.
+        // A stream that the leader opened is known to reach it.
         if let Some(outcome) = self.collected.forward(leader, term, &group).await {
             return outcome;
         }
@@ -109,14 +109,14 @@ impl Forwarder {
             .await
             .is_err()
         {
-            // The message was not taken: nobody has seen it.
+            // The message was not queued, so the group was never sent.
             stream.waiting.lock().replies.remove(&sequence);
             return ForwardOutcome::NotLeader;
         }
         outcome.await.unwrap_or(ForwardOutcome::Lost)
     }
 
-    /// Gives up the streams to `leader` and this node's connection: the next group makes new ones.
+    /// Closes the streams and the connection to `leader`; the next group opens new ones.
     pub(super) fn renew(&self, leader: MemberId) {
         self.collected.close(leader);
         let mut current = self.stream.lock();
@@ -151,7 +151,7 @@ impl Forwarder {
     }
 }
 
-/// Reads the leader's answers until the stream ends; whoever still waits then does not know.
+/// Reads the leader's answers until the stream ends; remaining groups have an unknown outcome.
 async fn receive(
     mut client: crate::raft::PeerClient,
     requests: mpsc::Receiver<peer::ForwardRequest>,

@@ -1,11 +1,11 @@
-//! From a process to a member: who the others are, whether this node may take part, and who forms
-//! the quorum.
+//! Turns a started process into a member: finds the other members, checks whether this node may
+//! take part, and forms the quorum.
 //!
 //! # Invariants
 //! A node without entries takes no part, neither votes nor appends, before it knows that it never
-//! had any. It forms the quorum only when *every* founder says that it has no entries either: with
-//! an answer missing, the one that is silent may hold what this node, or another that answered,
-//! has lost. A node with entries asks whoever answers whether its log went back.
+//! had any. It forms the quorum only when *every* founder reports that it has no entries either: a
+//! silent founder may hold what this node, or another that answered, has lost. A node with entries
+//! asks every member that answers whether its log went back.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -23,20 +23,18 @@ use crate::{
     tasks,
 };
 
-/// How long a node with entries waits for the others before it takes part. Members that are up
-/// answer within milliseconds; one that hangs must not hold up a restart.
+/// How long a node with entries waits for the other members before it takes part. Running members
+/// answer within milliseconds; one that hangs must not delay a restart.
 const FIRST_ROUND_MAX: Duration = Duration::from_millis(300);
-/// How long a member may take to answer otherwise. It reads nothing and at most writes one small
-/// file.
+/// Time limit for a member's answer otherwise. It reads nothing and writes at most a small file.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// Pause before those that did not answer are asked again: short while there is no quorum to serve
-/// anybody, longer afterwards.
+/// Pause before silent members are asked again: short while no quorum serves clients, then longer.
 const FOUNDING_PAUSE: Duration = Duration::from_millis(50);
 const LATER_PAUSE: Duration = Duration::from_secs(1);
-/// Rounds between two lines that say which founders are missing: ten seconds.
+/// Rounds between two log lines that list the missing founders: ten seconds.
 const ROUNDS_PER_LINE: u32 = 200;
 
-/// What a node needs to become a member.
+/// Dependencies of founding.
 #[derive(Debug)]
 pub(super) struct Founding {
     pub(super) own: MemberId,
@@ -47,8 +45,8 @@ pub(super) struct Founding {
     pub(super) founders: BTreeMap<u64, PeerNode>,
 }
 
-/// Lets consensus run, forming the quorum when the log is empty and this node is one of its
-/// founders. Ends when every other member was met.
+/// Starts consensus, and forms the quorum when the log is empty and this node is one of its
+/// founders. Returns once every other member was met.
 ///
 /// # Errors
 /// When this node must not take part: see [`StartError`].
@@ -65,12 +63,12 @@ pub async fn run(node: &Node) -> Result<(), StartError> {
     }
 }
 
-/// Writes down that the log holds an entry, once that is durable.
+/// Persists that the log holds an entry, once that entry is durable.
 async fn mark_founded(raft: Raft, dir: Arc<DataDir>) {
     let mut flushed = raft.watch_log_progress();
     let holds =
         flushed.wait_until(|point| point.as_ref().is_some_and(|it| it.last_log_id.is_some()));
-    // The node is stopping when this fails.
+    // Fails only when the node is stopping.
     if holds.await.is_err() || dir.is_founded() {
         return;
     }
@@ -85,15 +83,15 @@ fn failed(error: &dyn fmt::Display) -> StartError {
 }
 
 impl Founding {
-    /// What is wrong with other members, in words.
+    /// Faults of the other members, as text.
     pub(super) fn faults(&self) -> Vec<String> {
         let faults = self.peers.roster().faults();
         faults.iter().map(ToString::to_string).collect()
     }
 
-    /// A node whose log holds entries.
+    /// Starts a node whose log holds entries.
     async fn resume(&self) -> Result<(), StartError> {
-        // No election before the others had a chance to object.
+        // No election before the other members had a chance to object.
         self.raft.runtime_config().elect(false);
         self.raft.run();
         let mut others = self.look().await?.members;
@@ -109,14 +107,14 @@ impl Founding {
         self.access.open();
         self.raft.runtime_config().elect(true);
         if alone {
-            // Nobody else could lead: waiting for an election timeout would serve no one.
+            // No other member could lead, so an election timeout would only delay the start.
             let elected = self.raft.trigger().elect(false).await;
             elected.map_err(|e| failed(&e))?;
         }
         self.meet(others).await
     }
 
-    /// A node whose log is empty, and always was as far as it can tell.
+    /// Starts a node whose log is empty and, as far as it can tell, always was.
     async fn found(&self) -> Result<(), StartError> {
         self.raft.run();
         let mut others = self.founders.clone();
@@ -127,7 +125,7 @@ impl Founding {
         loop {
             let answers = self.answers(&others).await?;
             if answers.values().any(|met| met.founded) {
-                // It formed the quorum after it had met this node, whose log comes from there.
+                // It formed the quorum after meeting this node, whose log will come from it.
                 self.access.open();
                 if self.look().await?.last.is_some() {
                     self.peers.roster().set_founded();
@@ -143,8 +141,8 @@ impl Founding {
         }
     }
 
-    /// What the founders say that answer. A founder that is past its beginning and does not know
-    /// this node knew another one in its place.
+    /// The answers of the founders. A founder whose log holds entries and that does not know this
+    /// node's instance knew another one in its place.
     async fn answers(
         &self,
         others: &BTreeMap<u64, PeerNode>,
@@ -166,10 +164,10 @@ impl Founding {
     async fn form(&self) -> Result<(), StartError> {
         self.peers.roster().set_founded();
         self.access.open();
-        // Every founder does this with the same members, so it does not matter who is first.
+        // Every founder does this with the same members, so the order does not matter.
         match self.raft.initialize(self.founders.clone()).await {
             Ok(()) => info!(founders = self.founders.len(), "forming the quorum"),
-            // Another founder was first, and has sent its vote or its entries.
+            // Another founder was first, and its vote or its entries have arrived.
             Err(error) if error.api_error().is_some() => debug!(%error, "the quorum is formed"),
             Err(error) => return Err(failed(&error)),
         }
@@ -201,7 +199,7 @@ impl Founding {
         Ok(())
     }
 
-    /// Asks all of `others` at once, each for at most `limit`.
+    /// Asks all of `others` concurrently, each for at most `limit`.
     async fn ask(
         &self,
         others: &BTreeMap<u64, PeerNode>,
@@ -216,7 +214,7 @@ impl Founding {
         join_all(asked).await
     }
 
-    /// An answer, if there is one that lets this node go on.
+    /// The answer, if this node may continue; `None` when the member is silent or faulty.
     async fn accept(
         &self,
         peer: MemberId,
@@ -228,7 +226,7 @@ impl Founding {
                 let Some(acknowledged) = met.vouched else {
                     return Ok(Some(met));
                 };
-                // Asked of consensus itself: what it acknowledged since is in its log already.
+                // Read from the core: its log contains everything acknowledged before.
                 match self.look().await?.last {
                     Some(last) if last >= acknowledged => Ok(Some(met)),
                     last => Err(StartError::LogWentBack {
@@ -249,7 +247,7 @@ impl Founding {
         }
     }
 
-    /// What consensus holds at this moment; its metrics may be older.
+    /// Reads the log and membership from the consensus core, whose metrics may lag.
     async fn look(&self) -> Result<View, StartError> {
         let look = self.raft.with_raft_state(|state| {
             let nodes = state.membership_state.effective().nodes();
@@ -262,10 +260,10 @@ impl Founding {
     }
 }
 
-/// What consensus holds.
+/// The consensus core's log and membership.
 struct View {
     /// The index of the last entry.
     last: Option<u64>,
-    /// Everyone in the membership.
+    /// All members, including learners, by id.
     members: BTreeMap<u64, PeerNode>,
 }

@@ -1,25 +1,25 @@
-//! How old the state of this node is at most.
+//! Bounds the age of this node's state.
 //!
-//! What is known are confirmations: at a certain moment nothing was committed beyond a certain
-//! index. Once that index is applied here, the state holds everything that was acknowledged
-//! anywhere before that moment. Having heard from a leader says nothing: it may have been deposed
-//! without knowing.
+//! The bound comes from confirmations: at some moment, no entry beyond some index was committed.
+//! Once this node has applied that index, its state holds everything that was acknowledged anywhere
+//! before that moment. A message from a leader proves nothing, since the leader may have been
+//! deposed without knowing.
 //!
-//! Invariant: the moment kept is one at which the state here would have been up to date.
+//! Invariant: the recorded moment is one at which the present state would have been up to date.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// A moment, and an index beyond which nothing was committed then.
+/// A moment, and an index beyond which nothing was committed at that moment.
 #[derive(Clone, Copy, Debug)]
 struct Confirmation {
     at: Instant,
     index: u64,
 }
 
-/// What is known of the state's age.
+/// What is known about the age of the state.
 #[derive(Debug, Default)]
 pub(super) struct Fresh {
     known: Mutex<Known>,
@@ -27,14 +27,14 @@ pub(super) struct Fresh {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Not applied yet when it was noted. The older is kept, or a node that lags would never get
-    /// to one.
+    /// A confirmation whose index is not applied yet. The older one is kept: if newer ones replaced
+    /// it, a lagging node would never reach any.
     pending: Option<Confirmation>,
     current_at: Option<Instant>,
 }
 
 impl Fresh {
-    /// Notes that nothing beyond `index` was committed at `at`. `applied` is the index up to which
+    /// Records that nothing beyond `index` was committed at `at`. `applied` is the last index that
     /// this node has applied.
     pub(super) fn confirm(&self, at: Instant, index: u64, applied: u64) {
         let mut known = self.known.lock();
@@ -47,7 +47,7 @@ impl Fresh {
         }
     }
 
-    /// The greatest age that the state can have, if anything is known of it.
+    /// The greatest possible age of the state; `None` when nothing is known.
     pub(super) fn age(&self, applied: u64) -> Option<Duration> {
         let mut known = self.known.lock();
         known.settle(applied);

@@ -1,11 +1,11 @@
-//! Who the other members are, as far as a member with a damaged state can tell.
+//! Determines the other members for a member whose state is damaged.
 //!
-//! What it holds counts for more than its flags: they may describe its first start, a member that
-//! joins, or another quorum. Not who may be met; that is the roster's business.
+//! A membership found on disk takes precedence over the flags, which may describe the first start,
+//! a joining member, or another quorum. The roster decides which members may be met.
 //!
 //! # Invariants
-//! A member takes itself for alone only when a membership says so, or when it never met another one
-//! and its flags say so: going on with a damaged state is right for nobody else.
+//! A member considers itself alone only when a membership says so, or when it never met another
+//! member and its flags say so: only a lone member may continue with a damaged state.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     storage::{AdapterRecord, DataDir, LogStore, last_record},
 };
 
-/// The members beside this one, none when it is alone. `newest` is what the newest snapshot covers.
+/// Returns the other members; none when this one is alone. `newest` describes the newest snapshot.
 ///
 /// # Errors
 /// When nothing names another member although there is one, or the log cannot be read.
@@ -32,7 +32,7 @@ pub(super) async fn others(
     let found = [
         latest_in(log).await?,
         newest.map(|record| record.membership.clone()),
-        // One bad block does not keep the others from being read.
+        // One bad block does not prevent reading the others.
         last_record(&dir.state()).map(|record| record.membership),
     ];
     let own = roster.owner().member_id;
@@ -40,8 +40,8 @@ pub(super) async fn others(
     others.ok_or_else(|| StartError::NobodyToAsk(dir.path().to_owned()))
 }
 
-/// The members beside `own`: of the latest membership that was found, or else the founders. `None`
-/// when neither names another and that is no proof that there is none.
+/// The members beside `own`: those of the latest membership found, or else the founders. `None`
+/// when neither names another member and that does not prove that there is none.
 fn chosen(
     found: [Option<StoredMembership>; 3],
     founders: &BTreeMap<u64, PeerNode>,
@@ -65,7 +65,7 @@ fn chosen(
     (!others.is_empty() || (is_founder && !has_met_others)).then_some(others)
 }
 
-/// The last membership in what is left of the log.
+/// The last membership in the remaining log.
 async fn latest_in(log: &LogStore) -> Result<Option<StoredMembership>, StartError> {
     let (mut log, held) = (log.clone(), log.held());
     let (mut next, mut latest) = (held.start, None);
@@ -128,7 +128,8 @@ mod tests {
         assert_eq!(ids(others), Some(vec![]));
     }
 
-    /// With flags that name nobody, a member of three went on with its damaged state.
+    /// Regression: with flags that name no others, a member of three continued with a damaged
+    /// state.
     #[test]
     fn a_member_that_met_others_is_not_alone_because_nothing_names_them() {
         let nothing = || [None, Some(StoredMembership::default()), None];

@@ -1,8 +1,8 @@
-//! Who leads, as far as this node can tell.
+//! This node's view of the leader.
 //!
-//! openraft goes on naming the last leader until another is elected. What clients want to know is
-//! whether writes can succeed: a leader counts only while it is heard of, and this node only while
-//! a quorum answers it.
+//! openraft keeps naming the last leader until another is elected. Clients need to know whether
+//! writes can succeed: another leader counts only while its messages arrive, and this node only
+//! while a quorum answers it.
 
 use std::{
     sync::{
@@ -21,12 +21,12 @@ use super::{
 };
 use crate::{clock::Clock, raft::Raft, storage::LogBacklog, tasks};
 
-/// When the leader was last heard of, on the node's clock.
+/// Time of the last message from the leader, on the node's clock.
 #[derive(Debug)]
 pub(super) struct Contact {
     clock: Arc<dyn Clock>,
     heard_ms: AtomicU64,
-    /// Rung when a stream of replication to this node ended.
+    /// Notified when a replication stream to this node ended.
     ended: Notify,
 }
 
@@ -41,12 +41,12 @@ impl Contact {
         contact
     }
 
-    /// A message of the leader arrived.
+    /// Records that a message from the leader arrived.
     pub(super) fn note(&self) {
         self.heard_ms.store(self.now_ms(), Ordering::Relaxed);
     }
 
-    /// A stream of replication to this node ended: perhaps the leader did.
+    /// Records that a replication stream to this node ended, perhaps because the leader failed.
     pub(super) fn note_end(&self) {
         self.ended.notify_one();
     }
@@ -61,7 +61,7 @@ impl Contact {
     }
 }
 
-/// What the watch over leadership needs.
+/// Dependencies of the leadership task.
 pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) own: MemberId,
@@ -69,23 +69,23 @@ pub(super) struct Parts {
     pub(super) confirmed: Arc<Confirmed>,
     pub(super) cluster_clock: Arc<ClusterClock>,
     pub(super) abdication: Abdication,
-    /// How long a leader may be silent, or a quorum, before it counts as gone.
+    /// How long a leader, or its quorum, may be silent before the leader counts as gone.
     pub(super) silence_max: Duration,
-    /// How long after a leader's word no member votes for another.
+    /// How long after a leader's message no member votes for another.
     pub(super) lease: Duration,
-    /// How often to look.
+    /// Time between two checks.
     pub(super) interval: Duration,
 }
 
-/// Added to the lease before an early campaign: the other voters may have heard of the leader this
-/// much later.
+/// Added to the lease before an early campaign: the other voters may have received the leader's
+/// last message this much later.
 const LEASE_MARGIN: Duration = Duration::from_millis(20);
-/// Between the early campaigns of two members, and between two of one: a round of votes takes less.
+/// Time between early campaigns of two members, or of one; longer than a round of votes.
 const CAMPAIGN_STEP: Duration = Duration::from_millis(75);
-/// Early campaigns of one member. After them the election timeout has passed, too.
+/// Most early campaigns of one member. After these the election timeout has passed anyway.
 const CAMPAIGNS_MAX: u32 = 4;
 
-/// Starts the watch.
+/// Starts the leadership task; the receiver yields every change.
 pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
     let (sender, receiver) = watch::channel(Leadership::default());
     let hints = Hints {
@@ -109,7 +109,7 @@ pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
             });
             // Keeps the cluster clock's gaps short while nothing else reads it.
             parts.cluster_clock.now();
-            // Cancel-safe: the next look sees the same state.
+            // Cancel-safe: the next iteration sees the same state.
             let changed = tokio::time::timeout(parts.interval, changes.changed()).await;
             if let Ok(Err(_)) = changed {
                 return;
@@ -119,11 +119,11 @@ pub(super) fn spawn(mut parts: Parts) -> watch::Receiver<Leadership> {
     receiver
 }
 
-/// Turns the end of a replication stream into an early campaign.
+/// Starts an early campaign when a replication stream ends.
 ///
-/// A leader that was killed resets its connections, long before its followers' election timeouts
-/// pass. Safe whatever the hint is worth: a campaign begins with a pre-vote, which neither this
-/// member nor any other grants while it heard of a leader within the lease.
+/// The connections of a killed leader are reset long before its followers' election timeouts
+/// expire. A false hint is safe: a campaign begins with a pre-vote, which no member, including this
+/// one, grants within the lease of a leader.
 struct Hints {
     raft: Raft,
     own: MemberId,
@@ -155,8 +155,8 @@ impl Hints {
         }
     }
 
-    /// The place of this member among the voters without the leader, which keeps them from
-    /// campaigning at once; `None` when it is no voter.
+    /// The position of this member among the voters other than the leader, which staggers their
+    /// campaigns; `None` when this member is not a voter.
     fn rank(&self) -> Option<u32> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
@@ -182,9 +182,9 @@ fn look(parts: &Parts) -> Leadership {
         )
     };
     let leads = state == ServerState::Leader && leader == Some(parts.own.0);
-    // A leader that cannot write leaves the lead to others.
+    // A leader that cannot write gives up leadership.
     let able = !parts.abdication.is_due();
-    // A lone voter is its own quorum, and while it has nothing to write nobody acknowledges.
+    // A lone voter is its own quorum, and while it writes nothing there are no acknowledgements.
     let present = if leads && alone {
         able
     } else if leads {
@@ -193,7 +193,7 @@ fn look(parts: &Parts) -> Leadership {
         parts.contact.silent_for() < parts.silence_max
     };
     if leads && present {
-        // Should this node lead anew later, it heard of itself.
+        // A leader counts as its own contact, so the silence starts when its leadership ends.
         parts.contact.note();
     }
     Leadership {

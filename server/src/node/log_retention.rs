@@ -1,8 +1,8 @@
-//! Keeps the disk small: makes a snapshot whenever enough was applied since the last one, and lets
-//! the log before it go.
+//! Bounds disk usage: builds a snapshot once enough entries were applied since the last one, and
+//! purges the log before it.
 //!
-//! A snapshot is also what makes the state durable up to there, so that the log before it may go.
-//! Bounds count entries and bytes: a few entries may be large, and many are small.
+//! A snapshot also makes the state durable up to its last entry, so that the log before it may be
+//! purged. Limits count both entries and bytes: a few entries may be large, and many are small.
 
 use std::time::Duration;
 
@@ -18,34 +18,34 @@ use crate::{
     tasks,
 };
 
-/// How often to look: a look is a few loads.
+/// Time between two checks; a check is a few loads.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Looks between two that read the files of the newest snapshot.
+/// Checks between two that read the files of the newest snapshot.
 const LOOKS_PER_MEASURE: u32 = 10;
 
-/// How long a snapshot that was asked for may take before it is asked for again. Consensus passes
-/// over what is asked while it makes another, and says nothing; asking twice costs nothing.
+/// How long a requested snapshot may take before it is requested again. Consensus silently ignores
+/// a request while it builds another snapshot, and a repeated request costs nothing.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// What a node may keep on disk beside its state.
+/// Limits on the files that a node keeps beside its state.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
-    /// Entries after which a snapshot is made.
+    /// Applied entries after which a snapshot is built.
     pub entries: u64,
-    /// Bytes of log after which a snapshot is made even when the entries are few. Bounds what a
-    /// restart replays.
+    /// Bytes of log after which a snapshot is built even when the entries are few. Bounds the log
+    /// that a restart replays.
     pub bytes: u64,
-    /// Bytes of log kept behind a snapshot for followers that lag; the entries are bounded, too.
+    /// Bytes of log kept behind a snapshot for lagging followers; their entries are bounded, too.
     pub catchup_bytes: u64,
-    /// Bytes that only the snapshot still holds, the state having let go of them, after which
-    /// another is made, when they are most of it.
+    /// Bytes held only by the newest snapshot, because the state no longer uses those files, after
+    /// which another is built, provided that they are more than half of it.
     pub stale_bytes: u64,
 }
 
 impl LogLimits {
-    /// The limits of a node that makes a snapshot after so many entries. The log takes at most as
-    /// much as the bytes together, and what comes in while a snapshot is made.
+    /// The limits of a node that builds a snapshot after this many entries. The log takes at most
+    /// the sum of `bytes` and `catchup_bytes`, and what is appended while a snapshot is built.
     #[must_use]
     pub const fn of(entries: u64) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl LogLimits {
     }
 }
 
-/// What bounds the log and the snapshots.
+/// Dependencies of the log retention task.
 pub(super) struct Parts {
     pub(super) raft: Raft,
     pub(super) log: LogStore,
@@ -67,7 +67,7 @@ pub(super) struct Parts {
     pub(super) limits: LogLimits,
 }
 
-/// Starts the task that makes snapshots and purges the log.
+/// Starts the task that builds snapshots and purges the log.
 pub(super) fn spawn(parts: Parts) {
     tasks::spawn("log-retention", async move {
         let mut retention = LogRetention {
@@ -94,37 +94,37 @@ struct LogRetention {
     looks: u32,
 }
 
-/// What a look finds.
+/// The observations of one check.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     /// The last index in the newest snapshot.
     covered: u64,
     /// The last index in the state.
     applied: u64,
-    /// Bytes appended to the log in this life.
+    /// Bytes appended to the log since the process started.
     appended: u64,
 }
 
-/// When to ask for a snapshot.
+/// Decides when to request a snapshot.
 #[derive(Debug)]
 struct Plan {
-    /// Bytes appended when the last snapshot that was made had been asked for.
+    /// Bytes appended when the last completed snapshot was requested.
     appended_before: u64,
     asked: Option<Asked>,
-    /// Bytes that only the newest snapshot holds, when they were last counted.
+    /// Bytes held only by the newest snapshot, as last measured.
     stale: u64,
 }
 
-/// A snapshot that was asked for.
+/// A requested snapshot.
 #[derive(Debug)]
 struct Asked {
-    /// What was found then.
+    /// The observations at the time of the request.
     seen: Seen,
     at: Instant,
 }
 
 impl Plan {
-    /// Whether the snapshot that was asked for may still be on its way.
+    /// Returns whether the requested snapshot may still be in progress.
     fn waits(&mut self, covered: u64) -> bool {
         let Some(Asked { seen, at }) = &self.asked else {
             return false;
@@ -141,7 +141,7 @@ impl Plan {
         false
     }
 
-    /// Whether enough was applied, or the newest snapshot holds enough that nothing else needs.
+    /// Returns whether enough was applied, or the newest snapshot holds too many unused bytes.
     fn is_due(&self, seen: &Seen, limits: &LogLimits) -> bool {
         let entries = seen.applied.saturating_sub(seen.covered);
         let bytes = seen.appended.saturating_sub(self.appended_before);
@@ -149,7 +149,7 @@ impl Plan {
         grown || self.stale >= limits.stale_bytes
     }
 
-    /// A snapshot is asked for.
+    /// Records that a snapshot is requested.
     fn ask(&mut self, seen: Seen) {
         self.stale = 0;
         self.asked = Some(Asked {
@@ -160,7 +160,7 @@ impl Plan {
 }
 
 impl LogRetention {
-    /// Looks once; `None` when consensus has ended.
+    /// Runs one check; `None` when consensus has ended.
     async fn look(&mut self) -> Option<()> {
         self.observe().await;
         let covered = {
@@ -185,7 +185,7 @@ impl LogRetention {
         Some(())
     }
 
-    /// Lets go of the log behind the snapshot that is more than is kept for followers.
+    /// Purges the log behind the snapshot beyond the bytes kept for followers.
     async fn purge(&self, covered: u64) -> Option<()> {
         let (log, limits) = (&self.parts.log, &self.parts.limits);
         let Some(upto) = log.beyond(limits.catchup_bytes) else {
@@ -217,14 +217,14 @@ impl LogRetention {
         match tasks::spawn_blocking(move || newest.bytes()).await {
             Ok(Ok(bytes)) => {
                 metrics.snapshot_bytes.set(signed(bytes.total));
-                // Compaction rewrites live data, too: a snapshot is replaced when mostly dead.
+                // Compaction rewrites live data, too: only a mostly unused snapshot is replaced.
                 self.plan.stale = if bytes.own > bytes.total / 2 {
                     bytes.own
                 } else {
                     0
                 };
             }
-            // It was replaced meanwhile, or the next read of it will tell.
+            // The snapshot was replaced meanwhile; other errors show up in its next read.
             Ok(Err(error)) => warn!(%error, "the newest snapshot was not measured"),
             Err(error) => warn!(%error, "measuring the newest snapshot was cut off"),
         }
@@ -257,7 +257,7 @@ mod tests {
         }
     }
 
-    /// One look: whether it asks.
+    /// Runs one check; returns whether it requests a snapshot.
     fn look(plan: &mut Plan, seen: Seen) -> bool {
         let asks = !plan.waits(seen.covered) && plan.is_due(&seen, &LIMITS);
         if asks {
@@ -266,14 +266,14 @@ mod tests {
         asks
     }
 
-    /// A member that brings back its state had a snapshot made just then. Consensus passed over
-    /// the request for another one meanwhile, which was then awaited for ever.
+    /// Regression: a member that restored its state had a snapshot built at that moment. Consensus
+    /// ignored the request for another one meanwhile, which was then awaited forever.
     #[tokio::test(start_paused = true)]
     async fn a_snapshot_that_was_asked_for_while_another_was_made_is_asked_for_again() {
         let mut plan = plan();
         assert!(look(&mut plan, seen(0, 150, 1)));
         assert!(!look(&mut plan, seen(0, 160, 1)), "it may be on its way");
-        // The other one ends before what was asked for.
+        // The other snapshot ends before the requested index.
         assert!(look(&mut plan, seen(40, 170, 1)));
         assert!(!look(&mut plan, seen(170, 180, 1)));
         assert!(look(&mut plan, seen(170, 280, 1)));

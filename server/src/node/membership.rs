@@ -1,4 +1,4 @@
-//! The membership as this node knows it: where to reach a member.
+//! Lookups in the membership that this node knows.
 
 use std::fmt;
 
@@ -7,9 +7,9 @@ use tenure_statemachine::MemberId;
 use super::status::Member;
 use crate::{consensus::PeerNode, raft::Raft};
 
-/// Finds members.
+/// Looks up the addresses of members.
 pub(super) trait Directory: Send + Sync + fmt::Debug {
-    /// What the log says of a member.
+    /// The member as recorded in the log's membership.
     fn node(&self, id: MemberId) -> Option<PeerNode>;
 }
 
@@ -23,7 +23,7 @@ impl Directory for Raft {
     }
 }
 
-/// Everyone in the membership, by id.
+/// All members, including learners, by id.
 pub(super) fn members(membership: &crate::consensus::StoredMembership) -> Vec<Member> {
     let voters: Vec<u64> = membership.voter_ids().collect();
     membership

@@ -1,4 +1,4 @@
-//! The node: proposals, linearizable reads, status. What the services see of Raft.
+//! The node: proposals, linearizable reads, status. The services use Raft only through it.
 
 mod abdication;
 mod agreement;

@@ -34,12 +34,11 @@ use crate::{
     tasks,
 };
 
-/// How long a stopping leader waits for one successor, and how lately that one must have answered.
-/// A hand-over takes two round trips; the others elect a leader themselves soon after this.
+/// How long a stopping leader waits for one successor, and how recently that member must have
+/// answered. A transfer takes two round trips; soon afterwards the others elect a leader.
 const HAND_OVER_MAX: Duration = Duration::from_secs(1);
 
-/// How long a leader waits for the first answer of a member that is to succeed it: several
-/// heartbeats.
+/// How long a leader waits for the first answer of its intended successor: several heartbeats.
 const FIRST_ANSWER_MAX: Duration = Duration::from_millis(500);
 
 /// A running node.
@@ -63,18 +62,18 @@ pub struct Node {
     pub(super) backlog: Arc<LogBacklog>,
     /// Cancelled before consensus is stopped.
     pub(super) stopping: CancellationToken,
-    /// How it becomes a member; holds the lock on the data directory.
+    /// Turns the node into a member; holds the lock on the data directory.
     pub(super) founding: Founding,
 }
 
 impl Node {
-    /// The consensus handle, for what serves the peers.
+    /// The consensus handle, for serving the peers.
     #[must_use]
     pub const fn raft(&self) -> &Raft {
         &self.raft
     }
 
-    /// The log's writes that are on their way to the disk.
+    /// The log writes in flight to the disk.
     #[must_use]
     pub fn log_backlog(&self) -> &LogBacklog {
         &self.backlog
@@ -86,18 +85,17 @@ impl Node {
         *self.meta.borrow()
     }
 
-    /// Who votes now.
+    /// The current voters.
     fn voters(&self) -> Vec<u64> {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.voter_ids().collect()
     }
 
-    /// Whether another voter answered this leader lately. A leader that is new waits for its first
-    /// answers.
+    /// Whether another voter answered this leader lately. A new leader waits for its first answers.
     async fn answers(&self, target: MemberId) -> bool {
         let mut changes = self.raft.data_metrics();
-        // Cancel-safe: a missed change is seen by the next look.
+        // Cancel-safe: a missed change is seen by the next iteration.
         let answered = async {
             loop {
                 let own = self.identity.member_id;
@@ -119,7 +117,7 @@ impl Node {
             .unwrap_or(false)
     }
 
-    /// Hands leadership to another voter before the node stops, if it leads and there is one.
+    /// Transfers leadership to another voter before the node stops, if it leads and there is one.
     pub async fn step_down(&self) {
         if !self.leadership.borrow().is_leader {
             return;
@@ -198,11 +196,11 @@ impl Replica for Node {
         let (reply, outcome) = oneshot::channel();
         let proposed = async {
             self.batcher.push(&command, reply)?;
-            // It may be many times as large as what it was encoded to.
+            // The decoded command may be many times as large as its encoding.
             drop(command);
             match tokio::time::timeout(self.request_timeout, outcome).await {
                 Ok(Ok(outcome)) => outcome,
-                // The node stops, and the command may have left before.
+                // The node is stopping, and the command may have been sent before.
                 Ok(Err(_)) => Err(ProposeError::LeaderLost),
                 Err(_) => Err(ProposeError::TimedOut),
             }
@@ -230,7 +228,7 @@ impl Replica for Node {
 
     async fn reached(&self, revision: Revision) {
         let mut meta = self.meta.clone();
-        // The node is stopping when this fails; the answer no longer matters.
+        // Fails only when the node is stopping; the answer no longer matters.
         drop(meta.wait_for(|meta| meta.revision >= revision).await);
     }
 
@@ -277,7 +275,7 @@ impl Replica for Node {
 
     async fn collected(&self, floor: Revision) {
         let mut collected = self.collected.clone();
-        // The node is stopping when this fails; the answer no longer matters.
+        // Fails only when the node is stopping; the answer no longer matters.
         drop(
             collected
                 .wait_for(|collected| collected.through >= floor)
@@ -302,7 +300,7 @@ impl Replica for Node {
         let meta = self.meta();
         let collected = self.collected.borrow().bytes;
         let logical = meta.history_bytes.saturating_sub(collected);
-        // What is collected is free at once, so there is nothing between the two.
+        // Collected bytes are free at once, so both sizes are the same.
         StorageBytes {
             logical,
             in_use: logical,

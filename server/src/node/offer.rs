@@ -1,11 +1,11 @@
-//! A group on its way into the log: offered to the leader until it is answered.
+//! Brings a group into the log: offers it to the leader until it is answered.
 //!
 //! # Invariants
-//! A group takes effect at most once. One that is *repeatable* is skipped by every replica that
-//! applied it before, so it may be offered again at any time, to any node. Groups of the format
-//! before are offered again only once the log shows that the offer before can no longer succeed.
-//! The end of leases is proposed by the node that saw it, in the lead in which it saw it, or not at
-//! all. A term does not tell leads apart, for two leaders can share one, one after the other.
+//! A group takes effect at most once. Every replica skips a *repeatable* group that it has already
+//! applied, so such a group may be offered again at any time, to any node. A group of the older
+//! format is offered again only once the log shows that the earlier offer can no longer succeed.
+//! Lease expiries are proposed only by the node that observed them, during the same leadership. A
+//! term does not identify a leadership, since two leaders can share a term, one after the other.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,25 +15,25 @@ use tokio::{sync::watch, time::sleep};
 use super::{batcher::Parts, error::ProposeError, status::Leadership};
 use crate::raft::ForwardOutcome;
 
-/// Pause before a group is offered again. A connection that was reset is made anew within it, and a
-/// leader that refuses is not asked more often than a heartbeat would arrive.
+/// Pause before a group is offered again. A reset connection is reopened within it, and a leader
+/// that refuses is not asked more often than heartbeats would arrive.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// A group, and what its way into the log needs.
+/// A group and the conditions under which it may be offered.
 #[derive(Debug)]
 pub(super) struct Offer {
     pub(super) group: Bytes,
     pub(super) sequence: u64,
-    /// When its callers give up.
+    /// Time on the node's clock at which its callers give up.
     pub(super) deadline: Duration,
     /// Whether it may be offered while an earlier offer may still succeed.
     pub(super) repeatable: bool,
-    /// The only term in which it may be proposed, and only here.
+    /// The only term in which the group may be proposed, and only by this node.
     pub(super) lead: Option<u64>,
 }
 
 impl Offer {
-    /// Brings the group to the leader, until it is answered or its time has passed.
+    /// Offers the group to the leader until it is answered or its deadline has passed.
     pub(super) async fn drive(self, parts: Arc<Parts>) {
         match self.lead {
             Some(term) => self.drive_here(&parts, term).await,
@@ -41,7 +41,7 @@ impl Offer {
         }
     }
 
-    /// Brings the group into the log here, in `term`, or gives it up.
+    /// Proposes the group on this node in `term`, or fails it.
     async fn drive_here(self, parts: &Parts, term: u64) {
         let now = *parts.leadership.borrow();
         let outcome = if now.is_leader && now.term == term {
@@ -50,7 +50,7 @@ impl Offer {
             ForwardOutcome::NotLeader
         };
         let cause = match outcome {
-            // The answer came, or comes, with the log.
+            // The log delivers the answer.
             ForwardOutcome::Committed => return,
             ForwardOutcome::NotLeader => ProposeError::NoLeader,
             ForwardOutcome::Overloaded => ProposeError::Overloaded,
@@ -62,11 +62,11 @@ impl Offer {
     async fn drive_anywhere(self, parts: &Parts) {
         let mut leadership = parts.leadership.clone();
         let mut patience = parts.offer_max;
-        // Whether an earlier offer may have put the group in the log.
+        // Whether an earlier offer may have put the group into the log.
         let mut at_large = false;
         while parts.waiters.waits(self.sequence) {
             if !at_large && !parts.waiters.is_wanted(self.sequence) {
-                // Never proposed, and nobody is left to answer.
+                // Never proposed, and all callers have given up.
                 return parts.waiters.fail(self.sequence, ProposeError::NoLeader);
             }
             let now = *leadership.borrow_and_update();
@@ -74,7 +74,7 @@ impl Offer {
                 .offer_for(parts, now, &mut leadership, &mut patience)
                 .await;
             match outcome {
-                // The answer came, or comes, with the log.
+                // The log delivers the answer.
                 ForwardOutcome::Committed => return,
                 ForwardOutcome::Overloaded if !at_large => {
                     return parts.waiters.fail(self.sequence, ProposeError::Overloaded);
@@ -91,7 +91,7 @@ impl Offer {
                 let cause = unanswered(at_large, ProposeError::NoLeader);
                 return parts.waiters.fail(self.sequence, cause);
             }
-            // Cancel-safe: a missed change is seen by the next look.
+            // Cancel-safe: a missed change is seen by the next iteration.
             let pause = if now.leader.is_none() {
                 left
             } else {
@@ -116,12 +116,11 @@ impl Offer {
         }
     }
 
-    /// Offers the group while the leader stays and, where it may be offered again at once, patience
-    /// lasts.
+    /// Offers the group while the leader stays and, if it is repeatable, the patience lasts.
     ///
-    /// A leader that is cut off without a word answers nothing: the next one is asked as soon as
-    /// it is known. When only the connection is dead, a new one is tried, with twice the patience,
-    /// so that a slow link carries the group at last.
+    /// A leader that is cut off never answers, so the next one is tried as soon as it is known.
+    /// When only the connection is dead, a new one is tried with twice the patience, so that a slow
+    /// link carries the group eventually.
     async fn offer_for(
         &self,
         parts: &Parts,
@@ -131,7 +130,7 @@ impl Offer {
     ) -> ForwardOutcome {
         let moved = |later: &Leadership| (later.leader, later.term) != (now.leader, now.term);
         // Every arm may be dropped: an offer without an answer counts as one that may still
-        // succeed, and a change is seen by the next look.
+        // succeed, and a missed change is seen by the next iteration.
         tokio::select! {
             outcome = self.offer(parts, now) => outcome,
             _ = leadership.wait_for(moved) => ForwardOutcome::Lost,
@@ -147,13 +146,13 @@ impl Offer {
 
     /// Waits until an entry of a later term than `term` is applied, or the group is answered.
     ///
-    /// Entries of earlier terms come before those of later ones. When one of a later term is
+    /// Entries of earlier terms precede those of later ones. Once an entry of a later term is
     /// applied, every entry of `term` that will ever be committed has been applied, too.
     async fn superseded(&self, parts: &Parts, term: u64) {
         let mut applied = parts.applied.clone();
         let waits = || parts.waiters.waits(self.sequence);
         let later = applied.wait_for(|applied| applied.term > term || !waits());
-        // When the time passes first, or the node stops, the group's outcome stays unknown.
+        // On a timeout, or when the node stops, the group's outcome stays unknown.
         let seen = tokio::time::timeout(parts.request_timeout, later).await;
         if !matches!(seen, Ok(Ok(_))) {
             parts.waiters.fail(self.sequence, ProposeError::LeaderLost);
@@ -161,8 +160,8 @@ impl Offer {
     }
 }
 
-/// Why a group is given up: `definite` tells that nothing was proposed, which is untrue once an
-/// offer may have put the group in the log.
+/// The error for a group that is given up: `definite` states that nothing was proposed, and applies
+/// only while no offer may have put the group into the log.
 const fn unanswered(at_large: bool, definite: ProposeError) -> ProposeError {
     if at_large {
         ProposeError::LeaderLost

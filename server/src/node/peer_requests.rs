@@ -1,4 +1,4 @@
-//! What the other members ask of this node beyond consensus itself.
+//! Handlers for the other members' requests beyond consensus itself.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::{
     storage::LogBacklog,
 };
 
-/// What the peers are answered from.
+/// The dependencies of the handlers.
 pub(super) struct Requests {
     pub(super) proposer: Proposer,
     pub(super) raft: Raft,
@@ -30,17 +30,17 @@ pub(super) struct Requests {
     pub(super) metrics: NetworkMetrics,
 }
 
-/// What a group that does not decode is counted as, like an entry that does not.
+/// Metric label for groups that do not decode, the same as for entries that do not.
 const ENTRY: &str = "entry";
 
-/// What a group that does not decode is answered. It must never reach the log: every member would
-/// stop on it.
+/// The answer to a group that does not decode; `None` when it decodes. Such a group must never
+/// reach the log: every member would stop on it.
 fn refusal(group: &Bytes, metrics: &NetworkMetrics) -> Option<ForwardOutcome> {
     let error = tenure_statemachine::codec::check_group(group).err()?;
     metrics.peer_refused(ENTRY);
     error!(%error, "a member forwarded writes that do not decode");
-    // The one answer that members of every version take for a refusal: they do not offer the group
-    // again, and their callers are told that nothing was written.
+    // The only answer that members of every version treat as a refusal: they do not offer the group
+    // again, and report to its callers that nothing was written.
     Some(ForwardOutcome::Overloaded)
 }
 

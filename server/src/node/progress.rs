@@ -1,4 +1,4 @@
-//! How far this node has applied, for whoever waits for it.
+//! The last applied entry, for tasks that wait for an index.
 
 use tokio::sync::watch;
 

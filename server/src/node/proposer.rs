@@ -1,7 +1,7 @@
-//! The leader's side of a write: groups to log entries, a few at a time.
+//! The leader's side of a write: batches groups into log entries, a few in flight at a time.
 //!
-//! Self-clocking: what arrives while the entries before are on their way becomes the next entry.
-//! There is no timer, so a lone write waits for nobody.
+//! Self-clocking: groups that arrive while earlier entries are in flight form the next entry. There
+//! is no timer, so a lone write is not delayed.
 //!
 //! # Invariants
 //! A group enters the log only in the term it was offered for. Once a later term has taken effect,
@@ -22,18 +22,17 @@ use crate::{
     tasks,
 };
 
-/// Entries on their way at once. Two keep the disk busy while the one before is replicated and
-/// applied; more only make the entries smaller.
+/// Entries in flight. With two, the disk stays busy while the earlier one is replicated and
+/// applied; more would only make the entries smaller.
 const ENTRIES_IN_FLIGHT: usize = 2;
 
-/// Bytes after which an entry is closed: a bigger one would hold up the replication lane.
+/// Encoded size at which an entry is closed, in bytes: larger ones would delay replication.
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
-/// Groups that may wait. Each node has few outstanding, so this is never reached by members that
-/// keep to the protocol.
+/// Most queued groups. Members that follow the protocol have few outstanding and never reach this.
 const QUEUE_MAX: usize = 256;
 
-/// A group to propose, and where to say what became of it.
+/// A group to propose and the channel for its outcome.
 #[derive(Debug)]
 struct Submission {
     group: Bytes,
@@ -41,14 +40,14 @@ struct Submission {
     done: oneshot::Sender<ForwardOutcome>,
 }
 
-/// Hands groups to the proposer.
+/// Handle that queues groups for the proposer. Clones share the queue.
 #[derive(Clone, Debug)]
 pub(super) struct Proposer {
     queue: mpsc::Sender<Submission>,
 }
 
 impl Proposer {
-    /// Starts the proposer.
+    /// Starts the proposer's task.
     pub(super) fn spawn(
         raft: Raft,
         own: MemberId,
@@ -60,8 +59,8 @@ impl Proposer {
         Self { queue }
     }
 
-    /// Proposes `group` in `term` and waits until it is committed and applied here, or until it
-    /// is known that it will not be.
+    /// Proposes `group` in `term` and waits until it is committed and applied here, or until it is
+    /// known that it never will be.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome unknown.
@@ -95,10 +94,10 @@ async fn run(
                 None => return,
             },
         };
-        // What this disk is slow to take waits here: others may commit without it, and the memory
-        // for what it lags behind is bounded.
+        // Backpressure for a slow local disk: a quorum may commit without it, and this bounds the
+        // memory for the writes it has yet to take.
         if backlog.room().await.is_err() {
-            // The caller that is gone learns it from the log.
+            // A caller that is gone learns the outcome from the log.
             _ = first.done.send(ForwardOutcome::NotLeader);
             continue;
         }
@@ -138,7 +137,7 @@ async fn run(
             };
             drop(slot);
             for done in waiting {
-                // A follower that is gone learns it from the log.
+                // A follower that is gone learns the outcome from the log.
                 _ = done.send(outcome);
             }
         });

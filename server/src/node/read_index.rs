@@ -1,10 +1,10 @@
-//! Linearizable reads: one confirmation for everyone who waits.
+//! Linearizable reads: one leadership confirmation serves all waiting reads.
 //!
-//! One round is under way at a time; reads that arrive meanwhile share the next, those of followers
-//! included. The leader asks the quorum whether it still leads (`read_round.rs`); a follower asks
-//! the leader for the index. Either way the read may go on once this node has applied that index. A
-//! leader makes a round now and then without a read, too: its own age rests on them, and whether it
-//! still counts as the leader.
+//! One round is in flight at a time; reads that arrive meanwhile share the next, including those of
+//! followers. The leader confirms its leadership with a quorum (`read_round.rs`); a follower
+//! requests the index from the leader. In both cases a read continues once this node has applied
+//! that index. A leader also runs rounds periodically without a read: the age of its state and its
+//! status as leader rest on them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,31 +31,30 @@ use crate::{
     tasks,
 };
 
-/// Reads that may wait for the next round.
+/// Most reads queued for the next round.
 const QUEUE_MAX: usize = 16 << 10;
 
-/// How long one attempt may take before another is made; as etcd's `readIndexRetryTime`.
+/// Time limit of one attempt, as etcd's `readIndexRetryTime`.
 const ATTEMPT_MAX: Duration = Duration::from_millis(500);
 
-/// Pause after an attempt that failed at once: an election is under way.
+/// Pause after an attempt that failed at once, as during an election.
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Shortest time between two rounds that nobody waits for: a heartbeat's, so that they cost no more
-/// than those do.
+/// Shortest time between two rounds without a waiting read: a heartbeat interval, so that they cost
+/// no more than heartbeats.
 const FRESHEN_EVERY: Duration = Duration::from_millis(100);
 
 type Answer = Result<LogId, ReadIndexError>;
 
-/// Somebody who waits for an index.
+/// A read that waits for an index.
 #[derive(Debug)]
 struct Ask {
-    /// A follower's reads: this node answers for itself or not at all, so that no two nodes can
-    /// wait for each other.
+    /// Whether a follower asks. Only the leader answers, so no two nodes can wait for each other.
     of_peer: bool,
     reply: oneshot::Sender<Answer>,
 }
 
-/// Shares confirmations among reads.
+/// Shares confirmations among reads. Clones share the queue.
 #[derive(Clone, Debug)]
 pub(super) struct ReadIndex {
     queue: mpsc::Sender<Ask>,
@@ -64,7 +63,7 @@ pub(super) struct ReadIndex {
     freshened: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What the rounds work with.
+/// Dependencies of the rounds.
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) raft: Raft,
@@ -74,17 +73,17 @@ pub(super) struct Parts {
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) own: MemberId,
     pub(super) confirmed: Arc<Confirmed>,
-    /// Longest time between the rounds of a leader.
+    /// Longest time between two rounds of a leader.
     pub(super) round_every: Duration,
     pub(super) request_timeout: Duration,
-    /// Attempts that were not answered in time.
+    /// Counts attempts that were not answered in time.
     pub(super) slow: IntCounter,
-    /// Rounds that failed.
+    /// Counts rounds that failed.
     pub(super) failed: IntCounter,
 }
 
 impl ReadIndex {
-    /// Starts the rounds.
+    /// Starts the task that runs the rounds.
     pub(super) fn spawn(parts: Parts) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let applied = parts.applied.clone();
@@ -98,12 +97,12 @@ impl ReadIndex {
         }
     }
 
-    /// What is known of the state's age; every round adds to it.
+    /// The bound on the age of the state; every round updates it.
     pub(super) fn fresh(&self) -> &Fresh {
         &self.fresh
     }
 
-    /// Makes a round that nobody waits for, unless there was one a moment ago.
+    /// Requests a round without a waiting read, unless one was requested a moment ago.
     pub(super) fn freshen(&self) {
         let now = Instant::now();
         {
@@ -118,11 +117,11 @@ impl ReadIndex {
             of_peer: false,
             reply,
         };
-        // When so many wait already, there is a round soon anyhow.
+        // With a full queue, a round follows soon anyway.
         drop(self.queue.try_send(ask));
     }
 
-    /// The index that a read starting now must have applied.
+    /// Returns the index that a read starting now must have applied.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -135,7 +134,7 @@ impl ReadIndex {
         answer.await.unwrap_or(Err(ReadIndexError::Stopping))
     }
 
-    /// The same for the reads of a follower, as long as this node leads.
+    /// As [`Self::index`], for the reads of a follower; fails unless this node leads.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -166,7 +165,7 @@ async fn run(parts: Parts, mut waiting: mpsc::Receiver<Ask>, fresh: Arc<Fresh>) 
     let mut rounds = Rounds::new(parts.raft.clone(), Arc::clone(&parts.peers), own);
     let mut asks = Vec::new();
     loop {
-        // Cancel-safe: nothing is taken from the channel when the time passes first.
+        // Cancel-safe: nothing is taken from the channel when the timeout expires first.
         let came = timeout(parts.round_every, waiting.recv_many(&mut asks, QUEUE_MAX)).await;
         if came == Ok(0) {
             return;
@@ -198,7 +197,7 @@ async fn run(parts: Parts, mut waiting: mpsc::Receiver<Ask>, fresh: Arc<Fresh>) 
     }
 }
 
-/// One confirmation and when it began, tried again until it succeeds or its time has passed.
+/// Confirms once and returns the start, with retries until it succeeds or times out.
 async fn confirm(parts: &Parts, rounds: &mut Rounds) -> Result<(Instant, LogId), ReadIndexError> {
     let mut last = ReadIndexError::NoLeader;
     let attempts = async {
@@ -208,7 +207,7 @@ async fn confirm(parts: &Parts, rounds: &mut Rounds) -> Result<(Instant, LogId),
             let attempt = async {
                 match leadership.leader {
                     Some(leader) if !leadership.is_leader => ask_leader(parts, leader).await,
-                    // It may lead and not know that a quorum answers again: the round finds out.
+                    // This node may lead and not know that a quorum answers: the round finds out.
                     Some(_) | None => ask_quorum(parts, rounds, began).await,
                 }
             };
@@ -218,7 +217,7 @@ async fn confirm(parts: &Parts, rounds: &mut Rounds) -> Result<(Instant, LogId),
                 Ok(Err(error)) => last = error,
                 Err(_) => {
                     parts.slow.inc();
-                    // The next attempt goes another way.
+                    // The next attempt uses this node's own connection.
                     if let Some(leader) = leadership.leader {
                         parts.collected.close(leader);
                     }
@@ -233,7 +232,7 @@ async fn confirm(parts: &Parts, rounds: &mut Rounds) -> Result<(Instant, LogId),
         .unwrap_or(Err(last))
 }
 
-/// A round that began at `began`.
+/// Runs a round that began at `began`.
 async fn ask_quorum(parts: &Parts, rounds: &mut Rounds, began: Instant) -> Answer {
     let read = rounds.make().await?;
     parts.confirmed.note(read.leader_id, began);

@@ -1,21 +1,22 @@
-//! Rounds by which a leader learns that it still leads, each with an identity of its own.
+//! Rounds by which a leader confirms that it still leads, each with its own identity.
 //!
 //! openraft dates a quorum's answers by log position: an answer to an old append can acknowledge a
-//! later, empty one that was never answered, and with packets delayed a deposed leader would answer
-//! reads. So the rounds are counted here, and openraft gives only state, read in its core's turn.
+//! later, empty one that was never answered, and with delayed packets a deposed leader would answer
+//! reads. So the rounds are counted here, and openraft provides only state, read from its core.
 //!
 //! # Why a read of a round is linearizable
-//! 1. A round reads its leader's vote, and the index committed, after all its readers have come.
-//! 2. Each call names that vote and round, its answer can be taken for no other's, and a voter says
-//!    yes only while it has accepted no later vote.
-//! 3. A later leader that got anything acknowledged before the round began had a quorum's votes by
-//!    then, which shares a voter with the round's quorum; that voter would have said no.
-//! 4. So all that was acknowledged by then was committed by this leader, hence at or below what its
-//!    core called committed, or by one before it, hence below the first entry of its own term.
+//! 1. A round reads its leader's vote and the committed index after all its readers have arrived.
+//! 2. Each call names that vote and round, its answer cannot be taken for another's, and a voter
+//!    agrees only while it has accepted no later vote.
+//! 3. A later leader with anything acknowledged before the round began had the votes of a quorum by
+//!    then, which shares a voter with the round's quorum; that voter would have refused.
+//! 4. So everything acknowledged by then was committed by this leader, hence at or below the index
+//!    that its core called committed, or by an earlier one, hence below the first entry of this
+//!    leader's term.
 //! 5. The index is at least both, and the read waits until the node has applied it.
 //!
 //! # Invariants
-//! One call per member is under way, so a member that hangs costs one; it holds up no round that a
+//! One call per member is in flight, so a hanging member costs one; it delays no round that a
 //! quorum has answered. A round gives no answer under another membership than it began with.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -32,14 +33,14 @@ use crate::{
     raft::{Lane, PeerClient, Peers, Raft, is_unknown_call},
 };
 
-/// How long one member may take to answer; the round's attempt lasts as long.
+/// Time limit for one member's answer; the attempt of a round lasts as long.
 const CALL_MAX: Duration = Duration::from_millis(500);
 
-/// Pause before a member that did not answer is asked again. A member that is gone refuses at once,
-/// and rounds follow each other without pause.
+/// Pause before a silent member is asked again. A member that is down refuses at once, and rounds
+/// follow each other without pause.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a member said, or that it said nothing.
+/// The content of a member's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Word {
     Follows,
@@ -55,7 +56,7 @@ struct Answer {
     word: Word,
 }
 
-/// What a round rests on.
+/// The state that a round is based on.
 #[derive(Debug)]
 struct Ground {
     vote: Vote,
@@ -69,13 +70,13 @@ pub(super) struct Rounds {
     peers: Arc<Peers>,
     own: u64,
     number: u64,
-    /// The members with a call under way, of this round or of one before.
+    /// Members with a call in flight, of this round or an earlier one.
     asked: BTreeSet<u64>,
     calls: FuturesUnordered<BoxFuture<'static, Answer>>,
 }
 
 impl Rounds {
-    /// No round yet.
+    /// Starts without a round.
     pub(super) fn new(raft: Raft, peers: Arc<Peers>, own: MemberId) -> Self {
         Self {
             raft,
@@ -87,13 +88,14 @@ impl Rounds {
         }
     }
 
-    /// The index that reads which came before must have applied, under the leader of the round.
+    /// Runs a round. Returns the index that reads which arrived before it must have applied, with
+    /// the leader of the round.
     ///
     /// # Errors
-    /// When this node does not lead. While no quorum answers it goes on asking.
+    /// When this node does not lead. Keeps asking while no quorum answers.
     ///
     /// # Cancel safety
-    /// Dropping the future ends the round; its calls go on, and are counted for no other.
+    /// Dropping the future ends the round; its calls continue, and count for no other round.
     pub(super) async fn make(&mut self) -> Result<LogId, ReadIndexError> {
         let own = self.own;
         let ground = self.raft.with_raft_state(move |state| ground(state, own));
@@ -129,7 +131,7 @@ impl Rounds {
         Err(ReadIndexError::TimedOut)
     }
 
-    /// Asks a member, unless it still has to answer an earlier call.
+    /// Asks a member, unless an earlier call to it is in flight.
     fn ask(&mut self, member: u64, ground: &Ground) {
         let Some(node) = ground.membership.membership().get_node(&member) else {
             return;
@@ -177,8 +179,8 @@ async fn call(mut client: PeerClient, vote: Vote, round: u64) -> Word {
     }
 }
 
-/// The same question to a member of a version without rounds: an empty heartbeat, which is a call
-/// of its own, too, and is taken only from a leader with no later vote known.
+/// Asks a member of a version without rounds by an empty heartbeat. It is a call of its own, too,
+/// and is accepted only from a leader while no later vote is known.
 async fn call_of_before(mut client: PeerClient, vote: Vote) -> Option<bool> {
     use peer::append_response::Outcome;
     let request = peer::AppendRequest {
@@ -194,7 +196,7 @@ async fn call_of_before(mut client: PeerClient, vote: Vote) -> Option<bool> {
     }
 }
 
-/// What the core knows now, if it leads.
+/// Reads the core's current state; `None` when this node does not lead.
 fn ground(state: &RaftState<TypeConfig>, own: u64) -> Option<Ground> {
     let vote = *state.vote_ref();
     let leads = state.server_state == ServerState::Leader
@@ -203,10 +205,10 @@ fn ground(state: &RaftState<TypeConfig>, own: u64) -> Option<Ground> {
     if !leads {
         return None;
     }
-    // A follower may have acknowledged what this node has yet to write itself.
+    // Followers may have acknowledged entries that this node has yet to write itself.
     let committed = state.cluster_committed().max(state.local_committed());
     let in_term = |id: &&LogId| id.leader_id == vote.leader_id;
-    // Nothing of the own term is committed yet: its last entry is not before its first.
+    // Nothing of this leader's term is committed yet: its last entry is not before its first.
     let read = committed
         .filter(in_term)
         .or(state.log_ids.last().filter(in_term))?;
@@ -217,7 +219,7 @@ fn ground(state: &RaftState<TypeConfig>, own: u64) -> Option<Ground> {
     })
 }
 
-/// The answers to one round: a majority of each set of voters wins it.
+/// The answers to one round, which a majority of each set of voters wins.
 #[derive(Debug)]
 struct Tally {
     sets: Vec<BTreeSet<u64>>,
@@ -251,13 +253,13 @@ impl Tally {
         !self.sets.is_empty() && self.sets.iter().all(won)
     }
 
-    /// Whether too many refuse.
+    /// Whether so many voters refuse that the round cannot be won.
     fn is_lost(&self) -> bool {
         let lost = |set: &BTreeSet<u64>| 2 * set.difference(&self.refuses).count() <= set.len();
         self.sets.iter().any(lost)
     }
 
-    /// Whether the member has a vote and has not said anything.
+    /// Whether the member is a voter that has not answered.
     fn is_open(&self, member: u64) -> bool {
         self.sets.iter().any(|set| set.contains(&member))
             && !self.follows.contains(&member)

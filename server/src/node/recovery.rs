@@ -1,10 +1,9 @@
-//! Opens the state, and brings another in place of one that was found damaged, when identity, log
-//! and vote are whole.
+//! Opens the state, and replaces a damaged one when identity, log and vote are whole.
 //!
-//! What a member promised is in its log and its vote, which stay. The state only follows from the
-//! log: from this member's newest snapshot and the log behind it, from the whole log, or from
-//! another member's snapshot and the log behind that. Until it is there, consensus does not run
-//! here: it expects a state that reaches to where the log begins.
+//! A member's promises are in its log and its vote, which stay. The state is derived from the log:
+//! from this member's newest snapshot and the log behind it, from the whole log, or from another
+//! member's snapshot and the log behind that. Until the state is restored, consensus does not run:
+//! it expects a state that reaches to where the log begins.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,10 +25,10 @@ use crate::{
 
 /// Pause before the other members are asked again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Rounds between two lines that say why there is no snapshot yet.
+/// Rounds between two log lines that say why there is no snapshot yet.
 const ROUNDS_PER_LINE: u32 = 10;
 
-/// Whether this member brings back its state, for the pages that tell of it.
+/// Whether this member restores its state, for the pages that report it.
 #[derive(Debug)]
 pub struct Recovery(watch::Sender<bool>);
 
@@ -46,15 +45,15 @@ impl Recovery {
     /// May be dropped at any time.
     pub async fn begins(&self) {
         let mut begun = self.0.subscribe();
-        // The sender is this.
+        // `self` owns the sender, so this cannot fail.
         drop(begun.wait_for(|begun| *begun).await);
     }
 }
 
-/// The snapshots, and the newest of them.
+/// The snapshot directory and its newest snapshot.
 pub(super) type Snapshots = (SnapshotDir, Option<(AdapterRecord, Checkpoint)>);
 
-/// The state, when it is not damaged as far as can be told without reading it.
+/// Opens the state; `None` when it is found damaged without reading all of it.
 ///
 /// # Errors
 /// When it cannot be opened for another reason.
@@ -71,10 +70,10 @@ pub(super) fn open(dir: &DataDir) -> Result<Option<StateStore>, EngineError> {
     }
 }
 
-/// Brings a state in place of the damaged one.
+/// Replaces the damaged state.
 ///
 /// # Errors
-/// When files cannot be written, or nobody can have another state.
+/// When files cannot be written, or the other members are unknown.
 pub(super) async fn recover(
     dir: &DataDir,
     log: &LogStore,
@@ -116,7 +115,7 @@ pub(super) async fn recover(
         }
     };
     if let Some((_, newest)) = newest {
-        // It may hold the same damaged files. Until now it may have been all that names the others.
+        // It may share the damaged files. So far it may have been the only record of the others.
         newest.supersede();
     }
     Ok(brought)
@@ -133,14 +132,14 @@ async fn from_others(
     let (record, checkpoint) = fetched(peers, others, &snapshots, purged).await;
     let state = exchange(dir, Some(checkpoint)).await?;
     info!(last = ?record.last_applied, "the state of another member is in place");
-    // Consensus wants a snapshot that reaches to where the log begins.
+    // Consensus needs a snapshot that reaches to where the log begins.
     let built = snapshots.build(&state.engine())?;
     let snapshots = Arc::into_inner(snapshots).expect("the fetching has ended");
     Ok((state, (snapshots, Some(built))))
 }
 
-/// Lets the log agree with a state that was brought back: entries that another leader replaced,
-/// while this member had not heard of it, go.
+/// Makes the log agree with a restored state: removes entries that another leader replaced without
+/// this member receiving the replacements.
 ///
 /// # Errors
 /// When the log cannot be read or written.
@@ -177,7 +176,7 @@ pub(super) async fn agree(
     Ok(settle(&dir.state())?)
 }
 
-/// The snapshot, when every block of it can be read.
+/// Returns the snapshot if every block of it can be read.
 async fn whole(snapshot: (AdapterRecord, Checkpoint)) -> Option<(AdapterRecord, Checkpoint)> {
     let read = tasks::spawn_blocking(move || {
         let whole = snapshot.1.verify(&snapshot.0);
@@ -202,7 +201,7 @@ async fn exchange(dir: &DataDir, source: Option<Checkpoint>) -> Result<StateStor
     Ok(work.await.expect("work neither panics nor is aborted")?)
 }
 
-/// Asks all others, one after the other, until one sends a snapshot.
+/// Asks the other members in turn until one sends a snapshot.
 async fn fetched(
     peers: &Arc<Peers>,
     others: &BTreeMap<u64, PeerNode>,
@@ -248,8 +247,8 @@ mod tests {
         LogId::new(LeaderId { term, node_id: 1 }, index)
     }
 
-    /// What is left of a log of entries 0 to 5 of term 1, committed up to 2, once it agrees with a
-    /// state that was brought back and has applied `applied`.
+    /// Returns the last entry of a log of entries 0 to 5 of term 1, committed up to 2, after it was
+    /// made to agree with a restored state that has applied `applied`.
     async fn left(applied: LogId) -> Option<LogId> {
         let root = tempfile::tempdir().unwrap();
         let dir = DataDir::open(root.path()).unwrap();

@@ -1,7 +1,6 @@
-//! What the services need of the node, as a trait: the seam where tests put a node of one process.
+//! The services' interface to the node, a trait for which tests substitute a single-process node.
 //!
-//! Nothing here knows gRPC. Every future may be dropped; a proposal whose future was dropped may
-//! still take effect.
+//! Independent of gRPC. Every future may be dropped; a proposal may take effect nevertheless.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -10,21 +9,20 @@ use tokio::sync::watch;
 
 use crate::node::{Identity, Leadership, ProposeError, ReadIndexError, Status, TransferError};
 
-/// How large the store is.
+/// The size of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StorageBytes {
-    /// Bytes of all records that are not collected yet; what the quota is compared with.
+    /// Bytes of all records that are not collected yet; compared with the quota.
     pub logical: u64,
-    /// Bytes of those that are in use: history, too, until it is collected.
+    /// Bytes of the records in use; includes history until it is collected.
     pub in_use: u64,
 }
 
-/// The size that is told of a store with next to nothing in it: one block of a file. Tools divide
-/// by it.
+/// Smallest size reported for a store: one block of a file. Monitoring tools divide by it.
 const TOLD_BYTES_MIN: u64 = 4096;
 
 impl StorageBytes {
-    /// As operators are told.
+    /// The sizes as reported to operators.
     pub(crate) fn told(self) -> Self {
         Self {
             logical: self.logical.max(TOLD_BYTES_MIN),
@@ -33,16 +31,16 @@ impl StorageBytes {
     }
 }
 
-/// Everything the services need of the node.
+/// The operations of a node that the services use.
 #[tonic::async_trait]
 pub trait Replica: Send + Sync + 'static {
-    /// Who this node is.
+    /// The ids and the name of this node.
     fn identity(&self) -> &Identity;
 
-    /// The node's view at this moment.
+    /// The node's current view of itself and the quorum.
     fn status(&self) -> Status;
 
-    /// The present state. A read takes one snapshot of it and stays with that.
+    /// The current state. A read takes one snapshot of it and uses only that.
     fn engine(&self) -> Arc<dyn Engine>;
 
     /// Replicates `command` and waits until it is applied here.
@@ -60,18 +58,17 @@ pub trait Replica: Send + Sync + 'static {
     /// When the quorum did not confirm in time; nothing was changed.
     async fn read_barrier(&self) -> Result<(), ReadIndexError>;
 
-    /// How old the state here is at most: the time since it was last known to hold everything
+    /// The greatest possible age of the state: the time since it was last known to hold everything
     /// that was acknowledged anywhere. `None` when that was never known.
     fn staleness(&self) -> Option<Duration>;
 
-    /// How long ago a leader was last known to lead, this node itself included.
+    /// Time since a leader, including this node itself, was last known to lead.
     fn leaderless_for(&self) -> Duration;
 
-    /// Lets this node find out how fresh its state is, in the background. Costs little when it was
-    /// asked a moment ago.
+    /// Updates the known age of the state in the background. Cheap when repeated at once.
     fn freshen(&self);
 
-    /// Resolves when the state here is of `revision` or a later one.
+    /// Resolves once the state has reached `revision`.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -80,25 +77,25 @@ pub trait Replica: Send + Sync + 'static {
     /// This node's estimate of cluster time; never ahead of the leader's.
     fn cluster_time(&self) -> ClusterTime;
 
-    /// Hands leadership to `target` and waits until it leads.
+    /// Transfers leadership to `target` and waits until it leads.
     ///
     /// # Errors
     /// When this node does not lead, or `target` cannot or does not take over.
     async fn transfer_leader(&self, target: MemberId) -> Result<(), TransferError>;
 
-    /// Who leads, and every change of it.
+    /// The current leader, and every change of it.
     fn leadership(&self) -> watch::Receiver<Leadership>;
 
-    /// The places of leases in the order of granting, of those that this node remembers.
+    /// The positions of leases in the order of granting, as far as this node remembers them.
     fn grant_places(&self) -> HashMap<LeaseId, u64>;
 
     /// Resolves when background collection has passed `floor`.
     async fn collected(&self, floor: Revision);
 
-    /// Starts to compact the files of the store, in the background.
+    /// Starts to compact the files of the store in the background.
     fn compact_storage(&self);
 
-    /// How large the store is.
+    /// The size of the store.
     fn storage_bytes(&self) -> StorageBytes;
 }
 

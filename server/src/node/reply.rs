@@ -1,15 +1,15 @@
-//! Where an outcome meets the operation that it is of.
+//! Converts an outcome into the typed reply of its operation.
 //!
-//! Commands and replies travel as enums; here, and nowhere else, a reply becomes one of the type
-//! that its operation names. Invariant: a reply of another kind is never told. It contradicts what
-//! this node proposed, so nothing that the node says could be trusted, and it ends.
+//! Commands and replies travel as enums; only this module converts a reply into the type that its
+//! operation names. Invariant: a reply of another kind is never returned. It contradicts the node's
+//! own proposal, so nothing that the node reports could be trusted, and the process ends.
 
 use tenure_statemachine::{Operation, OtherReply, Outcome, Refusal, Revision};
 
 use crate::fatal;
 
-/// The revision after an operation, and its own reply or the refusal. Ends the process when the
-/// reply is one to another operation.
+/// Returns the revision after an operation, and its typed reply or the refusal. Ends the process
+/// when the reply belongs to another operation.
 pub(crate) fn reply_to<O: Operation>(outcome: Outcome) -> (Revision, Result<O::Reply, Refusal>) {
     match typed::<O>(outcome) {
         Ok(reply) => reply,

@@ -1,4 +1,4 @@
-//! Notices when applying a batch of entries takes long: every write behind it waits that long too.
+//! Reports batches of entries that are slow to apply: they delay every write behind them.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use tracing::warn;
 
 use crate::metrics::IntCounter;
 
-/// Warns of slow batches and counts them.
+/// Logs and counts slow batches.
 #[derive(Debug)]
 pub(super) struct SlowApply {
-    /// Batches that take no longer are not worth a line.
+    /// Batches that take at most this long are not reported.
     pub(super) expected: Duration,
-    /// Counts the others.
+    /// Counts the slow batches.
     pub(super) count: IntCounter,
 }
 
 impl SlowApply {
-    /// A batch up to the entry at `index`, with so many commands, took so long.
+    /// Records that a batch of `commands`, up to the entry at `index`, took this long.
     pub(super) fn observe(&self, index: u64, commands: usize, took: Duration) {
         if took <= self.expected {
             return;

@@ -1,4 +1,4 @@
-//! Brings a node up: storage, consensus, and the tasks around it, in the order they need.
+//! Starts a node: storage, consensus, and the tasks around it, in dependency order.
 
 mod calls;
 mod core;
@@ -41,51 +41,51 @@ use crate::{
     transport::Transport,
 };
 
-/// How often groups that were not answered are looked through.
+/// Time between two scans for groups whose deadline has passed.
 const EXPIRY_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What a node needs to know to start.
+/// Configuration of a node.
 #[derive(Clone, Debug)]
 pub struct NodeConfig {
-    /// Who it is.
+    /// The node's ids and name.
     pub identity: Identity,
-    /// Which data directory it uses; see [`crate::storage::Owner`].
+    /// Identifies the data directory; see [`crate::storage::Owner`].
     pub instance_id: u64,
-    /// The members of the quorum, should the log be empty; none when the flags name another one.
+    /// The members that form the quorum if the log is empty; none if the flags name another.
     pub founders: BTreeMap<u64, PeerNode>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Time without a leader before an election.
     pub election_timeout: Duration,
-    /// What may be kept on disk beside the state.
+    /// Limits on the files kept beside the state.
     pub log_limits: LogLimits,
-    /// Entries kept behind a snapshot for followers that lag.
+    /// Entries kept behind a snapshot for lagging followers.
     pub snapshot_catchup_entries: u64,
-    /// How fast compacted history is taken away.
+    /// Pace at which compacted history is removed.
     pub collection: CollectionPace,
-    /// How long a request may take.
+    /// Time limit of a request.
     pub request_timeout: Duration,
-    /// How long applying a batch of entries may take without a warning.
+    /// Time that applying a batch of entries may take without a warning.
     pub warning_apply_duration: Duration,
-    /// Time between two comparisons of the members' states; zero for never.
+    /// Time between two comparisons of the members' states; zero disables them.
     pub compare_every: Duration,
-    /// Names this life of the node; never the same twice.
+    /// Names this life of the node; never reused.
     pub origin: u64,
 }
 
 /// Why a node did not start.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The log could not be opened.
+    /// The log could not be opened, read or written.
     #[error("the log could not be opened")]
     Log(#[source] std::io::Error),
     /// The state could not be opened.
     #[error("the state could not be opened")]
     State(#[from] EngineError),
-    /// The state is damaged.
+    /// The state could not be read.
     #[error("the state could not be read")]
     Fault(#[from] Fault),
-    /// Log and state are not of one time.
+    /// The log and the state are inconsistent.
     #[error(
         "the log and the state in {path} do not belong together; put back what was replaced, or \
          replace the member: remove it and add it again with an empty data directory"
@@ -93,17 +93,17 @@ pub enum StartError {
     Mismatch {
         /// The data directory.
         path: PathBuf,
-        /// What does not agree.
+        /// The inconsistency.
         #[source]
         source: std::io::Error,
     },
-    /// The log is empty and was not always.
+    /// The log is empty but has held entries before.
     #[error(
         "this member's log is gone: {0} says that it held entries, and there are none; restore the \
          directory, or replace the member: remove it and add it again with an empty data directory"
     )]
     LogGone(PathBuf),
-    /// The state is damaged, and nothing says who could have another one.
+    /// The state is damaged, and no other member is known from which to restore it.
     #[error(
         "the state in {0} is damaged, and nothing there names the other members; start with \
          --initial-cluster and --initial-cluster-token as at the first start, all members listed \
@@ -111,13 +111,13 @@ pub enum StartError {
          an empty data directory"
     )]
     NobodyToAsk(PathBuf),
-    /// What is known of the other members cannot be read.
+    /// The records of the other members could not be read.
     #[error("what is known of the other members could not be read")]
     Peers(#[source] std::io::Error),
     /// The identity file could not be written.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// The membership does not name this node.
+    /// The membership does not contain this node.
     #[error(
         "member {0} is in no membership that this node knows: the data directory belongs to \
          another member than --initial-cluster describes; correct --name, --initial-cluster and \
@@ -133,7 +133,7 @@ pub enum StartError {
     AlreadyBootstrapped {
         /// This member.
         own: MemberId,
-        /// Who says so.
+        /// The member that reported it.
         peer: MemberId,
     },
     /// The log lacks entries that were acknowledged.
@@ -145,11 +145,11 @@ pub enum StartError {
     LogWentBack {
         /// This member.
         own: MemberId,
-        /// Who says so.
+        /// The member that reported it.
         peer: MemberId,
-        /// What was acknowledged to it.
+        /// The index that was acknowledged to that member.
         acknowledged: u64,
-        /// The last entry there is.
+        /// The index of the last entry in the log.
         last: u64,
     },
     /// Consensus did not start.
@@ -157,31 +157,31 @@ pub enum StartError {
     Raft(String),
 }
 
-/// A node that was started, and what serves its peers.
+/// A started node and the service for its peers.
 #[derive(Debug)]
 pub struct Started {
     /// The node.
     pub node: Arc<Node>,
-    /// Feeds the watchers.
+    /// Distributes events to watchers.
     pub hub: Arc<WatchHub>,
-    /// Tells of new leases.
+    /// Reports new leases.
     pub leases: Arc<LeaseFeed>,
-    /// Tells whoever waits for a lock or an election.
+    /// Notifies tasks that wait for a lock or an election.
     pub claims: Arc<ClaimHub>,
-    /// Serves the peers.
+    /// The routes of the peer service.
     pub peer_routes: Routes,
 }
 
-/// What the node takes from outside, so that a simulation can bring its own.
+/// The node's external dependencies, which a simulation replaces.
 #[derive(Clone)]
 pub struct Environment {
     /// Monotonic time.
     pub clock: Arc<dyn Clock>,
     /// Connections to peers.
     pub transport: Arc<dyn Transport>,
-    /// Counts and measures.
+    /// Metrics of the process.
     pub metrics: Arc<Metrics>,
-    /// Whether the node brings back its state before it starts.
+    /// Reports whether the node restores its state before it starts.
     pub recovery: Arc<Recovery>,
 }
 
@@ -270,7 +270,7 @@ pub async fn start(
     })
 }
 
-/// What other members may fetch.
+/// The snapshots that other members may fetch.
 fn stored(machine: &Machine) -> Stored {
     Stored {
         snapshots: machine.snapshots(),
@@ -279,7 +279,7 @@ fn stored(machine: &Machine) -> Stored {
     }
 }
 
-/// The service for the other members, and who may call it.
+/// The service for the other members, and its access control.
 fn peer_routes(
     config: &NodeConfig,
     environment: &Environment,

@@ -1,39 +1,39 @@
-//! What a node knows of itself and of the quorum, as a plain value.
+//! Plain values that describe a node and its view of the quorum.
 
 use tenure_statemachine::MemberId;
 
-/// Who a node is. Fixed for the life of its data directory.
+/// The ids and the name of a node. Fixed for the life of its data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The quorum, the same on all its members.
+    /// Id of the quorum, the same on all its members.
     pub cluster_id: u64,
-    /// This member.
+    /// Id of this member.
     pub member_id: MemberId,
-    /// Its human-readable name.
+    /// Human-readable name of this member.
     pub name: String,
 }
 
-/// One member as the log's membership has it.
+/// One member in the log's membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// The member.
+    /// The member's id.
     pub id: MemberId,
-    /// Its name, as first configured; what it published itself wins.
+    /// The name from the first configuration; a name that the member published takes precedence.
     pub name: String,
-    /// Where its peers reach it.
+    /// URLs at which the other members reach it.
     pub peer_urls: Vec<String>,
-    /// Receives the log without a vote.
+    /// Whether it receives the log without a vote.
     pub is_learner: bool,
 }
 
-/// A node's view at one moment; local, not confirmed by the quorum.
+/// A node's local view at one moment; not confirmed by the quorum.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// Present term.
+    /// The current term.
     pub term: u64,
     /// The leader, as far as this node knows.
     pub leader: Option<MemberId>,
-    /// Whether this node is it.
+    /// Whether this node leads.
     pub is_leader: bool,
     /// Whether this node has no vote.
     pub is_learner: bool,
@@ -45,16 +45,16 @@ pub struct Status {
     pub applied_index: u64,
     /// Everyone in the membership, by id.
     pub members: Vec<Member>,
-    /// What is wrong with other members, each with its remedy.
+    /// Faults of other members, each with its remedy.
     pub faults: Vec<String>,
 }
 
-/// Who leads, as this node sees it; sent to whoever follows changes.
+/// The leader in this node's view; sent on every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     /// The leader, as far as this node knows.
     pub leader: Option<MemberId>,
-    /// Present term.
+    /// The current term.
     pub term: u64,
     /// Whether this node leads.
     pub is_leader: bool,

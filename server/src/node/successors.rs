@@ -1,4 +1,4 @@
-//! Who could lead in this node's place.
+//! Finds members to which leadership can be transferred.
 
 use std::time::Duration;
 

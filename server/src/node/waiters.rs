@@ -1,9 +1,9 @@
-//! Who waits for what a group of commands comes to.
+//! The table of groups in flight and the callers that wait for their outcomes.
 //!
 //! # Invariants
-//! A group is answered once: by its outcomes when this node applies it, or by a cause. A group that
-//! was applied has left the table before the new position is known, so that a group found in here
-//! is one that was not applied at any position its finder knows.
+//! A group is answered once: with its outcomes when this node applies it, or with an error. An
+//! applied group leaves the table before the new position is published, so a group found in the
+//! table was not applied at any position that the reader knows.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,14 +13,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 use super::error::ProposeError;
 
-/// Where the answer to one command goes.
+/// The channel for the outcome of one command.
 pub(super) type Reply = oneshot::Sender<Result<Outcome, ProposeError>>;
 
-/// The groups of this node that are on their way.
+/// The groups of this node that are in flight.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     groups: Mutex<BTreeMap<u64, Group>>,
-    /// Rung when a group leaves; the batcher alone listens.
+    /// Notified when a group leaves; only the batcher waits on it.
     left: Notify,
 }
 
@@ -28,12 +28,12 @@ pub(super) struct Waiters {
 struct Group {
     replies: Vec<Reply>,
     deadline: Duration,
-    /// Given back with the answer: lets the next group leave.
+    /// Released with the answer, so that the next group can leave.
     _slot: OwnedSemaphorePermit,
 }
 
 impl Waiters {
-    /// Notes that `replies` wait for group `sequence` until `deadline`.
+    /// Registers that `replies` wait for group `sequence` until `deadline`.
     pub(super) fn insert(
         &self,
         sequence: u64,
@@ -51,19 +51,19 @@ impl Waiters {
         );
     }
 
-    /// Takes a group out, to be answered once its outcomes may be seen.
+    /// Takes a group out, to be answered once its outcomes may be published.
     pub(super) fn take(&self, sequence: u64) -> Option<Answer> {
         self.remove(sequence).map(Answer)
     }
 
-    /// Answers a group with a cause.
+    /// Answers a group with an error.
     pub(super) fn fail(&self, sequence: u64, cause: ProposeError) {
         if let Some(group) = self.remove(sequence) {
             group.fail(cause);
         }
     }
 
-    /// Gives up on every group: what became of them cannot be told from the log any more.
+    /// Fails all groups: their outcomes can no longer be learned from the log.
     pub(super) fn fail_all(&self, cause: ProposeError) {
         let groups = std::mem::take(&mut *self.groups.lock());
         self.left.notify_one();
@@ -72,7 +72,7 @@ impl Waiters {
         }
     }
 
-    /// Whether any caller of group `sequence` is left.
+    /// Whether any caller still waits for group `sequence`.
     pub(super) fn is_wanted(&self, sequence: u64) -> bool {
         let groups = self.groups.lock();
         let group = groups.get(&sequence);
@@ -102,12 +102,12 @@ impl Waiters {
         group
     }
 
-    /// Whether group `sequence` still waits.
+    /// Whether group `sequence` is still waiting.
     pub(super) fn waits(&self, sequence: u64) -> bool {
         self.groups.lock().contains_key(&sequence)
     }
 
-    /// Gives up on the groups whose time has passed: what became of them is unknown.
+    /// Fails the groups whose deadline has passed: their outcomes are unknown.
     pub(super) fn expire(&self, now: Duration) {
         let expired: Vec<u64> = {
             let groups = self.groups.lock();
@@ -128,12 +128,12 @@ impl Group {
     }
 }
 
-/// A group that was applied and is not answered yet.
+/// An applied group that is not answered yet.
 #[derive(Debug)]
 pub(super) struct Answer(Group);
 
 impl Answer {
-    /// Answers with what the commands came to.
+    /// Answers with the outcomes of the commands.
     pub(super) fn complete(self, outcomes: Vec<Outcome>) {
         for (reply, outcome) in self.0.replies.into_iter().zip(outcomes) {
             // The caller may have given up.

@@ -1,8 +1,7 @@
-//! Applies decoded entries: one write batch after another, each told to the listener when it is
-//! readable.
+//! Applies decoded entries in write batches, and reports each to the listener once it is readable.
 //!
-//! Runs on the task that applies or, when the work may be long, on a blocking thread: `machine.rs`
-//! decides. Invariant: a batch holds whole entries, and the position they bring the state to.
+//! Runs on the applying task or, when the work may be long, on a blocking thread: `machine.rs`
+//! decides. Invariant: a batch holds whole entries and the position that they bring the state to.
 
 use std::sync::Arc;
 
@@ -19,33 +18,33 @@ use crate::{
     storage::{AdapterRecord, AppliedRecord},
 };
 
-/// Bytes of writes, events and answers after which a batch is written, whatever is left to apply.
-/// Bounds what catching up holds at once; ordinary batches are far smaller.
+/// Bytes of writes, events and answers after which a batch is written, even with entries left.
+/// Bounds memory while catching up; ordinary batches are far smaller.
 const BATCH_BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of entries that are decoded and applied on the runtime's thread: some milliseconds of
-/// work, a tenth of a heartbeat interval.
+/// Most bytes of entries decoded and applied on the runtime's thread: some milliseconds of work, a
+/// tenth of a heartbeat interval.
 const INLINE_BYTES_MAX: usize = 1 << 20;
 
-/// An entry as it is applied: what it carries is decoded.
+/// An entry with its decoded commands.
 #[derive(Debug)]
 pub(super) struct Work {
     entry: Entry,
     commands: Option<codec::Entry>,
 }
 
-/// The state, its position, and who hears of changes.
+/// The state, its position, and the listener for changes.
 #[derive(Debug)]
 pub(super) struct Applier {
     pub(super) machine: StateMachine,
     pub(super) record: AppliedRecord,
     pub(super) listener: Arc<dyn ApplyListener>,
     pub(super) clock: Arc<dyn Clock>,
-    /// Whether an entry that does not follow the one before ends the process.
+    /// Whether an entry that does not follow the last one ends the process.
     pub(super) contiguous: bool,
 }
 
-/// Whether entries are so few bytes that they may be decoded where heartbeats wait.
+/// Whether the entries are small enough to decode on the runtime's thread, where heartbeats wait.
 pub(super) fn is_small(entries: &[Entry]) -> bool {
     entries.iter().map(payload_bytes).sum::<usize>() <= INLINE_BYTES_MAX
 }
@@ -57,7 +56,7 @@ const fn payload_bytes(entry: &Entry) -> usize {
     }
 }
 
-/// Decodes entries.
+/// Decodes the commands of entries.
 pub(super) fn decode(entries: Vec<Entry>) -> Result<Vec<Work>, Fault> {
     let decoded = entries.into_iter().map(|entry| {
         let commands = match &entry.payload {
@@ -78,7 +77,7 @@ impl Applier {
             .are_light(groups.flat_map(|group| &group.commands))
     }
 
-    /// Applies entries, in as many batches as their size asks for.
+    /// Applies entries, in as many batches as their size requires.
     pub(super) fn apply(&mut self, work: Vec<Work>) -> Result<(), Fault> {
         let mut work = work.into_iter().peekable();
         while let Some(first) = work.next() {
@@ -138,7 +137,7 @@ fn apply_entry(
         for group in decoded.groups {
             let admission = batch.admit(&context, &group)?;
             if admission == Admission::Repeated {
-                // Its outcomes went to its origin the first time.
+                // The first application sent the outcomes to the origin.
                 continue;
             }
             let is_void = admission == Admission::Void;

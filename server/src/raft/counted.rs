@@ -1,7 +1,7 @@
-//! A connection to another member whose bytes are counted.
+//! A connection to another member that counts its bytes.
 //!
-//! Counts what passes and changes nothing. Invariant: the connection counts as active from when it
-//! is made until it is dropped.
+//! Passes the bytes through unchanged. Invariant: the connection counts as active until it is
+//! dropped.
 
 use std::{
     io,
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{metrics::PeerMetrics, transport::Connection};
 
-/// A connection, and who is at its other end.
+/// A connection and the metrics of the member at its other end.
 #[derive(Debug)]
 pub(super) struct Counted {
     inner: Connection,

@@ -1,12 +1,11 @@
-//! The index at which this node's state is to be digested, so that members can compare theirs.
+//! Computes the digest of this node's state at a requested index, for comparison among members.
 //!
-//! The apply path stops for a moment at exactly that index, while a view of the state is taken; the
-//! digest is computed from the view on a thread of its own, at a pace that leaves the processor to
-//! others.
+//! The apply path pauses at exactly that index while a view of the state is taken. A separate
+//! thread computes the digest from the view, at a pace that leaves the processor to other work.
 //!
 //! # Invariants
-//! A digest is only ever given for the index that was asked for. One is computed at a time, and
-//! only as long as somebody waits for it: each holds on to a view of the whole state.
+//! A digest is only ever returned for the requested index. One is computed at a time, and only
+//! while its caller waits: each retains a view of the whole state.
 
 use std::{ops::ControlFlow, sync::Arc, thread, time::Duration};
 
@@ -18,17 +17,17 @@ use crate::{fatal, storage::StateStore, tasks};
 
 /// Bytes digested between two pauses.
 const SLICE_BYTES: usize = 256 << 10;
-/// The pause: with a slice's time, 10 to 20 MB a second.
+/// The pause after a slice; with the slice's own time, this gives 10 to 20 MB a second.
 const SLICE_PAUSE: Duration = Duration::from_millis(15);
 
-/// Digests that are computed at once. A view keeps files on the disk that the state has let go of,
-/// and the pace is meant for one.
+/// Digests computed concurrently. A view retains files on disk that the state no longer uses, and
+/// the pace is chosen for one digest.
 const COMPUTED_MAX: usize = 1;
 
-/// Where the answer goes: the digest, or `None` when the state is past the index.
+/// The channel for the result: the digest, or `None` when the state is past the index.
 type Answer = oneshot::Sender<Option<u64>>;
 
-/// The index that is waited for. The newest request replaces the one before.
+/// The requested index. A newer request replaces an older one.
 #[derive(Debug)]
 pub struct DigestPoint {
     store: Arc<StateStore>,
@@ -37,7 +36,7 @@ pub struct DigestPoint {
 }
 
 impl DigestPoint {
-    /// Nothing is waited for.
+    /// Starts without a request.
     #[must_use]
     pub fn new(store: Arc<StateStore>) -> Self {
         Self {
@@ -47,26 +46,26 @@ impl DigestPoint {
         }
     }
 
-    /// The digest of the state at `index`, once it is there; `None` when the state is past it,
-    /// another index was asked for meanwhile, or another digest is still being computed.
+    /// Returns the digest of the state once it is at `index`; `None` when the state is past it,
+    /// another index was requested meanwhile, or another digest is still being computed.
     ///
     /// # Cancel safety
-    /// May be dropped at any time: the index is not waited for any more, and what is computed ends.
+    /// May be dropped at any time: the request is withdrawn, and its computation ends.
     pub async fn at(&self, index: u64) -> Option<u64> {
         let (answer, digest) = oneshot::channel();
         *self.wanted.lock() = Some((index, answer));
-        // It may be there already, and nothing follows. Should it come just now, whichever of the
-        // two takes the request looks again at what index its view has.
+        // The index may be applied already, with no entry to follow. If it is applied at this
+        // moment, either side may take the request, and both check the index of their view.
         if self.applied() >= index {
             self.reached(index).await;
         }
         digest.await.ok().flatten()
     }
 
-    /// How many of the entries after `applied` to apply before [`Self::reached`] is to be called.
+    /// Returns how many of the entries after `applied` to apply before calling [`Self::reached`].
     pub(super) fn cut(&self, applied: u64, entries: usize) -> usize {
         let mut wanted = self.wanted.lock();
-        // Whoever gives up leaves the request behind.
+        // A caller that gave up leaves its request behind.
         wanted.take_if(|(_, answer)| answer.is_closed());
         let Some((index, _)) = *wanted else {
             return entries;
@@ -79,7 +78,7 @@ impl DigestPoint {
         }
     }
 
-    /// Takes a view of the state if it is the one that is waited for.
+    /// Takes a view of the state for the request, if there is one for an index up to `applied`.
     pub(super) async fn reached(&self, applied: u64) {
         let Some((index, answer)) = self.wanted.lock().take_if(|(index, _)| *index <= applied)
         else {
@@ -96,7 +95,7 @@ impl DigestPoint {
             let digest = compute(&store, index, taken, &is_wanted);
             let digest = digest.unwrap_or_else(|fault| fatal::stop(&fault));
             drop(turn);
-            // Nobody may wait any more.
+            // The caller may have given up.
             _ = answer.send(digest);
         };
         if tasks::spawn_thread("state-digest", work).is_ok() {
@@ -121,7 +120,7 @@ fn compute(
 ) -> Result<Option<u64>, Fault> {
     let engine = store.engine();
     let view = engine.snapshot()?;
-    // The apply path goes on, whether it still waits or not.
+    // The apply path continues, whether it still waits or not.
     _ = taken.send(());
     if Reader::new(&*view)?.meta().applied_index != index {
         return Ok(None);
@@ -149,7 +148,7 @@ mod tests {
 
     use super::*;
 
-    /// Slices of the state: what a digest of it takes is hundreds of times what asking takes.
+    /// Slices of the state: its digest takes hundreds of times as long as the request.
     const SLICES: usize = 20;
 
     fn point() -> (tempfile::TempDir, DigestPoint) {
@@ -165,7 +164,7 @@ mod tests {
         (root, DigestPoint::new(Arc::new(store)))
     }
 
-    /// A leader that asked again had each member hold on to one view more, without bound.
+    /// Regression: a leader that asked again made each member retain one more view, without bound.
     #[tokio::test]
     async fn a_member_computes_one_digest_at_a_time() {
         let (_root, point) = point();

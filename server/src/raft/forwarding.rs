@@ -1,22 +1,22 @@
-//! What becomes of a group that a follower sent to the leader, here and on the wire.
+//! The outcome of a group that a follower forwarded to the leader, with its wire encoding.
 
 use tenure_proto::peer::{self, forward_response::Outcome};
 
-/// What happened to a group that a follower sent here.
+/// The outcome of a forwarded group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForwardOutcome {
-    /// Committed; what it came to comes with the log.
+    /// Committed; the log delivers the outcomes of its commands.
     Committed,
-    /// Never handed to the log: this node does not lead.
+    /// Never proposed: this node does not lead.
     NotLeader,
-    /// Never handed to the log: too much is waiting.
+    /// Never proposed: too many groups are waiting.
     Overloaded,
-    /// Handed to the log and lost from it with leadership: the outcome is unknown.
+    /// Proposed, and lost together with the leadership: the outcome is unknown.
     Lost,
 }
 
 impl ForwardOutcome {
-    /// The answer to the group of this number.
+    /// Encodes the answer to the group numbered `sequence`.
     pub(crate) fn answer_to(self, sequence: u64) -> peer::ForwardResponse {
         let mut response = peer::ForwardResponse {
             sequence,
@@ -31,7 +31,7 @@ impl ForwardOutcome {
         response
     }
 
-    /// What an answer says.
+    /// Decodes an answer.
     pub(crate) fn of(response: &peer::ForwardResponse) -> Self {
         match response.outcome() {
             Outcome::Committed => Self::Committed,

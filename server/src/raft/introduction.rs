@@ -1,4 +1,4 @@
-//! The call by which two members tell each other who they are and what they hold.
+//! The call by which two members exchange their identities and whether they hold entries.
 
 use std::sync::Arc;
 
@@ -13,32 +13,32 @@ use super::{
 };
 use crate::consensus::PeerNode;
 
-/// What a member answered.
+/// A member's answer to an introduction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Met {
-    /// Its log holds entries, or has held some.
+    /// Whether its log holds entries, or has held some.
     pub founded: bool,
-    /// It knows the caller by the data directory that the caller uses.
+    /// Whether it knows the caller by the data directory that the caller uses.
     pub knows_caller: bool,
-    /// The last committed entry that the caller has acknowledged to it.
+    /// The last committed entry that the caller has acknowledged to this member.
     pub vouched: Option<u64>,
 }
 
-/// Why a member is not met.
+/// Why an introduction failed.
 #[derive(Debug, Error)]
 pub enum Unmet {
-    /// It knows the caller by another data directory, for ever.
+    /// The member knows the caller with another data directory, permanently.
     #[error("it knows this member with another data directory")]
     Replaced,
-    /// It is not the member that it was.
+    /// The member uses another data directory than before.
     #[error(transparent)]
     Fault(#[from] PeerFault),
-    /// It did not answer, or not now.
+    /// The member did not answer, or cannot at the moment.
     #[error("it does not answer: {0}")]
     Silent(String),
 }
 
-/// Introduces this node to `target`, and remembers what it answers. The caller bounds the time.
+/// Introduces this node to `target`, and records the answer. The caller bounds the time.
 ///
 /// # Errors
 /// See [`Unmet`].

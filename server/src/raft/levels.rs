@@ -1,8 +1,8 @@
-//! Which feature level each other member said it knows, in its answers to heartbeats and entries: a
-//! leader leaves heartbeats out while entries are answered.
+//! The feature levels that the other members report in their answers to heartbeats and appends.
+//! Both are needed: a leader omits heartbeats while appends are answered.
 //!
-//! Only the leader sends either, so only a leader's knowledge is present. A member of a version
-//! before there were levels says nothing, which reads as level 0 when a heartbeat is answered so.
+//! Only the leader sends either, so only a leader's records are current. Members of versions
+//! without levels report none, which a heartbeat's answer decodes as level 0.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,19 +10,19 @@ use parking_lot::Mutex;
 use tenure_statemachine::{FeatureLevel, MemberId};
 use tokio::time::Instant;
 
-/// The other members' levels, as last heard.
+/// The levels of the other members, as last reported.
 #[derive(Debug, Default)]
 pub struct Levels(Mutex<BTreeMap<MemberId, (FeatureLevel, Instant)>>);
 
 impl Levels {
-    /// A member answered. A number beyond what levels can be counts as the greatest.
+    /// Records the level in a member's answer. Values out of range count as the greatest.
     pub(super) fn heard(&self, member: MemberId, level: u32) {
         let level = FeatureLevel(u16::try_from(level).unwrap_or(u16::MAX));
         self.0.lock().insert(member, (level, Instant::now()));
     }
 
-    /// What `member` said, unless that is longer ago than `age_max`: its process may have been
-    /// replaced by an older version since.
+    /// The level that `member` reported, unless that is longer ago than `age_max`: its process may
+    /// have been replaced by an older version since.
     #[must_use]
     pub fn of(&self, member: MemberId, age_max: Duration) -> Option<FeatureLevel> {
         let levels = self.0.lock();

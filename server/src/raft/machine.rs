@@ -1,8 +1,8 @@
-//! openraft's state machine: committed entries to the pure machine, outcomes to whoever waits.
+//! openraft's state machine: applies committed entries to the pure machine and reports outcomes.
 //!
 //! # Invariants
-//! Entries are applied in log order, and how far is written in the same batch as what they did.
-//! Outcomes are handed on only after that batch is readable.
+//! Entries are applied in log order, and the position is written in the same batch as their
+//! effects. Outcomes are reported only after that batch is readable.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -28,46 +28,45 @@ use crate::{
     tasks,
 };
 
-/// Entries taken at once. Bounds what is held of them after a restart, when the whole tail of the
-/// log is ready at once.
+/// Most entries taken at once. Bounds memory after a restart, when the log's whole tail is ready.
 const BATCH_ENTRIES_MAX: usize = 64;
 
-/// What the commands of one group came to, for the node that took them.
+/// The outcomes of one group, for the node that received its commands.
 #[derive(Debug)]
 pub struct AppliedGroup {
-    /// Which node, in which life.
+    /// Identifies the node that took the group, and that node's life.
     pub origin: u64,
-    /// Which of its groups.
+    /// The number of the group at its origin.
     pub sequence: u64,
-    /// One per command.
+    /// One outcome per command.
     pub outcomes: Vec<Outcome>,
-    /// The commands were not applied: the group is too old to tell whether they were before.
+    /// Whether the group was skipped: too old to tell whether it was applied before.
     pub is_void: bool,
 }
 
-/// How long a batch of entries took.
+/// Duration and size of a batch of entries.
 #[derive(Clone, Copy, Debug)]
 pub struct ApplyTimes {
-    /// From its first entry until it was readable.
+    /// From the start of its first entry until it was readable.
     pub whole: Duration,
-    /// Writing it, which is the end of that.
+    /// The write of the batch, the last part of `whole`.
     pub commit: Duration,
     /// Bytes of the commands in the log.
     pub bytes: u64,
 }
 
-/// Hears what was applied, in log order, on the task or the thread that applies: must not block.
+/// Receives applied entries in log order, on the applying task or thread. Must not block.
 pub trait ApplyListener: Send + Sync + std::fmt::Debug {
-    /// Whether what the commands of this origin are answered with is wanted here.
+    /// Whether this node needs the full outcomes of commands from this origin.
     fn awaits(&self, origin: u64) -> bool {
         _ = origin;
         true
     }
 
-    /// A batch of entries is applied and readable.
+    /// Called when a batch of entries is applied and readable.
     fn applied(&self, meta: &Meta, groups: Vec<AppliedGroup>, took: ApplyTimes);
 
-    /// The state was replaced by a snapshot's.
+    /// Called when a snapshot has replaced the state.
     fn restored(&self, meta: &Meta);
 }
 
@@ -84,10 +83,10 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Takes up the state in `store`.
+    /// Opens the state in `store`.
     ///
     /// # Errors
-    /// When what it holds does not decode.
+    /// When its content does not decode.
     pub fn open(
         store: Arc<StateStore>,
         snapshots: SnapshotDir,
@@ -117,7 +116,7 @@ impl Machine {
         })
     }
 
-    /// Lets entries be applied with gaps between them, as openraft's suite for stores does.
+    /// Allows gaps between applied entries, as in openraft's test suite for stores.
     #[must_use]
     pub fn with_gaps(mut self) -> Self {
         if let Some(applier) = &mut self.applier {
@@ -126,19 +125,19 @@ impl Machine {
         self
     }
 
-    /// Where snapshots on their way in are put.
+    /// The directory of snapshots, including those being received.
     #[must_use]
     pub fn snapshots(&self) -> Arc<SnapshotDir> {
         Arc::clone(&self.snapshots)
     }
 
-    /// The newest snapshot, to be asked for later.
+    /// The handle to the newest snapshot, which follows later ones.
     #[must_use]
     pub fn newest(&self) -> NewestSnapshot {
         self.newest.clone()
     }
 
-    /// Where a member that does not take a snapshot of this one is noted.
+    /// The record of members that refused a snapshot of this one.
     #[must_use]
     pub fn refusals(&self) -> Arc<Refusals> {
         Arc::clone(&self.refusals)
@@ -150,19 +149,19 @@ impl Machine {
         self.applier().record.get().last_applied
     }
 
-    /// Whether member `own` is the only voter, as of that entry.
+    /// Whether member `own` is the only voter, as of the last applied entry.
     #[must_use]
     pub fn is_alone(&self, own: u64) -> bool {
         self.applier().record.get().membership.voter_ids().eq([own])
     }
 
-    /// Where this state's digests are asked for.
+    /// The entry point for requests for digests of this state.
     #[must_use]
     pub fn digest_point(&self) -> Arc<DigestPoint> {
         Arc::clone(&self.point)
     }
 
-    /// The state as it is now.
+    /// The counters of the current state.
     #[must_use]
     pub fn meta(&self) -> Meta {
         *self.applier().machine.meta()
@@ -174,8 +173,8 @@ impl Machine {
             .expect("the state is away only while entries are applied")
     }
 
-    /// Applies entries. What may be long work, or may wait for the disk, moves to a blocking thread
-    /// with the state, and back: heartbeats and elections wait on the runtime's thread.
+    /// Applies entries. Work that may be long, or may wait for the disk, moves to a blocking thread
+    /// together with the state, because heartbeats and elections share the runtime's thread.
     async fn apply_entries(&mut self, entries: Vec<Entry>) -> Result<(), Fault> {
         let mut applier = self
             .applier
@@ -283,7 +282,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 }
 
-/// Makes a snapshot beside the machine, which goes on applying.
+/// Builds a snapshot while the machine continues to apply.
 #[derive(Debug)]
 pub struct Builder {
     store: Arc<StateStore>,

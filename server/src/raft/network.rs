@@ -1,4 +1,4 @@
-//! Calls that openraft makes to the other members.
+//! openraft's calls to the other members.
 //!
 //! openraft bounds neither streams nor snapshots in time; this file does.
 
@@ -46,31 +46,30 @@ use crate::{
 type AppendResult = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 type AppendStream<'s> = BoxStream<'s, AppendResult>;
 
-/// How long requests of a replication stream may go unanswered. Longer than any write to a healthy
-/// disk; a stream that stalls for longer is dropped and made anew.
+/// Longest time without an answer on a replication stream. Longer than any write to a healthy disk;
+/// a stream that stalls for longer is dropped and reopened.
 const STREAM_STALL_MAX: Duration = Duration::from_secs(3);
 
-/// Pause before a peer that could not be reached is tried again. Well below an election timeout, so
-/// that a restarted follower is found before it grows restless.
+/// Pause before an unreachable peer is retried. Well below an election timeout, so that a restarted
+/// follower is reached before it starts an election.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a snapshot that was refused is waited for at once. There may be a newer one then, which
-/// need not wait.
+/// Longest single wait before a refused snapshot is retried: a newer one need not wait.
 const REFUSED_STEP: Duration = Duration::from_secs(1);
 
-/// Makes openraft's clients.
+/// Creates openraft's clients.
 #[derive(Debug)]
 pub struct Network {
     peers: Arc<Peers>,
-    /// Heartbeats that were not answered in time.
+    /// Counts heartbeats that were not answered in time.
     late: IntCounter,
     newest: NewestSnapshot,
     refusals: Arc<Refusals>,
 }
 
 impl Network {
-    /// Clients over the connections of `peers`, which send what `newest` gives, and tell `refusals`
-    /// who does not take it.
+    /// Creates clients over the connections of `peers` that send the snapshot of `newest`, and
+    /// record in `refusals` the members that refuse it.
     #[must_use]
     pub const fn new(
         peers: Arc<Peers>,
@@ -121,7 +120,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     }
 }
 
-/// One member, over one lane.
+/// A client for one member over one lane.
 #[derive(Debug)]
 pub struct Link {
     client: Client,
@@ -135,8 +134,8 @@ pub struct Link {
     witness: Witness,
 }
 
-/// Remembers what a member acknowledged, and keeps from openraft the answer of a member that lacks
-/// that: openraft takes it for impossible and would never repair it.
+/// Records what a member acknowledged, and withholds from openraft the answer of a member that
+/// lacks it: openraft considers that impossible and would never repair it.
 #[derive(Clone, Debug)]
 struct Witness {
     target: MemberId,
@@ -144,7 +143,7 @@ struct Witness {
     newest: Arc<Mutex<Option<Sent>>>,
 }
 
-/// What the newest request said.
+/// The vote and commit index of the newest request.
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     vote: Vote,
@@ -210,13 +209,13 @@ impl NetStreamAppend<TypeConfig> for Link {
 }
 
 impl Link {
-    /// One long-lived exchange: requests go out without waiting for the answers before them.
+    /// Opens one long-lived exchange: requests are pipelined.
     async fn replicate<S>(&mut self, mut input: S) -> Result<AppendStream<'_>, RPCError<TypeConfig>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        // openraft pauses after a failure where it hands out a request, so the first is taken
-        // before the stream is opened: a peer that is gone would else be tried without end.
+        // openraft pauses after a failure only where it yields a request, so the first is taken
+        // before the stream is opened: else an unreachable peer would be retried without pause.
         let Some(first) = input.next().await else {
             return Ok(stream::empty().boxed());
         };
@@ -251,7 +250,7 @@ impl Link {
         Ok(stream::unfold(state, Replication::next).boxed())
     }
 
-    /// Each request a call of its own; heartbeats and read confirmations are single requests.
+    /// Sends each request as its own call; heartbeats and read confirmations are single requests.
     fn one_by_one<S>(&mut self, input: S, ttl: Duration) -> AppendStream<'_>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
@@ -300,14 +299,14 @@ impl Link {
     }
 }
 
-/// Counts a message that did not arrive.
+/// Counts a message that was not delivered.
 fn failed(metrics: Option<&PeerMetrics>) {
     if let Some(metrics) = metrics {
         metrics.sent_failures.inc();
     }
 }
 
-/// When the requests that are not answered yet were made, the oldest first.
+/// Send times of the unanswered requests, the oldest first.
 #[derive(Clone, Debug, Default)]
 struct Unanswered(Arc<Mutex<VecDeque<Instant>>>);
 
@@ -320,8 +319,7 @@ impl Unanswered {
         self.0.lock().pop_front();
     }
 
-    /// When the oldest request will have waited too long, or, while there is none, one that is made
-    /// now.
+    /// When the oldest request stalls; without one, when a request made now would.
     fn stalls_at(&self) -> Instant {
         let oldest = self.0.lock().front().copied();
         oldest.unwrap_or_else(Instant::now) + STREAM_STALL_MAX
@@ -351,14 +349,14 @@ impl Replication {
         Some((result, self))
     }
 
-    /// The next answer. Waits for ever while nothing is asked, but not while something is.
+    /// Returns the next answer. Waits without limit only while no request is unanswered.
     async fn receive(&mut self) -> Option<AppendResult> {
         loop {
             // Cancel-safe: a message that was not delivered stays in the stream.
             match timeout_at(self.unanswered.stalls_at(), self.responses.message()).await {
                 Ok(Ok(Some(response))) => {
                     self.unanswered.answer();
-                    // Beside steady writes there are no heartbeats that would tell.
+                    // Under steady writes there are no heartbeats to report the level.
                     if response.feature_level > 0 {
                         let levels = self.peers.levels();
                         levels.heard(self.witness.target, response.feature_level);
@@ -469,7 +467,7 @@ impl NetTransferLeader<TypeConfig> for Link {
             last_log_id: request.last_log_id().map(convert::log_id_to),
         };
         match timeout(option.hard_ttl(), self.client.transfer_leader(message)).await {
-            // A target that refuses stays a follower, and the leader's own deadline tells.
+            // A target that refuses stays a follower, and the leader's own deadline expires.
             Ok(Ok(_)) => Ok(Ok(())),
             Ok(Err(status)) => Err(unreachable(&status)),
             Err(_) => Err(stalled("a leadership transfer")),

@@ -1,13 +1,12 @@
-//! Who may speak to this node on the peer port, and when.
+//! Access control of the peer port.
 //!
-//! Peers are not authenticated: this keeps out mistakes, members that lost their data, and
-//! strangers that do not know a member's instance id. It does not look into messages;
-//! `raft/sound.rs` does.
+//! Peers are not authenticated: this excludes mistakes, members that lost their data, and strangers
+//! that do not know a member's instance id. It does not inspect messages; `raft/sound.rs` does.
 //!
 //! # Invariants
-//! Consensus sees a call only from a member of this quorum, in the instance by which that member is
-//! known, and meant for this instance of this member. Until this node knows that it may take part,
-//! it sees none.
+//! Consensus receives a call only from a member of this quorum, in the instance by which that
+//! member is known, and addressed to this instance of this member. Until this node knows that it
+//! may take part, consensus receives none.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,24 +28,24 @@ use super::{
 };
 use crate::{metrics::Metrics, transport::ConnectionInfo};
 
-/// How long a call waits for this node to be admitted itself: in a first start it is a matter of
-/// moments, and a vote refused then would cost an election timeout.
+/// How long a call waits until this node may take part itself: on a first start this takes moments,
+/// and a vote refused meanwhile would cost an election timeout.
 const ADMISSION_WAIT: Duration = Duration::from_secs(1);
-/// How often refusals are logged, whatever their number.
+/// Shortest time between two log lines about refusals.
 const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a call is refused whatever is in it: the metric's labels, beside those of [`Unsound`].
+/// Metric labels of refusals regardless of the message; [`Unsound`] has the others.
 const CLUSTER: &str = "cluster";
 const TARGET: &str = "target";
 const STRANGER: &str = "stranger";
 const INSTANCE: &str = "instance";
 const TARGET_INSTANCE: &str = "target_instance";
 
-/// The member that a call is from, once it was let in.
+/// The member that an admitted call is from.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller(pub(super) MemberId);
 
-/// Lets members in. Clones share it.
+/// Admits calls of members. Clones share the state.
 #[derive(Clone)]
 pub struct PeerAccess(Arc<Inner>);
 
@@ -66,7 +65,7 @@ impl std::fmt::Debug for PeerAccess {
 }
 
 impl PeerAccess {
-    /// Access that is closed to all. `founders` are the members as long as the log names none.
+    /// Creates access that is closed to all. `founders` are the members while the log names none.
     #[must_use]
     pub fn new(raft: Raft, roster: Arc<Roster>, founders: Vec<u64>, metrics: Arc<Metrics>) -> Self {
         Self(Arc::new(Inner {
@@ -79,7 +78,7 @@ impl PeerAccess {
         }))
     }
 
-    /// This node may take part in the quorum from now on.
+    /// Admits calls from now on: this node may take part in the quorum.
     pub fn open(&self) {
         self.0.admitted.send_replace(true);
     }
@@ -88,7 +87,7 @@ impl PeerAccess {
         &self.0.roster
     }
 
-    /// Who calls, once this node may take part.
+    /// Returns the caller, once this node may take part.
     pub(super) async fn admit<T>(&self, request: &Request<T>) -> Result<MemberId, Status> {
         let mut admitted = self.0.admitted.subscribe();
         // Cancel-safe: nothing is consumed.
@@ -100,7 +99,7 @@ impl PeerAccess {
         }
     }
 
-    /// Who calls; also before this node may take part.
+    /// Returns the caller, even before this node may take part.
     pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<MemberId, Status> {
         let caller = request.extensions().get::<Caller>();
         caller
@@ -108,13 +107,13 @@ impl PeerAccess {
             .ok_or_else(|| Status::failed_precondition("the sender did not introduce itself"))
     }
 
-    /// The instance id that the caller sent.
+    /// The instance id in the caller's metadata.
     pub(super) fn caller_instance<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         number(request, peer_metadata::SENDER_INSTANCE_KEY)
             .ok_or_else(|| Status::failed_precondition("the sender did not name its instance"))
     }
 
-    /// What messages of `caller` are measured against now.
+    /// The current bounds for messages of `caller`.
     pub(super) fn measure(&self, caller: MemberId) -> Measure {
         let term = {
             let metrics = self.0.raft.server_metrics();
@@ -131,7 +130,7 @@ impl PeerAccess {
         }
     }
 
-    /// Refuses a message that no member sends.
+    /// Counts and refuses a message that no member sends.
     pub(super) fn refuse(&self, caller: MemberId, unsound: &Unsound) -> Status {
         let text = format!("message of member {caller} refused: {unsound}");
         self.refused(unsound.reason(), &text);
@@ -154,7 +153,7 @@ impl PeerAccess {
     }
 
     /// Whether the log's membership, or the founders before there is one, name `id`. Memberships do
-    /// not change yet; once they do, a member that lags must also hear leaders it never heard of.
+    /// not change yet; once they do, a lagging member must also accept leaders that are new to it.
     fn is_member(&self, id: MemberId) -> bool {
         let metrics = self.0.raft.server_metrics();
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);

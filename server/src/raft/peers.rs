@@ -1,7 +1,7 @@
-//! Connections to the other members: one per lane, made when first used, kept for good.
+//! Connections to the other members: one per member and lane, made on first use and then kept.
 //!
-//! Lanes are separate connections so that a snapshot or a burst of appends cannot hold up a
-//! heartbeat, nor either of them a forwarded renewal.
+//! Lanes are separate connections, so that a snapshot or a burst of appends delays no heartbeat,
+//! and neither of them a forwarded renewal.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -29,36 +29,36 @@ use crate::{
     transport::Transport,
 };
 
-/// Largest message between peers: an append of several of the largest requests.
+/// Largest message between peers, in bytes: an append of several of the largest requests.
 pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Flow-control window of one stream. What is in flight to a slow follower is bounded by it.
+/// Flow-control window of one stream, in bytes. Bounds the data in flight to a slow follower.
 const STREAM_WINDOW: u32 = 2 << 20;
 
-/// How often an idle connection is probed, and how long the answer may take. A peer whose machine
-/// vanished is noticed within their sum.
+/// Interval of keep-alive probes on a connection, and the time limit for the answer. A peer whose
+/// machine vanished is detected within their sum.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// The same on the lane of snapshots, where a probe waits behind what the sockets hold: a few
-/// megabytes, on a link that takes a tenth of one in a second. The transfer watches its progress.
+/// As [`KEEP_ALIVE_TIMEOUT`], for the snapshot lane, where a probe waits behind the sockets'
+/// buffers: a few megabytes, on a link of a tenth of one per second. Transfers monitor themselves.
 const SNAPSHOT_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A client of a peer, on one lane.
 pub type Client = PeerClient<InterceptedService<Channel, Credentials>>;
 
-/// A client, and the addresses it was made for.
+/// A client and the addresses that it was made for.
 type Connection = (Vec<String>, Client);
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Lane {
-    /// Replication.
+    /// Replication, votes and leadership transfers.
     Append,
-    /// Heartbeats, votes and read confirmations.
+    /// Heartbeats, read rounds and introductions.
     Heartbeat,
     /// Snapshots.
     Snapshot,
-    /// Writes that a follower took, and its read index calls.
+    /// Forwarded writes, read index calls, streams that a leader opens, and state digests.
     Forward,
 }
 
@@ -69,12 +69,12 @@ pub struct Peers {
     roster: Arc<Roster>,
     clients: Mutex<BTreeMap<(MemberId, Lane), Connection>>,
     levels: Levels,
-    /// What is measured of the traffic with them; nothing in tests without metrics.
+    /// Metrics of the traffic with the members; `None` in tests without metrics.
     network: Option<NetworkMetrics>,
 }
 
 impl Peers {
-    /// No connections yet.
+    /// Starts without connections.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, roster: Arc<Roster>) -> Self {
         Self {
@@ -86,32 +86,32 @@ impl Peers {
         }
     }
 
-    /// The same, with its traffic measured.
+    /// Enables metrics of the traffic.
     #[must_use]
     pub fn measured(mut self, network: &NetworkMetrics) -> Self {
         self.network = Some(network.clone());
         self
     }
 
-    /// What is measured of the traffic with one member.
+    /// Metrics of the traffic with one member.
     pub(super) fn metrics(&self, target: MemberId) -> Option<PeerMetrics> {
         let network = self.network.as_ref()?;
         Some(network.peer(MemberId(self.roster.owner().member_id), target))
     }
 
-    /// Which feature levels the other members know.
+    /// The feature levels that the other members support.
     #[must_use]
     pub const fn levels(&self) -> &Levels {
         &self.levels
     }
 
-    /// What is known of the other members.
+    /// The roster of the other members.
     #[must_use]
     pub const fn roster(&self) -> &Arc<Roster> {
         &self.roster
     }
 
-    /// The client for `target` on `lane`; connects when it is first used.
+    /// Returns the client for `target` on `lane`, which connects on first use.
     pub fn client(&self, target: MemberId, node: &PeerNode, lane: Lane) -> Client {
         let mut clients = self.clients.lock();
         if let Some((urls, client)) = clients.get(&(target, lane))
@@ -124,7 +124,7 @@ impl Peers {
         client
     }
 
-    /// Lets the connection to `target` on `lane` go: the next client makes another.
+    /// Drops the connection to `target` on `lane`: the next client opens another.
     pub fn forget(&self, target: MemberId, lane: Lane) {
         self.clients.lock().remove(&(target, lane));
     }
@@ -153,7 +153,7 @@ impl Peers {
                 Err(last)
             }
         });
-        // The address is the connector's business; this one only has to parse.
+        // The connector resolves the address; this one only has to parse.
         let channel = Endpoint::from_static("http://peer.invalid")
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(keep_alive_timeout)
@@ -176,7 +176,7 @@ impl Peers {
     }
 }
 
-/// Puts who calls whom into every call.
+/// Adds the ids of the sender and the target to every call.
 #[derive(Clone, Debug)]
 pub struct Credentials {
     cluster: MetadataValue<Ascii>,
@@ -212,13 +212,13 @@ fn authority(url: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
-/// Whether a peer said that a snapshot does not hold what its head says. Those of versions before
-/// said no more than that it did not arrive.
+/// Whether a peer reported that a snapshot does not match its header. Peers of earlier versions
+/// reported only that it did not arrive.
 pub(super) fn is_content_refused(status: &Status) -> bool {
     status.code() == tonic::Code::DataLoss
 }
 
-/// Whether a peer said that it does not know the call: it is of a version before there was one.
+/// Whether a peer does not know the call, because its version predates it.
 pub(crate) fn is_unknown_call(status: &Status) -> bool {
     status.code() == tonic::Code::Unimplemented
 }

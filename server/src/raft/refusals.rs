@@ -1,11 +1,11 @@
-//! What other members refused of this one's snapshots, because the files do not hold what their
-//! head says: whether they are damaged here, and how long each member is not sent them again.
+//! Records which snapshots of this member others refused because the files do not match their
+//! header: checks whether they are damaged here, and pauses before a member is sent them again.
 //!
-//! A member that needs the snapshot is kept out for as long as it is damaged, so this one reads its
-//! own through, and ends when the damage is its own (G19).
+//! A member that needs a damaged snapshot cannot catch up, so this member verifies its own copy,
+//! and ends when the damage is its own (G19).
 //!
 //! # Invariants
-//! One snapshot at a time is read through, and none twice within [`CHECK_EVERY`].
+//! One snapshot at a time is verified, and none twice within [`CHECK_EVERY`].
 
 use std::{
     collections::BTreeMap,
@@ -26,15 +26,15 @@ use crate::{
     tasks,
 };
 
-/// Time between two checks of one snapshot. Reading it takes the disk from the node's other work,
-/// and a receiver with a bad disk refuses it each time.
+/// Time between two checks of one snapshot. Reading it takes disk bandwidth from the node's other
+/// work, and a receiver with a bad disk refuses it each time.
 const CHECK_EVERY: Duration = Duration::from_secs(60);
-/// How long a member is not sent a snapshot again that it refused once.
+/// First pause before a refused snapshot is sent to the same member again.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// The longest such pause. Each costs both sides the whole snapshot.
+/// Longest such pause. Each attempt costs both sides the whole snapshot.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// The snapshots of this member that others refused. Shared by all that send them.
+/// The refused snapshots of this member. Shared by all senders.
 #[derive(Debug)]
 pub struct Refusals {
     store: Arc<StateStore>,
@@ -45,12 +45,12 @@ pub struct Refusals {
 #[derive(Debug, Default)]
 struct Book {
     pauses: BTreeMap<MemberId, Pause>,
-    /// When the check of each snapshot began, of those within [`CHECK_EVERY`].
+    /// Start time of each snapshot's latest check, within [`CHECK_EVERY`].
     checked: BTreeMap<PathBuf, Instant>,
     is_checking: bool,
 }
 
-/// A member that refused a snapshot.
+/// The pause of a member that refused a snapshot.
 #[derive(Debug)]
 struct Pause {
     snapshot: PathBuf,
@@ -59,7 +59,7 @@ struct Pause {
 }
 
 impl Refusals {
-    /// For snapshots in `snapshots` that are made of the state in `store`.
+    /// Creates an empty record for `snapshots` that are built from the state in `store`.
     pub(super) fn new(store: Arc<StateStore>, snapshots: Arc<SnapshotDir>) -> Self {
         let book = Mutex::default();
         Self {
@@ -69,18 +69,18 @@ impl Refusals {
         }
     }
 
-    /// How long `target` is not to be sent the snapshot in `path`; `None` when it may be now.
+    /// Remaining time until `target` may be sent the snapshot in `path`; `None` when it may be now.
     pub(super) fn pause(&self, target: MemberId, path: &Path) -> Option<Duration> {
         self.book.lock().pause(target, path)
     }
 
-    /// `target` took a snapshot.
+    /// Records that `target` accepted a snapshot.
     pub(super) fn taken(&self, target: MemberId) {
         self.book.lock().pauses.remove(&target);
     }
 
-    /// `target` refused the snapshot `built` for what it holds, or it could not be read to its end
-    /// here. Ends the process, after a while, when it is damaged here.
+    /// Records that `target` refused the snapshot `built` for its content, or that reading it to
+    /// the end failed here. Starts a check, which ends the process if the snapshot is damaged here.
     pub(super) fn refused(self: &Arc<Self>, target: MemberId, built: Built, why: &str) {
         let path = built.1.path().to_owned();
         let (pause, checks) = {
@@ -124,7 +124,7 @@ impl Book {
         (!left.is_zero()).then_some(left)
     }
 
-    /// The pause after one more refusal of `target`, which may be of a newer snapshot.
+    /// Returns the pause after one more refusal of `target`, which may be of a newer snapshot.
     fn lengthen(&mut self, target: MemberId, path: &Path) -> Duration {
         let before = self.pauses.get(&target);
         let length = before.map_or(PAUSE_MIN, |before| (before.length * 2).min(PAUSE_MAX));
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(book.pause(SECOND, path), None);
         let newer = Path::new("built-2");
         assert_eq!(book.pause(FIRST, newer), None);
-        // Its pause goes on growing: newer ones may share the damaged file.
+        // The pause keeps growing: newer snapshots may share the damaged file.
         assert_eq!(book.lengthen(FIRST, newer), PAUSE_MIN * 2);
     }
 

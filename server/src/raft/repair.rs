@@ -1,7 +1,7 @@
-//! Fetches a snapshot from another member, before consensus runs here: this member's state was
-//! damaged, and its log does not begin at the first entry.
+//! Fetches a snapshot from another member before consensus runs, when this member's state is
+//! damaged and its log does not begin at the first entry.
 //!
-//! Any member's snapshot will do: it holds committed entries and nothing else.
+//! Any member's snapshot will do: it holds only committed entries.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -21,17 +21,17 @@ use crate::{
     tasks,
 };
 
-/// How long a member may take to say who it is.
+/// Time limit for a member to introduce itself.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
-/// Fetches a snapshot that covers the log up to `index_min` from `target`. What came before a
-/// break stays for the next call.
+/// Fetches a snapshot that covers the log up to `index_min` from `target`. Files received before a
+/// failure are kept for the next call.
 ///
 /// # Errors
-/// In words, for a log: whatever it is, another member or another time may do better.
+/// As text for a log: another member or a later attempt may succeed in every case.
 ///
 /// # Cancel safety
-/// What came stays.
+/// Files already received are kept.
 pub async fn fetch(
     peers: &Arc<Peers>,
     (target, node): (MemberId, &PeerNode),

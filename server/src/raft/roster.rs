@@ -1,11 +1,11 @@
-//! What this node knows of the other members beyond the replicated membership: which data directory
-//! each uses, how far it acknowledged the log, and what is wrong with it.
+//! Records about the other members beyond the replicated membership: the data directory that each
+//! uses, how far it acknowledged the log, and its faults.
 //!
-//! It makes no calls; `raft/peer_access.rs` and `node/founding.rs` act on it.
+//! Makes no calls; `raft/peer_access.rs` and `node/founding.rs` act on it.
 //!
 //! # Invariants
-//! A member is known by one instance. It is taken for another one only while neither side has ever
-//! held an entry, so that a member that lost its data is never taken for the one it was.
+//! A member is known by one instance. Another instance is accepted only while neither side has ever
+//! held an entry, so that a member that lost its data is never mistaken for the former one.
 
 use std::{
     collections::BTreeMap,
@@ -26,20 +26,20 @@ use crate::{
     storage::{KnownPeers, Owner},
 };
 
-/// How often a fault of one member is logged while it lasts: it comes back with every call.
+/// Shortest time between two log lines about one member's fault, which recurs with every call.
 const FAULT_LOG_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What is wrong with a member, and what to do about it.
+/// A fault of a member, and its remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PeerFault {
-    /// It uses another data directory than the one it was met with.
+    /// The member uses another data directory than the one it was met with.
     #[error(
         "member {0} has already been bootstrapped, with another data directory than it uses now: \
          it lost what it had acknowledged and is refused; stop it and replace it: remove the \
          member and add it again with an empty data directory"
     )]
     OtherInstance(MemberId),
-    /// Its log lacks what it acknowledged.
+    /// The member's log lacks entries that it acknowledged.
     #[error(
         "the log of member {member} went back: it acknowledged entry {acknowledged} as durable and \
          lacks entry {lacks}; stop it and replace it: remove the member and add it again with an \
@@ -48,14 +48,14 @@ pub enum PeerFault {
     LogWentBack {
         /// The member.
         member: MemberId,
-        /// The last entry it acknowledged.
+        /// The last entry that the member acknowledged.
         acknowledged: u64,
-        /// An entry at or before that one, which it does not have.
+        /// An entry up to `acknowledged` that the member does not have.
         lacks: u64,
     },
 }
 
-/// What a node remembers of the other members. Shared.
+/// Records about the other members.
 #[derive(Debug)]
 pub struct Roster {
     owner: Owner,
@@ -68,16 +68,16 @@ pub struct Roster {
 /// How far a member acknowledged this node's log.
 #[derive(Clone, Copy, Debug)]
 struct Reached {
-    /// Under which of this node's leaderships.
+    /// The vote of this node's leadership at that time.
     vote: Vote,
-    /// The last entry that it holds, as of that leadership.
+    /// The last entry that the member holds, as of that leadership.
     matching: u64,
-    /// The last entry that it holds and that is committed: no later leader may take it away.
+    /// The last committed entry that the member holds: no later leader may remove it.
     vouched: Option<u64>,
 }
 
 impl Roster {
-    /// What `known` says, seen from `owner`, whose log holds entries if `founded`.
+    /// Creates the roster of `owner`, whose log holds entries if `founded`, from the `known` peers.
     #[must_use]
     pub fn new(owner: Owner, founded: bool, known: KnownPeers) -> Self {
         Self {
@@ -89,7 +89,7 @@ impl Roster {
         }
     }
 
-    /// Who this node is.
+    /// The ids of this node.
     #[must_use]
     pub const fn owner(&self) -> &Owner {
         &self.owner
@@ -101,7 +101,7 @@ impl Roster {
         self.founded.load(Ordering::SeqCst)
     }
 
-    /// This node's log is about to hold entries.
+    /// Records that this node's log is about to hold entries.
     pub fn set_founded(&self) {
         self.founded.store(true, Ordering::SeqCst);
     }
@@ -118,10 +118,10 @@ impl Roster {
         !self.known.is_empty()
     }
 
-    /// `member` uses `instance` and holds entries if `founded`. Remembers it when it may.
+    /// Records that `member` uses `instance`, if acceptable. `founded`: whether it holds entries.
     ///
     /// # Errors
-    /// When it is not the member that it was.
+    /// When the member is known by another instance, or has lost its data.
     pub fn meet(&self, member: MemberId, instance: u64, founded: bool) -> Result<(), PeerFault> {
         let fresh = !self.is_founded() && !founded;
         let acceptable = match self.known.get(member.0) {
@@ -130,7 +130,7 @@ impl Roster {
                 return Ok(());
             }
             Some(_) => fresh,
-            // Met late, by a log that exists already: a member without data has lost its own.
+            // First met by a log with entries: a member without data has lost its own.
             None => founded || fresh,
         };
         if !acceptable {
@@ -145,8 +145,8 @@ impl Roster {
         self.known.remember(member.0, instance)
     }
 
-    /// `member` answered that it holds the log through `matching`, to this node as leader under
-    /// `vote`, which had told it of `commit`.
+    /// Records that `member` holds the log through `matching`, as it answered this node as leader
+    /// under `vote`, which had sent it the commit index `commit`.
     pub(super) fn acknowledged(
         &self,
         member: MemberId,
@@ -169,7 +169,7 @@ impl Roster {
         entry.vouched = entry.vouched.max(vouched);
     }
 
-    /// `member` answered that it lacks `conflict`. Whether it had acknowledged that.
+    /// Handles the answer that `member` lacks `conflict`: a fault if it had acknowledged it.
     pub(super) fn went_back(
         &self,
         member: MemberId,
@@ -196,13 +196,13 @@ impl Roster {
         self.reached.lock().get(&member.0)?.vouched
     }
 
-    /// What is wrong with the other members.
+    /// The faults of the other members.
     #[must_use]
     pub fn faults(&self) -> Vec<PeerFault> {
         self.faults.lock().values().map(|(it, _)| *it).collect()
     }
 
-    /// Notes `fault` and logs it, unless that was done a moment ago.
+    /// Records and logs `fault`, unless it was logged a moment ago.
     pub(super) fn blame(&self, fault: PeerFault) -> PeerFault {
         let (PeerFault::OtherInstance(member) | PeerFault::LogWentBack { member, .. }) = fault;
         let now = Instant::now();
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(roster.vouched(PEER), Some(8));
         assert_eq!(roster.went_back(PEER, vote, log_id(3, 11)), None);
         assert!(roster.went_back(PEER, vote, log_id(3, 10)).is_some());
-        // What was not committed, another leader may have taken away in between.
+        // Another leader may have removed uncommitted entries in between.
         let later = Vote::new_committed(5, 1);
         assert_eq!(roster.went_back(PEER, later, log_id(3, 9)), None);
         assert!(roster.went_back(PEER, later, log_id(3, 8)).is_some());

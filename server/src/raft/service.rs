@@ -1,4 +1,4 @@
-//! The peer protocol's server: what the other members ask of this one.
+//! The server of the peer protocol: answers the other members' calls.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -34,50 +34,50 @@ use crate::{
     storage::SnapshotDir,
 };
 
-/// What the peer service needs of the node beyond Raft itself.
+/// The node's handlers that the peer service needs beyond Raft itself.
 pub trait PeerRequests: Send + Sync + 'static {
-    /// Proposes a group that a follower took, in this term only.
+    /// Proposes a group that a follower forwarded, in `term` only.
     fn forward(&self, group: bytes::Bytes, term: u64) -> BoxFuture<'static, ForwardOutcome>;
 
-    /// Takes up the stream that `leader` opened to ask this node for what it would send there.
+    /// Takes over the stream that `leader` opened to collect this node's requests to it.
     fn collect(
         &self,
         leader: MemberId,
         answers: Streaming<peer::CollectAnswer>,
     ) -> mpsc::Receiver<peer::CollectAsk>;
 
-    /// A message of the leader arrived.
+    /// Called when a message from the leader arrived.
     fn heard_from_leader(&self);
 
-    /// Waits until the log takes more; `None` when it does so now.
+    /// Waits until the log accepts more entries; `None` when it does so now.
     fn room(&self) -> Option<BoxFuture<'static, ()>>;
 
-    /// The digest of the state at this index; `None` when the state is past it.
+    /// Returns the digest of the state at `index`; `None` when the state is past it.
     fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>>;
 
-    /// A stream of replication to this node ended, for whatever reason.
+    /// Called when a replication stream to this node ended, for any reason.
     fn replication_ended(&self);
 
     /// The log id that a linearizable read must have applied; `None` when this node does not lead.
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>>;
 }
 
-/// The snapshots that come and go.
+/// The snapshots that are sent and received.
 #[derive(Clone, Debug)]
 pub struct Stored {
-    /// Where those on their way in are written.
+    /// The directory for snapshots being received.
     pub snapshots: Arc<SnapshotDir>,
-    /// What a member that asks for a snapshot is sent.
+    /// The snapshot that is sent to members that fetch one.
     pub newest: NewestSnapshot,
-    /// Who refused one.
+    /// The members that refused a snapshot.
     pub refusals: Arc<Refusals>,
 }
 
-/// Serves the other members.
+/// The implementation of the peer service.
 pub struct PeerService {
     raft: Raft,
     stored: Stored,
-    /// Snapshots that others fetch.
+    /// Limits concurrent fetches by other members.
     fetches: Arc<Semaphore>,
     requests: Arc<dyn PeerRequests>,
     metrics: Arc<Metrics>,
@@ -90,17 +90,17 @@ impl std::fmt::Debug for PeerService {
     }
 }
 
-/// Forwarded groups of one stream that may be on their way to the log.
+/// Forwarded groups of one stream in flight to the log.
 const FORWARDS_IN_FLIGHT: usize = 64;
-/// Stands for the data directory of a member that does not name it.
+/// Instance id of a member that does not name its data directory.
 const UNKNOWN_INSTANCE: u64 = 0;
-/// Snapshots that are fetched at once: each reads files as fast as they are taken.
+/// Snapshots fetched concurrently: each reads files as fast as the network accepts them.
 const FETCHES_MAX: usize = 1;
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl PeerService {
-    /// A server over `raft`, for members that introduce themselves with these ids.
+    /// Creates the gRPC server; `access` admits its callers.
     pub fn server(
         raft: Raft,
         stored: Stored,
@@ -121,7 +121,7 @@ impl PeerService {
     }
 }
 
-/// Bytes from and to the member that sent a call, when it is known.
+/// Byte counters of the calling member, when it is known.
 #[derive(Clone)]
 struct Traffic(Option<[IntCounter; 2]>);
 
@@ -140,8 +140,8 @@ impl Traffic {
 }
 
 impl PeerService {
-    /// What counts the bytes from and to the member that sent a call. On this side messages are
-    /// counted; on the side that connects, bytes of the connection.
+    /// The byte counters of the calling member. This side counts messages; the connecting side
+    /// counts the bytes of the connection.
     fn traffic(&self, metadata: &MetadataMap) -> Traffic {
         let sender = || {
             let sender = metadata.get(peer_metadata::SENDER_KEY)?.to_str().ok()?;
@@ -156,7 +156,7 @@ fn stopped(error: impl std::fmt::Display) -> Status {
     Status::unavailable(format!("consensus stopped: {error}"))
 }
 
-/// Answers the sender of a snapshot; see [`peers::is_content_refused`].
+/// The status for the sender of a snapshot; see [`peers::is_content_refused`].
 fn not_arrived(error: &TransferError) -> Status {
     if error.is_content() {
         Status::data_loss(fatal::chain(error))
@@ -181,13 +181,13 @@ impl peer_server::Peer for PeerService {
         request: Request<Streaming<peer::AppendRequest>>,
     ) -> Result<Response<Self::AppendStream>, Status> {
         let caller = self.access.admit(&request).await?;
-        // A message that does not arrive or does not decode ends the stream: the leader makes a
-        // new one and starts from what was acknowledged.
+        // A message that does not arrive or decode ends the stream; the leader opens a new one and
+        // resumes from the last acknowledged entry.
         let (node, access) = (End(Arc::clone(&self.requests)), self.access.clone());
         let traffic = self.traffic(request.metadata());
         let answers = traffic.clone();
         let requests = request.into_inner().scan((), move |(), message| {
-            // A disk that lags holds up its own leader's stream, and not this node's memory.
+            // A slow disk blocks its leader's stream instead of filling this node's memory.
             let room = node.0.room();
             if let Ok(message) = &message {
                 traffic.received(message);
@@ -300,7 +300,7 @@ impl peer_server::Peer for PeerService {
     ) -> Result<Response<peer::SnapshotResponse>, Status> {
         let caller = self.access.admit(&request).await?;
         let measure = self.access.measure(caller);
-        // Leaders of the first version do not say; what they send begins from nothing.
+        // Leaders of the first version do not name their instance, and send the whole snapshot.
         let instance = self
             .access
             .caller_instance(&request)
@@ -349,7 +349,7 @@ impl peer_server::Peer for PeerService {
         let own = self.raft.with_raft_state(|state| *state.vote_ref()).await;
         let own = own.map_err(stopped)?;
         if own > leader {
-            // The transfer under way may be that of the leader after it.
+            // The transfer in progress may belong to a later leader.
             return Ok(Response::new(peer::HeldSnapshotResponse {
                 vote: Some(convert::vote_to(&own)),
                 ..peer::HeldSnapshotResponse::default()
@@ -378,7 +378,7 @@ impl peer_server::Peer for PeerService {
             last.is_some_and(|last| last.index >= request.index_min)
         });
         let Some((record, checkpoint)) = newest else {
-            // One that is made before the state is there would not do either.
+            // A snapshot built before the state reaches that index would not suffice either.
             if self.applied_index() >= Some(request.index_min) {
                 self.raft.trigger().snapshot().await.map_err(stopped)?;
             }
@@ -469,8 +469,8 @@ impl peer_server::Peer for PeerService {
         let sound = self.access.measure(caller).vote(request.vote.as_ref());
         sound.map_err(|unsound| self.access.refuse(caller, &unsound))?;
         let leader = convert::vote_from(request.vote).map_err(malformed)?;
-        // From the core, in whose turn a later candidate gets its vote: what is published of it
-        // may lag behind an answer that the candidate already has.
+        // Read from the core, which also grants votes to later candidates: the published metrics
+        // may lag behind a vote that a candidate has already received.
         let follows = self
             .raft
             .with_raft_state(move |state| *state.vote_ref() <= leader)
@@ -489,7 +489,7 @@ impl peer_server::Peer for PeerService {
         let caller = self.access.caller(&request)?;
         let instance = self.access.caller_instance(&request)?;
         let roster = self.access.roster();
-        // Whether it may stay is for the caller to see from what this node knows of it.
+        // The caller decides from this answer whether it may stay.
         if let Err(fault) = roster.meet(caller, instance, request.into_inner().founded) {
             info!(%fault, "a member introduced itself that is refused");
         }
@@ -521,7 +521,7 @@ impl PeerService {
     }
 }
 
-/// Dropped with a stream of replication.
+/// Reports the end of a replication stream when dropped.
 struct End(Arc<dyn PeerRequests>);
 
 impl Drop for End {

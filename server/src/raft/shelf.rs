@@ -1,11 +1,10 @@
-//! The newest snapshot, and beside it the one that is being sent.
+//! Holds the newest snapshot and, beside it, the one that is being sent.
 //!
-//! A transfer over a slow link outlasts snapshots. One that breaks off goes on with the snapshot
-//! that it began with, whose files are still the same, as long as it makes progress.
+//! A transfer over a slow link outlasts snapshots. A transfer that breaks off resumes with its
+//! original snapshot, whose files are unchanged, as long as it makes progress.
 //!
 //! # Invariants
-//! At most one snapshot beside the newest is kept, and none for longer than [`KEPT_MAX`] without
-//! progress.
+//! At most one snapshot beside the newest is kept, at most [`KEPT_MAX`] without progress.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,15 +21,15 @@ use crate::{
     storage::{AdapterRecord, Checkpoint},
 };
 
-/// How long a snapshot is kept for a transfer that makes no progress: longer than a member takes to
-/// restart or a link to come back, and short, as the files of a replaced state take disk.
+/// How long a snapshot is kept for a transfer without progress: longer than a member takes to
+/// restart or a link to recover, but short, because the files of a replaced state use disk space.
 const KEPT_MAX: Duration = Duration::from_secs(60);
 
-/// What a snapshot covers, and its files.
+/// The record of a snapshot and its files.
 pub(super) type Built = (AdapterRecord, Checkpoint);
 type Snapshot = SnapshotOf<TypeConfig, Checkpoint>;
 
-/// The newest snapshot of a node, whichever it is at the moment. Clones share it.
+/// Handle to the newest snapshot of a node. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct NewestSnapshot(Arc<Mutex<Shelf>>);
 
@@ -38,7 +37,7 @@ pub struct NewestSnapshot(Arc<Mutex<Shelf>>);
 struct Shelf {
     newest: Option<Built>,
     sending: Option<Sending>,
-    /// What each member was sent to the end.
+    /// The last snapshot that each member received completely.
     delivered: BTreeMap<u64, Option<LogId>>,
 }
 
@@ -50,7 +49,7 @@ struct Sending {
 }
 
 impl Shelf {
-    /// Lets go of a transfer that was given up.
+    /// Drops the snapshot of a transfer that was given up.
     fn expire(&mut self) {
         let dead = |sending: &Sending| sending.progress.elapsed() >= KEPT_MAX;
         if self.sending.as_ref().is_some_and(dead) {
@@ -58,7 +57,7 @@ impl Shelf {
         }
     }
 
-    /// Nothing of the snapshot up to `last` goes to `target` any more.
+    /// Ends the transfer of the snapshot up to `last` to `target`.
     fn end(&mut self, target: u64, last: Option<LogId>) {
         if let Some(sending) = &mut self.sending
             && sending.built.0.last_applied == last
@@ -72,7 +71,7 @@ impl Shelf {
 }
 
 impl NewestSnapshot {
-    /// A shelf with the snapshot that was found at the start.
+    /// Creates a shelf with the snapshot found at start-up.
     #[must_use]
     pub(super) fn new(newest: Option<Built>) -> Self {
         let shelf = Self::default();
@@ -86,15 +85,15 @@ impl NewestSnapshot {
         self.newest().map(|(_, checkpoint)| checkpoint)
     }
 
-    /// The same, with what it covers.
+    /// As [`Self::get`], with the snapshot's record.
     pub(super) fn newest(&self) -> Option<Built> {
         let mut shelf = self.0.lock();
         shelf.expire();
         shelf.newest.clone()
     }
 
-    /// Another snapshot is there, which is mostly the newer one. One that was begun before the
-    /// leader's was installed may end after it.
+    /// Adds a snapshot, and supersedes the older one. The new one is usually newer, but a build
+    /// that began before a leader's snapshot was installed may end after it.
     pub(super) fn replace(&self, built: Built) {
         let mut shelf = self.0.lock();
         let (newest, older) = match shelf.newest.take() {
@@ -108,7 +107,7 @@ impl NewestSnapshot {
         }
     }
 
-    /// The snapshot to send now.
+    /// The snapshot to send: the one in transfer, or else the newest.
     pub(super) fn to_send(&self) -> Option<Built> {
         let mut shelf = self.0.lock();
         shelf.expire();
@@ -116,8 +115,8 @@ impl NewestSnapshot {
         sending.or(shelf.newest.as_ref()).cloned()
     }
 
-    /// Sending `snapshot` to `target` begins, or goes on. False when `target` has had it already
-    /// and needs a newer one, which is what [`Self::to_send`] gives from now on.
+    /// Starts or resumes sending `snapshot` to `target`. Returns false when `target` has already
+    /// received it and needs a newer one, which [`Self::to_send`] returns from then on.
     pub(super) fn begin(&self, target: u64, snapshot: &Snapshot) -> bool {
         self.begin_built(target, &built_of(snapshot))
     }
@@ -139,7 +138,7 @@ impl NewestSnapshot {
                 sending.progress = progress;
                 sending.targets.insert(target);
             }
-            // A transfer of an older one is under way, or this is what it left.
+            // The transfer of an older snapshot is in progress, or may resume.
             Some(sending) if sending.progress.elapsed() < KEPT_MAX => {}
             _ => {
                 shelf.sending = Some(Sending {
@@ -152,7 +151,7 @@ impl NewestSnapshot {
         true
     }
 
-    /// A piece of `snapshot` went to whom it is sent.
+    /// Records that a piece of the snapshot up to `last` was sent.
     pub(super) fn progressed(&self, last: Option<LogId>) {
         if let Some(sending) = &mut self.0.lock().sending
             && sending.built.0.last_applied == last
@@ -161,20 +160,20 @@ impl NewestSnapshot {
         }
     }
 
-    /// `target` has all of the snapshot up to `last`.
+    /// Records that `target` received all of the snapshot up to `last`.
     pub(super) fn delivered(&self, target: u64, last: Option<LogId>) {
         let mut shelf = self.0.lock();
         shelf.delivered.insert(target, last);
         shelf.end(target, last);
     }
 
-    /// `target` did not take the snapshot up to `last` for what it holds; it is to have the newest.
+    /// Records that `target` refused the content of the snapshot up to `last`; the newest is next.
     pub(super) fn refused(&self, target: u64, last: Option<LogId>) {
         self.0.lock().end(target, last);
     }
 }
 
-/// The same, out of consensus' words.
+/// Converts openraft's snapshot into its record and files.
 pub(super) fn built_of(snapshot: &Snapshot) -> Built {
     let record = AdapterRecord {
         last_applied: snapshot.meta.last_log_id,
@@ -220,7 +219,7 @@ mod tests {
             assert_eq!(shelf.to_send().unwrap().0.last_applied, last);
         }
         assert!(path.exists());
-        // It is let go of when it went, or when nothing of it goes any more.
+        // It is dropped when it was delivered, or when its transfer makes no more progress.
         let again = shelf.clone();
         shelf.delivered(2, last);
         assert_eq!(shelf.to_send().unwrap().0, again.newest().unwrap().0);
@@ -235,7 +234,7 @@ mod tests {
         assert!(!path.exists());
     }
 
-    /// The start after a kill found the older one only, and a log that was purged beyond it.
+    /// Regression: a start after a kill found only the older one, and a log purged beyond it.
     #[test]
     fn a_snapshot_that_ends_late_does_not_take_the_place_of_a_newer_one() {
         let root = tempfile::tempdir().unwrap();

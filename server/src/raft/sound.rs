@@ -1,46 +1,44 @@
-//! Whether a peer's message can be what an honest member sends. Asked before consensus sees it.
+//! Rejects peer messages that no correct member sends, before consensus receives them.
 //!
-//! It does not ask who the sender is; `raft/peer_access.rs` does.
+//! Does not identify the sender; `raft/peer_access.rs` does.
 //!
 //! # Invariants
-//! What passes here cannot make consensus overflow a number, and every entry that reaches the log
-//! can be applied.
+//! Accepted messages overflow no number in consensus, and every entry in the log can be applied.
 
 use tenure_proto::peer::{self, entry::Payload};
 use tenure_statemachine::{MemberId, codec};
 use thiserror::Error;
 
-/// How far a term may be above this node's own. Members that were away for long meet high terms,
-/// but an election every millisecond for a month does not get this far.
+/// How far a term may exceed this node's own. Members that were away for long receive high terms,
+/// but an election every millisecond for a month does not reach this.
 pub(super) const TERM_LEAP_MAX: u64 = 1 << 32;
-/// How far an index may be above this node's last one: more than a log can grow in years.
+/// How far an index may exceed this node's last one: more than a log can grow in years.
 pub(super) const INDEX_LEAP_MAX: u64 = 1 << 48;
-/// Terms and indices above this are never taken, so that nothing overflows however many leaps are
-/// made.
+/// Largest accepted term and index, so that nothing overflows after any number of leaps.
 pub(super) const NUMBER_MAX: u64 = 1 << 62;
 
-/// Why a message is not what a member sends.
+/// Why a message cannot come from a correct member.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(super) enum Unsound {
-    /// It speaks for another member.
+    /// The vote is another member's.
     #[error("it carries the vote of member {0:x}, not of its sender")]
     Impostor(u64),
-    /// Its term cannot have been reached.
+    /// The term cannot have been reached.
     #[error("term {0} is beyond every term that elections lead to from here")]
     Term(u64),
-    /// Its index cannot have been reached.
+    /// The index cannot have been reached.
     #[error("index {0} is beyond every index that the log can have reached")]
     Index(u64),
-    /// Its entries do not follow each other.
+    /// The entries are not contiguous.
     #[error("entry {0} does not follow the one before")]
     Gap(u64),
-    /// An entry is none.
+    /// An entry does not decode.
     #[error("entry {0} does not decode: {1}")]
     Entry(u64, String),
 }
 
 impl Unsound {
-    /// The metric's label.
+    /// The label of the metric.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::Impostor(_) => "impostor",
@@ -52,7 +50,7 @@ impl Unsound {
     }
 }
 
-/// What a message is measured against.
+/// The sender of a message, and this node's position that bounds its numbers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measure {
     pub(super) caller: MemberId,
@@ -63,9 +61,9 @@ pub(super) struct Measure {
 }
 
 impl Measure {
-    /// A vote that the caller gives for itself, or under which it leads.
+    /// Checks a vote, which must be the caller's own as a candidate or leader.
     pub(super) fn vote(&self, vote: Option<&peer::Vote>) -> Result<(), Unsound> {
-        // A vote that is missing is refused where the message is converted.
+        // The conversion of the message refuses a missing vote.
         let Some(vote) = vote else { return Ok(()) };
         if vote.node_id != self.caller.0 {
             return Err(Unsound::Impostor(vote.node_id));

@@ -1,8 +1,8 @@
-//! A snapshot from one member to another: its head, then the checkpoint's files in chunks, each
-//! with a checksum, then how many files there were.
+//! Transfer of a snapshot between members: a header, then the checkpoint's files in chunks, each
+//! with a checksum, then the number of files.
 //!
-//! A transfer that breaks off is not lost: the receiver keeps what came, and the next attempt, also
-//! with a newer snapshot, sends what is not there or differs.
+//! A transfer that breaks off can resume: the receiver keeps the files, and the next attempt, even
+//! with a newer snapshot, sends only what is missing or differs.
 
 mod receive;
 mod send;
@@ -26,15 +26,14 @@ use crate::{
     storage::{HeldFile, is_damage},
 };
 
-/// Bytes of a file in one message. A part of one is lost where a transfer breaks off.
+/// Bytes of a file in one message. Part of a chunk is lost when a transfer breaks off.
 const CHUNK_BYTES: usize = 64 << 10;
 /// Chunks read ahead of the network: a megabyte.
 const CHUNKS_AHEAD: usize = 16;
-/// How long the receiver may take to accept a chunk, or the sender to bring one, before the
+/// Time limit for the receiver to accept a chunk, or for the sender to supply one; after it the
 /// transfer counts as dead.
 pub(super) const STALL_MAX: Duration = Duration::from_secs(30);
-/// How long the receiver may take to check and install a complete snapshot, or to read through
-/// what it holds of one.
+/// Time limit for the receiver to verify and install a complete snapshot, or to read held files.
 const INSTALL_MAX: Duration = Duration::from_secs(120);
 
 /// Why a snapshot did not arrive.
@@ -43,38 +42,37 @@ pub(super) enum TransferError {
     /// A file could not be read or written.
     #[error("snapshot file could not be read or written")]
     Io(#[from] io::Error),
-    /// The other side gave up.
+    /// The other side refused or aborted the transfer.
     #[error("snapshot transfer was refused")]
     Refused(#[from] Status),
-    /// The other side says nothing.
+    /// The other side made no progress in time.
     #[error("snapshot transfer stalled")]
     Stalled,
-    /// Another transfer takes its place.
+    /// A later transfer superseded this one.
     #[error("snapshot transfer was superseded by a later one")]
     Superseded,
-    /// What arrived is not what was sent.
+    /// The received bytes differ from those sent.
     #[error("snapshot is damaged in transfer: {0}")]
     Damaged(&'static str),
-    /// What arrived cannot be read, or is not what its head says.
+    /// The received files cannot be read, or do not match their header.
     #[error("snapshot does not hold what its head says")]
     Content(#[from] Fault),
-    /// A message makes no sense.
+    /// A message does not decode.
     #[error("snapshot message is malformed")]
     Malformed(#[from] WireError),
-    /// Its head is none that a leader sends.
+    /// The header is not one that a leader sends.
     #[error("snapshot refused")]
     Unsound(#[from] Unsound),
 }
 
 impl TransferError {
-    /// To the receiver: whether the files arrived as they were sent, and do not hold what their
-    /// head says.
+    /// On the receiving side: whether the files arrived as sent but do not match their header.
     pub(super) fn is_content(&self) -> bool {
         matches!(self, Self::Content(fault) if is_damage(fault))
     }
 
-    /// To the sender: whether its own files may be damaged. The receiver refused what they hold, or
-    /// they could not be read.
+    /// On the sending side: whether its own files may be damaged, because the receiver refused
+    /// their content or they could not be read.
     pub(super) fn doubts_content(&self) -> bool {
         match self {
             Self::Refused(status) => is_content_refused(status),
@@ -93,7 +91,7 @@ const fn chunk(part: Part, crc32c: u32, offset: u64) -> SnapshotChunk {
     }
 }
 
-/// On the wire.
+/// Converts held files to messages.
 pub(super) fn held_to(held: Vec<HeldFile>) -> Vec<peer::HeldFile> {
     let file = |file: HeldFile| peer::HeldFile {
         name: file.name,

@@ -1,4 +1,4 @@
-//! The way of writes and of linearizable reads through the node, and what other members ask of it.
+//! Starts the tasks for writes, linearizable reads and the requests of other members.
 
 use std::sync::Arc;
 
@@ -86,8 +86,8 @@ impl Calls {
         }
     }
 
-    /// What the other members may ask for beyond consensus itself, over their connections and over
-    /// those of this node to them.
+    /// The handlers of the other members' requests beyond consensus itself, which arrive over their
+    /// connections and over those of this node to them.
     pub(super) fn of_peers(
         &self,
         config: &NodeConfig,

@@ -1,4 +1,4 @@
-//! Consensus, and what watches over it: the end of its core, who leads, whether the disk keeps up.
+//! Starts consensus and its monitors: the end of its core, the leader, the progress of the disk.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
     storage::{LogBacklog, LogStore},
 };
 
-/// Consensus that runs.
+/// Running consensus and its monitors.
 pub(super) struct Core {
     pub(super) raft: Raft,
     pub(super) own: MemberId,

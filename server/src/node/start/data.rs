@@ -1,5 +1,4 @@
-//! What a node finds in its data directory: the log, the state and its snapshots, and what is known
-//! of the other members.
+//! Opens a data directory: log, state, snapshots, and the records of the other members.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,7 +15,7 @@ use crate::{
     },
 };
 
-/// The opened data directory. A damaged state was exchanged for another member's.
+/// The opened data directory. A damaged state was replaced.
 pub(super) struct Data {
     pub(super) log: LogStore,
     pub(super) roster: Arc<Roster>,
@@ -60,13 +59,13 @@ impl Data {
         })
     }
 
-    /// The latest facts of the state.
+    /// The counters of the state.
     pub(super) fn meta(&self) -> Result<Meta, Fault> {
         meta_of(&self.store)
     }
 
-    /// The state machine for openraft, which tells `listener` what it applies. Log, state and
-    /// snapshots were found to be of one time.
+    /// Opens the state machine for openraft, which reports applied entries to `listener`. Log,
+    /// state and snapshots have been checked for consistency.
     pub(super) async fn open_machine(
         self,
         config: &NodeConfig,
@@ -98,7 +97,7 @@ impl Data {
     }
 }
 
-/// A data directory whose parts agree.
+/// A data directory whose parts are consistent.
 pub(super) struct Opened {
     pub(super) log: LogStore,
     pub(super) roster: Arc<Roster>,
@@ -127,7 +126,7 @@ fn meta_of(store: &StateStore) -> Result<Meta, Fault> {
     Ok(StateMachine::open(store.engine())?.meta().to_owned())
 }
 
-/// What is known of the other members, and whether this one may go on without its log.
+/// Opens the records of the other members, and checks that the log was not lost.
 async fn open_roster(
     config: &NodeConfig,
     dir: &DataDir,

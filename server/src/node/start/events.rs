@@ -1,5 +1,4 @@
-//! What the rest of a node learns from the entries that it applies: the channels and hubs between
-//! the state machine and their readers.
+//! The channels and hubs between the state machine and the readers of applied entries.
 
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Both sides, from what the state says `before` anything is applied.
+    /// Creates both sides, from the counters of the state `before` anything is applied.
     pub(super) fn new(
         config: &NodeConfig,
         environment: &Environment,

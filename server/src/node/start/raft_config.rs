@@ -1,4 +1,4 @@
-//! openraft's settings, from those of the node.
+//! Derives openraft's settings from those of the node.
 
 use std::time::Duration;
 
@@ -6,35 +6,35 @@ use openraft::{SnapshotPolicy, StepDownPolicy};
 
 use super::NodeConfig;
 
-/// Time after the last heartbeat at which the peers of a partitioned leader probe it again, in
-/// leases.
+/// How long a leader that lost its quorum alternately suppresses and sends heartbeats, per phase,
+/// in leases. openraft requires at least two.
 const PROBE_LEASES: u64 = 3;
-/// Entries purged at once.
+/// Fewest entries that openraft purges at once on its own.
 const PURGE_BATCH: u64 = 512;
-/// Entries in one message of replication; its bytes are bounded by the log's reader.
+/// Most entries in one replication message; the log's reader bounds its bytes.
 const APPEND_ENTRIES_MAX: u64 = 256;
-/// Appends that openraft merges into one write.
+/// Most entries of queued appends that openraft merges into one write.
 const MERGED_ENTRIES_MAX: u64 = 4096;
-/// Advisory only: the transfer has its own watch over time.
+/// Advisory only: the transfer enforces its own time limits.
 const SNAPSHOT_TIMEOUT_MS: u64 = 60_000;
-/// How long a leader that was removed still leads.
+/// How long a removed leader still leads, in milliseconds.
 const REMOVED_LEADER_GRACE_MS: u64 = 150;
-/// How a follower spends the time without a leader, in milliseconds.
+/// The phases of a follower's time without a leader, in milliseconds.
 ///
 /// openraft's follower first waits for the leader's lease to end, which is the longest election
-/// timeout that it is given, and then for a random time between the shortest and the longest. What
-/// users set is the silence after which an election may begin: the sum of lease and shortest wait.
+/// timeout in its settings, and then for a random time between the shortest and the longest. Users
+/// configure the silence after which an election may begin: lease plus shortest wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ElectionTimes {
     /// The lease, and the longest wait after it.
     lease: u64,
-    /// The shortest wait after it.
+    /// The shortest wait after the lease.
     wait_min: u64,
 }
 
 impl ElectionTimes {
     /// A wait below two and a half heartbeats would take one lost heartbeat for a lost leader; the
-    /// spread between shortest and longest wait keeps two followers from campaigning at once.
+    /// spread between the waits keeps two followers from campaigning at once.
     fn of(election: u64, heartbeat: u64) -> Self {
         let wait_min = (election * 3 / 10).max(heartbeat * 5 / 2 + 2);
         let lease = election
@@ -56,7 +56,7 @@ pub(super) fn raft_config(config: &NodeConfig) -> openraft::Config {
         election_timeout_max: times.lease,
         enable_pre_vote: Some(true),
         quorum_loss_probe_interval: Some(times.lease * PROBE_LEASES),
-        // A restarted leader must not take its old log for granted: what was not flushed is gone.
+        // A restarted leader must not trust its old log: unflushed entries are lost.
         enable_leader_restore: Some(false),
         allow_log_reversion: None,
         snapshot_policy: SnapshotPolicy::Never,

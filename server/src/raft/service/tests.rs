@@ -1,4 +1,4 @@
-//! The peer service of a member, over a Raft node of its own and without a network.
+//! Tests of the peer service of one member, with its own Raft node and without a network.
 
 use std::{path::Path, time::Duration};
 
@@ -20,13 +20,13 @@ use crate::{
 };
 
 const CLUSTER: u64 = 9;
-/// The member that serves, and the one that leads.
+/// The member under test, and the leader.
 const OWN: u64 = 1;
 const LEADER: u64 = 2;
-/// Longest that consensus may take to tell of an installed snapshot.
+/// Time limit for consensus to report an installed snapshot.
 const INSTALLED_MAX: Duration = Duration::from_secs(30);
 
-/// A member that nobody asks anything.
+/// A node without pending requests; ignores all events.
 #[derive(Debug)]
 struct Nobody;
 
@@ -66,7 +66,7 @@ impl ApplyListener for Nobody {
     fn restored(&self, _: &Meta) {}
 }
 
-/// A member whose data lies in `root`, and what its service is called by.
+/// Creates a member with its data in `root`; returns its Raft node and its service.
 async fn member(
     root: &Path,
 ) -> (
@@ -133,7 +133,7 @@ fn record() -> AdapterRecord {
     }
 }
 
-/// The chunks of a snapshot of the leader, without the name of a transfer.
+/// The chunks of a snapshot of the leader, without a transfer name.
 async fn sent(root: &Path) -> Vec<SnapshotChunk> {
     let engine = Arc::new(RocksEngine::open(&root.join("sent")).unwrap());
     let mut machine = StateMachine::open(Arc::<RocksEngine>::clone(&engine)).unwrap();
@@ -161,7 +161,7 @@ async fn sent(root: &Path) -> Vec<SnapshotChunk> {
     chunks
 }
 
-/// A call as version 0.1.0 makes it: who, and not from which data directory.
+/// A call as made by version 0.1.0: without the sender's data directory.
 fn call(chunks: &[SnapshotChunk]) -> Request<impl Stream<Item = SnapshotChunk> + use<>> {
     from_leader(stream::iter(chunks.to_vec()))
 }
@@ -175,14 +175,14 @@ fn from_leader<T>(message: T) -> Request<T> {
     request
 }
 
-/// A member of this version that needed a snapshot in the middle of an upgrade never got one.
+/// Regression: during an upgrade, a member of this version that needed a snapshot never got one.
 #[tokio::test]
 async fn a_leader_that_does_not_name_its_directory_has_its_snapshot_installed() {
     let root = tempfile::tempdir().unwrap();
     let (raft, service) = member(root.path()).await;
     let chunks = sent(root.path()).await;
     let mut client = PeerClient::new(service);
-    // What it sends begins from nothing, whatever came before and broke off.
+    // The call starts from nothing, regardless of an earlier one that broke off.
     let broken = client.install_snapshot(call(&chunks[..2])).await;
     assert_eq!(broken.unwrap_err().code(), tonic::Code::Aborted);
     let answer = client.install_snapshot(call(&chunks)).await.unwrap();
@@ -202,7 +202,7 @@ async fn a_leader_that_does_not_name_its_directory_has_its_snapshot_installed() 
     raft.shutdown().await.unwrap();
 }
 
-/// The leader sent it again five times a second, and did not hear that its files may be damaged.
+/// Regression: the leader resent it five times a second, unaware that its files may be damaged.
 #[tokio::test]
 async fn a_snapshot_that_is_not_what_its_head_says_is_refused_for_its_content() {
     let root = tempfile::tempdir().unwrap();
@@ -222,7 +222,7 @@ async fn a_snapshot_that_is_not_what_its_head_says_is_refused_for_its_content() 
     raft.shutdown().await.unwrap();
 }
 
-/// A member that brings back its state says what it refused when it asks again.
+/// A member that restores its state reports the snapshot that it refused when it asks again.
 #[tokio::test]
 async fn a_snapshot_that_was_fetched_and_refused_is_checked_and_sent_again_after_a_pause() {
     let root = tempfile::tempdir().unwrap();

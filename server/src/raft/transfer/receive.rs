@@ -1,4 +1,4 @@
-//! The side that gets the snapshot.
+//! The receiving side of a snapshot transfer.
 
 use std::{
     fs::{self, File},
@@ -18,17 +18,17 @@ use crate::{
     tasks,
 };
 
-/// What arrived: from whom, what it covers, and the files.
+/// A received snapshot: the sender's vote, its record, and the files.
 #[derive(Debug)]
 pub(in crate::raft) struct Received {
-    /// The sender's, when it leads.
+    /// The sender's vote, when it leads.
     pub(in crate::raft) vote: Option<peer::Vote>,
     pub(in crate::raft) record: AdapterRecord,
     pub(in crate::raft) checkpoint: Checkpoint,
 }
 
-/// What a transfer from the data directory `sender` may go on from, and the name of that transfer.
-/// Ends the one under way.
+/// Returns the name of the next transfer from the data directory `sender`, and the files that it
+/// may resume from. Supersedes the transfer in progress.
 pub(in crate::raft) async fn held_files(
     snapshots: &SnapshotDir,
     sender: u64,
@@ -41,11 +41,11 @@ pub(in crate::raft) async fn held_files(
     reading.await.map_err(io::Error::other)?
 }
 
-/// Receives a snapshot from the data directory `sender`, whose head must pass `check`, and checks
-/// that it is what its head says. What came of it stays when it breaks off.
+/// Receives a snapshot from the data directory `sender`, whose header must pass `check`, and
+/// verifies it against its header. Received files are kept when the transfer breaks off.
 ///
 /// # Cancel safety
-/// What came stays.
+/// Received files are kept.
 pub(in crate::raft) async fn receive(
     snapshots: &Arc<SnapshotDir>,
     sender: u64,
@@ -65,10 +65,10 @@ pub(in crate::raft) async fn receive(
     write(snapshots, sender, chunks, header, (turn, superseded)).await
 }
 
-/// The same, for a caller that asked for the snapshot and has kept its turn since.
+/// As [`receive`], for a caller that requested the snapshot and has held its turn since.
 ///
 /// # Cancel safety
-/// What came stays.
+/// Received files are kept.
 pub(in crate::raft) async fn receive_in_turn(
     snapshots: &Arc<SnapshotDir>,
     sender: u64,
@@ -86,8 +86,8 @@ async fn head(chunks: &mut Streaming<SnapshotChunk>) -> Result<SnapshotHeader, T
     }
 }
 
-/// Takes the chunks after the head. The files are written on a blocking thread, which keeps the
-/// turn until it has ended.
+/// Receives the chunks after the header. A blocking thread writes the files and holds the turn
+/// until it has finished.
 async fn write(
     snapshots: &Arc<SnapshotDir>,
     sender: u64,
@@ -124,7 +124,7 @@ async fn write(
             Err(error) => break Err(error),
         };
         let ends = matches!(chunk.part, Some(Part::EndFileCount(_)));
-        // A writer that is gone has failed, and says why below.
+        // A writer that is gone has failed, and its error is returned below.
         if parts.send(chunk).await.is_err() || ends {
             break Ok(());
         }
@@ -132,7 +132,7 @@ async fn write(
     drop(parts);
     let written: Result<Turn, TransferError> = writing.await.map_err(io::Error::other)?;
     ended?;
-    // Only now, as a call that is gone would take the files with it.
+    // Not part of the writing task: a cancelled call would drop the checkpoint with its files.
     let (mut turn, snapshots) = (written?, Arc::clone(snapshots));
     let taking = tasks::spawn_blocking(move || snapshots.complete(&mut turn, sender));
     Ok(Received {
@@ -142,8 +142,7 @@ async fn write(
     })
 }
 
-/// Writes the files of a checkpoint into `directory`, each made durable. `changes` is called before
-/// anything does.
+/// Writes the files of a checkpoint durably into `directory`. Calls `changes` before any change.
 pub(super) fn write_files(
     directory: &Path,
     mut chunks: mpsc::Receiver<SnapshotChunk>,
@@ -191,7 +190,7 @@ async fn next(chunks: &mut Streaming<SnapshotChunk>) -> Result<SnapshotChunk, Tr
         .ok_or(TransferError::Damaged("it ends early"))
 }
 
-/// A file of the checkpoint. The name comes from outside: it must be a plain name.
+/// Opens a file of the checkpoint. The name comes from outside and must be a plain file name.
 fn open_file(directory: &Path, name: &str, offset: u64) -> Result<File, TransferError> {
     let plain = !name.is_empty()
         && name

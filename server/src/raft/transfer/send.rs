@@ -1,4 +1,4 @@
-//! The side that has the snapshot.
+//! The sending side of a snapshot transfer.
 
 use std::{
     collections::BTreeMap,
@@ -30,11 +30,11 @@ use crate::{
     tasks,
 };
 
-/// How long the reading of files may go on after the receiver refused them: for a chunk.
+/// How long the reading of files may continue after the receiver refused them: for a chunk.
 const READ_END_MAX: Duration = Duration::from_secs(1);
 
-/// Sends `snapshot`, or what the receiver does not hold of it, and returns the receiver's vote.
-/// `progress` is called for each piece that went.
+/// Sends the parts of `snapshot` that the receiver does not hold, and returns the receiver's vote.
+/// Calls `progressed` for each chunk sent.
 pub(in crate::raft) async fn send(
     client: &mut Client,
     vote: Vote,
@@ -74,7 +74,8 @@ pub(in crate::raft) async fn send(
     };
     let read = match response {
         Ok(_) => reading.await.map_err(io::Error::other)?,
-        // What ended early here was refused for that. The reading ends with the call.
+        // A read error here ends the stream early, which the receiver refuses: the read error is
+        // the cause. Reading ends with the call.
         Err(_) => match timeout(READ_END_MAX, reading).await {
             Ok(read) => read.map_err(io::Error::other)?,
             Err(_) => Ok(()),
@@ -84,7 +85,7 @@ pub(in crate::raft) async fn send(
     Ok(convert::vote_from(response?.into_inner().vote)?)
 }
 
-/// What the receiver holds; nothing when it is of a version that keeps nothing.
+/// Returns the files that the receiver holds; none when its version keeps none.
 async fn held_by(client: &mut Client, vote: Vote) -> Result<HeldSnapshotResponse, TransferError> {
     let vote = Some(convert::vote_to(&vote));
     let asked = client.held_snapshot(HeldSnapshotRequest { vote });
@@ -96,9 +97,8 @@ async fn held_by(client: &mut Client, vote: Vote) -> Result<HeldSnapshotResponse
     }
 }
 
-/// The chunks of a snapshot for a member that asked for it, without those of what it holds. The
-/// stream ends when the other side takes none for too long, or with the reason why there are no
-/// more.
+/// Streams the chunks of a snapshot to a member that requested it, without those that it holds. The
+/// stream ends when the other side accepts none for too long, or with the reason for a failure.
 pub(in crate::raft) fn offer(
     record: &AdapterRecord,
     checkpoint: Checkpoint,
@@ -113,7 +113,7 @@ pub(in crate::raft) fn offer(
     });
     tasks::spawn("snapshot-offer", async move {
         while let Some(chunk) = chunks.recv().await {
-            // The reader ends with this task's receiver.
+            // The reader ends when this task drops its receiver.
             if !matches!(
                 timeout(STALL_MAX, offered.send(Ok(chunk))).await,
                 Ok(Ok(()))
@@ -126,14 +126,14 @@ pub(in crate::raft) fn offer(
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        // Nobody is left to be told when this fails.
+        // Fails only when the receiver is gone.
         drop(offered.send(Err(failed)).await);
     });
     receiver
 }
 
-/// Ends when the network took no chunk for too long, or the receiver does not install what it has.
-/// How long the whole takes is the size's and the link's business.
+/// Resolves when the network accepted no chunk for too long, or the receiver does not install the
+/// complete snapshot. The total time depends on the size and the link, and is not bounded.
 pub(super) async fn stalled(mut progress: watch::Receiver<()>) {
     loop {
         match timeout(STALL_MAX, progress.changed()).await {
@@ -145,8 +145,8 @@ pub(super) async fn stalled(mut progress: watch::Receiver<()>) {
     }
 }
 
-/// Pushes the whole checkpoint, without what of it is `held`. `push` waits for room, and is false
-/// when the receiver is gone: it has refused, and its status says why.
+/// Pushes the whole checkpoint except the `held` parts. `push` waits for room, and returns false
+/// when the receiver is gone: it has refused, with the reason in its status.
 pub(super) fn read_files(
     checkpoint: &Checkpoint,
     mut header: SnapshotHeader,
@@ -176,7 +176,7 @@ pub(super) fn read_files(
     Ok(())
 }
 
-/// How much of a file of the checkpoint need not be sent again: what is held, when it is the same.
+/// Returns how many bytes of a file need not be sent again: the held ones, if they are the same.
 fn agreed(checkpoint: &Checkpoint, bytes: u64, held: &HeldFile) -> io::Result<u64> {
     if held.bytes > bytes {
         return Ok(0);

@@ -1,4 +1,4 @@
-//! Transfers over a link that is cut after so many chunks, without a network.
+//! Transfers over a link that breaks after a given number of chunks, without a network.
 
 use std::cell::Cell;
 
@@ -18,7 +18,7 @@ use crate::{
 
 /// The data directory that the snapshots of these tests come from.
 const SENDER: u64 = 7;
-/// Files of a state, few enough that it does not merge them, and bytes of one: a few chunks.
+/// Files of a state, few enough not to be compacted, and bytes of each: a few chunks.
 const FILES: u64 = 2;
 const FILE_BYTES: usize = 9 * CHUNK_BYTES / 2;
 
@@ -37,7 +37,7 @@ async fn a_transfer_lasts_as_long_as_it_makes_progress() {
     assert!(watchdog.is_finished());
 }
 
-/// Two members' directories, and a link between them that passes so many chunks and breaks.
+/// Two members' directories, and a link between them that breaks after a given number of chunks.
 struct Link {
     root: tempfile::TempDir,
     engine: RocksEngine,
@@ -59,7 +59,7 @@ impl Link {
         }
     }
 
-    /// A snapshot of a state with one file more for each of `files`.
+    /// Adds a file to the state for each of `files`, and builds a snapshot.
     fn grown(&self, files: std::ops::Range<u64>) -> Checkpoint {
         for file in files {
             let value: Vec<u8> = (0..FILE_BYTES as u64)
@@ -74,8 +74,8 @@ impl Link {
         self.sent.build(&self.engine).unwrap().1
     }
 
-    /// One attempt, which ends after `chunks` of data; the bytes that it passed, and whether that
-    /// was all.
+    /// Runs one attempt, which ends after `chunks` of data. Returns the bytes sent and whether it
+    /// completed.
     async fn attempt(&self, checkpoint: &Checkpoint, chunks: u32) -> (u64, bool) {
         let (_, held) = held_files(&self.received, SENDER).await.unwrap();
         let held = held_to(held);
@@ -100,7 +100,7 @@ impl Link {
         drop(queue);
         let (mut turn, _) = self.received.incoming().take().await;
         let directory = turn.directory(SENDER, &names.take()).unwrap();
-        // Its way of receiving blocks, and everything is there already.
+        // The receiving side blocks, and all chunks are queued already.
         let written = tasks::spawn_blocking(move || {
             write_files(&directory, queued, &mut || turn.changes()).is_ok()
         });
@@ -150,7 +150,7 @@ async fn a_newer_snapshot_is_sent_without_the_files_that_are_the_same() {
     assert!(link.arrived().await);
 }
 
-/// What is held may be damaged, or of another file with that name: its checksum tells.
+/// A held file may be damaged, or another file of the same name: its checksum decides.
 #[tokio::test]
 async fn what_is_held_and_differs_is_sent_again() {
     let link = Link::new();
@@ -193,7 +193,7 @@ async fn a_transfer_goes_on_after_the_receiver_was_started_again() {
     assert!(link.arrived().await);
 }
 
-/// What was read through is not read through again when nothing came since: a link that breaks
+/// A verified snapshot is not verified again when nothing was received since: a link that breaks
 /// every few seconds would never leave the time for it.
 #[tokio::test]
 async fn a_snapshot_is_checked_once_however_often_the_link_breaks_meanwhile() {
