@@ -1,8 +1,7 @@
-//! The only place that reads time.
+//! The only module that reads time.
 //!
-//! Monotonic throughout: nothing in the server depends on the wall clock. Sleeps and timeouts are
-//! the runtime's (`tokio::time`), which a simulation drives; readings come from here for the same
-//! reason.
+//! All time is monotonic: the server does not depend on the wall clock. Sleeps and timeouts are the
+//! runtime's (`tokio::time`), which a simulation controls; time is read here for the same reason.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,14 +13,14 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> Duration;
 }
 
-/// The runtime's clock.
+/// A clock that reads the runtime's time.
 #[derive(Debug)]
 pub struct RuntimeClock {
     start: Instant,
 }
 
 impl RuntimeClock {
-    /// A clock that starts at zero. Must be called on a runtime.
+    /// Creates a clock that starts at zero. Must be called on a runtime.
     #[must_use]
     pub fn shared() -> Arc<dyn Clock> {
         Arc::new(Self {

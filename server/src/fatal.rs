@@ -1,13 +1,13 @@
-//! The one way this process ends when it must not go on.
+//! The only way to end the process on a fault.
 //!
-//! A node that could not write, or that holds what cannot be true, must not answer another
-//! request: what it says would be trusted.
+//! A node that failed to write, or whose state violates an invariant, must not answer another
+//! request, since clients would trust the answer.
 
 use std::{error::Error, process};
 
 use tracing::error;
 
-/// An error and what caused it, in one line.
+/// Formats an error with its sources, in one line.
 #[must_use]
 pub fn chain(cause: &dyn Error) -> String {
     let mut chain = cause.to_string();

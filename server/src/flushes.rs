@@ -1,10 +1,10 @@
-//! Tells what was written on a connection that it has left this process.
+//! Reports when the bytes written on a connection were flushed to the system.
 //!
-//! An answer that waits in a buffer when its caller goes away is one that nobody was given. HTTP/2
-//! does not tell the two apart for an answer that was handed to it, so the connection itself does:
-//! it calls `Flushes::happened` when everything written on it was taken by the system.
-//! Invariant: what is asked for before a write is told by the first flush after it, or never when
-//! the connection ends before. What the flow control of the other end holds back is not known here.
+//! A response still buffered when its caller disconnects was never delivered. HTTP/2 does not
+//! distinguish this from a sent response, so the connection does: it calls `Flushes::happened` when
+//! the system has taken everything written on it. Invariant: a `Flushed` created before a write
+//! resolves with the first flush after it, or fails when the connection ends first. Data held back
+//! by the flow control of the other end is not covered.
 
 use std::{
     mem,
@@ -23,19 +23,19 @@ pub struct Flushes(Arc<Waiting>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Whether anything waits: nearly every flush finds nothing, and takes no lock.
+    /// Whether anything waits: nearly every flush finds nothing, and then takes no lock.
     any: AtomicBool,
-    /// One per answer under way, so no more than there are streams.
+    /// One per response in progress, so no more than there are streams.
     answers: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
-/// Something that is about to be written.
+/// A pending notification of a flush.
 #[derive(Debug)]
 pub(crate) struct Flushed(oneshot::Receiver<()>);
 
 impl Flushes {
-    /// Tells of the next flush. To be called before what it is about is written, by the task that
-    /// writes it.
+    /// Subscribes to the next flush. Must be called before the write of interest, by the task that
+    /// writes.
     pub(crate) fn next(&self) -> Flushed {
         let (sender, receiver) = oneshot::channel();
         self.0.answers.lock().push(sender);
@@ -43,28 +43,28 @@ impl Flushes {
         Flushed(receiver)
     }
 
-    /// Everything written so far was taken.
+    /// Notifies subscribers that everything written so far was flushed.
     pub(crate) fn happened(&self) {
         if !self.0.any.swap(false, Ordering::AcqRel) {
             return;
         }
         for answer in mem::take(&mut *self.0.answers.lock()) {
-            // Who waited may have gone.
+            // The receiver may have been dropped.
             answer.send(()).ok();
         }
     }
 }
 
 impl Flushed {
-    /// Whether it has happened.
+    /// Whether the flush has happened.
     pub(crate) fn already(&mut self) -> bool {
         self.0.try_recv().is_ok()
     }
 
-    /// Resolves when it has happened, with true, or cannot happen any more.
+    /// Resolves with true after the flush, or with false once it can no longer happen.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing that [`Flushed::already`] would not tell.
+    /// Nothing is lost when the future is dropped: [`Flushed::already`] still reports the flush.
     pub(crate) async fn wait(&mut self) -> bool {
         (&mut self.0).await.is_ok()
     }

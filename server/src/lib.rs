@@ -1,10 +1,11 @@
-//! The tenure server: everything with I/O around the replicated state machine.
+//! The tenure server: all I/O around the replicated state machine.
 //!
-//! From the bottom up: `consensus` has the types of the log, `storage` keeps it, `raft` replicates
-//! it; `events` tells of what was applied; `node` is all of these as one replica; `duties` are what
-//! a leader does by itself; `rpc` serves clients, `admin` plain HTTP; `app` builds and runs the
-//! whole. A module uses those before it and none after it. `clock`, `tasks` and `transport` are the
-//! only doors to time, threads and the network, so that a simulation can stand behind them.
+//! From the bottom up: `consensus` has the types of the log, `storage` stores it, `raft` replicates
+//! it; `events` publishes applied changes; `node` combines these into one replica; `duties` are the
+//! background tasks of a leader; `rpc` serves clients, `admin` plain HTTP; `app` builds and runs
+//! all of them. A module uses those before it and none after it. Time, threads and the network are
+//! accessed through `clock`, `tasks` and `transport` only, so that a simulation can substitute
+//! them.
 
 pub mod admin;
 pub mod app;

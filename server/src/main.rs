@@ -1,4 +1,4 @@
-//! The server's start: flags to configuration to a runtime to the app, and the exit code.
+//! Entry point: reads the configuration, starts the runtime, runs the app, and sets the exit code.
 
 use std::{
     io::{self, Write},
@@ -13,18 +13,18 @@ use tenured::{
 };
 use tracing::{error, warn};
 
-/// One allocator for RocksDB and for the rest: memory that a burst took goes back to the system.
-/// `.cargo/config.toml` says how soon.
+/// One allocator for RocksDB and the rest: memory freed after a burst returns to the system.
+/// `.cargo/config.toml` sets how soon.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// The configuration cannot be used.
+/// Exit code for an invalid configuration.
 const EXIT_CONFIG: u8 = 2;
 
 fn main() -> ExitCode {
     match config::from_process() {
         Ok(Invocation::Print(text)) => {
-            // Nobody is left to tell when standard output is closed.
+            // An error is ignored: it means that standard output is closed.
             drop(io::stdout().write_all(text.as_bytes()));
             ExitCode::SUCCESS
         }
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
 
 fn serve(config: Arc<Config>) -> ExitCode {
     tasks::abort_on_panic();
-    // One thread: on shared cores a wake-up across threads costs more than a second thread brings.
+    // One thread: on shared cores a wake-up across threads costs more than a second thread gains.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

@@ -1,33 +1,34 @@
-//! What the calls on one connection may have together of what a node has for all.
+//! Bounds of a node on memory and concurrent work, and the share of each connection.
 //!
-//! Kept with the connection, because its calls know nothing else of each other. What is charged to
-//! it, and when, is the matter of whoever serves the calls.
+//! The share belongs to the connection, since its calls have nothing else in common. The services
+//! decide what to charge to it, and when.
 
 use std::sync::{Arc, atomic::AtomicUsize};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// The unit of accounts of memory, so that permits are enough for all of it.
+/// Unit of the memory accounts, chosen so that a semaphore has enough permits.
 pub(crate) const UNIT_BYTES: usize = 1024;
-/// What all answers that are being read or wait for their clients may hold together, in bytes.
+/// Bytes that all responses may hold while they are read or wait for their clients.
 pub(crate) const ANSWERS_BYTES_MAX: usize = 512 << 20;
-/// What those of one connection may hold together, unless there is only one: so that one client
-/// that does not read leaves most to the others.
+/// Bytes that the responses of one connection may hold together, except for a single larger one, so
+/// that a client that does not read leaves most to the others.
 pub(crate) const SHARE_BYTES: usize = ANSWERS_BYTES_MAX / 4;
-/// What all calls may take together, beside large answers: some sixteen thousand at once.
+/// Bytes that all calls may hold beside large responses: some sixteen thousand calls at once.
 pub(crate) const CALLS_BYTES_MAX: usize = 512 << 20;
-/// Of what is free for calls, a connection may have taken one part of so many. Each that takes all
-/// it may leaves four fifths of it to the next, so however many are greedy, another finds some.
+/// Divisor of the free memory for calls: a connection may hold one part. At its bound it leaves
+/// four fifths to the next, so any number of greedy connections leaves some to another.
 pub(crate) const CALLS_PARTS: usize = 4;
-/// What all pages, which are no calls, may take together: some five hundred at once.
+/// Bytes that all HTTP pages may hold, beside calls: some five hundred at once.
 pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;
-/// Reads of unknown size of one connection that run at once, half of those that do at all: one
-/// client's lists do not keep all others' waiting.
+/// Concurrent reads of unknown size per connection, half of the node's: the lists of one client do
+/// not delay those of all others.
 pub(crate) const SHARE_READS: usize = 16;
-/// Writes of one connection that walk far and wait for their turn, a quarter of those that may.
+/// Far walks of one connection that are in progress or wait for their turn, a quarter of the
+/// node's.
 pub(crate) const SHARE_WALKS: usize = 8;
 
-/// The part of one connection.
+/// The share of one connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Share(Arc<Parts>);
 
@@ -40,7 +41,7 @@ struct Parts {
     walks: Arc<Semaphore>,
 }
 
-/// What is held of a share's memory for answers; given back when dropped.
+/// Memory for responses, taken from a share; released when dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     units: u32,
@@ -48,7 +49,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Takes `units` out of it, or all of it when it is less.
+    /// Splits off `units`, or all of them if there are fewer.
     pub(crate) fn split(&mut self, units: u32) -> Self {
         let units = units.min(self.units);
         self.units -= units;
@@ -73,27 +74,27 @@ impl Default for Share {
 }
 
 impl Share {
-    /// Memory that its calls have taken, in units.
+    /// Memory that its calls hold, in units.
     pub(crate) fn calls(&self) -> &Arc<AtomicUsize> {
         &self.0.calls
     }
 
-    /// Memory that its pages have taken, in units.
+    /// Memory that its pages hold, in units.
     pub(crate) fn pages(&self) -> &Arc<AtomicUsize> {
         &self.0.pages
     }
 
-    /// Places for reads of unknown size.
+    /// Permits for reads of unknown size.
     pub(crate) fn reads(&self) -> &Arc<Semaphore> {
         &self.0.reads
     }
 
-    /// Places for writes that walk far.
+    /// Permits for far walks.
     pub(crate) fn walks(&self) -> &Arc<Semaphore> {
         &self.0.walks
     }
 
-    /// Waits until there is room for `bytes`. More than all of it is all of it.
+    /// Waits until there is room for `bytes`. A size beyond the share takes all of the share.
     ///
     /// # Cancel safety
     /// Nothing is held when the future is dropped.
@@ -106,7 +107,7 @@ impl Share {
         }
     }
 
-    /// Makes `shared` cover `bytes`; whether there was room.
+    /// Grows `shared` to cover `bytes`, and returns whether there was room.
     pub(crate) fn grow(&self, shared: &mut Shared, bytes: usize) -> bool {
         let units = units_within(bytes).max(shared.units);
         let more = units - shared.units;

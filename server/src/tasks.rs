@@ -1,7 +1,7 @@
-//! The only place that spawns: named tasks on the runtime, named threads beside it.
+//! The only module that spawns: named tasks on the runtime, and named threads.
 //!
 //! A panic anywhere ends the process (release builds abort; the hook set here covers the rest), so
-//! no task is ever silently missing.
+//! a task never ends unnoticed.
 
 use std::{future::Future, io, panic, process, thread};
 
@@ -9,14 +9,14 @@ use tokio::task::JoinHandle;
 use tracing::{Instrument as _, debug_span, error};
 
 tokio::task_local! {
-    /// The name of the task that is running, for the message of a panic.
+    /// Name of the current task, for the message of a panic.
     ///
-    /// Set for each poll, which costs a swap of one word. A span that is always enabled would do as
-    /// well, but is measurable in tasks that are spawned for every write.
+    /// Set for each poll, which costs a swap of one word. A span that is always enabled would work
+    /// as well, but at a measurable cost in tasks that are spawned for every write.
     static NAME: &'static str;
 }
 
-/// Makes a panic of any thread or task end the process, after the message is logged.
+/// Installs a hook that logs the message of any panic and then aborts the process.
 pub fn abort_on_panic() {
     let before = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -26,7 +26,7 @@ pub fn abort_on_panic() {
     }));
 }
 
-/// What runs here: the task, or the thread when it runs no task.
+/// The name of the current task, or of the thread outside of tasks.
 fn place() -> String {
     match NAME.try_with(|name| *name) {
         Ok(task) => format!("task {task}"),
@@ -37,8 +37,8 @@ fn place() -> String {
     }
 }
 
-/// Runs `future` on the present runtime, under `name` in the log lines it writes and in the message
-/// of a panic. Dropping the handle leaves the task running.
+/// Spawns `future` on the current runtime. Its log lines and the message of a panic carry `name`.
+/// Dropping the handle detaches the task.
 pub fn spawn<F>(name: &'static str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -48,7 +48,7 @@ where
     tokio::spawn(NAME.scope(name, future.instrument(span)))
 }
 
-/// Runs `work`, which blocks, on the runtime's blocking threads.
+/// Runs blocking `work` on the runtime's thread pool for it.
 pub fn spawn_blocking<F, T>(work: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
@@ -57,10 +57,10 @@ where
     tokio::task::spawn_blocking(work)
 }
 
-/// Runs `work` on a thread of its own.
+/// Runs `work` on a new thread.
 ///
 /// # Errors
-/// When the operating system gives no thread.
+/// When the operating system cannot create a thread.
 pub fn spawn_thread<F>(name: &str, work: F) -> io::Result<thread::JoinHandle<()>>
 where
     F: FnOnce() + Send + 'static,
@@ -99,7 +99,7 @@ mod tests {
         assert!(said.contains("of=task doomed"), "{said}");
     }
 
-    /// Not a test of its own: does nothing unless it is the child.
+    /// The child process of the test above: does nothing otherwise.
     #[test]
     fn child_panics_in_a_task() {
         if env::var_os(CHILD).is_none() {

@@ -1,9 +1,9 @@
-//! Log lines: which are written, in which form, and where to.
+//! Sets up logging: the level, format and outputs of log lines.
 //!
-//! It starts the logger once; what is logged is decided where it happens.
+//! Starts the logger once; every module decides itself what it logs.
 //!
 //! Invariant: logging never fails the caller. A line that cannot be written is dropped, because a
-//! member must go on serving when the reader of its standard error is gone.
+//! member must keep serving when the reader of its standard error has exited.
 
 use std::{
     io::{self, Write},
@@ -28,10 +28,10 @@ use crate::{
 
 mod repeats;
 
-/// The prefix of every target of ours; libraries below are heard from one level higher.
+/// Prefix of the targets of this project; libraries are logged from one level higher.
 const OWN_TARGETS: &str = "tenure";
 
-/// A logger runs already.
+/// The process has a logger already.
 #[derive(Debug, Error)]
 #[error("logger already started")]
 pub struct LoggerRuns(#[source] tracing_subscriber::util::TryInitError);
@@ -64,13 +64,14 @@ where
 {
     let notices = writer.clone();
     let tell = move |place: &Metadata<'_>| {
-        // Logging never fails the caller.
+        // An error is ignored: logging never fails the caller.
         let _gone = notices
             .make_writer()
             .write_all(left_out(format, place).as_bytes());
     };
     let wanted = filter(level).and(Repeats::new(clock, Box::new(tell)));
-    // A failed write would otherwise be reported on standard error, which panics when it is closed.
+    // Otherwise a failed write would be reported on standard error, which panics when that is
+    // closed.
     let layer = fmt::layer()
         .with_writer(writer)
         .log_internal_errors(false)
@@ -87,7 +88,7 @@ where
     }
 }
 
-/// The line that says that lines are left out.
+/// The line that reports that further lines are left out.
 fn left_out(format: LogFormat, place: &Metadata<'_>) -> String {
     let (target, level) = (place.target(), place.level());
     let line = place.line().unwrap_or_default();
@@ -103,8 +104,8 @@ fn left_out(format: LogFormat, place: &Metadata<'_>) -> String {
     }
 }
 
-/// Our own lines from `level`; libraries from a level above it, since theirs are meant for the
-/// people who build them.
+/// Logs targets of this project from `level`, and libraries from one level higher, since their
+/// lines are meant for their developers.
 fn filter(level: LogLevel) -> Targets {
     let (own, others) = match level {
         LogLevel::Debug => (Level::DEBUG, LevelFilter::INFO),
@@ -117,14 +118,14 @@ fn filter(level: LogLevel) -> Targets {
         .with_default(others)
 }
 
-/// Writes to every output and reports success whatever happens.
+/// Writes to every output, and always reports success.
 #[derive(Debug)]
 struct Outputs(Vec<LogOutput>);
 
 impl Write for Outputs {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         for output in &self.0 {
-            // Nobody is left to be told when the output is gone.
+            // An error is ignored: there is no output left to report it on.
             let _gone = match output {
                 LogOutput::Stderr => io::stderr().lock().write_all(line),
                 LogOutput::Stdout => io::stdout().lock().write_all(line),
@@ -178,7 +179,7 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    /// A clock that a test moves.
+    /// A clock that the test moves.
     #[derive(Debug, Default)]
     struct Hand(Mutex<Duration>);
 

@@ -1,5 +1,5 @@
-//! How bytes reach other processes: the listener and connector, injected so that a simulation can
-//! put its own network here.
+//! Listeners and connections to other processes, behind a trait, so that a simulation can
+//! substitute its network.
 
 mod accept;
 mod places;
@@ -26,21 +26,21 @@ use tonic::transport::server::Connected;
 
 use crate::{flushes::Flushes, share::Share};
 
-/// How long a connection attempt to a peer may take; a peer that does not answer within this is
-/// treated as down, and tried again.
+/// Time limit of a connection attempt; a peer that does not answer within it counts as down, and is
+/// tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 use self::places::{Place, Standing};
 pub(crate) use self::{accept::admitted, places::Places};
 
-/// How long a connection may take to say what it speaks.
+/// Time for an accepted connection to send the bytes that identify its protocol.
 const OPENING_MAX: Duration = Duration::from_secs(10);
-/// What it says: HTTP/2's preface, which is shorter than any request of a browser.
+/// Those bytes: HTTP/2's preface, which is shorter than any request of a browser.
 const OPENING_BYTES: usize = 24;
 
-/// A byte stream with whoever is at the other end.
+/// A byte stream to another process.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// The other end's address, when it has one.
+    /// The address of the other end, if it has one.
     fn peer_addr(&self) -> Option<SocketAddr>;
 }
 
@@ -57,31 +57,31 @@ impl Io for tokio::io::DuplexStream {
     }
 }
 
-/// A boxed [`Io`] that tonic's server takes.
+/// A boxed [`Io`] that tonic's server accepts.
 pub struct Connection {
     io: Box<dyn Io>,
     flushes: Flushes,
-    /// Until it has said what it speaks.
+    /// Set until the first [`OPENING_BYTES`] were received.
     opening: Option<Opening>,
-    /// Its place among those that clients, or members, may have.
+    /// Its place in the bound on connections.
     place: Place,
 }
 
-/// What the calls on a connection know of it.
+/// The state of a connection that its calls share.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
-    /// When what they wrote has left.
+    /// Reports when written bytes were flushed.
     pub(crate) flushes: Flushes,
-    /// The other end's address, when it has one.
+    /// The address of the other end, if it has one.
     pub(crate) peer: Option<SocketAddr>,
-    /// What their answers may hold.
+    /// Bounds the memory and the concurrency of its calls.
     pub(crate) share: Share,
-    /// Among those of members; none elsewhere.
+    /// Set on the port of members only.
     standing: Option<Standing>,
 }
 
 impl ConnectionInfo {
-    /// A call on the connection was let in.
+    /// Records that a call on the connection was admitted.
     pub(crate) fn admit(&self) {
         if let Some(standing) = &self.standing {
             standing.admit();
@@ -105,7 +105,7 @@ impl Connection {
         }
     }
 
-    /// One that was accepted: it ends when it does not say in time what it speaks.
+    /// Marks an accepted connection: it fails when its first bytes do not arrive in time.
     fn opening(self, place: Place) -> Self {
         Self {
             opening: Some(Opening {
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// An error once the connection has lost its place to another.
+    /// Fails once the connection was evicted from its place.
     fn check_place(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         if self.place.is_lost(cx) {
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -213,7 +213,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Incoming connections of one listener, and attempts to accept that failed; see `admitted`.
+/// The connections that one listener accepts, and errors of accepting; see `admitted`.
 pub type Incoming = BoxStream<'static, io::Result<Connection>>;
 
 /// Opens listeners and connections.
@@ -225,11 +225,11 @@ pub trait Transport: Send + Sync + fmt::Debug {
     fn connect(&self, authority: String) -> BoxFuture<'static, io::Result<Connection>>;
 }
 
-/// Milliseconds after which the system closes an accepted connection whose client takes nothing of
-/// what was sent: longer than a client pauses, and what waits for it keeps memory of others.
+/// Milliseconds after which the system closes an accepted connection whose client takes none of the
+/// sent data: longer than clients pause, as unread data holds memory that others could use.
 const UNREAD_MAX_MS: u32 = 60_000;
 
-/// TCP through the operating system.
+/// TCP sockets of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TcpTransport;
 

@@ -1,7 +1,7 @@
 //! `/livez` and `/readyz`: named checks, together or one by one.
 //!
-//! A live member answers by itself; a ready one also agrees with its cluster, and its disk takes
-//! what is written. The check of the disk is not etcd's, and is named only when it fails.
+//! A live member can read its own state; a ready one also reaches its quorum, and its disk
+//! completes writes. The disk check is not etcd's, and is listed only when it fails.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use axum::{
 
 use super::{Pages, health::Alarm, health::QueryPairs, health::values, pages};
 
-/// The page on which a member says whether it is fit to be used.
+/// Path of the readiness page.
 const READY: &str = "/readyz";
-/// The check that writes to the log end.
+/// Name of the check that writes to the log complete.
 const DISK: &str = "disk";
-/// Time between two looks at the disk while other checks run.
+/// Time between two checks of the disk while other checks run.
 const DISK_LOOK: Duration = Duration::from_millis(100);
 
-/// Both pages, and which checks each runs.
+/// Both pages, with the checks that each runs.
 pub(super) const PAGES: [&Page; 2] = [
     &Page {
         path: "/livez",
@@ -37,7 +37,7 @@ pub(super) const PAGES: [&Page; 2] = [
     },
 ];
 
-/// One page of checks.
+/// A page of checks.
 #[derive(Debug)]
 pub(super) struct Page {
     path: &'static str,
@@ -53,14 +53,14 @@ impl Page {
         self.names
     }
 
-    /// Runs every check that is not excluded. Names that are no checks are left out without a
-    /// word, so that one probe serves members of several versions.
+    /// Runs every check that is not excluded. Ignores unknown names in `exclude`, so that one probe
+    /// serves members of several versions.
     pub(super) async fn page(&self, State(state): State<Pages>, request: Request) -> Response {
         let query = query_of(&request);
         let excluded = |name: &&&str| !values(&query, "exclude").any(|other| other == **name);
         let names: Vec<&str> = self.names.iter().filter(excluded).copied().collect();
-        // A read would wait for the disk that hangs, and the probe for the read. Both arms only
-        // look, so either may be dropped.
+        // A read would wait for a disk that hangs, and the probe for the read. Cancel-safe: both
+        // arms only read.
         tokio::select! {
             biased;
             disk = self.disk_failure(&state, &query) => {
@@ -70,7 +70,7 @@ impl Page {
         }
     }
 
-    /// Waits until the disk fails, if it ever does.
+    /// Resolves when the disk check fails.
     async fn disk_failure(&self, state: &Pages, query: &QueryPairs) -> &'static str {
         loop {
             if let Some(disk) = self.disk_fails(state, query) {
@@ -80,7 +80,7 @@ impl Page {
         }
     }
 
-    /// The check that etcd does not have, when it fails.
+    /// Returns the disk check, which etcd does not have, if it fails.
     fn disk_fails(&self, state: &Pages, query: &QueryPairs) -> Option<&'static str> {
         let excluded = values(query, "exclude").any(|name| name == DISK);
         (self.path == READY && !excluded && state.health.disk().is_err()).then_some(DISK)
@@ -134,7 +134,7 @@ impl Page {
     }
 }
 
-/// The query of a request; one that does not read counts as none.
+/// The query of a request; a malformed one counts as empty.
 fn query_of(request: &Request) -> QueryPairs {
     Query::try_from_uri(request.uri()).unwrap_or_else(|_| Query(Vec::new()))
 }

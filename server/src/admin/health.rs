@@ -1,4 +1,4 @@
-//! `/health`: one word about this member and its cluster, and the reason when it is no.
+//! `/health`: whether this member and its cluster are healthy, and the reason when they are not.
 
 use axum::{
     extract::{Query, State},
@@ -9,12 +9,12 @@ use serde::Serialize;
 
 use super::{Pages, pages};
 
-/// An alarm that is raised.
+/// A raised alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alarm {
-    /// The key space is full.
+    /// The space quota of a member is exhausted.
     NoSpace,
-    /// Members disagree about the data.
+    /// The data of a member differs from the others'.
     Corrupt,
 }
 
@@ -28,10 +28,10 @@ impl Alarm {
     }
 }
 
-/// The parts of a query, in order; a part without `=` has an empty value.
+/// The parameters of a query, in order; one without `=` has an empty value.
 pub(super) type QueryPairs = Query<Vec<(String, String)>>;
 
-/// The values of every part of that name that has one.
+/// The non-empty values of every parameter with this name.
 pub(super) fn values<'a>(
     query: &'a QueryPairs,
     name: &'a str,
@@ -56,7 +56,7 @@ pub(super) async fn page(
     if let Some(refusal) = pages::refuse_all_but_get(&method) {
         return refusal;
     }
-    // As in etcd, the first of repeated parts counts.
+    // As in etcd, the first of repeated parameters counts.
     let serializable = query.0.iter().find(|(key, _)| key == "serializable");
     let serializable = serializable.is_some_and(|(_, value)| value == "true");
     let verdict = judge(&state, &query, serializable).await;

@@ -1,7 +1,7 @@
-//! The HTTP pages beside gRPC: health, readiness, versions and metrics, in etcd's shapes.
+//! HTTP pages beside gRPC: health, readiness, versions and metrics, in etcd's formats.
 //!
-//! They tell and never change anything. Paths, texts and status codes are etcd's, because probes,
-//! load balancers and dashboards compare them.
+//! The pages are read-only. Paths, texts and status codes are etcd's, because probes, load
+//! balancers and dashboards compare them.
 
 mod checks;
 mod health;
@@ -15,25 +15,25 @@ use axum::{Router, extract::State, response::Response, routing::any};
 pub use self::health::Alarm;
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
-/// How long a probe waits for a read: etcd's own limit for a request with its default timeouts.
+/// Deadline of a probe's read: etcd's own limit for a request with its default timeouts.
 const READ_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// The outcome of a probing read; the error is what the page says.
+/// The result of a probe's read; the error is the text for the page.
 pub type ProbeFuture<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
 
-/// What the pages ask of the server.
+/// The state that the pages report.
 pub trait Health: Send + Sync + 'static {
     /// Whether a leader is known.
     fn has_leader(&self) -> bool;
     /// Whether this member is a learner.
     fn is_learner(&self) -> bool;
-    /// The alarms that are raised, anywhere in the cluster.
+    /// The raised alarms of all members.
     fn alarms(&self) -> Vec<Alarm>;
-    /// What is wrong with the disk of the log, if anything is.
+    /// Fails with the reason when the disk of the log does not complete writes.
     fn disk(&self) -> Result<(), String>;
-    /// The version of the API the whole cluster serves, such as `3.6.0`, once it is decided.
+    /// The API version of the whole cluster, such as `3.6.0`, once it is decided.
     fn cluster_version(&self) -> Option<String>;
-    /// Reads one key with the agreement of a quorum.
+    /// Reads one key with confirmation by a quorum.
     ///
     /// # Cancel safety
     /// The future may be dropped at any time.
@@ -45,7 +45,7 @@ pub trait Health: Send + Sync + 'static {
     fn serializable_read(&self) -> ProbeFuture<'_>;
 }
 
-/// What every page may use.
+/// The state shared by all pages.
 #[derive(Clone)]
 struct Pages {
     health: Arc<dyn Health>,
@@ -53,7 +53,7 @@ struct Pages {
 }
 
 impl Pages {
-    /// One read with its deadline.
+    /// Makes one read with its deadline.
     async fn read(&self, linearizable: bool) -> Result<(), String> {
         let read = if linearizable {
             self.health.linearizable_read()
@@ -67,9 +67,9 @@ impl Pages {
     }
 }
 
-/// The pages, to be served on the client port beside gRPC and on the metrics listeners.
+/// Builds the pages, for the client port beside gRPC and for the metrics listeners.
 ///
-/// Every other path answers 404, so merge it last.
+/// Answers every other path with 404, so merge it last.
 pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
     let mut router = Router::new()
         .route("/health", any(health::page))

@@ -1,4 +1,4 @@
-//! Answers in the exact form of Go's HTTP server: types, headers and closing line breaks.
+//! Responses in the exact form of Go's HTTP server: types, headers and closing line breaks.
 
 use axum::{
     body::Body,
@@ -6,10 +6,10 @@ use axum::{
     response::Response,
 };
 
-/// The type of every plain answer.
+/// The content type of every plain response.
 pub(super) const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// A good answer of the given type.
+/// A response with status 200 and the given content type.
 pub(super) fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
     build(
         StatusCode::OK,
@@ -18,7 +18,7 @@ pub(super) fn text(content_type: &'static str, body: impl Into<Body>) -> Respons
     )
 }
 
-/// A good plain answer that browsers must not take for anything else.
+/// A plain response with status 200 whose type browsers must not guess.
 pub(super) fn plain(body: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, PLAIN),
@@ -27,7 +27,7 @@ pub(super) fn plain(body: String) -> Response {
     build(StatusCode::OK, &headers, body.into())
 }
 
-/// A bad answer; a line break follows the text.
+/// An error response; a line break follows the text.
 pub(super) fn error(status: StatusCode, words: &str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, PLAIN),
@@ -36,7 +36,7 @@ pub(super) fn error(status: StatusCode, words: &str) -> Response {
     build(status, &headers, format!("{words}\n").into())
 }
 
-/// The answer to every method but GET.
+/// The response to every method but GET; `None` for GET.
 pub(super) fn refuse_all_but_get(method: &Method) -> Option<Response> {
     if method == Method::GET {
         return None;
@@ -48,7 +48,7 @@ pub(super) fn refuse_all_but_get(method: &Method) -> Option<Response> {
     Some(response)
 }
 
-/// The answer for a path that nothing is served at.
+/// The response for an unknown path.
 pub(super) async fn not_found() -> Response {
     error(StatusCode::NOT_FOUND, "404 page not found")
 }

@@ -1,4 +1,4 @@
-//! Every page in every state, compared to the byte with what etcd answers.
+//! Tests of every page in every state: each response equals etcd's byte for byte.
 
 use axum::{
     body::{Body, to_bytes},
@@ -9,7 +9,7 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::config::MetricsLevel;
 
-/// A server in a given state.
+/// A member in a given state.
 #[derive(Clone)]
 struct Member {
     leader: bool,

@@ -1,4 +1,4 @@
-//! `/version`: which API this member, its cluster and its storage speak.
+//! `/version`: the API versions of this member, its cluster and its storage.
 
 use axum::{extract::State, http::Method, response::Response};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What the HTTP pages ask of the node.
+//! Implements the health checks of the HTTP pages on a running node.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{
     node::{Node, Replica},
 };
 
-/// Answers the pages from the node.
+/// Answers the health checks of the HTTP pages.
 #[derive(Debug)]
 pub(super) struct Probes {
     node: Arc<Node>,
@@ -23,7 +23,7 @@ impl Probes {
     }
 
     fn read(&self) {
-        // A view of its own: what the engine keeps for the writer is the writer's alone.
+        // Reads a snapshot: the engine's cache for the writer is the writer's alone.
         let engine = self.node.engine();
         let read = engine
             .snapshot()

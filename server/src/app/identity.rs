@@ -1,4 +1,5 @@
-//! Who this node is: from its data directory, or at the first start from the configuration.
+//! Determines the identity of this node from its data directory, or at the first start from the
+//! configuration.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::{
     storage::{DataDir, Owner, fresh_instance_id},
 };
 
-/// Who this node is, and with whom it forms the quorum should its log be empty.
+/// The identity of this node, and the members with which it forms the quorum if its log is empty.
 #[derive(Clone, Debug)]
 pub(super) struct Founding {
     pub(super) identity: Identity,
@@ -21,12 +22,12 @@ pub(super) struct Founding {
     pub(super) members: BTreeMap<u64, PeerNode>,
 }
 
-/// Reads the identity, or settles it for good.
+/// Reads the identity from the data directory, or writes it there at the first start.
 pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppError> {
     let found = dir.owner();
     let first = match (config.first_start(), found) {
         (Ok(first), _) => Some(first),
-        // A node that has started before knows better than its flags.
+        // After the first start the data directory takes precedence over the flags.
         (Err(_), Some(_)) => None,
         (Err(faults), None) => return Err(faults.into()),
     };
@@ -52,7 +53,7 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
         member_id: MemberId(owner.member_id),
         name: config.name.clone(),
     };
-    // Flags that describe another quorum must not found one on this directory.
+    // Flags that describe another quorum must not form one on this directory.
     let members = if configured == Some((owner.cluster_id, owner.member_id)) {
         members
     } else {
@@ -89,8 +90,8 @@ fn claim(dir: &DataDir, cluster_id: u64, member_id: u64) -> Result<Owner, AppErr
     Ok(owner)
 }
 
-/// Flags that name another quorum or member: as in etcd, a directory with data counts for more. One
-/// that never held a log has nothing to say, so the two cannot both be meant.
+/// Resolves flags that name another quorum or member. As in etcd, a directory with data takes
+/// precedence. One that never held a log has none, so the contradiction is an error.
 fn compare(dir: &DataDir, owner: Owner, configured: (u64, u64)) -> Result<(), AppError> {
     if configured == (owner.cluster_id, owner.member_id) {
         return Ok(());

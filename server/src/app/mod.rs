@@ -1,4 +1,4 @@
-//! Builds the server's parts in order, runs them, and takes them down in order.
+//! Builds the parts of the server in order, runs them, and shuts them down in order.
 
 mod health;
 mod identity;
@@ -29,66 +29,66 @@ use crate::{
     transport::{TcpTransport, Transport},
 };
 
-/// How long the servers may take to finish the calls they have when the node is told to stop.
+/// Time for the servers to finish open calls at shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// Pause before a node that does not serve yet looks again whether it can.
+/// Pause between two read barriers until the node is announced as ready.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Why the server ended other than by being told to.
+/// Causes that end the server, other than a stop signal.
 #[derive(Debug, Error)]
 pub enum AppError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// What the operator said of the first start does not hold together.
+    /// The settings for the first start contradict each other.
     #[error(transparent)]
     FirstStart(#[from] ConfigErrors),
-    /// Joining a quorum that exists already.
+    /// The settings ask to join an existing quorum.
     #[error(
         "--initial-cluster-state existing with an empty --data-dir asks to join a running quorum, \
          which is not built yet; start all founders with --initial-cluster-state new"
     )]
     JoinNotBuilt,
-    /// The flags name one member, the data directory another, and neither has any data.
+    /// The flags and the data directory name different members, and neither has data.
     #[error(
         "the data directory belongs to member {member_id:x} of cluster {cluster_id:x}, which never \
          held any data, but the flags describe member {configured_member_id:x} of cluster \
          {configured_cluster_id:x}; remove the data directory, or correct the flags"
     )]
     OtherOwner {
-        /// The directory's cluster.
+        /// The cluster id in the data directory.
         cluster_id: u64,
-        /// The directory's member.
+        /// The member id in the data directory.
         member_id: u64,
-        /// The flags' cluster.
+        /// The cluster id from the flags.
         configured_cluster_id: u64,
-        /// The flags' member.
+        /// The member id from the flags.
         configured_member_id: u64,
     },
     /// The node did not start.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// An address could not be listened on.
+    /// A listener could not be opened.
     #[error("{flag}: {address} could not be listened on; is another process using it?")]
     Listen {
-        /// The flag that names it.
+        /// The flag that sets the address.
         flag: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
-    /// A server ended by itself.
+    /// A server ended before shutdown.
     #[error("a server stopped")]
     Served(#[source] tonic::transport::Error),
-    /// Signals cannot be received.
+    /// The handlers for stop signals could not be installed.
     #[error("signals cannot be received")]
     Signals(#[source] io::Error),
 }
 
-/// Runs the server until it is told to stop.
+/// Runs the server until a stop signal arrives.
 ///
 /// # Errors
 /// See [`AppError`].
@@ -143,10 +143,10 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     announce(&node, &config).await;
 
     let ended = tokio::select! {
-        // Every arm ends the server, so what the others had seen no longer matters.
+        // Cancel-safe: every arm ends the server, so the state of the others no longer matters.
         told = stop_signal() => told.map(|name| info!(signal = name, "told to stop")),
         ended = serving.next_end() => ended,
-        // A node that took its place has nothing more to say here.
+        // A member that was founded without an error disables this arm.
         Ok(Err(error)) = &mut founding => Err(error.into()),
     };
     services.drain();
@@ -163,7 +163,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     ended
 }
 
-/// Starts what this node does while it leads.
+/// Starts the duties, which act while this node leads.
 fn spawn_duties(
     replica: &Arc<dyn node::Replica>,
     leases: Arc<LeaseFeed>,
@@ -181,7 +181,7 @@ fn spawn_duties(
     ));
 }
 
-/// Says that clients may come, once this node has what its leader had committed.
+/// Logs that the node serves clients, once it has applied what its leader had committed.
 async fn announce(node: &Arc<node::Node>, config: &Config) {
     let addresses: Vec<_> = config
         .listen_client_urls
@@ -206,7 +206,7 @@ async fn stop_signal() -> Result<&'static str, AppError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(AppError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AppError::Signals)?;
     Ok(tokio::select! {
-        // Either arm ends the server.
+        // Cancel-safe: either arm ends the server.
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     })

@@ -1,4 +1,5 @@
-//! Brings the gauges up to date when they are scraped; counters are counted where things happen.
+//! Updates gauges and the event counter at each scrape; other counters are incremented at their
+//! source.
 
 use std::sync::{Arc, Weak};
 
@@ -12,7 +13,7 @@ use crate::{
     tasks,
 };
 
-/// Starts to observe.
+/// Sets constant metrics, and starts to update the others.
 pub(super) fn spawn(
     node: &Arc<Node>,
     hub: &Arc<WatchHub>,
@@ -29,12 +30,12 @@ pub(super) fn spawn(
     metrics.server.quota_backend_bytes.set(signed(quota));
     for member in node.status().members {
         if member.id != identity.member_id {
-            // Known, with every count at zero, before the first message.
+            // Creates the metrics of each peer, all zero, before its first message.
             drop(metrics.network.peer(identity.member_id, member.id));
         }
     }
     count_leaders(node, metrics);
-    // The page must not keep the node from ending.
+    // Weak references, so that the metrics do not keep the node alive.
     let (node, hub, own) = (
         Arc::downgrade(node),
         Arc::downgrade(hub),
@@ -52,7 +53,7 @@ pub(super) fn spawn(
     });
 }
 
-/// Counts the changes of leader.
+/// Starts a task that counts changes of leader.
 fn count_leaders(node: &Arc<Node>, metrics: &Arc<Metrics>) {
     let mut leadership = node.leadership();
     let metrics = Arc::clone(metrics);
@@ -64,7 +65,7 @@ fn count_leaders(node: &Arc<Node>, metrics: &Arc<Metrics>) {
                 metrics.server.leader_changes_seen.inc();
                 leader = now;
             }
-            // The node is gone when nobody tells any more.
+            // The channel closes when the node has stopped.
             if leadership.changed().await.is_err() {
                 return;
             }
@@ -95,7 +96,7 @@ fn refresh(node: &Node, hub: &WatchHub, metrics: &Metrics) {
         .set(signed(watches.watchers_behind as u64));
     mvcc.watch_stream.set(signed(watches.streams as u64));
     mvcc.pending_events.set(signed(watches.pending as u64));
-    // Two scrapes at once may both see the older value; a counter must not go back.
+    // Two concurrent scrapes may both see the older value; a counter must not decrease.
     let events = watches.events_total.saturating_sub(mvcc.events.get());
     mvcc.events.inc_by(events);
 }

@@ -1,4 +1,4 @@
-//! Makes known in the replicated state how clients reach this member.
+//! Publishes the client URLs of this member in the replicated state.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,10 +12,10 @@ use crate::{
     tasks,
 };
 
-/// Pause before another try; without a quorum nobody could read it anyway.
+/// Pause before a retry. Without a quorum no client could read the result anyway.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Publishes until it has worked once. Proposing the same twice is harmless.
+/// Publishes until it succeeds once. A repeated proposal is harmless.
 pub(super) fn spawn(node: Arc<Node>, config: Arc<Config>) {
     tasks::spawn("publish", async move {
         let wanted = MemberAttributes {

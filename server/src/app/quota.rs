@@ -1,8 +1,8 @@
-//! Watches this node's own quota: one that is smaller than the others' is exceeded by what they
-//! admit.
+//! Watches the quota of this node: writes that other members admit can exceed it when theirs are
+//! larger.
 //!
-//! A node that admits a write looks at its quota itself; see `rpc::Services`. Invariant: when what
-//! is applied here exceeds the quota, the alarm of this member is raised, as soon as there is a
+//! A node that admits a write checks its own quota; see `rpc::Services`. Invariant: when the
+//! applied state exceeds the quota, the alarm of this member is raised as soon as there is a
 //! leader.
 
 use std::{sync::Arc, time::Duration};
@@ -11,11 +11,11 @@ use tenure_statemachine::Revision;
 
 use crate::{rpc::Services, tasks};
 
-/// Time between two looks: a write that exceeds the quota is followed by few others, and the look
-/// costs nothing that a request would notice.
+/// Time between two checks: few other writes follow one that exceeds the quota, and the cost of a
+/// check is not noticeable to requests.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Starts to watch; ends with the services.
+/// Starts the task; it ends with the services.
 pub(super) fn spawn(services: Arc<Services>) {
     tasks::spawn("quota", async move {
         let mut seen = Revision::EMPTY;

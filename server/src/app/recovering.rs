@@ -1,4 +1,4 @@
-//! The pages of a member that brings back its state before it starts: it lives, and is not ready.
+//! Serves the pages of a member that recovers its state before it starts: alive, but not ready.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use crate::{
     node::{Recovery, StartError, Started},
 };
 
-/// How long a page that was asked for may take. Nothing here waits for anything.
+/// Time for the page servers to stop before they are aborted. No page waits for anything.
 const END_MAX: Duration = Duration::from_secs(1);
-/// What a page says of it.
+/// Error text of linearizable reads.
 const TEXT: &str = "the state was damaged, and this member waits for another one's snapshot";
 
-/// Answers for a node that is not there yet.
+/// Answers the health checks before the node has started.
 #[derive(Debug)]
 struct Recovering;
 
@@ -48,13 +48,13 @@ impl Health for Recovering {
         Box::pin(async { Err(TEXT.to_owned()) })
     }
 
-    /// A restart would not help, so the member counts as alive.
+    /// Succeeds, so that the member counts as alive: a restart would not help.
     fn serializable_read(&self) -> ProbeFuture<'_> {
         Box::pin(async { Ok(()) })
     }
 }
 
-/// Waits for the node, and serves the pages meanwhile if that takes long.
+/// Waits for the node to start, and serves the pages meanwhile if it recovers.
 pub(super) async fn meanwhile<F>(
     recovery: &Recovery,
     listeners: &mut Listeners,
@@ -68,14 +68,14 @@ where
     tokio::select! {
         biased;
         started = starting.as_mut() => return started,
-        // Nothing is lost with it.
+        // Cancel-safe: dropping the future loses nothing.
         () = recovery.begins() => {}
     }
     let stopping = CancellationToken::new();
     let pages = admin::router(Arc::new(Recovering), Arc::clone(metrics));
     let servers = serve::spawn_pages(listeners, &pages, config, metrics, &stopping);
     let started = starting.await;
-    // Connections end, too: whoever has one comes again, and meets the node.
+    // Closes the connections, too: clients reconnect to the servers of the node.
     stopping.cancel();
     for mut server in servers {
         if timeout(END_MAX, &mut server).await.is_err() {

@@ -1,4 +1,4 @@
-//! Listeners and the servers on them: peers, clients with HTTP beside gRPC, and metrics.
+//! Listeners and their servers: for peers, for clients (gRPC and HTTP pages), and for metrics.
 
 mod unfinished;
 
@@ -23,36 +23,36 @@ use crate::{
     transport::{Incoming, Places, Transport, admitted},
 };
 
-/// Flow-control window of one stream from a peer, and of its connection.
+/// Flow-control window of one stream from a peer, in bytes; its connection has twice that.
 const PEER_STREAM_WINDOW: u32 = 2 << 20;
 
-/// Flow-control window of one stream from a client: what of it may wait unread.
+/// Flow-control window of one stream from a client: the bytes of it that may wait unread.
 const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
-/// Flow-control window of a client's connection: what all its streams together may leave unread.
+/// Flow-control window of a client's connection: the bytes that all its streams may leave unread.
 ///
-/// The HTTP/2 library also derives from it how many small frames may wait, by half of it over some
-/// 240 bytes a frame, and ends the connection beyond them. This many are as many renewals or new
-/// watches as one stream's window holds, so that flow control makes a client wait before its
-/// connection would be lost.
+/// The HTTP/2 library also derives from it how many small frames may wait, half of it at about 240
+/// bytes a frame, and closes the connection beyond that. The value allows as many as one stream's
+/// window holds renewals or new watches, so that flow control delays a client before its connection
+/// would be closed.
 const CLIENT_CONNECTION_WINDOW: u32 = 32 << 20;
 
-/// Metadata of one call: tokens and traces take tens of kilobytes. The library's own limit is
+/// Bytes of metadata per call: tokens and traces take tens of kilobytes. The library's default is
 /// 16 KiB.
 const METADATA_BYTES_MAX: u32 = 256 << 10;
 
-/// How long a connection on the port of members may be silent before it is asked whether its other
-/// end is there: that of a member whose machine is gone would stay for good.
+/// Idle time before a keepalive ping on a connection from a peer: the connection of a machine that
+/// failed would stay open otherwise.
 const PEER_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the other end may take to say so. Long, so that a member that reads a snapshot from a
-/// slow disk keeps its connections.
+/// Time for the peer to answer the ping. Long, so that a member that reads a snapshot from a slow
+/// disk keeps its connections.
 const PEER_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Every listener, open before the node starts: an address in use is told at once.
+/// Every listener. Opened before the node starts, so that an address in use is reported at once.
 pub(super) struct Listeners {
     peers: Vec<Incoming>,
     clients: Vec<Incoming>,
     metrics: Vec<Incoming>,
-    /// Those of clients and of pages.
+    /// Places for connections of clients and of metrics pages.
     places: Places,
 }
 
@@ -77,7 +77,8 @@ impl Listeners {
     }
 }
 
-/// A server that takes HTTP/1, too, and ends connections whose other end is gone.
+/// Builds a server that accepts HTTP/1, too, and closes connections whose client does not answer
+/// pings.
 fn server(config: &Config) -> Server {
     Server::builder()
         .accept_http1(true)
@@ -89,7 +90,7 @@ fn server(config: &Config) -> Server {
         .http2_max_header_list_size(METADATA_BYTES_MAX)
 }
 
-/// The pages while there is no node yet. What clients ask for is not there.
+/// Serves the pages before the node has started. gRPC calls are answered as unavailable.
 pub(super) fn spawn_pages(
     listeners: &mut Listeners,
     pages: &Router,
@@ -113,7 +114,8 @@ pub(super) fn spawn_pages(
     servers
 }
 
-/// The same connections in a stream of their own. Both take them, so one must be dropped.
+/// Returns a second stream of the same connections. Both take connections from it, so one of them
+/// must be dropped.
 fn lend(incoming: &mut Incoming) -> Incoming {
     let owned = std::mem::replace(incoming, futures::stream::empty().boxed());
     let shared = Arc::new(Mutex::new(owned));
@@ -124,7 +126,7 @@ fn lend(incoming: &mut Incoming) -> Incoming {
     stream(shared)
 }
 
-/// Services of which none can be called now.
+/// Answers every gRPC call as unavailable.
 fn unavailable() -> Routes {
     let refuse = || async {
         let text = "etcdserver: this member brings back its state";
@@ -160,16 +162,16 @@ type Servers = FuturesUnordered<JoinHandle<Result<(), tonic::transport::Error>>>
 pub(super) struct Serving {
     peers: Servers,
     clients: Servers,
-    /// Ends the servers for peers, which serve on while clients' calls are finished: those wait
-    /// for entries that arrive from the next leader.
+    /// Stops the peer servers when dropped. They serve while calls of clients are drained, since
+    /// those wait for entries from the next leader.
     _peers_stop: DropGuard,
 }
 
 impl Serving {
-    /// Resolves when a server ends before it is told to.
+    /// Resolves when a server ends before shutdown.
     pub(super) async fn next_end(&mut self) -> Result<(), AppError> {
         let ended = tokio::select! {
-            // Either arm ends the node, so what the other had seen no longer matters.
+            // Cancel-safe: either arm ends the node, so the state of the other no longer matters.
             Some(ended) = self.peers.next() => ended,
             Some(ended) = self.clients.next() => ended,
             else => return Ok(()),
@@ -177,14 +179,14 @@ impl Serving {
         ended.map_or(Ok(()), |result| result.map_err(AppError::Served))
     }
 
-    /// Resolves when every call of a client is finished. Peers keep their connections open for
-    /// good, and are not waited for.
+    /// Resolves when every call of a client has ended. Does not wait for peers, which keep their
+    /// connections open.
     pub(super) async fn clients_ended(&mut self) {
         while self.clients.next().await.is_some() {}
     }
 }
 
-/// Starts the servers.
+/// Starts a server on every listener.
 pub(super) fn spawn(
     listeners: Listeners,
     peer_routes: Routes,
@@ -240,8 +242,8 @@ pub(super) fn spawn(
     }
 }
 
-/// The pages and the services on one port. A path that neither knows is answered in the caller's
-/// protocol.
+/// Combines the pages and the services on one port. An unknown path is answered in the protocol of
+/// the request.
 fn beside_grpc(services: Routes, pages: Router) -> Router {
     let services = services.into_axum_router();
     let unknown_call = services.clone();

@@ -1,6 +1,7 @@
-//! The command line in Go's syntax: `--x y`, `--x=y`, `-x y`, `-x=y`; repeated flags, last wins.
+//! The command line in Go's syntax: `--x y`, `--x=y`, `-x y`, `-x=y`; of repeated flags the last
+//! wins.
 //!
-//! A true-or-false flag never takes the next word: it stands alone or is written `--x=false`.
+//! A boolean flag never takes the next word: it stands alone or is written `--x=false`.
 
 use std::ffi::OsString;
 
@@ -11,18 +12,18 @@ use super::{
     suggestion::closest,
 };
 
-/// What a command line says.
+/// A parsed command line.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
-    /// The values it sets.
+    /// The values that flags set.
     pub(super) sources: Sources,
-    /// The first of `--help`, `-h` and `--version` that it holds.
+    /// The first of `--help`, `-h` and `--version`, if any is present.
     pub(super) action: Option<&'static str>,
-    /// What is wrong with it.
+    /// The faults, in order.
     pub(super) faults: Vec<ConfigFault>,
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments after the program's name.
 pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Arguments {
     let mut read = Arguments::default();
     let mut words = arguments.into_iter();
@@ -36,7 +37,7 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Arguments {
                 continue;
             }
         };
-        // A lone dash is a word, and two dashes make words of all that follows.
+        // A lone dash is a word; after two dashes, all arguments are words.
         if only_words || word == "-" || !word.starts_with('-') {
             read.faults.push(ConfigFault::UnexpectedWord { word });
         } else if word == "--" {
@@ -49,7 +50,7 @@ pub(super) fn read(arguments: impl IntoIterator<Item = OsString>) -> Arguments {
 }
 
 impl Arguments {
-    /// Reads one flag, and its value where that is the next word.
+    /// Parses one flag, and its value if that is the next word.
     fn flag(&mut self, word: &str, rest: &mut impl Iterator<Item = OsString>) {
         let bare = word
             .strip_prefix("--")
@@ -76,7 +77,7 @@ impl Arguments {
         }
     }
 
-    /// Notes an action, unless it is spelled as off.
+    /// Records an action, unless its value is false.
     fn action(&mut self, action: &'static str, value: Option<String>) {
         let value = value.unwrap_or_else(|| "true".to_owned());
         match flags::parse_bool(&value) {

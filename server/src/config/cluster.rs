@@ -1,7 +1,7 @@
-//! The members that a first start is told about, and whether that story holds together.
+//! The members that are configured for the first start, and the check that they are consistent.
 //!
-//! It is read only by a member whose data directory is empty: afterwards the cluster's own record
-//! of its members counts, and these settings may grow stale, as they do for etcd.
+//! Only a member with an empty data directory uses them: afterwards the replicated membership
+//! applies, and these settings may become outdated, as in etcd.
 
 use std::collections::BTreeMap;
 
@@ -15,46 +15,46 @@ use super::{
     url::{Url, UrlFault},
 };
 
-/// A member named by `initial-cluster`.
+/// A member listed in `initial-cluster`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InitialMember {
-    /// Its name.
+    /// Name of the member.
     pub name: String,
-    /// Its peer addresses, sorted.
+    /// Peer URLs of the member, sorted.
     pub peer_urls: Vec<Url>,
 }
 
-/// What a member does when it starts without data.
+/// The action of a member that starts without data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FirstStart {
-    /// It forms a cluster with others that were told the same.
+    /// Forms a cluster with members that have the same settings.
     Form {
-        /// This member's id.
+        /// The id of this member.
         member_id: MemberId,
-        /// The cluster's id.
+        /// The id of the cluster.
         cluster_id: ClusterId,
-        /// Every member with its id, this one among them, by id.
+        /// All members with their ids, including this one, sorted by id.
         members: Vec<(MemberId, InitialMember)>,
     },
-    /// It joins a cluster that already knows its peer addresses; ids come from there.
+    /// Joins a cluster that has its peer URLs already and provides the ids.
     Join {
-        /// The other members, to be asked.
+        /// The other members, from which the membership is requested.
         peers: Vec<InitialMember>,
     },
 }
 
-/// Why `initial-cluster` does not read.
+/// Causes for which `initial-cluster` does not parse.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum InitialClusterFault {
-    /// A part is not a name, an equals sign and an address.
+    /// A part is not of the form NAME=URL.
     #[error("{0:?} must be written NAME=URL")]
     Pair(String),
-    /// An address is unusable.
+    /// An address is malformed.
     #[error(transparent)]
     Url(#[from] UrlFault),
 }
 
-/// Reads `name=URL` pairs; a member with several addresses is named once for each.
+/// Parses `name=URL` pairs; a member with several addresses is listed once for each.
 pub(super) fn parse(text: &str) -> Result<Vec<InitialMember>, InitialClusterFault> {
     let mut members: BTreeMap<&str, Vec<Url>> = BTreeMap::new();
     for pair in text.split(',') {
@@ -76,12 +76,12 @@ pub(super) fn parse(text: &str) -> Result<Vec<InitialMember>, InitialClusterFaul
 }
 
 impl Config {
-    /// What to do when there is no data yet.
+    /// The action for a first start.
     ///
     /// # Errors
     /// Every contradiction between `name`, `initial-advertise-peer-urls`, `initial-cluster` and
-    /// `initial-cluster-state`. [`super::load`] has asked already when the data directory was
-    /// missing or empty.
+    /// `initial-cluster-state`. [`super::load`] has checked this already when the data directory
+    /// was missing or empty.
     pub fn first_start(&self) -> Result<FirstStart, ConfigErrors> {
         ConfigErrors::check(self.first_start_faults())?;
         let members = self.initial_cluster.iter().cloned();
@@ -93,8 +93,8 @@ impl Config {
                 let id = |urls: &[Url]| identity::member_id(urls, &self.initial_cluster_token);
                 let mut members: Vec<_> = members.map(|it| (id(&it.peer_urls), it)).collect();
                 members.sort_unstable_by_key(|(id, _)| *id);
-                // The own id comes from the own entry, as the others take it from there: the
-                // advertised addresses may be the same places in another spelling.
+                // The id of this member is computed from its entry in the list, as others do: the
+                // advertised URLs may spell the same addresses differently.
                 let own = members.iter().find(|(_, it)| it.name == self.name);
                 FirstStart::Form {
                     member_id: own
@@ -167,7 +167,7 @@ impl Config {
     }
 }
 
-/// Whether two lists name the same places; `localhost` and 127.0.0.1 are one.
+/// Whether two lists have the same addresses; `localhost` and 127.0.0.1 are equal.
 fn same_addresses(left: &[Url], right: &[Url]) -> bool {
     places(left) == places(right)
 }
@@ -182,7 +182,7 @@ fn places(urls: &[Url]) -> Vec<String> {
     places
 }
 
-/// The addresses that stand more than once in a cluster.
+/// The addresses that occur more than once among the members.
 fn repeated(members: &[InitialMember]) -> Vec<Url> {
     let mut urls: Vec<&Url> = members
         .iter()

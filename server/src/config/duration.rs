@@ -1,8 +1,8 @@
-//! Durations as Go writes them: `100ms`, `5s`, `1h30m`, `1.5s`, and a bare `0`.
+//! Durations in Go's syntax: `100ms`, `5s`, `1h30m`, `1.5s`, and a bare `0`.
 
 use std::time::Duration;
 
-/// Nanoseconds in each unit. Longer names come before their prefixes.
+/// Nanoseconds per unit. Longer names come before their prefixes.
 const UNITS: [(&str, u64); 8] = [
     ("ns", 1),
     ("us", 1_000),
@@ -17,7 +17,7 @@ const UNITS: [(&str, u64); 8] = [
 /// The longest duration, which is Go's: 2^63 - 1 nanoseconds, about 292 years.
 const NANOS_MAX: u64 = i64::MAX as u64;
 
-/// Reads a duration; negative ones, and numbers without a unit, are not durations.
+/// Parses a duration. Returns `None` for negative durations and for numbers without a unit.
 pub(super) fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
@@ -41,7 +41,7 @@ pub(super) fn parse(text: &str) -> Option<Duration> {
     (total <= NANOS_MAX).then(|| Duration::from_nanos(total))
 }
 
-/// Writes a duration in the greatest unit up to minutes of which it is a whole number.
+/// Formats a duration as a whole number of the largest unit that allows it, up to minutes.
 pub(super) fn written(duration: Duration) -> String {
     let nanos = duration.as_nanos();
     for (name, scale) in [
@@ -59,7 +59,7 @@ pub(super) fn written(duration: Duration) -> String {
     }
 }
 
-/// A decimal number times a unit, in whole nanoseconds.
+/// Multiplies a decimal number by a unit, truncated to whole nanoseconds.
 fn scaled(number: &str, scale: u64) -> Option<u64> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() {

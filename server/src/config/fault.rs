@@ -1,19 +1,19 @@
-//! What can be wrong with a configuration, each fault with the name to change and what to do.
+//! The faults of a configuration, each with the name to change and the remedy.
 
 use std::{fmt, path::PathBuf};
 
 use thiserror::Error;
 
-/// Where a value came from.
+/// The source of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A flag of this name.
+    /// A flag, by name.
     Flag(&'static str),
-    /// A variable of this full name.
+    /// A variable, by its full name.
     Variable(String),
-    /// A key of this name in this file.
+    /// A key in a file.
     File(&'static str, PathBuf),
-    /// Nobody set it; the name of the setting.
+    /// The default of the setting with this name.
     Default(&'static str),
 }
 
@@ -28,13 +28,13 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
+/// A fault of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ConfigFault {
     /// A flag that is not in the table.
     #[error("--{name}: unknown flag{}", hint(*.suggestion, "--"))]
     UnknownFlag {
-        /// The name as it was given, without dashes.
+        /// The name as given, without dashes.
         name: String,
         /// The closest known name.
         suggestion: Option<&'static str>,
@@ -42,7 +42,7 @@ pub enum ConfigFault {
     /// A `TENURE_` variable that is not in the table.
     #[error("{name}: unknown variable{}", hint(.suggestion.as_deref(), ""))]
     UnknownVariable {
-        /// The whole name.
+        /// The full name.
         name: String,
         /// The closest known variable.
         suggestion: Option<String>,
@@ -50,32 +50,32 @@ pub enum ConfigFault {
     /// A key of the file that is not in the table.
     #[error("{key} in {}: unknown key{}", .path.display(), hint(*.suggestion, ""))]
     UnknownKey {
-        /// The key as it stands in the file.
+        /// The key as written in the file.
         key: String,
         /// The file.
         path: PathBuf,
         /// The closest known key.
         suggestion: Option<&'static str>,
     },
-    /// A flag at the end of the line whose value is missing.
+    /// The last flag of the command line has no value.
     #[error("--{name}: value missing; write --{name}=VALUE")]
     MissingValue {
-        /// The flag.
+        /// Name of the flag.
         name: &'static str,
     },
-    /// An argument that begins with dashes but names nothing.
+    /// An argument that begins with dashes but is not a flag.
     #[error("{word:?}: not a flag; write --NAME=VALUE")]
     BadSyntax {
         /// The argument.
         word: String,
     },
-    /// A word that belongs to no flag.
+    /// An argument that belongs to no flag.
     #[error(
         "{word:?}: unexpected word; flags begin with --, and a value of a true-or-false flag \
              is written --NAME=false"
     )]
     UnexpectedWord {
-        /// The word.
+        /// The argument.
         word: String,
     },
     /// An argument or a variable that is not UTF-8.
@@ -84,42 +84,42 @@ pub enum ConfigFault {
         /// The argument or variable, with replacement characters.
         what: String,
     },
-    /// A value its setting cannot take.
+    /// A value that its setting does not accept.
     #[error("{origin}: bad value {value:?}: {remedy}")]
     BadValue {
-        /// Who set it.
+        /// The source of the value.
         origin: Origin,
         /// The value.
         value: String,
-        /// What was expected.
+        /// The expected form.
         remedy: String,
     },
-    /// A value that asks for something that does not exist yet.
+    /// A value that requests a feature that is not built yet.
     #[error("{origin}: asks for {feature} (not built yet); leave it out")]
     NotBuilt {
-        /// Who set it. The value stays unsaid: some of these settings hold secrets.
+        /// The source; the value is omitted, as some of these settings hold secrets.
         origin: Origin,
-        /// The missing feature.
+        /// The requested feature.
         feature: &'static str,
     },
     /// Two settings that contradict each other.
     #[error("{first} and {second}: {remedy}")]
     Conflict {
-        /// One of them.
+        /// The source of one value.
         first: Origin,
-        /// The other.
+        /// The source of the other value.
         second: Origin,
-        /// What is wrong and how to mend it.
+        /// The contradiction, and how to resolve it.
         remedy: String,
     },
     /// A file that could not be read.
     #[error("{origin}: cannot read {}: {cause}; name a readable TOML file", .path.display())]
     UnreadableFile {
-        /// Who named the file.
+        /// The setting that names the file.
         origin: Origin,
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the operating system.
         cause: String,
     },
     /// A file that is not TOML.
@@ -127,12 +127,12 @@ pub enum ConfigFault {
     MalformedFile {
         /// The file.
         path: PathBuf,
-        /// Where and why.
+        /// The position and the cause.
         cause: String,
     },
 }
 
-/// The end of a sentence about an unknown name.
+/// The end of the text about an unknown name.
 fn hint(suggestion: Option<&str>, dashes: &str) -> String {
     match suggestion {
         Some(name) => format!("; did you mean {dashes}{name}?"),
@@ -145,7 +145,7 @@ fn hint(suggestion: Option<&str>, dashes: &str) -> String {
 pub struct ConfigErrors(Vec<ConfigFault>);
 
 impl ConfigErrors {
-    /// The faults, or nothing when there are none.
+    /// Fails if there are any faults.
     pub(super) fn check(faults: Vec<ConfigFault>) -> Result<(), Self> {
         if faults.is_empty() {
             Ok(())
@@ -154,7 +154,7 @@ impl ConfigErrors {
         }
     }
 
-    /// The faults, in the order they were found.
+    /// The faults, in the order found.
     #[must_use]
     pub fn faults(&self) -> &[ConfigFault] {
         &self.0
@@ -173,7 +173,7 @@ impl fmt::Display for ConfigErrors {
     }
 }
 
-/// Something that is accepted but that an operator should know; to be logged once at the start.
+/// A warning about an accepted setting, to be logged once at start-up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Warning(pub(super) String);
 

@@ -15,10 +15,10 @@ use super::{
     suggestion::closest,
 };
 
-/// Bytes a file may have: far above every setting spelled out, far below what could hurt.
+/// Largest file in bytes: far more than all settings written out, too little to exhaust memory.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Reads the file that `origin` named.
+/// Reads and parses the file that `origin` names.
 pub(super) fn read(path: &Path, origin: Origin) -> (Sources, Vec<ConfigFault>) {
     match read_text(path) {
         Ok(text) => parse(&text, path),
@@ -96,14 +96,14 @@ fn parse(text: &str, path: &Path) -> (Sources, Vec<ConfigFault>) {
     (sources, faults)
 }
 
-/// The first setting of a file of etcd's, if it is one: a line `key: value` with a name of ours.
+/// The first setting of one of etcd's YAML files: a line `key: value` with a known name.
 fn yaml_line(text: &str) -> Option<(&str, &str)> {
     let pairs = text.lines().filter_map(|line| line.split_once(": "));
     let mut ours = pairs.filter(|(key, _)| flags::find(key).is_some());
     ours.next().map(|(key, value)| (key, value.trim()))
 }
 
-/// A value of YAML as TOML has it: quoted unless it is a number or a truth.
+/// Converts a value from YAML to TOML: quoted unless it is a number or a boolean.
 fn in_toml(value: &str) -> String {
     let bare = value.trim_matches(['\'', '"']);
     let is_plain = bare == "true" || bare == "false" || bare.parse::<i64>().is_ok();
@@ -114,7 +114,7 @@ fn in_toml(value: &str) -> String {
     }
 }
 
-/// The value as the command line would have it.
+/// The value in the syntax of the command line.
 fn value_text(flag: &Flag, value: &Value) -> Result<String, String> {
     let expected = || format!("expected {} as text in quotes", flag.kind.describe());
     match value {

@@ -1,4 +1,4 @@
-//! What `--help` and `--version` print.
+//! The texts of `--help` and `--version`.
 
 use tenure_proto::API_VERSION;
 
@@ -7,7 +7,7 @@ use super::{
     flags::{self, ACTIONS, Class, Group},
 };
 
-/// Every flag with its default and meaning, group by group.
+/// Lists every flag with its default and meaning, by group.
 pub(super) fn text() -> String {
     let mut text = String::from(
         "tenured: a coordination service that speaks etcd's API\n\n\
@@ -38,7 +38,7 @@ pub(super) fn text() -> String {
     text
 }
 
-/// The two versions, one a line; tools of etcd look for the second.
+/// The versions of tenure and of etcd's API, one per line; etcd's tools look for the second line.
 pub(super) fn version() -> String {
     format!("tenured Version: {VERSION}\netcd Version: {API_VERSION}\n")
 }

@@ -1,7 +1,7 @@
-//! The ids of members and clusters that are formed from a configuration.
+//! Computes the ids of members and clusters that are formed from a configuration.
 //!
-//! They are etcd's, bit for bit: the same names and addresses give the same ids. A member that is
-//! added later gets its id from the cluster, not from here.
+//! The ids equal etcd's: the same names and addresses give the same ids. A member that is added
+//! later gets its id from the cluster instead.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use tenure_statemachine::MemberId;
 
 use super::url::Url;
 
-/// The id of a cluster.
+/// Identifies a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u64);
 
@@ -61,7 +61,7 @@ mod tests {
         Url::parse_list(text).unwrap()
     }
 
-    // The numbers below were printed by etcd 3.4 clusters with these very settings.
+    // The numbers below were printed by etcd 3.4 clusters with exactly these settings.
 
     #[test]
     fn a_lone_member_has_the_ids_etcd_gives_it() {

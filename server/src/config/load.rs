@@ -1,6 +1,6 @@
-//! The door: from arguments and variables to a configuration, or to something to print.
+//! Entry point: turns arguments and variables into a configuration, or into text to print.
 //!
-//! It is the only part that looks at the process and at the disk.
+//! The only part that accesses the process and the disk.
 
 use std::{
     env,
@@ -21,17 +21,17 @@ use super::{
     variables,
 };
 
-/// What the command line asks for.
+/// The action that the command line requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invocation {
     /// Run the server.
     Serve {
-        /// How.
+        /// The configuration to run with.
         config: Arc<Config>,
-        /// What to log once the logger runs.
+        /// Warnings to log once the logger runs.
         warnings: Vec<Warning>,
     },
-    /// Print this on standard output and end with success.
+    /// Print this on standard output and exit with success.
     Print(String),
 }
 
@@ -46,11 +46,11 @@ pub fn from_process() -> Result<Invocation, ConfigErrors> {
 /// Reads a configuration from the arguments after the program's name, from variables, and from the
 /// file that either names.
 ///
-/// A member whose data directory is missing or empty is about to start for the first time, so its
-/// story about the cluster is checked as well.
+/// A missing or empty data directory means a first start, whose settings are checked, too; see
+/// [`Config::first_start`].
 ///
 /// # Errors
-/// Every fault that was found, at once. The process should print them and end with code 2.
+/// Every fault that was found, at once. The process should print them and exit with code 2.
 pub fn load(
     arguments: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
@@ -76,7 +76,7 @@ pub fn load(
     }
 
     let (config, value_faults, warnings) = validate(&sources);
-    // A story built on values that do not read would only repeat their faults.
+    // Values that do not parse would only repeat their faults here.
     if value_faults.is_empty()
         && is_fresh(&config.data_dir)
         && let Err(errors) = config.first_start()
@@ -91,7 +91,7 @@ pub fn load(
     })
 }
 
-/// Whether a data directory holds nothing. One that cannot be listed is the storage's to report.
+/// Whether a data directory is missing or empty. The storage reports one that cannot be listed.
 fn is_fresh(data_dir: &Path) -> bool {
     match fs::read_dir(data_dir) {
         Ok(mut entries) => entries.next().is_none(),

@@ -1,10 +1,10 @@
-//! What an operator may set, and the one validated [`Config`] that everything else reads.
+//! Settings of the server: flags, variables and a file, validated into one [`Config`].
 //!
-//! Flags, `TENURE_*` variables and a TOML file share one table of names ([`flags`]). A flag beats a
-//! variable, a variable beats the file. This module neither prints nor exits: [`load`] returns what
-//! to do, or every fault at once.
+//! Flags, `TENURE_*` variables and a TOML file share one table of names ([`flags`]). A flag takes
+//! precedence over a variable, a variable over the file. This module neither prints nor exits:
+//! [`load`] returns the action to take, or every fault at once.
 //!
-//! Invariant: a `Config` that exists has passed every check, so no reader checks again.
+//! Invariant: every `Config` has passed all checks, so readers do not check again.
 
 mod arguments;
 mod cluster;
@@ -32,5 +32,5 @@ pub use self::settings::{
 };
 pub use self::url::Url;
 
-/// tenure's own version.
+/// The version of tenure.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,6 +1,6 @@
-//! The two documents that are written from the table, and the tests that keep them fresh.
+//! Generates two documents from the table of settings, and tests that they are up to date.
 //!
-//! Run the tests with `TENURE_REWRITE_DOCS=1` in the environment to write them anew.
+//! Run the tests with `TENURE_REWRITE_DOCS=1` in the environment to write the documents.
 
 use std::{env, fs, path::PathBuf};
 
@@ -13,7 +13,7 @@ use super::{
 const MARKDOWN: &str = "docs/configuration.md";
 const SAMPLE: &str = "deploy/config/server.toml";
 
-/// Tests run in their package's folder.
+/// Relative to the package's folder, in which tests run.
 fn path(name: &str) -> PathBuf {
     PathBuf::from("..").join(name)
 }

@@ -1,39 +1,39 @@
 //! The validated configuration: every field typed, derived and checked.
 //!
-//! Invariant: values are made by `validate` alone and shared as `Arc<Config>`, never changed.
+//! Invariant: values are created by `validate` alone and shared as `Arc<Config>`, never changed.
 
 use std::{path::PathBuf, time::Duration};
 
 use super::{cluster::InitialMember, url::Url};
 
-/// Everything an operator decided, or let be.
+/// All settings, with defaults for those not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// This member's name.
+    /// Name of this member, unique within the cluster.
     pub name: String,
-    /// Where this member keeps its data; not necessarily there yet.
+    /// Directory for the data of this member; may not exist yet.
     pub data_dir: PathBuf,
 
-    /// Where to listen for peers; never empty, each with a bind address.
+    /// Addresses to listen on for peers; never empty, each with a bind address.
     pub listen_peer_urls: Vec<Url>,
-    /// Where to listen for clients; never empty, each with a bind address.
+    /// Addresses to listen on for clients; never empty, each with a bind address.
     pub listen_client_urls: Vec<Url>,
-    /// Where to serve the HTTP pages besides; each with a bind address.
+    /// Additional addresses for the HTTP pages; each with a bind address.
     pub listen_metrics_urls: Vec<Url>,
-    /// Where peers reach this member; never empty.
+    /// Addresses under which peers reach this member; never empty.
     pub initial_advertise_peer_urls: Vec<Url>,
-    /// Where clients reach this member; never empty.
+    /// Addresses under which clients reach this member; never empty.
     pub advertise_client_urls: Vec<Url>,
 
-    /// The members a first start is told about, by name; see [`Config::first_start`].
+    /// The members for the first start, by name; see [`Config::first_start`].
     pub initial_cluster: Vec<InitialMember>,
-    /// Whether a first start forms or joins.
+    /// Whether the first start forms a cluster or joins one.
     pub initial_cluster_state: ClusterState,
-    /// Sets this cluster apart from others with the same addresses.
+    /// Distinguishes this cluster from others with the same addresses.
     pub initial_cluster_token: String,
     /// Whether a membership change that would lose the quorum is refused.
     pub strict_reconfig_check: bool,
-    /// Learners the cluster may have at a time.
+    /// Maximum number of learners in the cluster.
     pub max_learners: u32,
 
     /// Time between two heartbeats of the leader.
@@ -58,36 +58,36 @@ pub struct Config {
     pub grpc_keepalive_min_time: Duration,
     /// Time between two pings to an idle client; `None` means never.
     pub grpc_keepalive_interval: Option<Duration>,
-    /// Time a client has to answer a ping; positive.
+    /// Time for a client to answer a ping; positive.
     pub grpc_keepalive_timeout: Duration,
     /// Time between two progress notifications on an idle watch; positive.
     pub watch_progress_notify_interval: Duration,
 
-    /// How history is forgotten without being asked.
+    /// How automatic compaction removes history.
     pub auto_compaction: AutoCompaction,
-    /// Revisions that one step of a compaction removes; positive.
+    /// Revisions per batch of a compaction; positive.
     pub compaction_batch_limit: u32,
-    /// Pause between two steps of a compaction.
+    /// Pause between two batches of a compaction.
     pub compaction_sleep_interval: Duration,
 
-    /// Applying an entry for longer is worth a warning.
+    /// Duration of applying a batch of entries above which to warn.
     pub warning_apply_duration: Duration,
-    /// Time between two comparisons of the members' states; zero for never.
+    /// Time between two comparisons of the members' states; zero means never.
     pub corrupt_check_time: Duration,
-    /// A call that takes longer is worth a warning.
+    /// Duration of a unary call above which to warn.
     pub warning_unary_request_duration: Duration,
 
     /// Lowest level that is logged.
     pub log_level: LogLevel,
-    /// Form of a log line.
+    /// Format of log lines.
     pub log_format: LogFormat,
-    /// Where log lines go; never empty, no output twice.
+    /// Outputs of the log; never empty, without duplicates.
     pub log_outputs: Vec<LogOutput>,
-    /// How much is measured.
+    /// The metrics that are collected.
     pub metrics: MetricsLevel,
 }
 
-/// Whether a first start forms a cluster or joins one.
+/// Whether the first start forms a cluster or joins one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClusterState {
     /// Form a new cluster.
@@ -96,14 +96,14 @@ pub enum ClusterState {
     Existing,
 }
 
-/// How history is forgotten without being asked.
+/// How automatic compaction removes history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AutoCompaction {
-    /// Not at all.
+    /// Off.
     Off,
-    /// What is older than this; positive.
+    /// Removes history older than this; positive.
     Periodic(Duration),
-    /// All but so many latest revisions; positive.
+    /// Keeps this number of latest revisions; positive.
     Revision(i64),
 }
 
@@ -114,22 +114,22 @@ pub enum LogLevel {
     Debug,
     /// Changes of state.
     Info,
-    /// What went wrong but was overcome.
+    /// Failures that were handled.
     Warn,
-    /// What a human must act on.
+    /// Failures that require action by an operator.
     Error,
 }
 
-/// Form of a log line.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
-    /// Text for a human.
+    /// Text for people.
     Console,
 }
 
-/// A place log lines go to.
+/// An output of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogOutput {
     /// Standard error.
@@ -138,11 +138,11 @@ pub enum LogOutput {
     Stdout,
 }
 
-/// How much is measured.
+/// The metrics that are collected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricsLevel {
     /// Counters and gauges, and the histograms of disks and peers.
     Basic,
-    /// The duration of every call besides.
+    /// Also the duration of every call.
     Extensive,
 }

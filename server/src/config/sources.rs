@@ -1,8 +1,8 @@
-//! The values that were given, each with the place that won.
+//! The given values, each from the source that takes precedence.
 //!
-//! It merges and reads; it does not judge relations between values.
+//! Merges and parses; does not check relations between values.
 //!
-//! Invariant: `put` is called from the weakest source to the strongest, so the last one stands.
+//! Invariant: `put` is called from the weakest source to the strongest, so the last value stands.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -13,7 +13,7 @@ use super::{
     url::Url,
 };
 
-/// One value and who gave it.
+/// A value with its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Given {
     pub(super) text: String,
@@ -27,24 +27,24 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    /// Sets a value, in place of any from a weaker source.
+    /// Sets a value, replacing that of a weaker source.
     pub(super) fn put(&mut self, flag: &'static Flag, text: String, origin: Origin) {
         self.given.insert(flag.name, Given { text, origin });
     }
 
-    /// Takes every value of a stronger source.
+    /// Takes over every value of a stronger source.
     pub(super) fn overlay(&mut self, stronger: Self) {
         self.given.extend(stronger.given);
     }
 
-    /// Who decides the value of a name.
+    /// The source of the value in force.
     pub(super) fn origin(&self, name: &'static str) -> Origin {
         self.given
             .get(name)
             .map_or(Origin::Default(name), |given| given.origin.clone())
     }
 
-    /// Looks at every given value by itself: its shape, and whether it has an effect.
+    /// Checks each given value by itself: whether it parses, and whether it has an effect.
     pub(super) fn judge(&self) -> (Vec<ConfigFault>, Vec<Warning>) {
         let mut faults = Vec::new();
         let mut warnings = Vec::new();
@@ -75,34 +75,31 @@ impl Sources {
         (faults, warnings)
     }
 
-    /// The value that was given, if it reads.
+    /// Parses the given value, if there is one.
     ///
-    /// One that does not read is reported by `judge`; reading goes on with the default so that the
-    /// remaining faults are found too.
+    /// `judge` reports a value that does not parse; this returns `None`, so that the default takes
+    /// its place and the remaining faults are found, too.
     fn given<T>(&self, name: &'static str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.given.get(name).and_then(|given| parse(&given.text))
     }
 
-    /// The value in force as an operator would write it.
+    /// The value in force, in the syntax of the command line.
     pub(super) fn shown(&self, name: &'static str) -> String {
         let given = self.given.get(name).map(|given| given.text.clone());
         let default = || flags::find(name).map(|flag| flag.default.to_string());
         given.or_else(default).unwrap_or_default()
     }
 
-    /// Text as it was given.
     pub(super) fn text(&self, setting: Setting<&'static str>) -> String {
         let given = self.given(setting.name, |text| Some(text.to_owned()));
         given.unwrap_or_else(|| setting.default.to_owned())
     }
 
-    /// A truth value.
     pub(super) fn bool(&self, setting: Setting<bool>) -> bool {
         self.given(setting.name, flags::parse_bool)
             .unwrap_or(setting.default)
     }
 
-    /// A whole number from 0.
     pub(super) fn uint(&self, setting: Setting<u64>) -> u64 {
         self.given(setting.name, flags::parse_uint)
             .unwrap_or(setting.default)
@@ -116,19 +113,18 @@ impl Sources {
         given.unwrap_or(setting.default)
     }
 
-    /// A whole number.
     pub(super) fn int(&self, setting: Setting<i64>) -> i64 {
         self.given(setting.name, flags::parse_int)
             .unwrap_or(setting.default)
     }
 
-    /// A duration written with its unit.
+    /// A duration, written with its unit.
     pub(super) fn duration(&self, setting: Setting<Duration>) -> Duration {
         self.given(setting.name, duration::parse)
             .unwrap_or(setting.default)
     }
 
-    /// A duration written as milliseconds.
+    /// A duration, written as a number of milliseconds.
     pub(super) fn millis(&self, setting: Setting<u64>) -> Duration {
         Duration::from_millis(self.uint(setting))
     }
@@ -139,7 +135,7 @@ impl Sources {
             .unwrap_or_else(|| setting.default.to_vec())
     }
 
-    /// A list of words; blank ones are left out.
+    /// A list of words, without blank ones.
     pub(super) fn words(&self, setting: Setting<&'static str>) -> Vec<String> {
         let text = self.text(setting);
         text.split(',')

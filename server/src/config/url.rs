@@ -1,6 +1,6 @@
-//! An address as settings write it: `http://host:port` and nothing more.
+//! Addresses in settings: `http://host:port` and nothing else.
 //!
-//! The host is kept as it was written, because member ids are hashes of these texts.
+//! The host is kept as written, because member ids are hashes of these texts.
 
 use std::{
     borrow::Cow,
@@ -10,38 +10,38 @@ use std::{
 
 use thiserror::Error;
 
-/// One address.
+/// An address of the form `http://host:port`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
     host: Cow<'static, str>,
     port: u16,
 }
 
-/// Why a text is not an address that can be used.
+/// Causes for which a text is not a usable address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(super) enum UrlFault {
-    /// It asks for TLS.
+    /// The scheme is https, which needs TLS.
     #[error("TLS is not built yet, so {0} must begin with http://")]
     Tls(String),
-    /// It asks for a local socket.
+    /// The scheme is that of a local socket.
     #[error("local sockets are not built yet, so {0} must begin with http://")]
     LocalSocket(String),
-    /// It has another scheme or none.
+    /// The scheme is unknown or missing.
     #[error("{0:?} must begin with http://")]
     Scheme(String),
-    /// Host and port are not both there.
+    /// The host or the port is missing or malformed.
     #[error("{0} must have a host and a port from 1 to 65535, such as http://10.0.0.1:2379")]
     HostPort(String),
     /// Something follows the port.
     #[error("{0} must end with the port: a path, a query or a user has no meaning here")]
     Trailing(String),
-    /// The same address stands twice in a list.
+    /// The address occurs twice in a list.
     #[error("{0} stands twice; name it once")]
     Twice(Url),
 }
 
 impl Url {
-    /// An address of this machine alone.
+    /// An address on the loopback interface.
     pub(super) const fn localhost(port: u16) -> Self {
         Self {
             host: Cow::Borrowed("localhost"),
@@ -49,7 +49,7 @@ impl Url {
         }
     }
 
-    /// Reads one address.
+    /// Parses one address.
     pub(super) fn parse(text: &str) -> Result<Self, UrlFault> {
         let text = text.trim();
         let owned = || text.to_owned();
@@ -78,7 +78,7 @@ impl Url {
         }
     }
 
-    /// Reads a comma-separated list, in the order it was written; an empty text is an empty list.
+    /// Parses a comma-separated list, keeping its order; an empty text is an empty list.
     pub(super) fn parse_list(text: &str) -> Result<Vec<Self>, UrlFault> {
         let mut urls = Vec::new();
         for part in text.split(',').filter(|_| !text.trim().is_empty()) {
@@ -91,19 +91,19 @@ impl Url {
         Ok(urls)
     }
 
-    /// The host as it was written, an IPv6 address with its brackets.
+    /// The host as written, an IPv6 address with its brackets.
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port.
+    /// The port, from 1 to 65535.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port
     }
 
-    /// Host and port as a connection attempt wants them.
+    /// Host and port, in the form for a connection attempt.
     #[must_use]
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
@@ -123,7 +123,7 @@ impl Url {
             .map(|ip| SocketAddr::from((ip, self.port)))
     }
 
-    /// Whether the host stands for every address of the machine, which no one else can dial.
+    /// Whether the host is the unspecified address, on which others cannot reach this machine.
     #[must_use]
     pub fn is_unspecified(&self) -> bool {
         self.bind_address()

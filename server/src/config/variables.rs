@@ -1,4 +1,4 @@
-//! `TENURE_*` variables. An empty variable counts as absent, as it does for etcd.
+//! Reads `TENURE_*` variables. An empty variable counts as absent, as in etcd.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,7 @@ use super::{
     suggestion::closest,
 };
 
-/// Reads the variables that begin with the prefix, and reports those that set nothing.
+/// Reads the variables with the prefix, and reports unknown and malformed ones.
 pub(super) fn read(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> (Sources, Vec<ConfigFault>) {
@@ -45,9 +45,9 @@ pub(super) fn read(
     (sources, faults)
 }
 
-/// Whether Kubernetes made this variable for a service whose name begins with `tenure`.
+/// Whether Kubernetes created this variable for a service whose name begins with `tenure`.
 ///
-/// Every container beside such a service gets them, so they cannot be faults of ours.
+/// Containers in the namespace of such a service get them, so they are not reported as unknown.
 fn is_service_link(name: &str) -> bool {
     let after_port = name.rsplit_once("_PORT").map(|(_, after)| after);
     name.ends_with("_SERVICE_HOST")

@@ -1,10 +1,10 @@
-//! Proposes compactions by age or by count, as the operator chose, while this node leads.
+//! Proposes compactions by age or by number of revisions, as configured, while this node leads.
 //!
-//! Nothing is decided here but when and to where: the state machine moves the floor. Every member
-//! samples revisions all the time, so that a new leader knows what is old without waiting.
+//! Decides when and at which revision; the state machine moves the floor. Every member samples
+//! revisions, so that a new leader knows their age without waiting.
 //!
-//! Invariant: by age, what was the latest revision at any moment of the retention stays readable;
-//! by count, as many revisions as were asked for.
+//! Invariant: by age, the revision that was the latest at any moment of the retention stays
+//! readable; by number, the configured number of revisions does.
 
 mod rule;
 #[cfg(test)]
@@ -25,7 +25,7 @@ use crate::{
     tasks,
 };
 
-/// Starts to compact by `setting`; `None` when it says not to.
+/// Starts the compactor; returns `None` when `setting` turns it off.
 pub(crate) fn spawn(
     replica: Arc<dyn Replica>,
     clock: Arc<dyn Clock>,
@@ -40,7 +40,7 @@ pub(crate) fn spawn(
     Some(tasks::spawn("auto-compaction", compactor.run()))
 }
 
-/// Follows the rule until the node is gone.
+/// Compacts by the rule until the node stops.
 struct Compactor {
     replica: Arc<dyn Replica>,
     clock: Arc<dyn Clock>,
@@ -70,7 +70,7 @@ impl Compactor {
         let failure: Box<dyn Display + Send> =
             match self.replica.propose(Command::Compact(revision)).await {
                 Ok(outcome) => match outcome.reply {
-                    // Whoever compacted this far already did what was wanted.
+                    // An earlier compaction that reached this revision has the same effect.
                     Ok(_) | Err(Refusal::Compacted { .. }) => {
                         let now = self.clock.now();
                         self.rule.compacted(revision, now);
@@ -90,7 +90,7 @@ impl Compactor {
         info!(%revision, retention, ?took, "completed auto {mode} compaction");
     }
 
-    /// The latest revision here: one row, so read on the spot.
+    /// The latest revision here: one row, so read on the runtime thread.
     fn latest(&self) -> Revision {
         let engine = self.replica.engine();
         match Reader::new(engine.as_ref()) {
@@ -100,12 +100,13 @@ impl Compactor {
     }
 }
 
-/// Waits for `length`. Whether to go on: not when nobody tells any more who leads.
+/// Waits for `length`. Returns false when the node stops first.
 async fn pause(leadership: &mut watch::Receiver<Leadership>, length: Duration) -> bool {
     tokio::select! {
-        // Cancel-safe: what changed is read afterwards, seen here or not.
+        // Cancel-safe: the caller reads the leadership afterwards, whether the change was seen or
+        // not.
         () = gone(leadership) => false,
-        // Cancel-safe: nothing is lost by a sleep that does not end.
+        // Cancel-safe: an unfinished sleep has no effect.
         () = sleep(length) => true,
     }
 }

@@ -1,14 +1,14 @@
-//! Proposes the end of leases whose time has come, while this node leads.
+//! Proposes the expiry of leases whose deadline has passed, while this node leads.
 //!
-//! It decides nothing: the state machine ends a lease only when its deadline has passed in cluster
-//! time and no renewal got in between. What this adds is patience. While the quorum was not to be
-//! had nobody could renew, so after such a gap every lease is given time to: as long as the gap
-//! was, but no longer than the lease lives and within bounds. A gap before a change of leader
-//! counts from the last that was heard of the old leader, not from its last entry: quiet is no gap.
+//! The state machine decides: it ends a lease only when the deadline has passed in cluster time and
+//! no renewal came before. The expirer adds grace periods: leases cannot be renewed without a
+//! quorum, so after such a gap every lease gets time to renew, as long as the gap but at most its
+//! TTL and `grace::GRACE_MAX`. A gap before a change of leader counts from the last contact with
+//! the old leader, not from its last entry: an idle leader is no gap.
 //!
-//! Invariant: nothing is proposed without the quorum's confirmation a moment ago that this node
-//! leads, and nothing before a lease's deadline. The pause that is made here between two
-//! confirmations never counts as a gap.
+//! Invariant: the expirer proposes only with a recent confirmation by the quorum that this node
+//! leads, and never before the deadline of a lease. Its own pause between two confirmations never
+//! counts as a gap.
 
 mod deadlines;
 mod grace;
@@ -29,36 +29,36 @@ use crate::{
     tasks,
 };
 
-/// Leases that one command ends. Each with keys is a revision of its own, so a command must stay
-/// small enough not to hold up the writes behind it. The state machine ends fewer of them when they
-/// have many keys or costly wills; the others are proposed again.
+/// Leases per command. Each lease with keys takes a revision, so the bound keeps a command from
+/// delaying the writes behind it. The state machine ends fewer when they have many keys or costly
+/// wills; the others are proposed again.
 const EXPIRIES_PER_COMMAND_MAX: usize = 500;
-/// Leases known here beyond those that exist before all are looked at anew: those that were revoked
-/// stay until their time would have come.
+/// Entries in excess of the existing leases that cause a new scan: a revoked lease keeps its entry
+/// until its deadline.
 const STALE_MAX: usize = 65_536;
 
-/// Longest time between looks; etcd's.
+/// Upper bound of [`ExpirerSettings::pace`]; etcd's value.
 const PACE_MAX: Duration = Duration::from_millis(100);
-/// Longest time without the quorum's confirmation after which it is asked for.
+/// Upper bound of [`ExpirerSettings::confirm_every`].
 const CONFIRM_EVERY_MAX: Duration = Duration::from_millis(500);
-/// Looks in an election timeout, at least: two of them must not look like a gap.
+/// Checks per election timeout, at least: the time between two must not look like a gap.
 const LOOKS_PER_ELECTION: u32 = 5;
-/// Confirmations in an election timeout, at least.
+/// Confirmations per election timeout, at least.
 const CONFIRMATIONS_PER_ELECTION: u32 = 2;
 
-/// How the expirer paces itself.
+/// Intervals of the expirer.
 #[derive(Clone, Copy, Debug)]
 pub struct ExpirerSettings {
-    /// Time between looks at what is due; leases end up to this much after their deadline.
+    /// Time between two checks for due leases; leases end up to this much after their deadline.
     pub pace: Duration,
-    /// Time without the quorum's confirmation after which it is asked for.
+    /// Time after a confirmation by the quorum before the next is requested.
     pub confirm_every: Duration,
     /// Time without a heartbeat after which a follower stands for election.
     pub election_timeout: Duration,
 }
 
 impl ExpirerSettings {
-    /// The settings for an election timeout.
+    /// Derives the settings from an election timeout.
     #[must_use]
     pub fn of(election_timeout: Duration) -> Self {
         Self {
@@ -69,23 +69,23 @@ impl ExpirerSettings {
     }
 }
 
-/// Proposes the end of leases; runs as a task until the node stops.
+/// Proposes the expiry of leases; runs as a task until the node stops.
 pub struct Expirer {
     replica: Arc<dyn Replica>,
     feed: Arc<LeaseFeed>,
     settings: ExpirerSettings,
     deadlines: Deadlines,
-    /// Cluster time when the quorum was last known to follow this node.
+    /// Latest cluster time at which the quorum was known to follow this node.
     confirmed: ClusterTime,
-    /// Cluster time when it was last left alone, because that was known.
+    /// Cluster time of the last successful [`Self::confirm`].
     content: ClusterTime,
     graces: Graces,
-    /// The term that this node leads in: what it proposes is void in the next.
+    /// The term in which this node leads; its proposals have no effect in later terms.
     term: u64,
 }
 
 impl Expirer {
-    /// Starts the expirer of a node. `feed` is told of outcomes by the apply path.
+    /// Starts the expirer of a node. The apply path passes outcomes to `feed`.
     pub fn spawn(
         replica: Arc<dyn Replica>,
         feed: Arc<LeaseFeed>,
@@ -104,7 +104,7 @@ impl Expirer {
         tasks::spawn("lease-expirer", expirer.run())
     }
 
-    /// Ends when nobody tells any more who leads: the node is gone.
+    /// Returns when the leadership channel closes: the node has stopped.
     async fn run(mut self) {
         let mut leadership = self.replica.leadership();
         let mut led = false;
@@ -115,8 +115,8 @@ impl Expirer {
                 self.term = now.term;
                 self.take_over().await;
             } else if leads && !led {
-                // A leader that lost its quorum and kept its term. How long the gap was is known
-                // from what was last confirmed, and the look gives time for it.
+                // The leader lost its quorum and kept its term. `look` computes the gap from the
+                // last confirmation, and grants grace for it.
                 self.scan().await;
                 info!(
                     leases = self.deadlines.len(),
@@ -135,14 +135,14 @@ impl Expirer {
         }
     }
 
-    /// Learns all leases, and gives them time: they could not be renewed while there was no leader.
+    /// Scans all leases and grants them grace for the time without a leader.
     async fn take_over(&mut self) {
         let meta = self.scan().await;
         let now = self.replica.cluster_time();
-        // It was elected a moment ago, so the quorum follows; the time before is made up for here.
+        // The election confirmed the quorum; the grace below covers the time before it.
         self.confirmed = now;
         self.content = now;
-        // The old leader served until its last entry at least, and for as long as it was heard.
+        // The old leader served at least until its last entry and the last contact with it.
         let quiet = meta
             .now
             .until(now)
@@ -153,7 +153,7 @@ impl Expirer {
 
     async fn look(&mut self) {
         self.learn().await;
-        // Each command may take long, and nobody renews meanwhile.
+        // Each command may take long, and no lease is renewed meanwhile.
         while self.deadlines.len() > 0 && self.confirm().await {
             let now = self.replica.cluster_time();
             let due = self.deadlines.take_due(now, EXPIRIES_PER_COMMAND_MAX);
@@ -167,7 +167,7 @@ impl Expirer {
         }
     }
 
-    /// Takes in new leases.
+    /// Adds new leases from the feed; scans all after an overflow or with too many stale entries.
     async fn learn(&mut self) {
         match self.feed.take() {
             Some(NewLeases(mut leases)) => {
@@ -187,7 +187,7 @@ impl Expirer {
         }
     }
 
-    /// Learns when each of these leases ends.
+    /// Reads the deadlines of these leases from the state.
     async fn look_up(&mut self, ids: Vec<LeaseId>) {
         for (id, lease) in self.read(move |reader| find(reader, ids)).await {
             if let Some(lease) = lease {
@@ -196,7 +196,7 @@ impl Expirer {
         }
     }
 
-    /// Learns all leases anew.
+    /// Rebuilds the deadlines from all leases in the state.
     async fn scan(&mut self) -> Meta {
         drop(self.feed.take());
         let (meta, leases) = self
@@ -209,10 +209,10 @@ impl Expirer {
         meta
     }
 
-    /// Whether the quorum followed this node a moment ago; asks it when that is not known.
+    /// Whether the quorum confirmed this node recently; requests a read barrier if not.
     async fn confirm(&mut self) -> bool {
         let now = self.replica.cluster_time();
-        // What was applied was committed, so the quorum followed when it was stamped.
+        // Applied entries were committed, so the quorum followed at their stamps.
         let last = self.confirmed.max(self.meta().now);
         let quiet = last.until(now);
         if quiet <= millis(self.settings.confirm_every) {
@@ -224,7 +224,7 @@ impl Expirer {
             debug!(%error, "quorum not confirmed, no lease ends");
             return false;
         }
-        // The quorum may have come back only while it was asked.
+        // The quorum may have returned only during the read barrier.
         let now = self.replica.cluster_time();
         if self.content.max(last).until(now) > self.elections(1) {
             let gap = last.until(now);
@@ -239,7 +239,7 @@ impl Expirer {
         true
     }
 
-    /// Which of `due` are to end; looks at the others again when their time comes.
+    /// Returns those of `due` that are to end, and schedules the others for their new deadlines.
     async fn examine(&mut self, due: Vec<LeaseId>, now: ClusterTime) -> Vec<LeaseExpiry> {
         let mut expiries = Vec::new();
         for (id, lease) in self.read(move |reader| find(reader, due)).await {
@@ -258,7 +258,8 @@ impl Expirer {
         expiries
     }
 
-    /// Whether the command was applied. Leases that did not end are looked at again.
+    /// Proposes the expiries and returns whether they were applied. Reschedules leases that did not
+    /// end.
     async fn expire(&mut self, expiries: Vec<LeaseExpiry>, now: ClusterTime) -> bool {
         let ids: Vec<LeaseId> = expiries.iter().map(|expiry| expiry.id).collect();
         let outcome = self.replica.propose(LeaseExpire(expiries).into()).await;
@@ -285,14 +286,14 @@ impl Expirer {
         applied
     }
 
-    /// The time of so many elections.
+    /// Returns the time of `count` election timeouts.
     fn elections(&self, count: u64) -> Ttl {
         Ttl(millis(self.settings.election_timeout)
             .0
             .saturating_mul(count))
     }
 
-    /// The counters of the present state: one row, so read on the spot.
+    /// Counters of the current state: one row, so read on the runtime thread.
     fn meta(&self) -> Meta {
         let engine = self.replica.engine();
         match Reader::new(engine.as_ref()) {
@@ -326,20 +327,21 @@ impl fmt::Debug for Expirer {
     }
 }
 
-/// Waits for a change of leadership, or for `pace` when there is one. Whether to go on.
+/// Waits for a change of leadership, or for `pace` if given. Returns false when the node has
+/// stopped.
 async fn pause(leadership: &mut watch::Receiver<Leadership>, pace: Option<Duration>) -> bool {
     let Some(pace) = pace else {
         return leadership.changed().await.is_ok();
     };
     tokio::select! {
-        // Cancel-safe: a change that was not seen is seen by the next call.
+        // Cancel-safe: the next call sees an unseen change.
         changed = leadership.changed() => changed.is_ok(),
-        // Cancel-safe: begins anew.
+        // Cancel-safe: the timer restarts with the next call.
         () = sleep(pace) => true,
     }
 }
 
-/// The leases of these ids, where they exist.
+/// Looks up these leases; `None` for those that do not exist.
 fn find(reader: &Reader<'_>, ids: Vec<LeaseId>) -> Result<Vec<(LeaseId, Option<Lease>)>, Fault> {
     ids.into_iter()
         .map(|id| Ok((id, reader.lease(id)?)))

@@ -1,5 +1,5 @@
-//! What a leader does without being asked: it ends leases that are due, wakes what waits for a
-//! time, and compacts history.
+//! Duties of the leader that no request triggers: expiry of leases, timers, and automatic
+//! compaction.
 
 mod auto_compaction;
 mod expirer;

@@ -1,7 +1,7 @@
-//! Proposes `Wake` when something falls due by time, while this node leads.
+//! Proposes `Wake` when a timer of the state is due, while this node leads.
 //!
-//! It decides nothing: the state machine does what is due by the stamp of the command. Invariant:
-//! nothing is proposed unless the earliest timer of the state has come.
+//! The state machine decides by the stamp of the command what is due. Invariant: the waker proposes
+//! nothing before the earliest timer of the state.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -14,28 +14,28 @@ use tracing::debug;
 
 use crate::{events::ClaimHub, fatal, node::Replica, tasks};
 
-/// Shortest time between two looks at the earliest timer: what is due is done up to so much late,
-/// and however many commands set timers, looking costs fifty seeks a second.
+/// Shortest time between two reads of the earliest timer: due work is up to this much late, and
+/// reads cost fifty seeks a second at most, however many commands set timers.
 const PACE: Duration = Duration::from_millis(20);
-/// Longest time between two looks. Finds timers that nobody told of: those of idempotency keys,
+/// Longest time between two reads. Finds timers without a notification: those of idempotency keys,
 /// which are remembered for minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Time before another try after one that failed or did nothing.
+/// Pause before a retry, after a proposal that failed or had no effect.
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Proposes what falls due; runs as a task until the node stops.
+/// Proposes `Wake` when a timer is due; runs as a task until the node stops.
 pub struct Waker {
     replica: Arc<dyn Replica>,
     hub: Arc<ClaimHub>,
 }
 
 impl Waker {
-    /// Starts the waker of a node. `hub` is told of outcomes by the apply path.
+    /// Starts the waker of a node. The apply path passes outcomes to `hub`.
     pub fn spawn(replica: Arc<dyn Replica>, hub: Arc<ClaimHub>) -> JoinHandle<()> {
         tasks::spawn("waker", Self { replica, hub }.run())
     }
 
-    /// Ends when nobody tells any more who leads: the node is gone.
+    /// Returns when the leadership channel closes: the node has stopped.
     async fn run(self) {
         let mut leadership = self.replica.leadership();
         loop {
@@ -48,19 +48,19 @@ impl Waker {
             let looked = Instant::now();
             let pause = self.look().await;
             tokio::select! {
-                // Cancel-safe: a change that was not seen is seen by the next call.
+                // Cancel-safe: the next call sees an unseen change.
                 changed = leadership.changed() => if changed.is_err() {
                     return;
                 },
-                // Cancel-safe: a hint that was not taken stays.
+                // Cancel-safe: a notification that was not consumed stays.
                 () = self.hub.timer_set() => sleep_until(looked + PACE).await,
-                // Cancel-safe: begins anew.
+                // Cancel-safe: the timer restarts with the loop.
                 () = sleep(pause) => {}
             }
         }
     }
 
-    /// Does what is due, and says when to look again.
+    /// Proposes `Wake` until nothing is due, and returns the time until the next check.
     async fn look(&self) -> Duration {
         loop {
             let Some(due) = self.earliest() else {
@@ -84,7 +84,7 @@ impl Waker {
         }
     }
 
-    /// When the earliest timer is due: one seek, so read on the spot.
+    /// The time of the earliest timer: one seek, so read on the runtime thread.
     fn earliest(&self) -> Option<ClusterTime> {
         let engine = self.replica.engine();
         let earliest = Reader::new(engine.as_ref()).and_then(|reader| reader.next_timer());

@@ -1,8 +1,7 @@
-//! Tells the expirer of new leases, from the apply path.
+//! Passes new leases from the apply path to the expirer.
 //!
-//! Only new leases need telling: a renewal moves a deadline later, and the expirer looks a lease up
-//! before it ends it. Invariant: a lease that was made is either in the list or the feed says that
-//! it lost some.
+//! Renewals are not passed on: a renewal moves a deadline later, and the expirer looks a lease up
+//! before it ends it. Invariant: a granted lease is in the list, or the feed reports an overflow.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -13,26 +12,25 @@ use std::{
 use parking_lot::Mutex;
 use tenure_statemachine::{LeaseId, Outcome};
 
-/// Leases that wait for the expirer, which takes them several times a second. When more come it
-/// is told to look at all leases instead, which is cheap beside so many grants.
+/// Bound on the leases waiting for the expirer, which takes them several times a second. On
+/// overflow the expirer scans all leases instead, which is cheap beside that many grants.
 const LEASES_WAITING_MAX: usize = 65_536;
 
-/// Leases whose place in the order of granting is remembered, for lists: of leases that end in one
-/// millisecond the older come first, and by id where neither is remembered.
+/// Bound on the leases whose order of granting is remembered, for lists: leases that end in the
+/// same millisecond are listed oldest first, or by id where the order is not remembered.
 const ORDERED_MAX: usize = 65_536;
 
-/// New leases on their way to the expirer.
+/// Queue of new leases for the expirer.
 #[derive(Debug, Default)]
 pub struct LeaseFeed {
     waiting: Mutex<Waiting>,
     order: Mutex<Order>,
 }
 
-/// The leases that were made here, the latest of them, in their order.
+/// The latest leases granted, oldest first.
 type Order = VecDeque<LeaseId>;
 
-/// What the expirer is told: leases that were made just now. One that it knows already is another
-/// of the same id.
+/// New leases for the expirer. An id that it knows already is a new lease under the same id.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct NewLeases(pub(crate) Vec<LeaseId>);
 
@@ -43,14 +41,14 @@ struct Waiting {
 }
 
 impl LeaseFeed {
-    /// An empty feed.
+    /// Creates an empty feed.
     #[must_use]
     pub fn new() -> Arc<Self> {
         Arc::default()
     }
 
-    /// Looks at what a command did. For the apply path, after the state that holds it can be read;
-    /// costs nothing but for what made a lease.
+    /// Records the leases that a command granted. Called by the apply path once the new state is
+    /// readable; costs nothing for commands that grant no lease.
     pub fn observe(&self, outcome: &Outcome) {
         let granted = &outcome.facts.leases_granted;
         if granted.is_empty() {
@@ -71,15 +69,15 @@ impl LeaseFeed {
         }
     }
 
-    /// The places of the latest leases in the order of granting, from 1 on. Of one that was made
-    /// again under its id the later counts. Made of a copy, so that the apply path waits for no
-    /// list; the apply path itself looks nothing up.
+    /// Positions of the latest leases in the order of granting, from 1 on. Of two grants under one
+    /// id the later counts. Works on a copy, so that the apply path does not wait for it; the apply
+    /// path itself makes no lookups.
     pub(crate) fn places(&self) -> HashMap<LeaseId, u64> {
         let order = self.order.lock().clone();
         order.into_iter().zip(1..).collect()
     }
 
-    /// What there is to tell since the last time, or `None` when it was too much.
+    /// Takes the leases granted since the last call, or returns `None` after an overflow.
     pub(crate) fn take(&self) -> Option<NewLeases> {
         let Waiting { told, overflowed } = mem::take(&mut *self.waiting.lock());
         (!overflowed).then_some(told)

@@ -1,8 +1,7 @@
-//! What this node tells of each command that it applied: key changes to watch streams, signals of
-//! claims to those that wait for them, granted and ended leases to the expirer.
+//! Publishes the effects of applied commands on this node: key changes to watch streams, signals of
+//! claims to their waiters, new leases to the expirer.
 //!
-//! Nothing here decides anything, and nothing here waits: the apply path publishes to bounded
-//! queues.
+//! Makes no decisions and never blocks: the apply path publishes to bounded queues.
 
 mod claims;
 mod lease_feed;

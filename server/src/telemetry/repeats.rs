@@ -1,8 +1,8 @@
-//! Bounds how often one place in the code warns: a fault that repeats must not fill the disk.
+//! Rate limit for warnings and errors of one call site: a repeating fault must not fill the disk.
 //!
-//! Counts the lines of each place in a window of time, and leaves out those beyond the bound. That
-//! lines are left out is said once per window, with the place, so that nobody takes silence for
-//! health. Below a warning nothing is left out: those lines are kept for the record.
+//! Counts the lines of each call site in a window of time, and drops those beyond the bound.
+//! Reports once per window that lines are dropped, with the call site, so that silence is not taken
+//! for health. Never drops lines below the level of a warning: they are kept as a record.
 
 use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
@@ -12,33 +12,33 @@ use tracing_subscriber::layer::{Context, Filter};
 
 use crate::clock::Clock;
 
-/// Lines that one place may write in a window. More than a person reads, and 1 MB an hour at most
-/// of a line of usual length.
+/// Lines per call site and window. More than a person reads; at most 1 MB an hour for lines of
+/// usual length.
 const LINES_MAX: u32 = 20;
 
-/// How long a window is.
+/// Length of a window.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Told of the place whose lines are left out for the rest of the window.
+/// Reports a call site whose lines are dropped for the rest of the window.
 type Tell = Box<dyn Fn(&Metadata<'_>) + Send + Sync>;
 
-/// The lines of one place in its present window.
+/// The lines of one call site in its current window.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     began: Duration,
     lines: u32,
 }
 
-/// What becomes of a line.
+/// The decision about a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Written,
-    /// The first that is left out in its window.
+    /// Dropped as the first of its window.
     FirstOut,
     Out,
 }
 
-/// Counts lines by the place that writes them, of which a program has a fixed number.
+/// Counts lines by call site, of which a program has a fixed number.
 pub(super) struct Repeats {
     clock: Arc<dyn Clock>,
     windows: Mutex<HashMap<Identifier, Window>>,
@@ -86,7 +86,7 @@ impl<S> Filter<S> for Repeats {
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
         let place = event.metadata();
-        // Levels are ordered by how much they let through.
+        // A greater level is more verbose.
         if *place.level() > Level::WARN {
             return true;
         }

@@ -1,10 +1,10 @@
-//! Which connections are let in: as many as leave the node the descriptors that it needs itself.
+//! Admits connections within their [`Places`], which leave the node the descriptors that it needs.
 //!
-//! A node that has none left cannot open its next log file, and ends. So clients get only a part;
-//! one that comes when the part is in use is turned away at once and may go to another node. When
-//! the system has none to give, accepting pauses instead of asking it without end.
+//! A node without free descriptors cannot open its next log segment, and stops. So clients get only
+//! a part; a connection beyond it is closed at once, and the client may use another node. When the
+//! system runs out of descriptors, accepting pauses instead of retrying in a loop.
 //!
-//! Invariant: a listener's connections are at most as many as its [`Places`].
+//! Invariant: a listener has at most as many connections as its [`Places`].
 
 use std::{io, time::Duration};
 
@@ -16,12 +16,12 @@ use tracing::{debug, warn};
 use super::{Connection, Incoming, Places};
 use crate::metrics::AcceptMetrics;
 
-/// The pauses after a connection could not be accepted for want of something: the first, doubled
-/// each time, up to the last.
+/// Pauses after a connection could not be accepted because of exhausted resources: the first,
+/// doubled for each failure, up to the last.
 const PAUSE_FIRST: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// The connections of `incoming` that are let in.
+/// Returns the connections of `incoming` that are admitted.
 pub(crate) fn admitted(incoming: Incoming, places: Places, metrics: AcceptMetrics) -> Incoming {
     let door = Door {
         incoming,
@@ -40,9 +40,9 @@ struct Door {
     incoming: Incoming,
     places: Places,
     metrics: AcceptMetrics,
-    /// The pause after the last attempt, if it failed.
+    /// The last pause, until a connection is accepted again.
     pause: Option<Duration>,
-    /// Whether the last connection was turned away.
+    /// Whether the last connection was refused.
     is_full: bool,
 }
 
@@ -57,7 +57,7 @@ impl Door {
                     }
                 }
                 Err(error) if is_exhaustion(&error) => self.rest(&error).await,
-                // Concerns one connection, which is gone.
+                // Affects one connection, which is already closed.
                 Err(error) => debug!(%error, "a connection was lost while it was accepted"),
             }
         }
@@ -94,7 +94,7 @@ impl Door {
     }
 }
 
-/// Whether the system lacks something that it may have again.
+/// Whether the error is a temporary lack of descriptors or memory.
 fn is_exhaustion(error: &io::Error) -> bool {
     let lacking = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     let number = error.raw_os_error();

@@ -1,10 +1,8 @@
-//! How many connections there may be on the ports of clients and of members, and who leaves when
-//! there are as many.
+//! Bounds the connections on the ports of clients and of members, and evicts those of members.
 //!
-//! A client that finds no place is turned away, and may go to another node. A member has no other
-//! node to go to, so on the port of members whoever comes gets a place, and another connection ends
-//! for it: the oldest on which no call of a member was let in, or else the one that was silent for
-//! longest.
+//! A client that finds no place is refused and may use another node. A member has no other node, so
+//! every connection on its port gets a place and another is evicted: the oldest without an admitted
+//! call of a member, or else the one that was silent for longest.
 //!
 //! Invariant: there are at most as many connections as places.
 
@@ -23,45 +21,45 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
-/// Descriptors that clients do not get: the files of both the log and the state, snapshots on their
-/// way, the connections between members, and one for each client that is turned away.
+/// File descriptors that clients do not get: for the files of the log and the state, snapshots in
+/// transfer, connections between members, and one for each client that is refused.
 const DESCRIPTORS_RESERVED: u64 = 768;
-/// Where so many are not to be had, clients get this part of what there is, and members another.
+/// Divisor of a descriptor limit too low for the reserve: clients get one part, members another.
 const CLIENTS_PART: u64 = 4;
-/// Connections on the port of members: those of the largest quorum, several for each member, and as
-/// many again that are not known to be dead yet.
+/// Connections on the port of members: several for each member of the largest quorum, and as many
+/// again that are dead but not yet detected.
 const MEMBERS_MAX: u64 = 128;
 
-/// The connections that may be on some listeners.
+/// A bound on the connections of some listeners. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Places {
     free: Arc<Semaphore>,
-    /// Who may have to leave; none where nobody has to.
+    /// Connections that may be evicted; `None` on ports of clients.
     held: Option<Arc<Held>>,
 }
 
 /// The connections of members.
 #[derive(Debug, Default)]
 struct Held {
-    /// Counts what is heard, so that it is known what was heard last.
+    /// Logical clock: orders connections by when they last received data.
     now: AtomicU64,
     standings: Mutex<Vec<Standing>>,
 }
 
-/// What is known of a connection on the port of members.
+/// Activity of a connection on the port of members.
 #[derive(Clone, Debug)]
 pub(super) struct Standing(Arc<Known>);
 
 #[derive(Debug)]
 struct Known {
     among: Arc<Held>,
-    /// When it was accepted, or last heard of after a call was let in.
+    /// Logical time when accepted, or of the last data after a call was admitted.
     heard: AtomicU64,
     admitted: AtomicBool,
     lost: CancellationToken,
 }
 
-/// The place of one connection; given back when dropped.
+/// The place of one connection; released when dropped.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     _permit: Option<OwnedSemaphorePermit>,
@@ -70,8 +68,7 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// Those of clients: as many as the limit on descriptors allows, which is raised as far as it
-    /// may be.
+    /// Places for clients: as many as the descriptor limit allows, once raised to the hard limit.
     pub(crate) fn within_descriptors() -> Self {
         let limit = raise_descriptors();
         let clients = limit
@@ -81,7 +78,7 @@ impl Places {
         Self::of(clients)
     }
 
-    /// Those on the port of members.
+    /// Places on the port of members.
     pub(crate) fn of_members() -> Self {
         let limit = raise_descriptors();
         Self::with_eviction(MEMBERS_MAX.min(limit / CLIENTS_PART).max(1))
@@ -102,10 +99,11 @@ impl Places {
         }
     }
 
-    /// A place, when there is one or somebody has to leave for it.
+    /// Takes a place. When all are taken, evicts another connection on the port of members, and
+    /// returns `None` elsewhere.
     ///
     /// # Cancel safety
-    /// Who had to leave has left.
+    /// Dropping the future does not undo an eviction.
     pub(super) async fn take(&self) -> Option<Place> {
         let free = Arc::clone(&self.free);
         let Some(held) = &self.held else {
@@ -115,7 +113,7 @@ impl Places {
             Ok(permit) => permit,
             Err(_) => {
                 held.evict();
-                // Its connection notices at once.
+                // Eviction wakes the task of the connection, so it ends at once.
                 free.acquire_owned().await.ok()?
             }
         };
@@ -150,7 +148,7 @@ impl Held {
         standing
     }
 
-    /// Takes a place from a connection.
+    /// Evicts the first connection in the order that the module describes.
     fn evict(&self) {
         let standings = self.standings.lock();
         let staying = standings.iter().filter(|it| !it.0.lost.is_cancelled());
@@ -165,13 +163,13 @@ impl Held {
 }
 
 impl Standing {
-    /// A call of a member was let in on the connection.
+    /// Records that a call of a member was admitted on the connection.
     pub(super) fn admit(&self) {
         self.0.admitted.store(true, Ordering::Relaxed);
     }
 
     fn heard(&self) {
-        // Others do not stay by being loud.
+        // Other connections must not avoid eviction by sending data.
         if self.0.admitted.load(Ordering::Relaxed) {
             self.0.heard.store(self.0.among.tick(), Ordering::Relaxed);
         }
@@ -191,14 +189,14 @@ impl Place {
         self.standing.clone()
     }
 
-    /// Something came on the connection.
+    /// Records that the connection received data.
     pub(super) fn heard(&self) {
         if let Some(standing) = &self.standing {
             standing.heard();
         }
     }
 
-    /// Whether another got the place; wakes the task when one does.
+    /// Whether the connection was evicted; wakes the task when it is.
     pub(super) fn is_lost(&mut self, context: &mut Context<'_>) -> bool {
         let lost = self.lost.as_mut();
         lost.is_some_and(|lost| matches!(lost.as_mut().poll(context), Poll::Ready(())))
@@ -214,7 +212,7 @@ impl Drop for Place {
     }
 }
 
-/// Raises the soft limit on descriptors to the hard one, and says what it is now.
+/// Raises the soft limit on descriptors to the hard limit, and returns the limit in force.
 fn raise_descriptors() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -236,10 +234,10 @@ mod tests {
     use super::*;
     use crate::transport::Connection;
 
-    /// Places that members have in a test.
+    /// Places on the port of members in these tests.
     const PLACES: usize = 4;
 
-    /// A connection that reads until it ends, and the other end of it.
+    /// Connects, and returns the other end of a connection that reads until it ends.
     async fn connect(places: &Places) -> (DuplexStream, Standing) {
         let (other, io) = duplex(64);
         let place = places.take().await.expect("somebody leaves");
@@ -248,7 +246,7 @@ mod tests {
         connection.place = place;
         crate::tasks::spawn("connection", async move {
             let mut heard = Vec::new();
-            // However it ends.
+            // The connection may end with an error.
             drop(connection.read_to_end(&mut heard).await);
         });
         (other, standing)
@@ -267,7 +265,7 @@ mod tests {
         let mut idle = Vec::new();
         for _ in 0..PLACES * 3 {
             let (mut other, _) = connect(&places).await;
-            // Loud as it may be.
+            // Sending data must not protect it.
             other.write_all(b"x").await.expect("it is read");
             idle.push(other);
         }

@@ -1,11 +1,11 @@
-//! Requests that do not come whole: they end after a time, and hold a bounded memory until then.
+//! Bounds the time and the memory of requests that do not arrive completely.
 //!
-//! Of a message nothing is looked at before its last byte, so no deadline of a call begins before.
-//! Of a method whose request is one message, the request is to come whole. Streams of requests may
-//! be silent for as long as they like between two messages, and not within one.
+//! A message is not processed before its last byte, so no deadline of a call applies until then.
+//! Requests of methods without client streaming must arrive completely. Streams may be idle for any
+//! time between two messages, but not within one.
 //!
-//! Invariant: what has come of unfinished requests is at most [`UNFINISHED_BYTES_MAX`], and what
-//! one frame has.
+//! Invariant: received bytes of unfinished requests exceed [`UNFINISHED_BYTES_MAX`] by one frame at
+//! most.
 
 mod partial;
 
@@ -29,21 +29,20 @@ use tower::{BoxError, Layer, Service};
 use self::partial::Partial;
 use crate::{metrics, rpc::Reason};
 
-/// How long a request, or a message of a stream, may take to come whole, from its first pause on.
-/// The largest that is allowed
-/// comes within it over half a megabit a second.
+/// Time for a request, or a message of a stream, to arrive completely after its first pause. The
+/// largest allowed arrives within it at half a megabit a second.
 const UNFINISHED_MAX: Duration = Duration::from_secs(30);
-/// What may have come of requests that are not whole yet: of the largest some hundred and seventy.
+/// Bytes that unfinished requests may hold: about a hundred and seventy of the largest.
 const UNFINISHED_BYTES_MAX: usize = 256 << 20;
 
-/// Bounds the requests of the service it wraps.
+/// Bounds unfinished requests to the service it wraps.
 #[derive(Clone, Debug)]
 pub(super) struct UnfinishedLayer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     whole: HashSet<String>,
-    /// Bytes that have come of unfinished requests.
+    /// Bytes received of unfinished requests.
     received: AtomicUsize,
 }
 
@@ -67,7 +66,7 @@ impl<S> Layer<S> for UnfinishedLayer {
     }
 }
 
-/// The service that [`UnfinishedLayer`] makes.
+/// The service of [`UnfinishedLayer`].
 #[derive(Clone, Debug)]
 pub(super) struct Unfinished<S> {
     inner: S,
@@ -108,11 +107,11 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// The body of a request, which fails when it does not come whole.
+/// A request body that fails when it does not arrive completely.
 #[derive(Debug)]
 pub(super) struct UnfinishedBody<B> {
     body: B,
-    /// Only of calls.
+    /// Set for gRPC calls only.
     bound: Option<Bound>,
 }
 
@@ -120,13 +119,13 @@ pub(super) struct UnfinishedBody<B> {
 struct Bound {
     shared: Arc<Shared>,
     unit: Unit,
-    /// What has come of the unit.
+    /// Bytes received of the unit.
     received: usize,
-    /// Most requests are there at once, and need none.
+    /// Set at the first pause: most requests arrive at once and need no timer.
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
-/// What is to come whole.
+/// What must arrive completely.
 #[derive(Debug)]
 enum Unit {
     Request,
@@ -135,7 +134,7 @@ enum Unit {
 }
 
 impl Bound {
-    /// Whether there was room for what came.
+    /// Counts the received bytes, and returns whether they are within the bound.
     fn receive(&mut self, data: &[u8]) -> bool {
         let before = self.received;
         self.received = match &mut self.unit {
@@ -146,7 +145,7 @@ impl Bound {
             }
         };
         if self.received < before + data.len() {
-            // Another message has begun, or none.
+            // The message ended; the next gets a deadline of its own.
             self.deadline = None;
         }
         let all = &self.shared.received;
@@ -157,7 +156,7 @@ impl Bound {
         all.fetch_add(self.received - before, Ordering::Relaxed) < UNFINISHED_BYTES_MAX
     }
 
-    /// Whether there may be silence.
+    /// Whether the stream is between two messages, where it may be idle.
     const fn is_between(&self) -> bool {
         matches!(self.unit, Unit::Message(_)) && self.received == 0
     }
@@ -227,7 +226,7 @@ mod tests {
 
     use super::*;
 
-    /// Pieces, and then nothing, without an end.
+    /// A body that yields these pieces and then stays pending.
     struct Halting(VecDeque<Bytes>);
 
     const PUT: &str = "/etcdserverpb.KV/Put";
@@ -280,7 +279,7 @@ mod tests {
         assert!(begin.elapsed() >= UNFINISHED_MAX);
     }
 
-    /// A message of so many bytes.
+    /// A message of `length` bytes.
     fn message(length: u32) -> Bytes {
         let mut bytes = vec![0];
         bytes.extend(length.to_be_bytes());
@@ -293,11 +292,11 @@ mod tests {
         let layer = UnfinishedLayer::new();
         let (first, half) = (message(100), message(200).slice(..150));
         let both = Bytes::from([first, half].concat());
-        // Cut within the second message's head, too.
+        // Cuts within the head of the second message, too.
         let pieces = [both.slice(..107), both.slice(107..)];
         let mut halting = body(&layer, WATCH, pieces);
         frame(&mut halting).await.expect("the first message");
-        // Time is the subject, and the clock is paused.
+        // The sleep is the subject of the test, and the clock is paused.
         sleep(UNFINISHED_MAX * 2).await;
         let begin = Instant::now();
         frame(&mut halting).await.expect("half of the second");

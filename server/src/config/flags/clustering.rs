@@ -1,11 +1,11 @@
-//! Settings of how a cluster is formed, joined and kept.
+//! Settings of how a cluster is formed, joined and maintained.
 
 use std::time::Duration;
 
 use super::{Class::*, Flag, Group, Kind::*, Setting, millis, secs};
 use crate::config::url::Url;
 
-/// What is missing for every setting of discovery.
+/// The class of every setting of discovery.
 const DISCOVERY: super::Class = Refused("discovery");
 
 rows! { CLUSTERING: Clustering;

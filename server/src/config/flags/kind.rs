@@ -1,22 +1,22 @@
-//! The shapes a value may have, and the words that explain a value that has another.
+//! The kinds of values: their syntax, and error texts for values that do not match it.
 //!
-//! The syntax of each is Go's, as etcd's flags have it. It checks the shape only: limits and
-//! relations between settings are `validate`'s.
+//! The syntax of each is Go's, as for etcd's flags. `validate` checks limits and relations between
+//! settings.
 
 use crate::config::{duration, url::Url};
 
-/// The shape of a value.
+/// The syntax of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Any text.
     Text,
-    /// `true` or `false`; alone on the command line it means true.
+    /// `true` or `false`; a flag without a value means true.
     Bool,
     /// A whole number from 0 to 2^32 - 1.
     Uint32,
     /// A whole number from 0.
     Uint,
-    /// A whole number, negative ones too.
+    /// A whole number, which may be negative.
     Int,
     /// A whole number of milliseconds.
     Millis,
@@ -31,10 +31,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Accepts `text`, or says what was expected.
+    /// Checks whether `text` is a value of this kind.
     ///
     /// # Errors
-    /// The remedy, as a lower-case fragment.
+    /// The expected form, as a lower-case fragment.
     pub fn check(self, text: &str) -> Result<(), String> {
         let expected = |fits: bool, words: &str| {
             if fits {
@@ -70,7 +70,7 @@ impl Kind {
         }
     }
 
-    /// Whether two texts mean the same value.
+    /// Whether two texts have the same value.
     #[must_use]
     pub fn same(self, left: &str, right: &str) -> bool {
         match self {
@@ -86,7 +86,7 @@ impl Kind {
         }
     }
 
-    /// What the documents call it.
+    /// The name of the kind in the documents.
     #[must_use]
     pub fn describe(self) -> String {
         match self {
@@ -102,7 +102,7 @@ impl Kind {
     }
 }
 
-/// Go's spellings of the two truth values.
+/// Parses a boolean in any of Go's spellings.
 pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
@@ -111,20 +111,20 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
     }
 }
 
-/// A decimal number, or a hexadecimal one after `0x`. A sign is not accepted.
+/// Parses a decimal number, or a hexadecimal one after `0x`. A sign is not accepted.
 pub(crate) fn parse_uint(text: &str) -> Option<u64> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => (hex, 16),
         None => (text, 10),
     };
-    // `from_str_radix` takes a leading plus, which Go does not.
+    // `from_str_radix` accepts a leading plus, which Go does not.
     if digits.starts_with('+') {
         return None;
     }
     u64::from_str_radix(digits, radix).ok()
 }
 
-/// A decimal number with an optional sign.
+/// Parses a decimal number with an optional sign.
 pub(crate) fn parse_int(text: &str) -> Option<i64> {
     text.parse().ok()
 }

@@ -1,13 +1,13 @@
-//! Settings of this process: its name, its directory, its listeners and its limits.
+//! Settings of the process: its name, directory, listeners and limits.
 
 use std::time::Duration;
 
 use super::{Class::*, Flag, Group, Kind::*, Setting, mins, secs};
 use crate::config::url::Url;
 
-/// Where members listen for each other when nothing is said; etcd's.
+/// Default addresses for peers; etcd's.
 const PEER_URLS: &[Url] = &[Url::localhost(2380)];
-/// Where they listen for clients; etcd's.
+/// Default addresses for clients; etcd's.
 const CLIENT_URLS: &[Url] = &[Url::localhost(2379)];
 
 rows! { MEMBER: Member;

@@ -1,14 +1,14 @@
 //! The table of settings: one row per name, shared by flags, variables, the file and the documents.
 //!
-//! It holds facts only; reading values is `sources`, judging them is `validate`. The names are
-//! etcd's, so that a start line written for etcd is understood in full.
+//! Contains data only; `sources` parses values, `validate` checks them. The names are etcd's, so
+//! that a command line for etcd is fully recognized.
 //!
-//! Invariant: names are unique, and every default is a value its own kind accepts.
+//! Invariant: names are unique, and every default is a value that its kind accepts.
 
 use std::time::Duration;
 
 /// Builds the table of one group; each row is `constant: type = name, kind, default, class, help;`.
-/// The constant is the [`Setting`] that readers name; `_` stands for a setting that is not read.
+/// The constant is the [`Setting`] that readers use; `_` is for a setting that is not read.
 macro_rules! rows {
     ($table:ident: $group:ident; $(
         $constant:tt: $type:ty = $name:literal, $kind:expr, $default:expr, $class:expr, $help:expr;
@@ -46,23 +46,23 @@ pub(super) use self::{
 };
 pub use self::{kind::Kind, value::Value};
 
-/// What is done with a value that is given for a setting.
+/// The effect of a value that is given for a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It takes effect.
+    /// The value takes effect.
     Used,
-    /// It is accepted, and one warning line says why it changes nothing.
+    /// The value is accepted without effect, and a warning is logged with this reason.
     Ignored(&'static str),
-    /// Anything but the default is an error, because the named feature is not built yet.
+    /// Any value but the default is a fault, because this feature is not built yet.
     Refused(&'static str),
 }
 
-/// The section of the help text a setting belongs to.
+/// The section of the help text and the documents that lists a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
-    /// This process: its name, its directory, its listeners and limits.
+    /// The process: its name, directory, listeners and limits.
     Member,
-    /// How the cluster is formed and kept.
+    /// How the cluster is formed and maintained.
     Clustering,
     /// TLS, authentication and origins.
     Security,
@@ -91,25 +91,25 @@ impl Group {
     }
 }
 
-/// One setting.
+/// A row of the table of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Flag {
-    /// The name as a flag and as a file key.
+    /// The name, as a flag and as a key of the file.
     pub name: &'static str,
-    /// The shape of its value.
+    /// The syntax of its value.
     pub kind: Kind,
     /// The value in force when none is given; empty where it is derived or unset.
     pub default: Value,
-    /// What a given value does.
+    /// The effect of a given value.
     pub class: Class,
-    /// Where the documents list it.
+    /// The section that lists it.
     pub group: Group,
-    /// One or two sentences for an operator.
+    /// One or two sentences for operators.
     pub help: &'static str,
 }
 
 impl Flag {
-    /// The variable that sets it: `TENURE_` and the name in upper case with underscores.
+    /// The name of its variable: `TENURE_` and the name in upper case with underscores.
     #[must_use]
     pub fn variable(&self) -> String {
         format!(
@@ -118,7 +118,7 @@ impl Flag {
         )
     }
 
-    /// Whether `text` asks for nothing beyond the default.
+    /// Whether `text` equals the default, possibly in another spelling.
     #[must_use]
     pub fn is_default(&self, text: &str) -> bool {
         let default = self.default.to_string();
@@ -126,10 +126,10 @@ impl Flag {
     }
 }
 
-/// What every variable that is read begins with.
+/// The prefix of all variables that the server reads.
 pub const VARIABLE_PREFIX: &str = "TENURE_";
 
-/// Flags that print something and end the process instead of setting anything.
+/// Flags that print a text and exit, with their help texts.
 pub const ACTIONS: [(&str, &str); 3] = [
     ("help", "Print this text."),
     ("h", "Print this text."),
@@ -139,14 +139,14 @@ pub const ACTIONS: [(&str, &str); 3] = [
     ),
 ];
 
-/// Every setting, group by group.
+/// Every setting, by group.
 pub fn all() -> impl Iterator<Item = &'static Flag> {
     [MEMBER, CLUSTERING, SECURITY, OPERATION]
         .into_iter()
         .flatten()
 }
 
-/// The setting of that name.
+/// Looks up a setting by name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Flag> {
     all().find(|flag| flag.name == name)

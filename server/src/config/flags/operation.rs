@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Class, Class::*, Flag, Group, Kind::*, Setting, millis, mins};
 use crate::config::url::Url;
 
-/// Why the details of tracing change nothing while it is off.
+/// The class of the settings of tracing, which have no effect.
 const TRACING: Class = Ignored("distributed tracing is not built yet");
 
 rows! { OPERATION: Operation;

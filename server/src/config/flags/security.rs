@@ -1,11 +1,11 @@
 //! Settings of TLS, authentication and origins.
 //!
-//! None takes effect yet. One that would protect the cluster is refused and never ignored, because
-//! a member that starts without the protection it was asked for is worse than one that does not.
+//! None takes effect yet. Settings that would protect the cluster are refused, never ignored: a
+//! member that starts without the requested protection is worse than one that does not start.
 
 use super::{Class, Class::*, Flag, Group, Kind::*, Setting};
 
-/// What is missing for every setting of TLS.
+/// The class of every setting of TLS.
 const TLS: Class = Refused("TLS");
 
 rows! { SECURITY: Security;

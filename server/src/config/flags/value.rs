@@ -1,32 +1,32 @@
-//! The value in force when none is given: typed for those who read it, and as text for documents.
+//! Default values of settings: typed for readers, and as text for documents.
 
 use std::{fmt, time::Duration};
 
 use crate::config::{duration, url::Url};
 
-/// A setting as its reader names it.
+/// A setting by name, with the type of its value.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::config) struct Setting<T> {
-    /// Its name in the table.
+    /// The name in the table of settings.
     pub(in crate::config) name: &'static str,
-    /// Its value when none is given.
+    /// The value when none is given.
     pub(in crate::config) default: T,
 }
 
-/// A value of any kind.
+/// A default value of any kind.
 #[derive(Debug, Clone, Copy)]
 pub enum Value {
     /// Text, words or a choice.
     Text(&'static str),
-    /// True or false.
+    /// A boolean.
     Bool(bool),
     /// A whole number from 0, or milliseconds.
     Uint(u64),
     /// A whole number from 0 to 2^32 - 1.
     Uint32(u32),
-    /// A whole number.
+    /// A whole number, which may be negative.
     Int(i64),
-    /// A duration that is written with its unit.
+    /// A duration, written with its unit.
     Duration(Duration),
     /// Addresses.
     Urls(&'static [Url]),
@@ -35,7 +35,7 @@ pub enum Value {
 macro_rules! values {
     ($($type:ty => $variant:ident;)*) => {
         $(impl Setting<$type> {
-            /// The default as the table has it.
+            /// The default, as an untyped [`Value`] for the table.
             pub(super) const fn value(self) -> Value {
                 Value::$variant(self.default)
             }
@@ -54,7 +54,7 @@ values! {
 }
 
 impl fmt::Display for Value {
-    /// Writes it as a command line would have it.
+    /// Formats the value in the syntax of the command line.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Text(text) => formatter.write_str(text),

@@ -1,4 +1,4 @@
-//! The rules an operator meets, through the door they use.
+//! Tests of the rules for settings, through the same entry point that operators use.
 
 use std::time::Duration;
 
@@ -196,7 +196,7 @@ fn a_member_forms_or_joins_as_it_is_told() {
     assert_eq!(members.len(), 2);
     assert!(members.is_sorted_by_key(|(id, _)| *id));
 
-    // Who joins announced its addresses before, so they are not compared.
+    // A joining member announced its addresses before, so they are not compared.
     let joining = config(&["--name=a", cluster, "--initial-cluster-state=existing"]);
     let Ok(FirstStart::Join { peers }) = joining.first_start() else {
         panic!("the member joins");
@@ -231,7 +231,7 @@ fn a_member_with_data_may_have_a_stale_story_about_its_cluster() {
     );
 }
 
-/// Flags, and what the fault must say; every line is one rule.
+/// Flags with a part of the expected fault; every line is one rule.
 const BAD: &[(&[&str], &str)] = &[
     (
         &["--name="],

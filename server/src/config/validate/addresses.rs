@@ -1,4 +1,4 @@
-//! Rules for the addresses a member listens on and gives to others.
+//! Rules for the addresses that a member listens on and advertises.
 
 use std::net::SocketAddr;
 
@@ -16,7 +16,8 @@ const LISTENERS: [Setting<&[Url]>; 3] = [
 ];
 
 impl Check<'_> {
-    /// Addresses to bind: IP addresses or `localhost`, and at least one except for metrics.
+    /// Reads the addresses to bind: IP addresses or `localhost`, and at least one except for
+    /// metrics.
     pub(super) fn listen(&mut self, setting: Setting<&'static [Url]>) -> Vec<Url> {
         let (name, urls) = (setting.name, self.sources.urls(setting));
         if urls.is_empty() && name != flags::LISTEN_METRICS_URLS.name {
@@ -30,7 +31,7 @@ impl Check<'_> {
         urls
     }
 
-    /// No two listeners bind one address.
+    /// Checks that no two listeners bind the same address.
     pub(super) fn listeners_are_apart(&mut self) {
         let mut bound: Vec<(SocketAddr, &'static str)> = Vec::new();
         for setting in LISTENERS {
@@ -52,7 +53,8 @@ impl Check<'_> {
         }
     }
 
-    /// Addresses for others: as given, otherwise those of the listener where others can dial them.
+    /// Reads the addresses to advertise: as given, otherwise those of the listener if others can
+    /// reach them.
     pub(super) fn advertise(
         &mut self,
         setting: Setting<&'static [Url]>,

@@ -9,26 +9,27 @@ use crate::config::{
     settings::AutoCompaction,
 };
 
-/// Quota when none is set: etcd's 2 GiB, so that alarms and dashboards mean the same.
+/// Default quota: etcd's 2 GiB, so that alarms and dashboards have the same meaning.
 const QUOTA_BYTES_DEFAULT: u64 = 2 << 30;
 
 /// Quota above which etcd warns that a restart or a full copy takes long.
 const QUOTA_BYTES_USUAL_MAX: u64 = 8 << 30;
 
-/// Request size above which one request holds up all others noticeably; etcd warns there too.
+/// Request size above which a request noticeably delays all others; etcd's limit for a warning.
 const REQUEST_BYTES_USUAL_MAX: usize = 10 << 20;
 
-/// Request size that, with half a mebibyte of framing, still fits the 31 bits others count with.
+/// Request size that, with half a mebibyte of framing, still fits into the 31 bits that other
+/// implementations use for sizes.
 const REQUEST_BYTES_MAX: usize = i32::MAX as usize - (512 << 10);
 
-/// Operations of a transaction beyond which a single entry could stall the state machine for
-/// seconds; a hundred times what any known client asks for.
+/// Operations of a transaction above which a single entry could stall the state machine for
+/// seconds; a hundred times what any known client requests.
 pub(super) const TXN_OPS_MAX: usize = 1 << 20;
 
-/// Longest election timeout, which is etcd's: beyond it a dead leader stays unnoticed too long.
+/// Longest election timeout; etcd's value: beyond it a failed leader remains undetected too long.
 const ELECTION_TIMEOUT_MAX: Duration = Duration::from_secs(50);
 
-/// Heartbeats an election timeout must span, so that one lost heartbeat starts no election.
+/// Heartbeats per election timeout, at least, so that one lost heartbeat starts no election.
 const HEARTBEATS_PER_ELECTION_MIN: u32 = 5;
 
 impl Check<'_> {
@@ -91,7 +92,7 @@ impl Check<'_> {
         bytes
     }
 
-    /// A number from 1 to `max`.
+    /// Reads a number from 1 to `max`.
     pub(super) fn count(&mut self, setting: Setting<u64>, max: usize) -> usize {
         let given = usize::try_from(self.sources.uint(setting)).unwrap_or(usize::MAX);
         if given == 0 || given > max {

@@ -1,7 +1,7 @@
-//! From given values to the one [`Config`], with every fault that is found on the way.
+//! Turns the given values into a [`Config`], and collects every fault.
 //!
-//! Rules about one value by its shape alone are in `flags`; rules about limits, and about values
-//! that must agree, are here.
+//! `flags` checks the syntax of single values; this module checks limits, and values that must
+//! agree.
 
 mod addresses;
 mod limits;
@@ -30,7 +30,7 @@ pub(super) fn validate(sources: &Sources) -> (Config, Vec<ConfigFault>, Vec<Warn
     (config, check.faults, check.warnings)
 }
 
-/// The values, and what is found to be wrong with them.
+/// The given values, with the faults and warnings found so far.
 struct Check<'a> {
     sources: &'a Sources,
     faults: Vec<ConfigFault>,
@@ -137,7 +137,7 @@ impl Check<'_> {
         }]
     }
 
-    /// Notes that the value in force for `name` cannot be used.
+    /// Reports that the value in force for `name` cannot be used.
     fn bad(&mut self, name: &'static str, remedy: String) {
         let (origin, value) = (self.sources.origin(name), self.sources.shown(name));
         self.faults.push(ConfigFault::BadValue {
@@ -147,7 +147,7 @@ impl Check<'_> {
         });
     }
 
-    /// Notes that the values in force for two names contradict each other.
+    /// Reports that the values in force for two names contradict each other.
     fn conflict(&mut self, first: &'static str, second: &'static str, remedy: String) {
         let (first, second) = (self.sources.origin(first), self.sources.origin(second));
         self.faults.push(ConfigFault::Conflict {
@@ -157,7 +157,7 @@ impl Check<'_> {
         });
     }
 
-    /// Notes something an operator should know about the value of `name`.
+    /// Reports a warning about the value of `name`.
     fn warn(&mut self, name: &'static str, words: &str) {
         self.warnings
             .push(Warning(format!("{}: {words}", self.sources.origin(name))));

@@ -1,8 +1,8 @@
-//! When a compaction is due, and to which revision: arithmetic without clock or node.
+//! When a compaction is due and at which revision: arithmetic without clock or node.
 //!
-//! The times are etcd's, so that a retention means on this server what it meant there.
+//! The intervals are etcd's, so that a retention means the same on both servers.
 //!
-//! Invariant: no revision is named before it is as old, or as far back, as the retention says.
+//! Invariant: no returned revision is younger, or nearer to the latest, than the retention allows.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,25 +10,25 @@ use tenure_statemachine::Revision;
 
 use crate::config::AutoCompaction;
 
-/// Time between two compactions by count.
+/// Time between two compactions by number.
 const COUNT_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// Longest time between two compactions by age: with more history to keep, each still takes away
-/// little enough to go unnoticed.
+/// Longest time between two compactions by age: under a longer retention, each still removes little
+/// enough to go unnoticed.
 const AGE_INTERVAL_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// Samples within one interval, so that little more than the retention is kept.
+/// Samples per interval, so that little more than the retention is kept.
 const SAMPLES_PER_INTERVAL: u32 = 10;
 
-/// Shortest time between two samples: timers are no finer than a few milliseconds, and a task that
-/// wakes more often takes a core from those that serve.
+/// Shortest time between two samples: timers have a resolution of a few milliseconds, and a task
+/// that wakes more often takes CPU time from requests.
 const SAMPLE_INTERVAL_MIN: Duration = Duration::from_millis(10);
 
-/// Samples that are kept: a year of them at ten an hour fits. With more to remember they are taken
-/// further apart.
+/// Bound on the samples kept: enough for a year of ten samples an hour. A longer retention is
+/// sampled at longer intervals.
 const SAMPLES_MAX: u32 = 100_000;
 
-/// How history is forgotten.
+/// The configured rule for compactions.
 #[derive(Debug)]
 pub(super) enum Rule {
     Age(Age),
@@ -36,7 +36,7 @@ pub(super) enum Rule {
 }
 
 impl Rule {
-    /// The rule that the operator chose.
+    /// The rule for a setting; `None` when automatic compaction is off.
     pub(super) fn of(setting: AutoCompaction) -> Option<Self> {
         match setting {
             AutoCompaction::Off => None,
@@ -48,7 +48,7 @@ impl Rule {
         }
     }
 
-    /// Time between two looks; also how long after a failure the next try comes.
+    /// Time between two checks, and before a retry after a failure.
     pub(super) const fn interval(&self) -> Duration {
         match self {
             Self::Age(age) => age.interval,
@@ -56,15 +56,15 @@ impl Rule {
         }
     }
 
-    /// Takes note, once at the beginning of each interval, that `latest` was the latest revision
-    /// not after `now`.
+    /// Records `latest` as the latest revision at `now` or before, at the beginning of each
+    /// interval.
     pub(super) fn sample(&mut self, latest: Revision, now: Duration) {
         if let Self::Age(age) = self {
             age.sample(latest, now);
         }
     }
 
-    /// The revision to compact at, if it is time to.
+    /// The revision to compact at, if a compaction is due.
     pub(super) fn due(&self, now: Duration, latest: Revision) -> Option<Revision> {
         match self {
             Self::Age(age) => age.due(now),
@@ -72,7 +72,7 @@ impl Rule {
         }
     }
 
-    /// Takes note that history up to `revision` is gone.
+    /// Records that history was compacted up to `revision`.
     pub(super) const fn compacted(&mut self, revision: Revision, now: Duration) {
         match self {
             Self::Age(age) => {
@@ -83,7 +83,7 @@ impl Rule {
         }
     }
 
-    /// The operator's word for the rule.
+    /// The name of the rule in the configuration.
     pub(super) const fn mode(&self) -> &'static str {
         match self {
             Self::Age(_) => "periodic",
@@ -91,7 +91,7 @@ impl Rule {
         }
     }
 
-    /// What is kept, for a log line.
+    /// The retention, formatted for logs.
     pub(super) fn retention(&self) -> String {
         match self {
             Self::Age(age) => format!("{:?}", age.retention),
@@ -100,7 +100,7 @@ impl Rule {
     }
 }
 
-/// Forgets what was overwritten longer ago than the retention.
+/// Compacts changes that were overwritten longer ago than the retention.
 #[derive(Debug)]
 pub(super) struct Age {
     retention: Duration,
@@ -108,11 +108,11 @@ pub(super) struct Age {
     interval: Duration,
     /// Time between two compactions.
     pace: Duration,
-    /// Latest revisions and when they were, oldest first.
+    /// Latest revisions with the time of each sample, oldest first.
     samples: VecDeque<(Duration, Revision)>,
-    /// So many that the first is as old as the retention one interval after the last.
+    /// Enough that the first is as old as the retention one interval after the last.
     samples_max: usize,
-    /// When the next compaction may be.
+    /// Earliest time of the next compaction.
     next: Duration,
     compacted: Option<Revision>,
 }
@@ -123,7 +123,7 @@ impl Age {
         let interval = (pace / SAMPLES_PER_INTERVAL)
             .max(retention / SAMPLES_MAX)
             .max(SAMPLE_INTERVAL_MIN);
-        // One more than the intervals that span the retention.
+        // One more than the number of intervals that span the retention.
         let samples_max = retention.as_nanos().div_ceil(interval.as_nanos()) + 1;
         Self {
             retention,
@@ -151,10 +151,10 @@ impl Age {
     }
 }
 
-/// Forgets all but so many latest revisions.
+/// Keeps a number of latest revisions and compacts the rest.
 #[derive(Debug)]
 pub(super) struct Count {
-    /// How many; positive.
+    /// Number of revisions to keep; positive.
     retention: i64,
     compacted: Option<Revision>,
 }

@@ -1,4 +1,4 @@
-//! The compactor against a node of one process, on the runtime's paused clock.
+//! Tests of the compactor against a fake node, on the runtime's paused clock.
 
 use tenure_statemachine::{MemberId, Put};
 use tokio::time::{Instant, Interval, interval_at};
@@ -14,15 +14,15 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const OTHER: MemberId = MemberId(0xb2);
 
-/// A node with a compactor, and the books of what happened to it.
+/// A node with a compactor, and a record of its writes and compactions.
 struct Bench {
     node: Arc<FakeNode>,
     began: Instant,
-    /// The middle of each second: compactions fall between them.
+    /// Ticks in the middle of each second: compactions run between the ticks.
     middles: Interval,
-    /// Every write: when, and its revision.
+    /// Time and revision of every write.
     written: Vec<(Duration, Revision)>,
-    /// Every move of the floor: when it was seen, at most a second late, and to where.
+    /// Every floor, with the time at which it was seen, at most a second late.
     floors: Vec<(Duration, Revision)>,
 }
 
@@ -41,12 +41,12 @@ impl Bench {
         }
     }
 
-    /// Lets time pass until so long after the beginning, with a write in each second's middle.
+    /// Advances the time to `end` after the start, with a write in the middle of each second.
     async fn write_until(&mut self, end: Duration) {
         self.pass(end, true).await;
     }
 
-    /// Lets time pass without writes.
+    /// Advances the time to `end` after the start, without writes.
     async fn rest_until(&mut self, end: Duration) {
         self.pass(end, false).await;
     }
@@ -83,7 +83,7 @@ impl Bench {
             .map_or(Revision::EMPTY, |(_, revision)| *revision)
     }
 
-    /// The revisions of all compactions that were proposed.
+    /// The revisions of all proposed compactions.
     fn proposed(&self) -> Vec<i64> {
         let proposals = self.node.proposals.lock();
         let revision = |command: &Command| match command {

@@ -1,14 +1,13 @@
-//! When each lease is worth looking at: a lower bound of its deadline, earliest first.
+//! Priority queue of leases by the time of their next check: a lower bound of the deadline.
 //!
-//! Not the truth, which is in the state: a lease that was renewed or has gone is found out when its
-//! time here comes. Invariant: no lease is here later than its deadline in the state, unless that
-//! is by the grace it was given.
+//! The state is authoritative: a check at that time finds leases that were renewed or revoked.
+//! Invariant: no entry is later than the deadline in the state, except by the grace of the lease.
 
 use std::collections::{BTreeSet, HashMap};
 
 use tenure_statemachine::{ClusterTime, LeaseId};
 
-/// Leases by when to look at them.
+/// Leases, ordered by the time of their next check.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     order: BTreeSet<(ClusterTime, LeaseId)>,
@@ -25,7 +24,7 @@ impl Deadlines {
         self.times.len()
     }
 
-    /// Looks at `lease` at `time`, and not at another time it had.
+    /// Schedules the next check of `lease` for `time`, replacing its previous time.
     pub(super) fn set(&mut self, lease: LeaseId, time: ClusterTime) {
         if let Some(before) = self.times.insert(lease, time) {
             self.order.remove(&(before, lease));
@@ -33,7 +32,7 @@ impl Deadlines {
         self.order.insert((time, lease));
     }
 
-    /// Takes the leases to look at by `now`, the earliest `max` of them.
+    /// Removes and returns the leases scheduled up to `now`, at most `max` of them, earliest first.
     pub(super) fn take_due(&mut self, now: ClusterTime, max: usize) -> Vec<LeaseId> {
         let mut due = Vec::new();
         while due.len() < max {

@@ -1,18 +1,18 @@
-//! Time that leases are given to be renewed, after nobody could renew them.
+//! Grace periods: time to renew leases after a gap in which no renewal was possible.
 //!
-//! Invariant: a grace that was given is not taken back, neither by the next one nor by what is
-//! forgotten of many.
+//! Invariant: a granted grace never becomes shorter, neither by a later grace nor when old ones are
+//! merged.
 
 use tenure_statemachine::{ClusterTime, Lease, Ttl};
 
-/// Longest grace after a gap: clients try again well within it, and what is held by the dead must
-/// come free.
+/// Longest grace after a gap: clients retry well within it, and locks of failed clients must be
+/// released.
 pub(super) const GRACE_MAX: Ttl = Ttl::from_secs(10);
-/// Graces that are told apart. One lasts ten seconds at most and a gap before another takes one at
-/// least, so more are rare; then the oldest two become one that is over no earlier than either.
+/// Graces kept apart. A grace lasts ten seconds at most and the gap before the next at least one,
+/// so more are rare; then the two oldest are merged into one that ends no earlier than either.
 const GRACES_MAX: usize = 8;
 
-/// Time given to renew after a gap.
+/// Time to renew after a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Grace {
     from: ClusterTime,
@@ -20,7 +20,7 @@ struct Grace {
 }
 
 impl Grace {
-    /// No lease gets more than its own time to live.
+    /// When the grace ends for `lease`: after its TTL at most.
     fn end_for(self, lease: &Lease) -> ClusterTime {
         self.from.after(self.length.min(lease.ttl))
     }
@@ -30,12 +30,12 @@ impl Grace {
     }
 }
 
-/// Every grace that is not over, the oldest first.
+/// The graces that have not ended, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Graces(Vec<Grace>);
 
 impl Graces {
-    /// Gives every lease time from `from` on, as much as `length` within bounds.
+    /// Grants every lease a grace from `from` on, of `length` but at most [`GRACE_MAX`].
     pub(super) fn give(&mut self, from: ClusterTime, length: Ttl) {
         self.0.retain(|grace| grace.end() > from);
         if self.0.len() >= GRACES_MAX {
@@ -48,7 +48,7 @@ impl Graces {
         self.0.push(Grace { from, length });
     }
 
-    /// When `lease` may end: not before its deadline, nor before its part of any grace is over.
+    /// The earliest end of `lease`: its deadline, or the latest end of its graces.
     pub(super) fn end_of(&self, lease: &Lease) -> ClusterTime {
         let ends = self.0.iter().map(|grace| grace.end_for(lease));
         ends.fold(lease.deadline, ClusterTime::max)

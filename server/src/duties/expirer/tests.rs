@@ -1,4 +1,4 @@
-//! The expirer against a node of one process whose clock the test moves.
+//! Tests of the expirer against a fake node whose clock the test moves.
 
 use std::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use crate::{
     rpc::fake::{FakeNode, MEMBER, TERM},
 };
 
-/// Longest that a test waits for what must come.
+/// Longest time that a test waits for an expected state.
 const PATIENCE: Duration = Duration::from_secs(30);
 const ELECTION: Duration = Duration::from_millis(1000);
 
@@ -45,7 +45,8 @@ fn leases(node: &FakeNode) -> Vec<i64> {
         .collect()
 }
 
-/// Moves time on at the expirer's pace, looking each time, and says when each lease ended.
+/// Advances the time at the expirer's pace, with a check at each step, and returns when each lease
+/// ended.
 async fn pass(expirer: &mut Expirer, node: &FakeNode, until: u64) -> Vec<(u64, i64)> {
     let step = millis(expirer.settings.pace).0;
     let mut ended = Vec::new();
@@ -111,12 +112,12 @@ async fn a_new_leader_gives_time_to_renew_but_not_a_new_life() {
     let node = FakeNode::leading();
     grant(&node, 1, 3000);
     grant(&node, 2, 60_000);
-    // The last that was heard of the old leader is its stamp on these.
+    // The last contact with the old leader is its stamp on these grants.
     node.now.store(50_000, Ordering::SeqCst);
     node.leaderless_ms.store(49_000, Ordering::SeqCst);
     let mut expirer = expirer(&node);
     expirer.take_over().await;
-    // The first was due long ago and lives once more at most; the second has longer to go.
+    // The first was due long ago and gets one more TTL at most; the second has longer to go.
     assert_eq!(
         pass(&mut expirer, &node, 70_000).await,
         [(53_000, 1), (61_000, 2)]
@@ -132,7 +133,8 @@ async fn quiet_under_the_old_leader_is_no_gap_and_gives_no_time() {
     node.leaderless_ms.store(1800, Ordering::SeqCst);
     let mut expirer = expirer(&node);
     expirer.take_over().await;
-    // Granted at 1 000; the last two election timeouts are for whoever just missed the old leader.
+    // Granted at 1 000; the grace of two election timeouts is for clients that just missed the old
+    // leader.
     assert_eq!(pass(&mut expirer, &node, 30_000).await, [(12_800, 1)]);
 }
 
@@ -143,7 +145,7 @@ async fn a_lease_ends_though_leaders_come_and_go_on_a_quiet_quorum() {
     node.leaderless_ms.store(1800, Ordering::SeqCst);
     let mut ended = Vec::new();
     for lead in 1..=4 {
-        // One and a half seconds without a leader, then one for four.
+        // One and a half seconds without a leader, then a leader for four.
         node.now.fetch_add(1500, Ordering::SeqCst);
         let mut expirer = expirer(&node);
         expirer.take_over().await;
@@ -165,7 +167,7 @@ async fn leases_end_in_time_on_a_quiet_quorum_whatever_the_election_timeout() {
         let mut expirer = expirer(&node);
         expirer.settings = ExpirerSettings::of(Duration::from_millis(election_ms));
         expirer.take_over().await;
-        // What a new leader gives is over.
+        // The grace of the new leader has ended.
         assert_eq!(pass(&mut expirer, &node, 30_000).await, []);
         grant(&node, 1, 2000);
         let late = pass(&mut expirer, &node, 40_000).await;
@@ -187,7 +189,7 @@ async fn nothing_ends_without_a_quorum_and_afterwards_there_is_grace() {
     assert_eq!(pass(&mut expirer, &node, 31_000).await, []);
     assert!(node.proposals.lock().is_empty());
     *node.barrier_error.lock() = None;
-    // It comes back at 31 100: the lease gets its own length, not that of the gap.
+    // The quorum returns at 31 100: the lease gets its own TTL, not the length of the gap.
     assert_eq!(pass(&mut expirer, &node, 60_000).await, [(34_100, 1)]);
 }
 
@@ -198,7 +200,7 @@ async fn a_gap_that_ends_while_the_quorum_is_asked_gives_grace() {
     expirer.take_over().await;
     grant(&node, 1, 5000);
     assert_eq!(pass(&mut expirer, &node, 5000).await, []);
-    // Followers stall while they are asked; the lease falls due meanwhile, and nobody could renew.
+    // Followers stall during the read barrier; the lease falls due, and no renewal was possible.
     node.barrier_takes.store(5000, Ordering::SeqCst);
     let ended = pass(&mut expirer, &node, 10_500).await;
     node.barrier_takes.store(0, Ordering::SeqCst);
@@ -313,18 +315,18 @@ async fn a_leader_that_lost_its_quorum_and_kept_its_term_ends_leases_again() {
         ..ExpirerSettings::of(ELECTION)
     };
     let running = Expirer::spawn(Arc::clone(&node) as _, Arc::clone(&node.feed), settings);
-    // Time passes for the node at ten times the pace.
+    // Cluster time passes at ten times the pace.
     let turns = async |node: &FakeNode, wanted: &dyn Fn() -> bool| {
         let reached = async {
             while !wanted() {
                 node.now.fetch_add(10, Ordering::SeqCst);
-                // A pause between two looks, at the pace of the expirer.
+                // A pause between two checks, at the pace of the expirer.
                 sleep(settings.pace).await;
             }
         };
         tokio::time::timeout(PATIENCE, reached).await.is_ok()
     };
-    // It has learned of the first when it ends one that was granted later.
+    // The expirer knows the first lease once it ends the second, which was granted later.
     grant(&node, 1, 100_000);
     grant(&node, 2, 100);
     assert!(turns(&node, &|| leases(&node) == [1]).await);
@@ -335,7 +337,7 @@ async fn a_leader_that_lost_its_quorum_and_kept_its_term_ends_leases_again() {
     node.set_leader(Some(MEMBER));
     grant(&node, 3, 100);
     assert!(turns(&node, &|| leases(&node) == [1]).await);
-    // A gap in time gives the first ten seconds more at most.
+    // A gap in time grants the first lease ten more seconds at most.
     node.now.fetch_add(100_000, Ordering::SeqCst);
     assert!(turns(&node, &|| leases(&node).is_empty()).await);
     running.abort();

@@ -1,4 +1,4 @@
-//! When `Wake` is proposed, and when it is not.
+//! Tests of when the waker proposes `Wake`.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use tokio::time::advance;
 use super::*;
 use crate::{node::ProposeError, rpc::fake::FakeNode};
 
-/// Claims `a` for a lease of its own.
+/// Claims `a` for a new lease.
 fn claim(node: &FakeNode, lease: i64, wait: Wait) {
     node.apply(&Command::LeaseGrant(LeaseGrant {
         id: LeaseId(lease),
@@ -45,7 +45,7 @@ fn start(node: &Arc<FakeNode>) {
     drop(Waker::spawn(replica, Arc::clone(&node.claims)));
 }
 
-/// Lets cluster time pass, and the waker's own with it, in steps at which it may look.
+/// Advances cluster time and the runtime's clock, in steps after which the waker may check.
 async fn pass(node: &FakeNode, time: Duration) {
     let until = Instant::now() + time;
     while Instant::now() < until {
@@ -58,7 +58,7 @@ async fn pass(node: &FakeNode, time: Duration) {
     settle().await;
 }
 
-/// Lets the waker do what it can do without time passing.
+/// Lets the waker run until it waits for time to pass.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;

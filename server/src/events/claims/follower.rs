@@ -1,5 +1,5 @@
-//! Following names: told that something changed there, not what. Changes that come before they
-//! are looked at count as one, so a slow follower costs no more than a quick one.
+//! Followers of names: notified that a name changed, not of the change. Changes before the next
+//! read are merged, so a slow follower costs no more than a fast one.
 
 use std::{collections::BTreeSet, fmt, mem, sync::Arc};
 
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::hub::ClaimHub;
 
-/// Somebody who follows names. Dropping it ends the subscription.
+/// A subscription to names. Dropping it ends the subscription.
 pub(crate) struct Follower {
     hub: Arc<ClaimHub>,
     id: u64,
@@ -27,7 +27,7 @@ impl Follower {
         }
     }
 
-    /// Waits until something changes, and says on which names.
+    /// Waits for a change, and returns the names that changed.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -37,7 +37,7 @@ impl Follower {
             if !changed.is_empty() {
                 return changed;
             }
-            // A permit is kept for what was marked between the look and this.
+            // `Notify` keeps a permit for a mark set since the check above.
             self.marks.marked.notified().await;
         }
     }
@@ -57,7 +57,7 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// The names on which something changed since the follower looked.
+/// The names that changed since the follower last took them.
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     changed: Mutex<BTreeSet<Bytes>>,

@@ -1,8 +1,8 @@
-//! The hub: the apply path tells it what became of claims, it tells whoever waits here.
+//! The hub of claims: passes signals from the apply path to the waiters and followers on this node.
 //!
-//! A waiter is told of its own claims only, by key; a follower that something changed on a name.
-//! Invariant: who subscribed before a command was applied is told of it before the command is
-//! answered, and after the state that holds it can be read.
+//! A waiter receives the signals of its own claims, by key; a follower is notified of changes to a
+//! name. Invariant: a subscriber is notified of each such command applied after it subscribed, once
+//! the new state is readable and before the command is answered.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -27,20 +27,20 @@ use super::{
 };
 use crate::metrics::LockMetrics;
 
-/// The hub. One per node.
+/// The hub of claims. One per node.
 pub struct ClaimHub {
     state: Mutex<State>,
-    /// How many names are followed, to be looked at without the lock.
+    /// Number of followed names, readable without the lock.
     followed: AtomicUsize,
     withdrawals: Arc<Withdrawals>,
-    /// Says that a command has set a timer.
+    /// Notified when a command sets a timer.
     timer_set: Notify,
     metrics: LockMetrics,
 }
 
 #[derive(Default)]
 struct State {
-    /// By the key of the claim. More than one when a lease waits for the same claim twice.
+    /// By the key of the claim. Several when a lease waits for the same claim more than once.
     waiters: HashMap<Bytes, Vec<Arc<Mailbox>>>,
     /// By name, and then by the follower's number.
     followers: HashMap<Bytes, BTreeMap<u64, Arc<Marks>>>,
@@ -48,7 +48,7 @@ struct State {
 }
 
 impl ClaimHub {
-    /// A hub that nobody waits at.
+    /// Creates a hub without subscribers.
     #[must_use]
     pub fn new(metrics: LockMetrics) -> Arc<Self> {
         Arc::new(Self {
@@ -60,9 +60,9 @@ impl ClaimHub {
         })
     }
 
-    /// Looks at what a command came to. For the apply path, in order, after the state that holds
-    /// it can be read and before it is answered. Never waits; costs a look at an empty list for a
-    /// command that has nothing to do with claims.
+    /// Passes on the signals of a command. Called by the apply path, in order, once the new state
+    /// is readable and before the command is answered. Never blocks; costs the check of an empty
+    /// list for a command that touches no claims.
     pub fn observe(&self, outcome: &Outcome) {
         if outcome.facts.timer_set.is_some() {
             self.timer_set.notify_one();
@@ -92,7 +92,7 @@ impl ClaimHub {
         }
     }
 
-    /// The state was replaced, and nothing was told of what changed: everybody looks.
+    /// Notifies all subscribers that the state was replaced without signals, so that they read it.
     pub fn reset(&self) {
         let state = self.state.lock();
         for mailbox in state.waiters.values().flatten() {
@@ -102,13 +102,13 @@ impl ClaimHub {
         self.timer_set.notify_one();
     }
 
-    /// The events of a command were left out, and its signals were told: followers look, for values
-    /// of claims may have changed. Waiters know all that became of their claims.
+    /// Notifies followers that a command's events were omitted, since values of claims may have
+    /// changed. Its signals were passed on, so waiters miss nothing.
     pub fn events_left_out(&self) {
         self.state.lock().mark_all();
     }
 
-    /// Waits for the claims of a lease on these names. To be called before they are proposed.
+    /// Subscribes to the claims of a lease on these names. Must be called before they are proposed.
     pub(crate) fn wait_for(self: &Arc<Self>, names: &[Bytes], lease: LeaseId) -> Waiter {
         let keys = keys(names, lease);
         let mailbox = Arc::<Mailbox>::default();
@@ -122,7 +122,7 @@ impl ClaimHub {
         Waiter::new(Arc::clone(self), keys, mailbox)
     }
 
-    /// Follows names: who holds them, and the values of their claims.
+    /// Subscribes to changes of names: their holders, and the values of their claims.
     pub(crate) fn follow(self: &Arc<Self>, names: Vec<Bytes>) -> Follower {
         let marks = Arc::<Marks>::default();
         let mut state = self.state.lock();
@@ -138,7 +138,7 @@ impl ClaimHub {
         Follower::new(Arc::clone(self), id, names, marks)
     }
 
-    /// Notes that the claims of a lease on these names are being withdrawn.
+    /// Registers a withdrawal of the claims of a lease on these names.
     pub(crate) fn withdrawal(&self, names: &[Bytes], lease: LeaseId) -> Withdrawal {
         self.withdrawals.begin(keys(names, lease))
     }
@@ -189,7 +189,7 @@ impl ClaimHub {
             .store(state.followers.len(), Ordering::Release);
     }
 
-    /// Resolves when a command has set a timer since the last time.
+    /// Resolves when a command has set a timer since the last call.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -236,7 +236,7 @@ fn claim_of(signal: &Signal) -> Option<&ClaimState> {
     }
 }
 
-/// The name whose claim was given another value: there is no signal for that.
+/// The name of a claim whose value changed: there is no signal for that.
 fn changed_claim(event: &Event) -> Option<Bytes> {
     let changed = event.kind == EventKind::Put && event.kv.lease.is_some() && event.kv.version > 1;
     changed.then(|| claimed_name(&event.kv.key)).flatten()

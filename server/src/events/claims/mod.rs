@@ -1,5 +1,5 @@
-//! Signals of claims, and to whom they go: waiters hear what became of their claims, followers that
-//! something changed on their names.
+//! Subscriptions to claims: waiters receive the signals of their claims, followers are notified of
+//! changes to names.
 
 mod follower;
 mod hub;

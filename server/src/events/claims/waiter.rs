@@ -1,7 +1,7 @@
-//! Waiting for one's own claims: told of them by key, so a hand-over wakes one waiter.
+//! Waiters: receive the signals of their own claims by key, so that a hand-over wakes one waiter.
 //!
-//! Invariant: whoever subscribed before its claim was proposed is told of all that becomes of it,
-//! in order, or that something was lost and the state must be read.
+//! Invariant: a waiter that subscribed before its claim was proposed receives all signals of the
+//! claim in order, or [`News::Lost`], after which it must read the state.
 
 use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
@@ -12,20 +12,20 @@ use tokio::sync::Notify;
 
 use super::hub::ClaimHub;
 
-/// Signals that may wait for one waiter. A claim sees a few in its life unless its queue is
-/// reordered again and again; whoever does not keep up reads the state.
+/// Bound on the signals queued for one waiter. A claim receives few in its life unless its queue is
+/// reordered repeatedly; a waiter that falls behind reads the state.
 const SIGNALS_WAITING_MAX: usize = 256;
 
-/// What a waiter is told.
+/// A notification to a waiter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum News {
-    /// What became of one of its claims.
+    /// A signal of one of its claims.
     Signal(Signal),
-    /// Something was lost: only the state can tell.
+    /// Signals were lost: the waiter must read the state.
     Lost,
 }
 
-/// Somebody who waits for claims. Dropping it ends the subscription.
+/// A subscription to claims. Dropping it ends the subscription.
 pub(crate) struct Waiter {
     hub: Arc<ClaimHub>,
     keys: Vec<Bytes>,
@@ -37,7 +37,7 @@ impl Waiter {
         Self { hub, keys, mailbox }
     }
 
-    /// What comes next.
+    /// Waits for the next notification.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
@@ -50,7 +50,7 @@ impl Waiter {
                 }
                 return news;
             }
-            // A permit is kept for what arrived between the look and this.
+            // `Notify` keeps a permit for a signal queued since the check above.
             self.mailbox.arrived.notified().await;
             waited = true;
         }
@@ -71,7 +71,7 @@ impl fmt::Debug for Waiter {
     }
 }
 
-/// Where a waiter finds its news.
+/// The queue of a waiter.
 #[derive(Debug, Default)]
 pub(super) struct Mailbox {
     waiting: Mutex<Waiting>,
@@ -115,7 +115,7 @@ impl Mailbox {
 }
 
 impl Waiting {
-    /// What waits is in the state as well.
+    /// Drops the queued signals: their effects are in the state, too.
     fn lose(&mut self) {
         self.lost = true;
         self.signals.clear();

@@ -1,7 +1,7 @@
-//! Claims that are being withdrawn here: whoever claims the same again waits until they are gone.
+//! Withdrawals in progress on this node: a new request for the same claim waits until they end.
 //!
-//! Without it a client that gives up and asks again at once would be refused for the claim that it
-//! gave up. Only for the node that both requests come to; elsewhere the refusal is the answer.
+//! Without this, a client that gives up and retries at once would be refused for the claim it gave
+//! up. Only works when both requests reach the same node; on another, the retry is refused.
 
 use std::{
     collections::HashMap,
@@ -12,15 +12,15 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The claims that are being withdrawn, by key.
+/// Claims whose withdrawal is in progress, by key.
 #[derive(Debug, Default)]
 pub(super) struct Withdrawals {
-    /// How often each.
+    /// Number of withdrawals in progress for each key.
     keys: Mutex<HashMap<Bytes, usize>>,
     ended: Notify,
 }
 
-/// Claims that are being withdrawn until this is dropped.
+/// A withdrawal in progress; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Withdrawal {
     keys: Vec<Bytes>,
@@ -40,20 +40,20 @@ impl Withdrawals {
         }
     }
 
-    /// Whether any of these is being withdrawn.
+    /// Whether any of these claims is being withdrawn.
     pub(super) fn any(&self, keys: &[Bytes]) -> bool {
         let all = self.keys.lock();
         keys.iter().any(|key| all.contains_key(key))
     }
 
-    /// Resolves when none of these is being withdrawn.
+    /// Resolves when none of these claims is being withdrawn.
     ///
     /// # Cancel safety
     /// Nothing is lost when the future is dropped.
     pub(super) async fn none(&self, keys: &[Bytes]) {
         loop {
             let mut ended = Box::pin(self.ended.notified());
-            // Before the look, so that an end in between is not missed.
+            // Enabled before the check, so that an end in between is not missed.
             ended.as_mut().enable();
             if !self.any(keys) {
                 return;

@@ -1,12 +1,12 @@
-//! The hub: the apply path tells it of every change, it tells the streams that want to know.
+//! The watch hub: distributes applied changes to the watch streams whose watchers match them.
 //!
-//! It keeps no history. A stream that cannot take a change is told from which revision on it lost
-//! some, and reads those from the state; so the apply path never waits and memory stays bounded.
-//! What it does for a change follows from the streams and the ranges that want it, never from how
-//! many watchers of a stream share a range: those are one *group*, and the stream knows them.
+//! Keeps no history. A stream that cannot take a change learns the first revision it lost and reads
+//! the state from there, so the apply path never blocks and memory stays bounded. The cost of a
+//! change depends on the matching streams and ranges, not on the number of watchers: those of one
+//! stream with the same range form a *group*, whose members only the stream knows.
 //!
-//! Invariant: a stream's queue holds, in revision order, every change its attached watchers want
-//! from the revision each was attached at, up to the revision the stream is said to have lost.
+//! Invariant: a stream's queue holds, in revision order, every change that its attached watchers
+//! match from the revision each was attached at, up to the first revision the stream lost.
 
 mod subscription;
 
@@ -26,65 +26,64 @@ use tokio::sync::{Notify, mpsc};
 pub(crate) use self::subscription::Subscription;
 use super::{index::Index, ranges::Ranges};
 
-/// Changes that may wait for one stream. Enough for a burst of a second at ten thousand writes per
-/// second to find a busy consumer again; an entry is a few words, the events themselves are shared.
+/// Deliveries queued per stream. Enough for a consumer that is busy for most of a second at ten
+/// thousand writes per second; an entry is a few words, the events themselves are shared.
 const QUEUE_LEN_MAX: usize = 8192;
-/// Bytes of events that may wait for one stream, so that few large values cannot fill memory
-/// through a stream whose client does not read.
+/// Bytes of events queued per stream, so that a few large values cannot fill memory through a
+/// stream whose client does not read.
 const QUEUE_BYTES_MAX: usize = 16 << 20;
-/// Events of one delivery, and their bytes: what a stream makes of more is no small response, and
-/// it reads them from history instead, under a share of what all streams may hold.
+/// Events per delivery. A larger change makes a large response, so the stream reads it from
+/// history, within its share of the memory of all streams.
 const DELIVERY_EVENTS_MAX: usize = 1000;
-/// As above.
+/// Bytes per delivery, for the same reason.
 const DELIVERY_BYTES_MAX: usize = 256 * 1024;
-/// Bytes that may wait for all streams together. Beyond them a stream is given a change only while
-/// it holds less than its equal part, so that what few slow clients leave unread costs them and not
-/// the others.
+/// Bytes queued for all streams. Beyond them a stream receives a change only while it holds less
+/// than its equal part, so that a few slow clients lose changes and the others do not.
 const QUEUES_BYTES_MAX: usize = 256 << 20;
-/// What an event costs beside its key and values.
+/// Memory of an event beside its key and values.
 const EVENT_OVERHEAD_BYTES: usize = 128;
-/// What a delivery costs beside its events.
+/// Memory of a delivery beside its events.
 const DELIVERY_OVERHEAD_BYTES: usize = 128;
 
-/// The hub. One per node.
+/// The watch hub. One per node.
 pub struct WatchHub {
     state: Mutex<State>,
     ranges: Arc<Ranges>,
 }
 
-/// How much is being watched, for metrics.
+/// Numbers of streams, watchers and events, for metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WatchHubStats {
     /// Open streams.
     pub streams: usize,
-    /// Watchers that get changes as they happen.
+    /// Watchers that receive changes as they are applied.
     pub watchers_live: usize,
-    /// Watchers that read history, because they start in the past or could not keep up.
+    /// Watchers that read history, because they start in the past or fell behind.
     pub watchers_behind: usize,
-    /// Changes that wait in the queues of streams.
+    /// Deliveries in the queues of all streams.
     pub pending: usize,
-    /// Events handed to streams since start.
+    /// Events queued since start, counted once per stream.
     pub events_total: u64,
 }
 
-/// A change as it is told to one stream.
+/// The events of one command, as queued for one stream.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The changes, shared by everyone who is told of them. Of one revision, unless one command
-    /// made several, as the end of many leases does.
+    /// The events, shared by all streams. Of one revision, unless one command made several, as the
+    /// expiry of many leases does.
     pub(crate) events: Arc<[Event]>,
-    /// Which groups of the stream's watchers want some of them.
+    /// The groups of the stream's watchers that match some of them.
     groups: Vec<GroupKey>,
-    /// What it adds to the stream's queue.
+    /// Bytes charged to the stream's queue.
     bytes: usize,
-    /// What it adds to all queues: the events are shared by everyone who is told of them.
+    /// Bytes charged to all queues, which share the events.
     share_bytes: usize,
 }
 
-/// Names a watcher within its stream; never used twice, unlike the id that clients see.
+/// Identifies a watcher within its stream; never reused, unlike the id that clients see.
 pub(crate) type WatcherKey = u64;
 
-/// Names the watchers of one range within their stream; never used twice.
+/// Identifies the watchers of one range within their stream; never reused.
 type GroupKey = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,15 +94,15 @@ struct Target {
 
 #[derive(Default)]
 struct State {
-    /// Everything up to here was published.
+    /// Every change up to this revision was published.
     revision: Revision,
     index: Index<Target>,
     streams: HashMap<u64, Slot>,
     streams_opened: u64,
     events_total: u64,
-    /// Kept to be used again: the targets of the change at hand.
+    /// Buffer for the targets of the current change, kept for reuse.
     found: Vec<Target>,
-    /// What waits for all streams.
+    /// Bytes queued for all streams.
     queued_bytes: Arc<AtomicUsize>,
 }
 
@@ -111,33 +110,33 @@ struct State {
 struct Slot {
     queue: mpsc::Sender<Delivery>,
     shared: Arc<Shared>,
-    /// The groups that are told of changes.
+    /// The groups that receive changes.
     groups: HashSet<GroupKey>,
-    /// How many watchers are in them.
+    /// Number of watchers in them.
     attached: usize,
-    /// The first revision this stream was not told of.
+    /// The first revision this stream did not receive.
     lost: Option<Revision>,
 }
 
-/// What both sides of a stream look at.
+/// Counters and notifications shared by the hub and the stream.
 #[derive(Debug, Default)]
 struct Shared {
     queued_bytes: AtomicUsize,
-    /// Of all streams.
+    /// Bytes queued for all streams.
     all_queued_bytes: Arc<AtomicUsize>,
     behind: AtomicUsize,
     lost: Notify,
 }
 
 impl Delivery {
-    /// What it takes in memory, events included.
+    /// Memory of the delivery in bytes, events included.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
 impl WatchHub {
-    /// A hub for a state whose latest revision is `revision`.
+    /// Creates a hub for a state whose latest revision is `revision`.
     #[must_use]
     pub fn new(revision: Revision) -> Arc<Self> {
         Arc::new(Self {
@@ -149,12 +148,12 @@ impl WatchHub {
         })
     }
 
-    /// Tells everyone who wants to know that `events` happened. `revision` is the latest revision
-    /// after them.
+    /// Publishes `events` to all streams with matching watchers. `revision` is the latest after
+    /// them.
     ///
-    /// For the apply path, once per command with events, in the order of revisions, after the state
-    /// that holds them can be read and before the command is answered. Never waits for a watcher;
-    /// without watchers it costs one uncontended lock.
+    /// For the apply path, once per command with events, in revision order, once the new state is
+    /// readable and before the command is answered. Never waits for a watcher; without watchers it
+    /// costs one uncontended lock.
     pub fn publish(&self, revision: Revision, events: Vec<Event>) {
         let Some(first) = events.first().map(|event| event.kv.mod_revision) else {
             return;
@@ -177,8 +176,8 @@ impl WatchHub {
         state.found = found;
     }
 
-    /// The state was replaced by one whose latest revision is `revision`, and no events were
-    /// published for what changed: everyone reads history.
+    /// Marks all streams as having lost changes: the state was replaced by one whose latest
+    /// revision is `revision`, without events, so every watcher reads history.
     pub fn reset(&self, revision: Revision) {
         let mut state = self.state.lock();
         let first = state.revision.next();
@@ -188,13 +187,13 @@ impl WatchHub {
         }
     }
 
-    /// The revision up to which everything was published.
+    /// The revision up to which all changes were published.
     #[must_use]
     pub fn revision(&self) -> Revision {
         self.state.lock().revision
     }
 
-    /// How much is being watched.
+    /// Counts streams, watchers and events.
     #[must_use]
     pub fn stats(&self) -> WatchHubStats {
         let state = self.state.lock();
@@ -216,12 +215,12 @@ impl WatchHub {
         stats
     }
 
-    /// What the key ranges of all watchers take.
+    /// The memory of the key ranges of all watchers.
     pub(crate) const fn ranges(&self) -> &Arc<Ranges> {
         &self.ranges
     }
 
-    /// Opens a stream.
+    /// Opens a stream without watchers.
     pub(crate) fn open(self: &Arc<Self>) -> Subscription {
         let (sender, queue) = mpsc::channel(QUEUE_LEN_MAX);
         let mut state = self.state.lock();
@@ -253,8 +252,8 @@ impl fmt::Debug for WatchHub {
 }
 
 impl State {
-    /// Counts one more watcher of `group`, and whether that was done: not while its stream has
-    /// lost changes.
+    /// Counts one more watcher of `group`. Returns false, without effect, when the stream has lost
+    /// changes.
     fn attach(&mut self, stream: u64, group: GroupKey, range: &KeyRange) -> bool {
         let slot = self.streams.get_mut(&stream);
         let Some(slot) = slot.filter(|slot| slot.lost.is_none()) else {
@@ -267,7 +266,7 @@ impl State {
         true
     }
 
-    /// Counts one watcher less, and forgets `group` when it was the last of it.
+    /// Counts one watcher less, and removes `group` when it was the last member.
     fn detach(&mut self, stream: u64, group: GroupKey, range: &KeyRange, is_last: bool) {
         if let Some(slot) = self.streams.get_mut(&stream) {
             slot.attached = slot.attached.saturating_sub(1);
@@ -277,7 +276,8 @@ impl State {
         }
     }
 
-    /// `found` is sorted, so the targets of one stream are neighbours.
+    /// Queues the events for all streams in `found`, which is sorted, so that the targets of one
+    /// stream are adjacent.
     fn deliver(&mut self, first: Revision, events: Vec<Event>, found: &[Target]) {
         let event_bytes: usize = events.iter().map(event_bytes).sum();
         if events.len() > DELIVERY_EVENTS_MAX || event_bytes > DELIVERY_BYTES_MAX {
@@ -315,7 +315,7 @@ impl State {
 }
 
 impl Slot {
-    /// Whether the stream took it.
+    /// Queues a delivery, and returns whether the stream took it.
     fn offer(&self, delivery: Delivery, equal_part: usize) -> bool {
         if self.lost.is_some() {
             return false;
@@ -325,7 +325,7 @@ impl Slot {
         let now = queued.saturating_add(bytes);
         let within_all =
             all_queued.saturating_add(share_bytes) <= QUEUES_BYTES_MAX || now <= equal_part;
-        // One delivery always fits, as none is large.
+        // An empty queue takes any delivery, as none is large.
         let fits = queued == 0 || (now <= QUEUE_BYTES_MAX && within_all);
         let taken = fits && self.queue.try_send(delivery).is_ok();
         if !taken {
@@ -343,7 +343,7 @@ impl Slot {
 }
 
 impl Shared {
-    /// Counts what is about to wait; what waited before, for this stream and for all.
+    /// Charges a delivery, and returns the bytes queued before it: for this stream, and for all.
     fn add(&self, bytes: usize, share_bytes: usize) -> (usize, usize) {
         let all = &self.all_queued_bytes;
         (

@@ -1,10 +1,10 @@
-//! Which watchers want a key: exact keys, prefixes, open ends, and any other range.
+//! Index of watchers by key range: exact keys, prefixes, open-ended ranges, and all others.
 //!
-//! Not concurrent and not ordered by time; whoever owns one decides when it is asked. The cost of
-//! a lookup follows from what matches and from the number of distinct prefix lengths, not from the
-//! number of watchers; only ranges that are neither a key, a prefix nor open-ended are walked.
+//! Neither synchronized nor ordered by time; the owner decides when to query it. The cost of a
+//! lookup depends on the number of matches and of distinct prefix lengths, not on the number of
+//! watchers; only ranges that are neither a key, a prefix nor open-ended are scanned.
 //!
-//! Invariant: a target is found for a key exactly when a range it was inserted with contains it.
+//! Invariant: a lookup finds a target exactly when a range it was inserted with contains the key.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,12 +14,12 @@ use std::{
 use bytes::Bytes;
 use tenure_statemachine::{KeyRange, RangeEnd};
 
-/// Targets by the keys they want.
+/// Targets by the ranges they were inserted with.
 #[derive(Debug)]
 pub(crate) struct Index<T> {
     exact: HashMap<Bytes, Vec<T>>,
     prefixes: HashMap<Bytes, Vec<T>>,
-    /// How many prefixes there are of each length; every length costs a lookup one probe.
+    /// Number of distinct prefixes of each length; every length costs a lookup one probe.
     prefix_lengths: BTreeMap<usize, usize>,
     /// Ranges without an end, by start.
     open: BTreeMap<Bytes, Vec<T>>,
@@ -40,7 +40,7 @@ impl<T> Default for Index<T> {
 }
 
 impl<T: Copy + PartialEq> Index<T> {
-    /// Makes `target` want the keys of `range`.
+    /// Adds `target` for the keys of `range`.
     pub(crate) fn insert(&mut self, range: &KeyRange, target: T) {
         let start = range.start.clone();
         let targets = match &range.end {
@@ -95,7 +95,7 @@ impl<T: Copy + PartialEq> Index<T> {
         }
     }
 
-    /// Appends every target that wants `key` to `found`.
+    /// Appends every target whose range contains `key` to `found`.
     pub(crate) fn find(&self, key: &[u8], found: &mut Vec<T>) {
         if let Some(targets) = self.exact.get(key) {
             found.extend_from_slice(targets);
@@ -125,7 +125,7 @@ impl<T: Copy + PartialEq> Index<T> {
 
 #[cfg(test)]
 impl<T> Index<T> {
-    /// Whether nothing is wanted.
+    /// Whether the index has no targets.
     pub(crate) fn is_empty(&self) -> bool {
         self.exact.is_empty()
             && self.prefixes.is_empty()
@@ -134,7 +134,7 @@ impl<T> Index<T> {
     }
 }
 
-/// Removes one `target`; whether none is left.
+/// Removes one `target`, and returns whether none is left.
 fn take<T: PartialEq>(targets: Option<&mut Vec<T>>, target: T) -> bool {
     let Some(targets) = targets else { return false };
     if let Some(at) = targets.iter().position(|present| *present == target) {
@@ -143,7 +143,7 @@ fn take<T: PartialEq>(targets: Option<&mut Vec<T>>, target: T) -> bool {
     targets.is_empty()
 }
 
-/// Whether `end` is the first key after all that begin with `start`.
+/// Whether `end` is the first key after all keys with the prefix `start`.
 fn is_prefix(start: &[u8], end: &[u8]) -> bool {
     let Some(last) = start.iter().rposition(|&byte| byte != u8::MAX) else {
         return false;

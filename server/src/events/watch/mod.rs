@@ -1,4 +1,4 @@
-//! Changes of keys, and the streams that watch them.
+//! Distribution of key changes to watch streams.
 
 mod hub;
 mod index;

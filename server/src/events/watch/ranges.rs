@@ -1,8 +1,8 @@
-//! What the key ranges of watchers take, counted by stream and by node.
+//! Bounds the memory of watchers' key ranges, per stream and per node.
 //!
-//! etcd bounds neither. A key may be as long as a request, and a watcher keeps its own for as long
-//! as it lives. Ranges of ordinary size share one bound, long ones another, so that few long keys
-//! cannot keep anybody else from watching.
+//! etcd bounds neither. A key may be as long as a request, and a watcher keeps its own until it is
+//! cancelled. Ranges of ordinary size and long ranges have separate bounds, so that a few long keys
+//! cannot keep other clients from watching.
 //!
 //! Invariant: every range that was added and not removed is counted once.
 
@@ -13,24 +13,24 @@ use std::sync::{
 
 use tenure_statemachine::{KeyRange, RangeEnd};
 
-/// Bytes of a range, from which on it counts as long: far above what keys are in practice.
+/// Bytes above which a range counts as long: far above keys in practice.
 const LONG_RANGE_BYTES: usize = 64 * 1024;
-/// Bytes of the ranges of one stream: as many watchers as it may have, of 671 bytes each.
+/// Bytes of the ranges of one stream: the largest number of watchers, with 671 bytes each.
 const STREAM_RANGES_BYTES_MAX: usize = 64 << 20;
-/// Bytes of the ranges on one node that are not long: two million watchers of 128 bytes, and an
-/// eighth of a small node.
+/// Bytes of the ordinary ranges on one node: two million watchers of 128 bytes, and an eighth of
+/// the memory of a small node.
 const RANGES_BYTES_MAX: usize = 256 << 20;
-/// Bytes of the long ranges on one node: some dozens of the longest that a request may have.
+/// Bytes of the long ranges on one node: a few dozen of the longest that a request may have.
 const LONG_RANGES_BYTES_MAX: usize = 64 << 20;
 
-/// The counts of a node.
+/// Bytes of the ranges on one node.
 #[derive(Debug, Default)]
 pub(crate) struct Ranges {
     bytes: AtomicUsize,
     long_bytes: AtomicUsize,
 }
 
-/// The counts of a stream; given back when dropped.
+/// Bytes of the ranges of one stream; released when dropped.
 #[derive(Debug)]
 pub(crate) struct StreamRanges {
     node: Arc<Ranges>,
@@ -38,19 +38,19 @@ pub(crate) struct StreamRanges {
     long_bytes: usize,
 }
 
-/// Why a range cannot be watched now.
+/// The bound that a range would exceed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
-    /// The ranges of the stream would take too much.
+    /// The bound of the stream.
     Stream,
-    /// Those of the node would.
+    /// The node's bound on ordinary ranges.
     Node,
-    /// The long ones of the node would.
+    /// The node's bound on long ranges.
     NodeLong,
 }
 
 impl Refused {
-    /// What the client is told.
+    /// The error text for the client.
     pub(crate) const fn text(self) -> &'static str {
         match self {
             Self::Stream => {
@@ -70,7 +70,7 @@ impl Refused {
 }
 
 impl Ranges {
-    /// The counts of a stream that has no watcher yet.
+    /// Creates the account of a stream without watchers.
     pub(crate) fn of_stream(self: &Arc<Self>) -> StreamRanges {
         StreamRanges {
             node: Arc::clone(self),
@@ -84,7 +84,7 @@ impl StreamRanges {
     /// Counts the range of one more watcher.
     ///
     /// # Errors
-    /// When that would be too much; it is not counted then.
+    /// When it would exceed a bound; it is not counted then.
     pub(crate) fn add(&mut self, range: &KeyRange) -> Result<(), Refused> {
         let bytes = bytes_of(range);
         let of_stream = self.bytes.saturating_add(self.long_bytes);

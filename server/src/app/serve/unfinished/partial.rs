@@ -1,33 +1,33 @@
-//! The message of a stream of which a part has come.
+//! Tracks the partly received message of a gRPC stream.
 //!
-//! A message is one byte of flags, four bytes of length, then so many bytes; the pieces of a body
-//! are cut anywhere.
+//! A message is one byte of flags, four bytes of length, then its payload; a body may be cut into
+//! pieces anywhere.
 
-/// Bytes before each message.
+/// Bytes of the head before each message.
 const HEAD_BYTES: usize = 5;
 
-/// Where in its messages a body stands.
+/// The position of a body within its messages.
 #[derive(Debug, Default)]
 pub(super) struct Partial {
-    /// Bytes of the message's head that have come.
+    /// Bytes received of the message's head.
     head: usize,
-    /// What the head says, as far as it has come.
+    /// The length from the head, as far as it was received.
     length: u32,
-    /// Bytes of the message that have come after its head.
+    /// Bytes received of the message after its head.
     body: usize,
 }
 
 impl Partial {
-    /// Bytes of the message that has begun and has not ended.
+    /// Bytes received of the unfinished message; zero between two messages.
     pub(super) const fn bytes(&self) -> usize {
         self.head + self.body
     }
 
-    /// Takes the next piece.
+    /// Advances the position by the next piece of the body.
     pub(super) fn take(&mut self, mut piece: &[u8]) {
         while let Some((&byte, rest)) = piece.split_first() {
             if self.head < HEAD_BYTES {
-                // The first byte is the flags; of the length the highest comes first.
+                // The first byte has the flags; the length is big-endian.
                 if self.head > 0 {
                     self.length = self.length << 8 | u32::from(byte);
                 }

@@ -1,4 +1,4 @@
-//! Who is told what, and who is not.
+//! Tests of which subscribers the hub notifies.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
-//! A stream's side of the hub: its queue, and which of its watchers want what waits there.
+//! A stream's side of the hub: its queue, and the watchers that its deliveries match.
 //!
-//! The hub knows ranges; which watchers share one is known here. A change that waits is told to
-//! those that are attached when it is taken, and each of them knows from which revision on.
+//! The hub knows ranges; the subscription knows the watchers that share one. A queued change goes
+//! to the watchers that are attached when it is taken, and each of them knows its first revision.
 //!
 //! Invariant: a group is in the hub's index exactly while it has a watcher.
 
@@ -17,8 +17,8 @@ use tokio::{runtime::Handle, sync::mpsc, task::yield_now};
 use super::{Delivery, GroupKey, Shared, Target, WatchHub, WatcherKey};
 use crate::tasks;
 
-/// Groups that are taken out of the index at once when a stream closes or has lost changes: a
-/// fraction of a millisecond, after which others have their turn.
+/// Groups removed from the index per step when a stream closes or has lost changes: a step takes a
+/// fraction of a millisecond and then yields to other tasks.
 const GROUPS_REMOVED_AT_ONCE: usize = 512;
 
 /// A stream's side of the hub. Dropping it closes the stream.
@@ -58,15 +58,16 @@ impl Subscription {
         }
     }
 
-    /// Attaches a watcher that has seen everything before `next`, unless changes it has not seen
-    /// were published already; those are in the state and must be read first.
+    /// Attaches a watcher that has seen every change before `next`. Returns false when later
+    /// changes were published already, which it must read from the state first, or while lost
+    /// changes are not [`Subscription::surrender`]ed.
     pub(crate) fn attach(&mut self, watcher: WatcherKey, range: &KeyRange, next: Revision) -> bool {
         self.attach_when(watcher, range, |revision| next > revision)
     }
 
-    /// Attaches a watcher that reads the state afterwards: it is told of everything that is not
-    /// yet published, and what is published can be read. Whether it was, which is unless changes
-    /// were lost that are not [`Subscription::surrender`]ed.
+    /// Attaches a watcher that reads the state afterwards: it receives what is not yet published,
+    /// and the state has the rest. Returns false while lost changes are not
+    /// [`Subscription::surrender`]ed.
     pub(crate) fn attach_now(&mut self, watcher: WatcherKey, range: &KeyRange) -> bool {
         self.attach_when(watcher, range, |_| true)
     }
@@ -98,7 +99,7 @@ impl Subscription {
         true
     }
 
-    /// Detaches a watcher. Changes that wait in the queue are no longer told to it.
+    /// Detaches a watcher. It no longer receives changes that are in the queue.
     pub(crate) fn detach(&mut self, watcher: WatcherKey) {
         let Some(key) = self.by_watcher.remove(&watcher) else {
             return;
@@ -116,7 +117,7 @@ impl Subscription {
         }
     }
 
-    /// The watchers that are told of a change, in the order in which they were made.
+    /// The watchers that match a delivery, in the order in which they were created.
     pub(crate) fn watchers_of(&self, delivery: &Delivery) -> Vec<WatcherKey> {
         let groups = delivery
             .groups
@@ -129,8 +130,9 @@ impl Subscription {
         watchers
     }
 
-    /// When changes were lost: detaches every watcher and says from which revision on. Not while
-    /// changes wait in the queue, for those are older; [`Subscription::next`] reminds once more.
+    /// Detaches every watcher when changes were lost, and returns the first lost revision. Does
+    /// nothing while the queue has changes, which are older; [`Subscription::next`] then returns
+    /// `None` again.
     pub(crate) fn surrender(&mut self) -> Option<Revision> {
         let mut state = self.hub.state.lock();
         let slot = state.streams.get_mut(&self.stream)?;
@@ -149,15 +151,15 @@ impl Subscription {
         Some(lost)
     }
 
-    /// The next change, or `None` when some were lost and nothing waits any more: the caller must
-    /// then [`Subscription::surrender`].
+    /// Waits for the next change. Returns `None` when changes were lost and the queue is empty: the
+    /// caller must then call [`Subscription::surrender`].
     ///
     /// # Cancel safety
-    /// Nothing is lost when the future is dropped: both the queue and the notification keep what
-    /// was not taken.
+    /// Nothing is lost when the future is dropped: the queue keeps the delivery, and the
+    /// notification its permit.
     pub(crate) async fn next(&mut self) -> Option<Delivery> {
         tokio::select! {
-            // The queue first: what waits there is older than what was lost.
+            // The queue first: its changes are older than the lost ones.
             biased;
             // Cancel-safe: an unreceived delivery stays queued.
             delivery = self.queue.recv() => {
@@ -169,19 +171,19 @@ impl Subscription {
         }
     }
 
-    /// A change that waits already.
+    /// Takes a queued change, without waiting.
     pub(crate) fn try_next(&mut self) -> Option<Delivery> {
         let delivery = self.queue.try_recv().ok()?;
         Some(self.received(delivery))
     }
 
-    /// The revision up to which everything was published. All of it that this stream was told of
-    /// waits in the queue, and [`Subscription::try_next`] gives it.
+    /// The revision up to which all changes were published. Those that this stream received are in
+    /// its queue, for [`Subscription::try_next`] to take.
     pub(crate) fn published(&self) -> Revision {
         self.hub.revision()
     }
 
-    /// Whether the stream is to [`Subscription::surrender`].
+    /// Whether the stream has lost changes and must call [`Subscription::surrender`].
     pub(crate) fn has_lost(&self) -> bool {
         let state = self.hub.state.lock();
         state
@@ -190,12 +192,12 @@ impl Subscription {
             .is_some_and(|slot| slot.lost.is_some())
     }
 
-    /// Tells how many watchers of this stream read history.
+    /// Sets the number of this stream's watchers that read history, for metrics.
     pub(crate) fn set_behind(&self, watchers: usize) {
         self.shared.behind.store(watchers, Ordering::Relaxed);
     }
 
-    /// What waits for this stream.
+    /// Bytes queued for this stream.
     #[cfg(test)]
     pub(super) fn queued_bytes(&self) -> usize {
         self.shared.queued_bytes.load(Ordering::Relaxed)
@@ -206,7 +208,7 @@ impl Subscription {
         delivery
     }
 
-    /// Takes all groups out of the index. Group keys are never used twice, so what is found of
+    /// Removes all groups from the index. Group keys are never reused, so what a lookup finds of
     /// them meanwhile belongs to no watcher.
     fn remove_groups(&mut self) {
         let groups = mem::take(&mut self.groups);

@@ -1,4 +1,4 @@
-//! The hub by itself: who is told, and what happens to who does not listen.
+//! Tests of the hub alone: which streams receive changes, and how streams lose changes.
 
 use tenure_statemachine::{EventKind, KeyValue};
 
@@ -77,13 +77,13 @@ fn a_full_queue_loses_from_one_revision_on_and_nothing_before() {
     }
     assert!(stream.has_lost());
     assert_eq!(hub.stats().watchers_behind, 1);
-    // What waits is older than what was lost, so it comes first.
+    // Queued changes are older than lost ones, so they come first.
     assert_eq!(stream.surrender(), None);
     let told = revisions(&mut stream);
     assert_eq!(told, (2..=QUEUE_LEN_MAX as i64 + 1).collect::<Vec<_>>());
     assert_eq!(stream.surrender(), Some(Revision(QUEUE_LEN_MAX as i64 + 2)));
     assert_eq!(stream.surrender(), None);
-    // Detached until it has read what it lost.
+    // The watcher stays detached until it has read what it lost.
     publish(&hub, "a", last + 1);
     assert!(revisions(&mut stream).is_empty());
     assert!(!stream.attach(1, &key("a"), Revision(last + 1)));
@@ -246,7 +246,8 @@ async fn a_stream_of_many_ranges_is_closed_step_by_step_and_leaves_nothing() {
         assert!(stream.attach(number, &own, Revision(2)));
     }
     drop(stream);
-    // Nobody is told from now on, and what is left of it goes as others have their turns.
+    // No delivery is made from now on, and the groups are removed in steps that yield to other
+    // tasks.
     publish(&hub, "key-19999", 2);
     let mut turns = 0;
     while !hub.state.lock().index.is_empty() {
