@@ -302,7 +302,7 @@ impl PrefixCache {
                 // A change outside of the prefix raises the revision and sends no event.
                 Err(_) => {
                     if let Some(control) = &*self.control.lock() {
-                        let _ = control.request_progress();
+                        _ = control.request_progress();
                     }
                 }
             }

@@ -172,7 +172,7 @@ impl Pool {
     pub(crate) fn avoid(&self, index: usize) {
         let next = (index + 1) % self.servers.len();
         // A lost race means that another attempt has already moved on.
-        let _ = self
+        _ = self
             .preferred
             .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }

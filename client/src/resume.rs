@@ -84,7 +84,7 @@ mod tests {
             election.campaign("me").into_future(),
         );
         // None of them ends.
-        let _ = tokio::join!(waits.0, waits.1, leaders, endpoints);
+        _ = tokio::join!(waits.0, waits.1, leaders, endpoints);
     }
 
     /// A partitioned server is silent forever, unless the call requires a leader.

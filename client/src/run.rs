@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
             }
         };
         // Cancel safe: the loop checks again.
-        let _ = timeout_at(until, relief).await;
+        _ = timeout_at(until, relief).await;
         Ok(None)
     }
 

@@ -50,7 +50,7 @@ impl Flushes {
         }
         for answer in mem::take(&mut *self.0.answers.lock()) {
             // The receiver may have been dropped.
-            answer.send(()).ok();
+            _ = answer.send(());
         }
     }
 }

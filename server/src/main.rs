@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     match config::from_process() {
         Ok(Invocation::Print(text)) => {
             // An error is ignored: it means that standard output is closed.
-            drop(io::stdout().write_all(text.as_bytes()));
+            _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Ok(Invocation::Serve { config, warnings }) => {
@@ -62,6 +62,6 @@ fn serve(config: Arc<Config>) -> ExitCode {
 }
 
 fn complain(what: &str, code: ExitCode) -> ExitCode {
-    drop(writeln!(io::stderr(), "{}", what.trim_end()));
+    _ = writeln!(io::stderr(), "{}", what.trim_end());
     code
 }

@@ -472,7 +472,7 @@ proptest! {
             if let Step::Pass(time) = step {
                 node.now += time;
             } else {
-                drop(node.run(step));
+                _ = node.run(step);
             }
         }
     }
@@ -487,7 +487,7 @@ proptest! {
             if let Step::Pass(time) = step {
                 node.now += time;
             } else {
-                drop(node.run(step));
+                _ = node.run(step);
             }
         }
         let engine = Arc::new(MemEngine::new());

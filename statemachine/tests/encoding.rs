@@ -81,8 +81,8 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         noise in vec(any::<u8>(), 0..64),
     ) {
-        drop(entry_of(Bytes::from(noise.clone())));
-        drop(group_of(Bytes::from(noise)));
+        _ = entry_of(Bytes::from(noise.clone()));
+        _ = group_of(Bytes::from(noise));
         let mut bytes = encode_group(1, 2, &commands).to_vec();
         for (place, byte) in edits {
             let place = place.index(bytes.len());
@@ -118,7 +118,7 @@ proptest! {
         cut in any::<prop::sample::Index>(),
         noise in vec(any::<u8>(), 0..64),
     ) {
-        drop(codec::decode_outcome(Bytes::from(noise)));
+        _ = codec::decode_outcome(Bytes::from(noise));
         let bytes = codec::encode_outcome(&outcome, usize::MAX).unwrap();
         let mut edited = bytes.to_vec();
         for (place, byte) in edits {

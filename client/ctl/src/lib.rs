@@ -50,14 +50,14 @@ fn report(failure: &Failure) {
     if let Failure::Parse(error) = failure {
         // clap prints help to standard output and errors to standard error. A closed stream is
         // ignored.
-        drop(error.print());
+        _ = error.print();
         return;
     }
     let text = failure.to_string();
     if !text.is_empty() {
-        drop(writeln!(io::stderr(), "Error: {text}"));
+        _ = writeln!(io::stderr(), "Error: {text}");
     }
     if let Some(hint) = failure.hint() {
-        drop(writeln!(io::stderr(), "{hint}"));
+        _ = writeln!(io::stderr(), "{hint}");
     }
 }

@@ -62,11 +62,7 @@ pub fn become_command(arguments: &[OsString]) -> Option<u8> {
 /// Reports that a command cannot be run; returns the exit code for it.
 pub fn not_run(program: &OsStr, error: &io::Error) -> u8 {
     // A closed standard error is ignored.
-    drop(writeln!(
-        io::stderr(),
-        "cannot run {}: {error}",
-        program.display()
-    ));
+    _ = writeln!(io::stderr(), "cannot run {}: {error}", program.display());
     if error.kind() == io::ErrorKind::NotFound {
         NOT_FOUND
     } else {

@@ -58,7 +58,7 @@ fn run_with(arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Proc
         .expect("the program was built with this test");
     let mut stdin = child.stdin.take().expect("standard input is a pipe");
     // A program that exits before it reads closes its end, which is its right.
-    drop(stdin.write_all(input.as_bytes()));
+    _ = stdin.write_all(input.as_bytes());
     drop(stdin);
     child
         .wait_with_output()

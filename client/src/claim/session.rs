@@ -101,7 +101,7 @@ impl ClaimSession {
     /// Spawns `work`, which goes on when the caller is dropped. A runtime that shuts down drops
     /// it; then the lease expires.
     pub(crate) fn in_background(&self, work: impl Future<Output = ()> + Send + 'static) {
-        drop(self.runtime.spawn(work));
+        _ = self.runtime.spawn(work);
     }
 
     /// Closes the session unless it is the user's.

@@ -120,7 +120,7 @@ impl Service {
                 tokio::spawn(async move {
                     released(&fake).await;
                     // Its outcome is seen in the store.
-                    drop(fake.change(|store| execute(store, &arrival, message)));
+                    _ = fake.change(|store| execute(store, &arrival, message));
                     fake.change(|store| store.count("late"));
                 });
                 return pending().await;
@@ -171,7 +171,7 @@ impl Service {
         let mut generation = self.fake.generation.subscribe();
         let broken = async move {
             // The sender lives as long as the server.
-            let _ = generation.changed().await;
+            _ = generation.changed().await;
             stops()
         };
         let enough = async move {

@@ -69,7 +69,7 @@ impl Wire {
             self.0.connections.lock().spawn(async move {
                 if let Ok(mut far) = TcpStream::connect(inside).await {
                     // Either end may close the connection; that needs no handling.
-                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                    _ = copy_bidirectional(&mut near, &mut far).await;
                 }
             });
         }

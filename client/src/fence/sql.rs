@@ -112,7 +112,7 @@ impl SqlFence {
         let mut text = String::from("NOT EXISTS (SELECT 1 FROM ");
         let (name, token) = (self.place(first), self.place(first + 1));
         // Writing to a string does not fail.
-        let _ = write!(
+        _ = write!(
             text,
             "{} WHERE name = {name} AND token > {token})",
             self.table

@@ -147,9 +147,7 @@ impl Delivery {
         }
         let (client, lease) = (self.client.clone(), keys.lease);
         // The lease has no keys left; it expires if this fails.
-        drop(tokio::spawn(
-            async move { client.leases().revoke(lease).await },
-        ));
+        _ = tokio::spawn(async move { client.leases().revoke(lease).await });
         Ok(())
     }
 }

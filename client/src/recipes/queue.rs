@@ -310,7 +310,7 @@ impl Queue {
         let answer = commit(taking).await?;
         if !answer.succeeded() {
             // The lease expires if this fails.
-            drop(self.client.leases().revoke(lease).await);
+            _ = self.client.leases().revoke(lease).await;
             return Ok(TakeOutcome::Lost);
         }
         let keys = DeliveryKeys {

@@ -172,13 +172,9 @@ fn spawn_duties(
     config: &Config,
 ) {
     let settings = ExpirerSettings::of(config.election_timeout);
-    drop(Expirer::spawn(Arc::clone(replica), leases, settings));
-    drop(Waker::spawn(Arc::clone(replica), Arc::clone(claims)));
-    drop(spawn_auto_compaction(
-        Arc::clone(replica),
-        clock,
-        config.auto_compaction,
-    ));
+    _ = Expirer::spawn(Arc::clone(replica), leases, settings);
+    _ = Waker::spawn(Arc::clone(replica), Arc::clone(claims));
+    _ = spawn_auto_compaction(Arc::clone(replica), clock, config.auto_compaction);
 }
 
 /// Logs that the node serves clients, once it has applied what its leader had committed.

@@ -31,7 +31,7 @@ pub(super) fn spawn(
     for member in node.status().members {
         if member.id != identity.member_id {
             // Creates the metrics of each peer, all zero, before its first message.
-            drop(metrics.network.peer(identity.member_id, member.id));
+            _ = metrics.network.peer(identity.member_id, member.id);
         }
     }
     count_leaders(node, metrics);

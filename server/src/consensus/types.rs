@@ -43,7 +43,7 @@ impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<T
 {
     fn on_complete(self, result: T) {
         // The proposer may have given up, and the result has no other receiver.
-        drop(self.0.send(result));
+        _ = self.0.send(result);
     }
 }
 

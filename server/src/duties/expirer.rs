@@ -198,7 +198,7 @@ impl Expirer {
 
     /// Rebuilds the deadlines from all leases in the state.
     async fn scan(&mut self) -> Meta {
-        drop(self.feed.take());
+        _ = self.feed.take();
         let (meta, leases) = self
             .read(|reader| Ok((*reader.meta(), reader.leases()?)))
             .await;

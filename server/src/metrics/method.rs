@@ -5,6 +5,7 @@
 use std::collections::HashSet;
 
 use prost::Message;
+use prost_types::FileDescriptorSet;
 
 /// One method of one service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,59 +58,26 @@ pub(crate) fn paths_of_whole_requests() -> HashSet<String> {
 }
 
 fn from_descriptors(bytes: &[u8]) -> Vec<Method> {
-    let set = DescriptorSet::decode(bytes)
+    let set = FileDescriptorSet::decode(bytes)
         .expect("invariant: the descriptors are made by the build of the wire");
     let mut methods = Vec::new();
     for file in &set.file {
         for service in &file.service {
-            let full = match file.package.as_str() {
-                "" => service.name.clone(),
-                package => format!("{package}.{}", service.name),
+            let full = match file.package() {
+                "" => service.name().to_owned(),
+                package => format!("{package}.{}", service.name()),
             };
             methods.extend(service.method.iter().map(|method| {
                 Method::new(
                     &full,
-                    &method.name,
-                    method.client_streams,
-                    method.server_streams,
+                    method.name(),
+                    method.client_streaming(),
+                    method.server_streaming(),
                 )
             }));
         }
     }
     methods
-}
-
-/// The part of protobuf's `FileDescriptorSet` that is needed here.
-#[derive(Message)]
-struct DescriptorSet {
-    #[prost(message, repeated, tag = "1")]
-    file: Vec<FileDescriptor>,
-}
-
-#[derive(Message)]
-struct FileDescriptor {
-    #[prost(string, tag = "2")]
-    package: String,
-    #[prost(message, repeated, tag = "6")]
-    service: Vec<ServiceDescriptor>,
-}
-
-#[derive(Message)]
-struct ServiceDescriptor {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, repeated, tag = "2")]
-    method: Vec<MethodDescriptor>,
-}
-
-#[derive(Message)]
-struct MethodDescriptor {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(bool, tag = "5")]
-    client_streams: bool,
-    #[prost(bool, tag = "6")]
-    server_streams: bool,
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ pub(super) struct Scrape(OnceLock<Refresh>);
 impl Scrape {
     pub(super) fn set(&self, refresh: impl Fn() + Send + Sync + 'static) {
         // There is one server per process; its hook, set first, stays.
-        drop(self.0.set(Box::new(refresh)));
+        _ = self.0.set(Box::new(refresh));
     }
 
     pub(super) fn run(&self) {

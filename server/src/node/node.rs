@@ -229,7 +229,7 @@ impl Replica for Node {
     async fn reached(&self, revision: Revision) {
         let mut meta = self.meta.clone();
         // Fails only when the node is stopping; the answer no longer matters.
-        drop(meta.wait_for(|meta| meta.revision >= revision).await);
+        _ = meta.wait_for(|meta| meta.revision >= revision).await;
     }
 
     fn cluster_time(&self) -> ClusterTime {
@@ -276,11 +276,9 @@ impl Replica for Node {
     async fn collected(&self, floor: Revision) {
         let mut collected = self.collected.clone();
         // Fails only when the node is stopping; the answer no longer matters.
-        drop(
-            collected
-                .wait_for(|collected| collected.through >= floor)
-                .await,
-        );
+        _ = collected
+            .wait_for(|collected| collected.through >= floor)
+            .await;
     }
 
     fn compact_storage(&self) {
@@ -290,10 +288,10 @@ impl Replica for Node {
         }
         *compacting = true;
         let (store, done) = (Arc::clone(&self.store), Arc::clone(&self.compacting));
-        drop(tasks::spawn_blocking(move || {
+        _ = tasks::spawn_blocking(move || {
             store.engine().compact();
             *done.lock() = false;
-        }));
+        });
     }
 
     fn storage_bytes(&self) -> StorageBytes {

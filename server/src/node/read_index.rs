@@ -118,7 +118,7 @@ impl ReadIndex {
             reply,
         };
         // With a full queue, a round follows soon anyway.
-        drop(self.queue.try_send(ask));
+        _ = self.queue.try_send(ask);
     }
 
     /// Returns the index that a read starting now must have applied.

@@ -46,7 +46,7 @@ impl Recovery {
     pub async fn begins(&self) {
         let mut begun = self.0.subscribe();
         // `self` owns the sender, so this cannot fail.
-        drop(begun.wait_for(|begun| *begun).await);
+        _ = begun.wait_for(|begun| *begun).await;
     }
 }
 

@@ -229,7 +229,7 @@ impl Replica for FakeNode {
         }
         let mut stalled = self.is_stalled.subscribe();
         // The sender is `self`.
-        drop(stalled.wait_for(|stalled| !stalled).await);
+        _ = stalled.wait_for(|stalled| !stalled).await;
         Ok(self.apply(&command))
     }
 
@@ -254,7 +254,7 @@ impl Replica for FakeNode {
     async fn reached(&self, revision: Revision) {
         let mut applied = self.applied.subscribe();
         let reached = |_: &u64| self.machine.lock().meta().revision >= revision;
-        drop(applied.wait_for(reached).await);
+        _ = applied.wait_for(reached).await;
     }
 
     fn cluster_time(&self) -> ClusterTime {
@@ -275,7 +275,7 @@ impl Replica for FakeNode {
 
     async fn collected(&self, floor: Revision) {
         let mut collected = self.collected.subscribe();
-        drop(collected.wait_for(|passed| *passed >= floor).await);
+        _ = collected.wait_for(|passed| *passed >= floor).await;
     }
 
     fn compact_storage(&self) {

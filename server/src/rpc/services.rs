@@ -320,7 +320,7 @@ impl Services {
                 active: true,
             };
             // Without the alarm the next request finds the quota exhausted again.
-            drop(self.propose::<AlarmChange>(alarm.into()).await);
+            _ = self.propose::<AlarmChange>(alarm.into()).await;
         }
         Err(Reason::NoSpace.into())
     }

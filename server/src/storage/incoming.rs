@@ -110,7 +110,7 @@ impl Superseded {
     pub async fn happens(&mut self) {
         let own = self.own;
         // The sender lives as long as the process.
-        drop(self.newest.wait_for(|newest| *newest != own).await);
+        _ = self.newest.wait_for(|newest| *newest != own).await;
     }
 }
 

@@ -84,7 +84,7 @@ pub(super) fn run(
         watch.look(&backlog);
         if backlog.idle_for().is_some_and(|idle| idle >= IDLE_PROBE) {
             // A writer whose queue is full is not idle.
-            drop(writer.try_send(LogRequest::Probe));
+            _ = writer.try_send(LogRequest::Probe);
         }
     }
 }

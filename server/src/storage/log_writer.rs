@@ -110,7 +110,7 @@ impl Drop for Writer {
         self.requests = None;
         if let Some(thread) = self.thread.take() {
             // Fails only after a panic, which has ended the process.
-            drop(thread.join());
+            _ = thread.join();
         }
     }
 }

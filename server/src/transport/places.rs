@@ -247,7 +247,7 @@ mod tests {
         crate::tasks::spawn("connection", async move {
             let mut heard = Vec::new();
             // The connection may end with an error.
-            drop(connection.read_to_end(&mut heard).await);
+            _ = connection.read_to_end(&mut heard).await;
         });
         (other, standing)
     }

@@ -66,8 +66,8 @@ struct Node {
 impl Drop for Node {
     fn drop(&mut self) {
         // Both fail only when the child is gone already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        _ = self.child.kill();
+        _ = self.child.wait();
     }
 }
 

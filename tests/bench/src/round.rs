@@ -299,7 +299,7 @@ where
         }
     };
     // Cancel-safe: what is not collected yet is counted below.
-    drop(timeout(budget, collecting).await);
+    _ = timeout(budget, collecting).await;
     if !acting.is_empty() {
         tally.merge(unanswered(acting.len()));
     }

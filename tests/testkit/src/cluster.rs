@@ -393,7 +393,7 @@ impl Drop for Cluster {
         if let (Some(report), Some(directory)) = (report, directory) {
             let kept = directory.keep();
             let text = format!("{report}\nthe nodes' files are in {}\n", kept.display());
-            drop(std::io::stderr().write_all(text.as_bytes()));
+            _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
 }

@@ -125,7 +125,7 @@ impl Cutter {
 impl Shared {
     fn close_all(&self) {
         // Nobody listens when there is no connection.
-        drop(self.close.send(()));
+        _ = self.close.send(());
     }
 }
 

@@ -43,7 +43,7 @@ impl Etcd {
         let Some(program) = find_program("etcd") else {
             // Past the capture of a passing test: a skipped check must be seen.
             let notice = "SKIPPED: etcd is not installed (Debian: etcd-server)\n";
-            drop(std::io::stderr().write_all(notice.as_bytes()));
+            _ = std::io::stderr().write_all(notice.as_bytes());
             return None;
         };
         let mut etcd = Self::spawn(program);
@@ -113,12 +113,12 @@ impl Drop for Etcd {
     fn drop(&mut self) {
         let report = thread::panicking().then(|| log_end(&self.log));
         // Both fail only when the child is gone already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        _ = self.child.kill();
+        _ = self.child.wait();
         if let (Some(report), Some(directory)) = (report, self.directory.take()) {
             let kept = directory.keep();
             let text = format!("\n--- etcd, files in {}:\n{report}\n", kept.display());
-            drop(std::io::stderr().write_all(text.as_bytes()));
+            _ = std::io::stderr().write_all(text.as_bytes());
         }
     }
 }

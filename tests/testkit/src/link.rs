@@ -114,7 +114,7 @@ impl Link {
     /// Resets every connection; new ones are let through.
     pub fn break_off(&self) {
         // There may be no connection that listens.
-        drop(self.broken.send(()));
+        _ = self.broken.send(());
     }
 
     /// Lets so many bytes a second through to the node from now on, over all connections, and

@@ -260,8 +260,8 @@ impl Drop for Node {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             // Both fail only when the child is gone already.
-            drop(child.kill());
-            drop(child.wait());
+            _ = child.kill();
+            _ = child.wait();
         }
     }
 }

@@ -102,7 +102,7 @@ impl PowerDisks {
         order.write_all(b"\n").expect("it waits for this");
         hear("cut");
         let done = Instant::now();
-        drop(child.wait());
+        _ = child.wait();
         Cut { begun, done }
     }
 
@@ -138,7 +138,7 @@ impl Drop for PowerDisks {
         for node in 0..self.nodes {
             // It is not mounted when making it failed.
             let point = self.mount_point(node);
-            drop(Command::new("umount").arg("-q").arg(point).status());
+            _ = Command::new("umount").arg("-q").arg(point).status();
         }
     }
 }

@@ -78,7 +78,7 @@ fn orders() -> &'static mpsc::SyncSender<Order> {
         thread::spawn(move || {
             for mut order in orders {
                 // Whoever ordered it waits for the answer.
-                drop(order.reply.send(order.command.spawn()));
+                _ = order.reply.send(order.command.spawn());
             }
         });
         sender

@@ -41,7 +41,7 @@ impl Tool {
         let Some(program) = find_program("etcdctl") else {
             // Past the capture of a passing test: a skipped check must be seen.
             let notice = "SKIPPED: etcdctl is not installed (Debian: etcd-client)\n";
-            drop(std::io::stderr().write_all(notice.as_bytes()));
+            _ = std::io::stderr().write_all(notice.as_bytes());
             return None;
         };
         Some(Self::new(program).with(&["--endpoints", &endpoints.join(",")]))
@@ -77,7 +77,7 @@ impl Tool {
             });
         let mut stdin = child.stdin.take().expect("standard input is piped");
         // A program that ends without reading has closed it, which is its right.
-        drop(stdin.write_all(input.as_bytes()).await);
+        _ = stdin.write_all(input.as_bytes()).await;
         drop(stdin);
         let output = timeout(RUN_MAX, child.wait_with_output())
             .await

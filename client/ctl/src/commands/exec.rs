@@ -161,7 +161,7 @@ impl Group {
     fn signal(self, signal: Signal) {
         if let Self(Some(group)) = self {
             // The group may have ended already.
-            kill_process_group(group, signal).ok();
+            _ = kill_process_group(group, signal);
         }
     }
 

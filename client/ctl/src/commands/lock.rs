@@ -80,7 +80,7 @@ async fn acquire(session: &Session, args: &AcquireArgs) -> Result<(), Failure> {
         // The lock is about to be lost, possibly because no server responds.
         Err(_) => {
             let left = guard.remaining();
-            drop(timeout(left, give_back(args.name(), guard, lifetime)).await);
+            _ = timeout(left, give_back(args.name(), guard, lifetime)).await;
         }
     }
     outcome

@@ -168,7 +168,7 @@ impl Session {
 /// Prints a message to standard error.
 fn print_message(text: impl std::fmt::Display) {
     // A closed standard error is ignored.
-    drop(writeln!(io::stderr(), "{text}"));
+    _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Prints a message to standard error without waiting for the write, for callers that must not
@@ -182,8 +182,8 @@ fn print_message_detached(text: &'static str) {
     }
     // A detached thread and not a blocking task, for which the runtime would wait. If no thread can
     // be started the message is lost.
-    drop(std::thread::Builder::new().spawn(move || {
+    _ = std::thread::Builder::new().spawn(move || {
         print_message(text);
         WAITING.fetch_sub(1, Ordering::Relaxed);
-    }));
+    });
 }

@@ -34,7 +34,7 @@ pub(super) async fn run(
         Ok(version) => version,
         Err(failure) => {
             // The partial file is of no use.
-            drop(fs::remove_file(&partial));
+            _ = fs::remove_file(&partial);
             return Err(failure);
         }
     };

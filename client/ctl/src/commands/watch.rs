@@ -159,7 +159,7 @@ async fn begin(
     let output = session.output;
     tokio::spawn(async move {
         // The failure was printed, and does not affect other watches.
-        drop(deliver(watcher, output, &args.exec).await);
+        _ = deliver(watcher, output, &args.exec).await;
     });
     Ok(control)
 }

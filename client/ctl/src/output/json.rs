@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use tenure::wire::{
     etcdserverpb::{
@@ -19,9 +20,6 @@ use super::{
     Reply, Watched,
     sheet::{Cell, Record, Sheet},
 };
-
-/// The digits of base64, in the standard alphabet.
-const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// A JSON value whose members keep their order.
 #[derive(Debug, Clone)]
@@ -408,19 +406,7 @@ fn cells(object: Object, record: &Record) -> Object {
 }
 
 fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group = chunk
-            .iter()
-            .fold(0_u32, |group, &byte| group << 8 | u32::from(byte));
-        let group = group << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (group >> (18 - 6 * digit)) & 0x3f;
-            let symbol = char::from(BASE64[index as usize]);
-            text.push(if digit <= chunk.len() { symbol } else { '=' });
-        }
-    }
-    text
+    STANDARD.encode(bytes)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ fn waits(node: &FakeNode) -> bool {
 
 fn start(node: &Arc<FakeNode>) {
     let replica: Arc<dyn Replica> = Arc::clone(node) as _;
-    drop(Waker::spawn(replica, Arc::clone(&node.claims)));
+    _ = Waker::spawn(replica, Arc::clone(&node.claims));
 }
 
 /// Advances cluster time and the runtime's clock, in steps after which the waker may check.

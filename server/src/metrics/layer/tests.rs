@@ -131,7 +131,7 @@ async fn a_failure_is_counted_under_its_name() {
 async fn a_call_whose_client_leaves_is_counted_as_cancelled() {
     let metrics = Metrics::new(MetricsLevel::Basic);
     let request = request("/etcdserverpb.KV/Put", "application/grpc");
-    drop(answer(&metrics, request, vec![message(b"hello"), trailers("0")]).await);
+    _ = answer(&metrics, request, vec![message(b"hello"), trailers("0")]).await;
     assert_says(
         &metrics,
         &format!(r#"grpc_server_handled_total{{grpc_code="Canceled",{PUT} 1"#),

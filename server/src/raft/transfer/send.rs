@@ -127,7 +127,7 @@ pub(in crate::raft) fn offer(
             Err(error) => error.to_string(),
         };
         // Fails only when the receiver is gone.
-        drop(offered.send(Err(failed)).await);
+        _ = offered.send(Err(failed)).await;
     });
     receiver
 }

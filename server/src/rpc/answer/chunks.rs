@@ -85,7 +85,7 @@ impl Stream for Chunks {
 fn failed_with(failure: Failure) -> oneshot::Receiver<Failure> {
     let (sender, receiver) = oneshot::channel();
     // The receiver exists here.
-    drop(sender.send(failure));
+    _ = sender.send(failure);
     receiver
 }
 
@@ -101,7 +101,7 @@ pub(in crate::rpc) async fn stream(
     tasks::spawn("range-stream", async move {
         if let Err(failure) = make(&services, &reads, query, sender).await {
             // A client that is gone needs no failure.
-            drop(failed.send(failure));
+            _ = failed.send(failure);
         }
     });
     Ok(Chunks {

@@ -354,7 +354,7 @@ pub(in crate::rpc) fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::with_capacity(2);
     // Fails for texts that no header can hold, and there are none; clients treat a response without
     // a status as a failure.
-    drop(status.add_header(&mut trailers));
+    _ = status.add_header(&mut trailers);
     trailers
 }
 
@@ -462,7 +462,7 @@ pub(in crate::rpc) fn translate(headers: &mut HeaderMap) {
         _ => TRANSPORT_TOO_LARGE.to_owned(),
     };
     // The headers of a status are well-formed.
-    drop(Status::new(Code::ResourceExhausted, text).add_header(headers));
+    _ = Status::new(Code::ResourceExhausted, text).add_header(headers);
 }
 
 /// The reason of a status, without the detail of the case.

@@ -255,7 +255,7 @@ async fn propose(
             None
         };
         // When the caller is gone the message is dropped, and its guard withdraws the claims.
-        drop(sender.send(proposed.map(|(revision, reply)| (revision, reply, withdraw))));
+        _ = sender.send(proposed.map(|(revision, reply)| (revision, reply, withdraw)));
     });
     // The sender is dropped without a message only when the runtime ends.
     proposed.await.unwrap_or(Err(ProposeError::TimedOut))

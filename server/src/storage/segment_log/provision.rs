@@ -203,7 +203,7 @@ impl Drop for Provision {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
             // Fails only after a panic, which has ended the process.
-            drop(thread.join());
+            _ = thread.join();
         }
     }
 }

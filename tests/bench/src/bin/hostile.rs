@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            drop(writeln!(io::stderr(), "{error:#}"));
+            _ = writeln!(io::stderr(), "{error:#}");
             ExitCode::from(EXIT_NO_RUN)
         }
     }

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         Ok(Verdict::Clean) => ExitCode::SUCCESS,
         Ok(Verdict::RequestsFailed) => ExitCode::FAILURE,
         Err(error) => {
-            drop(writeln!(io::stderr(), "{error:#}"));
+            _ = writeln!(io::stderr(), "{error:#}");
             ExitCode::from(EXIT_NO_RUN)
         }
     }

@@ -37,7 +37,7 @@ pub(super) async fn sit(url: &str) -> Result<String> {
         }
     };
     // Whoever is not in by then stays out.
-    drop(timeout(COMING_MAX, coming).await);
+    _ = timeout(COMING_MAX, coming).await;
     let (mut written, mut refused) = (0, None);
     for _ in 0..PUTS {
         match put(&mut kv).await {

@@ -100,7 +100,7 @@ async fn client(
                 // The first answer begins the measurement: it contains the connection.
                 wait = Wait::default();
                 // There is room for one from each.
-                began.try_send(()).ok();
+                _ = began.try_send(());
             }
             wait.done += 1;
             turn += 1;

@@ -44,7 +44,7 @@ impl MemoryLimit {
             let write = |file: &str, text: String| fs::write(group.join(file), text);
             write("memory.limit_in_bytes", bytes_max.to_string())?;
             // Not there without the accounting of swap, which then is no way out either.
-            drop(write("memory.memsw.limit_in_bytes", bytes_max.to_string()));
+            _ = write("memory.memsw.limit_in_bytes", bytes_max.to_string());
             write("cgroup.procs", pid.to_string())?;
         }
         Ok(limit)

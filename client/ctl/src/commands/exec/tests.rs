@@ -128,7 +128,7 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        _ = std::fs::remove_file(&self.path);
     }
 }
 

@@ -137,6 +137,6 @@ async fn propose(replica: &dyn Replica, gathered: Vec<Batch>) {
             Err(error) => Err(*error),
         };
         // The caller may be gone.
-        drop(batch.answer.send(renewed));
+        _ = batch.answer.send(renewed);
     }
 }

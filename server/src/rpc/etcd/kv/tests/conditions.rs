@@ -48,32 +48,32 @@ async fn every_mutating_call_carries_its_conditions_to_where_they_are_checked() 
     *node.propose_error.lock() = Some(ProposeError::NoLeader);
     let lease = LeaseService(Arc::clone(&service.0));
     let maintenance = MaintenanceService(Arc::clone(&service.0));
-    drop(Kv::put(&service, guarded(put("a", "1"))).await);
+    _ = Kv::put(&service, guarded(put("a", "1"))).await;
     assert!(matches!(proposed(&node), Command::Put(_)));
     let delete = DeleteRangeRequest {
         key: "a".into(),
         ..DeleteRangeRequest::default()
     };
-    drop(Kv::delete_range(&service, guarded(delete.clone())).await);
+    _ = Kv::delete_range(&service, guarded(delete.clone())).await;
     assert!(matches!(proposed(&node), Command::DeleteRange(_)));
     let txn = success(vec![op(Op::RequestDeleteRange(delete))]);
-    drop(Kv::txn(&service, guarded(txn)).await);
+    _ = Kv::txn(&service, guarded(txn)).await;
     assert!(matches!(proposed(&node), Command::Txn(_)));
     let compact = CompactionRequest {
         revision: 1,
         physical: false,
     };
-    drop(Kv::compact(&service, guarded(compact)).await);
+    _ = Kv::compact(&service, guarded(compact)).await;
     assert!(matches!(proposed(&node), Command::Compact(_)));
-    drop(Lease::lease_grant(&lease, guarded(LeaseGrantRequest { id: 7, ttl: 9 })).await);
+    _ = Lease::lease_grant(&lease, guarded(LeaseGrantRequest { id: 7, ttl: 9 })).await;
     assert!(matches!(proposed(&node), Command::LeaseGrant(_)));
-    drop(Lease::lease_revoke(&lease, guarded(LeaseRevokeRequest { id: 7 })).await);
+    _ = Lease::lease_revoke(&lease, guarded(LeaseRevokeRequest { id: 7 })).await;
     assert!(matches!(proposed(&node), Command::LeaseRevoke(_)));
     let alarm = AlarmRequest {
         action: AlarmAction::Deactivate as i32,
         ..AlarmRequest::default()
     };
-    drop(Maintenance::alarm(&maintenance, guarded(alarm)).await);
+    _ = Maintenance::alarm(&maintenance, guarded(alarm)).await;
     assert!(matches!(proposed(&node), Command::Alarm(_)));
 }
 
