@@ -42,7 +42,7 @@ impl<S> Nesting<S> {
     /// The service, where one list of a transaction may have `operations_max`.
     pub(in crate::rpc) fn new(inner: S, operations_max: usize) -> Self {
         let bound = OperationsBound {
-            operations_max: operations_max.saturating_mul(TXN_LISTS_MAX),
+            operations_max: operations_in_all(operations_max),
             refusal: || Reason::TooManyOperations.into(),
         };
         Self { inner, bound }
@@ -73,6 +73,11 @@ where
         let translated = response.map_ok(translate::<B> as fn(_) -> _);
         OPERATIONS_BOUND.scope(self.bound, translated)
     }
+}
+
+/// Most operations of a transaction in all of its lists, where one list may have `operations_max`.
+pub(in crate::rpc) const fn operations_in_all(operations_max: usize) -> usize {
+    operations_max.saturating_mul(TXN_LISTS_MAX)
 }
 
 /// The refusal of transactions that are nested too deep.

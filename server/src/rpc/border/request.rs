@@ -120,6 +120,9 @@ pub(in crate::rpc) fn txn(
     request: wire::TxnRequest,
     operations_max: usize,
 ) -> Result<Txn, Failure> {
+    if operations(&request) > nesting::operations_in_all(operations_max) {
+        return Err(Reason::TooManyOperations.into());
+    }
     let txn = txn_within(request, operations_max, TXN_DEPTH_MAX)?;
     overlap::check(&txn)?;
     Ok(txn)
@@ -128,7 +131,12 @@ pub(in crate::rpc) fn txn(
 /// Memory of the operations and comparisons of a transaction, and of those within it, beside their
 /// message.
 pub(in crate::rpc) fn operations_bytes(request: &wire::TxnRequest) -> usize {
-    let mut count = 0;
+    operations(request).saturating_mul(OPERATION_BYTES)
+}
+
+/// Operations and comparisons of a transaction, those of transactions within included.
+fn operations(request: &wire::TxnRequest) -> usize {
+    let mut count = 0_usize;
     let mut open = vec![request];
     while let Some(txn) = open.pop() {
         count += txn.compare.len() + txn.success.len() + txn.failure.len();
@@ -138,7 +146,7 @@ pub(in crate::rpc) fn operations_bytes(request: &wire::TxnRequest) -> usize {
             _ => None,
         }));
     }
-    count.saturating_mul(OPERATION_BYTES)
+    count
 }
 
 /// A nested transaction shares the operation budget of its parents. `depth` is how many levels may
