@@ -3,7 +3,7 @@
 //!
 //! The same table is put to etcd, which answers the same or as the row says.
 
-mod case;
+pub(crate) mod case;
 mod keys;
 mod lease;
 mod maintenance;
@@ -13,16 +13,14 @@ mod watch;
 
 use std::collections::BTreeSet;
 
-use tenure_proto::etcdserverpb::LeaseGrantRequest;
 use tenure_testkit::{Cluster, Etcd};
-use tonic::Code;
 
 use crate::differential::{
-    ask::{Question, Reply},
-    requests::{compact, get, hash, put},
+    ask::Reply,
+    requests::{compact, get, grant, hash, put},
     wire::Wire,
 };
-use case::{Case, InEtcd};
+use case::{Case, InEtcd, check_rows, good};
 
 /// The lease that exists while the table is gone through.
 const LEASE: i64 = 7;
@@ -45,27 +43,17 @@ fn table() -> Vec<Case> {
 /// Keys, history, a compaction and a lease, so that there is something to break.
 async fn prepare(wire: &Wire) {
     for value in ["1", "2", "3", "4", "5"] {
-        good(wire, &Question::of(&put("a", value))).await;
+        good(wire, &put("a", value)).await;
     }
-    good(wire, &Question::of(&compact(FLOOR))).await;
-    let grant = LeaseGrantRequest {
-        id: LEASE,
-        ttl: 100_000,
-    };
-    good(wire, &Question::of(&grant)).await;
-}
-
-async fn good(wire: &Wire, question: &Question) -> Reply {
-    let reply = question.read(&wire.call(&question.call).await);
-    assert_eq!(reply.code, Code::Ok, "{reply:?} to {question:?}");
-    reply
+    good(wire, &compact(FLOOR)).await;
+    good(wire, &grant(LEASE, 100_000)).await;
 }
 
 /// What must not change: history and its hash, and what a good request finds.
 async fn state(wire: &Wire) -> [Reply; 2] {
-    let found = good(wire, &Question::of(&get("a"))).await;
+    let found = good(wire, &get("a")).await;
     assert_eq!(found.revision, Some(LATEST));
-    [good(wire, &Question::of(&hash(0))).await, found]
+    [good(wire, &hash(0)).await, found]
 }
 
 #[tokio::test]
@@ -73,18 +61,9 @@ async fn bad_input_is_refused_by_name_and_changes_nothing() {
     let cluster = Cluster::start(1).await;
     let wire = Wire::to(cluster.node(0).address());
     prepare(&wire).await;
-    let before = state(&wire).await;
-    let mut wrong = Vec::new();
-    for case in table() {
-        let answer = wire.call(&case.call).await;
-        if let Err(difference) = case.expected.check(&answer) {
-            wrong.push(format!("{}: {difference}", case.name));
-        }
-        // Shown when the test fails.
-        println!("after {}", case.name);
-        assert_eq!(state(&wire).await, before);
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let table = table();
+    let rows = table.iter().map(|case| (case, &case.expected));
+    check_rows(&wire, rows, async || state(&wire).await).await;
 }
 
 #[tokio::test]
@@ -94,23 +73,13 @@ async fn bad_input_is_refused_by_etcd_as_the_table_says() {
     };
     let wire = Wire::to(etcd.address());
     prepare(&wire).await;
-    let before = state(&wire).await;
-    let mut wrong = Vec::new();
-    for case in table() {
-        let expected = match &case.in_etcd {
-            InEtcd::Same => &case.expected,
-            InEtcd::Otherwise(expected) => expected,
-            InEtcd::NotAsked => continue,
-        };
-        let answer = wire.call(&case.call).await;
-        if let Err(difference) = expected.check(&answer) {
-            wrong.push(format!("{}: {difference}", case.name));
-        }
-        // Shown when the test fails.
-        println!("after {}", case.name);
-        assert_eq!(state(&wire).await, before);
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let table = table();
+    let rows = table.iter().filter_map(|case| match &case.in_etcd {
+        InEtcd::Same => Some((case, &case.expected)),
+        InEtcd::Otherwise(expected) => Some((case, expected)),
+        InEtcd::NotAsked => None,
+    });
+    check_rows(&wire, rows, async || state(&wire).await).await;
 }
 
 #[test]

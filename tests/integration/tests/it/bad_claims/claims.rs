@@ -1,322 +1,203 @@
 //! Bad input to locks and elections.
 
 use tenure_proto::v1::{
-    AcquireRequest, CampaignRequest, ForceReleaseRequest, HandOverRequest, ProclaimRequest,
-    ReleaseRequest, ResignRequest, TransferRequest, WithdrawRequest,
+    AcquireRequest, CampaignRequest, ForceReleaseRequest, HandOverRequest, Mode, Permits,
+    ProclaimRequest, ReleaseRequest, ResignRequest, TransferRequest, WithdrawRequest, mode::Kind,
 };
-use tonic::Code;
 
-use super::{HOLDER, HUGE, IDLE, LOCK, Table, UNKNOWN, WAITER, acquire, permits};
+use super::{
+    HOLDER, HUGE, IDLE, LOCK, NO_NAME, NO_TTL, SHORT_TTL, UNKNOWN, WAITER, acquire,
+    ask::TRY_ACQUIRE, stale,
+};
+use crate::{
+    bad_input::case::{Case, cases},
+    differential::known::LEASE_NOT_FOUND,
+};
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
-pub(super) async fn locks(table: &mut Table) {
-    let mut service = table.locks.clone();
+const NO_TOKEN: &str = "tenure: token is not provided";
+const CLAIMED: &str = "tenure: lease has a claim already: lock \"lock\"";
+
+pub(super) fn cases(token: i64) -> Vec<Case> {
+    let waiting = acquisitions();
+    let mut cases: Vec<_> = waiting.iter().cloned().map(tried).collect();
+    cases.extend(waiting);
+    cases.extend(leases());
+    cases.extend(releases(token));
+    cases.extend(transfers(token));
+    cases.extend(elections(token));
+    cases
+}
+
+/// The same request, to the call that does not wait.
+fn tried(mut case: Case) -> Case {
+    case.name = format!("try: {}", case.name);
+    case.call.path = TRY_ACQUIRE.to_owned();
+    case
+}
+
+/// What both calls that acquire refuse.
+fn acquisitions() -> Vec<Case> {
     let huge = "x".repeat(HUGE);
-    let rows = [
-        (
-            "no name",
-            AcquireRequest {
-                lease: IDLE,
-                ..Default::default()
-            },
-            "tenure: name is not provided",
-        ),
-        (
-            "empty name",
-            acquire("", IDLE),
-            "tenure: name is not provided",
-        ),
-        (
-            "huge name",
-            acquire(&huge, IDLE),
-            "tenure: name is too long",
-        ),
-        (
-            "name of a service",
-            acquire("tenure.services/web", IDLE),
-            "tenure: name is reserved for services: \"tenure.services/web\"",
-        ),
-        (
-            "name twice",
-            AcquireRequest {
-                names: vec!["a".into(), "a".into()],
-                lease: IDLE,
-                ..Default::default()
-            },
-            "tenure: name is given twice",
-        ),
-        (
-            "too many names",
-            AcquireRequest {
-                names: (0..1000).map(|n| format!("n{n}").into()).collect(),
-                lease: IDLE,
-                ..Default::default()
-            },
-            "tenure: too many names",
-        ),
-        (
-            "neither lease nor ttl",
-            acquire("a", 0),
-            "tenure: neither lease nor ttl is provided",
-        ),
-        (
-            "tiny ttl",
-            AcquireRequest {
-                ttl_ms: 1,
-                ..acquire("a", 0)
-            },
-            "tenure: ttl is too short",
-        ),
-        (
-            "endless ttl",
-            AcquireRequest {
-                ttl_ms: u64::MAX,
-                ..acquire("a", 0)
-            },
-            "tenure: ttl is too long",
-        ),
-        (
-            "no permits",
-            permits(0, 3),
-            "tenure: permits are not countable",
-        ),
-        (
-            "more permits than there are",
-            permits(4, 3),
-            "tenure: permits are not countable",
-        ),
-        (
-            "permits of none",
-            permits(0, 0),
-            "tenure: permits are not countable",
-        ),
-        (
-            "endless lock delay",
-            AcquireRequest {
-                lock_delay_ms: u64::MAX,
-                ..acquire("a", IDLE)
-            },
-            "tenure: lock delay is too long",
-        ),
-        (
-            "huge principal",
-            AcquireRequest {
-                principal: huge.clone(),
-                ..acquire("a", IDLE)
-            },
-            "tenure: principal is too long",
-        ),
-    ];
-    for (name, request, text) in rows {
-        let tried = service.try_acquire(request.clone()).await;
-        table.invalid(&format!("try: {name}"), tried, text);
-        table.invalid(name, service.acquire(request).await, text);
+    let of = |names: &[String]| AcquireRequest {
+        names: names.iter().map(|name| name.clone().into()).collect(),
+        ..acquire("", IDLE)
+    };
+    let twice = ["a", "a"].map(str::to_owned);
+    let many: Vec<_> = (0..1000).map(|n| format!("n{n}")).collect();
+    let on_new_lease = |ttl_ms| AcquireRequest {
+        ttl_ms,
+        ..acquire("a", 0)
+    };
+    let delayed = AcquireRequest {
+        lock_delay_ms: u64::MAX,
+        ..acquire("a", IDLE)
+    };
+    let principal = AcquireRequest {
+        principal: huge.clone(),
+        ..acquire("a", IDLE)
+    };
+    cases! {
+        "no name": of(&[]) => InvalidArgument, NO_NAME;
+        "empty name": acquire("", IDLE) => InvalidArgument, NO_NAME;
+        "huge name": acquire(&huge, IDLE) => InvalidArgument,
+            "tenure: name is too long: 65536 bytes, at most 4096";
+        "name of a service": acquire("tenure.services/web", IDLE) => InvalidArgument,
+            "tenure: name is reserved for services: \"tenure.services/web\"";
+        "name twice": of(&twice) => InvalidArgument, "tenure: name is given twice: \"a\"";
+        "too many names": of(&many) => InvalidArgument,
+            "tenure: too many names: 1000, at most 64";
+        "neither lease nor ttl": on_new_lease(0) => InvalidArgument, NO_TTL;
+        "tiny ttl": on_new_lease(1) => InvalidArgument, SHORT_TTL;
+        "endless ttl": on_new_lease(u64::MAX) => InvalidArgument,
+            "tenure: ttl is too long: 18446744073709551615 ms, at most 9000000000000 ms";
+        "no permits": permits(0, 3) => InvalidArgument, not_countable(0, 3);
+        "more permits than there are": permits(4, 3) => InvalidArgument, not_countable(4, 3);
+        "permits of none": permits(0, 0) => InvalidArgument, not_countable(0, 0);
+        "endless lock delay": delayed => InvalidArgument,
+            "tenure: lock delay is too long: 18446744073709551615 ms, at most 60000 ms";
+        "huge principal": principal => InvalidArgument,
+            "tenure: principal is too long: 65536 bytes, at most 1024";
     }
-    let unknown = service.try_acquire(acquire("a", UNKNOWN)).await;
-    table.refused(
-        "unknown lease",
-        unknown,
-        Code::NotFound,
-        "etcdserver: requested lease not found",
-    );
-    let negative = service.try_acquire(acquire("a", -5)).await;
-    table.refused(
-        "negative lease",
-        negative,
-        Code::NotFound,
-        "etcdserver: requested lease not found",
-    );
-    let twice = service.try_acquire(acquire(LOCK, HOLDER)).await;
-    table.refused(
-        "double acquire",
-        twice,
-        Code::FailedPrecondition,
-        "tenure: lease has a claim already",
-    );
-    let twice = service.acquire(acquire(LOCK, WAITER)).await;
-    let text = "tenure: lease has a claim already";
-    table.refused("double wait", twice, Code::FailedPrecondition, text);
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
-pub(super) async fn holders(table: &mut Table) {
-    let mut service = table.locks.clone();
-    let token = table.token;
-    let stale = "tenure: not the holder";
-    for (name, lock, shown) in [
-        ("release of a lock that nobody holds", "free", token),
-        ("release by a stranger", LOCK, token - 1),
-        ("release with a token from the future", LOCK, i64::MAX),
-        ("release by who waits", LOCK, token + 1),
-    ] {
-        let request = ReleaseRequest {
-            name: lock.into(),
-            token: shown,
-            options: None,
-        };
-        let got = service.release(request).await;
-        table.refused(name, got, Code::FailedPrecondition, stale);
+fn permits(count: u32, limit: u32) -> AcquireRequest {
+    AcquireRequest {
+        mode: Some(Mode {
+            kind: Some(Kind::Permits(Permits { count, limit })),
+        }),
+        ..acquire("permits", IDLE)
     }
-    for (name, lock, shown, text) in [
-        (
-            "release without name",
-            "",
-            token,
-            "tenure: name is not provided",
-        ),
-        (
-            "release without token",
-            LOCK,
-            0,
-            "tenure: token is not provided",
-        ),
-        (
-            "release with a negative token",
-            LOCK,
-            -1,
-            "tenure: token is not provided",
-        ),
-    ] {
-        let request = ReleaseRequest {
-            name: lock.into(),
-            token: shown,
-            options: None,
-        };
-        table.invalid(name, service.release(request).await, text);
+}
+
+fn not_countable(count: u32, limit: u32) -> String {
+    let bounds = "at least 1 and at most all";
+    format!("tenure: permits are not countable: {count} of {limit}, {bounds}")
+}
+
+/// Leases that are none, and leases that have a claim.
+fn leases() -> Vec<Case> {
+    let mut cases: Vec<_> = cases! {
+        "unknown lease": acquire("a", UNKNOWN) => NotFound, LEASE_NOT_FOUND;
+        "negative lease": acquire("a", -5) => NotFound, LEASE_NOT_FOUND;
+        "double acquire": acquire(LOCK, HOLDER) => FailedPrecondition, CLAIMED;
     }
-    for (name, shown, to, code, text) in [
-        (
-            "transfer by a stranger",
-            token - 1,
-            IDLE,
-            Code::FailedPrecondition,
-            stale,
-        ),
-        (
-            "transfer to nobody",
-            token,
-            0,
-            Code::InvalidArgument,
-            "tenure: lease is not provided",
-        ),
-        (
-            "transfer to an unknown lease",
-            token,
-            UNKNOWN,
-            Code::NotFound,
-            "etcdserver: requested lease",
-        ),
-        (
-            "transfer to who waits",
-            token,
-            WAITER,
-            Code::FailedPrecondition,
-            "tenure: lease has a claim",
-        ),
-    ] {
-        let request = TransferRequest {
-            name: LOCK.into(),
-            token: shown,
-            to_lease: to,
-            ..TransferRequest::default()
-        };
-        table.refused(name, service.transfer(request).await, code, text);
-    }
-    let nameless = WithdrawRequest {
-        lease: IDLE,
-        ..Default::default()
+    .into_iter()
+    .map(tried)
+    .collect();
+    cases.extend(cases! {
+        "double wait": acquire(LOCK, WAITER) => FailedPrecondition, CLAIMED;
+    });
+    cases
+}
+
+fn releases(token: i64) -> Vec<Case> {
+    let release = |name: &'static str, token| ReleaseRequest {
+        name: name.into(),
+        token,
+        options: None,
     };
-    table.invalid(
-        "withdraw without name",
-        service.withdraw(nameless).await,
-        "tenure: name",
-    );
-    let force = ForceReleaseRequest {
+    let withdraw = WithdrawRequest {
+        lease: IDLE,
+        ..WithdrawRequest::default()
+    };
+    let force = |name: &'static str, reason: &str| ForceReleaseRequest {
+        name: name.into(),
+        reason: reason.to_owned(),
+        ..ForceReleaseRequest::default()
+    };
+    cases! {
+        "release of a lock that nobody holds": release("free", token) => FailedPrecondition,
+            not_holder("free", token, 0);
+        "release by a stranger": release(LOCK, token - 1) => FailedPrecondition,
+            not_holder(LOCK, token - 1, token);
+        "release with a token from the future": release(LOCK, i64::MAX) => FailedPrecondition,
+            not_holder(LOCK, i64::MAX, token);
+        "release by who waits": release(LOCK, token + 1) => FailedPrecondition,
+            not_holder(LOCK, token + 1, token);
+        "release without name": release("", token) => InvalidArgument, NO_NAME;
+        "release without token": release(LOCK, 0) => InvalidArgument, NO_TOKEN;
+        "release with a negative token": release(LOCK, -1) => InvalidArgument, NO_TOKEN;
+        "withdraw without name": withdraw => InvalidArgument, NO_NAME;
+        "force release without reason": force(LOCK, "") => InvalidArgument,
+            "tenure: reason is not provided";
+        "force release of nothing": force("free", "test") => FailedPrecondition,
+            not_holder("free", 0, 0);
+    }
+}
+
+fn transfers(token: i64) -> Vec<Case> {
+    let transfer = |token, to_lease| TransferRequest {
         name: LOCK.into(),
-        ..Default::default()
+        token,
+        to_lease,
+        ..TransferRequest::default()
     };
-    let got = service.force_release(force.clone()).await;
-    table.invalid(
-        "force release without reason",
-        got,
-        "tenure: reason is not provided",
-    );
-    let missing = ForceReleaseRequest {
-        name: "free".into(),
-        reason: "test".into(),
-        ..force
-    };
-    let got = service.force_release(missing).await;
-    table.refused(
-        "force release of nothing",
-        got,
-        Code::FailedPrecondition,
-        stale,
-    );
+    cases! {
+        "transfer by a stranger": transfer(token - 1, IDLE) => FailedPrecondition,
+            not_holder(LOCK, token - 1, token);
+        "transfer to nobody": transfer(token, 0) => InvalidArgument,
+            "tenure: lease is not provided";
+        "transfer to an unknown lease": transfer(token, UNKNOWN) => NotFound, LEASE_NOT_FOUND;
+        "transfer to who waits": transfer(token, WAITER) => FailedPrecondition, CLAIMED;
+    }
 }
 
-pub(super) async fn elections(table: &mut Table) {
-    let mut service = table.elections.clone();
-    let stranger = table.token - 1;
-    let stale = "tenure: not the holder";
-    let campaign = CampaignRequest {
-        lease: UNKNOWN,
-        name: "e".into(),
-        ..Default::default()
+fn elections(token: i64) -> Vec<Case> {
+    let campaign = |name: &'static str, lease| CampaignRequest {
+        name: name.into(),
+        lease,
+        ..CampaignRequest::default()
     };
-    let got = service.campaign(campaign.clone()).await;
-    table.refused(
-        "campaign on an unknown lease",
-        got,
-        Code::NotFound,
-        "etcdserver: requested lease",
-    );
-    let nameless = CampaignRequest {
-        name: "".into(),
-        lease: IDLE,
-        ..campaign
-    };
-    table.invalid(
-        "campaign without name",
-        service.campaign(nameless).await,
-        "tenure: name",
-    );
+    let stranger = token - 1;
+    let not_leader = not_holder(LOCK, stranger, token);
     let proclaim = ProclaimRequest {
         name: LOCK.into(),
         epoch: stranger,
         value: "x".into(),
         options: None,
     };
-    let got = service.proclaim(proclaim).await;
-    table.refused(
-        "proclaim by who does not lead",
-        got,
-        Code::FailedPrecondition,
-        stale,
-    );
     let resign = ResignRequest {
         name: LOCK.into(),
         epoch: stranger,
         options: None,
     };
-    let got = service.resign(resign).await;
-    table.refused(
-        "resign by who does not lead",
-        got,
-        Code::FailedPrecondition,
-        stale,
-    );
-    let hand = HandOverRequest {
+    let hand_over = HandOverRequest {
         name: LOCK.into(),
-        epoch: table.token,
+        epoch: token,
         to_lease: IDLE,
         options: None,
     };
-    let got = service.hand_over(hand).await;
-    table.refused(
-        "hand over to no candidate",
-        got,
-        Code::NotFound,
-        "tenure: candidate not found",
-    );
+    cases! {
+        "campaign on an unknown lease": campaign("e", UNKNOWN) => NotFound, LEASE_NOT_FOUND;
+        "campaign without name": campaign("", IDLE) => InvalidArgument, NO_NAME;
+        "proclaim by who does not lead": proclaim => FailedPrecondition, not_leader;
+        "resign by who does not lead": resign => FailedPrecondition, not_leader;
+        "hand over to no candidate": hand_over => NotFound,
+            "tenure: candidate not found: lease 000000000000000d has no claim on \"lock\" that can \
+             be granted";
+    }
+}
+
+fn not_holder(lock: &str, yours: i64, current: i64) -> String {
+    stale("not the holder", lock, yours, current)
 }

@@ -1,156 +1,121 @@
 //! Bad input to sessions and fences, and bad guards and request ids on any write.
 
 use tenure_proto::{
-    etcdserverpb::PutRequest,
     metadata::{GUARD_TEXT_METADATA, IDEMPOTENCY_KEY_METADATA, REQUEST_METADATA},
     v1::{CloseSessionRequest, OpenSessionRequest, Policy, RemovePolicyRequest, SetPolicyRequest},
 };
-use tonic::{Code, Request};
+use tonic::Code;
 
-use super::{LOCK, Table, UNKNOWN};
+use super::{LOCK, NO_NAME, NO_TTL, SHORT_TTL, UNKNOWN, stale};
+use crate::{
+    bad_input::case::{Case, cases},
+    differential::{known::LEASE_NOT_FOUND, requests::put},
+};
 
-pub(super) async fn sessions_and_fences(table: &mut Table) {
-    let mut sessions = table.sessions.clone();
-    let got = sessions.open(OpenSessionRequest::default()).await;
-    table.invalid(
-        "session without lease",
-        got,
-        "tenure: neither lease nor ttl",
-    );
-    let got = sessions
-        .open(OpenSessionRequest {
-            lease: UNKNOWN,
-            ttl_ms: 0,
-        })
-        .await;
-    table.refused(
-        "session on an unknown lease",
-        got,
-        Code::NotFound,
-        "etcdserver: requested lease",
-    );
-    let got = sessions
-        .open(OpenSessionRequest {
-            lease: 0,
-            ttl_ms: 1,
-        })
-        .await;
-    table.invalid("session with a tiny ttl", got, "tenure: ttl is too short");
-    let got = sessions
-        .close(CloseSessionRequest { session: UNKNOWN })
-        .await;
-    table.refused(
-        "close of no session",
-        got,
-        Code::NotFound,
-        "tenure: session not found",
-    );
-    let mut fences = table.fences.clone();
-    let got = fences.set_policy(SetPolicyRequest::default()).await;
-    table.invalid(
-        "policy without policy",
-        got,
-        "tenure: policy is not provided",
-    );
-    let policy = |prefix: &str, lock: &str| SetPolicyRequest {
+const NO_SESSION: &str = "tenure: session not found: 0000000000000063";
+
+pub(super) fn cases(token: i64) -> Vec<Case> {
+    let mut cases = sessions();
+    cases.extend(policies());
+    cases.extend(guards(token));
+    cases.extend(request_ids());
+    cases
+}
+
+fn sessions() -> Vec<Case> {
+    let open = |lease, ttl_ms| OpenSessionRequest { lease, ttl_ms };
+    let close = CloseSessionRequest { session: UNKNOWN };
+    cases! {
+        "session without lease": open(0, 0) => InvalidArgument, NO_TTL;
+        "session on an unknown lease": open(UNKNOWN, 0) => NotFound, LEASE_NOT_FOUND;
+        "session with a tiny ttl": open(0, 1) => InvalidArgument, SHORT_TTL;
+        "close of no session": close => NotFound, NO_SESSION;
+    }
+}
+
+fn policies() -> Vec<Case> {
+    let policy = |prefix: &'static str, lock: &'static str| SetPolicyRequest {
         policy: Some(Policy {
-            prefix: prefix.to_owned().into(),
-            lock: lock.to_owned().into(),
+            prefix: prefix.into(),
+            lock: lock.into(),
         }),
         options: None,
     };
-    let got = fences.set_policy(policy("", LOCK)).await;
-    table.invalid(
-        "policy without prefix",
-        got,
-        "tenure: prefix is not provided",
-    );
-    let got = fences.set_policy(policy("p", "")).await;
-    table.invalid("policy without lock", got, "tenure: name is not provided");
-    let unknown = RemovePolicyRequest {
+    let remove = RemovePolicyRequest {
         prefix: "nothing".into(),
         options: None,
     };
-    let got = fences.remove_policy(unknown).await;
-    table.refused(
-        "removal of no policy",
-        got,
-        Code::NotFound,
-        "tenure: fence policy not found",
-    );
+    cases! {
+        "policy without policy": SetPolicyRequest::default() => InvalidArgument,
+            "tenure: policy is not provided";
+        "policy without prefix": policy("", LOCK) => InvalidArgument,
+            "tenure: prefix is not provided";
+        "policy without lock": policy("p", "") => InvalidArgument, NO_NAME;
+        "removal of no policy": remove => NotFound, "tenure: fence policy not found";
+    }
 }
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
-pub(super) async fn guards(table: &mut Table) {
-    let token = table.token;
-    let put = |key: &str, value: String| {
-        let message = PutRequest {
-            key: "k".into(),
-            value: "v".into(),
-            ..Default::default()
-        };
-        let mut request = Request::new(message);
-        let key: tonic::metadata::MetadataKey<tonic::metadata::Ascii> = key.parse().unwrap();
-        request.metadata_mut().append(key, value.parse().unwrap());
-        request
+/// A put with a line of metadata, which is refused.
+fn put_with(name: &'static str, value: &str, code: Code, text: &str) -> Case {
+    let what = format!("put with {name} {value:?}");
+    Case::refused(what, &put("k", "v"), code, text).with_metadata(name, value)
+}
+
+fn guards(token: i64) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (lock, yours, current) in [
+        (LOCK, token - 1, token),
+        (LOCK, token + 1, token),
+        (LOCK, i64::MAX, token),
+        ("free", token, 0),
+    ] {
+        let guard = format!("{lock}={yours}");
+        let text = stale("guard is stale", lock, yours, current);
+        let code = Code::FailedPrecondition;
+        cases.push(put_with(GUARD_TEXT_METADATA, &guard, code, &text));
+    }
+    for (guard, what) in [
+        ("lock", "\"lock\" is not NAME=TOKEN"),
+        ("lock=", "\"lock=\" is not NAME=TOKEN"),
+        ("=4", "name is not provided"),
+        ("lock=0", "token of \"lock\" is 0, tokens are positive"),
+        ("lock=-4", "\"lock=-4\" is not NAME=TOKEN"),
+        ("lock=four", "\"lock=four\" is not NAME=TOKEN"),
+        ("", "\"\" is not NAME=TOKEN"),
+    ] {
+        let text = format!("tenure: guard is malformed: {what}");
+        let code = Code::InvalidArgument;
+        cases.push(put_with(GUARD_TEXT_METADATA, guard, code, &text));
+    }
+    let text = "tenure: too many guards: at most 16";
+    let good = format!("{LOCK}={token}");
+    let many = Case::invalid("twenty guards beside a good one", &put("k", "v"), text)
+        .with_metadata(GUARD_TEXT_METADATA, &good);
+    cases.push((0..20).fold(many, |many, number| {
+        many.with_metadata(GUARD_TEXT_METADATA, &format!("{LOCK}{number}={token}"))
+    }));
+    cases
+}
+
+fn request_ids() -> Vec<Case> {
+    let malformed = |name, value: &str, what: &str| {
+        let text = format!("tenure: request id is malformed: {what}");
+        put_with(name, value, Code::InvalidArgument, &text)
     };
-    let mut kv = table.calls.kv();
-    let malformed = "tenure: guard is malformed";
-    let stale = "tenure: guard is stale";
-    for (value, code, text) in [
-        (
-            format!("{LOCK}={}", token - 1),
-            Code::FailedPrecondition,
-            stale,
-        ),
-        (
-            format!("{LOCK}={}", token + 1),
-            Code::FailedPrecondition,
-            stale,
-        ),
-        (
-            format!("{LOCK}={}", i64::MAX),
-            Code::FailedPrecondition,
-            stale,
-        ),
-        (format!("free={token}"), Code::FailedPrecondition, stale),
-        (LOCK.to_owned(), Code::InvalidArgument, malformed),
-        (format!("{LOCK}="), Code::InvalidArgument, malformed),
-        (format!("={token}"), Code::InvalidArgument, malformed),
-        (format!("{LOCK}=0"), Code::InvalidArgument, malformed),
-        (format!("{LOCK}=-4"), Code::InvalidArgument, malformed),
-        (format!("{LOCK}=four"), Code::InvalidArgument, malformed),
-        (String::new(), Code::InvalidArgument, malformed),
+    let mut cases = Vec::new();
+    for id in ["", "1", "1.2", "x.1.0", "1.2.3.4", "1.-1.0"] {
+        let what = format!("\"{id}\" is not SESSION.SEQUENCE.ANSWERED");
+        cases.push(malformed(REQUEST_METADATA, id, &what));
+    }
+    for (id, what) in [
+        ("1.0.0", "sequence is 0, the first is 1"),
+        ("1.1.1", "1 is said to be answered, before request 1 is"),
     ] {
-        let got = kv.put(put(GUARD_TEXT_METADATA, value.clone())).await;
-        table.refused(&format!("guard {value:?}"), got, code, text);
+        cases.push(malformed(REQUEST_METADATA, id, what));
     }
-    let mut many = put(GUARD_TEXT_METADATA, format!("{LOCK}={token}"));
-    for number in 0..20 {
-        let value = format!("{LOCK}{number}={token}").parse().unwrap();
-        many.metadata_mut().append(GUARD_TEXT_METADATA, value);
-    }
-    table.invalid(
-        "twenty guards",
-        kv.put(many).await,
-        "tenure: too many guards",
-    );
-    let malformed = "tenure: request id is malformed";
-    for value in [
-        "", "1", "1.2", "x.1.0", "1.0.0", "1.1.1", "1.2.3.4", "1.-1.0",
-    ] {
-        let got = kv.put(put(REQUEST_METADATA, value.to_owned())).await;
-        table.invalid(&format!("request id {value:?}"), got, malformed);
-    }
-    let got = kv
-        .put(put(REQUEST_METADATA, format!("{UNKNOWN:x}.1.0")))
-        .await;
-    table.refused(
-        "request of no session",
-        got,
-        Code::NotFound,
-        "tenure: session not found",
-    );
-    let got = kv.put(put(IDEMPOTENCY_KEY_METADATA, "k".repeat(300))).await;
-    table.invalid("huge idempotency key", got, "tenure: ");
+    let (id, code) = (format!("{UNKNOWN:x}.1.0"), Code::NotFound);
+    cases.push(put_with(REQUEST_METADATA, &id, code, NO_SESSION));
+    let what = "idempotency key is too long: 300 bytes, at most 256";
+    cases.push(malformed(IDEMPOTENCY_KEY_METADATA, &"k".repeat(300), what));
+    cases
 }

@@ -3,198 +3,113 @@
 use tenure_proto::v1::{
     DeregisterRequest, DrainRequest, Endpoint, Instance, RegisterRequest, SetReadinessRequest,
 };
-use tonic::Code;
 
-use super::{HUGE, IDLE, Table};
+use super::{HUGE, IDLE, NO_TTL, SHORT_TTL};
+use crate::bad_input::case::{Case, cases};
 
-#[expect(clippy::too_many_lines, reason = "a table of cases")]
-pub(super) async fn registrations(table: &mut Table) {
-    let mut service = table.registry.clone();
-    let good = Instance {
-        service: "s".into(),
-        id: "i".into(),
-        endpoints: vec![Endpoint {
-            protocol: "tcp".into(),
-            host: "h".into(),
-            port: 1,
-        }],
+const REPLACED: &str = "tenure: instance is replaced: your incarnation 3, current 0";
+const NOT_FOUND: &str = "tenure: instance not found";
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = instances();
+    cases.extend(registrations());
+    cases.extend(changes());
+    cases
+}
+
+/// A good registration, changed.
+fn register(change: impl FnOnce(&mut RegisterRequest)) -> RegisterRequest {
+    let endpoint = Endpoint {
+        protocol: "tcp".to_owned(),
+        host: "h".to_owned(),
+        port: 1,
+    };
+    let instance = Instance {
+        service: "s".to_owned(),
+        id: "i".to_owned(),
+        endpoints: vec![endpoint],
         ..Instance::default()
     };
-    let of = |instance: Instance| RegisterRequest {
+    let mut request = RegisterRequest {
         instance: Some(instance),
         lease: IDLE,
         ..RegisterRequest::default()
     };
-    let many = vec!["t".to_owned(); 1000];
-    let rows = [
-        (
-            "no instance",
-            RegisterRequest {
-                lease: IDLE,
-                ..Default::default()
-            },
-            "tenure: instance is not provided",
-        ),
-        (
-            "no service",
-            of(Instance {
-                service: String::new(),
-                ..good.clone()
-            }),
-            "tenure: service name is invalid",
-        ),
-        (
-            "service with a slash",
-            of(Instance {
-                service: "a/b".into(),
-                ..good.clone()
-            }),
-            "tenure: service name is invalid",
-        ),
-        (
-            "service with a zero byte",
-            of(Instance {
-                service: "a\0".into(),
-                ..good.clone()
-            }),
-            "tenure: service name is invalid",
-        ),
-        (
-            "no id",
-            of(Instance {
-                id: String::new(),
-                ..good.clone()
-            }),
-            "tenure: instance id is invalid",
-        ),
-        (
-            "huge id",
-            of(Instance {
-                id: "x".repeat(HUGE),
-                ..good.clone()
-            }),
-            "tenure: instance id is invalid",
-        ),
-        (
-            "no endpoints",
-            of(Instance {
-                endpoints: Vec::new(),
-                ..good.clone()
-            }),
-            "tenure: endpoints are not provided",
-        ),
-        (
-            "endpoint without host",
-            of(Instance {
-                endpoints: vec![Endpoint::default()],
-                ..good.clone()
-            }),
-            "tenure: endpoint is invalid",
-        ),
-        (
-            "too many tags",
-            of(Instance {
-                tags: many,
-                ..good.clone()
-            }),
-            "tenure: too many tags",
-        ),
-        (
-            "weight out of range",
-            of(Instance {
-                weight: 70_000,
-                ..good.clone()
-            }),
-            "tenure: weight is out of range",
-        ),
-        (
-            "unknown readiness",
-            of(Instance {
-                readiness: 9,
-                ..good.clone()
-            }),
-            "tenure: readiness is unknown",
-        ),
-        (
-            "tiny ttl",
-            RegisterRequest {
-                lease: 0,
-                ttl_ms: 1,
-                ..of(good.clone())
-            },
-            "tenure: ttl is too short",
-        ),
-        (
-            "no lease",
-            RegisterRequest {
-                lease: 0,
-                ..of(good.clone())
-            },
-            "tenure: neither lease nor ttl",
-        ),
-        (
-            "negative incarnation",
-            RegisterRequest {
-                incarnation: -1,
-                ..of(good.clone())
-            },
-            "tenure: incarnation is invalid",
-        ),
-    ];
-    for (name, request, text) in rows {
-        table.invalid(
-            &format!("register: {name}"),
-            service.register(request).await,
-            text,
-        );
+    change(&mut request);
+    request
+}
+
+/// A registration of a good instance, changed.
+fn of(change: impl FnMut(&mut Instance)) -> RegisterRequest {
+    register(|request| request.instance.iter_mut().for_each(change))
+}
+
+fn instances() -> Vec<Case> {
+    cases! {
+        "register: no instance": register(|it| it.instance = None) => InvalidArgument,
+            "tenure: instance is not provided";
+        "register: no service": of(|it| it.service.clear()) => InvalidArgument,
+            "tenure: service name is invalid: it is not provided";
+        "register: service with a slash": of(|it| it.service = "a/b".to_owned()) => InvalidArgument,
+            "tenure: service name is invalid: \"a/b\" holds a slash";
+        "register: service with a zero byte": of(|it| it.service.push('\0')) => InvalidArgument,
+            "tenure: service name is invalid: it cannot be printed: \"s\\x00\"";
+        "register: no id": of(|it| it.id.clear()) => InvalidArgument,
+            "tenure: instance id is invalid: it is not provided";
+        "register: huge id": of(|it| it.id = "x".repeat(HUGE)) => InvalidArgument,
+            "tenure: instance id is invalid: it is 65536 bytes, at most 256";
+        "register: no endpoints": of(|it| it.endpoints.clear()) => InvalidArgument,
+            "tenure: endpoints are not provided";
+        "register: endpoint without host": of(|it| it.endpoints[0].host.clear()) => InvalidArgument,
+            "tenure: endpoint is invalid: host of endpoint 1 is not provided";
+        "register: too many tags": of(|it| it.tags = vec!["t".to_owned(); 1000]) => InvalidArgument,
+            "tenure: too many tags: 1000, at most 64";
+        "register: weight out of range": of(|it| it.weight = 70_000) => InvalidArgument,
+            "tenure: weight is out of range: 70000, at most 65535";
+        "register: unknown readiness": of(|it| it.readiness = 9) => InvalidArgument,
+            "tenure: readiness is unknown: 9";
     }
-    let stale = RegisterRequest {
-        incarnation: 3,
-        ..of(good)
+}
+
+fn registrations() -> Vec<Case> {
+    let on_new_lease = |ttl_ms| {
+        register(|request| {
+            request.lease = 0;
+            request.ttl_ms = ttl_ms;
+        })
     };
-    let got = service.register(stale).await;
-    table.refused(
-        "register of a life that is over",
-        got,
-        Code::FailedPrecondition,
-        "tenure: instance is replaced",
-    );
-    let name = ("s".to_owned(), "i".to_owned());
+    cases! {
+        "register: tiny ttl": on_new_lease(1) => InvalidArgument, SHORT_TTL;
+        "register: no lease": on_new_lease(0) => InvalidArgument, NO_TTL;
+        "register: negative incarnation": register(|it| it.incarnation = -1) => InvalidArgument,
+            "tenure: incarnation is invalid: -1 is negative";
+        "register of a life that is over": register(|it| it.incarnation = 3) => FailedPrecondition,
+            REPLACED;
+    }
+}
+
+/// Changes of an instance that is not registered.
+fn changes() -> Vec<Case> {
+    let (service, id) = ("s".to_owned(), "i".to_owned());
     let ready = SetReadinessRequest {
-        service: name.0.clone(),
-        id: name.1.clone(),
+        service: service.clone(),
+        id: id.clone(),
         incarnation: 3,
-        ..Default::default()
+        ..SetReadinessRequest::default()
     };
-    let got = service.set_readiness(ready).await;
-    table.refused(
-        "readiness of nobody",
-        got,
-        Code::FailedPrecondition,
-        "tenure: instance is replaced",
-    );
     let drain = DrainRequest {
-        service: name.0.clone(),
-        id: name.1.clone(),
-        ..Default::default()
+        service: service.clone(),
+        id: id.clone(),
+        ..DrainRequest::default()
     };
-    let got = service.drain(drain).await;
-    table.refused(
-        "drain of nobody",
-        got,
-        Code::NotFound,
-        "tenure: instance not found",
-    );
-    let gone = DeregisterRequest {
-        service: name.0,
-        id: name.1,
-        ..Default::default()
+    let deregister = DeregisterRequest {
+        service,
+        id,
+        ..DeregisterRequest::default()
     };
-    let got = service.deregister(gone).await;
-    table.refused(
-        "deregistration of nobody",
-        got,
-        Code::NotFound,
-        "tenure: instance not found",
-    );
+    cases! {
+        "readiness of nobody": ready => FailedPrecondition, REPLACED;
+        "drain of nobody": drain => NotFound, NOT_FOUND;
+        "deregistration of nobody": deregister => NotFound, NOT_FOUND;
+    }
 }

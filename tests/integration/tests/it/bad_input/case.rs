@@ -1,26 +1,28 @@
-//! A row of the table.
+//! A row of a table of bad requests, and how a table is put to a server.
+
+use std::fmt::Debug;
 
 use prost::Message;
 use tenure_proto::etcdserverpb::WatchResponse;
 use tonic::Code;
 
 use crate::differential::{
-    ask::{Ask, Question},
-    wire::{Answer, Call},
+    ask::{Ask, Question, Reply},
+    wire::{Answer, Call, Wire},
 };
 
 /// A bad request and what it comes to.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) name: String,
-    pub(super) call: Call,
-    pub(super) expected: Expected,
-    pub(super) in_etcd: InEtcd,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) call: Call,
+    pub(crate) expected: Expected,
+    pub(crate) in_etcd: InEtcd,
 }
 
 /// What a request comes to.
 #[derive(Clone, Debug)]
-pub(super) enum Expected {
+pub(crate) enum Expected {
     /// The call ends with this code and text.
     Status(Code, String),
     /// The last response tells that no watcher was made, for this reason.
@@ -29,9 +31,9 @@ pub(super) enum Expected {
     Accepted,
 }
 
-/// What etcd 3.4 makes of the same request.
+/// What etcd 3.4 makes of the same request. Tables that are not put to etcd leave it alone.
 #[derive(Clone, Debug)]
-pub(super) enum InEtcd {
+pub(crate) enum InEtcd {
     Same,
     Otherwise(Expected),
     /// It knows no such call, or would act on it and change state.
@@ -40,7 +42,7 @@ pub(super) enum InEtcd {
 
 impl Case {
     /// A case that etcd answers in the same way.
-    pub(super) fn new(name: impl Into<String>, call: Call, expected: Expected) -> Self {
+    pub(crate) fn new(name: impl Into<String>, call: Call, expected: Expected) -> Self {
         Self {
             name: name.into(),
             call,
@@ -50,7 +52,7 @@ impl Case {
     }
 
     /// A request that is refused, by etcd in the same way.
-    pub(super) fn refused<A: Ask>(
+    pub(crate) fn refused<A: Ask>(
         name: impl Into<String>,
         request: &A,
         code: Code,
@@ -61,17 +63,24 @@ impl Case {
     }
 
     /// The same, refused as invalid.
-    pub(super) fn invalid<A: Ask>(name: impl Into<String>, request: &A, text: &str) -> Self {
+    pub(crate) fn invalid<A: Ask>(name: impl Into<String>, request: &A, text: &str) -> Self {
         Self::refused(name, request, Code::InvalidArgument, text)
     }
 
+    /// With one more line of metadata.
+    pub(crate) fn with_metadata(mut self, name: &'static str, value: &str) -> Self {
+        let value = value.parse().expect("metadata of a row is text");
+        self.call.metadata.push((name, value));
+        self
+    }
+
     /// etcd refuses it otherwise.
-    pub(super) fn etcd_says(self, code: Code, text: impl Into<String>) -> Self {
+    pub(crate) fn etcd_says(self, code: Code, text: impl Into<String>) -> Self {
         self.etcd_answers(Expected::Status(code, text.into()))
     }
 
     /// etcd takes it otherwise.
-    pub(super) fn etcd_answers(self, expected: Expected) -> Self {
+    pub(crate) fn etcd_answers(self, expected: Expected) -> Self {
         Self {
             in_etcd: InEtcd::Otherwise(expected),
             ..self
@@ -79,7 +88,7 @@ impl Case {
     }
 
     /// etcd is not asked.
-    pub(super) fn not_in_etcd(self) -> Self {
+    pub(crate) fn not_in_etcd(self) -> Self {
         Self {
             in_etcd: InEtcd::NotAsked,
             ..self
@@ -87,9 +96,47 @@ impl Case {
     }
 }
 
+/// Rows that are refused, as `NAME: REQUEST => CODE, TEXT;`.
+macro_rules! cases {
+    ($($name:literal: $request:expr => $code:ident, $text:expr;)+) => {
+        vec![$(
+            $crate::bad_input::case::Case::refused($name, &$request, tonic::Code::$code, &$text)
+        ),+]
+    };
+}
+pub(crate) use cases;
+
+/// Puts each row to a server: it comes to what is expected, and `state` stays as it is.
+pub(crate) async fn check_rows<'a, S: PartialEq + Debug>(
+    wire: &Wire,
+    rows: impl IntoIterator<Item = (&'a Case, &'a Expected)>,
+    state: impl AsyncFn() -> S,
+) {
+    let before = state().await;
+    let mut wrong = Vec::new();
+    for (case, expected) in rows {
+        let answer = wire.call(&case.call).await;
+        if let Err(difference) = expected.check(&answer) {
+            wrong.push(format!("{}: {difference}", case.name));
+        }
+        // Shown when the test fails.
+        println!("after {}", case.name);
+        assert_eq!(state().await, before, "{}", wrong.join("\n"));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A request that a server must serve.
+pub(crate) async fn good<A: Ask>(wire: &Wire, request: &A) -> Reply {
+    let question = Question::of(request);
+    let reply = question.read(&wire.call(&question.call).await);
+    assert_eq!(reply.code, Code::Ok, "{reply:?} to {question:?}");
+    reply
+}
+
 impl Expected {
     /// What is wrong with an answer, if anything is.
-    pub(super) fn check(&self, answer: &Answer) -> Result<(), String> {
+    pub(crate) fn check(&self, answer: &Answer) -> Result<(), String> {
         let got = format!("{:?} {:?}", answer.code, answer.text);
         match self {
             Self::Status(code, text) => (answer.code == *code && answer.text == *text)
