@@ -2,11 +2,13 @@
 //! operations before it decodes it.
 //!
 //! How many are too many, and with what status, is said by the server, for the task that serves the
-//! call; where nothing is said there is no bound.
+//! call; where nothing is said there is no bound. So it is with the memory of messages: the
+//! transport keeps a buffer as large as the largest message of a stream for as long as the stream
+//! lasts, so the decoder charges that much to the account that it was made with.
 
 use std::marker::PhantomData;
 #[cfg(feature = "server")]
-use std::{any::TypeId, fmt};
+use std::{any::TypeId, fmt, sync::Arc};
 
 use prost::Message;
 use tonic::{
@@ -40,13 +42,21 @@ where
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        BoundedDecoder(ProstCodec::<T, U>::raw_decoder(BufferSettings::default()))
+        BoundedDecoder {
+            inner: ProstCodec::<T, U>::raw_decoder(BufferSettings::default()),
+            #[cfg(feature = "server")]
+            memory: Memory::default(),
+        }
     }
 }
 
 /// The decoder of [`BoundedCodec`].
 #[derive(Debug)]
-pub struct BoundedDecoder<U>(ProstDecoder<U>);
+pub struct BoundedDecoder<U> {
+    inner: ProstDecoder<U>,
+    #[cfg(feature = "server")]
+    memory: Memory,
+}
 
 impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
     type Item = U;
@@ -54,12 +64,16 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
 
     fn decode(&mut self, message: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         #[cfg(feature = "server")]
-        check::<U>(bytes::Buf::chunk(message))?;
-        self.0.decode(message)
+        {
+            let message = bytes::Buf::chunk(message);
+            self.memory.charge(message.len())?;
+            check::<U>(message)?;
+        }
+        self.inner.decode(message)
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        self.0.buffer_settings()
+        self.inner.buffer_settings()
     }
 }
 
@@ -82,10 +96,78 @@ impl fmt::Debug for OperationsBound {
     }
 }
 
+/// What the messages that a task receives are charged to.
+#[cfg(feature = "server")]
+pub trait MessageAccount: Send + Sync {
+    /// Charges `bytes` until the result is dropped.
+    ///
+    /// # Errors
+    /// The refusal, when there is no memory for them.
+    fn charge(&self, bytes: usize) -> Result<ChargedMessage, Status>;
+}
+
+/// Memory that is charged until this is dropped.
+#[cfg(feature = "server")]
+pub type ChargedMessage = Box<dyn Send + Sync>;
+
 #[cfg(feature = "server")]
 tokio::task_local! {
     /// The bound of the transactions that this task receives.
     pub static OPERATIONS_BOUND: OperationsBound;
+    /// The account of the messages that this task receives.
+    pub static MESSAGE_ACCOUNT: Arc<dyn MessageAccount>;
+}
+
+/// Messages up to this size are not charged: an open call is charged for that much anyway.
+#[cfg(feature = "server")]
+const UNCHARGED_BYTES: usize = 8 << 10;
+
+/// The memory charged for the messages of one call.
+#[cfg(feature = "server")]
+struct Memory {
+    account: Option<Arc<dyn MessageAccount>>,
+    /// The size that is covered: a power of two, so that a stream whose messages grow is charged
+    /// again only a few times.
+    covered: usize,
+    charged: Vec<ChargedMessage>,
+}
+
+#[cfg(feature = "server")]
+impl Default for Memory {
+    /// Charges to the account of the task that makes it.
+    fn default() -> Self {
+        Self {
+            account: MESSAGE_ACCOUNT.try_with(Arc::clone).ok(),
+            covered: UNCHARGED_BYTES,
+            charged: Vec::new(),
+        }
+    }
+}
+
+#[cfg(feature = "server")]
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("covered", &self.covered)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "server")]
+impl Memory {
+    /// Covers a message of `bytes`.
+    fn charge(&mut self, bytes: usize) -> Result<(), Status> {
+        if bytes <= self.covered {
+            return Ok(());
+        }
+        let Some(account) = &self.account else {
+            return Ok(());
+        };
+        let covered = bytes.next_power_of_two();
+        self.charged.push(account.charge(covered - self.covered)?);
+        self.covered = covered;
+        Ok(())
+    }
 }
 
 /// Refuses a message with too many operations. `message` is all of it: the transport keeps a
@@ -113,4 +195,58 @@ fn check<U: 'static>(message: &[u8]) -> Result<(), Status> {
         return Err((bound.refusal)());
     }
     Ok(())
+}
+
+#[cfg(all(test, feature = "server"))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// What is charged, of a mebibyte.
+    #[derive(Default)]
+    struct Account(Arc<AtomicUsize>);
+
+    struct Held(Arc<AtomicUsize>, usize);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            self.0.fetch_sub(self.1, Ordering::Relaxed);
+        }
+    }
+
+    impl MessageAccount for Account {
+        fn charge(&self, bytes: usize) -> Result<ChargedMessage, Status> {
+            let all = self.0.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            let held = Held(Arc::clone(&self.0), bytes);
+            if all > 1 << 20 {
+                return Err(Status::resource_exhausted("full"));
+            }
+            Ok(Box::new(held))
+        }
+    }
+
+    #[test]
+    fn a_stream_is_charged_for_its_largest_message_as_long_as_it_lasts() {
+        let charged = Arc::new(AtomicUsize::new(0));
+        let account: Arc<dyn MessageAccount> = Arc::new(Account(Arc::clone(&charged)));
+        let mut memory = MESSAGE_ACCOUNT.sync_scope(account, Memory::default);
+        let mut after = |bytes: usize| {
+            let taken = memory.charge(bytes).is_ok();
+            (taken, charged.load(Ordering::Relaxed))
+        };
+        assert_eq!(after(8 << 10), (true, 0), "covered by the call");
+        assert_eq!(after((8 << 10) + 1), (true, 8 << 10));
+        assert_eq!(after(16 << 10), (true, 8 << 10));
+        assert_eq!(after(1 << 20), (true, (1 << 20) - (8 << 10)));
+        assert_eq!(after(3), (true, (1 << 20) - (8 << 10)), "the buffer stays");
+        assert!(!after((1 << 20) + 1).0, "there is no memory for more");
+        drop(memory);
+        assert_eq!(charged.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn messages_without_an_account_are_not_charged() {
+        assert!(Memory::default().charge(usize::MAX >> 1).is_ok());
+    }
 }

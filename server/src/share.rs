@@ -27,6 +27,9 @@ pub(crate) const SHARE_READS: usize = 16;
 /// Far walks of one connection that are in progress or wait for their turn, a quarter of the
 /// node's.
 pub(crate) const SHARE_WALKS: usize = 8;
+/// Messages of one connection that wait at once for their turn to be decoded. However many it has,
+/// those of others wait for one of them.
+pub(crate) const SHARE_DECODES: usize = 1;
 
 /// The share of one connection.
 #[derive(Clone, Debug)]
@@ -39,6 +42,7 @@ struct Parts {
     pages: Arc<AtomicUsize>,
     reads: Arc<Semaphore>,
     walks: Arc<Semaphore>,
+    decodes: Arc<Semaphore>,
 }
 
 /// Memory for responses, taken from a share; released when dropped.
@@ -69,6 +73,7 @@ impl Default for Share {
             pages: Arc::default(),
             reads: semaphore(SHARE_READS),
             walks: semaphore(SHARE_WALKS),
+            decodes: semaphore(SHARE_DECODES),
         }))
     }
 }
@@ -92,6 +97,11 @@ impl Share {
     /// Permits for far walks.
     pub(crate) fn walks(&self) -> &Arc<Semaphore> {
         &self.0.walks
+    }
+
+    /// Permits for messages that wait for their turn to be decoded.
+    pub(crate) fn decodes(&self) -> &Arc<Semaphore> {
+        &self.0.decodes
     }
 
     /// Waits until there is room for `bytes`. A size beyond the share takes all of the share.

@@ -3,6 +3,7 @@
 
 mod accept;
 mod places;
+mod turns;
 
 use std::{
     fmt,
@@ -10,7 +11,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -30,8 +31,11 @@ use crate::{flushes::Flushes, share::Share};
 /// tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-use self::places::{Place, Standing};
 pub(crate) use self::{accept::admitted, places::Places};
+use self::{
+    places::{Place, Standing},
+    turns::Reading,
+};
 
 /// Time for an accepted connection to send the bytes that identify its protocol.
 const OPENING_MAX: Duration = Duration::from_secs(10);
@@ -65,6 +69,7 @@ pub struct Connection {
     opening: Option<Opening>,
     /// Its place in the bound on connections.
     place: Place,
+    reading: Reading,
 }
 
 /// The state of a connection that its calls share.
@@ -102,17 +107,20 @@ impl Connection {
             flushes: Flushes::default(),
             opening: None,
             place: Place::default(),
+            reading: Reading::default(),
         }
     }
 
-    /// Marks an accepted connection: it fails when its first bytes do not arrive in time.
-    fn opening(self, place: Place) -> Self {
+    /// Marks an accepted connection: it fails when its first bytes do not arrive in time, and shares
+    /// the turns of its port.
+    fn opening(self, place: Place, reading: Reading) -> Self {
         Self {
             opening: Some(Opening {
                 deadline: Box::pin(sleep(OPENING_MAX)),
                 received: 0,
             }),
             place,
+            reading,
             ..self
         }
     }
@@ -155,9 +163,14 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_place(cx)?;
+        ready!(this.reading.poll_turn(cx));
         let before = buf.filled().len();
         let read = Pin::new(&mut *this.io).poll_read(cx, buf);
+        if read.is_pending() {
+            this.reading.pause();
+        }
         if buf.filled().len() > before {
+            this.reading.read(buf.filled().len() - before);
             this.place.heard();
         }
         let Some(opening) = &mut this.opening else {
@@ -284,7 +297,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_does_not_say_what_it_speaks_ends() {
         let (mut client, server) = duplex(64);
-        let mut server = Connection::new(server).opening(Place::default());
+        let mut server = Connection::new(server).opening(Place::default(), Reading::default());
         client.write_all(b"PRI * HTTP/2.0").await.expect("sent");
         let begin = Instant::now();
         let mut heard = Vec::new();
@@ -296,7 +309,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_has_said_it_may_be_silent() {
         let (mut client, server) = duplex(64);
-        let mut server = Connection::new(server).opening(Place::default());
+        let mut server = Connection::new(server).opening(Place::default(), Reading::default());
         client
             .write_all(&[b'x'; OPENING_BYTES])
             .await

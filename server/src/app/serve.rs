@@ -25,6 +25,9 @@ use crate::{
 
 /// Flow-control window of one stream from a peer, in bytes; its connection has twice that.
 const PEER_STREAM_WINDOW: u32 = 2 << 20;
+/// Open calls of one connection on the port of members. A member has some ten: a stream for each
+/// kind of traffic, and its questions and groups in flight. More wait at the caller.
+const PEER_STREAMS_MAX: u32 = 256;
 
 /// Flow-control window of one stream from a client: the bytes of it that may wait unread.
 const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
@@ -207,6 +210,7 @@ pub(super) fn spawn(
             .http2_keepalive_timeout(Some(PEER_KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(PEER_STREAM_WINDOW)
             .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
+            .max_concurrent_streams(PEER_STREAMS_MAX)
             .add_routes(peer_routes.clone());
         let stop = peers_stopping.clone().cancelled_owned();
         peers.push(tasks::spawn("peers", async move {
@@ -214,10 +218,12 @@ pub(super) fn spawn(
         }));
     }
     let both = Routes::from(beside_grpc(client_routes, pages.clone()));
+    // One for all addresses: its bounds are the node's.
+    let unfinished = UnfinishedLayer::new();
     for incoming in listeners.clients {
         let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
         let server = server(config)
-            .layer(UnfinishedLayer::new())
+            .layer(unfinished.clone())
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .layer(rpc::EtcdsWords)
             .layer(calls.clone())

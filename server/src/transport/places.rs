@@ -21,6 +21,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tracing::debug;
 
+use super::turns::{Reading, Turns};
+
 /// File descriptors that clients do not get: for the files of the log and the state, snapshots in
 /// transfer, connections between members, and one for each client that is refused.
 const DESCRIPTORS_RESERVED: u64 = 768;
@@ -36,6 +38,7 @@ pub(crate) struct Places {
     free: Arc<Semaphore>,
     /// Connections that may be evicted; `None` on ports of clients.
     held: Option<Arc<Held>>,
+    turns: Turns,
 }
 
 /// The connections of members.
@@ -89,6 +92,7 @@ impl Places {
         Self {
             free: Arc::new(Semaphore::new(connections.min(Semaphore::MAX_PERMITS))),
             held: None,
+            turns: Turns::default(),
         }
     }
 
@@ -97,6 +101,11 @@ impl Places {
             held: Some(Arc::default()),
             ..Self::of(connections)
         }
+    }
+
+    /// The reading of one more connection, which takes turns with the others.
+    pub(super) fn reading(&self) -> Reading {
+        Reading::new(self.turns.clone())
     }
 
     /// Takes a place. When all are taken, evicts another connection on the port of members, and

@@ -4,9 +4,13 @@
 //! Requests of methods without client streaming must arrive completely. Streams may be idle for any
 //! time between two messages, but not within one.
 //!
+//! A message that takes long to decode is handed on only in its turn, so that other tasks run
+//! between two of them: see [`heavy`].
+//!
 //! Invariant: received bytes of unfinished requests exceed [`UNFINISHED_BYTES_MAX`] by one frame at
 //! most.
 
+mod heavy;
 mod partial;
 
 use std::{
@@ -26,8 +30,11 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Sleep, sleep};
 use tower::{BoxError, Layer, Service};
 
-use self::partial::Partial;
-use crate::{metrics, rpc::Reason};
+use self::{
+    heavy::{Decoding, Heavy, Turns},
+    partial::Partial,
+};
+use crate::{metrics, rpc::Reason, share::Share, transport::ConnectionInfo};
 
 /// Time for a request, or a message of a stream, to arrive completely after its first pause. The
 /// largest allowed arrives within it at half a megabit a second.
@@ -44,6 +51,7 @@ struct Shared {
     whole: HashSet<String>,
     /// Bytes received of unfinished requests.
     received: AtomicUsize,
+    turns: Turns,
 }
 
 impl UnfinishedLayer {
@@ -51,6 +59,7 @@ impl UnfinishedLayer {
         Self(Arc::new(Shared {
             whole: metrics::paths_of_whole_requests(),
             received: AtomicUsize::new(0),
+            turns: Turns::default(),
         }))
     }
 }
@@ -86,16 +95,19 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> S::Future {
-        let unit = if self.shared.whole.contains(request.uri().path()) {
-            Some(Unit::Request)
-        } else {
-            is_grpc(&request).then(|| Unit::Message(Partial::default()))
-        };
-        let bound = unit.map(|unit| Bound {
+        let is_whole = self.shared.whole.contains(request.uri().path());
+        let connection = request.extensions().get::<ConnectionInfo>();
+        let share = connection.map(|connection| connection.share.clone());
+        let bound = (is_whole || is_grpc(&request)).then(|| Bound {
             shared: Arc::clone(&self.shared),
-            unit,
+            share,
+            partial: Partial::default(),
+            is_whole,
             received: 0,
             deadline: None,
+            heavy: None,
+            decoding: None,
+            rest: None,
         });
         self.inner
             .call(request.map(|body| UnfinishedBody { body, bound }))
@@ -107,7 +119,8 @@ fn is_grpc<B>(request: &Request<B>) -> bool {
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
-/// A request body that fails when it does not arrive completely.
+/// A request body that fails when it does not arrive completely, and hands heavy messages on in
+/// turns.
 #[derive(Debug)]
 pub(super) struct UnfinishedBody<B> {
     body: B,
@@ -118,47 +131,62 @@ pub(super) struct UnfinishedBody<B> {
 #[derive(Debug)]
 struct Bound {
     shared: Arc<Shared>,
-    unit: Unit,
-    /// Bytes received of the unit.
+    share: Option<Share>,
+    partial: Partial,
+    /// Whether all of the request must arrive; each message of a stream otherwise.
+    is_whole: bool,
+    /// Bytes received of the request or the message.
     received: usize,
     /// Set at the first pause: most requests arrive at once and need no timer.
     deadline: Option<Pin<Box<Sleep>>>,
-}
-
-/// What must arrive completely.
-#[derive(Debug)]
-enum Unit {
-    Request,
-    /// Each message of a stream.
-    Message(Partial),
+    /// The end of a heavy message that waits for its turn.
+    heavy: Option<Heavy>,
+    /// Set while a heavy message is being decoded.
+    decoding: Option<Decoding>,
+    /// Data behind a heavy message.
+    rest: Option<Bytes>,
 }
 
 impl Bound {
-    /// Counts the received bytes, and returns whether they are within the bound.
-    fn receive(&mut self, data: &[u8]) -> bool {
+    /// Counts the received bytes up to the end of the first heavy message. Returns how many these
+    /// are and whether they end such a message; `None` when they exceed the bound.
+    fn receive(&mut self, data: &[u8]) -> Option<(usize, bool)> {
         let before = self.received;
-        self.received = match &mut self.unit {
-            Unit::Request => before + data.len(),
-            Unit::Message(partial) => {
-                partial.take(data);
-                partial.bytes()
-            }
+        let (taken, is_heavy) = self.partial.take(data);
+        self.received = if self.is_whole {
+            before + taken
+        } else {
+            self.partial.bytes()
         };
-        if self.received < before + data.len() {
+        if self.received < before + taken {
             // The message ended; the next gets a deadline of its own.
             self.deadline = None;
         }
         let all = &self.shared.received;
         if self.received <= before {
             all.fetch_sub(before - self.received, Ordering::Relaxed);
-            return true;
+            return Some((taken, is_heavy));
         }
-        all.fetch_add(self.received - before, Ordering::Relaxed) < UNFINISHED_BYTES_MAX
+        let others = all.fetch_add(self.received - before, Ordering::Relaxed);
+        (others < UNFINISHED_BYTES_MAX).then_some((taken, is_heavy))
     }
 
     /// Whether the stream is between two messages, where it may be idle.
     const fn is_between(&self) -> bool {
-        matches!(self.unit, Unit::Message(_)) && self.received == 0
+        !self.is_whole && self.received == 0
+    }
+
+    /// Waits for the turn of the heavy message, if there is one, and hands its end on.
+    fn poll_heavy(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        let Some(heavy) = &mut self.heavy else {
+            return Poll::Ready(None);
+        };
+        let data = ready!(heavy.poll(context));
+        self.heavy = None;
+        Poll::Ready(Some(data.map(|(data, decoding)| {
+            self.decoding = Some(decoding);
+            data
+        })))
     }
 }
 
@@ -166,6 +194,32 @@ impl Drop for Bound {
     fn drop(&mut self) {
         let received = self.received;
         self.shared.received.fetch_sub(received, Ordering::Relaxed);
+    }
+}
+
+impl<B> UnfinishedBody<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// The next data of a call, or its trailers.
+    fn poll_next(
+        body: &mut B,
+        bound: &mut Bound,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(body).poll_frame(context);
+        if frame.is_ready() {
+            return frame.map_err(Into::into);
+        }
+        if bound.is_between() {
+            return Poll::Pending;
+        }
+        let deadline = bound
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep(UNFINISHED_MAX)));
+        ready!(deadline.as_mut().poll(context));
+        Poll::Ready(Some(Err(failure(Reason::RequestUnfinished))))
     }
 }
 
@@ -182,35 +236,50 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
-        let frame = Pin::new(&mut this.body).poll_frame(context);
         let Some(bound) = &mut this.bound else {
-            return frame.map_err(Into::into);
+            return Pin::new(&mut this.body)
+                .poll_frame(context)
+                .map_err(Into::into);
         };
-        if frame.is_pending() {
-            if bound.is_between() {
-                return Poll::Pending;
-            }
-            let deadline = bound
-                .deadline
-                .get_or_insert_with(|| Box::pin(sleep(UNFINISHED_MAX)));
-            ready!(deadline.as_mut().poll(context));
-            return Poll::Ready(Some(Err(failure(Reason::RequestUnfinished))));
+        bound.decoding = None;
+        if let Some(data) = ready!(bound.poll_heavy(context)) {
+            return Poll::Ready(Some(data.map(Frame::data)));
         }
-        if let Poll::Ready(Some(Ok(frame))) = &frame
-            && let Some(data) = frame.data_ref()
-            && !bound.receive(data)
-        {
+        let mut data = match bound.rest.take() {
+            Some(rest) => rest,
+            None => match ready!(Self::poll_next(&mut this.body, bound, context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => data,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            },
+        };
+        let Some((taken, is_heavy)) = bound.receive(&data) else {
             return Poll::Ready(Some(Err(failure(Reason::TooManyRequests))));
+        };
+        let piece = data.split_to(taken);
+        bound.rest = Some(data).filter(|rest| !rest.is_empty());
+        if !is_heavy {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
-        frame.map_err(Into::into)
+        let turns = &bound.shared.turns;
+        bound.heavy = Some(Heavy::new(piece, turns, bound.share.as_ref()));
+        let data = ready!(bound.poll_heavy(context));
+        Poll::Ready(data.map(|data| data.map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        let is_held = |bound: &Bound| bound.heavy.is_some() || bound.rest.is_some();
+        !self.bound.as_ref().is_some_and(is_held) && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match &self.bound {
+            // Some of it may be held here.
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
     }
 }
 
@@ -220,11 +289,14 @@ fn failure(reason: Reason) -> BoxError {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::VecDeque, convert::Infallible, future::poll_fn};
+    use std::{collections::VecDeque, convert::Infallible, future::poll_fn, pin::pin};
 
+    use futures::{FutureExt as _, future::join_all, poll};
     use tokio::time::Instant;
+    use tonic::transport::server::Connected as _;
 
     use super::*;
+    use crate::transport::Connection;
 
     /// A body that yields these pieces and then stays pending.
     struct Halting(VecDeque<Bytes>);
@@ -252,10 +324,22 @@ mod tests {
         path: &str,
         pieces: [Bytes; N],
     ) -> UnfinishedBody<Halting> {
-        let request = Request::builder()
+        body_on(layer, path, pieces, None)
+    }
+
+    fn body_on<const N: usize>(
+        layer: &UnfinishedLayer,
+        path: &str,
+        pieces: [Bytes; N],
+        connection: Option<ConnectionInfo>,
+    ) -> UnfinishedBody<Halting> {
+        let mut request = Request::builder()
             .uri(path)
-            .header(CONTENT_TYPE, "application/grpc")
-            .body(Halting(pieces.into()));
+            .header(CONTENT_TYPE, "application/grpc");
+        if let Some(connection) = connection {
+            request = request.extension(connection);
+        }
+        let request = request.body(Halting(pieces.into()));
         let mut service = layer.layer(tower::service_fn(|request: Request<_>| {
             std::future::ready(Ok::<_, Infallible>(request.into_body()))
         }));
@@ -349,5 +433,77 @@ mod tests {
         }
         drop(halves);
         assert_eq!(layer.0.received.load(Ordering::Relaxed), 0);
+    }
+
+    /// A small message that is compressed.
+    fn compressed() -> Bytes {
+        let mut compressed = message(9).to_vec();
+        compressed[0] = 1;
+        compressed.into()
+    }
+
+    #[tokio::test]
+    async fn other_tasks_run_between_two_messages_that_take_long_to_decode() {
+        let layer = UnfinishedLayer::new();
+        let twice = Bytes::from([compressed(), compressed()].concat());
+        let mut both = body(&layer, WATCH, [twice]);
+        let mut large = body(&layer, PUT, [message(64 << 10)]);
+        let mut small = body(&layer, PUT, [message(100)]);
+        let first = frame(&mut both).await.unwrap().into_data().unwrap();
+        assert_eq!(first, compressed());
+        let mut second = pin!(frame(&mut both));
+        assert!(poll!(&mut second).is_pending(), "its turn has not come");
+        assert!(poll!(pin!(frame(&mut large))).is_pending());
+        assert!(poll!(pin!(frame(&mut small))).is_ready(), "it takes none");
+        let second = second.await.unwrap().into_data().unwrap();
+        assert_eq!(second, compressed());
+        frame(&mut large).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_that_took_long_to_decode_is_followed_by_a_pause() {
+        let layer = UnfinishedLayer::new();
+        let took = Duration::from_millis(100);
+        let mut first = body(&layer, PUT, [compressed()]);
+        frame(&mut first).await.unwrap();
+        // As a decoder that is busy: time passes, and no other task runs.
+        tokio::time::advance(took).now_or_never();
+        let begin = Instant::now();
+        drop(first);
+        frame(&mut body(&layer, PUT, [compressed()])).await.unwrap();
+        assert!(begin.elapsed() >= took * 4, "{:?}", begin.elapsed());
+        // One that did not take long is followed by none.
+        let begin = Instant::now();
+        frame(&mut body(&layer, PUT, [compressed()])).await.unwrap();
+        assert!(begin.elapsed() < took, "{:?}", begin.elapsed());
+    }
+
+    #[tokio::test]
+    async fn connections_take_turns_however_many_messages_one_has() {
+        let layer = UnfinishedLayer::new();
+        let connection = || Connection::new(tokio::io::duplex(1).0).connect_info();
+        let (greedy, other) = (connection(), connection());
+        let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+        let calls = [&greedy, &greedy, &greedy, &other].map(|of| {
+            let mut body = body_on(&layer, PUT, [compressed()], Some(of.clone()));
+            let (order, is_greedy) = (Arc::clone(&order), std::ptr::eq(of, &greedy));
+            async move {
+                frame(&mut body).await.unwrap();
+                order.lock().push(is_greedy);
+            }
+        });
+        join_all(calls).await;
+        assert_eq!(*order.lock(), [true, false, true, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_message_whose_turn_does_not_come_is_refused() {
+        let layer = UnfinishedLayer::new();
+        let turn = Arc::clone(&layer.0.turns.0).acquire_owned().await;
+        let mut heavy = body(&layer, PUT, [compressed()]);
+        let refused = frame(&mut heavy).await.expect_err("a refusal");
+        assert!(refused.contains("too many requests"), "{refused}");
+        drop(turn);
+        frame(&mut body(&layer, PUT, [compressed()])).await.unwrap();
     }
 }

@@ -48,6 +48,8 @@ impl Selector {
         // Repeated readiness values count once.
         selector.readiness.sort_unstable();
         selector.readiness.dedup();
+        // The request may have had a million, and a stream keeps its selector.
+        selector.readiness.shrink_to_fit();
         Ok(Self(selector))
     }
 
@@ -121,6 +123,15 @@ mod tests {
             readiness: readiness.into(),
             ..wire::Instance::default()
         }
+    }
+
+    #[test]
+    fn a_selector_keeps_no_more_than_it_says() {
+        let selector = selector(wire::Selector {
+            readiness: vec![wire::Readiness::Draining.into(); 1_500_000],
+            ..wire::Selector::default()
+        });
+        assert_eq!(selector.0.readiness.capacity(), 1);
     }
 
     #[test]
