@@ -111,8 +111,8 @@ impl Connection {
         }
     }
 
-    /// Marks an accepted connection: it fails when its first bytes do not arrive in time, and shares
-    /// the turns of its port.
+    /// Marks an accepted connection: it fails when its first bytes do not arrive in time, and it
+    /// shares the turns of its port.
     fn opening(self, place: Place, reading: Reading) -> Self {
         Self {
             opening: Some(Opening {
