@@ -26,11 +26,12 @@ use tower::BoxError;
 use super::{UNFINISHED_MAX, failure};
 use crate::{rpc::Reason, share::Share, tasks};
 
-/// Decoding of this duration is followed by a pause. The largest values take less; only messages
-/// made of hundreds of thousands of fields, or inflated ones, take more.
+/// Decoding of this duration is followed by a pause. Meant for messages of hundreds of thousands of
+/// fields, which were seen to take tens of milliseconds to a tenth of a second.
 const LONG: Duration = Duration::from_millis(2);
-/// The pause after a message that took long, as a multiple of what it took: leaves four fifths of
-/// the thread to everything else.
+/// The pause after a message that took long, as a multiple of what it took: such messages get at
+/// most a fifth of the thread. Without it each step of another call waited for one of them, seconds
+/// in all.
 const PAUSES: u32 = 4;
 
 /// The turns of a node. Clones share them.
