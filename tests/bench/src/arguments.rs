@@ -65,6 +65,9 @@ pub struct Arguments {
     /// The server under test; the one beside this program when absent.
     #[arg(long, env = "TENURED_BIN")]
     pub tenured: Option<PathBuf>,
+    /// Another build of tenure, driven beside the one under test in the same rounds.
+    #[arg(long, env = "TENURED_BEFORE_BIN", conflicts_with = "no_tenure")]
+    pub before: Option<PathBuf>,
     /// The server to compare with.
     #[arg(long, env = "ETCD_BIN", default_value = "etcd")]
     pub etcd: PathBuf,

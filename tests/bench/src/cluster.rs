@@ -36,13 +36,23 @@ const LOG_SHOWN_BYTES: usize = 2000;
 #[serde(rename_all = "lowercase")]
 pub(crate) enum System {
     Tenure,
+    /// Another build of tenure.
+    Before,
     Etcd,
+}
+
+impl System {
+    /// Whether it offers tenure's own services.
+    pub(crate) fn is_tenure(self) -> bool {
+        self != Self::Etcd
+    }
 }
 
 impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Tenure => "tenure",
+            Self::Before => "before",
             Self::Etcd => "etcd",
         })
     }

@@ -33,6 +33,26 @@ impl Figures {
         }
     }
 
+    /// The geometric mean of the ratios of rounds that were measured in pairs.
+    pub(crate) fn paired(rounds: &[Self], others: &[Self]) -> Self {
+        let pairs = || {
+            rounds
+                .iter()
+                .zip(others)
+                .map(|(own, other)| own.over(other))
+        };
+        let of = |figure: fn(&Self) -> f64| geometric_mean(pairs().map(|pair| figure(&pair)));
+        Self {
+            per_second: of(|f| f.per_second),
+            p50_ms: of(|f| f.p50_ms),
+            p99_ms: of(|f| f.p99_ms),
+            server_cpu_s_per_1000: of(|f| f.server_cpu_s_per_1000),
+            server_rss_sum_mib: of(|f| f.server_rss_sum_mib),
+            server_rss_max_mib: of(|f| f.server_rss_max_mib),
+            generator_cores: of(|f| f.generator_cores),
+        }
+    }
+
     /// Each figure divided by the other's.
     pub(crate) fn over(&self, other: &Self) -> Self {
         Self {
@@ -45,6 +65,26 @@ impl Figures {
             generator_cores: self.generator_cores / other.generator_cores,
         }
     }
+}
+
+fn geometric_mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| {
+        (sum + value.ln(), count + 1.0)
+    });
+    f64::exp(sum / count)
+}
+
+/// How far a geometric mean of so many ratios may be off: its standard error, as a part of it.
+/// Nothing when there are too few ratios to tell.
+pub(crate) fn standard_error(ratios: &[f64]) -> Option<f64> {
+    if ratios.len() < 2 {
+        return None;
+    }
+    let logarithms: Vec<f64> = ratios.iter().map(|ratio| ratio.ln()).collect();
+    let count = logarithms.iter().map(|_| 1.0).sum::<f64>();
+    let mean = logarithms.iter().sum::<f64>() / count;
+    let squares: f64 = logarithms.iter().map(|it| (it - mean).powi(2)).sum();
+    Some((squares / (count - 1.0) / count).sqrt())
 }
 
 /// The middle value, or the mean of the two in the middle.
@@ -61,6 +101,21 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ratio_and_its_inverse_make_one() {
+        assert!((geometric_mean([4.0, 0.25].into_iter()) - 1.0).abs() < 1e-9);
+        assert!(geometric_mean(std::iter::empty()).is_nan());
+    }
+
+    #[test]
+    fn equal_ratios_have_no_error_and_one_ratio_tells_none() {
+        assert_eq!(standard_error(&[2.0, 2.0, 2.0]), Some(0.0));
+        assert_eq!(standard_error(&[2.0]), None);
+        // Logarithms of 1 and -1: a deviation of sqrt(2) over sqrt(2) rounds.
+        let error = standard_error(&[1.0_f64.exp(), (-1.0_f64).exp()]).unwrap();
+        assert!((error - 1.0).abs() < 1e-9, "{error}");
+    }
 
     #[test]
     fn the_median_ignores_one_odd_round() {

@@ -13,7 +13,6 @@ use crate::{
     arguments::Arguments,
     cell::{self, Cell},
     cluster::{self, Cluster, System},
-    figures::Figures,
     report::{Heading, Report, Row},
     round::{self, Failures, Settings},
     work::KeySpace,
@@ -116,6 +115,15 @@ fn contenders(arguments: &Arguments, out: &mut dyn Write) -> Result<Vec<Contende
             version,
         });
     }
+    if let Some(program) = arguments.before.clone() {
+        let version = cluster::version(&program)
+            .with_context(|| format!("{} is not a server; see --before", program.display()))?;
+        found.push(Contender {
+            system: System::Before,
+            program,
+            version,
+        });
+    }
     if arguments.no_etcd {
         return Ok(found);
     }
@@ -185,7 +193,7 @@ async fn run_cell(
 ) -> Result<Row> {
     let mut measured = vec![Vec::with_capacity(rounds); clusters.len()];
     for round in 0..rounds {
-        // Whoever is always the first is measured after another load than the second.
+        // Who is always first is measured after another load than who is second.
         let mut order: Vec<_> = clusters.iter().zip(&mut measured).collect();
         if round % 2 == 1 {
             order.reverse();
@@ -197,14 +205,14 @@ async fn run_cell(
             measured.push(figures);
         }
     }
-    let median_of = |system| {
+    let of = |system| {
         let position = clusters
             .iter()
             .position(|cluster| cluster.system == system)?;
-        Some(Figures::median(&measured[position]))
+        Some(measured[position].as_slice())
     };
-    let (tenure, etcd) = (median_of(System::Tenure), median_of(System::Etcd));
-    Ok(Row::new(cell.name, cell.clients, tenure, etcd))
+    let (tenure, before, etcd) = (of(System::Tenure), of(System::Before), of(System::Etcd));
+    Ok(Row::new(cell.name, cell.clients, tenure, before, etcd))
 }
 
 fn tell(cell: Cell, system: System, failures: &Failures, out: &mut dyn Write) -> io::Result<()> {
@@ -236,6 +244,7 @@ fn report(
     };
     Report {
         tenure: version(System::Tenure),
+        before: version(System::Before),
         etcd: version(System::Etcd),
         rounds: arguments.rounds,
         seconds: arguments.seconds,

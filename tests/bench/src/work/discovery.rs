@@ -212,7 +212,7 @@ impl Writer {
     async fn register(&mut self, id: &str, ttl: Duration) -> Result<Instant, Status> {
         let sent = Instant::now();
         match self.system {
-            System::Tenure => {
+            System::Tenure | System::Before => {
                 let request = RegisterRequest {
                     instance: Some(Instance {
                         service: SERVICE.to_owned(),
@@ -248,7 +248,7 @@ impl Writer {
 
     async fn change_readiness(&mut self, id: &str) -> Result<(), Status> {
         self.ready = !self.ready;
-        if self.system == System::Etcd {
+        if !self.system.is_tenure() {
             return self.put(id, 0).await;
         }
         let readiness = if self.ready {
@@ -294,7 +294,7 @@ enum Resolver {
 impl Resolver {
     /// Opens the stream, and waits until it is known to tell of every later change.
     async fn open(system: System, channel: Channel) -> Result<Self, Status> {
-        if system == System::Tenure {
+        if system.is_tenure() {
             let request = WatchEndpointsRequest {
                 service: SERVICE.to_owned(),
                 selector: None,

@@ -214,7 +214,7 @@ impl Work for Locker {
 
     async fn step(&mut self) -> Result<Step, Status> {
         match self.system {
-            System::Tenure => self.turn_of_tenure().await?,
+            System::Tenure | System::Before => self.turn_of_tenure().await?,
             System::Etcd => self.turn_of_etcd().await?,
         }
         Ok(Step::Done)
