@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Whole milliseconds of a duration, rounded up: a duration above zero must not become zero, which
-/// has a meaning of its own.
+/// Returns whole milliseconds, rounded up: a duration above zero must not become zero, which has a
+/// special meaning.
 pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

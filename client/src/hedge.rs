@@ -10,11 +10,11 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Latencies that the percentile is computed of; the newest replaces the oldest.
+/// Number of latencies from which the percentile is computed; the newest replaces the oldest.
 const SAMPLES: usize = 256;
-/// Answers after which the percentile is computed again, which sorts the samples.
+/// Number of answers after which the percentile is computed again, which sorts the samples.
 const SAMPLES_FRESH: usize = 32;
-/// The percentile of the latencies that is the delay.
+/// The percentile of the latencies that is used as the delay.
 const PERCENTILE: usize = 95;
 
 /// When an unanswered read is sent to a second endpoint. Off unless set by

@@ -208,7 +208,7 @@ mod tests {
             (KeyRange::between("a", "c"), pair(b"p/a", b"p/c")),
             (KeyRange::from_key("a"), pair(b"p/a", b"p0")),
             (KeyRange::all(), pair(b"p/\0", b"p0")),
-            // A prefix that has no end of its own ends where the namespace does.
+            // A prefix without an end of its own ends with the namespace.
             (KeyRange::prefix(b"\xff"), pair(b"p/\xff", b"p0")),
         ] {
             assert_eq!(placed("p/", range.clone()), expected, "{range:?}");

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::{Client, Selector, fake::Fake};
 
-    /// Ceiling of the first pause.
+    /// Upper bound of the first pause.
     const FIRST_MAX: Duration = Duration::from_millis(25);
 
     #[tokio::test(start_paused = true)]
@@ -57,13 +57,13 @@ mod tests {
             })
             .collect();
         assert!(brief[0] <= FIRST_MAX);
-        // A hundred draws from pauses of up to a second that are all that short: never.
+        // A hundred random pauses of up to a second cannot all be this short.
         assert!(brief.iter().any(|pause| *pause > FIRST_MAX), "{brief:?}");
 
         resume.opened();
         tokio::time::advance(LASTED_MIN).await;
         assert!(resume.next_pause() <= FIRST_MAX);
-        // That it stood counts once.
+        // The reset applies to one pause only.
         let failed: Vec<Duration> = (0..100).map(|_| resume.next_pause()).collect();
         assert!(failed.iter().any(|pause| *pause > FIRST_MAX), "{failed:?}");
     }
@@ -87,7 +87,7 @@ mod tests {
         _ = tokio::join!(waits.0, waits.1, leaders, endpoints);
     }
 
-    /// A partitioned server is silent forever, unless the call requires a leader.
+    /// A partitioned server never sends anything, unless the call requires a leader.
     #[tokio::test]
     async fn streams_whose_silence_means_something_require_a_leader() {
         let (fake, client) = Fake::start().await;
@@ -112,7 +112,7 @@ mod tests {
         let waiting = tokio::spawn(wait_for_everything(client));
         fake.until(|store| STREAMS.iter().any(|call| store.calls(call) >= TIMES))
             .await;
-        // The most that as many pauses take which are all first ones.
+        // The longest time for this many pauses if all were first ones.
         assert!(
             started.elapsed() > FIRST_MAX * TIMES,
             "{:?}",

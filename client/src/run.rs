@@ -34,7 +34,7 @@ use crate::{
 };
 
 /// Longest time for which a write is repeated under an idempotency key, which servers remember for
-/// ten minutes: half of that, because they count from when they executed it.
+/// ten minutes: half of that, because they count from its execution.
 const NAMED_MAX: Duration = Duration::from_secs(300);
 
 /// State shared by the attempts of one call.

@@ -1,10 +1,10 @@
 //! The codec of the generated services: prost's, but it refuses a transaction of too many
 //! operations before it decodes it.
 //!
-//! How many are too many, and with what status, is said by the server, for the task that serves the
-//! call; where nothing is said there is no bound. So it is with the memory of messages: the
-//! transport keeps a buffer as large as the largest message of a stream for as long as the stream
-//! lasts, so the decoder charges that much to the account that it was made with.
+//! The server sets the bound and the status of the refusal per task; without them there is no
+//! bound. The same applies to the memory of messages: the transport keeps a buffer as large as the
+//! largest message of a stream for as long as the stream lasts, so the decoder charges that much to
+//! the account of the task that created it.
 
 use std::marker::PhantomData;
 #[cfg(feature = "server")]
@@ -81,9 +81,9 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
 #[cfg(feature = "server")]
 #[derive(Clone, Copy)]
 pub struct OperationsBound {
-    /// Most operations and comparisons, those of transactions within included.
+    /// Most operations and comparisons, including those of nested transactions.
     pub operations_max: usize,
-    /// The refusal of more.
+    /// Returns the status for a message with more.
     pub refusal: fn() -> Status,
 }
 
@@ -96,13 +96,13 @@ impl fmt::Debug for OperationsBound {
     }
 }
 
-/// What the messages that a task receives are charged to.
+/// The account that the messages of a task are charged to.
 #[cfg(feature = "server")]
 pub trait MessageAccount: Send + Sync {
     /// Charges `bytes` until the result is dropped.
     ///
     /// # Errors
-    /// The refusal, when there is no memory for them.
+    /// The refusal, when the account has too little memory left.
     fn charge(&self, bytes: usize) -> Result<ChargedMessage, Status>;
 }
 
@@ -126,15 +126,15 @@ const UNCHARGED_BYTES: usize = 8 << 10;
 #[cfg(feature = "server")]
 struct Memory {
     account: Option<Arc<dyn MessageAccount>>,
-    /// The size that is covered: a power of two, so that a stream whose messages grow is charged
-    /// again only a few times.
+    /// The size that is charged or free: a power of two, so that a stream with growing messages is
+    /// charged again only a few times.
     covered: usize,
     charged: Vec<ChargedMessage>,
 }
 
 #[cfg(feature = "server")]
 impl Default for Memory {
-    /// Charges to the account of the task that makes it.
+    /// Uses the account of the task that creates it.
     fn default() -> Self {
         Self {
             account: MESSAGE_ACCOUNT.try_with(Arc::clone).ok(),
@@ -155,7 +155,7 @@ impl fmt::Debug for Memory {
 
 #[cfg(feature = "server")]
 impl Memory {
-    /// Covers a message of `bytes`.
+    /// Charges for a message of `bytes`.
     fn charge(&mut self, bytes: usize) -> Result<(), Status> {
         if bytes <= self.covered {
             return Ok(());
@@ -170,8 +170,8 @@ impl Memory {
     }
 }
 
-/// Refuses a message with too many operations. `message` is all of it: the transport keeps a
-/// message in one piece.
+/// Refuses a message with too many operations. `message` is the complete message: the transport
+/// keeps it in one piece.
 #[cfg(feature = "server")]
 fn check<U: 'static>(message: &[u8]) -> Result<(), Status> {
     use crate::{
@@ -203,7 +203,7 @@ mod tests {
 
     use super::*;
 
-    /// What is charged, of a mebibyte.
+    /// The charged part of a mebibyte.
     #[derive(Default)]
     struct Account(Arc<AtomicUsize>);
 

@@ -1,6 +1,6 @@
 //! The wire of tenure: messages, and client and server stubs behind features of the same names.
 //!
-//! Generated code, its codec, and the constants of the wire that no message has. Names, numbers and
+//! Contains generated code, its codec, and constants that no message contains. Names, numbers and
 //! types of the etcd packages are etcd's contract; see `README.md` for the rules that keep it.
 //!
 //! The modules allow lints and do not expect them: the code is the generator's, and which of the

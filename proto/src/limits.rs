@@ -1,30 +1,30 @@
-//! Limits of requests that hold whatever the configuration says.
+//! Limits of requests that do not depend on the configuration.
 //!
-//! Those that an operator sets are in the server's configuration; those of the state are the state
-//! machine's.
+//! Configurable limits are in the server; limits of the state are in the state machine.
 
-/// Guards of one write. Each is looked up when the write is applied, ahead of all others' writes.
+/// Most guards of one write. Each is looked up when the write is applied, which blocks every later
+/// write.
 pub const GUARDS_MAX: usize = 16;
-/// Longest idempotency key. Enough for any uuid, hash or path, and a hundred thousand of them are
-/// remembered.
+/// Longest idempotency key in bytes. Enough for any uuid, hash or path, and a hundred thousand of
+/// them are remembered.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 256;
 
-/// Longest name of a lock or an election. Far above any path, and a claim's key stays a small
+/// Longest name of a lock or an election. Longer than any path, and a claim's key remains a small
 /// part of the largest request.
 pub const NAME_BYTES_MAX: usize = 4096;
-/// Names that are claimed together: a claim of so many is one log entry and one revision.
+/// Most names claimed together: a claim of this many is one log entry and one revision.
 pub const BUNDLE_NAMES_MAX: usize = 64;
-/// Bytes of the names that are claimed together. While such claims wait each of them says what it
-/// is granted with, so that is stored as often as there are names: 1 MiB at the most.
+/// Most bytes of names claimed together. Each of the waiting claims stores the names of all, so
+/// they are stored as often as there are names: 1 MiB at the most.
 pub const BUNDLE_BYTES_MAX: usize = 16 * 1024;
-/// Longest that a claim may say who it is.
+/// Longest principal of a claim.
 pub const PRINCIPAL_BYTES_MAX: usize = 1024;
 /// Longest reason for ending a claim by force; it goes into the log.
 pub const JUSTIFICATION_BYTES_MAX: usize = 1024;
-/// Longest that a lock is kept from everybody after its holder was lost. It is there to let writes
-/// under way run out; whoever wants longer would wait for an operator.
+/// Longest lock delay after a holder was lost. It lets pending writes finish; a longer pause is a
+/// case for an operator.
 pub const LOCK_DELAY_MS_MAX: u64 = 60_000;
-/// Names whose tokens one stream may watch: each is read anew whenever something changes on it.
+/// Most names whose tokens one stream may watch: each is read again whenever a claim on it changes.
 pub const WATCHED_NAMES_MAX: usize = 1000;
 
 /// Shortest life of a lease that tenure's own calls make: a few round trips and disk writes, so
@@ -42,8 +42,7 @@ pub const ENDPOINTS_MAX: usize = 32;
 pub const TAGS_MAX: usize = 64;
 /// Pairs of metadata of an instance, or of a selector.
 pub const METADATA_PAIRS_MAX: usize = 64;
-/// Largest instance as it is stored. Every change of it is sent to everyone who watches its
-/// service.
+/// Largest stored instance. Every change of it is sent to all watchers of its service.
 pub const INSTANCE_BYTES_MAX: usize = 64 * 1024;
 /// Greatest weight; that of a DNS SRV record.
 pub const WEIGHT_MAX: u32 = 65_535;

@@ -1,17 +1,17 @@
-//! Names of the metadata that accompanies calls and answers on the client port.
+//! Names of the metadata of calls and responses on the client port.
 //!
-//! A name that was released is never changed: clients of other versions look for it.
+//! A released name is never changed: clients of other versions use it.
 
-/// Metadata by which a client tells which API it speaks; etcd's.
+/// Metadata that states which API a client uses; etcd's.
 pub const API_VERSION_METADATA: &str = "client-api-version";
-/// Metadata by which a client asks not to be served by a node that knows no leader; etcd's.
+/// Metadata that requests a refusal by a node that has no leader; etcd's.
 pub const REQUIRE_LEADER_METADATA: &str = "hasleader";
-/// Metadata with the token that the server gave for a name and a password; etcd's.
+/// Metadata with the token that the server issued for a name and a password; etcd's.
 pub const TOKEN_METADATA: &str = "token";
-/// Metadata with the time that the client gives the call; gRPC's.
+/// Metadata with the timeout of the call; gRPC's.
 pub const TIMEOUT_METADATA: &str = "grpc-timeout";
 
-/// What metadata of tenure's own begins with.
+/// Prefix of tenure's own metadata.
 pub const OWN_METADATA_PREFIX: &str = "tenure-";
 /// Metadata with an encoded `tenure.v1.Guard`; may be repeated.
 pub const GUARD_BYTES_METADATA: &str = "tenure-guard-bin";
@@ -26,20 +26,20 @@ pub const IDEMPOTENCY_KEY_METADATA: &str = "tenure-idempotency-key";
 pub const AT_LEAST_REVISION_METADATA: &str = "tenure-at-least-revision";
 /// Metadata with the greatest age in milliseconds of the state read.
 pub const MAX_STALENESS_METADATA: &str = "tenure-max-staleness";
-/// Metadata of the answer: how old the state was at most, in milliseconds.
+/// Metadata of the response: the greatest age of the state read, in milliseconds.
 pub const AGE_METADATA: &str = "tenure-age-ms";
-/// Metadata of the answer: which member gave it.
+/// Metadata of the response: the member that sent it.
 pub const MEMBER_METADATA: &str = "tenure-member";
 
-/// Metadata that accompanies a failed write which may nevertheless take effect.
+/// Metadata of a failed write that may nevertheless take effect.
 pub const OUTCOME_METADATA: &str = "tenure-outcome";
 /// Its value.
 pub const OUTCOME_UNKNOWN: &str = "unknown";
-/// Metadata that accompanies a reason of tenure's own, and says which it is.
+/// Metadata of an error with the name of its reason, one of tenure's own.
 pub const REASON_METADATA: &str = "tenure-reason";
-/// Metadata that accompanies a stale token: the one that holds, or zero.
+/// Metadata of a stale-token error: the token that holds, or zero.
 pub const CURRENT_TOKEN_METADATA: &str = "tenure-current-token";
-/// Metadata that says when to try again, in gRPC's own words (its retry design, gRFC A6).
+/// Metadata with the delay before a retry, as specified by gRPC (its retry design, gRFC A6).
 pub const RETRY_METADATA: &str = "grpc-retry-pushback-ms";
 
 #[cfg(test)]

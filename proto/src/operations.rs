@@ -1,15 +1,15 @@
 //! Counts the operations of an encoded transaction without decoding it.
 //!
-//! Two bytes can be an operation, and a decoded one is some hundred: a transaction of the largest
-//! size may become a hundred megabytes, and take a thread for as long as everybody else's calls may
-//! last. Counting takes one pass and no memory.
+//! An operation takes as few as two bytes, and some hundred once decoded: a transaction of the
+//! largest size may become a hundred megabytes, and occupy a thread until other clients' calls time
+//! out. Counting takes one pass and no memory.
 
 use prost::{
     DecodeError,
     encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
 };
 
-/// What a message is, as far as operations may lie in it.
+/// The kind of a message that may contain operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// `etcdserverpb.TxnRequest`
@@ -20,10 +20,10 @@ pub(crate) enum Kind {
     Will,
 }
 
-/// Messages within messages. The decoder permits a hundred, and refuses more itself.
+/// Most nested messages. The decoder itself refuses more than a hundred.
 const DEPTH_MAX: usize = 128;
 
-/// What a field of a message is.
+/// The kind of a field of a message.
 enum Field {
     Compare,
     Message(Kind),
@@ -41,14 +41,14 @@ impl Kind {
     }
 }
 
-/// Whether a message has more operations and comparisons than `max`, those of transactions within
-/// included. Stops where the message is malformed or too deep, which the decoder refuses.
+/// Whether a message has more operations and comparisons than `max`, including those of nested
+/// transactions. Stops where the message is malformed or too deep, which the decoder refuses.
 ///
-/// Reads fields by the decoder's own functions: what one of the two takes for a field the other
-/// does not take for the contents of a group.
+/// Uses the decoder's own functions to read fields, so that both agree on what is a field and what
+/// is the contents of a group.
 pub(crate) fn exceed(message: &[u8], kind: Kind, max: usize) -> bool {
     let mut count = 0;
-    // The rest of each message that is open, the innermost last.
+    // The rest of each open message, the innermost last.
     let mut open = vec![(message, kind)];
     while let Some((rest, kind)) = open.last_mut() {
         if rest.is_empty() {
@@ -76,7 +76,7 @@ pub(crate) fn exceed(message: &[u8], kind: Kind, max: usize) -> bool {
     false
 }
 
-/// The number of the next field, and its data when it has a length.
+/// Returns the number of the next field, and its data if it has a length.
 fn next<'a>(rest: &mut &'a [u8]) -> Result<(u32, &'a [u8]), DecodeError> {
     let (number, wire_type) = decode_key(rest)?;
     let before = *rest;
@@ -154,8 +154,8 @@ mod tests {
         assert_eq!(counted(&will.encode_to_vec(), Kind::Will), 4 + 3 * 5);
     }
 
-    /// A group of a field that nobody knows, whose contents look like an operation that is cut off,
-    /// and one within it.
+    /// A group of an unknown field, whose contents look like a truncated operation, and one within
+    /// it.
     const GROUPS: [&[u8]; 2] = [
         &[0x7b, 0x12, 0x01, 0xff, 0x7c],
         &[

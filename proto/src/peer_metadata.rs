@@ -1,20 +1,20 @@
 //! Names of the metadata that accompanies calls between members.
 //!
-//! A name that was released is never changed: members of two versions run together.
+//! A released name is never changed: members of two versions run together.
 
-/// Metadata that names the quorum.
+/// Metadata that identifies the quorum.
 pub const CLUSTER_KEY: &str = "tenure-cluster";
-/// Metadata that names the member a call is for.
+/// Metadata with the id of the member that a call is for.
 pub const TARGET_KEY: &str = "tenure-to";
-/// Metadata that names the member a call is from.
+/// Metadata with the id of the calling member.
 pub const SENDER_KEY: &str = "tenure-from";
-/// Metadata that names the data directory that the caller uses.
+/// Metadata with the id of the caller's data directory.
 pub const SENDER_INSTANCE_KEY: &str = "tenure-from-instance";
-/// Metadata that names the data directory by which the caller knows the member a call is for.
+/// Metadata with the id of the data directory that the caller knows of the member a call is for.
 pub const TARGET_INSTANCE_KEY: &str = "tenure-to-instance";
-/// Metadata of a refusal that no later call changes.
+/// Metadata of a permanent refusal.
 pub const REFUSAL_KEY: &str = "tenure-refusal";
-/// Its value for a caller that is known by another data directory.
+/// Its value for a caller whose member id is known with another data directory.
 pub const REFUSAL_REPLACED: &str = "replaced";
 
 #[cfg(test)]

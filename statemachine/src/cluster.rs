@@ -1,5 +1,4 @@
-//! Facts about the members that every member must agree on: alarms, and what members say of
-//! themselves.
+//! Facts that all members agree on: alarms, and the attributes of members.
 //!
 //! Invariant: the alarm flags in [`Meta`](crate::Meta) say whether an alarm row of the kind exists.
 
@@ -34,14 +33,14 @@ impl Row for MemberAttributes {
     }
 }
 
-/// Every active alarm, by member and kind.
+/// Returns every active alarm, by member and kind.
 pub(crate) fn alarms(view: &dyn View) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
     let rows = Family::Alarm.rows(view)?.into_iter();
     let alarms = rows.map(|(row, _)| keys::read_alarm(&row));
     alarms.filter_map(Result::transpose).collect()
 }
 
-/// Every member's attributes, by id.
+/// Returns every member's attributes, by id.
 pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
     let rows = Family::Member.rows(view)?.into_iter();
     rows.map(|(_, attributes)| MemberAttributes::decode(&attributes))
@@ -49,7 +48,7 @@ pub(crate) fn members(view: &dyn View) -> Result<Vec<MemberAttributes>, Fault> {
 }
 
 impl Reader<'_> {
-    /// Every active alarm, by member.
+    /// Returns every active alarm, by member.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
@@ -57,7 +56,7 @@ impl Reader<'_> {
         alarms(self.view)
     }
 
-    /// What every member said of itself, by id.
+    /// Returns the attributes that every member published, by id.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
@@ -67,7 +66,8 @@ impl Reader<'_> {
 }
 
 impl Transition<'_> {
-    /// Raises or clears; returns the alarms it was about. Raising an active alarm names it again.
+    /// Raises or clears alarms. Returns those raised or cleared; an alarm that is raised again is
+    /// returned again.
     pub(crate) fn change_alarm(
         &mut self,
         change: AlarmChange,
@@ -92,8 +92,8 @@ impl Transition<'_> {
             return Ok(Vec::new());
         };
         let row = keys::alarm(change.member, kind);
-        // Anybody may raise the alarm of anybody, as in etcd. Each kind has its own bound: many
-        // alarms of one must not keep a member from raising the other.
+        // Any member may raise the alarm of any other, as in etcd. Each kind has a separate bound:
+        // many alarms of one kind must not keep a member from raising the other.
         let is_bounded = self.meta.level >= FeatureLevel::PRICED;
         if is_bounded && self.overlay.get(Table::Cluster, &row)?.is_none() {
             let active = alarms(self.overlay)?;
@@ -117,7 +117,7 @@ impl Transition<'_> {
         Ok(cleared)
     }
 
-    /// Stores what a member says of itself.
+    /// Stores the attributes that a member publishes.
     pub(crate) fn publish_member(&mut self, attributes: &MemberAttributes) {
         self.overlay.put(
             Table::Cluster,

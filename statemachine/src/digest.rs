@@ -1,7 +1,7 @@
-//! One number for the replicated logical state, to compare replicas and runs by.
+//! A digest of the replicated logical state, to compare replicas and runs by.
 //!
-//! Not a hash against an adversary, and not etcd's (see [`crate::Reader::hash_kv`]). Invariant:
-//! rows that collection may delete do not count, nor does anything node-local.
+//! Not a cryptographic hash, and not etcd's (see [`crate::Reader::hash_kv`]). Invariant: rows that
+//! collection may delete are not counted, nor are node-local rows.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +15,7 @@ use crate::{
     value::KeyValue,
 };
 
-/// The digest of the state in `view`.
+/// Returns the digest of the state in `view`.
 ///
 /// # Errors
 /// When the engine cannot read, or a row does not decode.
@@ -24,8 +24,8 @@ pub fn digest(view: &dyn View) -> Result<u64, Fault> {
     Ok(digest.expect("invariant: a digest that is not broken off has an end"))
 }
 
-/// The same, for a state that is large: after each row `paced` hears of its bytes, and may wait or
-/// break off; there is no digest then.
+/// As [`digest`], for a large state: after each row it calls `paced` with the bytes of the row.
+/// `paced` may wait, or stop the computation; the result is `None` then.
 ///
 /// # Errors
 /// When the engine cannot read, or a row does not decode.
@@ -78,10 +78,10 @@ impl Digest {
     }
 }
 
-/// What 64-bit FNV-1a begins with.
+/// The offset basis of 64-bit FNV-1a.
 pub(crate) const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// Goes on with 64-bit FNV-1a.
+/// Continues a 64-bit FNV-1a hash.
 pub(crate) fn fnv1a(hash: u64, bytes: &[u8]) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     bytes.iter().fold(hash, |hash, byte| {

@@ -1,4 +1,4 @@
-//! Refusals, which are answers, and faults, which stop the node.
+//! Refusals, which are replies, and faults, which stop the node.
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -9,7 +9,7 @@ use crate::{
     value::{LeaseId, Limit, Revision},
 };
 
-/// A deterministic "no": part of the replicated result, equal on every replica, changing nothing.
+/// A deterministic "no": part of the replicated result, equal on every replica, without any effect.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// `ignore_value` or `ignore_lease` on a key that does not exist.
@@ -18,16 +18,16 @@ pub enum Refusal {
     /// The lease does not exist.
     #[error("lease not found")]
     LeaseNotFound,
-    /// The lease exists already.
+    /// The lease already exists.
     #[error("lease exists already")]
     LeaseExists,
-    /// The revision lies below the floor.
+    /// The revision is below the floor.
     #[error("revision is compacted; the floor is {floor}")]
     Compacted {
         /// The oldest readable revision.
         floor: Revision,
     },
-    /// The revision lies in the future.
+    /// The revision is in the future.
     #[error("revision is in the future; the latest is {latest}")]
     FutureRevision {
         /// The latest revision.
@@ -36,34 +36,34 @@ pub enum Refusal {
     /// The space quota is exhausted and the command would need space.
     #[error("space quota exhausted")]
     NoSpace,
-    /// The data of a member is known to differ; nothing is served.
+    /// The data of a member is known to differ; no requests are served.
     #[error("data is corrupt")]
     Corrupt,
     /// A guard does not hold.
     #[error("guard is stale: {0}")]
     GuardStale(Box<StaleToken>),
-    /// A fence policy asks for a guard that the command does not carry.
+    /// A fence policy requires a guard that the command does not carry.
     #[error("guard is missing: keys under {:?} need one of {:?}", .0.prefix, .0.lock)]
     GuardMissing(Box<MissingGuard>),
-    /// A claim was to be given back, changed or handed on by somebody whose token does not hold it.
+    /// The token does not hold the claim to be released, changed or handed over.
     #[error("not the holder: {0}")]
     NotHolder(Box<StaleToken>),
-    /// Names like this belong to services.
+    /// The name is reserved for the registry of services.
     #[error("{0:?} is reserved for services")]
     NameReserved(Bytes),
-    /// The lease has a claim on the name already.
+    /// The lease already has a claim on the name.
     #[error("{0:?} is claimed by this lease already")]
     AlreadyClaimed(Bytes),
-    /// Others count the permits of this lock differently.
+    /// Other claims name a different number of permits for this lock.
     #[error("{:?} has {} permits", .0.0, .0.1)]
     PermitsDiffer(Box<(Bytes, u32)>),
-    /// As many claims wait for the lock as may.
+    /// The queue of the lock has as many claims as allowed.
     #[error("too many claims on {0:?}")]
     QueueFull(Bytes),
-    /// Waiting would close a circle of leases that wait for each other; these are the names.
+    /// Waiting would close a cycle of leases that wait for each other; these are the names in it.
     #[error("deadlock among {0:?}")]
     Deadlock(Vec<Bytes>),
-    /// A claim that another program made waits, and it cannot be passed over.
+    /// A waiting claim that another program made cannot be passed over.
     #[error("a claim of another program waits for {0:?}")]
     QueueFixed(Bytes),
     /// More claims wait, or larger ones, than one command may move.
@@ -75,27 +75,27 @@ pub enum Refusal {
     /// There is no such session: it was never opened, or its lease has ended.
     #[error("session {0} does not exist")]
     SessionNotFound(LeaseId),
-    /// The outcome of this request of a session is not remembered any more.
+    /// The outcome of this request of a session is no longer remembered.
     #[error("request {sequence} is forgotten; those up to {forgotten} are")]
     RequestForgotten {
-        /// Which request.
+        /// The number of the request.
         sequence: u64,
-        /// Everything up to here is forgotten.
+        /// All requests up to this number are forgotten.
         forgotten: u64,
     },
-    /// The request took effect before; its answer was too large to be remembered.
+    /// The request took effect before, but its reply was too large to be remembered.
     #[error("took effect at revision {revision}; the answer was not kept")]
     AnswerTooLarge {
         /// The revision after it.
         revision: Revision,
     },
-    /// The id was used for another request.
+    /// The id was used for a different request.
     #[error("request id was used for another request")]
     RequestDiffers,
-    /// As many idempotency keys are remembered as may.
+    /// As many idempotency keys are remembered as allowed.
     #[error("too many idempotency keys")]
     TooManyRequestKeys,
-    /// Another incarnation of the instance has taken its place, or it is gone.
+    /// Another incarnation has replaced the instance, or the instance is gone.
     #[error("incarnation {yours} is not the present one, {current}")]
     InstanceReplaced {
         /// The incarnation that was named.
@@ -106,36 +106,36 @@ pub enum Refusal {
     /// There is no such instance.
     #[error("instance not found")]
     InstanceNotFound,
-    /// There is no policy for the prefix.
+    /// The prefix has no policy.
     #[error("fence policy not found")]
     PolicyNotFound,
-    /// There are as many policies as may be.
+    /// There are as many policies as allowed.
     #[error("too many fence policies")]
     TooManyPolicies,
-    /// The lease has no claim on the name that a will could go with.
+    /// The lease has no claim on the name that the will could be attached to.
     #[error("lease has no claim on {0:?}")]
     NotClaimed(Bytes),
-    /// More rows would be looked at or changed than one command may.
+    /// The command would look at or change more rows than allowed.
     #[error("more than {max} keys would be read or changed")]
     TooManyRows {
-        /// How many may.
+        /// The greatest number of rows.
         max: u64,
     },
-    /// The answer would be larger than answers to writes may be.
+    /// The reply would be larger than replies to writes may be.
     #[error("the answer would be larger than {max} bytes")]
     AnswerOverLimit {
-        /// How large it may be.
+        /// The largest reply, in bytes.
         max: u64,
     },
-    /// There is as much of something as there may be.
+    /// A limit of the state is reached.
     #[error("{limit:?}: there may be {max}")]
     LimitReached {
-        /// Of what.
+        /// The limit.
         limit: Limit,
-        /// How much there may be.
+        /// Its maximum.
         max: u64,
     },
-    /// The commands before it in its entry are answered with as much as an entry may be.
+    /// The commands before it in its entry have used up the reply size of one entry.
     #[error("the log entry is answered with too much")]
     EntryFull,
 }
@@ -178,7 +178,7 @@ encoding::choice! {
 }
 
 impl Refusal {
-    /// The same refusal in a few bytes: without the names in it, which clients chose.
+    /// Returns the same refusal in a few bytes: without the names in it, which clients chose.
     pub(crate) fn without_names(&self) -> Self {
         let none = Bytes::new;
         match self {
@@ -224,7 +224,7 @@ impl Refusal {
 }
 
 impl Limit {
-    /// Refuses more than there may be.
+    /// Refuses more than the limit allows.
     pub(crate) const fn check(self, wanted: u64) -> Result<(), Refusal> {
         let max = self.max();
         if wanted > max {
@@ -241,9 +241,9 @@ impl Limit {
 pub struct StaleToken {
     /// The lock, election or key.
     pub name: Bytes,
-    /// The token that was shown.
+    /// The token in the request.
     pub yours: Revision,
-    /// The one that holds; zero when none does.
+    /// The token that holds; zero if none does.
     pub current: Revision,
 }
 
@@ -259,7 +259,7 @@ impl StaleToken {
     }
 }
 
-/// A guard that a policy asks for.
+/// A guard that a policy requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MissingGuard {
     /// The prefix of the policy.
@@ -270,16 +270,16 @@ pub struct MissingGuard {
 
 encoding::record! { MissingGuard { prefix, lock } }
 
-/// The engine failed, or what it holds cannot be true. The node must stop.
+/// The engine failed, or its data is inconsistent. The node must stop.
 #[derive(Debug, Error)]
 pub enum Fault {
     /// The engine could not read or write.
     #[error("state engine failed")]
     Engine(#[from] EngineError),
-    /// Bytes of the state do not decode.
+    /// A part of the state does not decode.
     #[error("state is damaged: {0}")]
     Damaged(String),
-    /// The replicated feature level is beyond what this version knows.
+    /// The replicated feature level is higher than this version knows.
     #[error(
         "this member is too old for feature level {level}: it knows levels up to {newest}; \
          upgrade it"
@@ -293,7 +293,7 @@ pub enum Fault {
     /// A committed command is of a kind that this version does not know.
     #[error("this member is too old for a command of kind {tag} in its log; upgrade it")]
     UnknownCommand {
-        /// The kind, as the encoding numbers it.
+        /// The tag of the kind in the encoding.
         tag: u8,
     },
     /// A committed command does not decode.
@@ -305,17 +305,17 @@ pub enum Fault {
 #[derive(Debug, Error)]
 #[error("{context}")]
 pub struct EngineError {
-    /// What was being done.
+    /// The operation that failed.
     pub context: String,
-    /// What the engine said.
+    /// The error of the engine.
     #[source]
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-/// Why a read has no answer: a refusal, or a fault.
+/// Why a read has no reply: a refusal, or a fault.
 #[derive(Debug, Error)]
 pub enum ReadError {
-    /// The request cannot be answered; the node is fine.
+    /// The request cannot be answered; the node is healthy.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The node must stop.
@@ -338,7 +338,7 @@ impl From<Malformed> for Fault {
     }
 }
 
-/// A row of the state that cannot be what this code wrote.
+/// Returns the fault for a row that this code cannot have written.
 pub(crate) fn damaged(what: &str) -> Fault {
     Fault::Damaged(what.to_owned())
 }

@@ -1,11 +1,11 @@
-//! The feature level: which of the rules that later versions added are in force.
+//! The feature level: which rules of later versions are in force.
 //!
-//! A rule that changes what a command does, and a command that older versions cannot read, belong
-//! to a level. They apply from the entry that raises the replicated level to theirs, on every
-//! replica alike. Who proposes the raise, and when, is not decided here: the leader does, once it
-//! knows that every member can follow.
+//! A rule that changes the effect of a command, and a command that older versions cannot read,
+//! belong to a level. They apply from the entry that raises the replicated level to theirs, on
+//! every replica alike. When to propose the raise is not decided here: the leader proposes it once
+//! it knows that every member supports the level.
 //!
-//! Invariant: the level never goes down, and a machine never holds one that it does not know.
+//! Invariant: the level never decreases, and a machine never has a level that it does not know.
 
 use std::fmt;
 
@@ -18,16 +18,16 @@ pub struct FeatureLevel(pub u16);
 encoding::newtype!(FeatureLevel);
 
 impl FeatureLevel {
-    /// The rules of the versions before there were levels.
+    /// The rules of the versions before feature levels.
     pub const FIRST: Self = Self(0);
-    /// Transactions have budgets for rows and for the bytes of their answers; of idempotency keys
-    /// the oldest give way.
+    /// Transactions have budgets for rows and for the bytes of their replies; each client has a
+    /// share of the remembered idempotency keys.
     pub const BOUNDED: Self = Self(1);
-    /// Groups of commands say when they were made, and take effect once however often they are
-    /// proposed.
+    /// Groups of commands name an index applied before they were made, and take effect once,
+    /// however often they are proposed.
     pub const REPEATABLE_GROUPS: Self = Self(2);
-    /// Whatever a command walks, keeps or is answered with is paid for: queues of claims, the ends
-    /// of leases, their wills, and ranges over what was deleted.
+    /// Every walk, stored item and reply has a cost and a bound: queues of claims, the ends of
+    /// leases, wills, and ranges over deleted keys.
     pub const PRICED: Self = Self(3);
     /// The highest level that this version knows.
     pub const NEWEST: Self = Self::PRICED;

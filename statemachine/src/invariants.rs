@@ -26,7 +26,7 @@ use crate::{
 /// Checks every invariant.
 ///
 /// # Errors
-/// The first violation, or what could not be read, in words.
+/// The first violation, or the read error, as text.
 pub fn check(view: &dyn View) -> Result<(), String> {
     let reader = Reader::new(view).map_err(|fault| fault.to_string())?;
     let meta = reader.meta();
@@ -51,7 +51,8 @@ pub fn check(view: &dyn View) -> Result<(), String> {
 /// The newest stored change of every key.
 type Newest = BTreeMap<Bytes, (Stamp, ChangeKind)>;
 
-/// History and versions name the same changes, in a dense order; what is reachable is there.
+/// Checks that history and versions name the same changes, in a dense order, and that every
+/// reachable change exists.
 fn check_history(reader: &Reader<'_>) -> Result<Newest, String> {
     let mut newest = Newest::new();
     let mut versions = 0_u64;
@@ -98,7 +99,7 @@ fn check_history(reader: &Reader<'_>) -> Result<Newest, String> {
     Ok(newest)
 }
 
-/// The latest record of a key is its newest change, in both tables; the counters count them.
+/// Checks that a key's latest record is its newest change, in both tables, and the counters.
 fn check_current(reader: &Reader<'_>, newest: &Newest) -> Result<(), String> {
     let (mut count, mut bytes) = (0_u64, 0_u64);
     for (key, row) in rows(reader.view, Table::Current)? {
@@ -144,7 +145,7 @@ fn check_current(reader: &Reader<'_>, newest: &Newest) -> Result<(), String> {
     })
 }
 
-/// Attached keys exist and name their lease; leases are counted.
+/// Checks that attached keys exist and name their lease, and that leases are counted.
 fn check_leases(reader: &Reader<'_>) -> Result<(), String> {
     let leases = reader.leases().map_err(|fault| fault.to_string())?;
     let mut attached = 0_usize;
@@ -194,11 +195,11 @@ fn check_alarms(reader: &Reader<'_>) -> Result<(), String> {
     })
 }
 
-/// Checks that nothing is left that collection should have deleted. Holds once a collector is done
-/// with the present floor.
+/// Checks that collection left no row that it should have deleted. Holds once a collector has
+/// finished with the present floor.
 ///
 /// # Errors
-/// The first row left over, or what could not be read, in words.
+/// The first row left over, or the read error, as text.
 pub fn check_collected(view: &dyn View) -> Result<(), String> {
     let reader = Reader::new(view).map_err(|fault| fault.to_string())?;
     for (row, value) in rows(view, Table::History)? {

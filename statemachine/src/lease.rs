@@ -1,8 +1,8 @@
 //! Leases: their rows, grant and renewal, and the keys attached to them.
 //!
-//! Not how a lease ends: keys, claims, wills and a session go with it, which are above this module;
-//! see `execute/lease_end.rs`. Invariant: a lease counts the keys attached to it, once they were
-//! counted.
+//! The end of a lease, with its keys, claims, wills and session, is above this module; see
+//! `execute/lease_end.rs`. Invariant: once its keys are counted, the count of a lease is exact or
+//! [`KeyCount::Beyond`].
 
 use bytes::Bytes;
 
@@ -19,35 +19,36 @@ use crate::{
     value::{ClusterTime, LeaseId, Limit, Ttl, limit::LEASE_KEYS_MAX},
 };
 
-/// A promise to keep keys while somebody renews it.
+/// A promise to keep keys for as long as a client renews it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Its name.
+    /// The id.
     pub id: LeaseId,
     /// The time to live, which starts over with every renewal.
     pub ttl: Ttl,
-    /// When it may be ended.
+    /// When it may expire.
     pub deadline: ClusterTime,
     /// Counts renewals, from 1 at the grant.
     pub generation: u64,
-    /// Counts the keys attached to it. `None` until that was done: leases that are older than
-    /// [`FeatureLevel::PRICED`] are counted when they get another key.
+    /// The number of attached keys. `None` until they are counted: leases from before
+    /// [`FeatureLevel::PRICED`] are counted when another key is attached.
     pub keys: Option<KeyCount>,
-    /// What else it may have. Stored with the number of keys only; until then it may have all.
+    /// What it may have beside keys. Stored only with the number of keys; until then it may have
+    /// all.
     pub may_have: MayHave,
 }
 
-/// What a lease may have beside keys: what is not named here is not looked for when it ends.
+/// What a lease may have beside keys. What is not set is not looked for when the lease ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MayHave {
-    /// A will, of its own or of a claim.
+    /// A will, of the lease or of a claim.
     pub will: bool,
     /// A session.
     pub session: bool,
 }
 
 impl MayHave {
-    /// What is taken of a lease of which nothing is known.
+    /// The value for a lease of which nothing is known.
     pub const ALL: Self = Self {
         will: true,
         session: true,
@@ -56,20 +57,20 @@ impl MayHave {
     const SESSION_BIT: u8 = 1 << 1;
 }
 
-/// How many keys are attached to a lease.
+/// The number of keys attached to a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyCount {
-    /// So many.
+    /// Exactly this many.
     Exact(u64),
-    /// It had more than a lease may have, and may still; it gets no others.
+    /// It had more keys than allowed, and still may; no more can be attached.
     Beyond,
 }
 
-/// [`KeyCount::Beyond`] as it is stored.
+/// The stored form of [`KeyCount::Beyond`].
 const BEYOND: u64 = u64::MAX;
 
 impl KeyCount {
-    /// The same with another key, or one less.
+    /// Returns the count after attaching or detaching one key.
     fn changed(self, is_more: bool) -> Self {
         match self {
             Self::Exact(keys) if is_more => Self::Exact(keys.saturating_add(1)),
@@ -81,7 +82,7 @@ impl KeyCount {
         }
     }
 
-    /// How many rows the end of the lease is taken for.
+    /// Returns the number of rows that the end of the lease is priced at.
     pub(crate) fn rows(self) -> u64 {
         match self {
             Self::Exact(keys) => keys,
@@ -91,8 +92,8 @@ impl KeyCount {
 }
 
 impl Lease {
-    /// TTL, deadline, generation and, once they are counted, the number of keys (BE64 each), and a
-    /// byte for what else it may have.
+    /// TTL, deadline, generation and, once counted, the number of keys (BE64 each), and a byte of
+    /// [`MayHave`] flags.
     pub(crate) fn encode(&self) -> Bytes {
         let mut out = Encoder::with_capacity(if self.keys.is_some() { 33 } else { 24 });
         out.fixed(self.ttl);
@@ -140,12 +141,12 @@ impl Lease {
         Ok(lease)
     }
 
-    /// Whether its count tells that no key is attached to it, which spares a look for them.
+    /// Whether the count shows that no key is attached, so that no scan is needed.
     pub(crate) fn has_no_key(&self) -> bool {
         self.keys == Some(KeyCount::Exact(0))
     }
 
-    /// Refuses `more` keys if the lease may not have them.
+    /// Refuses to attach `more` keys if that exceeds the limit.
     fn check_room(&self, more: u64) -> Result<(), Refusal> {
         match self.keys {
             Some(KeyCount::Exact(keys)) => Limit::LeaseKeys.check(keys.saturating_add(more)),
@@ -155,13 +156,13 @@ impl Lease {
     }
 }
 
-/// The lease `id` of `view`.
+/// Returns the lease `id`.
 pub(crate) fn find(view: &dyn View, id: LeaseId) -> Result<Option<Lease>, Fault> {
     let row = view.get(Table::Leases, &keys::lease(id))?;
     row.map(|row| Lease::decode(id, &row)).transpose()
 }
 
-/// Refuses `more` keys if the lease `id` may not have them.
+/// Refuses to attach `more` keys to the lease `id` if that exceeds the limit.
 pub(crate) fn check_room(view: &dyn View, id: LeaseId, more: usize) -> Result<(), ReadError> {
     match find(view, id)? {
         Some(lease) => Ok(lease.check_room(more as u64)?),
@@ -169,7 +170,7 @@ pub(crate) fn check_room(view: &dyn View, id: LeaseId, more: usize) -> Result<()
     }
 }
 
-/// Takes note of a key that is to be attached to a lease, or was taken off it.
+/// Updates the count of a lease before a key is attached, or after one was detached.
 pub(crate) fn count_key(
     overlay: &mut Overlay,
     meta: &Meta,
@@ -184,7 +185,7 @@ pub(crate) fn count_key(
         return Ok(());
     };
     let counted = match lease.keys {
-        // What is taken off needs no room, and this row is not written for it.
+        // Detaching needs no room, so the row is not written for it.
         None if !is_more => return Ok(()),
         None => count(overlay, id)?,
         Some(counted) => counted,
@@ -194,7 +195,7 @@ pub(crate) fn count_key(
     Ok(())
 }
 
-/// Counts the keys attached to the lease `id`, as many as there may be.
+/// Counts the keys attached to the lease `id`, up to the limit.
 pub(crate) fn count(view: &dyn View, id: LeaseId) -> Result<KeyCount, Fault> {
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
     for found in 0..=LEASE_KEYS_MAX {
@@ -206,12 +207,12 @@ pub(crate) fn count(view: &dyn View, id: LeaseId) -> Result<KeyCount, Fault> {
     Ok(KeyCount::Beyond)
 }
 
-/// The keys attached to the lease `id`, in order.
+/// Returns the keys attached to the lease `id`, in order.
 pub(crate) fn attached(view: &dyn View, id: LeaseId) -> Result<Vec<Bytes>, Fault> {
     attached_first(view, id, usize::MAX)
 }
 
-/// The first `max` keys attached to the lease `id`, in order.
+/// Returns the first `max` keys attached to the lease `id`, in order.
 pub(crate) fn attached_first(
     view: &dyn View,
     id: LeaseId,
@@ -228,8 +229,8 @@ pub(crate) fn attached_first(
     Ok(found)
 }
 
-/// The first keys attached to the lease `id` whose rows are at least `from`: a slice that is not
-/// empty unless there are none.
+/// Returns the first keys attached to the lease `id` whose rows are at least `from`: a slice that
+/// is empty only if there are none.
 pub(crate) fn attached_slice(
     view: &dyn View,
     id: LeaseId,
@@ -248,7 +249,7 @@ pub(crate) fn attached_slice(
     Ok(found)
 }
 
-/// Takes note of the first will of a lease.
+/// Records that a lease has a will, if it is the first.
 pub(crate) fn note_will(overlay: &mut Overlay, lease: &Lease) {
     if lease.may_have.will {
         return;
@@ -259,13 +260,13 @@ pub(crate) fn note_will(overlay: &mut Overlay, lease: &Lease) {
 }
 
 impl Transition<'_> {
-    /// Makes a lease, which is to have a session or not.
+    /// Grants a lease, with or without a session.
     pub(crate) fn grant_lease(
         &mut self,
         grant: LeaseGrant,
         session: bool,
     ) -> Result<(), ReadError> {
-        // "No lease" cannot be created; the border turns such a request away.
+        // "No lease" cannot be created; the border refuses such a request.
         if !grant.id.is_some() || find(self.overlay, grant.id)?.is_some() {
             return Err(Refusal::LeaseExists.into());
         }
@@ -296,15 +297,15 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Removes the row of a lease whose keys are gone.
+    /// Removes the row of a lease whose keys are deleted.
     pub(crate) fn forget_lease(&mut self, lease: &Lease) {
         self.overlay.delete(Table::Leases, keys::lease(lease.id));
         debug_assert!(self.meta.leases > 0, "a lease that ends is counted");
         self.meta.leases = self.meta.leases.saturating_sub(1);
     }
 
-    /// Renews leases: each gets its full time to live from now. Returns that of each lease that
-    /// exists.
+    /// Renews leases: each gets its full time to live from now. Returns the time to live of each
+    /// lease that exists.
     pub(crate) fn renew_leases(&mut self, ids: &[LeaseId]) -> Result<Vec<Option<Ttl>>, Fault> {
         let mut renewed = Vec::with_capacity(ids.len());
         for id in ids {
@@ -323,7 +324,7 @@ impl Transition<'_> {
 }
 
 impl Reader<'_> {
-    /// The lease `id`.
+    /// Returns the lease `id`.
     ///
     /// # Errors
     /// When the engine cannot read, or the row does not decode.
@@ -331,7 +332,7 @@ impl Reader<'_> {
         find(self.view, id)
     }
 
-    /// Every lease, by id.
+    /// Returns every lease, by id.
     ///
     /// # Errors
     /// As [`Reader::lease`].
@@ -344,7 +345,7 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    /// The keys attached to the lease `id`, in order.
+    /// Returns the keys attached to the lease `id`, in order.
     ///
     /// # Errors
     /// When the engine cannot read.
@@ -378,7 +379,7 @@ mod tests {
             let row = lease.encode();
             let read = |row: &Bytes| Lease::decode(lease.id, row);
             prop_assert_eq!(read(&row).expect("a lease"), lease);
-            // Without the number of keys it is a lease that was stored before they were counted.
+            // Without the number of keys it is a lease from before keys were counted.
             let shorter = (0..row.len()).filter(|cut| *cut != 24);
             for cut in shorter {
                 prop_assert!(read(&row.slice(..cut)).is_err());

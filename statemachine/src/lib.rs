@@ -1,8 +1,8 @@
 //! The replicated state machine: `(state, context, command) -> outcome`, pure and deterministic.
 //!
-//! [`StateMachine`] is the only door through which state changes; [`Reader`] answers every
-//! question. Neither knows a clock, a thread, a file, a socket or a random number. What state is
-//! kept in is an [`Engine`]. The crate does not log and does not start anything.
+//! All changes of the state go through [`StateMachine`], all reads through [`Reader`]. Neither uses
+//! a clock, a thread, a file, a socket or a random number. The state is stored in an [`Engine`].
+//! The crate does not log and does not start anything.
 //!
 //! Invariant: two machines that were given the same commands under the same contexts hold equal
 //! logical state ([`digest`]) and gave equal outcomes, however the commands were split into

@@ -1,7 +1,7 @@
-//! The only door through which state changes.
+//! The state machine: every change of the state is made here.
 //!
 //! Invariant: a batch reaches the engine as one write, with the counters that describe it, or not
-//! at all. What a command does depends on the state, its context and itself, and on nothing else.
+//! at all. The effect of a command depends only on the state, its context and the command.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::{
     value::Context,
 };
 
-/// A state, and the right to change it.
+/// The state machine over an [`Engine`].
 #[derive(Debug)]
 pub struct StateMachine {
     engine: Arc<dyn Engine>,
@@ -33,7 +33,7 @@ pub struct StateMachine {
 }
 
 impl StateMachine {
-    /// The machine whose state `engine` holds; a new one when it holds none.
+    /// Opens the machine whose state `engine` holds; creates an empty one if there is none.
     ///
     /// # Errors
     /// When the engine cannot read or holds counters that do not decode.
@@ -48,7 +48,8 @@ impl StateMachine {
         })
     }
 
-    /// Starts a batch. Many commands become one write; later ones read earlier ones.
+    /// Starts a batch. Several commands become one write; later commands read the writes of earlier
+    /// ones.
     pub fn begin(&mut self) -> ApplyBatch<'_> {
         ApplyBatch {
             overlay: Overlay::new(Arc::clone(&self.engine)),
@@ -61,20 +62,20 @@ impl StateMachine {
         }
     }
 
-    /// The counters after the last committed batch.
+    /// Returns the counters after the last committed batch.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// What the state is kept in.
+    /// Returns the engine that holds the state.
     #[must_use]
     pub const fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
     }
 }
 
-/// Commands applied but not yet written. Dropped without [`ApplyBatch::commit`], it had no effect.
+/// Commands applied but not yet written. Dropping it without [`ApplyBatch::commit`] discards them.
 #[derive(Debug)]
 pub struct ApplyBatch<'a> {
     machine: &'a mut StateMachine,
@@ -82,18 +83,18 @@ pub struct ApplyBatch<'a> {
     meta: Meta,
     policies: Policies,
     answers: EntryAnswers,
-    /// Bytes of the events of the present entry.
+    /// Bytes of the events of the current entry.
     event_bytes: usize,
-    /// Bytes of the events and answers of the entries before the present one.
+    /// Bytes of the events and replies of the entries before the current one.
     held: usize,
 }
 
 impl ApplyBatch<'_> {
-    /// Applies one command. Total: whatever the state forbids is a refusal inside the outcome.
+    /// Applies one command. If the state forbids it, the outcome is a refusal.
     ///
     /// # Errors
-    /// When the engine cannot read, when what it holds cannot be true, or when the command's entry
-    /// lies before one already applied. The batch must then be dropped and the node stopped.
+    /// When the engine cannot read, when its data is inconsistent, or when the entry of the command
+    /// is before one already applied. The batch must then be dropped and the node stopped.
     pub fn apply(&mut self, context: &Context, command: &Command) -> Result<Outcome, Fault> {
         if context.index < self.meta.applied_index {
             let (index, applied) = (context.index, self.meta.applied_index);
@@ -112,10 +113,10 @@ impl ApplyBatch<'_> {
         Ok(outcome)
     }
 
-    /// The next command is of the entry of `context`.
+    /// Enters the entry of `context`, which contains the next command.
     fn enter(&mut self, context: &Context) {
         if self.meta.applied_index != context.index {
-            // The outcomes of the batch before this one are not held any more.
+            // The outcomes of the previous batch are no longer in memory.
             if self.meta.applied_index != self.machine.meta.applied_index {
                 self.held = self.bytes_held();
             }
@@ -158,39 +159,39 @@ impl ApplyBatch<'_> {
         }
     }
 
-    /// Whether the commands of `group` are to be applied now, which is then taken for granted.
+    /// Decides whether to apply the commands of `group`, and records the group as applied if so.
     ///
     /// # Errors
-    /// When the engine cannot read, or when what it holds cannot be true.
+    /// When the engine cannot read, or its data is inconsistent.
     pub fn admit(&mut self, context: &Context, group: &Group) -> Result<Admission, Fault> {
         origin::admit(&mut self.overlay, context.index, group)
     }
 
-    /// Takes note of an entry without commands: its index, term and time.
+    /// Applies an entry without commands: its index, term and time.
     pub fn advance(&mut self, context: &Context) {
         self.meta.advance(context);
     }
 
-    /// Keeps an opaque record of the log's adapter in the same write as the data.
+    /// Stores an opaque record of the log's adapter in the same write as the data.
     pub fn put_adapter_record(&mut self, record: Bytes) {
         let key = Bytes::from_static(MetaRow::Adapter.key());
         self.overlay.put(Table::Meta, key, record);
     }
 
-    /// The counters with this batch applied.
+    /// Returns the counters with this batch applied.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// About how many bytes the batch takes: what it will write, events and answers. Several
-    /// entries become one batch only while that is little.
+    /// Returns about how many bytes the batch takes: pending writes, events and replies. Bounds how
+    /// many entries are applied as one batch.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.overlay.bytes().saturating_add(self.bytes_held())
     }
 
-    /// Reads the state with this batch applied.
+    /// Returns a reader of the state with this batch applied.
     #[must_use]
     pub fn reader(&self) -> Reader<'_> {
         Reader::over(&self.overlay, self.meta)
@@ -199,7 +200,7 @@ impl ApplyBatch<'_> {
     /// Writes the batch.
     ///
     /// # Errors
-    /// When the engine cannot write. Whether it did is unknown; the node must stop.
+    /// When the engine cannot write. Whether the write took effect is unknown; the node must stop.
     pub fn commit(mut self) -> Result<(), Fault> {
         let before = &self.machine.meta;
         debug_assert!(
@@ -234,7 +235,7 @@ impl ApplyBatch<'_> {
         }
     }
 
-    /// Checks and executes a command that is not conditional any more.
+    /// Checks and executes a command, without its conditions.
     fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
         let before = self.meta;
         let mut transition = Transition::new(

@@ -1,17 +1,16 @@
-//! Which groups of commands were applied, by the node that took them: a group that is proposed
-//! twice takes effect once.
+//! Deduplication of groups by their origin: a group that is proposed twice takes effect once.
 //!
 //! A node names each of its lives (its *origin*) and numbers the groups of a life. A row per origin
-//! keeps the greatest number applied and a window of the numbers below it. Rows are few; of too
-//! many, the one whose origin was idle for longest is evicted.
+//! keeps the greatest number applied and a window of the numbers below it. The number of rows is
+//! bounded; the origin that was idle for longest is evicted.
 //!
 //! # Invariants
-//! A group is applied at most once, however often it is in the log, and also when its origin's row
-//! was evicted meanwhile. The argument: a group names an index that its origin had applied before
-//! the group was first proposed, so the group is applied above that index. A row is created with
-//! the *floor*, which is no lower than the last index of any row evicted before. A group that was
-//! applied before its row was evicted therefore names an index below the floor, and is void.
-//! A void group is not applied, now or later, for every copy of it names the same index.
+//! A group is applied at most once, however often it is in the log, also if its origin's row was
+//! evicted meanwhile. Proof: a group names an index that its origin had applied before the group
+//! was first proposed, so the group is applied above that index. A row is created with the *floor*,
+//! which is no lower than the last index of any row evicted before. A group that was applied before
+//! its row was evicted therefore names an index below the floor, and is void. A void group is not
+//! applied, now or later, because every copy of it names the same index.
 
 use crate::{
     codec::Group,
@@ -23,26 +22,26 @@ use crate::{
     },
 };
 
-/// Numbers below an origin's greatest that are told apart. A node must not number a group this far
+/// Numbers below an origin's greatest that are tracked. A node must not number a group this far
 /// ahead of one that it may still propose.
 pub const ORIGIN_WINDOW: u64 = 128;
 
-/// Origins remembered. A life of each of nine members and several restarts of each; the row of a
-/// member that writes is never the oldest.
+/// Most origins remembered: a life of each of nine members and several restarts of each; the row of
+/// a member that writes is never the oldest.
 pub const ORIGINS_MAX: usize = 64;
 
-/// What is to be done with a group.
+/// The decision on a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// Its commands are to be applied.
+    /// Its commands must be applied.
     New,
-    /// Its commands were applied before.
+    /// Its commands were already applied.
     Repeated,
-    /// Its commands are not applied: it cannot be told whether they were.
+    /// Its commands are not applied: whether they were applied before is unknown.
     Void,
 }
 
-/// What is known of an origin.
+/// The state of an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OriginRow {
     /// The greatest number applied.
@@ -51,7 +50,7 @@ struct OriginRow {
     window: u128,
     /// Groups that name an index below this one are void.
     floor: u64,
-    /// Where a group of the origin was last applied.
+    /// The index at which a group of the origin was last applied.
     last: u64,
 }
 
@@ -68,7 +67,7 @@ rows::row! {
 }
 
 impl OriginRow {
-    /// Notes that `sequence` is applied, unless it was or that cannot be told.
+    /// Marks `sequence` as applied, unless it is already or that is unknown.
     fn admit(&mut self, sequence: u64) -> Admission {
         if let Some(ahead) = sequence.checked_sub(self.greatest).filter(|n| *n > 0) {
             let shift = u32::try_from(ahead).unwrap_or(u32::MAX);
@@ -91,8 +90,8 @@ impl OriginRow {
     }
 }
 
-/// Decides on `group`, which stands in entry `index`, and notes it. A group without the index that
-/// its origin had applied is of a version that never proposes a group twice: it is always new.
+/// Decides on `group` in entry `index`, and records it. A group that does not name an index that
+/// its origin had applied comes from a version that never proposes a group twice: it is always new.
 pub(crate) fn admit(overlay: &mut Overlay, index: u64, group: &Group) -> Result<Admission, Fault> {
     let Some(since) = group.since else {
         return Ok(Admission::New);
@@ -121,13 +120,13 @@ pub(crate) fn admit(overlay: &mut Overlay, index: u64, group: &Group) -> Result<
     Ok(admission)
 }
 
-/// A row for an origin without one, whose group `sequence` is applied. Makes room for it.
+/// Creates a row for a new origin, whose group `sequence` is applied. Evicts a row if necessary.
 fn create(overlay: &mut Overlay, sequence: u64) -> Result<OriginRow, Fault> {
     let mut floor = floor(overlay)?;
     let mut rows = rows(overlay)?;
     debug_assert!(rows.len() <= ORIGINS_MAX, "origins are bounded");
     rows.sort_unstable_by_key(|(origin, row)| (row.last, *origin));
-    // One goes at a time: there is never more than one too many.
+    // There is never more than one too many, so evicting one suffices.
     if rows.len() >= ORIGINS_MAX
         && let Some((origin, oldest)) = rows.first()
     {
@@ -144,13 +143,13 @@ fn create(overlay: &mut Overlay, sequence: u64) -> Result<OriginRow, Fault> {
     })
 }
 
-/// The greatest last index of the rows evicted so far.
+/// Returns the greatest last index of the rows evicted so far.
 fn floor(view: &dyn View) -> Result<u64, Fault> {
     let floor = OriginsFloor::find(view, Table::Cluster, &keys::origins_floor())?;
     Ok(floor.unwrap_or_default().floor)
 }
 
-/// Every origin's row, by origin.
+/// Returns every origin's row, by origin.
 fn rows(view: &dyn View) -> Result<Vec<(u64, OriginRow)>, Fault> {
     let mut found = Vec::new();
     let mut cursor = view.scan(Table::Cluster, &keys::origin(0))?;
@@ -166,8 +165,8 @@ fn rows(view: &dyn View) -> Result<Vec<(u64, OriginRow)>, Fault> {
     Ok(found)
 }
 
-/// Checks the rows: bounded in number, each with its greatest number in its window, none evicted
-/// from above the floor.
+/// Checks the rows: their number is bounded, each has its greatest number in its window, none was
+/// evicted from above the floor.
 pub(crate) fn check(view: &dyn View, applied_index: u64) -> Result<(), String> {
     let rows = rows(view).map_err(|fault| fault.to_string())?;
     let floor = floor(view).map_err(|fault| fault.to_string())?;

@@ -15,41 +15,40 @@ pub struct Outcome {
     pub reply: Result<Reply, Refusal>,
     /// The revision of the key space after the command.
     pub revision: Revision,
-    /// Changes in the order they were made; empty when nothing changed. All are of `revision`,
-    /// except after `LeaseExpire`: each lease that ended with keys made a revision of its own, and
-    /// `kv.mod_revision` says which event is of which. The same goes for whatever runs a will,
-    /// reorders a queue or replaces an instance. Also empty when they would be too many to be
-    /// handed on, for a large delete for instance: `revision` then is one that was not told before,
-    /// and history has them.
+    /// Changes in order; empty when nothing changed. All are of `revision`, except after
+    /// `LeaseExpire`: each expired lease with keys made a separate revision, and `kv.mod_revision`
+    /// is the revision of each event. The same applies to commands that run a will, reorder a queue
+    /// or replace an instance. Also empty when there are too many events, for instance of a large
+    /// delete: `revision` is then greater than before, and watchers read the changes from history.
     pub events: Vec<Event>,
-    /// What became of claims, in the order it happened; for callers that wait for one.
+    /// Changes of claims, in order; for callers that wait for one.
     pub signals: Vec<Signal>,
-    /// What else was done.
+    /// Further effects.
     pub facts: Facts,
 }
 
-/// What a command did, for those on this node who follow it up. It is not stored: an outcome that
-/// was remembered has none, for nothing is done when it is answered again.
+/// Effects for subsystems of this node to act on. Not stored: a remembered outcome has none,
+/// because nothing is done when it is returned again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Keys that were put, and deleted; also where their events are left out.
+    /// Number of keys put and deleted, even if their events are omitted.
     pub keys_put: u64,
-    /// As above.
+    /// See `keys_put`.
     pub keys_deleted: u64,
-    /// Leases that were made, in order.
+    /// Leases granted, in order.
     pub leases_granted: Vec<LeaseId>,
-    /// How many leases were revoked.
+    /// Number of leases revoked.
     pub leases_revoked: u64,
-    /// The earliest of the timers that were set. Idempotency keys are not counted: they fall due so
-    /// late that they are found by then.
+    /// The earliest timer that was set. Idempotency keys are not included: they fall due so late
+    /// that they are noticed in time anyway.
     pub timer_set: Option<ClusterTime>,
 }
 
-/// First byte of a remembered outcome.
+/// Layout version, the first byte of a remembered outcome.
 const OUTCOME_VERSION: u8 = 1;
 
-/// Encodes the reply and the revision of an outcome, without its events and signals; `None` when
-/// that takes more than `bytes_max` bytes.
+/// Encodes the reply and the revision of an outcome, without its events and signals; `None` if that
+/// takes more than `bytes_max` bytes.
 #[must_use]
 pub fn encode_outcome(outcome: &Outcome, bytes_max: usize) -> Option<Bytes> {
     let mut out = Encoder::up_to(bytes_max);
@@ -68,7 +67,7 @@ pub fn encode_outcome(outcome: &Outcome, bytes_max: usize) -> Option<Bytes> {
     out.finish_within()
 }
 
-/// Decodes an outcome. It has no events and no signals.
+/// Decodes an outcome, without events and signals.
 ///
 /// # Errors
 /// [`Fault::Command`] when the bytes are not such an outcome.
@@ -93,7 +92,8 @@ pub fn decode_outcome(bytes: Bytes) -> Result<Outcome, Fault> {
 }
 
 impl Outcome {
-    /// Drops the records and the values of claims in the answer, for where no caller waits for it.
+    /// Drops the records and the values of claims from the reply, on nodes where no caller waits
+    /// for it.
     pub fn drop_records(&mut self) {
         let Ok(reply) = &mut self.reply else {
             return;
@@ -104,7 +104,7 @@ impl Outcome {
             Reply::Txn(reply) => reply.replies = Vec::new(),
             Reply::Acquire(reply) => {
                 reply.blocker = None;
-                // That there are claims, and whether they hold, is of use on every node.
+                // The claims, and whether they hold, are used on every node.
                 for claim in &mut reply.claims {
                     claim.value = Bytes::new();
                 }
@@ -127,10 +127,10 @@ impl Outcome {
     }
 }
 
-/// The answer to a command.
+/// The reply to a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// To `Put`: the replaced record, when it was asked for and there was one.
+    /// To `Put`: the replaced record, if requested and present.
     Put(Option<KeyValue>),
     /// To `DeleteRange`.
     DeleteRange(DeleteReply),
@@ -142,12 +142,13 @@ pub enum Reply {
     LeaseGrant(LeaseId, Ttl),
     /// To `LeaseRevoke`.
     LeaseRevoke,
-    /// To `LeaseRenew`: in the order asked; `None` where there is no such lease.
+    /// To `LeaseRenew`: a time to live per lease, in request order; `None` where the lease does not
+    /// exist.
     LeaseRenew(Vec<Option<Ttl>>),
-    /// To `LeaseExpire`: those that ended.
+    /// To `LeaseExpire`: the leases that expired.
     LeaseExpire(Vec<LeaseId>),
-    /// To `Alarm`: the alarms that this command raised or cleared. Raising an active alarm names
-    /// it again.
+    /// To `Alarm`: the alarms that this command raised or cleared. An alarm that is raised again is
+    /// included again.
     Alarm(Vec<(MemberId, AlarmKind)>),
     /// To `MemberPublish`.
     MemberPublish,
@@ -162,11 +163,12 @@ pub enum Reply {
     Claim(Box<ClaimState>),
     /// To `ClaimCommand::ForceRelease`: the claims that were ended.
     ForceRelease(Vec<ClaimState>),
-    /// To `RegistryCommand::Register`: the incarnation, its lease, and that one's time to live.
+    /// To `RegistryCommand::Register`: the incarnation, its lease, and the time to live of the
+    /// lease.
     Register(Revision, LeaseId, Ttl),
     /// To `SessionOpen`: the session and its time to live.
     SessionOpen(LeaseId, Ttl),
-    /// To `Wake`: how many things were done.
+    /// To `Wake`: the number of timers that ran.
     Wake(u64),
 }
 
@@ -193,18 +195,17 @@ encoding::choice! {
     } "unknown reply"
 }
 
-/// The answer to an acquisition.
+/// The reply to an acquisition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AcquireReply {
     /// The lease of the claims.
     pub lease: LeaseId,
     /// Its time to live.
     pub ttl: Ttl,
-    /// The claims, by name: all hold or all wait. Empty when they could not be granted at once and
+    /// The claims, by name: all hold or all wait. Empty if they could not be granted at once and
     /// were not to wait.
     pub claims: Vec<ClaimState>,
-    /// When they do not hold: the first claim that stands in the way, if it is a claim that does,
-    /// and not a lock delay.
+    /// If they do not hold: the first claim that blocks them, unless a lock delay does.
     pub blocker: Option<ClaimState>,
 }
 
@@ -217,17 +218,17 @@ pub struct ClaimState {
     pub name: Bytes,
     /// The key that stands for the claim: name, `/`, lease in hexadecimal.
     pub key: Bytes,
-    /// The lease that claims.
+    /// The lease of the claim.
     pub lease: LeaseId,
     /// The create revision of the key.
     pub token: Revision,
-    /// How much is claimed.
+    /// The mode of the claim.
     pub mode: Mode,
     /// Whether it holds; otherwise it waits.
     pub held: bool,
-    /// Since when it has held, or waited.
+    /// When it began to hold, or to wait.
     pub since: ClusterTime,
-    /// The name that the owner of the claim gave itself.
+    /// The name of the claim's owner, as the client stated it.
     pub principal: String,
     /// The value of the key.
     pub value: Bytes,
@@ -239,64 +240,64 @@ encoding::record! {
     ClaimState { name, key, lease, token, mode, held, since, principal, value, position }
 }
 
-/// What became of claims. The claims carry no values: thousands may be granted by one command, and
-/// a caller that waits for one can read its value.
+/// A change of claims. The claims carry no values: one command may grant thousands, and a caller
+/// that waits for one can read its value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// It began to hold.
+    /// The claim began to hold.
     Granted(ClaimState),
-    /// It is gone.
+    /// The claim ended.
     Ended(ClaimState, EndCause),
-    /// It waits on under another token, for the order of the queue was changed. The second is its
-    /// token before.
+    /// The claim waits on with another token, because the queue was reordered. The second field is
+    /// its previous token.
     Requeued(ClaimState, Revision),
     /// An operator ended claims, for this reason; the signals of their ends follow.
     Forced(String),
 }
 
-/// Why a claim is gone.
+/// Why a claim ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndCause {
-    /// Given back, handed over, withdrawn, or its key was deleted like any key.
+    /// Released, handed over, withdrawn, or its key was deleted like any other key.
     Released,
     /// Its lease ended.
     LeaseEnded,
-    /// It waited as long as it was to.
+    /// Its wait was limited and is over.
     WaitOver,
-    /// Somebody else ended it.
+    /// Another client ended it by force.
     Forced,
 }
 
-/// The answer to a delete.
+/// The reply to a delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteReply {
-    /// How many keys were deleted.
+    /// Number of deleted keys.
     pub deleted: i64,
-    /// Their records, when asked for.
+    /// Their records, if requested.
     pub previous: Vec<KeyValue>,
 }
 
 encoding::record! { DeleteReply { deleted, previous } }
 
-/// The answer to a read.
+/// The reply to a read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RangeReply {
     /// The records.
     pub kvs: Vec<KeyValue>,
-    /// The limit cut the result short.
+    /// Whether the limit cut the result short.
     pub more: bool,
-    /// Keys in the range, whatever the limit and the filters.
+    /// Number of keys in the range, regardless of the limit and the filters.
     pub count: i64,
 }
 
 encoding::record! { RangeReply { kvs, more, count } }
 
-/// The answer to a transaction.
+/// The reply to a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TxnReply {
-    /// Which list was chosen.
+    /// Whether the comparisons held, so that `success` was chosen.
     pub succeeded: bool,
-    /// One per operation of that list.
+    /// One reply per operation of the chosen list.
     pub replies: Vec<TxnOpReply>,
 }
 
@@ -316,7 +317,7 @@ impl Encoded for TxnReply {
     }
 }
 
-/// The answer to one operation of a transaction, with the revision it saw or made.
+/// The reply to one operation of a transaction, with the revision it saw or made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnOpReply {
     /// To a read.
@@ -325,7 +326,7 @@ pub enum TxnOpReply {
     Put(Revision, Option<KeyValue>),
     /// To a delete.
     DeleteRange(Revision, DeleteReply),
-    /// To a transaction within. On etcd's wire this one's revision is left out.
+    /// To a nested transaction. etcd's wire format omits this revision.
     Txn(Revision, TxnReply),
 }
 
@@ -341,15 +342,15 @@ encoding::choice! {
 /// One change to the key space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// What happened.
+    /// The kind of change.
     pub kind: EventKind,
     /// After a put: the new record. After a delete: the key and `mod_revision` only.
     pub kv: KeyValue,
-    /// The record before, if the key existed.
+    /// The previous record, if the key existed.
     pub previous: Option<KeyValue>,
 }
 
-/// What happened to a key.
+/// The kind of change of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// A value was stored.

@@ -1,9 +1,9 @@
-//! Reading: one consistent state, to be asked.
+//! Reads of one consistent state.
 //!
-//! Here are the questions about single records and changes. The others lie with what they are
-//! about, as blocks of methods: ranges and transactions in `kv/`, the past in `history/`, leases,
-//! claims, registrations, sessions, policies and members each in its family.
-//! Invariant: a reader never changes anything, and all its answers are of one state.
+//! Single records and changes are here. Other queries are methods in the module of their subject:
+//! ranges and transactions in `kv/`, the past in `history/`; leases, claims, registrations,
+//! sessions, policies and members each in their own. Invariant: a reader never changes anything,
+//! and all its results are of one state.
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ use crate::{
     value::{KeyValue, Revision},
 };
 
-/// Answers questions about one state.
+/// Reads one state.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
     pub(crate) view: &'a dyn View,
@@ -26,7 +26,7 @@ pub struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads `view`.
+    /// Creates a reader of `view`.
     ///
     /// # Errors
     /// When the engine cannot read, or the counters do not decode.
@@ -37,18 +37,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Reads `view` under counters that are not in it yet.
+    /// Creates a reader of `view` with counters that are not in it yet.
     pub(crate) const fn over(view: &'a dyn View, meta: Meta) -> Self {
         Self { view, meta }
     }
 
-    /// The counters of the state that is read.
+    /// Returns the counters of the state.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
     }
 
-    /// What the log's adapter last kept beside the data.
+    /// Returns the record that the log's adapter last stored beside the data.
     ///
     /// # Errors
     /// When the engine cannot read.
@@ -64,12 +64,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The latest record of `key`.
+    /// Returns the latest record of `key`.
     pub(crate) fn latest(&self, key: &[u8]) -> Result<Option<Record>, Fault> {
         Record::find(self.view, Table::Current, key)
     }
 
-    /// The newest change of `key` that is not after `stamp`: one seek.
+    /// Returns the newest change of `key` that is not after `stamp`, with one seek.
     pub(crate) fn change_at(
         &self,
         key: &[u8],
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         Ok(Some((found.stamp, ChangeKind::from_row_value(&kind)?)))
     }
 
-    /// The newest change of `key` before `stamp`.
+    /// Returns the newest change of `key` before `stamp`.
     pub(crate) fn change_before(
         &self,
         key: &[u8],
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         self.change_at(key, before)
     }
 
-    /// The record that the put at `stamp` made.
+    /// Returns the record that the put at `stamp` made.
     pub(crate) fn put_at(&self, stamp: Stamp) -> Result<KeyValue, Fault> {
         let row = keys::history(stamp, ChangeKind::Put);
         let record = KeyValue::find(self.view, Table::History, &row)?;

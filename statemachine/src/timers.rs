@@ -1,8 +1,8 @@
-//! What is to happen at a cluster time: one row each, earliest first.
+//! Timers: one row per action that is due at a cluster time, earliest first.
 //!
-//! Nothing here watches time: the leader looks at the first row and proposes `Wake` once its own
-//! estimate of cluster time has reached it. Invariant: a timer is done by a `Wake` whose stamp has
-//! reached its time, once, or cleared before.
+//! Nothing here watches time: the leader reads the first row and proposes `Wake` once its own
+//! estimate of cluster time has reached it. Invariant: a timer runs once, in a `Wake` whose stamp
+//! has reached its time, or is cleared before.
 
 use bytes::{BufMut, Bytes};
 
@@ -14,24 +14,24 @@ use crate::{
     value::{ClusterTime, Revision},
 };
 
-/// Timers that one `Wake` does. Each may be a revision of its own, so a command must stay small
-/// enough not to hold up the writes behind it; the leader proposes another for what is left.
+/// Most timers that one `Wake` runs. Each may make a revision, so the bound keeps a command from
+/// blocking later writes for long; the leader proposes another `Wake` for the rest.
 pub(crate) const TIMERS_PER_WAKE_MAX: usize = 500;
 
-/// What is to happen.
+/// The action of a timer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// The claim that the key was created for in this revision has waited long enough.
+    /// Ends the wait of the claim whose key was created in this revision.
     WaitOver(Revision, Bytes),
-    /// The lock delay of this name is over.
+    /// Ends the lock delay of this name.
     DelayOver(Bytes),
-    /// The instance whose key was created in this revision has drained.
+    /// Removes the draining instance whose key was created in this revision.
     DrainOver(Revision, Bytes),
-    /// This idempotency key is forgotten.
+    /// Forgets this idempotency key.
     ForgetKey(Bytes),
-    /// This idempotency key, remembered as one of this client, is forgotten.
+    /// Forgets this idempotency key of this client.
     ForgetClientKey(u64, Bytes),
-    /// The hold of this service, or the window that counts its expiries, may be over.
+    /// Checks the hold of this service, and the window that counts its expiries.
     MassExpiryLook(Bytes),
 }
 
@@ -103,12 +103,12 @@ impl Timer {
     }
 }
 
-/// Sets a timer. Setting it again for the same time changes nothing.
+/// Sets a timer. No effect if it is already set for the same time.
 pub(crate) fn set(overlay: &mut Overlay, at: ClusterTime, timer: &Timer) {
     overlay.put(Table::Cluster, timer.row(at), Bytes::new());
 }
 
-/// Clears a timer that was set for this time; nothing happens when it is not there.
+/// Clears a timer that was set for this time; no effect if there is none.
 pub(crate) fn clear(overlay: &mut Overlay, at: ClusterTime, timer: &Timer) {
     overlay.delete(Table::Cluster, timer.row(at));
 }
@@ -118,7 +118,7 @@ pub(crate) fn is_set(view: &dyn View, at: ClusterTime, timer: &Timer) -> Result<
     Ok(view.get(Table::Cluster, &timer.row(at))?.is_some())
 }
 
-/// When the earliest timer is due.
+/// Returns the time of the earliest timer.
 pub(crate) fn next(view: &dyn View) -> Result<Option<ClusterTime>, Fault> {
     let mut cursor = view.scan(Table::Cluster, Family::Timer.prefix())?;
     let first = cursor.next()?.map(|(row, _)| Timer::parse(&row));
@@ -126,7 +126,7 @@ pub(crate) fn next(view: &dyn View) -> Result<Option<ClusterTime>, Fault> {
 }
 
 impl Reader<'_> {
-    /// When the next thing falls due that a `Wake` does.
+    /// Returns when the next timer for a `Wake` is due.
     ///
     /// # Errors
     /// When the engine cannot read, or the row does not decode.
@@ -135,7 +135,7 @@ impl Reader<'_> {
     }
 }
 
-/// Takes the timers that are due by `now`, the earliest [`TIMERS_PER_WAKE_MAX`] of them.
+/// Removes and returns the timers due by `now`, at most the earliest [`TIMERS_PER_WAKE_MAX`].
 pub(crate) fn take_due(overlay: &mut Overlay, now: ClusterTime) -> Result<Vec<Timer>, Fault> {
     let mut due = Vec::new();
     let mut rows = Vec::new();

@@ -1,8 +1,10 @@
 //! Last wills: transactions that run when a lease expires or a claim is lost.
 //!
-//! `W`, ordered BE64 lease, the key of a claim or nothing: a layout byte and the will as a command
-//! carries it.
-//! Invariant: a will is there only while its lease is, and if it goes with a claim, while that is.
+//! `W`, ordered BE64 lease, the key of a claim or nothing: a layout byte and the will, encoded as
+//! in a command.
+//!
+//! Invariant: a will exists only while its lease does and, if it belongs to a claim, while that
+//! does.
 
 use bytes::{BufMut, Bytes};
 
@@ -23,7 +25,7 @@ use crate::{
     value::{LeaseId, Limit, limit::LEASE_WILLS_MAX},
 };
 
-/// First byte of a will's row.
+/// Layout version, the first byte of a will's row.
 const WILL_VERSION: u8 = 1;
 
 impl Row for Will {
@@ -40,16 +42,16 @@ impl Row for Will {
     }
 }
 
-/// A claim that is gone, and whose will is to run.
+/// A lost claim, whose will is to run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LostClaim<'a> {
     /// The key that stood for it.
     pub(crate) key: &'a Bytes,
-    /// Whether it held. No other claim was granted its lock since.
+    /// Whether it held. If so, no other claim was granted its lock since.
     pub(crate) held: bool,
 }
 
-/// Begins the row of every will of a lease, and is the row of the one that goes with no claim.
+/// Returns the row of a will: of the lease itself, or of a claim. The former is the prefix of all.
 fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
     let claim = claim.map_or::<&[u8], _>(&[], |claim| claim);
     let mut row = Family::Will.row(claim.len().saturating_add(8));
@@ -59,7 +61,7 @@ fn row(lease: LeaseId, claim: Option<&Bytes>) -> Bytes {
 }
 
 impl Transition<'_> {
-    /// Sets or removes a will. Setting it again replaces it.
+    /// Sets, replaces or removes a will.
     pub(crate) fn set_will(&mut self, command: &WillSet) -> Result<(), ReadError> {
         let overlay = &mut *self.overlay;
         let Some(lease) = lease::find(overlay, command.lease)? else {
@@ -102,10 +104,10 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Runs the will of `lease` (`claim` is `None`), or the one that goes with that claim of it, as
-    /// a revision of its own, and removes it. A guard that does not hold or that a fence policy
-    /// misses, or an operation that would be refused, makes it do nothing, and so does it when the
-    /// wills before it have used up what those of one command may cost.
+    /// Runs and removes the will of `lease` (`claim` is `None`), or of that claim of it, in a
+    /// separate revision. The will has no effect if a guard does not hold or one that a fence
+    /// policy requires is missing, if an operation is refused, or if earlier wills have used up the
+    /// budget of the command.
     pub(crate) fn run_will(
         &mut self,
         lease: LeaseId,
@@ -126,8 +128,7 @@ impl Transition<'_> {
         }
     }
 
-    /// What is refused changes nothing. `lost` is the lock that was held by the claim that the will
-    /// goes with.
+    /// A refusal changes nothing. `lost` is the lock that the claim of the will held.
     fn execute_will(&mut self, will: &Will, lost: Option<&Bytes>) -> Result<(), ReadError> {
         if self.meta.corrupt {
             return Err(Refusal::Corrupt.into());
@@ -148,8 +149,8 @@ impl Transition<'_> {
         done.map(drop)
     }
 
-    /// Removes the will that goes with a claim which was given back. Most claims have none: looking
-    /// for one costs less than a deletion that is stored.
+    /// Removes the will of a claim that was released. Most claims have none, and looking for one
+    /// costs less than a stored deletion.
     pub(crate) fn remove_will(&mut self, lease: LeaseId, claim: &Bytes) -> Result<(), Fault> {
         let row = row(lease, Some(claim));
         if let Some(will) = self.overlay.get(Table::Cluster, &row)? {
@@ -172,12 +173,12 @@ impl Transition<'_> {
     }
 }
 
-/// What a will counts for in [`Totals::wills`].
+/// Returns the size of a will in [`Totals::wills`].
 fn bytes_of(row: &Bytes, will: &Bytes) -> u64 {
     row.len().saturating_add(will.len()) as u64
 }
 
-/// How many wills a lease has; more than it may have are not counted.
+/// Counts the wills of a lease, up to the limit.
 fn count(view: &dyn View, lease: LeaseId) -> Result<u64, Fault> {
     let prefix = row(lease, None);
     let mut cursor = view.scan(Table::Cluster, &prefix)?;
@@ -199,7 +200,7 @@ pub(crate) fn exists(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
     Ok(first.is_some_and(|row| row.starts_with(&prefix)))
 }
 
-/// The rows of the wills of a lease, and what each counts for.
+/// Returns the rows of the wills of a lease, and the size of each.
 fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<(Bytes, u64)>, Fault> {
     let mut found = Vec::new();
     let mut cursor = view.scan(Table::Cluster, prefix)?;
@@ -213,8 +214,8 @@ fn of_lease(view: &dyn View, prefix: &Bytes) -> Result<Vec<(Bytes, u64)>, Fault>
     Ok(found)
 }
 
-/// Each will is of a lease that knows of it, goes with a claim of it or with none, and together
-/// they take at least what is counted.
+/// Checks that each will belongs to a lease that has it flagged, and to a claim of it or none, and
+/// that their total size is at least the counted one.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     walk(view).map_err(|fault| fault.to_string())?
 }

@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::{claim::SessionChoice, fake::Fake, lock::TryAcquire};
 
-    /// The withdrawal of a request that a session made for a lock and that was never sent.
+    /// Returns the withdrawal of a request for a lock by a session, which was never sent.
     async fn abandoned<R: ClaimRequest>(
         client: &Client,
         session: &crate::Session,
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!((store.claims("a"), store.claims("b")), (0, 0));
     }
 
-    /// The server knows a claim by its name and its lease, which are those of another request.
+    /// The server identifies a claim by its name and its lease, which another request has, too.
     #[tokio::test]
     async fn a_request_that_claimed_nothing_takes_nothing_from_its_session() {
         let (fake, client) = Fake::start().await;

@@ -195,8 +195,8 @@ fn every_kind_allows_exactly_these_conclusions() {
     }
 }
 
-/// An error after an attempt of which nothing was learned: only an answer from where outcomes are
-/// remembered settles it.
+/// An error after an attempt with an unknown outcome: only an answer from the layer that remembers
+/// outcomes settles it.
 #[test]
 fn an_unresolved_attempt_is_forgotten_only_by_an_answer_that_tells() {
     for &kind in ErrorKind::ALL {
@@ -217,7 +217,7 @@ fn an_unresolved_attempt_is_forgotten_only_by_an_answer_that_tells() {
                 .outcome_unknown()
         );
     }
-    // What is decided in front of the state machine says nothing about attempts before.
+    // Errors from layers before the state machine say nothing about earlier attempts.
     for kind in [
         ErrorKind::Connect,
         ErrorKind::InvalidArgument,
@@ -265,7 +265,7 @@ fn a_connection_that_breaks_is_the_same_whatever_code_the_transport_makes_up() {
     }
 }
 
-/// The transport keeps the announced deadline too, and may be the first to notice.
+/// The transport also enforces the announced deadline, and may detect it first.
 #[test]
 fn a_deadline_is_the_same_whoever_keeps_it() {
     for (operation, expected) in [(Operation::Read, AGAIN), (Operation::Write, OPEN)] {

@@ -1,4 +1,4 @@
-//! A call as it arrived, with what its metadata carries.
+//! A received call, with the contents of its metadata.
 
 use bytes::Bytes;
 use prost::Message;
@@ -11,7 +11,7 @@ use tenure_proto::{
 };
 use tonic::metadata::MetadataMap;
 
-/// A call as it arrived.
+/// A received call.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Arrival {
     pub(crate) node: usize,
@@ -21,9 +21,9 @@ pub(crate) struct Arrival {
     /// Session, sequence number and watermark.
     pub(crate) request: Option<(i64, u64, u64)>,
     pub(crate) idempotency_key: Option<String>,
-    /// As gRPC writes it.
+    /// In gRPC's text format.
     pub(crate) timeout: Option<String>,
-    /// Whether the call is not to be served without a leader.
+    /// Whether the call must be refused without a leader.
     pub(crate) leader: bool,
 }
 

@@ -1,11 +1,11 @@
-//! Authentication of one node: one password for all users, and no other call.
+//! Authentication of one node: one password for all users; no other calls.
 
 use tenure_proto::etcdserverpb::{self as etcd, auth_server::Auth};
 use tonic::{Request, Response, Status};
 
 use super::node::{Answer, Service};
 
-/// Implements the service with the calls that are given; the others that are named are not served.
+/// Implements the service with the given calls; the other named calls are unimplemented.
 macro_rules! auth {
     ($($absent:ident($asked:ident) -> $answer:ident,)+ { $($served:item)+ }) => {
         #[tonic::async_trait]

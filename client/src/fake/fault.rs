@@ -12,21 +12,21 @@ pub(crate) enum Fault {
     CutBefore,
     /// The request is executed, then the connection breaks.
     CutAfter,
-    /// The request is executed, then every lease ends and the connection breaks.
+    /// The request is executed, then all leases end and the connection breaks.
     ForgetAfter,
-    /// The request is executed and answered, then every lease ends.
+    /// The request is executed and answered, then all leases end.
     EndLeasesAfter,
-    /// The request is executed and never answered.
+    /// The request is executed and not answered.
     MuteAfter,
     /// The request is neither executed nor answered.
     Mute,
-    /// The request is executed, and the answer is that its outcome is unknown.
+    /// The request is executed, and the answer reports an unknown outcome.
     LoseAnswer,
-    /// The request is not executed and answered with this.
+    /// The request is not executed, and this is the answer.
     Answer(Status),
     /// The request is executed once [`Modes::held`] ends.
     Hold,
-    /// The request is executed once [`Modes::held`] ends, even if its caller gave up, and never
+    /// The request is executed once [`Modes::held`] ends, even if its caller gave up, and not
     /// answered.
     Late,
 }

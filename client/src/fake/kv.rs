@@ -41,7 +41,7 @@ fn delete(delete: DeleteRangeRequest) -> DeleteRange {
     }
 }
 
-/// Sorting and bounds on revisions are left out.
+/// Ignores sorting and bounds on revisions.
 fn range(range: RangeRequest) -> RangeQuery {
     RangeQuery {
         limit: range.limit,
@@ -133,7 +133,7 @@ fn txn_answer(revision: Revision, reply: TxnReply) -> TxnResponse {
     }
 }
 
-/// The revision that is in the header of an answer.
+/// Returns the revision for the header of a response.
 fn revision(store: &Store) -> Revision {
     Revision(store.revision())
 }
@@ -171,7 +171,7 @@ impl Kv for Service {
         .await
     }
 
-    /// The whole answer in one piece, on a stream that stays open.
+    /// Sends the complete response in one piece, on a stream that stays open.
     async fn range_stream(
         &self,
         request: Request<RangeRequest>,

@@ -38,7 +38,7 @@ fn mode(mode: Option<v1::Mode>) -> Mode {
     }
 }
 
-/// How long a claim is to wait, as it travels.
+/// Converts the wait time of a message.
 pub(super) fn wait(wait_ms: u64) -> Wait {
     match wait_ms {
         0 => Wait::Always,
@@ -68,7 +68,7 @@ fn granted(store: &Store, claims: Vec<ClaimState>) -> Granted {
     }
 }
 
-/// The state of the claims of a lease, if all of them are there.
+/// Returns the states of the claims of a lease, if all of them exist.
 fn states(store: &Store, names: &[Bytes], lease: LeaseId) -> Result<Vec<ClaimState>, Status> {
     let claims = names.iter().map(|name| store.claim_of(name, lease));
     claims.collect::<Option<_>>().ok_or_else(|| {
@@ -100,8 +100,8 @@ fn acquired(store: &Store, claims: Vec<ClaimState>) -> AcquireResponse {
 }
 
 impl Service {
-    /// Acquires claims by `command`, and follows them: says first where they stand, and then only
-    /// what comes last, which `answer` makes of their states.
+    /// Acquires claims by `command` and follows them: sends their first and their last state, each
+    /// converted by `answer`.
     pub(super) async fn acquire_and_follow<Message, T>(
         &self,
         call: &'static str,
@@ -140,7 +140,7 @@ impl Service {
         Ok(Response::new(self.breakable(first_and_last(followed))))
     }
 
-    /// Executes an operation that is answered with nothing but that it was done.
+    /// Executes an operation with an empty reply.
     pub(super) async fn execute<
         Message: Send + 'static,
         O: Operation,
@@ -158,7 +158,7 @@ impl Service {
         .await
     }
 
-    /// Executes a command that makes another claim hold; that claim.
+    /// Executes a command that makes another claim hold. Returns that claim.
     pub(super) async fn move_claim<Message, O, T>(
         &self,
         call: &'static str,
@@ -179,7 +179,7 @@ impl Service {
     }
 }
 
-/// Of states, whether each is the last and what is said of it, the first and the last.
+/// Returns the first and the last of a stream of states; each state says whether it is the last.
 fn first_and_last<T: Send + 'static>(
     states: impl Stream<Item = Result<(bool, T), Status>> + Send + 'static,
 ) -> impl Stream<Item = Result<T, Status>> + Send + 'static {

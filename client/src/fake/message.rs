@@ -1,4 +1,4 @@
-//! Messages of the wire, made of the types of the state machine.
+//! Conversion of types of the state machine into protobuf messages.
 
 use bytes::Bytes;
 use prost::Message;
@@ -80,7 +80,7 @@ pub(super) fn registration(kv: KeyValue) -> v1::Registration {
     }
 }
 
-/// How a command shows among what was executed.
+/// Returns how a command is recorded among the executed ones.
 pub(super) fn executed(command: &Command) -> Option<String> {
     match command {
         Command::Put(put) => {
@@ -93,10 +93,10 @@ pub(super) fn executed(command: &Command) -> Option<String> {
     }
 }
 
-/// A refusal as a server answers it.
+/// Converts a refusal into the status that a server returns.
 pub(super) fn refused(refused: Refusal) -> Status {
     let current = |current: Revision| (current.0 != 0).then_some(current.0);
-    // Reasons are called as refusals are.
+    // Reasons have the names of refusals.
     let debug = format!("{refused:?}");
     let end = debug.find(|c: char| !c.is_alphanumeric());
     let reason = &debug[..end.unwrap_or(debug.len())];
@@ -123,7 +123,7 @@ pub(super) fn refused(refused: Refusal) -> Status {
     }
 }
 
-/// A refusal with one of tenure's own reasons.
+/// Returns the status of a refusal with one of tenure's own reasons.
 pub(super) fn refusal(reason: &str, code: Code, current: Option<i64>) -> Status {
     let mut status = Status::new(code, format!("tenure: {reason}"));
     let metadata = status.metadata_mut();

@@ -2,8 +2,8 @@
 //! over gRPC by one node or several, with faults on demand.
 //!
 //! State and rules are the real ones; limits, freshness and consensus are left out. All nodes serve
-//! one state. Time is that of the tokio runtime; the state sees it only in commands, so nothing
-//! expires by itself.
+//! one state. Time is that of the tokio runtime; the state gets it only in commands, so nothing
+//! expires without a command.
 
 mod arrival;
 mod auth;
@@ -52,7 +52,7 @@ const WRITES: &[&str] = &[
     "remove_policy",
 ];
 
-/// The server: what its nodes share.
+/// The server: the state shared by its nodes.
 #[derive(Debug)]
 pub(crate) struct Fake {
     pub(crate) store: Arc<Mutex<Store>>,
@@ -61,7 +61,7 @@ pub(crate) struct Fake {
     modes: channel::Sender<Modes>,
     /// Notified after every change of the store.
     changed: channel::Sender<u64>,
-    /// Streams that were opened under another number end.
+    /// A stream ends when this differs from the number at its opening.
     generation: channel::Sender<u64>,
 }
 
@@ -78,7 +78,7 @@ impl Fake {
         Self::with(nodes, Store::of_tenure()).await
     }
 
-    /// Starts one node that knows nothing of guards, request ids and tenure's services, as etcd.
+    /// Starts one node without guards, request ids and tenure's services, as etcd.
     pub(crate) async fn of_etcd() -> Arc<Self> {
         Self::with(1, Store::of_etcd()).await
     }
@@ -127,7 +127,7 @@ impl Fake {
         outcome
     }
 
-    /// The next of these calls, at any node, fail in these ways, one each.
+    /// Makes the next of these calls, at any node, fail in these ways, one each.
     pub(crate) fn plan(
         &self,
         calls: &'static [&'static str],
@@ -136,17 +136,17 @@ impl Fake {
         self.faults.plan(None, calls, faults);
     }
 
-    /// The next write is executed, and its answer is lost.
+    /// Makes the next write lose its answer after its execution.
     pub(crate) fn lose_answer(&self) {
         self.plan(WRITES, [Fault::LoseAnswer]);
     }
 
-    /// How many of the planned faults have not happened.
+    /// Returns how many of the planned faults have not happened yet.
     pub(crate) fn planned(&self) -> usize {
         self.faults.planned(None)
     }
 
-    /// Changes what goes wrong for as long as it is set.
+    /// Changes the lasting faults.
     pub(crate) fn mode(&self, change: impl FnOnce(&mut Modes)) {
         self.modes.send_modify(change);
     }
@@ -169,7 +169,8 @@ impl Fake {
             .unwrap_or_else(|_| panic!("not reached: {:?}", self.store.lock()));
     }
 
-    /// What was executed of the key space through any node, in order, such as `put k = v`.
+    /// Returns the executed commands of the key space through any node, in order, such as `put k =
+    /// v`.
     pub(crate) fn executed(&self) -> Vec<String> {
         self.store.lock().executed.clone()
     }
@@ -183,11 +184,11 @@ impl Fake {
     }
 }
 
-/// Waits until `reached`, which nothing announces.
+/// Polls until `reached`, for states without a notification.
 pub(crate) async fn until(what: &str, reached: impl Fn() -> bool) {
     let waiting = async {
         while !reached() {
-            // A pause between two looks.
+            // Pause between two polls.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

@@ -51,12 +51,13 @@ impl Node {
         }
     }
 
-    /// The next calls of the key space and the next ends of sessions fail in these ways, one each.
+    /// Makes the next calls of the key space and the next ends of sessions fail in these ways, one
+    /// each.
     pub(crate) fn plan(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.plan(Some(self.index), PLANNED, faults);
     }
 
-    /// How many of the planned faults have not happened.
+    /// Returns how many of the planned faults have not happened yet.
     pub(crate) fn planned(&self) -> usize {
         self.faults.planned(Some(self.index))
     }
@@ -69,7 +70,7 @@ pub(super) struct Service {
     node: usize,
 }
 
-/// Serves at the far end of the wire of a node until the test ends.
+/// Serves the far end of a node's proxy until the test ends.
 pub(super) fn serve(fake: &Arc<Fake>, node: usize) {
     let service = Service {
         fake: Arc::clone(fake),
@@ -95,7 +96,7 @@ pub(super) fn serve(fake: &Arc<Fake>, node: usize) {
 }
 
 impl Service {
-    /// Takes a call, with the next fault that is planned for it, and executes it.
+    /// Receives a call, applies the next fault that is planned for it, and executes it.
     pub(super) async fn take<Message: Send + 'static, T: Send + 'static>(
         &self,
         call: &'static str,
@@ -119,7 +120,7 @@ impl Service {
                 let fake = Arc::clone(&self.fake);
                 tokio::spawn(async move {
                     released(&fake).await;
-                    // Its outcome is seen in the store.
+                    // The store shows its outcome.
                     _ = fake.change(|store| execute(store, &arrival, message));
                     fake.change(|store| store.count("late"));
                 });
@@ -145,13 +146,13 @@ impl Service {
         pending().await
     }
 
-    /// Takes a call that opens a stream and changes nothing.
+    /// Receives a call that opens a stream and changes nothing.
     pub(super) fn open<Message>(&self, call: &'static str, request: &Request<Message>) {
         let arrival = Arrival::read(self.node, call, request.metadata());
         self.fake.change(|store| store.arrive(arrival));
     }
 
-    /// What `look` finds in the store, now and after every change.
+    /// Streams what `look` finds in the store, now and after every change.
     pub(super) fn follow<T: Send + 'static>(
         &self,
         mut look: impl FnMut(&Store) -> T + Send + 'static,
@@ -161,7 +162,7 @@ impl Service {
         changes.map(move |_| look(&store.lock()))
     }
 
-    /// The same stream, which ends with an error when streams are broken.
+    /// Ends a stream with an error when streams are broken.
     pub(super) fn breakable<T: Send + 'static>(
         &self,
         messages: impl Stream<Item = Result<T, Status>> + Send + 'static,
@@ -186,7 +187,7 @@ impl Service {
     }
 }
 
-/// The same stream, which ends with its first error.
+/// Ends a stream with its first error.
 fn until_error<T>(
     messages: impl Stream<Item = Result<T, Status>>,
 ) -> impl Stream<Item = Result<T, Status>> {
@@ -197,7 +198,7 @@ fn until_error<T>(
     })
 }
 
-/// Waits until requests are not held any more.
+/// Waits until requests are no longer held.
 async fn released(fake: &Fake) {
     let mut modes = fake.modes.subscribe();
     let released = modes.wait_for(|modes| !modes.held).await;
@@ -211,7 +212,7 @@ fn unknown_outcome() -> Status {
     status
 }
 
-/// The answer to a call that no test needs.
+/// The response to a call that no test uses.
 pub(super) fn absent<T>() -> Answer<T> {
     Err(Status::unimplemented("the tests do not need this"))
 }

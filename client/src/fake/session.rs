@@ -36,7 +36,7 @@ impl Session for Service {
 
     async fn close(&self, request: Request<CloseSessionRequest>) -> Answer<CloseSessionResponse> {
         self.take("close", request, |store, arrival, request| {
-            // Looked for in front of everything else, as servers do.
+            // Checked first, as servers do.
             state(store, request.session)?;
             store.write(arrival, LeaseRevoke(LeaseId(request.session)))?;
             Ok(CloseSessionResponse {

@@ -19,7 +19,7 @@ use tonic::Status;
 
 use super::{arrival::Arrival, message};
 
-/// The state, and a record of what happened to it.
+/// The state, and a record of the calls and commands.
 pub(crate) struct Store {
     machine: StateMachine,
     engine: Arc<MemEngine>,
@@ -32,13 +32,13 @@ pub(crate) struct Store {
     pub(super) is_tenure: bool,
     pub(super) arrivals: Vec<Arrival>,
     pub(super) executed: Vec<String>,
-    /// How many claims were ever made.
+    /// Number of claims ever made.
     pub(crate) claimed: usize,
-    /// How many sessions were ever opened.
+    /// Number of sessions ever opened.
     pub(crate) opened: usize,
     /// The password of every user.
     pub(crate) password: String,
-    /// How many streams of renewals are open.
+    /// Number of open streams of renewals.
     pub(crate) renewing: usize,
 }
 
@@ -78,17 +78,17 @@ impl Store {
         self.arrivals.push(arrival);
     }
 
-    /// Counts a call, or anything else that tests count.
+    /// Counts a call, or another event for tests.
     pub(super) fn count(&mut self, call: &'static str) {
         *self.calls.entry(call).or_default() += 1;
     }
 
-    /// How often a call arrived.
+    /// Returns how often a call arrived.
     pub(crate) fn calls(&self, call: &str) -> u32 {
         self.calls.get(call).copied().unwrap_or(0)
     }
 
-    /// The calls that were to be refused without a leader.
+    /// Returns the calls that required a leader.
     pub(crate) fn require_leader(&self) -> BTreeSet<&'static str> {
         let led = self.arrivals.iter().filter(|arrival| arrival.leader);
         led.map(|arrival| arrival.call).collect()
@@ -108,7 +108,7 @@ impl Store {
         self.machine.meta().revision.0
     }
 
-    /// Applies a command of the test's own.
+    /// Applies a command of a test.
     pub(crate) fn apply(&mut self, command: Command) -> Outcome {
         self.index += 1;
         let context = Context {
@@ -134,7 +134,7 @@ impl Store {
         let before = self.revision();
         let outcome = self.apply(self.conditional(arrival, command));
         let reply = outcome.reply.map_err(message::refused)?;
-        // A remembered outcome is no execution.
+        // A remembered outcome is not an execution.
         let is_new = self.revision() > before;
         if let (Reply::Acquire(reply), true) = (&reply, is_new) {
             self.claimed += reply.claims.len();
@@ -209,7 +209,7 @@ impl Store {
         self.reader().leases().expect("memory can be read")
     }
 
-    /// Writes a key, whose create revision is then a token that guards may name.
+    /// Writes a key, so that guards can use its create revision as a token.
     pub(crate) fn hold(&mut self, key: &str) -> i64 {
         let put = Put {
             key: Bytes::copy_from_slice(key.as_bytes()),
@@ -250,7 +250,7 @@ impl Store {
         found.expect("memory can be read")
     }
 
-    /// How many claims are on a name.
+    /// Returns the number of claims on a name.
     pub(crate) fn claims(&self, name: &str) -> usize {
         let queue = self.reader().queue(name.as_bytes(), 0);
         let queue = queue.expect("memory can be read");

@@ -1,4 +1,4 @@
-//! Watches of keys: one to a stream.
+//! Watches of keys: one per stream.
 
 use futures::{StreamExt, future, stream};
 use tenure_proto::etcdserverpb::{
@@ -14,7 +14,7 @@ use super::{
     store::Store,
 };
 
-/// What is new since the last look, if anything is.
+/// Returns the changes since the last call, if there are any.
 fn news(store: &Store, create: &WatchCreateRequest, next: &mut i64) -> Option<WatchResponse> {
     let latest = store.revision();
     if *next > latest {

@@ -21,7 +21,7 @@ pub(crate) struct Wire(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     outside: SocketAddr,
-    /// Where the service listens; the client never learns of it.
+    /// The address of the service, hidden from the client.
     inside: SocketAddr,
     inside_listener: Mutex<Option<TcpListener>>,
     connections: Mutex<JoinSet<()>>,

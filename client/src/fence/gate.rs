@@ -322,7 +322,7 @@ mod tests {
 
     use super::*;
 
-    /// Far more than anything here takes.
+    /// Far more time than anything here takes.
     const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
     fn refused(result: Result<Pass, FenceError>) -> (i64, i64) {
@@ -339,7 +339,7 @@ mod tests {
         drop(gate.admit("a", Token::new(5)).await.unwrap());
         drop(gate.admit("a", Token::new(9)).await.unwrap());
         assert_eq!(refused(gate.admit("a", Token::new(5)).await), (5, 9));
-        // Another lock has a mark of its own.
+        // Another lock has a separate mark.
         drop(gate.admit("b", Token::new(1)).await.unwrap());
         assert_eq!(gate.current("a").await, Some(Token::new(9)));
     }
@@ -386,7 +386,7 @@ mod tests {
         let mut last = gate.admit("a", Token::new(9)).boxed();
         assert!(poll!(&mut last).is_pending());
         assert_eq!(refused(middle.await), (7, 9));
-        // Nor does one that gave up leave others waiting.
+        // A cancelled request does not leave others waiting either.
         drop(last);
         drop(first);
         assert_eq!(refused(gate.admit("a", Token::new(8)).await), (8, 9));

@@ -71,7 +71,7 @@ async fn a_free_lock_is_granted_and_given_back() {
     assert_eq!(error.kind(), ErrorKind::LeaseLost);
     guard.release().await.unwrap();
     assert_eq!(fake.store.lock().claims("a"), 0);
-    // The session of its own goes, too.
+    // The guard's separate session ends, too.
     fake.until(|store| store.leases().is_empty()).await;
 }
 
@@ -166,7 +166,7 @@ async fn who_stops_waiting_leaves_the_queue_and_keeps_the_session() {
     fake.until(|store| store.claims("a") == 1).await;
     assert!(session.is_held() && first.is_held());
 
-    // With a session of its own, that goes as well.
+    // A separate session of the waiter ends as well.
     let waiter = waiting(&fake, client.locks().acquire("a")).await;
     let leases = fake.store.lock().leases().len();
     waiter.abort();
@@ -241,7 +241,7 @@ async fn a_guard_that_is_dropped_releases_in_the_background() {
     assert!(session.is_held());
 }
 
-/// A refusal that says nothing about the release before it is no reason to leave it at that.
+/// A refusal that does not settle an earlier attempt of the release is retried.
 #[tokio::test]
 async fn a_guard_that_is_dropped_releases_until_it_is_known_that_it_is_done() {
     let (fake, client) = Fake::start().await;
@@ -326,7 +326,7 @@ async fn a_claim_that_is_ended_by_force_is_lost_and_its_work_dropped() {
 async fn a_claim_that_ended_before_it_was_watched_is_lost() {
     let (fake, client) = Fake::start().await;
     let guard = holding(&client, "a").await;
-    // However far the watch has come: it begins where the claim does.
+    // The watch starts at the creation of the claim, whatever happened meanwhile.
     let lease = guard.lease().get();
     fake.change(|store| store.end_claim("a", lease));
     assert_eq!(
@@ -454,7 +454,7 @@ async fn writes_through_a_guard_carry_its_token_and_are_refused_when_it_is_lost(
     assert_eq!(client.get("k").await.unwrap().value().unwrap(), "v");
 }
 
-/// The token says what is given back, whether the client it was taken through may write or not.
+/// The token identifies the claim to release, even if the client that acquired it may not write.
 #[tokio::test]
 async fn what_was_taken_through_a_guarded_client_is_given_back_when_the_guard_is_stale() {
     let (fake, client) = Fake::start().await;

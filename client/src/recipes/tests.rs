@@ -25,7 +25,7 @@ async fn a_barrier_holds_up_until_it_is_opened() {
         let barrier = barrier.clone();
         async move { barrier.wait().await }
     });
-    // The wait survives a break, and a change that opens nothing.
+    // The wait continues after a break, and after a change that does not open the barrier.
     fake.break_streams();
     client.put("b", "still closed").await.unwrap();
     assert!(barrier.open().await.unwrap());
@@ -150,7 +150,7 @@ async fn a_double_barrier_begins_and_ends_together_and_may_be_used_again() {
 #[tokio::test]
 async fn who_is_out_again_before_the_round_begins_is_not_inside() {
     let (fake, client) = Fake::start().await;
-    // Its lease ends between counting the parts and saying that they are complete.
+    // Its lease ends between counting the participants and starting the round.
     fake.plan(&["range"], [Fault::EndLeasesAfter]);
     let barrier = client
         .recipes()
@@ -172,7 +172,7 @@ async fn who_stops_entering_is_not_waited_for_and_a_dead_round_is_cleared() {
     fake.until(|store| members(store) == 1).await;
     waiter.abort();
     fake.until(|store| members(store) == 0).await;
-    // A round whose parts have all died without a word.
+    // A round whose participants all crashed.
     client.put("d/ready", "").await.unwrap();
     let both = futures::future::join(barrier.enter(), barrier.enter());
     let (one, two) = timeout(PATIENCE, both).await.unwrap();

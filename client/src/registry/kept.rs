@@ -1,7 +1,7 @@
 //! A registration that is renewed whenever it is lost.
 //!
-//! Invariant: there is one registration at a time, and none after another instance took its place,
-//! an operator drained or deregistered it, or the registry refused.
+//! Invariant: there is at most one registration at a time, and none after another instance replaced
+//! it, an operator drained or deregistered it, or the registry refused.
 
 use std::{sync::Arc, time::Duration};
 

@@ -102,7 +102,7 @@ async fn a_kept_registration_comes_back_as_it_was_last() {
     let first = kept.current().unwrap();
     let (incarnation, lease) = (first.incarnation(), first.lease());
     drop(first);
-    // The key goes with the lease, whichever the instance hears of first.
+    // The key is deleted with the lease; the instance may learn of either first.
     fake.change(|store| store.revoke(lease.get()));
     let next = timeout(PATIENCE, kept.changed()).await.unwrap().unwrap();
     assert!(next > incarnation);
@@ -122,7 +122,7 @@ async fn a_readiness_that_is_set_while_an_instance_registers_again_is_said() {
     fake.mode(|modes| modes.held = true);
     fake.plan(&["register"], [Fault::Hold]);
     fake.change(|store| store.revoke(lease.get()));
-    // The next registration is on its way, with the readiness of before.
+    // The next registration is in progress, with the previous readiness.
     fake.until(|store| store.calls("register") == 2).await;
     kept.set_readiness(Readiness::NotReady).await.unwrap();
     fake.mode(|modes| modes.held = false);
@@ -241,7 +241,7 @@ async fn a_watch_of_endpoints_goes_on_after_a_break() {
         };
         assert_eq!(ids(&registrations), expected);
         fake.break_streams();
-        // Kept by its lease, not by a handle.
+        // Kept by its lease, without a handle.
         fake.change(|store| store.register(&instance(id).0));
     }
 }
@@ -268,11 +268,11 @@ async fn a_resolver_keeps_its_last_view_while_nobody_answers_and_goes_on_afterwa
     assert!(resolver.view().unwrap().age() < old.age());
 }
 
-/// After a refusal, too, the stream may go on at a member that is behind.
+/// After a refusal, the stream may also resume at a member that is behind.
 #[tokio::test]
 async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
     let (fake, client) = Fake::start().await;
-    // Kept by no handle, because the clock is moved.
+    // Registered without a handle, because the clock is moved.
     let register = |id| fake.change(|store| store.register(&instance(id).0));
     register("a");
     register("b");
@@ -301,7 +301,7 @@ async fn a_resolver_does_not_go_back_in_time_after_a_refusal() {
     assert!(next.revision() > view.revision(), "{next:?}");
 }
 
-/// Lets the registry refuse to tell endpoints, and waits until that is known.
+/// Makes the registry refuse endpoint watches, and waits until the client has received a refusal.
 async fn refuse(fake: &Fake, refusals: &mut watch::Receiver<Option<Arc<Error>>>) {
     let denied = Status::permission_denied("etcdserver: permission denied");
     fake.mode(|modes| modes.endpoints_refused = Some(denied));
@@ -376,14 +376,14 @@ async fn an_instance_that_was_removed_without_an_answer_is_reported_as_what_is_k
     fake.lose_answer();
     exact.drain("s", "a", None, grace).await.unwrap();
     fake.lose_answer();
-    // Executed a second time it would find nothing.
+    // A second execution would fail, because the instance is gone.
     exact.deregister("s", "a", None).await.unwrap();
 
     let _b = registry.register(instance("b")).await.unwrap();
     fake.lose_answer();
     let lost = registry.drain("s", "b", None, grace).await;
     assert!(lost.unwrap_err().outcome_unknown());
-    // The answer that is lost is that to the drain before: the removal says what became of it.
+    // The lost answer is that of the preceding drain: the removal settles its outcome.
     fake.lose_answer();
     registry.deregister("s", "b", None).await.unwrap();
     assert!(fake.store.lock().instances("s").is_empty());

@@ -1,4 +1,4 @@
-//! Acquiring: a place in one queue, or in several at once.
+//! Acquisition of claims: a place in the queue of one name, or of several names at once.
 //!
 //! Invariant: every check is made before the first write.
 
@@ -24,36 +24,36 @@ use crate::{
     value::{ClusterTime, Mode, Revision, Ttl},
 };
 
-/// Claims on one name. Each costs the command that reorders the queue a revision, and a queue as
-/// long as this moves too slowly to be of use.
+/// Most claims on one name. Each costs a command that reorders the queue one revision, and a queue
+/// of this length moves too slowly to be of use.
 pub const CLAIMS_PER_NAME_MAX: u32 = 10_000;
 
-/// The greatest position that is reported, from [`FeatureLevel::PRICED`] on: it stands for every
-/// one beyond, too. To count further would make a command look at the whole of a long queue, and a
+/// The greatest position reported, from [`FeatureLevel::PRICED`] on; it also stands for every
+/// position beyond it. Counting further would make a command scan the whole of a long queue, and a
 /// claim behind a thousand others will not be granted soon.
 const POSITION_MAX: u32 = 1_000;
 
-/// What a new claim would meet on one name.
+/// The state that a new claim would meet on one name.
 #[derive(Debug)]
 struct Prospect {
     /// Claims before it.
     before: u32,
-    /// Whether it holds at once.
+    /// Whether it would hold at once.
     holds: bool,
-    /// Whether claims that have waited too long must be dropped for that.
+    /// Whether it holds only once claims that have waited too long are dropped.
     drops: bool,
 }
 
-/// How an acquisition goes on once everything is checked.
+/// The result of the checks of an acquisition.
 #[derive(Debug)]
 pub(crate) enum Prepared {
-    /// The answer, without new claims.
+    /// The reply; no new claims are made.
     Answered(AcquireReply),
     /// New claims are to be made.
     Joins(Joining),
 }
 
-/// Claims that are to be made, one on each name.
+/// Claims to make, one on each name.
 #[derive(Debug)]
 pub(crate) struct Joining {
     reply: AcquireReply,
@@ -63,9 +63,9 @@ pub(crate) struct Joining {
 }
 
 impl Transition<'_> {
-    /// Checks an acquisition, and makes its lease if that is asked for. Where the new claims hold
-    /// in place of claims that have waited too long, their names are freed: the transition is to be
-    /// reconciled before [`Transition::join_all`].
+    /// Checks an acquisition, and grants its lease if requested. If the new claims hold in place of
+    /// claims that have waited too long, their names are freed: the transition must be reconciled
+    /// before [`Transition::join_all`].
     pub(crate) fn prepare_acquire(&mut self, acquire: &Acquire) -> Result<Prepared, ReadError> {
         if let Some(name) = acquire.names.iter().find(|name| is_reserved(name)) {
             return Err(Refusal::NameReserved(name.clone()).into());
@@ -112,9 +112,10 @@ impl Transition<'_> {
         }))
     }
 
-    /// Answers with claims that exist, after giving them the value that was asked for. From now on
-    /// no earlier call, which may be gone, takes them back: those that wait belong to this call,
-    /// and those that hold to none, for this call cannot know whether an earlier one was answered.
+    /// Replies with existing claims, after setting the requested value on them. From now on no
+    /// earlier call, whose client may be gone, withdraws them: claims that wait belong to this
+    /// call, and claims that hold to no call, because this call cannot know whether an earlier one
+    /// was answered.
     fn rejoin(
         &mut self,
         acquire: &Acquire,
@@ -194,7 +195,8 @@ impl Transition<'_> {
             .iter()
             .map(|name| claim_key(name, acquire.lease))
             .collect();
-        // What is there is no claim. It has to go first, for the token must be a new revision.
+        // An existing key is not a claim. It is deleted first, because the token must be a new
+        // revision.
         let mut change = self.change();
         for key in &keys {
             change.delete_key(key.clone())?;
@@ -215,7 +217,7 @@ impl Transition<'_> {
     }
 }
 
-/// Whether the claims fit in an answer, each with the value.
+/// Refuses claims that do not fit in a reply, each with the value.
 fn check_answer(meta: &Meta, acquire: &Acquire) -> Result<(), Refusal> {
     let mut budget = Budget::of_claims(meta);
     let rest = acquire.value.len().saturating_add(acquire.principal.len());
@@ -225,7 +227,7 @@ fn check_answer(meta: &Meta, acquire: &Acquire) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// The time to live of the lease, which exists, or can be made.
+/// Returns the time to live of the lease, which exists or can be granted.
 fn check_lease(view: &dyn View, acquire: &Acquire) -> Result<Ttl, ReadError> {
     let found = lease::find(view, acquire.lease)?;
     match (acquire.grant, found) {
@@ -236,8 +238,8 @@ fn check_lease(view: &dyn View, acquire: &Acquire) -> Result<Ttl, ReadError> {
     }
 }
 
-/// The claims that the lease has on the names already. Refused unless they may be the answer: those
-/// of only a part of a bundle may not.
+/// Returns the claims that the lease already has on the names. Refused unless they may be the
+/// reply; claims on only some names of a bundle may not.
 fn present(view: &dyn View, acquire: &Acquire) -> Result<Vec<(Claim, Bytes)>, ReadError> {
     let mut present = Vec::new();
     for name in &acquire.names {
@@ -251,7 +253,7 @@ fn present(view: &dyn View, acquire: &Acquire) -> Result<Vec<(Claim, Bytes)>, Re
     }
 }
 
-/// The first claim of the queue that a claim waits in, if that is before it.
+/// Returns the first claim of the queue, if it is before this claim.
 fn first_before(view: &dyn View, claim: &Claim) -> Result<Option<ClaimState>, Fault> {
     let first = QueueSummary::of(view, &claim.name)?.first(view, &claim.name)?;
     let first = first.filter(|first| first.token < claim.token);
@@ -284,7 +286,7 @@ fn prospect(
     })
 }
 
-/// The first claim that stands in the way of a new one, on the first name that it cannot hold.
+/// Returns the first claim that blocks a new one, on the first name that the new one cannot hold.
 fn blocker(
     view: &dyn View,
     meta: &Meta,
@@ -297,7 +299,7 @@ fn blocker(
     };
     let summary = QueueSummary::of(view, name)?;
     let claim = if summary.holding != Holding::Free && !summary.admits(acquire.mode) {
-        // All that hold do so in one way: what excludes one of them excludes the first.
+        // All holders hold in one mode: what excludes one of them excludes the first.
         summary.first(view, name)?
     } else {
         first_live_waiting(view, name, &summary, meta.now)?
@@ -342,7 +344,7 @@ fn position_max(level: FeatureLevel) -> u32 {
     }
 }
 
-/// How many claims are before one that waits, as far as that is counted; 0 for one that holds.
+/// Returns how many claims are before one that waits, up to the maximum; 0 for one that holds.
 pub(super) fn position(view: &dyn View, level: FeatureLevel, claim: &Claim) -> Result<u32, Fault> {
     if claim.held {
         return Ok(0);
@@ -362,12 +364,12 @@ pub(super) fn position(view: &dyn View, level: FeatureLevel, claim: &Claim) -> R
     Ok(position.min(max))
 }
 
-/// The position of the claim behind one at this position.
+/// Returns the position of the claim behind one at this position.
 pub(super) fn next_position(level: FeatureLevel, before: u32) -> u32 {
     before.saturating_add(1).min(position_max(level))
 }
 
-/// A claim as clients see it, with the value of its key.
+/// Returns a claim as clients see it, with the value of its key.
 pub(super) fn shown(view: &dyn View, claim: &Claim, position: u32) -> Result<ClaimState, Fault> {
     Ok(claim.state(row::value(view, claim)?, position))
 }

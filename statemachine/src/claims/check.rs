@@ -1,4 +1,4 @@
-//! What must hold of the rows of claims, summaries and lock delays, checked over a view.
+//! The invariants of the rows of claims, summaries and lock delays, checked over a view.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use crate::{
     value::ClusterTime,
 };
 
-/// The claims on one name, in their order, and their summary.
+/// The claims on one name, in queue order, and their summary.
 #[derive(Debug, Default)]
 struct Queue {
     summary: QueueSummary,
@@ -32,7 +32,7 @@ impl Queue {
     }
 }
 
-/// Every queue, and every lock delay, by name.
+/// Every queue and every lock delay, by name.
 #[derive(Debug, Default)]
 struct Found {
     queues: BTreeMap<Bytes, Queue>,
@@ -42,8 +42,8 @@ struct Found {
 
 type Verdict = Result<Result<(), String>, Fault>;
 
-/// Rows of claims follow keys, and summaries and timers follow rows; no claim holds beside one that
-/// excludes it, and none waits that could hold.
+/// Checks that rows of claims follow keys, that summaries and timers follow rows, that no claim
+/// holds beside one that excludes it, and that none waits that could hold.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     let found = collect(view).map_err(|fault| fault.to_string())?;
     for (name, queue) in &found.queues {
@@ -140,8 +140,8 @@ fn check_claim(view: &dyn View, claim: &Claim) -> Verdict {
 }
 
 impl Found {
-    /// Whether the first claim that waits could hold. Where a timer is due, nothing is expected
-    /// before it runs.
+    /// Whether the first waiting claim could hold. Not checked where a timer is due and has not
+    /// run.
     fn is_stuck(&self, name: &Bytes, queue: &Queue) -> bool {
         let Some(first) = queue.first_waiting() else {
             return false;
@@ -206,7 +206,7 @@ fn check_timers(view: &dyn View, found: &Found) -> Verdict {
     }
 }
 
-/// Every key that was created as a claim has a row.
+/// Checks that every key that was created as a claim has a row.
 fn check_keys(view: &dyn View) -> Verdict {
     let mut cursor = view.scan(Table::Current, &[])?;
     while let Some((key, value)) = cursor.next()? {

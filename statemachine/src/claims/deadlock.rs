@@ -1,7 +1,7 @@
-//! Deadlocks: leases that would wait for each other in a circle.
+//! Deadlock detection: finds leases that would wait for each other in a cycle.
 //!
-//! A claim that waits waits for every lease before it in its queue. The search walks from a new
-//! wait to the leases it waits for, to the queues that these wait in, and so on, nearest first.
+//! A waiting claim waits for every lease before it in its queue. The search is breadth-first: from
+//! a new wait to the leases it waits for, to the queues in which these wait, and so on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,17 +19,17 @@ use crate::{
     value::{LeaseId, Revision},
 };
 
-/// Rows that one search looks at. Each costs a few microseconds, and the search is part of a
-/// command that every other write stands behind. A circle farther away is not found; it ends with
-/// the first wait or lease in it that does.
+/// Most rows that one search reads. Each costs a few microseconds, and the search is part of a
+/// command that blocks every later write. A longer cycle is not found; it ends when a wait or a
+/// lease in it ends first.
 const ROWS_MAX: usize = 4_096;
 
-/// A queue in which somebody waits, for those before `until`.
+/// A queue whose claims before `until` are waited for.
 #[derive(Debug)]
 struct Step {
     name: Bytes,
     until: Revision,
-    /// The step that led here.
+    /// The previous step.
     from: Option<usize>,
 }
 
@@ -37,13 +37,14 @@ struct Step {
 struct Search<'a> {
     view: &'a dyn View,
     steps: Vec<Step>,
-    /// How much of each queue was looked at: the claims with lower tokens.
+    /// How much of each queue was read: the claims with lower tokens.
     seen: BTreeMap<Bytes, Revision>,
     leases: BTreeSet<LeaseId>,
     rows_left: usize,
 }
 
-/// The names of a circle that would close if `lease` waited at the end of the queues of `names`.
+/// Returns the names of a cycle that would form if `lease` waited at the end of the queues of
+/// `names`.
 pub(super) fn of_waiting(
     view: &dyn View,
     names: &[Bytes],
@@ -59,7 +60,8 @@ pub(super) fn of_waiting(
     search.find(&BTreeSet::from([lease]))
 }
 
-/// The names of a circle that would close if those leases waited for `lease` on `name`.
+/// Returns the names of a cycle that would form if the leases `waiting` waited for `lease` on
+/// `name`.
 pub(super) fn of_holding(
     view: &dyn View,
     name: &Bytes,
@@ -79,8 +81,8 @@ pub(super) fn of_holding(
     Ok(found)
 }
 
-/// Whether any lease waits for this one. Mostly none does, and this is found out at once; how long
-/// the queues are that the lease itself would wait in does not matter then.
+/// Whether any lease waits for this one. Usually none does, and this check is quick; it does not
+/// depend on the length of the queues that the lease itself would wait in.
 fn is_waited_for(view: &dyn View, lease: LeaseId) -> Result<bool, Fault> {
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(lease))?;
     for _ in 0..ROWS_MAX {
@@ -127,14 +129,14 @@ impl<'a> Search<'a> {
         self.steps.push(Step { name, until, from });
     }
 
-    /// Takes note that a row is read; says whether it may be.
+    /// Counts a row to read. Returns whether it may be read.
     const fn spend(&mut self) -> bool {
         let may = self.rows_left > 0;
         self.rows_left = self.rows_left.saturating_sub(1);
         may
     }
 
-    /// Walks until it meets one of `goals`; the names on the way there.
+    /// Searches until it reaches one of `goals`. Returns the names on the path to it.
     fn find(&mut self, goals: &BTreeSet<LeaseId>) -> Result<Option<Vec<Bytes>>, Fault> {
         let mut at = 0;
         while let Some(Step { name, until, .. }) = self.steps.get(at) {
@@ -158,7 +160,8 @@ impl<'a> Search<'a> {
         Ok(None)
     }
 
-    /// The leases of the claims on `name` with lower tokens than `until` that were not looked at.
+    /// Returns the leases of the claims on `name` with tokens below `until` that were not visited
+    /// yet.
     fn before(&mut self, name: &Bytes, until: Revision) -> Result<Vec<LeaseId>, Fault> {
         let seen = self.seen.get(name).copied();
         if seen.is_some_and(|seen| seen >= until) {
@@ -180,7 +183,7 @@ impl<'a> Search<'a> {
         Ok(leases)
     }
 
-    /// The claims with which a lease waits.
+    /// Returns the waiting claims of a lease.
     fn waits_of(&mut self, lease: LeaseId) -> Result<Vec<Claim>, Fault> {
         let mut waits = Vec::new();
         let mut cursor = self.view.scan(Table::LeaseKeys, &keys::lease(lease))?;

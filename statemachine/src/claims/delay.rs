@@ -1,7 +1,6 @@
-//! Lock delays: for a while after its holder was lost, a name is not granted.
+//! Lock delays: once its holder is lost, a name is not granted for a while.
 //!
-//! `D`, name: BE64 cluster time. Invariant: there is a timer for the time in the row, and no other
-//! one of the name.
+//! `D`, name: BE64 cluster time. Invariant: each row has one timer, for the time in the row.
 
 use bytes::{BufMut, Bytes};
 
@@ -20,7 +19,7 @@ fn row(name: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// Until when the delay lasts.
+/// The end of a lock delay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delay {
     pub(crate) until: ClusterTime,
@@ -28,7 +27,7 @@ pub(crate) struct Delay {
 
 rows::row! { Delay { until }, "lock delay is not a time" }
 
-/// Until when `name` is not granted. May have passed.
+/// Returns the time until which `name` is not granted. It may have passed.
 pub(crate) fn until(view: &dyn View, name: &[u8]) -> Result<Option<ClusterTime>, Fault> {
     let delay = Delay::find(view, Table::Cluster, &row(name))?;
     Ok(delay.map(|delay| delay.until))
@@ -40,7 +39,7 @@ pub(crate) fn is_on(view: &dyn View, name: &[u8], now: ClusterTime) -> Result<bo
 }
 
 impl Transition<'_> {
-    /// Delays grants of `name`, at least until then.
+    /// Delays grants of `name` until `end` at least.
     pub(super) fn start_delay(&mut self, name: &Bytes, end: ClusterTime) -> Result<(), Fault> {
         let timer = Timer::DelayOver(name.clone());
         if let Some(before) = until(self.overlay, name)? {
@@ -56,7 +55,7 @@ impl Transition<'_> {
     }
 }
 
-/// Ends the delay if its time has passed; says whether it did.
+/// Ends the delay if its time has passed. Returns whether it did.
 pub(crate) fn end(overlay: &mut Overlay, name: &Bytes, now: ClusterTime) -> Result<bool, Fault> {
     let is_over = until(overlay, name)?.is_some_and(|until| until <= now);
     if is_over {

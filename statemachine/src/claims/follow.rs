@@ -1,8 +1,8 @@
-//! Makes the rows of claims follow the keys that a command created or deleted.
+//! Updates the rows of claims after a command created or deleted keys.
 //!
-//! What follows in turn is left in the transition: names on which others may be granted, and claims
-//! whose wills run. Invariant: a row is there exactly while its key stands for a claim, once every
-//! touched key was followed.
+//! Consequences are left in the transition: names on which other claims may be granted, and claims
+//! whose wills run. Invariant: once every touched key is processed, a row exists exactly while its
+//! key stands for a claim.
 
 use bytes::Bytes;
 
@@ -21,11 +21,11 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// Makes the row of a claim follow its key.
+    /// Updates the row of a claim after a change of its key.
     pub(crate) fn follow_key(&mut self, touched: Touched) -> Result<(), Fault> {
         match touched {
-            // A key that gets its lease later than its creation revision is no claim: its token
-            // would lie below tokens that held before.
+            // A key attached to its lease after its creation is not a claim: its token would be
+            // lower than tokens that held before.
             Touched::Put(kv) if kv.version == 1 => self.follow_created(&kv),
             Touched::Put(_) => Ok(()),
             Touched::Ended(kv, reason) if is_claim(&kv) => self.follow_ended(&kv, reason),
@@ -65,7 +65,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Adds a claim at the end of its queue.
+    /// Appends a claim to its queue.
     pub(super) fn join_queue(&mut self, claim: &Claim) -> Result<(), Fault> {
         let mut summary = QueueSummary::of(self.overlay, &claim.name)?;
         summary.join(claim);
@@ -102,12 +102,12 @@ impl Transition<'_> {
             .signals
             .push(Signal::Ended(state, reason.cause));
         self.unreconciled.freed.insert(claim.name.clone());
-        // What is left of a bundle waits for less than before.
+        // The remaining claims of a bundle wait for one claim less.
         self.unreconciled.freed.extend(claim.bundle.iter().cloned());
         Ok(())
     }
 
-    /// Deletes the key of a claim that ends for `reason`, in a revision of its own.
+    /// Deletes the key of a claim that ends for `reason`, in a separate revision.
     pub(super) fn delete_claim_key(&mut self, key: Bytes, reason: EndReason) -> Result<(), Fault> {
         let mut change = self.change_for(reason);
         change.delete_key(key)?;
@@ -116,14 +116,14 @@ impl Transition<'_> {
     }
 }
 
-/// Whether the key of a claim is still, or again, what it was when it was created.
+/// Whether the key still stands for the claim that it was created as.
 fn stands(view: &dyn View, kv: &KeyValue) -> Result<bool, Fault> {
     let present = row::record(view, &kv.key)?;
     Ok(present
         .is_some_and(|present| present.create_revision == kv.create_revision && is_claim(&present)))
 }
 
-/// The timer of a claim that waits for a limited time.
+/// Returns the timer of a claim whose wait is limited.
 pub(super) fn wait_timer(claim: &Claim) -> Timer {
     Timer::WaitOver(claim.token, claim.key.clone())
 }

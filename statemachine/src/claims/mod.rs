@@ -1,14 +1,14 @@
-//! Locks and elections: who holds, who waits, who is next.
+//! Locks and elections: the holder, the waiters, and the order of grants.
 //!
-//! A claim is a key `<name>/<lease in hexadecimal>` attached to that lease; the claims on a name,
-//! in the order of their keys' create revisions, are its queue. Keys that other programs make so,
-//! as etcd's clients do, are claims too. What else there is to say of a claim is in a row of its
-//! own (`row.rs`), and what there is to say of a queue in its summary (`summary.rs`).
+//! A claim is a key `<name>/<lease in hexadecimal>` attached to that lease. The claims on a name,
+//! in the order of their keys' create revisions, are its queue. Such keys are claims even if other
+//! programs create them, as etcd's clients do. Further properties of a claim are in its row
+//! (`row.rs`), those of a queue in its summary (`summary.rs`).
 //!
-//! Here are the steps. What they leave to do, in the transition's `Unreconciled`, is done by
-//! `execute/reconcile.rs`, which calls the steps again until nothing is left.
+//! The steps are here. Each leaves its consequences in the transition's `Unreconciled`;
+//! `execute/reconcile.rs` calls further steps until none is left.
 //!
-//! Invariant: whether a claim holds is decided here alone, while a command is applied; and once a
+//! Invariant: whether a claim holds is decided only here, while a command is applied; and once a
 //! command is reconciled, no claim waits that could hold.
 
 mod acquire;
@@ -43,7 +43,7 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// The claim of `key`, created in revision `token`, has waited long enough.
+    /// Ends the wait of the claim of `key`, created in revision `token`.
     pub(crate) fn wait_over(&mut self, token: Revision, key: &Bytes) -> Result<(), Fault> {
         let Some(claim) = row::find(self.overlay, token, key)? else {
             return Ok(());
@@ -57,7 +57,7 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// The lock delay of `name` is over.
+    /// Ends the lock delay of `name`.
     pub(crate) fn delay_over(&mut self, name: &Bytes) -> Result<(), Fault> {
         if delay::end(self.overlay, name, self.meta.now)? {
             self.unreconciled.freed.insert(name.clone());
@@ -66,7 +66,7 @@ impl Transition<'_> {
     }
 }
 
-/// The key of the claim that `lease` has on `name`.
+/// Returns the key of the claim that `lease` has on `name`.
 pub(crate) fn key_of(view: &dyn View, name: &[u8], lease: LeaseId) -> Result<Option<Bytes>, Fault> {
     Ok(row::of_lease(view, name, lease)?.map(|(claim, _)| claim.key))
 }

@@ -1,11 +1,12 @@
-//! The rule of promotion: who is granted a name.
+//! Promotion: which waiting claims are granted a name.
 //!
-//! First come, first served, and no claim is passed over: a claim is granted when it can hold
-//! beside every claim that does and nothing before it waits. So those that hold are always the
-//! first of their queue. A bundle is granted when this is so on all its names. A claim that has
-//! waited too long is not granted but dropped, whether or not its timer has run.
+//! The queue is first in, first out, and no claim is passed over: a claim is granted when it can
+//! hold together with all holders and no claim before it waits. So the holders are always at the
+//! front of the queue. A bundle is granted when this is so on all its names. A claim that has
+//! waited too long is dropped instead of granted, whether or not its timer has run.
 //!
-//! Invariant: the work is in proportion to what is granted or dropped, not to what waits or holds.
+//! Invariant: the work is proportional to the claims granted or dropped, not to those that wait or
+//! hold.
 
 use bytes::Bytes;
 
@@ -50,8 +51,8 @@ impl Transition<'_> {
         }
     }
 
-    /// The claims that are granted with `first`, the first that waits on its name; `None` when it
-    /// cannot be.
+    /// Returns the claims that are granted together with `first`, the first waiting claim of its
+    /// name; `None` when it cannot be granted.
     fn grantable(
         &mut self,
         summary: &QueueSummary,
@@ -68,7 +69,7 @@ impl Transition<'_> {
             let Some((member, _)) = row::of_lease(self.overlay, name, first.lease)? else {
                 continue;
             };
-            // The lease may have left that queue and joined it again, with another claim.
+            // The lease may have left that queue and joined it again with another claim.
             if member.bundle != first.bundle {
                 continue;
             }
@@ -93,9 +94,9 @@ impl Transition<'_> {
         Ok(Some(granted))
     }
 
-    /// Whether a claim before which nothing waits can hold.
+    /// Whether a claim can hold, if no claim waits before it.
     fn admits(&self, summary: &QueueSummary, claim: &Claim) -> Result<bool, Fault> {
-        // The program that made it takes itself for the holder, whatever we think.
+        // The program that made it regards itself as the holder, whatever is decided here.
         if claim.foreign && summary.held == 0 {
             return Ok(true);
         }
@@ -125,7 +126,7 @@ impl Transition<'_> {
     }
 }
 
-/// The first claim on `name` that waits and may yet be granted.
+/// Returns the first claim on `name` that waits and whose wait is not over.
 pub(super) fn first_live_waiting(
     view: &dyn View,
     name: &[u8],

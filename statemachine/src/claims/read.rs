@@ -1,4 +1,4 @@
-//! Questions about claims: who holds, who waits, what is claimed.
+//! Queries about claims: holders, waiters, claimed names.
 
 use bytes::Bytes;
 
@@ -20,19 +20,19 @@ use crate::{
     value::{ClusterTime, LeaseId, Revision},
 };
 
-/// Whether a claim on `name` holds under `token`. Does not look at the rest of the queue.
+/// Whether a claim on `name` holds under `token`. Does not read the rest of the queue.
 pub(crate) fn holds(view: &dyn View, name: &[u8], token: Revision) -> Result<bool, Fault> {
     let found = with_token(view, name, token)?;
     Ok(found.iter().any(|claim| claim.held))
 }
 
-/// Whether anybody claims `name`.
+/// Whether there is any claim on `name`.
 pub(crate) fn is_claimed(view: &dyn View, name: &[u8]) -> Result<bool, Fault> {
     Ok(QueueSummary::of(view, name)?.claims > 0)
 }
 
-/// The leases whose claims hold `name` under `token`: one, unless another program created several
-/// keys in one revision.
+/// Returns the leases whose claims hold `name` under `token`: one, unless another program created
+/// several keys in one revision.
 pub(crate) fn holders_under(
     view: &dyn View,
     name: &[u8],
@@ -43,8 +43,8 @@ pub(crate) fn holders_under(
     Ok(held.map(|claim| claim.lease).collect())
 }
 
-/// The token of the claim that `key` stands for, if it stands for one, and whether that holds. Does
-/// not look at the rest of the queue.
+/// Returns the token of the claim that `key` stands for, if any, and whether the claim holds. Does
+/// not read the rest of the queue.
 pub(crate) fn behind(view: &dyn View, key: &Bytes) -> Result<Option<(Revision, bool)>, Fault> {
     if !may_be_claim(key) {
         return Ok(None);
@@ -56,8 +56,8 @@ pub(crate) fn behind(view: &dyn View, key: &Bytes) -> Result<Option<(Revision, b
     Ok(found.map(|claim| (claim.token, claim.held)))
 }
 
-/// How many claims on `name` wait, when that is at most `max` and none of them is granted together
-/// with claims on other names.
+/// Returns how many claims on `name` wait, if at most `max` do and none of them is part of a
+/// bundle.
 pub(crate) fn waiting_within(view: &dyn View, name: &[u8], max: u32) -> Result<Option<u32>, Fault> {
     let summary = QueueSummary::of(view, name)?;
     let waiting = summary.waiting();
@@ -82,18 +82,18 @@ pub(crate) fn waiting_within(view: &dyn View, name: &[u8], max: u32) -> Result<O
 /// The claims on one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Queue {
-    /// Those that hold, in the order of their tokens.
+    /// The claims that hold, in the order of their tokens.
     pub holders: Vec<ClaimState>,
-    /// Those that wait, the first of them first; as many as were asked for.
+    /// The first claims that wait, in queue order, up to the requested number.
     pub waiters: Vec<ClaimState>,
-    /// How many wait in all.
+    /// The number of all claims that wait.
     pub waiting: u32,
-    /// Until then the name is not granted, because a claim that held it was lost.
+    /// The end of the lock delay: until then the name is not granted, because a holder was lost.
     pub delay_until: Option<ClusterTime>,
 }
 
 impl Reader<'_> {
-    /// The claim on `name` whose token is `token`.
+    /// Returns the claim on `name` whose token is `token`.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
@@ -111,7 +111,7 @@ impl Reader<'_> {
         holds(self.view, name, token)
     }
 
-    /// The claim of `lease` on `name`.
+    /// Returns the claim of `lease` on `name`.
     ///
     /// # Errors
     /// As [`Reader::claim`].
@@ -120,8 +120,7 @@ impl Reader<'_> {
         self.seen_by_clients(found.map(|(claim, _)| claim))
     }
 
-    /// As [`Reader::claim_of`], but for its position, which is 0: a few rows, however long the
-    /// queue.
+    /// As [`Reader::claim_of`], but with position 0: reads a few rows, however long the queue is.
     ///
     /// # Errors
     /// As [`Reader::claim`].
@@ -134,7 +133,7 @@ impl Reader<'_> {
         Ok(found.map(|(claim, value)| claim.state(value, 0)))
     }
 
-    /// The first claim that holds `name`.
+    /// Returns the first claim that holds `name`.
     ///
     /// # Errors
     /// As [`Reader::claim`].
@@ -143,7 +142,7 @@ impl Reader<'_> {
         self.seen_by_clients(first.filter(|first| first.held))
     }
 
-    /// Every claim that holds `name`, and the first `waiters_max` of those that wait.
+    /// Returns every claim that holds `name`, and the first `waiters_max` of those that wait.
     ///
     /// # Errors
     /// As [`Reader::claim`].
@@ -172,8 +171,8 @@ impl Reader<'_> {
         Ok(queue)
     }
 
-    /// The first claim on each of the first `max` names that begin with `prefix`, by name; and
-    /// whether there are more.
+    /// Returns the first claim on each of the first `max` names that begin with `prefix`, by name,
+    /// and whether there are more.
     ///
     /// # Errors
     /// As [`Reader::claim`].
@@ -192,7 +191,7 @@ impl Reader<'_> {
             if found.len() >= max {
                 return Ok((found, true));
             }
-            // The first row of a name is its summary, which knows where the claims begin.
+            // The first row of a name is its summary, which has the position of the first claim.
             let summary = QueueSummary::decode(&summary)?;
             cursor.skip_to(&row::at(&row, summary.head))?;
             let first = match cursor.next()? {
@@ -207,7 +206,7 @@ impl Reader<'_> {
         Ok((found, false))
     }
 
-    /// The claims of `lease`, by name.
+    /// Returns the claims of `lease`, by name.
     ///
     /// # Errors
     /// As [`Reader::claim`].
@@ -221,7 +220,7 @@ impl Reader<'_> {
         Ok(found)
     }
 
-    /// The first key below `name`, among the first `looked_max` there, that is no claim on it.
+    /// Returns the first key below `name`, among the first `looked_max` there, that is not a claim.
     /// Programs that lock by etcd's recipe take it for a claim that never ends.
     ///
     /// # Errors
@@ -234,7 +233,7 @@ impl Reader<'_> {
             let Some(found) = found else {
                 return Ok(None);
             };
-            // The record of what looks like a claim only: values of other keys may be large.
+            // Reads the records of possible claims only: values of other keys may be large.
             let is_claim = may_be_claim(&found)
                 && name_of(&found) == name
                 && row::record(self.view, &found)?

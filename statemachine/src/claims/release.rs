@@ -1,4 +1,4 @@
-//! Releasing claims, and changing their value: by their holders, or by force.
+//! Release of claims, and changes of their values, by their holders or by force.
 
 use bytes::Bytes;
 
@@ -17,8 +17,8 @@ use crate::{
     value::{LeaseId, Revision},
 };
 
-/// The claims on `name` whose token is `token`: one, unless another program created several keys in
-/// one revision.
+/// Returns the claims on `name` whose token is `token`: one, unless another program created several
+/// keys in one revision.
 pub(super) fn with_token(
     view: &dyn View,
     name: &[u8],
@@ -35,7 +35,7 @@ pub(super) fn with_token(
     Ok(found)
 }
 
-/// The claim on `name` that `token` holds.
+/// Returns the claim that holds `name` under `token`.
 pub(super) fn holder(view: &dyn View, name: &Bytes, token: Revision) -> Result<Claim, ReadError> {
     let found = with_token(view, name, token)?;
     match found.into_iter().find(|claim| claim.held) {
@@ -55,7 +55,7 @@ fn not_holder(view: &dyn View, name: &Bytes, yours: Revision) -> Result<Refusal,
 }
 
 impl Transition<'_> {
-    /// Releases what `token` holds.
+    /// Releases the claim that holds under `token`.
     pub(crate) fn release(&mut self, name: &Bytes, token: Revision) -> Result<(), ReadError> {
         let claim = holder(self.overlay, name, token)?;
         let mut change = self.change();
@@ -64,8 +64,8 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Takes the claim of a lease out of the queue, if it is of `call` or that is zero; says
-    /// whether there was one.
+    /// Removes the claim of a lease from the queue, if it belongs to `call` or `call` is zero.
+    /// Returns whether there was one.
     pub(crate) fn withdraw(
         &mut self,
         name: &Bytes,
@@ -82,7 +82,7 @@ impl Transition<'_> {
         Ok(true)
     }
 
-    /// Replaces the value of the claim that `token` holds.
+    /// Replaces the value of the claim that holds under `token`.
     pub(crate) fn proclaim(
         &mut self,
         name: &Bytes,
@@ -99,7 +99,7 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Ends the claim with `token`, or every claim that holds when that is zero.
+    /// Ends the claim with `token`, or every claim that holds if `token` is zero.
     pub(crate) fn force_release(
         &mut self,
         name: &Bytes,
@@ -119,8 +119,8 @@ impl Transition<'_> {
         let mut ended = Vec::new();
         let mut place = None;
         for claim in &claims {
-            // Claims with one token stand side by side: only the first that waits has to be counted
-            // to.
+            // Claims with one token are adjacent: only the position of the first that waits is
+            // counted.
             let at = match place {
                 None => position(self.overlay, level, claim)?,
                 Some(before) => next_position(level, before),
@@ -140,7 +140,7 @@ impl Transition<'_> {
     }
 }
 
-/// Every claim that holds `name`, in the order of the queue.
+/// Returns every claim that holds `name`, in queue order.
 pub(super) fn holders(view: &dyn View, name: &[u8]) -> Result<Vec<Claim>, Fault> {
     let summary = QueueSummary::of(view, name)?;
     let mut holders = Vec::new();

@@ -1,4 +1,4 @@
-//! The row of a claim: what its key does not say.
+//! The row of a claim: the properties that its key does not contain.
 //!
 //! `C`, escaped name, BE64 token, key. Rows of one name lie together, in the order of the queue.
 //! The value is, big-endian: layout (1), flags (1: holds, 2: made by another program, 4: waits for
@@ -7,7 +7,7 @@
 //! The principal is preceded by its length, the bundle by its number of names and each of those by
 //! its length, four bytes each.
 //!
-//! Invariant: a row exists exactly while a key does that was created as a claim and still is one;
+//! Invariant: a row exists exactly while a key exists that was created as a claim and still is one;
 //! its token is that key's create revision.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -25,15 +25,15 @@ use crate::{
     value::{ClusterTime, KeyValue, LeaseId, Mode, Revision, Ttl},
 };
 
-/// The least bytes above every row of the name they are appended to.
+/// The smallest suffix above every row of the name that it is appended to.
 const KEY_AFTER: [u8; 2] = [0, 1];
-/// First byte of the value; another layout gets another number.
+/// Layout version, the first byte of the value.
 const LAYOUT: u8 = 1;
-/// It holds.
+/// The claim holds.
 const FLAG_HELD: u8 = 1;
-/// Its key was put by a program that knows no claims, as etcd's clients do.
+/// The key was put by a program that knows no claims, as etcd's clients do.
 const FLAG_FOREIGN: u8 = 2;
-/// Its wait is limited.
+/// The wait is limited.
 const FLAG_WAITS_UNTIL: u8 = 4;
 
 /// A claim, without the value of its key.
@@ -45,18 +45,18 @@ pub(crate) struct Claim {
     pub(crate) token: Revision,
     pub(crate) mode: Mode,
     pub(crate) held: bool,
-    /// Made by a plain put: what is in the queue before it is all that its maker waits for.
+    /// Made by a plain put: its maker waits only for the claims that were before it in the queue.
     pub(crate) foreign: bool,
-    /// Since when it holds, or waits.
+    /// When it began to hold, or to wait.
     pub(crate) since: ClusterTime,
     /// From then on it is not granted. Invariant: `None` once it holds.
     pub(crate) wait_until: Option<ClusterTime>,
     pub(crate) lock_delay: Ttl,
     pub(crate) principal: String,
-    /// The names that it is granted together with, its own among them, sorted; empty for a claim
-    /// that stands alone. Invariant: empty once it holds.
+    /// The names of the bundle that is granted together, its own included, sorted; empty for a
+    /// single claim. Invariant: empty once it holds.
     pub(crate) bundle: Vec<Bytes>,
-    /// The call that may take it back; see `Acquire`. Zero for none.
+    /// The call that may withdraw it; see `Acquire`. Zero for none.
     pub(crate) call: u64,
 }
 
@@ -87,17 +87,17 @@ impl Claim {
         overlay.put(Table::Cluster, self.row(), self.encode());
     }
 
-    /// How much its row takes.
+    /// Returns the size of its row in bytes.
     pub(crate) fn row_bytes(&self) -> usize {
         self.row().len().saturating_add(self.encode().len())
     }
 
-    /// Whether it has waited as long as it was to.
+    /// Whether its limited wait is over.
     pub(crate) fn is_over(&self, now: ClusterTime) -> bool {
         !self.held && self.wait_until.is_some_and(|until| until <= now)
     }
 
-    /// The claim as clients see it.
+    /// Returns the claim as clients see it.
     pub(crate) fn state(&self, value: Bytes, position: u32) -> ClaimState {
         ClaimState {
             name: self.name.clone(),
@@ -113,7 +113,7 @@ impl Claim {
         }
     }
 
-    /// The claim as signals tell it, without its value.
+    /// Returns the claim as signals carry it, without its value.
     pub(crate) fn signalled(&self, position: u32) -> ClaimState {
         self.state(Bytes::new(), position)
     }
@@ -149,7 +149,7 @@ impl Claim {
         out.finish()
     }
 
-    /// Reads a row whose name ends after `prefix_len` bytes of its key.
+    /// Decodes a row whose name ends after `prefix_len` bytes of its key.
     pub(crate) fn parse(row: &Bytes, prefix_len: usize, value: &Bytes) -> Result<Self, Fault> {
         let parsed = (|| {
             let (token, key) = split_i64(row.get(prefix_len..)?)?;
@@ -216,7 +216,7 @@ fn take_counted<'a>(input: &mut Decoder<'a>) -> Result<&'a [u8], Malformed> {
     input.raw(usize::try_from(length).unwrap_or(usize::MAX))
 }
 
-/// Begins the row of every claim on `name`, and is the key of the name's queue summary.
+/// Returns the prefix of the rows of all claims on `name`; it is the key of the queue summary.
 pub(crate) fn prefix(name: &[u8]) -> Bytes {
     let escaped = keys::escaped(name, 0);
     let mut row = Family::Claim.row(escaped.len().saturating_add(KEY_END.len()));
@@ -225,7 +225,7 @@ pub(crate) fn prefix(name: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// Begins every row of the names that begin with `names`.
+/// Returns the prefix of all rows of names that begin with `names`.
 pub(crate) fn names_prefix(names: &[u8]) -> Bytes {
     let escaped = keys::escaped(names, 0);
     let mut row = Family::Claim.row(escaped.len());
@@ -233,8 +233,8 @@ pub(crate) fn names_prefix(names: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// Before the rows of the claims of a name, of which `prefix` is made, whose tokens are at least
-/// `token`.
+/// Returns a key before the rows with tokens of at least `token`, of the name that `prefix` is made
+/// of.
 pub(crate) fn at(prefix: &[u8], token: Revision) -> Bytes {
     let mut row = BytesMut::with_capacity(prefix.len().saturating_add(8));
     row.put_slice(prefix);
@@ -242,7 +242,7 @@ pub(crate) fn at(prefix: &[u8], token: Revision) -> Bytes {
     row.freeze()
 }
 
-/// After every row of a name, before those of the next one.
+/// Returns a key after every row of a name and before those of the next one.
 pub(crate) fn after(prefix: &[u8]) -> Bytes {
     let body = prefix.strip_suffix(&KEY_END).unwrap_or(prefix);
     let mut row = BytesMut::with_capacity(prefix.len());
@@ -251,9 +251,9 @@ pub(crate) fn after(prefix: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// The length of the part of a claim's or a summary's row that [`prefix`] made.
+/// Returns the length of the part of a claim's or a summary's row that [`prefix`] made.
 pub(crate) fn prefix_len(row: &[u8]) -> Option<usize> {
-    // Within a name every zero byte is followed by another byte than zero.
+    // Within a name every zero byte is followed by a nonzero byte.
     let end = row.windows(KEY_END.len()).position(|two| two == KEY_END)?;
     end.checked_add(KEY_END.len())
 }
@@ -268,7 +268,7 @@ fn row(name: &[u8], token: Revision, key: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// The claim whose key is `key` and whose token is `token`.
+/// Returns the claim whose key is `key` and whose token is `token`.
 pub(crate) fn find(view: &dyn View, token: Revision, key: &Bytes) -> Result<Option<Claim>, Fault> {
     let name = name_of(key);
     let row = row(&name, token, key);
@@ -278,7 +278,7 @@ pub(crate) fn find(view: &dyn View, token: Revision, key: &Bytes) -> Result<Opti
         .transpose()
 }
 
-/// The claim that stands behind the key of `lease` on `name`, with the key's value.
+/// Returns the claim of `lease` on `name`, with the value of its key.
 pub(crate) fn of_lease(
     view: &dyn View,
     name: &[u8],
@@ -292,13 +292,13 @@ pub(crate) fn of_lease(
     Ok(claim.map(|claim| (claim, record.value)))
 }
 
-/// The record of a key as it is.
+/// Returns the latest record of a key.
 pub(crate) fn record(view: &dyn View, key: &Bytes) -> Result<Option<KeyValue>, Fault> {
     let record = Record::find(view, Table::Current, key)?;
     Ok(record.map(|record| record.into_key_value(key.clone())))
 }
 
-/// The value of a claim's key.
+/// Returns the value of a claim's key.
 pub(crate) fn value(view: &dyn View, claim: &Claim) -> Result<Bytes, Fault> {
     match record(view, &claim.key)? {
         Some(record) => Ok(record.value),
@@ -306,14 +306,14 @@ pub(crate) fn value(view: &dyn View, claim: &Claim) -> Result<Bytes, Fault> {
     }
 }
 
-/// Walks the claims on one name, in the order of the queue.
+/// Iterates over the claims on one name, in queue order.
 pub(crate) struct Claims<'a> {
     cursor: Box<dyn Cursor + 'a>,
     prefix: Bytes,
 }
 
 impl<'a> Claims<'a> {
-    /// From the first claim whose token is at least `from`.
+    /// Starts at the first claim whose token is at least `from`.
     pub(crate) fn from(view: &'a dyn View, name: &[u8], from: Revision) -> Result<Self, Fault> {
         let prefix = prefix(name);
         let cursor = view.scan(Table::Cluster, &at(&prefix, from))?;

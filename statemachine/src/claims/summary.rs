@@ -1,13 +1,13 @@
-//! The summary of a name: what the rule of promotion needs to know of all claims on it, in one row.
+//! The queue summary of a name: what promotion needs to know of all claims on it, in one row.
 //!
-//! The row's key is the part that all claims on the name begin with; it lies before them. Its
-//! value is, big-endian: layout (1), claims, holding claims, claims for permits, limit of permits
-//! (4 each), how it is held (1: 0 not, 1 exclusively, 2 shared, 3 by permits), permits in use
-//! (8), head and front (8 each).
+//! The row's key is the common prefix of all claims on the name, so it sorts before them. Its value
+//! is, big-endian: layout (1), claims, holding claims, claims for permits, limit of permits (4
+//! each), how it is held (1: 0 not, 1 exclusively, 2 shared, 3 by permits), permits in use (8),
+//! head and front (8 each).
 //!
-//! Invariant: a summary exists exactly while there are claims, and counts them; no token lies below
-//! `head`, and no claim below `front` waits. Head and front spare a walk over the rows of claims
-//! that are gone, of which a busy lock leaves many until the engine has cleared them away.
+//! Invariant: a summary exists exactly while there are claims, and counts them; no token is below
+//! `head`, and no claim below `front` waits. Head and front avoid a scan over the deleted rows of
+//! past claims, of which a busy lock leaves many until the engine has cleared them.
 
 use super::row::{self, Claim, Claims};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     value::{Mode, Revision},
 };
 
-/// First byte of the row; another layout gets another number.
+/// Layout version, the first byte of the row.
 const LAYOUT: u8 = 1;
 
 /// How a name is held.
@@ -28,17 +28,17 @@ pub(crate) enum Holding {
     Free,
     Alone,
     Shared,
-    /// By permits; this many are in use.
+    /// By permits, with the number in use.
     Permits(u64),
 }
 
-/// What is counted about the claims on one name.
+/// Counters over the claims on one name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QueueSummary {
     pub(crate) claims: u32,
     pub(crate) held: u32,
     pub(crate) holding: Holding,
-    /// Claims for permits, and how many permits all of them say there are.
+    /// Claims for permits, and the total number of permits that all of them name.
     pub(crate) permits: u32,
     pub(crate) limit: u32,
     /// No claim has a lower token.
@@ -48,7 +48,7 @@ pub(crate) struct QueueSummary {
 }
 
 impl QueueSummary {
-    /// The summary of a name; an empty one when there are no claims.
+    /// Returns the summary of a name; an empty one when there are no claims.
     pub(crate) fn of(view: &dyn View, name: &[u8]) -> Result<Self, Fault> {
         let summary = Self::find(view, Table::Cluster, &row::prefix(name))?;
         Ok(summary.unwrap_or_default())
@@ -65,7 +65,7 @@ impl QueueSummary {
         }
     }
 
-    /// Whether its numbers agree with each other.
+    /// Whether its counters are consistent.
     fn is_consistent(&self) -> bool {
         let holding = match self.holding {
             Holding::Free => self.held == 0,
@@ -83,7 +83,7 @@ impl QueueSummary {
         self.claims.saturating_sub(self.held)
     }
 
-    /// Whether a claim could hold beside those that do.
+    /// Whether a claim could hold together with the holders.
     pub(crate) fn admits(&self, mode: Mode) -> bool {
         match (self.holding, mode) {
             (Holding::Free, _) | (Holding::Shared, Mode::Shared) => true,
@@ -94,7 +94,7 @@ impl QueueSummary {
         }
     }
 
-    /// Counts a claim, which is the last of its queue.
+    /// Counts a claim that is appended to the queue.
     pub(crate) fn join(&mut self, claim: &Claim) {
         debug_assert!(
             self.claims == 0 || self.head <= claim.token,
@@ -116,7 +116,7 @@ impl QueueSummary {
         }
     }
 
-    /// Counts a claim that is counted already as one that holds.
+    /// Counts a claim of the queue as a holder.
     pub(crate) fn hold(&mut self, mode: Mode) {
         self.held = self.held.saturating_add(1);
         self.holding = match (mode, self.holding) {
@@ -129,7 +129,7 @@ impl QueueSummary {
         };
     }
 
-    /// Stops counting a claim.
+    /// Removes a claim from the counts.
     pub(crate) fn leave(&mut self, claim: &Claim) {
         debug_assert!(self.claims > 0, "a claim that leaves is counted");
         debug_assert!(
@@ -155,7 +155,7 @@ impl QueueSummary {
         }
     }
 
-    /// Finds the head again after the claim at it has gone while others hold.
+    /// Advances `head` after the claim at it has gone while others hold.
     pub(crate) fn find_head(&mut self, view: &dyn View, gone: &Claim) -> Result<(), Fault> {
         if gone.token == self.head && self.held > 0 {
             let first = Claims::from(view, &gone.name, self.head)?.next()?;
@@ -164,7 +164,7 @@ impl QueueSummary {
         Ok(())
     }
 
-    /// The first claim on the name.
+    /// Returns the first claim on the name.
     pub(crate) fn first(&self, view: &dyn View, name: &[u8]) -> Result<Option<Claim>, Fault> {
         if self.claims == 0 {
             return Ok(None);
@@ -172,7 +172,7 @@ impl QueueSummary {
         Claims::from(view, name, self.head)?.next()
     }
 
-    /// The first claim that waits.
+    /// Returns the first claim that waits.
     pub(crate) fn first_waiting(
         &self,
         view: &dyn View,
@@ -190,7 +190,7 @@ impl QueueSummary {
         Err(damaged("a summary counts claims that are not there"))
     }
 
-    /// Remembers where the first claim that waits was found; says whether that is news.
+    /// Stores where the first claim that waits was found. Returns whether the summary changed.
     pub(crate) fn advance(&mut self, front: Revision) -> bool {
         let before = (self.head, self.front);
         self.front = front;

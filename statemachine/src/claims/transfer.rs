@@ -1,8 +1,8 @@
-//! Transferring what is held, to another lease or to a candidate that waits.
+//! Transfer of a held claim, to another lease or to a candidate that waits.
 //!
-//! The order of a queue is the order of its keys' create revisions, for everybody, other programs
-//! too. Who is to stand behind a new holder therefore gets a new key, and with it a greater token.
-//! Invariant: tokens never go down along a queue.
+//! The order of a queue is the order of its keys' create revisions, for all clients and other
+//! programs. A claim that is to be behind a new holder therefore gets a new key, with a greater
+//! token. Invariant: tokens never decrease along a queue.
 
 use std::collections::BTreeSet;
 
@@ -29,16 +29,17 @@ use crate::{
     value::{ClusterTime, LeaseId, Revision},
 };
 
-/// Claims that one command moves. Each is a revision of its own, with a watch event or two and a
-/// signal, and every other write stands behind the command.
+/// Most claims that one command moves. Each is a separate revision, with a watch event or two and a
+/// signal, and the command blocks every later write.
 pub const MOVES_MAX: usize = 1_000;
 
-/// Bytes that are rewritten for the claims that one command moves, values and rows. As much as
-/// a few large requests bring along.
+/// Most bytes of values and rows that one command rewrites to move claims: as much as a few large
+/// requests contain.
 pub const MOVED_BYTES_MAX: usize = 1024 * 1024;
 
 impl Transition<'_> {
-    /// Transfers what `token` holds to the lease `to`, under a new token, without a gap.
+    /// Transfers the claim that holds under `token` to the lease `to`, with a new token and without
+    /// a gap.
     pub(crate) fn transfer(
         &mut self,
         name: &Bytes,
@@ -68,7 +69,7 @@ impl Transition<'_> {
             call: 0,
             ..old.clone()
         };
-        // Whatever has the new claim's key is no claim, and its create revision would be no token.
+        // An existing key of this name is not a claim, and its create revision would be no token.
         self.delete_claim_key(new.key.clone(), EndReason::RELEASED)?;
         let keys = (old.key.clone(), new.key.clone());
         new.token = self.replace_key(keys, value.clone(), to)?;
@@ -84,8 +85,8 @@ impl Transition<'_> {
         Ok(new.state(value, 0))
     }
 
-    /// Ends what `token` holds in favour of the claim of `to`, which waits, and is granted once
-    /// this is reconciled. Returns that claim.
+    /// Ends the claim that holds under `token` in favour of the waiting claim of `to`, which is
+    /// granted when this is reconciled. Returns that claim.
     pub(crate) fn hand_over(
         &mut self,
         name: &Bytes,
@@ -110,12 +111,12 @@ impl Transition<'_> {
 
         self.delete_claim_key(leader.key.clone(), EndReason::RELEASED)?;
         self.end_claim(&leader, EndReason::RELEASED)?;
-        // The candidate stands before them.
+        // The candidate is before them.
         self.move_behind(others, 1)?;
         Ok(candidate)
     }
 
-    /// What became of the claim that [`Transition::hand_over`] returned.
+    /// Returns the present state of the claim that [`Transition::hand_over`] returned.
     pub(crate) fn handed_over(&self, candidate: &Claim) -> Result<ClaimState, Fault> {
         match row::of_lease(self.overlay, &candidate.name, candidate.lease)? {
             Some((claim, value)) => Ok(claim.state(value, 0)),
@@ -124,7 +125,7 @@ impl Transition<'_> {
     }
 }
 
-/// The claim of `to`, if it waits and could hold in place of `leader`.
+/// Returns the claim of `to`, if it waits and could hold in place of `leader`.
 fn candidate(
     view: &dyn View,
     now: ClusterTime,
@@ -140,8 +141,8 @@ fn candidate(
     summary.leave(leader);
     let may_hold = !candidate.held
         && !candidate.is_over(now)
-        // What is to be granted together cannot overtake on one of its names only: two bundles
-        // could come to wait for each other.
+        // A bundle cannot overtake on only one of its names: two bundles could then wait for each
+        // other.
         && candidate.bundle.is_empty()
         && summary.admits(candidate.mode)
         && (candidate.foreign || !delay::is_on(view, name, now)?);
@@ -152,8 +153,8 @@ fn candidate(
     }
 }
 
-/// The claims on `name` that wait, except the one whose key is `stays`, to be moved. Refused when
-/// they cannot be; the first that shows it is the last that is looked at.
+/// Returns the waiting claims on `name` that have to move: all except the one whose key is `stays`.
+/// Refused if they cannot move; stops at the first claim that shows this.
 fn movable(view: &dyn View, name: &Bytes, stays: Option<&Bytes>) -> Result<Vec<Claim>, ReadError> {
     let summary = QueueSummary::of(view, name)?;
     let (mut movable, mut bytes) = (Vec::new(), 0_usize);
@@ -162,7 +163,7 @@ fn movable(view: &dyn View, name: &Bytes, stays: Option<&Bytes>) -> Result<Vec<C
         if claim.held || stays == Some(&claim.key) {
             continue;
         }
-        // A program that made its claim itself knows it by its key's create revision.
+        // A program that made its claim itself identifies it by its key's create revision.
         if claim.foreign {
             return Err(Refusal::QueueFixed(name.clone()).into());
         }
@@ -182,7 +183,7 @@ fn movable(view: &dyn View, name: &Bytes, stays: Option<&Bytes>) -> Result<Vec<C
     Ok(movable)
 }
 
-/// Whether `behind` may come to wait for `lease`.
+/// Refuses a deadlock, if the claims `behind` waited for `lease`.
 fn check_circle(
     view: &dyn View,
     name: &Bytes,
@@ -197,7 +198,7 @@ fn check_circle(
 }
 
 impl Transition<'_> {
-    /// Deletes a key and creates another, or the same one again, in one revision; says which.
+    /// Deletes a key and creates another or the same one, in one revision. Returns the revision.
     fn replace_key(
         &mut self,
         (old, new): (Bytes, Bytes),
@@ -217,8 +218,8 @@ impl Transition<'_> {
         Ok(revision)
     }
 
-    /// Gives claims that wait new tokens, in their order, behind those that hold and `others` more.
-    /// Those that have waited too long go.
+    /// Gives waiting claims new tokens, in their order, behind the holders and `others` more
+    /// claims. Claims that have waited too long are dropped.
     fn move_behind(&mut self, claims: Vec<Claim>, others: u32) -> Result<(), Fault> {
         let Some(name) = claims.first().map(|claim| claim.name.clone()) else {
             return Ok(());

@@ -1,7 +1,7 @@
-//! The bytes of groups and entries.
+//! The encoding of groups and entries.
 //!
-//! A node encodes the commands it took as one *group*, once; an *entry* carries groups verbatim,
-//! under the leader's stamp. Both open with a version byte.
+//! A node encodes the commands of a proposal as one *group*, once; an *entry* carries groups
+//! verbatim, with the leader's stamp. Both begin with a version byte.
 
 use bytes::Bytes;
 
@@ -19,30 +19,30 @@ const GROUP_VERSION: u8 = 1;
 /// First byte of a group that may be proposed more than once.
 const REPEATABLE_GROUP_VERSION: u8 = 2;
 
-/// Commands of one node, in the order it took them.
+/// Commands of one node, in the order in which it received them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Names the node and its present life, as the node chose.
+    /// Identifies the node and its present life; chosen by the node.
     pub origin: u64,
     /// Numbers the origin's groups.
     pub sequence: u64,
-    /// An index that the origin had applied before it made the group, in groups that may be
+    /// An index that the origin had applied before it made the group; present in groups that may be
     /// proposed more than once.
     pub since: Option<u64>,
     /// The commands.
     pub commands: Vec<Command>,
 }
 
-/// What one log entry carries.
+/// The contents of one log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The leader's stamp.
     pub now: ClusterTime,
-    /// The groups, in the order their commands apply.
+    /// The groups, in the order in which their commands are applied.
     pub groups: Vec<Group>,
 }
 
-/// Encodes the commands one node took. `origin` and `sequence` let that node know them again.
+/// Encodes the commands of a group. By `origin` and `sequence` the node recognises it again.
 #[must_use]
 pub fn encode_group(origin: u64, sequence: u64, commands: &[Command]) -> Bytes {
     let mut out = Encoder::new();
@@ -51,11 +51,11 @@ pub fn encode_group(origin: u64, sequence: u64, commands: &[Command]) -> Bytes {
     out.finish()
 }
 
-/// Encodes the commands one node took, as a group that takes effect once however often it is
-/// proposed. `since` is an index that the node has applied.
+/// Encodes the commands of a group that takes effect once, however often it is proposed. `since` is
+/// an index that the node has applied.
 ///
-/// Older versions cannot read it: below [`crate::FeatureLevel::REPEATABLE_GROUPS`] it must not be
-/// proposed.
+/// Older versions cannot decode it: it must not be proposed below
+/// [`crate::FeatureLevel::REPEATABLE_GROUPS`].
 #[must_use]
 pub fn encode_repeatable_group(
     origin: u64,
@@ -77,8 +77,8 @@ pub fn encode_command(command: &Command) -> Bytes {
     out.finish()
 }
 
-/// Makes a group of commands that were encoded one by one: the bytes that [`encode_group`] makes,
-/// or with `since`, [`encode_repeatable_group`].
+/// Makes a group of encoded commands: the bytes of [`encode_group`] or, with `since`, of
+/// [`encode_repeatable_group`].
 #[must_use]
 pub fn group_of(origin: u64, sequence: u64, since: Option<u64>, commands: &[Bytes]) -> Bytes {
     let lengths = commands.iter().map(Bytes::len);
@@ -91,7 +91,7 @@ pub fn group_of(origin: u64, sequence: u64, since: Option<u64>, commands: &[Byte
     out.finish()
 }
 
-/// Longest head of a group, with the number of its commands: numbers take at most ten bytes each.
+/// Longest head of a group, with its number of commands: a number takes at most ten bytes.
 const GROUP_HEAD_MAX: usize = 1 + 4 * 10;
 
 fn write_head(out: &mut Encoder, origin: u64, sequence: u64, since: Option<u64>) {
@@ -106,7 +106,7 @@ fn write_head(out: &mut Encoder, origin: u64, sequence: u64, since: Option<u64>)
     }
 }
 
-/// Origin, sequence and the index that the origin had applied.
+/// Reads the origin, the sequence, and the index that the origin had applied.
 fn read_head(input: &mut Decoder<'_>) -> Result<(u64, u64, Option<u64>), Malformed> {
     let is_repeatable = match input.byte()? {
         GROUP_VERSION => false,
@@ -118,7 +118,7 @@ fn read_head(input: &mut Decoder<'_>) -> Result<(u64, u64, Option<u64>), Malform
     Ok((origin, sequence, since))
 }
 
-/// Encodes what one log entry carries: groups as they are, under the leader's stamp.
+/// Encodes a log entry: groups verbatim, with the leader's stamp.
 #[must_use]
 pub fn encode_entry(now: ClusterTime, groups: &[Bytes]) -> Bytes {
     let heads = [now.0, groups.len() as u64].map(length_of_number);
@@ -141,7 +141,7 @@ pub fn encode_entry(now: ClusterTime, groups: &[Bytes]) -> Bytes {
     entry
 }
 
-/// Decodes what a log entry carries.
+/// Decodes a log entry.
 ///
 /// # Errors
 /// [`Fault::Command`] when the bytes are not such an entry, [`Fault::UnknownCommand`] when a later
@@ -156,7 +156,7 @@ pub fn decode_entry(bytes: Bytes) -> Result<Entry, Fault> {
     Ok(entry?)
 }
 
-/// Decodes the commands one node took.
+/// Decodes the commands of a group.
 ///
 /// # Errors
 /// As [`decode_entry`].
@@ -176,8 +176,8 @@ fn group(bytes: &Bytes) -> Result<Group, Malformed> {
     })
 }
 
-/// Checks that a log entry carries what [`decode_entry`] reads, without making the commands: for
-/// a node that passes the bytes on.
+/// Checks that [`decode_entry`] can decode a log entry, without building the commands. For a node
+/// that passes the bytes on.
 ///
 /// # Errors
 /// Those of [`decode_entry`].
@@ -193,7 +193,7 @@ pub fn check_entry(bytes: &Bytes) -> Result<(), Fault> {
     Ok(checked?)
 }
 
-/// Checks that bytes are the commands that one node took, as [`decode_group`] reads them.
+/// Checks that [`decode_group`] can decode a group, without building the commands.
 ///
 /// # Errors
 /// Those of [`decode_group`].

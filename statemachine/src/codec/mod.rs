@@ -1,7 +1,7 @@
-//! The bytes of what a log entry carries: groups of commands, and entries of groups.
+//! The encoding of log entries: entries consist of groups, groups of commands.
 //!
-//! Here are groups and entries, and what a caller needs to make and read them. The bytes of
-//! commands and outcomes are declared beside their types, with the primitives of `encoding`.
+//! Groups and entries are encoded here. The encodings of commands and outcomes are declared beside
+//! their types, with the primitives of `encoding`.
 //!
 //! Invariant: decoding inverts encoding; see `encoding`.
 

@@ -9,12 +9,12 @@ use crate::{
     value::{LeaseId, Mode, Revision, Ttl},
 };
 
-/// What a claim does when it cannot be granted at once.
+/// What an acquisition does when the claim cannot be granted at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Wait {
-    /// Nothing: no claim is made.
+    /// Does not wait: no claim is made.
     Never,
-    /// Waits until so much cluster time has passed.
+    /// Waits for at most this long in cluster time.
     Within(Ttl),
     /// Waits for as long as its lease lives.
     #[default]
@@ -25,30 +25,31 @@ encoding::choice! {
     Wait { 0 = Never, 1 = Within(ttl), 2 = Always } "unknown wait"
 }
 
-/// Claim one name, or several: all are granted together, or none.
+/// Claims one name, or several that are granted together or not at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acquire {
-    /// Sorted, without repetition, none empty; never empty itself.
+    /// Sorted, without duplicates, none of them empty; at least one.
     pub names: Vec<Bytes>,
-    /// How much of each.
+    /// The mode of the claim on each name.
     pub mode: Mode,
     /// The lease to claim with; never [`LeaseId::NONE`].
     pub lease: LeaseId,
-    /// Make the lease first, with this time to live; refused when it exists.
+    /// Grants the lease first, with this time to live; refused if the lease exists.
     pub grant: Option<Ttl>,
-    /// What to do when the claim cannot be granted at once.
+    /// Whether to wait when the claim cannot be granted at once.
     pub wait: Wait,
-    /// For how long the lock is not granted after this claim was lost while it held.
+    /// How long the lock is not granted after this claim was lost while it held.
     pub lock_delay: Ttl,
-    /// The name that the owner of the claim gives itself.
+    /// The name of the claim's owner, as the client states it.
     pub principal: String,
     /// The value of the claim's key.
     pub value: Bytes,
-    /// A claim that the lease has on the name already is the answer, its value replaced by this
-    /// one's if that differs (as etcd's campaign does). Otherwise a second claim is refused.
+    /// If the lease already has a claim on the name, returns that claim, with its value replaced by
+    /// this one's if they differ (as etcd's campaign does). If unset, a second claim is refused.
     pub rejoin: bool,
-    /// Drawn at random by the node that took the call, to take back what the call made and nothing
-    /// else; zero for a request with an id, which is never taken back so.
+    /// A random number drawn by the node that received the call, by which it can withdraw the
+    /// claims that the call made and no others; zero for a request with an id, which is never
+    /// withdrawn like this.
     pub call: u64,
 }
 
@@ -61,12 +62,12 @@ operation! {
     AcquireReply: Acquire(reply) => reply
 }
 
-/// Give back what `token` holds.
+/// Releases the claim that holds under `token`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
-    /// The name.
+    /// The name of the lock or election.
     pub name: Bytes,
-    /// Must hold.
+    /// The token; refused unless it holds.
     pub token: Revision,
 }
 
@@ -74,73 +75,73 @@ encoding::record! { Release { name, token } }
 
 operation! { Release: it => ClaimCommand::Release(it).into(); (): Done => () }
 
-/// Take the claim of a lease out of the queue, whether it waits or holds.
+/// Removes the claim of a lease from the queue, whether it waits or holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withdraw {
-    /// The name.
+    /// The name of the lock or election.
     pub name: Bytes,
-    /// Whose claim.
+    /// The lease of the claim.
     pub lease: LeaseId,
-    /// Only if that call may take it back; zero takes back the claim of any call.
+    /// Only if the claim belongs to this call; zero removes the claim of any call.
     pub call: u64,
 }
 
 encoding::record! { Withdraw { name, lease, call } }
 
-// Answered with whether there was such a claim.
+// The reply says whether there was such a claim.
 operation! {
     Withdraw: it => ClaimCommand::Withdraw(it).into();
     bool: Withdraw(existed) => existed
 }
 
-/// Hand what `token` holds to another lease, under a greater token.
+/// Transfers the claim that holds under `token` to another lease, with a greater token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transfer {
-    /// The name.
+    /// The name of the lock or election.
     pub name: Bytes,
-    /// Must hold.
+    /// The token; refused unless it holds.
     pub token: Revision,
-    /// Who holds it then; has no claim on the name yet.
+    /// The lease of the new holder, which has no claim on the name yet.
     pub to: LeaseId,
-    /// What the new holder says of itself.
+    /// The principal of the new holder.
     pub principal: String,
 }
 
 encoding::record! { Transfer { name, token, to, principal } }
 
-// Answered with the claim that holds now.
+// The reply is the claim that holds now.
 operation! {
     Transfer: it => ClaimCommand::Transfer(it).into();
     ClaimState: Claim(claim) => *claim
 }
 
-/// End what `token` holds in favour of a claim that waits.
+/// Ends the claim that holds under `token` in favour of a claim that waits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandOver {
-    /// The name.
+    /// The name of the lock or election.
     pub name: Bytes,
-    /// Must hold.
+    /// The token; refused unless it holds.
     pub token: Revision,
-    /// Whose claim is granted.
+    /// The lease of the claim to grant.
     pub to: LeaseId,
 }
 
 encoding::record! { HandOver { name, token, to } }
 
-// Answered with the claim that holds now.
+// The reply is the claim that holds now.
 operation! {
     HandOver: it => ClaimCommand::HandOver(it).into();
     ClaimState: Claim(claim) => *claim
 }
 
-/// Replace the value of the claim that `token` holds.
+/// Replaces the value of the claim that holds under `token`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proclaim {
-    /// The name.
+    /// The name of the lock or election.
     pub name: Bytes,
-    /// Must hold.
+    /// The token; refused unless it holds.
     pub token: Revision,
-    /// The value.
+    /// The new value.
     pub value: Bytes,
 }
 
@@ -148,20 +149,20 @@ encoding::record! { Proclaim { name, token, value } }
 
 operation! { Proclaim: it => ClaimCommand::Proclaim(it).into(); (): Done => () }
 
-/// End claims that are not the caller's.
+/// Ends claims of other clients by force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForceRelease {
-    /// The name.
+    /// The name of the lock or election.
     pub name: Bytes,
-    /// Which claim; zero means every claim that holds.
+    /// The token of the claim; zero means every claim that holds.
     pub token: Revision,
-    /// Why, for the audit log of every member.
+    /// The reason, for the audit log of every member.
     pub why: String,
 }
 
 encoding::record! { ForceRelease { name, token, why } }
 
-// Answered with the claims that were ended.
+// The reply holds the claims that were ended.
 operation! {
     ForceRelease: it => ClaimCommand::ForceRelease(it).into();
     Vec<ClaimState>: ForceRelease(claims) => claims
@@ -170,19 +171,19 @@ operation! {
 /// One operation on a queue of claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimCommand {
-    /// Claim.
+    /// Makes claims.
     Acquire(Acquire),
-    /// Give back what a token holds.
+    /// Releases a claim.
     Release(Release),
-    /// Take a claim out of the queue.
+    /// Removes a claim from the queue.
     Withdraw(Withdraw),
-    /// Hand what a token holds to another lease.
+    /// Transfers a claim that holds to another lease.
     Transfer(Transfer),
-    /// End what a token holds in favour of a claim that waits.
+    /// Ends a claim that holds in favour of a claim that waits.
     HandOver(HandOver),
-    /// Replace the value of the claim that a token holds.
+    /// Replaces the value of a claim that holds.
     Proclaim(Proclaim),
-    /// End claims that are not the caller's.
+    /// Ends claims of other clients.
     ForceRelease(ForceRelease),
 }
 

@@ -1,4 +1,4 @@
-//! Commands on what members must agree on: alarms, and what members say of themselves.
+//! Commands on facts that all members agree on: alarms, and the attributes of members.
 
 use super::{Command, operation};
 use crate::{
@@ -6,21 +6,21 @@ use crate::{
     value::{AlarmKind, MemberId},
 };
 
-/// In place of a kind of alarm where every kind is meant.
+/// The tag for "every kind of alarm".
 const ANY_KIND: u8 = 0;
 
-/// Raise or clear an alarm.
+/// Raises or clears an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmChange {
-    /// Whose alarm. When clearing, zero means every member's.
+    /// The member with the alarm. When clearing, zero means every member's.
     pub member: MemberId,
-    /// Which kind. When clearing, `None` means every kind; when raising it is always given.
+    /// The kind. When clearing, `None` means every kind; it is always set when raising.
     pub kind: Option<AlarmKind>,
-    /// Raise or clear.
+    /// Whether to raise it; otherwise it is cleared.
     pub active: bool,
 }
 
-// Answered with the alarms that were raised or cleared.
+// The reply holds the alarms that were raised or cleared.
 operation! {
     AlarmChange: it => Command::Alarm(it);
     Vec<(MemberId, AlarmKind)>: Alarm(alarms) => alarms
@@ -42,14 +42,14 @@ impl Encoded for AlarmChange {
     }
 }
 
-/// What a member says of itself once it runs.
+/// The attributes that a member publishes once it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemberAttributes {
     /// The member.
     pub id: MemberId,
     /// Its human-readable name.
     pub name: String,
-    /// Where clients reach it.
+    /// The URLs at which clients reach it.
     pub client_urls: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a command may carry beside itself: guards, and a name by which a repeat is known.
+//! Conditions of commands: guards, request ids, fence policies and wills.
 
 use bytes::Bytes;
 
@@ -9,11 +9,11 @@ use crate::{
 };
 
 /// Holds while `name`, a lock or an election, is held under `token`; or while `name` is a key that
-/// was created in revision `token`. If that key is itself a claim, it must hold; if it is none,
-/// there must be no claim on a lock or an election of that name.
+/// was created in revision `token`. If that key is a claim, the claim must hold; otherwise there
+/// must be no claim on a lock or an election of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Guard {
-    /// The name.
+    /// The name of a lock or election, or a key.
     pub name: Bytes,
     /// The token.
     pub token: Revision,
@@ -21,24 +21,24 @@ pub struct Guard {
 
 encoding::record! { Guard { name, token } }
 
-/// Names a mutation so that a repeat of it is known.
+/// Identifies a mutation, so that a repeated request is deduplicated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestId {
     /// The mutation of a session.
     Session {
         /// The session, which is a lease.
         session: LeaseId,
-        /// Counts the session's mutations, from 1.
+        /// The number of the mutation within the session, from 1.
         sequence: u64,
-        /// Everything up to here was answered and is forgotten.
+        /// The watermark: all mutations up to here were answered and are forgotten.
         answered: u64,
     },
-    /// Any other string.
+    /// Any string chosen by a client.
     Key(Bytes),
-    /// Any other string, and who sent it. From [`crate::FeatureLevel::BOUNDED`] on.
+    /// Any string chosen by a client, with the client. From [`crate::FeatureLevel::BOUNDED`] on.
     ClientKey {
-        /// Tells clients apart, so that each has its share of what is remembered; not part of the
-        /// name.
+        /// Tells clients apart, so that each has its share of the remembered keys; not part of the
+        /// id.
         client: u64,
         /// The string.
         key: Bytes,
@@ -53,7 +53,7 @@ encoding::choice! {
     } "unknown request id"
 }
 
-/// In place of the id of a request that has none.
+/// The tag for a request without an id.
 const NO_REQUEST: u8 = 0;
 
 /// A command that is executed only if its guards hold, and only once under its id.
@@ -61,9 +61,9 @@ const NO_REQUEST: u8 = 0;
 pub struct Conditional {
     /// All must hold.
     pub guards: Vec<Guard>,
-    /// When this id was seen before, the first outcome is the answer.
+    /// If this id was seen before, the reply is the first outcome.
     pub request: Option<RequestId>,
-    /// Never itself conditional.
+    /// Never conditional itself.
     pub command: Command,
 }
 
@@ -88,7 +88,7 @@ impl Encoded for Conditional {
     }
 }
 
-/// Encodes what the id of a request stands for: its guards and its command.
+/// Encodes the part of a request that its id stands for: its guards and its command.
 pub(crate) fn encode_request(guards: &[Guard], command: &Command) -> Bytes {
     let mut out = Encoder::new();
     out.list(guards);
@@ -96,29 +96,29 @@ pub(crate) fn encode_request(guards: &[Guard], command: &Command) -> Bytes {
     out.finish()
 }
 
-/// Open a session on a lease of its own, or say that one is open already.
+/// Opens a session on a new lease, or confirms that one is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOpen {
-    /// The lease; never [`LeaseId::NONE`]. With `grant` a node chose it, and never chose it for
+    /// The lease; never [`LeaseId::NONE`]. With `grant`, a node chose it, and never chose it for
     /// another session.
     pub lease: LeaseId,
-    /// Make the lease, with this time to live; refused when it exists. Without it the lease must
-    /// have a session.
+    /// Grants the lease, with this time to live; refused if it exists. If unset, the lease must
+    /// have a session already.
     pub grant: Option<Ttl>,
 }
 
 encoding::record! { SessionOpen { lease, grant } }
 
-// Answered with the session and its time to live.
+// The reply is the session and its time to live.
 operation! {
     SessionOpen: it => Command::SessionOpen(it);
     (LeaseId, Ttl): SessionOpen(session, ttl) => (session, ttl)
 }
 
-/// Writes below a prefix need a live guard of a lock.
+/// A prefix below which writes need a live guard of a lock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FencePolicy {
-    /// Applies to every key that begins with this; never empty.
+    /// The prefix of the keys it applies to; never empty.
     pub prefix: Bytes,
     /// The name of the lock or election.
     pub lock: Bytes,
@@ -129,9 +129,9 @@ encoding::record! { FencePolicy { prefix, lock } }
 /// A change to the fence policies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FenceCommand {
-    /// Set the policy of a prefix.
+    /// Sets the policy of a prefix.
     Set(FencePolicy),
-    /// Remove the policy of a prefix.
+    /// Removes the policy of a prefix.
     Remove(Bytes),
 }
 
@@ -142,12 +142,13 @@ encoding::choice! {
 
 operation! { FenceCommand: it => Command::Fence(it); (): Done => () }
 
-/// What is to happen when a lease expires, or when a claim of it is lost.
+/// Sets or removes the will that runs when a lease expires, or when a claim of it is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WillSet {
     /// The lease.
     pub lease: LeaseId,
-    /// If given: the name that the lease claims; the will runs when that claim is lost.
+    /// The name of a lock or election that the lease claims: the will runs when that claim is lost.
+    /// `None`: the will runs when the lease expires.
     pub lock: Option<Bytes>,
     /// The will; `None` removes it.
     pub will: Option<Will>,
@@ -157,12 +158,12 @@ encoding::record! { WillSet { lease, lock, will } }
 
 operation! { WillSet: it => Command::WillSet(it); (): Done => () }
 
-/// A transaction that runs later, unless a guard does not hold then.
+/// A transaction that runs later, if its guards hold then.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Will {
-    /// All must hold when it runs.
+    /// Guards; all must hold when it runs.
     pub guards: Vec<Guard>,
-    /// What runs.
+    /// The transaction.
     pub txn: Txn,
 }
 

@@ -9,42 +9,42 @@ use crate::{
     value::{KeyRange, KeyValue, LeaseId, Revision},
 };
 
-/// In the flags of a put and of a delete.
+/// Flag of puts and deletes.
 const WANT_PREVIOUS: u8 = 1;
-/// In the flags of a put.
+/// Flag of puts.
 const IGNORE_VALUE: u8 = 2;
 const IGNORE_LEASE: u8 = 4;
 
-/// In the flags of a range query.
+/// Flag of range queries.
 const KEYS_ONLY: u8 = 1;
 const COUNT_ONLY: u8 = 2;
-/// In the flags of a range query: bounds on revisions follow.
+/// Flag of range queries: bounds on revisions follow.
 const FILTERS: u8 = 4;
 
-/// Store a value under a key.
+/// Stores a value under a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Put {
     /// Never empty.
     pub key: Bytes,
     /// Empty when `ignore_value` is set.
     pub value: Bytes,
-    /// Attach the key to this lease; [`LeaseId::NONE`] detaches it from any.
+    /// Attaches the key to this lease; [`LeaseId::NONE`] detaches it from any.
     pub lease: LeaseId,
-    /// Reply with the record that was replaced.
+    /// Return the record that was replaced.
     pub want_previous: bool,
-    /// Keep the present value; refused when the key does not exist.
+    /// Keep the present value; refused if the key does not exist.
     pub ignore_value: bool,
-    /// Keep the present lease; refused when the key does not exist.
+    /// Keep the present lease; refused if the key does not exist.
     pub ignore_lease: bool,
 }
 
-// Answered with the replaced record, when it was asked for and there was one.
+// The reply is the replaced record, if requested and present.
 operation! { Put: it => Command::Put(it); Option<KeyValue>: Put(previous) => previous }
 
 impl Put {
     const FLAGS: u8 = WANT_PREVIOUS | IGNORE_VALUE | IGNORE_LEASE;
 
-    /// Checks an encoding. The parts are counted and not taken out, which costs a reference each.
+    /// Checks an encoding. Skips over byte strings instead of taking references to them.
     pub(super) fn check(input: &mut Decoder<'_>) -> Result<(), Malformed> {
         input.flags(Self::FLAGS)?;
         input.slice()?;
@@ -78,12 +78,12 @@ impl Encoded for Put {
     }
 }
 
-/// Delete the keys of a range.
+/// Deletes the keys of a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRange {
-    /// Which keys.
+    /// The keys to delete.
     pub range: KeyRange,
-    /// Reply with the records that were deleted.
+    /// Return the records that were deleted.
     pub want_previous: bool,
 }
 
@@ -107,24 +107,24 @@ impl Encoded for DeleteRange {
     }
 }
 
-/// Move the floor below which history cannot be read.
+/// Compacts: moves the floor, below which history cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compact(pub Revision);
 
 operation! { Compact: Compact(revision) => Command::Compact(revision); (): Compact => () }
 
-/// Read the keys of a range. In a command only inside a [`super::Txn`]; otherwise a query.
+/// Reads the keys of a range. A command only inside a [`super::Txn`]; otherwise a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeQuery {
-    /// Which keys.
+    /// The keys to read.
     pub range: KeyRange,
     /// Most records to return; zero or less means all.
     pub limit: i64,
     /// Read as of this revision; zero or less means the latest.
     pub revision: Revision,
-    /// Order of the result.
+    /// The order of the result.
     pub sort_order: SortOrder,
-    /// What to order by.
+    /// The field to sort by.
     pub sort_target: SortTarget,
     /// Leave the values out.
     pub keys_only: bool,
@@ -141,7 +141,7 @@ pub struct RangeQuery {
 }
 
 impl RangeQuery {
-    /// Everything in `range`, at the latest revision, by key.
+    /// Reads all keys of `range` at the latest revision, in key order.
     #[must_use]
     pub const fn latest(range: KeyRange) -> Self {
         Self {
@@ -159,7 +159,7 @@ impl RangeQuery {
         }
     }
 
-    /// The bounds on revisions, in the order in which they are encoded.
+    /// Returns the bounds on revisions, in the order in which they are encoded.
     const fn filters(&self) -> [Revision; 4] {
         [
             self.min_mod_revision,
@@ -211,7 +211,7 @@ impl Encoded for RangeQuery {
 /// Direction of a sort.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortOrder {
-    /// By key, unless the target is another field: then as `Ascend`.
+    /// By key; if the target is another field, as `Ascend`.
     #[default]
     None,
     /// Lowest first.
@@ -224,7 +224,7 @@ encoding::choice! {
     SortOrder { 0 = None, 1 = Ascend, 2 = Descend } "unknown sort order"
 }
 
-/// The field a sort looks at.
+/// The field to sort by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortTarget {
     /// The key.

@@ -1,12 +1,12 @@
-//! Commands and feature levels: from which level on a command may be proposed, and in which form.
+//! Feature levels of commands: the level that a command needs, and its form below that level.
 
 use super::{Command, RequestId};
 use crate::feature::FeatureLevel;
 
-/// The level that must be in force before `command` may be proposed: below it, some member may not
-/// be able to read the command.
+/// Returns the level that must be in force before `command` may be proposed: below it, some member
+/// may be unable to decode the command.
 ///
-/// A raise needs none: it is proposed when every member knows the level that it names.
+/// Raising the level needs no level: it is proposed once every member knows the new level.
 #[must_use]
 pub fn level_needed(command: &Command) -> FeatureLevel {
     match command {
@@ -34,7 +34,7 @@ pub fn level_needed(command: &Command) -> FeatureLevel {
     }
 }
 
-/// The command in the words that every member understands at `level`, where it has such words.
+/// Returns the command in a form that every member can decode at `level`, if it has one.
 #[must_use]
 pub fn worded_for(mut command: Command, level: FeatureLevel) -> Command {
     if level < FeatureLevel::BOUNDED

@@ -1,8 +1,8 @@
 //! Commands: valid requests, one variant per replicated operation.
 //!
-//! Whatever can be refused by looking at the request alone is refused at the border, before a
-//! command exists. What depends on state is refused in `apply`, as a [`crate::Refusal`].
-//! A released variant never changes meaning.
+//! A request that is invalid regardless of the state is refused at the border, before a command
+//! exists. A request that the state forbids is refused in `apply`, as a [`crate::Refusal`]. A
+//! released variant never changes meaning.
 
 mod claim;
 mod cluster;
@@ -39,48 +39,48 @@ use crate::{
 /// One replicated operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Store a value under a key.
+    /// Stores a value under a key.
     Put(Put),
-    /// Delete the keys of a range, in one revision.
+    /// Deletes the keys of a range, in one revision.
     DeleteRange(DeleteRange),
-    /// Compare, then one of two lists of operations, in one revision.
+    /// Compares, then runs one of two lists of operations, in one revision.
     Txn(Txn),
-    /// Move the floor below which history cannot be read.
+    /// Moves the floor, below which history cannot be read.
     Compact(Revision),
-    /// Create a lease.
+    /// Grants a lease.
     LeaseGrant(LeaseGrant),
-    /// End a lease and delete its keys, in one revision.
+    /// Revokes a lease and deletes its keys, in one revision.
     LeaseRevoke(LeaseId),
-    /// Renew many leases: those that exist get their full TTL from the entry's time.
+    /// Renews leases: each that exists gets its full TTL from the time of the entry.
     LeaseRenew(Vec<LeaseId>),
-    /// End those of these leases whose time has come and whose generation has not moved.
+    /// Expires those of these leases that are due and whose generation is unchanged.
     LeaseExpire(Vec<LeaseExpiry>),
-    /// Raise or clear an alarm.
+    /// Raises or clears an alarm.
     Alarm(AlarmChange),
-    /// Make known what a member says of itself.
+    /// Publishes the attributes of a member.
     MemberPublish(MemberAttributes),
-    /// Execute a command only if guards hold, and only once.
+    /// Executes a command only if its guards hold, and only once.
     Conditional(Box<Conditional>),
-    /// Operate on a lock or an election.
+    /// Operates on a lock or an election.
     Claim(ClaimCommand),
-    /// Operate on a registration.
+    /// Operates on a registration.
     Registry(RegistryCommand),
-    /// Open a session.
+    /// Opens a session.
     SessionOpen(SessionOpen),
-    /// Change the fence policies.
+    /// Changes the fence policies.
     Fence(FenceCommand),
-    /// Set or remove a last will.
+    /// Sets or removes a will.
     WillSet(WillSet),
-    /// Do what has fallen due by the entry's time: claims whose wait is over, lock delays and
-    /// drains that end, idempotency keys to forget.
+    /// Runs the timers that are due at the time of the entry: claims whose wait is over, lock
+    /// delays and drains that end, idempotency keys to forget.
     Wake,
-    /// Put the rules up to this feature level in force.
+    /// Puts the rules up to this feature level in force.
     RaiseLevel(FeatureLevel),
 }
 
-/// Tag of a put.
+/// The tag of a put.
 const PUT: u8 = 1;
-/// Tag of a command with conditions.
+/// The tag of a conditional command.
 const CONDITIONAL: u8 = 11;
 
 encoding::choice! {
@@ -107,7 +107,7 @@ encoding::choice! {
 }
 
 impl Command {
-    /// Checks an encoding. Most are of puts, which are not taken apart for it.
+    /// Checks an encoding. Most commands are puts, which are checked without decoding them.
     pub(crate) fn check(input: &mut Decoder<'_>) -> Result<(), Malformed> {
         if input.is_next(PUT) {
             Put::check(input)
@@ -117,8 +117,8 @@ impl Command {
     }
 }
 
-/// Whether `command` nests transactions no deeper than [`TXN_DEPTH_MAX`], and so can be decoded
-/// again. The border must ask before it proposes.
+/// Whether `command` nests transactions at most [`TXN_DEPTH_MAX`] deep, so that it can be decoded.
+/// The border must check this before it proposes the command.
 #[must_use]
 pub fn is_encodable(command: &Command) -> bool {
     match command {

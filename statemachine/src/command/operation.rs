@@ -1,39 +1,38 @@
-//! Which reply is to which command.
+//! Operations: the mapping from commands to the types of their replies.
 //!
 //! Commands travel as one enum and replies as another. An operation is the type of one kind of
-//! command, and names the type of its reply. It is declared beside its type, by `operation!`.
+//! command, and names the type of its reply. `operation!` declares it beside its type.
 
 use thiserror::Error;
 
 use super::Command;
 use crate::outcome::Reply;
 
-/// A command of one kind, whose reply is of a type of its own.
+/// A command of one kind, with a reply type.
 pub trait Operation: Into<Command> {
-    /// What it is answered with.
+    /// The type of the reply.
     type Reply;
 
-    /// Takes the reply to such an operation out of its enum.
+    /// Extracts the reply to this operation from the enum.
     ///
     /// # Errors
-    /// When it is the reply to another operation. The machine answers each command with a reply of
-    /// its kind, so one of the two is not what it is taken for.
+    /// When it is the reply to another operation. The machine replies to each command with a reply
+    /// of its kind, so the operation or the reply is not what the caller takes it for.
     fn reply(reply: Reply) -> Result<Self::Reply, OtherReply>;
 
-    /// Whether `reply` is of the kind that such an operation is answered with.
+    /// Whether `reply` is of the kind that this operation gets.
     fn is_answered_by(reply: &Reply) -> bool;
 }
 
-/// A reply is not of the kind that its command is answered with.
+/// The error for a reply that does not belong to its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the reply is not one to {operation}")]
 pub struct OtherReply {
-    /// The type of the operation.
+    /// The type name of the operation.
     pub operation: &'static str,
 }
 
-/// Declares an operation: the command that it is, then the type of its reply and where that is in
-/// [`Reply`].
+/// Declares an operation: its command, its type of reply, and where that is in [`Reply`].
 macro_rules! operation {
     ($type:ident: $operation:pat => $command:expr;
         $answer:ty: $kind:ident $(($($item:ident),+))? => $reply:expr) => {

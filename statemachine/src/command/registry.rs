@@ -9,17 +9,18 @@ use crate::{
     value::{LeaseId, Revision, Ttl},
 };
 
-/// Whether an instance wants traffic. Apart from whether it is alive, which its lease says.
+/// Whether an instance wants traffic. Independent of whether it is alive, which depends on its
+/// lease.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
-    /// Alive, not yet to be used.
+    /// Alive; must not get traffic yet.
     #[default]
     Starting,
-    /// To be used.
+    /// Gets traffic.
     Ready,
-    /// Finishes what is under way.
+    /// Finishes its open requests; must not get new traffic.
     Draining,
-    /// Alive, not to be used.
+    /// Alive; must not get traffic.
     NotReady,
 }
 
@@ -27,38 +28,38 @@ encoding::choice! {
     Readiness { 0 = Starting, 1 = Ready, 2 = Draining, 3 = NotReady } "unknown readiness"
 }
 
-/// Add an instance, or change what it says of itself.
+/// Adds an instance, or changes its description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
-    /// Which instance.
+    /// The instance.
     pub name: InstanceName,
-    /// The encoded `tenure.v1.Instance`, which the machine keeps as the value of the key.
+    /// The encoded `tenure.v1.Instance`, stored as the value of the key.
     pub instance: Bytes,
-    /// Zero begins a new life of the instance, which takes the place of any before it. Otherwise
-    /// the incarnation to change; refused when it is not the present one.
+    /// Zero begins a new incarnation, which replaces any present one. Otherwise the incarnation to
+    /// change; refused if it is not the present one.
     pub incarnation: Revision,
-    /// The lease; with an incarnation, [`LeaseId::NONE`] keeps the one it has.
+    /// The lease; with an incarnation, [`LeaseId::NONE`] keeps the present one.
     pub lease: LeaseId,
-    /// Make the lease first, with this time to live; refused when it exists.
+    /// Grants the lease first, with this time to live; refused if it exists.
     pub grant: Option<Ttl>,
 }
 
 encoding::record! { Register { name, instance, incarnation, lease, grant } }
 
-// Answered with the incarnation, its lease, and that one's time to live.
+// The reply is the incarnation, its lease, and the time to live of the lease.
 operation! {
     Register: it => RegistryCommand::Register(it).into();
     (Revision, LeaseId, Ttl): Register(incarnation, lease, ttl) => (incarnation, lease, ttl)
 }
 
-/// Say whether an instance wants traffic.
+/// Sets the readiness of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetReadiness {
-    /// Which instance.
+    /// The instance.
     pub name: InstanceName,
-    /// Must be the present one.
+    /// Refused if this is not the present incarnation.
     pub incarnation: Revision,
-    /// The readiness.
+    /// The new readiness.
     pub readiness: Readiness,
 }
 
@@ -66,14 +67,14 @@ encoding::record! { SetReadiness { name, incarnation, readiness } }
 
 operation! { SetReadiness: it => RegistryCommand::SetReadiness(it).into(); (): Done => () }
 
-/// Stop new traffic of an instance now; remove it when the grace has passed.
+/// Stops new traffic of an instance now, and removes it after the grace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// Which instance.
+    /// The instance.
     pub name: InstanceName,
-    /// Must be the present one; zero means whichever is.
+    /// Refused if this is not the present incarnation; zero means any.
     pub incarnation: Revision,
-    /// The grace.
+    /// The grace: how long it may finish its open requests.
     pub grace: Ttl,
 }
 
@@ -81,12 +82,12 @@ encoding::record! { Drain { name, incarnation, grace } }
 
 operation! { Drain: it => RegistryCommand::Drain(it).into(); (): Done => () }
 
-/// Remove an instance.
+/// Removes an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deregister {
-    /// Which instance.
+    /// The instance.
     pub name: InstanceName,
-    /// Must be the present one; zero means whichever is.
+    /// Refused if this is not the present incarnation; zero means any.
     pub incarnation: Revision,
 }
 
@@ -97,13 +98,13 @@ operation! { Deregister: it => RegistryCommand::Deregister(it).into(); (): Done 
 /// One operation on a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RegistryCommand {
-    /// Add or change.
+    /// Adds or changes an instance.
     Register(Register),
-    /// Say whether it wants traffic.
+    /// Sets its readiness.
     SetReadiness(SetReadiness),
-    /// Stop new traffic now, and remove it later.
+    /// Stops new traffic now, and removes the instance later.
     Drain(Drain),
-    /// Remove it.
+    /// Removes an instance.
     Deregister(Deregister),
 }
 

@@ -1,4 +1,4 @@
-//! Transactions: compare, then one of two lists of operations.
+//! Transactions: compare, then run one of two lists of operations.
 
 use bytes::Bytes;
 
@@ -9,14 +9,14 @@ use crate::{
     value::{KeyRange, LeaseId, Revision},
 };
 
-/// Compare, then one of two lists of operations.
+/// Compares, then runs one of two lists of operations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
     /// All must hold for `success` to be chosen.
     pub compare: Vec<Compare>,
-    /// Operations when every comparison holds.
+    /// Operations to run if every comparison holds.
     pub success: Vec<TxnOp>,
-    /// Operations otherwise.
+    /// Operations to run otherwise.
     pub failure: Vec<TxnOp>,
 }
 
@@ -41,7 +41,7 @@ impl Encoded for Txn {
 }
 
 impl Txn {
-    /// Whether any list, of this transaction or of one within, stores a value.
+    /// Whether any list, nested transactions included, stores a value.
     #[must_use]
     pub fn contains_put(&self) -> bool {
         self.success.iter().chain(&self.failure).any(|op| match op {
@@ -51,7 +51,7 @@ impl Txn {
         })
     }
 
-    /// Whether both lists only read. A transaction within counts as a write, as in etcd.
+    /// Whether both lists only read. A nested transaction counts as a write, as in etcd.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|op| match op {
@@ -60,7 +60,7 @@ impl Txn {
         })
     }
 
-    /// Whether transactions are nested at most `depth` deep here, this one included.
+    /// Whether transactions are nested at most `depth` deep, this one included.
     pub(super) fn fits(&self, depth: usize) -> bool {
         let Some(within) = depth.checked_sub(1) else {
             return false;
@@ -75,13 +75,13 @@ impl Txn {
 /// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TxnOp {
-    /// Read.
+    /// Reads.
     Range(RangeQuery),
-    /// Write.
+    /// Writes.
     Put(Put),
-    /// Delete.
+    /// Deletes.
     DeleteRange(DeleteRange),
-    /// A transaction within; its comparisons are evaluated with all others, on the state before.
+    /// A nested transaction; its comparisons are evaluated with all others, on the state before.
     Txn(Txn),
 }
 
@@ -95,9 +95,9 @@ encoding::choice! {
 pub struct Compare {
     /// The key or range. For a range, every key in it must satisfy the comparison.
     pub range: KeyRange,
-    /// How the present value must relate to the operand.
+    /// The relation of the present value to the operand.
     pub relation: Relation,
-    /// What to look at, and what to compare it with.
+    /// The field to compare, and the value to compare it with.
     pub operand: Operand,
 }
 
@@ -120,7 +120,7 @@ encoding::choice! {
     Relation { 0 = Equal, 1 = Greater, 2 = Less, 3 = NotEqual } "unknown relation"
 }
 
-/// What a [`Compare`] looks at, and what it compares it with.
+/// The field that a [`Compare`] looks at, and the value to compare it with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// The version of the key; zero when it does not exist.

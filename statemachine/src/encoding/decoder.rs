@@ -1,15 +1,15 @@
-//! The decoder: takes apart what an encoder wrote. Byte strings are slices of the input.
+//! The decoder: reads the output of the encoder. Byte strings are slices of the input.
 
 use bytes::Bytes;
 
 use super::{ENTRY_BYTES_MAX, Encoded, Fixed, TXN_DEPTH_MAX};
 
-/// Why bytes are not of the encoding.
+/// Why bytes cannot be decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
-    /// They are of another form than any version writes.
+    /// No version writes this form.
     Form(&'static str),
-    /// They are a command of a kind that this version does not know.
+    /// A command of a kind that this version does not know.
     UnknownCommand(u8),
 }
 
@@ -18,12 +18,12 @@ pub(crate) enum Malformed {
 pub(crate) struct Decoder<'a> {
     whole: &'a Bytes,
     rest: &'a [u8],
-    /// Transactions around what is read.
+    /// Number of transactions around the current position.
     depth: usize,
 }
 
-/// Most elements a list reserves space for before they are seen; a longer list grows as its
-/// elements turn out to be there.
+/// Most elements that a list reserves space for in advance; a longer list grows as its elements are
+/// read.
 const RESERVE_MAX: usize = 256;
 
 impl<'a> Decoder<'a> {
@@ -35,7 +35,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// Reads all of `whole`, which is of an entry or a part of one.
+    /// Decodes all of `whole`, which is an entry or a part of one.
     pub(crate) fn read_all<T>(
         whole: &'a Bytes,
         read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
@@ -76,7 +76,7 @@ impl<'a> Decoder<'a> {
         Ok(*byte)
     }
 
-    /// Takes the next byte if it is `byte`.
+    /// Consumes the next byte if it is `byte`.
     #[inline]
     pub(crate) fn is_next(&mut self, byte: u8) -> bool {
         match self.rest.split_first() {
@@ -107,7 +107,7 @@ impl<'a> Decoder<'a> {
         Err(TOO_LONG)
     }
 
-    /// A number of a smaller type.
+    /// Reads a number of a smaller type.
     pub(crate) fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Malformed> {
         T::try_from(self.number()?).map_err(|_| TOO_LARGE)
     }
@@ -119,7 +119,7 @@ impl<'a> Decoder<'a> {
         Ok((zigzag >> 1).cast_signed() ^ sign)
     }
 
-    /// The number of something that is counted, of which each takes at least a byte.
+    /// Reads a count of elements, each of which takes at least a byte.
     #[inline]
     pub(crate) fn length(&mut self) -> Result<usize, Malformed> {
         match usize::try_from(self.number()?) {
@@ -128,7 +128,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// So many bytes as they are.
+    /// Reads `length` bytes verbatim.
     #[inline]
     pub(crate) fn raw(&mut self, length: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or(CUT_SHORT)?;
@@ -136,7 +136,7 @@ impl<'a> Decoder<'a> {
         Ok(taken)
     }
 
-    /// A byte string, to look at only.
+    /// Reads a byte string as a borrowed slice.
     #[inline]
     pub(crate) fn slice(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.length()?;
@@ -148,19 +148,19 @@ impl<'a> Decoder<'a> {
         self.slice().map(|slice| self.shared(slice))
     }
 
-    /// What is left.
+    /// Returns the remaining bytes.
     pub(crate) fn rest(&mut self) -> Bytes {
         let rest = std::mem::take(&mut self.rest);
         self.shared(rest)
     }
 
-    /// A slice that was taken, with a reference to the whole.
+    /// Returns a slice of the input as shared bytes.
     #[inline]
     pub(crate) fn shared(&self, slice: &'a [u8]) -> Bytes {
         self.whole.slice_ref(slice)
     }
 
-    /// Flags of which these are known.
+    /// Reads flags; unknown ones are an error.
     pub(crate) fn flags(&mut self, known: u8) -> Result<u8, Malformed> {
         let flags = self.byte()?;
         if flags & !known == 0 {
@@ -186,12 +186,12 @@ impl<'a> Decoder<'a> {
         Ok(items)
     }
 
-    /// A number in as many bytes as its type has, big-endian.
+    /// Reads a number of fixed length, big-endian.
     pub(crate) fn fixed<T: Fixed>(&mut self) -> Result<T, Malformed> {
         T::read(self)
     }
 
-    /// What lies within one more transaction, of which there may be [`TXN_DEPTH_MAX`].
+    /// Reads the contents of a nested transaction, at most [`TXN_DEPTH_MAX`] deep.
     pub(crate) fn nested<T>(
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Malformed>,

@@ -1,17 +1,17 @@
-//! The encoding of commands and outcomes: which types have one, and how it is declared.
+//! The encoding of commands and outcomes: the types that have one, and the macros that declare it.
 
 use bytes::Bytes;
 
 use super::{Decoder, Encoder, Malformed};
 
-/// A type with an encoding. Invariant: `read` takes exactly what `write` made.
+/// A type with an encoding. Invariant: `read` consumes exactly what `write` produced.
 pub(crate) trait Encoded: Sized {
     fn write(&self, out: &mut Encoder);
 
     fn read(input: &mut Decoder<'_>) -> Result<Self, Malformed>;
 }
 
-/// The encoding of a struct: its fields one after the other, in this order.
+/// Declares the encoding of a struct: its fields in this order.
 macro_rules! record {
     ($type:ident { $($field:ident),+ $(,)? }) => {
         impl $crate::encoding::Encoded for $type {
@@ -29,8 +29,8 @@ macro_rules! record {
     };
 }
 
-/// The encoding of an enum: the tag of the variant, then its fields in this order. What follows the
-/// variants says what another tag is.
+/// Declares the encoding of an enum: the tag of the variant, then its fields in this order. The
+/// expression after the variants is the error for another tag.
 macro_rules! choice {
     ($type:ident { $($variants:tt)+ } $unknown:literal) => {
         $crate::encoding::choice! {
@@ -69,7 +69,7 @@ macro_rules! choice {
     };
 }
 
-/// The encodings of a newtype: those of the number in it.
+/// Declares the encodings of a newtype: those of the number in it.
 macro_rules! newtype {
     ($type:ident) => {
         impl $crate::encoding::Encoded for $type {
@@ -100,7 +100,7 @@ macro_rules! newtype {
 
 pub(crate) use {choice, newtype, record};
 
-/// A choice that may be left out: `none` stands in place of its tag then.
+/// An optional choice: the tag `none` stands for its absence.
 pub(crate) mod or_none {
     use super::{Decoder, Encoded, Encoder, Malformed};
 

@@ -1,7 +1,7 @@
-//! The encoder: bytes of numbers, byte strings, options and lists.
+//! The encoder: writes numbers, byte strings, options and lists.
 //!
 //! Numbers are little-endian base-128 (LEB128), signed ones zigzagged; byte strings and lists are
-//! preceded by their length. Not concerned with limits: the border keeps requests small before they
+//! preceded by their length. The encoder enforces no limits: the border bounds requests before they
 //! become commands.
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -12,7 +12,7 @@ use super::{Encoded, Fixed};
 #[derive(Debug)]
 pub(crate) struct Encoder {
     bytes: BytesMut,
-    /// Elements of lists beyond this length are left out: the result is thrown away then.
+    /// Elements of lists beyond this length are omitted: the result is discarded then.
     enough: usize,
 }
 
@@ -28,7 +28,7 @@ impl Encoder {
         }
     }
 
-    /// An encoder for what is of use only if it takes no more than this.
+    /// Creates an encoder for a result that is discarded if it is longer than `enough` bytes.
     pub(crate) fn up_to(enough: usize) -> Self {
         Self {
             enough,
@@ -36,12 +36,12 @@ impl Encoder {
         }
     }
 
-    /// What was written.
+    /// Returns the encoded bytes.
     pub(crate) fn finish(self) -> Bytes {
         self.bytes.freeze()
     }
 
-    /// What was written, if that is no more than enough.
+    /// Returns the encoded bytes, if there are at most `enough`.
     pub(crate) fn finish_within(self) -> Option<Bytes> {
         (self.bytes.len() <= self.enough).then(|| self.finish())
     }
@@ -50,7 +50,7 @@ impl Encoder {
         self.bytes.put_u8(byte);
     }
 
-    /// Bytes as they are, without their length.
+    /// Appends bytes verbatim, without their length.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.bytes.put_slice(bytes);
     }
@@ -87,7 +87,7 @@ impl Encoder {
         }
     }
 
-    /// A number in as many bytes as its type has, big-endian.
+    /// Appends a number of fixed length, big-endian.
     pub(crate) fn fixed(&mut self, number: impl Fixed) {
         number.write(self);
     }
@@ -98,13 +98,13 @@ const fn low_byte(number: u64) -> u8 {
     low
 }
 
-/// How many bytes [`Encoder::number`] writes.
+/// Returns how many bytes [`Encoder::number`] writes.
 pub(crate) const fn length_of_number(number: u64) -> usize {
     let bits = u64::BITS.saturating_sub((number | 1).leading_zeros());
     bits.div_ceil(7) as usize
 }
 
-/// A byte of the flags that are set.
+/// Packs flags into a byte.
 pub(crate) fn flags(flags: &[(bool, u8)]) -> u8 {
     let set = flags.iter().filter(|(is_set, _)| *is_set);
     set.fold(0, |all, (_, flag)| all | flag)

@@ -1,8 +1,8 @@
-//! Numbers of a fixed length, big-endian: in rows, where most values are such numbers.
+//! Numbers of a fixed length, big-endian: used in rows, whose values are mostly such numbers.
 
 use super::{Decoder, Encoder, Malformed};
 
-/// A number in as many bytes as its type has, big-endian.
+/// A number of fixed length, big-endian.
 pub(crate) trait Fixed: Sized {
     fn write(self, out: &mut Encoder);
 

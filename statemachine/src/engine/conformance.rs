@@ -1,7 +1,7 @@
-//! What every [`Engine`] must do, as assertions that any engine's tests can run.
+//! The contract of an [`Engine`], as assertions that any engine's tests can run.
 //!
-//! Not a crash test: what survives a crash is for each engine to show. Invariant: an engine that
-//! passes can replace another without the machine noticing.
+//! Not a crash test: each engine has to test what survives a crash. Invariant: an engine that
+//! passes can replace another without a change of the machine's behaviour.
 
 use std::sync::Arc;
 
@@ -217,7 +217,7 @@ fn many_rows_are_all_found(engine: &dyn Engine) {
     assert_eq!(keys(engine, Table::LeaseKeys, ""), rows);
 }
 
-/// Few and many, with those that are not there, and the same row under two keys that begin alike.
+/// Few and many keys, some of them absent, and the same row under two keys with a common prefix.
 fn several_rows_are_read_at_once(engine: &dyn Engine) {
     for table in [Table::Current, Table::Cluster] {
         let rows: Vec<String> = (0..500).map(|row| format!("{row:04}")).collect();

@@ -1,7 +1,7 @@
-//! The engine in memory, for models and simulations. A crash can be played: what was not flushed
-//! is lost from the end.
+//! The engine in memory, for models and simulations. It can simulate a crash, which loses the
+//! latest batches that were not flushed.
 //!
-//! Not for production. Invariant: a view taken is never changed by a later write.
+//! Not for production. Invariant: a later write never changes a snapshot.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{Cursor, Engine, Table, View, WriteBatch, WriteOp};
 use crate::error::EngineError;
 
-/// Batches kept to replay after a crash. Beyond it the oldest become durable, as an engine on a
+/// Batches kept to replay after a crash. Beyond that the oldest become durable, as an engine on
 /// disk flushes what its memory cannot hold; a few thousand are more than any simulated run loses.
 const UNFLUSHED_MAX: usize = 4096;
 
@@ -84,20 +84,20 @@ pub struct MemEngine {
 }
 
 impl MemEngine {
-    /// An empty engine.
+    /// Creates an empty engine.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Makes every batch written so far survive a crash.
+    /// Makes every batch written so far durable.
     pub fn flush(&self) {
         let mut state = self.write_state();
         let batches = state.unflushed.len();
         state.make_durable(batches);
     }
 
-    /// How many batches a crash could lose.
+    /// Returns how many batches a crash could lose.
     #[must_use]
     pub fn unflushed(&self) -> usize {
         self.read_state().unflushed.len()

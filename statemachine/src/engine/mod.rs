@@ -1,7 +1,7 @@
 //! The ordered store that the machine works on: get, scan, atomic batch, snapshot.
 //!
-//! [`MemEngine`] serves models and simulations; the server brings one on a disk. Both pass
-//! [`conformance`]. Values are opaque here; the machine gives them meaning.
+//! [`MemEngine`] serves models and simulations; the server has one on disk. Both pass
+//! [`conformance`]. Values are opaque here; the machine interprets them.
 
 pub mod conformance;
 mod mem;
@@ -19,7 +19,7 @@ use crate::error::EngineError;
 pub enum Table {
     /// Key to its latest record.
     Current = 0,
-    /// Revision to change, in etcd's revision-key form.
+    /// Revision to change, keyed as in etcd's backend.
     History = 1,
     /// Key and revision to kind of change; finds a key's record at a past revision.
     Versions = 2,
@@ -29,7 +29,7 @@ pub enum Table {
     LeaseKeys = 4,
     /// Members' attributes, alarms, and other small replicated facts.
     Cluster = 5,
-    /// Counters, floor, cluster time, and what the log's adapter keeps beside the data.
+    /// Counters, floor, cluster time, and the record of the log's adapter.
     Meta = 6,
 }
 
@@ -48,14 +48,14 @@ impl Table {
 
 /// A consistent, readable state of all tables.
 pub trait View: Send + Sync + fmt::Debug {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     ///
     /// # Errors
     /// When the engine cannot read.
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, EngineError>;
 
-    /// The values of `keys`, which are in ascending order, in their order. An engine that can find
-    /// several at once should.
+    /// Returns the values of `keys`, in their order, which is ascending. An engine that can read
+    /// several rows at once should override this.
     ///
     /// # Errors
     /// When the engine cannot read.
@@ -63,7 +63,7 @@ pub trait View: Send + Sync + fmt::Debug {
         keys.iter().map(|key| self.get(table, key)).collect()
     }
 
-    /// A cursor, standing before the first key that is at least `from`.
+    /// Returns a cursor before the first key that is at least `from`.
     ///
     /// # Errors
     /// When the engine cannot read.
@@ -72,14 +72,14 @@ pub trait View: Send + Sync + fmt::Debug {
 
 /// Walks a table in ascending key order.
 pub trait Cursor {
-    /// The next pair, or `None` at the end.
+    /// Returns the next pair, or `None` at the end.
     ///
     /// # Errors
     /// When the engine cannot read.
     fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, EngineError>;
 
-    /// As [`Cursor::next`], without the value: for counting. An engine that can leave the value
-    /// where it is should.
+    /// As [`Cursor::next`], without the value: for counting. An engine that can skip reading the
+    /// value should override this.
     ///
     /// # Errors
     /// When the engine cannot read.
@@ -87,14 +87,14 @@ pub trait Cursor {
         Ok(self.next()?.map(|(key, _)| key))
     }
 
-    /// Moves to before the first key that is at least `key`, which must not lie behind the cursor.
+    /// Moves to before the first key that is at least `key`, which must not be behind the cursor.
     ///
     /// # Errors
     /// When the engine cannot read.
     fn skip_to(&mut self, key: &[u8]) -> Result<(), EngineError>;
 }
 
-/// Writes to be made together: all of them or none.
+/// Writes to be made atomically: all of them or none.
 #[derive(Debug, Default)]
 pub struct WriteBatch {
     /// In order; of several writes to one key the last wins.
@@ -104,17 +104,18 @@ pub struct WriteBatch {
 /// One write of a [`WriteBatch`].
 #[derive(Clone, Debug)]
 pub enum WriteOp {
-    /// Store.
+    /// Stores a value.
     Put(Table, Bytes, Bytes),
-    /// Remove; nothing happens when the key is absent.
+    /// Removes a key; no effect if the key is absent.
     Delete(Table, Bytes),
 }
 
-/// The ordered store itself.
+/// The ordered store.
 ///
 /// # Invariants
-/// A batch is visible, and survives a crash, whole or not at all. Of the batches written before a
-/// crash a prefix survives; which prefix only a flush decides, because the log replays the rest.
+/// A batch is visible, and survives a crash, completely or not at all. Of the batches written
+/// before a crash a prefix survives; only a flush decides which prefix, because the log replays the
+/// rest.
 pub trait Engine: View {
     /// Applies `batch` atomically.
     ///
@@ -122,7 +123,7 @@ pub trait Engine: View {
     /// When the engine cannot write; the node must stop.
     fn write(&self, batch: WriteBatch) -> Result<(), EngineError>;
 
-    /// A state that later writes do not change.
+    /// Returns a state that later writes do not change.
     ///
     /// # Errors
     /// When the engine cannot read.

@@ -1,9 +1,9 @@
-//! Which commands are sure to be short work, however large the state is.
+//! Light commands: those whose application is short work, however large the state is.
 //!
-//! For the node that applies: short work may be done where heartbeats wait for it, other work may
-//! not. Not part of what is replicated. Invariant: commands that are called light look at a number
-//! of rows that their bytes bound, give or take [`ATTACHED_MAX`] for each lease that they end and
-//! [`QUEUED_MAX`] for the claims that they all may grant, drop or count.
+//! For the node that applies: heartbeats may wait for short work, but not for other work. Not
+//! replicated. Invariant: light commands look at a number of rows that their bytes bound, plus at
+//! most [`ATTACHED_MAX`] for each lease that they end and [`QUEUED_MAX`] for the claims that they
+//! all may grant, drop or count.
 
 use std::collections::BTreeSet;
 
@@ -25,8 +25,8 @@ use crate::{
 /// Keys of a lease whose end is still short work.
 const ATTACHED_MAX: usize = 64;
 
-/// Claims that wait, in all queues that commands touch, while it is still short work to grant or to
-/// drop all of them, or to count them: about a millisecond.
+/// Waiting claims, in all queues that the commands touch, up to which granting, dropping or
+/// counting all of them is short work: about a millisecond.
 const QUEUED_MAX: u32 = 64;
 
 impl StateMachine {
@@ -61,7 +61,7 @@ impl StateMachine {
     }
 }
 
-/// What commands have put on the scale so far. Each method says whether it is light still.
+/// The cost of the commands estimated so far. Each method returns whether they are still light.
 #[derive(Debug)]
 struct Scale<'a> {
     view: &'a dyn View,
@@ -99,7 +99,7 @@ impl Scale<'_> {
             }
             Command::Claim(command) => self.claim(command)?,
             Command::Conditional(conditional) => self.command(&conditional.command)?,
-            // As much as has fallen due.
+            // Runs every timer that is due.
             Command::Wake => false,
         })
     }
@@ -117,8 +117,8 @@ impl Scale<'_> {
         }
     }
 
-    /// An acquisition drops those who have waited too long. One that finds its claims counts those
-    /// before them, each time; those that join by these very commands, too.
+    /// An acquisition drops claims that have waited too long. With `rejoin` it counts the claims
+    /// before its own, each time; these include claims that the same commands make.
     fn acquire(&mut self, acquire: &Acquire) -> Result<bool, Fault> {
         for name in &acquire.names {
             if !self.queue(name)? {
@@ -156,14 +156,15 @@ impl Scale<'_> {
         Ok(true)
     }
 
-    /// The end of a lease: light with few keys and no will that runs, of its own or of a claim. One
-    /// that expires may be held for the sake of a service, all of whose instances are counted then.
+    /// The end of a lease is light if it has few keys and no will that runs, of the lease or of a
+    /// claim. If it expires, it may be held for a service, whose instances are all counted then.
+    /// counted then.
     fn lease(&mut self, id: LeaseId, expires: bool) -> Result<bool, Fault> {
         let Some(lease) = lease::find(self.view, id)? else {
             // It is refused.
             return Ok(true);
         };
-        // Its wills do not run when it is revoked, and it has no claims with others.
+        // When it is revoked, its wills do not run; without keys it has no claims either.
         if !expires && lease.has_no_key() {
             return Ok(true);
         }
@@ -191,7 +192,7 @@ impl Scale<'_> {
         Ok(is_single(range) && self.key(&range.start)?)
     }
 
-    /// A key that is put or deleted: it may stand for a claim, which then joins or ends.
+    /// A put or deleted key may stand for a claim, which then joins or ends.
     fn key(&mut self, key: &Bytes) -> Result<bool, Fault> {
         let Some(name) = claimed_name(key) else {
             return Ok(true);
@@ -200,8 +201,8 @@ impl Scale<'_> {
         self.queue(&name)
     }
 
-    /// A queue from which claims may be granted. Each claim is granted or dropped once, whatever
-    /// number of commands touch its queue.
+    /// A queue from which claims may be granted. Each claim is granted or dropped once, regardless
+    /// of how many commands touch its queue.
     fn queue(&mut self, name: &Bytes) -> Result<bool, Fault> {
         if self.names.contains(name) {
             return Ok(true);

@@ -1,7 +1,5 @@
-//! What commands and questions are about to cost, for the node that proposes, applies or answers
-//! them.
-//!
-//! Estimates: not part of what is replicated.
+//! Estimates of the cost of commands and queries, for the node that proposes, applies or answers
+//! them. Not replicated.
 
 mod light;
 mod walk;

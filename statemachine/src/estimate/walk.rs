@@ -1,8 +1,8 @@
-//! How far a transaction walks through the present state, before anyone proposes it.
+//! Estimates how many keys a transaction walks over in the present state, before it is proposed.
 //!
-//! For the node that took it: what walks far is work on every replica, and a node lets little of
-//! that be under way at once. An estimate, not part of what is replicated: the state may be another
-//! when the transaction is applied, and there its budget counts.
+//! For the node that received it: a far walk is work on every replica, so a node limits how many
+//! are in progress. Not replicated: the state may have changed when the transaction is applied, and
+//! its budget decides then.
 
 use crate::{
     command::{RangeQuery, Txn, TxnOp},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl Txn {
-    /// Whether it walks at all: whether it names a range of several keys anywhere. Looks at nothing
+    /// Whether it walks at all: whether it names a range of several keys anywhere. Reads nothing
     /// but the transaction.
     #[must_use]
     pub fn walks(&self) -> bool {
@@ -31,9 +31,9 @@ impl Txn {
 }
 
 impl Reader<'_> {
-    /// Whether the ranges of a transaction, those of both branches and of transactions within it,
-    /// hold more than `rows_max` keys. Looks at no more than that many. What a range held in the
-    /// past is not looked up, and counts as far.
+    /// Whether the ranges of a transaction, including both branches and nested transactions, hold
+    /// more than `rows_max` keys. Looks at no more than `rows_max`. A range at a past revision is
+    /// not looked up, and counts as far.
     ///
     /// # Errors
     /// When the engine cannot read.
@@ -45,7 +45,7 @@ impl Reader<'_> {
     /// As [`Reader::walks_further_than`], of one range.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Reader::walks_further_than`].
     pub fn range_walks_further_than(
         &self,
         range: &KeyRange,
@@ -55,7 +55,7 @@ impl Reader<'_> {
         Ok(!self.range_walks_within(range, &mut left)?)
     }
 
-    /// Whether a lease has more than `keys_max` keys, which go with it when it ends.
+    /// Whether a lease has more than `keys_max` keys, which are deleted when it ends.
     ///
     /// # Errors
     /// As [`Reader::walks_further_than`].
@@ -65,7 +65,7 @@ impl Reader<'_> {
         };
         Ok(match lease.keys {
             Some(KeyCount::Exact(keys)) => keys > keys_max as u64,
-            // Not counted, or too many to be.
+            // Not counted, or too many to count.
             Some(KeyCount::Beyond) | None => true,
         })
     }

@@ -1,4 +1,4 @@
-//! Commands on locks and elections: each is a step of `claims/`, and what follows from it.
+//! Commands on locks and elections: each is a step of `claims/`, followed by its consequences.
 
 use crate::{
     claims::Prepared,
@@ -43,7 +43,7 @@ impl Transition<'_> {
         })
     }
 
-    /// Acquires, or queues for, every name at once.
+    /// Acquires every name, or joins their queues.
     fn acquire(&mut self, acquire: &Acquire) -> Result<AcquireReply, ReadError> {
         match self.prepare_acquire(acquire)? {
             Prepared::Answered(reply) => Ok(reply),

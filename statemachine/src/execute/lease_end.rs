@@ -1,8 +1,8 @@
-//! The end of a lease: its keys go with it, the claims and instances that they stand for, its wills
-//! and its session.
+//! The end of a lease, with its keys, the claims and instances that they stand for, its wills and
+//! its session.
 //!
-//! Nothing here watches time: a lease ends by a command only. Invariant: a lease that was renewed
-//! after the leader looked at it does not expire by what the leader saw.
+//! A lease ends only by a command; nothing here watches time. Invariant: a lease that was renewed
+//! after the leader looked at it does not expire by that command.
 
 use crate::{
     command::LeaseExpiry,
@@ -17,13 +17,13 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// Ends a lease, and its keys with it, in one revision. Its wills do not run, and it leaves no
-    /// lock delay: it was ended, it did not expire.
+    /// Revokes a lease and deletes its keys, in one revision. Its wills do not run, and it leaves
+    /// no lock delay, because it did not expire.
     pub(super) fn revoke_lease(&mut self, id: LeaseId) -> Result<(), ReadError> {
         let Some(lease) = lease::find(self.overlay, id)? else {
             return Err(Refusal::LeaseNotFound.into());
         };
-        // None of them runs.
+        // Wills do not run on a revocation.
         self.remove_wills(&lease)?;
         self.end_lease(&lease, EndReason::REVOKED)?;
         let revoked = &mut self.effects.facts.leases_revoked;
@@ -31,9 +31,9 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Ends those leases that the leader saw rightly. Each that has keys makes its own revision,
-    /// and so does each will. Those for which the budget of one command is too small are left for
-    /// the next.
+    /// Expires the leases that are still as the leader saw them. Each one with keys makes a
+    /// separate revision, and so does each will. Leases beyond the budget of one command are left
+    /// for the next.
     pub(super) fn expire_leases(
         &mut self,
         expiries: &[LeaseExpiry],
@@ -57,11 +57,11 @@ impl Transition<'_> {
                 continue;
             }
             self.will_rows = WILL_ROWS_MAX;
-            // Grants what becomes free, and runs the wills of the claims that are lost.
+            // Grants the names that become free, and runs the wills of lost claims.
             self.end_lease(&lease, EndReason::EXPIRED)?;
             if lease.may_have.will {
                 self.run_will(lease.id, None)?;
-                // Claims whose keys it deleted were given up: they run no wills.
+                // Claims whose keys the will deleted count as released: they run no wills.
                 let left = self.will_rows;
                 self.reconcile()?;
                 debug_assert_eq!(left, self.will_rows, "no will runs for a claim given up");
@@ -75,7 +75,7 @@ impl Transition<'_> {
     }
 
     /// Deletes the keys of a lease and the lease, in one revision, and reconciles the claims that
-    /// they stood for.
+    /// the keys stood for.
     fn end_lease(&mut self, lease: &Lease, reason: EndReason) -> Result<(), Fault> {
         debug_assert!(
             self.unreconciled.is_empty(),
@@ -92,8 +92,8 @@ impl Transition<'_> {
     }
 }
 
-/// What the leases that end in one command may cost. The first always may, and what it costs is
-/// bounded by what one lease may have.
+/// The budget of the leases that expire in one command. The first lease is always allowed; its cost
+/// is bounded by what one lease may have.
 #[derive(Clone, Copy, Debug)]
 struct ExpiryBudget {
     is_bounded: bool,
@@ -110,7 +110,7 @@ impl ExpiryBudget {
         }
     }
 
-    /// Pays for the keys of another lease. Whether there was enough left.
+    /// Pays for the keys of another lease. Returns whether the budget sufficed.
     fn pay(&mut self, view: &dyn View, lease: &Lease, is_first: bool) -> Result<bool, Fault> {
         if !self.is_bounded {
             return Ok(true);

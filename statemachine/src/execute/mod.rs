@@ -1,8 +1,8 @@
-//! What each command does: the alarms, guards and policies that let it through, and its family.
+//! Execution of commands: checks of alarms, guards and policies, then the family of the command.
 //!
-//! A family calls no family above it. Where two need each other, they meet here: a lease that ends
-//! (`lease_end.rs`), claims and wills (`reconcile.rs`), what falls due (`wake`).
-//! Invariant: a command that is refused has changed nothing.
+//! A family calls no family above it. Families that need each other are combined here: the end of a
+//! lease (`lease_end.rs`), claims and wills (`reconcile.rs`), timers (`wake`). Invariant: a command
+//! that is refused has changed nothing.
 
 mod claim;
 mod lease_end;
@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// Checks and executes a command that is not conditional any more.
+    /// Checks and executes a command, without its conditions.
     ///
     /// # Errors
     /// Refused when the state forbids it.
@@ -38,19 +38,19 @@ impl Transition<'_> {
         guard::check(&reader, guards)?;
         self.policies.check(&reader, guards, command)?;
         let reply = self.dispatch(command)?;
-        // Here for every command, so that none can forget it.
+        // Called here for every command, so that none can omit it.
         self.reconcile()?;
         Ok(reply)
     }
 
-    /// What an active alarm forbids.
+    /// Returns the refusal of a command that an active alarm forbids.
     fn barrier(&self, command: &Command) -> Option<Refusal> {
         let (serves_keys, needs_space) = match command {
             Command::Put(_)
             | Command::LeaseGrant(_)
             | Command::SessionOpen(_)
             | Command::WillSet(_)
-            // Moving a claim rewrites its value, and those of all that wait behind it.
+            // Moving a claim rewrites its value, and those of all claims that wait behind it.
             | Command::Claim(
                 ClaimCommand::Acquire(_)
                 | ClaimCommand::Proclaim(_)
@@ -70,13 +70,13 @@ impl Transition<'_> {
                 | ClaimCommand::Withdraw(_)
                 | ClaimCommand::ForceRelease(_),
             )
-            // A drain writes once, and then its instance goes.
+            // A drain writes once, and then its instance is removed.
             | Command::Registry(
                 RegistryCommand::Drain(_) | RegistryCommand::Deregister(_),
             )
             | Command::Fence(_)
             | Command::Wake => (true, false),
-            // What is conditional is taken apart before it comes here.
+            // Conditions were removed before this point.
             Command::LeaseRenew(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_)
@@ -143,7 +143,7 @@ impl Transition<'_> {
         Ok(Reply::Put(previous.filter(|_| put.want_previous)))
     }
 
-    /// Counts before it deletes: to undo a large delete would cost as much memory again.
+    /// Counts before it deletes: undoing a large delete would take as much memory again.
     fn delete_range(&mut self, delete: &DeleteRange) -> Result<Reply, ReadError> {
         let mut budget = Budget::of_delete(self.meta);
         self.reader().price_delete(delete, &mut budget)?;
@@ -153,7 +153,7 @@ impl Transition<'_> {
         Ok(Reply::DeleteRange(reply))
     }
 
-    /// Moves the floor. The rows below it are left to the collector, which may take its time.
+    /// Moves the floor. The rows below it are deleted later, by the collector.
     fn compact(&mut self, revision: Revision) -> Result<Reply, ReadError> {
         let (latest, floor) = (self.meta.revision, self.meta.floor);
         if revision <= floor {
@@ -171,7 +171,7 @@ impl Transition<'_> {
         Ok(Reply::Compact)
     }
 
-    /// Does what has fallen due.
+    /// Runs the timers that are due.
     fn wake(&mut self) -> Result<Reply, ReadError> {
         let mut done = 0_u64;
         for timer in timers::take_due(self.overlay, self.meta.now)? {

@@ -1,8 +1,8 @@
 //! Reconciles claims with the keys that a command created or deleted: rows follow the keys, signals
 //! are emitted, wills run, and the next claims are granted.
 //!
-//! Claims and wills need each other: a claim that is lost runs a will, and a will may delete the
-//! key of a claim. Neither calls the other. Each leaves what it did in the transition's
+//! Claims and wills depend on each other: a lost claim runs a will, and a will may delete the key
+//! of a claim. Neither calls the other. Each records its effects in the transition's
 //! `Unreconciled`, and the loop here calls both until nothing is left.
 //!
 //! Invariant: it terminates. A will runs once and sets no other; a claim is dropped or granted at
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Transition<'_> {
-    /// Goes on until nothing is left to reconcile. `execute` calls it after every command; one of
-    /// several changes calls it between them, too.
+    /// Repeats until nothing is left to reconcile. `execute` calls it after every command; a
+    /// command of several changes also calls it between them.
     pub(super) fn reconcile(&mut self) -> Result<(), Fault> {
         loop {
             for touched in std::mem::take(&mut self.unreconciled.touched) {
@@ -25,7 +25,7 @@ impl Transition<'_> {
             for ended in std::mem::take(&mut self.unreconciled.ended) {
                 self.finish_will(&ended)?;
             }
-            // A will may have touched keys of claims: they come before the next grant.
+            // A will may have touched keys of claims: they are processed before the next grant.
             if !self.unreconciled.touched.is_empty() {
                 continue;
             }
@@ -37,7 +37,7 @@ impl Transition<'_> {
         }
     }
 
-    /// Runs or removes the will that goes with a claim which has ended.
+    /// Runs or removes the will of a claim that has ended.
     fn finish_will(&mut self, ended: &EndedClaim) -> Result<(), Fault> {
         let (key, held) = (&ended.key, ended.held);
         if ended.runs_will {

@@ -1,4 +1,4 @@
-//! Guards: a command is refused unless what it says about tokens holds.
+//! Guards: a command is refused unless the tokens that it names hold.
 
 use bytes::Bytes;
 
@@ -10,7 +10,7 @@ use crate::{
     value::Revision,
 };
 
-/// Refused unless every guard holds on the state that `reader` sees.
+/// Refuses unless every guard holds on the state that `reader` sees.
 pub(crate) fn check(reader: &Reader<'_>, guards: &[Guard]) -> Result<(), ReadError> {
     for guard in guards {
         let holds = claims::holds(reader.view, &guard.name, guard.token)?
@@ -27,9 +27,9 @@ pub(crate) fn check(reader: &Reader<'_>, guards: &[Guard]) -> Result<(), ReadErr
     Ok(())
 }
 
-/// The create revision of the key `name`; `None` when there is no such key, or when it stands for a
-/// claim that waits. Where somebody claims a lock or an election of that name, tokens are those of
-/// the claims: anybody may put a key with its name.
+/// Returns the create revision of the key `name`; `None` when there is no such key, or when it
+/// stands for a claim that waits. If there are claims on a lock or an election of that name, only
+/// their tokens count, because any client may put a key with that name.
 fn living(reader: &Reader<'_>, name: &Bytes) -> Result<Option<Revision>, Fault> {
     let Some(record) = reader.latest(name)? else {
         return Ok(None);
@@ -41,7 +41,7 @@ fn living(reader: &Reader<'_>, name: &Bytes) -> Result<Option<Revision>, Fault> 
     Ok(counts.then_some(record.create))
 }
 
-/// The token that would do instead; zero when none would.
+/// Returns the token that would hold instead; zero when none would.
 fn current(reader: &Reader<'_>, name: &Bytes) -> Result<Revision, Fault> {
     if let Some(holder) = reader.holder(name)? {
         return Ok(holder.token);

@@ -1,7 +1,7 @@
-//! Which policies a command's writes lie below.
+//! Finds the policies that apply to a command's writes.
 //!
-//! The lock of a policy may lie below the policy's own prefix. Its claims are exempt there: an
-//! acquisition of the lock cannot show that it holds it. Invariant: what is exempt makes, changes
+//! The lock of a policy may be below the policy's prefix. Its claims are exempt there: an
+//! acquisition of the lock cannot show that it holds it. Invariant: an exempt write makes, changes
 //! or deletes a claim; data whose key merely looks like a claim's is never touched by it.
 
 use std::collections::BTreeSet;
@@ -21,12 +21,12 @@ use crate::{
     value::{KeyValue, LeaseId, RangeEnd},
 };
 
-/// Gathers policies.
+/// Collects policies.
 #[derive(Debug)]
 pub(super) struct Needed<'a> {
     policies: &'a Policies,
     view: &'a dyn View,
-    /// The places of those that were found.
+    /// The places of the policies found.
     pub(super) places: BTreeSet<usize>,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Needed<'a> {
         }
     }
 
-    /// Of both branches, whichever is taken.
+    /// Adds the policies of both branches, whichever is taken.
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<(), Fault> {
         for op in txn.success.iter().chain(&txn.failure) {
             match op {
@@ -78,7 +78,7 @@ impl<'a> Needed<'a> {
         Ok(())
     }
 
-    /// Something is stored under `key`, attached to `lease`.
+    /// Adds the policies for storing a value under `key`, attached to `lease`.
     fn put(&mut self, key: &Bytes, lease: LeaseId) -> Result<(), Fault> {
         let makes_claim = is_claim(&KeyValue {
             key: key.clone(),
@@ -102,7 +102,7 @@ impl<'a> Needed<'a> {
         Ok(())
     }
 
-    /// What is on a queue is given contents: made, moved to another lease, or changed.
+    /// Adds the policies for claims that get contents: made, moved to another lease, or changed.
     fn claim(&mut self, command: &ClaimCommand) -> Result<(), Fault> {
         match command {
             ClaimCommand::Acquire(acquire) => {
@@ -139,8 +139,8 @@ impl<'a> Needed<'a> {
         self.places.extend(self.policies.above(&name.key()));
     }
 
-    /// One key is written. `by_claim`: if nothing but a claim was there, nothing but a claim is
-    /// there then.
+    /// Adds the policies for a write of one key. `by_claim`: if there was nothing but a claim,
+    /// there is nothing but a claim afterwards.
     fn change(&mut self, key: &Bytes, by_claim: bool) -> Result<(), Fault> {
         let above = self.policies.above(key);
         if above.is_empty() {
@@ -158,9 +158,9 @@ impl<'a> Needed<'a> {
         Ok(())
     }
 
-    /// Whether there is a claim behind `key`, or nothing at all. Operations of one transaction are
-    /// judged by the state before it, all of them: none that is exempt leaves anything but a claim
-    /// to those after it.
+    /// Whether there is a claim behind `key`, or no key. All operations of a transaction are
+    /// checked against the state before it: an exempt operation leaves nothing but a claim to those
+    /// after it.
     fn is_claims(&self, key: &Bytes) -> Result<bool, Fault> {
         let is_claim = claims::behind(self.view, key)?.is_some();
         Ok(is_claim || self.view.get(Table::Current, key)?.is_none())

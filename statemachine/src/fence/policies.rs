@@ -1,4 +1,4 @@
-//! Setting, removing and listing policies.
+//! Setting, removing and listing of policies.
 
 use crate::{
     command::{FenceCommand, FencePolicy},
@@ -8,8 +8,8 @@ use crate::{
     transition::{Policies, Transition},
 };
 
-/// Most policies there may be. All are kept in memory and looked at by every write; prefixes that
-/// are guarded are parts of applications, not objects.
+/// Most policies. All are kept in memory and looked at by every write; guarded prefixes are parts
+/// of applications, not objects.
 pub const POLICIES_MAX: usize = 1000;
 
 impl Transition<'_> {
@@ -20,7 +20,7 @@ impl Transition<'_> {
             FenceCommand::Remove(prefix) => prefix,
         };
         let place = self.policies.place(prefix);
-        // Below this level a removal of what is not there is refused for the wrong reason, too.
+        // Below this level, with the most policies, removing an absent one is refused as too many.
         let is_set = matches!(command, FenceCommand::Set(_));
         let may_add = self.meta.level < FeatureLevel::PRICED || is_set;
         if may_add && place.is_err() && self.policies.len() >= POLICIES_MAX {
@@ -39,7 +39,7 @@ impl Transition<'_> {
 }
 
 impl Reader<'_> {
-    /// Every fence policy, by prefix.
+    /// Returns every fence policy, by prefix.
     ///
     /// # Errors
     /// When the engine cannot read.

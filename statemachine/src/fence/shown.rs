@@ -1,4 +1,4 @@
-//! Whether a write shows what the policies above it ask for.
+//! Checks that a write carries the guards that the policies for its keys require.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Policies {
-    /// Whether `command`, whose guards hold, carries those that the policies ask for.
+    /// Checks that `command`, whose guards hold, carries the guards that the policies require.
     pub(crate) fn check(
         &self,
         reader: &Reader<'_>,
@@ -34,9 +34,9 @@ impl Policies {
         })
     }
 
-    /// Whether a will that is to run, and whose own guards hold, carries what the policies ask for.
-    /// `lost` is the lock that the claim held which it goes with; no other claim was granted that
-    /// since.
+    /// Checks that a will about to run, whose own guards hold, carries the guards that the policies
+    /// require. `lost` is the lock held by the claim that the will is attached to; no other claim
+    /// was granted the lock since.
     pub(crate) fn check_will(
         &self,
         reader: &Reader<'_>,
@@ -69,8 +69,8 @@ impl Policies {
     }
 }
 
-/// Whether one of `guards` is of a claim that holds `lock`: by its name, or by the claim's key. A
-/// key that merely has the name of the lock does not count.
+/// Whether one of `guards` is of a claim that holds `lock`: by the lock's name, or by the claim's
+/// key. A key that merely has the name of the lock does not count.
 fn shows(reader: &Reader<'_>, guards: &[Guard], lock: &[u8]) -> Result<bool, Fault> {
     for guard in guards {
         let shown = if guard.name.as_ref() == lock {
@@ -87,9 +87,9 @@ fn shows(reader: &Reader<'_>, guards: &[Guard], lock: &[u8]) -> Result<bool, Fau
     Ok(false)
 }
 
-/// A will has guards of its own, which are checked when it runs, so they count. The guards of the
-/// command that sets it are not: they count only if they are of the claim that the will goes with,
-/// and that holds the lock, for the will runs before another claim is granted that.
+/// The guards of a will count, because they are checked when it runs. The guards of the command
+/// that sets it count only if they are of the claim that the will is attached to and that claim
+/// holds the lock, because the will runs before another claim is granted the lock.
 fn will_shows(
     reader: &Reader<'_>,
     guards: &[Guard],

@@ -1,8 +1,8 @@
-//! Background collection: deletes history that compaction has put out of reach.
+//! Background collection: deletes history that compaction has made unreachable.
 //!
-//! Node-local: when it runs, and how far it has come, is no part of the replicated state. It runs
-//! beside apply, because the rows it deletes are never written again. Invariant: for a reader at or
-//! above the floor nothing changes.
+//! Node-local: its timing and progress are not replicated. It runs concurrently with apply, because
+//! the rows it deletes are never written again. Invariant: nothing changes for a reader at or above
+//! the floor.
 
 use bytes::Bytes;
 
@@ -23,11 +23,11 @@ use crate::{
     value::{KeyValue, Revision},
 };
 
-/// Walks history up to the floor and deletes what is superseded there.
+/// Walks history up to the floor and deletes superseded changes.
 ///
-/// Before that it hashes history as the compaction found it. How far it has come with collecting is
-/// in the engine, in the same write as the deletes; a hash that is not finished starts over. To be
-/// used with one engine.
+/// Before that it hashes history as of the compaction. The progress of collection is stored in the
+/// engine, in the same write as the deletes; an unfinished hash starts over. To be used with one
+/// engine.
 #[derive(Debug, Default)]
 pub struct Collector {
     hashing: Option<HashPass>,
@@ -36,11 +36,11 @@ pub struct Collector {
 /// The result of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Whether nothing is left to do below the present floor.
+    /// Whether all history below the present floor is collected.
     pub done: bool,
     /// Bytes of history records this step deleted.
     pub collected_bytes: u64,
-    /// Every revision below this one has been gone through.
+    /// All revisions below this one were processed.
     pub through: Revision,
 }
 
@@ -55,14 +55,14 @@ impl Progress {
 }
 
 impl Collector {
-    /// A collector; it resumes where the last one on the same engine stopped.
+    /// Creates a collector; it resumes where the last one on the same engine stopped.
     #[must_use]
     pub const fn new() -> Self {
         Self { hashing: None }
     }
 
-    /// Bytes of history records that were ever deleted from this state on this node. Subtracted
-    /// from [`Meta::history_bytes`] it is what history takes.
+    /// Returns the bytes of history records ever deleted from this state on this node.
+    /// [`Meta::history_bytes`] less this is the present size of history.
     ///
     /// # Errors
     /// When the engine cannot read, or the row does not decode.
@@ -70,7 +70,7 @@ impl Collector {
         Ok(Mark::load(view)?.collected_bytes)
     }
 
-    /// Goes through at most `entries_max` changes, at least one: hashes them, or deletes what they
+    /// Processes at most `entries_max` changes, at least one: hashes them, or deletes what they
     /// superseded.
     ///
     /// # Errors
@@ -128,8 +128,8 @@ impl Collector {
         Ok(Progress::of(&mark, sweep.bytes))
     }
 
-    /// Makes the hashes that collection would make impossible; returns how many entries of the step
-    /// are left for that, or none when it must wait.
+    /// Computes the hashes that collection would make impossible. Returns how many entries of the
+    /// step are left for collection; `None` when hashing is not finished.
     fn hash(
         &mut self,
         engine: &dyn Engine,
@@ -189,8 +189,8 @@ impl<'a> Sweep<'a> {
         }
     }
 
-    /// Every put is deleted by the change that superseded it, every tombstone by itself. Changes
-    /// come oldest first, so a tombstone never goes before the puts it hides.
+    /// A put is deleted by the change that superseded it, a tombstone by itself. Changes are
+    /// visited oldest first, so a tombstone is never deleted before the puts it hides.
     fn visit(
         &mut self,
         stamp: Stamp,

@@ -1,10 +1,10 @@
 //! The last compactions, and the hash of history at the revision of each, as it was before.
 //!
-//! `HashKV` at a revision that was compacted answers what it answered before, as etcd's does for
-//! its last ten compactions. That hash depends on the floor before, which is noted when a
-//! compaction is applied, and on history that collection takes away, which is why collection hashes
-//! first. Invariant: what is noted is a function of the commands applied; the hashes are this
-//! node's own, and the same on every node.
+//! As in etcd for its last ten compactions, `HashKV` at a compacted revision still returns the hash
+//! from before the compaction. That hash depends on the previous floor, which is recorded when a
+//! compaction is applied, and on history that collection deletes, so collection hashes first.
+//! Invariant: the recorded compactions are a function of the applied commands; the hashes are
+//! computed by each node, with equal results.
 
 use bytes::Bytes;
 
@@ -16,7 +16,7 @@ use crate::{
     value::Revision,
 };
 
-/// Compactions that are remembered: as many as etcd keeps hashes of.
+/// Number of compactions recorded: as many as etcd keeps hashes of.
 const REMEMBERED_MAX: usize = 10;
 
 /// A compaction that was applied.
@@ -52,7 +52,7 @@ impl Row for Hashed {
     }
 }
 
-/// The last of what is remembered of compactions, one after the other in a row.
+/// The newest recorded items, one after the other in a row.
 #[derive(Debug)]
 struct Last<T>(Vec<T>);
 
@@ -73,13 +73,13 @@ impl<T: Row> Row for Last<T> {
     }
 }
 
-/// The compactions that are remembered, oldest first.
+/// Returns the recorded compactions, oldest first.
 pub(crate) fn remembered(view: &dyn View) -> Result<Vec<Compaction>, Fault> {
     let last = Last::find(view, Table::Meta, MetaRow::Compactions.key())?;
     Ok(last.map_or_else(Vec::new, |last| last.0))
 }
 
-/// Notes a compaction, and forgets the oldest.
+/// Records a compaction, and drops the oldest.
 pub(crate) fn note(overlay: &mut Overlay, compaction: Compaction) -> Result<(), Fault> {
     let mut all = remembered(overlay)?;
     debug_assert!(
@@ -97,14 +97,14 @@ pub(crate) fn note(overlay: &mut Overlay, compaction: Compaction) -> Result<(), 
     Ok(())
 }
 
-/// The hashes that collection made, by revision.
+/// Returns the hashes that collection made, by revision.
 pub(crate) fn hashes(view: &dyn View) -> Result<Vec<(Revision, u32)>, Fault> {
     let last = Last::<Hashed>::find(view, Table::Meta, MetaRow::CompactionHashes.key())?;
     let hashes = last.map_or_else(Vec::new, |last| last.0);
     Ok(hashes.iter().map(|it| (it.revision, it.hash)).collect())
 }
 
-/// Keeps the hashes, the newest of them.
+/// Returns the write that stores the newest hashes.
 pub(crate) fn keep_hashes(hashes: &[(Revision, u32)]) -> WriteOp {
     let hashes = hashes.iter().map(|(revision, hash)| Hashed {
         revision: *revision,

@@ -1,10 +1,9 @@
-//! Past changes in the order they were made, for watchers that start in the past or fell behind.
+//! Past changes in order, for watchers that start in the past or fell behind.
 //!
-//! What is not wanted is passed over: of a change that no reader wants nothing is kept, and the
-//! record before one is read only where it is wanted. What a revision takes is known before it is
-//! kept.
+//! Unwanted changes are skipped: if no reader wants a change, its record is dropped and its
+//! previous record not read. The size of a revision is known before it is kept.
 //!
-//! Invariant: a revision is returned whole, as far as it is wanted, or not at all.
+//! Invariant: of a revision, all wanted changes are returned or none.
 
 use std::mem;
 
@@ -22,7 +21,7 @@ use crate::{
     value::{KeyValue, Revision},
 };
 
-/// Everything that is wanted of what one revision changed.
+/// The wanted changes of one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RevisionEvents {
     /// The revision.
@@ -31,55 +30,55 @@ pub struct RevisionEvents {
     pub events: Vec<Event>,
 }
 
-/// How much of history to read at once.
+/// Bounds of one read of history.
 #[derive(Clone, Copy, Debug)]
 pub struct HistoryQuery {
     /// The first revision.
     pub from: Revision,
     /// The last revision.
     pub through: Revision,
-    /// Revisions to look at.
+    /// Most revisions to read.
     pub revisions_max: usize,
-    /// Bytes that what is returned may take: of each event keys and values, and `event_bytes`.
+    /// Most bytes of the result: keys and values of each event, plus `event_bytes`.
     pub bytes_max: usize,
-    /// What an event takes beside its keys and values.
+    /// Size of an event beside its keys and values.
     pub event_bytes: usize,
-    /// Bytes of rows, wanted or not, after which no further revision is begun.
+    /// Bytes of rows read, wanted or not, after which no further revision is started.
     pub scanned_bytes_max: usize,
 }
 
-/// What is wanted of a change.
+/// The part of a change that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Wanted {
     /// Nothing.
     Nothing,
     /// The change.
     Change,
-    /// The change, and the record before it.
+    /// The change, and the previous record.
     WithPrevious,
 }
 
-/// What was found of history.
+/// The result of a read of history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum History {
     /// Some revisions.
     Part {
-        /// Those of which something is wanted.
+        /// Those with wanted changes.
         revisions: Vec<RevisionEvents>,
-        /// The last revision that was looked at.
+        /// The last revision that was read.
         through: Revision,
     },
-    /// Nothing is returned: what is wanted of the first revision takes this many bytes, more
-    /// than there may be.
+    /// Nothing is returned: the wanted changes of the first revision take this many bytes, more
+    /// than allowed.
     TooLarge(usize),
 }
 
 impl Reader<'_> {
-    /// Every change of the revisions `from` to `through`, both included.
+    /// Returns every change of the revisions `from` to `through`, both included.
     ///
-    /// Ends early after `revisions_max` revisions or, once there is one, before the revision that
-    /// would bring keys and values to more than `bytes_max`. Events carry the record before while
-    /// that can be read, which is above the floor.
+    /// Ends early after `revisions_max` revisions or, after the first, before the revision that
+    /// would bring keys and values to more than `bytes_max`. Events carry the previous record if it
+    /// can be read, which is so above the floor.
     ///
     /// # Errors
     /// Refused as compacted when `from` is below the floor. A fault when the engine cannot read or
@@ -110,8 +109,8 @@ impl Reader<'_> {
         }
     }
 
-    /// What `wanted` says of the changes of some revisions, given the revision, the kind and the
-    /// key of each. At least one revision is looked at, however many rows it has.
+    /// Returns the changes that `wanted` selects by the revision, the kind and the key of each.
+    /// Reads at least one revision, regardless of its number of rows.
     ///
     /// # Errors
     /// As [`Reader::history`].
@@ -158,8 +157,8 @@ impl Reader<'_> {
         Ok(gathered.finish(true))
     }
 
-    /// The record before a change. The revision before the floor's cannot be read, whether or not
-    /// its rows are still there.
+    /// Returns the record before a change. The one before the floor's revision cannot be read,
+    /// whether or not its rows still exist.
     fn previous(
         &self,
         kind: EventKind,
@@ -177,20 +176,20 @@ impl Reader<'_> {
     }
 }
 
-/// The revisions of one answer, as far as they were looked at.
+/// The revisions of one result, as far as they were read.
 #[derive(Debug)]
 struct Gathered {
     query: HistoryQuery,
-    /// Those of which all was seen and something is wanted.
+    /// Those that were read completely and have wanted changes.
     whole: Vec<RevisionEvents>,
-    /// The last revision of which all was seen.
+    /// The last revision that was read completely.
     end: Revision,
-    /// How many revisions were looked at, that under way included.
+    /// Number of revisions read, including the current one.
     revisions: usize,
-    /// The revision under way, and what is wanted of it.
+    /// The current revision, and its wanted changes.
     now: Option<Revision>,
     events: Vec<Event>,
-    /// Of all events.
+    /// Size of all events.
     bytes: usize,
     scanned_bytes: usize,
 }
@@ -209,7 +208,7 @@ impl Gathered {
         }
     }
 
-    /// Begins with `revision` unless it is under way. Whether it belongs to the answer.
+    /// Starts `revision` unless it is the current one. Returns whether it belongs to the result.
     fn begin(&mut self, revision: Revision) -> bool {
         if self.now == Some(revision) {
             return true;
@@ -235,8 +234,9 @@ impl Gathered {
         self.scanned_bytes = self.scanned_bytes.saturating_add(bytes);
     }
 
-    /// Takes in a change of the revision under way. Of a first revision that is too large all is
-    /// priced and nothing kept. Whether to go on: not when a later one makes the answer too large.
+    /// Adds a change of the current revision. If the first revision is too large, its size is
+    /// counted and nothing kept. Returns whether to continue: not when a later revision makes the
+    /// result too large.
     fn take(&mut self, event: Event) -> bool {
         let size = |kv: &KeyValue| kv.key.len().saturating_add(kv.value.len());
         let bytes = size(&event.kv)
@@ -255,7 +255,7 @@ impl Gathered {
         self.bytes > self.query.bytes_max
     }
 
-    /// Keeps what is wanted of the revision under way, of which all was seen.
+    /// Keeps the wanted changes of the current revision, which was read completely.
     fn close(&mut self) {
         let Some(revision) = self.now else {
             return;
@@ -269,7 +269,7 @@ impl Gathered {
         }
     }
 
-    /// The answer; `is_over` when there is nothing more to look at.
+    /// Returns the result; `is_over` when there is nothing more to read.
     fn finish(mut self, is_over: bool) -> History {
         if !self.is_too_large() {
             self.close();

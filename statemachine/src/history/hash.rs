@@ -1,8 +1,8 @@
 //! The hash over history that etcd calls `HashKV`, bit for bit.
 //!
-//! Invariant: it depends on the logical history only. etcd hashes whatever rows are there; here a
-//! row that collection may or may not have deleted yet is never counted, which is what etcd comes
-//! to once its own compaction is through.
+//! Invariant: it depends on the logical history only. etcd hashes all rows that exist; here a row
+//! that collection may or may not have deleted yet is never counted, which equals etcd's result
+//! after its own compaction has finished.
 
 use super::{
     compactions::{self, Compaction},
@@ -19,32 +19,32 @@ use crate::{
     value::{KeyValue, Revision},
 };
 
-/// etcd names the hashed bucket first.
+/// etcd hashes the name of the bucket first.
 const BUCKET: &[u8] = b"key";
 
-/// A hash over history, and what it covers.
+/// A hash over history, and its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HashKv {
     /// CRC-32 (Castagnoli).
     pub hash: u32,
-    /// The floor at the time; -1 when nothing was compacted.
+    /// The floor at the time; -1 before the first compaction.
     pub compact_revision: Revision,
     /// The last revision hashed.
     pub hash_revision: Revision,
 }
 
 impl Reader<'_> {
-    /// Hashes history up to `revision`, or up to the latest when it is zero; below zero, as in
-    /// etcd, there is nothing to hash.
+    /// Hashes history up to `revision`, or up to the latest if it is zero; below zero, as in etcd,
+    /// there is nothing to hash.
     ///
     /// Above the floor every change counts. At and below it a put counts if it is still the latest
     /// of its key at `revision`; when no key exists at `revision`, etcd has nothing to keep and
-    /// counts what compaction left, the puts that were latest at the floor. A tombstone exactly at
-    /// the floor is kept since 3.5.16 and 3.4.34 and was deleted before; like the newer versions
-    /// this skips it, so that all of them agree.
+    /// counts the puts that compaction left, those that were latest at the floor. A tombstone
+    /// exactly at the floor is kept since 3.5.16 and 3.4.34 and was deleted before; like the newer
+    /// versions this skips it, so that all versions agree.
     ///
-    /// The revision of one of the last ten compactions has the hash that it had before, under the
-    /// floor before, as in etcd since 3.5.5.
+    /// The revision of one of the last ten compactions keeps the hash from before the compaction,
+    /// under the previous floor, as in etcd since 3.5.5.
     ///
     /// # Errors
     /// Refused when `revision` is compacted or in the future. A fault when the engine cannot read
@@ -66,7 +66,7 @@ impl Reader<'_> {
         Ok(self.hash_under(floor, revision)?)
     }
 
-    /// The hash at a revision that was compacted, as it was before.
+    /// Returns the hash at a compacted revision, as it was before the compaction.
     fn hash_before_compaction(&self, revision: Revision) -> Result<Option<HashKv>, Fault> {
         let all = compactions::remembered(self.view)?;
         let Some(found) = all.into_iter().find(|it| it.revision == revision) else {
@@ -83,7 +83,7 @@ impl Reader<'_> {
         if mark::reached(self.view)? > found.floor_before {
             return Ok(None);
         }
-        // Nothing is collected yet of what counts.
+        // No counted row is collected yet.
         self.hash_under(found.floor_before, revision).map(Some)
     }
 
@@ -98,7 +98,7 @@ impl Reader<'_> {
         Ok(found.is_some_and(|(found, _)| found == stamp))
     }
 
-    /// Whether any key exists at `revision`; nearly always the first one answers.
+    /// Whether any key exists at `revision`; usually decided by the first key.
     fn any_key_at(&self, revision: Revision) -> Result<bool, Fault> {
         if revision == self.meta().revision {
             return Ok(self.meta().keys > 0);
@@ -118,29 +118,29 @@ impl Reader<'_> {
     }
 }
 
-/// A walk over history that hashes it, a part at a time. Between the parts nothing may be collected
-/// beyond its floor; what is written meanwhile does not count.
+/// An incremental hash over history. Between the steps nothing may be collected beyond its floor;
+/// later writes do not count.
 #[derive(Debug)]
 pub(crate) struct HashPass {
     floor: Revision,
     revision: Revision,
-    /// The revision at which what is at or below the floor must still be the latest of its key.
+    /// The revision at which a change at or below the floor must still be the latest of its key.
     keep_at: Revision,
-    /// The first change not gone through yet.
+    /// The next change to process.
     next: Stamp,
     hash: u32,
 }
 
-/// The result of a part of a pass.
+/// The result of one step of a pass.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HashStep {
     pub(crate) done: bool,
-    /// Changes gone through.
+    /// Number of changes processed.
     pub(crate) entries: usize,
 }
 
 impl HashPass {
-    /// A pass up to `revision`, with the store compacted at `floor`.
+    /// Begins a pass up to `revision`, with the store compacted at `floor`.
     pub(crate) fn begin(
         reader: &Reader<'_>,
         floor: Revision,
@@ -160,17 +160,17 @@ impl HashPass {
         })
     }
 
-    /// A pass for a compaction that was applied.
+    /// Begins a pass for an applied compaction.
     pub(crate) fn before(reader: &Reader<'_>, compaction: Compaction) -> Result<Self, Fault> {
         Self::begin(reader, compaction.floor_before, compaction.revision)
     }
 
-    /// The revision up to which it hashes.
+    /// Returns the revision up to which it hashes.
     pub(crate) const fn revision(&self) -> Revision {
         self.revision
     }
 
-    /// Goes through at most `entries_max` changes.
+    /// Processes at most `entries_max` changes.
     pub(crate) fn step(
         &mut self,
         reader: &Reader<'_>,
@@ -215,7 +215,7 @@ impl HashPass {
         })
     }
 
-    /// The hash, once the pass is done.
+    /// Returns the hash, once the pass is done.
     pub(crate) const fn into_hash(self) -> HashKv {
         HashKv {
             hash: self.hash,

@@ -1,4 +1,4 @@
-//! How far collection has come on this node: a local row.
+//! The progress of collection on this node: a local row.
 
 use bytes::Bytes;
 
@@ -13,19 +13,19 @@ use crate::{
     value::Revision,
 };
 
-/// How far collection has come; a local row.
+/// The progress of collection; a local row.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Mark {
-    /// The floor that `next` counts towards.
+    /// The floor up to which collection works.
     pub(super) floor: Revision,
-    /// The first change not gone through yet; past every change of `floor` when all were.
+    /// The next change to process; after every change of `floor` once all are processed.
     pub(super) next: Stamp,
     /// Bytes of history records ever deleted on this node.
     pub(super) collected_bytes: u64,
 }
 
-/// The floor that collection has begun to work towards: nothing that a reader at or above it needs
-/// was taken away. -1 when nothing was ever collected.
+/// Returns the floor up to which collection has begun to work: nothing that a reader at or above it
+/// needs is deleted. -1 before the first collection.
 pub(super) fn reached(view: &dyn View) -> Result<Revision, Fault> {
     let present = view.get(Table::Meta, MetaRow::Collection.key())?.is_some();
     Ok(if present {
@@ -72,8 +72,8 @@ impl Mark {
         WriteOp::Put(Table::Meta, key, self.encode())
     }
 
-    /// Sets out for a higher floor. The changes of the old floor itself are gone through again:
-    /// its tombstones were still readable then.
+    /// Sets a higher floor as the goal. The changes of the old floor are processed again: its
+    /// tombstones were still readable then.
     pub(super) fn aim_at(&mut self, floor: Revision) {
         if self.floor != floor {
             self.next = self.next.min(Stamp::first_of(self.floor));

@@ -1,6 +1,6 @@
-//! The past of the key space: reading it, hashing it, and taking it away below the floor.
+//! The past of the key space: reading and hashing it, and collecting it below the floor.
 //!
-//! Invariant: what is at or above the floor can be read, whatever was collected.
+//! Invariant: changes at or above the floor can be read, regardless of collection.
 
 mod collect;
 mod compactions;

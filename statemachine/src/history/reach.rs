@@ -6,7 +6,7 @@ use crate::{
     rows::keys::{ChangeKind, Stamp},
 };
 
-/// Whether some reader at or above the floor can still come to a change.
+/// Whether a reader at or above the floor can still reach a change.
 pub(crate) fn is_reachable(
     reader: &Reader<'_>,
     stamp: Stamp,

@@ -1,8 +1,8 @@
 //! The keys that stand for claims: `<name>/<lease in hexadecimal>`, as etcd's clients write them.
 //!
-//! Keys below [`SERVICES_PREFIX`] are of instances, whose ids may look like leases: they stand for
-//! no claims. Invariant: a key and a lease determine the name, and a name that may be claimed and a
-//! lease determine the key.
+//! Keys below [`SERVICES_PREFIX`] belong to instances, whose ids may look like leases: they stand
+//! for no claims. Invariant: a key and a lease determine the name, and a name that may be claimed
+//! and a lease determine the key.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -24,8 +24,8 @@ pub(crate) fn may_be_claim(key: &[u8]) -> bool {
     lease_of(key).is_some()
 }
 
-/// The lease that a key would stand for a claim of. Exactly the inverse of [`claim_key`]: a leading
-/// zero or a capital makes it another key.
+/// Returns the lease whose claim the key would stand for. Exactly the inverse of [`claim_key`]: a
+/// leading zero or a capital makes it another key.
 pub(crate) fn lease_of(key: &[u8]) -> Option<LeaseId> {
     let tail = tail(key)?;
     let (is_negative, digits) = match tail.split_first() {
@@ -55,7 +55,7 @@ pub(crate) fn lease_of(key: &[u8]) -> Option<LeaseId> {
     Some(LeaseId(id))
 }
 
-/// What follows the last separator, if that is short enough to be a lease.
+/// Returns the part after the last separator, if it is short enough to be a lease.
 fn tail(key: &[u8]) -> Option<&[u8]> {
     let searched = LEASE_LEN_MAX.saturating_add(1);
     let from_end = key.iter().rev().take(searched);
@@ -63,29 +63,29 @@ fn tail(key: &[u8]) -> Option<&[u8]> {
     key.get(key.len().checked_sub(length)?..)
 }
 
-/// The name of a key that may stand for a claim; empty for any other key.
+/// Returns the name in a key that may stand for a claim; empty for any other key.
 pub(crate) fn name_of(key: &Bytes) -> Bytes {
     let after = tail(key).map_or(0, <[u8]>::len).saturating_add(1);
     key.slice(..key.len().saturating_sub(after))
 }
 
-/// The name that the claim with this key is on, if it may be a claim's.
+/// Returns the name that the claim with this key is on, if it may be a claim's.
 #[must_use]
 pub fn claimed_name(key: &Bytes) -> Option<Bytes> {
     may_be_claim(key).then(|| name_of(key))
 }
 
-/// Whether keys of claims on `name` would be taken for those of instances.
+/// Whether keys of claims on `name` would be mistaken for those of instances.
 pub(crate) fn is_reserved(name: &[u8]) -> bool {
     claim_key(name, LeaseId(1)).starts_with(SERVICES_PREFIX.as_bytes())
 }
 
-/// What the keys of the claims on `name` begin with.
+/// Returns the prefix of the keys of claims on `name`.
 pub(crate) fn below(name: &[u8]) -> Bytes {
     [name, &[SEPARATOR]].concat().into()
 }
 
-/// The key of the claim of `lease` on `name`.
+/// Returns the key of the claim of `lease` on `name`.
 #[must_use]
 pub fn claim_key(name: &[u8], lease: LeaseId) -> Bytes {
     let capacity = name.len().saturating_add(LEASE_LEN_MAX).saturating_add(1);

@@ -1,7 +1,7 @@
 //! The keys of instances: `tenure.services/<service>/<instance>`.
 //!
-//! Not who may be an instance: names are checked at the border. Invariant: a key is of at most one
-//! instance, for neither name is empty or holds a `/`.
+//! Names are validated at the border. Invariant: a key belongs to at most one instance, because
+//! neither name is empty or contains a `/`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -21,13 +21,13 @@ pub struct InstanceName {
 
 encoding::record! { InstanceName { service, id } }
 
-/// Begins the key of every instance.
+/// The prefix of the keys of all instances.
 pub const SERVICES_PREFIX: &str = "tenure.services/";
 
 const SEPARATOR: u8 = b'/';
 
 impl InstanceName {
-    /// The key that stands for the instance.
+    /// Returns the key that stands for the instance.
     #[must_use]
     pub fn key(&self) -> Bytes {
         let mut key = service_prefix(&self.service, self.id.len());
@@ -35,7 +35,7 @@ impl InstanceName {
         key.freeze()
     }
 
-    /// The instance that a key stands for, or `None` when it stands for none.
+    /// Returns the instance that a key stands for, if any.
     #[must_use]
     pub fn of_key(key: &[u8]) -> Option<Self> {
         let (service, id) = split(key)?;
@@ -46,7 +46,7 @@ impl InstanceName {
     }
 }
 
-/// The keys of all instances of a service.
+/// Returns the range of the keys of all instances of a service.
 #[must_use]
 pub fn service_range(service: &str) -> KeyRange {
     let mut end = service_prefix(service, 0);
@@ -58,7 +58,7 @@ pub fn service_range(service: &str) -> KeyRange {
     }
 }
 
-/// The service and the id of an instance's key.
+/// Splits an instance's key into service and id.
 pub(crate) fn split(key: &[u8]) -> Option<(&str, &str)> {
     let rest = key.strip_prefix(SERVICES_PREFIX.as_bytes())?;
     let (service, id) = std::str::from_utf8(rest).ok()?.split_once('/')?;

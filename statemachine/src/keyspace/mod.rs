@@ -1,6 +1,6 @@
 //! Keys with a meaning: those that stand for claims, and those that stand for instances.
 //!
-//! Which key stands for what, and nothing of what is kept of it. Invariant: no key stands for both.
+//! Only the mapping of keys, not the stored data. Invariant: no key stands for both.
 
 mod claim;
 mod instance;

@@ -1,8 +1,8 @@
-//! Writing to the key space: one [`Change`] makes at most one revision.
+//! Writes to the key space: one [`Change`] makes at most one revision.
 //!
-//! Keys that stand for claims are noted in the transition; `execute/` reconciles claims with them.
-//! Invariant: `Current`, `History`, `Versions`, `LeaseKeys` and the counters move together. A
-//! change without events leaves everything, the revision too, as it was.
+//! Keys that stand for claims are recorded in the transition; `execute/` reconciles claims with
+//! them. Invariant: `Current`, `History`, `Versions`, `LeaseKeys` and the counters are updated
+//! together. A change without events leaves everything as it was, including the revision.
 
 use bytes::Bytes;
 
@@ -25,37 +25,37 @@ use crate::{
     value::{KeyRange, KeyValue, LeaseId, RangeEnd, Revision},
 };
 
-/// A revision in the making.
+/// A revision being written.
 #[derive(Debug)]
 pub(crate) struct Change<'t, 'a> {
     transition: &'t mut Transition<'a>,
-    /// Why claims end whose keys it ends.
+    /// Why claims end whose keys this change ends.
     reason: EndReason,
-    /// How things were before it, if it may be abandoned.
+    /// The state before, if the change may be abandoned.
     savepoint: Option<Savepoint>,
     events: Vec<Event>,
-    /// How many keys were changed.
+    /// Number of changed keys.
     changes: i64,
-    /// How many of the changes were puts, and how many deletes.
+    /// Number of puts and deletes among the changes.
     puts: u64,
     deletes: u64,
     /// The lease whose keys are deleted because it ends; they need not be counted any more.
     ending: LeaseId,
 }
 
-/// Keys of a lease whose records are read at once: as many as a store that reads several together
-/// takes in one go. Their sizes are not known before, so fewer are read behind large ones.
+/// Most keys of a lease whose records are read at once: as many as a store reads in one batch.
+/// Sizes are not known in advance, so fewer are read after large ones.
 const RECORDS_AT_ONCE_MAX: usize = 32;
 
-/// Bytes of events that the commands of one entry hand on; events of a command that goes beyond are
-/// left out, and watchers read history instead. As many as may wait for one of their streams.
+/// Most bytes of events that the commands of one entry emit. The events of a command beyond that
+/// are omitted, and watchers read history instead. As many as may wait for one watch stream.
 const EVENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What an event takes beside its keys and values.
+/// Size of an event beside its keys and values.
 const EVENT_OVERHEAD_BYTES: usize = 256;
 
 impl<'a> Transition<'a> {
-    /// Begins a revision. Claims whose keys it ends have ended because they were given up.
+    /// Begins a revision. Claims whose keys it ends count as released.
     pub(crate) const fn change(&mut self) -> Change<'_, 'a> {
         self.change_for(EndReason::RELEASED)
     }
@@ -65,7 +65,7 @@ impl<'a> Transition<'a> {
         Change::new(self, reason)
     }
 
-    /// Stores a value, in a revision of its own; says what was there before.
+    /// Stores a value in a separate revision. Returns the previous record.
     pub(crate) fn put_alone(&mut self, put: &Put) -> Result<Option<KeyValue>, Fault> {
         let mut change = self.change();
         let previous = change.put(put)?;
@@ -88,14 +88,15 @@ impl<'t, 'a> Change<'t, 'a> {
         }
     }
 
-    /// The same, to be finished or abandoned. To be asked for before anything is written.
+    /// Makes the change undoable: it is finished or abandoned. Must be called before the first
+    /// write.
     pub(crate) fn undoable(mut self) -> Self {
         debug_assert_eq!(self.changes, 0, "asked for before anything is written");
         self.savepoint = Some(self.transition.save());
         self
     }
 
-    /// Takes back what was written; only for a change that is undoable.
+    /// Undoes the writes; only for a change that is undoable.
     pub(crate) fn abandon(mut self) {
         debug_assert!(
             self.savepoint.is_some(),
@@ -106,7 +107,7 @@ impl<'t, 'a> Change<'t, 'a> {
         }
     }
 
-    /// The revision that reads see: the one being made, once something was written.
+    /// Returns the revision that reads see: the one being written, after the first write.
     pub(crate) fn seen(&self) -> Revision {
         if self.changes == 0 {
             self.transition.meta.revision
@@ -115,7 +116,7 @@ impl<'t, 'a> Change<'t, 'a> {
         }
     }
 
-    /// Reads the state with the writes made so far.
+    /// Returns a reader of the state with the writes made so far.
     pub(crate) fn reader(&self) -> Reader<'_> {
         let meta = Meta {
             revision: self.seen(),
@@ -124,7 +125,7 @@ impl<'t, 'a> Change<'t, 'a> {
         Reader::over(self.transition.overlay, meta)
     }
 
-    /// Ends the change: the revision moves if anything was written.
+    /// Ends the change: the revision increases if anything was written.
     pub(crate) fn finish(mut self) {
         if self.savepoint.is_some() {
             self.transition.keep();
@@ -149,7 +150,7 @@ impl<'t, 'a> Change<'t, 'a> {
         facts.keys_deleted = facts.keys_deleted.saturating_add(self.deletes);
     }
 
-    /// Stores a value. The previous record is returned whether or not it was asked for.
+    /// Stores a value. Always returns the previous record, requested or not.
     pub(crate) fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Fault> {
         let previous = self.record(&put.key)?;
         let revision = self.transition.meta.revision.next();
@@ -209,8 +210,8 @@ impl<'t, 'a> Change<'t, 'a> {
         Ok(previous)
     }
 
-    /// Deletes the keys of a range, for as much as `budget` has left. When that is too little, some
-    /// were deleted: a caller with a limited budget undoes the writes.
+    /// Deletes the keys of a range, within `budget`. If the budget is too small, some keys are
+    /// deleted already: a caller with a limited budget undoes the writes.
     pub(crate) fn delete_range(
         &mut self,
         delete: &DeleteRange,
@@ -238,8 +239,8 @@ impl<'t, 'a> Change<'t, 'a> {
         }
     }
 
-    /// The first rows of a range, a large one of which is never held whole, and whether these are
-    /// all.
+    /// Returns the first rows of a range, and whether these are all. A large range is never in
+    /// memory as a whole.
     fn slice(&self, range: &KeyRange) -> Result<(Vec<(Bytes, Record)>, bool), ReadError> {
         let (mut found, mut bytes) = (Vec::new(), 0_usize);
         let mut is_full = false;
@@ -253,8 +254,8 @@ impl<'t, 'a> Change<'t, 'a> {
         Ok((found, whole))
     }
 
-    /// Deletes the keys of a lease that ends, in order. Neither the keys nor their records are held
-    /// whole.
+    /// Deletes the keys of a lease that ends, in order. Neither the keys nor their records are in
+    /// memory as a whole.
     pub(crate) fn delete_attached(&mut self, lease: &Lease) -> Result<(), Fault> {
         if lease.has_no_key() {
             return Ok(());
@@ -322,7 +323,7 @@ impl<'t, 'a> Change<'t, 'a> {
         Ok(previous)
     }
 
-    /// Hands an event on, unless there are too many.
+    /// Emits an event, unless there are too many.
     fn tell(&mut self, event: Event) {
         self.changes = self.changes.saturating_add(1);
         let of_kind = match event.kind {
@@ -418,7 +419,7 @@ impl<'t, 'a> Change<'t, 'a> {
     }
 }
 
-/// How many records to read next, after these were read: twice as many while they are small.
+/// Returns how many records to read next: twice as many while the last ones were small.
 fn next_at_once(at_once: usize, rows: &[Option<Bytes>]) -> usize {
     let bytes = rows.iter().flatten().map(Bytes::len);
     let bytes = bytes.fold(0, usize::saturating_add);
@@ -438,7 +439,7 @@ fn event_bytes(event: &Event) -> usize {
         .saturating_add(EVENT_OVERHEAD_BYTES)
 }
 
-/// What a key counts for in [`Meta::live_bytes`].
+/// Returns the size of a key in [`Meta::live_bytes`].
 pub(crate) const fn live_bytes(key: &[u8], record: &Record) -> u64 {
     let bytes = key
         .len()

@@ -1,4 +1,4 @@
-//! Whether a put can be made.
+//! Checks before a put.
 
 use crate::{
     command::Put,
@@ -7,7 +7,8 @@ use crate::{
     read::Reader,
 };
 
-/// Whether `put` can be made on the state that `reader` sees. The lease comes first, as in etcd.
+/// Checks that `put` can be made on the state that `reader` sees. The lease is checked first, as in
+/// etcd.
 pub(crate) fn check_put(reader: &Reader<'_>, put: &Put) -> Result<(), ReadError> {
     if put.lease.is_some() && reader.lease(put.lease)?.is_none() {
         return Err(Refusal::LeaseNotFound.into());
@@ -19,7 +20,7 @@ pub(crate) fn check_put(reader: &Reader<'_>, put: &Put) -> Result<(), ReadError>
     check_room(reader, put)
 }
 
-/// Whether the lease that `put` names may have the key, which it may have already.
+/// Checks that the lease of `put` may have the key; it may have it already.
 pub(super) fn check_room(reader: &Reader<'_>, put: &Put) -> Result<(), ReadError> {
     if !put.lease.is_some() {
         return Ok(());

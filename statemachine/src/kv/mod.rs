@@ -1,6 +1,4 @@
-//! The key space: writing it, reading ranges of it, and transactions.
-//!
-//! Not its past, which is in `history/`.
+//! The key space: writes, range reads, and transactions. Its past is in `history/`.
 
 mod change;
 mod check;

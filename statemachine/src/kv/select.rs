@@ -1,4 +1,4 @@
-//! What a range read selects: visit, filter, sort, cut.
+//! Selection of a range read: visit, filter, sort, truncate.
 //!
 //! Invariant: the order of these steps, and what each of them counts, is etcd's.
 
@@ -20,10 +20,10 @@ use crate::{
     value::{KeyRange, KeyValue, RangeEnd, Revision},
 };
 
-/// Takes a key and its `Current` row; says whether to go on.
+/// Receives a key and its `Current` row. Returns whether to continue.
 type Visit<'v> = dyn FnMut(Bytes, Bytes) -> Result<bool, ReadError> + 'v;
 
-/// Records found, up to what was wanted, and how many keys there were in all.
+/// The records found, up to the number wanted, and the count of all keys.
 #[derive(Debug, Default)]
 struct Selection {
     kvs: Vec<KeyValue>,
@@ -31,11 +31,11 @@ struct Selection {
 }
 
 impl Selection {
-    /// Takes in the next record in key order, if the query wants it.
+    /// Adds the next record in key order, if it passes the query's filters.
     ///
-    /// A query that is sorted and has a limit keeps little more than the limit: what is cut off
-    /// comes after the limit whatever comes later. Memory follows from what is answered, not from
-    /// what is looked at.
+    /// A sorted query with a limit keeps little more than the limit: a truncated record is beyond
+    /// the limit regardless of later ones. So memory depends on the size of the result, not of the
+    /// range.
     fn take(&mut self, query: &RangeQuery, kv: KeyValue) {
         if has_filters(query) && !passes(query, &kv) {
             return;
@@ -49,8 +49,8 @@ impl Selection {
     }
 }
 
-/// Records that are gathered at least before those beyond the limit are cut off: a sort is paid for
-/// by as many records as it drops.
+/// Records to gather at least before those beyond the limit are truncated: a sort is paid for by as
+/// many records as it drops.
 const CUT_LEN_MIN: usize = 1024;
 
 impl Reader<'_> {
@@ -63,8 +63,8 @@ impl Reader<'_> {
         self.range_within(query, &mut Budget::unlimited())
     }
 
-    /// As [`Reader::range`], for as much as `budget` has left. What a sort or a filter drops again
-    /// is paid for, too: it was held.
+    /// As [`Reader::range`], within `budget`. Records that a sort or a filter drops are paid for,
+    /// too, because they were in memory.
     pub(crate) fn range_within(
         &self,
         query: &RangeQuery,
@@ -90,19 +90,19 @@ impl Reader<'_> {
             kvs.truncate(limit);
         }
         if kvs.len() < kvs.capacity() / 2 {
-            // An answer waits for its client, and may wait long.
+            // A result may wait for its client for a long time.
             kvs.shrink_to_fit();
         }
         if query.keys_only {
-            // Not `clear`, which keeps the bytes.
+            // `clear` would keep the memory.
             kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
         }
         Ok(RangeReply { kvs, more, count })
     }
 
-    /// Visits the records of a query's range one by one, in key order and without holding them;
-    /// `visit` says whether to go on. Of the query only the range, the revision and `keys_only`
-    /// count.
+    /// Visits the records of a query's range one by one, in key order and without collecting them;
+    /// `visit` returns whether to continue. Only the range, the revision and `keys_only` of the
+    /// query are used.
     ///
     /// # Errors
     /// As [`Reader::range`].
@@ -137,7 +137,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// The revision a query means. The floor itself can be read.
+    /// Returns the revision that a query reads. The floor itself can be read.
     fn resolve(&self, asked: Revision) -> Result<Revision, Refusal> {
         let (latest, floor) = (self.meta().revision, self.meta().floor);
         if asked > latest {
@@ -169,7 +169,7 @@ impl Reader<'_> {
         self.select_latest(query, fetch_max, budget)
     }
 
-    /// Takes the latest records while they are wanted, and counts the keys after them.
+    /// Selects the latest records up to the number wanted, and counts the keys after them.
     fn select_latest(
         &self,
         query: &RangeQuery,
@@ -201,7 +201,7 @@ impl Reader<'_> {
         Ok(selection)
     }
 
-    /// Counts the keys of a range, or those of them after `after`.
+    /// Counts the keys of a range, or only those after `after`.
     fn count_latest(
         &self,
         range: &KeyRange,
@@ -255,7 +255,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Pays for deleting a range, before anything of it is deleted.
+    /// Pays for deleting a range, before any of it is deleted.
     pub(crate) fn price_delete(
         &self,
         delete: &DeleteRange,
@@ -313,11 +313,10 @@ impl Reader<'_> {
         Ok(selection)
     }
 
-    /// Hops from key to key: to each one's newest change that is not after `revision`. Visits
-    /// those that are puts.
+    /// Visits, key by key, the newest change that is not after `revision`, if it is a put.
     ///
-    /// Paid for is every key that had a record then or has changed after the floor. Of the others a
-    /// tombstone may be left, or collected already, which differs between replicas.
+    /// Pays for every key that had a record then or has changed after the floor. Other keys may
+    /// have a tombstone that is collected already, which differs between replicas.
     fn hop_past(
         &self,
         range: &KeyRange,
@@ -368,11 +367,11 @@ impl Reader<'_> {
     }
 }
 
-/// How many records to fetch: one beyond the limit, to know whether there are more. A sort or a
-/// filter needs all of them first.
+/// Returns how many records to fetch: one beyond the limit, to know whether there are more. A sort
+/// or a filter needs all of them first.
 ///
 /// As in etcd, a query without sort order counts as unsorted whatever its target: the limit is
-/// taken in key order, and what is left is sorted.
+/// applied in key order, and the rest is sorted.
 fn fetch_max(query: &RangeQuery, limit: usize) -> usize {
     let by_key = query.sort_order == SortOrder::None
         || (query.sort_target == SortTarget::Key && query.sort_order == SortOrder::Ascend);

@@ -1,6 +1,6 @@
 //! Transactions: compare, check, then run.
 //!
-//! Invariant: every comparison, nested ones too, sees the state before the transaction; every
+//! Invariant: every comparison, including nested ones, sees the state before the transaction; every
 //! check of the chosen path is made before its first write, so that a refusal changes nothing.
 
 use std::cmp::Ordering;
@@ -20,12 +20,12 @@ use crate::{
     value::{KeyRange, Revision},
 };
 
-/// The choices of a transaction and of those within the chosen lists, outermost first.
+/// The choices of a transaction and of those nested in the chosen lists, outermost first.
 #[derive(Debug)]
 struct Path(Vec<bool>);
 
 impl Path {
-    /// Evaluates every comparison that matters, then checks the chosen operations.
+    /// Evaluates the comparisons on the chosen path, then checks the chosen operations.
     fn choose(reader: &Reader<'_>, txn: &Txn, budget: &mut Budget) -> Result<Self, ReadError> {
         let mut choices = Vec::new();
         compare_all(reader, txn, &mut choices, budget)?;
@@ -35,14 +35,14 @@ impl Path {
 }
 
 impl Transition<'_> {
-    /// Executes a transaction as one revision. What it costs is known when it has run, so a refusal
-    /// for that takes its writes back.
+    /// Executes a transaction as one revision. Its cost is known only once it has run, so a refusal
+    /// for its cost undoes its writes.
     pub(crate) fn execute_txn(&mut self, txn: &Txn) -> Result<TxnReply, ReadError> {
         let mut budget = Budget::of_txn(self.meta);
         self.execute_txn_within(txn, &mut budget)
     }
 
-    /// The same, for what `budget` has left.
+    /// As [`Transition::execute_txn`], within `budget`.
     pub(crate) fn execute_txn_within(
         &mut self,
         txn: &Txn,
@@ -66,7 +66,7 @@ impl Transition<'_> {
 }
 
 impl Reader<'_> {
-    /// Runs a transaction that only reads.
+    /// Runs a read-only transaction.
     ///
     /// # Errors
     /// Refused like a range, when the chosen operations read compacted or future revisions, or when
@@ -100,7 +100,7 @@ fn chosen<'t>(txn: &'t Txn, choices: &mut dyn Iterator<Item = bool>) -> (bool, &
     )
 }
 
-/// The range that an operation walks, if it does.
+/// Returns the range that an operation walks, if it walks one.
 const fn walked(op: &TxnOp) -> Option<&KeyRange> {
     match op {
         TxnOp::Range(query) => Some(&query.range),
@@ -148,7 +148,7 @@ fn holds(reader: &Reader<'_>, compare: &Compare, budget: &mut Budget) -> Result<
     Ok(if any { all } else { absence_satisfies(compare) })
 }
 
-/// A missing key has no value that could be compared, and zero in every other field.
+/// A missing key has no value to compare, and zero in every other field.
 fn absence_satisfies(compare: &Compare) -> bool {
     let operand = match &compare.operand {
         Operand::Version(version) => *version,
@@ -196,8 +196,8 @@ fn check(
     Ok(())
 }
 
-/// Stricter than a read on its own: etcd checks a negative revision against the floor here, where
-/// a read takes it for "the latest".
+/// Stricter than a separate read: here etcd checks a negative revision against the floor, where a
+/// read takes it for "the latest".
 fn check_range(reader: &Reader<'_>, query: &RangeQuery) -> Result<(), Refusal> {
     let (latest, floor) = (reader.meta().revision, reader.meta().floor);
     if query.revision == Revision(0) {

@@ -1,6 +1,6 @@
 //! The machine's counters: one replicated row, in the same batch as the data it counts.
 //!
-//! Invariant: the fields are a function of the commands applied. Nothing node-local is in here.
+//! Invariant: the fields are a function of the applied commands. None is node-local.
 
 use crate::{
     encoding::{Decoder, Encoder, Malformed},
@@ -11,17 +11,17 @@ use crate::{
     value::{ClusterTime, Context, Revision},
 };
 
-/// First byte of the row; another layout gets another number.
+/// Layout version, the first byte of the row.
 const LAYOUT: u8 = 1;
 /// Bit in the row's flags: a `NoSpace` alarm is active.
 const FLAG_NO_SPACE: u64 = 1;
 /// Bit in the row's flags: a `Corrupt` alarm is active.
 const FLAG_CORRUPT: u64 = 2;
-/// Where in the row's flags the feature level begins; it takes sixteen bits. A version that knows
-/// no levels does not open a state with one.
+/// Position of the feature level in the row's flags; it takes sixteen bits. A version without
+/// feature levels does not open a state that has one.
 const LEVEL_SHIFT: u32 = 8;
 
-/// What the machine knows about itself.
+/// The counters and replicated properties of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Log index of the last entry applied; 0 before the first.
@@ -30,11 +30,11 @@ pub struct Meta {
     pub applied_term: u64,
     /// The latest revision.
     pub revision: Revision,
-    /// The compact revision, the oldest that can be read; -1 while nothing was ever compacted.
+    /// The compact revision, the oldest that can be read; -1 before the first compaction.
     pub floor: Revision,
-    /// The greatest stamp seen.
+    /// The cluster time: the greatest stamp of an entry so far.
     pub now: ClusterTime,
-    /// Bytes of every history record ever written, keys included, collected ones too.
+    /// Bytes of all history records ever written, keys and collected ones included.
     pub history_bytes: u64,
     /// Bytes of the latest records: keys, values and headers.
     pub live_bytes: u64,
@@ -70,7 +70,7 @@ impl Default for Meta {
 }
 
 impl Meta {
-    /// The counters of `view`; those of an empty machine when there are none yet.
+    /// Loads the counters from `view`; those of an empty machine if there are none yet.
     pub(crate) fn load(view: &dyn View) -> Result<Self, Fault> {
         let found = Self::find(view, Table::Meta, MetaRow::Counters.key())?;
         let meta = found.unwrap_or_default();
@@ -78,21 +78,21 @@ impl Meta {
         Ok(meta)
     }
 
-    /// Takes over what an entry says about itself. Time and index never go back.
+    /// Takes index, term and time from an entry. Time and index never decrease.
     pub(crate) fn advance(&mut self, context: &Context) {
         self.applied_index = self.applied_index.max(context.index);
         self.applied_term = self.applied_term.max(context.term);
         self.now = self.now.max(context.now);
     }
 
-    /// Raises the feature level. One that is in force already changes nothing.
+    /// Raises the feature level. No effect if it is in force already.
     pub(crate) fn raise(&mut self, level: FeatureLevel) -> Result<(), Fault> {
         self.level = self.level.max(known(level)?);
         Ok(())
     }
 }
 
-/// Refuses a level that this version does not know.
+/// Fails for a level that this version does not know.
 fn known(level: FeatureLevel) -> Result<FeatureLevel, Fault> {
     if level <= FeatureLevel::NEWEST {
         Ok(level)

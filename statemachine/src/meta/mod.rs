@@ -1,4 +1,4 @@
-//! Numbers about the state as a whole: the machine's counters, and totals of rows that are bounded.
+//! Counters of the state as a whole, and totals of rows that are bounded.
 
 mod counters;
 mod totals;

@@ -1,8 +1,7 @@
-//! How many bytes the rows of some kinds take together, so that they can be bounded.
+//! The total size of some kinds of rows, so that they can be bounded.
 //!
-//! Counted from [`FeatureLevel::PRICED`] on. What was stored before is not in the totals, so they
-//! may say less than there is, but what was added since is never more than they say.
-//! Invariant: a total is at most what there is.
+//! Counted from [`FeatureLevel::PRICED`] on. Rows stored before are not counted, but their removal
+//! is subtracted, so a total may be less than the size of its rows. Invariant: it is never more.
 
 use bytes::Bytes;
 
@@ -17,9 +16,9 @@ use crate::{
 /// The totals, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
-    /// Of wills: their rows, keys included.
+    /// Size of wills: their rows, keys included.
     pub(crate) wills: u64,
-    /// Of the outcomes that sessions remember.
+    /// Size of the outcomes that sessions remember.
     pub(crate) sessions: u64,
 }
 
@@ -36,8 +35,8 @@ impl Totals {
         overlay.put(Table::Cluster, key, self.encode());
     }
 
-    /// Takes note that rows which took `before` bytes take `after`. What shrinks was counted where
-    /// anything was.
+    /// Changes a total from `before` to `after` for some rows. Saturates at zero, because rows of
+    /// older levels were not counted.
     fn change(
         overlay: &mut Overlay,
         meta: &Meta,
@@ -58,7 +57,7 @@ impl Totals {
         Ok(())
     }
 
-    /// The rows of wills that took `before` bytes take `after`.
+    /// Records that rows of wills changed from `before` to `after` bytes.
     pub(crate) fn change_wills(
         overlay: &mut Overlay,
         meta: &Meta,
@@ -68,7 +67,7 @@ impl Totals {
         Self::change(overlay, meta, |totals| &mut totals.wills, before, after)
     }
 
-    /// What a session remembers took `before` bytes and takes `after`.
+    /// Records that the outcomes of a session changed from `before` to `after` bytes.
     pub(crate) fn change_sessions(
         overlay: &mut Overlay,
         meta: &Meta,

@@ -1,4 +1,4 @@
-//! What is stored of a request: a fingerprint of what was asked, and its outcome.
+//! The stored form of a request: a fingerprint of the request, and its outcome.
 
 use std::borrow::Cow;
 
@@ -17,24 +17,24 @@ use crate::{
     value::LeaseId,
 };
 
-/// Longest outcome that is remembered, in bytes. Most take less than a hundred; what reads more
-/// than this within a transaction can read it again.
+/// Longest outcome that is remembered, in bytes. Most take less than a hundred; a transaction that
+/// reads more than this can be read again.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// An outcome of at most this many bytes is remembered whole, whatever room there is. The short
-/// form of any outcome is not longer: tags, a revision and a few numbers.
+/// An outcome of at most this many bytes is always remembered completely. The short form of any
+/// outcome is no longer: tags, a revision and a few numbers.
 const SHORT_BYTES_MAX: usize = 64;
 
-/// Bytes of a fingerprint. Half of a SHA-256 hash: to find two requests that have one in common
-/// takes as many tries as there are halves of half of it, 2^64.
+/// Bytes of a fingerprint: half of a SHA-256 hash. Finding two requests with equal fingerprints
+/// takes about 2^64 attempts.
 const FINGERPRINT_LEN: usize = 16;
 
-/// Tells requests apart that were given the same id. Clients choose what is in requests, so a hash
-/// would not do for which they can find two of a kind.
+/// Distinguishes requests with the same id. Clients choose the contents of requests, so the hash
+/// must be one for which they cannot find collisions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fingerprint([u8; FINGERPRINT_LEN]);
 
-/// What is asked for under an id.
+/// A request with an id.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked<'a> {
     id: &'a RequestId,
@@ -59,9 +59,9 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// The command without the id of the lease that it makes. A node picks one for a request that names
-/// none; which it was is in the answer. The grant of a lease keeps it: clients may choose it there,
-/// and what a node picks under a request's id follows from that.
+/// Returns the command without the id of the lease that it grants. A node picks one for a request
+/// that names none; the reply contains it. `LeaseGrant` keeps the id: clients may choose it there,
+/// and the id that a node picks for a request with an id is derived from that id.
 fn without_made_lease(command: &Command) -> Cow<'_, Command> {
     let lease = LeaseId::NONE;
     if let Command::SessionOpen(open @ SessionOpen { grant: Some(_), .. }) = command {
@@ -84,9 +84,9 @@ fn without_made_lease(command: &Command) -> Cow<'_, Command> {
     Cow::Borrowed(command)
 }
 
-/// The row that remembers `outcome`, where there is room for `room` bytes: whole, or else in a
-/// form that is always short. `None` when it is not to be remembered, because nothing was executed
-/// and may be on another try.
+/// Encodes the row that remembers `outcome`, within `room` bytes: completely, or in a short form
+/// that always fits. `None` if it is not remembered, because nothing was executed and a repeat may
+/// be.
 pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<Bytes> {
     let passing = matches!(
         outcome.reply,
@@ -106,7 +106,7 @@ pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<
     Some(row.finish())
 }
 
-/// What a success comes down to is that it was one; a refusal stays what it is, but for names.
+/// The short form: of a success, that it was one; of a refusal, all but the names.
 fn short(outcome: &Outcome) -> Outcome {
     let revision = outcome.revision;
     Outcome {
@@ -121,7 +121,7 @@ fn short(outcome: &Outcome) -> Outcome {
     }
 }
 
-/// The outcome that a row remembers, if it is of what is asked now.
+/// Decodes the outcome in a row, if the row belongs to the same request.
 pub(super) fn decode(row: Bytes, asked: &Asked<'_>) -> Result<Outcome, ReadError> {
     let (first, outcome) = read(row)?;
     let answers = match &outcome.reply {
@@ -135,7 +135,7 @@ pub(super) fn decode(row: Bytes, asked: &Asked<'_>) -> Result<Outcome, ReadError
     }
 }
 
-/// Whether a row decodes, as it must.
+/// Checks that a row decodes.
 pub(super) fn check(row: Bytes) -> Result<(), Fault> {
     read(row).map(drop)
 }
@@ -163,8 +163,8 @@ mod tests {
         Asked::new(&id, &[], command).fingerprint
     }
 
-    /// Two values for one key were found within minutes whose requests a 64-bit hash cannot tell
-    /// apart, one that is not made against an adversary who chooses what is hashed.
+    /// Two values for one key were found within minutes whose requests collide under a 64-bit hash
+    /// that is not made against an adversary.
     #[test]
     fn requests_that_a_weak_hash_takes_for_one_are_told_apart() {
         let put = |value: [u8; 8]| {

@@ -1,4 +1,4 @@
-//! What must hold of the rows of sessions and idempotency keys, checked over a view.
+//! The invariants of the rows of sessions and idempotency keys, checked over a view.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ use crate::{
     value::LeaseId,
 };
 
-/// What was counted of a session's requests.
+/// The counted requests of a session.
 #[derive(Default)]
 struct Counted {
     requests: u32,
@@ -26,8 +26,8 @@ struct Counted {
     oldest: Option<u64>,
 }
 
-/// Sessions live on leases, and their requests lie above their floor. Requests and keys are
-/// counted, and the bytes of their outcomes, which decode.
+/// Checks that sessions are on leases, that their requests are above their floor, that requests and
+/// keys and the bytes of their outcomes are counted, and that the outcomes decode.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     walk(view).map_err(|fault| fault.to_string())?
 }

@@ -1,7 +1,7 @@
 //! Idempotency keys: ids of requests that belong to no session.
 //!
-//! Invariant: every key that is remembered is counted, and the bytes of its outcome are; it has a
-//! timer that forgets it.
+//! Invariant: every remembered key is counted, and so are the bytes of its outcome; it has a timer
+//! that removes it.
 
 use bytes::{BufMut, Bytes};
 
@@ -14,29 +14,28 @@ use crate::{
     value::{ClusterTime, Ttl},
 };
 
-/// For how long a key is remembered, in cluster time: longer than any client goes on trying.
+/// How long a key is remembered, in cluster time: longer than any client retries.
 const REMEMBERED_FOR: Ttl = Ttl::from_secs(10 * 60);
 
-/// Keys that are remembered at once of requests that name no client: a hundred and sixty new ones a
-/// second.
+/// Most keys remembered of requests that name no client: a hundred and sixty new ones a second.
 const KEYS_MAX: u64 = 100_000;
 
-/// Keys that are remembered at once of all clients together. A client has as many as are still
-/// free, so one client alone has half of them at most, and there is room for the next.
+/// Most keys remembered of all clients together. A client may have as many as are still free, so a
+/// single client has half of them at most, and there is room for the next.
 pub const SHARED_KEYS_MAX: u64 = 200_000;
 
-/// Bytes that the outcomes of all keys may take together; beyond them outcomes are remembered in
-/// their short form. Ten times as much as usual outcomes take, and no more than a node can spare.
-/// The short forms, and the keys themselves with their timers, add less than 120 MiB at the worst,
-/// on disk. Of the bytes, too, a client has as many as are still free.
+/// Most bytes of the outcomes of all keys together; beyond that, outcomes are remembered in their
+/// short form. Ten times the size of usual outcomes, and affordable for a node. The short forms,
+/// and the keys with their timers, add less than 120 MiB at the worst, on disk. A client may use as
+/// many of the bytes as are still free.
 const KEYS_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What is remembered of all keys.
+/// Counters over all keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeysState {
-    /// How many keys.
+    /// Number of keys.
     pub(super) remembered: u64,
-    /// How much their outcomes take, in bytes.
+    /// Size of their outcomes, in bytes.
     pub(super) bytes: u64,
 }
 
@@ -60,12 +59,12 @@ pub(super) fn row_of(key: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// Whether a row is of a key.
+/// Whether a row belongs to a key.
 pub(super) fn is_key_row(row: &[u8]) -> bool {
     Family::RequestKey.rest(row).is_some()
 }
 
-/// The row of a key, or `None` when it is not known. Refused when it could not be remembered.
+/// Returns the row of a key, or `None` for a new key. Refused if a new key could not be remembered.
 pub(super) fn recall(
     view: &dyn View,
     key: &[u8],
@@ -90,7 +89,7 @@ pub(super) fn recall(
     }
 }
 
-/// Remembers a key that was not known, by the row that `encode` makes for the room there is.
+/// Remembers a new key, with the row that `encode` makes for the available room.
 pub(super) fn remember(
     overlay: &mut Overlay,
     now: ClusterTime,
@@ -125,7 +124,7 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Forgets a key, of `client` if it was remembered as one of it.
+/// Forgets a key; `client` is the client that it was remembered for, if any.
 pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes, client: Option<u64>) -> Result<(), Fault> {
     let row = row_of(key);
     if let Some(known) = overlay.get(Table::Cluster, &row)? {

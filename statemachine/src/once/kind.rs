@@ -1,4 +1,4 @@
-//! Which reply is to which command, of those that are remembered.
+//! The kind of reply to each command that is remembered.
 
 use crate::{
     command::{
@@ -10,7 +10,7 @@ use crate::{
     outcome::Reply,
 };
 
-/// Whether `reply` is of the kind that `command` is answered with.
+/// Whether `reply` is of the kind that `command` gets.
 pub(super) fn answers(reply: &Reply, command: &Command) -> bool {
     match command {
         Command::Put(_) => Put::is_answered_by(reply),
@@ -43,7 +43,7 @@ pub(super) fn answers(reply: &Reply, command: &Command) -> bool {
         Command::WillSet(_) => WillSet::is_answered_by(reply),
         Command::Wake => matches!(reply, Reply::Wake(_)),
         Command::RaiseLevel(_) => matches!(reply, Reply::Done),
-        // What is conditional is taken apart before it has a reply.
+        // Conditions are removed before a command gets a reply.
         Command::Conditional(_) => false,
     }
 }

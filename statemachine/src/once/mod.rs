@@ -1,6 +1,6 @@
-//! Exactly once: outcomes of mutations with an id, remembered and answered again.
+//! Exactly once: the outcomes of mutations with an id are remembered, and returned to repeats.
 //!
-//! Not a cache: what is forgotten is refused for as long as its session lives, never executed a
+//! Not a cache: a forgotten request is refused for as long as its session lives, never executed a
 //! second time. Invariant: an outcome is in the same write as its effect, so that a repeat finds
 //! both or neither.
 
@@ -21,17 +21,16 @@ use crate::{
     rows::Overlay,
 };
 
-/// What is known of a request.
+/// The result of looking up a request.
 #[derive(Debug)]
 pub(crate) enum Recalled {
-    /// Nothing: it is to be executed.
+    /// A new request, to be executed.
     New,
-    /// It was executed, with this outcome.
+    /// It was executed before, with this outcome.
     Known(Box<Outcome>),
 }
 
-/// What is known of a request. Refused when that cannot be told any more, and when there is no room
-/// to remember it.
+/// Looks up a request. Refused if it is forgotten, or if there is no room to remember it.
 pub(crate) fn recall(
     overlay: &mut Overlay,
     meta: &Meta,
@@ -52,7 +51,7 @@ pub(crate) fn recall(
     }
 }
 
-/// Remembers the outcome of a request, if that is to be remembered.
+/// Remembers the outcome of a request, if it is one to remember.
 pub(crate) fn remember(
     overlay: &mut Overlay,
     meta: &Meta,

@@ -1,7 +1,7 @@
-//! The requests of sessions. A session lives on a lease and numbers its requests.
+//! The requests of sessions. A session is attached to a lease and numbers its requests.
 //!
-//! Invariant: everything up to a session's floor is forgotten and has no row; the floor never goes
-//! down; what is above it and was executed has a row. Rows are counted, and their bytes.
+//! Invariant: all requests up to a session's floor are forgotten and have no row; the floor never
+//! decreases; executed requests above it have a row. Rows and their bytes are counted.
 
 use bytes::{BufMut, Bytes};
 
@@ -22,22 +22,22 @@ use crate::{
     value::{LeaseId, Limit, limit},
 };
 
-/// Outcomes that a session remembers. As many requests may be without an answer at once; more than
-/// a client of this service keeps under way.
+/// Outcomes that a session remembers, and so requests that may be unanswered at once; more than a
+/// client of this service has in progress.
 pub(super) const REMEMBERED_MAX: u32 = 1024;
 
-/// Bytes that what a session remembers may take; beyond them outcomes are remembered in their short
+/// Most bytes of the outcomes of a session; beyond that, outcomes are remembered in their short
 /// form. A thousand usual outcomes take a tenth of it, and there may be thousands of sessions.
 const SESSION_BYTES_MAX: u64 = 1024 * 1024;
 
-/// What a session remembers.
+/// The counters of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionState {
-    /// How many outcomes.
+    /// Number of remembered outcomes.
     pub remembered: u32,
     /// Requests up to this one are forgotten.
     pub forgotten: u64,
-    /// How much the outcomes take, in bytes.
+    /// Size of the outcomes, in bytes.
     pub bytes: u64,
 }
 
@@ -87,7 +87,7 @@ fn session_row(id: LeaseId) -> Bytes {
     row.freeze()
 }
 
-/// The session of a row, if it is of one.
+/// Returns the session of a row, if the row is a session's.
 pub(super) fn read_session_row(row: &Bytes) -> Result<Option<LeaseId>, Fault> {
     Family::Session.rest(row).map(keys::read_lease).transpose()
 }
@@ -99,7 +99,7 @@ fn request_row(id: LeaseId, sequence: u64) -> Bytes {
     row.freeze()
 }
 
-/// The session and the number of a request's row, if it is of one.
+/// Returns the session and the number of a request's row, if the row is a request's.
 pub(super) fn read_request_row(row: &Bytes) -> Result<Option<(LeaseId, u64)>, Fault> {
     let Some(rest) = Family::Request.rest(row) else {
         return Ok(None);
@@ -113,7 +113,7 @@ pub(super) fn read_request_row(row: &Bytes) -> Result<Option<(LeaseId, u64)>, Fa
     Ok(Some((keys::read_lease(id)?, sequence)))
 }
 
-/// The rows of the requests `from..=through` of a session, with how much their outcomes take.
+/// Returns the rows of the requests `from..=through` of a session, with the size of each outcome.
 fn requests(
     view: &dyn View,
     id: LeaseId,
@@ -133,7 +133,7 @@ fn requests(
     Ok(found)
 }
 
-/// The number of the oldest request that a session remembers, from `from` on.
+/// Returns the number of the oldest remembered request of a session, from `from` on.
 fn oldest(view: &dyn View, id: LeaseId, from: u64) -> Result<Option<u64>, Fault> {
     let mut cursor = view.scan(Table::Cluster, &request_row(id, from))?;
     let Some((row, _)) = cursor.next()? else {
@@ -143,8 +143,8 @@ fn oldest(view: &dyn View, id: LeaseId, from: u64) -> Result<Option<u64>, Fault>
     Ok(found.map(|(_, sequence)| sequence))
 }
 
-/// How many bytes more a session may remember of all that sessions may: it has as many as are still
-/// free, so a few alone leave room for the next.
+/// Returns how many more bytes a session may remember under the bound of all sessions. It may have
+/// as many as are still free, so a few sessions alone leave room for the next.
 fn share(view: &dyn View, meta: &Meta, session: &SessionState) -> Result<u64, Fault> {
     if meta.level < FeatureLevel::PRICED {
         return Ok(u64::MAX);
@@ -154,8 +154,8 @@ fn share(view: &dyn View, meta: &Meta, session: &SessionState) -> Result<u64, Fa
     Ok(free.saturating_sub(session.bytes))
 }
 
-/// The row of a request, or `None` when it was not executed yet. Forgets what was answered. Refused
-/// when sessions remember so much that even the short form of an outcome has no room.
+/// Returns the row of a request, or `None` for a new request. Forgets answered requests. Refused if
+/// all sessions remember so much that even the short form of an outcome has no room.
 pub(super) fn recall(
     overlay: &mut Overlay,
     meta: &Meta,
@@ -184,8 +184,8 @@ pub(super) fn recall(
     Ok(known)
 }
 
-/// Remembers a request that was not known, by the row that `encode` makes for the room there is.
-/// Too many: the oldest is forgotten.
+/// Remembers a new request, with the row that `encode` makes for the available room. Forgets the
+/// oldest request if there are too many.
 pub(super) fn remember(
     overlay: &mut Overlay,
     meta: &Meta,
@@ -218,9 +218,9 @@ pub(super) fn remember(
 }
 
 impl Transition<'_> {
-    /// Opens a session on a lease that it makes, or says that one is open. No other lease becomes
-    /// one: clients may give leases ids that had sessions before, whose requests would be executed
-    /// again.
+    /// Opens a session on a lease that it grants, or confirms that one is open. An existing lease
+    /// cannot become a session: clients may give leases the ids of former sessions, whose requests
+    /// would be executed again.
     pub(crate) fn open_session(&mut self, open: SessionOpen) -> Result<Reply, ReadError> {
         let SessionOpen { lease: id, grant } = open;
         if let Some(ttl) = grant {
@@ -235,7 +235,7 @@ impl Transition<'_> {
         Ok(Reply::SessionOpen(id, lease.ttl))
     }
 
-    /// The lease has ended: so has its session, if it had one.
+    /// Ends the session of a lease that has ended, if it has one.
     pub(crate) fn end_session(&mut self, id: LeaseId) -> Result<(), Fault> {
         let Some(mut session) = SessionState::load(self.overlay, id)? else {
             return Ok(());
@@ -247,7 +247,7 @@ impl Transition<'_> {
 }
 
 impl Reader<'_> {
-    /// What the session of a lease remembers; `None` when it has none.
+    /// Returns the state of the session of a lease; `None` if it has none.
     ///
     /// # Errors
     /// When the engine cannot read, or the row does not decode.

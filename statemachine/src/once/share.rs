@@ -1,7 +1,7 @@
-//! What each client has of the idempotency keys that are remembered.
+//! Each client's share of the remembered idempotency keys.
 //!
-//! Invariant: a client that has keys has a row, and it counts them and the bytes of their outcomes;
-//! one that has none has no row.
+//! Invariant: a client with keys has a row, which counts them and the bytes of their outcomes; a
+//! client without keys has none.
 
 use bytes::{BufMut, Bytes};
 
@@ -11,12 +11,12 @@ use crate::{
     rows::{self, Family, Overlay, Row, keys::split_u64},
 };
 
-/// The keys of one client.
+/// The counters of one client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Share {
-    /// How many.
+    /// Number of keys.
     pub(super) keys: u64,
-    /// How much their outcomes take, in bytes.
+    /// Size of their outcomes, in bytes.
     pub(super) bytes: u64,
 }
 
@@ -26,7 +26,7 @@ fn row_of(client: u64) -> Bytes {
     row.freeze()
 }
 
-/// The client of a row, if it is of one.
+/// Returns the client of a row, if the row is a client's.
 pub(super) fn read_row(row: &[u8]) -> Result<Option<u64>, Fault> {
     match Family::ClientKeys.rest(row) {
         Some(client) => match split_u64(client) {

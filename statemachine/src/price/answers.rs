@@ -1,4 +1,4 @@
-//! What the commands of one log entry are answered with together.
+//! The total size of the replies to the commands of one log entry.
 //!
 //! Invariant: every replica counts the same, and a command that is refused here changes nothing.
 
@@ -12,23 +12,22 @@ use crate::{
     value::KeyValue,
 };
 
-/// Bytes that the commands of one log entry may be answered with together; once they are reached,
-/// the entry's other commands that would read are refused. A node holds the answers of an entry at
-/// once.
+/// Most bytes of the replies to the commands of one log entry; once reached, the entry's other
+/// commands that would read are refused. A node keeps the replies of an entry in memory at once.
 pub(crate) const ENTRY_ANSWER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// What the commands of one entry were answered with so far.
+/// The size of the replies to the commands of one entry so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EntryAnswers {
     index: u64,
     /// Bytes that count against [`ENTRY_ANSWER_BYTES_MAX`].
     priced: u64,
-    /// Bytes that a node holds. Not part of what is replicated.
+    /// Bytes that a node has in memory. Not replicated.
     bytes: u64,
 }
 
 impl EntryAnswers {
-    /// The next command is of the entry at `index`.
+    /// Enters the entry at `index`, which contains the next command.
     pub(crate) const fn enter(&mut self, index: u64) {
         if self.index != index {
             *self = Self {
@@ -43,7 +42,7 @@ impl EntryAnswers {
         self.bytes
     }
 
-    /// A command was answered.
+    /// Counts the reply to a command.
     pub(crate) fn add(&mut self, meta: &Meta, reply: &Reply) {
         let bytes = answer_bytes(reply);
         self.bytes = self.bytes.saturating_add(bytes);
@@ -53,7 +52,7 @@ impl EntryAnswers {
         debug_assert!(self.priced <= self.bytes, "what is priced is held");
     }
 
-    /// Refuses a command that would read when the entry's answers are too many already.
+    /// Refuses a command that would read once the entry's replies have reached the bound.
     pub(crate) fn admit(&self, meta: &Meta, command: &Command) -> Result<(), Refusal> {
         let bounded = meta.level >= FeatureLevel::BOUNDED;
         if bounded && self.priced >= ENTRY_ANSWER_BYTES_MAX && command.may_read(meta.level) {
@@ -65,15 +64,14 @@ impl EntryAnswers {
 }
 
 impl Command {
-    /// Whether the command may be answered with records, or from [`FeatureLevel::PRICED`] on with
-    /// claims.
+    /// Whether the reply may contain records or, from [`FeatureLevel::PRICED`] on, claims.
     #[must_use]
     pub fn may_read(&self, level: FeatureLevel) -> bool {
         match self {
             Command::Put(put) => put.want_previous,
             Command::DeleteRange(delete) => delete.want_previous,
             Command::Txn(txn) => txn_may_read(txn),
-            // A repeat is answered with what the first was.
+            // A repeat gets the reply of the first, which may contain records.
             Command::Conditional(conditional) => {
                 conditional.request.is_some() || conditional.command.may_read(level)
             }
@@ -112,7 +110,7 @@ fn txn_may_read(txn: &Txn) -> bool {
     })
 }
 
-/// Whether an answer is counted from [`FeatureLevel::PRICED`] on only.
+/// Whether a reply is counted only from [`FeatureLevel::PRICED`] on.
 const fn tells_claims(reply: &Reply) -> bool {
     matches!(
         reply,
@@ -120,7 +118,7 @@ const fn tells_claims(reply: &Reply) -> bool {
     )
 }
 
-/// Bytes of the records and claims in an answer.
+/// Returns the size of the records and claims in a reply.
 fn answer_bytes(reply: &Reply) -> u64 {
     match reply {
         Reply::Put(previous) => previous.as_ref().map_or(0, record_bytes),

@@ -1,10 +1,10 @@
-//! What one command may cost: rows it looks at or changes, and bytes that it is answered with.
+//! The budget of one command: rows that it looks at or changes, and bytes of its reply.
 //!
-//! Every replica computes every answer, so a request that is too large for one node would end them
+//! Every replica computes every reply, so a request that is too large for one node would end them
 //! all. Budgets apply from [`FeatureLevel::BOUNDED`], those of claims and of walks from
 //! [`FeatureLevel::PRICED`]. Invariant: every replica counts the same, because rows of the logical
-//! state are counted and not what the engine did to find them, and what exceeds a budget is refused
-//! and changes nothing.
+//! state are counted and not the engine's work to find them; and a command beyond its budget is
+//! refused and changes nothing.
 
 use crate::{
     error::Refusal,
@@ -14,49 +14,49 @@ use crate::{
     value::{KeyRange, KeyValue},
 };
 
-/// Rows that one transaction may look at or change, those of transactions within it included, and
-/// one for each operation. A tenth of a second or two of work, which every write behind it waits.
+/// Most rows that one transaction may look at or change, including nested transactions, and one for
+/// each operation. A tenth of a second or two of work, which blocks every later write.
 pub(crate) const TXN_ROWS_MAX: u64 = 200_000;
 
-/// Rows that the wills of one lease may look at or change together when it ends, and those of one
-/// command that ends claims. As many as one transaction may: a command with many wills makes the
-/// others wait no longer than one with a transaction does.
+/// Most rows that the wills of one lease may look at or change together when it ends, and those of
+/// one command that ends claims. As many as for one transaction, so a command with many wills
+/// blocks other writes no longer than one with a transaction.
 pub(crate) const WILL_ROWS_MAX: u64 = TXN_ROWS_MAX;
 
-/// Rows that an operation over a range counts for at least. The engine also walks what was deleted
-/// there and is not cleared away yet, which differs between replicas and cannot be counted. So one
+/// Least cost in rows of an operation over a range. The engine also walks over deleted rows that
+/// are not cleared yet; their number differs between replicas and cannot be counted. So one
 /// transaction makes at most 195 such walks, and one of 128 operations has rows left.
 const WALK_ROWS_MIN: u64 = 1_024;
 
-/// Keys that one delete outside of a transaction may delete: what such a write takes in memory, a
-/// kilobyte for each key, leaves room on a small node.
+/// Most keys that one delete outside of a transaction may delete: such a write takes a kilobyte of
+/// memory for each key, which leaves room on a small node.
 pub(crate) const DELETE_ROWS_MAX: u64 = 500_000;
 
-/// Bytes of keys and values that one write may be answered with: ten of the largest values.
+/// Most bytes of keys and values in the reply to one write: ten of the largest values.
 pub(crate) const ANSWER_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// What a record takes in an answer beside its key and value.
+/// Size of a record in a reply beside its key and value.
 const RECORD_BYTES: u64 = 64;
 
-/// What is left of what a command may cost.
+/// The remaining budget of a command.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     rows_max: u64,
     rows: u64,
     bytes: u64,
-    /// What a walk counts for at least; nothing below [`FeatureLevel::PRICED`].
+    /// Least cost of a walk; zero below [`FeatureLevel::PRICED`].
     walk_rows_min: u64,
-    /// Rows of the present walk that are paid for.
+    /// Rows of the current walk that are paid for.
     prepaid: u64,
-    /// The ranges that the transaction deleted, each with how many keys were there. Every later
-    /// walk over them passes these again. As few as there may be walks.
+    /// The ranges that the transaction deleted, each with its number of deleted keys, which every
+    /// later walk over them passes. No more than there may be walks.
     deleted: Vec<(KeyRange, u64)>,
     /// Keys that the transaction deleted one by one.
     deleted_alone: u64,
 }
 
 impl Budget {
-    /// For what is not replicated, or is bounded elsewhere.
+    /// Creates a budget for work that is not replicated, or is bounded elsewhere.
     pub(crate) const fn unlimited() -> Self {
         Self::of(u64::MAX, u64::MAX)
     }
@@ -73,7 +73,7 @@ impl Budget {
         }
     }
 
-    /// Of a transaction.
+    /// Creates the budget of a transaction.
     pub(crate) fn of_txn(meta: &Meta) -> Self {
         let is_priced = meta.level >= FeatureLevel::PRICED;
         Self {
@@ -82,12 +82,12 @@ impl Budget {
         }
     }
 
-    /// Of a delete that is not in a transaction.
+    /// Creates the budget of a delete outside of a transaction.
     pub(crate) fn of_delete(meta: &Meta) -> Self {
         Self::at_level(meta, DELETE_ROWS_MAX)
     }
 
-    /// Of a command that is answered with claims.
+    /// Creates the budget of a command whose reply contains claims.
     pub(crate) fn of_claims(meta: &Meta) -> Self {
         if meta.level >= FeatureLevel::PRICED {
             Self::of(u64::MAX, ANSWER_BYTES_MAX)
@@ -96,7 +96,7 @@ impl Budget {
         }
     }
 
-    /// Of a will that has `rows` left of what the wills of one command may look at.
+    /// Creates the budget of a will; `rows` are left of the budget of the wills of one command.
     pub(crate) fn of_wills(rows: u64) -> Self {
         Self {
             rows,
@@ -105,7 +105,7 @@ impl Budget {
         }
     }
 
-    /// How many rows are left.
+    /// Returns the number of rows left.
     pub(crate) const fn rows_left(&self) -> u64 {
         self.rows
     }
@@ -118,7 +118,7 @@ impl Budget {
         }
     }
 
-    /// Pays for an operation, and for the walk that it begins when it is over this range.
+    /// Pays for an operation, and for the walk that it begins if `range` is walked.
     pub(crate) fn operation(&mut self, range: Option<&KeyRange>) -> Result<(), Refusal> {
         self.prepaid = 0;
         self.row()?;
@@ -137,7 +137,7 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes note of what an operation deleted.
+    /// Records the keys that an operation deleted.
     pub(crate) fn deleted(&mut self, range: &KeyRange, keys: u64) {
         if self.walk_rows_min == 0 || keys == 0 {
             return;
@@ -165,17 +165,17 @@ impl Budget {
         Ok(())
     }
 
-    /// Pays for a record in the answer.
+    /// Pays for a record in the reply.
     pub(crate) fn record(&mut self, kv: &KeyValue) -> Result<(), Refusal> {
         self.answer(record_bytes(kv))
     }
 
-    /// Pays for a claim in the answer.
+    /// Pays for a claim in the reply.
     pub(crate) fn claim(&mut self, claim: &ClaimState) -> Result<(), Refusal> {
         self.answer(claim_bytes(claim))
     }
 
-    /// Pays for bytes of the answer.
+    /// Pays for bytes of the reply.
     pub(crate) fn answer(&mut self, bytes: u64) -> Result<(), Refusal> {
         let left = self.bytes.checked_sub(bytes);
         let max = ANSWER_BYTES_MAX;
@@ -189,9 +189,9 @@ pub(super) fn record_bytes(kv: &KeyValue) -> u64 {
     bytes.saturating_add(RECORD_BYTES)
 }
 
-/// What a claim takes in an answer; `value_and_principal` is the length of both together.
+/// Returns the size of a claim in a reply; `value_and_principal` is the length of both together.
 pub(crate) fn claim_bytes_of(key: &[u8], value_and_principal: usize) -> u64 {
-    // The key begins with the name, which is there once more.
+    // The key begins with the name, which is in the reply once more.
     let bytes = key
         .len()
         .saturating_mul(2)

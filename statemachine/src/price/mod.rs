@@ -1,4 +1,4 @@
-//! What a command may cost: rows and bytes of one command, and answers of one log entry.
+//! Costs and bounds of commands: rows and bytes of one command, and replies of one log entry.
 
 mod answers;
 mod budget;

@@ -1,8 +1,8 @@
-//! Drains: instances that are to go once their grace has passed.
+//! Drains: instances to be removed once their grace has passed.
 //!
-//! One row per instance that drains, `G` and its key, says until when and which incarnation; its
-//! timer is set for that time. A row outlives an instance that ends otherwise, until its timer
-//! comes. Invariant: a row has its timer, so every row goes.
+//! One row per draining instance, `G` and its key, holds the end of the drain and the incarnation;
+//! a timer is set for that time. If the instance ends otherwise, the row remains until its timer
+//! runs. Invariant: every row has its timer, so every row is removed.
 
 use bytes::{BufMut, Bytes};
 
@@ -19,7 +19,7 @@ use crate::{
     value::{ClusterTime, Revision},
 };
 
-/// A drain under way.
+/// A drain in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Drain {
     pub(super) until: ClusterTime,
@@ -40,7 +40,7 @@ fn row_of(key: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// Ends the drain of an instance that stays, or that is gone already.
+/// Cancels the drain of an instance that stays, or that is gone already.
 pub(super) fn cancel(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
     let row = row_of(key);
     if let Some(drain) = Drain::find(overlay, Table::Cluster, &row)? {
@@ -51,7 +51,7 @@ pub(super) fn cancel(overlay: &mut Overlay, key: &Bytes) -> Result<(), Fault> {
 }
 
 impl Transition<'_> {
-    /// Begins a drain, or gives one that is under way another end.
+    /// Starts a drain, or changes the end of one in progress.
     pub(super) fn begin_drain(
         &mut self,
         key: &Bytes,
@@ -66,8 +66,8 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// The grace of the instance of `key`, created in revision `incarnation`, has passed: it goes,
-    /// if it still drains.
+    /// Ends the grace of the instance of `key`, created in revision `incarnation`: removes it, if
+    /// it is still draining.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
@@ -81,7 +81,7 @@ impl Transition<'_> {
             return Ok(());
         }
         self.overlay.delete(Table::Cluster, row);
-        // Another life of the instance, or other means, may have taken it back into rotation.
+        // A new incarnation, or another write, may have taken it back into rotation.
         let drains = latest(self.overlay, key)?.is_some_and(|record| {
             record.create == incarnation && fields::read(&record.value).is_some_and(is_draining)
         });

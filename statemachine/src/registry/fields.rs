@@ -1,8 +1,7 @@
 //! The two fields of an encoded `tenure.v1.Instance` that the machine reads and writes.
 //!
-//! Everything else in the value is the border's and the client's business, fields of later versions
-//! too. Invariant: writing the two changes no other byte, and of a message encoded in the order of
-//! its fields it makes one encoded in the order of its fields.
+//! Other fields, including those of later versions, are not interpreted. Invariant: a write changes
+//! no other byte, and keeps a message encoded in the order of its fields in that order.
 
 use bytes::{Buf, Bytes};
 
@@ -12,18 +11,18 @@ use crate::{command::Readiness, encoding::Encoder};
 const READINESS: u64 = 9;
 /// Number of the field `suspect`.
 const SUSPECT: u64 = 10;
-/// Seven bits a byte, so that 64 bits need no more bytes than this.
+/// Longest varint: seven bits a byte, for at most 64 bits.
 const VARINT_BYTES_MAX: u32 = 10;
 
-/// What the machine knows of an instance.
+/// The fields that the machine reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Flags {
-    /// As on the wire, where a number that is not known here is kept.
+    /// The number on the wire; unknown numbers are kept.
     pub(super) readiness: u64,
     pub(super) suspect: bool,
 }
 
-/// The number that stands for a readiness on the wire.
+/// Returns the wire number of a readiness.
 pub(super) const fn number(readiness: Readiness) -> u64 {
     match readiness {
         Readiness::Starting => 0,
@@ -33,13 +32,13 @@ pub(super) const fn number(readiness: Readiness) -> u64 {
     }
 }
 
-/// The flags of a value, or `None` when it is no message.
+/// Reads the flags of a value, or `None` if it is not a message.
 pub(super) fn read(value: &[u8]) -> Option<Flags> {
     let mut flags = Flags::default();
     let mut rest = value;
     while !rest.is_empty() {
         let field = next(&mut rest)?;
-        // Of a field that is there twice the last one counts.
+        // If a field is repeated, the last one counts.
         match field.number {
             READINESS => flags.readiness = field.varint?,
             SUSPECT => flags.suspect = field.varint? != 0,
@@ -49,7 +48,7 @@ pub(super) fn read(value: &[u8]) -> Option<Flags> {
     Some(flags)
 }
 
-/// The value with other flags, or `None` when it is no message.
+/// Returns the value with other flags, or `None` if it is not a message.
 pub(super) fn write(value: &[u8], flags: Flags) -> Option<Bytes> {
     let longest = value.len().saturating_add(24);
     let mut out = Encoder::with_capacity(longest);
@@ -89,16 +88,16 @@ fn put_flags(out: &mut Encoder, flags: Flags) {
     }
 }
 
-/// A field at the top of a message.
+/// A top-level field of a message.
 struct Field<'a> {
     number: u64,
-    /// Its value, if it is of that kind.
+    /// Its value, if it is a varint.
     varint: Option<u64>,
-    /// All of it, its number too.
+    /// The whole field, including its number.
     bytes: &'a [u8],
 }
 
-/// Takes the next field of a message. Groups, which nothing encodes any more, are not known.
+/// Takes the next field of a message. Groups, which are deprecated, are not supported.
 fn next<'a>(rest: &mut &'a [u8]) -> Option<Field<'a>> {
     let all = *rest;
     let key = varint(rest)?;
@@ -132,7 +131,7 @@ fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for place in 0..VARINT_BYTES_MAX {
         let byte = rest.has_remaining().then(|| rest.get_u8())?;
-        // Bits beyond the 64th fall off, as they do in every reader of this encoding.
+        // Bits beyond the 64th are dropped, as in every decoder of this format.
         value |= u64::from(byte & 0x7f).wrapping_shl(place.saturating_mul(7));
         if byte & 0x80 == 0 {
             return Some(value);

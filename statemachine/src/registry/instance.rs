@@ -1,7 +1,7 @@
-//! What instances, and operators, ask of a registration.
+//! Operations of instances and operators on registrations.
 //!
-//! Invariant: a write that names an incarnation changes that incarnation or nothing. Whatever is
-//! refused is refused before anything is written.
+//! Invariant: a write that names an incarnation changes that incarnation or nothing. An
+//! operation is refused before its first write.
 
 use bytes::Bytes;
 
@@ -23,14 +23,14 @@ use crate::{
     value::{LeaseId, Revision, Ttl},
 };
 
-/// Stands for "whichever incarnation is there", or "none yet".
+/// Stands for "any incarnation", or "none yet".
 const ANY: Revision = Revision(0);
 
 impl Transition<'_> {
     /// Applies one operation.
     ///
     /// # Errors
-    /// Refused when the incarnation is not the present one, or the lease is not as it should be.
+    /// Refused if the incarnation is not the present one, or the lease cannot be used.
     pub(crate) fn execute_registry(
         &mut self,
         command: &RegistryCommand,
@@ -105,8 +105,8 @@ impl Transition<'_> {
         Ok(Reply::Register(incarnation, lease, ttl))
     }
 
-    /// The time to live of the lease to register with, which is made first if that is asked for. An
-    /// instance that etcd's means put there may have none.
+    /// Returns the time to live of the lease to register with, after granting it if requested. An
+    /// instance that was put by etcd's API may have no lease.
     fn live_lease(&mut self, id: LeaseId, grant: Option<Ttl>) -> Result<Ttl, ReadError> {
         match grant {
             Some(ttl) => {
@@ -127,7 +127,7 @@ impl Transition<'_> {
         record: &Record,
         readiness: Readiness,
     ) -> Result<(), ReadError> {
-        // A value that is no instance, which only etcd's means can have put there, has no
+        // A value that is not an instance, which only etcd's API can have put there, has no
         // readiness.
         let present = fields::read(&record.value).ok_or(Refusal::InstanceNotFound)?;
         let flags = Flags {
@@ -150,7 +150,7 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Deletes the key of an instance, in a revision of its own, and forgets its drain.
+    /// Deletes the key of an instance, in a separate revision, and cancels its drain.
     pub(super) fn remove_instance(&mut self, key: &Bytes) -> Result<(), Fault> {
         drain::cancel(self.overlay, key)?;
         let mut change = self.change();
@@ -160,7 +160,7 @@ impl Transition<'_> {
     }
 }
 
-/// The value as an instance that has just been heard of has it.
+/// Returns the value without the suspect mark, for an instance that has just sent a request.
 fn trusted(value: &Bytes) -> Bytes {
     let flags = fields::read(value).filter(|flags| flags.suspect);
     let cleared = flags.and_then(|flags| {
@@ -174,7 +174,7 @@ pub(super) fn is_draining(flags: Flags) -> bool {
     flags.readiness == number(Readiness::Draining)
 }
 
-/// The latest record of a key.
+/// Returns the latest record of a key.
 pub(super) fn latest(view: &dyn View, key: &[u8]) -> Result<Option<Record>, Fault> {
     Record::find(view, Table::Current, key)
 }
@@ -185,7 +185,7 @@ fn present(view: &dyn View, name: &InstanceName) -> Result<(Bytes, Option<Record
     Ok((key, record))
 }
 
-/// The record, if it is of this incarnation.
+/// Returns the record, if it is of this incarnation.
 fn expect(present: Option<Record>, yours: Revision) -> Result<Record, Refusal> {
     let current = present.as_ref().map_or(ANY, |record| record.create);
     present
@@ -193,7 +193,7 @@ fn expect(present: Option<Record>, yours: Revision) -> Result<Record, Refusal> {
         .ok_or(Refusal::InstanceReplaced { yours, current })
 }
 
-/// The record, if it is of this incarnation, or of any where none is named.
+/// Returns the record, if it is of this incarnation, or if `yours` names none.
 fn expect_any(present: Option<Record>, yours: Revision) -> Result<Record, Refusal> {
     if yours == ANY {
         present.ok_or(Refusal::InstanceNotFound)

@@ -1,13 +1,14 @@
-//! The mass-expiry guard: when most instances of a service would expire within moments, the fault
-//! is more likely in the network than in all of them. They are held for a while, as suspects.
+//! The mass-expiry guard: when most instances of a service would expire within moments, a network
+//! fault is more likely than a failure of all of them. Their leases are held for a while, and the
+//! instances marked as suspect.
 //!
 //! It holds whole leases, and only those that keep nothing but instances: claims are never held,
-//! for locks and elections must come free; nor are leases of more instances than a renewal can look
-//! through. No lease is held twice: one with a suspect instance has had its time and ends. So a
-//! service whose instances are really gone is clean [`HOLD_MAX`] after the hold began.
+//! because locks and elections must become free; nor are leases of more instances than a renewal
+//! can look through. No lease is held twice: one with a suspect instance has had its extension and
+//! ends. So a service whose instances are really gone is clean [`HOLD_MAX`] after the hold began.
 //!
-//! What is known of a service is in `mass_expiry_row.rs`: two rows at most, each with a timer that
-//! removes it, so nothing is left of a service that has not been in trouble for a while.
+//! The state of a service is in `mass_expiry_row.rs`: at most two rows, each with a timer that
+//! removes it, so no rows are left for a service that has been healthy for a while.
 
 use std::collections::BTreeSet;
 
@@ -31,19 +32,19 @@ use crate::{
     value::{ClusterTime, KeyRange, LeaseId, Ttl},
 };
 
-/// Expiries that come within this time are seen as one event. As long as the longest grace after a
-/// gap, so that clients cut off together are seen together.
+/// Expiries within this time are counted as one event. As long as the longest grace after a gap, so
+/// that clients disconnected together are counted together.
 pub(crate) const EXPIRY_WINDOW: Ttl = Ttl::from_secs(10);
 /// How long a service is held. Long enough for a switch or a quorum to restart, short enough for
-/// routing by the registry to tolerate dead instances that are marked as suspect.
+/// registry-based routing to tolerate dead instances that are marked as suspect.
 pub(crate) const HOLD_MAX: Ttl = Ttl::from_secs(60);
-/// With fewer instances going than this, most of a small service going is nothing unusual.
+/// Fewest expired instances for a hold: most instances of a small service expiring is not unusual.
 pub(super) const EXPIRED_MIN: u64 = 3;
-/// Instances of a lease that is held, from [`FeatureLevel::PRICED`] on: as many as run on one host,
-/// with some to spare. Each is rewritten when it becomes a suspect, and when it is renewed.
+/// Most instances of a lease that is held, from [`FeatureLevel::PRICED`] on: as many as run on one
+/// host, with a margin. Each is rewritten when it becomes a suspect, and when it is renewed.
 const LEASE_INSTANCES_MAX: usize = 128;
-/// Keys that one renewal of a lease looks at to find its suspects, from [`FeatureLevel::PRICED`]
-/// on: those that were held, when as many were added since.
+/// Most keys that one renewal of a lease reads to find its suspects, from [`FeatureLevel::PRICED`]
+/// on: the held ones, and as many added since.
 const RENEWED_KEYS_MAX: usize = 256;
 
 /// An instance that a lease keeps.
@@ -54,8 +55,8 @@ struct Kept {
 }
 
 impl Transition<'_> {
-    /// Whether a lease whose time has come is kept for now, because too many instances of a service
-    /// would go at once. Moves its deadline and marks its instances as suspect.
+    /// Holds a due lease for now if too many instances of a service would expire at once: extends
+    /// its deadline and marks its instances as suspect. Returns whether it did.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
@@ -74,7 +75,7 @@ impl Transition<'_> {
             return Ok(false);
         };
         debug_assert!(deadline > now, "a hold ends later");
-        // Services that are not held themselves have suspects now too, for the lease is one.
+        // The other services of the lease have suspects too, because leases are held as a whole.
         for (service, _) in services(&instances) {
             if Held::find(self.overlay, Table::Cluster, &row_of(HELD, service))?.is_none() {
                 let (until, look) = (now, deadline);
@@ -88,12 +89,12 @@ impl Transition<'_> {
         Ok(true)
     }
 
-    /// These leases were renewed: their instances are not suspect any more.
+    /// Clears the suspect mark of the instances of these leases, which were renewed.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
     pub(crate) fn clear_suspects(&mut self, leases: &[LeaseId]) -> Result<(), Fault> {
-        // With data known to be corrupt keys are not written, and the next renewal clears the mark.
+        // With an active `Corrupt` alarm keys are not written; the next renewal clears the mark.
         if self.meta.corrupt || !is_any_held(self.overlay)? {
             return Ok(());
         }
@@ -110,7 +111,7 @@ impl Transition<'_> {
         self.mark_instances(cleared, false)
     }
 
-    /// A row of the service is to be looked at: its time may be over.
+    /// Removes the due rows of a service, except a hold that still has suspects.
     ///
     /// # Errors
     /// When the engine cannot read, or a row does not decode.
@@ -126,7 +127,7 @@ impl Transition<'_> {
         let row = row_of(HELD, service);
         let held = Held::find(self.overlay, Table::Cluster, &row)?;
         if let Some(held) = held.filter(|held| held.look <= now) {
-            // Suspects must be cleared by a renewal until they have all been renewed or ended.
+            // Renewals must clear suspects until all of them have been renewed or ended.
             if has_suspects(self.overlay, service)? {
                 let look = now.after(EXPIRY_WINDOW);
                 self.put_held(service, Held { look, ..held });
@@ -137,8 +138,8 @@ impl Transition<'_> {
         Ok(())
     }
 
-    /// Counts instances whose time has come. When they are not to go: until when the service is
-    /// held.
+    /// Counts instances that are due. If they must not expire, returns the time until which the
+    /// service is held.
     fn hold_service(&mut self, service: &str, expired: u64) -> Result<Option<ClusterTime>, Fault> {
         let now = self.meta.now;
         let held = Held::find(self.overlay, Table::Cluster, &row_of(HELD, service))?;
@@ -162,7 +163,7 @@ impl Transition<'_> {
         let gone = window.expired;
         window.expired = gone.saturating_add(expired);
         if window.is_mass() {
-            // Instances may have come since the counting began.
+            // Instances may have been added since the counting began.
             let known = count(self.overlay, &service_range(service))?.saturating_add(gone);
             window.present = window.present.max(known);
         }
@@ -177,7 +178,7 @@ impl Transition<'_> {
         Ok(Some(until))
     }
 
-    /// Writes the mark of these instances, in one revision.
+    /// Sets or clears the suspect mark of these instances, in one revision.
     fn mark_instances(&mut self, instances: Vec<Kept>, suspect: bool) -> Result<(), Fault> {
         let mut change = self.change();
         for kept in instances {
@@ -199,7 +200,7 @@ impl Transition<'_> {
     }
 }
 
-/// A bound that applies from [`FeatureLevel::PRICED`] on.
+/// Returns a bound that applies from [`FeatureLevel::PRICED`] on.
 fn at_level(meta: &Meta, max: usize) -> usize {
     if meta.level >= FeatureLevel::PRICED {
         max
@@ -208,7 +209,7 @@ fn at_level(meta: &Meta, max: usize) -> usize {
     }
 }
 
-/// The instances that a lease keeps; none when it keeps anything else, or more than `max`.
+/// Returns the instances that a lease keeps; none if it keeps anything else, or more than `max`.
 fn kept_by(view: &dyn View, id: LeaseId, max: usize) -> Result<Vec<Kept>, Fault> {
     let mut keys = Vec::new();
     let mut cursor = view.scan(Table::LeaseKeys, &keys::lease(id))?;
@@ -231,7 +232,7 @@ fn kept_by(view: &dyn View, id: LeaseId, max: usize) -> Result<Vec<Kept>, Fault>
     Ok(instances)
 }
 
-/// The keys of instances among those of a lease, the first `max` of them.
+/// Returns the first `max` keys of instances among those of a lease.
 fn instance_keys(view: &dyn View, id: LeaseId, max: usize) -> Result<Vec<Bytes>, Fault> {
     let mut found = Vec::new();
     let from = keys::lease_key(id, SERVICES_PREFIX.as_bytes());
@@ -247,7 +248,7 @@ fn instance_keys(view: &dyn View, id: LeaseId, max: usize) -> Result<Vec<Bytes>,
     Ok(found)
 }
 
-/// The instance of a key, if the key is one's and its value too.
+/// Returns the instance of a key, if key and value are an instance's.
 fn kept(view: &dyn View, key: Bytes) -> Result<Option<Kept>, Fault> {
     let record = latest(view, &key)?.filter(|_| split(&key).is_some());
     Ok(record.and_then(|record| {
@@ -257,7 +258,8 @@ fn kept(view: &dyn View, key: Bytes) -> Result<Option<Kept>, Fault> {
     }))
 }
 
-/// The services of these instances, each with how many it has; keys of one are beside each other.
+/// Returns the services of these instances, each with its number of instances; keys of one service
+/// are adjacent.
 fn services(instances: &[Kept]) -> impl Iterator<Item = (&str, u64)> {
     fn service_of(kept: &Kept) -> &str {
         split(&kept.key).map_or("", |(service, _)| service)
@@ -287,7 +289,7 @@ fn has_suspects(view: &dyn View, service: &str) -> Result<bool, Fault> {
         }
         let record = Record::decode(&row)?;
         let is_suspect = fields::read(&record.value).is_some_and(|flags| flags.suspect);
-        // One without a lease was put there by other means, and nothing will ever end it.
+        // An instance without a lease was put by another API, and nothing will ever end it.
         if is_suspect && record.lease.is_some() {
             return Ok(true);
         }

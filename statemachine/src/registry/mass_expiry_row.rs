@@ -1,6 +1,6 @@
 //! The rows of the mass-expiry guard: `B`, the kind of row, and the service.
 //!
-//! Invariant: a row is written together with the timer that will look whether it is still needed.
+//! Invariant: a row is written together with the timer that checks whether it is still needed.
 
 use bytes::{BufMut, Bytes};
 
@@ -14,27 +14,27 @@ use crate::{
     value::ClusterTime,
 };
 
-/// Second byte of a row of a service that is held; before the other, to be found at once.
+/// Second byte of the row of a held service; sorts before the other kind, to be found at once.
 pub(super) const HELD: u8 = 0;
-/// Second byte of a row that counts the expiries of a service.
+/// Second byte of the row that counts the expiries of a service.
 pub(super) const WINDOW: u8 = 1;
 
-/// A service is held.
+/// The state of a held service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
-    /// When its leases may end.
+    /// The time from which its leases may end.
     pub(super) until: ClusterTime,
-    /// When to look whether the row is still needed.
+    /// When to check whether the row is still needed.
     pub(super) look: ClusterTime,
 }
 
-/// Expiries of a service, counted.
+/// The counted expiries of a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
     pub(super) from: ClusterTime,
-    /// Instances when the counting began; or more, if more were seen since.
+    /// Instances when the counting began, or more if more were seen since.
     pub(super) present: u64,
-    /// Instances whose time has come since.
+    /// Instances that became due since.
     pub(super) expired: u64,
 }
 
@@ -47,7 +47,7 @@ impl Window {
         self.from.after(EXPIRY_WINDOW)
     }
 
-    /// Whether most of the service would be gone.
+    /// Whether most instances of the service would expire.
     pub(super) const fn is_mass(self) -> bool {
         self.expired >= EXPIRED_MIN && self.expired.saturating_mul(2) > self.present
     }
@@ -65,7 +65,7 @@ pub(super) fn timer(service: &str) -> Timer {
     Timer::MassExpiryLook(Bytes::copy_from_slice(service.as_bytes()))
 }
 
-/// Whether any service has suspects, or may have.
+/// Whether any service has, or may have, suspects.
 pub(crate) fn is_any_held(view: &dyn View) -> Result<bool, Fault> {
     let prefix = row_of(HELD, "");
     let first = view.scan(Table::Cluster, &prefix)?.next_key()?;
@@ -79,7 +79,8 @@ pub(super) fn row_of(kind: u8, service: &str) -> Bytes {
     row.freeze()
 }
 
-/// Whether a row is of a hold or of a window, and its service; `None` for any other row.
+/// Returns whether a row is of a hold (otherwise of a window), and its service; `None` for other
+/// rows.
 pub(super) fn parse_row(row: &Bytes) -> Option<(bool, &str)> {
     let (kind, service) = Family::MassExpiry.rest(row)?.split_first()?;
     let service = std::str::from_utf8(service).ok()?;

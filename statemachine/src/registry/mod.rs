@@ -1,9 +1,8 @@
 //! Registrations: instances of services as keys, their incarnations, readiness and drains, and the
-//! mass-expiry guard, which holds a service whose instances seem to go all at once.
+//! mass-expiry guard, which holds a service whose instances seem to expire all at once.
 //!
-//! An instance is alive while its lease is, so most of its end is the lease's business. Invariant:
-//! no service is held for ever: no lease is held longer than [`mass_expiry::HOLD_MAX`] without a
-//! renewal.
+//! An instance is alive while its lease is, so leases handle most of its end. Invariant: no lease
+//! is held longer than [`mass_expiry::HOLD_MAX`] without a renewal, so no service is held for ever.
 
 mod check;
 mod drain;

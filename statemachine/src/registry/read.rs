@@ -1,11 +1,11 @@
-//! Reading registrations. All instances of a service are the keys of its
+//! Reads of registrations. All instances of a service are the keys of its
 //! [`service_range`](crate::service_range).
 
 use super::instance::latest;
 use crate::{error::Fault, keyspace::InstanceName, read::Reader, value::KeyValue};
 
 impl Reader<'_> {
-    /// The record of an instance: its value is the encoded `tenure.v1.Instance`, its create
+    /// Returns the record of an instance: its value is the encoded `tenure.v1.Instance`, its create
     /// revision the incarnation.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The families of rows in [`Table::Cluster`], by the first byte of their keys.
 //!
-//! What their rows look like is in the table in `rows/keys.rs`. Invariant: a byte is stored and
-//! never given to another family.
+//! The rows are listed in `rows/keys.rs`. Invariant: a byte is stored and never given to another
+//! family.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -20,18 +20,18 @@ pub(crate) enum Family {
     FencePolicy,
     Drain,
     RequestKey,
-    /// What a client has of idempotency keys.
+    /// The share of a client of the idempotency keys.
     ClientKeys,
     Member,
     /// The one row that counts idempotency keys.
     RequestKeyCount,
-    /// Origins, and the floor of all.
+    /// Origins, and their common floor.
     Origin,
     /// Requests of sessions.
     Request,
     Session,
     Timer,
-    /// The one row of what wills and sessions take.
+    /// The one row of the total sizes of wills and sessions.
     Totals,
     Will,
 }
@@ -57,7 +57,7 @@ impl Family {
         Self::Will,
     ];
 
-    /// What the rows begin with; the whole key where there is one row only.
+    /// Returns the prefix of the family's rows; the whole key if there is only one row.
     pub(crate) const fn prefix(self) -> &'static [u8] {
         match self {
             Self::Alarm => b"A",
@@ -79,7 +79,7 @@ impl Family {
         }
     }
 
-    /// Begins the key of a row, with room for `more` bytes.
+    /// Starts the key of a row, with room for `more` bytes.
     pub(crate) fn row(self, more: usize) -> BytesMut {
         let prefix = self.prefix();
         let mut row = BytesMut::with_capacity(more.saturating_add(prefix.len()));
@@ -87,7 +87,7 @@ impl Family {
         row
     }
 
-    /// Every row of the family. For the invariants, and where there are few.
+    /// Returns every row of the family. For invariants, and for families with few rows.
     pub(crate) fn rows(self, view: &dyn View) -> Result<Vec<(Bytes, Bytes)>, EngineError> {
         let mut found = Vec::new();
         let mut cursor = view.scan(Table::Cluster, self.prefix())?;
@@ -100,13 +100,13 @@ impl Family {
         Ok(found)
     }
 
-    /// What follows the prefix in the key of a row, if it is of this family.
+    /// Returns the part of a row's key after the prefix, if the row is of this family.
     pub(crate) fn rest(self, row: &[u8]) -> Option<&[u8]> {
         row.strip_prefix(self.prefix())
     }
 }
 
-/// Every row is of a family.
+/// Checks that every row is of a family.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     let unknown = |error: EngineError| error.to_string();
     let mut cursor = view.scan(Table::Cluster, &[]).map_err(unknown)?;

@@ -29,8 +29,7 @@
 //! | `Cluster` | `W`, ordered BE64 lease, key of a claim or nothing | a will | until it runs |
 //! | `Meta` | one ordinal byte | see [`MetaRow`] | for ever |
 //!
-//! Invariant: byte order is the order of the thing. Ordinals and letters are stored and never
-//! reused.
+//! Invariant: byte order is the logical order. Ordinals and letters are stored and never reused.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -40,9 +39,9 @@ use crate::{
     value::{AlarmKind, LeaseId, MemberId, Revision},
 };
 
-/// Ends an escaped key. Below every escaped byte, so that a key sorts before its extensions.
+/// Ends an escaped key. Less than every escaped byte, so that a key sorts before its extensions.
 pub(crate) const KEY_END: [u8; 2] = [0, 0];
-/// The least bytes above every `Versions` row of the key they are appended to.
+/// The smallest suffix above every `Versions` row of the key that it is appended to.
 const KEY_AFTER: [u8; 2] = [0, 1];
 /// Follows a zero byte that belongs to the key.
 const ZERO_ESCAPE: u8 = 0xff;
@@ -58,13 +57,13 @@ const TOMBSTONE_MARK: u8 = b't';
 pub(crate) enum MetaRow {
     /// The machine's counters; replicated.
     Counters = 0,
-    /// What the log's adapter keeps beside the data; opaque.
+    /// The record of the log's adapter, stored beside the data; opaque.
     Adapter = 1,
-    /// How far collection has come on this node; not replicated.
+    /// The progress of collection on this node; not replicated.
     Collection = 2,
     /// The last compactions, each with the floor before it; replicated.
     Compactions = 3,
-    /// The hash at the revision of each, made on this node; not replicated.
+    /// The hash at the revision of each, computed on this node; not replicated.
     CompactionHashes = 4,
 }
 
@@ -80,7 +79,7 @@ impl MetaRow {
     }
 }
 
-/// Where in history a change stands.
+/// The position of a change in history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp {
     pub(crate) main: Revision,
@@ -88,12 +87,12 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// The first possible change of a revision.
+    /// Returns the first possible change of a revision.
     pub(crate) const fn first_of(main: Revision) -> Self {
         Self { main, sub: 0 }
     }
 
-    /// The last possible change of a revision.
+    /// Returns the last possible change of a revision.
     pub(crate) const fn last_of(main: Revision) -> Self {
         Self {
             main,
@@ -126,7 +125,7 @@ impl ChangeKind {
     }
 }
 
-/// etcd's revision key.
+/// Returns etcd's revision key.
 pub(crate) fn history(stamp: Stamp, kind: ChangeKind) -> Bytes {
     let mut row = BytesMut::with_capacity(18);
     row.put_i64(stamp.main.0);
@@ -161,7 +160,7 @@ pub(crate) fn read_history(row: &[u8]) -> Result<(Stamp, ChangeKind), Fault> {
     parsed.ok_or_else(|| damaged("history row is not a revision key"))
 }
 
-/// The row of `key`'s change at `stamp`; scanned upward, the newest comes first.
+/// Returns the row of `key`'s change at `stamp`. In ascending order, the newest change comes first.
 pub(crate) fn version(key: &[u8], stamp: Stamp) -> Bytes {
     let mut row = escaped(key, STAMP_LEN);
     row.put_slice(&KEY_END);
@@ -170,7 +169,7 @@ pub(crate) fn version(key: &[u8], stamp: Stamp) -> Bytes {
     row.freeze()
 }
 
-/// Before every `Versions` row of `key` and of the keys after it.
+/// Returns a position before every `Versions` row of `key` and of the keys after it.
 pub(crate) fn versions_from(key: &[u8]) -> Bytes {
     let mut row = escaped(key, 0);
     row.put_slice(&KEY_END);
@@ -203,17 +202,17 @@ impl VersionRow {
         parsed.ok_or_else(|| damaged("versions row is too short"))
     }
 
-    /// Whether both rows are of one key.
+    /// Whether both rows belong to one key.
     pub(crate) fn same_key(&self, other: &Self) -> bool {
         self.escaped == other.escaped
     }
 
-    /// Whether this row is of the key that `prefix`, from [`versions_from`], was made for.
+    /// Whether this row belongs to the key for which [`versions_from`] made `prefix`.
     pub(crate) fn is_of(&self, prefix: &[u8]) -> bool {
         self.escaped.as_ref() == prefix
     }
 
-    /// The row of the same key at `stamp`.
+    /// Returns the row of the same key at `stamp`.
     pub(crate) fn at(&self, stamp: Stamp) -> Bytes {
         let capacity = self.escaped.len().saturating_add(STAMP_LEN);
         let mut row = BytesMut::with_capacity(capacity);
@@ -223,7 +222,7 @@ impl VersionRow {
         row.freeze()
     }
 
-    /// After every row of this key, before those of the next key.
+    /// Returns a position after every row of this key, before those of the next key.
     pub(crate) fn after(&self) -> Bytes {
         let body = self.escaped.strip_suffix(&KEY_END).unwrap_or_default();
         let mut row = BytesMut::with_capacity(self.escaped.len());
@@ -232,7 +231,7 @@ impl VersionRow {
         row.freeze()
     }
 
-    /// The key itself.
+    /// Returns the unescaped key.
     pub(crate) fn key(&self) -> Bytes {
         let body = self.escaped.strip_suffix(&KEY_END).unwrap_or_default();
         if !body.contains(&0) {
@@ -292,13 +291,13 @@ pub(crate) fn lease_key(id: LeaseId, key: &[u8]) -> Bytes {
     row.freeze()
 }
 
-/// The key of a `LeaseKeys` row, if the row is of lease `id`.
+/// Returns the key of a `LeaseKeys` row, if the row is of lease `id`.
 pub(crate) fn read_lease_key(row: &Bytes, id: LeaseId) -> Option<Bytes> {
     row.starts_with(&ordered(id).to_be_bytes())
         .then(|| row.slice(8..))
 }
 
-/// The least bytes above a key.
+/// Returns the smallest key above a key.
 pub(crate) fn successor(key: &[u8]) -> Bytes {
     let mut next = BytesMut::with_capacity(key.len().saturating_add(1));
     next.put_slice(key);
@@ -320,7 +319,7 @@ pub(crate) fn alarm(member: MemberId, kind: AlarmKind) -> Bytes {
     row.freeze()
 }
 
-/// The alarm of a `Cluster` row, or `None` when the row is of something else.
+/// Returns the alarm of a `Cluster` row, or `None` for any other row.
 pub(crate) fn read_alarm(row: &[u8]) -> Result<Option<(MemberId, AlarmKind)>, Fault> {
     let Some(rest) = Family::Alarm.rest(row) else {
         return Ok(None);
@@ -346,7 +345,7 @@ pub(crate) fn origin(origin: u64) -> Bytes {
     row.freeze()
 }
 
-/// The row that says how far origins were evicted.
+/// Returns the row of the floor of evicted origins.
 pub(crate) const fn origins_floor() -> Bytes {
     Bytes::from_static(Family::Origin.prefix())
 }

@@ -1,7 +1,7 @@
-//! Walks an engine's table and the writes over it side by side.
+//! A cursor that merges an engine's table with the writes over it.
 //!
-//! Invariant: the walk is that of the engine after these writes. Of the engine one row is read
-//! ahead at most, and its value only where values are asked for.
+//! Invariant: it returns the rows of the engine as after these writes. It reads at most one row of
+//! the engine ahead, and the value only if values are requested.
 
 use std::{collections::BTreeMap, ops::Bound};
 
@@ -12,10 +12,11 @@ use crate::{
     error::EngineError,
 };
 
-/// Key to the value written, or to `None` where the key was deleted.
+/// Key to the written value, or to `None` if the key was deleted.
 pub(crate) type Writes = BTreeMap<Bytes, Option<Bytes>>;
 
-/// A cursor over `base` with `writes` in it, standing before the first key that is at least `from`.
+/// Returns a cursor over `base` with `writes` applied, before the first key that is at least
+/// `from`.
 pub(crate) fn scan<'a>(
     base: &'a dyn Engine,
     writes: &'a Writes,
@@ -38,7 +39,7 @@ pub(crate) fn scan<'a>(
     Ok(Box::new(merged))
 }
 
-/// Walks engine and writes side by side; where both have a key, the write counts.
+/// Merges engine and writes; where both have a key, the write takes precedence.
 struct MergeCursor<'a> {
     base: Box<dyn Cursor + 'a>,
     base_next: Ahead,
@@ -48,23 +49,23 @@ struct MergeCursor<'a> {
     writes_next: Option<(&'a Bytes, &'a Option<Bytes>)>,
 }
 
-/// The row of the engine that comes next. It is read when it is needed, and held no longer.
+/// The next row of the engine. It is read when it is needed, and kept no longer.
 #[derive(Debug)]
 enum Ahead {
     Unread,
-    /// With its value, unless only keys were asked for.
+    /// With its value, unless only keys were requested.
     Row(Bytes, Option<Bytes>),
     End,
 }
 
-/// What a step of a cursor brings.
+/// The part of a row that a step returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
     Key,
     Pair,
 }
 
-/// A row of either side; a key whose value was not asked for comes with an empty one.
+/// A row of either side; without a requested value, the value is empty.
 enum Step {
     Row(Bytes, Bytes),
     /// A write deletes the row.
@@ -80,7 +81,7 @@ impl MergeCursor<'_> {
             .next();
     }
 
-    /// Reads the engine's next row, if that was not done.
+    /// Reads the engine's next row, if it is not read yet.
     fn look_ahead(&mut self, wanted: Wanted) -> Result<(), EngineError> {
         if let Ahead::Unread = self.base_next {
             let row = match wanted {
@@ -92,7 +93,7 @@ impl MergeCursor<'_> {
         Ok(())
     }
 
-    /// The least row of both sides.
+    /// Returns the least row of both sides.
     fn step(&mut self, wanted: Wanted) -> Result<Step, EngineError> {
         self.look_ahead(wanted)?;
         let base_key = match &self.base_next {
@@ -123,7 +124,7 @@ impl MergeCursor<'_> {
         let value = match value {
             Some(value) => value,
             None if wanted == Wanted::Key => Bytes::new(),
-            // Its key was read when only keys were asked for.
+            // Its key was read when only keys were requested.
             None => match self.base_view.get(self.table, &key)? {
                 Some(value) => value,
                 None => return Ok(Step::Deleted),

@@ -1,7 +1,7 @@
-//! Rows of the state, between the engine, to which they are bytes, and what the service keeps in
-//! them: their keys, families and values, and the writes of a batch over an engine.
+//! The rows of the state, between the engine, to which they are bytes, and the service: their keys,
+//! families and values, and the writes of a batch over an engine.
 //!
-//! Not what a family of commands does with its rows: that is in the family's module.
+//! The use of rows is in the module of each family of commands.
 
 pub(crate) mod family;
 pub(crate) mod keys;
@@ -19,9 +19,9 @@ pub(crate) use self::{
     row::{Row, row},
 };
 
-/// Rows that a delete reads before it deletes them.
+/// Most rows that a delete reads before it deletes them.
 pub(crate) const SLICE_ROWS_MAX: usize = 1024;
 
-/// Bytes of rows that a delete reads before it deletes them, and the last row whole: what it holds
-/// at once, however large the values are.
+/// Most bytes of rows that a delete reads before it deletes them, apart from the last row: bounds
+/// the memory in use, however large the values are.
 pub(crate) const SLICE_BYTES_MAX: usize = 1024 * 1024;

@@ -1,6 +1,7 @@
-//! Writes not yet in the engine, laid over it: later commands of a batch read earlier ones here.
+//! Writes that are not in the engine yet, laid over it, so that later commands of a batch read the
+//! writes of earlier ones.
 //!
-//! Not a cache: it holds writes only. Invariant: reading the overlay equals reading the engine
+//! Not a cache: it contains writes only. Invariant: reading the overlay equals reading the engine
 //! after the overlay's writes.
 
 use std::sync::Arc;
@@ -23,16 +24,16 @@ pub(crate) struct Overlay {
     lease_keys: Writes,
     cluster: Writes,
     meta: Writes,
-    /// What the writes since [`Overlay::begin_undo`] replaced.
+    /// The previous state of rows written since [`Overlay::begin_undo`].
     undo: Option<Undo>,
     bytes: usize,
 }
 
-/// What it takes to go back to how an overlay was.
+/// The data to restore an earlier state of an overlay.
 #[derive(Debug, Default)]
 struct Undo(Vec<(Table, Bytes, Option<Option<Bytes>>)>);
 
-/// What a write takes beside its key and value: nodes of trees, handles of shared bytes.
+/// Memory of a write beside its key and value: nodes of trees, handles of shared bytes.
 const WRITE_OVERHEAD_BYTES: usize = 128;
 
 impl Overlay {
@@ -51,12 +52,12 @@ impl Overlay {
         }
     }
 
-    /// About how many bytes the writes take.
+    /// Returns about how many bytes the writes take.
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// From here on, writes can be taken back.
+    /// Makes the following writes undoable.
     pub(crate) fn begin_undo(&mut self) {
         debug_assert!(self.undo.is_none(), "undo sections do not nest");
         self.undo = Some(Undo::default());
@@ -68,7 +69,7 @@ impl Overlay {
         self.undo = None;
     }
 
-    /// Takes back the writes since [`Overlay::begin_undo`].
+    /// Undoes the writes since [`Overlay::begin_undo`].
     pub(crate) fn undo(&mut self) {
         debug_assert!(self.undo.is_some(), "an undone section was begun");
         let Some(undo) = self.undo.take() else {
@@ -108,7 +109,7 @@ impl Overlay {
         self.undo = Some(undo);
     }
 
-    /// The writes, by table and key, so that the engine inserts in order.
+    /// Returns the writes, by table and key, so that the engine inserts in order.
     pub(crate) fn into_batch(mut self) -> WriteBatch {
         debug_assert!(self.undo.is_none(), "no change is under way in a batch");
         let mut ops = Vec::new();
@@ -155,7 +156,7 @@ impl View for Overlay {
         }
     }
 
-    /// The base is asked once, for what was not written.
+    /// Reads all unwritten keys from the base at once.
     fn get_many(&self, table: Table, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, EngineError> {
         let writes = self.writes(table);
         let asked: Vec<Bytes> = keys
@@ -187,7 +188,7 @@ mod tests {
         WriteOp::Put(TABLE, Bytes::from(key), Bytes::from(value))
     }
 
-    /// Rows `a c e g` in the engine; over them `b` and `c` written, `e` deleted, `h` written.
+    /// The engine has rows `a c e g`; over them `b`, `c` and `h` are written, and `e` is deleted.
     fn overlay() -> Overlay {
         let engine = MemEngine::new();
         let ops = ["a", "c", "e", "g"].map(|key| put(key, "engine")).to_vec();

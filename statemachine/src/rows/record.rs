@@ -1,8 +1,8 @@
-//! The two forms a key's record is stored in: the latest, behind a fixed header, and every past
-//! one, in exactly the bytes etcd's marshaller writes.
+//! The two stored forms of a key's record: the latest, with a fixed header, and past ones, in
+//! exactly the bytes that etcd's marshaller writes.
 //!
 //! Invariant: a history record is `mvccpb.KeyValue` in proto3 with fields in number order and zero
-//! values left out, so that hashes over history equal etcd's.
+//! values omitted, so that hashes over history equal etcd's.
 
 use bytes::Bytes;
 
@@ -57,7 +57,7 @@ impl Row for Record {
 }
 
 impl Record {
-    /// The record as clients see it.
+    /// Returns the record as clients see it.
     pub(crate) fn into_key_value(self, key: Bytes) -> KeyValue {
         KeyValue {
             key,
@@ -70,17 +70,17 @@ impl Record {
     }
 }
 
-/// What stands before a field of `mvccpb.KeyValue`: its number, and the kind of its value.
+/// The tags of the fields of `mvccpb.KeyValue`: field number and wire type.
 const KEY: u8 = (1 << 3) | STRING;
 const CREATE_REVISION: u8 = 2 << 3;
 const MOD_REVISION: u8 = 3 << 3;
 const VERSION: u8 = 4 << 3;
 const VALUE: u8 = (5 << 3) | STRING;
 const LEASE: u8 = 6 << 3;
-/// The kind of a byte string; that of a number is zero.
+/// The wire type of a byte string; that of a number is zero.
 const STRING: u8 = 2;
 
-/// The row of a key's record in history. That of a tombstone holds the key and nothing else.
+/// The history row of a key's record. That of a tombstone contains only the key.
 impl Row for KeyValue {
     const DAMAGED: &'static str = "history record is not the record of a key";
 
@@ -163,7 +163,7 @@ fn read_number(input: &mut Decoder<'_>, field: u8) -> Result<i64, Malformed> {
 
 const ZERO: Malformed = Malformed::Form("a zero value is not left out");
 
-/// The row of a tombstone in history.
+/// Encodes the history row of a tombstone.
 pub(crate) fn encode_tombstone(key: &Bytes) -> Bytes {
     let tombstone = KeyValue {
         key: key.clone(),
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// `mvccpb.KeyValue`, as a library for protocol buffers writes it.
+    /// `mvccpb.KeyValue` as a protobuf library encodes it.
     #[derive(Clone, PartialEq, Eq, Message)]
     struct WireKeyValue {
         #[prost(bytes = "bytes", tag = "1")]

@@ -1,7 +1,7 @@
-//! The values of rows. Most are numbers of a fixed length, big-endian; longer ones open with a byte
-//! for their layout.
+//! The values of rows. Most are numbers of a fixed length, big-endian; longer ones begin with a
+//! layout byte.
 //!
-//! Not the keys of rows, whose order counts: those are in `rows/keys.rs` and beside each row.
+//! The keys of rows, whose order matters, are in `rows/keys.rs` and beside each row.
 
 use bytes::Bytes;
 
@@ -11,12 +11,12 @@ use crate::{
     error::{Fault, damaged},
 };
 
-/// The value of a row. Invariant: `read` takes exactly what `write` made, and nothing else.
+/// The value of a row. Invariant: `read` accepts exactly the output of `write`.
 pub(crate) trait Row: Sized {
-    /// What is wrong with a row that does not decode.
+    /// The error for a row that does not decode.
     const DAMAGED: &'static str;
 
-    /// How many bytes the row takes, where that is known.
+    /// Returns the encoded size in bytes, if known.
     fn room(&self) -> usize {
         0
     }
@@ -34,7 +34,7 @@ pub(crate) trait Row: Sized {
         row
     }
 
-    /// The row with this key, if there is one.
+    /// Returns the row with this key, if it exists.
     fn find(view: &dyn View, table: Table, key: &[u8]) -> Result<Option<Self>, Fault> {
         match view.get(table, key)? {
             Some(row) => Self::decode(&row).map(Some),
@@ -43,7 +43,7 @@ pub(crate) trait Row: Sized {
     }
 
     /// # Errors
-    /// [`Fault::Damaged`] when the row is not what `encode` made.
+    /// [`Fault::Damaged`] when the row is not the output of `encode`.
     fn decode(row: &Bytes) -> Result<Self, Fault> {
         let mut input = Decoder::new(row);
         let value = Self::read_row(&mut input);
@@ -54,7 +54,7 @@ pub(crate) trait Row: Sized {
     }
 }
 
-/// The row of a struct of numbers: its fields one after the other, in this order.
+/// Declares the row of a struct of numbers: its fields in this order.
 macro_rules! row {
     ($type:ident { $($field:ident),+ $(,)? }, $damaged:literal) => {
         impl $crate::rows::Row for $type {
@@ -90,7 +90,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::value::{ClusterTime, Revision};
 
-    /// Rows are read as they were written, and neither a shorter nor a longer one is.
+    /// Asserts that rows decode to what was encoded, and that shorter or longer ones are refused.
     pub(crate) fn assert_exact<R: Row + PartialEq + Debug>(rows: impl Strategy<Value = R>) {
         TestRunner::default()
             .run(&rows, |row| {

@@ -1,15 +1,15 @@
-//! What a command does beside its reply: events for watchers, signals for those who wait for
-//! claims, facts for those who follow it up.
+//! The effects of a command beside its reply: events for watchers, signals for callers that wait
+//! for claims, facts for other subsystems of the node.
 
 use crate::outcome::{Event, Facts, Signal};
 
-/// Collected while a command is applied, in the order things happened.
+/// Collected in order while a command is applied.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     /// Changes to the key space.
     pub(crate) events: Vec<Event>,
-    /// What became of claims.
+    /// Changes of claims.
     pub(crate) signals: Vec<Signal>,
-    /// What else was done.
+    /// Further effects.
     pub(crate) facts: Facts,
 }

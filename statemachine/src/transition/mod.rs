@@ -1,9 +1,9 @@
-//! A command on its way: the state it changes, and what it does beside.
+//! A command being applied: the state it changes, and its effects.
 //!
-//! Every family of commands is a block of methods on it, in the family's file. Families lie in
-//! layers, and a family calls down only: what one has to leave for those above it is data here
-//! (`Unreconciled`), and `execute/` takes it up.
-//! Invariant: what a command did is in the overlay, the counters and the effects together.
+//! Every family of commands is a block of methods on [`Transition`], in the family's file. Families
+//! are in layers, and call lower ones only: work for a higher layer is left as data in
+//! `Unreconciled`, which `execute/` processes. Invariant: the overlay, the counters and the effects
+//! are updated together.
 
 mod effects;
 mod policies;
@@ -25,28 +25,28 @@ use crate::{
     value::ClusterTime,
 };
 
-/// One command on its way.
+/// One command being applied.
 #[derive(Debug)]
 pub(crate) struct Transition<'a> {
-    /// What is written.
+    /// The pending writes.
     pub(crate) overlay: &'a mut Overlay,
-    /// The counters, with what is written.
+    /// The counters, with the pending writes.
     pub(crate) meta: &'a mut Meta,
-    /// The fence policies, with what is written.
+    /// The fence policies, with the pending writes.
     pub(crate) policies: &'a mut Policies,
-    /// What the command does beside its reply.
+    /// The effects beside the reply.
     pub(crate) effects: Effects,
-    /// Bytes of the events of the entry so far.
+    /// Bytes of the entry's events so far.
     event_bytes: &'a mut usize,
-    /// Whether events of this command were left out, for there were too many.
+    /// Whether events of this command were omitted, because there were too many.
     events_left_out: bool,
-    /// Rows that wills may still look at.
+    /// Rows left in the budget of wills.
     pub(crate) will_rows: u64,
-    /// What is to be reconciled before the command is done.
+    /// Work to reconcile before the command is done.
     pub(crate) unreconciled: Unreconciled,
 }
 
-/// How a transition was, to go back to.
+/// The state of a transition to return to.
 #[derive(Debug)]
 pub(crate) struct Savepoint {
     meta: Meta,
@@ -54,7 +54,7 @@ pub(crate) struct Savepoint {
 }
 
 impl<'a> Transition<'a> {
-    /// A command that has done nothing yet. `event_bytes` counts the events of its entry.
+    /// Starts a command. `event_bytes` counts the events of its entry.
     pub(crate) fn new(
         overlay: &'a mut Overlay,
         meta: &'a mut Meta,
@@ -73,20 +73,20 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// Reads the state with what was written.
+    /// Returns a reader of the state with the pending writes.
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader::over(self.overlay, *self.meta)
     }
 
-    /// Sets a timer. Setting it again for the same time changes nothing.
+    /// Sets a timer. No effect if it is already set for the same time.
     pub(crate) fn set_timer(&mut self, at: ClusterTime, timer: &Timer) {
         timers::set(self.overlay, at, timer);
         let earliest = &mut self.effects.facts.timer_set;
         *earliest = Some(earliest.map_or(at, |before| before.min(at)));
     }
 
-    /// Counts an event of `bytes` bytes. Whether it is to be handed on: from the first that makes
-    /// too many on, the command hands on none.
+    /// Counts an event of `bytes` bytes. Returns whether to emit it: once there are too many, the
+    /// command emits no events.
     pub(crate) fn hands_on(&mut self, bytes: usize, bytes_max: usize) -> bool {
         if !self.events_left_out {
             *self.event_bytes = self.event_bytes.saturating_add(bytes);
@@ -95,7 +95,7 @@ impl<'a> Transition<'a> {
         !self.events_left_out
     }
 
-    /// From here on, what is written can be taken back.
+    /// Makes the following writes undoable.
     pub(crate) fn save(&mut self) -> Savepoint {
         self.overlay.begin_undo();
         Savepoint {
@@ -104,12 +104,12 @@ impl<'a> Transition<'a> {
         }
     }
 
-    /// Keeps what was written since [`Transition::save`].
+    /// Keeps the writes since [`Transition::save`].
     pub(crate) fn keep(&mut self) {
         self.overlay.keep();
     }
 
-    /// Takes back what was written since then.
+    /// Undoes the writes since [`Transition::save`].
     pub(crate) fn restore(&mut self, savepoint: &Savepoint) {
         debug_assert!(
             self.unreconciled.touched.len() >= savepoint.touched_len,
@@ -120,7 +120,8 @@ impl<'a> Transition<'a> {
         self.unreconciled.touched.truncate(savepoint.touched_len);
     }
 
-    /// What was done. Some events are worse than none, which says that there is something to read.
+    /// Returns the effects. Emits no events rather than only some: without events, watchers read
+    /// history.
     pub(crate) fn into_effects(self) -> Effects {
         if self.events_left_out {
             Effects {

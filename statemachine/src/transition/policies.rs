@@ -1,6 +1,6 @@
 //! The fence policies: rows, and a copy of them in memory.
 //!
-//! Not which writes they apply to; see `fence/`. Invariant: the copy equals the rows.
+//! To which writes they apply is decided in `fence/`. Invariant: the copy equals the rows.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::{
     rows::{Family, Overlay},
 };
 
-/// Every policy, by prefix. A copy of the rows, for every write looks at them.
+/// Every policy, by prefix. A copy of the rows in memory, because every write looks at them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Policies(Arc<Vec<FencePolicy>>);
 
@@ -27,13 +27,13 @@ impl Policies {
         Ok(Self(Arc::new(policies.collect())))
     }
 
-    /// Where the policy of `prefix` is, or where it would be.
+    /// Returns the place of the policy of `prefix`, or where it would be inserted.
     pub(crate) fn place(&self, prefix: &[u8]) -> Result<usize, usize> {
         self.0
             .binary_search_by(|known| known.prefix.as_ref().cmp(prefix))
     }
 
-    /// Sets the policy of a prefix, its row included.
+    /// Sets the policy of a prefix, including its row.
     pub(crate) fn set(&mut self, overlay: &mut Overlay, policy: &FencePolicy) {
         let row = row_of(&policy.prefix);
         overlay.put(Table::Cluster, row, policy.lock.clone());
@@ -46,7 +46,7 @@ impl Policies {
         debug_assert!(self.is_sorted(), "policies stay in order");
     }
 
-    /// Removes the policy at a place, its row included.
+    /// Removes the policy at a place, including its row.
     pub(crate) fn remove(&mut self, overlay: &mut Overlay, at: usize) {
         if let Some(policy) = self.get(at) {
             overlay.delete(Table::Cluster, row_of(&policy.prefix));
@@ -58,7 +58,7 @@ impl Policies {
         self.0.is_sorted_by(|a, b| a.prefix < b.prefix)
     }
 
-    /// The policies themselves.
+    /// Returns the policies.
     pub(crate) fn into_list(self) -> Vec<FencePolicy> {
         Arc::unwrap_or_clone(self.0)
     }
@@ -75,14 +75,14 @@ impl Policies {
         self.0.get(at)
     }
 
-    /// How many policies have a prefix before `key`.
+    /// Returns how many policies have a prefix before `key`.
     pub(crate) fn before(&self, key: &[u8]) -> usize {
         self.0
             .partition_point(|policy| policy.prefix.as_ref() < key)
     }
 
-    /// The places of the policies whose prefix `key` begins with, the longest first. As many steps
-    /// as there are such prefixes, and one for each time another policy lies between two of them.
+    /// Returns the places of the policies whose prefix `key` begins with, the longest first. Takes
+    /// a step for each such prefix, and one each time another policy lies between two of them.
     pub(crate) fn above(&self, key: &[u8]) -> Vec<usize> {
         let mut found = Vec::new();
         let (mut end, mut at_most) = (self.0.len(), key);
@@ -117,7 +117,7 @@ fn row_of(prefix: &[u8]) -> Bytes {
 pub(crate) mod tests {
     use super::*;
 
-    /// Prefixes that lie in each other, beside each other and between each other.
+    /// Prefixes within each other, beside each other and between each other.
     pub(crate) const PREFIXES: [&str; 7] = ["a", "aa", "aab", "ab", "b", "ba", "bab"];
 
     /// Every string of at most four letters of `ab`, and of `c`, which no prefix has.
@@ -130,7 +130,7 @@ pub(crate) mod tests {
         keys.into_iter().map(Bytes::from).collect()
     }
 
-    /// The policies whose numbers are set in `chosen`.
+    /// Returns the policies whose numbers are set in `chosen`.
     pub(crate) fn policies(chosen: usize) -> Policies {
         let chosen = PREFIXES
             .iter()

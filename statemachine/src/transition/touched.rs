@@ -1,5 +1,5 @@
-//! What a command did to claims that is not reconciled yet: data that the key space and claims
-//! leave here for the layer above both.
+//! Changes of claims that are not reconciled yet: data that the key space and claims leave here for
+//! the layer above both.
 //!
 //! Invariant: empty before and after every command.
 
@@ -12,8 +12,8 @@ use crate::{
     value::{KeyValue, LeaseId},
 };
 
-/// Why claims have ended, and whether their holder meant it: a lock delay and a will are for when
-/// it did not.
+/// Why claims have ended, and whether their holder intended it: a lock delay and a will follow only
+/// if it did not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EndReason {
     pub(crate) cause: EndCause,
@@ -40,18 +40,18 @@ impl EndReason {
     }
 }
 
-/// What happened to a key that stands for a claim.
+/// A change of a key that stands for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Touched {
-    /// Stored, attached to its lease; it may have existed before.
+    /// Stored and attached to its lease; it may have existed before.
     Put(KeyValue),
-    /// Deleted, or taken off its lease; this was its record.
+    /// Deleted or detached from its lease; this was its record.
     Ended(KeyValue, EndReason),
 }
 
 impl Touched {
-    /// A key is gone, or taken off its lease. Its value is not kept: a command may end ten thousand
-    /// claims, and signals carry no values.
+    /// Records that a key was deleted or detached from its lease. The value is dropped: a command
+    /// may end ten thousand claims, and signals carry no values.
     pub(crate) fn ended(kv: &KeyValue, reason: EndReason) -> Self {
         let record = KeyValue {
             key: kv.key.clone(),
@@ -62,7 +62,7 @@ impl Touched {
     }
 }
 
-/// A claim that has ended, and may have a will.
+/// A claim that has ended and may have a will.
 #[derive(Debug)]
 pub(crate) struct EndedClaim {
     pub(crate) lease: LeaseId,
@@ -74,14 +74,14 @@ pub(crate) struct EndedClaim {
     pub(crate) runs_will: bool,
 }
 
-/// What is not reconciled yet.
+/// Changes that are not reconciled yet.
 #[derive(Debug, Default)]
 pub(crate) struct Unreconciled {
-    /// Keys that stand for claims and were created, deleted or taken off their lease.
+    /// Keys that stand for claims and were created, deleted or detached from their lease.
     pub(crate) touched: Vec<Touched>,
     /// Claims that have ended.
     pub(crate) ended: Vec<EndedClaim>,
-    /// Names on which a claim that waits may be grantable.
+    /// Names on which a waiting claim may be grantable.
     pub(crate) freed: BTreeSet<Bytes>,
 }
 

@@ -1,37 +1,37 @@
-//! How much of something the state keeps, from [`FeatureLevel::PRICED`] on: what has no bound of
-//! its own would fill disks, or make one command as long as its client likes.
+//! Limits of the state, from [`FeatureLevel::PRICED`] on: without a bound, these items could fill
+//! disks, or let a client make one command arbitrarily long.
 //!
-//! The check, a refusal, is `Limit::check` in `error.rs`. Invariant: what is refused for a limit
-//! changes nothing, and what there was before the level stays.
+//! The check is `Limit::check` in `error.rs`. Invariant: a refusal for a limit changes nothing, and
+//! state from before the level is kept.
 //!
 //! [`FeatureLevel::PRICED`]: crate::FeatureLevel::PRICED
 
 use crate::encoding;
 
-/// Keys attached to one lease. They end with it in one revision, so they are as many as one delete
-/// may delete.
+/// Most keys attached to one lease. They are deleted with it in one revision, so the bound is that
+/// of one delete.
 pub(crate) const LEASE_KEYS_MAX: u64 = 500_000;
 
-/// Wills of one lease, which run or go with it in one command. A lease has one for each lock that
-/// it holds, and one of its own; few hold more than a handful.
+/// Most wills of one lease, which run or are removed with it in one command. A lease has one for
+/// each lock that it holds, and one of its own; few hold more than a handful.
 pub(crate) const LEASE_WILLS_MAX: u64 = 64;
 
-/// Bytes of all wills, their rows' keys included. Hundreds of thousands of usual ones, and little
-/// beside a key space; the quota does not count them.
+/// Most bytes of all wills, including their rows' keys. Hundreds of thousands of usual ones, and
+/// little compared with a key space; the quota does not count them.
 pub(crate) const WILL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// Bytes of the outcomes that all sessions remember. A thousand usual ones of each of two thousand
-/// sessions; the quota does not count them.
+/// Most bytes of the outcomes that all sessions remember. A thousand usual ones of each of two
+/// thousand sessions; the quota does not count them.
 pub(crate) const SESSION_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// Leases that there are at once. The leader holds a hundred bytes of each in memory.
+/// Most leases at once. The leader keeps a hundred bytes of each in memory.
 pub(crate) const LEASES_MAX: u64 = 1_000_000;
 
-/// Active alarms of one kind. A cluster has less than a tenth as many members, and one alarm of a
-/// kind does as much as any number.
+/// Most active alarms of one kind. A cluster has less than a tenth as many members, and one alarm
+/// of a kind has the same effect as several.
 pub(crate) const ALARMS_MAX: u64 = 64;
 
-/// What has a bound.
+/// A limited quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
     /// Keys attached to one lease.
@@ -40,7 +40,7 @@ pub enum Limit {
     LeaseWills,
     /// Bytes of all wills.
     WillBytes,
-    /// Bytes of what all sessions remember.
+    /// Bytes of the outcomes that all sessions remember.
     SessionBytes,
     /// Leases.
     Leases,
@@ -60,7 +60,7 @@ encoding::choice! {
 }
 
 impl Limit {
-    /// How much there may be.
+    /// Returns the maximum.
     pub(crate) const fn max(self) -> u64 {
         match self {
             Self::LeaseKeys => LEASE_KEYS_MAX,

@@ -1,6 +1,6 @@
-//! Values: numbers with a name, records, ranges of keys, limits and modes.
+//! Values: named numbers, records, ranges of keys, limits and modes.
 //!
-//! Data and arithmetic; nothing here knows the state.
+//! Data and arithmetic, independent of the state.
 
 mod alarm;
 mod context;

@@ -2,7 +2,7 @@
 
 use crate::encoding;
 
-/// How much of a lock a claim asks for.
+/// How much of a lock a claim requests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
     /// Alone.
@@ -10,11 +10,11 @@ pub enum Mode {
     Exclusive,
     /// Together with other shared claims.
     Shared,
-    /// So many of the lock's permits.
+    /// Some of the lock's permits.
     Permits {
-        /// How many; from 1 to `limit`.
+        /// Number of permits; from 1 to `limit`.
         count: u32,
-        /// How many there are in all.
+        /// Total number of permits.
         limit: u32,
     },
 }

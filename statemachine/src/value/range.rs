@@ -1,4 +1,4 @@
-//! Key ranges in etcd's notation, made plain once at the border.
+//! Key ranges in etcd's notation, converted once at the border.
 
 use std::cmp::Ordering;
 
@@ -6,12 +6,12 @@ use bytes::Bytes;
 
 use crate::encoding;
 
-/// The keys a request is about.
+/// The keys that a request names.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     /// First key of the range.
     pub start: Bytes,
-    /// Where the range ends.
+    /// The end of the range.
     pub end: RangeEnd,
 }
 
@@ -33,7 +33,7 @@ encoding::choice! {
 }
 
 impl KeyRange {
-    /// The range of exactly one key.
+    /// Returns the range of exactly one key.
     #[must_use]
     pub const fn single(key: Bytes) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl KeyRange {
         }
     }
 
-    /// Reads etcd's pair: an empty end is the one key, a single zero byte is "no end".
+    /// Converts etcd's pair: an empty end is the one key, a single zero byte is "no end".
     #[must_use]
     pub fn from_wire(key: Bytes, range_end: Bytes) -> Self {
         let end = match range_end.as_ref() {
@@ -53,7 +53,7 @@ impl KeyRange {
         Self { start: key, end }
     }
 
-    /// The end in etcd's notation; inverse of [`KeyRange::from_wire`].
+    /// Returns the end in etcd's notation; inverse of [`KeyRange::from_wire`].
     #[must_use]
     pub fn wire_end(&self) -> Bytes {
         match &self.end {
@@ -73,7 +73,7 @@ impl KeyRange {
         }
     }
 
-    /// Whether finding the keys of the range takes a walk, not a look at one key.
+    /// Whether the range takes a scan, not a look at one key.
     pub(crate) fn is_walked(&self) -> bool {
         !matches!(self.end, RangeEnd::Single) && !self.is_empty()
     }

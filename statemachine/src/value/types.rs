@@ -1,6 +1,5 @@
-//! Newtypes for the numbers of the service, and the record of a key.
-//!
-//! No function of this crate takes two bare integers.
+//! Newtypes for the numbers of the service, and the record of a key. No function of this crate
+//! takes two bare integers.
 
 use std::fmt;
 
@@ -17,10 +16,10 @@ pub struct Revision(pub i64);
 encoding::newtype!(Revision);
 
 impl Revision {
-    /// The revision of a key space that nothing was ever written to.
+    /// The revision of a key space without any write.
     pub const EMPTY: Self = Self(1);
 
-    /// The revision after this one.
+    /// Returns the revision after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -33,7 +32,7 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Names a lease. Zero, [`LeaseId::NONE`], is "no lease".
+/// Identifies a lease. Zero, [`LeaseId::NONE`], is "no lease".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub i64);
 
@@ -43,7 +42,7 @@ impl LeaseId {
     /// The id that stands for "no lease".
     pub const NONE: Self = Self(0);
 
-    /// Whether this names a lease at all.
+    /// Whether this is a lease, not [`LeaseId::NONE`].
     #[must_use]
     pub const fn is_some(self) -> bool {
         self.0 != 0
@@ -57,22 +56,22 @@ impl fmt::Display for LeaseId {
     }
 }
 
-/// Milliseconds of cluster time: what leaders have stamped on entries, never going back.
+/// Milliseconds of cluster time: the greatest stamp of leaders on entries, which never decreases.
 ///
-/// Not a wall clock. Only differences mean anything.
+/// Not wall-clock time. Only differences are meaningful.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterTime(pub u64);
 
 encoding::newtype!(ClusterTime);
 
 impl ClusterTime {
-    /// This time moved on by `ttl`.
+    /// Returns this time plus `ttl`.
     #[must_use]
     pub const fn after(self, ttl: Ttl) -> Self {
         Self(self.0.saturating_add(ttl.0))
     }
 
-    /// Milliseconds from this time until `later`, or zero when it has passed.
+    /// Returns the milliseconds from this time until `later`, or zero if it has passed.
     #[must_use]
     pub const fn until(self, later: Self) -> Ttl {
         Ttl(later.0.saturating_sub(self.0))
@@ -86,26 +85,26 @@ pub struct Ttl(pub u64);
 encoding::newtype!(Ttl);
 
 impl Ttl {
-    /// A time to live of whole seconds.
+    /// Creates a time to live of whole seconds.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Whole seconds, rounded up.
+    /// Returns whole seconds, rounded up.
     #[must_use]
     pub const fn as_secs_ceil(self) -> u64 {
         self.0.div_ceil(1000)
     }
 
-    /// Whole seconds, rounded down.
+    /// Returns whole seconds, rounded down.
     #[must_use]
     pub const fn as_secs(self) -> u64 {
         self.0 / 1000
     }
 }
 
-/// Names a member of the quorum.
+/// Identifies a member of the quorum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 

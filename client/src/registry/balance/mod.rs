@@ -1,9 +1,9 @@
 //! Client-side load balancing of gRPC calls over the instances of a service.
 //!
-//! Why not tower's own `p2c::Balance`: it takes whichever of two services is ready and less loaded,
-//! and knows neither weights nor zones; it learns of failures by readiness only, and tonic's
-//! channels are always ready; and it needs a buffer with a task of its own to be shared.
-//! [`Resolver::services`] supports it nevertheless.
+//! tower's own `p2c::Balance` is not used: it chooses the less loaded of two ready services without
+//! weights or zones; it detects failures by readiness only, and tonic's channels are always ready;
+//! and sharing it needs a buffer with a separate task. [`Resolver::services`] supports it
+//! nevertheless.
 
 mod choice;
 mod discover;
@@ -299,7 +299,7 @@ where
     }
 }
 
-/// The body of an answer. The call counts as under way until it is dropped.
+/// The body of a response. The call counts as in flight until it is dropped.
 #[derive(Debug)]
 pub struct Balanced<S, In> {
     body: In,

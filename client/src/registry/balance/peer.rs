@@ -164,7 +164,7 @@ mod tests {
             give_up_after(brief).await;
         }
         assert!(!ejected(&peer), "their callers lost interest");
-        // One that was answered may take as long as it likes.
+        // Once its response has arrived, a call may take any time.
         for _ in 0..FAILURES_MAX {
             let mut call = peer.begin();
             call.send();

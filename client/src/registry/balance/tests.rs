@@ -29,7 +29,7 @@ struct World {
     failing: Option<String>,
 }
 
-/// An instance that answers with nothing.
+/// An instance that returns an empty response.
 #[derive(Debug, Clone)]
 struct Echo {
     address: String,

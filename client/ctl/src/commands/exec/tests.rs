@@ -25,8 +25,8 @@ const BLOCKED_PATIENCE: Duration = Duration::from_secs(20);
 /// Ends only by a signal that cannot be ignored, and has a child that does the same.
 const STUBBORN: &str = "trap '' TERM; sleep 3600 & echo ready >&3; wait; wait";
 
-/// Goes on until a signal ends it. Not one long command: a shell that is signalled just before
-/// it starts one would not look at its traps until that is over.
+/// Runs until a signal ends it. Not one long command: a shell that is signalled just before it
+/// starts one would handle its traps only after the end of that command.
 const BUSY: &str = "while :; do sleep 0.01; done";
 
 /// A lock under the control of a test.
@@ -79,8 +79,8 @@ impl Source for mpsc::Receiver<Signal> {
     }
 }
 
-/// A pipe that a command and everything it starts hold open as descriptor 3: it ends when the
-/// last of them does.
+/// A pipe that a command and all its descendants hold open as descriptor 3: it ends when the last
+/// of them does.
 struct Line {
     path: PathBuf,
 }
@@ -95,17 +95,17 @@ impl Line {
         Self { path }
     }
 
-    /// A shell that says on the pipe what `script` writes to descriptor 3.
+    /// A shell that sends the output of `script` on descriptor 3 to the pipe.
     fn shell(&self, script: &str) -> std::process::Command {
         let mut command = std::process::Command::new("sh");
         command.arg("-c").arg(format!("exec 3>\"$LINE\"; {script}"));
         command.env("LINE", &self.path);
-        // One that outlives a test which failed must not keep its output open.
+        // A process that outlives a failed test must not keep its output open.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
-    /// Waits for `ready`, then does `then`, and returns what the command said until its end.
+    /// Waits for `ready`, runs `then`, and returns the output of the command up to its end.
     async fn after_ready(&self, then: impl AsyncFnOnce()) -> String {
         let path = self.path.clone();
         let opened = tokio::task::spawn_blocking(move || {
@@ -198,7 +198,7 @@ async fn a_command_whose_lock_is_lost_is_killed_at_once() {
 #[tokio::test]
 async fn a_deadline_that_is_long_past_kills_at_once() {
     let (line, held, mut signals) = (Line::new(), Fake::new(), silent());
-    // As after a stop of this process: the deadline passed unobserved.
+    // As after a stop of this process: the deadline passed without being handled.
     let (exit, _) = tokio::join!(
         run(line.shell(STUBBORN), &held, LONG / 4, &mut signals),
         line.after_ready(async || held.move_deadline(Duration::ZERO)),
@@ -275,7 +275,7 @@ fn full_pipe() -> (io::PipeReader, io::PipeWriter) {
     (reader, writer)
 }
 
-/// The work of the process in which standard error is blocked.
+/// The work of the process with a blocked standard error.
 async fn end_a_command_under_a_blocked_stderr() {
     let (line, held) = (Line::new(), Fake::new());
     let (sender, mut signals) = mpsc::channel(1);
