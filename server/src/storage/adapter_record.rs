@@ -107,6 +107,10 @@ impl AppliedRecord {
 
     /// Records that the entry at `log_id` is applied.
     pub fn advance(&mut self, log_id: LogId) {
+        debug_assert!(
+            self.record.last_applied < Some(log_id),
+            "entries are applied in their order"
+        );
         self.record.last_applied = Some(log_id);
     }
 

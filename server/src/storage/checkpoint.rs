@@ -270,6 +270,12 @@ impl SnapshotDir {
 
     /// Removes every snapshot that was built here, except `kept`.
     pub(super) fn remove_all_but(&self, kept: &Checkpoint) -> Result<(), EngineError> {
+        // Otherwise none would be left. Once for each damaged snapshot.
+        assert_eq!(
+            kept.path().parent(),
+            Some(self.root.as_path()),
+            "the snapshot that is kept is one of this directory"
+        );
         let removing = || {
             for entry in fs::read_dir(&self.root)? {
                 let path = entry?.path();

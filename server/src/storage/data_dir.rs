@@ -163,6 +163,9 @@ impl DataDir {
     ///
     /// # Errors
     /// When the identity file cannot be written.
+    ///
+    /// # Panics
+    /// When the directory has another owner.
     pub fn claim(&self, owner: Owner) -> Result<(), DataDirError> {
         self.save(IdentityRecord {
             owner,
@@ -210,6 +213,19 @@ impl DataDir {
     }
 
     fn save(&self, record: IdentityRecord) -> Result<(), DataDirError> {
+        // Log and state would become those of another member. A few times in the life of a
+        // directory.
+        assert!(
+            self.identity.lock().is_none_or(|held| {
+                held.owner == record.owner && (record.founded || !held.founded)
+            }),
+            "a directory keeps its owner, and that it was founded"
+        );
+        debug_assert_eq!(
+            identity_file::parse(identity_file::format(&record).as_bytes()),
+            Ok((record, Layout::Current)),
+            "an identity is read as it was written"
+        );
         write_durably(
             &self.path.join(IDENTITY_FILE),
             &identity_file::format(&record),

@@ -27,6 +27,7 @@ pub(super) fn encode(entry: &Entry) -> LogRecord {
     out.put_u8(kind(&entry.payload));
     out.put_u64(leader.term);
     out.put_u64(leader.node_id);
+    debug_assert!(out.is_empty(), "the head of an entry is filled");
     LogRecord {
         index: entry.log_id.index,
         term: leader.term,

@@ -212,7 +212,15 @@ impl Turn {
     ///
     /// # Errors
     /// When the file names cannot be made durable.
+    ///
+    /// # Panics
+    /// When the files were not verified since they last changed.
     pub fn complete(&mut self, sender: u64, target: &Path) -> io::Result<()> {
+        // What is taken over becomes the state. Once for each snapshot.
+        assert!(
+            self.slot.whole.is_some(),
+            "a snapshot is verified before it is taken over"
+        );
         *self.slot = Slot::default();
         let directory = self.partial(sender);
         sync_dir(&directory)?;

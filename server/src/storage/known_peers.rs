@@ -63,6 +63,11 @@ impl KnownPeers {
         let mut instances = self.instances.lock();
         let mut changed = instances.clone();
         changed.insert(member, instance);
+        debug_assert_eq!(
+            parse(&format(&changed)).as_ref(),
+            Some(&changed),
+            "the peers are read as they were written"
+        );
         write_durably(&self.path, &format(&changed))?;
         *instances = changed;
         Ok(())

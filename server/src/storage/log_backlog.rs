@@ -153,6 +153,10 @@ impl LogBacklog {
 
     /// Marks the start of a write.
     pub(super) fn begin(&self) {
+        debug_assert!(
+            self.busy_for().is_none(),
+            "one write at a time is in progress"
+        );
         self.begun.fetch_add(1, Ordering::Relaxed);
         self.idle_since.store(NEVER, Ordering::Relaxed);
         self.busy_since.store(self.now(), Ordering::Relaxed);
@@ -166,6 +170,10 @@ impl LogBacklog {
         // the two might find no room, and would wait for a notification that never comes.
         let bytes_before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         let appends_before = self.appends.fetch_sub(appends, Ordering::Relaxed);
+        debug_assert!(
+            bytes <= bytes_before && appends <= appends_before,
+            "no more is written than was taken"
+        );
         if bytes_before >= BYTES_MAX || appends_before >= APPENDS_MAX {
             self.changed.notify_waiters();
         }

@@ -40,6 +40,13 @@ impl LogMarks {
             });
         }
         marks.total = bytes;
+        debug_assert!(
+            marks
+                .marks
+                .back()
+                .is_none_or(|mark| mark.index + 1 == held.end && mark.bytes <= bytes),
+            "the last mark is at the last entry, and in the log"
+        );
         marks
     }
 
@@ -70,6 +77,12 @@ impl LogMarks {
     /// Returns the last index whose purge leaves at least `bytes` of log, and little more; `None`
     /// while the log is smaller.
     pub(super) fn beyond(&self, bytes: u64) -> Option<u64> {
+        debug_assert!(
+            self.marks
+                .back()
+                .is_none_or(|mark| mark.bytes <= self.total),
+            "no mark lies beyond the bytes of the log"
+        );
         let behind = |mark: &Mark| self.total - mark.bytes >= bytes;
         let count = self.marks.partition_point(behind);
         let last = count.checked_sub(1)?;

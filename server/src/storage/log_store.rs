@@ -339,6 +339,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        debug_assert!(
+            self.vote.lock().is_none_or(|saved| saved <= *vote),
+            "a vote never goes back"
+        );
         let writes = vec![LogWrite::Fact(Fact::Vote, entry::encode_vote(vote))];
         self.durably(|done| LogRequest::Durable { writes, done })
             .await?;

@@ -66,6 +66,8 @@ impl LogTail {
             ..Self::default()
         };
         tail.committed = at_most(committed, last);
+        #[cfg(debug_assertions)]
+        tail.check();
         tail
     }
 
@@ -96,6 +98,8 @@ impl LogTail {
         self.bytes += entry::size(&entry);
         self.last = Some(next);
         self.entries.push_back(entry);
+        #[cfg(debug_assertions)]
+        self.check();
         Ok(())
     }
 
@@ -164,6 +168,11 @@ impl LogTail {
         {
             self.truncations.pop_front();
         }
+        debug_assert_eq!(
+            self.truncations.len() as u64,
+            self.epoch - mark.epoch,
+            "marks are passed in the order in which they were taken"
+        );
         let kept_before = self.truncations.iter().map(|(_, from)| *from).min();
         let before = mark.before.min(kept_before.unwrap_or(u64::MAX));
         self.durable_before = self.durable_before.max(before);
@@ -174,6 +183,8 @@ impl LogTail {
         {
             self.pop_front();
         }
+        #[cfg(debug_assertions)]
+        self.check();
     }
 
     /// Removes the entries after `last`.
@@ -202,12 +213,22 @@ impl LogTail {
         self.truncations.push_back((self.epoch, keep_before));
         self.durable_before = self.durable_before.min(keep_before);
         self.last = last;
+        #[cfg(debug_assertions)]
+        self.check_bytes();
+        #[cfg(debug_assertions)]
+        self.check();
         Ok(())
     }
 
     /// Removes the entries up to and including `upto`, which may lie beyond the last one: a
     /// snapshot covers them.
     pub(super) fn purge(&mut self, upto: LogId) {
+        debug_assert!(self.purged <= Some(upto), "a purge never goes back");
+        debug_assert!(
+            self.in_memory(upto.index)
+                .is_none_or(|entry| entry.log_id == upto),
+            "what is purged is what the log holds"
+        );
         while self.first_index().is_some_and(|first| first <= upto.index) {
             self.pop_front();
         }
@@ -218,6 +239,60 @@ impl LogTail {
             self.entries.clear();
             self.bytes = 0;
         }
+        #[cfg(debug_assertions)]
+        self.check_bytes();
+        #[cfg(debug_assertions)]
+        self.check();
+    }
+
+    /// Returns the entry at `index`, if it is in memory.
+    fn in_memory(&self, index: u64) -> Option<&Entry> {
+        let at = index.checked_sub(self.first_index()?)?;
+        self.entries.get(usize::try_from(at).ok()?)
+    }
+
+    /// Checks the order of the positions, and that what is not on disk yet is in memory.
+    #[cfg(debug_assertions)]
+    fn check(&self) {
+        let end = self.last.map_or(0, |id| id.index + 1);
+        let first = self.first_index();
+        let count = self.entries.len() as u64;
+        debug_assert!(
+            first.is_none_or(|first| first >= self.begin && first + count == end),
+            "the entries are contiguous, and reach to the end of the log"
+        );
+        debug_assert!(
+            self.entries
+                .back()
+                .is_none_or(|entry| Some(entry.log_id) == self.last),
+            "the last entry is the end of the log"
+        );
+        debug_assert!(
+            first.unwrap_or(end) <= self.durable_before.max(self.begin),
+            "every entry that is not on disk yet is in memory"
+        );
+        debug_assert!(
+            self.durable_before <= end,
+            "nothing beyond the end of the log counts as on disk"
+        );
+        debug_assert!(
+            self.committed.is_none_or(|id| id.index < end),
+            "what is committed is in the log"
+        );
+        debug_assert!(
+            self.purged.is_none_or(|id| id.index < self.begin.min(end)),
+            "what is purged lies before the first entry, and not behind the end"
+        );
+    }
+
+    /// Checks the bytes against the entries, all of which it looks at.
+    #[cfg(debug_assertions)]
+    fn check_bytes(&self) {
+        debug_assert_eq!(
+            self.bytes,
+            self.entries.iter().map(entry::size).sum::<usize>(),
+            "the bytes of the tail are those of its entries"
+        );
     }
 
     fn pop_front(&mut self) {

@@ -141,6 +141,10 @@ impl Watch {
         let since = age.saturating_sub(self.age);
         self.counted += since.min(self.limits.interval() * INTERVALS_COUNTED_MAX);
         self.age = age;
+        debug_assert!(
+            self.counted <= self.age,
+            "no more time counts than has passed"
+        );
         self.counted
     }
 }

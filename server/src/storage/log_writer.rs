@@ -134,6 +134,10 @@ pub(super) fn run(parts: &Parts, mut requests: mpsc::Receiver<LogRequest>) {
         ..Batch::default()
     };
     while let Some(request) = requests.blocking_recv() {
+        debug_assert!(
+            batch.writes.is_empty() && !batch.must_sync(),
+            "a batch begins when the one before is answered"
+        );
         parts.backlog.begin();
         batch.take(request);
         while batch.bytes < BATCH_BYTES_MAX {
@@ -187,6 +191,13 @@ impl Batch {
                 bytes,
                 flushed,
             } => {
+                debug_assert!(
+                    last.is_some_and(|last| {
+                        let put = writes.last();
+                        matches!(put, Some(LogWrite::Put(record)) if record.index == last.index)
+                    }),
+                    "an append has entries, and names the last of them"
+                );
                 self.writes.extend(writes);
                 self.bytes += bytes;
                 self.appends += 1;
@@ -205,6 +216,10 @@ impl Batch {
                 self.done.push(done);
             }
             LogRequest::Purge { from, upto } => {
+                debug_assert!(
+                    from <= upto.index,
+                    "what is removed lies below the purge point"
+                );
                 let fact = entry::encode_log_id(&upto);
                 self.writes.push(LogWrite::Remove(from, upto.index + 1));
                 self.writes.push(LogWrite::Fact(Fact::Purged, fact));
@@ -226,11 +241,18 @@ impl Batch {
         // a sync. A truncation is durable before entries that replace the truncated ones are
         // committed, so entries written up to the committed index are committed.
         if sync && let Some(committed) = at_most(tail.lock().committed(), self.written) {
+            debug_assert!(
+                self.written
+                    .is_some_and(|last| committed.index < last.index || committed == last),
+                "the entry that is noted as committed is the one on disk"
+            );
             self.writes.push(LogWrite::Fact(
                 Fact::Committed,
                 entry::encode_log_id(&committed),
             ));
         }
+        #[cfg(debug_assertions)]
+        self.check_order();
         if let Err(error) = self.write(disk, sync) {
             fatal::stop(&LogFailed(error));
         }
@@ -239,6 +261,25 @@ impl Batch {
         }
         self.writes.clear();
         (self.bytes, self.appends, self.probe) = (0, 0, false);
+    }
+
+    /// Checks that each entry follows the one before, unless entries are removed in between.
+    #[cfg(debug_assertions)]
+    fn check_order(&self) {
+        let mut due: Option<u64> = None;
+        for write in &self.writes {
+            match write {
+                LogWrite::Put(record) => {
+                    debug_assert!(
+                        due.is_none_or(|due| due == record.index),
+                        "entries are written in the order of their indexes"
+                    );
+                    due = record.index.checked_add(1);
+                }
+                LogWrite::Remove(..) => due = None,
+                LogWrite::Fact(..) => {}
+            }
+        }
     }
 
     /// Reports to the waiters that the batch is durable.

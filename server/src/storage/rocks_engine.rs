@@ -175,6 +175,10 @@ impl RocksEngine {
 
     /// Removes the files when the last user is dropped; another database has replaced this one.
     pub(super) fn remove_when_closed(&self) {
+        debug_assert!(
+            self.directory.is_state,
+            "the files of a snapshot are removed with the snapshot"
+        );
         self.directory.remove.store(true, Ordering::Release);
     }
 
@@ -227,6 +231,7 @@ impl View for RocksEngine {
         if keys.len() <= FEW_KEYS {
             return keys.iter().map(|key| self.get(table, key)).collect();
         }
+        debug_assert!(keys.is_sorted(), "the keys of one read ascend");
         let is_sorted = true;
         let found = self
             .db

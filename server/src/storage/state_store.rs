@@ -185,6 +185,10 @@ fn create(path: &Path) -> Result<(), EngineError> {
 
 /// Records that database `number` is in use, unless that is recorded already.
 pub(super) fn name(root: &Path, number: u64) -> io::Result<()> {
+    debug_assert!(
+        directory(root, number).is_dir(),
+        "the database that is named is there"
+    );
     let file = root.join(CURRENT_FILE);
     let text = named(number);
     if fs::read(&file).is_ok_and(|found| found == text.as_bytes()) {
@@ -200,6 +204,11 @@ fn named(number: u64) -> String {
 /// Removes the leftovers of an interrupted exchange or first creation.
 fn remove_others(root: &Path, generation: u64) -> io::Result<()> {
     let keep = directory(root, generation);
+    // Otherwise the state would be lost. Once for each start.
+    assert!(
+        keep.is_dir() || databases(root)?.is_empty(),
+        "no database is removed while the one in use is missing"
+    );
     for entry in fs::read_dir(root)? {
         let path = entry?.path();
         if path.is_dir() && path != keep {

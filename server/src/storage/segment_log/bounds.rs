@@ -69,6 +69,14 @@ impl Bounds {
             let next = if to == u64::MAX { from } else { to };
             *self = Self { first: next, next };
         }
+        debug_assert!(
+            self.first <= self.next,
+            "the log ends at or after its first entry"
+        );
+        debug_assert!(
+            self.is_empty() || to <= self.first || from >= self.next,
+            "none of the removed entries is left"
+        );
         Ok(())
     }
 

@@ -59,6 +59,11 @@ impl Gather {
                 Part::Payload(payload) => IoSlice::new(payload),
             });
         }
+        debug_assert_eq!(
+            slices.iter().map(|slice| slice.len() as u64).sum::<u64>(),
+            self.length,
+            "the slices hold the bytes that were counted"
+        );
         slices
     }
 
@@ -99,6 +104,10 @@ pub(super) struct BatchBuilder<'a> {
 impl<'a> BatchBuilder<'a> {
     /// Begins a batch at `place`; `chain` is the chain before it.
     pub(super) fn begin(gather: &'a mut Gather, place: Place, chain: u32) -> Self {
+        debug_assert!(
+            place.offset.is_multiple_of(SECTOR as u64),
+            "a batch begins at a sector"
+        );
         let (start, head_at) = (gather.length, gather.buffer.len());
         let part_at = gather.parts.len();
         // A separate part, so that the head's place in the parts is known.
@@ -129,6 +138,7 @@ impl<'a> BatchBuilder<'a> {
     /// # Errors
     /// When it is larger than the head of a record can express.
     pub(super) fn push(&mut self, write: &LogWrite) -> io::Result<()> {
+        let start = self.gather.length;
         match write {
             LogWrite::Put(record) => {
                 let head = RecordHead {
@@ -144,6 +154,11 @@ impl<'a> BatchBuilder<'a> {
             LogWrite::Remove(from, to) => self.push_pair(RecordKind::Remove, *from, *to),
             LogWrite::Fact(fact, value) => self.push_fact(*fact, value)?,
         }
+        debug_assert_eq!(
+            self.gather.length - start,
+            stored_len(write),
+            "room is made for as many bytes as a record takes"
+        );
         Ok(())
     }
 
@@ -193,6 +208,15 @@ impl<'a> BatchBuilder<'a> {
         let padding = bytes.next_multiple_of(SECTOR as u64) - bytes;
         self.gather
             .copy(&[0; SECTOR][..usize::try_from(padding).unwrap_or(0)]);
+        debug_assert_eq!(
+            self.gather.length - self.start,
+            batch_len(u64::from(body)),
+            "room is made for as many bytes as a batch takes"
+        );
+        debug_assert!(
+            self.records > 0 || self.chain == self.before,
+            "only records continue the chain"
+        );
         let head = BatchHead {
             kind,
             body,

@@ -54,6 +54,17 @@ impl LogIndex {
         let near = self.points.back().is_some_and(|last| {
             last.sequence == point.sequence && point.offset < last.offset + SPACING
         });
+        debug_assert!(
+            point.offset < point.body_end,
+            "an entry begins before the end of its batch"
+        );
+        debug_assert!(
+            self.points.back().is_none_or(|last| {
+                last.index < point.index
+                    && (last.sequence, last.offset) < (point.sequence, point.offset)
+            }),
+            "points ascend, in their indexes and in the files"
+        );
         if self.cut || !near {
             self.points.push_back(point);
             self.cut = false;

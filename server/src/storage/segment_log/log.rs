@@ -65,16 +65,48 @@ pub(super) struct Shared {
     failed: bool,
 }
 
+impl Shared {
+    /// Checks that the segments held have no gap, and that the entries lie in them.
+    #[cfg(debug_assertions)]
+    fn check_held(&self) {
+        let later = self.held.iter().skip(1).map(|held| held.sequence);
+        debug_assert!(
+            self.held
+                .iter()
+                .zip(later)
+                .all(|(held, later)| held.sequence + 1 == later),
+            "segments are contiguous and ascending"
+        );
+        let bounds = self.index.bounds();
+        let first = self.index.find(bounds.first).map(|(point, _)| point);
+        debug_assert!(
+            bounds.is_empty()
+                || first.is_some_and(|point| {
+                    self.held.iter().any(|held| held.sequence == point.sequence)
+                }),
+            "the first entry is found, in a segment that is held"
+        );
+    }
+}
+
 impl SegmentLog {
     /// Creates the first segment of a new log in `files`, which must be empty.
     ///
     /// # Errors
     /// When the disk fails.
+    ///
+    /// # Panics
+    /// When `files` is not empty.
     pub fn create(
         files: &Arc<dyn LogFiles>,
         owner: LogOwner,
         options: LogOptions,
     ) -> io::Result<()> {
+        // The first segment would take the name of another log's. Once in the life of a log.
+        assert!(
+            files.names()?.is_empty(),
+            "a new log begins in an empty directory"
+        );
         let provision = Provision::new(
             Arc::clone(files),
             owner,
@@ -142,6 +174,11 @@ impl SegmentLog {
 
     /// Gathers and writes `writes` in batches that each lie in one segment.
     fn append(&self, end: &mut End, writes: &[LogWrite]) -> io::Result<()> {
+        debug_assert_eq!(
+            end.gather.length(),
+            0,
+            "nothing stays gathered from one write to the next"
+        );
         let body_max = self.options.segment_bytes.saturating_sub(2 * DATA_START);
         let mut bounds = {
             let shared = self.shared.lock();
@@ -163,6 +200,10 @@ impl SegmentLog {
                 self.flush(end, &pending[..gathered])?;
                 pending = rest;
                 self.roll(end, body)?;
+                debug_assert!(
+                    end.has_room(body),
+                    "a new segment has room for the batch that it is begun for"
+                );
             }
             end.batch(&rest[..count])?;
             rest = &rest[count..];
@@ -172,6 +213,13 @@ impl SegmentLog {
 
     /// Writes the gathered batches of `writes`, and makes them visible to readers.
     fn flush(&self, end: &mut End, writes: &[LogWrite]) -> io::Result<()> {
+        debug_assert!(
+            end.points
+                .iter()
+                .map(|point| point.index)
+                .eq(indexes(writes)),
+            "each entry that is written has a point, in the same order"
+        );
         end.flush()?;
         let mut shared = self.shared.lock();
         let mut points = end.points.drain(..);
@@ -189,9 +237,15 @@ impl SegmentLog {
         drop(points);
         let next = shared.index.bounds().next;
         if let Some(held) = shared.held.back_mut() {
+            debug_assert_eq!(
+                held.sequence, end.head.sequence,
+                "the last segment held is the one that is written to"
+            );
             held.end = end.offset;
             held.before = held.before.max(next);
         }
+        #[cfg(debug_assertions)]
+        shared.check_held();
         Ok(())
     }
 
@@ -212,6 +266,10 @@ impl SegmentLog {
 
     /// Retires segments whose entries were durably purged, and prepares the next one.
     fn tidy(&self, end: &End) -> io::Result<()> {
+        debug_assert!(
+            !end.dirty,
+            "a segment is retired only once the purge is durable"
+        );
         if end.offset > end.head.capacity / 2 {
             self.provision.ahead(end.head.sequence + 1);
         }
@@ -231,6 +289,8 @@ impl SegmentLog {
                 break;
             }
         }
+        #[cfg(debug_assertions)]
+        shared.check_held();
         Ok(())
     }
 
@@ -260,6 +320,14 @@ fn next_batch(writes: &[LogWrite], body_max: u64) -> (usize, u64) {
         body += length;
     }
     (writes.len(), body)
+}
+
+/// Returns the indexes of the entries in `writes`.
+fn indexes(writes: &[LogWrite]) -> impl Iterator<Item = u64> {
+    writes.iter().filter_map(|write| match write {
+        LogWrite::Put(record) => Some(record.index),
+        LogWrite::Remove(..) | LogWrite::Fact(..) => None,
+    })
 }
 
 impl LogDisk for SegmentLog {

@@ -17,6 +17,7 @@ use super::{
     files::{LogFile, LogFiles},
     head::{LogOwner, SegmentHead},
     names,
+    sector::SECTOR,
 };
 use crate::tasks;
 
@@ -158,6 +159,11 @@ impl Provision {
         if let Some(ready) = ahead.ready.take()
             && ready.head.capacity >= bytes
         {
+            // The next start would find a gap, and refuse the log. Checked once for each segment.
+            assert_eq!(
+                ready.head.sequence, sequence,
+                "the segment that is ready is the next one"
+            );
             return Ok(ready);
         }
         drop(ahead);
@@ -214,6 +220,10 @@ impl Works {
             Job::Prepare(sequence) => {
                 let made = self.prepare(sequence, self.segment_bytes);
                 let mut ahead = self.ahead.lock();
+                debug_assert!(
+                    ahead.pending && ahead.ready.is_none(),
+                    "one segment at a time is prepared ahead"
+                );
                 ahead.pending = false;
                 self.done.notify_all();
                 made.map(|ready| ahead.ready = Some(ready)).err()
@@ -227,6 +237,10 @@ impl Works {
     }
 
     fn prepare(&self, sequence: u64, capacity: u64) -> io::Result<Ready> {
+        debug_assert!(
+            capacity.is_multiple_of(SECTOR as u64),
+            "a segment ends with a whole sector"
+        );
         let (name, file) = self.blank(capacity)?;
         let head = SegmentHead {
             owner: self.owner,
@@ -270,6 +284,10 @@ impl Works {
         let mut spares = self.spares.lock();
         if is_standard && !is_read && spares.names.len() < SPARES_MAX {
             let spare = names::spare(spares.next);
+            debug_assert!(
+                !spares.names.contains(&spare),
+                "each spare has a name of its own"
+            );
             spares.next += 1;
             self.files.rename(&name, &spare)?;
             self.files.sync_names()?;

@@ -85,6 +85,10 @@ impl Span {
             return None;
         }
         let (point, until) = shared.index.find(from)?;
+        debug_assert!(
+            point.index <= from && from < until,
+            "a span holds the entry that it is found for"
+        );
         let held = shared
             .held
             .iter()

@@ -60,6 +60,11 @@ pub(super) struct RecordHead {
 impl RecordHead {
     /// Encodes the head for this payload; returns it and the chain after the record.
     pub(super) fn encode(&self, before: u32, payload: [&[u8]; 2]) -> ([u8; RECORD_HEAD], u32) {
+        debug_assert_eq!(
+            self.length as usize,
+            payload[0].len() + payload[1].len(),
+            "the length in the head is that of the payload"
+        );
         let mut head = [0; RECORD_HEAD];
         put(&mut head, LENGTH_AT, &self.length.to_be_bytes());
         head[KIND_AT] = self.kind as u8;

@@ -67,6 +67,10 @@ impl Replay {
         file: &Arc<dyn LogFile>,
     ) -> io::Result<bool> {
         let sequence = head.sequence;
+        debug_assert!(
+            self.held.last().is_none_or(|held| held.sequence < sequence),
+            "segments are replayed in their order"
+        );
         let mut scan = Scan::new(bytes, head);
         let mut before = self.index.bounds().next;
         let (mut opened, mut sealed) = (false, false);
@@ -230,6 +234,18 @@ impl Replay {
             }
             .into());
         }
+        debug_assert!(
+            self.held
+                .last()
+                .is_some_and(|held| (held.sequence, held.end) == (end.sequence, end.offset)),
+            "the log ends in the last segment held"
+        );
+        debug_assert!(
+            ready
+                .as_ref()
+                .is_none_or(|ready| ready.head.sequence == end.sequence + 1),
+            "the segment that is ready follows the last one"
+        );
         for cut in &self.cuts {
             cut.carry_out()?;
         }
@@ -287,6 +303,10 @@ impl Cut {
             bytes = self.bytes,
             "{}; it was never acknowledged, and is cut off",
             self.what
+        );
+        debug_assert!(
+            (DATA_START..=self.head.capacity).contains(&self.offset),
+            "what is cut off lies behind the head, and in the segment"
         );
         let length = self.head.capacity - self.offset;
         let zeros = vec![0; usize::try_from(length).map_err(io::Error::other)?];

@@ -44,6 +44,11 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     /// Begins after the head of a segment whose whole content is `bytes`.
     pub(super) fn new(bytes: &'a [u8], head: &'a SegmentHead) -> Self {
+        debug_assert_eq!(
+            bytes.len() as u64,
+            head.capacity,
+            "a segment is scanned to its end"
+        );
         Self {
             bytes,
             head,

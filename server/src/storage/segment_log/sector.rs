@@ -86,6 +86,10 @@ pub(super) enum Found {
 
 /// Writes `head` to the first bytes of `sector`, which already holds the start of the batch.
 pub(super) fn encode(sector: &mut Sector, head: &BatchHead, place: Place) {
+    debug_assert!(
+        (head.vouched.sequence, head.vouched.offset) <= (place.sequence, place.offset),
+        "a batch vouches only for what is before it"
+    );
     sector[..BATCH_HEAD].fill(0);
     put(sector, 0, &MAGIC);
     put(sector, NONCE_AT, &place.nonce.to_be_bytes());

@@ -81,6 +81,7 @@ impl End {
 
     /// Gathers one batch of `writes`.
     pub(super) fn batch(&mut self, writes: &[LogWrite]) -> io::Result<()> {
+        debug_assert!(!writes.is_empty(), "a batch is not empty");
         let (place, first) = (self.next_place(), self.points.len());
         let mut batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
         for write in writes {
@@ -118,6 +119,7 @@ impl End {
     /// Writes the gathered batches.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         if self.gather.length() > 0 {
+            self.check_place();
             let mut slices: Vec<IoSlice<'_>> = self.gather.slices();
             self.file.write_at(&mut slices, self.offset)?;
             self.offset += self.gather.length();
@@ -145,6 +147,11 @@ impl End {
             self.vouch()?;
             self.file.sync()?;
         }
+        debug_assert_eq!(
+            self.durable,
+            self.position(),
+            "after a sync everything that was written is durable"
+        );
         Ok(())
     }
 
@@ -164,6 +171,10 @@ impl End {
         (bounds, facts): (Bounds, &Facts),
         body: u64,
     ) -> io::Result<()> {
+        debug_assert!(
+            self.gather.length() == 0 && self.points.is_empty(),
+            "a segment is left only when everything gathered for it is written"
+        );
         let opening = facts.iter().map(|(fact, value)| {
             gather::stored_len(&LogWrite::Fact(fact, value.clone())) + SECTOR as u64
         });
@@ -199,13 +210,30 @@ impl End {
 
     /// Writes a batch without records.
     fn mark(&mut self, kind: BatchKind) -> io::Result<()> {
+        debug_assert_eq!(
+            self.gather.length(),
+            0,
+            "gathered batches are written before a mark, which is not counted"
+        );
         let place = self.next_place();
         let batch = BatchBuilder::begin(&mut self.gather, place, self.chain);
         batch.finish(kind, self.durable)?;
+        self.check_place();
         let mut slices = self.gather.slices();
         self.file.write_at(&mut slices, self.offset)?;
         self.gather.clear();
         Ok(())
+    }
+
+    /// Checks that the gathered bytes may be written at the end of the log.
+    fn check_place(&self) {
+        debug_assert!(!self.sealed, "nothing follows the seal of a segment");
+        // A segment that grew is refused at the next start, with all that is in it. Checked once
+        // for each write.
+        assert!(
+            self.offset + self.gather.length() <= self.head.capacity,
+            "a write ends within its segment"
+        );
     }
 
     fn next_place(&self) -> Place {
