@@ -1,10 +1,17 @@
 //! Bounds of a node on memory and concurrent work, and the share of each connection.
 //!
 //! The share belongs to the connection, since its calls have nothing else in common. The services
-//! decide what to charge to it, and when.
+//! decide what to charge to it, and when, and may close the connection.
 
-use std::sync::{Arc, atomic::AtomicUsize};
+use std::{
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::Context,
+};
 
+use futures::task::AtomicWaker;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Unit of the memory accounts, chosen so that a semaphore has enough permits.
@@ -16,6 +23,12 @@ pub(crate) const ANSWERS_BYTES_MAX: usize = 512 << 20;
 pub(crate) const SHARE_BYTES: usize = ANSWERS_BYTES_MAX / 4;
 /// Bytes that all calls may hold beside large responses: some sixteen thousand calls at once.
 pub(crate) const CALLS_BYTES_MAX: usize = 512 << 20;
+/// Bytes of these that calls may hold that last: streams, and calls that wait for others. The rest
+/// is for calls that end by themselves, some two thousand at once.
+pub(crate) const STREAMS_BYTES_MAX: usize = CALLS_BYTES_MAX / 8 * 7;
+/// Bytes for calls of one kind that a connection may hold although others hold more than theirs:
+/// some sixteen calls.
+pub(crate) const FEW_BYTES: usize = 512 << 10;
 /// Divisor of the free memory for calls: a connection may hold one part. At its bound it leaves
 /// four fifths to the next, so any number of greedy connections leaves some to another.
 pub(crate) const CALLS_PARTS: usize = 4;
@@ -39,10 +52,43 @@ pub(crate) struct Share(Arc<Parts>);
 struct Parts {
     answers: Arc<Semaphore>,
     calls: Arc<AtomicUsize>,
+    streams: Arc<AtomicUsize>,
     pages: Arc<AtomicUsize>,
+    /// Calls that wait for the client: see [`Share::stall`].
+    stalled: AtomicUsize,
+    has_called: AtomicBool,
+    is_closed: AtomicBool,
+    /// Wakes the task that reads the connection.
+    reader: AtomicWaker,
     reads: Arc<Semaphore>,
     walks: Arc<Semaphore>,
     decodes: Arc<Semaphore>,
+}
+
+/// The share of a connection that may have ended.
+#[derive(Clone, Debug)]
+pub(crate) struct WeakShare(Weak<Parts>);
+
+impl WeakShare {
+    /// Whether something of the connection is left.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.0.strong_count() > 0
+    }
+
+    /// The share, as long as something of the connection is left.
+    pub(crate) fn upgrade(&self) -> Option<Share> {
+        self.0.upgrade().map(Share)
+    }
+}
+
+/// A call that waits for its client.
+#[derive(Debug)]
+pub(crate) struct Stalled(Share);
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.0.0.stalled.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Memory for responses, taken from a share; released when dropped.
@@ -70,7 +116,12 @@ impl Default for Share {
         Self(Arc::new(Parts {
             answers: semaphore(SHARE_BYTES / UNIT_BYTES),
             calls: Arc::default(),
+            streams: Arc::default(),
             pages: Arc::default(),
+            stalled: AtomicUsize::new(0),
+            has_called: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
             reads: semaphore(SHARE_READS),
             walks: semaphore(SHARE_WALKS),
             decodes: semaphore(SHARE_DECODES),
@@ -79,9 +130,59 @@ impl Default for Share {
 }
 
 impl Share {
-    /// Memory that its calls hold, in units.
+    /// Memory that its calls hold that end by themselves, in units.
     pub(crate) fn calls(&self) -> &Arc<AtomicUsize> {
         &self.0.calls
+    }
+
+    /// Memory that its other calls hold, in units.
+    pub(crate) fn streams(&self) -> &Arc<AtomicUsize> {
+        &self.0.streams
+    }
+
+    /// Counts a call as stalled until the guard is dropped: its client has not sent all of the
+    /// request, or has not taken all of the response.
+    pub(crate) fn stall(&self) -> Stalled {
+        self.0.stalled.fetch_add(1, Ordering::Relaxed);
+        Stalled(self.clone())
+    }
+
+    /// How many of its calls are stalled.
+    pub(crate) fn stalled(&self) -> usize {
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    /// Whether this is asked for the first time.
+    pub(crate) fn is_first_call(&self) -> bool {
+        !self.0.has_called.load(Ordering::Relaxed)
+            && !self.0.has_called.swap(true, Ordering::Relaxed)
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(&self) {
+        self.0.is_closed.store(true, Ordering::Release);
+        self.0.reader.wake();
+    }
+
+    /// Whether [`Share::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.is_closed.load(Ordering::Acquire)
+    }
+
+    /// As [`Share::is_closed`]; wakes the task when it is.
+    pub(crate) fn poll_closed(&self, context: &Context<'_>) -> bool {
+        self.0.reader.register(context.waker());
+        self.is_closed()
+    }
+
+    /// Whether both are of one connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A reference that does not keep what the connection holds.
+    pub(crate) fn downgrade(&self) -> WeakShare {
+        WeakShare(Arc::downgrade(&self.0))
     }
 
     /// Memory that its pages hold, in units.

@@ -70,6 +70,7 @@ pub struct Connection {
     /// Its place in the bound on connections.
     place: Place,
     reading: Reading,
+    share: Share,
 }
 
 /// The state of a connection that its calls share.
@@ -108,6 +109,7 @@ impl Connection {
             opening: None,
             place: Place::default(),
             reading: Reading::default(),
+            share: Share::default(),
         }
     }
 
@@ -125,9 +127,9 @@ impl Connection {
         }
     }
 
-    /// Fails once the connection was evicted from its place.
-    fn check_place(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.place.is_lost(cx) {
+    /// Fails once the connection was evicted from its place, or closed.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.place.is_lost(cx) || self.share.is_closed() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
@@ -149,7 +151,7 @@ impl Connected for Connection {
         ConnectionInfo {
             flushes: self.flushes.clone(),
             peer: self.io.peer_addr(),
-            share: Share::default(),
+            share: self.share.clone(),
             standing: self.place.standing(),
         }
     }
@@ -162,12 +164,15 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_place(cx)?;
+        this.check(cx)?;
         ready!(this.reading.poll_turn(cx));
         let before = buf.filled().len();
         let read = Pin::new(&mut *this.io).poll_read(cx, buf);
         if read.is_pending() {
             this.reading.pause();
+            if this.share.poll_closed(cx) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
         }
         if buf.filled().len() > before {
             this.reading.read(buf.filled().len() - before);
@@ -193,7 +198,7 @@ impl AsyncWrite for Connection {
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_place(cx)?;
+        this.check(cx)?;
         Pin::new(&mut *this.io).poll_write(cx, buf)
     }
 
@@ -203,7 +208,7 @@ impl AsyncWrite for Connection {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.check_place(cx)?;
+        this.check(cx)?;
         Pin::new(&mut *this.io).poll_write_vectored(cx, bufs)
     }
 
@@ -213,7 +218,7 @@ impl AsyncWrite for Connection {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        this.check_place(cx)?;
+        this.check(cx)?;
         let flushed = Pin::new(&mut *this.io).poll_flush(cx);
         if matches!(flushed, Poll::Ready(Ok(()))) {
             this.flushes.happened();
@@ -318,6 +323,19 @@ mod tests {
         server.read_exact(&mut heard).await.expect("heard");
         let silence = timeout(OPENING_MAX * 10, server.read(&mut heard));
         assert!(silence.await.is_err(), "it goes on");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_closed_ends_while_it_waits_to_read() {
+        let (_client, server) = duplex(64);
+        let mut server = Connection::new(server);
+        let share = server.connect_info().share;
+        let mut heard = [0; 1];
+        let mut read = std::pin::pin!(server.read(&mut heard));
+        assert!(futures::poll!(&mut read).is_pending());
+        share.close();
+        let ended = read.await.expect_err("the end");
+        assert_eq!(ended.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

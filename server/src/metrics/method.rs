@@ -57,6 +57,19 @@ pub(crate) fn paths_of_whole_requests() -> HashSet<String> {
     whole.map(Method::path).collect()
 }
 
+/// Unary methods whose calls wait for others, without a deadline of the server's.
+const WAITING: [&str; 2] = ["/v3lockpb.Lock/Lock", "/v3electionpb.Election/Campaign"];
+
+/// Returns the paths of the methods whose calls end by themselves, within their deadline.
+pub(crate) fn paths_of_short_calls() -> HashSet<String> {
+    let unary = served();
+    let unary = unary.iter().filter(|method| method.kind == "unary");
+    let short = unary.map(Method::path);
+    short
+        .filter(|path| !WAITING.contains(&path.as_str()))
+        .collect()
+}
+
 fn from_descriptors(bytes: &[u8]) -> Vec<Method> {
     let set = FileDescriptorSet::decode(bytes)
         .expect("invariant: the descriptors are made by the build of the wire");

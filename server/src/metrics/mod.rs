@@ -31,7 +31,7 @@ use prometheus::{Encoder as _, Registry, TextEncoder};
 
 pub use prometheus::{Histogram, IntCounter, IntGauge};
 
-pub(crate) use self::method::paths_of_whole_requests;
+pub(crate) use self::method::{paths_of_short_calls, paths_of_whole_requests};
 pub use self::registrar::Described;
 pub(crate) use self::transport::AcceptMetrics;
 pub use self::{

@@ -6,16 +6,16 @@
 //! until it is written. Large responses have an account of their own, and so have pages, so that
 //! calls do not keep probes out.
 //!
-//! Invariants: no account is overdrawn, and no connection holds more than its part of what is free.
+//! Who may take how much of an account is in [`accounts`].
+
+mod accounts;
 
 use std::{
+    collections::HashSet,
     fmt,
     future::{Future, poll_fn},
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -23,17 +23,18 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::{Body as _, Frame};
 use tenure_proto::codec::{ChargedMessage, MESSAGE_ACCOUNT, MessageAccount};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
+use self::accounts::Kind;
+pub(super) use self::accounts::{Calls, Charged};
 use super::answer::{
-    failure::Failure,
     status::{self, Reason},
     written::{ChargesItself, until_written},
 };
 use crate::{
-    share::{CALLS_BYTES_MAX, CALLS_PARTS, PAGES_BYTES_MAX, Share, UNIT_BYTES},
+    metrics,
+    share::{Share, Stalled},
     transport::ConnectionInfo,
 };
 
@@ -44,83 +45,23 @@ const CALL_BYTES: usize = 32 * 1024;
 const MESSAGE_BYTES: usize = 8 * 1024;
 /// Memory of a metadata field beside its text, in the map that holds it.
 const FIELD_BYTES: usize = 128;
-/// Memory of a page: the largest, of metrics, and its stream.
-const PAGE_BYTES: usize = 128 * 1024;
-/// A request of at least this size is charged while it waits.
-const REQUEST_BYTES_MIN: usize = 16 * 1024;
-
-/// The accounts of calls and of pages. Clones share them.
-#[derive(Clone, Debug)]
-pub(super) struct Calls {
-    calls: Arc<Semaphore>,
-    pages: Arc<Semaphore>,
-}
-
-/// Charged memory; released when dropped.
-#[derive(Debug, Default)]
-pub(super) struct Charged {
-    _free: Option<OwnedSemaphorePermit>,
-    _part: Option<Part>,
-}
-
-/// Units that a connection has taken; given back when dropped.
-#[derive(Debug)]
-struct Part {
-    taken: Arc<AtomicUsize>,
-    units: usize,
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(self.units, Ordering::Relaxed);
-    }
-}
-
-impl Calls {
-    pub(super) fn new() -> Self {
-        let account = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT_BYTES));
-        Self {
-            calls: account(CALLS_BYTES_MAX),
-            pages: account(PAGES_BYTES_MAX),
-        }
-    }
-
-    /// Charges a request that is held while the call waits.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub(super) fn charge(
-        &self,
-        request_bytes: usize,
-        connection: Option<&ConnectionInfo>,
-    ) -> Result<Charged, Failure> {
-        if request_bytes < REQUEST_BYTES_MIN {
-            return Ok(Charged::default());
-        }
-        let share = connection.map(|connection| &connection.share);
-        self.take(request_bytes, share)
-            .ok_or_else(|| Reason::TooManyRequests.into())
-    }
-
-    fn take(&self, bytes: usize, share: Option<&Share>) -> Option<Charged> {
-        take(&self.calls, bytes, share.map(Share::calls))
-    }
-
-    fn take_page(&self, share: Option<&Share>) -> Option<Charged> {
-        take(&self.pages, PAGE_BYTES, share.map(Share::pages))
-    }
-}
 
 /// The account of one call.
 #[derive(Debug)]
 struct Account {
     calls: Calls,
+    kind: Kind,
     share: Option<Share>,
 }
 
 impl Account {
     fn take(&self, bytes: usize) -> Option<Charged> {
-        self.calls.take(bytes, self.share.as_ref())
+        self.calls.take(self.kind, bytes, self.share.as_ref())
+    }
+
+    async fn take_or_wait(&self, bytes: usize) -> Option<Charged> {
+        let share = self.share.as_ref();
+        self.calls.take_or_wait(self.kind, bytes, share).await
     }
 }
 
@@ -133,39 +74,6 @@ impl MessageAccount for Account {
     }
 }
 
-/// Takes `bytes` of an account for a connection that has `taken` of it, if there are so many and
-/// they are not more than its part of what is free.
-fn take(
-    account: &Arc<Semaphore>,
-    bytes: usize,
-    taken: Option<&Arc<AtomicUsize>>,
-) -> Option<Charged> {
-    if bytes == 0 {
-        return Some(Charged::default());
-    }
-    let units = bytes.div_ceil(UNIT_BYTES);
-    let part = match taken {
-        Some(taken) => {
-            let before = taken.fetch_add(units, Ordering::Relaxed);
-            let part = Part {
-                taken: Arc::clone(taken),
-                units,
-            };
-            if before + units > account.available_permits() / CALLS_PARTS {
-                return None;
-            }
-            Some(part)
-        }
-        None => None,
-    };
-    let units = u32::try_from(units).ok()?;
-    let free = Arc::clone(account).try_acquire_many_owned(units).ok()?;
-    Some(Charged {
-        _free: Some(free),
-        _part: part,
-    })
-}
-
 /// The memory of a call with this metadata.
 fn call_bytes(metadata: &HeaderMap) -> usize {
     let fields = metadata
@@ -176,7 +84,20 @@ fn call_bytes(metadata: &HeaderMap) -> usize {
 
 /// Charges every call of the service it wraps, and refuses calls for which there is no memory.
 #[derive(Clone, Debug)]
-pub struct CallsLayer(pub(super) Calls);
+pub struct CallsLayer {
+    calls: Calls,
+    /// The paths of calls that end by themselves.
+    short: Arc<HashSet<String>>,
+}
+
+impl CallsLayer {
+    pub(super) fn new(calls: Calls) -> Self {
+        Self {
+            calls,
+            short: Arc::new(metrics::paths_of_short_calls()),
+        }
+    }
+}
 
 impl<S> Layer<S> for CallsLayer {
     type Service = ChargedService<S>;
@@ -184,7 +105,7 @@ impl<S> Layer<S> for CallsLayer {
     fn layer(&self, inner: S) -> ChargedService<S> {
         ChargedService {
             inner,
-            calls: self.0.clone(),
+            layer: self.clone(),
         }
     }
 }
@@ -193,14 +114,15 @@ impl<S> Layer<S> for CallsLayer {
 #[derive(Clone, Debug)]
 pub struct ChargedService<S> {
     inner: S,
-    calls: Calls,
+    layer: CallsLayer,
 }
 
 impl<S, B> Service<Request<B>> for ChargedService<S>
 where
-    S: Service<Request<B>, Response = Response<Body>>,
+    S: Service<Request<B>, Response = Response<Body>> + Clone + Send + 'static,
     S::Error: Send + 'static,
     S::Future: Send + 'static,
+    B: Send + 'static,
 {
     type Response = Response<Body>;
     type Error = S::Error;
@@ -213,54 +135,101 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let connection = request.extensions().get::<ConnectionInfo>();
         let share = connection.map(|connection| connection.share.clone());
+        let calls = &self.layer.calls;
         if !is_grpc(request.headers()) {
-            let Some(charged) = self.calls.take_page(share.as_ref()) else {
+            let Some(charged) = calls.take_page(share.as_ref()) else {
                 return Box::pin(async { Ok(too_many_pages()) });
             };
-            let page = self.inner.call(request);
-            return Box::pin(async move {
-                let (head, body) = page.await?.into_parts();
-                let body = ChargedBody {
-                    first: None,
-                    rest: Some(body),
-                    charged: Arc::new([charged, Charged::default()]),
-                    later: None,
-                };
-                Ok(Response::from_parts(head, Body::new(body)))
-            });
+            return Box::pin(page(charged, self.inner.call(request)));
+        }
+        if let Some(share) = &share {
+            calls.remember(share);
         }
         let bytes = call_bytes(request.headers());
-        let Some(charged) = self.calls.take(bytes, share.as_ref()) else {
-            let refused = Status::from(Reason::TooManyRequests).into_http();
-            return Box::pin(async move { Ok(refused) });
+        let kind = match self.layer.short.contains(request.uri().path()) {
+            true => Kind::Short,
+            false => Kind::Long,
         };
         let account = Arc::new(Account {
-            calls: self.calls.clone(),
+            calls: calls.clone(),
+            kind,
             share,
         });
-        let messages: Arc<dyn MessageAccount> = Arc::clone(&account) as _;
-        let response = MESSAGE_ACCOUNT.scope(messages, self.inner.call(request));
+        if let Some(charged) = account.take(bytes) {
+            let messages: Arc<dyn MessageAccount> = Arc::clone(&account) as _;
+            let response = MESSAGE_ACCOUNT.scope(messages, self.inner.call(request));
+            return Box::pin(charged_call(charged, account, response));
+        }
+        // The clone is not known to be ready, and the other is.
+        let clone = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, clone);
         Box::pin(async move {
-            let (head, mut body) = response.await?.into_parts();
-            // A message that is ready is held until the client reads it, and charged for its
-            // length. Without memory for that it is dropped, and the status says that the request
-            // may have taken effect.
-            let first = now(&mut body).await;
-            let message = first.as_ref().map_or(0, frame_bytes);
-            let more = message.saturating_sub(MESSAGE_BYTES);
-            let Some(more) = account.take(more) else {
-                return Ok(Status::from(Reason::AnswerDropped).into_http());
+            let Some(charged) = account.take_or_wait(bytes).await else {
+                return Ok(Status::from(Reason::TooManyRequests).into_http());
             };
-            let charges_itself = head.extensions.get::<ChargesItself>().is_some();
-            let body = ChargedBody {
-                first,
-                rest: Some(body),
-                charged: Arc::new([charged, more]),
-                later: (!charges_itself).then_some(account),
-            };
-            Ok(Response::from_parts(head, Body::new(body)))
+            let messages: Arc<dyn MessageAccount> = Arc::clone(&account) as _;
+            let response = MESSAGE_ACCOUNT.scope(messages, inner.call(request));
+            charged_call(charged, account, response).await
         })
     }
+}
+
+/// The response of a page, charged until it is written.
+async fn page<E>(
+    charged: Charged,
+    page: impl Future<Output = Result<Response<Body>, E>>,
+) -> Result<Response<Body>, E> {
+    let (head, body) = page.await?.into_parts();
+    let body = ChargedBody {
+        first: None,
+        rest: Some(body),
+        charged: Arc::new(Held {
+            _charged: [charged, Charged::default()],
+            _stalled: None,
+        }),
+        later: None,
+    };
+    Ok(Response::from_parts(head, Body::new(body)))
+}
+
+/// The response of a call, charged until it is written.
+async fn charged_call<E>(
+    charged: Charged,
+    account: Arc<Account>,
+    response: impl Future<Output = Result<Response<Body>, E>>,
+) -> Result<Response<Body>, E> {
+    let (head, mut body) = response.await?.into_parts();
+    // A message that is ready is held until the client reads it, and charged for its length.
+    // Without memory for that it is dropped, and the status says that the request may have taken
+    // effect.
+    let first = now(&mut body).await;
+    let message = first.as_ref().map_or(0, frame_bytes);
+    let more = message.saturating_sub(MESSAGE_BYTES);
+    let Some(more) = account.take_or_wait(more).await else {
+        return Ok(Status::from(Reason::AnswerDropped).into_http());
+    };
+    let charges_itself = head.extensions.get::<ChargesItself>().is_some();
+    let stalled = match account.kind {
+        Kind::Short => account.share.as_ref().map(Share::stall),
+        Kind::Long => None,
+    };
+    let body = ChargedBody {
+        first,
+        rest: Some(body),
+        charged: Arc::new(Held {
+            _charged: [charged, more],
+            _stalled: stalled,
+        }),
+        later: (!charges_itself).then_some(account),
+    };
+    Ok(Response::from_parts(head, Body::new(body)))
+}
+
+/// What a call holds until its response is written.
+struct Held {
+    _charged: [Charged; 2],
+    /// Set for a response that comes at once: from now on it waits for its client.
+    _stalled: Option<Stalled>,
 }
 
 type Next = Option<Result<Frame<Bytes>, Status>>;
@@ -298,7 +267,7 @@ struct ChargedBody {
     first: Option<Next>,
     /// The frames after it; none once it is over.
     rest: Option<Body>,
-    charged: Arc<[Charged; 2]>,
+    charged: Arc<Held>,
     /// What later messages are charged to, each until it is written.
     later: Option<Arc<Account>>,
 }

@@ -102,7 +102,7 @@ impl Services {
     /// The layer that bounds the memory of open calls.
     #[must_use]
     pub fn calls_layer(&self) -> CallsLayer {
-        CallsLayer(self.calls.clone())
+        CallsLayer::new(self.calls.clone())
     }
 
     /// Admits a call by its metadata.
@@ -161,14 +161,14 @@ impl Services {
 
     /// Charges a request that is held while its call waits for the quorum, and takes `beside` more
     /// bytes than its message.
-    pub(super) fn charge<T: prost::Message>(
+    pub(super) async fn charge<T: prost::Message>(
         &self,
         request: &Request<T>,
         beside: usize,
     ) -> Result<Charged, Failure> {
         let connection = request.extensions().get::<ConnectionInfo>();
         let bytes = request.get_ref().encoded_len().saturating_add(beside);
-        self.calls.charge(bytes, connection)
+        self.calls.charge(bytes, connection).await
     }
 
     /// Refuses requests larger than the request limit.

@@ -34,7 +34,12 @@ use self::{
     heavy::{Decoding, Heavy, Turns},
     partial::Partial,
 };
-use crate::{metrics, rpc::Reason, share::Share, transport::ConnectionInfo};
+use crate::{
+    metrics,
+    rpc::Reason,
+    share::{Share, Stalled},
+    transport::ConnectionInfo,
+};
 
 /// Time for a request, or a message of a stream, to arrive completely after its first pause. The
 /// largest allowed arrives within it at half a megabit a second.
@@ -104,7 +109,7 @@ where
             partial: Partial::default(),
             is_whole,
             received: 0,
-            deadline: None,
+            pause: None,
             heavy: None,
             decoding: None,
             rest: None,
@@ -128,6 +133,14 @@ pub(super) struct UnfinishedBody<B> {
     bound: Option<Bound>,
 }
 
+/// The rest of a request that has not come.
+#[derive(Debug)]
+struct Pause {
+    deadline: Pin<Box<Sleep>>,
+    /// Says that the call waits for its client.
+    _stalled: Option<Stalled>,
+}
+
 #[derive(Debug)]
 struct Bound {
     shared: Arc<Shared>,
@@ -138,7 +151,7 @@ struct Bound {
     /// Bytes received of the request or the message.
     received: usize,
     /// Set at the first pause: most requests arrive at once and need no timer.
-    deadline: Option<Pin<Box<Sleep>>>,
+    pause: Option<Pause>,
     /// The end of a heavy message that waits for its turn.
     heavy: Option<Heavy>,
     /// Set while a heavy message is being decoded.
@@ -160,7 +173,7 @@ impl Bound {
         };
         if self.received < before + taken {
             // The message ended; the next gets a deadline of its own.
-            self.deadline = None;
+            self.pause = None;
         }
         let all = &self.shared.received;
         if self.received <= before {
@@ -215,10 +228,12 @@ where
         if bound.is_between() {
             return Poll::Pending;
         }
-        let deadline = bound
-            .deadline
-            .get_or_insert_with(|| Box::pin(sleep(UNFINISHED_MAX)));
-        ready!(deadline.as_mut().poll(context));
+        let share = bound.share.as_ref();
+        let pause = bound.pause.get_or_insert_with(|| Pause {
+            deadline: Box::pin(sleep(UNFINISHED_MAX)),
+            _stalled: share.map(Share::stall),
+        });
+        ready!(pause.deadline.as_mut().poll(context));
         Poll::Ready(Some(Err(failure(Reason::RequestUnfinished))))
     }
 }
@@ -361,6 +376,22 @@ mod tests {
         let failed = frame(&mut half).await.expect_err("a failure");
         assert!(failed.contains("not sent whole in time"), "{failed}");
         assert!(begin.elapsed() >= UNFINISHED_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_stalled_as_long_as_a_rest_of_its_request_does_not_come() {
+        let layer = UnfinishedLayer::new();
+        let client = Connection::new(tokio::io::duplex(1).0).connect_info();
+        let on = |path, piece| body_on(&layer, path, [piece], Some(client.clone()));
+        let mut half = on(PUT, "half".into());
+        let mut between = on(WATCH, message(7));
+        for body in [&mut half, &mut between] {
+            frame(body).await.expect("what came");
+            assert!(poll!(pin!(frame(body))).is_pending());
+        }
+        assert_eq!(client.share.stalled(), 1, "a stream may be silent");
+        drop(half);
+        assert_eq!(client.share.stalled(), 0);
     }
 
     /// A message of `length` bytes.

@@ -1,18 +1,35 @@
 //! Tests of the accounts of calls and pages.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, pin::pin};
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _, poll};
 use tenure_proto::metadata::{OUTCOME_METADATA, OUTCOME_UNKNOWN, REASON_METADATA};
 use tonic::transport::server::Connected;
 use tower::service_fn;
 
-use super::*;
-use crate::transport::Connection;
+use super::{
+    accounts::{PAGE_BYTES, RESERVE_PARTS},
+    *,
+};
+use crate::{
+    share::{
+        CALLS_BYTES_MAX, CALLS_PARTS, FEW_BYTES, PAGES_BYTES_MAX, STREAMS_BYTES_MAX, UNIT_BYTES,
+    },
+    transport::Connection,
+};
 
-/// Memory that the calls of the first connection may take.
-const FIRST_BYTES_MAX: usize = CALLS_BYTES_MAX / (CALLS_PARTS + 1);
+/// Memory that the streams of the first connection may take.
+const FIRST_BYTES_MAX: usize =
+    (STREAMS_BYTES_MAX - STREAMS_BYTES_MAX / RESERVE_PARTS) / (CALLS_PARTS + 1);
+/// The same of its other calls.
+const FIRST_SHORT_BYTES_MAX: usize =
+    (CALLS_BYTES_MAX - CALLS_BYTES_MAX / RESERVE_PARTS) / (CALLS_PARTS + 1);
+/// More connections than leave something to the next, if each takes what it gets.
+const CROWD: usize = 300;
+/// The path of a call that ends by itself.
+const PUT: &str = "/etcdserverpb.KV/Put";
 
+/// A call that lasts.
 fn request(connection: &ConnectionInfo, field_len: usize) -> Request<()> {
     let mut request = Request::new(());
     request.extensions_mut().insert(connection.clone());
@@ -26,7 +43,7 @@ fn request(connection: &ConnectionInfo, field_len: usize) -> Request<()> {
 
 fn service()
 -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send> {
-    CallsLayer(Calls::new()).layer(service_fn(|_| async {
+    CallsLayer::new(Calls::new()).layer(service_fn(|_| async {
         Ok::<_, Infallible>(Response::new(Body::new(Unread)))
     }))
 }
@@ -64,6 +81,13 @@ fn connection() -> ConnectionInfo {
     Connection::new(tokio::io::duplex(1).0).connect_info()
 }
 
+/// A call that ends by itself.
+fn short(connection: &ConnectionInfo) -> Request<()> {
+    let mut short = request(connection, 0);
+    *short.uri_mut() = PUT.parse().unwrap();
+    short
+}
+
 fn is_refused(response: &Response<Body>) -> bool {
     response.headers().get("grpc-status").is_some()
 }
@@ -90,7 +114,7 @@ where
 #[tokio::test]
 async fn calls_whose_answers_are_not_read_leave_memory_to_those_of_other_connections() {
     let mut service = service();
-    let hostile: Vec<_> = (0..20).map(|_| connection()).collect();
+    let hostile: Vec<_> = (0..16).map(|_| connection()).collect();
     let mut unread = Vec::new();
     for hostile in &hostile {
         unread.push(until_refused(&mut service, hostile, 0).await);
@@ -118,7 +142,8 @@ async fn answer(bytes: usize) -> Result<Response<Body>, Infallible> {
 
 #[tokio::test]
 async fn a_message_that_is_not_read_is_charged_for_its_length() {
-    let mut service = CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
+    let mut service =
+        CallsLayer::new(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
     let hostile = connection();
     let mut unread = until_refused(&mut service, &hostile, 0).await;
     assert!(unread.len() < FIRST_BYTES_MAX / 80_000, "{}", unread.len());
@@ -151,7 +176,7 @@ async fn stream(messages: usize, bytes: usize) -> Result<Response<Body>, Infalli
 #[tokio::test]
 async fn later_messages_of_streams_are_charged_until_they_are_written() {
     let mut service =
-        CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| stream(2, 60_000)));
+        CallsLayer::new(Calls::new()).layer(service_fn(|_: Request<()>| stream(2, 60_000)));
     let hostile = connection();
     let mut streams = Vec::new();
     for _ in 0..2_000 {
@@ -186,7 +211,8 @@ async fn later_messages_of_streams_are_charged_until_they_are_written() {
 /// All calls are admitted before the first response, as during a lost quorum.
 #[tokio::test]
 async fn messages_for_which_there_is_no_memory_are_dropped_with_a_status() {
-    let mut service = CallsLayer(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
+    let mut service =
+        CallsLayer::new(Calls::new()).layer(service_fn(|_: Request<()>| answer(60_000)));
     let hostile = connection();
     // They fit without their messages, and with half of them.
     let waiting: Vec<_> = (0..2500)
@@ -247,15 +273,112 @@ async fn pages_are_bounded_and_leave_calls_and_other_connections_alone() {
     assert!(!is_refused(&call));
 }
 
-#[test]
-fn large_requests_that_wait_are_bounded_and_small_ones_are_not_charged() {
+#[tokio::test]
+async fn large_requests_that_wait_are_bounded_and_small_ones_are_not_charged() {
     let calls = Calls::new();
     let hostile = connection();
     let mut held = Vec::new();
-    while let Ok(charged) = calls.charge(1 << 20, Some(&hostile)) {
+    while let Ok(charged) = calls.charge(1 << 20, Some(&hostile)).await {
         held.push(charged);
     }
-    assert_eq!(held.len(), FIRST_BYTES_MAX >> 20);
-    assert!(calls.charge(1000, Some(&hostile)).is_ok());
-    assert!(calls.charge(1 << 20, Some(&connection())).is_ok());
+    assert_eq!(held.len(), FIRST_SHORT_BYTES_MAX >> 20);
+    assert!(calls.charge(1000, Some(&hostile)).await.is_ok());
+    assert!(calls.charge(1 << 20, Some(&connection())).await.is_ok());
+}
+
+/// A connection that takes what it gets, and what it holds.
+struct Greedy {
+    connection: ConnectionInfo,
+    unread: Vec<Response<Body>>,
+}
+
+/// Fills the account with the calls of many connections.
+async fn crowd<S>(service: &mut S, of: impl Fn(&ConnectionInfo) -> Request<()>) -> Vec<Greedy>
+where
+    S: Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send>,
+{
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let (connection, mut unread) = (connection(), Vec::new());
+        loop {
+            let next = service.call(of(&connection)).now_or_never();
+            match next.map(Result::unwrap) {
+                Some(response) if !is_refused(&response) => unread.push(response),
+                _ => break,
+            }
+        }
+        crowd.push(Greedy { connection, unread });
+    }
+    crowd
+}
+
+#[tokio::test]
+async fn streams_of_any_number_of_connections_leave_room_for_calls_that_end_by_themselves() {
+    let mut service = service();
+    let crowd = crowd(&mut service, |connection| request(connection, 0)).await;
+    assert!(
+        crowd.last().expect("one").unread.is_empty(),
+        "none are left"
+    );
+    let honest = connection();
+    let mut calls = Vec::new();
+    for _ in 0..100 {
+        let response = service.call(short(&honest)).await.unwrap();
+        assert!(!is_refused(&response));
+        calls.push(response);
+    }
+    assert!(!crowd.iter().any(|it| it.connection.share.is_closed()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_calls_take_the_place_of_the_connection_with_the_most_stalled_ones() {
+    let mut service = service();
+    let mut crowd = crowd(&mut service, short).await;
+    let honest = connection();
+    for number in 0..FEW_BYTES / CALL_BYTES {
+        let mut call = pin!(service.call(short(&honest)));
+        let mut served = poll!(&mut call);
+        if served.is_pending() {
+            let closed = crowd.iter_mut().find(|it| it.connection.share.is_closed());
+            let closed = closed.expect("the call waits for a connection that was closed");
+            // Its task ends, and with it what it holds.
+            *closed = Greedy {
+                connection: connection(),
+                unread: Vec::new(),
+            };
+            served = poll!(&mut call);
+        }
+        let Poll::Ready(response) = served else {
+            panic!("call {number} waits on");
+        };
+        assert!(!is_refused(&response.unwrap()), "call {number}");
+    }
+    // A connection whose calls are not stalled by its client is left alone.
+    assert!(!honest.share.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_with_few_stalled_calls_is_not_closed() {
+    let calls = Calls::new();
+    let all: Vec<_> = std::iter::repeat_with(connection)
+        .map(|connection| {
+            calls.remember(&connection.share);
+            let stalled = connection.share.stall();
+            let charged = calls.take(Kind::Short, FEW_BYTES, Some(&connection.share));
+            (connection, stalled, charged)
+        })
+        .take_while(|(.., charged)| charged.is_some())
+        .collect();
+    assert_eq!(all.len(), CALLS_BYTES_MAX / FEW_BYTES);
+    let share = connection().share;
+    assert!(
+        calls
+            .take_or_wait(Kind::Short, 1, Some(&share))
+            .await
+            .is_none()
+    );
+    assert!(
+        !all.iter()
+            .any(|(connection, ..)| connection.share.is_closed())
+    );
 }

@@ -111,7 +111,7 @@ impl Kv for KvService {
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let operations_bytes = request::operations_bytes(request.get_ref());
-        let _charged = self.0.charge(&request, operations_bytes)?;
+        let _charged = self.0.charge(&request, operations_bytes).await?;
         let request = request.into_inner();
         self.0.check_size(&request)?;
         let serializable = request::is_serializable(&request);
@@ -172,7 +172,7 @@ impl KvService {
         let call = self.0.admit(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
-        let charged = self.0.charge(&request, 0)?;
+        let charged = self.0.charge(&request, 0).await?;
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = decode(request)?;
