@@ -5,13 +5,14 @@
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::Context,
 };
 
 use futures::task::AtomicWaker;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Unit of the memory accounts, chosen so that a semaphore has enough permits.
@@ -40,8 +41,8 @@ pub(crate) const SHARE_READS: usize = 16;
 /// Far walks of one connection that are in progress or wait for their turn, a quarter of the
 /// node's.
 pub(crate) const SHARE_WALKS: usize = 8;
-/// Messages of one connection that wait at once for their turn to be decoded. However many it has,
-/// those of others wait for one of them.
+/// Messages of one connection, and of one address, that wait at once for their turn to be decoded.
+/// However many there are, those of others wait for one of them.
 pub(crate) const SHARE_DECODES: usize = 1;
 
 /// The share of one connection.
@@ -54,15 +55,63 @@ struct Parts {
     calls: Arc<AtomicUsize>,
     streams: Arc<AtomicUsize>,
     pages: Arc<AtomicUsize>,
+    unfinished: AtomicUsize,
+    /// Whether a heavy message of it took long to decode, once there was one.
+    took_long: Mutex<Option<bool>>,
     /// Calls that wait for the client: see [`Share::stall`].
     stalled: AtomicUsize,
-    has_called: AtomicBool,
+    /// What all connections of the client's address hold, once it has made a call.
+    address: OnceLock<Arc<Address>>,
     is_closed: AtomicBool,
     /// Wakes the task that reads the connection.
     reader: AtomicWaker,
     reads: Arc<Semaphore>,
     walks: Arc<Semaphore>,
     decodes: Arc<Semaphore>,
+}
+
+/// What the calls of all connections from one address hold.
+#[derive(Debug)]
+pub(crate) struct Address {
+    /// As [`Share::calls`].
+    pub(crate) calls: Arc<AtomicUsize>,
+    /// As [`Share::streams`].
+    pub(crate) streams: Arc<AtomicUsize>,
+    /// As [`Share::unfinished`].
+    pub(crate) unfinished: AtomicUsize,
+    stalled: AtomicUsize,
+    /// Whether a message from the address took long to decode.
+    took_long: AtomicBool,
+    /// Permits for its messages that wait for their turn to be decoded: those that are not known
+    /// to take long, and the others.
+    decodes: [Arc<Semaphore>; 2],
+}
+
+impl Default for Address {
+    fn default() -> Self {
+        let one = || Arc::new(Semaphore::new(SHARE_DECODES));
+        Self {
+            calls: Arc::default(),
+            streams: Arc::default(),
+            unfinished: AtomicUsize::new(0),
+            stalled: AtomicUsize::new(0),
+            took_long: AtomicBool::new(false),
+            decodes: [one(), one()],
+        }
+    }
+}
+
+impl Address {
+    /// Permits for messages that wait for their turn to be decoded, by whether they are likely to
+    /// take long.
+    pub(crate) fn decodes(&self, long: bool) -> &Arc<Semaphore> {
+        &self.decodes[usize::from(long)]
+    }
+
+    /// How many of its calls are stalled: see [`Share::stall`].
+    pub(crate) fn stalled(&self) -> usize {
+        self.stalled.load(Ordering::Relaxed)
+    }
 }
 
 /// The share of a connection that may have ended.
@@ -83,11 +132,14 @@ impl WeakShare {
 
 /// A call that waits for its client.
 #[derive(Debug)]
-pub(crate) struct Stalled(Share);
+pub(crate) struct Stalled(Share, Option<Arc<Address>>);
 
 impl Drop for Stalled {
     fn drop(&mut self) {
         self.0.0.stalled.fetch_sub(1, Ordering::Relaxed);
+        if let Some(address) = &self.1 {
+            address.stalled.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -118,8 +170,10 @@ impl Default for Share {
             calls: Arc::default(),
             streams: Arc::default(),
             pages: Arc::default(),
+            unfinished: AtomicUsize::new(0),
+            took_long: Mutex::new(None),
             stalled: AtomicUsize::new(0),
-            has_called: AtomicBool::new(false),
+            address: OnceLock::new(),
             is_closed: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             reads: semaphore(SHARE_READS),
@@ -140,11 +194,40 @@ impl Share {
         &self.0.streams
     }
 
+    /// Bytes received of its requests that are not complete.
+    pub(crate) fn unfinished(&self) -> &AtomicUsize {
+        &self.0.unfinished
+    }
+
+    /// Records whether a heavy message took long to decode.
+    pub(crate) fn set_took_long(&self, took_long: bool) {
+        let mut known = self.0.took_long.lock();
+        *known = Some(took_long || *known == Some(true));
+        drop(known);
+        if let Some(address) = self.address().filter(|_| took_long) {
+            address.took_long.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether its next heavy message is likely to take long to decode: as one of it did, or for
+    /// its first, as one of its address did.
+    pub(crate) fn takes_long(&self) -> bool {
+        let known = *self.0.took_long.lock();
+        known.unwrap_or_else(|| {
+            let address = self.address();
+            address.is_some_and(|address| address.took_long.load(Ordering::Relaxed))
+        })
+    }
+
     /// Counts a call as stalled until the guard is dropped: its client has not sent all of the
     /// request, or has not taken all of the response.
     pub(crate) fn stall(&self) -> Stalled {
         self.0.stalled.fetch_add(1, Ordering::Relaxed);
-        Stalled(self.clone())
+        let address = self.address().cloned();
+        if let Some(address) = &address {
+            address.stalled.fetch_add(1, Ordering::Relaxed);
+        }
+        Stalled(self.clone(), address)
     }
 
     /// How many of its calls are stalled.
@@ -152,10 +235,15 @@ impl Share {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
-    /// Whether this is asked for the first time.
-    pub(crate) fn is_first_call(&self) -> bool {
-        !self.0.has_called.load(Ordering::Relaxed)
-            && !self.0.has_called.swap(true, Ordering::Relaxed)
+    /// What the connections of its address hold together; nothing before [`Share::settle`].
+    pub(crate) fn address(&self) -> Option<&Arc<Address>> {
+        self.0.address.get()
+    }
+
+    /// Says once what the connections of its address hold.
+    pub(crate) fn settle(&self, address: Arc<Address>) {
+        // A second one would be the same.
+        _ = self.0.address.set(address);
     }
 
     /// Closes the connection.

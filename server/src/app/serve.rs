@@ -29,8 +29,9 @@ const PEER_STREAM_WINDOW: u32 = 2 << 20;
 /// kind of traffic, and its questions and groups in flight. More wait at the caller.
 const PEER_STREAMS_MAX: u32 = 256;
 
-/// Flow-control window of one stream from a client: the bytes of it that may wait unread.
-const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
+/// Flow-control window of one stream from a client: the bytes of it that may wait unread, which are
+/// charged to nothing. HTTP/2's default: a gigabyte of all the calls that may be open.
+const CLIENT_STREAM_WINDOW: u32 = 64 << 10;
 /// Flow-control window of a client's connection: the bytes that all its streams may leave unread.
 ///
 /// The HTTP/2 library also derives from it how many small frames may wait, half of it at about 240

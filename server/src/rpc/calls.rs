@@ -142,8 +142,8 @@ where
             };
             return Box::pin(page(charged, self.inner.call(request)));
         }
-        if let Some(share) = &share {
-            calls.remember(share);
+        if let Some(connection) = connection {
+            calls.remember(connection);
         }
         let bytes = call_bytes(request.headers());
         let kind = match self.layer.short.contains(request.uri().path()) {

@@ -7,8 +7,8 @@
 //! A message that takes long to decode is handed on only in its turn, so that other tasks run
 //! between two of them: see [`heavy`].
 //!
-//! Invariant: received bytes of unfinished requests exceed [`UNFINISHED_BYTES_MAX`] by one frame at
-//! most.
+//! Invariant: the counted bytes of unfinished requests exceed [`UNFINISHED_BYTES_MAX`] by one frame
+//! at most.
 
 mod heavy;
 mod partial;
@@ -46,6 +46,12 @@ use crate::{
 const UNFINISHED_MAX: Duration = Duration::from_secs(30);
 /// Bytes that unfinished requests may hold: about a hundred and seventy of the largest.
 const UNFINISHED_BYTES_MAX: usize = 256 << 20;
+/// Divisor of what is free of these: a connection may hold one part. Those of one address may hold
+/// together as much as they leave.
+const UNFINISHED_PARTS: usize = 4;
+/// Bytes of a request that are not counted, because its call is charged for them: a small request
+/// is not refused for what others do not finish.
+const COVERED_BYTES: usize = 16 << 10;
 
 /// Bounds unfinished requests to the service it wraps.
 #[derive(Clone, Debug)]
@@ -54,7 +60,7 @@ pub(super) struct UnfinishedLayer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     whole: HashSet<String>,
-    /// Bytes received of unfinished requests.
+    /// Bytes counted of unfinished requests.
     received: AtomicUsize,
     turns: Turns,
 }
@@ -109,6 +115,7 @@ where
             partial: Partial::default(),
             is_whole,
             received: 0,
+            counted: 0,
             pause: None,
             heavy: None,
             decoding: None,
@@ -150,6 +157,8 @@ struct Bound {
     is_whole: bool,
     /// Bytes received of the request or the message.
     received: usize,
+    /// How many of these are counted.
+    counted: usize,
     /// Set at the first pause: most requests arrive at once and need no timer.
     pause: Option<Pause>,
     /// The end of a heavy message that waits for its turn.
@@ -175,13 +184,34 @@ impl Bound {
             // The message ended; the next gets a deadline of its own.
             self.pause = None;
         }
-        let all = &self.shared.received;
-        if self.received <= before {
-            all.fetch_sub(before - self.received, Ordering::Relaxed);
-            return Some((taken, is_heavy));
+        self.count(self.received.saturating_sub(COVERED_BYTES))
+            .then_some((taken, is_heavy))
+    }
+
+    /// Counts so many bytes from now on. Returns whether there is room for them.
+    fn count(&mut self, bytes: usize) -> bool {
+        let before = std::mem::replace(&mut self.counted, bytes);
+        let share = self.share.as_ref();
+        let of_connection = share.map(Share::unfinished);
+        let of_address = share.and_then(Share::address).map(|it| &it.unfinished);
+        let of_node = &self.shared.received;
+        if bytes <= before {
+            for counter in [Some(of_node), of_connection, of_address]
+                .into_iter()
+                .flatten()
+            {
+                counter.fetch_sub(before - bytes, Ordering::Relaxed);
+            }
+            return true;
         }
-        let others = all.fetch_add(self.received - before, Ordering::Relaxed);
-        (others < UNFINISHED_BYTES_MAX).then_some((taken, is_heavy))
+        let more = bytes - before;
+        let add = |counter: &AtomicUsize| counter.fetch_add(more, Ordering::Relaxed) + more;
+        let (node, connection) = (add(of_node), of_connection.map_or(0, add));
+        let address = of_address.map_or(0, add);
+        let Some(free) = UNFINISHED_BYTES_MAX.checked_sub(node) else {
+            return false;
+        };
+        connection <= free / UNFINISHED_PARTS && address <= free
     }
 
     /// Whether the stream is between two messages, where it may be idle.
@@ -205,8 +235,7 @@ impl Bound {
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        let received = self.received;
-        self.shared.received.fetch_sub(received, Ordering::Relaxed);
+        self.count(0);
     }
 }
 
@@ -303,238 +332,4 @@ fn failure(reason: Reason) -> BoxError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::{collections::VecDeque, convert::Infallible, future::poll_fn, pin::pin};
-
-    use futures::{FutureExt as _, future::join_all, poll};
-    use tokio::time::Instant;
-    use tonic::transport::server::Connected as _;
-
-    use super::*;
-    use crate::transport::Connection;
-
-    /// A body that yields these pieces and then stays pending.
-    struct Halting(VecDeque<Bytes>);
-
-    const PUT: &str = "/etcdserverpb.KV/Put";
-    const WATCH: &str = "/etcdserverpb.Watch/Watch";
-
-    impl Body for Halting {
-        type Data = Bytes;
-        type Error = BoxError;
-
-        fn poll_frame(
-            mut self: Pin<&mut Self>,
-            _context: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-            match self.0.pop_front() {
-                Some(data) => Poll::Ready(Some(Ok(Frame::data(data)))),
-                None => Poll::Pending,
-            }
-        }
-    }
-
-    fn body<const N: usize>(
-        layer: &UnfinishedLayer,
-        path: &str,
-        pieces: [Bytes; N],
-    ) -> UnfinishedBody<Halting> {
-        body_on(layer, path, pieces, None)
-    }
-
-    fn body_on<const N: usize>(
-        layer: &UnfinishedLayer,
-        path: &str,
-        pieces: [Bytes; N],
-        connection: Option<ConnectionInfo>,
-    ) -> UnfinishedBody<Halting> {
-        let mut request = Request::builder()
-            .uri(path)
-            .header(CONTENT_TYPE, "application/grpc");
-        if let Some(connection) = connection {
-            request = request.extension(connection);
-        }
-        let request = request.body(Halting(pieces.into()));
-        let mut service = layer.layer(tower::service_fn(|request: Request<_>| {
-            std::future::ready(Ok::<_, Infallible>(request.into_body()))
-        }));
-        let passed_on = service.call(request.expect("a request"));
-        passed_on.into_inner().expect("passed on")
-    }
-
-    async fn frame(body: &mut UnfinishedBody<Halting>) -> Result<Frame<Bytes>, String> {
-        let frame = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await;
-        frame.expect("no end").map_err(|error| error.to_string())
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_of_which_the_rest_does_not_come_ends() {
-        let layer = UnfinishedLayer::new();
-        let begin = Instant::now();
-        let mut half = body(&layer, PUT, ["half".into()]);
-        frame(&mut half).await.expect("what came");
-        let failed = frame(&mut half).await.expect_err("a failure");
-        assert!(failed.contains("not sent whole in time"), "{failed}");
-        assert!(begin.elapsed() >= UNFINISHED_MAX);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_is_stalled_as_long_as_a_rest_of_its_request_does_not_come() {
-        let layer = UnfinishedLayer::new();
-        let client = Connection::new(tokio::io::duplex(1).0).connect_info();
-        let on = |path, piece| body_on(&layer, path, [piece], Some(client.clone()));
-        let mut half = on(PUT, "half".into());
-        let mut between = on(WATCH, message(7));
-        for body in [&mut half, &mut between] {
-            frame(body).await.expect("what came");
-            assert!(poll!(pin!(frame(body))).is_pending());
-        }
-        assert_eq!(client.share.stalled(), 1, "a stream may be silent");
-        drop(half);
-        assert_eq!(client.share.stalled(), 0);
-    }
-
-    /// A message of `length` bytes.
-    fn message(length: u32) -> Bytes {
-        let mut bytes = vec![0];
-        bytes.extend(length.to_be_bytes());
-        bytes.resize(bytes.len() + length as usize, 7);
-        bytes.into()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_that_halts_within_its_second_message_ends() {
-        let layer = UnfinishedLayer::new();
-        let (first, half) = (message(100), message(200).slice(..150));
-        let both = Bytes::from([first, half].concat());
-        // Cuts within the head of the second message, too.
-        let pieces = [both.slice(..107), both.slice(107..)];
-        let mut halting = body(&layer, WATCH, pieces);
-        frame(&mut halting).await.expect("the first message");
-        // The sleep is the subject of the test, and the clock is paused.
-        sleep(UNFINISHED_MAX * 2).await;
-        let begin = Instant::now();
-        frame(&mut halting).await.expect("half of the second");
-        assert_eq!(layer.0.received.load(Ordering::Relaxed), 150);
-        let failed = tokio::time::timeout(UNFINISHED_MAX * 2, frame(&mut halting)).await;
-        let failed = failed.expect("it ends").expect_err("a failure");
-        assert!(failed.contains("not sent whole in time"), "{failed}");
-        assert!(begin.elapsed() >= UNFINISHED_MAX);
-        drop(halting);
-        assert_eq!(layer.0.received.load(Ordering::Relaxed), 0);
-    }
-
-    #[tokio::test]
-    async fn what_has_come_of_messages_of_streams_is_bounded() {
-        const PART: usize = UNFINISHED_BYTES_MAX / 4;
-        let layer = UnfinishedLayer::new();
-        let part = message(u32::try_from(PART).unwrap()).slice(..PART);
-        let mut halves = Vec::new();
-        for number in 0..6 {
-            let mut half = body(&layer, WATCH, [part.clone()]);
-            let came = frame(&mut half).await.is_ok();
-            assert_eq!(came, number < 4, "stream {number}");
-            halves.push(half);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_of_requests_may_be_silent() {
-        let layer = UnfinishedLayer::new();
-        let mut silent = body(&layer, WATCH, [message(7)]);
-        frame(&mut silent).await.expect("a message");
-        let heard = tokio::time::timeout(UNFINISHED_MAX * 100, frame(&mut silent));
-        assert!(heard.await.is_err(), "it goes on");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_has_come_of_unfinished_requests_is_bounded_and_given_back() {
-        const PART: usize = UNFINISHED_BYTES_MAX / 4;
-        let layer = UnfinishedLayer::new();
-        let part = Bytes::from(vec![0; PART]);
-        let mut halves = Vec::new();
-        for number in 0..6 {
-            let mut half = body(&layer, PUT, [part.clone()]);
-            assert_eq!(
-                frame(&mut half).await.is_ok(),
-                number < 4,
-                "request {number}"
-            );
-            halves.push(half);
-        }
-        drop(halves);
-        assert_eq!(layer.0.received.load(Ordering::Relaxed), 0);
-    }
-
-    /// A small message that is compressed.
-    fn compressed() -> Bytes {
-        let mut compressed = message(9).to_vec();
-        compressed[0] = 1;
-        compressed.into()
-    }
-
-    #[tokio::test]
-    async fn other_tasks_run_between_two_messages_that_take_long_to_decode() {
-        let layer = UnfinishedLayer::new();
-        let twice = Bytes::from([compressed(), compressed()].concat());
-        let mut both = body(&layer, WATCH, [twice]);
-        let mut large = body(&layer, PUT, [message(64 << 10)]);
-        let mut small = body(&layer, PUT, [message(100)]);
-        let first = frame(&mut both).await.unwrap().into_data().unwrap();
-        assert_eq!(first, compressed());
-        let mut second = pin!(frame(&mut both));
-        assert!(poll!(&mut second).is_pending(), "its turn has not come");
-        assert!(poll!(pin!(frame(&mut large))).is_pending());
-        assert!(poll!(pin!(frame(&mut small))).is_ready(), "it takes none");
-        let second = second.await.unwrap().into_data().unwrap();
-        assert_eq!(second, compressed());
-        frame(&mut large).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_that_took_long_to_decode_is_followed_by_a_pause() {
-        let layer = UnfinishedLayer::new();
-        let took = Duration::from_millis(100);
-        let mut first = body(&layer, PUT, [compressed()]);
-        frame(&mut first).await.unwrap();
-        // As a decoder that is busy: time passes, and no other task runs.
-        tokio::time::advance(took).now_or_never();
-        let begin = Instant::now();
-        drop(first);
-        frame(&mut body(&layer, PUT, [compressed()])).await.unwrap();
-        assert!(begin.elapsed() >= took * 4, "{:?}", begin.elapsed());
-        // One that did not take long is followed by none.
-        let begin = Instant::now();
-        frame(&mut body(&layer, PUT, [compressed()])).await.unwrap();
-        assert!(begin.elapsed() < took, "{:?}", begin.elapsed());
-    }
-
-    #[tokio::test]
-    async fn connections_take_turns_however_many_messages_one_has() {
-        let layer = UnfinishedLayer::new();
-        let connection = || Connection::new(tokio::io::duplex(1).0).connect_info();
-        let (greedy, other) = (connection(), connection());
-        let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
-        let calls = [&greedy, &greedy, &greedy, &other].map(|of| {
-            let mut body = body_on(&layer, PUT, [compressed()], Some(of.clone()));
-            let (order, is_greedy) = (Arc::clone(&order), std::ptr::eq(of, &greedy));
-            async move {
-                frame(&mut body).await.unwrap();
-                order.lock().push(is_greedy);
-            }
-        });
-        join_all(calls).await;
-        assert_eq!(*order.lock(), [true, false, true, true]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_message_whose_turn_does_not_come_is_refused() {
-        let layer = UnfinishedLayer::new();
-        let turn = Arc::clone(&layer.0.turns.0).acquire_owned().await;
-        let mut heavy = body(&layer, PUT, [compressed()]);
-        let refused = frame(&mut heavy).await.expect_err("a refusal");
-        assert!(refused.contains("too many requests"), "{refused}");
-        drop(turn);
-        frame(&mut body(&layer, PUT, [compressed()])).await.unwrap();
-    }
-}
+mod tests;

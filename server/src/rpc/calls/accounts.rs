@@ -2,17 +2,20 @@
 //! closed when there is nothing left.
 //!
 //! A call that ends by itself, however long its client waits, must find room beside streams that
-//! stay open; and a connection with few calls beside connections with many. So streams get a part
-//! of the memory only, and what is left last is for connections with few calls. Stalled calls,
-//! which wait for their clients, could use up all of that; a connection with few calls then takes
-//! the place of the connection that has the most stalled ones.
+//! stay open; a connection with few calls beside connections with many; and the clients at one
+//! address beside those at another. So streams get a part of the memory only, an address holds no
+//! more than it leaves to others, and what is left last is for connections with few calls. Stalled
+//! calls, which wait for their clients, could use up all of that; a connection with few calls then
+//! takes the place of one at the address that has the most stalled ones.
 //!
 //! Invariants: no account is overdrawn; a connection that holds more than a little holds at most
-//! its part of what is free beside the reserve.
+//! its part of what is free beside the reserve, and its address at most as much as is free.
 
 use std::{
+    collections::HashMap,
+    net::IpAddr,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -28,16 +31,21 @@ use tracing::debug;
 use crate::{
     rpc::answer::{failure::Failure, status::Reason},
     share::{
-        CALLS_BYTES_MAX, CALLS_PARTS, FEW_BYTES, PAGES_BYTES_MAX, STREAMS_BYTES_MAX, Share,
-        UNIT_BYTES, WeakShare,
+        Address, CALLS_BYTES_MAX, CALLS_PARTS, FEW_BYTES, PAGES_BYTES_MAX, STREAMS_BYTES_MAX,
+        Share, UNIT_BYTES, WeakShare,
     },
     transport::ConnectionInfo,
 };
 
 /// Part of an account that is for connections that hold little.
 pub(super) const RESERVE_PARTS: usize = 16;
-/// Stalled calls that a connection may have while others need their memory: a client on a slow
-/// link has a few that are on their way.
+/// Part of an account that all connections of one address leave to others, even if each of them
+/// holds little.
+pub(super) const OTHERS_PARTS: usize = 8;
+/// Bits of an IPv6 address that a client chooses.
+const CLIENT_BITS: u32 = 64;
+/// Stalled calls that the clients at one address may have while others need their memory: on a slow
+/// link a few are on their way.
 const STALLED_FEW: usize = 16;
 /// How long a call waits for the memory of a connection that was closed: that ends as soon as its
 /// task runs.
@@ -65,6 +73,22 @@ impl Kind {
             Self::Long => share.streams(),
         }
     }
+
+    fn taken_by_address(self, share: &Share) -> Option<&Arc<AtomicUsize>> {
+        let address = share.address()?;
+        Some(match self {
+            Self::Short => &address.calls,
+            Self::Long => &address.streams,
+        })
+    }
+
+    /// All that calls of this kind may hold, in units.
+    const fn all(self) -> usize {
+        match self {
+            Self::Short => CALLS_BYTES_MAX / UNIT_BYTES,
+            Self::Long => STREAMS_BYTES_MAX / UNIT_BYTES,
+        }
+    }
 }
 
 /// The accounts of calls and of pages. Clones share them.
@@ -76,8 +100,14 @@ pub(in crate::rpc) struct Calls {
     pages: Arc<Semaphore>,
     /// Permits for calls that wait for room.
     waiting: Arc<Semaphore>,
-    /// The connections that made calls.
-    connections: Arc<Mutex<Vec<WeakShare>>>,
+    clients: Arc<Mutex<Clients>>,
+}
+
+/// The connections that made calls, and their addresses.
+#[derive(Debug, Default)]
+struct Clients {
+    connections: Vec<WeakShare>,
+    addresses: HashMap<IpAddr, Weak<Address>>,
 }
 
 /// Charged memory; released when dropped.
@@ -91,24 +121,58 @@ pub(in crate::rpc) struct Charged {
 #[derive(Debug)]
 struct Part {
     taken: Arc<AtomicUsize>,
+    by_address: Option<Arc<AtomicUsize>>,
     units: usize,
 }
 
+/// What a connection and its address have taken, in units.
+#[derive(Clone, Copy, Debug)]
+struct Holding {
+    connection: usize,
+    address: usize,
+}
+
+impl Holding {
+    /// Whether the connection holds little.
+    const fn is_few(self) -> bool {
+        self.connection <= FEW_BYTES / UNIT_BYTES
+    }
+}
+
 impl Part {
-    /// Takes `units`, and returns what the connection has taken with them.
-    fn take(taken: &Arc<AtomicUsize>, units: usize) -> (Self, usize) {
-        let before = taken.fetch_add(units, Ordering::Relaxed);
+    /// Takes `units`, and returns what is held with them.
+    fn take(
+        taken: &Arc<AtomicUsize>,
+        by_address: Option<&Arc<AtomicUsize>>,
+        units: u32,
+    ) -> (Self, Holding) {
+        let units = units as usize;
+        let add = |taken: &Arc<AtomicUsize>| taken.fetch_add(units, Ordering::Relaxed) + units;
+        let holding = Holding {
+            connection: add(taken),
+            address: by_address.map_or(0, add),
+        };
         let part = Self {
             taken: Arc::clone(taken),
+            by_address: by_address.cloned(),
             units,
         };
-        (part, before + units)
+        (part, holding)
+    }
+
+    fn of_call(kind: Kind, share: &Share, units: u32) -> (Self, Holding) {
+        Self::take(kind.taken(share), kind.taken_by_address(share), units)
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
-        self.taken.fetch_sub(self.units, Ordering::Relaxed);
+        for taken in [Some(&self.taken), self.by_address.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            taken.fetch_sub(self.units, Ordering::Relaxed);
+        }
     }
 }
 
@@ -120,7 +184,7 @@ impl Calls {
             streams: account(STREAMS_BYTES_MAX),
             pages: account(PAGES_BYTES_MAX),
             waiting: Arc::new(Semaphore::new(ROOM_WAITING_MAX)),
-            connections: Arc::default(),
+            clients: Arc::default(),
         }
     }
 
@@ -150,8 +214,8 @@ impl Calls {
         let units = units(bytes)?;
         let part = match share {
             Some(share) => {
-                let (part, all) = Part::take(kind.taken(share), units as usize);
-                if !is_few(all) && all > self.beside_reserve(kind) / CALLS_PARTS {
+                let (part, holding) = Part::of_call(kind, share, units);
+                if !self.is_within_part(kind, holding) {
                     return None;
                 }
                 Some(part)
@@ -168,17 +232,20 @@ impl Calls {
         })
     }
 
-    /// Free units, without those that are for connections that hold little.
-    fn beside_reserve(&self, kind: Kind) -> usize {
-        let (calls, streams) = (&self.calls, &self.streams);
-        let (free, all) = match kind {
-            Kind::Short => (calls.available_permits(), CALLS_BYTES_MAX),
+    /// Whether a connection and its address may hold so much.
+    fn is_within_part(&self, kind: Kind, holding: Holding) -> bool {
+        if holding.is_few() {
+            return holding.address <= kind.all() - kind.all() / OTHERS_PARTS;
+        }
+        let free = match kind {
+            Kind::Short => self.calls.available_permits(),
             Kind::Long => {
-                let free = streams.available_permits().min(calls.available_permits());
-                (free, STREAMS_BYTES_MAX)
+                let streams = self.streams.available_permits();
+                streams.min(self.calls.available_permits())
             }
         };
-        free.saturating_sub(all / UNIT_BYTES / RESERVE_PARTS)
+        let free = free.saturating_sub(kind.all() / RESERVE_PARTS);
+        holding.connection <= free / CALLS_PARTS && holding.address <= free
     }
 
     /// As [`Calls::take`]; for a connection that holds little, waits for room that another
@@ -196,12 +263,13 @@ impl Calls {
             return Some(charged);
         }
         let (share, units) = (share?, units(bytes)?);
-        let (part, all) = Part::take(kind.taken(share), units as usize);
-        if !is_few(all) {
+        let (part, holding) = Part::of_call(kind, share, units);
+        if !holding.is_few() {
             return None;
         }
         let _waiting = self.waiting.try_acquire().ok()?;
-        if !self.make_room(share) {
+        let own_alone = !self.is_within_part(kind, holding);
+        if !self.make_room(share, own_alone) {
             return None;
         }
         let room = async {
@@ -222,8 +290,8 @@ impl Calls {
         let units = units(PAGE_BYTES)?;
         let part = match share {
             Some(share) => {
-                let (part, all) = Part::take(share.pages(), units as usize);
-                if all > self.pages.available_permits() / CALLS_PARTS {
+                let (part, holding) = Part::take(share.pages(), None, units);
+                if holding.connection > self.pages.available_permits() / CALLS_PARTS {
                     return None;
                 }
                 Some(part)
@@ -236,39 +304,77 @@ impl Calls {
         })
     }
 
-    /// Remembers a connection that makes a call for the first time.
-    pub(super) fn remember(&self, share: &Share) {
-        if !share.is_first_call() {
+    /// Remembers a connection that makes its first call, and its address.
+    pub(super) fn remember(&self, connection: &ConnectionInfo) {
+        let share = &connection.share;
+        if share.address().is_some() {
             return;
         }
-        let mut connections = self.connections.lock();
+        let address = match connection.peer {
+            Some(peer) => self.address(network(peer.ip())),
+            None => Arc::default(),
+        };
+        share.settle(address);
+        self.register(share);
+    }
+
+    fn address(&self, of: IpAddr) -> Arc<Address> {
+        let mut clients = self.clients.lock();
+        let known = clients.addresses.entry(of).or_default();
+        let address = known.upgrade().unwrap_or_default();
+        *known = Arc::downgrade(&address);
+        address
+    }
+
+    /// Makes a connection one that may be closed.
+    pub(super) fn register(&self, share: &Share) {
+        let mut clients = self.clients.lock();
+        let Clients {
+            connections,
+            addresses,
+        } = &mut *clients;
         if connections.len() == connections.capacity() {
             connections.retain(WeakShare::is_alive);
+            addresses.retain(|_, address| address.strong_count() > 0);
         }
         connections.push(share.downgrade());
     }
 
-    /// Closes the connection with the most stalled calls, if it has more than a few, and is not
-    /// `own`. Returns whether there is room to wait for.
-    fn make_room(&self, own: &Share) -> bool {
-        let connections = self.connections.lock();
-        let mut most: Option<(usize, Share)> = None;
-        for share in connections.iter().filter_map(WeakShare::upgrade) {
-            let stalled = share.stalled();
-            if stalled <= STALLED_FEW || share.is_same(own) {
-                continue;
-            }
+    /// Closes a connection whose calls are stalled: of the address that has most of them, if these
+    /// are more than a few, the connection with the most. Looks at the address of `own` alone if
+    /// that holds all it may. Returns whether there is room to wait for.
+    fn make_room(&self, own: &Share, own_alone: bool) -> bool {
+        let clients = self.clients.lock();
+        let connections = || clients.connections.iter().filter_map(WeakShare::upgrade);
+        let stalled_at = |share: &Share| share.address().map_or(0, |address| address.stalled());
+        let address = if own_alone {
+            own.address().cloned()
+        } else {
+            let most = connections().max_by_key(stalled_at);
+            most.and_then(|share| share.address().cloned())
+        };
+        let Some(address) = address.filter(|address| address.stalled() > STALLED_FEW) else {
+            return false;
+        };
+        let of_address = |share: &Share| {
+            let own = share.address();
+            own.is_some_and(|own| Arc::ptr_eq(own, &address)) && share.stalled() > 0
+        };
+        let mut most: Option<Share> = None;
+        for share in connections().filter(of_address) {
             if share.is_closed() {
                 // It has not ended yet, and gives back what it holds when it does.
                 return true;
             }
-            if most.as_ref().is_none_or(|(than, _)| stalled > *than) {
-                most = Some((stalled, share));
+            let than = most.as_ref().map_or(0, Share::stalled);
+            if share.stalled() > than && !share.is_same(own) {
+                most = Some(share);
             }
         }
-        let Some((stalled, share)) = most else {
+        let Some(share) = most else {
             return false;
         };
+        let stalled = share.stalled();
         debug!(
             stalled,
             "closing a connection: others need the memory of its stalled calls"
@@ -278,9 +384,15 @@ impl Calls {
     }
 }
 
-/// Whether a connection that has taken so many units holds little.
-const fn is_few(units: usize) -> bool {
-    units <= FEW_BYTES / UNIT_BYTES
+/// What is counted as one address: of IPv6 the network that one client gets.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() >> CLIENT_BITS << CLIENT_BITS;
+            IpAddr::V6(bits.into())
+        }
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 fn units(bytes: usize) -> Option<u32> {

@@ -8,12 +8,13 @@ use tonic::transport::server::Connected;
 use tower::service_fn;
 
 use super::{
-    accounts::{PAGE_BYTES, RESERVE_PARTS},
+    accounts::{OTHERS_PARTS, PAGE_BYTES, RESERVE_PARTS},
     *,
 };
 use crate::{
     share::{
-        CALLS_BYTES_MAX, CALLS_PARTS, FEW_BYTES, PAGES_BYTES_MAX, STREAMS_BYTES_MAX, UNIT_BYTES,
+        Address, CALLS_BYTES_MAX, CALLS_PARTS, FEW_BYTES, PAGES_BYTES_MAX, STREAMS_BYTES_MAX,
+        UNIT_BYTES,
     },
     transport::Connection,
 };
@@ -24,8 +25,6 @@ const FIRST_BYTES_MAX: usize =
 /// The same of its other calls.
 const FIRST_SHORT_BYTES_MAX: usize =
     (CALLS_BYTES_MAX - CALLS_BYTES_MAX / RESERVE_PARTS) / (CALLS_PARTS + 1);
-/// More connections than leave something to the next, if each takes what it gets.
-const CROWD: usize = 300;
 /// The path of a call that ends by itself.
 const PUT: &str = "/etcdserverpb.KV/Put";
 
@@ -286,21 +285,35 @@ async fn large_requests_that_wait_are_bounded_and_small_ones_are_not_charged() {
     assert!(calls.charge(1 << 20, Some(&connection())).await.is_ok());
 }
 
+/// A connection from this address.
+fn connection_from(address: &Arc<Address>) -> ConnectionInfo {
+    let connection = connection();
+    connection.share.settle(Arc::clone(address));
+    connection
+}
+
 /// A connection that takes what it gets, and what it holds.
 struct Greedy {
     connection: ConnectionInfo,
     unread: Vec<Response<Body>>,
 }
 
-/// Fills the account with the calls of many connections.
-async fn crowd<S>(service: &mut S, of: impl Fn(&ConnectionInfo) -> Request<()>) -> Vec<Greedy>
+/// Fills the account with the calls of many connections, up to `each` on one.
+async fn crowd<S>(
+    service: &mut S,
+    layer: &CallsLayer,
+    (connections, each): (usize, usize),
+    of: impl Fn(&ConnectionInfo) -> Request<()>,
+) -> Vec<Greedy>
 where
     S: Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send>,
 {
+    let address = Arc::default();
     let mut crowd = Vec::new();
-    for _ in 0..CROWD {
-        let (connection, mut unread) = (connection(), Vec::new());
-        loop {
+    for _ in 0..connections {
+        let (connection, mut unread) = (connection_from(&address), Vec::new());
+        layer.calls.register(&connection.share);
+        while unread.len() < each {
             let next = service.call(of(&connection)).now_or_never();
             match next.map(Result::unwrap) {
                 Some(response) if !is_refused(&response) => unread.push(response),
@@ -312,57 +325,102 @@ where
     crowd
 }
 
+fn unread(
+    layer: &CallsLayer,
+) -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send> + use<>
+{
+    layer.layer(service_fn(|_| async {
+        Ok::<_, Infallible>(Response::new(Body::new(Unread)))
+    }))
+}
+
+/// Crowds that take what they get: few connections with much, and many with little.
+const CROWDS: [(usize, usize); 2] = [(300, usize::MAX), (1500, FEW_BYTES / CALL_BYTES)];
+
 #[tokio::test]
-async fn streams_of_any_number_of_connections_leave_room_for_calls_that_end_by_themselves() {
-    let mut service = service();
-    let crowd = crowd(&mut service, |connection| request(connection, 0)).await;
-    assert!(
-        crowd.last().expect("one").unread.is_empty(),
-        "none are left"
-    );
-    let honest = connection();
-    let mut calls = Vec::new();
-    for _ in 0..100 {
-        let response = service.call(short(&honest)).await.unwrap();
-        assert!(!is_refused(&response));
-        calls.push(response);
-    }
-    assert!(!crowd.iter().any(|it| it.connection.share.is_closed()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn few_calls_take_the_place_of_the_connection_with_the_most_stalled_ones() {
-    let mut service = service();
-    let mut crowd = crowd(&mut service, short).await;
-    let honest = connection();
-    for number in 0..FEW_BYTES / CALL_BYTES {
-        let mut call = pin!(service.call(short(&honest)));
-        let mut served = poll!(&mut call);
-        if served.is_pending() {
-            let closed = crowd.iter_mut().find(|it| it.connection.share.is_closed());
-            let closed = closed.expect("the call waits for a connection that was closed");
-            // Its task ends, and with it what it holds.
-            *closed = Greedy {
-                connection: connection(),
-                unread: Vec::new(),
-            };
-            served = poll!(&mut call);
+async fn streams_of_one_address_leave_room_for_those_of_another_and_for_calls_that_end() {
+    for each in CROWDS {
+        let layer = CallsLayer::new(Calls::new());
+        let mut service = unread(&layer);
+        let crowd = crowd(&mut service, &layer, each, |of| request(of, 0)).await;
+        let all: usize = crowd.iter().map(|it| it.unread.len() * CALL_BYTES).sum();
+        let others = STREAMS_BYTES_MAX / OTHERS_PARTS;
+        assert!(all <= STREAMS_BYTES_MAX - others, "{all}");
+        assert!(all >= STREAMS_BYTES_MAX / 3, "{all}");
+        let honest = connection_from(&Arc::default());
+        let mut calls = Vec::new();
+        for number in 0..100 {
+            let response = service.call(short(&honest)).await.unwrap();
+            assert!(!is_refused(&response), "call {number}");
+            calls.push(response);
         }
-        let Poll::Ready(response) = served else {
-            panic!("call {number} waits on");
-        };
-        assert!(!is_refused(&response.unwrap()), "call {number}");
+        for number in 0..FEW_BYTES / CALL_BYTES {
+            let response = service.call(request(&honest, 0)).await.unwrap();
+            assert!(!is_refused(&response), "stream {number}");
+            calls.push(response);
+        }
+        assert!(!crowd.iter().any(|it| it.connection.share.is_closed()));
     }
-    // A connection whose calls are not stalled by its client is left alone.
-    assert!(!honest.share.is_closed());
+}
+
+#[tokio::test]
+async fn a_client_with_few_streams_has_room_beside_one_at_its_address_that_takes_what_it_gets() {
+    let layer = CallsLayer::new(Calls::new());
+    let mut service = unread(&layer);
+    let crowd = crowd(&mut service, &layer, (100, usize::MAX), |of| request(of, 0)).await;
+    let neighbour = connection_from(crowd[0].connection.share.address().expect("known"));
+    let response = service.call(request(&neighbour, 0)).await.unwrap();
+    assert!(!is_refused(&response));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_with_few_stalled_calls_is_not_closed() {
-    let calls = Calls::new();
-    let all: Vec<_> = std::iter::repeat_with(connection)
+async fn few_calls_take_the_place_of_stalled_ones_at_the_address_with_most() {
+    for each in CROWDS {
+        let layer = CallsLayer::new(Calls::new());
+        let mut service = unread(&layer);
+        // Another client has more stalled calls than any connection of the crowd, on a slow link.
+        let slow = connection_from(&Arc::default());
+        let mut uploads = Vec::new();
+        for _ in 0..40 {
+            uploads.push(service.call(short(&slow)).await.unwrap());
+        }
+        let mut crowd = crowd(&mut service, &layer, each, short).await;
+        for place in [&Arc::default(), &address_of(&crowd[0])] {
+            let honest = connection_from(place);
+            for number in 0..FEW_BYTES / CALL_BYTES {
+                // Renews what one task may do at once.
+                tokio::task::yield_now().await;
+                let mut call = pin!(service.call(short(&honest)));
+                let mut served = poll!(&mut call);
+                if served.is_pending() {
+                    let closed = crowd.iter().position(|it| it.connection.share.is_closed());
+                    let closed = closed.expect("it waits for a connection that was closed");
+                    // Its task ends, and with it what it holds.
+                    crowd.swap_remove(closed);
+                    served = poll!(&mut call);
+                }
+                let Poll::Ready(response) = served else {
+                    panic!("call {number} waits on");
+                };
+                assert!(!is_refused(&response.unwrap()), "call {number}");
+            }
+            assert!(!honest.share.is_closed());
+        }
+        assert!(!slow.share.is_closed());
+    }
+}
+
+fn address_of(greedy: &Greedy) -> Arc<Address> {
+    Arc::clone(greedy.connection.share.address().expect("known"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_of_an_address_with_few_stalled_calls_is_not_closed() {
+    let layer = CallsLayer::new(Calls::new());
+    let calls = &layer.calls;
+    let all: Vec<_> = std::iter::repeat_with(|| connection_from(&Arc::default()))
         .map(|connection| {
-            calls.remember(&connection.share);
+            calls.register(&connection.share);
             let stalled = connection.share.stall();
             let charged = calls.take(Kind::Short, FEW_BYTES, Some(&connection.share));
             (connection, stalled, charged)
@@ -370,13 +428,9 @@ async fn a_connection_with_few_stalled_calls_is_not_closed() {
         .take_while(|(.., charged)| charged.is_some())
         .collect();
     assert_eq!(all.len(), CALLS_BYTES_MAX / FEW_BYTES);
-    let share = connection().share;
-    assert!(
-        calls
-            .take_or_wait(Kind::Short, 1, Some(&share))
-            .await
-            .is_none()
-    );
+    let share = connection_from(&Arc::default()).share;
+    let refused = calls.take_or_wait(Kind::Short, 1, Some(&share)).await;
+    assert!(refused.is_none());
     assert!(
         !all.iter()
             .any(|(connection, ..)| connection.share.is_closed())

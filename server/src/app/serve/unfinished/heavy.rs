@@ -4,8 +4,12 @@
 //! take tens of milliseconds, and compressed a few kilobytes. A connection may have thousands of
 //! them ready. So the end of a heavy message is handed on only when the message before it was
 //! decoded and all tasks that were ready ran; and one that took long is followed by a pause of
-//! several times as long, in which everything else goes on. Connections take turns, however many
-//! messages each has.
+//! several times as long, in which everything else goes on. Connections take turns, and so do
+//! addresses, however many messages each has.
+//!
+//! Most heavy messages hold a large value, and take no time to decode. They would wait behind every
+//! connection that sends the others, so there are two lanes: a connection changes to the other when
+//! one of its messages took long, and begins there when one of its address did.
 
 use std::{
     fmt,
@@ -26,9 +30,10 @@ use tower::BoxError;
 use super::{UNFINISHED_MAX, failure};
 use crate::{rpc::Reason, share::Share, tasks};
 
-/// Decoding of this duration is followed by a pause. Meant for messages of hundreds of thousands of
-/// fields, which were seen to take tens of milliseconds to a tenth of a second.
-const LONG: Duration = Duration::from_millis(2);
+/// Decoding of this duration takes long, and is followed by a pause. Meant for messages of hundreds
+/// of thousands of fields, which were seen to take tens of milliseconds to a tenth of a second; a
+/// value of a mebibyte takes less than one.
+const LONG: Duration = Duration::from_millis(4);
 /// The pause after a message that took long, as a multiple of what it took: such messages get at
 /// most a fifth of the thread. Without it each step of another call waited for one of them, seconds
 /// in all.
@@ -36,15 +41,25 @@ const PAUSES: u32 = 4;
 
 /// The turns of a node. Clones share them.
 #[derive(Clone, Debug)]
-pub(super) struct Turns(pub(super) Arc<Semaphore>);
+pub(super) struct Turns {
+    /// Of messages that are not known to take long.
+    pub(super) quick: Arc<Semaphore>,
+    /// Of the others.
+    long: Arc<Semaphore>,
+}
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
+        let one = || Arc::new(Semaphore::new(1));
+        Self {
+            quick: one(),
+            long: one(),
+        }
     }
 }
 
-type Turn = (Option<OwnedSemaphorePermit>, Option<OwnedSemaphorePermit>);
+/// The permits of a connection, of an address, and of the node.
+type Turn = [Option<OwnedSemaphorePermit>; 3];
 
 /// A message that was handed on and is being decoded.
 #[derive(Debug)]
@@ -64,6 +79,7 @@ impl Drop for Decoding {
 /// The end of a heavy message.
 pub(super) struct Heavy {
     data: Bytes,
+    share: Option<Share>,
     /// Yields nothing when the turn did not come in time.
     turn: Pin<Box<dyn Future<Output = Option<Turn>> + Send>>,
 }
@@ -74,20 +90,37 @@ impl fmt::Debug for Heavy {
     }
 }
 
+async fn wait(turn: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(turn).acquire_owned().await.ok()
+}
+
 impl Heavy {
     /// Begins to wait for the turn of a message that ends with `data`.
     pub(super) fn new(data: Bytes, turns: &Turns, share: Option<&Share>) -> Self {
-        let all = Arc::clone(&turns.0);
-        let own = share.map(|share| Arc::clone(share.decodes()));
+        let (turns, share) = (turns.clone(), share.cloned());
+        let of = share.clone();
         let turn = async move {
-            let own = match own {
-                Some(own) => own.acquire_owned().await.ok(),
-                None => None,
+            let Some(share) = of else {
+                return [None, None, wait(&turns.quick).await];
             };
-            (own, all.acquire_owned().await.ok())
+            let own = wait(share.decodes()).await;
+            let (address, lane) = loop {
+                let is_long = share.takes_long();
+                let lane = if is_long { &turns.long } else { &turns.quick };
+                let Some(address) = share.address() else {
+                    break (None, lane);
+                };
+                let permit = wait(address.decodes(is_long)).await;
+                // Another of the address may have shown meanwhile how long they take.
+                if share.takes_long() == is_long {
+                    break (permit, lane);
+                }
+            };
+            [own, address, wait(lane).await]
         };
         Self {
             data,
+            share,
             turn: Box::pin(async move { timeout(UNFINISHED_MAX, turn).await.ok() }),
         }
     }
@@ -104,8 +137,12 @@ impl Heavy {
             Some(turn) => {
                 let took = Arc::new(OnceLock::new());
                 let measured = Arc::clone(&took);
+                let share = self.share.take();
                 tasks::spawn("turn", async move {
                     let took = measured.get().copied().unwrap_or_default();
+                    if let Some(share) = share {
+                        share.set_took_long(took >= LONG);
+                    }
                     if took >= LONG {
                         sleep(took * PAUSES).await;
                     }
