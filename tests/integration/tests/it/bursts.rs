@@ -26,6 +26,8 @@ use tonic::{
 
 /// Leases of one client, as many as a fleet's gateway holds.
 const LEASES: usize = 15_000;
+/// Renewals that a stream's window holds, at least: each is a frame of some sixteen bytes.
+const WINDOW: usize = (64 << 10) / 20;
 /// Longer than the test, so that no lease ends in it.
 const TTL_S: i64 = 600;
 /// Watches on one stream; the server's limit for it.
@@ -85,7 +87,8 @@ async fn fifteen_thousand_leases_on_one_stream_are_all_renewed() {
         .map(|granted| granted.unwrap())
         .collect()
         .await;
-    // Twice at once, and while the server does not run: everything waits for it unread.
+    // Twice at once, and while the server does not run: as many as flow control lets through wait
+    // for it unread.
     let asked = [leases.clone(), leases].concat();
     let requests = asked
         .iter()
@@ -94,9 +97,9 @@ async fn fifteen_thousand_leases_on_one_stream_are_all_renewed() {
     let (requests, sent) = in_frames_of_their_own(requests);
     let renewing = calls.lease().lease_keep_alive(requests).await;
     cluster.node(0).pause();
-    wait_until("every request is sent", PATIENCE, async || {
+    wait_until("a window of requests is sent", PATIENCE, async || {
         let sent = sent.load(Ordering::Relaxed);
-        (sent == asked.len()).then_some(()).ok_or(sent)
+        (sent >= WINDOW).then_some(()).ok_or(sent)
     })
     .await;
     cluster.node(0).resume();
