@@ -30,8 +30,9 @@ pub(crate) const STREAMS_BYTES_MAX: usize = CALLS_BYTES_MAX / 8 * 7;
 /// Bytes for calls of one kind that a connection may hold although others hold more than theirs:
 /// some sixteen calls.
 pub(crate) const FEW_BYTES: usize = 512 << 10;
-/// Divisor of the free memory for calls: a connection may hold one part. At its bound it leaves
-/// four fifths to the next, so any number of greedy connections leaves some to another.
+/// Divisor of the free memory for calls: a connection may hold one part, so at its bound it leaves
+/// four fifths to the next. Some forty greedy connections leave next to nothing; what is kept for
+/// others then is in `rpc/calls/accounts.rs`.
 pub(crate) const CALLS_PARTS: usize = 4;
 /// Bytes that all HTTP pages may hold, beside calls: some five hundred at once.
 pub(crate) const PAGES_BYTES_MAX: usize = 64 << 20;

@@ -30,7 +30,7 @@ const PEER_STREAM_WINDOW: u32 = 2 << 20;
 const PEER_STREAMS_MAX: u32 = 256;
 
 /// Flow-control window of one stream from a client: the bytes of it that may wait unread, which are
-/// charged to nothing. HTTP/2's default: a gigabyte of all the calls that may be open.
+/// charged to nothing. About HTTP/2's default. All calls that may be open can hold a gigabyte.
 const CLIENT_STREAM_WINDOW: u32 = 64 << 10;
 /// Flow-control window of a client's connection: the bytes that all its streams may leave unread.
 ///

@@ -146,9 +146,10 @@ where
             calls.remember(connection);
         }
         let bytes = call_bytes(request.headers());
-        let kind = match self.layer.short.contains(request.uri().path()) {
-            true => Kind::Short,
-            false => Kind::Long,
+        let kind = if self.layer.short.contains(request.uri().path()) {
+            Kind::Short
+        } else {
+            Kind::Long
         };
         let account = Arc::new(Account {
             calls: calls.clone(),

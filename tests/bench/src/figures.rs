@@ -19,9 +19,8 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// The median of each figure by itself.
-    pub(crate) fn median(rounds: &[Self]) -> Self {
-        let of = |figure: fn(&Self) -> f64| median(rounds.iter().map(figure).collect());
+    /// Each figure by itself.
+    fn each(of: impl Fn(fn(&Self) -> f64) -> f64) -> Self {
         Self {
             per_second: of(|f| f.per_second),
             p50_ms: of(|f| f.p50_ms),
@@ -31,39 +30,22 @@ impl Figures {
             server_rss_max_mib: of(|f| f.server_rss_max_mib),
             generator_cores: of(|f| f.generator_cores),
         }
+    }
+
+    /// The median of each figure by itself.
+    pub(crate) fn median(rounds: &[Self]) -> Self {
+        Self::each(|figure| median(rounds.iter().map(figure).collect()))
     }
 
     /// The geometric mean of the ratios of rounds that were measured in pairs.
     pub(crate) fn paired(rounds: &[Self], others: &[Self]) -> Self {
-        let pairs = || {
-            rounds
-                .iter()
-                .zip(others)
-                .map(|(own, other)| own.over(other))
-        };
-        let of = |figure: fn(&Self) -> f64| geometric_mean(pairs().map(|pair| figure(&pair)));
-        Self {
-            per_second: of(|f| f.per_second),
-            p50_ms: of(|f| f.p50_ms),
-            p99_ms: of(|f| f.p99_ms),
-            server_cpu_s_per_1000: of(|f| f.server_cpu_s_per_1000),
-            server_rss_sum_mib: of(|f| f.server_rss_sum_mib),
-            server_rss_max_mib: of(|f| f.server_rss_max_mib),
-            generator_cores: of(|f| f.generator_cores),
-        }
+        let pairs = || rounds.iter().zip(others);
+        Self::each(|figure| geometric_mean(pairs().map(|(own, other)| figure(own) / figure(other))))
     }
 
     /// Each figure divided by the other's.
     pub(crate) fn over(&self, other: &Self) -> Self {
-        Self {
-            per_second: self.per_second / other.per_second,
-            p50_ms: self.p50_ms / other.p50_ms,
-            p99_ms: self.p99_ms / other.p99_ms,
-            server_cpu_s_per_1000: self.server_cpu_s_per_1000 / other.server_cpu_s_per_1000,
-            server_rss_sum_mib: self.server_rss_sum_mib / other.server_rss_sum_mib,
-            server_rss_max_mib: self.server_rss_max_mib / other.server_rss_max_mib,
-            generator_cores: self.generator_cores / other.generator_cores,
-        }
+        Self::each(|figure| figure(self) / figure(other))
     }
 }
 

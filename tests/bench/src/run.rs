@@ -102,27 +102,23 @@ struct Contender {
 
 fn contenders(arguments: &Arguments, out: &mut dyn Write) -> Result<Vec<Contender>> {
     let mut found = Vec::new();
-    if !arguments.no_tenure {
-        let program = arguments
-            .tenured
-            .clone()
-            .map_or_else(beside_this_program, Ok)?;
+    let mut add = |system, program: PathBuf, flag| {
         let version = cluster::version(&program)
-            .with_context(|| format!("{} is not a server; set TENURED_BIN", program.display()))?;
+            .with_context(|| format!("{} is not a server; see {flag}", program.display()))?;
         found.push(Contender {
-            system: System::Tenure,
+            system,
             program,
             version,
         });
+        anyhow::Ok(())
+    };
+    if !arguments.no_tenure {
+        let program = arguments.tenured.clone();
+        let program = program.map_or_else(beside_this_program, Ok)?;
+        add(System::Tenure, program, "--tenured")?;
     }
     if let Some(program) = arguments.before.clone() {
-        let version = cluster::version(&program)
-            .with_context(|| format!("{} is not a server; see --before", program.display()))?;
-        found.push(Contender {
-            system: System::Before,
-            program,
-            version,
-        });
+        add(System::Before, program, "--before")?;
     }
     if arguments.no_etcd {
         return Ok(found);

@@ -42,9 +42,7 @@ fn request(connection: &ConnectionInfo, field_len: usize) -> Request<()> {
 
 fn service()
 -> impl Service<Request<()>, Response = Response<Body>, Error = Infallible, Future: Send> {
-    CallsLayer::new(Calls::new()).layer(service_fn(|_| async {
-        Ok::<_, Infallible>(Response::new(Body::new(Unread)))
-    }))
+    unread(&CallsLayer::new(Calls::new()))
 }
 
 struct StreamBody(Pin<Box<dyn futures::Stream<Item = Result<Frame<Bytes>, Status>> + Send>>);

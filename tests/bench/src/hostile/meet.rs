@@ -73,6 +73,7 @@ pub(super) async fn meet(
         Err(_) => format!("not over after {} s", ATTACK_MAX.as_secs()),
     };
     let took = began.elapsed();
+    // Time is the subject: what is seen after the attack.
     tokio::time::sleep(AFTER).await;
     let waits = honest.stop()?;
     let elections = term.zip(self::term(&cluster).await);

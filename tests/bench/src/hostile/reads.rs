@@ -53,6 +53,7 @@ pub(super) async fn unread(url: &str, path: &'static str) -> Result<String> {
         *came.entry(what).or_default() += 1;
     }
     if !open.is_empty() {
+        // Time is the subject: they stay open and unread.
         tokio::time::sleep(OPEN).await;
     }
     Ok(tell(&came))

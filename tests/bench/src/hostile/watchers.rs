@@ -116,6 +116,7 @@ pub(super) async fn past(url: &str) -> Result<String> {
         let mut client = WatchClient::new(channel.clone());
         streams.push(tokio::spawn(async move { client.watch(requests).await }));
     }
+    // Time is the subject: they stay open and unread.
     tokio::time::sleep(PAST_OPEN).await;
     let (mut open, mut ended) = (Vec::new(), 0);
     for stream in streams {

@@ -7,7 +7,7 @@
 //! several times as long, in which everything else goes on. Connections take turns, and so do
 //! addresses, however many messages each has.
 //!
-//! Most heavy messages hold a large value, and take no time to decode. They would wait behind every
+//! Most heavy messages hold a large value, and take little time. They would wait behind every
 //! connection that sends the others, so there are two lanes: a connection changes to the other when
 //! one of its messages took long, and begins there when one of its address did.
 
@@ -31,8 +31,7 @@ use super::{UNFINISHED_MAX, failure};
 use crate::{rpc::Reason, share::Share, tasks};
 
 /// Decoding of this duration takes long, and is followed by a pause. Meant for messages of hundreds
-/// of thousands of fields, which were seen to take tens of milliseconds to a tenth of a second; a
-/// value of a mebibyte takes less than one.
+/// of thousands of fields, which were seen to take tens of milliseconds to a tenth of a second.
 const LONG: Duration = Duration::from_millis(4);
 /// The pause after a message that took long, as a multiple of what it took: such messages get at
 /// most a fifth of the thread. Without it each step of another call waited for one of them, seconds
