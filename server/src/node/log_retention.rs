@@ -3,10 +3,14 @@
 //!
 //! A snapshot also makes the state durable up to its last entry, so that the log before it may be
 //! purged. Limits count both entries and bytes: a few entries may be large, and many are small.
+//!
+//! While another member catches up, the leader does neither. It would purge what the member needs
+//! next, and send another snapshot, during which the log goes on growing: under large writes that
+//! never ended. What is kept for a member is bounded, too.
 
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver;
+use openraft::{Instant as _, async_runtime::watch::WatchReceiver};
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, warn};
 
@@ -28,6 +32,13 @@ const LOOKS_PER_MEASURE: u32 = 10;
 /// a request while it builds another snapshot, and a repeated request costs nothing.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
+/// A member that has answered the leader within this time may catch up: several heartbeats of a
+/// busy node. A snapshot that is being installed counts as being sent.
+const ANSWERED_MAX: Duration = Duration::from_secs(3);
+
+/// A member that lacks more entries than this catches up. Others lack a few batches.
+const LAG_MAX: u64 = 1000;
+
 /// Limits on the files that a node keeps beside its state.
 #[derive(Clone, Copy, Debug)]
 pub struct LogLimits {
@@ -38,6 +49,9 @@ pub struct LogLimits {
     pub bytes: u64,
     /// Bytes of log kept behind a snapshot for lagging followers; their entries are bounded, too.
     pub catchup_bytes: u64,
+    /// Bytes of log up to which nothing is purged while a member catches up: as much as a member on
+    /// a fast link receives in ten seconds, and more than is written meanwhile.
+    pub held_bytes: u64,
     /// Bytes held only by the newest snapshot, because the state no longer uses those files, after
     /// which another is built, provided that they are more than half of it.
     pub stale_bytes: u64,
@@ -45,13 +59,15 @@ pub struct LogLimits {
 
 impl LogLimits {
     /// The limits of a node that builds a snapshot after this many entries. The log takes at most
-    /// the sum of `bytes` and `catchup_bytes`, and what is appended while a snapshot is built.
+    /// the sum of `bytes` and `catchup_bytes`, or `held_bytes` while a member catches up, and what
+    /// is appended while a snapshot is built.
     #[must_use]
     pub const fn of(entries: u64) -> Self {
         Self {
             entries,
             bytes: 128 << 20,
             catchup_bytes: 64 << 20,
+            held_bytes: 1 << 30,
             stale_bytes: 64 << 20,
         }
     }
@@ -77,6 +93,7 @@ pub(super) fn spawn(parts: Parts) {
                 stale: 0,
             },
             looks: 0,
+            caught_up_after: None,
             parts,
         };
         loop {
@@ -92,6 +109,8 @@ struct LogRetention {
     parts: Parts,
     plan: Plan,
     looks: u32,
+    /// When a member was last seen to catch up.
+    caught_up_after: Option<Instant>,
 }
 
 /// The observations of one check.
@@ -168,7 +187,7 @@ impl LogRetention {
             let snapshot = metrics.borrow_watched().snapshot;
             snapshot.map_or(0, |log_id| log_id.index)
         };
-        if self.plan.waits(covered) {
+        if self.plan.waits(covered) || self.holds(covered) {
             return Some(());
         }
         self.purge(covered).await?;
@@ -183,6 +202,33 @@ impl LogRetention {
             self.plan.ask(seen);
         }
         Some(())
+    }
+
+    /// Whether the log is kept as it is, because a member catches up.
+    fn holds(&mut self, covered: u64) -> bool {
+        if self.parts.newest.is_sending() || self.is_behind(covered) {
+            self.caught_up_after = Some(Instant::now());
+        }
+        let lately = |at: Instant| at.elapsed() < ANSWERED_MAX;
+        self.caught_up_after.is_some_and(lately)
+            && self.parts.log.bytes() < self.parts.limits.held_bytes
+    }
+
+    /// Whether a member that answers this leader lacks entries that the newest snapshot covers, or
+    /// many.
+    fn is_behind(&self, covered: u64) -> bool {
+        let applied = self.parts.applied.borrow().index;
+        let metrics = self.parts.raft.data_metrics();
+        let metrics = metrics.borrow_watched();
+        let (Some(logs), Some(beats)) = (&metrics.replication, &metrics.heartbeat) else {
+            return false;
+        };
+        logs.iter().any(|(id, matching)| {
+            let answered = beats.get(id).and_then(Option::as_ref);
+            let matching = matching.map_or(0, |matching| matching.index);
+            answered.is_some_and(|at| at.elapsed() < ANSWERED_MAX)
+                && is_catching_up(matching, covered, applied)
+        })
     }
 
     /// Purges the log behind the snapshot beyond the bytes kept for followers.
@@ -229,6 +275,10 @@ impl LogRetention {
             Err(error) => warn!(%error, "measuring the newest snapshot was cut off"),
         }
     }
+}
+
+const fn is_catching_up(matching: u64, covered: u64, applied: u64) -> bool {
+    matching < covered || matching.saturating_add(LAG_MAX) < applied
 }
 
 fn signed(value: u64) -> i64 {
@@ -297,6 +347,19 @@ mod tests {
         assert!(look(&mut plan, seen(2, 10, bytes)), "that was another one");
         assert!(!look(&mut plan, seen(10, 20, 2 * bytes - 1)));
         assert!(look(&mut plan, seen(10, 20, 2 * bytes)));
+    }
+
+    #[test]
+    fn a_member_catches_up_while_it_lacks_what_a_snapshot_covers_or_much() {
+        for (matching, covered, applied, expected) in [
+            (10, 10, 20, false),
+            (9, 10, 20, true),
+            (20, 10, 20 + LAG_MAX, false),
+            (20, 10, 21 + LAG_MAX, true),
+        ] {
+            let is = is_catching_up(matching, covered, applied);
+            assert_eq!(is, expected, "{matching} {covered} {applied}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -25,6 +25,10 @@ use crate::{
 /// restart or a link to recover, but short, because the files of a replaced state use disk space.
 const KEPT_MAX: Duration = Duration::from_secs(60);
 
+/// A transfer that got on within this time is in progress: a chunk waits for a busy disk for as
+/// long.
+const PROGRESS_MAX: Duration = Duration::from_secs(10);
+
 /// The record of a snapshot and its files.
 pub(super) type Built = (AdapterRecord, Checkpoint);
 type Snapshot = SnapshotOf<TypeConfig, Checkpoint>;
@@ -83,6 +87,14 @@ impl NewestSnapshot {
     #[must_use]
     pub fn get(&self) -> Option<Checkpoint> {
         self.newest().map(|(_, checkpoint)| checkpoint)
+    }
+
+    /// Whether a snapshot is being sent, and got on lately.
+    #[must_use]
+    pub fn is_sending(&self) -> bool {
+        let shelf = self.0.lock();
+        let progress = shelf.sending.as_ref().map(|sending| sending.progress);
+        progress.is_some_and(|at| at.elapsed() < PROGRESS_MAX)
     }
 
     /// As [`Self::get`], with the snapshot's record.

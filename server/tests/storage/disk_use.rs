@@ -18,6 +18,7 @@ const LIMITS: LogLimits = LogLimits {
     entries: 1_000_000,
     bytes: 2 << 20,
     catchup_bytes: 1 << 20,
+    held_bytes: 1 << 30,
     stale_bytes: 4 << 20,
 };
 /// What the limits leave, and as much again for what comes in while a snapshot is made.

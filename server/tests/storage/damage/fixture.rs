@@ -22,6 +22,7 @@ const SHORT: LogLimits = LogLimits {
     entries: 90,
     bytes: 64 << 20,
     catchup_bytes: 1,
+    held_bytes: 1 << 30,
     stale_bytes: 64 << 20,
 };
 /// Neither snapshots nor a purge: the log has everything.

@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use tenure_testkit::{Cluster, Node, STATE_MAX, Watching, assert_same_everywhere, wait_until};
+use tenure_testkit::{
+    Cluster, Load, Node, STATE_MAX, Watching, assert_same_everywhere, wait_until,
+};
 
 /// What a node says when it takes a snapshot from the leader.
 const SNAPSHOT_LINE: &str = "installing a snapshot from the leader";
@@ -177,6 +179,25 @@ async fn a_node_that_was_away_catches_up_from_the_log_when_it_is_there() {
 
 /// A link of 300 kB/s that breaks every few seconds carried a snapshot from its beginning each
 /// time, and never to its end.
+/// Regression: while a snapshot was sent, the log behind it was purged, so that another was needed,
+/// which took longer, without end.
+#[tokio::test]
+async fn one_snapshot_brings_a_node_up_while_much_is_written() {
+    /// Puts before the node starts again: the snapshot takes longer than a few entries.
+    const PUTS: usize = 200;
+    let mut cluster = cluster_that_purges().await;
+    let leader = cluster.leader().await;
+    let away = cluster.others(leader)[0];
+    let load = Load::sized("busy/", &cluster.addresses(), 6, 1_000_000);
+    load.wait_for(SNAPSHOT_ENTRIES).await;
+    cluster.node_mut(away).kill9();
+    load.wait_for(PUTS).await;
+    cluster.node_mut(away).restart().await;
+    drop(load.finish().await);
+    let taken = snapshots_taken(cluster.node(away));
+    assert!(taken <= 1, "{taken} snapshots were needed");
+}
+
 #[tokio::test]
 async fn a_snapshot_arrives_over_a_slow_link_that_breaks_without_being_sent_twice() {
     const BYTES_PER_SECOND: u64 = 300_000;
