@@ -2,7 +2,6 @@
 //! substitute its network.
 
 mod accept;
-mod fair;
 mod places;
 mod turns;
 
@@ -12,7 +11,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -135,14 +134,6 @@ impl Connection {
         }
         Ok(())
     }
-
-    /// A connection whose client does not take what is written reads nothing until it does.
-    fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
-        if written.is_pending() {
-            self.reading.pause();
-        }
-        written
-    }
 }
 
 impl fmt::Debug for Connection {
@@ -174,12 +165,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
-        if this.reading.poll_turn(cx).is_pending() {
-            if this.share.poll_closed(cx) {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-            return Poll::Pending;
-        }
+        ready!(this.reading.poll_turn(cx));
         let before = buf.filled().len();
         let read = Pin::new(&mut *this.io).poll_read(cx, buf);
         if read.is_pending() {
@@ -213,8 +199,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check(cx)?;
-        let written = Pin::new(&mut *this.io).poll_write(cx, buf);
-        this.wrote(written)
+        Pin::new(&mut *this.io).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -224,8 +209,7 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check(cx)?;
-        let written = Pin::new(&mut *this.io).poll_write_vectored(cx, bufs);
-        this.wrote(written)
+        Pin::new(&mut *this.io).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -239,7 +223,7 @@ impl AsyncWrite for Connection {
         if matches!(flushed, Poll::Ready(Ok(()))) {
             this.flushes.happened();
         }
-        this.wrote(flushed)
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
