@@ -32,8 +32,9 @@ const LOOKS_PER_MEASURE: u32 = 10;
 /// a request while it builds another snapshot, and a repeated request costs nothing.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// A member that has answered the leader within this time may catch up: several heartbeats of a
-/// busy node. A snapshot that is being installed counts as being sent.
+/// A member that has answered the leader within this time may catch up, and the log is kept for as
+/// long after it was last seen to lag: several heartbeats of a busy node. A snapshot that is being
+/// installed counts as being sent.
 const ANSWERED_MAX: Duration = Duration::from_secs(3);
 
 /// A member that lacks more entries than this catches up. Others lack a few batches.
@@ -49,8 +50,8 @@ pub struct LogLimits {
     pub bytes: u64,
     /// Bytes of log kept behind a snapshot for lagging followers; their entries are bounded, too.
     pub catchup_bytes: u64,
-    /// Bytes of log up to which nothing is purged while a member catches up: as much as a member on
-    /// a fast link receives in ten seconds, and more than is written meanwhile.
+    /// Bytes of log up to which nothing is purged while a member catches up: what a member was seen
+    /// to receive of a snapshot in ten seconds. One that takes longer may need another.
     pub held_bytes: u64,
     /// Bytes held only by the newest snapshot, because the state no longer uses those files, after
     /// which another is built, provided that they are more than half of it.
@@ -93,7 +94,7 @@ pub(super) fn spawn(parts: Parts) {
                 stale: 0,
             },
             looks: 0,
-            caught_up_after: None,
+            lagging_at: None,
             parts,
         };
         loop {
@@ -109,8 +110,8 @@ struct LogRetention {
     parts: Parts,
     plan: Plan,
     looks: u32,
-    /// When a member was last seen to catch up.
-    caught_up_after: Option<Instant>,
+    /// When a member was last seen to lag.
+    lagging_at: Option<Instant>,
 }
 
 /// The observations of one check.
@@ -207,11 +208,10 @@ impl LogRetention {
     /// Whether the log is kept as it is, because a member catches up.
     fn holds(&mut self, covered: u64) -> bool {
         if self.parts.newest.is_sending() || self.is_behind(covered) {
-            self.caught_up_after = Some(Instant::now());
+            self.lagging_at = Some(Instant::now());
         }
         let lately = |at: Instant| at.elapsed() < ANSWERED_MAX;
-        self.caught_up_after.is_some_and(lately)
-            && self.parts.log.bytes() < self.parts.limits.held_bytes
+        self.lagging_at.is_some_and(lately) && self.parts.log.bytes() < self.parts.limits.held_bytes
     }
 
     /// Whether a member that answers this leader lacks entries that the newest snapshot covers, or

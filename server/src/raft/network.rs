@@ -493,6 +493,7 @@ mod tests {
         unanswered.ask();
         assert!(!unanswered.is_stalled());
         assert_eq!(unanswered.stalls_at(), Instant::now() + STREAM_STALL_MAX);
+        // Time is the subject here, too, and below.
         sleep(STREAM_STALL_MAX / 2).await;
         unanswered.ask();
         unanswered.answer();

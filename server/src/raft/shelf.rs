@@ -25,8 +25,8 @@ use crate::{
 /// restart or a link to recover, but short, because the files of a replaced state use disk space.
 const KEPT_MAX: Duration = Duration::from_secs(60);
 
-/// A transfer that got on within this time is in progress: a chunk waits for a busy disk for as
-/// long.
+/// A transfer that got on within this time is in progress. Meanwhile the receiver writes a chunk,
+/// or installs all of them.
 const PROGRESS_MAX: Duration = Duration::from_secs(10);
 
 /// The record of a snapshot and its files.

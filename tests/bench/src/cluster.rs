@@ -129,6 +129,7 @@ impl Cluster {
                     logs.join("\n---\n")
                 );
             }
+            // A pause between two looks.
             tokio::time::sleep(START_POLL).await;
         }
     }
@@ -144,6 +145,7 @@ impl Cluster {
             match leader(&self.connections).await {
                 Ok(leader) => return Ok(leader),
                 Err(error) if Instant::now() > deadline => return Err(error),
+                // A pause between two looks.
                 Err(_) => tokio::time::sleep(START_POLL).await,
             }
         }

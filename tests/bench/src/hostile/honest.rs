@@ -104,10 +104,12 @@ async fn client(
             }
             wait.done += 1;
             turn += 1;
+            // A pause between two calls.
             sleep(PAUSE).await;
             wanted = Instant::now();
         } else {
             wait.failed += 1;
+            // A pause between two calls.
             sleep(PAUSE).await;
         }
     }

@@ -58,6 +58,7 @@ impl Drop for MemoryLimit {
                 if fs::remove_dir(group).is_ok() {
                     break;
                 }
+                // A pause between two looks.
                 thread::sleep(REMOVAL_PAUSE);
             }
         }

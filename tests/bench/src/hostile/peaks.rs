@@ -35,6 +35,7 @@ impl Peaks {
                 if stopped.load(Ordering::Relaxed) {
                     return peaks;
                 }
+                // A pause between two looks.
                 thread::sleep(LOOK_EVERY);
             }
         });

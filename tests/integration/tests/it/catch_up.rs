@@ -177,8 +177,6 @@ async fn a_node_that_was_away_catches_up_from_the_log_when_it_is_there() {
     assert_eq!(snapshots_taken(cluster.node(away)), 0);
 }
 
-/// A link of 300 kB/s that breaks every few seconds carried a snapshot from its beginning each
-/// time, and never to its end.
 /// Regression: while a snapshot was sent, the log behind it was purged, so that another was needed,
 /// which took longer, without end.
 #[tokio::test]
@@ -198,6 +196,8 @@ async fn one_snapshot_brings_a_node_up_while_much_is_written() {
     assert!(taken <= 1, "{taken} snapshots were needed");
 }
 
+/// A link of 300 kB/s that breaks every few seconds carried a snapshot from its beginning each
+/// time, and never to its end.
 #[tokio::test]
 async fn a_snapshot_arrives_over_a_slow_link_that_breaks_without_being_sent_twice() {
     const BYTES_PER_SECOND: u64 = 300_000;
