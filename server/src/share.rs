@@ -4,6 +4,7 @@
 //! decide what to charge to it, and when, and may close the connection.
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -69,6 +70,20 @@ struct Parts {
     reads: Arc<Semaphore>,
     walks: Arc<Semaphore>,
     decodes: Arc<Semaphore>,
+}
+
+/// Bits of an IPv6 address that a client chooses.
+const CLIENT_BITS: u32 = 64;
+
+/// What is counted as one address: of IPv6 the network that one client gets.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let bits = address.to_bits() >> CLIENT_BITS << CLIENT_BITS;
+            IpAddr::V6(bits.into())
+        }
+        address @ IpAddr::V4(_) => address,
+    }
 }
 
 /// What the calls of all connections from one address hold.

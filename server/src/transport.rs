@@ -2,6 +2,7 @@
 //! substitute its network.
 
 mod accept;
+mod fair;
 mod places;
 mod turns;
 
@@ -11,7 +12,7 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -134,6 +135,14 @@ impl Connection {
         }
         Ok(())
     }
+
+    /// A connection whose client does not take what is written reads nothing until it does.
+    fn wrote<T>(&mut self, written: Poll<T>) -> Poll<T> {
+        if written.is_pending() {
+            self.reading.pause();
+        }
+        written
+    }
 }
 
 impl fmt::Debug for Connection {
@@ -165,7 +174,12 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check(cx)?;
-        ready!(this.reading.poll_turn(cx));
+        if this.reading.poll_turn(cx).is_pending() {
+            if this.share.poll_closed(cx) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut *this.io).poll_read(cx, buf);
         if read.is_pending() {
@@ -199,7 +213,8 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check(cx)?;
-        Pin::new(&mut *this.io).poll_write(cx, buf)
+        let written = Pin::new(&mut *this.io).poll_write(cx, buf);
+        this.wrote(written)
     }
 
     fn poll_write_vectored(
@@ -209,7 +224,8 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.check(cx)?;
-        Pin::new(&mut *this.io).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut *this.io).poll_write_vectored(cx, bufs);
+        this.wrote(written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -223,7 +239,7 @@ impl AsyncWrite for Connection {
         if matches!(flushed, Poll::Ready(Ok(()))) {
             this.flushes.happened();
         }
-        flushed
+        this.wrote(flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

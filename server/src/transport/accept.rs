@@ -66,7 +66,8 @@ impl Door {
     async fn admit(&mut self, connection: Connection) -> Option<Connection> {
         if let Some(place) = self.places.take().await {
             self.is_full = false;
-            return Some(connection.opening(place, self.places.reading()));
+            let peer = connection.io.peer_addr().map(|address| address.ip());
+            return Some(connection.opening(place, self.places.reading(peer)));
         }
         self.metrics.refused.inc();
         if !self.is_full {

@@ -7,6 +7,7 @@
 //! Invariant: there are at most as many connections as places.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -104,8 +105,8 @@ impl Places {
     }
 
     /// The reading of one more connection, which takes turns with the others.
-    pub(super) fn reading(&self) -> Reading {
-        Reading::new(self.turns.clone())
+    pub(super) fn reading(&self, peer: Option<IpAddr>) -> Reading {
+        self.turns.reading(peer)
     }
 
     /// Takes a place. When all are taken, evicts another connection on the port of members, and

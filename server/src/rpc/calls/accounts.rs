@@ -32,7 +32,7 @@ use crate::{
     rpc::answer::{failure::Failure, status::Reason},
     share::{
         Address, CALLS_BYTES_MAX, CALLS_PARTS, FEW_BYTES, PAGES_BYTES_MAX, STREAMS_BYTES_MAX,
-        Share, UNIT_BYTES, WeakShare,
+        Share, UNIT_BYTES, WeakShare, network,
     },
     transport::ConnectionInfo,
 };
@@ -42,8 +42,6 @@ pub(super) const RESERVE_PARTS: usize = 16;
 /// Part of an account that all connections of one address leave to others, even if each of them
 /// holds little.
 pub(super) const OTHERS_PARTS: usize = 8;
-/// Bits of an IPv6 address that a client chooses.
-const CLIENT_BITS: u32 = 64;
 /// Stalled calls that the clients at one address may have while others need their memory: on a slow
 /// link a few are on their way.
 const STALLED_FEW: usize = 16;
@@ -381,17 +379,6 @@ impl Calls {
         );
         share.close();
         true
-    }
-}
-
-/// What is counted as one address: of IPv6 the network that one client gets.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            let bits = address.to_bits() >> CLIENT_BITS << CLIENT_BITS;
-            IpAddr::V6(bits.into())
-        }
-        address @ IpAddr::V4(_) => address,
     }
 }
 
