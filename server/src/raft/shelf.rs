@@ -48,7 +48,10 @@ struct Shelf {
 #[derive(Debug)]
 struct Sending {
     built: Built,
+    /// When it was begun first, or a piece of it was sent.
     progress: Instant,
+    /// When a piece of it was sent.
+    sent: Option<Instant>,
     targets: BTreeSet<u64>,
 }
 
@@ -93,8 +96,8 @@ impl NewestSnapshot {
     #[must_use]
     pub fn is_sending(&self) -> bool {
         let shelf = self.0.lock();
-        let progress = shelf.sending.as_ref().map(|sending| sending.progress);
-        progress.is_some_and(|at| at.elapsed() < PROGRESS_MAX)
+        let sent = shelf.sending.as_ref().and_then(|sending| sending.sent);
+        sent.is_some_and(|at| at.elapsed() < PROGRESS_MAX)
     }
 
     /// As [`Self::get`], with the snapshot's record.
@@ -144,10 +147,9 @@ impl NewestSnapshot {
             shelf.sending = None;
             return false;
         }
-        let progress = Instant::now();
         match &mut shelf.sending {
+            // To try again is no progress: the member may be gone for good.
             Some(sending) if sending.built.0 == built.0 => {
-                sending.progress = progress;
                 sending.targets.insert(target);
             }
             // The transfer of an older snapshot is in progress, or may resume.
@@ -155,7 +157,8 @@ impl NewestSnapshot {
             _ => {
                 shelf.sending = Some(Sending {
                     built: built.clone(),
-                    progress,
+                    progress: Instant::now(),
+                    sent: None,
                     targets: BTreeSet::from([target]),
                 });
             }
@@ -168,7 +171,8 @@ impl NewestSnapshot {
         if let Some(sending) = &mut self.0.lock().sending
             && sending.built.0.last_applied == last
         {
-            sending.progress = Instant::now();
+            let now = Instant::now();
+            (sending.progress, sending.sent) = (now, Some(now));
         }
     }
 
@@ -244,6 +248,30 @@ mod tests {
         tokio::time::sleep(KEPT_MAX).await;
         drop(shelf.get());
         assert!(!path.exists());
+    }
+
+    /// Regression: a member that was gone for good had the leader keep its log, and the snapshot.
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_takes_nothing_is_sent_no_snapshot_however_often_it_is_tried() {
+        let root = tempfile::tempdir().unwrap();
+        let (snapshots, _) = SnapshotDir::open(root.path()).unwrap();
+        let shelf = NewestSnapshot::new(Some(built(&snapshots, 1)));
+        let first = shelf.to_send().unwrap();
+        shelf.replace(built(&snapshots, 2));
+        for _ in 0..KEPT_MAX.as_secs() {
+            assert!(shelf.begin_built(2, &first));
+            assert!(!shelf.is_sending());
+            // Time is the subject, and the clock is paused.
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let newest = shelf.newest().unwrap();
+        assert_eq!(shelf.to_send().unwrap().0, newest.0);
+        assert!(shelf.begin_built(2, &newest));
+        shelf.progressed(newest.0.last_applied);
+        assert!(shelf.is_sending());
+        // Time is the subject, and the clock is paused.
+        tokio::time::sleep(PROGRESS_MAX).await;
+        assert!(!shelf.is_sending());
     }
 
     /// Regression: a start after a kill found only the older one, and a log purged beyond it.
