@@ -408,8 +408,7 @@ mod tests {
         });
         reads.await;
         other.abort();
-        let ran = *ran.lock();
-        ran
+        *ran.lock()
     }
 
     /// The reads of so many connections at one address, each of which sends `bursts`.
