@@ -466,6 +466,7 @@ mod tests {
             let mut honest = reading(&turns, address);
             let mut waits = Vec::new();
             for _ in 0..100 {
+                // Time is the subject, and the clock is paused.
                 sleep(Duration::from_millis(50)).await;
                 let begin = Instant::now();
                 read_for(&mut honest, Duration::from_micros(100)).await;
