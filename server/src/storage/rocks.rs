@@ -1,8 +1,6 @@
 //! RocksDB options, and the conversion of its errors.
 
-use rocksdb::{
-    BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, Env, ErrorKind, Options,
-};
+use rocksdb::{BlockBasedOptions, Cache, DBCompressionType, DBRecoveryMode, ErrorKind, Options};
 use tenure_statemachine::EngineError;
 
 /// Memory for blocks read from the state's files, shared by all its tables. Holds the hot keys of a
@@ -22,6 +20,16 @@ const STATE_BUFFERS_BYTES: usize = 24 << 20;
 /// just after a write was found free to proceed.
 pub(super) const STATE_BUFFERS_MAX: i32 = 3;
 
+/// Maximum size of the first level below the newest files. Compaction merges some newest files with
+/// all of that level, so that a level much larger than these files means to write each row dozens of
+/// times, and newest files that come faster than they are merged: RocksDB then stalls writes, for
+/// seconds. Four flushes of a table make a compaction, so this is the size of what comes in.
+const STATE_BASE_BYTES: u64 = 32 << 20;
+
+/// Size at which compaction begins another file. A level has some of them, so that a compaction into
+/// it need not rewrite the whole level.
+const STATE_FILE_BYTES: u64 = 16 << 20;
+
 /// Size of one segment of the log's write-ahead file.
 const LOG_BUFFER_BYTES: usize = 8 << 20;
 
@@ -40,14 +48,14 @@ const MEMORY_FILTER_PART: f64 = 0.016;
 const INFO_LOGS_KEPT: usize = 2;
 
 /// Options of the state database as a whole; a `new` one is created.
-pub(super) fn state_options(new: bool) -> Result<Options, rocksdb::Error> {
-    let mut options = shared_options()?;
+pub(super) fn state_options(new: bool) -> Options {
+    let mut options = shared_options();
     options.create_if_missing(new);
     options.create_missing_column_families(new);
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(STATE_BUFFERS_BYTES);
     options.set_max_background_jobs(2);
-    Ok(options)
+    options
 }
 
 /// Creates the block cache that the tables of one state database share.
@@ -66,6 +74,8 @@ pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_write_buffer_size(STATE_BUFFER_BYTES);
     options.set_max_write_buffer_number(STATE_BUFFERS_MAX);
+    options.set_max_bytes_for_level_base(STATE_BASE_BYTES);
+    options.set_target_file_size_base(STATE_FILE_BYTES);
     if is_looked_up {
         options.set_memtable_prefix_bloom_ratio(MEMORY_FILTER_PART);
         options.set_memtable_whole_key_filtering(true);
@@ -84,8 +94,8 @@ pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
 }
 
 /// Options of the log database: a write counts only when it is on disk.
-pub(super) fn log_options() -> Result<Options, rocksdb::Error> {
-    let mut options = shared_options()?;
+pub(super) fn log_options() -> Options {
+    let mut options = shared_options();
     options.set_write_buffer_size(LOG_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_recycle_log_file_num(LOG_FILES_RECYCLED);
@@ -95,21 +105,20 @@ pub(super) fn log_options() -> Result<Options, rocksdb::Error> {
     // Entries live for minutes; compressing them would cost more than the space.
     options.set_compression_type(DBCompressionType::None);
     options.set_max_background_jobs(2);
-    Ok(options)
+    options
 }
 
-fn shared_options() -> Result<Options, rocksdb::Error> {
-    let mut environment = Env::new()?;
-    // Compaction can wait; the serving threads cannot.
-    environment.lower_thread_pool_cpu_priority();
+/// Threads of compaction have the priority of all others. With a lower one they get next to nothing
+/// of busy processors: a compaction that needs 15 ms of one took 1.5 s, the newest files piled up,
+/// and RocksDB stalled the writes of all tables.
+fn shared_options() -> Options {
     let mut options = Options::default();
-    options.set_env(&environment);
     options.create_if_missing(true);
     options.set_keep_log_file_num(INFO_LOGS_KEPT);
     options.set_stats_dump_period_sec(0);
     options.set_paranoid_checks(true);
     options.set_skip_stats_update_on_db_open(true);
-    Ok(options)
+    options
 }
 
 /// Remedy for files that do not verify. RocksDB's message names them.

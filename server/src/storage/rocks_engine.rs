@@ -81,8 +81,8 @@ impl RocksEngine {
             ColumnFamilyDescriptor::new(name(table), options)
         });
         let context = || format!("opening the state database in {}", path.display());
-        let db = rocks::state_options(!path.exists())
-            .and_then(|options| DB::open_cf_descriptors(&options, path, tables))
+        let options = rocks::state_options(!path.exists());
+        let db = DB::open_cf_descriptors(&options, path, tables)
             .inspect_err(|error| damage::note(path, error))
             .map_err(|e| rocks::engine_error(&context(), e))?;
         let directory = Directory {

@@ -35,8 +35,7 @@ impl RocksLog {
     /// # Errors
     /// When the files cannot be opened or are damaged.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let options = rocks::log_options().map_err(io::Error::other)?;
-        let db = DB::open(&options, path).map_err(io::Error::other)?;
+        let db = DB::open(&rocks::log_options(), path).map_err(io::Error::other)?;
         Ok(Self { db })
     }
 }

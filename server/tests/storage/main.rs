@@ -7,6 +7,7 @@
     reason = "a store that cannot be set up has failed the test, and what tests count is printed"
 )]
 
+mod compaction;
 mod conformance;
 mod contradictions;
 mod corruption;
