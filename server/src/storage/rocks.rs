@@ -30,6 +30,16 @@ const STATE_BASE_BYTES: u64 = 32 << 20;
 /// it need not rewrite the whole level.
 const STATE_FILE_BYTES: u64 = 16 << 20;
 
+/// Number of newest files of a table from which on RocksDB slows its writers down, and at which it
+/// stops them. Above RocksDB's defaults: a slow writer is the apply of all commands, while a read
+/// with its filters skips most of these files.
+const STATE_SLOW_FILES: i32 = 32;
+const STATE_STOP_FILES: i32 = 64;
+
+/// Flushes and compactions at a time: one flush and three compactions. With one of them, the newest
+/// files of a table pile up while it merges a large level of another.
+const STATE_JOBS: i32 = 4;
+
 /// Size of one segment of the log's write-ahead file.
 const LOG_BUFFER_BYTES: usize = 8 << 20;
 
@@ -54,7 +64,7 @@ pub(super) fn state_options(new: bool) -> Options {
     options.create_missing_column_families(new);
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(STATE_BUFFERS_BYTES);
-    options.set_max_background_jobs(2);
+    options.set_max_background_jobs(STATE_JOBS);
     options
 }
 
@@ -76,6 +86,8 @@ pub(super) fn table_options(cache: &Cache, is_looked_up: bool) -> Options {
     options.set_max_write_buffer_number(STATE_BUFFERS_MAX);
     options.set_max_bytes_for_level_base(STATE_BASE_BYTES);
     options.set_target_file_size_base(STATE_FILE_BYTES);
+    options.set_level_zero_slowdown_writes_trigger(STATE_SLOW_FILES);
+    options.set_level_zero_stop_writes_trigger(STATE_STOP_FILES);
     if is_looked_up {
         options.set_memtable_prefix_bloom_ratio(MEMORY_FILTER_PART);
         options.set_memtable_whole_key_filtering(true);
