@@ -122,11 +122,14 @@ impl NewestSnapshot {
         }
     }
 
-    /// The snapshot to send: the one in transfer, or else the newest.
+    /// The snapshot to send: the one in transfer, or else the newest. One of which nothing was sent
+    /// has nothing to resume, and the log behind it may be gone.
     pub(super) fn to_send(&self) -> Option<Built> {
         let mut shelf = self.0.lock();
         shelf.expire();
-        let sending = shelf.sending.as_ref().map(|sending| &sending.built);
+        let sending = shelf.sending.as_ref();
+        let sending = sending.filter(|sending| sending.sent.is_some());
+        let sending = sending.map(|sending| &sending.built);
         sending.or(shelf.newest.as_ref()).cloned()
     }
 
@@ -153,7 +156,11 @@ impl NewestSnapshot {
                 sending.targets.insert(target);
             }
             // The transfer of an older snapshot is in progress, or may resume.
-            Some(sending) if sending.progress.elapsed() < KEPT_MAX => {}
+            Some(Sending {
+                sent: Some(_),
+                progress,
+                ..
+            }) if progress.elapsed() < KEPT_MAX => {}
             _ => {
                 shelf.sending = Some(Sending {
                     built: built.clone(),
@@ -274,6 +281,26 @@ mod tests {
         assert!(!shelf.is_sending());
     }
 
+    /// Regression: a member that came back was sent the snapshot that it had been offered in vain,
+    /// although the log behind that was purged, so that it needed the newest one, too.
+    #[tokio::test(start_paused = true)]
+    async fn a_snapshot_of_which_nothing_was_sent_gives_way_to_a_newer_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (snapshots, _) = SnapshotDir::open(root.path()).unwrap();
+        let shelf = NewestSnapshot::new(Some(built(&snapshots, 1)));
+        let offered = shelf.to_send().unwrap();
+        assert!(shelf.begin_built(2, &offered));
+        shelf.replace(built(&snapshots, 2));
+        let newest = shelf.newest().unwrap();
+        assert_eq!(shelf.to_send().unwrap().0, newest.0);
+        assert!(shelf.begin_built(2, &newest));
+        shelf.progressed(newest.0.last_applied);
+        assert!(shelf.is_sending());
+        // Once some of it was sent, that one is resumed.
+        shelf.replace(built(&snapshots, 3));
+        assert_eq!(shelf.to_send().unwrap().0, newest.0);
+    }
+
     /// Regression: a start after a kill found only the older one, and a log purged beyond it.
     #[test]
     fn a_snapshot_that_ends_late_does_not_take_the_place_of_a_newer_one() {
@@ -301,6 +328,7 @@ mod tests {
         let shelf = NewestSnapshot::new(Some(built(&snapshots, 1)));
         let first = shelf.to_send().unwrap();
         assert!(shelf.begin_built(2, &first) && shelf.begin_built(3, &first));
+        shelf.progressed(first.0.last_applied);
         shelf.replace(built(&snapshots, 2));
         shelf.delivered(2, first.0.last_applied);
         assert_eq!(
