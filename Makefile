@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile
+.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -46,6 +46,10 @@ delays:
 # How soon writing goes on after the leader was killed, beside etcd.
 failover:
 	@bash .ci/failover.sh
+
+# Two hundred changes of the membership among faults, under clients whose history is checked.
+members:
+	@bash .ci/members.sh
 
 # One hostile client against three nodes of 2 GiB, beside etcd; needs the right to bound memory.
 hostile:

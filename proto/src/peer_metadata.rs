@@ -16,6 +16,8 @@ pub const TARGET_INSTANCE_KEY: &str = "tenure-to-instance";
 pub const REFUSAL_KEY: &str = "tenure-refusal";
 /// Its value for a caller whose member id is known with another data directory.
 pub const REFUSAL_REPLACED: &str = "replaced";
+/// Its value for a caller that was removed from the cluster.
+pub const REFUSAL_REMOVED: &str = "removed";
 
 #[cfg(test)]
 mod tests {
@@ -31,9 +33,10 @@ mod tests {
             TARGET_INSTANCE_KEY,
             REFUSAL_KEY,
             REFUSAL_REPLACED,
+            REFUSAL_REMOVED,
         ];
         let released = "tenure-cluster tenure-to tenure-from tenure-from-instance \
-                        tenure-to-instance tenure-refusal replaced";
+                        tenure-to-instance tenure-refusal replaced removed";
         assert_eq!(names.join(" "), released);
     }
 }

@@ -21,6 +21,9 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// Exit code for an invalid configuration.
 const EXIT_CONFIG: u8 = 2;
 
+/// Exit code of a member that was removed: a supervisor must not start it again.
+const EXIT_REMOVED: u8 = 78;
+
 fn main() -> ExitCode {
     match config::from_process() {
         Ok(Invocation::Print(text)) => {
@@ -56,7 +59,12 @@ fn serve(config: Arc<Config>) -> ExitCode {
         Err(failure) => {
             let chain = tenured::fatal::chain(&failure);
             error!(cause = %chain, "the server stopped");
-            complain(&chain, ExitCode::FAILURE)
+            let code = if failure.is_removal() {
+                ExitCode::from(EXIT_REMOVED)
+            } else {
+                ExitCode::FAILURE
+            };
+            complain(&chain, code)
         }
     }
 }

@@ -29,8 +29,11 @@ impl FeatureLevel {
     /// Every walk, stored item and reply has a cost and a bound: queues of claims, the ends of
     /// leases, wills, and ranges over deleted keys.
     pub const PRICED: Self = Self(3);
+    /// The membership changes. The state machine does the same as before; members below this level
+    /// would refuse those that are added.
+    pub const RECONFIGURABLE: Self = Self(4);
     /// The highest level that this version knows.
-    pub const NEWEST: Self = Self::PRICED;
+    pub const NEWEST: Self = Self::RECONFIGURABLE;
 }
 
 impl fmt::Display for FeatureLevel {

@@ -1,17 +1,18 @@
 //! Determines the identity of this node from its data directory, or at the first start from the
 //! configuration.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tenure_statemachine::MemberId;
 use tracing::{info, warn};
 
-use super::AppError;
+use super::{AppError, join::join};
 use crate::{
     config::{Config, FirstStart, InitialMember},
     consensus::PeerNode,
     node::Identity,
     storage::{DataDir, Owner, fresh_instance_id},
+    transport::Transport,
 };
 
 /// The identity of this node, and the members with which it forms the quorum if its log is empty.
@@ -20,10 +21,17 @@ pub(super) struct Founding {
     pub(super) identity: Identity,
     pub(super) instance_id: u64,
     pub(super) members: BTreeMap<u64, PeerNode>,
+    /// Whether these form the quorum, and not one that this node joins.
+    pub(super) may_form: bool,
 }
 
-/// Reads the identity from the data directory, or writes it there at the first start.
-pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppError> {
+/// Reads the identity from the data directory, or writes it there at the first start. A node that
+/// joins asks the other members, until its log holds what they know.
+pub(super) async fn decide(
+    config: &Config,
+    dir: &DataDir,
+    transport: &Arc<dyn Transport>,
+) -> Result<Founding, AppError> {
     let found = dir.owner();
     let first = match (config.first_start(), found) {
         (Ok(first), _) => Some(first),
@@ -31,13 +39,20 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
         (Err(_), Some(_)) => None,
         (Err(faults), None) => return Err(faults.into()),
     };
+    let joins = matches!(first, Some(FirstStart::Join(_)));
+    // A start that ended before the log was there asks again.
+    let is_first = found.is_none() || (!dir.is_founded() && !dir.log().exists());
     let (configured, members) = match first {
         Some(FirstStart::Form {
             member_id,
             cluster_id,
             members,
         }) => (Some((cluster_id.0, member_id.0)), peer_nodes(members)),
-        Some(FirstStart::Join { .. }) | None => (None, BTreeMap::new()),
+        Some(FirstStart::Join(joining)) if is_first => {
+            let joined = join(transport, &joining, &config.name).await?;
+            (Some((joined.cluster_id, joined.member_id)), joined.members)
+        }
+        Some(FirstStart::Join(_)) | None => (None, BTreeMap::new()),
     };
     let owner = match (found, configured) {
         (Some(owner), Some(configured)) => {
@@ -45,8 +60,11 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
             owner
         }
         (Some(owner), None) => owner,
-        (None, Some((cluster_id, member_id))) => claim(dir, cluster_id, member_id)?,
-        (None, None) => return Err(AppError::JoinNotBuilt),
+        (None, configured) => {
+            let (cluster_id, member_id) =
+                configured.expect("invariant: a first start forms a cluster or joins one");
+            claim(dir, cluster_id, member_id)?
+        }
     };
     let identity = Identity {
         cluster_id: owner.cluster_id,
@@ -63,6 +81,7 @@ pub(super) fn decide(config: &Config, dir: &DataDir) -> Result<Founding, AppErro
         identity,
         instance_id: owner.instance_id,
         members,
+        may_form: !joins,
     })
 }
 
@@ -70,7 +89,12 @@ fn peer_nodes(members: Vec<(MemberId, InitialMember)>) -> BTreeMap<u64, PeerNode
     let node = |(id, member): (MemberId, InitialMember)| {
         let peer_urls = member.peer_urls.iter().map(ToString::to_string).collect();
         let name = member.name;
-        (id.0, PeerNode { name, peer_urls })
+        let node = PeerNode {
+            name,
+            peer_urls,
+            stays_learner: false,
+        };
+        (id.0, node)
     };
     members.into_iter().map(node).collect()
 }

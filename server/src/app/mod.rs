@@ -2,6 +2,7 @@
 
 mod health;
 mod identity;
+mod join;
 mod observe;
 mod publish;
 mod quota;
@@ -10,6 +11,7 @@ mod serve;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
+pub use self::join::JoinError;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +24,10 @@ use crate::{
     duties::{Expirer, ExpirerSettings, Waker, spawn_auto_compaction},
     events::{ClaimHub, LeaseFeed},
     metrics::Metrics,
-    node::{self, CollectionPace, Environment, LogLimits, NodeConfig, StartError, Started},
+    node::{
+        self, CollectionPace, Environment, LogLimits, NodeConfig, ReconfigurationRules, StartError,
+        Started,
+    },
     rpc::{self, Limits, Services},
     storage::{DataDir, DataDirError},
     tasks,
@@ -31,6 +36,9 @@ use crate::{
 
 /// Time for the servers to finish open calls at shutdown.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
+
+/// How long a removed member still answers. etcd's value.
+const REMOVED_PAUSE: Duration = Duration::from_secs(1);
 
 /// Pause between two read barriers until the node is announced as ready.
 const ANNOUNCE_PAUSE: Duration = Duration::from_millis(50);
@@ -44,12 +52,9 @@ pub enum AppError {
     /// The settings for the first start contradict each other.
     #[error(transparent)]
     FirstStart(#[from] ConfigErrors),
-    /// The settings ask to join an existing quorum.
-    #[error(
-        "--initial-cluster-state existing with an empty --data-dir asks to join a running quorum, \
-         which is not built yet; start all founders with --initial-cluster-state new"
-    )]
-    JoinNotBuilt,
+    /// The node cannot join the cluster.
+    #[error("discovery failed: {0}")]
+    Join(#[from] JoinError),
     /// The flags and the data directory name different members, and neither has data.
     #[error(
         "the data directory belongs to member {member_id:x} of cluster {cluster_id:x}, which never \
@@ -88,6 +93,14 @@ pub enum AppError {
     Signals(#[source] io::Error),
 }
 
+impl AppError {
+    /// Whether the member was removed: to start it again is of no use.
+    #[must_use]
+    pub const fn is_removal(&self) -> bool {
+        matches!(self, Self::Start(StartError::Removed(_)))
+    }
+}
+
 /// Runs the server until a stop signal arrives.
 ///
 /// # Errors
@@ -99,7 +112,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let mut listeners = serve::Listeners::open(&config, &*transport).await?;
 
     let dir = DataDir::open(&config.data_dir)?;
-    let founding = identity::decide(&config, &dir)?;
+    let founding = identity::decide(&config, &dir, &transport).await?;
     let node_config = node_config(&config, &founding);
     let environment = Environment {
         clock: Arc::clone(&clock),
@@ -146,6 +159,11 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         // Cancel-safe: every arm ends the server, so the state of the others no longer matters.
         told = stop_signal() => told.map(|name| info!(signal = name, "told to stop")),
         ended = serving.next_end() => ended,
+        () = node.removed() => {
+            // It may still have to answer the leader that removed it.
+            tokio::time::sleep(REMOVED_PAUSE).await;
+            Err(StartError::Removed(node::Replica::identity(&*node).member_id).into())
+        }
         // A member that was founded without an error disables this arm.
         Ok(Err(error)) = &mut founding => Err(error.into()),
     };
@@ -213,6 +231,11 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
         identity: founding.identity.clone(),
         instance_id: founding.instance_id,
         founders: founding.members.clone(),
+        may_form: founding.may_form,
+        reconfiguration: ReconfigurationRules {
+            strict: config.strict_reconfig_check,
+            learners_max: usize::try_from(config.max_learners).unwrap_or(usize::MAX),
+        },
         heartbeat_interval: config.heartbeat_interval,
         election_timeout: config.election_timeout,
         log_limits: LogLimits::of(config.snapshot_count),

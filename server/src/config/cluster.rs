@@ -37,9 +37,20 @@ pub enum FirstStart {
         members: Vec<(MemberId, InitialMember)>,
     },
     /// Joins a cluster that has its peer URLs already and provides the ids.
-    Join {
-        /// The other members, from which the membership is requested.
-        peers: Vec<InitialMember>,
+    Join(Joining),
+}
+
+/// How a member finds the cluster that it joins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joining {
+    /// All members are listed, including this one. The others are asked, and must agree.
+    Listed(Vec<InitialMember>),
+    /// Some members are known, which tell the others.
+    Told {
+        /// Their peer URLs.
+        peers: Vec<Url>,
+        /// The peer URLs with which this member was added.
+        own: Vec<Url>,
     },
 }
 
@@ -83,12 +94,16 @@ impl Config {
     /// `initial-cluster-state`. [`super::load`] has checked this already when the data directory
     /// was missing or empty.
     pub fn first_start(&self) -> Result<FirstStart, ConfigErrors> {
+        if !self.join.is_empty() {
+            return Ok(FirstStart::Join(Joining::Told {
+                peers: self.join.clone(),
+                own: self.initial_advertise_peer_urls.clone(),
+            }));
+        }
         ConfigErrors::check(self.first_start_faults())?;
         let members = self.initial_cluster.iter().cloned();
         Ok(match self.initial_cluster_state {
-            ClusterState::Existing => FirstStart::Join {
-                peers: members.filter(|it| it.name != self.name).collect(),
-            },
+            ClusterState::Existing => FirstStart::Join(Joining::Listed(members.collect())),
             ClusterState::New => {
                 let id = |urls: &[Url]| identity::member_id(urls, &self.initial_cluster_token);
                 let mut members: Vec<_> = members.map(|it| (id(&it.peer_urls), it)).collect();

@@ -33,6 +33,20 @@ pub fn member_id(peer_urls: &[Url], cluster_token: &str) -> MemberId {
     MemberId(first_u64(hash))
 }
 
+/// The id of a member that is added at `seconds`: as that of a founding member, with the time in
+/// place of the token, as etcd makes it.
+#[must_use]
+pub fn member_id_at(peer_urls: &[String], seconds: u64) -> MemberId {
+    let mut texts = peer_urls.to_vec();
+    texts.sort_unstable();
+    let mut hash = Sha1::new();
+    for text in &texts {
+        hash.update(text);
+    }
+    hash.update(seconds.to_string());
+    MemberId(first_u64(hash))
+}
+
 /// The id of a cluster: a hash of its founding members' ids, sorted.
 #[must_use]
 pub fn cluster_id(members: impl IntoIterator<Item = MemberId>) -> ClusterId {

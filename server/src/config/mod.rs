@@ -24,8 +24,9 @@ mod url;
 mod validate;
 mod variables;
 
-pub use self::cluster::{FirstStart, InitialMember};
+pub use self::cluster::{FirstStart, InitialMember, Joining};
 pub use self::fault::{ConfigErrors, ConfigFault, Origin, Warning};
+pub use self::identity::member_id_at;
 pub use self::load::{Invocation, from_process, load};
 pub use self::settings::{
     AutoCompaction, ClusterState, Config, LogFormat, LogLevel, LogOutput, MetricsLevel,

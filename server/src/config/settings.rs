@@ -31,6 +31,8 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// Distinguishes this cluster from others with the same addresses.
     pub initial_cluster_token: String,
+    /// Members of a running cluster to join at the first start; empty means none.
+    pub join: Vec<Url>,
     /// Whether a membership change that would lose the quorum is refused.
     pub strict_reconfig_check: bool,
     /// Maximum number of learners in the cluster.

@@ -19,7 +19,7 @@ pub struct Url {
 
 /// Causes for which a text is not a usable address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum UrlFault {
+pub(crate) enum UrlFault {
     /// The scheme is https, which needs TLS.
     #[error("TLS is not built yet, so {0} must begin with http://")]
     Tls(String),
@@ -50,7 +50,7 @@ impl Url {
     }
 
     /// Parses one address.
-    pub(super) fn parse(text: &str) -> Result<Self, UrlFault> {
+    pub(crate) fn parse(text: &str) -> Result<Self, UrlFault> {
         let text = text.trim();
         let owned = || text.to_owned();
         let rest = match text.split_once("://") {
@@ -79,7 +79,7 @@ impl Url {
     }
 
     /// Parses a comma-separated list, keeping its order; an empty text is an empty list.
-    pub(super) fn parse_list(text: &str) -> Result<Vec<Self>, UrlFault> {
+    pub(crate) fn parse_list(text: &str) -> Result<Vec<Self>, UrlFault> {
         let mut urls = Vec::new();
         for part in text.split(',').filter(|_| !text.trim().is_empty()) {
             let url = Self::parse(part)?;

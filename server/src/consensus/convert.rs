@@ -69,6 +69,7 @@ pub(crate) fn membership_to(membership: &Membership) -> peer::Membership {
                 peer::Node {
                     name: node.name.clone(),
                     peer_urls: node.peer_urls.clone(),
+                    stays_learner: node.stays_learner,
                 },
             )
         })
@@ -91,6 +92,7 @@ pub(crate) fn membership_from(membership: peer::Membership) -> Result<Membership
                 PeerNode {
                     name: node.name,
                     peer_urls: node.peer_urls,
+                    stays_learner: node.stays_learner,
                 },
             )
         })

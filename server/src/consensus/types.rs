@@ -30,6 +30,9 @@ pub struct PeerNode {
     pub name: String,
     /// URLs at which the other members reach it.
     pub peer_urls: Vec<String>,
+    /// While it has no vote: whether it stays a learner until it is promoted by a call. Otherwise
+    /// it becomes a voter once it has caught up.
+    pub stays_learner: bool,
 }
 
 /// Notifies the proposer that an entry was applied, or why it will not be.

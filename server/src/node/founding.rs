@@ -10,6 +10,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use futures::future::join_all;
+use openraft::async_runtime::watch::WatchReceiver;
 use tenure_statemachine::MemberId;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
@@ -42,7 +43,10 @@ pub(super) struct Founding {
     pub(super) peers: Arc<Peers>,
     pub(super) access: PeerAccess,
     pub(super) dir: Arc<DataDir>,
+    /// The members that form the quorum, or those of the quorum that this node joins.
     pub(super) founders: BTreeMap<u64, PeerNode>,
+    /// Whether these form it.
+    pub(super) may_form: bool,
 }
 
 /// Starts consensus, and forms the quorum when the log is empty and this node is one of its
@@ -96,7 +100,13 @@ impl Founding {
         self.raft.run();
         let mut others = self.look().await?.members;
         if others.remove(&self.own.0).is_none() {
-            return Err(StartError::NoMember(self.own));
+            if self.peers.roster().removed().contains(self.own) {
+                return Err(StartError::Removed(self.own));
+            }
+            // A member that joined may not have received the entry that added it.
+            if self.may_form || !self.founders.contains_key(&self.own.0) {
+                return Err(StartError::NoMember(self.own));
+            }
         }
         let alone = others.is_empty();
         for (peer, met) in self.ask(&others, FIRST_ROUND_MAX).await {
@@ -131,7 +141,7 @@ impl Founding {
                     self.peers.roster().set_founded();
                     return self.meet(others).await;
                 }
-            } else if answers.len() == others.len() {
+            } else if self.may_form && answers.len() == others.len() {
                 return self.form().await;
             } else if round.is_multiple_of(ROUNDS_PER_LINE) {
                 self.tell_missing(&others, &answers);
@@ -207,11 +217,20 @@ impl Founding {
     ) -> Vec<(MemberId, Result<Met, Unmet>)> {
         let asked = others.iter().map(|(id, node)| async move {
             let peer = MemberId(*id);
-            let met = timeout(limit, introduce(&self.peers, peer, node)).await;
+            let met = introduce(&self.peers, peer, node, self.is_voter(peer));
+            let met = timeout(limit, met).await;
             let late = |_| Err(Unmet::Silent("no answer in time".to_owned()));
             (peer, met.unwrap_or_else(late))
         });
         join_all(asked).await
+    }
+
+    /// Whether the membership that this node knows gives `peer` a vote. Founders have one.
+    fn is_voter(&self, peer: MemberId) -> bool {
+        let metrics = self.raft.server_metrics();
+        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        let mut voters = membership.voter_ids().peekable();
+        voters.peek().is_none() || voters.any(|voter| voter == peer.0)
     }
 
     /// The answer, if this node may continue; `None` when the member is silent or faulty.
@@ -238,6 +257,10 @@ impl Founding {
                 }
             }
             Err(Unmet::Replaced) => Err(StartError::AlreadyBootstrapped { own, peer }),
+            Err(Unmet::Removed) => {
+                self.peers.roster().removed().set_own();
+                Ok(None)
+            }
             // The roster has logged it.
             Err(Unmet::Fault(_)) => Ok(None),
             Err(error @ Unmet::Silent(_)) => {

@@ -93,8 +93,11 @@ mod tests {
     fn nodes(ids: &[u64]) -> BTreeMap<u64, PeerNode> {
         let node = |id: &u64| {
             let name = format!("m{id}");
-            let peer_urls = Vec::new();
-            (*id, PeerNode { name, peer_urls })
+            let node = PeerNode {
+                name,
+                ..PeerNode::default()
+            };
+            (*id, node)
         };
         ids.iter().map(node).collect()
     }

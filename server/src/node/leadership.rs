@@ -17,7 +17,8 @@ use tenure_statemachine::MemberId;
 use tokio::sync::{Notify, watch};
 
 use super::{
-    abdication::Abdication, cluster_clock::ClusterClock, confirmed::Confirmed, status::Leadership,
+    abdication::Abdication, cluster_clock::ClusterClock, confirmed::Confirmed, membership,
+    status::Leadership,
 };
 use crate::{clock::Clock, raft::Raft, storage::LogBacklog, tasks};
 
@@ -171,7 +172,7 @@ impl Hints {
 }
 
 fn look(parts: &Parts) -> Leadership {
-    let (leader_id, state, leader, alone) = {
+    let (leader_id, state, leader, alone, is_learner) = {
         let metrics = parts.raft.server_metrics();
         let metrics = metrics.borrow_watched();
         (
@@ -179,6 +180,7 @@ fn look(parts: &Parts) -> Leadership {
             metrics.state,
             metrics.current_leader,
             metrics.membership_config.voter_ids().eq([parts.own.0]),
+            membership::is_learner(metrics.membership_config.membership(), parts.own),
         )
     };
     let leads = state == ServerState::Leader && leader == Some(parts.own.0);
@@ -200,5 +202,6 @@ fn look(parts: &Parts) -> Leadership {
         leader: leader.filter(|_| present).map(MemberId),
         term: leader_id.term,
         is_leader: leads && present,
+        is_learner,
     }
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use tenure_statemachine::MemberId;
 
 use super::status::Member;
-use crate::{consensus::PeerNode, raft::Raft};
+use crate::{
+    consensus::{Membership, PeerNode},
+    raft::Raft,
+};
 
 /// Looks up the addresses of members.
 pub(super) trait Directory: Send + Sync + fmt::Debug {
@@ -23,8 +26,15 @@ impl Directory for Raft {
     }
 }
 
-/// All members, including learners, by id.
-pub(super) fn members(membership: &crate::consensus::StoredMembership) -> Vec<Member> {
+/// Whether a member stays a learner until it is promoted by a call.
+pub(super) fn is_learner(membership: &Membership, id: MemberId) -> bool {
+    let node = membership.get_node(&id.0);
+    let stays = node.is_some_and(|node| node.stays_learner);
+    stays && membership.voter_ids().all(|voter| voter != id.0)
+}
+
+/// All members, including learners, by id. A member that is to become a voter is no learner.
+pub(crate) fn members_of(membership: &Membership) -> Vec<Member> {
     let voters: Vec<u64> = membership.voter_ids().collect();
     membership
         .nodes()
@@ -32,7 +42,7 @@ pub(super) fn members(membership: &crate::consensus::StoredMembership) -> Vec<Me
             id: MemberId(*id),
             name: node.name.clone(),
             peer_urls: node.peer_urls.clone(),
-            is_learner: !voters.contains(id),
+            is_learner: node.stays_learner && !voters.contains(id),
         })
         .collect()
 }

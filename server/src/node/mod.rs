@@ -19,6 +19,7 @@ mod fresh;
 mod known_members;
 mod leadership;
 mod log_retention;
+mod member_calls;
 mod membership;
 #[expect(
     clippy::module_inception,
@@ -31,6 +32,7 @@ mod progress;
 mod proposer;
 mod read_index;
 mod read_round;
+mod reconfiguration;
 mod recovery;
 mod replica;
 mod reply;
@@ -42,6 +44,7 @@ mod waiters;
 
 #[cfg(test)]
 pub(crate) use self::apply_events::hand_on;
+pub(crate) use self::membership::members_of;
 pub(crate) use self::reply::reply_to;
 pub use self::{
     collection::CollectionPace,
@@ -49,6 +52,7 @@ pub use self::{
     founding::run,
     log_retention::LogLimits,
     node::Node,
+    reconfiguration::{ChangeError, Changed, MemberChange, ReconfigurationRules, Refusal},
     recovery::Recovery,
     replica::{Replica, StorageBytes},
     start::{Environment, NodeConfig, StartError, Started, start},

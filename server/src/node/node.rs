@@ -19,9 +19,11 @@ use super::{
     error::{ProposeError, ReadIndexError, TransferError},
     founding::Founding,
     leadership::Contact,
+    member_calls::MemberCalls,
     membership,
     progress::Applied,
     read_index::ReadIndex,
+    reconfiguration::{ChangeError, Changed, MemberChange},
     status::{Identity, Leadership, Status},
     successors,
 };
@@ -60,6 +62,7 @@ pub struct Node {
     pub(super) leases: Arc<LeaseFeed>,
     pub(super) compacting: Arc<Mutex<bool>>,
     pub(super) backlog: Arc<LogBacklog>,
+    pub(super) member_calls: MemberCalls,
     /// Cancelled before consensus is stopped.
     pub(super) stopping: CancellationToken,
     /// Turns the node into a member; holds the lock on the data directory.
@@ -83,6 +86,14 @@ impl Node {
     #[must_use]
     pub fn meta(&self) -> Meta {
         *self.meta.borrow()
+    }
+
+    /// Resolves when this node is known to be removed from its cluster.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn removed(&self) {
+        self.founding.peers.roster().removed().own_removed().await;
     }
 
     /// The current voters.
@@ -153,10 +164,13 @@ impl Replica for Node {
 
     fn status(&self) -> Status {
         let leadership = *self.leadership.borrow();
-        let members = {
+        let own = self.identity.member_id;
+        let (members, has_vote) = {
             let metrics = self.raft.server_metrics();
             let metrics = metrics.borrow_watched();
-            membership::members(&metrics.membership_config)
+            let membership = metrics.membership_config.membership();
+            let has_vote = membership.voter_ids().any(|voter| voter == own.0);
+            (membership::members_of(membership), has_vote)
         };
         let (last_log_index, committed_index) = {
             let metrics = self.raft.data_metrics();
@@ -164,7 +178,6 @@ impl Replica for Node {
             let index = |id: Option<crate::consensus::LogId>| id.map_or(0, |id| id.index);
             (index(metrics.last_log), index(metrics.cluster_committed))
         };
-        let own = self.identity.member_id;
         Status {
             term: leadership.term,
             leader: leadership.leader,
@@ -172,6 +185,7 @@ impl Replica for Node {
             is_learner: members
                 .iter()
                 .any(|member| member.id == own && member.is_learner),
+            has_vote,
             last_log_index,
             committed_index,
             applied_index: self.applied.borrow().index,
@@ -263,6 +277,12 @@ impl Replica for Node {
             Ok(Err(_)) => Err(TransferError::Stopping),
             Err(_) => Err(TransferError::TimedOut),
         }
+    }
+
+    async fn change_members(&self, change: MemberChange) -> Result<Changed, ChangeError> {
+        let made = self.member_calls.change(change);
+        let made = tokio::time::timeout(self.request_timeout, made).await;
+        made.unwrap_or(Err(ChangeError::TimedOut))
     }
 
     fn leadership(&self) -> watch::Receiver<Leadership> {

@@ -10,7 +10,10 @@ use tokio::sync::mpsc;
 use tonic::Streaming;
 use tracing::error;
 
-use super::{collected::Collected, leadership::Contact, proposer::Proposer, read_index::ReadIndex};
+use super::{
+    collected::Collected, leadership::Contact, member_calls::MemberCalls, proposer::Proposer,
+    read_index::ReadIndex,
+};
 use crate::{
     consensus::LogId,
     metrics::NetworkMetrics,
@@ -28,6 +31,7 @@ pub(super) struct Requests {
     pub(super) point: Arc<DigestPoint>,
     pub(super) collected: Arc<Collected>,
     pub(super) metrics: NetworkMetrics,
+    pub(super) member_calls: MemberCalls,
 }
 
 /// Metric label for groups that do not decode, the same as for entries that do not.
@@ -92,6 +96,14 @@ impl PeerRequests for Requests {
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
         let reads = self.reads.clone();
         async move { reads.index_for_peer().await.ok() }.boxed()
+    }
+
+    fn change_members(
+        &self,
+        change: peer::ChangeMembersRequest,
+    ) -> BoxFuture<'static, peer::ChangeMembersResponse> {
+        let calls = self.member_calls.clone();
+        async move { calls.forwarded(change).await }.boxed()
     }
 }
 

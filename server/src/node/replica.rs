@@ -7,7 +7,10 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 use tenure_statemachine::{ClusterTime, Command, Engine, LeaseId, MemberId, Outcome, Revision};
 use tokio::sync::watch;
 
-use crate::node::{Identity, Leadership, ProposeError, ReadIndexError, Status, TransferError};
+use crate::node::{
+    ChangeError, Changed, Identity, Leadership, MemberChange, ProposeError, ReadIndexError, Status,
+    TransferError,
+};
 
 /// The size of the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +85,15 @@ pub trait Replica: Send + Sync + 'static {
     /// # Errors
     /// When this node does not lead, or `target` cannot or does not take over.
     async fn transfer_leader(&self, target: MemberId) -> Result<(), TransferError>;
+
+    /// Changes the membership, whichever member leads.
+    ///
+    /// # Errors
+    /// [`ChangeError`] says which causes leave the outcome unknown.
+    ///
+    /// # Cancel safety
+    /// The change goes on when the future is dropped.
+    async fn change_members(&self, change: MemberChange) -> Result<Changed, ChangeError>;
 
     /// The current leader, and every change of it.
     fn leadership(&self) -> watch::Receiver<Leadership>;

@@ -24,8 +24,10 @@ use super::{
     digests,
     founding::Founding,
     log_retention::{self, LogLimits},
+    member_calls::MemberCalls,
     node::Node,
     peer_requests::Requests,
+    reconfiguration::{self, Reconfiguration, ReconfigurationRules},
     recovery::Recovery,
     status::Identity,
     waiters::Waiters,
@@ -35,8 +37,8 @@ use crate::{
     consensus::PeerNode,
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
-    raft::{Machine, PeerAccess, PeerService, Roster, Stored},
-    storage::{DataDir, DataDirError},
+    raft::{DiscoveryService, Machine, Newcomers, PeerAccess, PeerService, Peers, Roster, Stored},
+    storage::{DataDir, DataDirError, LogStore, StateStore},
     tasks,
     transport::Transport,
 };
@@ -51,8 +53,13 @@ pub struct NodeConfig {
     pub identity: Identity,
     /// Identifies the data directory; see [`crate::storage::Owner`].
     pub instance_id: u64,
-    /// The members that form the quorum if the log is empty; none if the flags name another.
+    /// The members that form the quorum if the log is empty, or those of the quorum that this node
+    /// joins; none if the flags name another.
     pub founders: BTreeMap<u64, PeerNode>,
+    /// Whether the founders form the quorum, and not one that this node joins.
+    pub may_form: bool,
+    /// What changes of the membership are held to.
+    pub reconfiguration: ReconfigurationRules,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Time without a leader before an election.
@@ -124,6 +131,13 @@ pub enum StartError {
          --initial-advertise-peer-urls, or start with an empty data directory"
     )]
     NoMember(MemberId),
+    /// The member was removed from its cluster.
+    #[error(
+        "member {0} was removed from the cluster, for ever: the data directory is of no more use; \
+         to run a member here, remove the directory, add the member again, and start it with \
+         --initial-cluster-state existing"
+    )]
+    Removed(MemberId),
     /// Another data directory was used under this member's id.
     #[error(
         "member {own} has already been bootstrapped: member {peer} knows it with another data \
@@ -216,17 +230,12 @@ pub async fn start(
     let point = machine.digest_point();
     let core = Core::start(&config, &environment, &events, log.clone(), &peers, machine).await?;
     let calls = Calls::spawn(&config, &environment, &core, &events, &peers);
-    log_retention::spawn(log_retention::Parts {
-        raft: core.raft.clone(),
-        log,
-        applied: events.applied.clone(),
-        newest: stored.newest.clone(),
-        metrics: environment.metrics.disk.clone(),
-        limits: config.log_limits,
-    });
+    retain_log(&config, &environment, &core, &events, log, &stored);
     let collected = collection::spawn(Arc::clone(&store), events.floor.clone(), config.collection);
     spawn_expiry(Arc::clone(&events.waiters), Arc::clone(&environment.clock));
-    let requests = calls.of_peers(&config, &environment, &core, &peers, &point);
+    let member_calls = member_calls(&config, &core, &events, &peers, &store);
+    let changes = member_calls.clone();
+    let requests = calls.of_peers(&config, &environment, &core, &peers, &point, changes);
     let (access, peer_routes) = peer_routes(&config, &environment, &core, roster, stored, requests);
     let node = Arc::new(Node {
         identity: config.identity,
@@ -244,6 +253,7 @@ pub async fn start(
         leases: Arc::clone(&events.leases),
         compacting: Arc::new(Mutex::new(false)),
         backlog: core.backlog,
+        member_calls,
         stopping: core.stopping,
         founding: Founding {
             own: core.own,
@@ -252,6 +262,7 @@ pub async fn start(
             access,
             dir: Arc::new(dir),
             founders: config.founders,
+            may_form: config.may_form,
         },
         raft: core.raft,
     });
@@ -268,6 +279,53 @@ pub async fn start(
         claims: events.claims,
         peer_routes,
     })
+}
+
+/// Changes of the membership, which this node makes while it leads.
+fn member_calls(
+    config: &NodeConfig,
+    core: &Core,
+    events: &Events,
+    peers: &Arc<Peers>,
+    store: &Arc<StateStore>,
+) -> MemberCalls {
+    let changes = Reconfiguration::spawn(reconfiguration::Parts {
+        raft: core.raft.clone(),
+        own: core.own,
+        store: Arc::clone(store),
+        removed: Arc::clone(peers.roster().removed()),
+        leadership: core.leadership.clone(),
+        rules: config.reconfiguration,
+        turn: tokio::sync::Mutex::new(()),
+        meta: events.meta.clone(),
+    });
+    MemberCalls {
+        changes,
+        own: core.own,
+        leadership: core.leadership.clone(),
+        peers: Arc::clone(peers),
+        directory: Arc::new(core.raft.clone()),
+        clock: Arc::clone(&events.clock),
+    }
+}
+
+/// Starts what purges the log and makes snapshots.
+fn retain_log(
+    config: &NodeConfig,
+    environment: &Environment,
+    core: &Core,
+    events: &Events,
+    log: LogStore,
+    stored: &Stored,
+) {
+    log_retention::spawn(log_retention::Parts {
+        raft: core.raft.clone(),
+        log,
+        applied: events.applied.clone(),
+        newest: stored.newest.clone(),
+        metrics: environment.metrics.disk.clone(),
+        limits: config.log_limits,
+    });
 }
 
 /// The snapshots that other members may fetch.
@@ -290,9 +348,14 @@ fn peer_routes(
 ) -> (PeerAccess, Routes) {
     let metrics = Arc::clone(&environment.metrics);
     let founders = config.founders.keys().copied().collect();
-    let access = PeerAccess::new(core.raft.clone(), roster, founders, Arc::clone(&metrics));
+    let cluster_id = config.identity.cluster_id;
+    let newcomers = Newcomers::new(Arc::clone(&environment.transport), cluster_id);
+    let (newcomers, counted) = (Arc::new(newcomers), Arc::clone(&metrics));
+    let access = PeerAccess::new(core.raft.clone(), roster, founders, newcomers, counted);
     let service = PeerService::server(core.raft.clone(), stored, requests, metrics, access.clone());
+    let discovery = DiscoveryService::server(core.raft.clone(), cluster_id);
     let routes = Routes::new(InterceptedService::new(service, access.clone()));
+    let routes = routes.add_service(discovery);
     (access, routes)
 }
 

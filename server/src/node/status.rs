@@ -35,8 +35,10 @@ pub struct Status {
     pub leader: Option<MemberId>,
     /// Whether this node leads.
     pub is_leader: bool,
-    /// Whether this node has no vote.
+    /// Whether this node stays a learner until it is promoted.
     pub is_learner: bool,
+    /// Whether this node votes. A member that was added as a voter does once it has caught up.
+    pub has_vote: bool,
     /// Index of the last entry in this node's log.
     pub last_log_index: u64,
     /// Index of the last entry known to be committed.
@@ -49,7 +51,7 @@ pub struct Status {
     pub faults: Vec<String>,
 }
 
-/// The leader in this node's view; sent on every change.
+/// The leader and this node's part in this node's view; sent on every change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Leadership {
     /// The leader, as far as this node knows.
@@ -58,4 +60,6 @@ pub struct Leadership {
     pub term: u64,
     /// Whether this node leads.
     pub is_leader: bool,
+    /// Whether this node is a learner, which serves little.
+    pub is_learner: bool,
 }

@@ -10,7 +10,10 @@ use tenure_statemachine::{
     Admission, ApplyBatch, ClusterTime, Context, Fault, Outcome, StateMachine, codec, decode_entry,
 };
 
-use super::machine::{AppliedGroup, ApplyListener, ApplyTimes};
+use super::{
+    machine::{AppliedGroup, ApplyListener, ApplyTimes},
+    removed_members::RemovedMembers,
+};
 use crate::{
     clock::Clock,
     consensus::{Entry, StoredMembership},
@@ -42,6 +45,8 @@ pub(super) struct Applier {
     pub(super) clock: Arc<dyn Clock>,
     /// Whether an entry that does not follow the last one ends the process.
     pub(super) contiguous: bool,
+    /// Kept current.
+    pub(super) removed: Option<Arc<RemovedMembers>>,
 }
 
 /// Whether the entries are small enough to decode on the runtime's thread, where heartbeats wait.
@@ -98,6 +103,9 @@ impl Applier {
             batch.put_adapter_record(self.record.encode().into());
             let computed = self.clock.now();
             batch.commit()?;
+            if let Some(removed) = &self.removed {
+                removed.set(&self.record.get().removed);
+            }
             let now = self.clock.now();
             let took = ApplyTimes {
                 whole: now.saturating_sub(began),

@@ -30,6 +30,9 @@ pub enum Unmet {
     /// The member knows the caller with another data directory, permanently.
     #[error("it knows this member with another data directory")]
     Replaced,
+    /// The member knows that the caller was removed.
+    #[error("it knows this member as removed")]
+    Removed,
     /// The member uses another data directory than before.
     #[error(transparent)]
     Fault(#[from] PeerFault),
@@ -38,7 +41,8 @@ pub enum Unmet {
     Silent(String),
 }
 
-/// Introduces this node to `target`, and records the answer. The caller bounds the time.
+/// Introduces this node to `target`, which has a vote if `is_voter`, and records the answer. The
+/// caller bounds the time.
 ///
 /// # Errors
 /// See [`Unmet`].
@@ -46,6 +50,7 @@ pub async fn introduce(
     peers: &Arc<Peers>,
     target: MemberId,
     node: &PeerNode,
+    is_voter: bool,
 ) -> Result<Met, Unmet> {
     let roster = Arc::clone(peers.roster());
     let mut client = peers.client(target, node, Lane::Heartbeat);
@@ -54,10 +59,13 @@ pub async fn introduce(
     };
     let answer = match client.introduce(request).await {
         Ok(response) => response.into_inner(),
-        Err(status) if is_final(&status) => return Err(Unmet::Replaced),
+        Err(status) if is_refusal(&status, peer_metadata::REFUSAL_REPLACED) => {
+            return Err(Unmet::Replaced);
+        }
+        Err(status) if is_removal(&status) => return Err(Unmet::Removed),
         Err(status) => return Err(Unmet::Silent(status.message().to_owned())),
     };
-    roster.meet(target, answer.instance_id, answer.founded)?;
+    roster.meet(target, answer.instance_id, answer.founded, is_voter)?;
     Ok(Met {
         founded: answer.founded,
         knows_caller: answer.known_instance_id == roster.owner().instance_id,
@@ -65,7 +73,12 @@ pub async fn introduce(
     })
 }
 
-fn is_final(status: &Status) -> bool {
+/// Whether a member reports that the caller was removed.
+pub(super) fn is_removal(status: &Status) -> bool {
+    is_refusal(status, peer_metadata::REFUSAL_REMOVED)
+}
+
+fn is_refusal(status: &Status, of: &str) -> bool {
     let refusal = status.metadata().get(peer_metadata::REFUSAL_KEY);
-    refusal.is_some_and(|value| value.as_bytes() == peer_metadata::REFUSAL_REPLACED.as_bytes())
+    refusal.is_some_and(|value| value.as_bytes() == of.as_bytes())
 }

@@ -18,6 +18,7 @@ use super::{
     applier::{self, Applier},
     digest_point::DigestPoint,
     refusals::Refusals,
+    removed_members::RemovedMembers,
     shelf::NewestSnapshot,
 };
 use crate::{
@@ -111,6 +112,7 @@ impl Machine {
                 listener,
                 clock,
                 contiguous: true,
+                removed: None,
             }),
             newest,
         })
@@ -121,6 +123,16 @@ impl Machine {
     pub fn with_gaps(mut self) -> Self {
         if let Some(applier) = &mut self.applier {
             applier.contiguous = false;
+        }
+        self
+    }
+
+    /// Keeps `removed` current.
+    #[must_use]
+    pub fn with_removed(mut self, removed: Arc<RemovedMembers>) -> Self {
+        if let Some(applier) = &mut self.applier {
+            removed.set(&applier.record.get().removed);
+            applier.removed = Some(removed);
         }
         self
     }
@@ -269,6 +281,9 @@ impl RaftStateMachine<TypeConfig> for Machine {
             .as_mut()
             .expect("the state is away only while entries are applied");
         applier.record = AppliedRecord::new(built.0.clone());
+        if let Some(removed) = &applier.removed {
+            removed.set(&built.0.removed);
+        }
         applier.machine = StateMachine::open(engine).unwrap_or_else(|fault| fatal::stop(&fault));
         self.newest.replace(built);
         applier.listener.restored(applier.machine.meta());

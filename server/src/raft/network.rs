@@ -30,6 +30,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Streaming;
 
 use super::{
+    introduction::is_removal,
     peers::{Client, Lane, Peers},
     refusals::Refusals,
     roster::Roster,
@@ -178,6 +179,16 @@ impl Witness {
     }
 }
 
+impl Link {
+    /// The failure of a call. It may tell that this node was removed.
+    fn refused(&self, status: &tonic::Status) -> RPCError<TypeConfig> {
+        if is_removal(status) {
+            self.peers.roster().removed().set_own();
+        }
+        unreachable(status)
+    }
+}
+
 fn unreachable(error: &(impl std::error::Error + 'static)) -> RPCError<TypeConfig> {
     RPCError::Unreachable(Unreachable::new(error))
 }
@@ -288,7 +299,7 @@ impl Link {
             }
             Ok(Err(status)) => {
                 failed(self.metrics.as_ref());
-                Err(unreachable(&status))
+                Err(self.refused(&status))
             }
             Err(_) => {
                 failed(self.metrics.as_ref());
@@ -387,7 +398,7 @@ impl NetVote<TypeConfig> for Link {
             Ok(Ok(response)) => {
                 convert::vote_response_from(response.into_inner()).map_err(|e| unreachable(&e))
             }
-            Ok(Err(status)) => Err(unreachable(&status)),
+            Ok(Err(status)) => Err(self.refused(&status)),
             Err(_) => Err(stalled("a vote request")),
         }
     }
@@ -402,7 +413,7 @@ impl NetVote<TypeConfig> for Link {
             Ok(Ok(response)) => {
                 convert::vote_response_from(response.into_inner()).map_err(|e| unreachable(&e))
             }
-            Ok(Err(status)) => Err(unreachable(&status)),
+            Ok(Err(status)) => Err(self.refused(&status)),
             Err(_) => Err(stalled("a pre-vote request")),
         }
     }

@@ -18,15 +18,16 @@ use tokio::{
     sync::watch,
     time::{Instant, timeout},
 };
-use tonic::{Request, Status, service::Interceptor};
+use tonic::{Request, Status, metadata::MetadataValue, service::Interceptor};
 use tracing::warn;
 
 use super::{
     Raft,
+    newcomers::Newcomers,
     roster::{PeerFault, Roster},
     sound::{Measure, Unsound},
 };
-use crate::{metrics::Metrics, transport::ConnectionInfo};
+use crate::{consensus::StoredMembership, metrics::Metrics, transport::ConnectionInfo};
 
 /// How long a call waits until this node may take part itself: on a first start this takes moments,
 /// and a vote refused meanwhile would cost an election timeout.
@@ -38,6 +39,7 @@ const REFUSAL_LOG_INTERVAL: Duration = Duration::from_secs(10);
 const CLUSTER: &str = "cluster";
 const TARGET: &str = "target";
 const STRANGER: &str = "stranger";
+const REMOVED: &str = "removed";
 const INSTANCE: &str = "instance";
 const TARGET_INSTANCE: &str = "target_instance";
 
@@ -53,6 +55,7 @@ struct Inner {
     raft: Raft,
     roster: Arc<Roster>,
     founders: Vec<u64>,
+    newcomers: Arc<Newcomers>,
     admitted: watch::Sender<bool>,
     metrics: Arc<Metrics>,
     logged: Mutex<Option<Instant>>,
@@ -67,8 +70,15 @@ impl std::fmt::Debug for PeerAccess {
 impl PeerAccess {
     /// Creates access that is closed to all. `founders` are the members while the log names none.
     #[must_use]
-    pub fn new(raft: Raft, roster: Arc<Roster>, founders: Vec<u64>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        raft: Raft,
+        roster: Arc<Roster>,
+        founders: Vec<u64>,
+        newcomers: Arc<Newcomers>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self(Arc::new(Inner {
+            newcomers,
             raft,
             roster,
             founders,
@@ -152,16 +162,30 @@ impl PeerAccess {
         Status::failed_precondition(text)
     }
 
-    /// Whether the log's membership, or the founders before there is one, name `id`. Memberships do
-    /// not change yet; once they do, a lagging member must also accept leaders that are new to it.
+    /// Whether the log's membership, or the founders before there is one, name `id`; or whether
+    /// another member does, of which this one's log has not heard yet.
     fn is_member(&self, id: MemberId) -> bool {
-        let metrics = self.0.raft.server_metrics();
-        let membership = Arc::clone(&metrics.borrow_watched().membership_config);
+        let membership = self.membership();
         let mut nodes = membership.nodes().peekable();
-        if nodes.peek().is_none() {
+        let is_named = match nodes.peek() {
+            None => self.0.founders.contains(&id.0),
+            Some(_) => nodes.any(|(node, _)| *node == id.0),
+        };
+        is_named || self.0.newcomers.is_known(id)
+    }
+
+    /// Whether `id` has a vote, as far as this node knows.
+    pub(super) fn is_voter(&self, id: MemberId) -> bool {
+        let membership = self.membership();
+        if membership.nodes().next().is_none() {
             return self.0.founders.contains(&id.0);
         }
-        nodes.any(|(node, _)| *node == id.0)
+        membership.voter_ids().any(|voter| voter == id.0)
+    }
+
+    fn membership(&self) -> Arc<StoredMembership> {
+        let metrics = self.0.raft.server_metrics();
+        Arc::clone(&metrics.borrow_watched().membership_config)
     }
 
     fn check(&self, request: &Request<()>) -> Result<MemberId, Status> {
@@ -174,8 +198,17 @@ impl PeerAccess {
             return Err(self.fail(TARGET, "member ID mismatch".to_owned()));
         }
         let caller = number(peer_metadata::SENDER_KEY).map(MemberId);
-        let caller = caller.filter(|id| id.0 != owner.member_id && self.is_member(*id));
-        let Some(caller) = caller else {
+        if caller.is_some_and(|id| self.0.roster.removed().contains(id)) {
+            let text = "the sender was removed from this cluster".to_owned();
+            let mut status = self.fail(REMOVED, text);
+            mark(&mut status, peer_metadata::REFUSAL_REMOVED);
+            return Err(status);
+        }
+        let named = caller.filter(|id| id.0 != owner.member_id && self.is_member(*id));
+        let Some(caller) = named else {
+            if let Some(caller) = caller {
+                self.0.newcomers.look_for(caller, &self.membership());
+            }
             let text = "the sender is not a member of this cluster".to_owned();
             return Err(self.fail(STRANGER, text));
         };
@@ -186,11 +219,7 @@ impl PeerAccess {
         if known.is_some() && instance != known && settled {
             let fault = self.0.roster.blame(PeerFault::OtherInstance(caller));
             let mut status = self.fail(INSTANCE, fault.to_string());
-            let metadata = status.metadata_mut();
-            metadata.insert(
-                peer_metadata::REFUSAL_KEY,
-                peer_metadata::REFUSAL_REPLACED.parse().expect("ASCII"),
-            );
+            mark(&mut status, peer_metadata::REFUSAL_REPLACED);
             return Err(status);
         }
         let target = number(peer_metadata::TARGET_INSTANCE_KEY);
@@ -200,6 +229,14 @@ impl PeerAccess {
         }
         Ok(caller)
     }
+}
+
+/// Names the kind of a permanent refusal.
+fn mark(status: &mut Status, kind: &'static str) {
+    let kind = MetadataValue::from_static(kind);
+    status
+        .metadata_mut()
+        .insert(peer_metadata::REFUSAL_KEY, kind);
 }
 
 fn number<T>(request: &Request<T>, key: &str) -> Option<u64> {

@@ -207,7 +207,7 @@ pub(super) fn number(value: u64) -> MetadataValue<Ascii> {
         .expect("hexadecimal digits are valid metadata")
 }
 
-fn authority(url: &str) -> String {
+pub(super) fn authority(url: &str) -> String {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     rest.split('/').next().unwrap_or(rest).to_owned()
 }

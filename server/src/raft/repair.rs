@@ -38,7 +38,7 @@ pub async fn fetch(
     snapshots: &Arc<SnapshotDir>,
     index_min: u64,
 ) -> Result<(AdapterRecord, Checkpoint), String> {
-    let met = timeout(ANSWER_MAX, introduce(peers, target, node)).await;
+    let met = timeout(ANSWER_MAX, introduce(peers, target, node, true)).await;
     let met = met.map_err(|_| "it does not answer".to_owned())?;
     met.map_err(|unmet| unmet.to_string())?;
     let instance = peers.roster().instance_of(target);

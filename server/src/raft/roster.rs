@@ -10,7 +10,10 @@
 use std::{
     collections::BTreeMap,
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tracing::error;
 
+use super::removed_members::RemovedMembers;
 use crate::{
     consensus::{LogId, Vote},
     fatal,
@@ -63,6 +67,7 @@ pub struct Roster {
     known: KnownPeers,
     reached: Mutex<BTreeMap<u64, Reached>>,
     faults: Mutex<BTreeMap<u64, (PeerFault, Instant)>>,
+    removed: Arc<RemovedMembers>,
 }
 
 /// How far a member acknowledged this node's log.
@@ -86,7 +91,14 @@ impl Roster {
             known,
             reached: Mutex::default(),
             faults: Mutex::default(),
+            removed: Arc::new(RemovedMembers::new(owner.member_id)),
         }
+    }
+
+    /// The members that were removed.
+    #[must_use]
+    pub const fn removed(&self) -> &Arc<RemovedMembers> {
+        &self.removed
     }
 
     /// The ids of this node.
@@ -118,11 +130,18 @@ impl Roster {
         !self.known.is_empty()
     }
 
-    /// Records that `member` uses `instance`, if acceptable. `founded`: whether it holds entries.
+    /// Records that `member` uses `instance`, if acceptable. `founded`: whether it holds entries;
+    /// `is_voter`: whether the membership of this node gives it a vote.
     ///
     /// # Errors
     /// When the member is known by another instance, or has lost its data.
-    pub fn meet(&self, member: MemberId, instance: u64, founded: bool) -> Result<(), PeerFault> {
+    pub fn meet(
+        &self,
+        member: MemberId,
+        instance: u64,
+        founded: bool,
+        is_voter: bool,
+    ) -> Result<(), PeerFault> {
         let fresh = !self.is_founded() && !founded;
         let acceptable = match self.known.get(member.0) {
             Some(known) if known == instance => {
@@ -130,8 +149,9 @@ impl Roster {
                 return Ok(());
             }
             Some(_) => fresh,
-            // First met by a log with entries: a member without data has lost its own.
-            None => founded || fresh,
+            // First met by a log with entries: a voter without data has lost its own. A member
+            // without a vote was added and has none yet.
+            None => founded || fresh || !is_voter,
         };
         if !acceptable {
             return Err(self.blame(PeerFault::OtherInstance(member)));
@@ -243,25 +263,33 @@ mod tests {
     #[test]
     fn a_member_is_known_by_one_instance_once_either_side_holds_entries() {
         let (_dir, roster) = roster(false);
-        roster.meet(PEER, 1, false).unwrap();
+        roster.meet(PEER, 1, false, true).unwrap();
         roster
-            .meet(PEER, 2, false)
+            .meet(PEER, 2, false, true)
             .expect("neither has anything to lose");
         roster.set_founded();
-        roster.meet(PEER, 2, true).unwrap();
-        let fault = roster.meet(PEER, 3, false).unwrap_err();
+        roster.meet(PEER, 2, true, true).unwrap();
+        let fault = roster.meet(PEER, 3, false, true).unwrap_err();
         assert_eq!(fault, PeerFault::OtherInstance(PEER));
         assert_eq!(roster.faults(), [fault]);
         assert_eq!(roster.instance_of(PEER), Some(2));
-        roster.meet(PEER, 2, true).unwrap();
+        roster.meet(PEER, 2, true, true).unwrap();
         assert_eq!(roster.faults(), []);
     }
 
     #[test]
     fn a_member_without_data_is_no_stranger_to_a_log_that_exists() {
         let (_dir, roster) = roster(true);
-        assert!(roster.meet(PEER, 1, false).is_err());
-        roster.meet(PEER, 1, true).unwrap();
+        assert!(roster.meet(PEER, 1, false, true).is_err());
+        roster.meet(PEER, 1, true, true).unwrap();
+    }
+
+    #[test]
+    fn a_member_that_was_added_has_no_data_and_is_known_from_then_on() {
+        let (_dir, roster) = roster(true);
+        roster.meet(PEER, 1, false, false).unwrap();
+        roster.meet(PEER, 1, true, true).unwrap();
+        assert!(roster.meet(PEER, 2, false, false).is_err());
     }
 
     #[test]

@@ -60,6 +60,12 @@ pub trait PeerRequests: Send + Sync + 'static {
 
     /// The log id that a linearizable read must have applied; `None` when this node does not lead.
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>>;
+
+    /// Changes the membership, if this node leads.
+    fn change_members(
+        &self,
+        change: peer::ChangeMembersRequest,
+    ) -> BoxFuture<'static, peer::ChangeMembersResponse>;
 }
 
 /// The snapshots that are sent and received.
@@ -482,6 +488,15 @@ impl peer_server::Peer for PeerService {
         }))
     }
 
+    async fn change_members(
+        &self,
+        request: Request<peer::ChangeMembersRequest>,
+    ) -> Result<Response<peer::ChangeMembersResponse>, Status> {
+        self.access.admit(&request).await?;
+        let changed = self.requests.change_members(request.into_inner());
+        Ok(Response::new(changed.await))
+    }
+
     async fn introduce(
         &self,
         request: Request<peer::IntroduceRequest>,
@@ -490,7 +505,9 @@ impl peer_server::Peer for PeerService {
         let instance = self.access.caller_instance(&request)?;
         let roster = self.access.roster();
         // The caller decides from this answer whether it may stay.
-        if let Err(fault) = roster.meet(caller, instance, request.into_inner().founded) {
+        let is_voter = self.access.is_voter(caller);
+        let founded = request.into_inner().founded;
+        if let Err(fault) = roster.meet(caller, instance, founded, is_voter) {
             info!(%fault, "a member introduced itself that is refused");
         }
         Ok(Response::new(peer::IntroduceResponse {

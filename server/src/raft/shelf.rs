@@ -201,6 +201,7 @@ pub(super) fn built_of(snapshot: &Snapshot) -> Built {
     let record = AdapterRecord {
         last_applied: snapshot.meta.last_log_id,
         membership: snapshot.meta.last_membership.clone(),
+        ..AdapterRecord::default()
     };
     (record, snapshot.snapshot.clone())
 }

@@ -23,11 +23,12 @@ use tokio::sync::watch;
 use super::{Limits, Services};
 use crate::{
     config::MetricsLevel,
+    consensus::Membership,
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
     node::{
-        Identity, Leadership, Member, ProposeError, ReadIndexError, Replica, Status, StorageBytes,
-        TransferError, hand_on,
+        ChangeError, Changed, Identity, Leadership, Member, MemberChange, ProposeError,
+        ReadIndexError, Refusal, Replica, Status, StorageBytes, TransferError, hand_on,
     },
 };
 
@@ -61,6 +62,8 @@ pub(crate) struct FakeNode {
     /// How often a confirmation was requested.
     pub(crate) freshened: AtomicU64,
     pub(crate) propose_error: Mutex<Option<ProposeError>>,
+    /// Why changes of the membership are refused.
+    pub(crate) change_refused: Mutex<Option<Refusal>>,
     /// Whether proposals wait, as without a quorum.
     pub(crate) is_stalled: watch::Sender<bool>,
     pub(crate) barrier_error: Mutex<Option<ReadIndexError>>,
@@ -91,6 +94,7 @@ impl FakeNode {
             leader: Some(MEMBER),
             term: TERM,
             is_leader: true,
+            is_learner: false,
         };
         Arc::new(Self {
             identity: Identity {
@@ -112,6 +116,7 @@ impl FakeNode {
             leaderless_ms: AtomicU64::new(0),
             freshened: AtomicU64::new(0),
             propose_error: Mutex::default(),
+            change_refused: Mutex::default(),
             is_stalled: watch::channel(false).0,
             barrier_error: Mutex::default(),
             barrier_takes: AtomicU64::default(),
@@ -183,7 +188,12 @@ impl FakeNode {
             leader,
             term: TERM,
             is_leader,
+            is_learner: false,
         });
+    }
+
+    pub(crate) fn set_learner(&self) {
+        self.leadership.send_modify(|now| now.is_learner = true);
     }
 }
 
@@ -207,6 +217,7 @@ impl Replica for FakeNode {
             leader: leadership.leader,
             is_leader: leadership.is_leader,
             is_learner: false,
+            has_vote: true,
             last_log_index: applied,
             committed_index: applied,
             applied_index: applied,
@@ -255,6 +266,16 @@ impl Replica for FakeNode {
         let mut applied = self.applied.subscribe();
         let reached = |_: &u64| self.machine.lock().meta().revision >= revision;
         _ = applied.wait_for(reached).await;
+    }
+
+    async fn change_members(&self, change: MemberChange) -> Result<Changed, ChangeError> {
+        let refused = *self.change_refused.lock();
+        refused.map_or(Ok(()), |refusal| Err(ChangeError::from(refusal)))?;
+        let added = matches!(change, MemberChange::Add { .. });
+        Ok(Changed {
+            added: added.then_some(MemberId(0xc3)),
+            membership: Membership::default(),
+        })
     }
 
     fn cluster_time(&self) -> ClusterTime {

@@ -107,6 +107,20 @@ impl Services {
 
     /// Admits a call by its metadata.
     pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
+        self.refuse_on_learner()?;
+        self.admit_anywhere(metadata)
+    }
+
+    /// Refuses what a learner does not serve.
+    pub(super) fn refuse_on_learner(&self) -> Result<(), Failure> {
+        if self.leadership.borrow().is_learner {
+            return Err(Reason::NotForLearner.into());
+        }
+        Ok(())
+    }
+
+    /// Admits a call that learners serve, too.
+    pub(super) fn admit_anywhere(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
         Call::admit(metadata, &self.leadership, self.limits.request_timeout)
     }
 

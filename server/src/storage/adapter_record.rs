@@ -1,5 +1,7 @@
 //! The adapter record: the last applied log id and the membership, stored beside the data.
 
+use std::collections::BTreeSet;
+
 use prost::Message;
 use tenure_proto::peer;
 use tenure_statemachine::Fault;
@@ -15,6 +17,8 @@ pub struct AdapterRecord {
     pub last_applied: Option<LogId>,
     /// The membership as of that entry.
     pub membership: StoredMembership,
+    /// The ids of the members that were removed until then.
+    pub removed: BTreeSet<u64>,
 }
 
 /// Encoded as a snapshot header without vote and size: a message that peers exchange already.
@@ -30,6 +34,12 @@ impl AdapterRecord {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it describes the same entry and membership. Consensus knows no more of a snapshot.
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
+        self.last_applied == other.last_applied && self.membership == other.membership
     }
 
     /// Encodes the record for the state database.
@@ -49,6 +59,7 @@ impl AdapterRecord {
             total_bytes: 0,
             transfer: 0,
             file_names: Vec::new(),
+            removed_members: self.removed.iter().copied().collect(),
         }
     }
 
@@ -73,6 +84,7 @@ impl AdapterRecord {
                 header.membership_log_id.as_ref(),
                 header.membership,
             )?,
+            removed: header.removed_members.into_iter().collect(),
         })
     }
 }
@@ -92,6 +104,7 @@ impl AppliedRecord {
         let membership = AdapterRecord {
             last_applied: None,
             membership: record.membership.clone(),
+            removed: record.removed.clone(),
         };
         Self {
             membership_bytes: membership.encode(),
@@ -114,12 +127,17 @@ impl AppliedRecord {
         self.record.last_applied = Some(log_id);
     }
 
-    /// Records the membership of an applied entry.
+    /// Records the membership of an applied entry. Members that it lacks were removed.
     pub fn set_membership(&mut self, membership: StoredMembership) {
         let last_applied = self.record.last_applied;
+        let mut removed = std::mem::take(&mut self.record.removed);
+        let before = self.record.membership.nodes().map(|(id, _)| *id);
+        let is_gone = |id: &u64| membership.membership().get_node(id).is_none();
+        removed.extend(before.filter(is_gone));
         *self = Self::new(AdapterRecord {
             last_applied,
             membership,
+            removed,
         });
     }
 

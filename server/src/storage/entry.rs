@@ -143,6 +143,7 @@ mod tests {
         let node = PeerNode {
             name: "n".to_owned(),
             peer_urls: vec!["http://h:1".to_owned()],
+            ..PeerNode::default()
         };
         let nodes = BTreeMap::from([(1, node.clone()), (2, node)]);
         Payload::Membership(Membership::new(vec![BTreeSet::from([1])], nodes).unwrap())

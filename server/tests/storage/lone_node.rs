@@ -7,7 +7,10 @@ use tenured::{
     config::MetricsLevel,
     consensus::PeerNode,
     metrics::Metrics,
-    node::{self, CollectionPace, Environment, Identity, LogLimits, Node, NodeConfig},
+    node::{
+        self, CollectionPace, Environment, Identity, LogLimits, Node, NodeConfig,
+        ReconfigurationRules,
+    },
     storage::{DataDir, Owner, fresh_instance_id},
     transport::TcpTransport,
 };
@@ -26,10 +29,16 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
     let own = PeerNode {
         name: "m".to_owned(),
         peer_urls: vec!["http://127.0.0.1:1".to_owned()],
+        ..PeerNode::default()
     };
     let config = NodeConfig {
         instance_id: owner.instance_id,
         founders: [(1, own)].into(),
+        may_form: true,
+        reconfiguration: ReconfigurationRules {
+            strict: true,
+            learners_max: 1,
+        },
         identity: Identity {
             cluster_id: 1,
             member_id: tenure_statemachine::MemberId(1),

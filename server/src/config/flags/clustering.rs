@@ -23,8 +23,11 @@ rows! { CLUSTERING: Clustering;
     INITIAL_CLUSTER_TOKEN: &str = "initial-cluster-token", Text, "etcd-cluster", Used,
         "Text that sets this cluster apart from others with the same addresses. Same on every \
          member.";
-    STRICT_RECONFIG_CHECK: bool = "strict-reconfig-check", Bool, true,
-        Ignored("changing the members is not built yet"),
+    JOIN: &[Url] = "join", Urls, &[], Used,
+        "Peer addresses of a running cluster's members, one of which is enough: at its first start \
+         this member asks them for the others. In place of initial-cluster and \
+         initial-cluster-state.";
+    STRICT_RECONFIG_CHECK: bool = "strict-reconfig-check", Bool, true, Used,
         "Whether a membership change that would lose the quorum is refused.";
     _: bool = "pre-vote", Bool, true, Refused("an election without a pre-vote"),
         "Whether a member asks for support before it disturbs a leader.";

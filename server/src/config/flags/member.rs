@@ -60,9 +60,9 @@ rows! { MEMBER: Member;
     WATCH_PROGRESS_NOTIFY_INTERVAL: Duration = "watch-progress-notify-interval", Duration, mins(10),
         Used,
         "Time between two progress notifications on an idle watch that asked for them.";
-    MAX_LEARNERS: u32 = "max-learners", Uint32, 1,
-        Ignored("changing the members is not built yet"),
-        "Learners that the cluster may have at a time.";
+    MAX_LEARNERS: u32 = "max-learners", Uint32, 1, Used,
+        "Learners that the cluster may have at a time, beside members that become voters by \
+         themselves.";
     _: bool = "socket-reuse-port", Bool, false, Ignored("one process owns a port"),
         "Whether listeners share their port with other processes.";
     _: bool = "socket-reuse-address", Bool, false, Ignored("the listeners always set this option"),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{
-    AutoCompaction, ClusterState, FirstStart, LogFormat, LogLevel, LogOutput, MetricsLevel,
+    AutoCompaction, ClusterState, FirstStart, Joining, LogFormat, LogLevel, LogOutput, MetricsLevel,
 };
 
 fn load_with(words: &[&str], pairs: &[(&str, &str)]) -> Result<Invocation, ConfigErrors> {
@@ -198,16 +198,16 @@ fn a_member_forms_or_joins_as_it_is_told() {
 
     // A joining member announced its addresses before, so they are not compared.
     let joining = config(&["--name=a", cluster, "--initial-cluster-state=existing"]);
-    let Ok(FirstStart::Join { peers }) = joining.first_start() else {
+    let Ok(FirstStart::Join(Joining::Listed(members))) = joining.first_start() else {
         panic!("the member joins");
     };
-    assert_eq!(
-        peers
-            .iter()
-            .map(|peer| peer.name.as_str())
-            .collect::<Vec<_>>(),
-        ["b"]
-    );
+    assert_eq!(members.len(), 2);
+
+    let told = config(&["--name=c", "--join=http://a:2380,http://b:2380"]);
+    let Ok(FirstStart::Join(Joining::Told { peers, own })) = told.first_start() else {
+        panic!("the member joins");
+    };
+    assert_eq!((peers.len(), own.len()), (2, 1));
 }
 
 #[test]
@@ -321,6 +321,14 @@ const BAD: &[(&[&str], &str)] = &[
         "expected one of new, existing",
     ),
     (&["--initial-cluster-state=existing"], "needs its members"),
+    (
+        &[
+            "--join=http://localhost:1",
+            "--initial-cluster=default=http://localhost:2380",
+        ],
+        "give one of the two",
+    ),
+    (&["--join=localhost:1"], "--join"),
     (
         &["--heartbeat-interval=0"],
         "expected at least 1 millisecond",

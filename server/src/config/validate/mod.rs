@@ -57,6 +57,7 @@ impl Check<'_> {
                 _ => ClusterState::New,
             },
             initial_cluster_token: self.sources.text(flags::INITIAL_CLUSTER_TOKEN),
+            join: self.join(),
             strict_reconfig_check: self.sources.bool(flags::STRICT_RECONFIG_CHECK),
             max_learners: self.sources.uint32(flags::MAX_LEARNERS),
             snapshot_count: self.snapshot_count(),
@@ -119,6 +120,19 @@ impl Check<'_> {
             self.bad(flags::NAME.name, remedy);
         }
         PathBuf::from(format!("{name}.tenure"))
+    }
+
+    fn join(&mut self) -> Vec<Url> {
+        let peers = self.sources.urls(flags::JOIN);
+        let listed = self.sources.text(flags::INITIAL_CLUSTER);
+        if !peers.is_empty() && !listed.trim().is_empty() {
+            self.conflict(
+                flags::JOIN.name,
+                flags::INITIAL_CLUSTER.name,
+                "the members that it joins tell who the others are; give one of the two".to_owned(),
+            );
+        }
+        peers
     }
 
     fn initial_cluster(&mut self, name: &str, advertised: &[Url]) -> Vec<InitialMember> {

@@ -9,6 +9,7 @@ use crate::{
         collected::Collected,
         collector, feature,
         forwarder::Forwarder,
+        member_calls::MemberCalls,
         peer_requests::Requests,
         proposer::Proposer,
         read_index::{self, ReadIndex},
@@ -95,6 +96,7 @@ impl Calls {
         core: &Core,
         peers: &Arc<Peers>,
         point: &Arc<DigestPoint>,
+        member_calls: MemberCalls,
     ) -> Arc<Requests> {
         let requests = Arc::new(Requests {
             proposer: self.proposer.clone(),
@@ -105,6 +107,7 @@ impl Calls {
             point: Arc::clone(point),
             collected: Arc::clone(&self.collected),
             metrics: environment.metrics.network.clone(),
+            member_calls,
         });
         collector::spawn(collector::Parts {
             raft: core.raft.clone(),

@@ -77,7 +77,8 @@ impl Data {
         let snapshot = newest.as_ref().and_then(|(record, _)| record.last_applied);
         let clock = Arc::clone(&environment.clock);
         let store = Arc::clone(&self.store);
-        let mut machine = Machine::open(store, self.snapshots, newest, listener, clock)?;
+        let machine = Machine::open(store, self.snapshots, newest, listener, clock)?;
+        let mut machine = machine.with_removed(Arc::clone(self.roster.removed()));
         recovery::agree(dir, &log, machine.last_applied()).await?;
         agreement::check(&log, &mut machine, snapshot, config.identity.member_id.0)
             .await

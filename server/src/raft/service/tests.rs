@@ -12,7 +12,7 @@ use crate::{
     clock::RuntimeClock,
     config::MetricsLevel,
     consensus::{LeaderId, Membership, PeerNode, StoredMembership, Vote},
-    raft::{AppliedGroup, ApplyListener, ApplyTimes, Machine, Network, Peers, Roster},
+    raft::{AppliedGroup, ApplyListener, ApplyTimes, Machine, Network, Newcomers, Peers, Roster},
     storage::{
         AdapterRecord, KnownPeers, LogOwner, LogStore, Owner, RocksEngine, StateStore, open_log,
     },
@@ -56,6 +56,13 @@ impl PeerRequests for Nobody {
     fn replication_ended(&self) {}
 
     fn read_index(&self) -> BoxFuture<'static, Option<LogId>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn change_members(
+        &self,
+        _: peer::ChangeMembersRequest,
+    ) -> BoxFuture<'static, peer::ChangeMembersResponse> {
         Box::pin(std::future::pending())
     }
 }
@@ -108,7 +115,9 @@ async fn member(
         .unwrap();
     raft.run();
     let founders = vec![OWN, LEADER];
-    let access = PeerAccess::new(raft.clone(), roster, founders, Arc::clone(&metrics));
+    let newcomers = Arc::new(Newcomers::new(Arc::new(TcpTransport), CLUSTER));
+    let counted = Arc::clone(&metrics);
+    let access = PeerAccess::new(raft.clone(), roster, founders, newcomers, counted);
     access.open();
     let requests = Arc::new(Nobody);
     let service = PeerService::server(raft.clone(), stored, requests, metrics, access.clone());
@@ -122,7 +131,12 @@ fn record() -> AdapterRecord {
     };
     let node = |id: u64| {
         let (name, peer_urls) = (format!("m{id}"), Vec::new());
-        (id, PeerNode { name, peer_urls })
+        let node = PeerNode {
+            name,
+            peer_urls,
+            ..PeerNode::default()
+        };
+        (id, node)
     };
     let ids = [OWN, LEADER];
     let nodes: std::collections::BTreeMap<_, _> = ids.map(node).into();
@@ -130,6 +144,7 @@ fn record() -> AdapterRecord {
     AdapterRecord {
         last_applied: Some(LogId::new(leader, 5)),
         membership: StoredMembership::new(Some(LogId::new(leader, 1)), membership),
+        ..AdapterRecord::default()
     }
 }
 

@@ -44,6 +44,7 @@ pub(in crate::raft) async fn send(
     let record = AdapterRecord {
         last_applied: snapshot.meta.last_log_id,
         membership: snapshot.meta.last_membership,
+        ..AdapterRecord::default()
     };
     let held = held_by(client, vote).await?;
     if let Some(theirs) = held.vote {

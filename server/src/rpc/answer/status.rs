@@ -15,7 +15,7 @@ use tonic::{
 };
 
 use super::failure::Failure;
-use crate::node::{ProposeError, ReadIndexError, TransferError};
+use crate::node::{ChangeError, ProposeError, ReadIndexError, Refusal, TransferError};
 
 /// Retry delay after a refusal for overload: by then a few of the batches before it are done.
 /// Clients add their own jitter.
@@ -152,8 +152,31 @@ reasons! {
     StreamSorted => Unimplemented, "RangeStream does not support custom sort orders";
     /// A range stream cannot be filtered.
     StreamFiltered => Unimplemented, "RangeStream does not support revision filters";
-    /// The membership is fixed by the first start.
-    MembershipFixed => Unimplemented, "etcdserver: membership changes are not supported";
+    /// The peer URLs of a member are malformed, or there are none.
+    MemberUrlsInvalid => InvalidArgument, "etcdserver: given member URLs are invalid";
+    /// There is no such member, or it was removed.
+    MemberNotFound => NotFound, "etcdserver: member not found";
+    /// A member has the id.
+    MemberIdExists => FailedPrecondition, "etcdserver: member ID already exist";
+    /// A member has one of the peer URLs.
+    PeerUrlsExist => FailedPrecondition, "etcdserver: Peer URLs already exists";
+    /// There are as many learners as there may be.
+    TooManyLearners => FailedPrecondition, "etcdserver: too many learner members in cluster";
+    /// The member to promote has a vote.
+    NotALearner => FailedPrecondition, "etcdserver: can only promote a learner member";
+    /// The learner lacks too much of the log.
+    LearnerNotReady => FailedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader";
+    /// Too few members would have started after the change.
+    NotEnoughStarted => FailedPrecondition,
+        "etcdserver: re-configuration failed due to not enough started members";
+    /// Too few members answer for a change of the membership.
+    UnhealthyCluster => Unavailable, "etcdserver: unhealthy cluster";
+    /// A learner serves local reads and its status only.
+    NotForLearner => FailedPrecondition, "etcdserver: rpc not supported for learner";
+    /// A member runs a version without changes of the membership.
+    MembersTooOld => FailedPrecondition,
+        "tenure: a member runs a version that knows no changes of the membership";
     /// There are no snapshots over gRPC.
     SnapshotUnsupported => Unimplemented, "etcdserver: snapshot is not supported";
     /// There is no version to downgrade to.
@@ -413,6 +436,27 @@ impl From<ReadIndexError> for Reason {
             ReadIndexError::LeaderChanged => Self::LeaderChanged,
             ReadIndexError::TimedOut => Self::TimedOut,
             ReadIndexError::Stopping => Self::Stopped,
+        }
+    }
+}
+
+impl From<ChangeError> for Reason {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Refused(refusal) => match refusal {
+                Refusal::NotFound => Self::MemberNotFound,
+                Refusal::IdExists => Self::MemberIdExists,
+                Refusal::UrlsExist => Self::PeerUrlsExist,
+                Refusal::TooManyLearners => Self::TooManyLearners,
+                Refusal::NotALearner => Self::NotALearner,
+                Refusal::NotInSync => Self::LearnerNotReady,
+                Refusal::NotEnoughStarted => Self::NotEnoughStarted,
+                Refusal::Unhealthy => Self::UnhealthyCluster,
+                Refusal::OldMembers => Self::MembersTooOld,
+            },
+            ChangeError::NotLeader => Self::NoLeader,
+            ChangeError::Lost => Self::WriteLostLeader,
+            ChangeError::TimedOut => Self::WriteTimedOut,
         }
     }
 }

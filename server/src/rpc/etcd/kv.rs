@@ -169,7 +169,10 @@ impl KvService {
         request: Request<wire::RangeRequest>,
         decode: fn(wire::RangeRequest) -> Result<RangeQuery, Failure>,
     ) -> Result<(Call, Charged, RangeQuery, Age), Failure> {
-        let call = self.0.admit(request.metadata())?;
+        if !request.get_ref().serializable {
+            self.0.refuse_on_learner()?;
+        }
+        let call = self.0.admit_anywhere(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
         let charged = self.0.charge(&request, 0).await?;

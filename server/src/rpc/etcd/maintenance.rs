@@ -66,7 +66,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
-        self.0.admit(request.metadata())?;
+        self.0.admit_anywhere(request.metadata())?;
         let (revision, alarms) = self.revision_and_alarms()?;
         let status = self.0.replica.status();
         let bytes = self.0.replica.storage_bytes().told();
@@ -89,7 +89,7 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: status.applied_index,
             errors,
             db_size_in_use: size(bytes.in_use),
-            is_learner: status.is_learner,
+            is_learner: !status.has_vote,
             storage_version: API_VERSION.to_owned(),
             db_size_quota: self.0.limits.quota_bytes.map_or(QUOTA_OFF_BYTES, size),
             downgrade_info: Some(wire::DowngradeInfo::default()),

@@ -39,7 +39,7 @@ use tonic_reflection::pb::v1::{
 
 use super::*;
 use crate::{
-    node::{ReadIndexError, TransferError},
+    node::{ReadIndexError, Refusal, TransferError},
     rpc::{
         Limits,
         answer::status::{Reason, reason_of},
@@ -313,11 +313,61 @@ async fn members_have_a_name_once_they_have_said_it() {
 }
 
 #[tokio::test]
+async fn a_member_is_added_with_urls_that_are_well_formed() {
+    let Served { channel, node, .. } = serve().await;
+    let mut cluster = ClusterClient::new(channel);
+    let add = |urls: &[&str]| MemberAddRequest {
+        peer_ur_ls: urls.iter().map(ToString::to_string).collect(),
+        is_learner: false,
+    };
+    for urls in [
+        &[][..],
+        &["h:1"],
+        &["http://h"],
+        &["http://h:1/p"],
+        &["http://h:1", ""],
+    ] {
+        let added = cluster.member_add(add(urls)).await;
+        assert_eq!(reason(added), Some(Reason::MemberUrlsInvalid), "{urls:?}");
+    }
+    cluster
+        .member_add(add(&["http://h:1"]))
+        .await
+        .expect("added");
+    *node.change_refused.lock() = Some(Refusal::UrlsExist);
+    let added = cluster.member_add(add(&["http://h:1"])).await;
+    assert_eq!(reason(added), Some(Reason::PeerUrlsExist));
+}
+
+#[tokio::test]
+async fn a_learner_serves_local_reads_and_its_status_only() {
+    let Served { channel, node, .. } = serve().await;
+    node.set_learner();
+    let mut kv = KvClient::new(channel.clone());
+    let range = |serializable| RangeRequest {
+        key: "k".into(),
+        serializable,
+        ..RangeRequest::default()
+    };
+    kv.range(range(true)).await.expect("a local read");
+    let refused = Some(Reason::NotForLearner);
+    assert_eq!(reason(kv.range(range(false)).await), refused);
+    let put = PutRequest {
+        key: "k".into(),
+        ..PutRequest::default()
+    };
+    assert_eq!(reason(kv.put(put).await), refused);
+    let mut cluster = ClusterClient::new(channel.clone());
+    let listed = cluster.member_list(MemberListRequest::default()).await;
+    assert_eq!(reason(listed), refused);
+    let mut maintenance = MaintenanceClient::new(channel);
+    let status = maintenance.status(StatusRequest::default()).await;
+    status.expect("the status of this member");
+}
+
+#[tokio::test]
 async fn what_is_not_built_is_refused_by_name_and_auth_is_off() {
     let Served { channel, .. } = serve().await;
-    let add = MemberAddRequest::default();
-    let added = ClusterClient::new(channel.clone()).member_add(add).await;
-    assert_eq!(reason(added), Some(Reason::MembershipFixed));
     let mut maintenance = MaintenanceClient::new(channel.clone());
     let snapshot = maintenance.snapshot(SnapshotRequest {}).await;
     assert_eq!(reason(snapshot), Some(Reason::SnapshotUnsupported));

@@ -18,7 +18,7 @@ use crate::differential::{
     wire::{Call, frame},
 };
 
-const NO_CHANGES: &str = "etcdserver: membership changes are not supported";
+const BAD_URLS: &str = "etcdserver: given member URLs are invalid";
 const NO_AUTH: &str = "etcdserver: authentication is not supported";
 const NO_MEMBER: &str = "etcdserver: member not found";
 /// A member that is none.
@@ -49,39 +49,70 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Refused alike whatever they ask, because the membership is fixed.
+/// URLs that are none, and members that are none.
 fn members() -> Vec<Case> {
-    let add = |urls: &[&str], is_learner| MemberAddRequest {
+    let add = |urls: &[&str]| MemberAddRequest {
         peer_ur_ls: urls.iter().map(|&url| url.to_owned()).collect(),
-        is_learner,
+        is_learner: false,
     };
-    let update = MemberUpdateRequest {
+    let update = |url: &str| MemberUpdateRequest {
         id: NOBODY,
-        peer_ur_ls: vec!["http://127.0.0.1:1".to_owned()],
+        peer_ur_ls: vec![url.to_owned()],
     };
-    let bad_url = "etcdserver: given member URLs are invalid";
-    vec![
-        unsupported("a member", &add(&["http://127.0.0.1:1"], false)).not_in_etcd(),
-        unsupported("a learner", &add(&["http://127.0.0.1:1"], true)).not_in_etcd(),
-        unsupported("a member at no URL", &add(&["nowhere"], false))
-            .etcd_says(Code::InvalidArgument, bad_url),
-        unsupported(
-            "a member that is none, to remove",
+    let urls: [(&str, &[&str]); 5] = [
+        ("at no URL", &[]),
+        ("at what is no URL", &["nowhere"]),
+        ("at a URL without a port", &["http://127.0.0.1"]),
+        ("at a URL with a path", &["http://127.0.0.1:1/x"]),
+        ("at another scheme", &["ftp://127.0.0.1:1"]),
+    ];
+    let refused = |(place, urls): (&str, &[&str])| {
+        let name = format!("a member {place}");
+        Case::refused(name, &add(urls), Code::InvalidArgument, BAD_URLS)
+    };
+    let mut cases: Vec<_> = urls.into_iter().map(refused).collect();
+    let many: Vec<_> = (1..=17)
+        .map(|port| format!("http://127.0.0.1:{port}"))
+        .collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let long = format!("http://{}:1", "h".repeat(512));
+    for (name, request) in [
+        ("a member at seventeen URLs", add(&many)),
+        ("a member at a long URL", add(&[&long])),
+    ] {
+        let text = format!("{BAD_URLS}: at most 16, of 512 bytes");
+        let case = Case::refused(name, &request, Code::InvalidArgument, &text);
+        cases.push(case.not_in_etcd());
+    }
+    let nobody = "a member that is none, to";
+    cases.extend([
+        Case::refused(
+            format!("{nobody} remove"),
             &MemberRemoveRequest { id: NOBODY },
+            Code::NotFound,
+            NO_MEMBER,
+        ),
+        Case::refused(
+            format!("{nobody} update"),
+            &update("http://127.0.0.1:1"),
+            Code::NotFound,
+            NO_MEMBER,
+        ),
+        Case::refused(
+            format!("{nobody} update with no URL"),
+            &update("nowhere"),
+            Code::InvalidArgument,
+            BAD_URLS,
         )
         .etcd_says(Code::NotFound, NO_MEMBER),
-        unsupported("a member that is none, to update", &update)
-            .etcd_says(Code::NotFound, NO_MEMBER),
-        unsupported(
-            "a member that is none, to promote",
+        Case::refused(
+            format!("{nobody} promote"),
             &MemberPromoteRequest { id: NOBODY },
-        )
-        .etcd_says(Code::NotFound, NO_MEMBER),
-    ]
-}
-
-fn unsupported<A: crate::differential::ask::Ask>(name: &str, request: &A) -> Case {
-    Case::refused(name, request, Code::Unimplemented, NO_CHANGES)
+            Code::NotFound,
+            NO_MEMBER,
+        ),
+    ]);
+    cases
 }
 
 fn maintenance() -> Vec<Case> {

@@ -107,6 +107,26 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
+        title: "A member that is added as a voter votes once it has caught up",
+        // It shows in no reply to one request; module `membership` asks.
+        explains: None,
+    },
+    Difference {
+        title: "Any member takes a change of the membership, and changes wait for each other",
+        // It shows in no reply to one request; module `membership_faults` asks.
+        explains: None,
+    },
+    Difference {
+        title: "A removed member ends with exit code 78",
+        // It shows in no reply; module `membership` asks.
+        explains: None,
+    },
+    Difference {
+        title: "The peer URLs of `MemberUpdate` are checked",
+        // A row of the table of bad input.
+        explains: None,
+    },
+    Difference {
         title: "A data directory that holds something else is refused",
         // It shows in no reply; module `identity` asks.
         explains: None,
