@@ -284,14 +284,19 @@ pub enum Endpoint {
 pub enum Member {
     /// Add a member
     Add {
-        /// Its name
-        name: String,
-        /// Peer URLs of the member, separated by commas
-        #[arg(long, value_delimiter = ',', required = true)]
-        peer_urls: Vec<String>,
+        #[command(flatten)]
+        new: NewMember,
         /// Add it as a learner
-        #[arg(long)]
+        #[arg(long, conflicts_with = "wait")]
         learner: bool,
+    },
+    /// Remove a lost member, and add one in its place
+    Replace {
+        /// The lost member, in hexadecimal
+        #[arg(value_name = "MEMBER", value_parser = member_id)]
+        id: MemberId,
+        #[command(flatten)]
+        new: NewMember,
     },
     /// Remove a member permanently
     Remove {
@@ -320,6 +325,26 @@ pub enum Member {
         #[arg(value_name = "MEMBER", value_parser = member_id)]
         id: MemberId,
     },
+}
+
+/// A member to add.
+#[derive(Debug, clap::Args)]
+pub struct NewMember {
+    /// Its name
+    pub name: String,
+    /// Peer URLs of the member, separated by commas
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub peer_urls: Vec<String>,
+    /// Wait until it votes, and print what it still waits for; ten minutes unless told
+    #[arg(
+        long,
+        value_name = "LIMIT",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10m"
+    )]
+    pub wait: Option<Duration>,
 }
 
 /// Consistency of a read.
