@@ -262,6 +262,79 @@ impl Cluster {
         }
     }
 
+    /// Makes a node that joins `members` and lists them all, and does not start it. Returns its
+    /// number.
+    ///
+    /// # Panics
+    /// When there is no such member.
+    pub fn joining(&mut self, members: &[usize]) -> usize {
+        let number = self.newcomer();
+        let listed: Vec<_> = members
+            .iter()
+            .chain([&number])
+            .map(|&member| format!("m{member}={}", self.nodes[member].peer_url()))
+            .collect();
+        let node = &mut self.nodes[number];
+        node.set_flag("--initial-cluster", Some(&listed.join(",")));
+        node.set_flag("--initial-cluster-state", Some("existing"));
+        number
+    }
+
+    /// Makes a node that asks `members` for the others, and does not start it. Returns its number.
+    ///
+    /// # Panics
+    /// When there is no such member.
+    pub fn joining_through(&mut self, members: &[usize]) -> usize {
+        let number = self.newcomer();
+        let peers: Vec<_> = members
+            .iter()
+            .map(|&member| self.nodes[member].peer_url())
+            .collect();
+        let node = &mut self.nodes[number];
+        node.set_flag("--initial-cluster", None);
+        node.set_flag("--join", Some(&peers.join(",")));
+        number
+    }
+
+    fn newcomer(&mut self) -> usize {
+        let number = self.nodes.len();
+        let (client, peer) = (free_port(), free_port());
+        let mut advertised = peer;
+        // The nodes of a linked cluster are reached by links, and so are those that join.
+        if !self.links.is_empty() {
+            let link = Link::to(peer);
+            advertised = link.port();
+            self.links.push(link);
+        }
+        let directory = self
+            .directory
+            .as_ref()
+            .expect("it lasts as long as the cluster");
+        let flags = [
+            ("--name", format!("m{number}")),
+            ("--listen-client-urls", format!("http://127.0.0.1:{client}")),
+            (
+                "--advertise-client-urls",
+                format!("http://127.0.0.1:{client}"),
+            ),
+            ("--listen-peer-urls", format!("http://127.0.0.1:{peer}")),
+            (
+                "--initial-advertise-peer-urls",
+                format!("http://127.0.0.1:{advertised}"),
+            ),
+        ];
+        let mut node = self.nodes[0].sibling(
+            format!("m{number}"),
+            format!("127.0.0.1:{client}"),
+            directory.path(),
+        );
+        for (flag, value) in flags {
+            node.set_flag(flag, Some(&value));
+        }
+        self.nodes.push(node);
+        number
+    }
+
     /// The proxies between the nodes.
     ///
     /// # Panics

@@ -51,6 +51,31 @@ impl Node {
         }
     }
 
+    /// Another node with the same program and flags, but those that the caller sets, and its data
+    /// in `directory`.
+    pub(crate) fn sibling(&self, name: String, address: String, directory: &Path) -> Self {
+        let data_dir = directory.join(&name);
+        let log = directory.join(format!("{name}.log"));
+        let mut node = Self::new(name, address, self.launch.clone(), data_dir, log);
+        let data_dir = node.data_dir.display().to_string();
+        node.set_flag("--data-dir", Some(&data_dir));
+        node
+    }
+
+    /// Its peer URL, by which the other members reach it.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn peer_url(&self) -> String {
+        let words = self.command_line();
+        let flag = words
+            .iter()
+            .position(|word| word == "--initial-advertise-peer-urls");
+        let url = flag.and_then(|at| words.get(at + 1));
+        url.expect("every node advertises a peer URL").clone()
+    }
+
     /// Its `--name`.
     #[must_use]
     pub fn name(&self) -> &str {
