@@ -5,7 +5,7 @@ use std::{env, fs, path::PathBuf};
 use prost::Message;
 
 /// Every file that is served or spoken; imports follow.
-const FILES: [&str; 15] = [
+const FILES: [&str; 16] = [
     "etcd/kv.proto",
     "etcd/watch.proto",
     "etcd/lease.proto",
@@ -20,6 +20,7 @@ const FILES: [&str; 15] = [
     "tenure/v1/election.proto",
     "tenure/v1/session.proto",
     "tenure/v1/registry.proto",
+    "tenure/v1/member.proto",
     "tenure/peer/v1/peer.proto",
 ];
 

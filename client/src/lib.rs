@@ -181,8 +181,9 @@ pub use registry::{
 pub use response::{
     Alarm, AlarmKind, Claim, ClaimMode, DeleteResponse, Discovered, Event, FencePolicy,
     GetResponse, Header, HistoryHash, InstanceEndpoint, KeyValue, Lease, LeaseTimeToLive, List,
-    LockList, LockQueue, Member, MemberAdded, MemberRole, OpResponse, PutResponse, Readiness,
-    RegisteredInstance, SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse,
+    LockList, LockQueue, LogEnd, LoggedMember, Member, MemberAdded, MemberRole, OpResponse,
+    PutResponse, Readiness, RegisteredInstance, SessionState, SnapshotPiece, Status, StoreHash,
+    TokenCheck, TxnResponse,
 };
 pub use session::{Session, Sessions};
 pub use stm::{Stm, StmTxn};

@@ -10,6 +10,7 @@ use tenure_proto::etcdserverpb::{
     MoveLeaderRequest, SnapshotRequest, SnapshotResponse, StatusRequest,
     alarm_request::AlarmAction, kv_client::KvClient, maintenance_client::MaintenanceClient,
 };
+use tenure_proto::v1::{LogEndRequest, member_client::MemberClient};
 use tonic::Streaming;
 
 use crate::{
@@ -19,7 +20,9 @@ use crate::{
     conditions::{Conditions, impl_conditions},
     error::{Error, Operation},
     id::{MemberId, Revision},
-    response::{Alarm, AlarmKind, Header, HistoryHash, List, SnapshotPiece, Status, StoreHash},
+    response::{
+        Alarm, AlarmKind, Header, HistoryHash, List, LogEnd, SnapshotPiece, Status, StoreHash,
+    },
 };
 
 /// A snapshot of one server's data, received in pieces. Made by [`Maintenance::snapshot`].
@@ -110,6 +113,20 @@ impl Maintenance<'_> {
         let (call, request) = (Call::read(None), StatusRequest {});
         let status = rpc!(self.client, call, MaintenanceClient.status(request)).await?;
         Ok(Status::of(status))
+    }
+
+    /// Where the log of the server ends. Answered without a leader, too: by it one compares what is
+    /// left of a cluster whose quorum is lost. Servers other than tenure do not know the call.
+    ///
+    /// # Errors
+    /// The errors common to all calls.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: the call only reads.
+    pub async fn log_end(self) -> Result<LogEnd, Error> {
+        let call = Call::tenure(Operation::Read, Lane::Calls);
+        let end = rpc!(self.client, call, MemberClient.log_end(LogEndRequest {})).await?;
+        Ok(LogEnd::of(end))
     }
 
     /// The alarms that are raised.

@@ -8,7 +8,7 @@ use std::{
 
 use tenured::{
     app,
-    config::{self, Config, Invocation},
+    config::{self, Config, Invocation, QuorumRecovery},
     tasks, telemetry,
 };
 use tracing::{error, warn};
@@ -26,10 +26,12 @@ const EXIT_REMOVED: u8 = 78;
 
 fn main() -> ExitCode {
     match config::from_process() {
-        Ok(Invocation::Print(text)) => {
-            // An error is ignored: it means that standard output is closed.
-            _ = io::stdout().write_all(text.as_bytes());
-            ExitCode::SUCCESS
+        Ok(Invocation::Print(text)) => print(&text),
+        Ok(Invocation::Serve { config, .. }) if config.recovery == QuorumRecovery::Plan => {
+            match app::recovery_plan(&config) {
+                Ok(text) => print(&text),
+                Err(error) => complain(&tenured::fatal::chain(&error), ExitCode::FAILURE),
+            }
         }
         Ok(Invocation::Serve { config, warnings }) => {
             if let Err(error) = telemetry::start(&config) {
@@ -67,6 +69,12 @@ fn serve(config: Arc<Config>) -> ExitCode {
             complain(&chain, code)
         }
     }
+}
+
+fn print(text: &str) -> ExitCode {
+    // An error is ignored: it means that standard output is closed.
+    _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 fn complain(what: &str, code: ExitCode) -> ExitCode {

@@ -197,6 +197,9 @@ pub enum Command {
     /// List and change the members of the cluster
     #[command(subcommand)]
     Member(Member),
+    /// Recover a cluster whose quorum is lost for good
+    #[command(subcommand)]
+    Recover(Recover),
     /// Transfer leadership to another member
     MoveLeader {
         /// Member to become the leader, in hexadecimal
@@ -278,6 +281,16 @@ pub enum Endpoint {
         #[arg(long, default_value_t = 0)]
         rev: i64,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Recover {
+    /// Compare what is left: which member to recover, and what may be lost
+    #[command(
+        after_help = "Name the members that are left with --endpoints. Nothing is changed. \
+                            Exit code 1: there is nothing to recover, or nothing to recover from."
+    )]
+    Plan,
 }
 
 #[derive(Debug, Subcommand)]

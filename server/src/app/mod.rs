@@ -5,13 +5,17 @@ mod identity;
 mod join;
 mod observe;
 mod publish;
+mod quorum_recovery;
 mod quota;
 mod recovering;
 mod serve;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-pub use self::join::JoinError;
+pub use self::{
+    join::JoinError,
+    quorum_recovery::{RecoveryError, plan as recovery_plan},
+};
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -55,6 +59,9 @@ pub enum AppError {
     /// The node cannot join the cluster.
     #[error("discovery failed: {0}")]
     Join(#[from] JoinError),
+    /// The quorum could not be recovered.
+    #[error("--recover: {0}")]
+    Recovery(#[from] RecoveryError),
     /// The flags and the data directory name different members, and neither has data.
     #[error(
         "the data directory belongs to member {member_id:x} of cluster {cluster_id:x}, which never \
@@ -111,7 +118,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let metrics = Metrics::new(config.metrics);
     let mut listeners = serve::Listeners::open(&config, &*transport).await?;
 
-    let dir = DataDir::open(&config.data_dir)?;
+    let dir = quorum_recovery::prepare(&config, DataDir::open(&config.data_dir)?)?;
     let founding = identity::decide(&config, &dir, &transport).await?;
     let node_config = node_config(&config, &founding);
     let environment = Environment {

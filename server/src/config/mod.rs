@@ -30,6 +30,7 @@ pub use self::identity::member_id_at;
 pub use self::load::{Invocation, from_process, load};
 pub use self::settings::{
     AutoCompaction, ClusterState, Config, LogFormat, LogLevel, LogOutput, MetricsLevel,
+    QuorumRecovery,
 };
 pub use self::url::Url;
 

@@ -33,6 +33,8 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// Members of a running cluster to join at the first start; empty means none.
     pub join: Vec<Url>,
+    /// What to do about a quorum that is lost for good.
+    pub recovery: QuorumRecovery,
     /// Whether a membership change that would lose the quorum is refused.
     pub strict_reconfig_check: bool,
     /// Maximum number of learners in the cluster.
@@ -96,6 +98,19 @@ pub enum ClusterState {
     New,
     /// Join an existing one.
     Existing,
+}
+
+/// What to do about a quorum that is lost for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuorumRecovery {
+    /// Nothing: the quorum is there, or will be.
+    Off,
+    /// Print what this member holds, and end.
+    Plan,
+    /// Start as the only member of a new cluster, if this is the confirmation of the plan.
+    Confirmed(String),
+    /// Start as the only member of a new cluster, unless it is the only one already.
+    Forced,
 }
 
 /// How automatic compaction removes history.

@@ -43,6 +43,7 @@ pub(crate) fn members_of(membership: &Membership) -> Vec<Member> {
             name: node.name.clone(),
             peer_urls: node.peer_urls.clone(),
             is_learner: node.stays_learner && !voters.contains(id),
+            has_vote: voters.contains(id),
         })
         .collect()
 }

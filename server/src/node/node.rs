@@ -172,11 +172,11 @@ impl Replica for Node {
             let has_vote = membership.voter_ids().any(|voter| voter == own.0);
             (membership::members_of(membership), has_vote)
         };
-        let (last_log_index, committed_index) = {
+        let (last_log, committed_index) = {
             let metrics = self.raft.data_metrics();
             let metrics = metrics.borrow_watched();
-            let index = |id: Option<crate::consensus::LogId>| id.map_or(0, |id| id.index);
-            (index(metrics.last_log), index(metrics.cluster_committed))
+            let committed = metrics.cluster_committed;
+            (metrics.last_log, committed.map_or(0, |id| id.index))
         };
         Status {
             term: leadership.term,
@@ -186,7 +186,8 @@ impl Replica for Node {
                 .iter()
                 .any(|member| member.id == own && member.is_learner),
             has_vote,
-            last_log_index,
+            last_log_term: last_log.map_or(0, |id| id.leader_id.term),
+            last_log_index: last_log.map_or(0, |id| id.index),
             committed_index,
             applied_index: self.applied.borrow().index,
             members,

@@ -22,8 +22,10 @@ pub struct Member {
     pub name: String,
     /// URLs at which the other members reach it.
     pub peer_urls: Vec<String>,
-    /// Whether it receives the log without a vote.
+    /// Whether it stays a learner until it is promoted.
     pub is_learner: bool,
+    /// Whether it votes.
+    pub has_vote: bool,
 }
 
 /// A node's local view at one moment; not confirmed by the quorum.
@@ -39,6 +41,8 @@ pub struct Status {
     pub is_learner: bool,
     /// Whether this node votes. A member that was added as a voter does once it has caught up.
     pub has_vote: bool,
+    /// Term of the last entry in this node's log.
+    pub last_log_term: u64,
     /// Index of the last entry in this node's log.
     pub last_log_index: u64,
     /// Index of the last entry known to be committed.

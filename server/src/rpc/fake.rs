@@ -211,6 +211,7 @@ impl Replica for FakeNode {
             name: format!("configured-{id:x}"),
             peer_urls: vec![url.to_owned()],
             is_learner: false,
+            has_vote: true,
         };
         Status {
             term: leadership.term,
@@ -218,6 +219,7 @@ impl Replica for FakeNode {
             is_leader: leadership.is_leader,
             is_learner: false,
             has_vote: true,
+            last_log_term: TERM,
             last_log_index: applied,
             committed_index: applied,
             applied_index: applied,

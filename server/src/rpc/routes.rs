@@ -11,7 +11,8 @@ use tenure_proto::{
     },
     v1::{
         election_server::ElectionServer, fence_server::FenceServer, lock_server::LockServer,
-        registry_server::RegistryServer, session_server::SessionServer,
+        member_server::MemberServer, registry_server::RegistryServer,
+        session_server::SessionServer,
     },
     v3electionpb::election_server::ElectionServer as EtcdElectionServer,
     v3lockpb::lock_server::LockServer as EtcdLockServer,
@@ -29,7 +30,7 @@ use super::{
     health,
     services::Services,
     tenure::{
-        election::ElectionService, fence::FenceService, lock::LockService,
+        election::ElectionService, fence::FenceService, lock::LockService, member::MemberService,
         registry::RegistryService, session::SessionService,
     },
 };
@@ -76,6 +77,7 @@ pub fn routes(services: Arc<Services>) -> Routes {
         .add_service(sized!(WatchServer, WatchService))
         .add_service(WithAnswers(lease))
         .add_service(sized!(ClusterServer, ClusterService))
+        .add_service(sized!(MemberServer, MemberService))
         .add_service(sized!(MaintenanceServer, MaintenanceService))
         .add_service(sized!(AuthServer, AuthService))
         .add_service(health::service(services.stopping.clone()))

@@ -18,7 +18,10 @@ use fs4::fs_std::FileExt;
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use super::identity_file::{self, IdentityFault, IdentityRecord, Layout};
+use super::{
+    identity_file::{self, IdentityFault, IdentityRecord, Layout},
+    new_cluster,
+};
 
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
@@ -143,6 +146,8 @@ impl DataDir {
             identity: Mutex::new(None),
             _lock: lock,
         };
+        new_cluster::finish(path, &path.join(IDENTITY_FILE), &dir.peers())
+            .map_err(failed("finishing its recovery"))?;
         dir.load()?;
         Ok(dir)
     }

@@ -50,6 +50,12 @@ pub fn fresh_instance_id() -> u64 {
     rand::rng().random_range(1..=u64::MAX)
 }
 
+/// Generates the id of a cluster that is not formed from a configuration. Never zero, which means
+/// unknown.
+pub fn fresh_cluster_id() -> u64 {
+    rand::rng().random_range(1..=u64::MAX)
+}
+
 pub(super) fn format(record: &IdentityRecord) -> String {
     let owner = &record.owner;
     let founded = if record.founded { "yes" } else { "no" };

@@ -134,7 +134,7 @@ fn compare(old: &RocksLog, new: &SegmentLog) -> io::Result<()> {
 }
 
 /// Splits a stored entry: format, kind, term, node of the leader, payload.
-fn record(index: u64, mut entry: Bytes) -> io::Result<LogRecord> {
+pub(super) fn record(index: u64, mut entry: Bytes) -> io::Result<LogRecord> {
     let short = || {
         let message = format!("log entry {index} is damaged: it is too short");
         io::Error::new(ErrorKind::InvalidData, message)

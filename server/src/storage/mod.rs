@@ -21,6 +21,7 @@ mod log_store;
 mod log_tail;
 mod log_watch;
 mod log_writer;
+mod new_cluster;
 mod rocks;
 mod rocks_engine;
 mod rocks_log;
@@ -34,7 +35,7 @@ pub use self::{
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     damage::is_damage,
     data_dir::{DataDir, DataDirError, Owner},
-    identity_file::fresh_instance_id,
+    identity_file::{fresh_cluster_id, fresh_instance_id},
     incoming::{HeldFile, Incoming, Superseded, Turn, checksum, open_at},
     known_peers::KnownPeers,
     log_backlog::{LogBacklog, Stalled},
@@ -44,6 +45,7 @@ pub use self::{
     log_store::LogStore,
     log_watch::StallLimits,
     log_writer::SyncObserver,
+    new_cluster::{Held, found_new, held, recovered_by},
     rocks_engine::RocksEngine,
     rocks_log::RocksLog,
     segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},

@@ -21,13 +21,13 @@ const STATE_BUFFERS_BYTES: usize = 24 << 20;
 pub(super) const STATE_BUFFERS_MAX: i32 = 3;
 
 /// Maximum size of the first level below the newest files. Compaction merges some newest files with
-/// all of that level, so that a level much larger than these files means to write each row dozens of
-/// times, and newest files that come faster than they are merged: RocksDB then stalls writes, for
-/// seconds. Four flushes of a table make a compaction, so this is the size of what comes in.
+/// all of that level. If it is much larger than they are, each row is written dozens of times, and
+/// newest files come faster than they are merged: RocksDB then stalls writes, for seconds. Four
+/// flushes of a table make a compaction, so this is the size of what comes in.
 const STATE_BASE_BYTES: u64 = 32 << 20;
 
-/// Size at which compaction begins another file. A level has some of them, so that a compaction into
-/// it need not rewrite the whole level.
+/// Size at which compaction begins another file. A level has some of them, so that a compaction
+/// into it need not rewrite the whole level.
 const STATE_FILE_BYTES: u64 = 16 << 20;
 
 /// Number of newest files of a table from which on RocksDB slows its writers down, and at which it

@@ -123,6 +123,11 @@ impl Node {
         );
     }
 
+    /// Adds a flag without a value from the next start on.
+    pub fn add_switch(&mut self, name: &str) {
+        self.launch.words.push(name.into());
+    }
+
     /// Its process id.
     ///
     /// # Panics

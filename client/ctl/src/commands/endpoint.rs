@@ -42,7 +42,7 @@ pub(super) async fn run(
 
 /// Queries all endpoints concurrently; reports those that failed on standard error. Returns the
 /// answers, and whether any failed.
-async fn each<T, Answer>(
+pub(super) async fn each<T, Answer>(
     session: &Session,
     endpoints: &[String],
     subject: &str,

@@ -17,6 +17,7 @@ mod lease;
 mod lock;
 mod member;
 mod move_leader;
+mod recover;
 mod registry;
 mod session;
 mod signals;
@@ -33,7 +34,7 @@ use std::{
 use tenure::{Client, Member};
 
 use crate::{
-    args::{Check, Cli, Command, Global, Writing},
+    args::{Check, Cli, Command, Global, Recover, Writing},
     failure::Failure,
     output::Output,
 };
@@ -89,6 +90,7 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Lease(command) => lease::run(&session, command).await,
         Command::Endpoint { cluster, command } => endpoint::run(&session, cluster, command).await,
         Command::Member(command) => member::run(&session, command).await,
+        Command::Recover(Recover::Plan) => recover::plan(&session).await,
         Command::MoveLeader { member } => move_leader::run(&session, member).await,
         Command::Alarm(command) => alarm::run(&session, command).await,
         Command::Defrag { cluster } => defrag::run(&session, cluster).await,

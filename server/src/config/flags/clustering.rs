@@ -44,8 +44,13 @@ rows! { CLUSTERING: Clustering;
     _: Duration = "downgrade-check-time", Duration, secs(5),
         Ignored("there is no version to go back to"),
         "Time between two checks of a downgrade.";
-    _: bool = "force-new-cluster", Bool, false, Refused("a forced one-member cluster"),
-        "Whether to start as the only member, whatever the data says.";
+    FORCE_NEW_CLUSTER: bool = "force-new-cluster", Bool, false, Used,
+        "Whether to start as the only member of a new cluster with the data of the old one, whose \
+         quorum is lost for good. Without a question; recover asks.";
+    RECOVER: &str = "recover", Text, "", Used,
+        "For a member whose quorum is lost for good. \"plan\" prints what its log holds and a \
+         confirmation, and ends. With that confirmation the member starts as the only one of a \
+         new cluster with the data of the old one.";
     _: &str = "discovery-token", Text, "", DISCOVERY,
         "Token of the cluster at the discovery service.";
     _: &str = "discovery-endpoints", List, "", DISCOVERY,

@@ -407,7 +407,10 @@ const BAD: &[(&[&str], &str)] = &[
         &["--discovery-srv=example.test"],
         "discovery (not built yet)",
     ),
-    (&["--force-new-cluster"], "(not built yet)"),
+    (
+        &["--force-new-cluster", "--recover=plan"],
+        "give one of the two",
+    ),
     (
         &["--unsafe-no-fsync"],
         "running without durable writes (not built yet)",

@@ -13,7 +13,7 @@ use super::{
     cluster::{self, InitialMember},
     fault::{ConfigFault, Warning},
     flags,
-    settings::{ClusterState, Config, MetricsLevel},
+    settings::{ClusterState, Config, MetricsLevel, QuorumRecovery},
     sources::Sources,
     url::Url,
 };
@@ -58,6 +58,7 @@ impl Check<'_> {
             },
             initial_cluster_token: self.sources.text(flags::INITIAL_CLUSTER_TOKEN),
             join: self.join(),
+            recovery: self.recovery(),
             strict_reconfig_check: self.sources.bool(flags::STRICT_RECONFIG_CHECK),
             max_learners: self.sources.uint32(flags::MAX_LEARNERS),
             snapshot_count: self.snapshot_count(),
@@ -133,6 +134,25 @@ impl Check<'_> {
             );
         }
         peers
+    }
+
+    fn recovery(&mut self) -> QuorumRecovery {
+        let word = self.sources.text(flags::RECOVER);
+        let forced = self.sources.bool(flags::FORCE_NEW_CLUSTER);
+        match word.trim() {
+            "" if forced => QuorumRecovery::Forced,
+            "" => QuorumRecovery::Off,
+            _ if forced => {
+                self.conflict(
+                    flags::RECOVER.name,
+                    flags::FORCE_NEW_CLUSTER.name,
+                    "both make a new cluster of this member; give one of the two".to_owned(),
+                );
+                QuorumRecovery::Off
+            }
+            "plan" => QuorumRecovery::Plan,
+            word => QuorumRecovery::Confirmed(word.to_owned()),
+        }
     }
 
     fn initial_cluster(&mut self, name: &str, advertised: &[Url]) -> Vec<InitialMember> {

@@ -46,6 +46,7 @@ mod peers;
 mod power_loss;
 mod price;
 mod quorum;
+mod quorum_lost;
 mod read_index;
 mod readme;
 mod recipes;

@@ -117,6 +117,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
+        title: "A forced new cluster has a new id",
+        // It shows in no reply; module `quorum_lost` asks.
+        explains: None,
+    },
+    Difference {
         title: "A removed member ends with exit code 78",
         // It shows in no reply; module `membership` asks.
         explains: None,
