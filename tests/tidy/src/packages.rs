@@ -15,6 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("base2histogram", &[]),
     ("tenure", &["tenure-proto"]),
     ("tenurectl", &["tenure"]),
+    ("tenure-json", &[]),
     ("tenured", &["tenure-proto", "tenure-statemachine"]),
     (
         "tenure-testkit",
