@@ -3,6 +3,8 @@
 //! The share belongs to the connection, since its calls have nothing else in common. The services
 //! decide what to charge to it, and when, and may close the connection.
 
+mod received;
+
 use std::{
     net::IpAddr,
     sync::{
@@ -15,6 +17,10 @@ use std::{
 use futures::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+#[cfg(test)]
+pub(crate) use self::received::{COVERED_BYTES, UNFINISHED_BYTES_MAX};
+pub(crate) use self::received::{Received, Receiving, UNFINISHED_MAX};
 
 /// Unit of the memory accounts, chosen so that a semaphore has enough permits.
 pub(crate) const UNIT_BYTES: usize = 1024;

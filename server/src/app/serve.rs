@@ -19,6 +19,7 @@ use crate::{
     config::{Config, Url},
     metrics::Metrics,
     rpc::{self, CallsLayer},
+    share::Receiving,
     tasks,
     transport::{Incoming, Places, Transport, admitted},
 };
@@ -108,7 +109,7 @@ pub(super) fn spawn_pages(
         let places = listeners.places.clone();
         let incoming = admitted(lend(incoming), places, accepting.clone());
         let server = server(config)
-            .layer(UnfinishedLayer::new())
+            .layer(UnfinishedLayer::new(Receiving::default()))
             .add_routes(Routes::from(beside_grpc(unavailable(), pages.clone())));
         let stop = stopping.clone().cancelled_owned();
         servers.push(tasks::spawn("pages", async move {
@@ -220,7 +221,7 @@ pub(super) fn spawn(
     }
     let both = Routes::from(beside_grpc(client_routes, pages.clone()));
     // One for all addresses: its bounds are the node's.
-    let unfinished = UnfinishedLayer::new();
+    let unfinished = UnfinishedLayer::new(Receiving::default());
     for incoming in listeners.clients {
         let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
         let server = server(config)

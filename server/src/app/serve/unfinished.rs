@@ -7,8 +7,8 @@
 //! A message that takes long to decode is handed on only in its turn, so that other tasks run
 //! between two of them: see [`heavy`].
 //!
-//! Invariant: the counted bytes of unfinished requests exceed [`UNFINISHED_BYTES_MAX`] by one frame
-//! at most.
+//! Invariant: every byte that is held is counted to the account of unfinished requests, but for
+//! those that the call is charged for.
 
 mod heavy;
 mod partial;
@@ -16,12 +16,8 @@ mod partial;
 use std::{
     collections::HashSet,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -37,21 +33,9 @@ use self::{
 use crate::{
     metrics,
     rpc::Reason,
-    share::{Share, Stalled},
+    share::{Received, Receiving, Share, Stalled, UNFINISHED_MAX},
     transport::ConnectionInfo,
 };
-
-/// Time for a request, or a message of a stream, to arrive completely after its first pause. The
-/// largest allowed arrives within it at half a megabit a second.
-const UNFINISHED_MAX: Duration = Duration::from_secs(30);
-/// Bytes that unfinished requests may hold: about a hundred and seventy of the largest.
-const UNFINISHED_BYTES_MAX: usize = 256 << 20;
-/// Divisor of what is free of these: a connection may hold one part. Those of one address may hold
-/// together as much as they leave.
-const UNFINISHED_PARTS: usize = 4;
-/// Bytes of a request that are not counted, because its call is charged for them: a small request
-/// is not refused for what others do not finish.
-const COVERED_BYTES: usize = 16 << 10;
 
 /// Bounds unfinished requests to the service it wraps.
 #[derive(Clone, Debug)]
@@ -60,16 +44,15 @@ pub(super) struct UnfinishedLayer(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     whole: HashSet<String>,
-    /// Bytes counted of unfinished requests.
-    received: AtomicUsize,
+    receiving: Receiving,
     turns: Turns,
 }
 
 impl UnfinishedLayer {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(receiving: Receiving) -> Self {
         Self(Arc::new(Shared {
             whole: metrics::paths_of_whole_requests(),
-            received: AtomicUsize::new(0),
+            receiving,
             turns: Turns::default(),
         }))
     }
@@ -111,11 +94,10 @@ where
         let share = connection.map(|connection| connection.share.clone());
         let bound = (is_whole || is_grpc(&request)).then(|| Bound {
             shared: Arc::clone(&self.shared),
-            share,
+            held: self.shared.receiving.begin(share),
             partial: Partial::default(),
             is_whole,
             received: 0,
-            counted: 0,
             pause: None,
             heavy: None,
             decoding: None,
@@ -151,14 +133,12 @@ struct Pause {
 #[derive(Debug)]
 struct Bound {
     shared: Arc<Shared>,
-    share: Option<Share>,
+    held: Received,
     partial: Partial,
     /// Whether all of the request must arrive; each message of a stream otherwise.
     is_whole: bool,
     /// Bytes received of the request or the message.
     received: usize,
-    /// How many of these are counted.
-    counted: usize,
     /// Set at the first pause: most requests arrive at once and need no timer.
     pause: Option<Pause>,
     /// The end of a heavy message that waits for its turn.
@@ -184,34 +164,7 @@ impl Bound {
             // The message ended; the next gets a deadline of its own.
             self.pause = None;
         }
-        self.count(self.received.saturating_sub(COVERED_BYTES))
-            .then_some((taken, is_heavy))
-    }
-
-    /// Counts so many bytes from now on. Returns whether there is room for them.
-    fn count(&mut self, bytes: usize) -> bool {
-        let before = std::mem::replace(&mut self.counted, bytes);
-        let share = self.share.as_ref();
-        let of_connection = share.map(Share::unfinished);
-        let of_address = share.and_then(Share::address).map(|it| &it.unfinished);
-        let of_node = &self.shared.received;
-        if bytes <= before {
-            for counter in [Some(of_node), of_connection, of_address]
-                .into_iter()
-                .flatten()
-            {
-                counter.fetch_sub(before - bytes, Ordering::Relaxed);
-            }
-            return true;
-        }
-        let more = bytes - before;
-        let add = |counter: &AtomicUsize| counter.fetch_add(more, Ordering::Relaxed) + more;
-        let (node, connection) = (add(of_node), of_connection.map_or(0, add));
-        let address = of_address.map_or(0, add);
-        let Some(free) = UNFINISHED_BYTES_MAX.checked_sub(node) else {
-            return false;
-        };
-        connection <= free / UNFINISHED_PARTS && address <= free
+        self.held.set(self.received).then_some((taken, is_heavy))
     }
 
     /// Whether the stream is between two messages, where it may be idle.
@@ -233,12 +186,6 @@ impl Bound {
     }
 }
 
-impl Drop for Bound {
-    fn drop(&mut self) {
-        self.count(0);
-    }
-}
-
 impl<B> UnfinishedBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -257,7 +204,7 @@ where
         if bound.is_between() {
             return Poll::Pending;
         }
-        let share = bound.share.as_ref();
+        let share = bound.held.share();
         let pause = bound.pause.get_or_insert_with(|| Pause {
             deadline: Box::pin(sleep(UNFINISHED_MAX)),
             _stalled: share.map(Share::stall),
@@ -308,7 +255,7 @@ where
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }
         let turns = &bound.shared.turns;
-        bound.heavy = Some(Heavy::new(piece, turns, bound.share.as_ref()));
+        bound.heavy = Some(Heavy::new(piece, turns, bound.held.share()));
         let data = ready!(bound.poll_heavy(context));
         Poll::Ready(data.map(|data| data.map(Frame::data)))
     }

@@ -1,13 +1,16 @@
 //! Tests of requests that do not arrive, and of turns to decode.
 
-use std::{collections::VecDeque, convert::Infallible, future::poll_fn, pin::pin};
+use std::{collections::VecDeque, convert::Infallible, future::poll_fn, pin::pin, time::Duration};
 
 use futures::{FutureExt as _, future::join_all, poll};
 use tokio::time::Instant;
 use tonic::transport::server::Connected as _;
 
 use super::*;
-use crate::{share::Address, transport::Connection};
+use crate::{
+    share::{Address, COVERED_BYTES, UNFINISHED_BYTES_MAX},
+    transport::Connection,
+};
 
 /// A body that yields these pieces and then stays pending.
 struct Halting(VecDeque<Bytes>);
@@ -65,7 +68,7 @@ async fn frame(body: &mut UnfinishedBody<Halting>) -> Result<Frame<Bytes>, Strin
 
 #[tokio::test(start_paused = true)]
 async fn a_request_of_which_the_rest_does_not_come_ends() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let begin = Instant::now();
     let mut half = body(&layer, PUT, ["half".into()]);
     frame(&mut half).await.expect("what came");
@@ -76,7 +79,7 @@ async fn a_request_of_which_the_rest_does_not_come_ends() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_stalled_as_long_as_a_rest_of_its_request_does_not_come() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let client = Connection::new(tokio::io::duplex(1).0).connect_info();
     let on = |path, piece| body_on(&layer, path, [piece], Some(client.clone()));
     let mut half = on(PUT, "half".into());
@@ -100,7 +103,7 @@ fn message(length: u32) -> Bytes {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_halts_within_its_second_message_ends() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let (first, half) = (message(100), message(200_000).slice(..150_000));
     let both = Bytes::from([first, half].concat());
     // Cuts within the head of the second message, too.
@@ -111,20 +114,20 @@ async fn a_stream_that_halts_within_its_second_message_ends() {
     sleep(UNFINISHED_MAX * 2).await;
     let begin = Instant::now();
     frame(&mut halting).await.expect("half of the second");
-    let counted = layer.0.received.load(Ordering::Relaxed);
+    let counted = layer.0.receiving.bytes();
     assert_eq!(counted, 150_000 - COVERED_BYTES);
     let failed = tokio::time::timeout(UNFINISHED_MAX * 2, frame(&mut halting)).await;
     let failed = failed.expect("it ends").expect_err("a failure");
     assert!(failed.contains("not sent whole in time"), "{failed}");
     assert!(begin.elapsed() >= UNFINISHED_MAX);
     drop(halting);
-    assert_eq!(layer.0.received.load(Ordering::Relaxed), 0);
+    assert_eq!(layer.0.receiving.bytes(), 0);
 }
 
 #[tokio::test]
 async fn what_has_come_of_messages_of_streams_is_bounded() {
     const PART: usize = UNFINISHED_BYTES_MAX / 4;
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let part = message(u32::try_from(PART).unwrap()).slice(..PART);
     let mut halves = Vec::new();
     for number in 0..6 {
@@ -137,7 +140,7 @@ async fn what_has_come_of_messages_of_streams_is_bounded() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_requests_may_be_silent() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let mut silent = body(&layer, WATCH, [message(7)]);
     frame(&mut silent).await.expect("a message");
     let heard = tokio::time::timeout(UNFINISHED_MAX * 100, frame(&mut silent));
@@ -147,7 +150,7 @@ async fn a_stream_of_requests_may_be_silent() {
 #[tokio::test(start_paused = true)]
 async fn what_has_come_of_unfinished_requests_is_bounded_and_given_back() {
     const PART: usize = UNFINISHED_BYTES_MAX / 4;
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let part = Bytes::from(vec![0; PART]);
     let mut halves = Vec::new();
     for number in 0..6 {
@@ -160,12 +163,12 @@ async fn what_has_come_of_unfinished_requests_is_bounded_and_given_back() {
         halves.push(half);
     }
     drop(halves);
-    assert_eq!(layer.0.received.load(Ordering::Relaxed), 0);
+    assert_eq!(layer.0.receiving.bytes(), 0);
 }
 
 #[tokio::test]
 async fn what_one_connection_or_address_does_not_finish_leaves_room_to_others() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let part = message(1 << 20).slice(..1 << 20);
     let mut held = Vec::new();
     let mut fill = async |connection: &ConnectionInfo| {
@@ -208,7 +211,7 @@ fn compressed() -> Bytes {
 
 #[tokio::test]
 async fn other_tasks_run_between_two_messages_that_take_long_to_decode() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let twice = Bytes::from([compressed(), compressed()].concat());
     let mut both = body(&layer, WATCH, [twice]);
     let mut large = body(&layer, PUT, [message(64 << 10)]);
@@ -226,7 +229,7 @@ async fn other_tasks_run_between_two_messages_that_take_long_to_decode() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_took_long_to_decode_is_followed_by_a_pause() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let took = Duration::from_millis(100);
     let mut first = body(&layer, PUT, [compressed()]);
     frame(&mut first).await.unwrap();
@@ -244,7 +247,7 @@ async fn a_message_that_took_long_to_decode_is_followed_by_a_pause() {
 
 #[tokio::test]
 async fn connections_take_turns_however_many_messages_one_has() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let connection = || Connection::new(tokio::io::duplex(1).0).connect_info();
     let (greedy, other) = (connection(), connection());
     let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
@@ -262,7 +265,7 @@ async fn connections_take_turns_however_many_messages_one_has() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_turn_does_not_come_is_refused() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let turn = Arc::clone(&layer.0.turns.quick).acquire_owned().await;
     let mut heavy = body(&layer, PUT, [compressed()]);
     let refused = frame(&mut heavy).await.expect_err("a refusal");
@@ -273,7 +276,7 @@ async fn a_message_whose_turn_does_not_come_is_refused() {
 
 #[tokio::test(start_paused = true)]
 async fn a_large_value_does_not_wait_for_the_messages_of_others_that_take_long_to_decode() {
-    let layer = UnfinishedLayer::new();
+    let layer = UnfinishedLayer::new(Receiving::default());
     let connection = |address: &Arc<Address>| {
         let connection = Connection::new(tokio::io::duplex(1).0).connect_info();
         connection.share.settle(Arc::clone(address));
