@@ -18,7 +18,7 @@ use super::AppError;
 use crate::{
     config::{Config, Url},
     metrics::Metrics,
-    rpc::{self, CallsLayer},
+    rpc::{self, Access, CallsLayer, GatewayLayer},
     share::Receiving,
     tasks,
     transport::{Incoming, Places, Transport, admitted},
@@ -95,7 +95,30 @@ fn server(config: &Config) -> Server {
         .http2_max_header_list_size(METADATA_BYTES_MAX)
 }
 
-/// Serves the pages before the node has started. gRPC calls are answered as unavailable.
+/// The gateway of the client port, if it has one, and who may call its pages.
+fn gateway(config: &Config, receiving: &Receiving) -> GatewayLayer {
+    GatewayLayer::new(
+        config.enable_grpc_gateway,
+        access(config),
+        config.max_request_bytes,
+        receiving.clone(),
+    )
+}
+
+/// Who may call the pages of a port without a gateway.
+fn pages_alone(config: &Config) -> GatewayLayer {
+    let receiving = Receiving::default();
+    GatewayLayer::new(false, access(config), config.max_request_bytes, receiving)
+}
+
+fn access(config: &Config) -> Access {
+    Access {
+        origins: config.cors.clone(),
+        hosts: config.host_whitelist.clone(),
+    }
+}
+
+/// Serves the pages before the node has started. Calls are answered as unavailable.
 pub(super) fn spawn_pages(
     listeners: &mut Listeners,
     pages: &Router,
@@ -105,11 +128,14 @@ pub(super) fn spawn_pages(
 ) -> Vec<JoinHandle<Result<(), tonic::transport::Error>>> {
     let accepting = metrics.network.accepting();
     let mut servers = Vec::new();
+    let receiving = Receiving::default();
+    let gateway = gateway(config, &receiving);
     for incoming in listeners.clients.iter_mut().chain(&mut listeners.metrics) {
         let places = listeners.places.clone();
         let incoming = admitted(lend(incoming), places, accepting.clone());
         let server = server(config)
-            .layer(UnfinishedLayer::new(Receiving::default()))
+            .layer(gateway.clone())
+            .layer(UnfinishedLayer::new(receiving.clone()))
             .add_routes(Routes::from(beside_grpc(unavailable(), pages.clone())));
         let stop = stopping.clone().cancelled_owned();
         servers.push(tasks::spawn("pages", async move {
@@ -221,10 +247,13 @@ pub(super) fn spawn(
     }
     let both = Routes::from(beside_grpc(client_routes, pages.clone()));
     // One for all addresses: its bounds are the node's.
-    let unfinished = UnfinishedLayer::new(Receiving::default());
+    let receiving = Receiving::default();
+    let unfinished = UnfinishedLayer::new(receiving.clone());
+    let gateway = gateway(config, &receiving);
     for incoming in listeners.clients {
         let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
         let server = server(config)
+            .layer(gateway.clone())
             .layer(unfinished.clone())
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .layer(rpc::EtcdsWords)
@@ -235,9 +264,12 @@ pub(super) fn spawn(
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
     }
+    let pages_alone = pages_alone(config);
     for incoming in listeners.metrics {
         let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
-        let server = server(config).add_routes(Routes::from(pages.clone()));
+        let server = server(config)
+            .layer(pages_alone.clone())
+            .add_routes(Routes::from(pages.clone()));
         let stop = stopping.clone().cancelled_owned();
         clients.push(tasks::spawn("metrics", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await

@@ -58,6 +58,13 @@ pub struct Config {
     /// Open calls on one client connection; positive.
     pub max_concurrent_streams: u32,
 
+    /// Whether the API is served as JSON over HTTP, too.
+    pub enable_grpc_gateway: bool,
+    /// Origins whose pages may read HTTP responses; `*` is all.
+    pub cors: Vec<String>,
+    /// Host names that HTTP requests may carry; `*` is all.
+    pub host_whitelist: Vec<String>,
+
     /// Shortest time between two pings of a client.
     pub grpc_keepalive_min_time: Duration,
     /// Time between two pings to an idle client; `None` means never.

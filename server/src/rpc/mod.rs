@@ -1,4 +1,5 @@
-//! The gRPC services of the client port: etcd's, tenure's own, health and reflection.
+//! The gRPC services of the client port: etcd's, tenure's own, health and reflection, and the
+//! gateway that serves them as JSON.
 //!
 //! Handlers turn wire into commands and queries and back; what they need of the node is one trait,
 //! [`Replica`](crate::node::Replica).
@@ -9,6 +10,7 @@ mod call;
 mod calls;
 mod claim;
 mod etcd;
+mod gateway;
 mod health;
 mod limits;
 mod routes;
@@ -20,6 +22,10 @@ pub(crate) mod fake;
 
 pub(crate) use self::answer::status::Reason;
 pub use self::{
-    calls::CallsLayer, etcd::wording::EtcdsWords, limits::Limits, routes::routes,
+    calls::CallsLayer,
+    etcd::wording::EtcdsWords,
+    gateway::{Access, GatewayLayer},
+    limits::Limits,
+    routes::routes,
     services::Services,
 };

@@ -16,7 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenure", &["tenure-proto"]),
     ("tenurectl", &["tenure"]),
     ("tenure-json", &[]),
-    ("tenured", &["tenure-proto", "tenure-statemachine"]),
+    (
+        "tenured",
+        &["tenure-json", "tenure-proto", "tenure-statemachine"],
+    ),
     (
         "tenure-testkit",
         &["tenured", "tenure", "tenure-proto", "tenure-statemachine"],

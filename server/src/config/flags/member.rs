@@ -86,7 +86,7 @@ rows! { MEMBER: Member;
         "Longest wait for a peer to take data.";
     _: bool = "memory-mlock", Bool, false, Ignored("the data set may exceed memory"),
         "Whether to pin the data in memory.";
-    _: bool = "enable-grpc-gateway", Bool, true, Ignored("the JSON gateway is not built yet"),
+    ENABLE_GRPC_GATEWAY: bool = "enable-grpc-gateway", Bool, true, Used,
         "Whether to serve the API as JSON over HTTP.";
     _: &str = "feature-gates", Text, "", Ignored("no feature here has a gate"),
         "Switches of experimental features, as name=true pairs.";

@@ -41,7 +41,7 @@ pub(super) use self::{
     kind::{parse_bool, parse_int, parse_uint},
     member::*,
     operation::*,
-    security::SECURITY,
+    security::*,
     value::Setting,
 };
 pub use self::{kind::Kind, value::Value};

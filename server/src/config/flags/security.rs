@@ -1,7 +1,8 @@
 //! Settings of TLS, authentication and origins.
 //!
-//! None takes effect yet. Settings that would protect the cluster are refused, never ignored: a
-//! member that starts without the requested protection is worse than one that does not start.
+//! Those of TLS and authentication take no effect yet. Settings that would protect the cluster are
+//! refused, never ignored: a member that starts without the requested protection is worse than one
+//! that does not start.
 
 use super::{Class, Class::*, Flag, Group, Kind::*, Setting};
 
@@ -45,10 +46,11 @@ rows! { SECURITY: Security;
         "Lowest TLS version to accept.";
     _: &str = "tls-max-version", Choice(&["TLS1.2", "TLS1.3"]), "", TLS,
         "Highest TLS version to accept.";
-    _: &str = "cors", List, "*", Refused("a limit on origins"),
-        "Origins whose pages may call the HTTP pages.";
-    _: &str = "host-whitelist", List, "*", Refused("a limit on host names"),
-        "Host names that HTTP requests may carry.";
+    CORS: &str = "cors", List, "", Used,
+        "Origins whose pages in a browser may read HTTP pages and responses of the JSON gateway. \
+         * means all, empty means none.";
+    HOST_WHITELIST: &str = "host-whitelist", List, "*", Used,
+        "Host names that HTTP requests may carry. * means all.";
     _: &str = "auth-token", Text, "simple", Refused("signed tokens"),
         "Form of the tokens that log-ins return.";
     _: u64 = "auth-token-ttl", Uint, 300, Ignored("authentication is not built yet"),

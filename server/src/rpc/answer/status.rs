@@ -114,6 +114,10 @@ reasons! {
         "tenure: messages to this connection are not read while memory is short";
     /// The rest of a request did not arrive.
     RequestUnfinished => DeadlineExceeded, "tenure: the request was not sent whole in time";
+    /// The body of a request to the JSON gateway is not what it must be.
+    JsonInvalid => InvalidArgument, "tenure: the body is not the JSON of the request";
+    /// The body of a request to the JSON gateway has an encoding that is not supported.
+    EncodingUnsupported => InvalidArgument, "tenure: the content encoding is not supported";
     /// The lease does not exist.
     LeaseNotFound => NotFound, "etcdserver: requested lease not found";
     /// The lease to campaign or lock with does not exist. etcd's servers lose the code of this

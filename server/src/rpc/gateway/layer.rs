@@ -1,0 +1,190 @@
+//! The layer: which requests are the gateway's, and their way to the services and back.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::extract::Query;
+use bytes::Bytes;
+use futures::{
+    TryFutureExt,
+    future::{Either, MapOk, ready},
+};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, CONTENT_TYPE},
+};
+use http_body::Body;
+use tower::{BoxError, Layer, Service};
+
+use super::{
+    Gateway, GatewayLayer,
+    access::HOST_REFUSED,
+    error::Told,
+    headers,
+    messages::{Form, Messages},
+    request::{JsonBody, RequestBody},
+    response::{self, ResponseBody},
+    routes::{Found, Route},
+};
+
+/// The media type of server-sent events.
+const EVENTS: &str = "text/event-stream";
+/// The parameter of a query that holds the messages of a request for events.
+const QUERY_REQUEST: &str = "request";
+
+impl<S> Layer<S> for GatewayLayer {
+    type Service = GatewayService<S>;
+
+    fn layer(&self, inner: S) -> GatewayService<S> {
+        GatewayService {
+            inner,
+            gateway: Arc::clone(&self.0),
+        }
+    }
+}
+
+/// The service of [`GatewayLayer`].
+#[derive(Clone, Debug)]
+pub struct GatewayService<S> {
+    inner: S,
+    gateway: Arc<Gateway>,
+}
+
+type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
+type Wrap<R> = fn(Response<R>) -> Response<ResponseBody<R>>;
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl<S, B, R> Service<Request<B>> for GatewayService<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+    S::Error: Send + 'static,
+    S::Future: Send + 'static,
+    R: Body<Data = Bytes> + Send + Unpin + 'static,
+    R::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = S::Error;
+    type Future = Either<MapOk<S::Future, Wrap<R>>, Boxed<Answered<R, S::Error>>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        if is_grpc(request.headers()) {
+            let response = self.inner.call(request.map(RequestBody::plain));
+            return Either::Left(response.map_ok(plain as Wrap<R>));
+        }
+        let access = &self.gateway.access;
+        if !access.allows_host(request.uri(), request.headers()) {
+            let refused = response::page(StatusCode::MISDIRECTED_REQUEST, HOST_REFUSED);
+            return Either::Right(Box::pin(ready(Ok(refused))));
+        }
+        let shared = access.share(request.headers());
+        let response = if access.is_shared() && request.method() == Method::OPTIONS {
+            Box::pin(ready(Ok(response::page(StatusCode::OK, ""))))
+        } else {
+            self.answer(request)
+        };
+        if shared.is_empty() {
+            return Either::Right(response);
+        }
+        Either::Right(Box::pin(response.map_ok(move |mut response| {
+            response.headers_mut().extend(shared);
+            response
+        })))
+    }
+}
+
+impl<S> GatewayService<S> {
+    /// The response to a request that is not of gRPC.
+    fn answer<B, R>(&mut self, request: Request<B>) -> Boxed<Answered<R, S::Error>>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        S::Error: Send + 'static,
+        S::Future: Send + 'static,
+        R: Body<Data = Bytes> + Send + Unpin + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let gateway = Arc::clone(&self.gateway);
+        let path = request.uri().path();
+        let routes = gateway.routes.as_ref();
+        let route = match routes.map_or(Found::Elsewhere, |routes| routes.find(path)) {
+            Found::Method(route) => route,
+            Found::Nothing => return told(&Told::not_found()),
+            Found::Elsewhere => {
+                let response = self.inner.call(request.map(RequestBody::plain));
+                return Box::pin(response.map_ok(|it| it.map(ResponseBody::plain)));
+            }
+        };
+        let form = form(route, request.headers());
+        let query = match *request.method() {
+            Method::POST => None,
+            Method::GET if form == Form::Events => Some(messages_of(request.uri())),
+            _ => return told(&Told::wrong_method()),
+        };
+        let (head, source) = request.into_parts();
+        let body = match JsonBody::new(&gateway, route, &head, source, query) {
+            Ok(body) => body,
+            Err(failure) => {
+                let failed = response::failed_with(form, &failure.into());
+                return Box::pin(ready(Ok(failed)));
+            }
+        };
+        let (refused, output) = (body.refused(), route.output);
+        let mut call = Request::new(RequestBody::json(body));
+        *call.method_mut() = Method::POST;
+        *call.uri_mut() = route.grpc.clone();
+        *call.headers_mut() = headers::metadata(&head.headers);
+        *call.extensions_mut() = head.extensions;
+        let response = self.inner.call(call);
+        Box::pin(async move {
+            let (head, body) = response.await?.into_parts();
+            let messages = Messages::new(gateway, output, form, refused, body);
+            Ok(response::of_call(&head.headers, messages).await)
+        })
+    }
+}
+
+fn plain<R>(response: Response<R>) -> Response<ResponseBody<R>> {
+    response.map(ResponseBody::plain)
+}
+
+fn told<R: Send + 'static, E: Send + 'static>(told: &Told) -> Boxed<Answered<R, E>> {
+    Box::pin(ready(Ok(response::failed(Form::Whole, told))))
+}
+
+/// The form in which a call of `route` is answered.
+fn form(route: &Route, headers: &HeaderMap) -> Form {
+    let mut accepted = headers.get_all(ACCEPT).iter();
+    let is_events = accepted.any(|it| {
+        let text = it.to_str().unwrap_or_default();
+        text.contains(EVENTS)
+    });
+    match (route.is_stream(), is_events) {
+        (false, _) => Form::Whole,
+        (true, false) => Form::Lines,
+        (true, true) => Form::Events,
+    }
+}
+
+/// The messages in the query of a request for events, which has no body: the sources of events in
+/// browsers cannot send one.
+fn messages_of(uri: &Uri) -> Bytes {
+    let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
+        return Bytes::new();
+    };
+    let messages = pairs.into_iter().filter(|(name, _)| name == QUERY_REQUEST);
+    messages.map(|(_, text)| text).collect::<String>().into()
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests;
