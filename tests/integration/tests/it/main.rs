@@ -30,6 +30,7 @@ mod exactly_once;
 mod failover;
 mod fencing;
 mod freshness;
+mod gateway;
 mod history;
 mod identity;
 mod key_views;
