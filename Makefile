@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members
+.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members gateways
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -38,6 +38,10 @@ damage:
 # Fifteen thousand leases of one client of etcd's Go library. Needs Go and its module proxy.
 go-leases:
 	@bash .ci/go-leases.sh
+
+# Patroni and etcd3gw, from PyPI, against a quorum over its JSON gateway.
+gateways:
+	@bash .ci/gateways.sh
 
 # Two hundred reads while packets between the nodes are late; DELAYS=n for another number.
 delays:
