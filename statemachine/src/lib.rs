@@ -68,7 +68,10 @@ pub use self::{
     error::{EngineError, Fault, MissingGuard, ReadError, Refusal, StaleToken},
     feature::FeatureLevel,
     fence::POLICIES_MAX,
-    history::{Collector, HashKv, History, HistoryQuery, Progress, RevisionEvents, Wanted},
+    history::{
+        Collector, Counts, HashKv, HashRule, History, HistoryQuery, Progress, RevisionEvents,
+        Wanted,
+    },
     keyspace::{InstanceName, SERVICES_PREFIX, claim_key, claimed_name, service_range},
     lease::{KeyCount, Lease, MayHave},
     machine::{ApplyBatch, StateMachine},

@@ -1,11 +1,8 @@
-//! The hash over history that etcd calls `HashKV`, bit for bit.
-//!
-//! Invariant: it depends on the logical history only. etcd hashes all rows that exist; here a row
-//! that collection may or may not have deleted yet is never counted, which equals etcd's result
-//! after its own compaction has finished.
+//! The hash over history that etcd calls `HashKV`, computed from a state.
 
 use super::{
     compactions::{self, Compaction},
+    hash_rule::{Counts, HashKv, HashRule},
     mark,
 };
 use crate::{
@@ -18,20 +15,6 @@ use crate::{
     },
     value::{KeyValue, Revision},
 };
-
-/// etcd hashes the name of the bucket first.
-const BUCKET: &[u8] = b"key";
-
-/// A hash over history, and its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashKv {
-    /// CRC-32 (Castagnoli).
-    pub hash: u32,
-    /// The floor at the time; -1 before the first compaction.
-    pub compact_revision: Revision,
-    /// The last revision hashed.
-    pub hash_revision: Revision,
-}
 
 impl Reader<'_> {
     /// Hashes history up to `revision`, or up to the latest if it is zero; below zero, as in etcd,
@@ -122,13 +105,9 @@ impl Reader<'_> {
 /// later writes do not count.
 #[derive(Debug)]
 pub(crate) struct HashPass {
-    floor: Revision,
-    revision: Revision,
-    /// The revision at which a change at or below the floor must still be the latest of its key.
-    keep_at: Revision,
+    rule: HashRule,
     /// The next change to process.
     next: Stamp,
-    hash: u32,
 }
 
 /// The result of one step of a pass.
@@ -146,17 +125,10 @@ impl HashPass {
         floor: Revision,
         revision: Revision,
     ) -> Result<Self, Fault> {
-        let keep_at = if revision.0 > 0 && reader.any_key_at(revision)? {
-            revision
-        } else {
-            floor
-        };
+        let any_key = revision.0 > 0 && reader.any_key_at(revision)?;
         Ok(Self {
-            floor,
-            revision,
-            keep_at,
+            rule: HashRule::new(floor, revision, any_key),
             next: Stamp::default(),
-            hash: crc32c::crc32c(BUCKET),
         })
     }
 
@@ -167,7 +139,7 @@ impl HashPass {
 
     /// Returns the revision up to which it hashes.
     pub(crate) const fn revision(&self) -> Revision {
-        self.revision
+        self.rule.revision()
     }
 
     /// Processes at most `entries_max` changes.
@@ -187,7 +159,8 @@ impl HashPass {
                 });
             };
             let (stamp, kind) = keys::read_history(&row)?;
-            if stamp.main > self.revision {
+            let counts = self.rule.counts(stamp.main, kind == ChangeKind::Tombstone);
+            if counts == Counts::Beyond {
                 return Ok(HashStep {
                     done: true,
                     entries,
@@ -199,14 +172,16 @@ impl HashPass {
                 main: stamp.main,
                 sub: stamp.sub.saturating_add(1),
             };
-            let counts = stamp.main > self.floor
-                || (kind == ChangeKind::Put && {
+            let counts = match counts {
+                Counts::Always => true,
+                Counts::IfLatest => {
                     let key = KeyValue::decode(&value)?.key;
-                    reader.is_latest_at(&key, stamp, self.keep_at)?
-                });
+                    reader.is_latest_at(&key, stamp, self.rule.latest_at())?
+                }
+                Counts::Never | Counts::Beyond => false,
+            };
             if counts {
-                self.hash = crc32c::crc32c_append(self.hash, &row);
-                self.hash = crc32c::crc32c_append(self.hash, &value);
+                self.rule.add(&row, &value);
             }
         }
         Ok(HashStep {
@@ -217,10 +192,6 @@ impl HashPass {
 
     /// Returns the hash, once the pass is done.
     pub(crate) const fn into_hash(self) -> HashKv {
-        HashKv {
-            hash: self.hash,
-            compact_revision: self.floor,
-            hash_revision: self.revision,
-        }
+        self.rule.into_hash()
     }
 }

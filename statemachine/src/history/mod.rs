@@ -6,13 +6,14 @@ mod collect;
 mod compactions;
 mod events;
 mod hash;
+mod hash_rule;
 mod mark;
 mod reach;
 
 pub use self::{
     collect::{Collector, Progress},
     events::{History, HistoryQuery, RevisionEvents, Wanted},
-    hash::HashKv,
+    hash_rule::{Counts, HashKv, HashRule},
 };
 pub(crate) use self::{
     compactions::{Compaction, note as note_compaction},
