@@ -22,7 +22,19 @@ pub struct Crate {
 }
 
 /// Every crate that is held to layers.
-pub const CRATES: &[Crate] = &[CLIENT, SERVER, STATE_MACHINE];
+pub const CRATES: &[Crate] = &[BACKUP, CLIENT, SERVER, STATE_MACHINE];
+
+const BACKUP: Crate = Crate {
+    within: "server/backup/src",
+    layers: &[
+        // Bytes.
+        &["bbolt"],
+        &["file", "schema"],
+        // What is computed from the rows.
+        &["content"],
+        &["hash_kv", "status"],
+    ],
+};
 
 const CLIENT: Crate = Crate {
     within: "client/src",

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenure-statemachine", &[]),
     // Takes the place of a dependency of openraft's, by that one's name; nobody of ours uses it.
     ("base2histogram", &[]),
+    ("tenure-backup", &["tenure-statemachine"]),
     ("tenure", &["tenure-proto"]),
     ("tenurectl", &["tenure"]),
     ("tenure-json", &[]),
@@ -47,13 +48,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenure-tidy", &[]),
 ];
 
-/// What the state machine must not pull in, however far away: runtimes, networks, disks, chance and
-/// clocks.
+/// What the state machine, and the library for its snapshots, must not pull in, however far away:
+/// runtimes, networks, disks, chance and clocks.
 const IMPURE: [&str; 10] = [
     "tokio", "tonic", "openraft", "rocksdb", "rand", "chrono", "time", "hyper", "mio", "socket2",
 ];
-/// The package that is to be pure.
-const PURE: &str = "tenure-statemachine";
+/// The packages that are to be pure.
+const PURE: [&str; 2] = ["tenure-statemachine", "tenure-backup"];
 
 /// The packages of a build and their normal and build dependencies.
 #[derive(Debug, Default)]
@@ -149,17 +150,19 @@ pub fn wrong_arrows(packages: &Packages) -> Vec<String> {
     found
 }
 
-/// What makes the state machine impure.
+/// What makes a pure package impure.
 #[must_use]
 pub fn impurities(packages: &Packages) -> Vec<String> {
-    if !packages.members.contains(PURE) {
-        return vec![format!("there is no package {PURE}")];
+    let mut found = Vec::new();
+    for pure in PURE {
+        if !packages.members.contains(pure) {
+            found.push(format!("there is no package {pure}"));
+        }
+        let closure = packages.closure(pure);
+        let impure = IMPURE.iter().filter(|name| closure.contains(**name));
+        found.extend(impure.map(|name| format!("{pure} pulls in {name}")));
     }
-    let closure = packages.closure(PURE);
-    let impure = IMPURE.iter().filter(|name| closure.contains(**name));
-    impure
-        .map(|name| format!("{PURE} pulls in {name}"))
-        .collect()
+    found
 }
 
 #[cfg(test)]
@@ -204,13 +207,13 @@ mod tests {
 
     #[test]
     fn an_impurity_is_found_however_far_away() {
-        let far = [(PURE, "bytes"), ("bytes", "serde"), ("serde", "tokio")];
-        assert_eq!(
-            impurities(&packages(&far)),
-            [format!("{PURE} pulls in tokio")]
-        );
-        assert!(impurities(&packages(&far[..2])).is_empty());
-        assert_eq!(impurities(&Packages::default()).len(), 1);
+        for pure in PURE {
+            let far = [(pure, "bytes"), ("bytes", "serde"), ("serde", "tokio")];
+            let found = impurities(&packages(&far));
+            assert_eq!(found, [format!("{pure} pulls in tokio")]);
+            assert!(impurities(&packages(&far[..2])).is_empty());
+        }
+        assert_eq!(impurities(&Packages::default()).len(), PURE.len());
     }
 
     #[test]
