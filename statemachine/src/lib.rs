@@ -43,6 +43,7 @@ mod outcome;
 mod price;
 mod read;
 mod registry;
+pub mod restore;
 mod rows;
 mod timers;
 mod transition;

@@ -19,8 +19,9 @@ use crate::{
     price::EntryAnswers,
     read::Reader,
     rows::{Overlay, Row, keys::MetaRow},
-    transition::{Effects, Policies, Transition},
+    transition::{Effects, Policies, Touched, Transition},
     value::Context,
+    value::KeyValue,
 };
 
 /// The state machine over an [`Engine`].
@@ -170,6 +171,18 @@ impl ApplyBatch<'_> {
     /// Applies an entry without commands: its index, term and time.
     pub fn advance(&mut self, context: &Context) {
         self.meta.advance(context);
+    }
+
+    /// Makes claims of keys that were restored without, in this order.
+    pub(crate) fn adopt(&mut self, keys: Vec<KeyValue>) -> Result<(), Fault> {
+        let mut transition = Transition::new(
+            &mut self.overlay,
+            &mut self.meta,
+            &mut self.policies,
+            &mut self.event_bytes,
+        );
+        transition.unreconciled.touched = keys.into_iter().map(Touched::Put).collect();
+        transition.reconcile()
     }
 
     /// Stores an opaque record of the log's adapter in the same write as the data.

@@ -6,6 +6,7 @@ mod encoding;
 mod model;
 mod once;
 mod remembered;
+mod restore;
 mod strategies;
 
 use std::sync::Arc;

@@ -17,7 +17,7 @@ use crate::{
 impl Transition<'_> {
     /// Repeats until nothing is left to reconcile. `execute` calls it after every command; a
     /// command of several changes also calls it between them.
-    pub(super) fn reconcile(&mut self) -> Result<(), Fault> {
+    pub(crate) fn reconcile(&mut self) -> Result<(), Fault> {
         loop {
             for touched in std::mem::take(&mut self.unreconciled.touched) {
                 self.follow_key(touched)?;
