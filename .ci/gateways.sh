@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Callers of etcd's JSON gateway, Patroni and etcd3gw, against a quorum that it starts on the ports of
-# `make run`. Installs them from PyPI into a temporary directory. TENURED names a program to use
+# Callers of etcd's JSON gateway, Patroni and etcd3gw, against a quorum that it starts on the ports
+# of `make run`. Installs them from PyPI into a temporary directory. TENURED names a program to use
 # instead of the one that is built first.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 

@@ -7,10 +7,11 @@ mod keys;
 mod lock;
 mod order;
 mod registry;
+mod restore;
 mod session;
 mod values;
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::{
     Arg, ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -27,6 +28,7 @@ pub use lock::{AcquireArgs, Elect, ElectArgs, ForceArgs, Lock, LockArgs};
 pub use registry::{
     DiscoverArgs, DrainArgs, InstanceArgs, ReadinessArg, RegisterArgs, SelectorArgs,
 };
+pub use restore::RestoreArgs;
 pub use session::{Fence, Policy, PolicyArgs, PrefixArgs, SessionCommand};
 pub(crate) use values::lease_id;
 pub use values::{EndpointArg, GuardArg, Permits};
@@ -215,7 +217,7 @@ pub enum Command {
         #[arg(long)]
         cluster: bool,
     },
-    /// Save the data of a server
+    /// Save the data of a server, check it, and restore it
     #[command(subcommand)]
     Snapshot(Snapshot),
     /// Measure the cluster
@@ -379,11 +381,23 @@ pub enum Alarm {
 
 #[derive(Debug, Subcommand)]
 pub enum Snapshot {
-    /// Save a snapshot to a file
+    /// Save a snapshot of a server to a file
     Save {
         /// The file
-        file: std::path::PathBuf,
+        file: PathBuf,
     },
+    /// Print hash, revision, keys and size of a snapshot file
+    Status {
+        /// The file
+        file: PathBuf,
+    },
+    /// Check a snapshot file, and print what is in it
+    Verify {
+        /// The file
+        file: PathBuf,
+    },
+    /// Make the data directory of a member of a new cluster from a snapshot file
+    Restore(RestoreArgs),
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,9 +8,10 @@ mod publish;
 mod quorum_recovery;
 mod quota;
 mod recovering;
+mod restored;
 mod serve;
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 pub use self::{
     join::JoinError,
@@ -23,6 +24,7 @@ use tracing::{info, warn};
 
 use crate::{
     admin,
+    backup::ImportError,
     clock::{Clock, RuntimeClock},
     config::{Config, ConfigErrors, VERSION},
     duties::{Expirer, ExpirerSettings, Waker, spawn_auto_compaction},
@@ -33,7 +35,7 @@ use crate::{
         Started,
     },
     rpc::{self, Limits, Services},
-    storage::{DataDir, DataDirError},
+    storage::{DataDir, DataDirError, SeedError},
     tasks,
     transport::{TcpTransport, Transport},
 };
@@ -59,6 +61,15 @@ pub enum AppError {
     /// The node cannot join the cluster.
     #[error("discovery failed: {0}")]
     Join(#[from] JoinError),
+    /// The data directory that a tool restored could not be taken over.
+    #[error("the data directory {path} was restored from a snapshot, and cannot be used")]
+    Restored {
+        /// The data directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: Box<SeedError<ImportError>>,
+    },
     /// The quorum could not be recovered.
     #[error("--recover: {0}")]
     Recovery(#[from] RecoveryError),
@@ -118,6 +129,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let metrics = Metrics::new(config.metrics);
     let mut listeners = serve::Listeners::open(&config, &*transport).await?;
 
+    restored::take_over(&config)?;
     let dir = quorum_recovery::prepare(&config, DataDir::open(&config.data_dir)?)?;
     let founding = identity::decide(&config, &dir, &transport).await?;
     let node_config = node_config(&config, &founding);

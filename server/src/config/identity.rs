@@ -5,7 +5,6 @@
 
 use std::fmt;
 
-use sha1::{Digest, Sha1};
 use tenure_statemachine::MemberId;
 
 use super::url::Url;
@@ -23,48 +22,21 @@ impl fmt::Display for ClusterId {
 /// The id of a founding member: a hash of its peer addresses, sorted, and the cluster's token.
 #[must_use]
 pub fn member_id(peer_urls: &[Url], cluster_token: &str) -> MemberId {
-    let mut texts: Vec<String> = peer_urls.iter().map(ToString::to_string).collect();
-    texts.sort_unstable();
-    let mut hash = Sha1::new();
-    for text in &texts {
-        hash.update(text);
-    }
-    hash.update(cluster_token);
-    MemberId(first_u64(hash))
+    let texts: Vec<String> = peer_urls.iter().map(ToString::to_string).collect();
+    tenure_backup::member_id(texts.iter().map(String::as_str), cluster_token)
 }
 
 /// The id of a member that is added at `seconds`: as that of a founding member, with the time in
 /// place of the token, as etcd makes it.
 #[must_use]
 pub fn member_id_at(peer_urls: &[String], seconds: u64) -> MemberId {
-    let mut texts = peer_urls.to_vec();
-    texts.sort_unstable();
-    let mut hash = Sha1::new();
-    for text in &texts {
-        hash.update(text);
-    }
-    hash.update(seconds.to_string());
-    MemberId(first_u64(hash))
+    tenure_backup::member_id(peer_urls.iter().map(String::as_str), &seconds.to_string())
 }
 
 /// The id of a cluster: a hash of its founding members' ids, sorted.
 #[must_use]
 pub fn cluster_id(members: impl IntoIterator<Item = MemberId>) -> ClusterId {
-    let mut members: Vec<MemberId> = members.into_iter().collect();
-    members.sort_unstable();
-    let mut hash = Sha1::new();
-    for member in members {
-        hash.update(member.0.to_be_bytes());
-    }
-    ClusterId(first_u64(hash))
-}
-
-fn first_u64(hash: Sha1) -> u64 {
-    let digest = hash.finalize();
-    let (first, _) = digest
-        .split_first_chunk()
-        .expect("invariant: the digest has twenty bytes");
-    u64::from_be_bytes(*first)
+    ClusterId(tenure_backup::cluster_id(members))
 }
 
 #[cfg(test)]

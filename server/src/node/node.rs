@@ -191,6 +191,10 @@ impl Replica for Node {
             committed_index,
             applied_index: self.applied.borrow().index,
             members,
+            removed: {
+                let removed = self.founding.peers.roster().removed().get();
+                removed.into_iter().map(MemberId).collect()
+            },
             faults: self.founding.faults(),
         }
     }

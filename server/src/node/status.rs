@@ -51,6 +51,8 @@ pub struct Status {
     pub applied_index: u64,
     /// Everyone in the membership, by id.
     pub members: Vec<Member>,
+    /// Members that were removed, by id.
+    pub removed: Vec<MemberId>,
     /// Faults of other members, each with its remedy.
     pub faults: Vec<String>,
 }

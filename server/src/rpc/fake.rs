@@ -227,6 +227,7 @@ impl Replica for FakeNode {
                 member(MEMBER.0, "http://one:2380"),
                 member(0xb2, "http://two:2380"),
             ],
+            removed: Vec::new(),
             faults: Vec::new(),
         }
     }

@@ -35,6 +35,7 @@ use super::{
     limits::Limits,
 };
 use crate::{
+    backup::SnapshotStreams,
     events::{ClaimHub, WatchHub},
     fatal,
     node::{Leadership, ProposeError, Replica, reply_to},
@@ -63,6 +64,7 @@ pub struct Services {
     pub(super) foreign_keys: ForeignKeys,
     pub(super) bulk_reads: BulkReads,
     pub(super) far_walks: FarWalks,
+    pub(super) snapshots: SnapshotStreams,
     pub(super) calls: Calls,
 }
 
@@ -85,6 +87,7 @@ impl Services {
             foreign_keys: ForeignKeys::default(),
             bulk_reads: BulkReads::new(Arc::clone(&replica)),
             far_walks: FarWalks::new(),
+            snapshots: SnapshotStreams::default(),
             calls: Calls::new(),
             replica,
             hub,

@@ -126,8 +126,21 @@ impl DataDir {
     /// # Errors
     /// See [`DataDirError`].
     pub fn open(path: &Path) -> Result<Self, DataDirError> {
-        let failed = |doing| failed(path, doing);
         refuse_foreign(path)?;
+        Self::open_any(path)
+    }
+
+    /// As [`DataDir::open`], for a directory that a tool of etcd's restored: beside `member/` it
+    /// may hold what an earlier attempt to take it over left.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn open_restored(path: &Path) -> Result<Self, DataDirError> {
+        Self::open_any(path)
+    }
+
+    fn open_any(path: &Path) -> Result<Self, DataDirError> {
+        let failed = |doing| failed(path, doing);
         create(path).map_err(failed("creating it"))?;
         let lock = OpenOptions::new()
             .create(true)

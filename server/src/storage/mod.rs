@@ -25,6 +25,7 @@ mod new_cluster;
 mod rocks;
 mod rocks_engine;
 mod rocks_log;
+mod seed;
 mod segment_log;
 mod self_check;
 mod state_exchange;
@@ -48,6 +49,7 @@ pub use self::{
     new_cluster::{Held, found_new, held, recovered_by},
     rocks_engine::RocksEngine,
     rocks_log::RocksLog,
+    seed::{Seed, SeedError, etcd_database, seed},
     segment_log::{DiskFiles, LogError, LogFile, LogFiles, LogOptions, LogOwner, SegmentLog},
     self_check::{SelfCheckError, check_own},
     state_exchange::{damage_of, is_unsettled, last_record, replace, settle},

@@ -28,11 +28,11 @@ const BACKUP: Crate = Crate {
     within: "server/backup/src",
     layers: &[
         // Bytes.
-        &["bbolt"],
+        &["bbolt", "ids"],
         &["file", "schema"],
         // What is computed from the rows.
         &["content"],
-        &["hash_kv", "status"],
+        &["hash_kv", "restored", "status"],
     ],
 };
 
@@ -78,7 +78,7 @@ const SERVER: Crate = Crate {
         &["admin", "telemetry"],
         &["consensus"],
         &["storage"],
-        &["raft"],
+        &["backup", "raft"],
         &["events"],
         &["node"],
         &["duties", "rpc"],
@@ -115,7 +115,7 @@ const STATE_MACHINE: Crate = Crate {
         &["execute", "origin"],
         &["machine"],
         // What is asked of a state from outside.
-        &["digest", "estimate", "invariants"],
+        &["digest", "estimate", "invariants", "restore"],
     ],
 };
 

@@ -15,11 +15,16 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("base2histogram", &[]),
     ("tenure-backup", &["tenure-statemachine"]),
     ("tenure", &["tenure-proto"]),
-    ("tenurectl", &["tenure"]),
+    ("tenurectl", &["tenure", "tenure-backup"]),
     ("tenure-json", &[]),
     (
         "tenured",
-        &["tenure-json", "tenure-proto", "tenure-statemachine"],
+        &[
+            "tenure-backup",
+            "tenure-json",
+            "tenure-proto",
+            "tenure-statemachine",
+        ],
     ),
     (
         "tenure-testkit",

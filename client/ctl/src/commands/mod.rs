@@ -34,7 +34,7 @@ use std::{
 use tenure::{Client, Member};
 
 use crate::{
-    args::{Check, Cli, Command, Global, Recover, Writing},
+    args::{Check, Cli, Command, Global, Recover, Snapshot, Writing},
     failure::Failure,
     output::Output,
 };
@@ -65,6 +65,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Version => return version::version(output),
         Command::Completion { shell } => return version::completion(output, shell),
+        Command::Snapshot(ref command) if !matches!(command, Snapshot::Save { .. }) => {
+            return snapshot::offline(output, command);
+        }
         _ => {}
     }
     let client = connect(&cli.global).await?;
@@ -94,13 +97,13 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::MoveLeader { member } => move_leader::run(&session, member).await,
         Command::Alarm(command) => alarm::run(&session, command).await,
         Command::Defrag { cluster } => defrag::run(&session, cluster).await,
-        Command::Snapshot(command) => {
+        Command::Snapshot(Snapshot::Save { file }) => {
             // A snapshot has no deadline unless the user set one.
             let global = &session.global;
             let limit = global
                 .command_timeout_given
                 .then_some(global.command_timeout);
-            snapshot::run(&session, &command, limit).await
+            snapshot::save(&session, &file, limit).await
         }
         Command::Check(Check::Perf {
             load,
@@ -121,7 +124,8 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::WatchEndpoints(args) => registry::watch(&session, &args).await,
         Command::Fence(command) => fence::run(&session, command).await,
         Command::Session(command) => session::run(&session, command).await,
-        Command::Version | Command::Completion { .. } => Ok(()),
+        // They needed no server.
+        Command::Snapshot(_) | Command::Version | Command::Completion { .. } => Ok(()),
     }
 }
 

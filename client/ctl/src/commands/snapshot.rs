@@ -1,88 +1,51 @@
-//! `snapshot save`: writes a server's snapshot to a file.
-//!
-//! The file is renamed to its final name once it is complete and synced.
+//! `snapshot save|status|verify|restore`: one server's data in a file, and a file as data.
 
-use std::{
-    fs::{self, File},
-    io::{self, IsTerminal, Write},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+mod inspect;
+mod restore;
+mod save;
+
+use std::{fs::File, path::Path, time::Duration};
 
 use anyhow::Context;
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::timeout;
+use tenure_backup::{
+    bbolt::Database,
+    file::{Section, SnapshotFile},
+};
 
 use super::Session;
-use crate::{args::Snapshot, failure::Failure};
+use crate::{args::Snapshot, failure::Failure, output::Output};
 
-/// Deadline unless the user sets one; practically unlimited.
-const NO_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
-
-pub(super) async fn run(
+/// Saves a snapshot of a server.
+pub(super) async fn save(
     session: &Session,
-    command: &Snapshot,
+    file: &Path,
     limit: Option<Duration>,
 ) -> Result<(), Failure> {
-    let Snapshot::Save { file } = command;
-    let partial = PathBuf::from(format!("{}.part", file.display()));
-    let saved = timeout(limit.unwrap_or(NO_LIMIT), save(session, &partial)).await;
-    let saved = saved.unwrap_or_else(|_| {
-        Err(anyhow::anyhow!("the snapshot took longer than --command-timeout").into())
-    });
-    let version = match saved {
-        Ok(version) => version,
-        Err(failure) => {
-            // The partial file is of no use.
-            _ = fs::remove_file(&partial);
-            return Err(failure);
-        }
-    };
-    fs::rename(&partial, file).with_context(|| format!("cannot name {}", file.display()))?;
-    session
-        .output
-        .say(format!("Snapshot saved at {}\n", file.display()).as_bytes())?;
-    if !version.is_empty() {
-        session
-            .output
-            .say(format!("Server version {version}\n").as_bytes())?;
-    }
-    Ok(())
+    save::run(session, file, limit).await
 }
 
-/// Writes the snapshot and returns the version of the server.
-async fn save(session: &Session, path: &Path) -> Result<String, Failure> {
-    let mut snapshot = session.client.maintenance().snapshot().await?;
-    let mut file =
-        File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    let (mut written, mut remaining, mut version) = (0_u64, 0, String::new());
-    let bar = if io::stderr().is_terminal() {
-        progress_bar()
-    } else {
-        ProgressBar::hidden()
-    };
-    while let Some(piece) = snapshot.next().await? {
-        file.write_all(piece.data())
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        written += piece.data().len() as u64;
-        remaining = piece.remaining_bytes();
-        bar.set_length(written + remaining);
-        bar.set_position(written);
-        if !piece.version().is_empty() {
-            version = piece.version().to_owned();
-        }
+/// Runs a command that needs no server.
+pub(super) fn offline(output: Output, command: &Snapshot) -> Result<(), Failure> {
+    match command {
+        Snapshot::Save { .. } => Ok(()),
+        Snapshot::Status { file } => inspect::status(output, file),
+        Snapshot::Verify { file } => inspect::verify(output, file),
+        Snapshot::Restore(args) => restore::run(output, args),
     }
-    bar.finish_and_clear();
-    if remaining > 0 || written == 0 {
-        let text = "the server ended the snapshot early";
-        return Err(anyhow::anyhow!("{text}: {remaining} bytes are missing").into());
-    }
-    file.sync_all()
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(version)
 }
 
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes} {eta}");
-    ProgressBar::new(0).with_style(style.expect("the template is valid"))
+/// Opens a snapshot file, which is never written to.
+fn open(path: &Path) -> Result<SnapshotFile<File>, Failure> {
+    let opened = || -> anyhow::Result<_> { Ok(SnapshotFile::open(File::open(path)?)?) };
+    Ok(opened().with_context(|| format!("cannot open {}", path.display()))?)
+}
+
+/// Opens the database in a snapshot file, and checks its structure.
+fn database(file: &SnapshotFile<File>) -> Result<Database<Section<&File>>, Failure> {
+    let checked = || -> anyhow::Result<_> {
+        let database = file.database()?;
+        database.check()?;
+        Ok(database)
+    };
+    Ok(checked().context("invalid database")?)
 }

@@ -29,7 +29,8 @@ use tenure::{
 };
 
 pub use coordination::Answer;
-pub use number::go_duration;
+pub use number::{go_duration, size as human_size};
+pub(crate) use table::grid;
 
 use crate::{args::Format, failure::Failure};
 

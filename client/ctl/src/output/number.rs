@@ -37,7 +37,7 @@ fn with_fraction(nanos: u128, unit: u128, name: &str) -> String {
 }
 
 /// A size such as `20 kB`: two digits, powers of a thousand.
-pub(super) fn size(bytes: u64) -> String {
+pub fn size(bytes: u64) -> String {
     if bytes < 10 {
         return format!("{bytes} B");
     }

@@ -46,14 +46,18 @@ const STATUS: &[&str] = &[
 
 pub(super) fn render(reply: &Reply, hex: bool) -> Option<String> {
     let (headings, rows) = cells(reply, hex)?;
-    let headings: Vec<_> = headings
-        .iter()
-        .map(|text| text.to_uppercase().replace('_', " "))
-        .collect();
+    let headings = headings.iter();
+    let headings = headings.map(|text| text.to_uppercase().replace('_', " "));
+    Some(grid(&headings.collect::<Vec<_>>(), &rows))
+}
+
+/// Cells between lines, as etcdctl draws them.
+pub(crate) fn grid(headings: &[String], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows
             .iter()
-            .chain([&headings])
+            .map(Vec::as_slice)
+            .chain([headings])
             .map(|row| row[column].chars().count());
         cells.max().unwrap_or(0)
     };
@@ -71,11 +75,11 @@ pub(super) fn render(reply: &Reply, hex: bool) -> Option<String> {
     let right = |(text, &width): (&String, &usize)| format!(" {text:>width$} ");
     let heading: Vec<_> = headings.iter().zip(&widths).map(centred).collect();
     let mut table = format!("{rule}|{}|\n{rule}", heading.join("|"));
-    for row in &rows {
+    for row in rows {
         let row: Vec<_> = row.iter().zip(&widths).map(right).collect();
         table += &format!("|{}|\n", row.join("|"));
     }
-    Some(table + &rule)
+    table + &rule
 }
 
 /// Headings and rows of an answer that is a list.

@@ -18,7 +18,8 @@ use super::{
 /// Bytes of a leaf's buffer that are kept for the next leaf; what one large row needed is freed.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
-/// Writes the file that a [`Plan`] describes, as chunks of at most [`CHUNK_BYTES_MAX`] bytes.
+/// Writes the file that a [`Plan`] describes, as chunks of at most
+/// [`CHUNK_BYTES_MAX`](super::CHUNK_BYTES_MAX) bytes.
 ///
 /// Beside the plan it holds one chunk and one leaf: a page, or one larger row.
 #[derive(Debug)]

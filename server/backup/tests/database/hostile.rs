@@ -207,6 +207,8 @@ fn cycles_and_repeated_pages_end() {
     assert_eq!(fault(&child(0, to)), (to, PageFault::ReachedTwice));
     // The second leaf again, in place of the third.
     assert_eq!(fault(&child(2, 3)), (3, PageFault::Range));
+    // The second leaf in place of the first, whose keys must be less.
+    assert_eq!(fault(&child(0, 3)), (3, PageFault::Range));
     // A root bucket whose root is the root itself.
     let root = file.len() / PAGE - 1;
     let value = element(root, 0) + 16 + 1;

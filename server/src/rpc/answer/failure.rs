@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use tenure_statemachine::{ReadError, Revision};
 
 use super::status::Reason;
-use crate::fatal;
+use crate::{backup::SnapshotError, fatal};
 
 /// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,5 +87,19 @@ impl From<ReadError> for Failure {
             ReadError::Refused(refusal) => refusal.into(),
             ReadError::Fault(fault) => fatal::stop(&fault),
         }
+    }
+}
+
+/// A snapshot that was not made, or not to its end. The client wants to know why.
+pub(in crate::rpc) fn of_snapshot(error: SnapshotError) -> Failure {
+    match error {
+        SnapshotError::TooMany => Reason::TooManyRequests.with(error.to_string()),
+        SnapshotError::State(fault) => ReadError::Fault(fault).into(),
+        SnapshotError::Stalled
+        | SnapshotError::Gone
+        | SnapshotError::Row(_)
+        | SnapshotError::Record(_)
+        | SnapshotError::Changed(_)
+        | SnapshotError::Thread(_) => Reason::SnapshotBroken.with(fatal::chain(&error)),
     }
 }

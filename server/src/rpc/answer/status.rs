@@ -181,8 +181,8 @@ reasons! {
     /// A member runs a version without changes of the membership.
     MembersTooOld => FailedPrecondition,
         "tenure: a member runs a version that knows no changes of the membership";
-    /// There are no snapshots over gRPC.
-    SnapshotUnsupported => Unimplemented, "etcdserver: snapshot is not supported";
+    /// A snapshot ended before its end. What was received is of no use.
+    SnapshotBroken => Unavailable, "tenure: the snapshot was not made to its end";
     /// There is no version to downgrade to.
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
     /// There are no users and roles.

@@ -147,7 +147,7 @@ fn urls(texts: Vec<String>) -> Result<Vec<String>, Failure> {
 
 /// A member's message: its entry in the membership, with the attributes that it published. A member
 /// that has not started yet has neither a name nor client URLs.
-fn merge(member: Member, published: &[MemberAttributes]) -> wire::Member {
+pub(super) fn merge(member: Member, published: &[MemberAttributes]) -> wire::Member {
     let attributes = published.iter().find(|found| found.id == member.id);
     wire::Member {
         id: member.id.0,

@@ -1,19 +1,32 @@
 //! The `Maintenance` service: status, alarms, hashes, leadership.
 
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
+use futures::Stream;
+use tenure_backup::schema;
 use tenure_proto::{
     API_VERSION,
     etcdserverpb::{self as wire, alarm_request::AlarmAction, maintenance_server::Maintenance},
 };
 use tenure_statemachine::{AlarmChange, AlarmKind, HashKv, MemberId, Reader, Revision};
-use tokio_stream::Empty;
 use tonic::{Request, Response, Status};
 
-use crate::rpc::{
-    answer::{failure::Failure, reply, status::Reason},
-    call::Call,
-    services::Services,
+use crate::{
+    backup::{ClusterFacts, Pieces},
+    rpc::{
+        answer::{
+            failure::{Failure, of_snapshot},
+            reply,
+            status::Reason,
+        },
+        call::Call,
+        etcd::cluster::merge,
+        services::Services,
+    },
 };
 
 /// The quota that stands for "no quota" in a status, where etcd's clients expect a number.
@@ -24,7 +37,7 @@ pub(in crate::rpc) struct MaintenanceService(pub(in crate::rpc) Arc<Services>);
 
 #[tonic::async_trait]
 impl Maintenance for MaintenanceService {
-    type SnapshotStream = Empty<Result<wire::SnapshotResponse, Status>>;
+    type SnapshotStream = Sending;
 
     async fn alarm(
         &self,
@@ -134,11 +147,16 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
+    /// Streams the state that this member has applied. A learner does so, too.
     async fn snapshot(
         &self,
-        _request: Request<wire::SnapshotRequest>,
+        request: Request<wire::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Reason::SnapshotUnsupported.into())
+        self.0.admit_anywhere(request.metadata())?;
+        let facts = self.cluster_facts()?;
+        let begun = self.0.snapshots.begin(self.0.replica.engine(), facts);
+        let pieces = begun.map_err(of_snapshot)?;
+        Ok(Response::new(Sending(pieces)))
     }
 
     async fn move_leader(
@@ -159,7 +177,48 @@ impl Maintenance for MaintenanceService {
     }
 }
 
+/// The pieces of a snapshot as messages.
+#[derive(Debug)]
+pub(in crate::rpc) struct Sending(Pieces);
+
+impl Stream for Sending {
+    type Item = Result<wire::SnapshotResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = ready!(Pin::new(&mut self.0).poll_next(context));
+        Poll::Ready(piece.map(|piece| {
+            let piece = piece.map_err(of_snapshot)?;
+            Ok(wire::SnapshotResponse {
+                header: None,
+                remaining_bytes: piece.remaining,
+                blob: piece.bytes,
+                version: API_VERSION.to_owned(),
+            })
+        }))
+    }
+}
+
 impl MaintenanceService {
+    /// What a snapshot says of the cluster.
+    fn cluster_facts(&self) -> Result<ClusterFacts, Failure> {
+        let published = self.0.latest(|reader| Ok(reader.members()?))?;
+        let status = self.0.replica.status();
+        let members = status.members.into_iter().map(|member| {
+            let member = merge(member, &published);
+            schema::Member {
+                id: member.id,
+                peer_urls: member.peer_ur_ls,
+                is_learner: member.is_learner,
+                name: member.name,
+                client_urls: member.client_ur_ls,
+            }
+        });
+        Ok(ClusterFacts {
+            members: members.collect(),
+            removed: status.removed,
+        })
+    }
+
     fn revision_and_alarms(&self) -> Result<(Revision, Vec<(MemberId, AlarmKind)>), Failure> {
         self.0
             .latest(|reader| Ok((reader.meta().revision, reader.alarms()?)))

@@ -366,11 +366,24 @@ async fn a_learner_serves_local_reads_and_its_status_only() {
 }
 
 #[tokio::test]
+async fn a_snapshot_is_streamed_and_ends_with_its_checksum() {
+    let Served { channel, .. } = serve().await;
+    let mut maintenance = MaintenanceClient::new(channel);
+    let snapshot = maintenance.snapshot(SnapshotRequest {}).await;
+    let mut pieces = snapshot.expect("it streams").into_inner();
+    let (mut bytes, mut remaining) = (0, u64::MAX);
+    while let Some(piece) = pieces.message().await.expect("a piece") {
+        bytes += piece.blob.len();
+        remaining = piece.remaining_bytes;
+        assert!(!piece.version.is_empty());
+    }
+    assert_eq!((bytes % 512, remaining), (32, 0));
+}
+
+#[tokio::test]
 async fn what_is_not_built_is_refused_by_name_and_auth_is_off() {
     let Served { channel, .. } = serve().await;
     let mut maintenance = MaintenanceClient::new(channel.clone());
-    let snapshot = maintenance.snapshot(SnapshotRequest {}).await;
-    assert_eq!(reason(snapshot), Some(Reason::SnapshotUnsupported));
     let downgrade = maintenance.downgrade(DowngradeRequest::default()).await;
     assert_eq!(reason(downgrade), Some(Reason::DowngradeUnsupported));
     let mut auth = AuthClient::new(channel.clone());
