@@ -107,6 +107,7 @@ impl Clients {
             if let Ok(client) = builder.connect().await {
                 return (round, client);
             }
+            // A pause between two attempts.
             sleep(CALL_PAUSE).await;
         }
     }
@@ -134,6 +135,7 @@ impl Clients {
                     let call = Call { begin, end, did };
                     self.history.lock().await.add(&key, call);
                 }
+                // The rate at which calls are made.
                 sleep(CALL_PAUSE).await;
             }
         }
@@ -158,6 +160,7 @@ impl Clients {
                         leaders.entry(status.raft_term).or_default().insert(own);
                     }
                 }
+                // A pause between two looks.
                 sleep(CALL_PAUSE * 10).await;
             }
         }
@@ -415,6 +418,7 @@ impl Trial {
             (Change::Remove(_) | Change::Replace(_) | Change::Update(_), None) => {}
         }
         if !matches!(change, Change::AddLearner) {
+            // Time is the subject: the fault lasts so long.
             sleep(lasts).await;
             self.end(fault);
         }
@@ -429,6 +433,7 @@ impl Trial {
 
     /// A learner gets its vote by a call, for which the fault has to end.
     async fn add_beside(&mut self, fault: Fault, lasts: Duration) {
+        // Time is the subject: the fault lasts so long.
         sleep(lasts).await;
         self.end(fault);
         self.add(MemberRole::Learner).await;
