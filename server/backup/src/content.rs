@@ -99,15 +99,26 @@ pub fn contents<S: ReadAt>(database: &Database<S>) -> Result<Contents, ContentEr
     Ok(count.finish())
 }
 
-/// Reads the rows of one bucket; none when there is no such bucket.
-pub(crate) fn rows_of<S: ReadAt>(
+/// The rows of one bucket in bytes; none when there is no such bucket.
+///
+/// # Errors
+/// When the file is damaged or cannot be read; each row, too.
+pub fn rows_of<S: ReadAt>(
     database: &Database<S>,
     name: BucketName,
-) -> Result<impl Iterator<Item = Result<Record, ContentError>>, ContentError> {
+) -> Result<impl Iterator<Item = Result<EncodedRow, ReadError>>, ReadError> {
     let bucket = database.bucket(name.as_bytes())?;
     let rows = bucket.map(|bucket| database.rows(&bucket));
     let rows = rows.into_iter().flatten();
-    Ok(rows.map(move |row| Ok(Record::decode(EncodedRow::new(name, row?))?)))
+    Ok(rows.map(move |row| Ok(EncodedRow::new(name, row?))))
+}
+
+/// As [`rows_of`], decoded.
+pub(crate) fn records_of<S: ReadAt>(
+    database: &Database<S>,
+    name: BucketName,
+) -> Result<impl Iterator<Item = Result<Record, ContentError>>, ContentError> {
+    Ok(rows_of(database, name)?.map(|row| Ok(Record::decode(row?)?)))
 }
 
 /// The keys that exist after the changes so far. In memory, because their history is in the order

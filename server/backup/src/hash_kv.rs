@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::{
     bbolt::{Database, ReadAt, ReadError},
-    content::{ContentError, rows_of},
+    content::{ContentError, records_of},
     schema::{BucketName, EncodedRow, Record, RevisionKey},
 };
 
@@ -106,7 +106,7 @@ pub fn hash_kv<S: ReadAt>(database: &Database<S>, revision: Revision) -> Result<
 /// Returns the latest revision and the floor.
 fn range<S: ReadAt>(database: &Database<S>) -> Result<(Revision, Revision), ContentError> {
     let mut floor = NO_FLOOR;
-    for record in rows_of(database, BucketName::Meta)? {
+    for record in records_of(database, BucketName::Meta)? {
         if let Record::ScheduledCompaction(at) | Record::FinishedCompaction(at) = record? {
             floor = floor.max(at);
         }
@@ -133,7 +133,7 @@ struct Latest {
 impl Latest {
     fn at<S: ReadAt>(database: &Database<S>, revision: Revision) -> Result<Self, ContentError> {
         let mut latest = Self::default();
-        for record in rows_of(database, BucketName::Key)? {
+        for record in records_of(database, BucketName::Key)? {
             let Record::Change(at, kv) = record? else {
                 continue;
             };

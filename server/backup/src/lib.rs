@@ -32,7 +32,7 @@ pub use bytes::Bytes as Chunk;
 pub use tenure_statemachine::{MemberId, Revision};
 
 pub use self::{
-    content::{ContentError, Contents, contents},
+    content::{ContentError, Contents, contents, rows_of},
     hash_kv::{HashError, hash_kv},
     ids::{cluster_id, member_id},
     restored::{Changes, RestoreError, restored},

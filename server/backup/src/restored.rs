@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::{
     bbolt::{Database, Planner, ReadAt, ReadError, RowFault, RowSink, WriteError, Writer},
+    content::rows_of,
     schema::{BucketName, EncodedRow, Member, Record, RevisionKey, RowError},
 };
 
@@ -107,13 +108,13 @@ fn progress<S: ReadAt, E>(
     snapshot: &Database<S>,
 ) -> Result<(Revision, Option<Revision>), RestoreError<E>> {
     let mut last = Revision::EMPTY;
-    for row in rows(snapshot, BucketName::Key)? {
+    for row in rows_of(snapshot, BucketName::Key)? {
         if let Some(at) = RevisionKey::decode(&row?.key) {
             last = last.max(at.main);
         }
     }
     let mut floor = None;
-    for row in rows(snapshot, BucketName::Meta)? {
+    for row in rows_of(snapshot, BucketName::Meta)? {
         match Record::decode(row?).map_err(Box::new)? {
             Record::ScheduledCompaction(at) | Record::FinishedCompaction(at) => {
                 floor = floor.max(Some(at));
@@ -183,7 +184,7 @@ impl<S: ReadAt> Feed<'_, S> {
         bucket: BucketName,
         sink: &mut T,
     ) -> Result<(), FeedError<T::Error>> {
-        for row in rows(self.snapshot, bucket)? {
+        for row in rows_of(self.snapshot, bucket)? {
             let row = row?;
             sink.row(&row.key, &row.value).map_err(FeedError::Sink)?;
         }
@@ -223,14 +224,4 @@ fn tell<T: RowSink>(
         sink.row(&row.key, &row.value).map_err(FeedError::Sink)?;
     }
     Ok(())
-}
-
-fn rows<S: ReadAt>(
-    snapshot: &Database<S>,
-    name: BucketName,
-) -> Result<impl Iterator<Item = Result<EncodedRow, ReadError>>, ReadError> {
-    let bucket = snapshot.bucket(name.as_bytes())?;
-    let rows = bucket.map(|bucket| snapshot.rows(&bucket));
-    let rows = rows.into_iter().flatten();
-    Ok(rows.map(move |row| Ok(EncodedRow::new(name, row?))))
 }

@@ -4,7 +4,7 @@ use tenure_statemachine::Revision;
 
 use crate::{
     bbolt::{Database, ReadAt},
-    content::{ContentError, LiveKeys, rows_of},
+    content::{ContentError, LiveKeys, records_of},
     schema::{BucketName, EncodedRow, Record},
 };
 
@@ -60,7 +60,7 @@ pub fn status<S: ReadAt>(database: &Database<S>) -> Result<Status, ContentError>
         }
     }
     status.keys = live.count();
-    for record in rows_of(database, BucketName::Meta)? {
+    for record in records_of(database, BucketName::Meta)? {
         if let Record::StorageVersion(version) = record? {
             status.version = version;
         }

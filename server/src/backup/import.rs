@@ -8,7 +8,8 @@ use std::{collections::BTreeMap, fs::File, io, path::Path, sync::Arc};
 use tenure_backup::{
     bbolt::{Database, ReadAt, ReadError},
     file::SnapshotFile,
-    schema::{BucketName, EncodedRow, Member, Record, RevisionKey, RowError},
+    rows_of,
+    schema::{BucketName, Member, Record, RevisionKey, RowError},
 };
 use tenure_statemachine::{
     Engine, Fault, LeaseId, MemberId, Meta, Revision, Ttl,
@@ -195,17 +196,17 @@ fn restore<S: ReadAt>(
         floor: facts.floor.unwrap_or(Revision(-1)),
     };
     let mut restore = Restore::new(Arc::clone(&engine));
-    let kept = keep(database, &mut restore)?;
-    let own_rows = if is_current(database, kept)? {
-        true
-    } else {
+    let mut kept = keep(database, &mut restore)?;
+    if let Some(revision) = kept
+        && !is_current(database, revision)?
+    {
         // The file went through an etcd that wrote on: these rows are of an earlier time.
         warn!("what the snapshot holds of tenure's own state is older than its keys, and is left");
         restore = Restore::new(engine);
         restore.clear()?;
-        false
-    };
-    if kept.is_none() || !own_rows {
+        kept = None;
+    }
+    if kept.is_none() {
         for record in records(database, BucketName::Lease)? {
             if let Record::Lease(lease) = record? {
                 let left = match lease.remaining_ttl {
@@ -240,13 +241,7 @@ fn keep<S: ReadAt>(
 
 /// Whether rows of `kept` are of the time of the last change. The empty key does not count: a
 /// restore that moves the revision leaves it behind.
-fn is_current<S: ReadAt>(
-    database: &Database<S>,
-    kept: Option<Revision>,
-) -> Result<bool, ImportError> {
-    let Some(kept) = kept else {
-        return Ok(true);
-    };
+fn is_current<S: ReadAt>(database: &Database<S>, kept: Revision) -> Result<bool, ImportError> {
     for row in rows_of(database, BucketName::Key)? {
         let row = row?;
         let later = RevisionKey::decode(&row.key).is_some_and(|at| at.main > kept);
@@ -264,16 +259,6 @@ fn ttl(seconds: i64) -> Ttl {
     Ttl(u64::try_from(seconds)
         .unwrap_or(0)
         .saturating_mul(SECOND_MS))
-}
-
-fn rows_of<S: ReadAt>(
-    database: &Database<S>,
-    name: BucketName,
-) -> Result<impl Iterator<Item = Result<EncodedRow, ReadError>>, ImportError> {
-    let bucket = database.bucket(name.as_bytes())?;
-    let rows = bucket.map(|bucket| database.rows(&bucket));
-    let rows = rows.into_iter().flatten();
-    Ok(rows.map(move |row| Ok(EncodedRow::new(name, row?))))
 }
 
 fn records<S: ReadAt>(
