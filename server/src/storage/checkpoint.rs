@@ -19,6 +19,7 @@ use super::{
     data_dir::sync_dir,
     database_owner::{self, OWNER_FILE},
     incoming::{Incoming, Turn, is_partial},
+    removal,
     rocks_engine::RocksEngine,
 };
 
@@ -27,8 +28,8 @@ const INCOMING_PREFIX: &str = "incoming-";
 /// Extension of RocksDB's table files, which are immutable.
 const TABLE_FILE: &str = "sst";
 
-/// A checkpoint on disk. Clones share it; after [`Checkpoint::supersede`], dropping the last clone
-/// removes the files.
+/// A checkpoint on disk. Clones share it; once [`Checkpoint::supersede`] was called and the last
+/// clone is dropped, the files are removed.
 #[derive(Clone, Debug)]
 pub struct Checkpoint {
     directory: Arc<Directory>,
@@ -64,7 +65,7 @@ impl Drop for Directory {
     fn drop(&mut self) {
         // A received snapshot that was installed has been moved away.
         if self.remove.load(Ordering::Acquire) && self.path.exists() {
-            remove(&self.path);
+            removal::remove_later(&self.path);
         }
     }
 }

@@ -22,6 +22,7 @@ mod log_tail;
 mod log_watch;
 mod log_writer;
 mod new_cluster;
+mod removal;
 mod rocks;
 mod rocks_engine;
 mod rocks_log;

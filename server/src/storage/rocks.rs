@@ -40,6 +40,15 @@ const STATE_STOP_FILES: i32 = 64;
 /// files of a table pile up while it merges a large level of another.
 const STATE_JOBS: i32 = 4;
 
+/// Bytes after which a file being written is handed to the disk. Without, a flush or a compaction
+/// leaves megabytes to the page cache, whose write then delays the syncs of the log beside it.
+const STATE_BYTES_PER_SYNC: u64 = 1 << 20;
+
+/// Has files and memtables that nothing uses any more removed by RocksDB's own threads. Otherwise
+/// the thread does it that ends the last read of them, and that may be the one with the heartbeats:
+/// a file system that discards blocks takes a second to remove some hundred megabytes.
+const REMOVE_IN_BACKGROUND: &str = "avoid_unnecessary_blocking_io=true";
+
 /// Size of one segment of the log's write-ahead file.
 const LOG_BUFFER_BYTES: usize = 8 << 20;
 
@@ -65,7 +74,10 @@ pub(super) fn state_options(new: bool) -> Options {
     options.set_atomic_flush(true);
     options.set_db_write_buffer_size(STATE_BUFFERS_BYTES);
     options.set_max_background_jobs(STATE_JOBS);
+    options.set_bytes_per_sync(STATE_BYTES_PER_SYNC);
     options
+        .get_options_from_string(REMOVE_IN_BACKGROUND)
+        .expect("RocksDB knows the option")
 }
 
 /// Creates the block cache that the tables of one state database share.

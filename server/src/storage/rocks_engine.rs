@@ -5,7 +5,6 @@
 //! tables.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -20,9 +19,8 @@ use tenure_statemachine::{
     EngineError,
     engine::{Cursor, Engine, Table, View, WriteBatch, WriteOp},
 };
-use tracing::warn;
 
-use super::{damage, latest_records::LatestRecords, rocks};
+use super::{damage, latest_records::LatestRecords, removal, rocks};
 
 /// Maximum number of keys per read that are looked up one by one: a read this small may be of
 /// recently written records, which are cached.
@@ -50,11 +48,8 @@ struct Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.remove.load(Ordering::Acquire)
-            && let Err(error) = fs::remove_dir_all(&self.path)
-        {
-            // Startup removes databases that are not in use.
-            warn!(%error, path = %self.path.display(), "a replaced state database was not removed");
+        if self.remove.load(Ordering::Acquire) {
+            removal::remove_later(&self.path);
         }
     }
 }

@@ -66,7 +66,7 @@ async fn log_entries(node: &Node) -> f64 {
 }
 
 /// The number of a node's newest snapshot: their directories are numbered.
-fn newest_snapshot(snapshots: &Path) -> u64 {
+pub(crate) fn newest_snapshot(snapshots: &Path) -> u64 {
     let names = fs::read_dir(snapshots).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let numbers =

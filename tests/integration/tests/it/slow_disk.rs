@@ -1,5 +1,5 @@
-//! Slow and hung disks: nothing acknowledged is lost, every node starts again, and a leader whose
-//! disk does not answer lets another lead.
+//! Slow and hung disks: nothing acknowledged is lost, every node starts again, a leader whose disk
+//! does not answer lets another lead, and one whose old files take long to remove leads on.
 //!
 //! A few cases run with the other tests. With `TENURE_SLOW_DISK=all`, which `make slow-disk` sets,
 //! the whole matrix of delays, loads and roles runs and is printed as a table; with a number in
@@ -8,10 +8,13 @@
 use std::{
     env, fs,
     io::Write,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use tenure_testkit::{Acknowledged, Cluster, Load, STATE_MAX, SlowDisks, wait_until};
+
+use crate::catch_up::newest_snapshot;
 
 const NODES: usize = 3;
 /// Tries of each case of the matrix.
@@ -19,6 +22,9 @@ const TRIES: usize = 3;
 /// Most memory that a node with a hung disk may take more than it had. Its log keeps 32 MiB of what
 /// is to be written, twice where it copies it; the rest is what clients still send.
 const GROWTH_MAX_KB: u64 = 200 << 10;
+
+/// Entries after which a snapshot is made where it is to be replaced soon.
+const SNAPSHOT_ENTRIES: usize = 40;
 
 /// How much is written at once.
 #[derive(Clone, Copy, Debug)]
@@ -244,4 +250,47 @@ async fn a_leader_whose_disk_stalled_for_a_while_is_of_use_again() {
     let acknowledged = load.finish().await;
     assert_all_kept(&cluster, stalled, &acknowledged).await;
     tenure_testkit::assert_same_everywhere(&cluster).await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_old_files_take_long_to_remove_leads_on() {
+    let Some(disks) = disks() else {
+        return;
+    };
+    let builder = Cluster::builder(NODES).flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string());
+    let mut cluster = disks.under(builder, NODES).start().await;
+    let leader = cluster.leader().await;
+    let term = term_at(&cluster, leader).await;
+    let snapshots = cluster.node(leader).data_dir().join("snapshots");
+    // A snapshot has at least a handful of files: one of them takes as long as an election.
+    disks.set_removals(leader, Duration::from_secs(1));
+    let begun = newest_snapshot(&snapshots);
+    let mut number = 0;
+    while newest_snapshot(&snapshots) < begun + 3 {
+        for _ in 0..SNAPSHOT_ENTRIES {
+            let calls = cluster.node(leader).calls();
+            calls.put(&format!("removal/{number}"), "v").await.unwrap();
+            number += 1;
+        }
+    }
+    let is_removing = |path: &Path| path.to_string_lossy().ends_with(".removed");
+    let paths = fs::read_dir(&snapshots).unwrap();
+    let removing = paths.filter(|path| is_removing(&path.as_ref().unwrap().path()));
+    println!("{} snapshots are being removed", removing.count());
+    assert_eq!(cluster.leader().await, leader);
+    let now = term_at(&cluster, leader).await;
+    assert_eq!(now, term, "there was an election");
+    // It starts with what is left of them, and removes it.
+    cluster.node_mut(leader).kill9();
+    disks.set_removals(leader, Duration::ZERO);
+    cluster.node_mut(leader).restart().await;
+    wait_until("nothing is left of old snapshots", STATE_MAX, async || {
+        let count = fs::read_dir(&snapshots).unwrap().count();
+        (count == 1).then_some(()).ok_or(count)
+    })
+    .await;
+}
+
+async fn term_at(cluster: &Cluster, node: usize) -> u64 {
+    cluster.node(node).calls().status().await.unwrap().raft_term
 }
