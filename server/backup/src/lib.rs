@@ -2,7 +2,8 @@
 //!
 //! [`bbolt`] writes and reads the database, [`mod@file`] the SHA-256 behind it, [`schema`] the rows
 //! of etcd's buckets. [`status`](fn@status) and [`hash_kv`](fn@hash_kv) compute what `etcdutl`
-//! prints for a file. `docs/snapshot-format.md` describes the format.
+//! prints for a file. `docs/snapshot-format.md` describes the format. [`archive`] reads
+//! the files that an archiver writes beside snapshots.
 //!
 //! The crate does not know the server: rows are supplied and received by its user. It starts no
 //! thread, maps no memory, and keeps in memory a small part of a file at a time; what grows with
@@ -19,6 +20,7 @@
     clippy::cast_sign_loss
 )]
 
+pub mod archive;
 pub mod bbolt;
 mod content;
 pub mod file;

@@ -32,7 +32,7 @@ const BACKUP: Crate = Crate {
         &["file", "schema"],
         // What is computed from the rows.
         &["content"],
-        &["hash_kv", "restored", "status"],
+        &["archive", "hash_kv", "restored", "status"],
     ],
 };
 
