@@ -3,6 +3,7 @@
 //! Names, defaults and meanings are etcdctl's.
 
 mod conditions;
+mod copying;
 mod keys;
 mod lock;
 mod order;
@@ -23,6 +24,9 @@ use tenure::{LeaseId, MemberId};
 use values::{duration, member_id};
 
 pub use conditions::{Conditions, Guarded, Guards, Writing};
+pub use copying::{
+    ArchiveArgs, ArchiveCommand, DestinationArgs, DiffArgs, MigrateArgs, MirrorArgs,
+};
 pub use keys::{DelArgs, GetArgs, PutArgs, WatchArgs};
 pub use lock::{AcquireArgs, Elect, ElectArgs, ForceArgs, Lock, LockArgs};
 pub use registry::{
@@ -220,6 +224,15 @@ pub enum Command {
     /// Save the data of a server, check it, and restore it
     #[command(subcommand)]
     Snapshot(Snapshot),
+    /// Copy keys to another cluster, and every change of them
+    MakeMirror(MirrorArgs),
+    /// Move to another cluster while this one is in use
+    Migrate(MigrateArgs),
+    /// Keep a snapshot and every change after it in a folder, to restore any revision
+    #[command(args_conflicts_with_subcommands = false)]
+    Archive(ArchiveArgs),
+    /// Print the keys that differ between two revisions
+    Diff(DiffArgs),
     /// Measure the cluster
     #[command(subcommand)]
     Check(Check),

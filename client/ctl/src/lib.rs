@@ -9,6 +9,7 @@ pub mod environment;
 pub mod failure;
 pub mod output;
 pub mod quoting;
+mod replication;
 pub mod supervision;
 pub mod tether;
 pub mod transaction;

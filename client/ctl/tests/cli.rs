@@ -3,6 +3,8 @@
 
 #[path = "cli/answers.rs"]
 mod answers;
+#[path = "cli/copying.rs"]
+mod copying;
 #[path = "cli/words.rs"]
 mod words;
 

@@ -3,9 +3,11 @@
 //! A command sends requests and passes the answer to the output, which formats it.
 
 mod alarm;
+mod archive;
 mod check;
 mod conditions;
 mod defrag;
+mod diff;
 mod elect;
 mod endpoint;
 mod endpoints;
@@ -15,7 +17,9 @@ mod holding;
 mod keys;
 mod lease;
 mod lock;
+mod make_mirror;
 mod member;
+mod migrate;
 mod move_leader;
 mod recover;
 mod registry;
@@ -62,13 +66,12 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         format: cli.global.write_out,
         hex: cli.global.hex,
     };
-    match cli.command {
-        Command::Version => return version::version(output),
-        Command::Completion { shell } => return version::completion(output, shell),
-        Command::Snapshot(ref command) if !matches!(command, Snapshot::Save { .. }) => {
-            return snapshot::offline(output, command);
-        }
-        _ => {}
+    if let Some(outcome) = offline(output, &cli.command) {
+        return outcome;
+    }
+    // Its client is that of --from.
+    if let Command::Migrate(args) = &cli.command {
+        return migrate::run(&cli.global, output, args).await;
     }
     let client = connect(&cli.global).await?;
     let session = Session {
@@ -76,7 +79,28 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         output,
         global: cli.global,
     };
-    match cli.command {
+    online(session, cli.command).await
+}
+
+/// Runs a command that needs no server; `None` for one that does.
+fn offline(output: Output, command: &Command) -> Option<Result<(), Failure>> {
+    match command {
+        Command::Version => Some(version::version(output)),
+        Command::Completion { shell } => Some(version::completion(output, *shell)),
+        Command::Snapshot(Snapshot::Save { .. }) => None,
+        Command::Snapshot(command) => Some(snapshot::offline(output, command)),
+        Command::Archive(args) => {
+            let command = args.command.as_ref();
+            command.map(|command| archive::offline(output, args, command))
+        }
+        Command::Diff(args) if !args.needs_server() => Some(diff::offline(output, args)),
+        _ => None,
+    }
+}
+
+/// Runs a command with the client of a session.
+async fn online(session: Session, command: Command) -> Result<(), Failure> {
+    match command {
         Command::Put(Writing { args, conditions }) => keys::put(&session, &args, &conditions).await,
         Command::Get(args) => keys::get(&session, &args).await,
         Command::Del(Writing { args, conditions }) => keys::del(&session, &args, &conditions).await,
@@ -105,6 +129,9 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
                 .then_some(global.command_timeout);
             snapshot::save(&session, &file, limit).await
         }
+        Command::MakeMirror(args) => make_mirror::run(&session, &args).await,
+        Command::Archive(args) => archive::run(&session, &args).await,
+        Command::Diff(args) => diff::run(&session, &args).await,
         Command::Check(Check::Perf {
             load,
             prefix,
@@ -125,11 +152,14 @@ pub async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Fence(command) => fence::run(&session, command).await,
         Command::Session(command) => session::run(&session, command).await,
         // They needed no server.
-        Command::Snapshot(_) | Command::Version | Command::Completion { .. } => Ok(()),
+        Command::Snapshot(_)
+        | Command::Migrate(_)
+        | Command::Version
+        | Command::Completion { .. } => Ok(()),
     }
 }
 
-async fn connect(global: &Global) -> Result<Client, Failure> {
+pub(crate) async fn connect(global: &Global) -> Result<Client, Failure> {
     let endpoints = global.endpoints.iter().map(|endpoint| endpoint.trim());
     let endpoints: Vec<_> = endpoints.collect();
     let mut builder = Client::builder()

@@ -7,6 +7,7 @@ mod save;
 use std::{fs::File, path::Path, time::Duration};
 
 use anyhow::Context;
+use tenure::Client;
 use tenure_backup::{
     bbolt::Database,
     file::{Section, SnapshotFile},
@@ -24,6 +25,11 @@ pub(super) async fn save(
     save::run(session, file, limit).await
 }
 
+/// Writes a snapshot of a server into `path`, verified and durable. The file is not renamed.
+pub(super) async fn receive(client: &Client, path: &Path) -> Result<(), Failure> {
+    save::save(client, path).await.map(drop)
+}
+
 /// Runs a command that needs no server.
 pub(super) fn offline(output: Output, command: &Snapshot) -> Result<(), Failure> {
     match command {
@@ -35,13 +41,13 @@ pub(super) fn offline(output: Output, command: &Snapshot) -> Result<(), Failure>
 }
 
 /// Opens a snapshot file, which is never written to.
-fn open(path: &Path) -> Result<SnapshotFile<File>, Failure> {
+pub(super) fn open(path: &Path) -> Result<SnapshotFile<File>, Failure> {
     let opened = || -> anyhow::Result<_> { Ok(SnapshotFile::open(File::open(path)?)?) };
     Ok(opened().with_context(|| format!("cannot open {}", path.display()))?)
 }
 
 /// Opens the database in a snapshot file, and checks its structure.
-fn database(file: &SnapshotFile<File>) -> Result<Database<Section<&File>>, Failure> {
+pub(super) fn database(file: &SnapshotFile<File>) -> Result<Database<Section<&File>>, Failure> {
     let checked = || -> anyhow::Result<_> {
         let database = file.database()?;
         database.check()?;

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
+use tenure::Client;
 use tenure_backup::file::check_saved;
 use tokio::time::timeout;
 
@@ -26,7 +27,7 @@ pub(super) async fn run(
     limit: Option<Duration>,
 ) -> Result<(), Failure> {
     let partial = PathBuf::from(format!("{}.part", file.display()));
-    let saved = timeout(limit.unwrap_or(NO_LIMIT), save(session, &partial)).await;
+    let saved = timeout(limit.unwrap_or(NO_LIMIT), save(&session.client, &partial)).await;
     let saved = saved.unwrap_or_else(|_| {
         Err(anyhow::anyhow!("the snapshot took longer than --command-timeout").into())
     });
@@ -51,8 +52,8 @@ pub(super) async fn run(
 }
 
 /// Writes the snapshot and returns the version of the server.
-async fn save(session: &Session, path: &Path) -> Result<String, Failure> {
-    let mut snapshot = session.client.maintenance().snapshot().await?;
+pub(super) async fn save(client: &Client, path: &Path) -> Result<String, Failure> {
+    let mut snapshot = client.maintenance().snapshot().await?;
     // Everything that the store holds is in it.
     let mut file = OpenOptions::new()
         .create(true)
