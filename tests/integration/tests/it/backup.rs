@@ -19,11 +19,11 @@ const STATE_MAX: Duration = Duration::from_secs(60);
 const PREFIX: &str = "kept/";
 
 /// A tool that needs no server.
-fn ctl() -> Tool {
+pub(crate) fn ctl() -> Tool {
     Tool::new(tenurectl())
 }
 
-fn ctl_at(cluster: &Cluster, node: usize) -> Tool {
+pub(crate) fn ctl_at(cluster: &Cluster, node: usize) -> Tool {
     ctl().with(&["--endpoints", cluster.node(node).address()])
 }
 
@@ -54,7 +54,7 @@ async fn fill(cluster: &Cluster, node: usize) -> i64 {
 }
 
 /// Stops the nodes, which have just been started, and removes their data.
-fn wipe(cluster: &mut Cluster) {
+pub(crate) fn wipe(cluster: &mut Cluster) {
     for number in 0..cluster.nodes().len() {
         cluster.node_mut(number).kill9();
         fs::remove_dir_all(cluster.node(number).data_dir()).unwrap_or_default();
@@ -67,7 +67,7 @@ fn flag_of(line: &[String], name: &str) -> String {
 }
 
 /// The words by which `snapshot restore` makes the directory of this node.
-fn restore_words(cluster: &Cluster, node: usize, file: &Path) -> Vec<String> {
+pub(crate) fn restore_words(cluster: &Cluster, node: usize, file: &Path) -> Vec<String> {
     let node = cluster.node(node);
     let line = node.command_line();
     let mut words = vec!["snapshot".to_owned(), "restore".to_owned()];
@@ -90,13 +90,13 @@ fn restore_words(cluster: &Cluster, node: usize, file: &Path) -> Vec<String> {
     words
 }
 
-async fn run(tool: &Tool, words: &[String]) -> tenure_testkit::Ran {
+pub(crate) async fn run(tool: &Tool, words: &[String]) -> tenure_testkit::Ran {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     tool.run(&words).await
 }
 
 /// Nodes that start on directories restored from `file` by `tool`.
-async fn restored(nodes: usize, file: &Path, tool: &Tool, more: &[&str]) -> Cluster {
+pub(crate) async fn restored(nodes: usize, file: &Path, tool: &Tool, more: &[&str]) -> Cluster {
     let mut cluster = Cluster::builder(nodes).spawn();
     wipe(&mut cluster);
     for node in 0..nodes {
@@ -124,7 +124,7 @@ async fn save(tool: &Tool, file: &Path) -> String {
 }
 
 /// Every key with its revisions, version, size and lease.
-async fn all(calls: &Calls) -> Vec<String> {
+pub(crate) async fn all(calls: &Calls) -> Vec<String> {
     let request = RangeRequest {
         key: "\0".into(),
         range_end: "\0".into(),

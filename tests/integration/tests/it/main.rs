@@ -43,6 +43,7 @@ mod maintenance;
 mod membership;
 mod membership_by_command;
 mod membership_faults;
+mod moving;
 mod pages;
 mod peers;
 mod power_loss;
