@@ -105,16 +105,26 @@ impl Transition<'_> {
     }
 
     fn clear_alarms(&mut self, change: AlarmChange) -> Result<Vec<(MemberId, AlarmKind)>, Fault> {
+        // An alarm may name no member, so below that level it could not be cleared alone.
+        let has_wildcards = self.meta.level < FeatureLevel::ALARMED;
         let mut cleared = alarms(self.overlay)?;
         cleared.retain(|(member, kind)| {
-            let of_member = change.member == MemberId(0) || change.member == *member;
-            of_member && change.kind.is_none_or(|wanted| wanted == *kind)
+            let all_members = has_wildcards && change.member == MemberId::UNNAMED;
+            let all_kinds = has_wildcards && change.kind.is_none();
+            (all_members || change.member == *member) && (all_kinds || change.kind == Some(*kind))
         });
         for (member, kind) in &cleared {
             self.overlay
                 .delete(Table::Cluster, keys::alarm(*member, *kind));
         }
         Ok(cleared)
+    }
+
+    /// Whether every `Corrupt` alarm names a member, so that the states of the others are sound.
+    pub(crate) fn names_corrupt_members(&self) -> Result<bool, Fault> {
+        let alarms = alarms(self.overlay)?;
+        let is_unnamed = |alarm| alarm == &(MemberId::UNNAMED, AlarmKind::Corrupt);
+        Ok(!alarms.iter().any(is_unnamed))
     }
 
     /// Stores the attributes that a member publishes.

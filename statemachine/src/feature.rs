@@ -32,8 +32,11 @@ impl FeatureLevel {
     /// The membership changes. The state machine does the same as before; members below this level
     /// would refuse those that are added.
     pub const RECONFIGURABLE: Self = Self(4);
+    /// Alarms are cleared one by one, and a `Corrupt` alarm that names a member stops neither the
+    /// ends of leases nor what falls due.
+    pub const ALARMED: Self = Self(5);
     /// The highest level that this version knows.
-    pub const NEWEST: Self = Self::RECONFIGURABLE;
+    pub const NEWEST: Self = Self::ALARMED;
 }
 
 impl fmt::Display for FeatureLevel {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     engine::{Table, View},
-    error::{Fault, Refusal, damaged},
+    error::{Fault, damaged},
     meta::Meta,
     rows::{
         Record, Row,
@@ -54,14 +54,6 @@ impl<'a> Reader<'a> {
     /// When the engine cannot read.
     pub fn adapter_record(&self) -> Result<Option<Bytes>, Fault> {
         Ok(self.view.get(Table::Meta, MetaRow::Adapter.key())?)
-    }
-
-    pub(crate) fn refuse_corrupt(&self) -> Result<(), Refusal> {
-        if self.meta.corrupt {
-            Err(Refusal::Corrupt)
-        } else {
-            Ok(())
-        }
     }
 
     /// Returns the latest record of `key`.

@@ -130,7 +130,8 @@ impl Transition<'_> {
 
     /// A refusal changes nothing. `lost` is the lock that the claim of the will held.
     fn execute_will(&mut self, will: &Will, lost: Option<&Bytes>) -> Result<(), ReadError> {
-        if self.meta.corrupt {
+        // From that level on, what ends a lease under the alarm also runs its wills.
+        if self.meta.corrupt && self.meta.level < FeatureLevel::ALARMED {
             return Err(Refusal::Corrupt.into());
         }
         if self.meta.no_space && will.txn.contains_put() {

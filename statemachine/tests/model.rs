@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, Compare, DeleteRange, DeleteReply, Event, EventKind, KeyRange,
-    KeyValue, LeaseExpiry, LeaseId, MemberAttributes, Operand, Put, RangeQuery, RangeReply,
-    Refusal, Relation, Reply, Revision, SortOrder, SortTarget, Txn, TxnOp, TxnOpReply, TxnReply,
+    AlarmChange, AlarmKind, Command, Compare, DeleteRange, DeleteReply, Event, EventKind,
+    FeatureLevel, KeyRange, KeyValue, LeaseExpiry, LeaseId, MemberAttributes, Operand, Put,
+    RangeQuery, RangeReply, Refusal, Relation, Reply, Revision, SortOrder, SortTarget, Txn, TxnOp,
+    TxnOpReply, TxnReply,
 };
 
 type Space = BTreeMap<Bytes, KeyValue>;
@@ -32,6 +33,7 @@ pub(crate) struct Model {
     now: u64,
     pub(crate) leases: BTreeMap<i64, ModelLease>,
     pub(crate) alarms: Vec<(u64, AlarmKind)>,
+    level: FeatureLevel,
     pub(crate) members: BTreeMap<u64, MemberAttributes>,
 }
 
@@ -51,6 +53,7 @@ impl Model {
             now: 0,
             leases: BTreeMap::new(),
             alarms: Vec::new(),
+            level: FeatureLevel::FIRST,
             members: BTreeMap::new(),
         }
     }
@@ -87,7 +90,11 @@ impl Model {
             Command::Txn(txn) => format!("{txn:?}").contains("Put(Put {"),
             _ => false,
         };
-        if has(AlarmKind::Corrupt) && !unaffected {
+        let is_unnamed = self.alarms.contains(&(0, AlarmKind::Corrupt));
+        let goes_on = matches!(command, Command::LeaseExpire(_))
+            && self.level >= FeatureLevel::ALARMED
+            && !is_unnamed;
+        if has(AlarmKind::Corrupt) && !unaffected && !goes_on {
             Some(Refusal::Corrupt)
         } else if has(AlarmKind::NoSpace) && grows {
             Some(Refusal::NoSpace)
@@ -158,8 +165,11 @@ impl Model {
                 self.members.insert(attributes.id.0, attributes.clone());
                 Ok(Reply::MemberPublish)
             }
-            // What differs between levels needs more rows than a model holds.
-            Command::RaiseLevel(_) => Ok(Reply::Done),
+            // What else differs between levels needs more rows than a model holds.
+            Command::RaiseLevel(level) => {
+                self.level = self.level.max(*level);
+                Ok(Reply::Done)
+            }
             // Their rules have transcripts and models of their own.
             Command::Conditional(_)
             | Command::Claim(_)
@@ -209,9 +219,11 @@ impl Model {
             self.alarms.sort_unstable();
             return named(vec![alarm]);
         }
+        let is_exact = self.level >= FeatureLevel::ALARMED;
         let hit = |alarm: &(u64, AlarmKind)| {
-            (change.member.0 == 0 || change.member.0 == alarm.0)
-                && (change.kind.is_none() || change.kind == Some(alarm.1))
+            let all = change.member.0 == 0 && !is_exact;
+            let all_kinds = change.kind.is_none() && !is_exact;
+            (all || change.member.0 == alarm.0) && (all_kinds || change.kind == Some(alarm.1))
         };
         let (cleared, left) = self.alarms.iter().copied().partition(hit);
         self.alarms = left;
@@ -374,13 +386,6 @@ impl Model {
     }
 
     pub(crate) fn range(&self, query: &RangeQuery) -> Result<RangeReply, Refusal> {
-        if self
-            .alarms
-            .iter()
-            .any(|(_, kind)| *kind == AlarmKind::Corrupt)
-        {
-            return Err(Refusal::Corrupt);
-        }
         let latest = self.revision();
         if query.revision.0 > latest {
             return Err(Refusal::FutureRevision {

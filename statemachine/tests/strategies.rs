@@ -179,6 +179,8 @@ fn alarm() -> impl Strategy<Value = AlarmChange> {
     // Clearing everything is common, so that runs do not end under an alarm.
     prop_oneof![
         2 => Just(AlarmChange { member: MemberId(0), kind: None, active: false }),
+        6 => (0_u64..3, kind.clone())
+            .prop_map(|(id, kind)| AlarmChange { member: MemberId(id), kind, active: false }),
         1 => (0_u64..3, kind, any::<bool>())
             .prop_map(|(id, kind, active)| AlarmChange { member: MemberId(id), kind, active }),
     ]

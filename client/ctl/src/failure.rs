@@ -98,7 +98,8 @@ fn hint_of(kind: ErrorKind) -> Option<&'static str> {
             "Say who you are with --user and --password (TENURECTL_USER, TENURECTL_PASSWORD)."
         }
         ErrorKind::NoSpace => {
-            "Free space with 'compaction', 'del' and 'defrag', then run 'alarm disarm'."
+            "Free space with 'del' and 'compaction', then run 'alarm disarm'; 'alarm list' tells what \
+             fills it."
         }
         ErrorKind::GuardMissing => {
             "A fence policy protects these keys ('fence policy list'): acquire its lock and give \

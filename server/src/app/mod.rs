@@ -6,10 +6,10 @@ mod join;
 mod observe;
 mod publish;
 mod quorum_recovery;
-mod quota;
 mod recovering;
 mod restored;
 mod serve;
+mod space;
 
 use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
@@ -17,6 +17,7 @@ pub use self::{
     join::JoinError,
     quorum_recovery::{RecoveryError, plan as recovery_plan},
 };
+use axum::Router;
 use thiserror::Error;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -92,6 +93,9 @@ pub enum AppError {
     /// The node did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The history of this member is not that of the others.
+    #[error(transparent)]
+    Inconsistent(#[from] node::Inconsistent),
     /// A listener could not be opened.
     #[error("{flag}: {address} could not be listened on; is another process using it?")]
     Listen {
@@ -153,24 +157,19 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let replica: Arc<dyn node::Replica> = Arc::clone(&node) as _;
     spawn_duties(&replica, leases, &claims, clock, &config);
     let services = Services::new(replica, Arc::clone(&hub), claims, limits);
-    quota::spawn(Arc::clone(&services));
-    let probes = Arc::new(health::Probes::new(Arc::clone(&node)));
-    let pages = admin::router(probes, Arc::clone(&metrics));
+    space::spawn(&services, &metrics, &config);
     observe::spawn(&node, &hub, &metrics, &config);
 
     let stopping = CancellationToken::new();
     let routes = (rpc::routes(Arc::clone(&services)), services.calls_layer());
-    let mut serving = serve::spawn(
-        listeners,
-        peer_routes,
-        routes,
-        pages,
-        &config,
-        &metrics,
-        &stopping,
-    );
+    let pages = pages(&node, &metrics);
+    let peers = serve::spawn_peers(&mut listeners, peer_routes, &metrics);
     let member = Arc::clone(&node);
     let mut founding = tasks::spawn("founding", async move { node::run(&member).await });
+    check_history(&node, &config).await?;
+    let mut serving = serve::spawn(
+        listeners, peers, routes, pages, &config, &metrics, &stopping,
+    );
     publish::spawn(Arc::clone(&node), Arc::clone(&config));
     announce(&node, &config).await;
 
@@ -198,6 +197,20 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     node.stop().await;
     info!("stopped");
     ended
+}
+
+/// The HTTP pages of the node.
+fn pages(node: &Arc<node::Node>, metrics: &Arc<Metrics>) -> Router {
+    let probes = Arc::new(health::Probes::new(Arc::clone(node)));
+    admin::router(probes, Arc::clone(metrics))
+}
+
+/// Compares the node's history with that of the others, if it is to be compared at the start.
+async fn check_history(node: &node::Node, config: &Config) -> Result<(), node::Inconsistent> {
+    if config.feature_gates.initial_corrupt_check() {
+        node::check_history(node).await?;
+    }
+    Ok(())
 }
 
 /// Starts the duties, which act while this node leads.
@@ -266,6 +279,7 @@ fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
         request_timeout: Limits::request_timeout(config.election_timeout),
         warning_apply_duration: config.warning_apply_duration,
         compare_every: config.corrupt_check_time,
+        compare_compactions_every: config.compact_hash_check_time,
         origin: rand::random(),
     }
 }

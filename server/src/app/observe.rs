@@ -26,6 +26,9 @@ pub(super) fn spawn(
     metrics
         .server
         .set_cluster_version(API_VERSION.rsplit_once('.').map_or(API_VERSION, |(v, _)| v));
+    for (name, stage, is_on) in config.feature_gates.all() {
+        metrics.alarm.set_feature(name, stage, is_on);
+    }
     let quota = config.quota_backend_bytes.unwrap_or(0);
     metrics.server.quota_backend_bytes.set(signed(quota));
     for member in node.status().members {

@@ -217,21 +217,23 @@ impl Serving {
     }
 }
 
-/// Starts a server on every listener.
-pub(super) fn spawn(
-    listeners: Listeners,
+/// The running servers for peers.
+pub(super) struct PeersServing {
+    servers: Servers,
+    stop: DropGuard,
+}
+
+/// Starts a server on every listener for peers.
+pub(super) fn spawn_peers(
+    listeners: &mut Listeners,
     peer_routes: Routes,
-    (client_routes, calls): (Routes, CallsLayer),
-    pages: Router,
-    config: &Config,
     metrics: &Arc<Metrics>,
-    stopping: &CancellationToken,
-) -> Serving {
-    let (peers, clients) = (Servers::new(), Servers::new());
-    let peers_stopping = CancellationToken::new();
+) -> PeersServing {
+    let servers = Servers::new();
+    let stopping = CancellationToken::new();
     let accepting = metrics.network.accepting();
     let of_members = Places::of_members();
-    for incoming in listeners.peers {
+    for incoming in std::mem::take(&mut listeners.peers) {
         let incoming = admitted(incoming, of_members.clone(), accepting.clone());
         let server = Server::builder()
             .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))
@@ -240,11 +242,29 @@ pub(super) fn spawn(
             .initial_connection_window_size(PEER_STREAM_WINDOW * 2)
             .max_concurrent_streams(PEER_STREAMS_MAX)
             .add_routes(peer_routes.clone());
-        let stop = peers_stopping.clone().cancelled_owned();
-        peers.push(tasks::spawn("peers", async move {
+        let stop = stopping.clone().cancelled_owned();
+        servers.push(tasks::spawn("peers", async move {
             server.serve_with_incoming_shutdown(incoming, stop).await
         }));
     }
+    PeersServing {
+        servers,
+        stop: stopping.drop_guard(),
+    }
+}
+
+/// Starts a server on every listener for clients, beside those for `peers`.
+pub(super) fn spawn(
+    listeners: Listeners,
+    peers: PeersServing,
+    (client_routes, calls): (Routes, CallsLayer),
+    pages: Router,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    stopping: &CancellationToken,
+) -> Serving {
+    let clients = Servers::new();
+    let accepting = metrics.network.accepting();
     let both = Routes::from(beside_grpc(client_routes, pages.clone()));
     // One for all addresses: its bounds are the node's.
     let receiving = Receiving::default();
@@ -276,9 +296,9 @@ pub(super) fn spawn(
         }));
     }
     Serving {
-        peers,
+        peers: peers.servers,
         clients,
-        _peers_stop: peers_stopping.drop_guard(),
+        _peers_stop: peers.stop,
     }
 }
 

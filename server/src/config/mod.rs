@@ -12,6 +12,7 @@ mod duration;
 mod fault;
 mod file;
 pub mod flags;
+mod gates;
 mod help;
 pub mod identity;
 mod load;
@@ -26,11 +27,12 @@ mod variables;
 
 pub use self::cluster::{FirstStart, InitialMember, Joining};
 pub use self::fault::{ConfigErrors, ConfigFault, Origin, Warning};
+pub use self::gates::FeatureGates;
 pub use self::identity::member_id_at;
 pub use self::load::{Invocation, from_process, load};
 pub use self::settings::{
-    AutoCompaction, ClusterState, Config, LogFormat, LogLevel, LogOutput, MetricsLevel,
-    QuorumRecovery,
+    AutoCompaction, ClusterState, Config, DiskReserve, LogFormat, LogLevel, LogOutput,
+    MetricsLevel, QuorumRecovery,
 };
 pub use self::url::Url;
 

@@ -4,7 +4,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{cluster::InitialMember, url::Url};
+use super::{cluster::InitialMember, gates::FeatureGates, url::Url};
 
 /// All settings, with defaults for those not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,12 @@ pub struct Config {
 
     /// Bytes the key space may use; `None` means no limit.
     pub quota_backend_bytes: Option<u64>,
+    /// Free bytes of the disk below which writes are refused.
+    pub disk_reserve: DiskReserve,
+    /// Whether a member clears its own alarm once there is space again.
+    pub alarm_auto_clear: bool,
+    /// Switches of experimental features.
+    pub feature_gates: FeatureGates,
     /// Operations in one transaction; positive.
     pub max_txn_ops: usize,
     /// Bytes in one request, without the overhead gRPC is allowed; positive.
@@ -85,6 +91,8 @@ pub struct Config {
     pub warning_apply_duration: Duration,
     /// Time between two comparisons of the members' states; zero means never.
     pub corrupt_check_time: Duration,
+    /// Time between two comparisons of the hashes of compactions; `None` means never.
+    pub compact_hash_check_time: Option<Duration>,
     /// Duration of a unary call above which to warn.
     pub warning_unary_request_duration: Duration,
 
@@ -96,6 +104,15 @@ pub struct Config {
     pub log_outputs: Vec<LogOutput>,
     /// The metrics that are collected.
     pub metrics: MetricsLevel,
+}
+
+/// Free bytes of the disk below which writes are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskReserve {
+    /// Derived from the size of the file system.
+    Derived,
+    /// This number; zero means that nothing is reserved.
+    Bytes(u64),
 }
 
 /// Whether the first start forms a cluster or joins one.

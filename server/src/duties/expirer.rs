@@ -25,7 +25,7 @@ use self::{deadlines::Deadlines, grace::Graces};
 use crate::{
     events::{LeaseFeed, NewLeases},
     fatal,
-    node::{Leadership, Replica, reply_to},
+    node::{Integrity, Leadership, Replica, reply_to},
     tasks,
 };
 
@@ -107,10 +107,12 @@ impl Expirer {
     /// Returns when the leadership channel closes: the node has stopped.
     async fn run(mut self) {
         let mut leadership = self.replica.leadership();
+        let integrity = self.replica.integrity();
         let mut led = false;
         loop {
             let now = *leadership.borrow_and_update();
-            let leads = now.is_leader;
+            // Leases end by this node's state, which must not be one that an alarm is about.
+            let leads = now.is_leader && *integrity.borrow() == Integrity::Sound;
             if leads && now.term != self.term {
                 self.term = now.term;
                 self.take_over().await;
@@ -129,7 +131,7 @@ impl Expirer {
                 self.deadlines.clear();
             }
             led = leads;
-            if !pause(&mut leadership, leads.then_some(self.settings.pace)).await {
+            if !pause(&mut leadership, now.is_leader.then_some(self.settings.pace)).await {
                 return;
             }
         }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: no update performs a lookup. Handles with labels are made once and kept.
 
+mod alarm;
 mod apply;
 mod body;
 mod frame;
@@ -35,6 +36,7 @@ pub(crate) use self::method::{paths_of_short_calls, paths_of_whole_requests};
 pub use self::registrar::Described;
 pub(crate) use self::transport::AcceptMetrics;
 pub use self::{
+    alarm::AlarmMetrics,
     apply::ApplyMetrics,
     body::CountingBody,
     grpc::GrpcMetrics,
@@ -70,6 +72,8 @@ pub struct Metrics {
     pub apply: ApplyMetrics,
     /// Role, identity and slow operations.
     pub server: ServerMetrics,
+    /// Alarms, the disk's space, and feature gates.
+    pub alarm: AlarmMetrics,
     /// Progress of proposals.
     pub proposals: ProposalMetrics,
     /// Results of the health pages.
@@ -102,6 +106,7 @@ impl Metrics {
             scrape: Scrape::default(),
             apply: ApplyMetrics::new(registrar),
             server: ServerMetrics::new(registrar),
+            alarm: AlarmMetrics::new(registrar),
             proposals: ProposalMetrics::new(registrar),
             health: HealthMetrics::new(registrar),
             disk: DiskMetrics::new(registrar),

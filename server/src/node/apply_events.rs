@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::{
-    cluster_clock::ClusterClock, error::ProposeError, progress::Applied, slow_apply::SlowApply,
-    waiters::Waiters,
+    cluster_clock::ClusterClock, error::ProposeError, integrity::IntegrityFeed, progress::Applied,
+    slow_apply::SlowApply, waiters::Waiters,
 };
 use crate::{
     events::{ClaimHub, LeaseFeed, WatchHub},
@@ -29,6 +29,7 @@ pub(super) struct ApplyEvents {
     pub(super) floor: watch::Sender<Revision>,
     pub(super) leases: Arc<LeaseFeed>,
     pub(super) claims: Arc<ClaimHub>,
+    pub(super) integrity: IntegrityFeed,
     pub(super) metrics: Arc<Metrics>,
     pub(super) slow: SlowApply,
 }
@@ -94,6 +95,13 @@ pub(crate) fn hand_on(hub: &WatchHub, claims: &ClaimHub, outcome: &mut Outcome) 
     }
 }
 
+fn changes_alarms(group: &AppliedGroup) -> bool {
+    let replies = group.outcomes.iter().map(|outcome| &outcome.reply);
+    replies
+        .into_iter()
+        .any(|reply| matches!(reply, Ok(Reply::Alarm(_))))
+}
+
 /// Logs forced ends of claims, with the reason, to the audit log of every member.
 fn audit(signals: &[Signal]) {
     let mut why = "";
@@ -130,6 +138,9 @@ impl ApplyListener for ApplyEvents {
         self.metrics.disk.wal_write_bytes.inc_by(took.bytes);
         let commands = groups.iter().map(|group| group.outcomes.len()).sum();
         let each = took.whole / u32::try_from(commands).unwrap_or(u32::MAX).max(1);
+        if groups.iter().any(changes_alarms) {
+            self.integrity.look();
+        }
         for group in &mut groups {
             self.publish(&mut group.outcomes, each);
         }
@@ -159,6 +170,7 @@ impl ApplyListener for ApplyEvents {
         // A snapshot may contain a group but not its outcome. Waiters fail before the new position
         // is published, so that no such group is offered again.
         self.waiters.fail_all(ProposeError::LeaderLost);
+        self.integrity.look();
         self.hub.reset(meta.revision);
         self.claims.reset();
         self.advance(meta);

@@ -1,9 +1,10 @@
 //! Compares the members' states in the background, and raises an alarm for one that differs.
 //!
 //! The leader names an index, every member computes the digest of its state at exactly that index,
-//! and the majority's digest counts as correct. A single comparison decides nothing: a member is
-//! reported only after it differed at two indices in a row. Invariant: no alarm without digests of
-//! one index from a majority of the voters, and none for a member that did not answer.
+//! and the majority's digest counts as correct. When none has a majority, the alarm names no
+//! member. A single comparison decides nothing: a member is reported only after it differed at two
+//! indices in a row. Invariant: no alarm without digests of one index from a majority of the
+//! voters, and none for a member that did not answer.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -66,7 +67,7 @@ impl Parts {
 }
 
 /// Digests by member id, all of one index.
-type Digests = BTreeMap<u64, u64>;
+pub(super) type Digests = BTreeMap<u64, u64>;
 
 /// The members' answers for one index.
 #[derive(Debug, Default)]
@@ -114,32 +115,41 @@ async fn check(parts: &Parts) {
     }
     let again = differing(&compare(voters.len(), here, ask).await, voters.len());
     for member in first.into_iter().filter(|member| again.contains(member)) {
-        let member = MemberId(member);
+        raise(&parts.node, member).await;
+    }
+}
+
+/// Raises the alarm for a member whose state differs, or for one of all.
+pub(super) async fn raise(node: &Node, member: MemberId) {
+    if member == MemberId::UNNAMED {
+        error!("the members' states differ, and none is that of a majority: CORRUPT");
+    } else {
         error!(%member, "the state of this member differs from that of the majority: CORRUPT");
-        let alarm = AlarmChange {
-            member,
-            kind: Some(AlarmKind::Corrupt),
-            active: true,
-        };
-        if let Err(error) = parts.node.propose(Command::Alarm(alarm)).await {
-            error!(%error, %member, "the alarm was not raised; the next comparison tries again");
-        }
+    }
+    let alarm = AlarmChange {
+        member,
+        kind: Some(AlarmKind::Corrupt),
+        active: true,
+    };
+    if let Err(error) = node.propose(Command::Alarm(alarm)).await {
+        error!(%error, %member, "the alarm was not raised; the next comparison tries again");
     }
 }
 
 /// The members whose digest differs from the majority's. When a majority answered but no digest has
-/// a majority, the correct one is unknown and all members are returned.
-fn differing(digests: &Digests, voters: usize) -> Vec<u64> {
+/// a majority, the correct one is unknown, and so is the member that is returned.
+pub(super) fn differing(digests: &Digests, voters: usize) -> Vec<MemberId> {
     let counts = counts(digests);
     if 2 * digests.len() <= voters || counts.len() < 2 {
         return Vec::new();
     }
-    let right = counts.iter().find(|(_, count)| **count * 2 > voters);
-    let right = right.map(|(digest, _)| *digest);
+    let Some((right, _)) = counts.iter().find(|(_, count)| **count * 2 > voters) else {
+        return vec![MemberId::UNNAMED];
+    };
     digests
         .iter()
-        .filter(|(_, digest)| Some(**digest) != right)
-        .map(|(member, _)| *member)
+        .filter(|(_, digest)| *digest != right)
+        .map(|(member, _)| MemberId(*member))
         .collect()
 }
 
@@ -230,7 +240,7 @@ async fn digests(parts: &Parts, voters: &[(u64, PeerNode)], index: u64) -> Answe
 }
 
 /// The voters and their addresses.
-fn voters(raft: &Raft) -> Vec<(u64, PeerNode)> {
+pub(super) fn voters(raft: &Raft) -> Vec<(u64, PeerNode)> {
     let metrics = raft.server_metrics();
     let metrics = metrics.borrow_watched();
     let membership = &metrics.membership_config;
@@ -249,18 +259,19 @@ mod tests {
     const NONE: [u64; 0] = [];
 
     fn named(digests: &[(u64, u64)], voters: usize) -> Vec<u64> {
-        differing(&digests.iter().copied().collect(), voters)
+        let differing = differing(&digests.iter().copied().collect(), voters);
+        differing.into_iter().map(|member| member.0).collect()
     }
 
     #[test]
-    fn who_differs_from_the_majority_is_named_and_nobody_without_one() {
+    fn a_member_that_differs_from_the_majority_is_named_and_none_without_a_majority() {
         assert_eq!(named(&[(1, 7), (2, 7), (3, 7)], 3), NONE);
         assert_eq!(named(&[(1, 7), (2, 8), (3, 7)], 3), [2]);
-        assert_eq!(named(&[(1, 7), (2, 8)], 3), [1, 2], "one of them is wrong");
+        assert_eq!(named(&[(1, 7), (2, 8)], 3), [0], "one of them is wrong");
         assert_eq!(named(&[(1, 7), (2, 7)], 3), NONE);
         assert_eq!(named(&[(1, 7)], 3), NONE);
         assert_eq!(named(&[(1, 7), (2, 8)], 5), NONE, "too few answered");
-        assert_eq!(named(&[(1, 7), (2, 8), (3, 9)], 3), [1, 2, 3]);
+        assert_eq!(named(&[(1, 7), (2, 8), (3, 9)], 3), [0]);
     }
 
     /// Compares three members with these answers; returns the number of attempts and the result.

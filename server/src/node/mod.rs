@@ -8,6 +8,7 @@ mod cluster_clock;
 mod collected;
 mod collection;
 mod collector;
+mod compaction_hashes;
 mod confirmed;
 mod core_watch;
 mod digests;
@@ -16,6 +17,9 @@ mod feature;
 mod forwarder;
 mod founding;
 mod fresh;
+mod history_hashes;
+mod initial_check;
+mod integrity;
 mod known_members;
 mod leadership;
 mod log_retention;
@@ -30,8 +34,10 @@ mod offer;
 mod peer_requests;
 mod progress;
 mod proposer;
+mod quarantine;
 mod read_index;
 mod read_round;
+mod reclaim;
 mod reconfiguration;
 mod recovery;
 mod replica;
@@ -50,6 +56,8 @@ pub use self::{
     collection::CollectionPace,
     error::{ProposeError, ReadIndexError, TransferError},
     founding::run,
+    initial_check::{Inconsistent, check_history},
+    integrity::Integrity,
     log_retention::LogLimits,
     node::Node,
     reconfiguration::{ChangeError, Changed, MemberChange, ReconfigurationRules, Refusal},

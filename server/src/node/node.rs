@@ -18,6 +18,8 @@ use super::{
     collection::Collected,
     error::{ProposeError, ReadIndexError, TransferError},
     founding::Founding,
+    history_hashes::HistoryHashes,
+    integrity::Integrity,
     leadership::Contact,
     member_calls::MemberCalls,
     membership,
@@ -56,6 +58,8 @@ pub struct Node {
     pub(super) contact: Arc<Contact>,
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) meta: watch::Receiver<Meta>,
+    pub(super) integrity: watch::Receiver<Integrity>,
+    pub(super) hashes: Arc<HistoryHashes>,
     pub(super) collected: watch::Receiver<Collected>,
     pub(super) request_timeout: Duration,
     pub(super) proposals: ProposalMetrics,
@@ -292,6 +296,10 @@ impl Replica for Node {
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.clone()
+    }
+
+    fn integrity(&self) -> watch::Receiver<Integrity> {
+        self.integrity.clone()
     }
 
     fn grant_places(&self) -> HashMap<LeaseId, u64> {

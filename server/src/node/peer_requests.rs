@@ -5,14 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use tenure_proto::peer;
-use tenure_statemachine::MemberId;
+use tenure_statemachine::{HashKv, MemberId, Revision};
 use tokio::sync::mpsc;
 use tonic::Streaming;
 use tracing::error;
 
 use super::{
-    collected::Collected, leadership::Contact, member_calls::MemberCalls, proposer::Proposer,
-    read_index::ReadIndex,
+    collected::Collected, history_hashes::HistoryHashes, leadership::Contact,
+    member_calls::MemberCalls, proposer::Proposer, read_index::ReadIndex,
 };
 use crate::{
     consensus::LogId,
@@ -29,6 +29,7 @@ pub(super) struct Requests {
     pub(super) backlog: Arc<LogBacklog>,
     pub(super) reads: ReadIndex,
     pub(super) point: Arc<DigestPoint>,
+    pub(super) hashes: Arc<HistoryHashes>,
     pub(super) collected: Arc<Collected>,
     pub(super) metrics: NetworkMetrics,
     pub(super) member_calls: MemberCalls,
@@ -87,6 +88,11 @@ impl PeerRequests for Requests {
     fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>> {
         let point = Arc::clone(&self.point);
         async move { point.at(index).await }.boxed()
+    }
+
+    fn history_hash(&self, revision: Revision) -> BoxFuture<'static, Option<HashKv>> {
+        let hashes = Arc::clone(&self.hashes);
+        async move { hashes.at(revision).await }.boxed()
     }
 
     fn replication_ended(&self) {

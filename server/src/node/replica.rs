@@ -8,8 +8,8 @@ use tenure_statemachine::{ClusterTime, Command, Engine, LeaseId, MemberId, Outco
 use tokio::sync::watch;
 
 use crate::node::{
-    ChangeError, Changed, Identity, Leadership, MemberChange, ProposeError, ReadIndexError, Status,
-    TransferError,
+    ChangeError, Changed, Identity, Integrity, Leadership, MemberChange, ProposeError,
+    ReadIndexError, Status, TransferError,
 };
 
 /// The size of the store.
@@ -85,6 +85,9 @@ pub trait Replica: Send + Sync + 'static {
     /// # Errors
     /// When this node does not lead, or `target` cannot or does not take over.
     async fn transfer_leader(&self, target: MemberId) -> Result<(), TransferError>;
+
+    /// What the alarms say of this member's state; yields every change.
+    fn integrity(&self) -> watch::Receiver<Integrity>;
 
     /// Changes the membership, whichever member leads.
     ///

@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use tenure_statemachine::{EngineError, Fault, MemberId};
 use thiserror::Error;
+use tokio::sync::watch;
 use tonic::service::{Routes, interceptor::InterceptedService};
 
 use self::{
@@ -20,13 +21,15 @@ use self::{
     events::Events,
 };
 use super::{
-    collection::{self, CollectionPace},
-    digests,
+    collection::{self, Collected, CollectionPace},
+    compaction_hashes, digests,
     founding::Founding,
+    history_hashes::HistoryHashes,
     log_retention::{self, LogLimits},
     member_calls::MemberCalls,
     node::Node,
     peer_requests::Requests,
+    quarantine, reclaim,
     reconfiguration::{self, Reconfiguration, ReconfigurationRules},
     recovery::Recovery,
     status::Identity,
@@ -37,7 +40,10 @@ use crate::{
     consensus::PeerNode,
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
-    raft::{DiscoveryService, Machine, Newcomers, PeerAccess, PeerService, Peers, Roster, Stored},
+    raft::{
+        DigestPoint, DiscoveryService, Machine, Newcomers, PeerAccess, PeerService, Peers, Roster,
+        Stored,
+    },
     storage::{DataDir, DataDirError, LogStore, StateStore},
     tasks,
     transport::Transport,
@@ -76,6 +82,8 @@ pub struct NodeConfig {
     pub warning_apply_duration: Duration,
     /// Time between two comparisons of the members' states; zero disables them.
     pub compare_every: Duration,
+    /// Time between two comparisons of the hashes of compactions; `None` disables them.
+    pub compare_compactions_every: Option<Duration>,
     /// Names this life of the node; never reused.
     pub origin: u64,
 }
@@ -216,8 +224,9 @@ pub async fn start(
     dir: DataDir,
     environment: Environment,
 ) -> Result<Started, StartError> {
+    let checks = (config.compare_every, config.compare_compactions_every);
     let data = Data::open(&config, &dir, &environment).await?;
-    let (listener, events) = Events::new(&config, &environment, data.meta()?);
+    let (listener, events) = Events::new(&config, &environment, &data.store, data.meta()?);
     let opened = data.open_machine(&config, &dir, &environment, Arc::new(listener));
     let Opened {
         log,
@@ -231,11 +240,13 @@ pub async fn start(
     let core = Core::start(&config, &environment, &events, log.clone(), &peers, machine).await?;
     let calls = Calls::spawn(&config, &environment, &core, &events, &peers);
     retain_log(&config, &environment, &core, &events, log, &stored);
-    let collected = collection::spawn(Arc::clone(&store), events.floor.clone(), config.collection);
+    let collected = collect(&config, &dir, &events, &store);
     spawn_expiry(Arc::clone(&events.waiters), Arc::clone(&environment.clock));
     let member_calls = member_calls(&config, &core, &events, &peers, &store);
     let changes = member_calls.clone();
-    let requests = calls.of_peers(&config, &environment, &core, &peers, &point, changes);
+    let hashes = Arc::new(HistoryHashes::new(Arc::clone(&store)));
+    let compared = (&point, &hashes);
+    let requests = calls.of_peers(&config, &environment, &core, &peers, compared, changes);
     let (access, peer_routes) = peer_routes(&config, &environment, &core, roster, stored, requests);
     let node = Arc::new(Node {
         identity: config.identity,
@@ -247,6 +258,8 @@ pub async fn start(
         contact: core.contact,
         applied: events.applied,
         meta: events.meta,
+        integrity: events.integrity,
+        hashes,
         collected,
         request_timeout: config.request_timeout,
         proposals: environment.metrics.proposals.clone(),
@@ -266,12 +279,7 @@ pub async fn start(
         },
         raft: core.raft,
     });
-    digests::spawn(digests::Parts::of(
-        &node,
-        peers,
-        point,
-        config.compare_every,
-    ));
+    spawn_checks(&node, peers, point, checks);
     Ok(Started {
         node,
         hub: events.hub,
@@ -279,6 +287,18 @@ pub async fn start(
         claims: events.claims,
         peer_routes,
     })
+}
+
+/// Starts the comparisons of the members' data, at these intervals, and what follows from them.
+fn spawn_checks(
+    node: &Arc<Node>,
+    peers: Arc<Peers>,
+    point: Arc<DigestPoint>,
+    (every, compactions_every): (Duration, Option<Duration>),
+) {
+    digests::spawn(digests::Parts::of(node, peers, point, every));
+    compaction_hashes::spawn(node, compactions_every);
+    quarantine::spawn(node);
 }
 
 /// Changes of the membership, which this node makes while it leads.
@@ -307,6 +327,24 @@ fn member_calls(
         directory: Arc::new(core.raft.clone()),
         clock: Arc::clone(&events.clock),
     }
+}
+
+/// Starts what removes compacted history, and gives its bytes back.
+fn collect(
+    config: &NodeConfig,
+    dir: &DataDir,
+    events: &Events,
+    store: &Arc<StateStore>,
+) -> watch::Receiver<Collected> {
+    let (store, floor) = (Arc::clone(store), events.floor.clone());
+    let collected = collection::spawn(Arc::clone(&store), floor, config.collection);
+    reclaim::spawn(reclaim::Parts {
+        store,
+        directory: dir.path().to_owned(),
+        meta: events.meta.clone(),
+        collected: collected.clone(),
+    });
+    collected
 }
 
 /// Starts what purges the log and makes snapshots.

@@ -12,7 +12,7 @@ use tenure_proto::{
     peer::{self, peer_server},
     peer_metadata,
 };
-use tenure_statemachine::{FeatureLevel, MemberId};
+use tenure_statemachine::{FeatureLevel, HashKv, MemberId, Revision};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming, metadata::MetadataMap};
@@ -54,6 +54,9 @@ pub trait PeerRequests: Send + Sync + 'static {
 
     /// Returns the digest of the state at `index`; `None` when the state is past it.
     fn digest(&self, index: u64) -> BoxFuture<'static, Option<u64>>;
+
+    /// Returns the hash of history up to `revision`; `None` when this node cannot tell.
+    fn history_hash(&self, revision: Revision) -> BoxFuture<'static, Option<HashKv>>;
 
     /// Called when a replication stream to this node ended, for any reason.
     fn replication_ended(&self);
@@ -464,6 +467,20 @@ impl peer_server::Peer for PeerService {
         self.access.admit(&request).await?;
         let digest = self.requests.digest(request.into_inner().index).await;
         Ok(Response::new(peer::DigestResponse { digest }))
+    }
+
+    async fn history_hash(
+        &self,
+        request: Request<peer::HistoryHashRequest>,
+    ) -> Result<Response<peer::HistoryHashResponse>, Status> {
+        self.access.admit(&request).await?;
+        let revision = Revision(request.into_inner().revision);
+        let hash = self.requests.history_hash(revision).await;
+        let floor = hash.map(|hash| hash.compact_revision.0);
+        Ok(Response::new(peer::HistoryHashResponse {
+            hash: hash.map(|hash| hash.hash),
+            compact_revision: floor.unwrap_or_default(),
+        }))
     }
 
     async fn read_round(

@@ -27,7 +27,7 @@ use crate::{
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
     node::{
-        ChangeError, Changed, Identity, Leadership, Member, MemberChange, ProposeError,
+        ChangeError, Changed, Identity, Integrity, Leadership, Member, MemberChange, ProposeError,
         ReadIndexError, Refusal, Replica, Status, StorageBytes, TransferError, hand_on,
     },
 };
@@ -54,6 +54,7 @@ pub(crate) struct FakeNode {
     pub(crate) claims: Arc<ClaimHub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) leadership: watch::Sender<Leadership>,
+    integrity: watch::Sender<Integrity>,
     /// Cluster time in milliseconds.
     pub(crate) now: AtomicU64,
     pub(crate) staleness: Mutex<Option<Duration>>,
@@ -111,6 +112,7 @@ impl FakeNode {
             claims: ClaimHub::new(metrics.lock.clone()),
             metrics,
             leadership: watch::channel(leadership).0,
+            integrity: watch::Sender::default(),
             now: AtomicU64::new(1000),
             staleness: Mutex::new(Some(Duration::ZERO)),
             leaderless_ms: AtomicU64::new(0),
@@ -151,6 +153,9 @@ impl FakeNode {
             )
             .expect("the engine in memory does not fail");
         batch.commit().expect("the engine in memory does not fail");
+        let alarms = Reader::new(self.engine.as_ref()).and_then(|reader| reader.alarms());
+        let alarms = alarms.expect("it reads");
+        self.integrity.send_replace(Integrity::of(&alarms, MEMBER));
         if !self.muted.load(Ordering::SeqCst) {
             let mut published = outcome.clone();
             if self.leaves_events_out.load(Ordering::SeqCst) {
@@ -291,6 +296,10 @@ impl Replica for FakeNode {
 
     fn leadership(&self) -> watch::Receiver<Leadership> {
         self.leadership.subscribe()
+    }
+
+    fn integrity(&self) -> watch::Receiver<Integrity> {
+        self.integrity.subscribe()
     }
 
     fn grant_places(&self) -> HashMap<LeaseId, u64> {

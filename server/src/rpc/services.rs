@@ -38,7 +38,7 @@ use crate::{
     backup::SnapshotStreams,
     events::{ClaimHub, WatchHub},
     fatal,
-    node::{Leadership, ProposeError, Replica, reply_to},
+    node::{Integrity, Leadership, ProposeError, Replica, reply_to},
     rpc::etcd::{lease::renewals::Renewals, watch::history::History},
     tasks,
     transport::ConnectionInfo,
@@ -59,6 +59,7 @@ pub struct Services {
     /// This member's id as metadata of responses.
     pub(super) member: AsciiMetadataValue,
     pub(super) leadership: watch::Receiver<Leadership>,
+    integrity: watch::Receiver<Integrity>,
     /// Cancelled when the node stops: streams end with a status that lets clients resume elsewhere.
     pub(super) stopping: CancellationToken,
     pub(super) foreign_keys: ForeignKeys,
@@ -83,6 +84,7 @@ impl Services {
             history: History::new(Arc::clone(&replica)),
             renewals: Renewals::spawn(Arc::clone(&replica)),
             leadership: replica.leadership(),
+            integrity: replica.integrity(),
             stopping: CancellationToken::new(),
             foreign_keys: ForeignKeys::default(),
             bulk_reads: BulkReads::new(Arc::clone(&replica)),
@@ -108,10 +110,30 @@ impl Services {
         CallsLayer::new(self.calls.clone())
     }
 
-    /// Admits a call by its metadata.
+    /// Admits a call that reads, by its metadata.
     pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
+        self.refuse_unsound()?;
+        self.admit_upkeep(metadata)
+    }
+
+    /// Admits a call that answers with no data of users, or that the state machine judges: such are
+    /// served whatever the alarms say of this member's state.
+    pub(super) fn admit_upkeep(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
         self.refuse_on_learner()?;
         self.admit_anywhere(metadata)
+    }
+
+    /// Refuses reads of a state that an alarm says is wrong, or may be.
+    pub(super) fn refuse_unsound(&self) -> Result<(), Failure> {
+        unsound(*self.integrity.borrow()).map_or(Ok(()), |reason| Err(reason.into()))
+    }
+
+    /// Refuses what is served unless this member's own state is known to be wrong.
+    pub(super) fn refuse_differing(&self) -> Result<(), Failure> {
+        match *self.integrity.borrow() {
+            Integrity::Differs => Err(Reason::StateDiffers.into()),
+            Integrity::Sound | Integrity::Unknown => Ok(()),
+        }
     }
 
     /// Refuses what a learner does not serve.
@@ -132,7 +154,7 @@ impl Services {
         &self,
         request: Request<T>,
     ) -> Result<(Call, Conditions, T), Failure> {
-        let call = self.admit(request.metadata())?;
+        let call = self.admit_upkeep(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.check_size(&request)?;
@@ -158,14 +180,36 @@ impl Services {
 
     /// As [`Services::stream_end`], with the failure.
     pub(super) fn call_end(&self, call: Call) -> impl Future<Output = Failure> + Send + use<> {
+        self.end_when(call, unsound)
+    }
+
+    /// As [`Services::stream_end`], for a stream of renewals: it goes on unless this member's own
+    /// state, by which it would answer, is known to be wrong.
+    pub(super) fn renewals_end(&self, call: Call) -> impl Future<Output = Status> + Send + use<> {
+        let differs = |it: Integrity| (it == Integrity::Differs).then_some(Reason::StateDiffers);
+        let end = self.end_when(call, differs);
+        async move { end.await.into() }
+    }
+
+    fn end_when(
+        &self,
+        call: Call,
+        unsound: fn(Integrity) -> Option<Reason>,
+    ) -> impl Future<Output = Failure> + Send + use<> {
         let stopping = self.stopping.clone();
         let leadership = self.leadership.clone();
         let election_timeout = self.limits.election_timeout;
+        let mut integrity = self.integrity.clone();
         async move {
-            // Either arm ends the stream, so the progress of the other does not matter.
+            let refused = async {
+                let refused = integrity.wait_for(|now| unsound(*now).is_some()).await;
+                refused.ok().and_then(|now| unsound(*now))
+            };
+            // Either arm ends the stream, so the progress of the others does not matter.
             tokio::select! {
                 () = stopping.cancelled() => Reason::Stopped.into(),
                 () = call.without_leader(leadership, election_timeout) => Reason::NoLeader.into(),
+                Some(reason) = refused => reason.into(),
             }
         }
     }
@@ -309,12 +353,16 @@ impl Services {
     /// raised.
     pub(crate) async fn watch_quota(&self) {
         while self.check_quota(1).await.is_err() {
-            let raised = self.latest(|reader| Ok(reader.meta().no_space));
-            if raised.unwrap_or(true) || self.stopping.is_cancelled() {
+            if self.has_no_space().unwrap_or(true) || self.stopping.is_cancelled() {
                 return;
             }
             tokio::time::sleep(ALARM_PAUSE).await;
         }
+    }
+
+    /// Resolves when the node stops.
+    pub(crate) async fn stopped(&self) {
+        self.stopping.cancelled().await;
     }
 
     /// Refuses a command that would not fit the quota, and raises the alarm on which every member
@@ -327,19 +375,39 @@ impl Services {
         if size.saturating_add(cost) < quota {
             return Ok(());
         }
-        if !self.latest(|reader| Ok(reader.meta().no_space))? {
+        if !self.has_no_space()? {
             let member = self.replica.identity().member_id;
             warn!(%member, size, quota, "space quota exhausted, raising the alarm");
-            let kind = Some(AlarmKind::NoSpace);
-            let alarm = AlarmChange {
-                member,
-                kind,
-                active: true,
-            };
-            // Without the alarm the next request finds the quota exhausted again.
-            _ = self.propose::<AlarmChange>(alarm.into()).await;
+            self.set_no_space(true).await;
         }
         Err(Reason::NoSpace.into())
+    }
+
+    /// Whether any member has the alarm.
+    pub(crate) fn has_no_space(&self) -> Result<bool, Failure> {
+        self.latest(|reader| Ok(reader.meta().no_space))
+    }
+
+    /// Whether this member has the alarm.
+    pub(crate) fn has_own_no_space(&self) -> Result<bool, Failure> {
+        let own = (self.replica.identity().member_id, AlarmKind::NoSpace);
+        self.latest(|reader| Ok(reader.meta().no_space && reader.alarms()?.contains(&own)))
+    }
+
+    /// Raises or clears the alarm of this member. A failure is not reported: its cause is found
+    /// again by the next check.
+    pub(crate) async fn set_no_space(&self, active: bool) {
+        let alarm = AlarmChange {
+            member: self.replica.identity().member_id,
+            kind: Some(AlarmKind::NoSpace),
+            active,
+        };
+        _ = self.propose::<AlarmChange>(alarm.into()).await;
+    }
+
+    /// Bytes of the store that count against the quota.
+    pub(crate) fn logical_bytes(&self) -> u64 {
+        self.replica.storage_bytes().logical
     }
 
     /// The latest revision that this node has applied.
@@ -399,6 +467,15 @@ impl fmt::Debug for Services {
         f.debug_struct("Services")
             .field("limits", &self.limits)
             .finish_non_exhaustive()
+    }
+}
+
+/// Why a state of this integrity is not read.
+fn unsound(integrity: Integrity) -> Option<Reason> {
+    match integrity {
+        Integrity::Sound => None,
+        Integrity::Differs => Some(Reason::StateDiffers),
+        Integrity::Unknown => Some(Reason::Corrupt),
     }
 }
 

@@ -7,6 +7,7 @@ mod checkpoint;
 mod damage;
 mod data_dir;
 mod database_owner;
+mod disk_space;
 mod entry;
 mod identity_file;
 mod incoming;
@@ -37,6 +38,7 @@ pub use self::{
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     damage::is_damage,
     data_dir::{DataDir, DataDirError, Owner},
+    disk_space::DiskSpace,
     identity_file::{fresh_cluster_id, fresh_instance_id},
     incoming::{HeldFile, Incoming, Superseded, Turn, checksum, open_at},
     known_peers::KnownPeers,

@@ -45,6 +45,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
             name: "m".to_owned(),
         },
         compare_every: Duration::from_secs(600),
+        compare_compactions_every: None,
         heartbeat_interval: Duration::from_millis(100),
         election_timeout: Duration::from_secs(1),
         log_limits,

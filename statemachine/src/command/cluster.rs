@@ -12,9 +12,10 @@ const ANY_KIND: u8 = 0;
 /// Raises or clears an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmChange {
-    /// The member with the alarm. When clearing, zero means every member's.
+    /// The member with the alarm; zero when the alarm names none. Below
+    /// [`FeatureLevel::ALARMED`](crate::FeatureLevel::ALARMED) zero clears every member's.
     pub member: MemberId,
-    /// The kind. When clearing, `None` means every kind; it is always set when raising.
+    /// The kind; always set when raising. `None` clears nothing, and below that level every kind.
     pub kind: Option<AlarmKind>,
     /// Whether to raise it; otherwise it is cleared.
     pub active: bool,

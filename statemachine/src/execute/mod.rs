@@ -11,6 +11,7 @@ mod reconcile;
 use crate::{
     command::{ClaimCommand, Command, DeleteRange, Guard, Put, RegistryCommand},
     error::{Fault, ReadError, Refusal},
+    feature::FeatureLevel,
     fence::guard,
     history::{Compaction, note_compaction},
     kv, once,
@@ -31,7 +32,7 @@ impl Transition<'_> {
         guards: &[Guard],
         command: &Command,
     ) -> Result<Reply, ReadError> {
-        if let Some(refusal) = self.barrier(command) {
+        if let Some(refusal) = self.barrier(command)? {
             return Err(refusal.into());
         }
         let reader = self.reader();
@@ -44,7 +45,7 @@ impl Transition<'_> {
     }
 
     /// Returns the refusal of a command that an active alarm forbids.
-    fn barrier(&self, command: &Command) -> Option<Refusal> {
+    fn barrier(&self, command: &Command) -> Result<Option<Refusal>, Fault> {
         let (serves_keys, needs_space) = match command {
             Command::Put(_)
             | Command::LeaseGrant(_)
@@ -83,10 +84,18 @@ impl Transition<'_> {
             | Command::RaiseLevel(_)
             | Command::Conditional(_) => (false, false),
         };
-        if serves_keys && self.meta.corrupt {
-            return Some(Refusal::Corrupt);
+        if serves_keys && self.meta.corrupt && !self.goes_on_beside_corrupt(command)? {
+            return Ok(Some(Refusal::Corrupt));
         }
-        (needs_space && self.meta.no_space).then_some(Refusal::NoSpace)
+        Ok((needs_space && self.meta.no_space).then_some(Refusal::NoSpace))
+    }
+
+    /// Whether a command is executed although a member's data is known to differ: the sound members
+    /// go on to end leases and waits, because their holders may rely on it.
+    fn goes_on_beside_corrupt(&self, command: &Command) -> Result<bool, Fault> {
+        let falls_due = matches!(command, Command::LeaseExpire(_) | Command::Wake);
+        let goes_on = falls_due && self.meta.level >= FeatureLevel::ALARMED;
+        Ok(goes_on && self.names_corrupt_members()?)
     }
 
     fn dispatch(&mut self, command: &Command) -> Result<Reply, ReadError> {

@@ -70,6 +70,13 @@ impl Collector {
         Ok(Mark::load(view)?.collected_bytes)
     }
 
+    /// Returns where the history of `revision` and of later ones begins in
+    /// [`Table::History`], for engines that store tables in parts.
+    #[must_use]
+    pub fn history_from(revision: Revision) -> Bytes {
+        keys::history(Stamp::first_of(revision), ChangeKind::Put)
+    }
+
     /// Processes at most `entries_max` changes, at least one: hashes them, or deletes what they
     /// superseded.
     ///

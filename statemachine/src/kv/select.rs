@@ -57,8 +57,8 @@ impl Reader<'_> {
     /// Reads the keys of a range.
     ///
     /// # Errors
-    /// Refused when the revision is compacted or in the future, or a `Corrupt` alarm is active. A
-    /// fault when the engine cannot read or a row does not decode.
+    /// Refused when the revision is compacted or in the future. A fault when the engine cannot read
+    /// or a row does not decode.
     pub fn range(&self, query: &RangeQuery) -> Result<RangeReply, ReadError> {
         self.range_within(query, &mut Budget::unlimited())
     }
@@ -70,7 +70,6 @@ impl Reader<'_> {
         query: &RangeQuery,
         budget: &mut Budget,
     ) -> Result<RangeReply, ReadError> {
-        self.refuse_corrupt()?;
         let revision = self.resolve(query.revision)?;
         let limit = usize::try_from(query.limit).unwrap_or(0);
         let fetch_max = fetch_max(query, limit);
@@ -111,7 +110,6 @@ impl Reader<'_> {
         query: &RangeQuery,
         visit: &mut dyn FnMut(KeyValue) -> bool,
     ) -> Result<(), ReadError> {
-        self.refuse_corrupt()?;
         let revision = self.resolve(query.revision)?;
         let mut hand_on = |mut kv: KeyValue| {
             if query.keys_only {

@@ -110,6 +110,11 @@ pub struct MemberId(pub u64);
 
 encoding::newtype!(MemberId);
 
+impl MemberId {
+    /// No member: the id of an alarm that cannot tell which members are wrong.
+    pub const UNNAMED: Self = Self(0);
+}
+
 impl fmt::Display for MemberId {
     /// Hexadecimal without leading zeros, as etcd's tools print member ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

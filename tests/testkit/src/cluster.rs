@@ -61,6 +61,13 @@ impl ClusterBuilder {
         self
     }
 
+    /// A flag without a value, of every node.
+    #[must_use]
+    pub fn switch(mut self, name: &str) -> Self {
+        self.flags.push(name.to_owned());
+        self
+    }
+
     /// A flag of one node.
     #[must_use]
     pub fn node_flag(mut self, node: usize, name: &str, value: &str) -> Self {

@@ -2,15 +2,25 @@
 
 use tenure::wire::etcdserverpb::AlarmType;
 
-use super::Session;
-use crate::{args::Alarm, failure::Failure, output::Reply};
+use super::{Session, space};
+use crate::{
+    args::{Alarm, Format},
+    failure::Failure,
+    output::Reply,
+};
 
 pub(super) async fn run(session: &Session, command: Alarm) -> Result<(), Failure> {
     let client = &session.client;
     match command {
-        Alarm::List => session.output.print(&Reply::Alarm(
-            client.maintenance().alarms().await?.into_wire(),
-        )),
+        Alarm::List => {
+            let raised = client.maintenance().alarms().await?;
+            let alarms = raised.clone().into_vec();
+            session.output.print(&Reply::Alarm(raised.into_wire()))?;
+            if session.output.format == Format::Simple {
+                space::explain(session, &alarms).await;
+            }
+            Ok(())
+        }
         Alarm::Disarm => {
             let raised = client.maintenance().alarms().await?;
             let mut disarmed = raised.clone().into_wire();

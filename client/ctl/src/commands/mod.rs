@@ -26,6 +26,7 @@ mod registry;
 mod session;
 mod signals;
 mod snapshot;
+mod space;
 mod txn;
 mod version;
 mod watch;

@@ -43,6 +43,13 @@ rows! { MEMBER: Member;
     QUOTA_BACKEND_BYTES: i64 = "quota-backend-bytes", Int, 0, Used,
         "Bytes the key space may use before writes are refused. 0 means 2 GiB, a negative number \
          means no limit.";
+    DISK_RESERVE_BYTES: i64 = "disk-reserve-bytes", Int, 0, Used,
+        "Free bytes on the file system of the data directory below which writes are refused, so \
+         that deletes and compaction still find room. 0 means 512 MiB, but at most a tenth of the \
+         file system; a negative number means none.";
+    ALARM_AUTO_CLEAR: bool = "alarm-auto-clear", Bool, false, Used,
+        "Whether a member clears its own NOSPACE alarm once it uses a tenth less than its quota \
+         and its disk has a tenth more than the reserve.";
     MAX_TXN_OPS: u64 = "max-txn-ops", Uint, 128, Used,
         "Operations that one transaction may hold.";
     MAX_REQUEST_BYTES: u64 = "max-request-bytes", Uint, 3 << 19, Used,
@@ -88,6 +95,7 @@ rows! { MEMBER: Member;
         "Whether to pin the data in memory.";
     ENABLE_GRPC_GATEWAY: bool = "enable-grpc-gateway", Bool, true, Used,
         "Whether to serve the API as JSON over HTTP.";
-    _: &str = "feature-gates", Text, "", Ignored("no feature here has a gate"),
-        "Switches of experimental features, as name=true pairs.";
+    FEATURE_GATES: &str = "feature-gates", Text, "", Used,
+        "Switches of experimental features, as name=true pairs, with etcd's names. \
+         InitialCorruptCheck and CompactHashCheck have an effect.";
 }

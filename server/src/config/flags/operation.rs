@@ -45,9 +45,9 @@ rows! { OPERATION: Operation;
         "Traces to keep out of a million.";
     CORRUPT_CHECK_TIME: Duration = "corrupt-check-time", Duration, mins(10), Used,
         "Time between two comparisons of the members' data, which the leader makes. 0 means never.";
-    _: Duration = "compact-hash-check-time", Duration, mins(1),
-        Ignored("comparing compaction hashes is not built yet"),
-        "Time between two comparisons of the members' compaction hashes.";
+    COMPACT_HASH_CHECK_TIME: Duration = "compact-hash-check-time", Duration, mins(1), Used,
+        "Time between two comparisons of the members' compaction hashes, when the feature gate \
+         CompactHashCheck is on.";
     _: bool = "unsafe-no-fsync", Bool, false, Refused("running without durable writes"),
         "Whether to acknowledge writes before they are durable.";
 }

@@ -6,7 +6,8 @@ use super::Check;
 use crate::config::{
     duration,
     flags::{self, Setting},
-    settings::AutoCompaction,
+    gates::FeatureGates,
+    settings::{AutoCompaction, DiskReserve},
 };
 
 /// Default quota: etcd's 2 GiB, so that alarms and dashboards have the same meaning.
@@ -79,6 +80,34 @@ impl Check<'_> {
             );
         }
         Some(quota)
+    }
+
+    pub(super) fn disk_reserve(&self) -> DiskReserve {
+        match u64::try_from(self.sources.int(flags::DISK_RESERVE_BYTES)) {
+            Ok(0) => DiskReserve::Derived,
+            Ok(bytes) => DiskReserve::Bytes(bytes),
+            Err(_) => DiskReserve::Bytes(0),
+        }
+    }
+
+    pub(super) fn feature_gates(&mut self) -> FeatureGates {
+        match FeatureGates::parse(&self.sources.text(flags::FEATURE_GATES)) {
+            Ok((gates, warnings)) => {
+                for warning in warnings {
+                    self.warn(flags::FEATURE_GATES.name, &warning);
+                }
+                gates
+            }
+            Err(remedy) => {
+                self.bad(flags::FEATURE_GATES.name, remedy);
+                FeatureGates::default()
+            }
+        }
+    }
+
+    pub(super) fn compact_hash_check_time(&mut self, gates: &FeatureGates) -> Option<Duration> {
+        let time = self.optional_duration(flags::COMPACT_HASH_CHECK_TIME);
+        time.filter(|_| gates.compact_hash_check())
     }
 
     pub(super) fn request_bytes(&mut self) -> usize {

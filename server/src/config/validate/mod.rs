@@ -49,6 +49,7 @@ impl Check<'_> {
         let advertise_client_urls =
             self.advertise(flags::ADVERTISE_CLIENT_URLS, flags::LISTEN_CLIENT_URLS);
         let (heartbeat_interval, election_timeout) = self.election_times();
+        let feature_gates = self.feature_gates();
         Config {
             data_dir: self.data_dir(&name),
             initial_cluster: self.initial_cluster(&name, &initial_advertise_peer_urls),
@@ -64,6 +65,10 @@ impl Check<'_> {
             snapshot_count: self.snapshot_count(),
             snapshot_catchup_entries: self.sources.uint(flags::SNAPSHOT_CATCHUP_ENTRIES),
             quota_backend_bytes: self.quota(),
+            disk_reserve: self.disk_reserve(),
+            alarm_auto_clear: self.sources.bool(flags::ALARM_AUTO_CLEAR),
+            compact_hash_check_time: self.compact_hash_check_time(&feature_gates),
+            feature_gates,
             max_txn_ops: self.count(flags::MAX_TXN_OPS, limits::TXN_OPS_MAX),
             max_request_bytes: self.request_bytes(),
             max_concurrent_streams: self.positive_u32(flags::MAX_CONCURRENT_STREAMS),

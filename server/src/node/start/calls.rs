@@ -9,6 +9,7 @@ use crate::{
         collected::Collected,
         collector, feature,
         forwarder::Forwarder,
+        history_hashes::HistoryHashes,
         member_calls::MemberCalls,
         peer_requests::Requests,
         proposer::Proposer,
@@ -95,7 +96,7 @@ impl Calls {
         environment: &Environment,
         core: &Core,
         peers: &Arc<Peers>,
-        point: &Arc<DigestPoint>,
+        (point, hashes): (&Arc<DigestPoint>, &Arc<HistoryHashes>),
         member_calls: MemberCalls,
     ) -> Arc<Requests> {
         let requests = Arc::new(Requests {
@@ -105,6 +106,7 @@ impl Calls {
             backlog: Arc::clone(&core.backlog),
             reads: self.reads.clone(),
             point: Arc::clone(point),
+            hashes: Arc::clone(hashes),
             collected: Arc::clone(&self.collected),
             metrics: environment.metrics.network.clone(),
             member_calls,

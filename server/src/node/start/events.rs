@@ -9,9 +9,14 @@ use super::{Environment, NodeConfig};
 use crate::{
     events::{ClaimHub, LeaseFeed, WatchHub},
     node::{
-        apply_events::ApplyEvents, cluster_clock::ClusterClock, progress::Applied,
-        slow_apply::SlowApply, waiters::Waiters,
+        apply_events::ApplyEvents,
+        cluster_clock::ClusterClock,
+        integrity::{Integrity, IntegrityFeed},
+        progress::Applied,
+        slow_apply::SlowApply,
+        waiters::Waiters,
     },
+    storage::StateStore,
 };
 
 /// The readers' side.
@@ -24,16 +29,20 @@ pub(super) struct Events {
     pub(super) applied: watch::Receiver<Applied>,
     pub(super) meta: watch::Receiver<Meta>,
     pub(super) floor: watch::Receiver<Revision>,
+    pub(super) integrity: watch::Receiver<Integrity>,
 }
 
 impl Events {
-    /// Creates both sides, from the counters of the state `before` anything is applied.
+    /// Creates both sides, from the state in `store` and its counters `before` anything is applied.
     pub(super) fn new(
         config: &NodeConfig,
         environment: &Environment,
+        store: &Arc<StateStore>,
         before: Meta,
     ) -> (ApplyEvents, Self) {
         let metrics = &environment.metrics;
+        let own = config.identity.member_id;
+        let integrity = IntegrityFeed::new(own, Arc::clone(store), Arc::clone(metrics));
         let (applied_sender, applied) = watch::channel(Applied {
             index: before.applied_index,
             term: before.applied_term,
@@ -52,6 +61,7 @@ impl Events {
             applied,
             meta,
             floor,
+            integrity: integrity.subscribe(),
         };
         let listener = ApplyEvents {
             origin: config.origin,
@@ -63,6 +73,7 @@ impl Events {
             floor: floor_sender,
             leases: Arc::clone(&events.leases),
             claims: Arc::clone(&events.claims),
+            integrity,
             slow: SlowApply {
                 expected: config.warning_apply_duration,
                 count: metrics.server.slow_apply.clone(),

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use futures::stream;
 use tenure_proto::peer::{SnapshotChunk, peer_client::PeerClient, snapshot_chunk::Part};
-use tenure_statemachine::{ClusterTime, Context, Meta, StateMachine};
+use tenure_statemachine::{ClusterTime, Context, HashKv, Meta, Revision, StateMachine};
 use tonic::service::interceptor::InterceptedService;
 
 use super::*;
@@ -50,6 +50,10 @@ impl PeerRequests for Nobody {
     }
 
     fn digest(&self, _: u64) -> BoxFuture<'static, Option<u64>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn history_hash(&self, _: Revision) -> BoxFuture<'static, Option<HashKv>> {
         Box::pin(std::future::pending())
     }
 

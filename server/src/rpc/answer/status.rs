@@ -152,6 +152,9 @@ reasons! {
     WriteDeadlineExceeded => DeadlineExceeded, "context deadline exceeded";
     /// The data of a member is known to differ from the others'.
     Corrupt => DataLoss, "etcdserver: corrupt cluster";
+    /// An alarm says that the state of this member is not that of the majority.
+    StateDiffers => Unavailable,
+        "tenure: the state of this member differs from that of the majority";
     /// A range stream cannot be sorted.
     StreamSorted => Unimplemented, "RangeStream does not support custom sort orders";
     /// A range stream cannot be filtered.

@@ -73,7 +73,7 @@ impl Freshness {
     }
 
     /// Waits until a read of this node's state is as fresh as required: linearizable, unless it is
-    /// serializable and within its bounds.
+    /// serializable and within its bounds. Refused when the state must not be read at all.
     pub(in crate::rpc) async fn reach(
         self,
         services: &Services,
@@ -84,6 +84,7 @@ impl Freshness {
         self.reach_revision(services, call).await?;
         if serializable {
             let since = self.reach_age(services).await?;
+            services.refuse_unsound()?;
             return Ok(Age {
                 since,
                 staleness_max: self.staleness_max,
@@ -91,6 +92,7 @@ impl Freshness {
         }
         let began = Instant::now();
         call.read(services.replica.read_barrier()).await?;
+        services.refuse_unsound()?;
         Ok(Age {
             since: Some(began),
             staleness_max: None,

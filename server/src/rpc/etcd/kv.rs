@@ -107,7 +107,7 @@ impl Kv for KvService {
         &self,
         request: Request<wire::TxnRequest>,
     ) -> Result<Response<wire::TxnResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit_upkeep(request.metadata())?;
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let operations_bytes = request::operations_bytes(request.get_ref());

@@ -76,7 +76,8 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit_upkeep(request.metadata())?;
+        self.0.refuse_differing()?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
         let responses = keep_alive::responses(Arc::clone(&self.0), call, request.into_inner());
         Ok(Response::new(Box::pin(responses)))

@@ -114,7 +114,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::DefragmentRequest>,
     ) -> Result<Response<wire::DefragmentResponse>, Status> {
-        self.0.admit(request.metadata())?;
+        self.0.admit_upkeep(request.metadata())?;
         self.0.replica.compact_storage();
         Ok(Response::new(wire::DefragmentResponse { header: None }))
     }
@@ -124,7 +124,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::HashRequest>,
     ) -> Result<Response<wire::HashResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit_upkeep(request.metadata())?;
         let (latest, found) = self.hash_at(&call, Revision(0)).await?;
         Ok(Response::new(wire::HashResponse {
             header: Some(self.0.headers.at(latest)),
@@ -136,7 +136,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::HashKvRequest>,
     ) -> Result<Response<wire::HashKvResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit_upkeep(request.metadata())?;
         let revision = Revision(request.into_inner().revision);
         let (latest, found) = self.hash_at(&call, revision).await?;
         Ok(Response::new(wire::HashKvResponse {
@@ -147,12 +147,14 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    /// Streams the state that this member has applied. A learner does so, too.
+    /// Streams the state that this member has applied. A learner does so, too; one whose state is
+    /// known to be wrong does not.
     async fn snapshot(
         &self,
         request: Request<wire::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         self.0.admit_anywhere(request.metadata())?;
+        self.0.refuse_differing()?;
         let facts = self.cluster_facts()?;
         let begun = self.0.snapshots.begin(self.0.replica.engine(), facts);
         let pieces = begun.map_err(of_snapshot)?;
@@ -163,7 +165,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::MoveLeaderRequest>,
     ) -> Result<Response<wire::MoveLeaderResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit_upkeep(request.metadata())?;
         let target = MemberId(request.into_inner().target_id);
         call.read(self.0.replica.transfer_leader(target)).await?;
         Ok(Response::new(wire::MoveLeaderResponse { header: None }))

@@ -4,6 +4,7 @@
 //! Where it is not, `known` says so and why; nothing else is let through. Without an etcd to ask
 //! these tests say that they were skipped.
 
+mod alarms;
 pub(crate) mod ask;
 mod claims;
 mod compaction;

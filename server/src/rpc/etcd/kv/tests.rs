@@ -15,7 +15,7 @@ use tenure_proto::etcdserverpb::{
     request_op::Request as Op,
     response_op::Response as OpReply,
 };
-use tenure_statemachine::{AlarmChange, AlarmKind, Command, LeaseGrant, LeaseId, Ttl};
+use tenure_statemachine::{AlarmChange, AlarmKind, Command, LeaseGrant, LeaseId, MemberId, Ttl};
 use tokio_stream::StreamExt;
 
 use super::*;
@@ -267,16 +267,38 @@ async fn an_exhausted_quota_raises_the_alarm_once_and_refuses_what_needs_space()
 }
 
 #[tokio::test]
-async fn a_corrupt_member_answers_nothing_about_keys() {
+async fn a_member_reads_unless_an_alarm_names_it_or_names_none_and_none_writes() {
     let (node, service) = service();
-    let kind = Some(AlarmKind::Corrupt);
-    node.apply(&Command::Alarm(AlarmChange {
-        member: MEMBER,
-        kind,
-        active: true,
-    }));
-    assert_eq!(refused_range(&service, all()).await, Reason::Corrupt);
-    assert_eq!(refused_put(&service, put("a", "")).await, Reason::Corrupt);
+    for (member, expected) in [
+        (MemberId(0xb2), None),
+        (MEMBER, Some(Reason::StateDiffers)),
+        (MemberId::UNNAMED, Some(Reason::Corrupt)),
+    ] {
+        let mut alarm = AlarmChange {
+            member,
+            kind: Some(AlarmKind::Corrupt),
+            active: true,
+        };
+        node.apply(&Command::Alarm(alarm));
+        assert_eq!(refused_put(&service, put("a", "")).await, Reason::Corrupt);
+        for serializable in [false, true] {
+            let query = RangeRequest {
+                serializable,
+                ..all()
+            };
+            match expected {
+                Some(reason) => assert_eq!(refused_range(&service, query).await, reason),
+                None => drop(
+                    Kv::range(&service, Request::new(query))
+                        .await
+                        .expect("it reads"),
+                ),
+            }
+        }
+        alarm.active = false;
+        node.apply(&Command::Alarm(alarm));
+    }
+    assert!(Kv::put(&service, Request::new(put("a", ""))).await.is_ok());
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(super) fn responses(
     call: Call,
     requests: impl Stream<Item = Request> + Send + 'static,
 ) -> impl Stream<Item = Response> + Send + 'static {
-    let end = Box::pin(services.stream_end(call));
+    let end = Box::pin(services.renewals_end(call));
     let renewed = requests
         .ready_chunks(BATCH_LEASES_MAX)
         .map(move |requests| {

@@ -147,6 +147,36 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
+        title: "A member that an alarm names as corrupt serves no reads",
+        // The alarms of module `alarms` name another member; module `corruption` asks.
+        explains: None,
+    },
+    Difference {
+        title: "Leases go on to end under a CORRUPT alarm that names a member",
+        // It shows in no reply to one request; module `corruption` asks.
+        explains: None,
+    },
+    Difference {
+        title: "The disk has a reserve",
+        // The disks of the tests have room; module `space` asks.
+        explains: None,
+    },
+    Difference {
+        title: "Alarms may clear themselves",
+        // Only with a flag; module `space` asks.
+        explains: None,
+    },
+    Difference {
+        title: "Sizes are those of the data",
+        // Sizes are not compared; modules `maintenance` and `space` ask.
+        explains: None,
+    },
+    Difference {
+        title: "The members' data are compared by default",
+        // It shows in no reply; module `digests` asks.
+        explains: None,
+    },
+    Difference {
         title: "`/readyz` has one more check",
         // The page is etcd's from 3.6 on.
         explains: None,

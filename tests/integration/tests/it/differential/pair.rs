@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 
+use tenure_statemachine::FeatureLevel;
 use tenure_testkit::{Cluster, Etcd};
 use tonic::Code;
 
@@ -19,7 +20,7 @@ const TRAIL_MAX: usize = 40;
 /// One node of each.
 #[derive(Debug)]
 pub(crate) struct Pair {
-    _tenure: Cluster,
+    cluster: Cluster,
     _etcd: Etcd,
     tenure: Wire,
     etcd: Wire,
@@ -34,10 +35,17 @@ impl Pair {
         Some(Self {
             tenure: Wire::to(tenure.node(0).address()),
             etcd: Wire::to(etcd.address()),
-            _tenure: tenure,
+            cluster: tenure,
             _etcd: etcd,
             trail: VecDeque::new(),
         })
+    }
+
+    /// The feature level in force in tenure, and the newest.
+    pub(crate) async fn levels(&self) -> (f64, f64) {
+        let page = self.cluster.node(0).page("/metrics").await;
+        let level = page.metric("tenure_feature_level").unwrap_or_default();
+        (level, f64::from(FeatureLevel::NEWEST.0))
     }
 
     pub(crate) const fn tenure(&self) -> &Wire {
