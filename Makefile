@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members gateways
+.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members gateways deb upgrade manifests
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -58,3 +58,15 @@ members:
 # One hostile client against three nodes of 2 GiB, beside etcd; needs the right to bound memory.
 hostile:
 	@bash .ci/hostile.sh
+
+# The Debian package: $CARGO_TARGET_DIR/deb/tenure_*.deb. TENURED and TENURECTL name built programs.
+deb:
+	@bash .ci/deb.sh
+
+# A quorum of an earlier version is upgraded under load, one node after the other.
+upgrade:
+	@bash .ci/upgrade.sh
+
+# The files of deploy/, read by Kubernetes' types and the loader of docker compose. Needs Go.
+manifests:
+	@bash .ci/manifests.sh

@@ -3,6 +3,7 @@
 
 mod accept;
 mod fair;
+mod notices;
 mod places;
 mod turns;
 
@@ -32,7 +33,7 @@ use crate::{flushes::Flushes, share::Share};
 /// tried again.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) use self::{accept::admitted, places::Places};
+pub(crate) use self::{accept::admitted, notices::Notices, places::Places};
 use self::{
     places::{Place, Standing},
     turns::Reading,

@@ -38,7 +38,7 @@ pub(crate) use values::lease_id;
 pub use values::{EndpointArg, GuardArg, Permits};
 
 use crate::{
-    environment::{Lookup, variable_for},
+    environment::{Lookup, unsupported, variable_for},
     failure::Failure,
 };
 
@@ -522,6 +522,13 @@ fn switch_with_value(arg: Arg) -> Arg {
 /// client does not support.
 pub fn parse(arguments: &[OsString], lookup: Lookup<'_>) -> Result<Cli, Failure> {
     let command = command(lookup);
+    let has_flag = |name: &str| {
+        let mut globals = command.get_arguments().filter(|arg| arg.is_global_set());
+        globals.any(|arg| arg.get_long() == Some(name))
+    };
+    if let Some(text) = unsupported(has_flag, lookup) {
+        return Err(Failure::usage(text));
+    }
     let arguments = order::verb_first(&command, arguments);
     let mut matches = command
         .try_get_matches_from(arguments)

@@ -3,7 +3,11 @@
 //!
 //! A flag on the command line has precedence.
 
+mod unsupported;
+
 use std::ffi::OsString;
+
+pub use self::unsupported::unsupported;
 
 /// Prefixes of variable names, by precedence.
 pub const PREFIXES: [&str; 2] = ["TENURECTL_", "ETCDCTL_"];

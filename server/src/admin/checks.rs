@@ -11,12 +11,23 @@ use axum::{
     response::Response,
 };
 
-use super::{Pages, health::Alarm, health::QueryPairs, health::values, pages};
+use super::{
+    Health, Pages,
+    health::{Alarm, QueryPairs, values},
+    pages, read,
+};
 
 /// Path of the readiness page.
 const READY: &str = "/readyz";
 /// Name of the check that writes to the log complete.
 const DISK: &str = "disk";
+/// The checks of readiness, without that of the disk.
+const READY_CHECKS: &[&str] = &[
+    "data_corruption",
+    "serializable_read",
+    "linearizable_read",
+    "non_learner",
+];
 /// Time between two checks of the disk while other checks run.
 const DISK_LOOK: Duration = Duration::from_millis(100);
 
@@ -28,12 +39,7 @@ pub(super) const PAGES: [&Page; 2] = [
     },
     &Page {
         path: READY,
-        names: &[
-            "data_corruption",
-            "serializable_read",
-            "linearizable_read",
-            "non_learner",
-        ],
+        names: READY_CHECKS,
     },
 ];
 
@@ -110,7 +116,7 @@ impl Page {
         let mut report = String::new();
         let mut passed = true;
         for name in names {
-            let outcome = check(name, state).await;
+            let outcome = check(name, &*state.health).await;
             let kind = self.path.trim_start_matches('/');
             state.metrics.health.checked(kind, name, outcome.is_ok());
             match outcome {
@@ -139,15 +145,30 @@ fn query_of(request: &Request) -> QueryPairs {
     Query::try_from_uri(request.uri()).unwrap_or_else(|_| Query(Vec::new()))
 }
 
-async fn check(name: &str, state: &Pages) -> Result<(), String> {
+/// Whether `/readyz` would answer that the member is ready; the error names the check that fails.
+///
+/// # Errors
+/// The first check that fails, and the reason.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub async fn readiness(health: &dyn Health) -> Result<(), String> {
+    for name in [DISK].iter().chain(READY_CHECKS) {
+        let outcome = check(name, health).await;
+        outcome.map_err(|reason| format!("{name}: {reason}"))?;
+    }
+    Ok(())
+}
+
+async fn check(name: &str, health: &dyn Health) -> Result<(), String> {
     match name {
-        "data_corruption" if state.health.alarms().contains(&Alarm::Corrupt) => {
+        "data_corruption" if health.alarms().contains(&Alarm::Corrupt) => {
             Err("alarm activated: CORRUPT".to_owned())
         }
-        "non_learner" if state.health.is_learner() => Err("not supported for learner".to_owned()),
-        DISK => state.health.disk(),
-        "serializable_read" => state.read(false).await,
-        "linearizable_read" => state.read(true).await,
+        "non_learner" if health.is_learner() => Err("not supported for learner".to_owned()),
+        DISK => health.disk(),
+        "serializable_read" => read(health, false).await,
+        "linearizable_read" => read(health, true).await,
         _ => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, response::Response, routing::any};
 
-pub use self::health::Alarm;
+pub use self::{checks::readiness, health::Alarm};
 use crate::metrics::{CONTENT_TYPE, Metrics};
 
 /// Deadline of a probe's read: etcd's own limit for a request with its default timeouts.
@@ -55,15 +55,20 @@ struct Pages {
 impl Pages {
     /// Makes one read with its deadline.
     async fn read(&self, linearizable: bool) -> Result<(), String> {
-        let read = if linearizable {
-            self.health.linearizable_read()
-        } else {
-            self.health.serializable_read()
-        };
-        match tokio::time::timeout(READ_TIMEOUT, read).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err("context deadline exceeded".to_owned()),
-        }
+        read(&*self.health, linearizable).await
+    }
+}
+
+/// Makes one read with its deadline.
+async fn read(health: &dyn Health, linearizable: bool) -> Result<(), String> {
+    let read = if linearizable {
+        health.linearizable_read()
+    } else {
+        health.serializable_read()
+    };
+    match tokio::time::timeout(READ_TIMEOUT, read).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err("context deadline exceeded".to_owned()),
     }
 }
 

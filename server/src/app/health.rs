@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tenure_proto::API_VERSION;
 use tenure_statemachine::{AlarmKind, Reader, Table};
 
+use super::supervisor::Signs;
 use crate::{
     admin::{Alarm, Health, ProbeFuture},
     fatal,
@@ -40,7 +41,10 @@ impl Health for Probes {
     }
 
     fn is_learner(&self) -> bool {
-        self.node.status().is_learner
+        // One that was added as a voter and has not caught up does not count towards the quorum yet:
+        // who takes down another member because this one is ready would lose it.
+        let status = self.node.status();
+        status.is_learner || !status.has_vote
     }
 
     fn alarms(&self) -> Vec<Alarm> {
@@ -91,6 +95,23 @@ impl Health for Probes {
         Box::pin(async {
             self.read();
             Ok(())
+        })
+    }
+}
+
+impl Signs for Probes {
+    fn health(&self) -> &dyn Health {
+        self
+    }
+
+    fn alive(&self) -> ProbeFuture<'_> {
+        Box::pin(async {
+            self.serializable_read().await?;
+            if self.node.consensus_answers().await {
+                Ok(())
+            } else {
+                Err("consensus ended".to_owned())
+            }
         })
     }
 }

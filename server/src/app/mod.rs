@@ -10,9 +10,11 @@ mod recovering;
 mod restored;
 mod serve;
 mod space;
+mod supervisor;
 
 use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
+use self::supervisor::Supervisor;
 pub use self::{
     join::JoinError,
     quorum_recovery::{RecoveryError, plan as recovery_plan},
@@ -128,6 +130,7 @@ impl AppError {
 /// # Errors
 /// See [`AppError`].
 pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
+    let supervisor = Supervisor::of_process();
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport);
     let clock = RuntimeClock::shared();
     let metrics = Metrics::new(config.metrics);
@@ -171,7 +174,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         listeners, peers, routes, pages, &config, &metrics, &stopping,
     );
     publish::spawn(Arc::clone(&node), Arc::clone(&config));
-    announce(&node, &config).await;
+    announce(&node, &config, &supervisor).await;
 
     let ended = tokio::select! {
         // Cancel-safe: every arm ends the server, so the state of the others no longer matters.
@@ -185,6 +188,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         // A member that was founded without an error disables this arm.
         Ok(Err(error)) = &mut founding => Err(error.into()),
     };
+    supervisor.stopping();
     services.drain();
     node.step_down().await;
     stopping.cancel();
@@ -227,8 +231,10 @@ fn spawn_duties(
     _ = spawn_auto_compaction(Arc::clone(replica), clock, config.auto_compaction);
 }
 
-/// Logs that the node serves clients, once it has applied what its leader had committed.
-async fn announce(node: &Arc<node::Node>, config: &Config) {
+/// Logs that the node serves clients, once it has applied what its leader had committed, and tells
+/// the service manager.
+async fn announce(node: &Arc<node::Node>, config: &Config, supervisor: &Supervisor) {
+    supervisor.watch(health::Probes::new(Arc::clone(node)));
     let addresses: Vec<_> = config
         .listen_client_urls
         .iter()

@@ -17,7 +17,7 @@ use super::{
 pub(super) struct Arguments {
     /// The values that flags set.
     pub(super) sources: Sources,
-    /// The first of `--help`, `-h` and `--version`, if any is present.
+    /// The first of the actions, such as `--help`, if any is present.
     pub(super) action: Option<&'static str>,
     /// The faults, in order.
     pub(super) faults: Vec<ConfigFault>,
@@ -66,7 +66,7 @@ impl Arguments {
             });
         } else if let Some((action, _)) = ACTIONS.iter().find(|(action, _)| *action == name) {
             self.action(action, value);
-        } else if let Some(flag) = flags::find(name) {
+        } else if let Some(flag) = flags::find_ever(name) {
             self.value(flag, value, rest);
         } else {
             let suggestion = closest(name, flags::all().map(|flag| flag.name));
@@ -204,6 +204,7 @@ mod tests {
         assert_eq!(read_words(&["-h"]).action, Some("h"));
         assert_eq!(read_words(&["--help"]).action, Some("help"));
         assert_eq!(read_words(&["-version"]).action, Some("version"));
+        assert_eq!(read_words(&["--check-config"]).action, Some("check-config"));
         assert_eq!(read_words(&["--version=false"]).action, None);
         assert_eq!(read_words(&["--version=maybe"]).faults.len(), 1);
     }

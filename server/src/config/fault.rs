@@ -102,6 +102,14 @@ pub enum ConfigFault {
         /// The requested feature.
         feature: &'static str,
     },
+    /// A value of a setting that an earlier version of etcd had.
+    #[error("{origin}: no longer a setting: {remedy}")]
+    Retired {
+        /// The source of the value.
+        origin: Origin,
+        /// What to do instead.
+        remedy: &'static str,
+    },
     /// Two settings that contradict each other.
     #[error("{first} and {second}: {remedy}")]
     Conflict {

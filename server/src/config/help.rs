@@ -12,8 +12,8 @@ pub(super) fn text() -> String {
     let mut text = String::from(
         "tenured: a coordination service that speaks etcd's API\n\n\
          Usage: tenured [flags]\n\n\
-         Each flag may also be a TENURE_ variable or a key of the file that --config-file names;\n\
-         a flag beats a variable, and a variable beats the file.\n",
+         Each flag may also be a TENURE_ variable, an ETCD_ variable, or a key of the file that\n\
+         --config-file names; each of these beats the ones after it, and a flag beats them all.\n",
     );
     for group in Group::ALL {
         text.push_str(&format!("\n{}:\n", group.title()));
@@ -22,6 +22,7 @@ pub(super) fn text() -> String {
                 Class::Used => String::new(),
                 Class::Ignored(reason) => format!(" (no effect: {reason})"),
                 Class::Refused(feature) => format!(" (refused: {feature}: not built yet)"),
+                Class::Retired(remedy) => format!(" (no longer a setting: {remedy})"),
             };
             let (name, default) = (flag.name, flag.default);
             text.push_str(&format!(

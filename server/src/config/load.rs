@@ -11,10 +11,10 @@ use std::{
 };
 
 use super::{
-    arguments,
+    arguments, checked,
     fault::{ConfigErrors, Warning},
     file,
-    flags::CONFIG_FILE,
+    flags::{CHECK_CONFIG, CONFIG_FILE},
     help,
     settings::Config,
     validate::validate,
@@ -58,12 +58,13 @@ pub fn load(
     let mut arguments = arguments::read(arguments);
     match arguments.action {
         Some("version") => return Ok(Invocation::Print(help::version())),
+        Some(CHECK_CONFIG) | None => {}
         Some(_) => return Ok(Invocation::Print(help::text())),
-        None => {}
     }
-    let (mut sources, variable_faults) = variables::read(variables);
+    let variables = variables::read(variables);
+    let mut sources = variables.sources;
     let mut faults = std::mem::take(&mut arguments.faults);
-    faults.extend(variable_faults);
+    faults.extend(variables.faults);
     sources.overlay(arguments.sources);
 
     let path = sources.text(CONFIG_FILE);
@@ -75,16 +76,21 @@ pub fn load(
         sources = from_file;
     }
 
-    let (config, value_faults, warnings) = validate(&sources);
+    let (config, value_faults, mut warnings) = validate(&sources);
+    warnings.extend(variables.warnings);
     // Values that do not parse would only repeat their faults here.
+    let fresh = is_fresh(&config.data_dir);
     if value_faults.is_empty()
-        && is_fresh(&config.data_dir)
+        && fresh
         && let Err(errors) = config.first_start()
     {
         faults.extend(errors.faults().iter().cloned());
     }
     faults.extend(value_faults);
     ConfigErrors::check(faults)?;
+    if arguments.action == Some(CHECK_CONFIG) {
+        return Ok(Invocation::Print(checked::text(&config, &warnings, fresh)));
+    }
     Ok(Invocation::Serve {
         config: Arc::new(config),
         warnings,

@@ -1,12 +1,13 @@
 //! Settings of the server: flags, variables and a file, validated into one [`Config`].
 //!
-//! Flags, `TENURE_*` variables and a TOML file share one table of names ([`flags`]). A flag takes
-//! precedence over a variable, a variable over the file. This module neither prints nor exits:
+//! Flags, `TENURE_*` variables, etcd's `ETCD_*` variables and a TOML file share one table of names
+//! ([`flags`]). A flag takes precedence over a variable, a variable over the file. This module neither prints nor exits:
 //! [`load`] returns the action to take, or every fault at once.
 //!
 //! Invariant: every `Config` has passed all checks, so readers do not check again.
 
 mod arguments;
+mod checked;
 mod cluster;
 mod duration;
 mod fault;

@@ -23,14 +23,19 @@ fn markdown() -> String {
         "# Configuration of tenured\n\n\
          Every setting has one name in three places: a flag (`--data-dir`), a variable\n\
          (`TENURE_DATA_DIR`) and a key of the TOML file that `--config-file` names (`data-dir`).\n\
-         A flag beats a variable, and a variable beats the file. The names are etcd's.\n\n\
+         A flag beats a variable, and a variable beats the file. The names are etcd's, and etcd's\n\
+         variables (`ETCD_DATA_DIR`) count, too, where tenure's own is not set.\n\n\
          Flags follow Go's syntax: `--x y`, `--x=y`, `-x y` and `-x=y`; the last of repeated\n\
          flags wins. A true-or-false flag stands alone or is written `--x=false`. An empty\n\
          variable counts as absent. A list in the file is an array, or text with commas.\n\n\
          Durations carry a unit (`100ms`, `5s`, `1h30m`); settings in milliseconds do not.\n\
-         All faults are reported at once, and the process ends with code 2. A variable that\n\
-         begins with `TENURE_` and names no setting is a fault, except those that Kubernetes\n\
-         makes for services.\n\n\
+         All faults are reported at once, and the process ends with code 2; `--check-config`\n\
+         reports them and starts nothing. A variable that begins with `TENURE_` and names no\n\
+         setting is a fault; one that begins with `ETCD_` is warned of, as by etcd. Variables that\n\
+         Kubernetes makes for services are left alone.\n\n\
+         Settings of earlier versions of etcd are known as flags and `ETCD_` variables: those that\n\
+         began with `experimental-` set the one of today, the others are refused with a remedy, or\n\
+         have no effect.\n\n\
          Settings marked *no effect* are accepted with a warning. Those marked *refused* ask for\n\
          something that is not built yet: any value but the default is a fault.\n\n\
          The first start of a member, when its data directory is missing or empty, also checks\n\
@@ -62,6 +67,7 @@ fn row(flag: &Flag) -> String {
         Class::Used => String::new(),
         Class::Ignored(reason) => format!(" *No effect*: {reason}."),
         Class::Refused(feature) => format!(" *Refused*: {feature} (not built yet)."),
+        Class::Retired(remedy) => format!(" *No longer a setting*: {remedy}."),
     };
     format!(
         "| `{}` | {default} | {} | {}{note} |\n",

@@ -48,7 +48,7 @@ impl Sources {
     pub(super) fn judge(&self) -> (Vec<ConfigFault>, Vec<Warning>) {
         let mut faults = Vec::new();
         let mut warnings = Vec::new();
-        for flag in flags::all() {
+        for flag in flags::all_ever() {
             let Some(given) = self.given.get(flag.name) else {
                 continue;
             };
@@ -59,6 +59,9 @@ impl Sources {
                     let origin = origin.clone();
                     faults.push(ConfigFault::NotBuilt { origin, feature });
                 }
+            } else if let (Class::Retired(remedy), false) = (flag.class, harmless) {
+                let origin = origin.clone();
+                faults.push(ConfigFault::Retired { origin, remedy });
             } else if let Err(remedy) = flag.kind.check(text) {
                 let (value, origin) = (text.clone(), origin.clone());
                 faults.push(ConfigFault::BadValue {

@@ -1,51 +1,117 @@
-//! Reads `TENURE_*` variables. An empty variable counts as absent, as in etcd.
+//! Reads `TENURE_*` variables and, where those are not set, etcd's `ETCD_*`. An empty variable
+//! counts as absent, as in etcd.
+//!
+//! An unknown name is a fault with tenure's prefix. With etcd's it is a warning, as by etcd itself:
+//! images and scripts set such names for purposes of their own.
 
-use std::ffi::OsString;
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+};
 
 use super::{
-    fault::{ConfigFault, Origin},
-    flags::{self, VARIABLE_PREFIX},
+    fault::{ConfigFault, Origin, Warning},
+    flags::{self, ETCD_PREFIX, Flag, VARIABLE_PREFIX},
     sources::Sources,
     suggestion::closest,
 };
 
-/// Reads the variables with the prefix, and reports unknown and malformed ones.
-pub(super) fn read(
-    variables: impl IntoIterator<Item = (OsString, OsString)>,
-) -> (Sources, Vec<ConfigFault>) {
-    let mut sources = Sources::default();
-    let mut faults = Vec::new();
-    let mut known: Vec<(String, &flags::Flag)> =
-        flags::all().map(|flag| (flag.variable(), flag)).collect();
-    known.sort_by(|left, right| left.0.cmp(&right.0));
-    for (name, value) in variables {
-        let Some(name) = name
-            .to_str()
-            .filter(|name| name.starts_with(VARIABLE_PREFIX))
-        else {
-            continue;
-        };
-        if value.is_empty() || is_service_link(name) {
-            continue;
-        }
-        let name = name.to_owned();
-        match (
-            known.binary_search_by(|(variable, _)| variable.cmp(&name)),
-            value.into_string(),
-        ) {
-            (Ok(index), Ok(text)) => sources.put(known[index].1, text, Origin::Variable(name)),
-            (Ok(_), Err(_)) => faults.push(ConfigFault::NotText { what: name }),
-            (Err(_), _) => {
-                let names = known.iter().map(|(variable, _)| variable.as_str());
-                let suggestion = closest(&name, names).map(str::to_owned);
-                faults.push(ConfigFault::UnknownVariable { name, suggestion });
-            }
-        }
-    }
-    (sources, faults)
+/// A variable of etcd that is no setting: it silences a check of the processor.
+const UNSUPPORTED_ARCH: &str = "ETCD_UNSUPPORTED_ARCH";
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(super) struct Variables {
+    pub(super) sources: Sources,
+    pub(super) faults: Vec<ConfigFault>,
+    pub(super) warnings: Vec<Warning>,
 }
 
-/// Whether Kubernetes created this variable for a service whose name begins with `tenure`.
+/// Reads the variables with either prefix, and reports unknown and malformed ones.
+pub(super) fn read(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Variables {
+    // Sorted, so that the same variables give the same result in whatever order they come.
+    let variables: BTreeMap<String, OsString> = variables
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value)))
+        .collect();
+    let mut read = Variables::default();
+    // From the weakest to the strongest: a name that etcd gave up, its present one, tenure's.
+    for (name, value) in variables.iter().filter(|(name, _)| etcds(name).is_some()) {
+        if !etcds(name).is_some_and(|flag| is_present(name, flag)) {
+            read.etcds(name, value);
+        }
+    }
+    for (name, value) in &variables {
+        match etcds(name) {
+            Some(flag) if is_present(name, flag) => read.etcds(name, value),
+            Some(_) => {}
+            None if name.starts_with(ETCD_PREFIX) => read.unknown_to_etcd(name),
+            None => {}
+        }
+    }
+    for (name, value) in &variables {
+        if name.starts_with(VARIABLE_PREFIX) {
+            read.own(name, value);
+        }
+    }
+    read
+}
+
+/// The setting of a variable with etcd's prefix.
+fn etcds(name: &str) -> Option<&'static Flag> {
+    let name = name.strip_prefix(ETCD_PREFIX)?;
+    flags::find_ever(&name.to_ascii_lowercase().replace('_', "-"))
+}
+
+/// Whether the variable has the name that the setting has today.
+fn is_present(name: &str, flag: &Flag) -> bool {
+    flags::variable_of(ETCD_PREFIX, flag.name) == name
+}
+
+impl Variables {
+    fn put(&mut self, flag: &'static Flag, name: &str, value: &OsStr) {
+        let name = name.to_owned();
+        match value.to_owned().into_string() {
+            Ok(text) => self.sources.put(flag, text, Origin::Variable(name)),
+            Err(_) => self.faults.push(ConfigFault::NotText { what: name }),
+        }
+    }
+
+    fn etcds(&mut self, name: &str, value: &OsStr) {
+        if let Some(flag) = etcds(name) {
+            self.put(flag, name, value);
+        }
+    }
+
+    fn unknown_to_etcd(&mut self, name: &str) {
+        if is_service_link(name) || name == UNSUPPORTED_ARCH {
+            return;
+        }
+        let names: Vec<_> = flags::all()
+            .map(|flag| flags::variable_of(ETCD_PREFIX, flag.name))
+            .collect();
+        let hint = closest(name, names.iter().map(String::as_str));
+        let hint = hint.map_or_else(String::new, |hint| format!("; did you mean {hint}?"));
+        let text = format!("{name} has no effect: unknown variable{hint}");
+        self.warnings.push(Warning(text));
+    }
+
+    fn own(&mut self, name: &str, value: &OsStr) {
+        if let Some(flag) = flags::all().find(|flag| flag.variable() == name) {
+            self.put(flag, name, value);
+        } else if !is_service_link(name) {
+            let names: Vec<_> = flags::all().map(Flag::variable).collect();
+            let suggestion = closest(name, names.iter().map(String::as_str)).map(str::to_owned);
+            let name = name.to_owned();
+            self.faults
+                .push(ConfigFault::UnknownVariable { name, suggestion });
+        }
+    }
+}
+
+/// Whether Kubernetes created this variable for a service whose name begins with `tenure` or
+/// `etcd`.
 ///
 /// Containers in the namespace of such a service get them, so they are not reported as unknown.
 fn is_service_link(name: &str) -> bool {
@@ -64,52 +130,4 @@ fn is_service_link(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read_pairs(pairs: &[(&str, &str)]) -> (Sources, Vec<ConfigFault>) {
-        read(
-            pairs
-                .iter()
-                .map(|(name, value)| (OsString::from(name), OsString::from(value))),
-        )
-    }
-
-    #[test]
-    fn a_variable_sets_its_flag_and_others_are_left_alone() {
-        let (sources, faults) = read_pairs(&[("TENURE_NAME", "a"), ("ETCD_NAME", "b"), ("X", "")]);
-        assert_eq!(faults, []);
-        assert_eq!(sources.text(flags::NAME), "a");
-        assert_eq!(sources.origin("name").to_string(), "TENURE_NAME");
-    }
-
-    #[test]
-    fn an_empty_variable_counts_as_absent() {
-        let (sources, faults) = read_pairs(&[("TENURE_NAME", ""), ("TENURE_NAM", "")]);
-        assert_eq!(faults, []);
-        assert_eq!(sources.origin("name"), Origin::Default("name"));
-    }
-
-    #[test]
-    fn an_unknown_variable_is_reported_with_the_closest_name() {
-        let (_, faults) = read_pairs(&[("TENURE_NAMES", "a")]);
-        let said = faults[0].to_string();
-        assert_eq!(
-            said,
-            "TENURE_NAMES: unknown variable; did you mean TENURE_NAME?"
-        );
-    }
-
-    #[test]
-    fn variables_that_kubernetes_makes_for_a_service_are_left_alone() {
-        let (_, faults) = read_pairs(&[
-            ("TENURE_SERVICE_HOST", "10.0.0.1"),
-            ("TENURE_CLIENT_SERVICE_PORT_GRPC", "2379"),
-            ("TENURE_PORT", "tcp://10.0.0.1:2379"),
-            ("TENURE_PORT_2379_TCP", "tcp://10.0.0.1:2379"),
-            ("TENURE_PORT_2379_TCP_ADDR", "10.0.0.1"),
-            ("TENURE_PORT_2379_TCP_PORT", "2379"),
-        ]);
-        assert_eq!(faults, []);
-    }
-}
+mod tests;

@@ -100,6 +100,14 @@ impl Node {
         self.founding.peers.roster().removed().own_removed().await;
     }
 
+    /// Whether the core of consensus answers a question; waits until it does, or has ended.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time.
+    pub async fn consensus_answers(&self) -> bool {
+        self.raft.with_raft_state(|_| ()).await.is_ok()
+    }
+
     /// The current voters.
     fn voters(&self) -> Vec<u64> {
         let metrics = self.raft.server_metrics();

@@ -123,6 +123,18 @@ impl Node {
         );
     }
 
+    /// Runs another program from the next start on, with the same flags.
+    ///
+    /// # Panics
+    /// When the node has no name.
+    pub fn set_program(&mut self, program: &Path) {
+        let words = &mut self.launch.words;
+        // Wrappers may stand before the program, and `--name` is the first of its flags.
+        let name = words.iter().position(|word| word == "--name");
+        let at = name.and_then(|at| at.checked_sub(1));
+        words[at.expect("a program stands before its flags")] = program.into();
+    }
+
     /// Adds a flag without a value from the next start on.
     pub fn add_switch(&mut self, name: &str) {
         self.launch.words.push(name.into());

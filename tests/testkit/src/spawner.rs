@@ -16,8 +16,8 @@ use std::{
 use crate::tool::find_program;
 
 /// What the variables of a server begin with. A test's own begin so, too, and a server refuses
-/// those that it does not know.
-const VARIABLES: &str = "TENURE_";
+/// those that it does not know, or takes etcd's for its settings.
+const VARIABLES: [&str; 2] = ["TENURE_", "ETCD_"];
 /// Starts that may wait for the thread: tests start children a few at a time.
 const QUEUE_MAX: usize = 16;
 
@@ -57,8 +57,9 @@ pub(crate) fn spawn(launch: &Launch, log: &File) -> Child {
         .stdout(output())
         .stderr(output());
     for (name, _) in env::vars_os() {
-        if name.to_string_lossy().starts_with(VARIABLES) {
-            command.env_remove(name);
+        let text = name.to_string_lossy();
+        if VARIABLES.iter().any(|prefix| text.starts_with(prefix)) {
+            command.env_remove(&name);
         }
     }
     let (reply, started) = mpsc::sync_channel(1);

@@ -30,6 +30,7 @@ macro_rules! rows {
 }
 
 mod clustering;
+mod former;
 mod kind;
 mod member;
 mod operation;
@@ -38,6 +39,7 @@ mod value;
 
 pub(super) use self::{
     clustering::*,
+    former::{all_ever, find_ever},
     kind::{parse_bool, parse_int, parse_uint},
     member::*,
     operation::*,
@@ -55,6 +57,8 @@ pub enum Class {
     Ignored(&'static str),
     /// Any value but the default is a fault, because this feature is not built yet.
     Refused(&'static str),
+    /// Any value but the default is a fault with this remedy: the setting is of an earlier etcd.
+    Retired(&'static str),
 }
 
 /// The section of the help text and the documents that lists a setting.
@@ -112,10 +116,7 @@ impl Flag {
     /// The name of its variable: `TENURE_` and the name in upper case with underscores.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!(
-            "{VARIABLE_PREFIX}{}",
-            self.name.replace('-', "_").to_ascii_uppercase()
-        )
+        variable_of(VARIABLE_PREFIX, self.name)
     }
 
     /// Whether `text` equals the default, possibly in another spelling.
@@ -126,13 +127,28 @@ impl Flag {
     }
 }
 
-/// The prefix of all variables that the server reads.
+/// The prefix of tenure's own variables.
 pub const VARIABLE_PREFIX: &str = "TENURE_";
 
+/// The prefix of etcd's variables, which are weaker.
+pub const ETCD_PREFIX: &str = "ETCD_";
+
+/// The variable with this prefix that sets `name`.
+pub(super) fn variable_of(prefix: &str, name: &str) -> String {
+    format!("{prefix}{}", name.replace('-', "_").to_ascii_uppercase())
+}
+
+/// The action that checks the settings.
+pub const CHECK_CONFIG: &str = "check-config";
+
 /// Flags that print a text and exit, with their help texts.
-pub const ACTIONS: [(&str, &str); 3] = [
+pub const ACTIONS: [(&str, &str); 4] = [
     ("help", "Print this text."),
     ("h", "Print this text."),
+    (
+        CHECK_CONFIG,
+        "Check all settings, print every fault or what would be started, and end.",
+    ),
     (
         "version",
         "Print the versions of tenured and of the API it serves.",

@@ -177,6 +177,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
+        title: "A member without a vote is not ready",
+        // It is about members that join; module `membership` adds them.
+        explains: None,
+    },
+    Difference {
         title: "`/readyz` has one more check",
         // The page is etcd's from 3.6 on.
         explains: None,
