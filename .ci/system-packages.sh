@@ -2,8 +2,8 @@
 # Makes sure that the programs are there which cargo does not bring.
 #
 #   bash .ci/system-packages.sh build    what compiling needs: a C++ compiler, clang, make
-#   bash .ci/system-packages.sh test     that, and what tests need: etcd, strace, mkfs, curl, protoc,
-#                                        mmdebstrap, buildah
+#   bash .ci/system-packages.sh test     that, and what tests need: etcd, strace, mkfs, curl,
+#                                        openssl, protoc, mmdebstrap, buildah
 #
 # As root on Debian or Ubuntu it installs what is missing; otherwise it prints the line that would.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
@@ -35,6 +35,7 @@ collect() {
         need strace strace
         need e2fsprogs mkfs.ext4
         need curl curl
+        need openssl openssl
         # A clean root directory for the package, and an image of the Dockerfile.
         need mmdebstrap mmdebstrap
         need buildah buildah

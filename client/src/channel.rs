@@ -9,12 +9,16 @@ use std::sync::{
 };
 
 use tokio::sync::{Notify, futures::Notified};
+#[cfg(feature = "tls")]
+use tonic::transport::Uri;
 use tonic::transport::{Channel, Endpoint};
 
+#[cfg(feature = "tls")]
+use crate::secure::Connector;
 use crate::{
     breaker::{Breaker, Permit, Refused},
     config::Config,
-    endpoint::{self, unusable},
+    endpoint::{Address, unusable},
     error::{Error, ErrorKind},
     observe::EndpointHealth,
 };
@@ -44,6 +48,9 @@ pub(crate) enum Lane {
 struct Server {
     name: String,
     endpoint: Endpoint,
+    /// Opens connections over TLS; `None` means plain text.
+    #[cfg(feature = "tls")]
+    connector: Option<Connector>,
     lanes: [OnceLock<Channel>; LANES],
     breaker: Arc<Breaker>,
 }
@@ -149,7 +156,7 @@ impl Pool {
 
     fn picked(&self, index: usize, lane: Lane, permit: Permit) -> Pick<'_> {
         let server = &self.servers[index];
-        let channel = server.lanes[lane as usize].get_or_init(|| server.endpoint.connect_lazy());
+        let channel = server.lanes[lane as usize].get_or_init(|| server.connect());
         Pick {
             index,
             name: &server.name,
@@ -188,8 +195,25 @@ fn sooner(known: Option<Refused>, other: Refused) -> Refused {
 }
 
 impl Server {
+    /// A connection that is opened when it is first used.
+    fn connect(&self) -> Channel {
+        #[cfg(feature = "tls")]
+        if let Some(connector) = &self.connector {
+            return connector.connect(&self.endpoint);
+        }
+        self.endpoint.connect_lazy()
+    }
+
     fn new(name: &str, config: &Config, relief: Arc<Notify>) -> Result<Self, Error> {
-        let endpoint = Endpoint::from_shared(endpoint::uri(name)?)
+        let address = Address::parse(name, config.is_secure_by_default())?;
+        #[cfg(not(feature = "tls"))]
+        if address.is_secure {
+            return Err(unusable(
+                name,
+                "this client was built without the feature tls",
+            ));
+        }
+        let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
             .map_err(|error| unusable(name, error))?
             .user_agent(concat!("tenure/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| unusable(name, error))?
@@ -199,9 +223,23 @@ impl Server {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keep_alive_interval(config.probe_interval)
             .keep_alive_timeout(config.probe_timeout);
+        #[cfg(feature = "tls")]
+        let (endpoint, connector) = if address.is_secure {
+            let origin = format!("https://{}", address.authority);
+            let origin = origin.parse::<Uri>();
+            let origin = origin.map_err(|error| unusable(name, error))?;
+            let tls = config.tls.clone().unwrap_or_default();
+            let connector = Connector::new(&address, &tls, config.connect_timeout)?;
+            // The scheme of the URI is that of the connection; the server sees the origin.
+            (endpoint.origin(origin), Some(connector))
+        } else {
+            (endpoint, None)
+        };
         Ok(Self {
             name: name.to_owned(),
             endpoint,
+            #[cfg(feature = "tls")]
+            connector,
             lanes: Default::default(),
             breaker: Arc::new(Breaker::new(
                 config.breaker_failures_max,
@@ -272,7 +310,7 @@ mod tests {
 
     #[test]
     fn endpoints_that_are_no_addresses_are_named_in_the_error() {
-        for bad in ["", "ftp://a:1", "https://a:1", "a b:1"] {
+        for bad in ["", "ftp://a:1", "https://a:b", "a b:1"] {
             let error = pool(&["ok:1", bad]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.message().contains(&format!("{bad:?}")), "{error}");

@@ -4,6 +4,8 @@
 
 use std::{fmt, time::Duration};
 
+#[cfg(feature = "tls")]
+use crate::tls::Tls;
 use crate::{breaker, budget, endpoint::IntoEndpoints, hedge::Hedge};
 
 /// Deadline of a call that sets none. Covers an election of a new leader with some room.
@@ -46,12 +48,28 @@ pub(crate) struct Config {
     pub(crate) probe_timeout: Duration,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) token: Option<String>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Tls>,
     pub(crate) exactly_once: Option<Duration>,
     pub(crate) budget_percent: u32,
     pub(crate) budget_per_second: u32,
     pub(crate) breaker_failures_max: u32,
     pub(crate) breaker_pause: Duration,
     pub(crate) hedge: Hedge,
+}
+
+impl Config {
+    /// Whether endpoints without a scheme are reached over TLS.
+    #[cfg(feature = "tls")]
+    pub(crate) const fn is_secure_by_default(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Whether endpoints without a scheme are reached over TLS.
+    #[cfg(not(feature = "tls"))]
+    pub(crate) const fn is_secure_by_default(&self) -> bool {
+        false
+    }
 }
 
 impl Default for Config {
@@ -65,6 +83,8 @@ impl Default for Config {
             probe_timeout: PROBE_TIMEOUT,
             credentials: None,
             token: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             exactly_once: None,
             budget_percent: budget::SHARE_PERCENT,
             budget_per_second: budget::PER_SECOND_MIN,
@@ -100,6 +120,15 @@ impl ClientBuilder {
     /// Adds one endpoint or several; see [`IntoEndpoints`] for the accepted forms.
     pub fn endpoints(mut self, endpoints: impl IntoEndpoints) -> Self {
         self.config.endpoints.extend(endpoints.into_endpoints());
+        self
+    }
+
+    /// Secures connections with these settings: those to endpoints that begin with `https://`, and
+    /// to those without a scheme. Without this call the former use the authorities of the system,
+    /// and the latter plain text.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.config.tls = Some(tls);
         self
     }
 

@@ -8,13 +8,15 @@ use crate::error::{Error, ErrorKind};
 
 /// Default port: etcd's client port.
 const PORT: u16 = 2379;
-/// The only supported scheme.
-const SCHEME: &str = "http://";
+/// The schemes: plain text and TLS.
+const PLAIN: &str = "http://";
+const SECURE: &str = "https://";
 
 /// One address or several, as [`Client::connect`](crate::Client::connect) takes them.
 ///
-/// An address is a host with or without a port (2379 unless given) and with or without `http://`
-/// before it: `10.0.0.1`, `db-1.internal:2379`, `http://[::1]:2379`.
+/// An address is a host with or without a port (2379 unless given) and with or without `http://` or
+/// `https://` before it: `10.0.0.1`, `db-1.internal:2379`, `https://[::1]:2379`. Without a scheme
+/// it is reached over TLS if the client has settings for it.
 ///
 /// ```
 /// use tenure::IntoEndpoints;
@@ -69,14 +71,43 @@ impl<E: Clone + Into<String>, const N: usize> IntoEndpoints for &[E; N] {
     }
 }
 
-/// The URI of an address.
-///
-/// # Errors
-/// [`ErrorKind::Config`] when it is not an address; the text names it.
-pub(crate) fn uri(endpoint: &str) -> Result<String, Error> {
-    authority(endpoint)
-        .map(|authority| format!("{SCHEME}{authority}"))
-        .map_err(|reason| unusable(endpoint, reason))
+/// A parsed address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Address {
+    /// Host and port.
+    pub(crate) authority: String,
+    /// Whether it is reached over TLS.
+    pub(crate) is_secure: bool,
+}
+
+impl Address {
+    /// Parses an address, which is reached over TLS if it says so, or if it has no scheme and TLS
+    /// is the default.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it is not an address; the text names it.
+    pub(crate) fn parse(endpoint: &str, is_secure_by_default: bool) -> Result<Self, Error> {
+        let (address, is_secure) = if let Some(address) = endpoint.strip_prefix(SECURE) {
+            (address, true)
+        } else if let Some(address) = endpoint.strip_prefix(PLAIN) {
+            (address, false)
+        } else {
+            (endpoint, is_secure_by_default)
+        };
+        let authority = authority(address).map_err(|reason| unusable(endpoint, reason))?;
+        Ok(Self {
+            authority,
+            is_secure,
+        })
+    }
+
+    /// The host, an IPv6 address without its brackets.
+    #[cfg(feature = "tls")]
+    pub(crate) fn host(&self) -> &str {
+        let host = self.authority.rsplit_once(':');
+        let host = host.map_or(self.authority.as_str(), |(host, _)| host);
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// The error for an address that cannot be used.
@@ -85,13 +116,10 @@ pub(crate) fn unusable(endpoint: &str, reason: impl std::fmt::Display) -> Error 
     Error::local(ErrorKind::Config, text)
 }
 
-/// Host and port of an address.
-fn authority(endpoint: &str) -> Result<String, &'static str> {
-    const EXPECTED: &str = "expected a host, with or without a port and http:// before it";
-    if endpoint.starts_with("https://") {
-        return Err("this client speaks plain text only");
-    }
-    let address = endpoint.strip_prefix(SCHEME).unwrap_or(endpoint);
+/// Host and port of an address without scheme.
+fn authority(address: &str) -> Result<String, &'static str> {
+    const EXPECTED: &str =
+        "expected a host, with or without a port and http:// or https:// before it";
     let address = address.strip_suffix('/').unwrap_or(address);
     if address.is_empty() || address.contains(['/', '?', '#', '@', ' ']) {
         return Err(EXPECTED);
@@ -116,15 +144,29 @@ mod tests {
     #[test]
     fn scheme_and_port_may_be_left_out() {
         for (written, meant) in [
-            ("10.0.0.1", "http://10.0.0.1:2379"),
-            ("10.0.0.1:7", "http://10.0.0.1:7"),
-            ("http://db-1.internal", "http://db-1.internal:2379"),
-            ("http://db-1.internal:7/", "http://db-1.internal:7"),
-            ("::1", "http://[::1]:2379"),
-            ("[::1]", "http://[::1]:2379"),
-            ("http://[::1]:7", "http://[::1]:7"),
+            ("10.0.0.1", "10.0.0.1:2379"),
+            ("10.0.0.1:7", "10.0.0.1:7"),
+            ("http://db-1.internal", "db-1.internal:2379"),
+            ("https://db-1.internal:7/", "db-1.internal:7"),
+            ("::1", "[::1]:2379"),
+            ("[::1]", "[::1]:2379"),
+            ("http://[::1]:7", "[::1]:7"),
         ] {
-            assert_eq!(uri(written).unwrap(), meant, "{written}");
+            let address = Address::parse(written, false).unwrap();
+            assert_eq!(address.authority, meant, "{written}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_says_whether_to_use_tls_and_is_said_by_the_settings_where_it_is_missing() {
+        for (written, is_default, is_secure) in [
+            ("https://a", false, true),
+            ("http://a", true, false),
+            ("a", false, false),
+            ("a", true, true),
+        ] {
+            let address = Address::parse(written, is_default).unwrap();
+            assert_eq!(address.is_secure, is_secure, "{written}");
         }
     }
 
@@ -134,7 +176,7 @@ mod tests {
             "",
             "http://",
             "ftp://a:1",
-            "https://a:1",
+            "https://",
             "a b:1",
             ":1",
             "a:",
@@ -145,7 +187,7 @@ mod tests {
             "user@a:1",
         ];
         for bad in bad {
-            let error = uri(bad).unwrap_err();
+            let error = Address::parse(bad, false).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config, "{bad}");
             assert!(error.message().contains(&format!("{bad:?}")), "{error}");
         }

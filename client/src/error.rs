@@ -6,8 +6,9 @@
 mod kind;
 #[cfg(test)]
 mod tests;
+mod tls;
 
-use std::{error::Error as _, fmt, time::Duration};
+use std::{error::Error as _, fmt, io, time::Duration};
 
 use tenure_proto::metadata::{
     CURRENT_TOKEN_METADATA, OUTCOME_METADATA, OUTCOME_UNKNOWN, RETRY_METADATA,
@@ -15,6 +16,8 @@ use tenure_proto::metadata::{
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 pub use kind::ErrorKind;
+pub(crate) use tls::TlsError;
+pub use tls::TlsFailure;
 
 use crate::id::{Revision, Token};
 
@@ -283,6 +286,25 @@ impl Error {
     #[must_use]
     pub fn compact_revision(&self) -> Option<Revision> {
         self.compacted
+    }
+
+    /// Why a connection could not be secured, with [`ErrorKind::Connect`]: of several endpoints,
+    /// the last one that was tried.
+    #[must_use]
+    pub fn tls_failure(&self) -> Option<TlsFailure> {
+        let mut cause = self.source.as_ref()?.source();
+        while let Some(error) = cause {
+            // An error of the system passes over the error inside when it is asked for its source.
+            let inner = error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref);
+            let found = inner.and_then(|inner| inner.downcast_ref::<TlsError>());
+            if let Some(found) = found {
+                return Some(found.failure);
+            }
+            cause = error.source();
+        }
+        None
     }
 
     /// The token of the current holder, with [`ErrorKind::StaleGuard`] and

@@ -83,12 +83,20 @@
 //! * Metrics ([`Client::metrics`]), and a `tracing` span named `tenure.call` for every call, with
 //!   `method`, `attempt`, `endpoint` and `outcome`.
 //!
+//! # Security
+//!
+//! Endpoints that begin with `https://` are reached over TLS, and the server's certificate is
+//! verified with the authorities of the system, or with those given to [`ClientBuilder::tls`],
+//! which also takes a certificate of the client. An error says why a connection could not be
+//! secured: [`Error::tls_failure`].
+//!
 //! # Features
 //!
-//! All features are off by default.
+//! The feature `default` turns on `tls`; all others are off.
 //!
 //! | feature | content |
 //! |---|---|
+//! | `tls` | connections over TLS, with rustls |
 //! | `discovery` | load balancing of gRPC calls over registered instances |
 //! | `fence-http` | a `tower` layer that checks fencing tokens |
 //! | `fence-axum` | an `axum` extractor that checks fencing tokens |
@@ -142,8 +150,12 @@ mod response;
 mod resume;
 mod retry;
 mod run;
+#[cfg(feature = "tls")]
+mod secure;
 mod session;
 mod stm;
+#[cfg(feature = "tls")]
+mod tls;
 mod txn;
 mod watch;
 
@@ -156,7 +168,7 @@ pub use conditions::Guard;
 pub use config::ClientBuilder;
 pub use election::{Campaign, Election, Elections, Leader, Leadership, Observer};
 pub use endpoint::IntoEndpoints;
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, TlsFailure};
 pub use hedge::Hedge;
 pub use id::{LeaseId, MemberId, Revision, Token, TokenError};
 pub use kv::{Delete, Get, Put, SortOrder, SortTarget};
@@ -187,6 +199,8 @@ pub use response::{
 };
 pub use session::{Session, Sessions};
 pub use stm::{Stm, StmTxn};
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 pub use tonic::Code;
 pub use txn::{Compare, Op, Relation, Txn};
 pub use watch::{Update, Watch, WatchControl, Watcher};

@@ -3,8 +3,8 @@
 # its argument, on the volume. Runs before tenured at every start of the pod.
 #
 # * A pod whose volume has data goes on with it, and with the settings that were decided when it was
-#   empty: a node may have ended before it was a member. Nothing is asked and nothing is changed, so a
-#   restart, a drain or an upgrade never adds or removes a member.
+#   empty: a node may have ended before it was a member. Nothing is asked and nothing is changed,
+#   so a restart, a drain or an upgrade never adds or removes a member.
 # * A pod without data that the cluster does not list is added: somebody scaled up.
 # * A pod without data that the cluster lists as started lost its volume. It is replaced, which
 #   tenurectl refuses while the old member serves. Volumes are lost by deletion, not by restarts.
@@ -12,8 +12,8 @@
 #   them has data, so a founder that lost its volume while the others are down does no harm.
 # * Others wait: the container ends with 1 and is started again.
 #
-# POD_NAME, MEMBERS_DOMAIN, FOUNDERS and SCHEME come from the manifest. DATA_DIR and the ports may be
-# set by tests.
+# POD_NAME, MEMBERS_DOMAIN, FOUNDERS and SCHEME come from the manifest. DATA_DIR and the ports may
+# be set by tests.
 set -eu
 
 settings="${1:?usage: join.sh FILE}"

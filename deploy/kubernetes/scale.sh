@@ -2,9 +2,9 @@
 # Sets the number of members: bash deploy/kubernetes/scale.sh NUMBER
 #
 # Up: the new pods add themselves (join.sh). Down: the member with the highest ordinal is removed
-# first and its pod goes afterwards, one after the other, so the quorum never counts on a pod that is
-# gone. Can be run again at any time. It also puts in order what `kubectl scale` alone left behind:
-# members without a pod are removed.
+# first and its pod goes afterwards, one after the other, so the quorum never counts on a pod that
+# is gone. Can be run again at any time. It also puts in order what `kubectl scale` alone left
+# behind: members without a pod are removed.
 #
 # KUBECTL names another command with options: KUBECTL="kubectl -n coordination".
 set -euo pipefail

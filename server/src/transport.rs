@@ -2,9 +2,12 @@
 //! substitute its network.
 
 mod accept;
+mod dial;
 mod fair;
+mod local;
 mod notices;
 mod places;
+mod secure;
 mod turns;
 
 use std::{
@@ -13,27 +16,34 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
 use rustix::net::sockopt::set_tcp_user_timeout;
+use tenure_tls::{Exit, Rewound};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream, lookup_host},
+    net::{TcpListener, TcpStream},
     time::{Sleep, sleep},
 };
+use tokio_rustls::{client, server};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::server::Connected;
 
-use crate::{flushes::Flushes, share::Share};
+use crate::{config::Bind, flushes::Flushes, share::Share};
 
-/// Time limit of a connection attempt; a peer that does not answer within it counts as down, and is
-/// tried again.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+pub use tenure_tls::PeerIdentity;
 
-pub(crate) use self::{accept::admitted, notices::Notices, places::Places};
+pub use self::dial::{CONNECT_TIMEOUT, resolve};
+pub(crate) use self::{
+    accept::admitted,
+    notices::Notices,
+    places::Places,
+    secure::{Gate, Handshakes, secured},
+};
 use self::{
     places::{Place, Standing},
     turns::Reading,
@@ -47,8 +57,22 @@ const OPENING_BYTES: usize = 24;
 /// A byte stream to another process.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// The address of the other end, if it has one.
-    fn peer_addr(&self) -> Option<SocketAddr>;
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        None
+    }
 }
+
+impl Io for Box<dyn Io> {
+    fn peer_addr(&self) -> Option<SocketAddr> {
+        (**self).peer_addr()
+    }
+}
+
+impl<S: Io> Io for Rewound<S> {}
+
+impl<S: Io> Io for server::TlsStream<S> {}
+
+impl<S: Io> Io for client::TlsStream<S> {}
 
 impl Io for TcpStream {
     fn peer_addr(&self) -> Option<SocketAddr> {
@@ -57,15 +81,15 @@ impl Io for TcpStream {
 }
 
 #[cfg(test)]
-impl Io for tokio::io::DuplexStream {
-    fn peer_addr(&self) -> Option<SocketAddr> {
-        None
-    }
-}
+impl Io for tokio::io::DuplexStream {}
 
 /// A boxed [`Io`] that tonic's server accepts.
 pub struct Connection {
     io: Box<dyn Io>,
+    /// The address of the other end, if it has one.
+    peer: Option<SocketAddr>,
+    /// What its certificate proves, if it showed one that was verified.
+    identity: Option<Arc<PeerIdentity>>,
     flushes: Flushes,
     /// Set until the first [`OPENING_BYTES`] were received.
     opening: Option<Opening>,
@@ -82,6 +106,7 @@ pub struct ConnectionInfo {
     pub(crate) flushes: Flushes,
     /// The address of the other end, if it has one.
     pub(crate) peer: Option<SocketAddr>,
+    identity: Option<Arc<PeerIdentity>>,
     /// Bounds the memory and the concurrency of its calls.
     pub(crate) share: Share,
     /// Set on the port of members only.
@@ -89,6 +114,12 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
+    /// What the certificate of the other end proves, if it showed one that was verified.
+    #[must_use]
+    pub fn identity(&self) -> Option<&PeerIdentity> {
+        self.identity.as_deref()
+    }
+
     /// Records that a call on the connection was admitted.
     pub(crate) fn admit(&self) {
         if let Some(standing) = &self.standing {
@@ -105,8 +136,14 @@ struct Opening {
 impl Connection {
     /// Wraps a byte stream.
     pub fn new(io: impl Io) -> Self {
+        Self::boxed(Box::new(io))
+    }
+
+    fn boxed(io: Box<dyn Io>) -> Self {
         Self {
-            io: Box::new(io),
+            peer: io.peer_addr(),
+            identity: None,
+            io,
             flushes: Flushes::default(),
             opening: None,
             place: Place::default(),
@@ -148,9 +185,7 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connection")
-            .field(&self.io.peer_addr())
-            .finish()
+        f.debug_tuple("Connection").field(&self.peer).finish()
     }
 }
 
@@ -160,7 +195,8 @@ impl Connected for Connection {
     fn connect_info(&self) -> Self::ConnectInfo {
         ConnectionInfo {
             flushes: self.flushes.clone(),
-            peer: self.io.peer_addr(),
+            peer: self.peer,
+            identity: self.identity.clone(),
             share: self.share.clone(),
             standing: self.place.standing(),
         }
@@ -254,10 +290,10 @@ pub type Incoming = BoxStream<'static, io::Result<Connection>>;
 /// Opens listeners and connections.
 pub trait Transport: Send + Sync + fmt::Debug {
     /// Listens on `address`.
-    fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Incoming>>;
+    fn listen(&self, address: Bind) -> BoxFuture<'static, io::Result<Incoming>>;
 
-    /// Connects to `host:port`.
-    fn connect(&self, authority: String) -> BoxFuture<'static, io::Result<Connection>>;
+    /// Connects to the member at `url`, over TLS if that begins with https://.
+    fn connect(&self, url: String) -> BoxFuture<'static, io::Result<Connection>>;
 }
 
 /// Milliseconds after which the system closes an accepted connection whose client takes none of the
@@ -265,12 +301,19 @@ pub trait Transport: Send + Sync + fmt::Debug {
 const UNREAD_MAX_MS: u32 = 60_000;
 
 /// TCP sockets of the operating system.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TcpTransport;
+#[derive(Clone, Debug, Default)]
+pub struct TcpTransport {
+    /// What connections to other members must prove.
+    pub exit: Exit,
+}
 
 impl Transport for TcpTransport {
-    fn listen(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Incoming>> {
+    fn listen(&self, address: Bind) -> BoxFuture<'static, io::Result<Incoming>> {
         Box::pin(async move {
+            let address = match address {
+                Bind::Address(address) => address,
+                Bind::File(path) => return local::listen(&path),
+            };
             let listener = TcpListener::bind(address).await?;
             let streams = TcpListenerStream::new(listener);
             Ok(streams
@@ -279,25 +322,8 @@ impl Transport for TcpTransport {
         })
     }
 
-    fn connect(&self, authority: String) -> BoxFuture<'static, io::Result<Connection>> {
-        Box::pin(async move {
-            let attempt = async {
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "no address for the host");
-                for address in lookup_host(authority).await? {
-                    match TcpStream::connect(address).await {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            return Ok(Connection::new(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            };
-            tokio::time::timeout(CONNECT_TIMEOUT, attempt)
-                .await
-                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        })
+    fn connect(&self, url: String) -> BoxFuture<'static, io::Result<Connection>> {
+        Box::pin(dial::dial(self.exit.clone(), url))
     }
 }
 

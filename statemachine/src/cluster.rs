@@ -122,9 +122,8 @@ impl Transition<'_> {
 
     /// Whether every `Corrupt` alarm names a member, so that the states of the others are sound.
     pub(crate) fn names_corrupt_members(&self) -> Result<bool, Fault> {
-        let alarms = alarms(self.overlay)?;
-        let is_unnamed = |alarm| alarm == &(MemberId::UNNAMED, AlarmKind::Corrupt);
-        Ok(!alarms.iter().any(is_unnamed))
+        let unnamed = (MemberId::UNNAMED, AlarmKind::Corrupt);
+        Ok(!alarms(self.overlay)?.contains(&unnamed))
     }
 
     /// Stores the attributes that a member publishes.

@@ -117,20 +117,7 @@ impl Model {
             }
             Command::DeleteRange(delete) => Ok(Reply::DeleteRange(self.delete(delete, out))),
             Command::Txn(txn) => Ok(Reply::Txn(self.write(txn, out)?)),
-            Command::Compact(revision) => {
-                if revision.0 <= self.floor {
-                    return Err(Refusal::Compacted {
-                        floor: Revision(self.floor),
-                    });
-                }
-                if revision.0 > self.revision() {
-                    return Err(Refusal::FutureRevision {
-                        latest: Revision(self.revision()),
-                    });
-                }
-                self.floor = revision.0;
-                Ok(Reply::Compact)
-            }
+            Command::Compact(revision) => self.compact(*revision),
             Command::LeaseGrant(grant) => {
                 if self.leases.contains_key(&grant.id.0) {
                     return Err(Refusal::LeaseExists);
@@ -179,6 +166,21 @@ impl Model {
             | Command::WillSet(_)
             | Command::Wake => panic!("{command:?} is not modelled"),
         }
+    }
+
+    fn compact(&mut self, revision: Revision) -> Result<Reply, Refusal> {
+        if revision.0 <= self.floor {
+            return Err(Refusal::Compacted {
+                floor: Revision(self.floor),
+            });
+        }
+        if revision.0 > self.revision() {
+            return Err(Refusal::FutureRevision {
+                latest: Revision(self.revision()),
+            });
+        }
+        self.floor = revision.0;
+        Ok(Reply::Compact)
     }
 
     fn expire(&mut self, expiries: &[LeaseExpiry], out: &mut Vec<Event>) -> Vec<LeaseId> {

@@ -109,9 +109,21 @@ pub struct Global {
     /// Authentication token to send, instead of one fetched with name and password
     #[arg(long, global = true, hide_env_values = true, value_name = "TOKEN")]
     pub auth_jwt_token: Option<String>,
-    /// Use connections without TLS; this client supports no others
+    /// Verify the servers' certificates with the authorities in this file
+    #[arg(long, global = true, value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+    /// Show the servers the certificate in this file
+    #[arg(id = "tls_cert", long = "cert", global = true, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(id = "tls_key", long = "key", global = true, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Use plain text for endpoints without https:// unless an option of TLS is given
     #[arg(long, global = true, default_value_t = true, hide_default_value = true)]
     pub insecure_transport: bool,
+    /// Accept every certificate of a server: for tests
+    #[arg(long, global = true)]
+    pub insecure_skip_tls_verify: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -480,7 +492,8 @@ pub fn command(lookup: Lookup<'_>) -> ClapCommand {
     let globals: Vec<_> = globals.iter().map(|arg| arg.get_id().clone()).collect();
     for id in globals {
         command = command.mut_arg(&id, |arg| {
-            let (variable, _) = variable_for(id.as_str(), lookup);
+            let name = arg.get_long().unwrap_or(id.as_str());
+            let (variable, _) = variable_for(name, lookup);
             arg.env(variable)
         });
     }
@@ -536,9 +549,9 @@ pub fn parse(arguments: &[OsString], lookup: Lookup<'_>) -> Result<Cli, Failure>
     let given = matches.value_source("command_timeout") != Some(ValueSource::DefaultValue);
     let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(Failure::Parse)?;
     cli.global.command_timeout_given = given;
-    if !cli.global.insecure_transport {
+    if cli.global.cert.is_some() != cli.global.key.is_some() {
         return Err(Failure::usage(
-            "--insecure-transport=false is not possible: this client speaks plain text only",
+            "--cert and --key belong together: a certificate and its key",
         ));
     }
     Ok(cli)

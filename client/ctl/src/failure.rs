@@ -4,7 +4,7 @@
 
 use std::{borrow::Cow, fmt, io};
 
-use tenure::{ErrorKind, Token};
+use tenure::{ErrorKind, TlsFailure, Token};
 
 use crate::args::GuardArg;
 
@@ -22,6 +22,8 @@ pub enum Failure {
     /// The server ended a watch.
     WatchEnded,
     Call(tenure::Error),
+    /// A server speaks TLS, and the command did not.
+    NeedsTls(tenure::Error, String),
     /// A write with these guards failed.
     Guarded(tenure::Error, Vec<GuardArg>),
     /// A command that ran under a lock ended with this exit code.
@@ -47,7 +49,11 @@ impl Failure {
             Self::Parse(error) if error.use_stderr() => 2,
             Self::Parse(_) | Self::ReaderGone => 0,
             Self::Child(code) => *code,
-            Self::Call(_) | Self::Guarded(..) | Self::Command(_) | Self::Reported => 1,
+            Self::Call(_)
+            | Self::NeedsTls(..)
+            | Self::Guarded(..)
+            | Self::Command(_)
+            | Self::Reported => 1,
             Self::Usage(_) => 2,
             Self::Input(_) => 3,
             Self::Format(_) => 4,
@@ -61,8 +67,20 @@ impl Failure {
         let (error, guards) = match self {
             Self::Call(error) => (error, &[][..]),
             Self::Guarded(error, guards) => (error, &guards[..]),
+            Self::NeedsTls(_, endpoint) => {
+                return Some(
+                    format!(
+                        "{endpoint} speaks TLS: begin it with https:// and give the authority of \
+                         its certificate with --cacert (TENURECTL_CACERT). Nothing was executed."
+                    )
+                    .into(),
+                );
+            }
             _ => return None,
         };
+        if let Some(failure) = error.tls_failure() {
+            return Some(tls_hint(failure).into());
+        }
         if error.outcome_unknown() {
             return Some(
                 "The write may have been executed all the same: read before writing again.".into(),
@@ -98,8 +116,8 @@ fn hint_of(kind: ErrorKind) -> Option<&'static str> {
             "Say who you are with --user and --password (TENURECTL_USER, TENURECTL_PASSWORD)."
         }
         ErrorKind::NoSpace => {
-            "Free space with 'del' and 'compaction', then run 'alarm disarm'; 'alarm list' tells what \
-             fills it."
+            "Free space with 'del' and 'compaction', then run 'alarm disarm'; 'alarm list' tells \
+             what fills it."
         }
         ErrorKind::GuardMissing => {
             "A fence policy protects these keys ('fence policy list'): acquire its lock and give \
@@ -119,6 +137,31 @@ fn hint_of(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Unimplemented => "The server is older than this command, or is not tenure.",
         _ => return None,
     })
+}
+
+/// Advice about a connection that could not be secured.
+fn tls_hint(failure: TlsFailure) -> &'static str {
+    match failure {
+        TlsFailure::Expired => {
+            "Replace the certificate of the server; it reads the new file by itself."
+        }
+        TlsFailure::NotYetValid => "Check the clocks of the server and of this machine.",
+        TlsFailure::UnknownAuthority => {
+            "Give the authority that signed it with --cacert (TENURECTL_CACERT)."
+        }
+        TlsFailure::WrongName => {
+            "Name the server in --endpoints as its certificate does, or give it a certificate for \
+             this name."
+        }
+        TlsFailure::ClientCertificateRequired => {
+            "Give one with --cert and --key (TENURECTL_CERT, TENURECTL_KEY)."
+        }
+        TlsFailure::ClientCertificateRefused => {
+            "Give another one with --cert and --key; the log of the server says what is wrong."
+        }
+        TlsFailure::NotTls => "Begin the endpoint with http://, and leave out options of TLS.",
+        _ => "See the log of the server for its side of the handshake.",
+    }
 }
 
 /// Advice about stale guards of a write.
@@ -146,6 +189,7 @@ impl fmt::Display for Failure {
             Self::Format(format) => write!(f, "{format} not supported as output format"),
             Self::WatchEnded => f.write_str("watch is canceled by the server"),
             Self::Call(error) | Self::Guarded(error, _) => error.fmt(f),
+            Self::NeedsTls(error, _) => error.fmt(f),
             Self::Command(error) => write!(f, "{error:#}"),
             Self::Child(_) | Self::Reported | Self::ReaderGone => Ok(()),
         }

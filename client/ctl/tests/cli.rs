@@ -209,15 +209,13 @@ fn wrong_usage_exits_with_two_and_names_what_is_wrong() {
         (&["lease", "revoke", "zz"], "expecting ID in Hex"),
         (&["member", "add", "m"], "--peer-urls"),
         (&["watch"], "TENURECTL_WATCH_KEY"),
-        (
-            &["--insecure-transport=false", "get", "k"],
-            "--insecure-transport",
-        ),
-        (&["--endpoints", "https://a:1", "get", "k"], "https://a:1"),
+        (&["--cert", "c.pem", "get", "k"], "--cert and --key"),
+        (&["--key", "k.pem", "get", "k"], "--cert and --key"),
+        (&["--endpoints", "ftp://a:1", "get", "k"], "ftp://a:1"),
         (&["--user", "root", "get", "k"], "--password"),
         (&["--dial-timeout", "soon", "get", "k"], "--dial-timeout"),
     ] {
-        let expected = if text == "https://a:1" { 1 } else { 2 };
+        let expected = if text == "ftp://a:1" { 1 } else { 2 };
         let error = refused(arguments, "", expected);
         assert!(error.contains(text), "{arguments:?}: {error}");
     }

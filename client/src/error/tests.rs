@@ -51,14 +51,14 @@ fn reasoned(code: Code, reason: &'static str, operation: Operation) -> Error {
 }
 
 fn unreachable(operation: Operation) -> Error {
-    let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+    let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
     let status = Status::from_error(Box::new(ConnectError(Box::new(refused))));
     Error::from_status(status, operation, "here")
 }
 
 fn broken(code: Code, operation: Operation) -> Error {
     let mut status = Status::new(code, "h2");
-    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let reset = io::Error::from(io::ErrorKind::ConnectionReset);
     status.set_source(std::sync::Arc::new(reset));
     Error::from_status(status, operation, "here")
 }

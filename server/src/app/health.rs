@@ -41,7 +41,7 @@ impl Health for Probes {
     }
 
     fn is_learner(&self) -> bool {
-        // One that was added as a voter and has not caught up does not count towards the quorum yet:
+        // One that was added as a voter and has not caught up does not count towards the quorum:
         // who takes down another member because this one is ready would lose it.
         let status = self.node.status();
         status.is_learner || !status.has_vote

@@ -11,13 +11,15 @@ mod restored;
 mod serve;
 mod space;
 mod supervisor;
+mod tls;
 
-use std::{io, net::SocketAddr, path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use self::supervisor::Supervisor;
 pub use self::{
     join::JoinError,
     quorum_recovery::{RecoveryError, plan as recovery_plan},
+    tls::TlsError,
 };
 use axum::Router;
 use thiserror::Error;
@@ -29,7 +31,7 @@ use crate::{
     admin,
     backup::ImportError,
     clock::{Clock, RuntimeClock},
-    config::{Config, ConfigErrors, VERSION},
+    config::{Bind, Config, ConfigErrors, VERSION},
     duties::{Expirer, ExpirerSettings, Waker, spawn_auto_compaction},
     events::{ClaimHub, LeaseFeed},
     metrics::Metrics,
@@ -98,13 +100,16 @@ pub enum AppError {
     /// The history of this member is not that of the others.
     #[error(transparent)]
     Inconsistent(#[from] node::Inconsistent),
+    /// TLS or the cluster secret cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A listener could not be opened.
     #[error("{flag}: {address} could not be listened on; is another process using it?")]
     Listen {
         /// The flag that sets the address.
         flag: &'static str,
         /// The address.
-        address: SocketAddr,
+        address: Bind,
         /// The error of the operating system.
         #[source]
         source: io::Error,
@@ -131,10 +136,13 @@ impl AppError {
 /// See [`AppError`].
 pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let supervisor = Supervisor::of_process();
-    let transport: Arc<dyn Transport> = Arc::new(TcpTransport);
     let clock = RuntimeClock::shared();
     let metrics = Metrics::new(config.metrics);
-    let mut listeners = serve::Listeners::open(&config, &*transport).await?;
+    let secured = tls::Secured::open(&config, &metrics.tls)?;
+    let exit = secured.exit();
+    let transport: Arc<dyn Transport> = Arc::new(TcpTransport { exit });
+    let mut listeners = serve::Listeners::open(&config, &*transport, &secured).await?;
+    secured.watch();
 
     restored::take_over(&config)?;
     let dir = quorum_recovery::prepare(&config, DataDir::open(&config.data_dir)?)?;

@@ -2,7 +2,7 @@
 
 mod unfinished;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, extract::Request};
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -14,14 +14,14 @@ use tonic::{service::Routes, transport::Server};
 use tower::ServiceExt;
 
 use self::unfinished::UnfinishedLayer;
-use super::AppError;
+use super::{AppError, tls::Secured};
 use crate::{
-    config::{Config, Url},
-    metrics::Metrics,
+    config::{Bind, Config, Url},
+    metrics::{AcceptMetrics, Metrics},
     rpc::{self, Access, CallsLayer, GatewayLayer},
     share::Receiving,
     tasks,
-    transport::{Incoming, Places, Transport, admitted},
+    transport::{Gate, Incoming, Places, Transport, admitted, secured},
 };
 
 /// Flow-control window of one stream from a peer, in bytes; its connection has twice that.
@@ -54,29 +54,44 @@ const PEER_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Every listener. Opened before the node starts, so that an address in use is reported at once.
 pub(super) struct Listeners {
-    peers: Vec<Incoming>,
-    clients: Vec<Incoming>,
-    metrics: Vec<Incoming>,
+    peers: Vec<Listener>,
+    clients: Vec<Listener>,
+    metrics: Vec<Listener>,
     /// Places for connections of clients and of metrics pages.
     places: Places,
 }
 
+/// One address, and what its connections go through.
+struct Listener {
+    incoming: Incoming,
+    gate: Option<Gate>,
+}
+
+impl Listener {
+    /// The connections that may be served.
+    fn admitted(self, places: Places, accepting: AcceptMetrics) -> Incoming {
+        let admitted = admitted(self.incoming, places, accepting);
+        match self.gate {
+            Some(gate) => secured(admitted, gate),
+            None => admitted,
+        }
+    }
+}
+
 impl Listeners {
-    pub(super) async fn open(config: &Config, transport: &dyn Transport) -> Result<Self, AppError> {
+    pub(super) async fn open(
+        config: &Config,
+        transport: &dyn Transport,
+        secured: &Secured,
+    ) -> Result<Self, AppError> {
+        let of_peers = |urls: &[&Url]| secured.gate_of_peers(urls);
+        let of_clients = |urls: &[&Url]| secured.gate_of_clients(urls);
+        let (peers, clients) = (&config.listen_peer_urls, &config.listen_client_urls);
+        let metrics = &config.listen_metrics_urls;
         Ok(Self {
-            peers: open(&config.listen_peer_urls, "--listen-peer-urls", transport).await?,
-            clients: open(
-                &config.listen_client_urls,
-                "--listen-client-urls",
-                transport,
-            )
-            .await?,
-            metrics: open(
-                &config.listen_metrics_urls,
-                "--listen-metrics-urls",
-                transport,
-            )
-            .await?,
+            peers: open(peers, "--listen-peer-urls", transport, of_peers).await?,
+            clients: open(clients, "--listen-client-urls", transport, of_clients).await?,
+            metrics: open(metrics, "--listen-metrics-urls", transport, of_clients).await?,
             places: Places::within_descriptors(),
         })
     }
@@ -130,9 +145,12 @@ pub(super) fn spawn_pages(
     let mut servers = Vec::new();
     let receiving = Receiving::default();
     let gateway = gateway(config, &receiving);
-    for incoming in listeners.clients.iter_mut().chain(&mut listeners.metrics) {
-        let places = listeners.places.clone();
-        let incoming = admitted(lend(incoming), places, accepting.clone());
+    for listener in listeners.clients.iter_mut().chain(&mut listeners.metrics) {
+        let lent = Listener {
+            incoming: lend(&mut listener.incoming),
+            gate: listener.gate.clone(),
+        };
+        let incoming = lent.admitted(listeners.places.clone(), accepting.clone());
         let server = server(config)
             .layer(gateway.clone())
             .layer(UnfinishedLayer::new(receiving.clone()))
@@ -166,20 +184,35 @@ fn unavailable() -> Routes {
     Routes::from(Router::new().fallback(refuse))
 }
 
+/// Listens on every address once, also when it stands there with and without TLS.
 async fn open(
     urls: &[Url],
     flag: &'static str,
     transport: &dyn Transport,
-) -> Result<Vec<Incoming>, AppError> {
+    gate: impl Fn(&[&Url]) -> Option<Gate>,
+) -> Result<Vec<Listener>, AppError> {
+    let mut addresses: Vec<(Bind, Vec<&Url>)> = Vec::new();
+    for url in urls {
+        let Some(address) = url.bind() else {
+            continue;
+        };
+        match addresses.iter_mut().find(|(known, _)| *known == address) {
+            Some((_, urls)) => urls.push(url),
+            None => addresses.push((address, vec![url])),
+        }
+    }
     let mut listeners = Vec::new();
-    for address in urls.iter().filter_map(Url::bind_address) {
-        let listener = transport.listen(address).await;
-        listeners.push(listener.map_err(|source| listen_error(flag, address, source))?);
+    for (address, urls) in addresses {
+        let incoming = transport.listen(address.clone()).await;
+        listeners.push(Listener {
+            incoming: incoming.map_err(|source| listen_error(flag, address, source))?,
+            gate: gate(&urls),
+        });
     }
     Ok(listeners)
 }
 
-const fn listen_error(flag: &'static str, address: SocketAddr, source: std::io::Error) -> AppError {
+const fn listen_error(flag: &'static str, address: Bind, source: std::io::Error) -> AppError {
     AppError::Listen {
         flag,
         address,
@@ -233,8 +266,8 @@ pub(super) fn spawn_peers(
     let stopping = CancellationToken::new();
     let accepting = metrics.network.accepting();
     let of_members = Places::of_members();
-    for incoming in std::mem::take(&mut listeners.peers) {
-        let incoming = admitted(incoming, of_members.clone(), accepting.clone());
+    for listener in std::mem::take(&mut listeners.peers) {
+        let incoming = listener.admitted(of_members.clone(), accepting.clone());
         let server = Server::builder()
             .http2_keepalive_interval(Some(PEER_KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(PEER_KEEPALIVE_TIMEOUT))
@@ -270,8 +303,8 @@ pub(super) fn spawn(
     let receiving = Receiving::default();
     let unfinished = UnfinishedLayer::new(receiving.clone());
     let gateway = gateway(config, &receiving);
-    for incoming in listeners.clients {
-        let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
+    for listener in listeners.clients {
+        let incoming = listener.admitted(listeners.places.clone(), accepting.clone());
         let server = server(config)
             .layer(gateway.clone())
             .layer(unfinished.clone())
@@ -285,8 +318,8 @@ pub(super) fn spawn(
         }));
     }
     let pages_alone = pages_alone(config);
-    for incoming in listeners.metrics {
-        let incoming = admitted(incoming, listeners.places.clone(), accepting.clone());
+    for listener in listeners.metrics {
+        let incoming = listener.admitted(listeners.places.clone(), accepting.clone());
         let server = server(config)
             .layer(pages_alone.clone())
             .add_routes(Routes::from(pages.clone()));

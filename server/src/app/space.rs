@@ -22,9 +22,16 @@ use crate::{
 /// of a check is not noticeable to requests.
 const QUOTA_PAUSE: Duration = Duration::from_millis(200);
 
-/// Time between two checks of the disk. A fast disk takes a few hundred megabytes meanwhile, which
-/// the reserve has beside the room for compaction.
+/// Time between two checks of a disk with plenty of space.
 const DISK_PAUSE: Duration = Duration::from_millis(500);
+
+/// Time between two checks of a disk that is not far from its reserve: few writes fit into it, so
+/// that little of the reserve is used before the alarm is raised. A check is one system call.
+const DISK_PAUSE_NEAR: Duration = Duration::from_millis(20);
+
+/// Bytes above the reserve below which a disk is not far from it: twice what a fast one takes
+/// between two checks.
+const NEAR_BYTES: u64 = 1 << 30;
 
 /// Bytes reserved on a large disk: what memtables, compactions of the state and the log write while
 /// an operator deletes and compacts.
@@ -72,24 +79,31 @@ struct Disk {
 
 impl Disk {
     async fn watch(self) {
+        let mut pause = DISK_PAUSE_NEAR;
         loop {
             // Cancel-safe: nothing is lost when the pause is cut short.
             tokio::select! {
-                () = tokio::time::sleep(DISK_PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = self.services.stopped() => return,
             }
             let directory = self.directory.clone();
             match tasks::spawn_blocking(move || DiskSpace::of(&directory)).await {
-                Ok(Ok(space)) => self.look(space).await,
-                Ok(Err(error)) => warn!(%error, "the free bytes of the disk are not known"),
+                Ok(Ok(space)) => {
+                    let reserve = reserve_of(self.reserve, space.total);
+                    pause = pause_before(space.available, reserve);
+                    self.look(space, reserve).await;
+                }
+                Ok(Err(error)) => {
+                    warn!(%error, "the free bytes of the disk are not known");
+                    pause = DISK_PAUSE;
+                }
                 // The runtime ends.
                 Err(_) => return,
             }
         }
     }
 
-    async fn look(&self, space: DiskSpace) {
-        let reserve = reserve_of(self.reserve, space.total);
+    async fn look(&self, space: DiskSpace, reserve: u64) {
         let metrics = &self.metrics.alarm;
         metrics.disk_available_bytes.set(signed(space.available));
         metrics.disk_reserve_bytes.set(signed(reserve));
@@ -126,6 +140,15 @@ fn reserve_of(reserve: DiskReserve, total: u64) -> u64 {
     }
 }
 
+/// The pause before the next check of a disk.
+fn pause_before(available: u64, reserve: u64) -> Duration {
+    if reserve > 0 && available < reserve.saturating_add(NEAR_BYTES) {
+        DISK_PAUSE_NEAR
+    } else {
+        DISK_PAUSE
+    }
+}
+
 /// Whether there is clearly more space than at which the alarm is raised.
 fn has_room(available: u64, reserve: u64, used: u64, quota: Option<u64>) -> bool {
     let disk = available >= reserve.saturating_add(reserve / CLEAR_PART);
@@ -149,6 +172,13 @@ mod tests {
         assert_eq!(derived(1000 * MIB), 100 * MIB);
         assert_eq!(reserve_of(DiskReserve::Bytes(7), 1000 * MIB), 7);
         assert_eq!(reserve_of(DiskReserve::Bytes(0), 1000 * MIB), 0);
+    }
+
+    #[test]
+    fn a_disk_is_looked_at_more_often_the_nearer_it_is_to_its_reserve() {
+        assert_eq!(pause_before(512 * MIB + NEAR_BYTES, 512 * MIB), DISK_PAUSE);
+        assert_eq!(pause_before(512 * MIB, 512 * MIB), DISK_PAUSE_NEAR);
+        assert_eq!(pause_before(0, 0), DISK_PAUSE, "nothing is reserved");
     }
 
     #[test]

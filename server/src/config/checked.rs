@@ -11,7 +11,7 @@ use super::{
 
 /// Describes a configuration, and lists what is accepted without effect.
 ///
-/// `fresh` says that the data directory is missing or empty, so that the start would be a first one.
+/// `fresh` says that the data directory is missing or empty: the start would be a first one.
 pub(super) fn text(config: &Config, warnings: &[Warning], fresh: bool) -> String {
     let mut text = String::new();
     for warning in warnings {

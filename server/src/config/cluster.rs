@@ -189,8 +189,9 @@ fn same_addresses(left: &[Url], right: &[Url]) -> bool {
 
 fn places(urls: &[Url]) -> Vec<String> {
     let place = |url: &Url| {
-        url.bind_address()
-            .map_or_else(|| url.authority(), |address| address.to_string())
+        let address = url.bind_address();
+        let place = address.map_or_else(|| url.authority(), |address| address.to_string());
+        format!("{}{place}", if url.is_https() { "https://" } else { "" })
     };
     let mut places: Vec<String> = urls.iter().map(place).collect();
     places.sort_unstable();

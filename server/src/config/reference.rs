@@ -31,11 +31,11 @@ fn markdown() -> String {
          Durations carry a unit (`100ms`, `5s`, `1h30m`); settings in milliseconds do not.\n\
          All faults are reported at once, and the process ends with code 2; `--check-config`\n\
          reports them and starts nothing. A variable that begins with `TENURE_` and names no\n\
-         setting is a fault; one that begins with `ETCD_` is warned of, as by etcd. Variables that\n\
-         Kubernetes makes for services are left alone.\n\n\
-         Settings of earlier versions of etcd are known as flags and `ETCD_` variables: those that\n\
-         began with `experimental-` set the one of today, the others are refused with a remedy, or\n\
-         have no effect.\n\n\
+         setting is a fault; one that begins with `ETCD_` is warned of, as by etcd. Variables\n\
+         that Kubernetes makes for services are left alone.\n\n\
+         Settings of earlier versions of etcd are known as flags and `ETCD_` variables: those\n\
+         that began with `experimental-` set the one of today, the others are refused with a\n\
+         remedy, or have no effect.\n\n\
          Settings marked *no effect* are accepted with a warning. Those marked *refused* ask for\n\
          something that is not built yet: any value but the default is a fault.\n\n\
          The first start of a member, when its data directory is missing or empty, also checks\n\

@@ -4,7 +4,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{cluster::InitialMember, gates::FeatureGates, url::Url};
+use super::{
+    cluster::InitialMember,
+    gates::FeatureGates,
+    security::{ClusterSecret, TlsConfig},
+    url::Url,
+};
 
 /// All settings, with defaults for those not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +29,13 @@ pub struct Config {
     pub initial_advertise_peer_urls: Vec<Url>,
     /// Addresses under which clients reach this member; never empty.
     pub advertise_client_urls: Vec<Url>,
+
+    /// TLS for clients, on the addresses that begin with https; there if one does.
+    pub client_tls: Option<TlsConfig>,
+    /// TLS between members.
+    pub peer_tls: Option<TlsConfig>,
+    /// The secret by which members recognise each other.
+    pub cluster_secret: Option<ClusterSecret>,
 
     /// The members for the first start, by name; see [`Config::first_start`].
     pub initial_cluster: Vec<InitialMember>,

@@ -44,6 +44,11 @@ impl Sources {
             .map_or(Origin::Default(name), |given| given.origin.clone())
     }
 
+    /// The text that was given, if any was.
+    pub(super) fn as_given(&self, name: &str) -> Option<&str> {
+        self.given.get(name).map(|given| given.text.as_str())
+    }
+
     /// Checks each given value by itself: whether it parses, and whether it has an effect.
     pub(super) fn judge(&self) -> (Vec<ConfigFault>, Vec<Warning>) {
         let mut faults = Vec::new();

@@ -1,4 +1,5 @@
-//! Addresses in settings: `http://host:port` and nothing else.
+//! Addresses in settings: `http://host:port`, `https://host:port`, and local sockets as
+//! `unix://file` and `unixs://file`.
 //!
 //! The host is kept as written, because member ids are hashes of these texts.
 
@@ -6,29 +7,48 @@ use std::{
     borrow::Cow,
     fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
 };
 
 use thiserror::Error;
 
-/// An address of the form `http://host:port`.
+/// An address of one of the forms that the module names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
+    is_https: bool,
+    /// The host; of a local socket the name of its file.
     host: Cow<'static, str>,
-    port: u16,
+    /// `None` for a local socket.
+    port: Option<u16>,
+}
+
+/// What a listener binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bind {
+    /// An address of TCP.
+    Address(SocketAddr),
+    /// The file of a local socket.
+    File(PathBuf),
+}
+
+impl fmt::Display for Bind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(formatter),
+            Self::File(path) => path.display().fmt(formatter),
+        }
+    }
 }
 
 /// Causes for which a text is not a usable address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum UrlFault {
-    /// The scheme is https, which needs TLS.
-    #[error("TLS is not built yet, so {0} must begin with http://")]
-    Tls(String),
-    /// The scheme is that of a local socket.
-    #[error("local sockets are not built yet, so {0} must begin with http://")]
-    LocalSocket(String),
     /// The scheme is unknown or missing.
-    #[error("{0:?} must begin with http://")]
+    #[error("{0:?} must begin with http://, https://, unix:// or unixs://")]
     Scheme(String),
+    /// A local socket without a file.
+    #[error("{0} must name a file, such as unix:///run/tenure/client")]
+    File(String),
     /// The host or the port is missing or malformed.
     #[error("{0} must have a host and a port from 1 to 65535, such as http://10.0.0.1:2379")]
     HostPort(String),
@@ -44,8 +64,9 @@ impl Url {
     /// An address on the loopback interface.
     pub(super) const fn localhost(port: u16) -> Self {
         Self {
+            is_https: false,
             host: Cow::Borrowed("localhost"),
-            port,
+            port: Some(port),
         }
     }
 
@@ -53,10 +74,19 @@ impl Url {
     pub(crate) fn parse(text: &str) -> Result<Self, UrlFault> {
         let text = text.trim();
         let owned = || text.to_owned();
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(UrlFault::Tls(owned())),
-            Some(("unix" | "unixs", _)) => return Err(UrlFault::LocalSocket(owned())),
+        let (is_https, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (false, rest),
+            Some(("https", rest)) => (true, rest),
+            Some((scheme @ ("unix" | "unixs"), "")) => {
+                return Err(UrlFault::File(format!("{scheme}://")));
+            }
+            Some((scheme @ ("unix" | "unixs"), file)) => {
+                return Ok(Self {
+                    is_https: scheme == "unixs",
+                    host: Cow::Owned(file.to_owned()),
+                    port: None,
+                });
+            }
             _ => return Err(UrlFault::Scheme(owned())),
         };
         if rest.contains(['/', '?', '#', '@']) {
@@ -71,8 +101,9 @@ impl Url {
             .then(|| port.parse().ok());
         match port.flatten() {
             Some(port) if port > 0 && host_is_sound(host) => Ok(Self {
+                is_https,
                 host: Cow::Owned(host.to_owned()),
-                port,
+                port: Some(port),
             }),
             _ => Err(UrlFault::HostPort(owned())),
         }
@@ -91,36 +122,49 @@ impl Url {
         Ok(urls)
     }
 
-    /// The host as written, an IPv6 address with its brackets.
+    /// Whether it is reached over TLS.
     #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
+    pub const fn is_https(&self) -> bool {
+        self.is_https
     }
 
-    /// The port, from 1 to 65535.
+    /// The host as written, an IPv6 address with its brackets; `None` for a local socket.
     #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
+    pub fn host(&self) -> Option<&str> {
+        self.port.map(|_| &*self.host)
     }
 
-    /// Host and port, in the form for a connection attempt.
+    /// Host and port, in the form for a connection attempt, or the file of a local socket.
     #[must_use]
     pub fn authority(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        match self.port {
+            Some(port) => format!("{}:{port}", self.host),
+            None => self.host.clone().into_owned(),
+        }
     }
 
-    /// The address to bind, when the host is an IP address or `localhost`.
+    /// What to bind: the file of a local socket, or an address when the host is an IP address or
+    /// `localhost`.
     ///
     /// Every listening address in a [`super::Config`] has one.
     #[must_use]
+    pub fn bind(&self) -> Option<Bind> {
+        match self.port {
+            Some(_) => self.bind_address().map(Bind::Address),
+            None => Some(Bind::File(PathBuf::from(&*self.host))),
+        }
+    }
+
+    /// The address to bind; `None` for a name and for a local socket.
+    #[must_use]
     pub fn bind_address(&self) -> Option<SocketAddr> {
+        let port = self.port?;
         if self.host == "localhost" {
-            return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)));
+            return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         }
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
-        bare.parse::<IpAddr>()
-            .ok()
-            .map(|ip| SocketAddr::from((ip, self.port)))
+        let ip = bare.parse::<IpAddr>().ok()?;
+        Some(SocketAddr::from((ip, port)))
     }
 
     /// Whether the host is the unspecified address, on which others cannot reach this machine.
@@ -148,7 +192,13 @@ fn host_is_sound(host: &str) -> bool {
 
 impl fmt::Display for Url {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "http://{}:{}", self.host, self.port)
+        let scheme = match (self.port, self.is_https) {
+            (Some(_), false) => "http",
+            (Some(_), true) => "https",
+            (None, false) => "unix",
+            (None, true) => "unixs",
+        };
+        write!(formatter, "{scheme}://{}", self.authority())
     }
 }
 
@@ -162,6 +212,9 @@ mod tests {
             "http://localhost:2379",
             "http://10.0.0.1:1",
             "http://[::1]:65535",
+            "https://node-1.example:2379",
+            "unix://localhost:m1",
+            "unixs:///run/tenure/client",
         ] {
             assert_eq!(Url::parse(text).unwrap().to_string(), text);
         }
@@ -206,10 +259,14 @@ mod tests {
     }
 
     #[test]
-    fn tls_and_local_sockets_are_refused_by_name() {
-        let say = |text| Url::parse(text).unwrap_err().to_string();
-        assert!(say("https://localhost:2379").contains("TLS is not built yet"));
-        assert!(say("unix://localhost:2379").contains("local sockets are not built yet"));
+    fn a_local_socket_is_a_file_named_by_host_and_path_together() {
+        let bind = |text| Url::parse(text).unwrap().bind();
+        let file = |path| Some(Bind::File(PathBuf::from(path)));
+        assert_eq!(bind("unix://localhost:m1"), file("localhost:m1"));
+        assert_eq!(bind("unixs:///run/a b"), file("/run/a b"));
+        assert_eq!(Url::parse("unix:///a").unwrap().host(), None);
+        assert!(Url::parse("unixs:///a").unwrap().is_https());
+        assert!(Url::parse("unix://").is_err());
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod scrape;
 mod server;
 mod slow_call;
 mod store;
+mod tls;
 mod transport;
 
 use std::{sync::Arc, time::Duration};
@@ -46,6 +47,7 @@ pub use self::{
     proposal::ProposalMetrics,
     server::ServerMetrics,
     store::{DiskMetrics, LeaseMetrics, MvccMetrics},
+    tls::TlsMetrics,
     transport::{NetworkMetrics, PeerMetrics},
 };
 use self::{process::ProcessMetrics, registrar::Registrar, scrape::Scrape};
@@ -88,6 +90,8 @@ pub struct Metrics {
     pub lock: LockMetrics,
     /// Bytes and round trips between members, and to clients.
     pub network: NetworkMetrics,
+    /// Certificates, and handshakes that failed.
+    pub tls: TlsMetrics,
     /// Calls of clients by method and outcome.
     pub grpc: Arc<GrpcMetrics>,
 }
@@ -115,6 +119,7 @@ impl Metrics {
             lock: LockMetrics::new(registrar),
             grpc: Arc::new(GrpcMetrics::new(registrar, &network, level)),
             network,
+            tls: TlsMetrics::new(registrar),
             registry: registrar.registry(),
         }
     }

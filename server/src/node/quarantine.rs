@@ -23,10 +23,15 @@ pub(super) fn spawn(node: &Arc<Node>) {
     let node = Arc::clone(node);
     tasks::spawn("quarantine", async move {
         let mut integrity = node.integrity();
+        let mut is_kept = false;
         loop {
             let named = integrity.wait_for(|now| *now == Integrity::Differs);
             if named.await.is_err() || node.stopping.is_cancelled() {
                 return;
+            }
+            if !is_kept {
+                is_kept = true;
+                keep_alarm(&node).await;
             }
             if node.leadership.borrow().is_leader {
                 hand_over(&node).await;
@@ -38,6 +43,16 @@ pub(super) fn spawn(node: &Arc<Node>) {
             }
         }
     });
+}
+
+/// Makes the state durable, with the alarm, so that after a crash it is found before the log is
+/// applied again.
+async fn keep_alarm(node: &Node) {
+    let store = Arc::clone(&node.store);
+    let flushed = tasks::spawn_blocking(move || store.engine().flush()).await;
+    if let Ok(Err(error)) = flushed {
+        warn!(%error, "the state was not flushed; the alarm is found again in the log");
+    }
 }
 
 async fn hand_over(node: &Node) {

@@ -12,7 +12,7 @@ use tonic::{
 };
 use tower::service_fn;
 
-use super::{Raft, peers::authority};
+use super::Raft;
 use crate::{
     consensus::{Membership, convert},
     transport::Transport,
@@ -35,9 +35,9 @@ pub struct Discovered {
 /// # Errors
 /// When it does not answer, or with something else, as text.
 pub async fn discover(transport: &Arc<dyn Transport>, url: &str) -> Result<Discovered, String> {
-    let (transport, authority) = (Arc::clone(transport), authority(url));
+    let (transport, url) = (Arc::clone(transport), url.to_owned());
     let connector = service_fn(move |_: Uri| {
-        let connecting = transport.connect(authority.clone());
+        let connecting = transport.connect(url.clone());
         async move { connecting.await.map(TokioIo::new) }
     });
     let endpoint = Endpoint::from_static("http://peer.invalid").timeout(ANSWER_MAX);

@@ -1,7 +1,8 @@
 //! Access control of the peer port.
 //!
-//! Peers are not authenticated: this excludes mistakes, members that lost their data, and strangers
-//! that do not know a member's instance id. It does not inspect messages; `raft/sound.rs` does.
+//! Certificates or the cluster secret authenticate a connection before it gets here, where they are
+//! set up. This excludes mistakes, members that lost their data, and strangers that do not know a
+//! member's instance id. It does not inspect messages; `raft/sound.rs` does.
 //!
 //! # Invariants
 //! Consensus receives a call only from a member of this quorum, in the instance by which that

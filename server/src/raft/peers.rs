@@ -135,15 +135,15 @@ impl Peers {
             Lane::Append | Lane::Heartbeat | Lane::Forward => KEEP_ALIVE_TIMEOUT,
         };
         let transport = Arc::clone(&self.transport);
-        let authorities: Arc<[String]> = urls.iter().map(|url| authority(url)).collect();
+        let urls: Arc<[String]> = urls.into();
         let metrics = self.metrics(target);
         let connector = service_fn(move |_: Uri| {
-            let (transport, authorities) = (Arc::clone(&transport), Arc::clone(&authorities));
+            let (transport, urls) = (Arc::clone(&transport), Arc::clone(&urls));
             let metrics = metrics.clone();
             async move {
                 let mut last = std::io::Error::other("the member has no peer URL");
-                for authority in authorities.iter() {
-                    match transport.connect(authority.clone()).await {
+                for url in urls.iter() {
+                    match transport.connect(url.clone()).await {
                         Ok(connection) => {
                             return Ok(TokioIo::new(Counted::new(connection, metrics)));
                         }
@@ -205,11 +205,6 @@ pub(super) fn number(value: u64) -> MetadataValue<Ascii> {
     format!("{value:016x}")
         .parse()
         .expect("hexadecimal digits are valid metadata")
-}
-
-pub(super) fn authority(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
 /// Whether a peer reported that a snapshot does not match its header. Peers of earlier versions

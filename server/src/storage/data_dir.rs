@@ -25,9 +25,11 @@ use super::{
 
 const IDENTITY_FILE: &str = "identity";
 const LOCK_FILE: &str = "lock";
+/// Name of the directory of the certificates that a node makes for itself; etcd's.
+pub const CERTIFICATES_NAME: &str = "fixtures";
 /// Names that a new directory may contain: files written before the identity file, and a directory
 /// that file systems create in the root of a volume.
-const NEW_NAMES: [&str; 3] = [LOCK_FILE, "identity.tmp", "lost+found"];
+const NEW_NAMES: [&str; 4] = [LOCK_FILE, "identity.tmp", "lost+found", CERTIFICATES_NAME];
 /// Name of etcd's directory in its data directory.
 const ETCD_NAME: &str = "member";
 /// Maximum number of names listed in the error for a foreign directory.

@@ -37,7 +37,7 @@ pub use self::{
     adapter_record::{AdapterRecord, AppliedRecord},
     checkpoint::{Checkpoint, CheckpointBytes, SnapshotDir},
     damage::is_damage,
-    data_dir::{DataDir, DataDirError, Owner},
+    data_dir::{CERTIFICATES_NAME, DataDir, DataDirError, Owner},
     disk_space::DiskSpace,
     identity_file::{fresh_cluster_id, fresh_instance_id},
     incoming::{HeldFile, Incoming, Superseded, Turn, checksum, open_at},

@@ -47,7 +47,8 @@ fn remove(path: &Path) {
 }
 
 fn failed(path: &Path, error: &io::Error) {
-    warn!(%error, path = %path.display(), "files that are not in use were not removed; the next start tries again");
+    // The next start tries again.
+    warn!(%error, path = %path.display(), "files that are not in use were not removed");
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ impl Door {
     async fn admit(&mut self, connection: Connection) -> Option<Connection> {
         if let Some(place) = self.places.take().await {
             self.is_full = false;
-            let peer = connection.io.peer_addr().map(|address| address.ip());
+            let peer = connection.peer.map(|address| address.ip());
             return Some(connection.opening(place, self.places.reading(peer)));
         }
         self.metrics.refused.inc();

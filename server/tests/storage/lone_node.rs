@@ -61,7 +61,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
     let metrics = Metrics::new(MetricsLevel::Basic);
     let environment = Environment {
         clock: RuntimeClock::shared(),
-        transport: Arc::new(TcpTransport),
+        transport: Arc::new(TcpTransport::default()),
         metrics: Arc::clone(&metrics),
         recovery: Arc::default(),
     };

@@ -42,6 +42,8 @@ pub struct ClusterBuilder {
     delayed: bool,
     program: Option<PathBuf>,
     linked: bool,
+    peers_use_tls: bool,
+    clients_use_tls: bool,
 }
 
 /// A running cluster.
@@ -120,6 +122,21 @@ impl ClusterBuilder {
         self
     }
 
+    /// Lets the members reach each other by https URLs; the flags of TLS are the caller's.
+    #[must_use]
+    pub const fn peers_use_tls(mut self) -> Self {
+        self.peers_use_tls = true;
+        self
+    }
+
+    /// Lets clients reach each node over TLS, too: at its address, which also serves plain text,
+    /// and at [`Node::secure_address`], which does not. The flags of TLS are the caller's.
+    #[must_use]
+    pub const fn clients_use_tls(mut self) -> Self {
+        self.clients_use_tls = true;
+        self
+    }
+
     /// Starts the nodes and waits until all are ready under one leader.
     ///
     /// # Panics
@@ -193,23 +210,34 @@ impl ClusterBuilder {
         logs: &Path,
     ) -> Node {
         let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let scheme = if self.peers_use_tls { "https" } else { "http" };
         let members: Vec<_> = advertised
             .iter()
             .enumerate()
-            .map(|(number, address)| format!("m{number}=http://{address}"))
+            .map(|(number, address)| format!("m{number}={scheme}://{address}"))
             .collect();
         let name = format!("m{number}");
         let data_dir = data.join(&name);
         let (client, peer) = ports[number];
+        let secure = self.clients_use_tls.then(free_port);
+        let listening = secure.map_or_else(
+            || url(client),
+            |secure| {
+                format!(
+                    "{0},https://127.0.0.1:{client},https://127.0.0.1:{secure}",
+                    url(client)
+                )
+            },
+        );
         let flags = [
             ("--name", name.clone()),
             ("--data-dir", data_dir.display().to_string()),
-            ("--listen-client-urls", url(client)),
+            ("--listen-client-urls", listening),
             ("--advertise-client-urls", url(client)),
-            ("--listen-peer-urls", url(peer)),
+            ("--listen-peer-urls", format!("{scheme}://127.0.0.1:{peer}")),
             (
                 "--initial-advertise-peer-urls",
-                format!("http://{}", advertised[number]),
+                format!("{scheme}://{}", advertised[number]),
             ),
             ("--initial-cluster", members.join(",")),
             ("--initial-cluster-state", "new".to_owned()),
@@ -234,13 +262,14 @@ impl ClusterBuilder {
             .map(Into::into)
             .collect();
         let log = logs.join(format!("{name}.log"));
-        Node::new(
+        let node = Node::new(
             name,
             format!("127.0.0.1:{client}"),
             Launch { words },
             data_dir,
             log,
-        )
+        );
+        node.secured(secure.map(|port| format!("127.0.0.1:{port}")))
     }
 }
 
@@ -266,6 +295,8 @@ impl Cluster {
             delayed: false,
             program: None,
             linked: false,
+            peers_use_tls: false,
+            clients_use_tls: false,
         }
     }
 

@@ -45,6 +45,7 @@ pub use ports::free_port;
 pub use power::{Cut, PowerDisks};
 pub use slow_disk::SlowDisks;
 pub use small_disk::SmallDisk;
+pub use tenure_pki::{Issued, Leaf, Pki};
 pub use tool::{Ran, Tool, find_program};
 pub use wait::{STATE_MAX, wait_until};
 pub use watching::Watching;

@@ -25,6 +25,7 @@ use crate::{
 pub struct Node {
     name: String,
     address: String,
+    secure_address: Option<String>,
     launch: Launch,
     data_dir: PathBuf,
     log: PathBuf,
@@ -44,11 +45,17 @@ impl Node {
             calls: Calls::to(&address),
             name,
             address,
+            secure_address: None,
             launch,
             data_dir,
             log,
             child: None,
         }
+    }
+
+    pub(crate) fn secured(mut self, address: Option<String>) -> Self {
+        self.secure_address = address;
+        self
     }
 
     /// Another node with the same program and flags, but those that the caller sets, and its data
@@ -86,6 +93,16 @@ impl Node {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Its client address that speaks TLS only, `host:port`.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[must_use]
+    pub fn secure_address(&self) -> &str {
+        let address = self.secure_address.as_deref();
+        address.expect("the cluster was built with TLS for clients")
     }
 
     /// Its `--data-dir`.

@@ -84,7 +84,7 @@ pub const BORDERS: &[Border] = &[
     Border {
         within: "server/src",
         words: &["TcpListener", "TcpStream", "UdpSocket"],
-        places: &["server/src/transport.rs"],
+        places: &["server/src/transport.rs", "server/src/transport"],
         instead: "connect through the transport",
     },
 ];

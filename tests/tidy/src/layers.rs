@@ -49,8 +49,9 @@ const CLIENT: Crate = Crate {
             "prefix",
             "response",
             "retry",
+            "tls",
         ],
-        &["config", "observe", "resume"],
+        &["config", "observe", "resume", "secure"],
         // Connections, and one call over them.
         &["channel"],
         &["auth"],

@@ -17,6 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("tenure", &["tenure-proto"]),
     ("tenurectl", &["tenure", "tenure-backup"]),
     ("tenure-json", &[]),
+    ("tenure-tls", &[]),
     (
         "tenured",
         &[
@@ -24,11 +25,19 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tenure-json",
             "tenure-proto",
             "tenure-statemachine",
+            "tenure-tls",
         ],
     ),
+    ("tenure-pki", &[]),
     (
         "tenure-testkit",
-        &["tenured", "tenure", "tenure-proto", "tenure-statemachine"],
+        &[
+            "tenured",
+            "tenure",
+            "tenure-pki",
+            "tenure-proto",
+            "tenure-statemachine",
+        ],
     ),
     (
         "tenure-integration",

@@ -27,6 +27,7 @@ mod session;
 mod signals;
 mod snapshot;
 mod space;
+mod tls;
 mod txn;
 mod version;
 mod watch;
@@ -63,6 +64,14 @@ struct Session {
 /// # Errors
 /// The failure of the command.
 pub async fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global.clone();
+    match run_once(cli).await {
+        Err(failure) => Err(tls::explain(failure, &global).await),
+        done => done,
+    }
+}
+
+async fn run_once(cli: Cli) -> Result<(), Failure> {
     let output = Output {
         format: cli.global.write_out,
         hex: cli.global.hex,
@@ -169,6 +178,9 @@ pub(crate) async fn connect(global: &Global) -> Result<Client, Failure> {
         .connect_timeout(global.dial_timeout)
         .probe(global.keepalive_time, global.keepalive_timeout)
         .attempts_max(ATTEMPTS_MAX);
+    if let Some(tls) = tls::settings(global)? {
+        builder = builder.tls(tls);
+    }
     if let Some(token) = &global.auth_jwt_token {
         builder = builder.token(token);
     } else if let Some((user, password)) = credentials(global)? {

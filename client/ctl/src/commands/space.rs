@@ -96,7 +96,7 @@ impl Sample {
             self.keys
         )];
         let mut largest: Vec<_> = self.prefixes.iter().collect();
-        largest.sort_by(|(_, a), (_, b)| b.all.cmp(&a.all));
+        largest.sort_by_key(|(_, space)| std::cmp::Reverse(space.all));
         for (prefix, sum) in largest.into_iter().take(SHOWN_MAX) {
             let Sum { keys, latest, all } = sum;
             let prefix = prefix.escape_ascii();

@@ -1,5 +1,8 @@
 //! The client of the other cluster.
 
+use std::fs::File;
+
+use anyhow::Context as _;
 use tenure::Client;
 
 use crate::{
@@ -21,15 +24,24 @@ pub(crate) async fn destination(
     endpoints: &[String],
     access: &DestinationArgs,
 ) -> Result<Client, Failure> {
-    let files = [&access.dest_cert, &access.dest_key, &access.dest_cacert];
-    if !access.dest_insecure_transport || files.iter().any(|file| file.is_some()) {
-        return Err(Failure::usage(
-            "--dest-cert, --dest-key, --dest-cacert and --dest-insecure-transport=false are not \
-             possible: this client speaks plain text only",
-        ));
+    let files = [
+        ("--dest-cacert", &access.dest_cacert),
+        ("--dest-cert", &access.dest_cert),
+        ("--dest-key", &access.dest_key),
+    ];
+    for (option, path) in files {
+        // Otherwise the error would name the option of the source.
+        if let Some(path) = path {
+            let opened = File::open(path);
+            opened.with_context(|| format!("{option} {} cannot be read", path.display()))?;
+        }
     }
     let global = Global {
         endpoints: endpoints.to_vec(),
+        cacert: access.dest_cacert.clone(),
+        cert: access.dest_cert.clone(),
+        key: access.dest_key.clone(),
+        insecure_transport: access.dest_insecure_transport,
         user: access.dest_user.clone(),
         password: access.dest_password.clone(),
         auth_jwt_token: None,

@@ -99,10 +99,6 @@ fn what_cannot_be_is_refused_as_wrong_usage_before_anything_is_done() {
             "cannot be set at the same time, choose one",
         ),
         (
-            &["make-mirror", "--dest-cacert=f", NOWHERE],
-            "this client speaks plain text only",
-        ),
-        (
             &["make-mirror", "--resume", "--max-txn-ops=1", NOWHERE],
             "too small",
         ),

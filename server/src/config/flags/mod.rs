@@ -39,7 +39,7 @@ mod value;
 
 pub(super) use self::{
     clustering::*,
-    former::{all_ever, find_ever},
+    former::{GATES, all_ever, find_ever},
     kind::{parse_bool, parse_int, parse_uint},
     member::*,
     operation::*,

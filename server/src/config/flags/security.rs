@@ -1,51 +1,71 @@
 //! Settings of TLS, authentication and origins.
 //!
-//! Those of TLS and authentication take no effect yet. Settings that would protect the cluster are
-//! refused, never ignored: a member that starts without the requested protection is worse than one
-//! that does not start.
+//! Settings that would protect the cluster are refused where they are not built yet, never ignored:
+//! a member that starts without the requested protection is worse than one that does not start.
 
-use super::{Class, Class::*, Flag, Group, Kind::*, Setting};
-
-/// The class of every setting of TLS.
-const TLS: Class = Refused("TLS");
+use super::{Class::*, Flag, Group, Kind::*, Setting};
 
 rows! { SECURITY: Security;
-    _: &str = "cert-file", Text, "", TLS, "Certificate to show clients.";
-    _: &str = "key-file", Text, "", TLS, "Key of that certificate.";
-    _: &str = "client-cert-file", Text, "", TLS,
+    CERT_FILE: &str = "cert-file", Text, "", Used,
+        "Certificate to show clients, with its chain, in PEM form. This file, like the other files \
+         of TLS, is read again when it changes.";
+    KEY_FILE: &str = "key-file", Text, "", Used, "Key of that certificate.";
+    _: &str = "client-cert-file", Text, "",
+        Ignored("the gateway calls this node inside the process"),
         "Certificate for calls to this cluster's own client port.";
-    _: &str = "client-key-file", Text, "", TLS, "Key of that certificate.";
-    _: bool = "client-cert-auth", Bool, false, TLS, "Whether clients must show a certificate.";
-    _: &str = "client-crl-file", Text, "", TLS, "List of revoked client certificates.";
-    _: &str = "client-cert-allowed-hostname", List, "", TLS,
-        "Names that client certificates may hold.";
-    _: &str = "trusted-ca-file", Text, "", TLS, "Authority that signs client certificates.";
-    _: bool = "auto-tls", Bool, false, TLS,
-        "Whether to make a certificate for clients at each start.";
-    _: &str = "peer-cert-file", Text, "", TLS, "Certificate to show other members.";
-    _: &str = "peer-key-file", Text, "", TLS, "Key of that certificate.";
-    _: &str = "peer-client-cert-file", Text, "", TLS, "Certificate for calls to other members.";
-    _: &str = "peer-client-key-file", Text, "", TLS, "Key of that certificate.";
-    _: bool = "peer-client-cert-auth", Bool, false, TLS,
+    _: &str = "client-key-file", Text, "",
+        Ignored("the gateway calls this node inside the process"),
+        "Key of that certificate.";
+    CLIENT_CERT_AUTH: bool = "client-cert-auth", Bool, false, Used,
+        "Whether clients must show a certificate, signed by an authority in trusted-ca-file, or by \
+         one of the system if that is not set.";
+    CLIENT_CRL_FILE: &str = "client-crl-file", Text, "", Used,
+        "List of revoked client certificates, in DER or PEM form.";
+    CLIENT_CERT_ALLOWED_HOSTNAME: &str = "client-cert-allowed-hostname", List, "", Used,
+        "Host names, for one of which client certificates must be valid.";
+    TRUSTED_CA_FILE: &str = "trusted-ca-file", Text, "", Used,
+        "Authorities that sign client certificates. Clients must show one if this is set.";
+    AUTO_TLS: bool = "auto-tls", Bool, false, Used,
+        "Whether to make a certificate for clients, unless cert-file is set. It encrypts, and \
+         proves nothing.";
+    PEER_CERT_FILE: &str = "peer-cert-file", Text, "", Used,
+        "Certificate to show other members, with its chain.";
+    PEER_KEY_FILE: &str = "peer-key-file", Text, "", Used, "Key of that certificate.";
+    PEER_CLIENT_CERT_FILE: &str = "peer-client-cert-file", Text, "", Used,
+        "Certificate for calls to other members. Empty means peer-cert-file.";
+    PEER_CLIENT_KEY_FILE: &str = "peer-client-key-file", Text, "", Used,
+        "Key of that certificate.";
+    PEER_CLIENT_CERT_AUTH: bool = "peer-client-cert-auth", Bool, false, Used,
         "Whether other members must show a certificate.";
-    _: &str = "peer-trusted-ca-file", Text, "", TLS,
-        "Authority that signs the members' certificates.";
-    _: bool = "peer-auto-tls", Bool, false, TLS,
-        "Whether to make a certificate for peers at each start.";
-    _: &str = "peer-crl-file", Text, "", TLS, "List of revoked member certificates.";
-    _: &str = "peer-cert-allowed-cn", List, "", TLS,
-        "Common names that member certificates may hold.";
-    _: &str = "peer-cert-allowed-hostname", List, "", TLS,
-        "Host names that member certificates may hold.";
-    _: bool = "peer-skip-client-san-verification", Bool, false, TLS,
-        "Whether to skip the check of names in member certificates.";
-    _: u64 = "self-signed-cert-validity", Uint, 1, TLS,
-        "Years that a certificate made at start is valid.";
-    _: &str = "cipher-suites", List, "", TLS, "Cipher suites to accept.";
-    _: &str = "tls-min-version", Choice(&["TLS1.2", "TLS1.3"]), "TLS1.2", TLS,
-        "Lowest TLS version to accept.";
-    _: &str = "tls-max-version", Choice(&["TLS1.2", "TLS1.3"]), "", TLS,
-        "Highest TLS version to accept.";
+    PEER_TRUSTED_CA_FILE: &str = "peer-trusted-ca-file", Text, "", Used,
+        "Authorities that sign the members' certificates. Members must show a certificate if this \
+         is set.";
+    PEER_AUTO_TLS: bool = "peer-auto-tls", Bool, false, Used,
+        "Whether to make a certificate for peers, unless peer-cert-file is set. Members do not \
+         verify each other then, except by cluster-secret-file.";
+    PEER_CRL_FILE: &str = "peer-crl-file", Text, "", Used,
+        "List of revoked member certificates, in DER or PEM form.";
+    PEER_CERT_ALLOWED_CN: &str = "peer-cert-allowed-cn", List, "", Used,
+        "Common names, one of which member certificates must have.";
+    PEER_CERT_ALLOWED_HOSTNAME: &str = "peer-cert-allowed-hostname", List, "", Used,
+        "Host names, for one of which member certificates must be valid.";
+    PEER_SKIP_CLIENT_SAN_VERIFICATION: bool = "peer-skip-client-san-verification", Bool, false,
+        Used,
+        "Whether members may connect from other addresses than those in their certificates.";
+    SELF_SIGNED_CERT_VALIDITY: u32 = "self-signed-cert-validity", Uint32, 1, Used,
+        "Years that a certificate of auto-tls and peer-auto-tls is valid.";
+    CIPHER_SUITES: &str = "cipher-suites", List, "", Used,
+        "Cipher suites of TLS 1.2 to accept, by Go's names. Empty means all that are supported.";
+    TLS_MIN_VERSION: &str = "tls-min-version", Text, "TLS1.2", Used,
+        "Lowest TLS version to accept: TLS1.2 or TLS1.3.";
+    TLS_MAX_VERSION: &str = "tls-max-version", Text, "", Used,
+        "Highest TLS version to accept: TLS1.2 or TLS1.3. Empty means the highest.";
+    CLUSTER_SECRET_FILE: &str = "cluster-secret-file", Text, "", Used,
+        "File with a secret, 32 characters or more, by which members recognise each other, with or \
+         without TLS. The first line is used; a caller may know any line.";
+    CLUSTER_SECRET_OPTIONAL: bool = "cluster-secret-optional", Bool, false, Used,
+        "Whether members without a secret are accepted: while the members of a running cluster are \
+         given one.";
     CORS: &str = "cors", List, "", Used,
         "Origins whose pages in a browser may read HTTP pages and responses of the JSON gateway. \
          * means all, empty means none.";

@@ -1,11 +1,15 @@
 //! Tests of the rules for settings, through the same entry point that operators use.
 
+mod etcd;
+
 use std::time::Duration;
 
 use super::*;
 use crate::config::{
     AutoCompaction, ClusterState, FirstStart, Joining, LogFormat, LogLevel, LogOutput, MetricsLevel,
 };
+
+mod tls;
 
 fn load_with(words: &[&str], pairs: &[(&str, &str)]) -> Result<Invocation, ConfigErrors> {
     load(
@@ -253,7 +257,8 @@ const BAD: &[(&[&str], &str)] = &[
     (&["--listen-client-urls="], "at least one URL"),
     (
         &["--listen-client-urls=https://127.0.0.1:2379"],
-        "TLS is not built yet",
+        "TLS key/cert (--cert-file, --key-file) must be provided for client url \
+         https://127.0.0.1:2379 with HTTPS scheme",
     ),
     (
         &["--listen-client-urls=http://example.test:2379"],
@@ -261,7 +266,7 @@ const BAD: &[(&[&str], &str)] = &[
     ),
     (
         &["--listen-client-urls=localhost:2379"],
-        "must begin with http://",
+        "must begin with http://, https://, unix:// or unixs://",
     ),
     (
         &["--listen-client-urls=http://127.0.0.1"],
@@ -275,10 +280,7 @@ const BAD: &[(&[&str], &str)] = &[
         &["--listen-client-urls=http://127.0.0.1:1,http://127.0.0.1:1"],
         "stands twice",
     ),
-    (
-        &["--listen-client-urls=unix://x:1"],
-        "local sockets are not built yet",
-    ),
+    (&["--listen-client-urls=unix://"], "must name a file"),
     (
         &["--listen-client-urls=http://localhost:2380"],
         "both listen on 127.0.0.1:2380",
@@ -302,7 +304,7 @@ const BAD: &[(&[&str], &str)] = &[
     ),
     (
         &["--initial-cluster=default=https://localhost:2380"],
-        "TLS is not built yet",
+        "make them the same",
     ),
     (
         &["--initial-cluster=b=http://localhost:2380"],
@@ -399,9 +401,61 @@ const BAD: &[(&[&str], &str)] = &[
     (&["--metrics=all"], "expected one of basic, extensive"),
     (
         &["--cert-file=x"],
-        "--cert-file: asks for TLS (not built yet)",
+        "the key is missing; set --key-file, too",
     ),
-    (&["--auto-tls"], "asks for TLS (not built yet)"),
+    (
+        &["--key-file=x"],
+        "the certificate is missing; set --cert-file, too",
+    ),
+    (
+        &["--listen-metrics-urls=https://127.0.0.1:2381"],
+        "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url",
+    ),
+    (
+        &[
+            "--listen-peer-urls=https://127.0.0.1:2380",
+            "--initial-cluster=default=https://127.0.0.1:2380",
+        ],
+        "TLS key/cert (--peer-cert-file, --peer-key-file) must be provided for peer url \
+         https://127.0.0.1:2380 with HTTPS scheme",
+    ),
+    (
+        &["--peer-client-cert-file=x"],
+        "set --peer-client-key-file, too",
+    ),
+    (
+        &[
+            "--peer-client-cert-auth",
+            "--peer-cert-allowed-cn=a",
+            "--peer-cert-allowed-hostname=b",
+        ],
+        "--peer-cert-allowed-cn and --peer-cert-allowed-hostname: they are mutually exclusive",
+    ),
+    (
+        &["--client-crl-file=x"],
+        "nobody has to show a certificate; set --trusted-ca-file or --client-cert-auth, too",
+    ),
+    (
+        &["--peer-cert-allowed-cn=a"],
+        "set --peer-trusted-ca-file or --peer-client-cert-auth, too",
+    ),
+    (
+        &["--tls-min-version=TLS1.1"],
+        "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)",
+    ),
+    (
+        &["--tls-min-version=TLS1.3", "--tls-max-version=TLS1.2"],
+        "min version (TLS1.3) is greater than max version (TLS1.2)",
+    ),
+    (&["--cipher-suites=x"], "unexpected TLS cipher suite \"x\""),
+    (
+        &["--cipher-suites=TLS_RSA_WITH_AES_128_GCM_SHA256"],
+        "is not supported: it has no forward secrecy",
+    ),
+    (
+        &["--cluster-secret-optional"],
+        "set --cluster-secret-file, too",
+    ),
     (&["--auth-token=jwt"], "signed tokens (not built yet)"),
     (
         &["--discovery-srv=example.test"],
@@ -444,7 +498,7 @@ fn all_faults_are_reported_at_once_whatever_their_source() {
         ("TENURE_LOG_LEVEL", "loud"),
         ("TENURE_NONSENSE_SETTING", "1"),
     ];
-    let Err(errors) = load_with(&[&path, "--cert-file=x", "stray"], &pairs) else {
+    let Err(errors) = load_with(&[&path, "--auth-token=jwt", "stray"], &pairs) else {
         panic!("five faults");
     };
     let said = errors.to_string();
@@ -507,134 +561,4 @@ fn a_refused_secret_is_not_repeated() {
         said.starts_with("--discovery-password: ") && !said.contains("hunter2"),
         "{said}"
     );
-}
-
-#[test]
-fn a_variable_of_etcd_is_weaker_than_tenures_and_stronger_than_the_file() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(file.path(), "name = 'file'\nsnapshot-count = 7\n").unwrap();
-    let path = file.path().to_str().unwrap();
-    let pairs = [
-        ("ETCD_CONFIG_FILE", path),
-        ("ETCD_NAME", "etcd"),
-        ("ETCD_DATA_DIR", "etcd"),
-        ("ETCD_LOG_LEVEL", "warn"),
-        ("ETCD_HOME", "/srv"),
-        ("TENURE_DATA_DIR", "tenure"),
-    ];
-    let Ok(Invocation::Serve { config, warnings }) = load_with(&["--log-level=debug"], &pairs)
-    else {
-        panic!("every value is good");
-    };
-    assert_eq!(config.name, "etcd");
-    assert_eq!(config.data_dir, PathBuf::from("tenure"));
-    assert_eq!(config.snapshot_count, 7);
-    assert_eq!(config.log_level, LogLevel::Debug);
-    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(warnings, ["ETCD_HOME has no effect: unknown variable"]);
-}
-
-#[test]
-fn the_flags_of_an_earlier_etcd_are_honoured_or_refused_with_a_remedy() {
-    let (config, warnings) = serve(&[
-        "--experimental-watch-progress-notify-interval=5s",
-        "--experimental-initial-corrupt-check=true",
-        "--enable-v2=false",
-        "--proxy=off",
-    ]);
-    assert_eq!(
-        config.watch_progress_notify_interval,
-        Duration::from_secs(5)
-    );
-    let warnings: Vec<_> = warnings.iter().map(ToString::to_string).collect();
-    assert_eq!(
-        warnings,
-        ["--experimental-initial-corrupt-check has no effect: no feature here has a gate"]
-    );
-    let said = faults(&["--enable-v2", "--proxy=readonly", "--debug"]);
-    assert_eq!(
-        said.lines().collect::<Vec<_>>(),
-        [
-            "--enable-v2: no longer a setting: etcd's v2 API is not served; use the v3 API",
-            "--proxy: no longer a setting: every member takes every call; start a member, or name \
-             the members to clients",
-            "--debug: no longer a setting: write --log-level=debug",
-        ]
-    );
-}
-
-#[test]
-fn checking_the_settings_reports_what_a_start_would_do_or_every_fault() {
-    let dir = tempfile::tempdir().unwrap();
-    let data_dir = format!("--data-dir={}", dir.path().display());
-    let printed = |words: &[&str]| match load_with(words, &[("ETCD_HOME", "/srv")]) {
-        Ok(Invocation::Print(text)) => text,
-        other => panic!("{words:?}: {other:?}"),
-    };
-    let forms = printed(&["--check-config", "--name=a", "--max-wals=3", &data_dir]);
-    let lines: Vec<_> = forms.lines().collect();
-    assert!(lines[0].starts_with("warning: --max-wals has no effect"));
-    assert_eq!(
-        lines[1],
-        "warning: ETCD_HOME has no effect: unknown variable"
-    );
-    assert_eq!(lines[2], "name: a");
-    assert!(lines.contains(&"clients: http://localhost:2379"));
-    assert!(lines.contains(&"start: forms a cluster of its own"));
-    assert_eq!(lines.last(), Some(&"the configuration is valid"));
-
-    let joins = printed(&["--check-config", "--join=http://a:2380", &data_dir]);
-    assert!(joins.contains("start: joins the cluster of http://a:2380\n"));
-    fs::write(dir.path().join("data"), "").unwrap();
-    let goes_on = printed(&["--check-config", &data_dir]);
-    assert!(goes_on.contains("start: goes on with the data that is there"));
-
-    let said = faults(&[
-        "--check-config",
-        "--nam=a",
-        "--log-level=loud",
-        "--auto-tls=maybe",
-    ]);
-    assert_eq!(said.lines().count(), 3, "{said}");
-}
-
-/// What kubeadm passes to etcd, of two generations, without the flags of TLS.
-#[test]
-fn the_flags_of_kubeadm_are_accepted() {
-    let common = [
-        "--advertise-client-urls=http://10.0.0.5:2379",
-        "--data-dir=/nonexistent/etcd",
-        "--initial-advertise-peer-urls=http://10.0.0.5:2380",
-        "--initial-cluster=cp1=http://10.0.0.5:2380,3f2a=http://10.0.0.6:2380",
-        "--initial-cluster-state=existing",
-        "--listen-client-urls=http://127.0.0.1:2379,http://10.0.0.5:2379",
-        "--listen-metrics-urls=http://127.0.0.1:2381",
-        "--listen-peer-urls=http://10.0.0.5:2380",
-        "--name=cp1",
-        "--snapshot-count=10000",
-    ];
-    for of_their_time in [
-        [
-            "--feature-gates=InitialCorruptCheck=true",
-            "--watch-progress-notify-interval=5s",
-        ],
-        [
-            "--experimental-initial-corrupt-check=true",
-            "--experimental-watch-progress-notify-interval=5s",
-        ],
-    ] {
-        let words = [&common[..], &of_their_time].concat();
-        let (config, warnings) = serve(&words);
-        assert_eq!(
-            config.watch_progress_notify_interval,
-            Duration::from_secs(5)
-        );
-        assert_eq!(config.listen_client_urls.len(), 2);
-        assert!(matches!(
-            config.first_start(),
-            Ok(FirstStart::Join(Joining::Listed(_)))
-        ));
-        // Corruption is looked for without a gate.
-        assert_eq!(warnings.len(), 1, "{warnings:?}");
-    }
 }

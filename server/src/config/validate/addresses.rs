@@ -1,11 +1,9 @@
 //! Rules for the addresses that a member listens on and advertises.
 
-use std::net::SocketAddr;
-
 use super::Check;
 use crate::config::{
     flags::{self, Setting},
-    url::Url,
+    url::{Bind, Url},
 };
 
 /// The settings that open listeners.
@@ -16,15 +14,15 @@ const LISTENERS: [Setting<&[Url]>; 3] = [
 ];
 
 impl Check<'_> {
-    /// Reads the addresses to bind: IP addresses or `localhost`, and at least one except for
-    /// metrics.
+    /// Reads the addresses to bind: IP addresses, `localhost` or local sockets, and at least one
+    /// except for metrics.
     pub(super) fn listen(&mut self, setting: Setting<&'static [Url]>) -> Vec<Url> {
         let (name, urls) = (setting.name, self.sources.urls(setting));
         if urls.is_empty() && name != flags::LISTEN_METRICS_URLS.name {
             let remedy = "expected at least one URL, such as http://127.0.0.1:2379".to_owned();
             self.bad(name, remedy);
         }
-        for url in urls.iter().filter(|url| url.bind_address().is_none()) {
+        for url in urls.iter().filter(|url| url.bind().is_none()) {
             let remedy = format!("{url} must hold an IP address or localhost to listen on");
             self.bad(name, remedy);
         }
@@ -33,16 +31,15 @@ impl Check<'_> {
 
     /// Checks that no two listeners bind the same address.
     pub(super) fn listeners_are_apart(&mut self) {
-        let mut bound: Vec<(SocketAddr, &'static str)> = Vec::new();
+        let mut bound: Vec<(Bind, &'static str)> = Vec::new();
         for setting in LISTENERS {
             let name = setting.name;
-            for address in self
-                .sources
-                .urls(setting)
-                .iter()
-                .filter_map(Url::bind_address)
-            {
-                match bound.iter().find(|(other, _)| *other == address) {
+            for address in self.sources.urls(setting).iter().filter_map(Url::bind) {
+                // One setting may listen on an address with and without TLS.
+                let other = bound
+                    .iter()
+                    .find(|(other, by)| *other == address && *by != name);
+                match other {
                     Some((_, other)) => {
                         let remedy = format!("both listen on {address}; change one");
                         self.conflict(other, name, remedy);

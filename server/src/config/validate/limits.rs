@@ -91,7 +91,13 @@ impl Check<'_> {
     }
 
     pub(super) fn feature_gates(&mut self) -> FeatureGates {
-        match FeatureGates::parse(&self.sources.text(flags::FEATURE_GATES)) {
+        // What was a switch in earlier versions of etcd is weaker than the gate itself.
+        let switches = flags::GATES.iter().filter_map(|(name, gate)| {
+            let value = self.sources.as_given(name)?;
+            Some(format!("{gate}={value},"))
+        });
+        let text = switches.collect::<String>() + &self.sources.text(flags::FEATURE_GATES);
+        match FeatureGates::parse(&text) {
             Ok((gates, warnings)) => {
                 for warning in warnings {
                     self.warn(flags::FEATURE_GATES.name, &warning);

@@ -6,6 +6,7 @@
 mod addresses;
 mod limits;
 mod logging;
+mod security;
 
 use std::path::PathBuf;
 
@@ -50,7 +51,12 @@ impl Check<'_> {
             self.advertise(flags::ADVERTISE_CLIENT_URLS, flags::LISTEN_CLIENT_URLS);
         let (heartbeat_interval, election_timeout) = self.election_times();
         let feature_gates = self.feature_gates();
+        let client_tls = self.client_tls(&listen_client_urls, &listen_metrics_urls);
+        let peer_tls = self.peer_tls(&listen_peer_urls, &initial_advertise_peer_urls);
         Config {
+            client_tls,
+            peer_tls,
+            cluster_secret: self.cluster_secret(),
             data_dir: self.data_dir(&name),
             initial_cluster: self.initial_cluster(&name, &initial_advertise_peer_urls),
             initial_cluster_state: match self.sources.text(flags::INITIAL_CLUSTER_STATE).as_str() {

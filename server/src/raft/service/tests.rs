@@ -109,7 +109,10 @@ async fn member(
     };
     let known = KnownPeers::open(&root.join("peers")).unwrap();
     let roster = Arc::new(Roster::new(owner, false, known));
-    let peers = Arc::new(Peers::new(Arc::new(TcpTransport), Arc::clone(&roster)));
+    let peers = Arc::new(Peers::new(
+        Arc::new(TcpTransport::default()),
+        Arc::clone(&roster),
+    ));
     let metrics = Metrics::new(MetricsLevel::Basic);
     let late = metrics.server.heartbeat_send_failures.clone();
     let network = Network::new(peers, late, machine.newest(), machine.refusals());
@@ -119,7 +122,7 @@ async fn member(
         .unwrap();
     raft.run();
     let founders = vec![OWN, LEADER];
-    let newcomers = Arc::new(Newcomers::new(Arc::new(TcpTransport), CLUSTER));
+    let newcomers = Arc::new(Newcomers::new(Arc::new(TcpTransport::default()), CLUSTER));
     let counted = Arc::clone(&metrics);
     let access = PeerAccess::new(raft.clone(), roster, founders, newcomers, counted);
     access.open();

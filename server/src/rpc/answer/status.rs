@@ -123,6 +123,10 @@ reasons! {
     /// The lease to campaign or lock with does not exist. etcd's servers lose the code of this
     /// failure in these two calls.
     LeaseNotFoundToClaim => Unknown, "etcdserver: requested lease not found";
+    /// [`Reason::NoSpace`] in etcd's own calls for locks and elections.
+    NoSpaceToClaim => Unknown, "etcdserver: mvcc: database space exceeded";
+    /// [`Reason::Corrupt`] in these calls.
+    CorruptToClaim => Unknown, "etcdserver: corrupt cluster";
     /// The lease exists already.
     LeaseExists => FailedPrecondition, "etcdserver: lease already exists";
     /// There are no users to authenticate.

@@ -10,7 +10,7 @@ use tenure_statemachine::{
 };
 use tonic::{Request, Response, Status};
 
-use super::lock::{exclusive, wait_for_grant};
+use super::lock::{exclusive, of_recipe, wait_for_grant};
 use crate::rpc::{
     answer::{large::MessagePath, reply, status::Reason},
     border::{field, request},
@@ -46,9 +46,9 @@ impl Election for EtcdElectionService {
         let acquire = exclusive(name.clone(), request.lease, request.value);
         let granted = wait_for_grant(&self.0, call, conditions, acquire).await;
         let granted = granted.map_err(|failure| match failure.reason() {
-            Reason::LeaseEnded | Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
+            Reason::LeaseEnded => Reason::LeaseNotFoundToClaim.into(),
             Reason::ClaimEnded => Reason::ElectionNotLeader.into(),
-            _ => failure,
+            _ => of_recipe(failure),
         })?;
         let (revision, claim) = (granted.revision, granted.claims.first().cloned());
         granted.delivered();
@@ -78,7 +78,7 @@ impl Election for EtcdElectionService {
         let done = self.0.write(&call, conditions, cost, proclaim).await;
         let (revision, ()) = done.map_err(|failure| match failure.reason() {
             Reason::NotHolder => Reason::ElectionNotLeader.into(),
-            _ => failure,
+            _ => of_recipe(failure),
         })?;
         Ok(Response::new(wire::ProclaimResponse {
             header: Some(self.0.headers.at(revision)),
@@ -144,7 +144,8 @@ impl Election for EtcdElectionService {
             })],
             failure: Vec::new(),
         };
-        let (revision, _) = self.0.write(&call, conditions, 0, delete).await?;
+        let deleted = self.0.write(&call, conditions, 0, delete).await;
+        let (revision, _) = deleted.map_err(of_recipe)?;
         Ok(Response::new(wire::ResignResponse {
             header: Some(self.0.headers.at(revision)),
         }))
@@ -159,7 +160,7 @@ fn leader(reader: &Reader<'_>, name: &[u8]) -> Result<Option<KeyValue>, Fault> {
     let query = RangeQuery::latest(KeyRange::from_wire(holder.key, Bytes::new()));
     match reader.range(&query) {
         Ok(found) => Ok(found.kvs.into_iter().next()),
-        // A read that is refused for a corrupt store finds no leader; every other call reports it.
+        // A read of the latest revision is not refused.
         Err(ReadError::Refused(_)) => Ok(None),
         Err(ReadError::Fault(fault)) => Err(fault),
     }

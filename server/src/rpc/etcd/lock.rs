@@ -35,8 +35,7 @@ impl Lock for EtcdLockService {
         let granted = wait_for_grant(&self.0, call, conditions, acquire).await;
         let granted = granted.map_err(|failure| match failure.reason() {
             Reason::LeaseEnded | Reason::ClaimEnded => Reason::MutexExpired.into(),
-            Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
-            _ => failure,
+            _ => of_recipe(failure),
         })?;
         let (revision, claim) = (granted.revision, granted.claims.first());
         let key = claim.map(|claim| claim.key.clone()).unwrap_or_default();
@@ -60,10 +59,22 @@ impl Lock for EtcdLockService {
             range: KeyRange::from_wire(request.key, Bytes::new()),
             want_previous: false,
         };
-        let (revision, _) = self.0.write(&call, conditions, 0, delete).await?;
+        let deleted = self.0.write(&call, conditions, 0, delete).await;
+        let (revision, _) = deleted.map_err(of_recipe)?;
         Ok(Response::new(wire::UnlockResponse {
             header: Some(self.0.headers.at(revision)),
         }))
+    }
+}
+
+/// The failure as etcd's calls for locks and elections report it: its server runs a recipe of its
+/// client there, and passes on the text of an error without its code.
+pub(super) fn of_recipe(failure: Failure) -> Failure {
+    match failure.reason() {
+        Reason::LeaseNotFound => Reason::LeaseNotFoundToClaim.into(),
+        Reason::NoSpace => Reason::NoSpaceToClaim.into(),
+        Reason::Corrupt => Reason::CorruptToClaim.into(),
+        _ => failure,
     }
 }
 

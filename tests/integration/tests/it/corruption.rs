@@ -129,7 +129,7 @@ async fn assert_serves_no_reads(node: &Node, lease: i64) {
     );
     let health = node.page("/health").await;
     let body = r#"{"health":"false","reason":"ALARM CORRUPT"}"#;
-    assert_eq!((health.status, health.body.as_str()), (503, body));
+    assert_eq!((health.status, health.body.trim_end()), (503, body));
 }
 
 #[tokio::test]
@@ -212,10 +212,14 @@ async fn replace(cluster: &mut Cluster, altered: usize, member: u64) {
     let joined = cluster.joining_through(&others);
     let url = cluster.node(joined).peer_url();
     let name = cluster.node(joined).name().to_owned();
-    let added = ctl
-        .run(&["member", "add", &name, "--peer-urls", &url])
-        .await;
-    _ = added.ok();
+    // The members must have seen each other for a while first.
+    wait_until("it is added", STATE_MAX, async || {
+        let added = ctl
+            .run(&["member", "add", &name, "--peer-urls", &url])
+            .await;
+        (added.code == Some(0)).then_some(()).ok_or(added.err)
+    })
+    .await;
     cluster.node_mut(joined).restart().await;
     let kv = cluster.node(joined).calls().get("state/0").await.unwrap();
     assert_eq!(kv.unwrap().value, "v");

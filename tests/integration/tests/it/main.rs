@@ -61,6 +61,7 @@ mod rolling_restart;
 mod slow_disk;
 mod space;
 mod startup;
+mod tls;
 mod upgrade;
 mod watches;
 mod wills;

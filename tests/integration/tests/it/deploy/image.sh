@@ -59,7 +59,8 @@ build() {
 
 answers() {
     local container user
-    user="$("${buildah[@]}" inspect --type image --format '{{.OCIv1.Config.User}}' localhost/tenure)"
+    user="$("${buildah[@]}" inspect --type image \
+        --format '{{.OCIv1.Config.User}}' localhost/tenure)"
     [[ "$user" == 10379:10379 ]] || fail "the user is $user"
     container="$("${buildah[@]}" from --pull-never localhost/tenure)"
     "${buildah[@]}" run --isolation chroot "$container" -- sh -c "

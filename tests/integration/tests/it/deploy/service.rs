@@ -23,9 +23,7 @@ async fn systemd_knows_when_a_node_is_ready_hangs_stops_and_cannot_start() {
     if !may_isolate(&["unshare", "systemctl", "setpriv"]) {
         return;
     }
-    let directory = tempfile::tempdir().unwrap();
     let variables = [
-        ("WORK", directory.path().display().to_string()),
         ("TENURED_PROGRAM", tenured().display().to_string()),
         ("TENURECTL_PROGRAM", tenurectl().display().to_string()),
         ("CLIENT", free_port().to_string()),

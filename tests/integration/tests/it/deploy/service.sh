@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs deploy/systemd/tenured.service under a systemd of its own, and tells what it sees.
 #
-# WORK is a directory for everything; TENURED_PROGRAM, TENURECTL_PROGRAM, CLIENT and PEER are the
-# programs and the ports. Everything ends with the process namespace, whatever happens.
+# TENURED_PROGRAM, TENURECTL_PROGRAM, CLIENT and PEER are the programs and the ports. Everything
+# ends with the process namespace, whatever happens.
 set -euo pipefail
 
 if [[ -z "${WITHIN:-}" ]]; then
@@ -33,7 +33,10 @@ until_property() {
 }
 
 prepare() {
-    chmod 755 "$WORK"
+    # Not in /tmp: a service with a user of its own has another one.
+    mount -t tmpfs tmpfs /run
+    export WORK=/run/work
+    mkdir "$WORK"
     mkdir -p "$WORK/units/systemd/user/tenured.service.d" "$WORK/programs"
     cp "$TENURED_PROGRAM" "$WORK/programs/tenured"
     sed "s|/usr/local/bin|$WORK/programs|; s|/etc/tenure|$WORK|; s|/var/lib/tenure|%S/tenure|;
@@ -73,7 +76,6 @@ END
 }
 
 start_manager() {
-    mount -t tmpfs tmpfs /run
     mkdir -p /run/systemd/system /run/user-manager
     chmod 700 /run/user-manager
     export XDG_RUNTIME_DIR=/run/user-manager XDG_CONFIG_HOME="$WORK/units"

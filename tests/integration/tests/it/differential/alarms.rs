@@ -15,6 +15,7 @@ use tenure_testkit::{STATE_MAX, wait_until};
 use tonic::Code;
 
 use super::{
+    ask::Question,
     pair::Pair,
     requests::{
         absent, all_of, compact, delete, everything, get, grant, hash, op, put, put_on_lease,
@@ -67,7 +68,10 @@ async fn writes_are_refused(pair: &mut Pair, text: &str) {
         vec![op(get("a"))],
     );
     pair.refused(untaken.clone(), text).await;
-    pair.refused(all_of(vec![op(untaken)]), text).await;
+    // etcd 3.4 does not look within another transaction; later versions and tenure do.
+    let nested = Question::of(&all_of(vec![op(untaken)]));
+    let [tenure, _] = pair.both(&nested).await;
+    assert_eq!(tenure.text, text);
     let lock = LockRequest {
         name: "lock".into(),
         lease: 2,
@@ -105,7 +109,7 @@ async fn under_no_space_what_stores_is_refused_and_all_else_goes_on_as_in_etcd()
         return;
     };
     let raise = alarm(AlarmAction::Activate, MEMBER, AlarmType::Nospace);
-    pair.ok(raise.clone()).await;
+    pair.ok(raise).await;
     pair.ok(raise).await;
     writes_are_refused(&mut pair, NO_SPACE).await;
     reads_and_upkeep_go_on(&mut pair).await;
@@ -127,7 +131,7 @@ async fn under_no_space_what_stores_is_refused_and_all_else_goes_on_as_in_etcd()
     }
     pair.refused(put("a", "2"), NO_SPACE).await;
     let clear = alarm(AlarmAction::Deactivate, MEMBER, AlarmType::Nospace);
-    pair.ok(clear.clone()).await;
+    pair.ok(clear).await;
     pair.ok(clear).await;
     pair.ok(put("a", "2")).await;
     pair.ok(everything()).await;
@@ -139,7 +143,7 @@ async fn under_corrupt_no_write_is_executed_and_others_than_the_named_member_rea
         return;
     };
     let raise = alarm(AlarmAction::Activate, MEMBER, AlarmType::Corrupt);
-    pair.ok(raise.clone()).await;
+    pair.ok(raise).await;
     pair.ok(raise).await;
     writes_are_refused(&mut pair, CORRUPT).await;
     reads_and_upkeep_go_on(&mut pair).await;
@@ -148,12 +152,6 @@ async fn under_corrupt_no_write_is_executed_and_others_than_the_named_member_rea
         .await;
     pair.refused(revoke(3), CORRUPT).await;
     pair.refused(compact(4), CORRUPT).await;
-    // With both alarms, this one is told.
-    pair.ok(alarm(AlarmAction::Activate, MEMBER, AlarmType::Nospace))
-        .await;
-    pair.ok(alarm(AlarmAction::Deactivate, MEMBER, AlarmType::Nospace))
-        .await;
-    pair.refused(put("a", "2"), CORRUPT).await;
     pair.ok(alarm(AlarmAction::Deactivate, MEMBER, AlarmType::Corrupt))
         .await;
     pair.ok(put("a", "2")).await;
@@ -165,9 +163,6 @@ async fn alarms_are_raised_listed_and_cleared_in_the_same_words() {
     let Some(mut pair) = pair().await else {
         return;
     };
-    // Nothing is raised, and nothing said.
-    pair.ok(alarm(AlarmAction::Activate, MEMBER, AlarmType::None))
-        .await;
     pair.ok(alarm(AlarmAction::Get, 0, AlarmType::None)).await;
     pair.ok(alarm(AlarmAction::Activate, MEMBER, AlarmType::Nospace))
         .await;

@@ -144,7 +144,7 @@ asks! {
     Lease/LeaseTimeToLive: LeaseTimeToLiveRequest -> LeaseTimeToLiveResponse, settle_time_to_live;
     Lease/LeaseLeases: LeaseLeasesRequest -> LeaseLeasesResponse;
     Maintenance/HashKV: HashKvRequest -> HashKvResponse, known::without_hash_revision;
-    Maintenance/Alarm: AlarmRequest -> AlarmResponse;
+    Maintenance/Alarm: AlarmRequest -> AlarmResponse, known::without_header;
     Maintenance/Defragment: DefragmentRequest -> DefragmentResponse;
     Maintenance/MoveLeader: MoveLeaderRequest -> MoveLeaderResponse;
     Cluster/MemberAdd: MemberAddRequest -> MemberAddResponse;

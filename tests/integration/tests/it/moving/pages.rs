@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use rustix::process::Signal;
-use tenure_testkit::{Cluster, STATE_MAX, Tool, find_program, tenurectl, wait_until};
+use tenure_testkit::{Calls, Cluster, STATE_MAX, Tool, find_program, tenurectl, wait_until};
 
 use super::program::Program;
 use crate::backup::{restore_words, wipe};
@@ -105,85 +105,93 @@ async fn the_page_on_moves_leads_from_etcd_to_a_quorum_and_back() {
     };
     let root = tempfile::tempdir().unwrap();
     let etcd = Cluster::builder(1).program(program.clone()).spawn();
-    let mut quorum = Cluster::builder(1).spawn();
-    wipe(&mut quorum);
     let calls = etcd.node(0).calls();
     wait_until("etcd serves", STATE_MAX, async || {
         let put = calls.put("a", "1").await;
         put.map_err(|status| status.to_string())
     })
     .await;
+    let mut quorum = Cluster::builder(1).spawn();
+    let (addresses, folder) = (etcd.addresses(), root.path().display().to_string());
     let mut replaced = vec![
-        ("10.0.0.1:2379".to_owned(), etcd.addresses()[0].clone()),
+        ("10.0.0.1:2379".to_owned(), addresses[0].clone()),
         ("10.0.0.4:2379".to_owned(), quorum.addresses()[0].clone()),
-        ("/var/backups".to_owned(), root.path().display().to_string()),
+        ("/var/backups".to_owned(), folder.clone()),
     ];
-    replaced.extend(restoring(
-        &quorum,
-        "m1",
-        "http://10.0.0.4:2380",
-        "/var/lib/tenure",
-    ));
+    let peer = "http://10.0.0.4:2380";
+    replaced.extend(restoring(&quorum, "m1", peer, "/var/lib/tenure"));
     let shell = Shell { replaced };
     let page = commands(MIGRATE, "## Move with revisions");
     let [migrate, restore, once] = &page[..] else {
         panic!("{page:?}");
     };
-    let mut moving = shell.start(migrate);
-    wait_for_snapshot(&root.path().join("move")).await;
-    shell.run(restore).await;
-    quorum.node_mut(0).start();
-    moving.wait_for("Ready to switch").await;
-    calls.put("b", "2").await.unwrap();
-    moving.signal(Signal::TERM);
-    let (status, said) = moving.end().await;
-    assert!(status.success() && said.contains("Moved to"), "{said}");
+    let snapshots = root.path().join("move");
+    let lines = [migrate.as_str(), restore.as_str()];
+    move_all(
+        &shell,
+        lines,
+        &snapshots,
+        &mut quorum,
+        ("b", &calls),
+        Signal::TERM,
+    )
+    .await;
     assert!(shell.run(once).await.contains("Moved to"));
-    assert_eq!(
-        quorum
-            .node(0)
-            .calls()
-            .get("b")
-            .await
-            .unwrap()
-            .unwrap()
-            .version,
-        1
-    );
 
     // The way back: the page's address of etcd is that of another one.
     let mut back = Cluster::builder(1).program(program).spawn();
-    wipe(&mut back);
     let mut replaced = vec![
         ("10.0.0.1:2379".to_owned(), back.addresses()[0].clone()),
         ("10.0.0.4:2379".to_owned(), quorum.addresses()[0].clone()),
-        ("/var/backups".to_owned(), root.path().display().to_string()),
+        ("/var/backups".to_owned(), folder),
         (
             "etcdctl snapshot".to_owned(),
             "ETCDCTL_API=3 etcdctl snapshot".to_owned(),
         ),
     ];
-    replaced.extend(restoring(
-        &back,
-        "e1",
-        "http://10.0.0.1:2380",
-        "/var/lib/etcd-new",
-    ));
+    let peer = "http://10.0.0.1:2380";
+    replaced.extend(restoring(&back, "e1", peer, "/var/lib/etcd-new"));
     let shell = Shell { replaced };
     let page = commands(MIGRATE, "## The way back");
     let [migrate, restore] = &page[..] else {
         panic!("{page:?}");
     };
+    let snapshots = root.path().join("back");
+    let calls = quorum.node(0).calls();
+    let lines = [migrate.as_str(), restore.as_str()];
+    move_all(
+        &shell,
+        lines,
+        &snapshots,
+        &mut back,
+        ("c", &calls),
+        Signal::INT,
+    )
+    .await;
+}
+
+/// Runs the page's commands that move a cluster to a fresh node, puts one key more at the source
+/// when the node follows, and expects it there once the move is ended by `signal`.
+async fn move_all(
+    shell: &Shell,
+    [migrate, restore]: [&str; 2],
+    snapshots: &Path,
+    destination: &mut Cluster,
+    (key, source): (&str, &Calls),
+    signal: Signal,
+) {
+    wipe(destination);
     let mut moving = shell.start(migrate);
-    wait_for_snapshot(&root.path().join("back")).await;
+    wait_for_snapshot(snapshots).await;
     shell.run(restore).await;
-    back.node_mut(0).start();
+    destination.node_mut(0).start();
     moving.wait_for("Ready to switch").await;
-    quorum.node(0).calls().put("c", "3").await.unwrap();
-    moving.signal(Signal::INT);
+    source.put(key, "2").await.unwrap();
+    moving.signal(signal);
     let (status, said) = moving.end().await;
     assert!(status.success() && said.contains("Moved to"), "{said}");
-    assert!(back.node(0).calls().get("c").await.unwrap().is_some());
+    let found = destination.node(0).calls().get(key).await.unwrap();
+    assert_eq!(found.unwrap().version, 1);
 }
 
 #[tokio::test]
