@@ -59,6 +59,7 @@ pod() {
             wait "$node" || echo "the node ended with $?"
             node=""
         fi
+        # Time is the subject: the pause before a container is started again.
         sleep 0.3 &
         wait $!
     done

@@ -107,7 +107,7 @@ is_ready_after_the_start() {
 is_started_again_when_it_hangs() {
     local pid
     pid="$(property MainPID)"
-    # Longer than the watchdog's time: it is alive, and says so.
+    # Time is the subject: longer than the watchdog's, in which a node that works says so.
     sleep 6
     [[ "$(property MainPID)" == "$pid" ]] || fail "a node that works was ended by the watchdog"
     kill -STOP "$pid"
@@ -131,6 +131,7 @@ is_not_started_again_with_a_bad_configuration() {
     if timeout 60 systemctl --user start tenured 2>/dev/null; then
         fail "it starts with a bad configuration"
     fi
+    # Time is the subject: ten times RestartSec, in which it would have been started again.
     sleep 1
     grep -q "TENURE_LOG_LEVEL: bad value" "$WORK/node.log" || fail "the reason is not told"
     [[ "$(property NRestarts)" == 0 ]] || fail "it was started $(property NRestarts) times again"
