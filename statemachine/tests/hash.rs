@@ -260,6 +260,56 @@ fn the_hashes_of_ten_compactions_are_kept() {
     assert_eq!(node.hash(111).compact_revision, Revision(110));
 }
 
+/// Regression: under full load, compactions came faster than history was hashed for each of them,
+/// and nothing was deleted until the store had reached its quota.
+#[test]
+fn compactions_that_come_faster_than_they_are_hashed_do_not_keep_history_from_being_deleted() {
+    const STEP: usize = 10;
+    let mut node = changes(200);
+    let mut collector = Collector::new();
+    let (mut number, mut deleting) = (200, 0);
+    for _ in 0..200 {
+        // A fifth as many changes as a step visits, and a compaction of them.
+        node.apply(&puts(number, number + 1));
+        number += 2;
+        let latest = node.machine.meta().revision;
+        node.apply(&[Command::Compact(latest)]);
+        let progress = collector.step(&*node.engine, STEP).unwrap();
+        deleting += usize::from(progress.collected_bytes > 0);
+    }
+    assert!(deleting > 20, "{deleting} of 200 steps deleted something");
+    node.collect();
+    let floor = node.machine.meta().floor;
+    assert_eq!(
+        node.hash(floor.0).hash_revision,
+        floor,
+        "the newest is kept"
+    );
+}
+
+#[test]
+fn of_many_compactions_the_newest_alone_is_hashed_and_nothing_else_changes() {
+    let (mut one, mut many) = (changes(200), changes(200));
+    for floor in 101..=109 {
+        many.apply(&[Command::Compact(Revision(floor))]);
+    }
+    one.apply(&[Command::Compact(Revision(108))]);
+    one.collect();
+    one.apply(&[Command::Compact(Revision(109))]);
+    for node in [&one, &many] {
+        node.collect();
+    }
+    assert_eq!(many.hash(109), one.hash(109));
+    assert_eq!(many.hash(0), one.hash(0));
+    let snapshot = many.engine.snapshot().unwrap();
+    let reader = Reader::new(snapshot.as_ref()).unwrap();
+    assert!(reader.hash_kv(Revision(108)).is_err(), "it was not hashed");
+    assert_eq!(
+        Collector::collected_bytes(&*many.engine).unwrap(),
+        Collector::collected_bytes(&*one.engine).unwrap()
+    );
+}
+
 #[test]
 fn where_no_key_is_left_the_hash_counts_what_compaction_keeps() {
     let mut node = Node::new();

@@ -7,9 +7,9 @@
 use bytes::Bytes;
 
 use super::{
-    compactions,
+    compactions::{self, Compaction},
     hash::HashPass,
-    mark::{Mark, reached},
+    mark::Mark,
 };
 use crate::{
     engine::{Engine, Table, View, WriteBatch, WriteOp},
@@ -23,9 +23,15 @@ use crate::{
     value::{KeyValue, Revision},
 };
 
+/// Most compactions that are hashed one after the other. Each hash visits all of history, so of
+/// more only the newest is: compactions that come faster than they are hashed would otherwise keep
+/// collection from deleting anything.
+const IN_ORDER_MAX: usize = 2;
+
 /// Walks history up to the floor and deletes superseded changes.
 ///
-/// Before that it hashes history as of the compaction. The progress of collection is stored in the
+/// It goes from compaction to compaction: it hashes history as of one, and deletes what that one
+/// made unreachable before it turns to a later one. The progress of collection is stored in the
 /// engine, in the same write as the deletes; an unfinished hash starts over. To be used with one
 /// engine.
 #[derive(Debug, Default)]
@@ -45,9 +51,9 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn of(mark: &Mark, collected_bytes: u64) -> Self {
+    fn of(mark: &Mark, meta: Meta, collected_bytes: u64) -> Self {
         Self {
-            done: mark.is_done(),
+            done: mark.is_done() && mark.floor == meta.floor,
             collected_bytes,
             through: mark.next.main.min(mark.floor),
         }
@@ -94,30 +100,29 @@ impl Collector {
                 through: Revision(0),
             });
         }
-        let entries_max = match self.hash(engine, view, meta, entries_max.max(1))? {
-            Some(left) => left,
-            None => {
-                return Ok(Progress {
-                    done: false,
-                    ..Progress::of(&mark, 0)
-                });
-            }
-        };
-        mark.aim_at(meta.floor);
+        let mut entries_max = entries_max.max(1);
         if mark.is_done() {
-            return Ok(Progress::of(&mark, 0));
+            let Some((goal, left)) = self.next_goal(engine, view, meta, &mark, entries_max)? else {
+                return Ok(Progress::of(&mark, meta, 0));
+            };
+            mark.aim_at(goal);
+            entries_max = left;
         }
-        let mut sweep = Sweep::new(Reader::over(view, meta));
+        if mark.is_done() {
+            return Ok(Progress::of(&mark, meta, 0));
+        }
+        let floor = mark.floor;
+        let mut sweep = Sweep::new(Reader::over(view, meta), floor);
         let mut cursor = view.scan(Table::History, &keys::history(mark.next, ChangeKind::Put))?;
         let mut entries = 0_usize;
-        while entries < entries_max.max(1) {
+        while entries < entries_max {
             let Some((row, value)) = cursor.next()? else {
-                mark.next = Stamp::first_of(meta.floor.next());
+                mark.next = Stamp::first_of(floor.next());
                 break;
             };
             let (stamp, kind) = keys::read_history(&row)?;
-            if stamp.main > meta.floor {
-                mark.next = Stamp::first_of(meta.floor.next());
+            if stamp.main > floor {
+                mark.next = Stamp::first_of(floor.next());
                 break;
             }
             debug_assert!(stamp >= mark.next, "collection goes forward");
@@ -132,65 +137,76 @@ impl Collector {
         let mut ops = sweep.deletes;
         ops.push(mark.op());
         engine.write(WriteBatch { ops })?;
-        Ok(Progress::of(&mark, sweep.bytes))
+        Ok(Progress::of(&mark, meta, sweep.bytes))
     }
 
-    /// Computes the hashes that collection would make impossible. Returns how many entries of the
-    /// step are left for collection; `None` when hashing is not finished.
-    fn hash(
+    /// Returns the floor up to which to delete next, and how many entries of the step are left for
+    /// that, once the hash which this would make impossible is computed; `None` before.
+    fn next_goal(
         &mut self,
         engine: &dyn Engine,
         view: &dyn View,
         meta: Meta,
+        mark: &Mark,
         entries_max: usize,
-    ) -> Result<Option<usize>, Fault> {
-        let reached = reached(view)?;
-        debug_assert!(
-            reached <= meta.floor,
-            "nothing above the floor is collected"
-        );
-        if reached == meta.floor {
-            return Ok(Some(entries_max));
+    ) -> Result<Option<(Revision, usize)>, Fault> {
+        if mark.floor == meta.floor {
+            return Ok(Some((meta.floor, entries_max)));
         }
-        let reader = Reader::over(view, meta);
         let mut hashes = compactions::hashes(view)?;
-        let mut left = entries_max;
-        for compaction in compactions::remembered(view)? {
-            let revision = compaction.revision;
-            let is_known = hashes.iter().any(|(known, _)| *known == revision);
-            if is_known || compaction.floor_before < reached {
-                continue;
-            }
-            let begun = self.hashing.take();
-            let mut pass = match begun.filter(|pass| pass.revision() == revision) {
-                Some(pass) => pass,
-                None => HashPass::before(&reader, compaction)?,
-            };
-            let step = pass.step(&reader, left)?;
-            left = left.saturating_sub(step.entries);
-            if !step.done {
-                self.hashing = Some(pass);
-                return Ok(None);
-            }
-            hashes.push((revision, pass.into_hash().hash));
-            let ops = vec![compactions::keep_hashes(&hashes)];
-            engine.write(WriteBatch { ops })?;
+        let is_known = |at| hashes.iter().any(|(known, _)| *known == at);
+        // What the hash of another compaction counts is collected in part.
+        let mut due = compactions::remembered(view)?;
+        due.retain(|it| it.floor_before >= mark.floor && !is_known(it.revision));
+        let begun = self.hashing.as_ref().map(HashPass::revision);
+        let compaction = match begun {
+            Some(begun) => due.iter().find(|it| it.revision == begun).copied(),
+            None => next_of(&due),
+        };
+        let Some(compaction) = compaction else {
+            // Nobody may ask for the hash begun any more: it took longer than ten compactions.
+            self.hashing = None;
+            return Ok(Some((begun.unwrap_or(meta.floor), entries_max)));
+        };
+        let reader = Reader::over(view, meta);
+        let mut pass = match self.hashing.take() {
+            Some(pass) => pass,
+            None => HashPass::before(&reader, compaction)?,
+        };
+        let step = pass.step(&reader, entries_max)?;
+        if !step.done {
+            self.hashing = Some(pass);
+            return Ok(None);
         }
-        Ok(Some(left))
+        hashes.push((compaction.revision, pass.into_hash().hash));
+        hashes.sort_unstable();
+        let ops = vec![compactions::keep_hashes(&hashes)];
+        engine.write(WriteBatch { ops })?;
+        let left = entries_max.saturating_sub(step.entries).max(1);
+        Ok(Some((compaction.revision, left)))
     }
+}
+
+/// The compaction to hash next of those that are `due`, oldest first.
+fn next_of(due: &[Compaction]) -> Option<Compaction> {
+    let is_many = due.len() > IN_ORDER_MAX;
+    let next = if is_many { due.last() } else { due.first() };
+    next.copied()
 }
 
 /// The deletes of one step.
 struct Sweep<'a> {
     reader: Reader<'a>,
+    floor: Revision,
     deletes: Vec<WriteOp>,
     bytes: u64,
 }
 
 impl<'a> Sweep<'a> {
-    const fn new(reader: Reader<'a>) -> Self {
+    const fn new(reader: Reader<'a>, floor: Revision) -> Self {
         Self {
             reader,
+            floor,
             deletes: Vec::new(),
             bytes: 0,
         }
@@ -205,7 +221,7 @@ impl<'a> Sweep<'a> {
         row: &Bytes,
         value: Bytes,
     ) -> Result<(), Fault> {
-        let floor = self.reader.meta().floor;
+        let floor = self.floor;
         let value_len = value.len();
         let key = KeyValue::decode(&value)?.key;
         debug_assert!(stamp.main <= floor, "changes above the floor stay");

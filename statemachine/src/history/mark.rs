@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The progress of collection; a local row.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     /// The floor up to which collection works.
     pub(super) floor: Revision,
@@ -24,15 +24,21 @@ pub(super) struct Mark {
     pub(super) collected_bytes: u64,
 }
 
+impl Default for Mark {
+    /// Before the first collection.
+    fn default() -> Self {
+        Self {
+            floor: Revision(-1),
+            next: Stamp::default(),
+            collected_bytes: 0,
+        }
+    }
+}
+
 /// Returns the floor up to which collection has begun to work: nothing that a reader at or above it
 /// needs is deleted. -1 before the first collection.
 pub(super) fn reached(view: &dyn View) -> Result<Revision, Fault> {
-    let present = view.get(Table::Meta, MetaRow::Collection.key())?.is_some();
-    Ok(if present {
-        Mark::load(view)?.floor
-    } else {
-        Revision(-1)
-    })
+    Ok(Mark::load(view)?.floor)
 }
 
 impl Row for Mark {
@@ -76,7 +82,8 @@ impl Mark {
     /// tombstones were still readable then.
     pub(super) fn aim_at(&mut self, floor: Revision) {
         if self.floor != floor {
-            self.next = self.next.min(Stamp::first_of(self.floor));
+            let old = self.floor.max(Revision(0));
+            self.next = self.next.min(Stamp::first_of(old));
             self.floor = floor;
         }
     }
