@@ -40,8 +40,8 @@ pub(super) async fn decide(
         (Err(faults), None) => return Err(faults.into()),
     };
     let joins = matches!(first, Some(FirstStart::Join(_)));
-    // A start that ended before the log was there asks again.
-    let is_first = found.is_none() || (!dir.is_founded() && !dir.log().exists());
+    // A start that ended before the log held an entry asks again: nothing else names the members.
+    let is_first = found.is_none() || !dir.is_founded();
     let (configured, members) = match first {
         Some(FirstStart::Form {
             member_id,

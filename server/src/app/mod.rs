@@ -272,12 +272,21 @@ async fn stop_signal() -> Result<&'static str, AppError> {
     })
 }
 
+/// The peer URLs of other members that the flags name.
+fn introducers(config: &Config) -> Vec<String> {
+    let listed = config.initial_cluster.iter();
+    let others = listed.filter(|member| member.name != config.name);
+    let urls = others.flat_map(|member| &member.peer_urls);
+    urls.chain(&config.join).map(ToString::to_string).collect()
+}
+
 fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {
     NodeConfig {
         identity: founding.identity.clone(),
         instance_id: founding.instance_id,
         founders: founding.members.clone(),
         may_form: founding.may_form,
+        introducers: introducers(config),
         reconfiguration: ReconfigurationRules {
             strict: config.strict_reconfig_check,
             learners_max: usize::try_from(config.max_learners).unwrap_or(usize::MAX),

@@ -99,16 +99,15 @@ impl Founding {
         self.raft.runtime_config().elect(false);
         self.raft.run();
         let mut others = self.look().await?.members;
-        if others.remove(&self.own.0).is_none() {
+        let is_named = others.remove(&self.own.0).is_some();
+        if !is_named {
             if self.peers.roster().removed().contains(self.own) {
                 return Err(StartError::Removed(self.own));
             }
-            // A member that joined may not have received the entry that added it.
-            if self.may_form || !self.founders.contains_key(&self.own.0) {
-                return Err(StartError::NoMember(self.own));
-            }
+            // A member that joined takes no part until its log names it.
+            info!("the log does not name this member yet: it ended while it was catching up");
         }
-        let alone = others.is_empty();
+        let alone = is_named && others.is_empty();
         for (peer, met) in self.ask(&others, FIRST_ROUND_MAX).await {
             if self.accept(peer, met).await?.is_some() {
                 others.remove(&peer.0);
@@ -152,7 +151,8 @@ impl Founding {
     }
 
     /// The answers of the founders. A founder whose log holds entries and that does not know this
-    /// node's instance knew another one in its place.
+    /// node's instance knew another one in its place; unless this node has got its first entries
+    /// since, and the question, which said that it had none, was late.
     async fn answers(
         &self,
         others: &BTreeMap<u64, PeerNode>,
@@ -163,6 +163,9 @@ impl Founding {
                 continue;
             };
             if met.founded && !met.knows_caller {
+                if self.look().await?.last.is_some() {
+                    continue;
+                }
                 let own = self.own;
                 return Err(StartError::AlreadyBootstrapped { own, peer });
             }

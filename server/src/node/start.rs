@@ -64,6 +64,9 @@ pub struct NodeConfig {
     pub founders: BTreeMap<u64, PeerNode>,
     /// Whether the founders form the quorum, and not one that this node joins.
     pub may_form: bool,
+    /// Peer URLs of members as the flags of this start have them: they are asked for members that
+    /// the log does not name.
+    pub introducers: Vec<String>,
     /// What changes of the membership are held to.
     pub reconfiguration: ReconfigurationRules,
     /// Time between heartbeats.
@@ -387,7 +390,9 @@ fn peer_routes(
     let metrics = Arc::clone(&environment.metrics);
     let founders = config.founders.keys().copied().collect();
     let cluster_id = config.identity.cluster_id;
-    let newcomers = Newcomers::new(Arc::clone(&environment.transport), cluster_id);
+    let told = config.founders.values().flat_map(|node| &node.peer_urls);
+    let others = told.chain(&config.introducers).cloned().collect();
+    let newcomers = Newcomers::new(Arc::clone(&environment.transport), cluster_id, others);
     let (newcomers, counted) = (Arc::new(newcomers), Arc::clone(&metrics));
     let access = PeerAccess::new(core.raft.clone(), roster, founders, newcomers, counted);
     let service = PeerService::server(core.raft.clone(), stored, requests, metrics, access.clone());

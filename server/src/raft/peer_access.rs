@@ -69,7 +69,8 @@ impl std::fmt::Debug for PeerAccess {
 }
 
 impl PeerAccess {
-    /// Creates access that is closed to all. `founders` are the members while the log names none.
+    /// Creates access that is closed to all. `founders` are the members with which the cluster was
+    /// formed, or of which this node was told when it joined.
     #[must_use]
     pub fn new(
         raft: Raft,
@@ -163,16 +164,18 @@ impl PeerAccess {
         Status::failed_precondition(text)
     }
 
-    /// Whether the log's membership, or the founders before there is one, name `id`; or whether
-    /// another member does, of which this one's log has not heard yet.
+    /// Whether `id` is a member as far as this node can tell, which excludes the removed ones
+    /// before: the log's membership names it, or it is a founder, or was met as a member, or
+    /// another member names it.
+    ///
+    /// The log alone does not tell: while it catches up, it names the members of long ago, and the
+    /// leader need not be one of them.
     fn is_member(&self, id: MemberId) -> bool {
-        let membership = self.membership();
-        let mut nodes = membership.nodes().peekable();
-        let is_named = match nodes.peek() {
-            None => self.0.founders.contains(&id.0),
-            Some(_) => nodes.any(|(node, _)| *node == id.0),
-        };
-        is_named || self.0.newcomers.is_known(id)
+        let is_named = || self.membership().nodes().any(|(node, _)| *node == id.0);
+        is_named()
+            || self.0.founders.contains(&id.0)
+            || self.0.roster.instance_of(id).is_some()
+            || self.0.newcomers.is_known(id)
     }
 
     /// Whether `id` has a vote, as far as this node knows.

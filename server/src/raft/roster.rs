@@ -158,6 +158,7 @@ impl Roster {
         }
         self.remember(member, instance)
             .unwrap_or_else(|error| fatal::stop(&error));
+        self.faults.lock().remove(&member.0);
         Ok(())
     }
 

@@ -35,6 +35,7 @@ pub(crate) async fn start(path: &Path, log_limits: LogLimits) -> (Arc<Node>, Arc
         instance_id: owner.instance_id,
         founders: [(1, own)].into(),
         may_form: true,
+        introducers: Vec::new(),
         reconfiguration: ReconfigurationRules {
             strict: true,
             learners_max: 1,

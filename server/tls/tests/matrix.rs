@@ -68,6 +68,11 @@ struct Met {
 
 /// Lets `client` connect to `server` at `localhost`.
 async fn meet(server: &Side, client: &Side) -> Met {
+    meet_at("localhost", server, client).await
+}
+
+/// Lets `client` connect to `server` at `name`.
+async fn meet_at(name: &str, server: &Side, client: &Side) -> Met {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let entrance = Entrance {
@@ -93,7 +98,7 @@ async fn meet(server: &Side, client: &Side) -> Met {
     };
     let calling = async {
         let stream = TcpStream::connect(address).await.unwrap();
-        match exit.dial(stream, "localhost", true).await {
+        match exit.dial(stream, name, true).await {
             Ok(Dialled::Tls(mut stream)) => {
                 // With TLS 1.3 a client learns only now that its certificate was refused.
                 let mut heard = Vec::new();
@@ -255,6 +260,38 @@ async fn sound_certificates_of_every_kind_are_accepted_and_named() {
         let met = meet(&server, &client).await;
         met.client.expect(kind);
         assert_eq!(met.server.expect(kind).as_deref(), name, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_for_the_names_and_addresses_it_lists_and_no_others() {
+    let pki = Pki::new();
+    let client = Side::new(&pki, pki.issue("client", &Leaf::client("ada")));
+    let server =
+        |file, names: &[&str]| Side::new(&pki, pki.issue(file, &Leaf::node().names(names)));
+    let address = server("address", &["127.0.0.1"]);
+    let wildcard = server("wildcard", &["*.example"]);
+    let named = server("named", &["a.example"]);
+    for (server, name, is_for) in [
+        (&address, "127.0.0.1", true),
+        (&address, "127.0.0.2", false),
+        (&address, "localhost", false),
+        (&wildcard, "a.example", true),
+        (&wildcard, "a.b.example", false),
+        (&wildcard, "example", false),
+        (&named, "a.example", true),
+        // The name that the client sends chooses no other certificate.
+        (&named, "b.example", false),
+        (&named, "127.0.0.1", false),
+    ] {
+        let met = meet_at(name, server, &client).await;
+        match met.client {
+            Ok(()) => assert!(is_for, "{name}"),
+            Err(said) => {
+                assert!(!is_for, "{name}: {said}");
+                assert!(said.contains("not valid for name"), "{name}: {said}");
+            }
+        }
     }
 }
 
@@ -436,6 +473,9 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         &key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
     );
     let empty = pki.write("empty.pem", "");
+    let der = pki.path("good.der");
+    let certificate = CertificateDer::from_pem_file(&good.certificate).unwrap();
+    fs::write(&der, certificate).unwrap();
     for (words, text) in [
         (
             ["other-key.pem", "does not belong"],
@@ -452,6 +492,10 @@ fn files_that_cannot_be_used_are_named_with_the_reason() {
         (
             ["empty.pem", "no certificate"],
             said(&|side| side.pair.certificate.clone_from(&empty)),
+        ),
+        (
+            ["good.der", "no certificate"],
+            said(&|side| side.pair.certificate.clone_from(&der)),
         ),
         (
             ["empty.pem", "no certificate"],

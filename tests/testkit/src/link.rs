@@ -16,7 +16,7 @@ use tokio::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::broadcast,
+    sync::{broadcast, watch},
     task::JoinHandle,
     time::{Instant, sleep_until},
 };
@@ -31,6 +31,7 @@ const PIECE_BYTES: usize = 4 << 10;
 pub struct Link {
     port: u16,
     refusing: Arc<AtomicBool>,
+    held: watch::Sender<bool>,
     broken: broadcast::Sender<()>,
     width: Arc<Width>,
     accepting: JoinHandle<()>,
@@ -94,11 +95,19 @@ impl Link {
         let refusing = Arc::new(AtomicBool::new(false));
         let broken = broadcast::Sender::new(BREAKS_MAX);
         let width = Arc::<Width>::default();
-        let (refuse, narrow) = (Arc::clone(&refusing), Arc::clone(&width));
-        let accept = accept(listener, target, refuse, broken.clone(), narrow);
+        let held = watch::Sender::new(false);
+        let connections = Connections {
+            target,
+            refusing: Arc::clone(&refusing),
+            held: held.subscribe(),
+            broken: broken.clone(),
+            width: Arc::clone(&width),
+        };
+        let accept = accept(listener, connections);
         Self {
             port,
             refusing,
+            held,
             broken,
             width,
             accepting: tokio::spawn(accept),
@@ -139,22 +148,40 @@ impl Link {
     pub fn refuse(&self, refuse: bool) {
         self.refusing.store(refuse, Ordering::SeqCst);
     }
+
+    /// Whether what new connections carry waits, until it is let go.
+    pub fn hold(&self, hold: bool) {
+        self.held.send_replace(hold);
+    }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What becomes of connections.
+struct Connections {
     target: u16,
     refusing: Arc<AtomicBool>,
+    held: watch::Receiver<bool>,
     broken: broadcast::Sender<()>,
     width: Arc<Width>,
-) {
+}
+
+async fn accept(listener: TcpListener, connections: Connections) {
+    let Connections {
+        target,
+        refusing,
+        held,
+        broken,
+        width,
+    } = connections;
     while let Ok((inner, _)) = listener.accept().await {
         if refusing.load(Ordering::SeqCst) {
             continue;
         }
         let mut broken = broken.subscribe();
-        let width = Arc::clone(&width);
+        let (width, mut held) = (Arc::clone(&width), held.clone());
         tokio::spawn(async move {
+            if held.wait_for(|held| !held).await.is_err() {
+                return;
+            }
             let Ok(outer) = TcpStream::connect(("127.0.0.1", target)).await else {
                 return;
             };

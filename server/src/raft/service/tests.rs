@@ -122,7 +122,8 @@ async fn member(
         .unwrap();
     raft.run();
     let founders = vec![OWN, LEADER];
-    let newcomers = Arc::new(Newcomers::new(Arc::new(TcpTransport::default()), CLUSTER));
+    let transport = Arc::new(TcpTransport::default());
+    let newcomers = Arc::new(Newcomers::new(transport, CLUSTER, Vec::new()));
     let counted = Arc::clone(&metrics);
     let access = PeerAccess::new(raft.clone(), roster, founders, newcomers, counted);
     access.open();

@@ -3,10 +3,15 @@
 use std::time::Duration;
 
 use tenure::{Client, ErrorKind, MemberId, MemberRole};
-use tenure_testkit::{Cluster, wait_until};
+use tenure_testkit::{Cluster, Link, wait_until};
 
 /// Time limit for a state to arrive.
 const STATE_MAX: Duration = Duration::from_secs(60);
+/// Puts of a long log, and the bytes of each.
+const LONG_PUTS: usize = 40;
+const LONG_BYTES: usize = 1 << 20;
+/// A link on which a long log takes some ten seconds.
+const NARROW_BYTES_PER_SECOND: u64 = 4 << 20;
 /// The exit code of a member that was removed.
 const REMOVED_CODE: i32 = 78;
 
@@ -164,4 +169,114 @@ async fn a_learner_is_promoted_once_it_is_in_sync() {
         .put("k", "through the new one")
         .await
         .unwrap();
+}
+
+/// A cluster whose log is long, and begins with a member that is gone: its one member, which has
+/// all of it.
+async fn successor() -> (Cluster, usize) {
+    let mut cluster = Cluster::builder(1).linked().start().await;
+    let founder = cluster.node(0).member_id().await;
+    let lone = client(&cluster, &[0]).await;
+    // More than one message of replication holds, so that what follows arrives later.
+    for number in 0..LONG_PUTS {
+        let key = format!("long/{number}");
+        lone.put(key, "v".repeat(LONG_BYTES)).await.unwrap();
+    }
+    let (successor, id) = join(&mut cluster, &[0], MemberRole::Voter).await;
+    cluster.node_mut(successor).wait_ready().await;
+    voting(&cluster, id).await;
+    let both = client(&cluster, &[successor]).await;
+    let founder = MemberId::new(founder);
+    both.cluster().remove_member(founder).await.unwrap();
+    let ended = cluster.node_mut(0).wait_exit(STATE_MAX).await;
+    assert_eq!(ended.code(), Some(REMOVED_CODE));
+    (cluster, successor)
+}
+
+/// Adds a member with a link of which `link` makes what it wants, and starts it.
+async fn join_over(
+    cluster: &mut Cluster,
+    member: usize,
+    link: impl FnOnce(&Link),
+) -> (usize, MemberId) {
+    let number = cluster.joining_through(&[member]);
+    let url = cluster.node(number).peer_url();
+    let client = client(cluster, &[member]).await;
+    let added = client.cluster().add_member([url], MemberRole::Voter);
+    let id = added.await.unwrap().member().id();
+    link(cluster.link(number));
+    cluster.node_mut(number).start();
+    (number, id)
+}
+
+/// Regression: the log of a member that catches up names the members of long ago, so that it
+/// refused the leader, asked those that are gone, and never got its vote.
+#[tokio::test]
+async fn a_member_whose_log_is_at_members_of_long_ago_accepts_the_leader() {
+    let (mut cluster, successor) = successor().await;
+    let (number, id) = join_over(&mut cluster, successor, |_| ()).await;
+    voting(&cluster, id).await;
+    cluster.node_mut(number).wait_ready().await;
+}
+
+/// Regression: it ended for ever, because the members that its log names do not include it.
+#[tokio::test]
+async fn a_member_that_is_killed_while_it_catches_up_comes_back() {
+    let (mut cluster, successor) = successor().await;
+    let narrow = |link: &Link| link.narrow(NARROW_BYTES_PER_SECOND, 0);
+    let (number, id) = join_over(&mut cluster, successor, narrow).await;
+    wait_until("a part has arrived", STATE_MAX, async || {
+        let holds = cluster.link(number).passed() > NARROW_BYTES_PER_SECOND * 2;
+        holds.then_some(()).ok_or("not yet")
+    })
+    .await;
+    cluster.node_mut(number).kill9();
+    cluster.link(number).narrow(0, 0);
+    cluster.node_mut(number).start();
+    voting(&cluster, id).await;
+    cluster.node_mut(number).wait_ready().await;
+}
+
+/// Regression: it forgot of which members it had been told.
+#[tokio::test]
+async fn a_member_that_is_killed_before_its_first_entry_asks_again() {
+    let mut cluster = Cluster::builder(1).linked().start().await;
+    let (number, id) = join_over(&mut cluster, 0, |link| link.refuse(true)).await;
+    let log = cluster.node(number).data_dir().join("log");
+    wait_until("it has a log", STATE_MAX, async || {
+        log.exists().then_some(()).ok_or("not yet")
+    })
+    .await;
+    cluster.node_mut(number).kill9();
+    cluster.link(number).refuse(false);
+    cluster.node_mut(number).start();
+    voting(&cluster, id).await;
+    cluster.node_mut(number).wait_ready().await;
+}
+
+/// Regression: a member introduced itself, without an entry yet; by the time that arrived it had a
+/// vote, was taken for one that lost its data, and ended.
+#[tokio::test]
+async fn a_member_whose_introduction_arrives_late_is_not_taken_for_one_that_lost_its_data() {
+    let mut cluster = Cluster::builder(3).linked().start().await;
+    let lead = cluster.leader().await;
+    let late = cluster.others(lead)[0];
+    cluster.link(late).hold(true);
+    let (number, id) = join_over(&mut cluster, lead, |_| ()).await;
+    voting(&cluster, id).await;
+    cluster.link(late).hold(false);
+    cluster.node_mut(number).wait_ready().await;
+    let of_late = client(&cluster, &[late]).await;
+    wait_until("the last one knows it", STATE_MAX, async || {
+        let status = of_late.maintenance().status().await;
+        let errors = status.map(|it| it.into_wire().errors);
+        match errors {
+            Ok(errors) if errors.is_empty() => Ok(()),
+            Ok(errors) => Err(errors.join("; ")),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+    let lives = cluster.node_mut(number).exited();
+    assert_eq!(lives, None, "{}", cluster.node(number).log_end());
 }
