@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members gateways deb upgrade manifests
+.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members planted large-backup gateways deb upgrade manifests
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -54,6 +54,14 @@ failover:
 # Two hundred changes of the membership among faults, under clients whose history is checked.
 members:
 	@bash .ci/members.sh
+
+# Two mistakes that the check of `make members` must find, in nodes built with them.
+planted:
+	@bash .ci/planted.sh
+
+# A million keys through snapshots, to a real etcd and back.
+large-backup:
+	@bash .ci/large-backup.sh
 
 # One hostile client against three nodes of 2 GiB, beside etcd; needs the right to bound memory.
 hostile:

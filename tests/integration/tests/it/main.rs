@@ -37,6 +37,7 @@ mod gateway;
 mod history;
 mod identity;
 mod key_views;
+mod large_backup;
 mod leadership;
 mod leases;
 mod locks;
