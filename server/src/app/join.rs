@@ -4,10 +4,12 @@
 //! believes and checks it: a member that was forgotten, or an address that differs, would show up
 //! as a lost message much later.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use thiserror::Error;
-use tracing::warn;
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
 
 use crate::{
     config::{InitialMember, Joining, Url},
@@ -15,6 +17,13 @@ use crate::{
     raft::{Discovered, discover},
     transport::Transport,
 };
+
+/// How long members that do not name this node are asked again: a member that lags, or has just
+/// started, hears of the latest change within that time.
+const LAG_MAX: Duration = Duration::from_secs(5);
+/// How long the others are waited for once one has answered: one that hangs must not delay a start.
+const OTHERS_MAX: Duration = Duration::from_secs(1);
+const LAG_PAUSE: Duration = Duration::from_millis(200);
 
 /// Why this node cannot join.
 #[derive(Debug, Error)]
@@ -51,6 +60,16 @@ pub enum JoinError {
     NotAdded(String, String),
 }
 
+impl JoinError {
+    /// Whether it may be due to a member that lags.
+    const fn may_pass(&self) -> bool {
+        match self {
+            Self::Count(..) | Self::Urls(..) | Self::NotAdded(..) => true,
+            Self::Silent(_) | Self::NoOwn(_) => false,
+        }
+    }
+}
+
 /// What the other members told.
 #[derive(Clone, Debug)]
 pub(super) struct Joined {
@@ -61,12 +80,34 @@ pub(super) struct Joined {
 }
 
 /// Asks the other members. This node's name is `name`.
+///
+/// Those that answer may lag, and not name this node yet, so they are asked again for a while.
 pub(super) async fn join(
     transport: &Arc<dyn Transport>,
     joining: &Joining,
     name: &str,
 ) -> Result<Joined, JoinError> {
-    let mut silent = Vec::new();
+    let (begun, mut told) = (Instant::now(), false);
+    loop {
+        match ask(transport, joining, name).await {
+            Err(error) if error.may_pass() && begun.elapsed() < LAG_MAX => {
+                if !told {
+                    info!(%error, "the members may lag; they are asked again");
+                    told = true;
+                }
+            }
+            joined => return joined,
+        }
+        sleep(LAG_PAUSE).await;
+    }
+}
+
+/// Asks all members at once, and takes the newest answer.
+async fn ask(
+    transport: &Arc<dyn Transport>,
+    joining: &Joining,
+    name: &str,
+) -> Result<Joined, JoinError> {
     let peers: Vec<&Url> = match joining {
         Joining::Listed(members) => {
             let others = members.iter().filter(|member| member.name != name);
@@ -74,21 +115,40 @@ pub(super) async fn join(
         }
         Joining::Told { peers, .. } => peers.iter().collect(),
     };
-    for url in peers {
-        match discover(transport, &url.to_string()).await {
-            Ok(found) => {
-                return match joining {
-                    Joining::Listed(members) => matched(&found, members, name),
-                    Joining::Told { own, .. } => told(&found, own, name),
-                };
+    let asked = peers.into_iter().map(|url| async move {
+        let found = discover(transport, &url.to_string()).await;
+        found.map_err(|error| format!("{url}: {error}"))
+    });
+    let mut asked: FuturesUnordered<_> = asked.collect();
+    let (mut newest, mut silent) = (None::<Discovered>, Vec::new());
+    let mut until = None;
+    loop {
+        let next = asked.next();
+        let answer = match until {
+            Some(until) => timeout_at(until, next).await.unwrap_or_default(),
+            None => next.await,
+        };
+        match answer {
+            Some(Ok(found)) => {
+                until.get_or_insert_with(|| Instant::now() + OTHERS_MAX);
+                if newest.as_ref().is_none_or(|it| found.index > it.index) {
+                    newest = Some(found);
+                }
             }
-            Err(error) => {
-                warn!(%url, error, "a member did not tell who the others are");
-                silent.push(format!("{url}: {error}"));
+            Some(Err(error)) => {
+                warn!(error, "a member did not tell who the others are");
+                silent.push(error);
             }
+            None => break,
         }
     }
-    Err(JoinError::Silent(silent.join("; ")))
+    let Some(found) = newest else {
+        return Err(JoinError::Silent(silent.join("; ")));
+    };
+    match joining {
+        Joining::Listed(members) => matched(&found, members, name),
+        Joining::Told { own, .. } => told(&found, own, name),
+    }
 }
 
 /// Takes what the members told.
@@ -174,6 +234,7 @@ mod tests {
         let nodes: BTreeMap<u64, PeerNode> = ports.iter().map(node).collect();
         Discovered {
             cluster_id: 9,
+            index: 1,
             membership: Membership::new(vec![[1].into()], nodes).unwrap(),
         }
     }

@@ -28,6 +28,8 @@ pub struct Discovered {
     pub cluster_id: u64,
     /// The membership as it knows it.
     pub membership: Membership,
+    /// The index of that in the log: the greatest is the newest.
+    pub index: u64,
 }
 
 /// Asks the member at `url`.
@@ -53,6 +55,7 @@ pub async fn discover(transport: &Arc<dyn Transport>, url: &str) -> Result<Disco
     }
     Ok(Discovered {
         cluster_id: answer.cluster_id,
+        index: answer.membership_index,
         membership: convert::membership_from(membership).map_err(|error| error.to_string())?,
     })
 }
@@ -88,6 +91,7 @@ impl discovery_server::Discovery for DiscoveryService {
         let membership = Arc::clone(&metrics.borrow_watched().membership_config);
         Ok(Response::new(peer::MembersResponse {
             cluster_id: self.cluster_id,
+            membership_index: membership.log_id().map_or(0, |id| id.index),
             membership: Some(convert::membership_to(membership.membership())),
         }))
     }

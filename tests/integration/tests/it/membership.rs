@@ -280,3 +280,32 @@ async fn a_member_whose_introduction_arrives_late_is_not_taken_for_one_that_lost
     let lives = cluster.node_mut(number).exited();
     assert_eq!(lives, None, "{}", cluster.node(number).log_end());
 }
+
+/// Regression: it ended, because the one that it asked had not heard of it yet.
+#[tokio::test]
+async fn a_member_that_joins_through_one_that_lags_finds_its_place() {
+    let mut cluster = Cluster::builder(3).linked().start().await;
+    let lead = cluster.leader().await;
+    let lagging = cluster.others(lead)[0];
+    cluster.link(lagging).refuse(true);
+    cluster.link(lagging).break_off();
+    let number = cluster.joining_through(&[lagging]);
+    let line = cluster.node(lagging).command_line();
+    let at = line.iter().position(|word| word == "--listen-peer-urls");
+    let direct = line[at.unwrap() + 1].clone();
+    cluster.node_mut(number).set_flag("--join", Some(&direct));
+    let url = cluster.node(number).peer_url();
+    let all = client(&cluster, &[lead]).await;
+    let added = all.cluster().add_member([url], MemberRole::Voter).await;
+    let id = added.unwrap().member().id();
+    cluster.node_mut(number).start();
+    wait_until("it asks again", STATE_MAX, async || {
+        let log = cluster.node(number).log();
+        let asks = log.contains("the members may lag; they are asked again");
+        asks.then_some(()).ok_or("not yet")
+    })
+    .await;
+    cluster.link(lagging).refuse(false);
+    voting(&cluster, id).await;
+    cluster.node_mut(number).wait_ready().await;
+}
