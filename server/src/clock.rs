@@ -1,12 +1,13 @@
 //! The only module that reads time.
 //!
-//! All time is monotonic: the server does not depend on the wall clock, except that certificates
-//! are valid by it. Sleeps and timeouts are the
-//! runtime's (`tokio::time`), which a simulation controls; time is read here for the same reason.
+//! Time is monotonic, and consensus and storage depend on no other. The wall clock is for texts
+//! that people read and for times that other systems set, such as the end of a JSON web token or of
+//! a certificate. Sleeps and timeouts are the runtime's (`tokio::time`), which a simulation
+//! controls; time is read here for the same reason.
 
 use std::{
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::time::Instant;
@@ -42,5 +43,27 @@ impl RuntimeClock {
 impl Clock for RuntimeClock {
     fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+}
+
+/// Time since 1970-01-01 in UTC, without leap seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnixTime(pub Duration);
+
+/// Reads the time of the calendar, which may be wrong and may jump.
+pub trait WallClock: Send + Sync + std::fmt::Debug {
+    /// The time of the calendar.
+    fn now(&self) -> UnixTime;
+}
+
+/// The wall clock of the operating system.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemWallClock;
+
+impl WallClock for SystemWallClock {
+    fn now(&self) -> UnixTime {
+        // A clock before 1970 is not set; every token is then as good as new.
+        let since = time_of_day().duration_since(UNIX_EPOCH);
+        UnixTime(since.unwrap_or_default())
     }
 }

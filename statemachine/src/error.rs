@@ -135,6 +135,56 @@ pub enum Refusal {
         /// Its maximum.
         max: u64,
     },
+    /// Authentication cannot be enabled without a user `root`.
+    #[error("root user does not exist")]
+    RootUserMissing,
+    /// Authentication cannot be enabled unless the user `root` has the role `root`.
+    #[error("root user does not have root role")]
+    RootRoleMissing,
+    /// A user needs a name; or a client without a user asks for what takes one.
+    #[error("user name is empty")]
+    UserEmpty,
+    /// There is a user of this name already.
+    #[error("user name already exists")]
+    UserExists,
+    /// There is no user of this name.
+    #[error("user name not found")]
+    UserNotFound,
+    /// A role needs a name.
+    #[error("role name is empty")]
+    RoleEmpty,
+    /// There is a role of this name already.
+    #[error("role name already exists")]
+    RoleExists,
+    /// There is no role of this name.
+    #[error("role name not found")]
+    RoleNotFound,
+    /// The user does not have the role.
+    #[error("role is not granted to the user")]
+    RoleNotGranted,
+    /// The role has no permission for exactly this range.
+    #[error("permission is not granted to the role")]
+    PermissionNotGranted,
+    /// The user may not do this.
+    #[error("permission denied")]
+    PermissionDenied,
+    /// The change would make authentication unusable: the administrator would be lost, or a
+    /// permission would be for no key.
+    #[error("invalid auth management")]
+    InvalidAuthManagement,
+    /// Users, roles or permissions have changed since the command was checked.
+    #[error("revision of auth store is old")]
+    AuthOldRevision,
+    /// The token is of a password that was replaced, or of a user that is gone. Of reads only: a
+    /// command names its user.
+    #[error("invalid auth token")]
+    InvalidAuthToken,
+    /// The rules that the command needs are not in force yet.
+    #[error("feature level {needed} is not in force yet")]
+    LevelTooLow {
+        /// The level that the command needs.
+        needed: FeatureLevel,
+    },
     /// The commands before it in its entry have used up the reply size of one entry.
     #[error("the log entry is answered with too much")]
     EntryFull,
@@ -174,6 +224,21 @@ encoding::choice! {
         30 = AnswerOverLimit { max },
         31 = EntryFull,
         40 = LimitReached { limit, max },
+        50 = RootUserMissing,
+        51 = RootRoleMissing,
+        52 = UserEmpty,
+        53 = UserExists,
+        54 = UserNotFound,
+        55 = RoleEmpty,
+        56 = RoleExists,
+        57 = RoleNotFound,
+        58 = RoleNotGranted,
+        59 = PermissionNotGranted,
+        60 = PermissionDenied,
+        61 = InvalidAuthManagement,
+        62 = AuthOldRevision,
+        63 = LevelTooLow { needed },
+        64 = InvalidAuthToken,
     } "unknown refusal"
 }
 
@@ -218,6 +283,21 @@ impl Refusal {
             | Self::TooManyRows { .. }
             | Self::AnswerOverLimit { .. }
             | Self::LimitReached { .. }
+            | Self::RootUserMissing
+            | Self::RootRoleMissing
+            | Self::UserEmpty
+            | Self::UserExists
+            | Self::UserNotFound
+            | Self::RoleEmpty
+            | Self::RoleExists
+            | Self::RoleNotFound
+            | Self::RoleNotGranted
+            | Self::PermissionNotGranted
+            | Self::PermissionDenied
+            | Self::InvalidAuthManagement
+            | Self::AuthOldRevision
+            | Self::InvalidAuthToken
+            | Self::LevelTooLow { .. }
             | Self::EntryFull => self.clone(),
         }
     }

@@ -35,8 +35,10 @@ impl FeatureLevel {
     /// Alarms are cleared one by one, and a `Corrupt` alarm that names a member stops neither the
     /// ends of leases nor what falls due.
     pub const ALARMED: Self = Self(5);
+    /// Users, roles and permissions: commands name the user that they are of.
+    pub const AUTHENTICATED: Self = Self(6);
     /// The highest level that this version knows.
-    pub const NEWEST: Self = Self::ALARMED;
+    pub const NEWEST: Self = Self::AUTHENTICATED;
 }
 
 impl fmt::Display for FeatureLevel {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::{
-    claims,
+    auth, claims,
     engine::{Table, View},
     history::is_reachable,
     kv::live_bytes,
@@ -44,6 +44,7 @@ pub fn check(view: &dyn View) -> Result<(), String> {
     claims::check(view)?;
     registry::check(view)?;
     once::check(view)?;
+    auth::check_rows(view)?;
     will::check(view)?;
     origin::check(view, meta.applied_index)
 }

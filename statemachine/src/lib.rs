@@ -18,6 +18,8 @@
     clippy::wildcard_enum_match_arm
 )]
 
+mod access;
+mod auth;
 mod claims;
 mod cluster;
 pub mod codec;
@@ -51,18 +53,20 @@ mod value;
 mod will;
 
 pub use self::{
+    access::{AuthState, Need, PermissionCache, Permissions, Role, User, needs_of},
     claims::{CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, Queue},
     codec::{
         Entry, Group, decode_entry, decode_group, encode_entry, encode_group,
         encode_repeatable_group,
     },
     command::{
-        Acquire, AlarmChange, ClaimCommand, Command, Compact, Compare, Conditional, DeleteRange,
-        Deregister, Drain, FenceCommand, FencePolicy, ForceRelease, Guard, HandOver, LeaseExpire,
-        LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke, MemberAttributes, Operand, Operation,
-        OtherReply, Proclaim, Put, RangeQuery, Readiness, Register, RegistryCommand, Relation,
-        Release, RequestId, SessionOpen, SetReadiness, SortOrder, SortTarget, Transfer, Txn, TxnOp,
-        Wait, Will, WillSet, Withdraw, level_needed, worded_for,
+        Acquire, AlarmChange, AuthChange, By, ClaimCommand, Command, Compact, Compare, Conditional,
+        DeleteRange, Deregister, Drain, FenceCommand, FencePolicy, ForceRelease, Guard, HandOver,
+        LeaseExpire, LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke, MemberAttributes, Operand,
+        Operation, OtherReply, Principal, Proclaim, Put, RangeQuery, Readiness, Register,
+        RegistryCommand, Relation, Release, RequestId, SessionOpen, SetReadiness, SortOrder,
+        SortTarget, Transfer, Txn, TxnOp, Wait, Will, WillSet, Withdraw, by_system, level_lowest,
+        level_needed, worded_for,
     },
     digest::{digest, digest_paced},
     engine::{Cursor, Engine, MemEngine, Table, View, WriteBatch, WriteOp},
@@ -73,7 +77,9 @@ pub use self::{
         Collector, Counts, HashKv, HashRule, History, HistoryQuery, Progress, RevisionEvents,
         Wanted,
     },
-    keyspace::{InstanceName, SERVICES_PREFIX, claim_key, claimed_name, service_range},
+    keyspace::{
+        InstanceName, SERVICES_PREFIX, claim_key, claim_range, claimed_name, service_range,
+    },
     lease::{KeyCount, Lease, MayHave},
     machine::{ApplyBatch, StateMachine},
     meta::Meta,
@@ -85,7 +91,7 @@ pub use self::{
     },
     read::Reader,
     value::{
-        AlarmKind, ClusterTime, Context, KeyRange, KeyValue, LeaseId, Limit, MemberId, Mode,
-        RangeEnd, Revision, Ttl,
+        Access, AlarmKind, AuthRevision, ClusterTime, Context, KeyRange, KeyValue, LeaseId, Limit,
+        MemberId, Mode, Permission, RangeEnd, Revision, Ttl,
     },
 };

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
+    access::{AuthState, Caller, Gate, PermissionCache},
     codec::Group,
     command::{Command, Guard},
     engine::{Engine, Table},
@@ -30,6 +31,9 @@ pub struct StateMachine {
     engine: Arc<dyn Engine>,
     meta: Meta,
     policies: Policies,
+    auth: AuthState,
+    /// Permissions at the auth revision of a batch; looked up again if the batch is not written.
+    permissions: PermissionCache,
     answers: EntryAnswers,
 }
 
@@ -41,10 +45,13 @@ impl StateMachine {
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Fault> {
         let meta = Meta::load(engine.as_ref())?;
         let policies = Policies::load(engine.as_ref())?;
+        let auth = AuthState::load(engine.as_ref())?;
         Ok(Self {
             engine,
             meta,
             policies,
+            auth,
+            permissions: PermissionCache::default(),
             answers: EntryAnswers::default(),
         })
     }
@@ -52,10 +59,12 @@ impl StateMachine {
     /// Starts a batch. Several commands become one write; later commands read the writes of earlier
     /// ones.
     pub fn begin(&mut self) -> ApplyBatch<'_> {
+        self.permissions.return_to(self.auth.revision);
         ApplyBatch {
             overlay: Overlay::new(Arc::clone(&self.engine)),
             meta: self.meta,
             policies: self.policies.clone(),
+            auth: self.auth,
             answers: self.answers,
             event_bytes: 0,
             held: 0,
@@ -67,6 +76,12 @@ impl StateMachine {
     #[must_use]
     pub const fn meta(&self) -> &Meta {
         &self.meta
+    }
+
+    /// Returns the state of authentication after the last committed batch.
+    #[must_use]
+    pub const fn auth(&self) -> &AuthState {
+        &self.auth
     }
 
     /// Returns the engine that holds the state.
@@ -83,6 +98,7 @@ pub struct ApplyBatch<'a> {
     overlay: Overlay,
     meta: Meta,
     policies: Policies,
+    auth: AuthState,
     answers: EntryAnswers,
     /// Bytes of the events of the current entry.
     event_bytes: usize,
@@ -140,18 +156,26 @@ impl ApplyBatch<'_> {
     }
 
     fn apply_admitted(&mut self, command: &Command) -> Result<Outcome, Fault> {
+        let (caller, command) = match self.auth.admit(&self.meta, command) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Ok(self.outcome(Err(refusal), Effects::default())),
+        };
         let Command::Conditional(conditional) = command else {
-            return self.run(&[], command);
+            return self.run(caller, &[], command);
         };
         let (guards, command) = (&conditional.guards, &conditional.command);
         let Some(request) = &conditional.request else {
-            return self.run(guards, command);
+            return self.run(caller, guards, command);
         };
-        let asked = Asked::new(request, guards, command);
+        let user = match caller {
+            Caller::User(name) if self.auth.enabled => Some(name),
+            Caller::User(_) | Caller::System | Caller::Unnamed => None,
+        };
+        let asked = Asked::new(request, guards, command, user);
         match once::recall(&mut self.overlay, &self.meta, &asked) {
             Ok(Recalled::Known(outcome)) => Ok(*outcome),
             Ok(Recalled::New) => {
-                let outcome = self.run(guards, command)?;
+                let outcome = self.run(caller, guards, command)?;
                 once::remember(&mut self.overlay, &self.meta, &asked, &outcome)?;
                 Ok(outcome)
             }
@@ -175,10 +199,16 @@ impl ApplyBatch<'_> {
 
     /// Makes claims of keys that were restored without, in this order.
     pub(crate) fn adopt(&mut self, keys: Vec<KeyValue>) -> Result<(), Fault> {
+        let gate = Gate {
+            state: &mut self.auth,
+            cache: &mut self.machine.permissions,
+            caller: Caller::System,
+        };
         let mut transition = Transition::new(
             &mut self.overlay,
             &mut self.meta,
             &mut self.policies,
+            gate,
             &mut self.event_bytes,
         );
         transition.unreconciled.touched = keys.into_iter().map(Touched::Put).collect();
@@ -234,6 +264,7 @@ impl ApplyBatch<'_> {
         self.machine.engine.write(self.overlay.into_batch())?;
         self.machine.meta = self.meta;
         self.machine.policies = self.policies;
+        self.machine.auth = self.auth;
         self.machine.answers = self.answers;
         Ok(())
     }
@@ -249,12 +280,23 @@ impl ApplyBatch<'_> {
     }
 
     /// Checks and executes a command, without its conditions.
-    fn run(&mut self, guards: &[Guard], command: &Command) -> Result<Outcome, Fault> {
-        let before = self.meta;
+    fn run(
+        &mut self,
+        caller: Caller<'_>,
+        guards: &[Guard],
+        command: &Command,
+    ) -> Result<Outcome, Fault> {
+        let before = (self.meta, self.auth);
+        let gate = Gate {
+            state: &mut self.auth,
+            cache: &mut self.machine.permissions,
+            caller,
+        };
         let mut transition = Transition::new(
             &mut self.overlay,
             &mut self.meta,
             &mut self.policies,
+            gate,
             &mut self.event_bytes,
         );
         let done = transition.execute(guards, command);
@@ -262,7 +304,8 @@ impl ApplyBatch<'_> {
         match done {
             Ok(reply) => Ok(self.outcome(Ok(reply), effects)),
             Err(ReadError::Refused(refusal)) => {
-                debug_assert_eq!(self.meta, before, "what is refused changes nothing");
+                let after = (self.meta, self.auth);
+                debug_assert_eq!(after, before, "what is refused changes nothing");
                 Ok(self.outcome(Err(refusal), Effects::default()))
             }
             Err(ReadError::Fault(fault)) => Err(fault),

@@ -42,6 +42,8 @@ pub struct Facts {
     /// The earliest timer that was set. Idempotency keys are not included: they fall due so late
     /// that they are noticed in time anyway.
     pub timer_set: Option<ClusterTime>,
+    /// Whether users, roles or permissions changed, or authentication was enabled.
+    pub auth_changed: bool,
 }
 
 /// Layout version, the first byte of a remembered outcome.

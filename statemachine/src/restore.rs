@@ -14,6 +14,11 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
+    access::{
+        AuthState,
+        restored::RestoredUsers,
+        rows::{role_row, user_row},
+    },
     engine::{Engine, Table, View, WriteBatch, WriteOp},
     error::{Fault, damaged},
     feature::FeatureLevel,
@@ -26,7 +31,7 @@ use crate::{
         Family, Record, Row,
         keys::{self, ChangeKind, MetaRow, Stamp},
     },
-    value::{ClusterTime, KeyValue, LeaseId, Revision, Ttl},
+    value::{AuthRevision, ClusterTime, KeyValue, LeaseId, Permission, Revision, Ttl},
 };
 
 /// Bytes of rows written at once: few enough to be held, many enough for the engine.
@@ -61,6 +66,10 @@ pub struct Restore {
     attached: BTreeMap<LeaseId, u64>,
     /// Keys that stand for claims, of a backup that has no claims.
     claimed: Vec<KeyValue>,
+    /// Users and roles, of a backup that has them in etcd's form only.
+    users: RestoredUsers,
+    /// The auth revision of the rows that are kept.
+    kept_auth: Option<AuthRevision>,
 }
 
 impl std::fmt::Debug for Restore {
@@ -84,6 +93,8 @@ impl Restore {
             last: None,
             attached: BTreeMap::new(),
             claimed: Vec::new(),
+            users: RestoredUsers::default(),
+            kept_auth: None,
         }
     }
 
@@ -96,8 +107,9 @@ impl Restore {
     pub fn is_kept(table: Table, key: &[u8]) -> bool {
         match table {
             Table::Meta => key != MetaRow::Adapter.key(),
-            // The members of the new cluster publish themselves, and raise their own alarms.
-            Table::Cluster => [Family::Alarm, Family::Member]
+            // The members of the new cluster publish themselves, raise their own alarms, and sign
+            // tokens with their own secret: a backup need not be as secret as a member is.
+            Table::Cluster => [Family::Alarm, Family::Member, Family::TokenSecret]
                 .iter()
                 .all(|family| family.rest(key).is_none()),
             Table::Leases => true,
@@ -119,6 +131,9 @@ impl Restore {
             self.meta.corrupt = false;
             self.has_counters = true;
             return Ok(());
+        }
+        if table == Table::Cluster && key == Family::Auth.prefix() {
+            self.kept_auth = Some(AuthState::decode(&value)?.revision);
         }
         if table == Table::Leases {
             let id = keys::read_lease(&key)?;
@@ -150,6 +165,21 @@ impl Restore {
             },
         };
         self.put(Table::Leases, keys::lease(id), lease.encode())
+    }
+
+    /// Takes the state of authentication of a backup of etcd's. Tokens do not outlive a restore.
+    pub const fn auth(&mut self, is_enabled: bool, revision: AuthRevision) {
+        self.users.state(is_enabled, revision);
+    }
+
+    /// Takes a user of a backup of etcd's; `password` is `None` for one that has none.
+    pub fn user(&mut self, name: String, password: Option<Bytes>, roles: Vec<String>) {
+        self.users.user(name, password, roles);
+    }
+
+    /// Takes a role of a backup of etcd's.
+    pub fn role(&mut self, name: String, permissions: Vec<Permission>) {
+        self.users.role(name, permissions);
     }
 
     /// Takes a change: a row of history, in ascending order. Changes of the empty key only move the
@@ -202,6 +232,12 @@ impl Restore {
         self.has_counters.then_some(self.meta.revision)
     }
 
+    /// The auth revision of the rows that are kept, if users or roles were ever changed.
+    #[must_use]
+    pub const fn kept_auth_revision(&self) -> Option<AuthRevision> {
+        self.kept_auth
+    }
+
     /// Removes every row from the engine, to begin again.
     ///
     /// # Errors
@@ -228,6 +264,7 @@ impl Restore {
         position: Position,
         adapter: &dyn Fn(&Meta) -> Bytes,
     ) -> Result<Meta, Fault> {
+        self.put_users()?;
         self.flush()?;
         let engine = Arc::clone(&self.engine);
         let view = engine.snapshot()?;
@@ -250,6 +287,21 @@ impl Restore {
         self.flush()?;
         self.adopt()?;
         Ok(meta)
+    }
+
+    fn put_users(&mut self) -> Result<(), Fault> {
+        let Some(found) = std::mem::take(&mut self.users).finish()? else {
+            return Ok(());
+        };
+        let key = Bytes::from_static(Family::Auth.prefix());
+        self.put(Table::Cluster, key, found.state.encode())?;
+        for (name, user) in &found.users {
+            self.put(Table::Cluster, user_row(name), user.encode())?;
+        }
+        for (name, role) in &found.roles {
+            self.put(Table::Cluster, role_row(name), role.encode())?;
+        }
+        Ok(())
     }
 
     /// Makes claims of the keys by which etcd's clients hold locks and wait for them.

@@ -1,7 +1,7 @@
 //! Last wills: transactions that run when a lease expires or a claim is lost.
 //!
-//! `W`, ordered BE64 lease, the key of a claim or nothing: a layout byte and the will, encoded as
-//! in a command.
+//! `W`, ordered BE64 lease, the key of a claim or nothing: a layout byte, the user who set the will
+//! if the layout has one, and the will, encoded as in a command.
 //!
 //! Invariant: a will exists only while its lease does and, if it belongs to a claim, while that
 //! does.
@@ -28,17 +28,41 @@ use crate::{
 /// Layout version, the first byte of a will's row.
 const WILL_VERSION: u8 = 1;
 
-impl Row for Will {
+/// Layout version of a will with its user.
+const OWNED_WILL_VERSION: u8 = 2;
+
+/// A will as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StoredWill {
+    /// The user who set it, and whose permissions it needs when it runs.
+    user: Option<String>,
+    will: Will,
+}
+
+impl Row for StoredWill {
     const DAMAGED: &'static str = "will is of an unknown layout";
 
     fn write_row(&self, out: &mut Encoder) {
-        out.byte(WILL_VERSION);
-        out.value(self);
+        match &self.user {
+            None => out.byte(WILL_VERSION),
+            Some(user) => {
+                out.byte(OWNED_WILL_VERSION);
+                out.value(user);
+            }
+        }
+        out.value(&self.will);
     }
 
     fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        input.version(WILL_VERSION)?;
-        input.value()
+        let user = match input.byte()? {
+            WILL_VERSION => None,
+            OWNED_WILL_VERSION => Some(input.value()?),
+            _ => return Err(Malformed::Form("unknown version")),
+        };
+        Ok(Self {
+            user,
+            will: input.value()?,
+        })
     }
 }
 
@@ -76,8 +100,14 @@ impl Transition<'_> {
         };
         let row = row(command.lease, claim.as_ref());
         let before = overlay.get(Table::Cluster, &row)?;
+        if let Some(before) = &before {
+            self.check_owner(before)?;
+        }
+        let overlay = &mut *self.overlay;
         let before = before.map(|will| bytes_of(&row, &will));
-        let will = command.will.as_ref().map(Row::encode);
+        let user = self.gate.user().map(str::to_owned);
+        let will = command.will.clone().map(|will| StoredWill { user, will });
+        let will = will.as_ref().map(Row::encode);
         let after = will.as_ref().map(|will| bytes_of(&row, will));
         if self.meta.level >= FeatureLevel::PRICED
             && let Some(after) = after
@@ -104,10 +134,22 @@ impl Transition<'_> {
         Ok(())
     }
 
+    /// Refuses to replace or remove the will of another user; root may.
+    fn check_owner(&mut self, stored: &Bytes) -> Result<(), ReadError> {
+        let owner = StoredWill::decode(stored)?.user;
+        let Some(user) = self.gate.user() else {
+            return Ok(());
+        };
+        if owner.as_deref() == Some(user) || self.own_permissions()?.is_root() {
+            return Ok(());
+        }
+        Err(Refusal::PermissionDenied.into())
+    }
+
     /// Runs and removes the will of `lease` (`claim` is `None`), or of that claim of it, in a
-    /// separate revision. The will has no effect if a guard does not hold or one that a fence
-    /// policy requires is missing, if an operation is refused, or if earlier wills have used up the
-    /// budget of the command.
+    /// separate revision. The will has no effect if its user may not do all of it by now, if a
+    /// guard does not hold or one that a fence policy requires is missing, if an operation is
+    /// refused, or if earlier wills have used up the budget of the command.
     pub(crate) fn run_will(
         &mut self,
         lease: LeaseId,
@@ -119,17 +161,19 @@ impl Transition<'_> {
         };
         Totals::change_wills(self.overlay, self.meta, bytes_of(&row, &encoded), 0)?;
         self.overlay.delete(Table::Cluster, row);
-        let will = Will::decode(&encoded)?;
+        let stored = StoredWill::decode(&encoded)?;
         let lost = claim.filter(|claim| claim.held);
         let lost = lost.and_then(|claim| claimed_name(claim.key));
-        match self.execute_will(&will, lost.as_ref()) {
+        match self.execute_will(&stored, lost.as_ref()) {
             Ok(()) | Err(ReadError::Refused(_)) => Ok(()),
             Err(ReadError::Fault(fault)) => Err(fault),
         }
     }
 
     /// A refusal changes nothing. `lost` is the lock that the claim of the will held.
-    fn execute_will(&mut self, will: &Will, lost: Option<&Bytes>) -> Result<(), ReadError> {
+    fn execute_will(&mut self, stored: &StoredWill, lost: Option<&Bytes>) -> Result<(), ReadError> {
+        let StoredWill { user, will } = stored;
+        self.check_will(user.as_deref(), will)?;
         // From that level on, what ends a lease under the alarm also runs its wills.
         if self.meta.corrupt && self.meta.level < FeatureLevel::ALARMED {
             return Err(Refusal::Corrupt.into());
@@ -224,7 +268,7 @@ pub(crate) fn check(view: &dyn View) -> Result<(), String> {
 fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     let mut found = 0_u64;
     for (row, value) in Family::Will.rows(view)? {
-        Will::decode(&value)?;
+        StoredWill::decode(&value)?;
         let Some((id, claim)) = keys::split_i64(row.get(1..).unwrap_or_default()) else {
             return Err(damaged("will without a lease"));
         };

@@ -2,7 +2,8 @@
 //!
 //! `golden/commands.txt` holds an encoding of every command, `golden/outcomes.txt` of every
 //! outcome that may be remembered; `golden/state.txt` every row of a small state, and
-//! `golden/coordination.txt` of one with locks, sessions and the like. A line may be added; one
+//! `golden/coordination.txt` of one with locks, sessions and the like, `golden/users.txt` of one
+//! with users and roles. A line may be added; one
 //! that changes breaks every node that holds such bytes. `BLESS=1` writes the files, for new lines
 //! only.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
@@ -18,7 +19,7 @@ use std::{fmt::Write, fs, path::Path, sync::Arc};
 use bytes::Bytes;
 use samples::{
     commands::{commands, put},
-    outcomes, state as coordinated,
+    outcomes, state as coordinated, users,
 };
 use tenure_statemachine::{
     AlarmChange, AlarmKind, ClaimState, ClusterTime, Command, Context, DeleteRange, Facts,
@@ -300,6 +301,38 @@ fn every_row_of_coordination_has_its_bytes_for_ever() {
         assert!(is_there, "there is no row {:?}", char::from(*letter));
     }
     compare_with_golden("coordination.txt", &present);
+}
+
+#[test]
+fn every_row_of_users_and_roles_has_its_bytes_for_ever() {
+    let engine = users::engine();
+    invariants::check(&*engine).unwrap();
+    let present = rows(&engine);
+    for letter in b"EHJPQW" {
+        let row = format!("Cluster {letter:02x}");
+        let is_there = present.lines().any(|line| line.starts_with(&row));
+        assert!(is_there, "there is no row {:?}", char::from(*letter));
+    }
+    compare_with_golden("users.txt", &present);
+}
+
+#[test]
+fn a_golden_state_of_users_is_read_as_it_was_written() {
+    let engine = stored("users.txt");
+    let reader = Reader::new(&*engine).unwrap();
+    let state = reader.auth().unwrap();
+    assert!(state.enabled);
+    assert_eq!((state.revision.0, state.users, state.roles), (7, 2, 1));
+    assert_eq!(reader.token_secret().unwrap().unwrap().len(), 32);
+    let ann = reader.user("ann").unwrap().unwrap();
+    assert_eq!(ann.password.unwrap(), "$2a$10$hash");
+    assert_eq!(
+        (ann.password_generation, ann.roles),
+        (4, vec!["app".to_owned()])
+    );
+    let permissions = reader.permissions("ann").unwrap().unwrap();
+    assert!(permissions.may_write(&KeyRange::single("a".into())));
+    assert_eq!(reader.session_owner(LeaseId(7)).unwrap().unwrap(), "ann");
 }
 
 #[test]

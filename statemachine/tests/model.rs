@@ -164,6 +164,8 @@ impl Model {
             | Command::SessionOpen(_)
             | Command::Fence(_)
             | Command::WillSet(_)
+            | Command::Auth(_)
+            | Command::By(_)
             | Command::Wake => panic!("{command:?} is not modelled"),
         }
     }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 use tenure_statemachine::{
-    ClaimState, ClusterTime, Collector, Command, Context, Engine, Fault, FeatureLevel, KeyRange,
-    LeaseGrant, LeaseId, MemEngine, Meta, Put, RangeQuery, Reader, Revision, StateMachine, Table,
-    Ttl, View, invariants,
+    Access, AuthChange, AuthRevision, By, ClaimState, ClusterTime, Collector, Command, Context,
+    Engine, Fault, FeatureLevel, KeyRange, LeaseGrant, LeaseId, MemEngine, Meta, Permission,
+    Principal, Put, RangeQuery, Reader, Revision, StateMachine, Table, Ttl, View, invariants,
     restore::{Position, Restore},
 };
 
@@ -226,4 +226,155 @@ fn rows_that_are_none_are_refused() {
     restore
         .keep(Table::Meta, Bytes::from_static(&[1]), Bytes::new())
         .unwrap_err();
+}
+
+/// A state with users, of which a backup holds the rows.
+fn with_users() -> Arc<MemEngine> {
+    let changes = vec![
+        user_add("root", Some("hash")),
+        role_to("root", "root"),
+        AuthChange::RoleAdd("app".to_owned()),
+        AuthChange::RoleGrantPermission {
+            role: "app".to_owned(),
+            permission: permission(Access::Read, "a"),
+        },
+        user_add("ann", None),
+        role_to("ann", "app"),
+        AuthChange::Enable {
+            secret: vec![7; AuthChange::SECRET_LEN].into(),
+        },
+    ];
+    let mut commands = vec![Command::RaiseLevel(FeatureLevel::NEWEST)];
+    commands.extend(changes.into_iter().map(Command::Auth));
+    let commands: Vec<_> = commands.into_iter().map(|it| (1000, it)).collect();
+    state(&commands, false)
+}
+
+fn user_add(user: &str, password: Option<&'static str>) -> AuthChange {
+    AuthChange::UserAdd {
+        user: user.to_owned(),
+        password: password.map(Bytes::from),
+    }
+}
+
+fn role_to(user: &str, role: &str) -> AuthChange {
+    AuthChange::UserGrantRole {
+        user: user.to_owned(),
+        role: role.to_owned(),
+    }
+}
+
+fn permission(access: Access, key: &'static str) -> Permission {
+    Permission {
+        access,
+        range: KeyRange::single(key.into()),
+    }
+}
+
+#[test]
+fn users_are_there_after_a_restore_and_the_secret_of_tokens_is_not() {
+    let before = with_users();
+    let after = restored(&*before, true, NOWHERE).unwrap();
+    assert_eq!(invariants::check(&*after), Ok(()));
+    assert_eq!(all_kept(&*after), all_kept(&*before));
+    let (was, is) = (
+        Reader::new(&*before).unwrap(),
+        Reader::new(&*after).unwrap(),
+    );
+    assert_eq!(is.auth().unwrap(), was.auth().unwrap());
+    assert_eq!(is.users().unwrap(), was.users().unwrap());
+    assert_eq!(is.roles().unwrap(), was.roles().unwrap());
+    assert!(was.token_secret().unwrap().is_some());
+    assert_eq!(is.token_secret().unwrap(), None);
+    // Enabling once more stores one, and changes nothing else.
+    let state = is.auth().unwrap();
+    let mut machine = StateMachine::open(after.clone()).unwrap();
+    let context = Context {
+        index: machine.meta().applied_index + 1,
+        ..Context::default()
+    };
+    let secret = Bytes::from(vec![8; AuthChange::SECRET_LEN]);
+    let enable = Command::By(Box::new(By {
+        principal: Principal::System,
+        command: Command::Auth(AuthChange::Enable {
+            secret: secret.clone(),
+        }),
+    }));
+    let mut batch = machine.begin();
+    assert!(batch.apply(&context, &enable).unwrap().reply.is_ok());
+    batch.commit().unwrap();
+    let is = Reader::new(&*after).unwrap();
+    assert_eq!(is.token_secret().unwrap(), Some(secret));
+    assert_eq!(is.auth().unwrap(), state);
+}
+
+#[test]
+fn users_and_roles_of_etcds_backups_are_restored() {
+    let engine = Arc::new(MemEngine::new());
+    let mut restore = Restore::new(engine.clone());
+    restore.auth(true, AuthRevision(300));
+    let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    restore.user("root".to_owned(), Some("hash".into()), names(&["root"]));
+    // Out of order, twice, and one that does not exist.
+    let roles = names(&["two", "gone", "one", "two"]);
+    restore.user("ann".to_owned(), None, roles);
+    restore.role("one".to_owned(), Vec::new());
+    let permissions = vec![
+        permission(Access::Write, "b"),
+        permission(Access::Read, "a"),
+        permission(Access::Read, "b"),
+        permission(Access::Read, ""),
+    ];
+    restore.role("two".to_owned(), permissions);
+    assert_eq!(restore.kept_auth_revision(), None);
+    restore.finish(NOWHERE, &adapter).unwrap();
+    assert_eq!(invariants::check(&*engine), Ok(()));
+    let reader = Reader::new(&*engine).unwrap();
+    let state = reader.auth().unwrap();
+    assert!(state.enabled);
+    assert_eq!((state.revision.0, state.users, state.roles), (300, 2, 2));
+    let ann = reader.user("ann").unwrap().unwrap();
+    assert_eq!((ann.password, ann.roles), (None, names(&["one", "two"])));
+    assert_eq!(ann.password_generation, 300);
+    let two = reader.role("two").unwrap().unwrap();
+    let expected = [
+        permission(Access::Read, "a"),
+        permission(Access::ReadWrite, "b"),
+    ];
+    assert_eq!(two.permissions, expected);
+}
+
+#[test]
+fn a_backup_that_enables_authentication_without_root_is_refused() {
+    for roles in [None, Some(Vec::new())] {
+        let mut restore = Restore::new(Arc::new(MemEngine::new()));
+        restore.auth(true, AuthRevision(300));
+        if let Some(roles) = roles {
+            restore.user("root".to_owned(), None, roles);
+        }
+        restore.finish(NOWHERE, &adapter).unwrap_err();
+    }
+    let mut restore = Restore::new(Arc::new(MemEngine::new()));
+    restore.auth(false, AuthRevision(300));
+    restore.finish(NOWHERE, &adapter).unwrap();
+}
+
+#[test]
+fn the_auth_revision_of_kept_rows_is_told() {
+    let before = with_users();
+    let mut restore = Restore::new(Arc::new(MemEngine::new()));
+    for (key, value) in rows(&*before, Table::Cluster) {
+        let is_secret = *key == *b"J";
+        assert_eq!(
+            Restore::is_kept(Table::Cluster, &key),
+            !is_secret,
+            "{key:?}"
+        );
+        match restore.keep(Table::Cluster, key, value) {
+            Ok(()) => assert!(!is_secret),
+            Err(_) => assert!(is_secret),
+        }
+    }
+    let expected = Reader::new(&*before).unwrap().auth().unwrap().revision;
+    assert_eq!(restore.kept_auth_revision(), Some(expected));
 }

@@ -4,3 +4,4 @@ pub(crate) mod commands;
 mod coordination;
 pub(crate) mod outcomes;
 pub(crate) mod state;
+pub(crate) mod users;

@@ -13,12 +13,13 @@ mod script {
     pub(crate) mod conditions;
     pub(crate) mod lines;
     pub(crate) mod registry;
+    pub(crate) mod users;
     pub(crate) mod words;
 }
 
 use std::{fs, path::Path, sync::Arc};
 
-use script::{claims, conditions, lines, registry, words, words::Words};
+use script::{claims, conditions, lines, registry, users, words, words::Words};
 use tenure_statemachine::{
     ClusterTime, Collector, Command, Context, Engine, LeaseId, MemEngine, ReadError, Reader,
     Revision, StateMachine, digest, invariants,
@@ -127,6 +128,7 @@ impl Node {
             }
             _ => conditions::ask(verb, words, &reader)
                 .or_else(|| claims::ask(verb, words, &reader))
+                .or_else(|| users::ask(verb, words, &reader))
                 .unwrap_or_else(|| panic!("{verb} is no command")),
         };
         match answer {
@@ -278,4 +280,5 @@ transcripts! {
     lost_locks_are_delayed: "delay.txt";
     elections_know_one_leader: "election.txt";
     wills_run_when_leases_and_claims_are_lost: "will.txt";
+    users_do_what_their_roles_permit: "auth.txt";
 }

@@ -23,12 +23,16 @@ pub use self::{
 };
 use axum::Router;
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     admin,
+    auth::{Auth, AuthError},
     backup::ImportError,
     clock::{Clock, RuntimeClock},
     config::{Bind, Config, ConfigErrors, VERSION},
@@ -94,6 +98,9 @@ pub enum AppError {
         /// The member id from the flags.
         configured_member_id: u64,
     },
+    /// Identities can be neither proved nor recorded as the settings ask.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// The node did not start.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -134,6 +141,10 @@ impl AppError {
 ///
 /// # Errors
 /// See [`AppError`].
+#[expect(
+    clippy::too_many_lines,
+    reason = "the order of the start and of the stop, in one place"
+)]
 pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let supervisor = Supervisor::of_process();
     let clock = RuntimeClock::shared();
@@ -141,6 +152,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let secured = tls::Secured::open(&config, &metrics.tls)?;
     let exit = secured.exit();
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport { exit });
+    let auth = Auth::start(&config, Arc::clone(&clock), &metrics.auth)?;
     let mut listeners = serve::Listeners::open(&config, &*transport, &secured).await?;
     secured.watch();
 
@@ -167,7 +179,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let limits = limits(&config);
     let replica: Arc<dyn node::Replica> = Arc::clone(&node) as _;
     spawn_duties(&replica, leases, &claims, clock, &config);
-    let services = Services::new(replica, Arc::clone(&hub), claims, limits);
+    let services = Services::new(replica, Arc::clone(&hub), claims, limits, Arc::clone(&auth));
     space::spawn(&services, &metrics, &config);
     observe::spawn(&node, &hub, &metrics, &config);
 
@@ -207,6 +219,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
         warn!("some calls did not end in time and are cut off");
     }
     node.stop().await;
+    close_audit_log(auth).await;
     info!("stopped");
     ended
 }
@@ -223,6 +236,20 @@ async fn check_history(node: &node::Node, config: &Config) -> Result<(), node::I
         node::check_history(node).await?;
     }
     Ok(())
+}
+
+/// Writes the latest lines of the audit log, unless its disk hangs.
+async fn close_audit_log(auth: Arc<Auth>) {
+    let (done, closed) = oneshot::channel::<()>();
+    // A thread of its own: the runtime would wait for a blocking task that hangs.
+    let closing = tasks::spawn_thread("audit-close", move || {
+        auth.audit.close();
+        drop(done);
+    });
+    let in_time = closing.is_ok() && tokio::time::timeout(DRAIN_MAX, closed).await.is_ok();
+    if !in_time {
+        warn!("the latest lines of the audit log could not be written");
+    }
 }
 
 /// Starts the duties, which act while this node leads.

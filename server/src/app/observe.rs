@@ -4,6 +4,7 @@
 use std::sync::{Arc, Weak};
 
 use tenure_proto::API_VERSION;
+use tenure_statemachine::Reader;
 
 use crate::{
     config::Config,
@@ -92,6 +93,12 @@ fn refresh(node: &Node, hub: &WatchHub, metrics: &Metrics) {
     mvcc.compact_revision.set(meta.floor.0);
     mvcc.db_total_size.set(signed(bytes.logical));
     mvcc.db_total_size_in_use.set(signed(bytes.in_use));
+    let engine = node.engine();
+    let auth = Reader::new(engine.as_ref()).and_then(|reader| reader.auth());
+    // A disk that cannot be read stops the node elsewhere.
+    if let Ok(auth) = auth {
+        metrics.auth.revision.set(signed(auth.revision.0));
+    }
     let watches = hub.stats();
     let watchers = watches.watchers_live + watches.watchers_behind;
     mvcc.watcher.set(signed(watchers as u64));

@@ -10,7 +10,10 @@ use tenure_statemachine::{
 };
 use thiserror::Error;
 
-use super::rows::{self, ClusterFacts};
+use super::{
+    rows::{self, ClusterFacts},
+    users,
+};
 
 /// Milliseconds of a second, etcd's unit of a time to live.
 const SECOND_MS: u64 = 1000;
@@ -49,7 +52,9 @@ pub(super) fn feed<S: RowSink>(
             BucketName::Key => history(view, sink)?,
             BucketName::Tenure => kept(view, sink)?,
             BucketName::Alarm => records(sink, alarms(&reader)?)?,
-            BucketName::Auth => records(sink, vec![Record::AuthEnabled(false)])?,
+            BucketName::Auth => records(sink, auth(&reader)?)?,
+            BucketName::AuthRoles => records(sink, users::roles(&reader)?)?,
+            BucketName::AuthUsers => records(sink, users::users(&reader)?)?,
             BucketName::Lease => records(sink, leases(&reader, &meta)?)?,
             BucketName::Meta => records(sink, progress(&meta))?,
             BucketName::Members => {
@@ -61,7 +66,7 @@ pub(super) fn feed<S: RowSink>(
                 records(sink, removed.map(Record::RemovedMember).collect())?;
             }
             // etcd refuses versions above its own, so none is written.
-            BucketName::Cluster | BucketName::AuthRoles | BucketName::AuthUsers => {}
+            BucketName::Cluster => {}
         }
     }
     Ok(())
@@ -118,6 +123,14 @@ fn alarms(reader: &Reader<'_>) -> Result<Vec<Record>, Fault> {
         })
     };
     Ok(reader.alarms()?.into_iter().map(alarm).collect())
+}
+
+fn auth(reader: &Reader<'_>) -> Result<Vec<Record>, Fault> {
+    let state = reader.auth()?;
+    Ok(vec![
+        Record::AuthEnabled(state.enabled),
+        Record::AuthRevision(state.revision.0),
+    ])
 }
 
 fn leases(reader: &Reader<'_>, meta: &Meta) -> Result<Vec<Record>, Fault> {

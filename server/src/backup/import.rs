@@ -12,14 +12,14 @@ use tenure_backup::{
     schema::{BucketName, Member, Record, RevisionKey, RowError},
 };
 use tenure_statemachine::{
-    Engine, Fault, LeaseId, MemberId, Meta, Revision, Ttl,
+    AuthRevision, Engine, Fault, LeaseId, MemberId, Meta, Revision, Ttl,
     restore::{Position, Restore},
 };
 use thiserror::Error;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::rows;
+use super::{rows, users};
 use crate::{
     config::identity::cluster_id,
     consensus::{Membership, PeerNode},
@@ -64,12 +64,6 @@ pub enum ImportError {
     /// The members cannot form a cluster.
     #[error("its members cannot form a cluster: {0}")]
     Members(String),
-    /// Users and roles are in force there, and would not be here.
-    #[error(
-        "authentication is on in it, which this version does not know; turn it off before the \
-         snapshot is saved"
-    )]
-    Authentication,
 }
 
 impl From<RowError> for ImportError {
@@ -84,6 +78,8 @@ struct Facts {
     members: Vec<Member>,
     consistent_index: u64,
     floor: Option<Revision>,
+    auth_enabled: bool,
+    auth_revision: Option<AuthRevision>,
 }
 
 /// Makes the new data directory `dir` of the database in `file`, for the member `name`.
@@ -141,7 +137,10 @@ fn facts<S: ReadAt>(database: &Database<S>) -> Result<Facts, ImportError> {
                 Record::ScheduledCompaction(at) | Record::FinishedCompaction(at) => {
                     facts.floor = facts.floor.max(Some(at));
                 }
-                Record::AuthEnabled(true) => return Err(ImportError::Authentication),
+                Record::AuthEnabled(enabled) => facts.auth_enabled = enabled,
+                Record::AuthRevision(revision) => {
+                    facts.auth_revision = Some(AuthRevision(revision));
+                }
                 _ => {}
             }
             if facts.members.len() > MEMBERS_MAX {
@@ -198,7 +197,7 @@ fn restore<S: ReadAt>(
     let mut restore = Restore::new(Arc::clone(&engine));
     let mut kept = keep(database, &mut restore)?;
     if let Some(revision) = kept
-        && !is_current(database, revision)?
+        && !(is_current(database, revision)? && has_current_users(&restore, facts))
     {
         // The file went through an etcd that wrote on: these rows are of an earlier time.
         warn!("what the snapshot holds of tenure's own state is older than its keys, and is left");
@@ -207,6 +206,7 @@ fn restore<S: ReadAt>(
         kept = None;
     }
     if kept.is_none() {
+        restore_users(database, facts, &mut restore)?;
         for record in records(database, BucketName::Lease)? {
             if let Record::Lease(lease) = record? {
                 let left = match lease.remaining_ttl {
@@ -222,6 +222,34 @@ fn restore<S: ReadAt>(
         restore.change(row.key, row.value)?;
     }
     Ok(restore.finish(position, adapter)?)
+}
+
+/// Users and roles in etcd's form.
+fn restore_users<S: ReadAt>(
+    database: &Database<S>,
+    facts: &Facts,
+    restore: &mut Restore,
+) -> Result<(), ImportError> {
+    if let Some(revision) = facts.auth_revision {
+        restore.auth(facts.auth_enabled, revision);
+    }
+    for bucket in [BucketName::AuthUsers, BucketName::AuthRoles] {
+        for record in records(database, bucket)? {
+            match record? {
+                Record::User(user) => users::restore_user(restore, user)?,
+                Record::Role(role) => users::restore_role(restore, role)?,
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the users that tenure's own rows hold are those of the file: an etcd that the file went
+/// through may have changed users, which moves no revision of keys.
+fn has_current_users(restore: &Restore, facts: &Facts) -> bool {
+    let kept = restore.kept_auth_revision().unwrap_or(AuthRevision::FIRST);
+    facts.auth_revision.is_none_or(|revision| revision <= kept)
 }
 
 /// Takes the rows of the bucket `tenure`; returns the revision that they are of, if there are any.

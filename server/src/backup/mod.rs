@@ -8,6 +8,7 @@ mod import;
 mod pipe;
 mod rows;
 mod stream;
+mod users;
 
 pub use self::{
     import::{ImportError, import},

@@ -7,6 +7,7 @@
 //! Invariant: every `Config` has passed all checks, so readers do not check again.
 
 mod arguments;
+mod audit;
 mod checked;
 mod cluster;
 mod duration;
@@ -23,10 +24,12 @@ mod security;
 mod settings;
 mod sources;
 mod suggestion;
+mod token;
 mod url;
 mod validate;
 mod variables;
 
+pub use self::audit::AuditTarget;
 pub use self::cluster::{FirstStart, InitialMember, Joining};
 pub use self::fault::{ConfigErrors, ConfigFault, Origin, Warning};
 pub use self::gates::FeatureGates;
@@ -37,6 +40,7 @@ pub use self::settings::{
     AutoCompaction, ClusterState, Config, DiskReserve, LogFormat, LogLevel, LogOutput,
     MetricsLevel, QuorumRecovery,
 };
+pub use self::token::{JwtMethod, JwtOptions, TokenProvider};
 pub use self::url::{Bind, Url};
 
 /// The version of tenure.

@@ -5,9 +5,11 @@
 use std::{path::PathBuf, time::Duration};
 
 use super::{
+    audit::AuditTarget,
     cluster::InitialMember,
     gates::FeatureGates,
     security::{ClusterSecret, TlsConfig},
+    token::TokenProvider,
     url::Url,
 };
 
@@ -32,6 +34,8 @@ pub struct Config {
 
     /// TLS for clients, on the addresses that begin with https; there if one does.
     pub client_tls: Option<TlsConfig>,
+    /// Whether clients must show a certificate, and are the users that these name.
+    pub client_cert_auth: bool,
     /// TLS between members.
     pub peer_tls: Option<TlsConfig>,
     /// The secret by which members recognise each other.
@@ -107,6 +111,13 @@ pub struct Config {
     pub compact_hash_check_time: Option<Duration>,
     /// Duration of a unary call above which to warn.
     pub warning_unary_request_duration: Duration,
+
+    /// How tokens are made and verified.
+    pub tokens: TokenProvider,
+    /// Cost of a new password hash; from 4 to 31.
+    pub bcrypt_cost: u32,
+    /// Where the audit log goes.
+    pub audit_log: AuditTarget,
 
     /// Lowest level that is logged.
     pub log_level: LogLevel,

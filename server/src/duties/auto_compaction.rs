@@ -12,7 +12,7 @@ mod tests;
 
 use std::{fmt::Display, sync::Arc, time::Duration};
 
-use tenure_statemachine::{Command, Reader, Refusal, Revision};
+use tenure_statemachine::{Command, Reader, Refusal, Revision, by_system};
 use tokio::{sync::watch, task::JoinHandle, time::sleep};
 use tracing::{info, warn};
 
@@ -67,20 +67,23 @@ impl Compactor {
 
     async fn compact(&mut self, revision: Revision) {
         let began = self.clock.now();
-        let failure: Box<dyn Display + Send> =
-            match self.replica.propose(Command::Compact(revision)).await {
-                Ok(outcome) => match outcome.reply {
-                    // An earlier compaction that reached this revision has the same effect.
-                    Ok(_) | Err(Refusal::Compacted { .. }) => {
-                        let now = self.clock.now();
-                        self.rule.compacted(revision, now);
-                        self.tell(revision, now.saturating_sub(began));
-                        return;
-                    }
-                    Err(refusal) => Box::new(refusal),
-                },
-                Err(error) => Box::new(error),
-            };
+        let failure: Box<dyn Display + Send> = match self
+            .replica
+            .propose(by_system(Command::Compact(revision)))
+            .await
+        {
+            Ok(outcome) => match outcome.reply {
+                // An earlier compaction that reached this revision has the same effect.
+                Ok(_) | Err(Refusal::Compacted { .. }) => {
+                    let now = self.clock.now();
+                    self.rule.compacted(revision, now);
+                    self.tell(revision, now.saturating_sub(began));
+                    return;
+                }
+                Err(refusal) => Box::new(refusal),
+            },
+            Err(error) => Box::new(error),
+        };
         let (mode, retry_interval) = (self.rule.mode(), self.rule.interval());
         warn!(%revision, ?retry_interval, error = %failure, "failed auto {mode} compaction");
     }

@@ -7,6 +7,7 @@
 
 mod alarm;
 mod apply;
+mod auth;
 mod body;
 mod frame;
 mod grpc;
@@ -39,6 +40,7 @@ pub(crate) use self::transport::AcceptMetrics;
 pub use self::{
     alarm::AlarmMetrics,
     apply::ApplyMetrics,
+    auth::AuthMetrics,
     body::CountingBody,
     grpc::GrpcMetrics,
     health::HealthMetrics,
@@ -88,6 +90,8 @@ pub struct Metrics {
     pub lease: LeaseMetrics,
     /// Waiters, wakeups and grants of locks and elections.
     pub lock: LockMetrics,
+    /// Log-ins and the audit log.
+    pub auth: AuthMetrics,
     /// Bytes and round trips between members, and to clients.
     pub network: NetworkMetrics,
     /// Certificates, and handshakes that failed.
@@ -117,6 +121,7 @@ impl Metrics {
             mvcc: MvccMetrics::new(registrar),
             lease: LeaseMetrics::new(registrar),
             lock: LockMetrics::new(registrar),
+            auth: AuthMetrics::new(registrar),
             grpc: Arc::new(GrpcMetrics::new(registrar, &network, level)),
             network,
             tls: TlsMetrics::new(registrar),

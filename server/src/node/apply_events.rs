@@ -85,6 +85,9 @@ impl ApplyEvents {
 /// Publishes the effects of one command to watchers and to waiters for claims; takes its events.
 pub(crate) fn hand_on(hub: &WatchHub, claims: &ClaimHub, outcome: &mut Outcome) {
     claims.observe(outcome);
+    if outcome.facts.auth_changed {
+        hub.auth_changed();
+    }
     let events = std::mem::take(&mut outcome.events);
     if !events.is_empty() {
         hub.publish(outcome.revision, events);
@@ -171,6 +174,7 @@ impl ApplyListener for ApplyEvents {
         // is published, so that no such group is offered again.
         self.waiters.fail_all(ProposeError::LeaderLost);
         self.integrity.look();
+        self.hub.auth_changed();
         self.hub.reset(meta.revision);
         self.claims.reset();
         self.advance(meta);

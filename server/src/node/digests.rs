@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use openraft::async_runtime::watch::WatchReceiver;
 use tenure_proto::peer;
-use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId};
+use tenure_statemachine::{AlarmChange, AlarmKind, Command, MemberId, by_system};
 use tokio::{
     sync::watch,
     time::{sleep, timeout},
@@ -131,7 +131,7 @@ pub(super) async fn raise(node: &Node, member: MemberId) {
         kind: Some(AlarmKind::Corrupt),
         active: true,
     };
-    if let Err(error) = node.propose(Command::Alarm(alarm)).await {
+    if let Err(error) = node.propose(by_system(Command::Alarm(alarm))).await {
         error!(%error, %member, "the alarm was not raised; the next comparison tries again");
     }
 }

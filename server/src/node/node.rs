@@ -5,8 +5,8 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use openraft::async_runtime::watch::WatchReceiver;
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    ClusterTime, Command, LeaseId, MemberId, Meta, Outcome, Revision, codec, level_needed,
-    worded_for,
+    ClusterTime, Command, FeatureLevel, LeaseId, MemberId, Meta, Outcome, Revision, codec,
+    level_lowest, level_needed, worded_for,
 };
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use super::{
     membership,
     progress::Applied,
     read_index::ReadIndex,
-    reconfiguration::{ChangeError, Changed, MemberChange},
+    reconfiguration::{ChangeError, Changed, LEVEL_MAX, MemberChange},
     status::{Identity, Leadership, Status},
     successors,
 };
@@ -154,6 +154,21 @@ impl Node {
         }
     }
 
+    /// Waits until every member can decode some form of a command. A new cluster serves before its
+    /// members have told each other what they know.
+    async fn wait_for_level(&self, lowest: FeatureLevel) -> Result<(), ProposeError> {
+        if self.meta().level >= lowest {
+            return Ok(());
+        }
+        let mut meta = self.meta.clone();
+        let reached = meta.wait_for(|meta| meta.level >= lowest);
+        match tokio::time::timeout(LEVEL_MAX, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ProposeError::Stopping),
+            Err(_) => Err(ProposeError::LevelNotReached),
+        }
+    }
+
     /// Stops consensus and makes the state durable.
     pub async fn stop(&self) {
         self.stopping.cancel();
@@ -216,6 +231,7 @@ impl Replica for Node {
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        self.wait_for_level(level_lowest(&command)).await?;
         let command = worded_for(command, self.meta().level);
         if !codec::is_encodable(&command) {
             return Err(ProposeError::TooLarge);

@@ -47,7 +47,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Time between two looks whether the change before is committed: a round trip and a write.
 const SETTLE_PAUSE: Duration = Duration::from_millis(10);
 /// How long a change waits for the feature level: a new cluster reaches it in a few heartbeats.
-const LEVEL_MAX: Duration = Duration::from_secs(2);
+pub(super) const LEVEL_MAX: Duration = Duration::from_secs(2);
 /// Entries that a member may lack when it gets its vote: a fraction of a second's.
 const LAG_MAX: u64 = 1000;
 /// Looks in a row that must find it within that.

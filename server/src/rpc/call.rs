@@ -16,7 +16,10 @@ use tokio::{
 };
 use tonic::metadata::MetadataMap;
 
-use super::answer::{failure::Failure, status::Reason};
+use super::{
+    admission::Caller,
+    answer::{failure::Failure, status::Reason},
+};
 use crate::node::Leadership;
 
 /// Election timeouts without a leader after which streams that require one end: to reopen them
@@ -24,8 +27,9 @@ use crate::node::Leadership;
 const LEADERLESS_ELECTIONS: u32 = 3;
 
 /// An admitted call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Call {
+    caller: Caller,
     deadline: Instant,
     /// Whether the deadline is the caller's, and not this node's.
     callers: bool,
@@ -55,10 +59,21 @@ impl Call {
             .and_then(|value| parse_timeout(value.as_encoded_bytes()))
             .filter(|requested| *requested < timeout);
         Ok(Self {
+            caller: Caller::Nobody,
             deadline: Instant::now() + requested.unwrap_or(timeout),
             callers: requested.is_some(),
             requires_leader,
         })
+    }
+
+    /// The same call, of a caller.
+    pub(super) fn by(self, caller: Caller) -> Self {
+        Self { caller, ..self }
+    }
+
+    /// Who makes the call.
+    pub(super) const fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// The bound of one exchange on a stream that was admitted as this call: the stream has no
@@ -67,7 +82,8 @@ impl Call {
         Self {
             deadline: Instant::now() + timeout,
             callers: false,
-            ..*self
+            caller: self.caller.clone(),
+            requires_leader: self.requires_leader,
         }
     }
 

@@ -16,13 +16,17 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tenure_statemachine::{
     ClusterTime, Command, Context, Engine, KeyRange, LeaseId, MemEngine, MemberId, Outcome,
-    RangeQuery, Reader, Revision, StateMachine, Ttl,
+    RangeQuery, Reader, Revision, StateMachine, Table, Ttl, WriteBatch, WriteOp, worded_for,
 };
-use tokio::sync::watch;
+use tokio::{net::TcpListener, sync::watch};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
 
 use super::{Limits, Services};
 use crate::{
-    config::MetricsLevel,
+    auth::{Auth, Entropy, SystemEntropy, audit::AuditLog, passwords::Passwords, tokens::Tokens},
+    clock::{RuntimeClock, SystemWallClock, WallClock},
+    config::{AuditTarget, MetricsLevel, TokenProvider},
     consensus::Membership,
     events::{ClaimHub, LeaseFeed, WatchHub},
     metrics::Metrics,
@@ -34,6 +38,9 @@ use crate::{
 
 /// As key and range end: all keys.
 static ALL: Bytes = Bytes::from_static(b"\0");
+
+/// bcrypt's least cost: a millisecond.
+const PASSWORD_COST: u32 = 4;
 
 pub(crate) const CLUSTER: u64 = 0xc1;
 pub(crate) const MEMBER: MemberId = MemberId(0xa1);
@@ -134,7 +141,7 @@ impl FakeNode {
     pub(crate) fn services(self: &Arc<Self>, limits: Limits) -> Arc<Services> {
         let replica: Arc<dyn Replica> = Arc::clone(self) as _;
         let (hub, claims) = (Arc::clone(&self.hub), Arc::clone(&self.claims));
-        Services::new(replica, hub, claims, limits)
+        Services::new(replica, hub, claims, limits, auth(&self.metrics))
     }
 
     pub(crate) fn apply(&self, command: &Command) -> Outcome {
@@ -187,6 +194,15 @@ impl FakeNode {
         keys.collect()
     }
 
+    /// As a restore leaves the state: without the secret of tokens.
+    pub(crate) fn forget_token_secret(&self) {
+        let op = WriteOp::Delete(Table::Cluster, Bytes::from_static(b"J"));
+        let batch = WriteBatch { ops: vec![op] };
+        self.engine
+            .write(batch)
+            .expect("the engine in memory does not fail");
+    }
+
     pub(crate) fn set_leader(&self, leader: Option<MemberId>) {
         let is_leader = leader == Some(MEMBER);
         self.leadership.send_replace(Leadership {
@@ -200,6 +216,45 @@ impl FakeNode {
     pub(crate) fn set_learner(&self) {
         self.leadership.send_modify(|now| now.is_learner = true);
     }
+}
+
+/// Signed tokens, cheap passwords, and no audit log.
+fn auth(metrics: &Metrics) -> Arc<Auth> {
+    let clock = RuntimeClock::shared();
+    let wall_clock: Arc<dyn WallClock> = Arc::new(SystemWallClock);
+    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+    let ttl = Duration::from_secs(3600);
+    let tokens = Tokens::open(
+        &TokenProvider::Signed { ttl },
+        Arc::clone(&clock),
+        Arc::clone(&wall_clock),
+        Arc::clone(&entropy),
+    );
+    let passwords = Passwords::start(PASSWORD_COST, clock, entropy, metrics.auth.clone());
+    let audit = AuditLog::open(&AuditTarget::Off, wall_clock, metrics.auth.clone());
+    Arc::new(Auth {
+        tokens: tokens.expect("no keys are read"),
+        passwords: passwords.expect("threads start"),
+        audit: audit.expect("there is none"),
+        certificates_name_users: false,
+    })
+}
+
+/// A connection to a server of these services.
+pub(crate) async fn connected(services: Arc<Services>) -> Channel {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let routes = super::routes(services);
+    crate::tasks::spawn("test-server", async move {
+        Server::builder()
+            .add_routes(routes)
+            .serve_with_incoming(TcpListenerStream::new(listener))
+            .await
+    });
+    let channel = Channel::from_shared(format!("http://{address}")).expect("a valid address");
+    channel.connect().await.expect("it listens")
 }
 
 #[tonic::async_trait]
@@ -242,6 +297,8 @@ impl Replica for FakeNode {
     }
 
     async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        let level = self.machine.lock().meta().level;
+        let command = worded_for(command, level);
         self.proposals.lock().push(command.clone());
         if let Some(error) = *self.propose_error.lock() {
             return Err(error);

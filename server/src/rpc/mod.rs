@@ -4,6 +4,7 @@
 //! Handlers turn wire into commands and queries and back; what they need of the node is one trait,
 //! [`Replica`](crate::node::Replica).
 
+mod admission;
 mod answer;
 mod border;
 mod call;

@@ -66,7 +66,7 @@ pub fn routes(services: Arc<Services>) -> Routes {
     let session = Nesting::new(sized!(SessionServer, SessionService), operations_max);
     let etcd_election = sized!(EtcdElectionServer, EtcdElectionService);
     // The `watch` module accounts for the memory of watch requests.
-    Routes::new(WithAnswers(kv))
+    let routes = Routes::new(WithAnswers(kv))
         .add_service(WithAnswers(sized!(LockServer, LockService)))
         .add_service(WithAnswers(sized!(ElectionServer, ElectionService)))
         .add_service(WithAnswers(session))
@@ -91,7 +91,10 @@ pub fn routes(services: Arc<Services>) -> Routes {
                 .build_v1alpha()
                 .expect("the descriptors are this build's own"),
         )
-        .prepare()
+        .prepare();
+    // Around all services, so that no method is left out.
+    let admitted = routes.into_axum_router().layer(services.admission_layer());
+    Routes::from(admitted).prepare()
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

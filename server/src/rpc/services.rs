@@ -6,18 +6,16 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tenure_proto::v1;
 use tenure_statemachine::{
-    AlarmChange, AlarmKind, Command, FeatureLevel, Lease, Operation, ReadError, Reader, Revision,
-    Ttl,
+    AlarmChange, AlarmKind, Command, FeatureLevel, Lease, Need, Operation, ReadError, Reader,
+    Revision, Ttl,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::{
-    Request, Response, Status,
-    metadata::{AsciiMetadataValue, MetadataMap},
-};
+use tonic::{Request, Response, Status, metadata::AsciiMetadataValue};
 use tracing::warn;
 
 use super::{
+    admission::{AdmissionLayer, Allowed, Caller, Gate, Permit, StreamCaller, catch_up},
     answer::{
         bulk::{BulkReads, Start, Turn},
         failure::Failure,
@@ -35,6 +33,7 @@ use super::{
     limits::Limits,
 };
 use crate::{
+    auth::Auth,
     backup::SnapshotStreams,
     events::{ClaimHub, WatchHub},
     fatal,
@@ -44,12 +43,19 @@ use crate::{
     transport::ConnectionInfo,
 };
 
+/// How often a write is checked again because users or permissions changed while it was on its way:
+/// they change rarely, and a caller that is unlucky more often may repeat it.
+pub(super) const RECHECKS_MAX: usize = 3;
+
 /// Time until an alarm that could not be raised without a leader is raised again.
 const ALARM_PAUSE: Duration = Duration::from_secs(1);
 
 /// The state that the services share. One per node.
 pub struct Services {
     pub(super) replica: Arc<dyn Replica>,
+    /// Tokens, passwords, and the log of what was done with them.
+    pub(super) auth: Arc<Auth>,
+    pub(super) gate: Arc<Gate>,
     pub(super) hub: Arc<WatchHub>,
     pub(super) claims: Arc<ClaimHub>,
     pub(super) history: Arc<History>,
@@ -77,6 +83,7 @@ impl Services {
         hub: Arc<WatchHub>,
         claims: Arc<ClaimHub>,
         limits: Limits,
+        auth: Arc<Auth>,
     ) -> Arc<Self> {
         Arc::new(Self {
             headers: Headers::of(replica.as_ref()),
@@ -92,6 +99,8 @@ impl Services {
             snapshots: SnapshotStreams::default(),
             calls: Calls::new(),
             replica,
+            auth,
+            gate: Arc::default(),
             hub,
             claims,
             limits,
@@ -110,17 +119,23 @@ impl Services {
         CallsLayer::new(self.calls.clone())
     }
 
-    /// Admits a call that reads, by its metadata.
-    pub(super) fn admit(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
+    /// The layer that finds out who calls, and refuses what a method does not allow.
+    #[must_use]
+    pub(super) fn admission_layer(self: &Arc<Self>) -> AdmissionLayer {
+        AdmissionLayer::new(Arc::clone(self))
+    }
+
+    /// Admits a call that reads, by its metadata and its caller.
+    pub(super) fn admit<T>(&self, request: &Request<T>) -> Result<Call, Failure> {
         self.refuse_unsound()?;
-        self.admit_upkeep(metadata)
+        self.admit_upkeep(request)
     }
 
     /// Admits a call that answers with no data of users, or that the state machine judges: such are
     /// served whatever the alarms say of this member's state.
-    pub(super) fn admit_upkeep(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
+    pub(super) fn admit_upkeep<T>(&self, request: &Request<T>) -> Result<Call, Failure> {
         self.refuse_on_learner()?;
-        self.admit_anywhere(metadata)
+        self.admit_anywhere(request)
     }
 
     /// Refuses reads of a state that an alarm says is wrong, or may be.
@@ -145,8 +160,58 @@ impl Services {
     }
 
     /// Admits a call that learners serve, too.
-    pub(super) fn admit_anywhere(&self, metadata: &MetadataMap) -> Result<Call, Failure> {
-        Call::admit(metadata, &self.leadership, self.limits.request_timeout)
+    pub(super) fn admit_anywhere<T>(&self, request: &Request<T>) -> Result<Call, Failure> {
+        let timeout = self.limits.request_timeout;
+        let call = Call::admit(request.metadata(), &self.leadership, timeout)?;
+        let caller = request.extensions().get::<Caller>();
+        Ok(call.by(caller.cloned().unwrap_or_default()))
+    }
+
+    /// Whether authentication is enabled. Reads the state only when users or permissions changed
+    /// since it was asked last.
+    pub(super) fn authenticates(&self) -> Result<bool, Failure> {
+        let changes = self.hub.auth_changes_seen();
+        if let Some(enabled) = self.gate.enabled_at(changes) {
+            return Ok(enabled);
+        }
+        let enabled = self.latest(|reader| Ok(reader.auth()?.enabled))?;
+        self.gate.note_enabled(changes, enabled);
+        Ok(enabled)
+    }
+
+    /// Permits a call to read what needs `needs`, which are checked now and in every state that is
+    /// read.
+    pub(super) async fn permit(&self, call: &Call, needs: Vec<Need>) -> Result<Permit, Failure> {
+        let permit = Permit::new(Arc::clone(&self.gate), call.caller().clone(), needs);
+        if self.authenticates()? {
+            let check = || self.latest(|reader| permit.check(reader));
+            if let Err(failure) = check() {
+                catch_up(self.replica.as_ref(), failure).await?;
+                check()?;
+            }
+        }
+        Ok(permit)
+    }
+
+    /// The caller of a stream that is open for long.
+    pub(super) fn stream_caller(&self, call: &Call) -> StreamCaller {
+        let changes = self.hub.auth_changes();
+        StreamCaller::new(Arc::clone(&self.gate), call.caller().clone(), changes)
+    }
+
+    /// Allows a command of a call, which has its caller for a principal then.
+    pub(super) async fn allow(&self, call: &Call, command: &Command) -> Result<Allowed, Failure> {
+        if !self.authenticates()? {
+            return Ok(Allowed::of_anyone(command.clone()));
+        }
+        let check = || self.latest(|reader| self.gate.allow(reader, call.caller(), command));
+        match check() {
+            Err(failure) => {
+                catch_up(self.replica.as_ref(), failure).await?;
+                check()
+            }
+            allowed => allowed,
+        }
     }
 
     /// Admits a write: the call, its conditions, and the request.
@@ -154,7 +219,7 @@ impl Services {
         &self,
         request: Request<T>,
     ) -> Result<(Call, Conditions, T), Failure> {
-        let call = self.admit_upkeep(request.metadata())?;
+        let call = self.admit_upkeep(&request)?;
         let conditions = Conditions::of_call(&request)?;
         let request = request.into_inner();
         self.check_size(&request)?;
@@ -244,9 +309,9 @@ impl Services {
     /// machine becomes a failure.
     pub(super) async fn propose<O: Operation>(
         &self,
-        command: Command,
+        allowed: Allowed,
     ) -> Result<(Revision, O::Reply), Failure> {
-        let outcome = self.replica.propose(command).await?;
+        let outcome = self.replica.propose(allowed.into_command()).await?;
         let (revision, reply) = reply_to::<O>(outcome);
         Ok((revision, reply?))
     }
@@ -259,10 +324,22 @@ impl Services {
         cost: u64,
         operation: O,
     ) -> Result<(Revision, O::Reply), Failure> {
-        self.check_quota_of(&conditions, cost).await?;
+        let is_repeatable = conditions.is_repeatable();
         let command = conditions.on(operation.into());
+        let mut allowed = self.allow(call, &command).await?;
+        self.check_quota_unless(is_repeatable, cost).await?;
         self.check_answer_memory(&command)?;
-        call.write(self.propose::<O>(command)).await
+        for _ in 0..RECHECKS_MAX {
+            let done = call.write(self.propose::<O>(allowed)).await;
+            match done {
+                // Users or permissions changed while it was on its way; nothing was executed.
+                Err(failure) if failure.reason() == Reason::AuthOldRevision => {
+                    allowed = self.allow(call, &command).await?;
+                }
+                done => return done,
+            }
+        }
+        call.write(self.propose::<O>(allowed)).await
     }
 
     /// As [`Services::write`], for an operation without a reply; returns the header of its
@@ -291,12 +368,14 @@ impl Services {
         if !turn.is_held() {
             return self.write(call, conditions, cost, operation).await;
         }
-        self.check_quota_of(&conditions, cost).await?;
+        let is_repeatable = conditions.is_repeatable();
         let command = conditions.on(operation.into());
+        let allowed = self.allow(call, &command).await?;
+        self.check_quota_unless(is_repeatable, cost).await?;
         self.check_answer_memory(&command)?;
         let replica = Arc::clone(&self.replica);
         let proposed = tasks::spawn("far walk", async move {
-            let outcome = replica.propose(command).await;
+            let outcome = replica.propose(allowed.into_command()).await;
             drop(turn);
             outcome
         });
@@ -320,16 +399,16 @@ impl Services {
         free.map(drop).ok_or_else(|| Reason::TooManyRequests.into())
     }
 
-    /// As [`Services::check_quota`], for a command under these conditions. One with a request id is
-    /// admitted: a repeat gets its remembered outcome although there is no space left, and the
-    /// state machine refuses a new one because of the alarm raised here.
-    pub(super) async fn check_quota_of(
+    /// As [`Services::check_quota`], unless the command has a request id. That one is admitted: a
+    /// repeat gets its remembered outcome although there is no space left, and the state machine
+    /// refuses a new one because of the alarm raised here.
+    pub(super) async fn check_quota_unless(
         &self,
-        conditions: &Conditions,
+        is_repeatable: bool,
         cost: u64,
     ) -> Result<(), Failure> {
         let fits = self.check_quota(cost).await;
-        if conditions.is_repeatable() {
+        if is_repeatable {
             return Ok(());
         }
         fits
@@ -402,7 +481,8 @@ impl Services {
             kind: Some(AlarmKind::NoSpace),
             active,
         };
-        _ = self.propose::<AlarmChange>(alarm.into()).await;
+        let allowed = Allowed::of_system(alarm.into());
+        _ = self.propose::<AlarmChange>(allowed).await;
     }
 
     /// Bytes of the store that count against the quota.

@@ -250,6 +250,7 @@ mod tests {
         futures::poll!(Box::pin(connection.read(&mut nothing))).is_ready()
     }
 
+    /// CVE-2026-73500: etcd waited without an end.
     #[tokio::test(start_paused = true)]
     async fn a_connection_that_says_nothing_is_closed_after_a_time_and_others_are_served() {
         let (sender, incoming) = mpsc::channel(8);

@@ -143,6 +143,8 @@ pub(crate) fn pair(
 #[derive(Debug, Clone)]
 pub(crate) struct Authorities {
     pub(crate) roots: Arc<RootCertStore>,
+    /// The certificates themselves; none of the system's.
+    pub(crate) certificates: Arc<[CertificateDer<'static>]>,
     /// In seconds since 1970; `None` for those of the system.
     pub(crate) expires: Option<i64>,
 }
@@ -155,17 +157,20 @@ pub(crate) fn authorities(path: Option<&Path>) -> Result<Authorities, FileError>
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         return Ok(Authorities {
             roots: Arc::new(roots),
+            certificates: Arc::default(),
             expires: None,
         });
     };
     let mut expires = i64::MAX;
-    for authority in certificates(path)? {
-        expires = expires.min(validity(path, &authority)?.0);
-        let added = roots.add(authority);
+    let certificates = certificates(path)?;
+    for authority in &certificates {
+        expires = expires.min(validity(path, authority)?.0);
+        let added = roots.add(authority.clone());
         added.map_err(|error| malformed(path, error))?;
     }
     Ok(Authorities {
         roots: Arc::new(roots),
+        certificates: certificates.into(),
         expires: Some(expires),
     })
 }

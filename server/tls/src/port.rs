@@ -298,6 +298,10 @@ fn configurations(
             .as_ref()
             .map_or_else(Arc::default, |revoked| Arc::clone(revoked.value())),
         allowed: settings.allowed.clone(),
+        named: sources
+            .authorities
+            .as_ref()
+            .map_or_else(Arc::default, |it| Arc::clone(&it.value().certificates)),
     };
     let roots = sources.authorities.as_ref();
     let roots = roots.map(|authorities| Arc::clone(&authorities.value().roots));

@@ -603,3 +603,29 @@ async fn short_rsa_keys_and_old_signatures_are_refused() {
     let said = server.open().map(|_| ()).expect_err("1024 bits");
     assert!(said.contains("short-key.pem"), "{said}");
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_its_own_authority_is_accepted_where_it_is_named() {
+    let pki = Pki::new();
+    let node = Leaf::node().authority();
+    let own = |name: &str, leaf: &Leaf| {
+        let pair = pki.self_signed(name, leaf);
+        let authority = pair.certificate.clone();
+        Side {
+            authority,
+            ..Side::new(&pki, pair)
+        }
+    };
+    let (one, other) = (own("one", &node), own("other", &node));
+    let met = meet(&one, &one).await;
+    assert_eq!(met.server, Ok(Some("node".to_owned())));
+    assert_eq!(met.client, Ok(()));
+    // Not where another of the same name is named, nor when it is expired, nor for another name.
+    let past = own("past", &node.clone().valid(-9, -2));
+    let named = own("named", &node.names(&["other.example"]));
+    for (server, client) in [(&one, &other), (&past, &past), (&named, &named)] {
+        let met = meet(server, client).await;
+        met.client.unwrap_err();
+        met.server.unwrap_err();
+    }
+}

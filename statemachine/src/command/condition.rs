@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{CONDITIONAL, Command, Txn, operation};
+use super::{BY, CONDITIONAL, Command, Txn, operation};
 use crate::{
     encoding::{self, Decoder, Encoded, Encoder, Malformed, or_none},
     value::{LeaseId, Revision, Ttl},
@@ -63,7 +63,7 @@ pub struct Conditional {
     pub guards: Vec<Guard>,
     /// If this id was seen before, the reply is the first outcome.
     pub request: Option<RequestId>,
-    /// Never conditional itself.
+    /// Never conditional itself, and without a principal.
     pub command: Command,
 }
 
@@ -79,6 +79,9 @@ impl Encoded for Conditional {
         let request = or_none::read(input, NO_REQUEST)?;
         if input.is_next(CONDITIONAL) {
             return Err(Malformed::Form("a condition within a condition"));
+        }
+        if input.is_next(BY) {
+            return Err(Malformed::Form("a principal within a condition"));
         }
         Ok(Self {
             guards,

@@ -31,12 +31,31 @@ pub fn level_needed(command: &Command) -> FeatureLevel {
         | Command::WillSet(_)
         | Command::Wake
         | Command::RaiseLevel(_) => FeatureLevel::FIRST,
+        Command::Auth(_) => FeatureLevel::AUTHENTICATED,
+        Command::By(by) => level_needed(&by.command).max(FeatureLevel::AUTHENTICATED),
     }
 }
 
-/// Returns the command in a form that every member can decode at `level`, if it has one.
+/// Returns the lowest level at which `command` has a form that every member can decode: the one from
+/// which [`worded_for`] finds it.
+#[must_use]
+pub fn level_lowest(command: &Command) -> FeatureLevel {
+    match command {
+        Command::By(by) => level_lowest(&by.command),
+        Command::Conditional(_) => FeatureLevel::FIRST,
+        other => level_needed(other),
+    }
+}
+
+/// Returns the command in a form that every member can decode at `level`, if it has one. Below
+/// [`FeatureLevel::AUTHENTICATED`] there are no users, and no command has a principal.
 #[must_use]
 pub fn worded_for(mut command: Command, level: FeatureLevel) -> Command {
+    if level < FeatureLevel::AUTHENTICATED
+        && let Command::By(by) = command
+    {
+        command = by.command;
+    }
     if level < FeatureLevel::BOUNDED
         && let Command::Conditional(conditional) = &mut command
         && let Some(RequestId::ClientKey { key, .. }) = &mut conditional.request

@@ -4,6 +4,7 @@
 //! exists. A request that the state forbids is refused in `apply`, as a [`crate::Refusal`]. A
 //! released variant never changes meaning.
 
+mod auth;
 mod claim;
 mod cluster;
 mod condition;
@@ -15,6 +16,7 @@ mod registry;
 mod txn;
 
 pub use self::{
+    auth::{AuthChange, By, Principal, by_system},
     claim::{
         Acquire, ClaimCommand, ForceRelease, HandOver, Proclaim, Release, Transfer, Wait, Withdraw,
     },
@@ -24,7 +26,7 @@ pub use self::{
     },
     kv::{Compact, DeleteRange, Put, RangeQuery, SortOrder, SortTarget},
     lease::{LeaseExpire, LeaseExpiry, LeaseGrant, LeaseRenew, LeaseRevoke},
-    level::{level_needed, worded_for},
+    level::{level_lowest, level_needed, worded_for},
     operation::{Operation, OtherReply},
     registry::{Deregister, Drain, Readiness, Register, RegistryCommand, SetReadiness},
     txn::{Compare, Operand, Relation, Txn, TxnOp},
@@ -76,12 +78,18 @@ pub enum Command {
     Wake,
     /// Puts the rules up to this feature level in force.
     RaiseLevel(FeatureLevel),
+    /// Changes users, roles or permissions.
+    Auth(AuthChange),
+    /// Executes a command for a principal.
+    By(Box<By>),
 }
 
 /// The tag of a put.
 const PUT: u8 = 1;
 /// The tag of a conditional command.
 const CONDITIONAL: u8 = 11;
+/// The tag of a command with its principal.
+const BY: u8 = 31;
 
 encoding::choice! {
     Command {
@@ -103,6 +111,8 @@ encoding::choice! {
         16 = WillSet(set),
         17 = Wake,
         18 = RaiseLevel(level),
+        30 = Auth(change),
+        BY = By(by),
     } tag => Malformed::UnknownCommand(tag)
 }
 
@@ -111,6 +121,8 @@ impl Command {
     pub(crate) fn check(input: &mut Decoder<'_>) -> Result<(), Malformed> {
         if input.is_next(PUT) {
             Put::check(input)
+        } else if input.is_next(BY) {
+            By::check(input)
         } else {
             Self::read(input).map(drop)
         }
@@ -137,14 +149,16 @@ pub fn is_encodable(command: &Command) -> bool {
         | Command::SessionOpen(_)
         | Command::Fence(_)
         | Command::Wake
-        | Command::RaiseLevel(_) => true,
+        | Command::RaiseLevel(_)
+        | Command::Auth(_) => true,
         Command::WillSet(set) => set
             .will
             .as_ref()
             .is_none_or(|will| will.txn.fits(TXN_DEPTH_MAX)),
         Command::Conditional(conditional) => {
-            !matches!(conditional.command, Command::Conditional(_))
-                && is_encodable(&conditional.command)
+            let command = &conditional.command;
+            !matches!(command, Command::Conditional(_) | Command::By(_)) && is_encodable(command)
         }
+        Command::By(by) => !matches!(by.command, Command::By(_)) && is_encodable(&by.command),
     }
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::{
     claims,
-    command::{Acquire, ClaimCommand, Command, Release, Txn, TxnOp, Withdraw},
+    command::{Acquire, AuthChange, ClaimCommand, Command, Release, Txn, TxnOp, Withdraw},
     engine::View,
     error::Fault,
     keyspace::{SERVICES_PREFIX, claimed_name},
@@ -99,6 +99,9 @@ impl Scale<'_> {
             }
             Command::Claim(command) => self.claim(command)?,
             Command::Conditional(conditional) => self.command(&conditional.command)?,
+            Command::By(by) => self.command(&by.command)?,
+            // Deleting a role takes it from all users.
+            Command::Auth(change) => !matches!(change, AuthChange::RoleDelete(_)),
             // Runs every timer that is due.
             Command::Wake => false,
         })

@@ -32,6 +32,7 @@ impl Transition<'_> {
         guards: &[Guard],
         command: &Command,
     ) -> Result<Reply, ReadError> {
+        self.check_leases(command)?;
         if let Some(refusal) = self.barrier(command)? {
             return Err(refusal.into());
         }
@@ -77,12 +78,14 @@ impl Transition<'_> {
             )
             | Command::Fence(_)
             | Command::Wake => (true, false),
-            // Conditions were removed before this point.
+            // Conditions and principals were removed before this point.
             Command::LeaseRenew(_)
             | Command::Alarm(_)
             | Command::MemberPublish(_)
             | Command::RaiseLevel(_)
-            | Command::Conditional(_) => (false, false),
+            | Command::Auth(_)
+            | Command::Conditional(_)
+            | Command::By(_) => (false, false),
         };
         if serves_keys && self.meta.corrupt && !self.goes_on_beside_corrupt(command)? {
             return Ok(Some(Refusal::Corrupt));
@@ -139,8 +142,12 @@ impl Transition<'_> {
                 self.meta.raise(*level)?;
                 Reply::Done
             }
-            Command::Conditional(_) => {
-                let what = "a condition within a condition";
+            Command::Auth(change) => {
+                self.change_auth(change)?;
+                Reply::Done
+            }
+            Command::Conditional(_) | Command::By(_) => {
+                let what = "a condition or a principal within a condition";
                 return Err(Fault::Command(what.to_owned()).into());
             }
         })

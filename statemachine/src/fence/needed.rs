@@ -58,6 +58,8 @@ impl<'a> Needed<'a> {
             | Command::Alarm(_)
             | Command::MemberPublish(_)
             | Command::Conditional(_)
+            | Command::By(_)
+            | Command::Auth(_)
             | Command::SessionOpen(_)
             | Command::Fence(_)
             | Command::Wake

@@ -7,7 +7,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::SERVICES_PREFIX;
-use crate::value::{KeyValue, LeaseId};
+use crate::value::{KeyRange, KeyValue, LeaseId, RangeEnd};
 
 /// Separates the name from the lease.
 const SEPARATOR: u8 = b'/';
@@ -83,6 +83,15 @@ pub(crate) fn is_reserved(name: &[u8]) -> bool {
 /// Returns the prefix of the keys of claims on `name`.
 pub(crate) fn below(name: &[u8]) -> Bytes {
     [name, &[SEPARATOR]].concat().into()
+}
+
+/// Returns the range of the keys of all claims on `name`.
+#[must_use]
+pub fn claim_range(name: &[u8]) -> KeyRange {
+    KeyRange {
+        start: below(name),
+        end: RangeEnd::Before([name, &[SEPARATOR.saturating_add(1)]].concat().into()),
+    }
 }
 
 /// Returns the key of the claim of `lease` on `name`.
@@ -170,6 +179,23 @@ mod tests {
         for name in ["tenure.servicess", "tenure", "", "a/tenure.services/web"] {
             assert!(!is_reserved(name.as_bytes()), "{name}");
         }
+    }
+
+    #[test]
+    fn a_name_has_the_range_of_its_claims_and_of_no_other_names() {
+        for name in [b"lock".as_slice(), b"", b"a/b", b"x\xff"] {
+            let range = claim_range(name);
+            for lease in [1, i64::MAX, i64::MIN] {
+                assert!(range.contains(&claim_key(name, LeaseId(lease))));
+            }
+            for other in [b"loc".as_slice(), b"lock0", b"lock.", b"locks", b"z"] {
+                assert!(!range.contains(&claim_key(other, LeaseId(1))), "{other:?}");
+            }
+        }
+        assert_eq!(
+            claim_range(b"n"),
+            KeyRange::from_wire("n/".into(), "n0".into())
+        );
     }
 
     #[test]

@@ -10,6 +10,6 @@ pub(crate) use self::{
     instance::split,
 };
 pub use self::{
-    claim::{claim_key, claimed_name},
+    claim::{claim_key, claim_range, claimed_name},
     instance::{InstanceName, SERVICES_PREFIX, service_range},
 };

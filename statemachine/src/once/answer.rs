@@ -39,23 +39,40 @@ struct Fingerprint([u8; FINGERPRINT_LEN]);
 pub(crate) struct Asked<'a> {
     id: &'a RequestId,
     command: &'a Command,
+    user: Option<&'a str>,
     fingerprint: Fingerprint,
 }
 
 impl<'a> Asked<'a> {
-    pub(crate) fn new(id: &'a RequestId, guards: &[Guard], command: &'a Command) -> Self {
+    /// `user` is the one that makes the request, if it is bound by permissions: a repeat of another
+    /// user is another request.
+    pub(crate) fn new(
+        id: &'a RequestId,
+        guards: &[Guard],
+        command: &'a Command,
+        user: Option<&'a str>,
+    ) -> Self {
         let encoded = encode_request(guards, &without_made_lease(command));
-        let hash: [u8; 32] = Sha256::digest(&encoded).into();
+        let mut hash = Sha256::new().chain_update(&encoded);
+        if let Some(user) = user {
+            hash.update(user);
+        }
+        let hash: [u8; 32] = hash.finalize().into();
         let half = hash.first_chunk().copied().unwrap_or_default();
         Self {
             id,
             command,
+            user,
             fingerprint: Fingerprint(half),
         }
     }
 
     pub(super) const fn id(&self) -> &RequestId {
         self.id
+    }
+
+    pub(super) const fn user(&self) -> Option<&str> {
+        self.user
     }
 }
 
@@ -90,7 +107,7 @@ fn without_made_lease(command: &Command) -> Cow<'_, Command> {
 pub(super) fn encode(asked: &Asked<'_>, outcome: &Outcome, room: u64) -> Option<Bytes> {
     let passing = matches!(
         outcome.reply,
-        Err(Refusal::NoSpace | Refusal::Corrupt | Refusal::EntryFull)
+        Err(Refusal::NoSpace | Refusal::Corrupt | Refusal::EntryFull | Refusal::PermissionDenied)
     );
     if passing {
         return None;
@@ -160,7 +177,7 @@ mod tests {
 
     fn fingerprint(command: &Command) -> Fingerprint {
         let id = RequestId::Key(Bytes::new());
-        Asked::new(&id, &[], command).fingerprint
+        Asked::new(&id, &[], command, None).fingerprint
     }
 
     /// Two values for one key were found within minutes whose requests collide under a 64-bit hash

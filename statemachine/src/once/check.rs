@@ -1,11 +1,13 @@
 //! The invariants of the rows of sessions and idempotency keys, checked over a view.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
 
 use super::{
     answer,
     key::{KeysState, is_key_row, row_of},
-    session::{REMEMBERED_MAX, SessionState, read_request_row, read_session_row},
+    session::{REMEMBERED_MAX, SessionState, owner_row, read_request_row, read_session_row},
     share::{self, Share},
 };
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     error::Fault,
     lease,
     meta::Totals,
-    rows::Row,
+    rows::{Family, Row},
     timers::Timer,
     value::LeaseId,
 };
@@ -30,6 +32,20 @@ struct Counted {
 /// keys and the bytes of their outcomes are counted, and that the outcomes decode.
 pub(crate) fn check(view: &dyn View) -> Result<(), String> {
     walk(view).map_err(|fault| fault.to_string())?
+}
+
+/// Checks that owners are of sessions.
+fn check_owners(
+    view: &dyn View,
+    sessions: &[(LeaseId, SessionState)],
+) -> Result<Result<(), String>, Fault> {
+    let owned: BTreeSet<Bytes> = sessions.iter().map(|(id, _)| owner_row(*id)).collect();
+    let mut owners = Family::SessionOwner.rows(view)?.into_iter();
+    let stray = owners.find(|(row, _)| !owned.contains(row));
+    Ok(match stray {
+        None => Ok(()),
+        Some((row, _)) => Err(format!("{row:?} is the owner of no session")),
+    })
 }
 
 fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
@@ -78,6 +94,9 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
         return Ok(Err(format!(
             "{bytes} bytes of sessions counted as {counted}"
         )));
+    }
+    if let Err(stray) = check_owners(view, &sessions)? {
+        return Ok(Err(stray));
     }
     for (session, state) in sessions {
         let Some(lease) = lease::find(view, session)? else {

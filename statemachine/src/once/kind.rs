@@ -2,10 +2,10 @@
 
 use crate::{
     command::{
-        Acquire, AlarmChange, ClaimCommand, Command, Compact, DeleteRange, Deregister, Drain,
-        FenceCommand, ForceRelease, HandOver, LeaseExpire, LeaseGrant, LeaseRenew, LeaseRevoke,
-        MemberAttributes, Operation, Proclaim, Put, Register, RegistryCommand, Release,
-        SessionOpen, SetReadiness, Transfer, Txn, WillSet, Withdraw,
+        Acquire, AlarmChange, AuthChange, ClaimCommand, Command, Compact, DeleteRange, Deregister,
+        Drain, FenceCommand, ForceRelease, HandOver, LeaseExpire, LeaseGrant, LeaseRenew,
+        LeaseRevoke, MemberAttributes, Operation, Proclaim, Put, Register, RegistryCommand,
+        Release, SessionOpen, SetReadiness, Transfer, Txn, WillSet, Withdraw,
     },
     outcome::Reply,
 };
@@ -43,7 +43,8 @@ pub(super) fn answers(reply: &Reply, command: &Command) -> bool {
         Command::WillSet(_) => WillSet::is_answered_by(reply),
         Command::Wake => matches!(reply, Reply::Wake(_)),
         Command::RaiseLevel(_) => matches!(reply, Reply::Done),
-        // Conditions are removed before a command gets a reply.
-        Command::Conditional(_) => false,
+        Command::Auth(_) => AuthChange::is_answered_by(reply),
+        // Conditions and principals are removed before a command gets a reply.
+        Command::Conditional(_) | Command::By(_) => false,
     }
 }

@@ -41,7 +41,10 @@ pub(crate) fn recall(
             session,
             sequence,
             answered,
-        } => session::recall(overlay, meta, *session, (*sequence, *answered))?,
+        } => {
+            session::check_owner(overlay, *session, asked.user())?;
+            session::recall(overlay, meta, *session, (*sequence, *answered))?
+        }
         RequestId::Key(key) => key::recall(overlay, key, None)?,
         RequestId::ClientKey { client, key } => key::recall(overlay, key, Some(*client))?,
     };

@@ -87,6 +87,31 @@ fn session_row(id: LeaseId) -> Bytes {
     row.freeze()
 }
 
+/// Returns the row of the user to whom a session belongs.
+pub(super) fn owner_row(id: LeaseId) -> Bytes {
+    let mut row = Family::SessionOwner.row(8);
+    row.put_i64(keys::ordered(id));
+    row.freeze()
+}
+
+/// Refuses a session that is not of `user`, who is bound by permissions: its outcomes may hold
+/// records that another user may not read. One that was opened without a user is of none.
+pub(super) fn check_owner(
+    view: &dyn View,
+    id: LeaseId,
+    user: Option<&str>,
+) -> Result<(), ReadError> {
+    let Some(user) = user else {
+        return Ok(());
+    };
+    let owner = view.get(Table::Cluster, &owner_row(id))?;
+    if owner.is_some_and(|owner| owner == user.as_bytes()) {
+        Ok(())
+    } else {
+        Err(Refusal::SessionNotFound(id).into())
+    }
+}
+
 /// Returns the session of a row, if the row is a session's.
 pub(super) fn read_session_row(row: &Bytes) -> Result<Option<LeaseId>, Fault> {
     Family::Session.rest(row).map(keys::read_lease).transpose()
@@ -229,9 +254,14 @@ impl Transition<'_> {
         let lease = lease::find(self.overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
         if grant.is_some() {
             SessionState::default().save(self.overlay, id);
+            if let Some(user) = self.gate.user() {
+                let owner = Bytes::copy_from_slice(user.as_bytes());
+                self.overlay.put(Table::Cluster, owner_row(id), owner);
+            }
         } else if SessionState::load(self.overlay, id)?.is_none() {
             return Err(Refusal::SessionNotFound(id).into());
         }
+        check_owner(self.overlay, id, self.gate.user())?;
         Ok(Reply::SessionOpen(id, lease.ttl))
     }
 
@@ -242,11 +272,23 @@ impl Transition<'_> {
         };
         session.forget(self.overlay, self.meta, id, u64::MAX)?;
         self.overlay.delete(Table::Cluster, session_row(id));
+        let owner = owner_row(id);
+        if self.overlay.get(Table::Cluster, &owner)?.is_some() {
+            self.overlay.delete(Table::Cluster, owner);
+        }
         Ok(())
     }
 }
 
 impl Reader<'_> {
+    /// Returns the user to whom the session of a lease belongs.
+    ///
+    /// # Errors
+    /// When the engine cannot read.
+    pub fn session_owner(&self, lease: LeaseId) -> Result<Option<Bytes>, Fault> {
+        Ok(self.view.get(Table::Cluster, &owner_row(lease))?)
+    }
+
     /// Returns the state of the session of a lease; `None` if it has none.
     ///
     /// # Errors

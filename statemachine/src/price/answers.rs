@@ -75,6 +75,7 @@ impl Command {
             Command::Conditional(conditional) => {
                 conditional.request.is_some() || conditional.command.may_read(level)
             }
+            Command::By(by) => by.command.may_read(level),
             Command::Claim(
                 ClaimCommand::Acquire(_)
                 | ClaimCommand::Transfer(_)
@@ -96,7 +97,8 @@ impl Command {
             | Command::Fence(_)
             | Command::WillSet(_)
             | Command::Wake
-            | Command::RaiseLevel(_) => false,
+            | Command::RaiseLevel(_)
+            | Command::Auth(_) => false,
         }
     }
 }

@@ -17,9 +17,15 @@ pub(crate) enum Family {
     MassExpiry,
     Claim,
     LockDelay,
+    /// The one row of the state of authentication.
+    Auth,
     FencePolicy,
     Drain,
+    /// Users to whom sessions belong.
+    SessionOwner,
     RequestKey,
+    /// The one row of the secret that signs tokens.
+    TokenSecret,
     /// The share of a client of the idempotency keys.
     ClientKeys,
     Member,
@@ -27,6 +33,8 @@ pub(crate) enum Family {
     RequestKeyCount,
     /// Origins, and their common floor.
     Origin,
+    User,
+    Role,
     /// Requests of sessions.
     Request,
     Session,
@@ -38,18 +46,23 @@ pub(crate) enum Family {
 
 impl Family {
     /// Every family, by its byte.
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 21] = [
         Self::Alarm,
         Self::MassExpiry,
         Self::Claim,
         Self::LockDelay,
+        Self::Auth,
         Self::FencePolicy,
         Self::Drain,
+        Self::SessionOwner,
         Self::RequestKey,
+        Self::TokenSecret,
         Self::ClientKeys,
         Self::Member,
         Self::RequestKeyCount,
         Self::Origin,
+        Self::User,
+        Self::Role,
         Self::Request,
         Self::Session,
         Self::Timer,
@@ -64,13 +77,18 @@ impl Family {
             Self::MassExpiry => b"B",
             Self::Claim => b"C",
             Self::LockDelay => b"D",
+            Self::Auth => b"E",
             Self::FencePolicy => b"F",
             Self::Drain => b"G",
+            Self::SessionOwner => b"H",
             Self::RequestKey => b"I",
+            Self::TokenSecret => b"J",
             Self::ClientKeys => b"K",
             Self::Member => b"M",
             Self::RequestKeyCount => b"N",
             Self::Origin => b"O",
+            Self::User => b"P",
+            Self::Role => b"Q",
             Self::Request => b"R",
             Self::Session => b"S",
             Self::Timer => b"T",

@@ -15,13 +15,18 @@
 //! | `Cluster` | `C`, escaped name | see `claims/summary.rs` | while there are claims on it |
 //! | `Cluster` | `C`, escaped name, BE64 token, key | see `claims/row.rs` | as long as the key |
 //! | `Cluster` | `D`, name | BE64 cluster time | until the lock delay is over |
+//! | `Cluster` | `E` | see `access/rows.rs` | for ever |
 //! | `Cluster` | `F`, prefix | name of a lock | until the fence policy is removed |
 //! | `Cluster` | `G`, key | see `registry/drain.rs` | until a drain is over |
+//! | `Cluster` | `H`, ordered BE64 lease | name of a user | as long as the session |
 //! | `Cluster` | `I`, idempotency key | outcome, see `once/` | until forgotten |
+//! | `Cluster` | `J` | the secret of tokens | while authentication is enabled |
 //! | `Cluster` | `K`, BE64 client | see `once/share.rs` | while the client has keys |
 //! | `Cluster` | `N` | see `once/key.rs` | for ever |
 //! | `Cluster` | `O` | see `origin.rs` | for ever |
 //! | `Cluster` | `O`, BE64 origin | see `origin.rs` | until evicted |
+//! | `Cluster` | `P`, name of a user | see `access/rows.rs` | until deleted |
+//! | `Cluster` | `Q`, name of a role | see `access/rows.rs` | until deleted |
 //! | `Cluster` | `R`, ordered BE64 lease, BE64 sequence | outcome, see `once/` | until forgotten |
 //! | `Cluster` | `S`, ordered BE64 lease | see `once/` | until the session ends |
 //! | `Cluster` | `T`, BE64 time, timer | empty | until done |

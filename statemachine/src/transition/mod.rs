@@ -17,6 +17,7 @@ pub(crate) use self::{
     touched::{EndReason, EndedClaim, Touched, Unreconciled},
 };
 use crate::{
+    access::Gate,
     meta::Meta,
     price::WILL_ROWS_MAX,
     read::Reader,
@@ -34,6 +35,8 @@ pub(crate) struct Transition<'a> {
     pub(crate) meta: &'a mut Meta,
     /// The fence policies, with the pending writes.
     pub(crate) policies: &'a mut Policies,
+    /// Who makes the command, and what decides what it may do.
+    pub(crate) gate: Gate<'a>,
     /// The effects beside the reply.
     pub(crate) effects: Effects,
     /// Bytes of the entry's events so far.
@@ -59,12 +62,14 @@ impl<'a> Transition<'a> {
         overlay: &'a mut Overlay,
         meta: &'a mut Meta,
         policies: &'a mut Policies,
+        gate: Gate<'a>,
         event_bytes: &'a mut usize,
     ) -> Self {
         Self {
             overlay,
             meta,
             policies,
+            gate,
             effects: Effects::default(),
             event_bytes,
             events_left_out: false,

@@ -31,6 +31,29 @@ pub(crate) const LEASES_MAX: u64 = 1_000_000;
 /// of a kind has the same effect as several.
 pub(crate) const ALARMS_MAX: u64 = 64;
 
+/// Most bytes of the name of a user or a role. Every command of a user carries its name.
+pub(crate) const AUTH_NAME_BYTES_MAX: u64 = 256;
+
+/// Most bytes of the hash of a password. One of bcrypt has 60; those of other methods, which may
+/// come from another store, are not much longer.
+pub(crate) const PASSWORD_HASH_BYTES_MAX: u64 = 512;
+
+/// Most users. Deleting a role looks at all of them in one command: a few milliseconds.
+pub(crate) const USERS_MAX: u64 = 10_000;
+
+/// Most roles; as many as users, because many clusters have a role for each.
+pub(crate) const ROLES_MAX: u64 = 10_000;
+
+/// Most roles of one user. The permissions of all are merged when the user makes a call.
+pub(crate) const USER_ROLES_MAX: u64 = 64;
+
+/// Most permissions of one role. A role is stored as one row, which every change rewrites.
+pub(crate) const ROLE_PERMISSIONS_MAX: u64 = 1000;
+
+/// Most bytes of the ranges of one role's permissions: 1000 usual ones. With the most roles, one
+/// user's take 4 MiB of memory.
+pub(crate) const ROLE_BYTES_MAX: u64 = 64 * 1024;
+
 /// A limited quantity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
@@ -46,6 +69,20 @@ pub enum Limit {
     Leases,
     /// Active alarms of one kind.
     Alarms,
+    /// Bytes of the name of a user or a role.
+    AuthNameBytes,
+    /// Bytes of the hash of a password.
+    PasswordHashBytes,
+    /// Users.
+    Users,
+    /// Roles.
+    Roles,
+    /// Roles of one user.
+    UserRoles,
+    /// Permissions of one role.
+    RolePermissions,
+    /// Bytes of the permissions of one role.
+    RoleBytes,
 }
 
 encoding::choice! {
@@ -56,6 +93,13 @@ encoding::choice! {
         4 = SessionBytes,
         5 = Leases,
         6 = Alarms,
+        20 = AuthNameBytes,
+        21 = PasswordHashBytes,
+        22 = Users,
+        23 = Roles,
+        24 = UserRoles,
+        25 = RolePermissions,
+        26 = RoleBytes,
     } "unknown limit"
 }
 
@@ -69,6 +113,13 @@ impl Limit {
             Self::SessionBytes => SESSION_BYTES_MAX,
             Self::Leases => LEASES_MAX,
             Self::Alarms => ALARMS_MAX,
+            Self::AuthNameBytes => AUTH_NAME_BYTES_MAX,
+            Self::PasswordHashBytes => PASSWORD_HASH_BYTES_MAX,
+            Self::Users => USERS_MAX,
+            Self::Roles => ROLES_MAX,
+            Self::UserRoles => USER_ROLES_MAX,
+            Self::RolePermissions => ROLE_PERMISSIONS_MAX,
+            Self::RoleBytes => ROLE_BYTES_MAX,
         }
     }
 }

@@ -6,6 +6,7 @@ mod alarm;
 mod context;
 pub(crate) mod limit;
 mod mode;
+pub(crate) mod permission;
 mod range;
 mod types;
 
@@ -14,6 +15,7 @@ pub use self::{
     context::Context,
     limit::Limit,
     mode::Mode,
+    permission::{Access, Permission},
     range::{KeyRange, RangeEnd},
-    types::{ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
+    types::{AuthRevision, ClusterTime, KeyValue, LeaseId, MemberId, Revision, Ttl},
 };

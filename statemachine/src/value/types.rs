@@ -32,6 +32,29 @@ impl fmt::Display for Revision {
     }
 }
 
+/// Counts the changes of users, roles and permissions, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuthRevision(pub u64);
+
+encoding::newtype!(AuthRevision);
+
+impl AuthRevision {
+    /// The revision before the first change.
+    pub const FIRST: Self = Self(1);
+
+    /// Returns the revision after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+impl fmt::Display for AuthRevision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// Identifies a lease. Zero, [`LeaseId::NONE`], is "no lease".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub i64);

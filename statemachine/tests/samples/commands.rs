@@ -143,5 +143,6 @@ pub(crate) fn commands() -> Vec<(&'static str, Command)> {
     commands.extend(super::coordination::commands());
     commands.push(("raise_level", Command::RaiseLevel(FeatureLevel(1))));
     commands.push(("keyed_by_client", super::coordination::keyed_by_client()));
+    commands.extend(super::users::commands());
     commands
 }

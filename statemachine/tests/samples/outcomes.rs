@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use tenure_statemachine::{
-    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, KeyValue, LeaseId, Limit,
-    MemberId, MissingGuard, Mode, RangeReply, Refusal, Reply, Revision, StaleToken, Ttl,
+    AcquireReply, AlarmKind, ClaimState, ClusterTime, DeleteReply, FeatureLevel, KeyValue, LeaseId,
+    Limit, MemberId, MissingGuard, Mode, RangeReply, Refusal, Reply, Revision, StaleToken, Ttl,
     TxnOpReply, TxnReply,
 };
 
@@ -111,6 +111,7 @@ pub(crate) fn replies() -> Vec<(&'static str, Reply)> {
 }
 
 /// A sample of every refusal.
+#[expect(clippy::too_many_lines, reason = "a table")]
 pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
     let stale = || {
         Box::new(StaleToken {
@@ -177,5 +178,32 @@ pub(crate) fn refusals() -> Vec<(&'static str, Refusal)> {
         ("session_bytes", reached(Limit::SessionBytes)),
         ("leases", reached(Limit::Leases)),
         ("alarms", reached(Limit::Alarms)),
+        ("root_user_missing", Refusal::RootUserMissing),
+        ("root_role_missing", Refusal::RootRoleMissing),
+        ("user_empty", Refusal::UserEmpty),
+        ("user_exists", Refusal::UserExists),
+        ("user_not_found", Refusal::UserNotFound),
+        ("role_empty", Refusal::RoleEmpty),
+        ("role_exists", Refusal::RoleExists),
+        ("role_not_found", Refusal::RoleNotFound),
+        ("role_not_granted", Refusal::RoleNotGranted),
+        ("permission_not_granted", Refusal::PermissionNotGranted),
+        ("permission_denied", Refusal::PermissionDenied),
+        ("invalid_auth_management", Refusal::InvalidAuthManagement),
+        ("auth_old_revision", Refusal::AuthOldRevision),
+        (
+            "level_too_low",
+            Refusal::LevelTooLow {
+                needed: FeatureLevel(5),
+            },
+        ),
+        ("invalid_auth_token", Refusal::InvalidAuthToken),
+        ("auth_name_bytes", reached(Limit::AuthNameBytes)),
+        ("password_hash_bytes", reached(Limit::PasswordHashBytes)),
+        ("users", reached(Limit::Users)),
+        ("roles", reached(Limit::Roles)),
+        ("user_roles", reached(Limit::UserRoles)),
+        ("role_permissions", reached(Limit::RolePermissions)),
+        ("role_bytes", reached(Limit::RoleBytes)),
     ]
 }

@@ -9,7 +9,7 @@ use tenure_statemachine::{
     SortOrder, SortTarget, Ttl, Txn, TxnOp,
 };
 
-use super::{claims, conditions, registry};
+use super::{claims, conditions, registry, users};
 
 /// The words left of a line.
 pub(crate) struct Words<'a>(std::iter::Peekable<std::vec::IntoIter<&'a str>>);
@@ -77,7 +77,7 @@ pub(crate) fn bytes(word: &str) -> Bytes {
 }
 
 /// `k` is a key, `k..` everything from it on, `k..z` what lies between.
-fn range(word: &str) -> KeyRange {
+pub(crate) fn range(word: &str) -> KeyRange {
     match word.split_once("..") {
         None => KeyRange::single(bytes(word)),
         Some((start, "")) => KeyRange::from_wire(bytes(start), Bytes::from_static(b"\0")),
@@ -118,6 +118,7 @@ pub(crate) fn command(verb: &str, words: &mut Words<'_>) -> Option<Command> {
         _ => {
             return registry::command(verb, words)
                 .or_else(|| conditions::command(verb, words))
+                .or_else(|| users::command(verb, words))
                 .or_else(|| claims::command(verb, words));
         }
     })

@@ -18,7 +18,8 @@ rows! { SECURITY: Security;
         "Key of that certificate.";
     CLIENT_CERT_AUTH: bool = "client-cert-auth", Bool, false, Used,
         "Whether clients must show a certificate, signed by an authority in trusted-ca-file, or by \
-         one of the system if that is not set.";
+         one of the system if that is not set. A client without a token is the user that the \
+         common name of its certificate names.";
     CLIENT_CRL_FILE: &str = "client-crl-file", Text, "", Used,
         "List of revoked client certificates, in DER or PEM form.";
     CLIENT_CERT_ALLOWED_HOSTNAME: &str = "client-cert-allowed-hostname", List, "", Used,
@@ -71,10 +72,18 @@ rows! { SECURITY: Security;
          * means all, empty means none.";
     HOST_WHITELIST: &str = "host-whitelist", List, "*", Used,
         "Host names that HTTP requests may carry. * means all.";
-    _: &str = "auth-token", Text, "simple", Refused("signed tokens"),
-        "Form of the tokens that log-ins return.";
-    _: u64 = "auth-token-ttl", Uint, 300, Ignored("authentication is not built yet"),
-        "Seconds that a token stays valid without use.";
-    _: u64 = "bcrypt-cost", Uint, 10, Ignored("authentication is not built yet"),
-        "Cost of a password hash.";
+    AUTH_TOKEN: &str = "auth-token", Text, "signed", Used,
+        "Provider of the tokens that log-ins return, the same on all members: signed, with ttl=D \
+         (24h); simple, etcd's default; or jwt, with sign-method=M, priv-key=FILE, pub-key=FILE \
+         and ttl=D (5m). Options follow after commas. Empty means no tokens.";
+    AUTH_TOKEN_TTL: u64 = "auth-token-ttl", Uint, 300, Used,
+        "Seconds that a simple token stays valid without use.";
+    BCRYPT_COST: u64 = "bcrypt-cost", Uint, 10, Used,
+        "Cost of the hash of a new password, from 4 to 31. One more doubles the time of a log-in.";
+    AUDIT_LOG: &str = "audit-log", Text, "stderr", Used,
+        "Where a line is written for each administrative act, done or refused: stderr, off, or \
+         the path of a file.";
+    AUDIT_LOG_MAX_BYTES: u64 = "audit-log-max-bytes", Uint, 100 << 20, Used,
+        "Bytes of the file of the audit log at which another is begun. Five older ones are kept. \
+         0 means never.";
 }

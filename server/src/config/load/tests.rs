@@ -1,5 +1,6 @@
 //! Tests of the rules for settings, through the same entry point that operators use.
 
+mod access;
 mod etcd;
 
 use std::time::Duration;
@@ -456,7 +457,19 @@ const BAD: &[(&[&str], &str)] = &[
         &["--cluster-secret-optional"],
         "set --cluster-secret-file, too",
     ),
-    (&["--auth-token=jwt"], "signed tokens (not built yet)"),
+    (
+        &["--auth-token=jwt"],
+        "--auth-token: bad value \"jwt\": auth: invalid auth options: jwt needs a sign-method",
+    ),
+    (&["--auth-token=opaque"], "auth: invalid auth options"),
+    (
+        &["--auth-token=jwt,sign-method=RS256"],
+        "needs a pub-key or a priv-key",
+    ),
+    (&["--auth-token-ttl=5m"], "expected a whole number"),
+    (&["--auth-token-ttl=999999999999"], "expected at most"),
+    (&["--bcrypt-cost=low"], "expected a whole number"),
+    (&["--audit-log-max-bytes=1GB"], "expected a whole number"),
     (
         &["--discovery-srv=example.test"],
         "discovery (not built yet)",

@@ -3,6 +3,7 @@
 //! `flags` checks the syntax of single values; this module checks limits, and values that must
 //! agree.
 
+mod access;
 mod addresses;
 mod limits;
 mod logging;
@@ -39,6 +40,7 @@ struct Check<'a> {
 }
 
 impl Check<'_> {
+    #[expect(clippy::too_many_lines, reason = "a line for each setting")]
     fn config(&mut self) -> Config {
         let name = self.name();
         let listen_peer_urls = self.listen(flags::LISTEN_PEER_URLS);
@@ -94,6 +96,10 @@ impl Check<'_> {
             warning_unary_request_duration: self
                 .sources
                 .duration(flags::WARNING_UNARY_REQUEST_DURATION),
+            client_cert_auth: self.sources.bool(flags::CLIENT_CERT_AUTH),
+            tokens: self.tokens(),
+            bcrypt_cost: self.bcrypt_cost(),
+            audit_log: self.audit_log(),
             log_level: self.log_level(),
             log_format: self.log_format(),
             log_outputs: self.log_outputs(),

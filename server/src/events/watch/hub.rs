@@ -21,7 +21,7 @@ use std::{
 
 use parking_lot::Mutex;
 use tenure_statemachine::{Event, KeyRange, Revision};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 pub(crate) use self::subscription::Subscription;
 use super::{index::Index, ranges::Ranges};
@@ -49,6 +49,8 @@ const DELIVERY_OVERHEAD_BYTES: usize = 128;
 pub struct WatchHub {
     state: Mutex<State>,
     ranges: Arc<Ranges>,
+    /// Counts the changes of users and permissions: open streams are checked again then.
+    auth_changes: watch::Sender<u64>,
 }
 
 /// Numbers of streams, watchers and events, for metrics.
@@ -145,7 +147,24 @@ impl WatchHub {
                 ..State::default()
             }),
             ranges: Arc::default(),
+            auth_changes: watch::Sender::default(),
         })
+    }
+
+    /// Tells open streams that users or permissions changed. Called before any later change of a
+    /// key is published.
+    pub fn auth_changed(&self) {
+        self.auth_changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// How many changes of users and permissions there were.
+    pub(crate) fn auth_changes_seen(&self) -> u64 {
+        *self.auth_changes.borrow()
+    }
+
+    /// Sees every change of users and permissions from now on.
+    pub(crate) fn auth_changes(&self) -> watch::Receiver<u64> {
+        self.auth_changes.subscribe()
     }
 
     /// Publishes `events` to all streams with matching watchers. `revision` is the latest after

@@ -34,7 +34,10 @@ use super::{
     reply::{self, Headers},
     status::Reason,
 };
-use crate::{rpc::services::Services, tasks};
+use crate::{
+    rpc::{admission::Permit, services::Services},
+    tasks,
+};
 
 /// Keys of the first chunk, which is sent early; etcd's value.
 const FIRST_CHUNK_KEYS: usize = 10;
@@ -92,6 +95,7 @@ fn failed_with(failure: Failure) -> oneshot::Receiver<Failure> {
 /// Starts to stream `query`. Waits until there is memory for the stream.
 pub(in crate::rpc) async fn stream(
     services: Arc<Services>,
+    permit: Permit,
     query: RangeQuery,
 ) -> Result<Chunks, Failure> {
     let held = services.bulk_reads.memory().take(STREAM_BYTES).await?;
@@ -99,7 +103,7 @@ pub(in crate::rpc) async fn stream(
     let (failed, failure) = oneshot::channel();
     let reads = services.bulk_reads.of_caller();
     tasks::spawn("range-stream", async move {
-        if let Err(failure) = make(&services, &reads, query, sender).await {
+        if let Err(failure) = make(&services, &reads, (permit, query), sender).await {
             // A client that is gone needs no failure.
             _ = failed.send(failure);
         }
@@ -123,7 +127,7 @@ enum Slice {
 async fn make(
     services: &Arc<Services>,
     reads: &BulkReads,
-    query: RangeQuery,
+    (permit, query): (Permit, RangeQuery),
     chunks: mpsc::Sender<RangeStreamResponse>,
 ) -> Result<(), Failure> {
     let mut pass = Pass::of(query);
@@ -137,7 +141,9 @@ async fn make(
             Err(_) => return Err(Reason::AnswerUnread.into()),
         }
         let (sender, serving) = (chunks.clone(), Arc::clone(services));
+        let permit = permit.clone();
         let read = move |reader: &Reader<'_>, turn: &Turn| {
+            permit.check(reader)?;
             let slice = pass.slice(reader, turn, &sender, &serving.headers)?;
             Ok((pass, slice))
         };

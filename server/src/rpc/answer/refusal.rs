@@ -20,6 +20,7 @@ const NAME_SHOWN_BYTES_MAX: usize = 200;
 const NAMES_SHOWN_MAX: usize = 5;
 
 impl From<Refusal> for Failure {
+    #[expect(clippy::too_many_lines, reason = "a line for each refusal")]
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::KeyNotFound => Reason::KeyNotFound.into(),
@@ -89,6 +90,21 @@ impl From<Refusal> for Failure {
             }
             Refusal::LimitReached { limit, max } => reached(limit, max),
             Refusal::EntryFull => Reason::TooManyRequests.into(),
+            Refusal::RootUserMissing => Reason::RootUserMissing.into(),
+            Refusal::RootRoleMissing => Reason::RootRoleMissing.into(),
+            Refusal::UserEmpty => Reason::UserEmpty.into(),
+            Refusal::UserExists => Reason::UserExists.into(),
+            Refusal::UserNotFound => Reason::UserNotFound.into(),
+            Refusal::RoleEmpty => Reason::RoleEmpty.into(),
+            Refusal::RoleExists => Reason::RoleExists.into(),
+            Refusal::RoleNotFound => Reason::RoleNotFound.into(),
+            Refusal::RoleNotGranted => Reason::RoleNotGranted.into(),
+            Refusal::PermissionNotGranted => Reason::PermissionNotGranted.into(),
+            Refusal::PermissionDenied => Reason::PermissionDenied.into(),
+            Refusal::InvalidAuthManagement => Reason::InvalidAuthManagement.into(),
+            Refusal::AuthOldRevision => Reason::AuthOldRevision.into(),
+            Refusal::InvalidAuthToken => Reason::InvalidAuthToken.into(),
+            Refusal::LevelTooLow { needed: _ } => Reason::LevelNotReached.into(),
         }
     }
 }
@@ -119,6 +135,25 @@ fn reached(limit: Limit, max: u64) -> Failure {
         Limit::Alarms => (
             Reason::TooManyAlarms,
             format!("of a kind there may be {max}, disarm some"),
+        ),
+        Limit::AuthNameBytes => (Reason::AuthNameTooLong, format!("it may have {max} bytes")),
+        Limit::PasswordHashBytes => (
+            Reason::PasswordHashInvalid,
+            format!("it may have {max} bytes"),
+        ),
+        Limit::Users => (Reason::TooManyUsers, format!("there may be {max}")),
+        Limit::Roles => (Reason::TooManyRoles, format!("there may be {max}")),
+        Limit::UserRoles => (
+            Reason::TooManyRoles,
+            format!("a user may have {max}, put permissions into fewer roles"),
+        ),
+        Limit::RolePermissions => (
+            Reason::TooManyPermissions,
+            format!("it may have {max}, use another role or longer ranges"),
+        ),
+        Limit::RoleBytes => (
+            Reason::TooManyPermissions,
+            format!("their keys may take {max} bytes, use another role"),
         ),
     };
     reason.with(detail)

@@ -131,6 +131,60 @@ reasons! {
     LeaseExists => FailedPrecondition, "etcdserver: lease already exists";
     /// There are no users to authenticate.
     AuthNotEnabled => FailedPrecondition, "etcdserver: authentication is not enabled";
+    /// Authentication cannot be enabled without the user `root`.
+    RootUserMissing => FailedPrecondition, "etcdserver: root user does not exist";
+    /// Authentication cannot be enabled unless the user `root` has the role `root`.
+    RootRoleMissing => FailedPrecondition, "etcdserver: root user does not have root role";
+    /// A user without a name; or a call without a user.
+    UserEmpty => InvalidArgument, "etcdserver: user name is empty";
+    /// The user exists already.
+    UserExists => FailedPrecondition, "etcdserver: user name already exists";
+    /// The user does not exist.
+    UserNotFound => FailedPrecondition, "etcdserver: user name not found";
+    /// A role without a name.
+    RoleEmpty => InvalidArgument, "etcdserver: role name is empty";
+    /// The role exists already.
+    RoleExists => FailedPrecondition, "etcdserver: role name already exists";
+    /// The role does not exist.
+    RoleNotFound => FailedPrecondition, "etcdserver: role name not found";
+    /// The user does not have the role.
+    RoleNotGranted => FailedPrecondition, "etcdserver: role is not granted to the user";
+    /// The role has no permission for exactly this range.
+    PermissionNotGranted => FailedPrecondition,
+        "etcdserver: permission is not granted to the role";
+    /// A permission to grant is missing.
+    PermissionNotGiven => InvalidArgument, "etcdserver: permission not given";
+    /// The user may not do it.
+    PermissionDenied => PermissionDenied, "etcdserver: permission denied";
+    /// The user does not exist, or the password is not the user's.
+    AuthFailed => InvalidArgument,
+        "etcdserver: authentication failed, invalid user ID or password";
+    /// The token is malformed, expired, or of a password that was replaced.
+    InvalidAuthToken => Unauthenticated, "etcdserver: invalid auth token";
+    /// Through the gateway a certificate names no user.
+    CertificateIgnored => InvalidArgument,
+        "CommonName of client sending a request against gateway will be ignored and not used as \
+         expected";
+    /// The administrator would be lost, or a permission would be for no key.
+    InvalidAuthManagement => InvalidArgument, "etcdserver: invalid auth management";
+    /// Users, roles or permissions changed after the token was issued, or all the time.
+    AuthOldRevision => InvalidArgument, "etcdserver: revision of auth store is old";
+    /// This member verifies tokens, and has no key to sign them with.
+    TokensVerifiedOnly => Unknown, "auth: token signing attempted with verify-only key";
+    /// This member issues no tokens.
+    TokensOff => FailedPrecondition, "tenure: this member issues no tokens";
+    /// A password is too long.
+    PasswordTooLong => InvalidArgument, "tenure: password is longer than 72 bytes";
+    /// The hash of a password is not the base64 of one of bcrypt's.
+    PasswordHashInvalid => InvalidArgument, "tenure: hashed password is invalid";
+    /// The name of a user or a role is too long.
+    AuthNameTooLong => InvalidArgument, "tenure: name of a user or a role is too long";
+    /// The limit of users is reached.
+    TooManyUsers => ResourceExhausted, "tenure: too many users";
+    /// The limit of roles, or of those of one user, is reached.
+    TooManyRoles => ResourceExhausted, "tenure: too many roles";
+    /// The limit of permissions of one role is reached.
+    TooManyPermissions => ResourceExhausted, "tenure: too many permissions of one role";
     /// Only the leader can do it.
     NotLeader => FailedPrecondition, "etcdserver: not leader";
     /// Leadership cannot be transferred to this member.
@@ -192,8 +246,6 @@ reasons! {
     SnapshotBroken => Unavailable, "tenure: the snapshot was not made to its end";
     /// There is no version to downgrade to.
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
-    /// There are no users and roles.
-    AuthUnsupported => Unimplemented, "etcdserver: authentication is not supported";
     /// The lease of a waiting lock request ended.
     MutexExpired => Unknown, "mutex: session is expired";
     /// The given key is not the leader's.
@@ -381,6 +433,12 @@ impl Reason {
     fn is_own(self) -> bool {
         self.text().starts_with(OWN_PREFIX)
     }
+}
+
+/// The name of a reason's code as Go's gRPC library prints it: the reason of a cancelled watcher is
+/// a status as text.
+pub(in crate::rpc) fn code_name(reason: Reason) -> String {
+    format!("{:?}", reason.code())
 }
 
 /// The trailers of a response with `status`.

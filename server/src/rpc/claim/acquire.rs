@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::Rng;
 use tenure_statemachine::{
-    Acquire, AcquireReply, ClaimState, Command, EndCause, Fault, LeaseId, Mode, Reader, Refusal,
-    Revision, Signal, Ttl, Wait,
+    Acquire, AcquireReply, ClaimState, EndCause, Fault, LeaseId, Mode, Reader, Refusal, Revision,
+    Signal, Ttl, Wait,
 };
 use tokio::{
     sync::oneshot,
@@ -22,6 +22,7 @@ use crate::{
     events::{News, Waiter},
     node::{ProposeError, reply_to},
     rpc::{
+        admission::Allowed,
         answer::{failure::Failure, refusal::quoted, status::Reason},
         border::{conditions::Conditions, request},
         call::Call,
@@ -129,7 +130,11 @@ pub(in crate::rpc) async fn begin(
         acquire.lease = conditions.new_lease();
     }
     let cost = cost(&acquire);
-    services.check_quota_of(&conditions, cost).await?;
+    // Before anything of the state is told; once more with the claim's final form.
+    services.allow(call, &acquire.clone().into()).await?;
+    services
+        .check_quota_unless(conditions.is_repeatable(), cost)
+        .await?;
     let waiter = services.claims.wait_for(&acquire.names, acquire.lease);
     let wait = acquire.wait;
     let repeatable = conditions.is_repeatable();
@@ -138,8 +143,8 @@ pub(in crate::rpc) async fn begin(
     wait_for_withdrawal(services, call, &acquire.names, acquire.lease).await?;
     services.foreign_keys.warn(services, &acquire.names)?;
     let (revision, reply, withdraw) = if repeatable {
-        let command = conditions.on(acquire.into());
-        let proposed = services.propose::<Acquire>(command);
+        let allowed = services.allow(call, &conditions.on(acquire.into())).await?;
+        let proposed = services.propose::<Acquire>(allowed);
         let (revision, reply) = call.write(proposed).await?;
         (revision, reply, None)
     } else {
@@ -209,7 +214,8 @@ async fn propose_after_withdrawals(
     let withdraw = || WithdrawOnDrop::new(Arc::clone(services), &acquire);
     let command = conditions.on(acquire.clone().into());
     loop {
-        let proposed = propose(services, command.clone(), withdraw());
+        let allowed = services.allow(call, &command).await?;
+        let proposed = propose(services, allowed, withdraw());
         let (revision, reply, withdraw) = call.write(proposed).await?;
         let refusal = match reply {
             Ok(reply) => return Ok((revision, reply, withdraw)),
@@ -235,13 +241,13 @@ type Proposed = (
 /// is proposed after the outcome of the claim is known, and only if there may be a claim.
 async fn propose(
     services: &Services,
-    command: Command,
+    allowed: Allowed,
     withdraw: WithdrawOnDrop,
 ) -> Result<Proposed, ProposeError> {
     let replica = Arc::clone(&services.replica);
     let (sender, proposed) = oneshot::channel();
     tasks::spawn("acquire", async move {
-        let outcome = replica.propose(command).await;
+        let outcome = replica.propose(allowed.into_command()).await;
         let proposed = outcome.map(reply_to::<Acquire>);
         let may_claim = match &proposed {
             Ok((_, Ok(reply))) => !reply.claims.is_empty(),

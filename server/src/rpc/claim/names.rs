@@ -12,13 +12,15 @@ use std::{
 use bytes::Bytes;
 use futures::stream;
 use sha1::{Digest, Sha1};
-use tenure_statemachine::{ClaimState, Fault, Reader, Revision};
+use tenure_statemachine::{ClaimState, Fault, Need, Reader, Revision, claim_range};
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::responses::Responses;
 use crate::{
     events::Follower,
     rpc::{
+        admission::Permit,
         answer::{bulk::BulkReads, failure::Failure},
         call::Call,
         services::Services,
@@ -61,6 +63,9 @@ pub(in crate::rpc) type Changed<V> = Vec<(Bytes, V)>;
 struct Following<V, M, E, T> {
     services: Arc<Services>,
     reads: BulkReads,
+    /// To read the claims on the names; who loses it loses the stream.
+    permit: Permit,
+    auth_changes: watch::Receiver<u64>,
     follower: Follower,
     subject: Subject<V, M>,
     /// The marks of the values that were sent last.
@@ -86,12 +91,17 @@ where
     R: Send + 'static,
 {
     // Subscribes before the state is read, so that no change is missed in between.
+    let needs = names.iter().map(|name| Need::Read(claim_range(name)));
+    let permit = services.permit(&call, needs.collect()).await?;
     let changed = names.iter().cloned().collect();
+    let auth_changes = services.hub.auth_changes();
     let follower = services.claims.follow(names);
     call.read(services.replica.read_barrier()).await?;
     let following = Following {
         services: Arc::clone(services),
         reads: services.bulk_reads.of_caller(),
+        permit,
+        auth_changes,
         follower,
         subject,
         sent: BTreeMap::new(),
@@ -123,6 +133,13 @@ where
         tokio::select! {
             // Cancel-safe as documented there.
             changed = following.follower.changed() => following.changed = changed,
+            // Cancel-safe: a change that was not seen is seen by the next call.
+            Ok(()) = following.auth_changes.changed() => {
+                let (services, permit) = (&following.services, &following.permit);
+                if let Err(failure) = services.latest(|reader| permit.check(reader)) {
+                    return Some((Err(failure.into()), None));
+                }
+            }
             // Ends the stream.
             status = &mut following.end => return Some((Err(status), None)),
         }
@@ -144,7 +161,9 @@ where
             return Ok(None);
         }
         let read = self.subject.read;
+        let permit = self.permit.clone();
         let reading = self.reads.read(move |reader| {
+            permit.check(reader)?;
             let found = names.into_iter().map(|name| {
                 let value = read(reader, &name)?;
                 Ok((name, value))

@@ -13,7 +13,11 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{node::Replica, rpc::services::Services, tasks};
+use crate::{
+    node::Replica,
+    rpc::{admission::Allowed, services::Services},
+    tasks,
+};
 
 /// The first pause between attempts: a fraction of an election timeout, so that a change of leader
 /// takes a few of them.
@@ -79,12 +83,14 @@ impl Drop for WithdrawOnDrop {
         tasks::spawn("withdraw", async move {
             let _under_way = under_way;
             if is_granted {
-                withdraw(replica.as_ref(), Command::LeaseRevoke(lease), until).await;
+                let revoke = Allowed::of_system(Command::LeaseRevoke(lease));
+                withdraw(replica.as_ref(), revoke, until).await;
                 return;
             }
             for name in names {
                 let claim = machine::Withdraw { name, lease, call };
-                withdraw(replica.as_ref(), claim.into(), until).await;
+                let claim = Allowed::of_system(claim.into());
+                withdraw(replica.as_ref(), claim, until).await;
             }
         });
     }
@@ -101,7 +107,8 @@ impl fmt::Debug for WithdrawOnDrop {
 
 /// Proposes the command until it is applied or `until` is over. A withdrawal is idempotent, so an
 /// attempt whose outcome is unknown is repeated.
-async fn withdraw(replica: &dyn Replica, command: Command, until: Instant) {
+async fn withdraw(replica: &dyn Replica, allowed: Allowed, until: Instant) {
+    let command = allowed.into_command();
     let mut pause = RETRY_PAUSE;
     loop {
         let Err(error) = replica.propose(command.clone()).await else {

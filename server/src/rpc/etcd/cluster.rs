@@ -76,7 +76,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<wire::MemberListRequest>,
     ) -> Result<Response<wire::MemberListResponse>, Status> {
-        let call = self.0.admit_upkeep(request.metadata())?;
+        let call = self.0.admit_upkeep(&request)?;
         if request.into_inner().linearizable {
             call.read(self.0.replica.read_barrier()).await?;
         }

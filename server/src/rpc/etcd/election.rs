@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tenure_proto::v3electionpb::{self as wire, election_server::Election};
 use tenure_statemachine::{
-    Compare, DeleteRange, Fault, KeyRange, KeyValue, Operand, Proclaim, RangeQuery, ReadError,
-    Reader, Relation, Revision, Txn, TxnOp, claimed_name,
+    Compare, DeleteRange, Fault, KeyRange, KeyValue, Need, Operand, Proclaim, RangeQuery,
+    ReadError, Reader, Relation, Revision, Txn, TxnOp, claim_range, claimed_name,
 };
 use tonic::{Request, Response, Status};
 
@@ -89,12 +89,17 @@ impl Election for EtcdElectionService {
         &self,
         request: Request<wire::LeaderRequest>,
     ) -> Result<Response<wire::LeaderResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let name = field::name(request.into_inner().name)?;
-        call.read(self.0.replica.read_barrier()).await?;
-        let (revision, found) = self
+        let permit = self
             .0
-            .latest(|reader| Ok((reader.meta().revision, leader(reader, &name)?)))?;
+            .permit(&call, vec![Need::Read(claim_range(&name))])
+            .await?;
+        call.read(self.0.replica.read_barrier()).await?;
+        let (revision, found) = self.0.latest(|reader| {
+            permit.check(reader)?;
+            Ok((reader.meta().revision, leader(reader, &name)?))
+        })?;
         let found = found.ok_or(Reason::ElectionNoLeader)?;
         Ok(self.0.found(wire::LeaderResponse {
             header: Some(self.0.headers.at(revision)),
@@ -108,7 +113,7 @@ impl Election for EtcdElectionService {
         request: Request<wire::LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let path = MessagePath::of(&request);
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let name = field::name(request.into_inner().name)?;
         let respond = |services: &Services, revision, changed: names::Changed<Option<KeyValue>>| {
             let found = changed.into_iter().find_map(|(_, found)| found)?;

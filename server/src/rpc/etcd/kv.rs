@@ -8,10 +8,13 @@ mod listing;
 use std::sync::Arc;
 
 use tenure_proto::etcdserverpb::{self as wire, kv_server::Kv};
-use tenure_statemachine::{Compact, KeyRange, RangeEnd, RangeQuery, Reader, Revision, Txn, TxnOp};
+use tenure_statemachine::{
+    Compact, KeyRange, Need, RangeEnd, RangeQuery, Reader, Revision, Txn, TxnOp,
+};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
+    admission::Permit,
     answer::{
         chunks::{self, Chunks},
         failure::Failure,
@@ -42,13 +45,15 @@ impl Kv for KvService {
         &self,
         request: Request<wire::RangeRequest>,
     ) -> Result<Response<wire::RangeResponse>, Status> {
-        let (call, _charged, query, age) = self.admit_range(request, request::range).await?;
+        let admitted = self.admit_range(request, request::range);
+        let (call, permit, _charged, query, age) = admitted.await?;
         if !is_point(&query.range) {
-            let response = call.read(listing::list(&self.0, query)).await?;
+            let response = call.read(listing::list(&self.0, permit, query)).await?;
             age.check()?;
             return Ok(age.annotate(&self.0, response));
         }
         let (revision, found) = self.0.latest(|reader| {
+            permit.check(reader)?;
             let found = reader.range(&query)?;
             Ok((reader.meta().revision, found))
         })?;
@@ -62,8 +67,8 @@ impl Kv for KvService {
         request: Request<wire::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         let admitted = self.admit_range(request, request::range_stream);
-        let (call, _charged, query, age) = admitted.await?;
-        let chunks = chunks::stream(Arc::clone(&self.0), query);
+        let (call, permit, _charged, query, age) = admitted.await?;
+        let chunks = chunks::stream(Arc::clone(&self.0), permit, query);
         let chunks = call.read(chunks).await?;
         Ok(age.response(&self.0, chunks))
     }
@@ -107,7 +112,7 @@ impl Kv for KvService {
         &self,
         request: Request<wire::TxnRequest>,
     ) -> Result<Response<wire::TxnResponse>, Status> {
-        let call = self.0.admit_upkeep(request.metadata())?;
+        let call = self.0.admit_upkeep(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         let conditions = Conditions::of_call(&request)?;
         let operations_bytes = request::operations_bytes(request.get_ref());
@@ -118,8 +123,9 @@ impl Kv for KvService {
         let txn = request::txn(request, self.0.limits.txn_operations_max)?;
         if request::is_read_only(&txn) {
             conditions.refuse_on_read()?;
+            let permit = self.0.permit(&call, txn.needs()).await?;
             freshness.reach(&self.0, &call, serializable).await?;
-            return Ok(self.read_txn(&call, txn).await?);
+            return Ok(self.read_txn(&call, permit, txn).await?);
         }
         let cost = request::txn_cost(&txn);
         let is_far = |reader: &Reader<'_>| reader.walks_further_than(&txn, NEAR_ROWS_MAX);
@@ -168,24 +174,29 @@ impl KvService {
         &self,
         request: Request<wire::RangeRequest>,
         decode: fn(wire::RangeRequest) -> Result<RangeQuery, Failure>,
-    ) -> Result<(Call, Charged, RangeQuery, Age), Failure> {
+    ) -> Result<(Call, Permit, Charged, RangeQuery, Age), Failure> {
         if !request.get_ref().serializable {
             self.0.refuse_on_learner()?;
         }
-        let call = self.0.admit_anywhere(request.metadata())?;
+        let call = self.0.admit_anywhere(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
         let charged = self.0.charge(&request, 0).await?;
         let request = request.into_inner();
         let serializable = request.serializable;
         let query = decode(request)?;
+        let permit = self
+            .0
+            .permit(&call, vec![Need::Read(query.range.clone())])
+            .await?;
         let age = freshness.reach(&self.0, &call, serializable).await?;
-        Ok((call, charged, query, age))
+        Ok((call, permit, charged, query, age))
     }
 
     async fn read_txn(
         &self,
         call: &Call,
+        permit: Permit,
         txn: Txn,
     ) -> Result<Response<wire::TxnResponse>, Failure> {
         let operations = txn.success.iter().chain(&txn.failure);
@@ -195,9 +206,10 @@ impl KvService {
                 .all(|op| matches!(op, TxnOp::Range(query) if is_point(&query.range)))
             && txn.compare.iter().all(|compare| is_point(&compare.range));
         if !is_small {
-            return call.read(listing::read_txn(&self.0, txn)).await;
+            return call.read(listing::read_txn(&self.0, permit, txn)).await;
         }
         let (revision, done) = self.0.latest(|reader| {
+            permit.check(reader)?;
             let done = reader.read_txn(&txn)?;
             Ok((reader.meta().revision, done))
         })?;

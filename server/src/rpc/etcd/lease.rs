@@ -10,7 +10,7 @@ use tenure_proto::{
     etcdserverpb::{self as wire, lease_server::Lease},
     limits::TTL_SECS_MAX,
 };
-use tenure_statemachine::{LeaseGrant, LeaseId, LeaseRevoke, Reader, Ttl};
+use tenure_statemachine::{LeaseGrant, LeaseId, LeaseRevoke, Need, Reader, Ttl};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::rpc::{
@@ -76,7 +76,7 @@ impl Lease for LeaseService {
         &self,
         request: Request<Streaming<wire::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        let call = self.0.admit_upkeep(request.metadata())?;
+        let call = self.0.admit_upkeep(&request)?;
         self.0.refuse_differing()?;
         Conditions::of(request.metadata())?.refuse_on_read()?;
         let responses = keep_alive::responses(Arc::clone(&self.0), call, request.into_inner());
@@ -87,11 +87,15 @@ impl Lease for LeaseService {
         &self,
         request: Request<wire::LeaseTimeToLiveRequest>,
     ) -> Result<Response<wire::LeaseTimeToLiveResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let wire::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        let reads_keys = keys.then_some(Need::ReadLease(LeaseId(id)));
+        let needs = [Need::User].into_iter().chain(reads_keys).collect();
+        let permit = self.0.permit(&call, needs).await?;
         call.read(self.0.replica.read_barrier()).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
+            permit.check(reader)?;
             let found = reader.lease(LeaseId(id))?;
             let keys = match &found {
                 Some(_) if keys => reader.lease_keys(LeaseId(id))?,
@@ -119,10 +123,13 @@ impl Lease for LeaseService {
         &self,
         request: Request<wire::LeaseLeasesRequest>,
     ) -> Result<Response<wire::LeaseLeasesResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
+        let permit = self.0.permit(&call, vec![Need::User]).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
+            permit.check(reader)?;
             let mut leases = reader.leases()?;
+            permit.retain_readable(reader, &mut leases)?;
             let places = services.replica.grant_places();
             leases.sort_by_cached_key(|lease| {
                 let granted = places.get(&lease.id).copied().unwrap_or(0);

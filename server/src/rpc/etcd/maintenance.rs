@@ -10,14 +10,17 @@ use futures::Stream;
 use tenure_backup::schema;
 use tenure_proto::{
     API_VERSION,
-    etcdserverpb::{self as wire, alarm_request::AlarmAction, maintenance_server::Maintenance},
+    etcdserverpb::{
+        self as wire, AlarmType, alarm_request::AlarmAction, maintenance_server::Maintenance,
+    },
 };
-use tenure_statemachine::{AlarmChange, AlarmKind, HashKv, MemberId, Reader, Revision};
+use tenure_statemachine::{AlarmChange, AlarmKind, HashKv, MemberId, Need, Reader, Revision};
 use tonic::{Request, Response, Status};
 
 use crate::{
     backup::{ClusterFacts, Pieces},
     rpc::{
+        admission::audit::{Act, Origin},
         answer::{
             failure::{Failure, of_snapshot},
             reply,
@@ -27,6 +30,7 @@ use crate::{
         etcd::cluster::merge,
         services::Services,
     },
+    transport::ConnectionInfo,
 };
 
 /// The quota that stands for "no quota" in a status, where etcd's clients expect a number.
@@ -43,23 +47,30 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::AlarmRequest>,
     ) -> Result<Response<wire::AlarmResponse>, Status> {
+        let origin = Origin::of(request.extensions().get::<ConnectionInfo>());
         let (call, conditions, request) = self.0.admit_write(request)?;
         let member = MemberId(request.member_id);
-        let kind = match wire::AlarmType::try_from(request.alarm) {
-            Ok(wire::AlarmType::Nospace) => Some(AlarmKind::NoSpace),
-            Ok(wire::AlarmType::Corrupt) => Some(AlarmKind::Corrupt),
-            Ok(wire::AlarmType::None) | Err(_) => None,
+        let kind = match AlarmType::try_from(request.alarm) {
+            Ok(AlarmType::Nospace) => Some(AlarmKind::NoSpace),
+            Ok(AlarmType::Corrupt) => Some(AlarmKind::Corrupt),
+            Ok(AlarmType::None) | Err(_) => None,
         };
         let (revision, alarms) = match AlarmAction::try_from(request.action) {
             // An alarm without a kind cannot be raised; etcd answers with an empty list.
-            Ok(AlarmAction::Activate) if kind.is_none() => (self.0.revision()?, Vec::new()),
+            Ok(AlarmAction::Activate) if kind.is_none() => {
+                self.0.permit(&call, vec![Need::Admin]).await?;
+                (self.0.revision()?, Vec::new())
+            }
             Ok(action @ (AlarmAction::Activate | AlarmAction::Deactivate)) => {
                 let change = AlarmChange {
                     member,
                     kind,
                     active: action == AlarmAction::Activate,
                 };
-                self.0.write(&call, conditions, 0, change).await?
+                let act = self.alarm_act(&call, &origin, change);
+                let changed = self.0.write(&call, conditions, 0, change).await;
+                act.end(&changed);
+                changed?
             }
             Ok(AlarmAction::Get) | Err(_) => {
                 conditions.refuse_on_read()?;
@@ -79,7 +90,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::StatusRequest>,
     ) -> Result<Response<wire::StatusResponse>, Status> {
-        self.0.admit_anywhere(request.metadata())?;
+        self.0.admit_anywhere(&request)?;
         let (revision, alarms) = self.revision_and_alarms()?;
         let status = self.0.replica.status();
         let bytes = self.0.replica.storage_bytes().told();
@@ -114,7 +125,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::DefragmentRequest>,
     ) -> Result<Response<wire::DefragmentResponse>, Status> {
-        self.0.admit_upkeep(request.metadata())?;
+        self.0.admit_upkeep(&request)?;
         self.0.replica.compact_storage();
         Ok(Response::new(wire::DefragmentResponse { header: None }))
     }
@@ -124,7 +135,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::HashRequest>,
     ) -> Result<Response<wire::HashResponse>, Status> {
-        let call = self.0.admit_upkeep(request.metadata())?;
+        let call = self.0.admit_upkeep(&request)?;
         let (latest, found) = self.hash_at(&call, Revision(0)).await?;
         Ok(Response::new(wire::HashResponse {
             header: Some(self.0.headers.at(latest)),
@@ -136,7 +147,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::HashKvRequest>,
     ) -> Result<Response<wire::HashKvResponse>, Status> {
-        let call = self.0.admit_upkeep(request.metadata())?;
+        let call = self.0.admit_upkeep(&request)?;
         let revision = Revision(request.into_inner().revision);
         let (latest, found) = self.hash_at(&call, revision).await?;
         Ok(Response::new(wire::HashKvResponse {
@@ -153,7 +164,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.0.admit_anywhere(request.metadata())?;
+        self.0.admit_anywhere(&request)?;
         self.0.refuse_differing()?;
         let facts = self.cluster_facts()?;
         let begun = self.0.snapshots.begin(self.0.replica.engine(), facts);
@@ -165,7 +176,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<wire::MoveLeaderRequest>,
     ) -> Result<Response<wire::MoveLeaderResponse>, Status> {
-        let call = self.0.admit_upkeep(request.metadata())?;
+        let call = self.0.admit_upkeep(&request)?;
         let target = MemberId(request.into_inner().target_id);
         call.read(self.0.replica.transfer_leader(target)).await?;
         Ok(Response::new(wire::MoveLeaderResponse { header: None }))
@@ -201,6 +212,26 @@ impl Stream for Sending {
 }
 
 impl MaintenanceService {
+    /// The line about an alarm that a client raises or clears.
+    fn alarm_act(&self, call: &Call, origin: &Origin, change: AlarmChange) -> Act {
+        let AlarmChange {
+            member,
+            kind,
+            active,
+        } = change;
+        let kind = kind.map_or(AlarmType::None, reply::alarm_type);
+        let about = vec![
+            (
+                "action",
+                if active { "activate" } else { "deactivate" }.to_owned(),
+            ),
+            ("member", member.to_string()),
+            ("alarm", kind.as_str_name().to_owned()),
+        ];
+        let log = &self.0.auth.audit;
+        Act::new(log, "Maintenance/Alarm", origin, about).by(call.caller())
+    }
+
     /// What a snapshot says of the cluster.
     fn cluster_facts(&self) -> Result<ClusterFacts, Failure> {
         let published = self.0.latest(|reader| Ok(reader.members()?))?;

@@ -39,15 +39,17 @@ impl Watch for WatchService {
         &self,
         request: Request<Streaming<wire::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let (sender, responses) = outbox(RESPONSES_WAITING_MAX);
         let settings = StreamSettings {
             progress_interval: jittered(self.0.limits.progress_interval),
             response_bytes: self.0.limits.request_bytes_max + DECODE_OVERHEAD_BYTES,
         };
+        let caller = self.0.stream_caller(&call);
         let stream = WatchStream::new(
             &self.0.hub,
             Arc::clone(&self.0.replica),
+            caller,
             Arc::clone(&self.0.history),
             settings,
             request.into_inner(),

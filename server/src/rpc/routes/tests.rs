@@ -396,7 +396,7 @@ async fn what_is_not_built_is_refused_by_name_and_auth_is_off() {
     let authenticated = auth.authenticate(AuthenticateRequest::default()).await;
     assert_eq!(reason(authenticated), Some(Reason::AuthNotEnabled));
     let enabled = auth.auth_enable(AuthEnableRequest {}).await;
-    assert_eq!(reason(enabled), Some(Reason::AuthUnsupported));
+    assert_eq!(reason(enabled), Some(Reason::LevelNotReached));
 }
 
 #[tokio::test]

@@ -75,7 +75,7 @@ impl Election for ElectionService {
         request: Request<wire::ObserveRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let path = MessagePath::of(&request);
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let name = field::name(request.into_inner().name)?;
         let respond = |services: &Services, revision: Revision, changed: Holders| {
             let now = services.replica.cluster_time();

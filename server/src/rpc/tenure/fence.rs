@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, fence_server::Fence};
-use tenure_statemachine::{FenceCommand, FencePolicy, Reader};
+use tenure_statemachine::{FenceCommand, FencePolicy, Need, Reader};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{answer::status::Reason, border::field, services::Services};
@@ -50,10 +50,12 @@ impl Fence for FenceService {
         &self,
         request: Request<wire::ListPoliciesRequest>,
     ) -> Result<Response<wire::ListPoliciesResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
+        let permit = self.0.permit(&call, vec![Need::Admin]).await?;
         call.read(self.0.replica.read_barrier()).await?;
         let headers = self.0.headers.clone();
         let read = move |reader: &Reader<'_>| {
+            permit.check(reader)?;
             let policies = reader.policies()?.into_iter();
             let policies = policies.map(|policy| wire::Policy {
                 prefix: policy.prefix,

@@ -7,8 +7,8 @@ use tenure_proto::{
     v1::{self as wire, acquire_response::State, lock_server::Lock},
 };
 use tenure_statemachine::{
-    Acquire, ClaimState, ForceRelease, Lease, Reader, Release, Revision, Transfer, Ttl, Wait,
-    Withdraw,
+    Acquire, ClaimState, ForceRelease, Lease, Need, Reader, Release, Revision, Transfer, Ttl, Wait,
+    Withdraw, claim_range,
 };
 use tonic::{Request, Response, Status};
 
@@ -143,12 +143,17 @@ impl Lock for LockService {
         &self,
         request: Request<wire::CheckTokenRequest>,
     ) -> Result<Response<wire::CheckTokenResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::CheckTokenRequest { name, token } = request.into_inner();
         let (name, token) = (field::name(name)?, field::token(token)?);
+        let permit = self
+            .0
+            .permit(&call, vec![Need::Read(claim_range(&name))])
+            .await?;
         freshness.reach(&self.0, &call, false).await?;
         let read = |reader: &Reader<'_>| {
+            permit.check(reader)?;
             let valid = reader.holds(&name, token)?;
             let holder = reader.holder(&name)?;
             let lease = holder.as_ref().map(|holder| reader.lease(holder.lease));
@@ -172,7 +177,7 @@ impl Lock for LockService {
         request: Request<wire::WatchTokensRequest>,
     ) -> Result<Response<Self::WatchTokensStream>, Status> {
         let path = MessagePath::of(&request);
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let names = field::names(request.into_inner().names, WATCHED_NAMES_MAX)?;
         let respond = |services: &Services, revision: Revision, changed: Holders| {
             let now = services.replica.cluster_time();
@@ -194,14 +199,19 @@ impl Lock for LockService {
         &self,
         request: Request<wire::InspectRequest>,
     ) -> Result<Response<wire::InspectResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::InspectRequest { name, limit } = request.into_inner();
         let name = field::name(name)?;
         let limit = list_len(limit, WAITERS_DEFAULT, WAITERS_MAX);
+        let permit = self
+            .0
+            .permit(&call, vec![Need::Read(claim_range(&name))])
+            .await?;
         freshness.reach(&self.0, &call, false).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
+            permit.check(reader)?;
             let queue = reader.queue(&name, limit)?;
             let now = services.replica.cluster_time();
             Ok(wire::InspectResponse {
@@ -219,14 +229,17 @@ impl Lock for LockService {
         &self,
         request: Request<wire::ListRequest>,
     ) -> Result<Response<wire::ListResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::ListRequest { prefix, limit } = request.into_inner();
         let limit = list_len(limit, LOCKS_DEFAULT, LOCKS_MAX);
+        let permit = self.0.permit(&call, vec![Need::User]).await?;
         freshness.reach(&self.0, &call, false).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
-            let (found, more) = reader.claimed_names(&prefix, limit)?;
+            permit.check(reader)?;
+            let (mut found, more) = reader.claimed_names(&prefix, limit)?;
+            permit.retain_claims(reader, &mut found)?;
             Ok(wire::ListResponse {
                 header: Some(services.headers.own(reader.meta().revision)),
                 claims: claims(found, services.replica.cluster_time()),

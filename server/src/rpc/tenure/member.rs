@@ -16,7 +16,7 @@ impl member_server::Member for MemberService {
         &self,
         request: Request<wire::LogEndRequest>,
     ) -> Result<Response<wire::LogEndResponse>, Status> {
-        self.0.admit_anywhere(request.metadata())?;
+        self.0.admit_anywhere(&request)?;
         let replica = &self.0.replica;
         let status = replica.status();
         let leaderless = replica.leaderless_for().as_millis();

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use prost::Message;
 use tenure_proto::v1::{self as wire, session_server::Session};
-use tenure_statemachine::{LeaseId, LeaseRevoke, Reader, Refusal, SessionOpen, Will, WillSet};
+use tenure_statemachine::{
+    LeaseId, LeaseRevoke, Need, Reader, Refusal, SessionOpen, Will, WillSet,
+};
 use tonic::{Request, Response, Status};
 
 use crate::rpc::{
@@ -43,8 +45,12 @@ impl Session for SessionService {
     ) -> Result<Response<wire::CloseSessionResponse>, Status> {
         let (call, conditions, request) = self.0.admit_write(request)?;
         let session = named(request.session)?;
+        let permit = self.0.permit(&call, vec![Need::User]).await?;
         call.read(self.0.replica.read_barrier()).await?;
-        let open = self.0.latest(|reader| Ok(reader.session(session)?))?;
+        let open = self.0.latest(|reader| {
+            permit.check_owner(reader, session)?;
+            Ok(reader.session(session)?)
+        })?;
         if open.is_none() {
             return Err(not_found(session).into());
         }
@@ -60,11 +66,13 @@ impl Session for SessionService {
         &self,
         request: Request<wire::InspectSessionRequest>,
     ) -> Result<Response<wire::InspectSessionResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let session = named(request.into_inner().session)?;
+        let permit = self.0.permit(&call, vec![Need::User]).await?;
         call.read(self.0.replica.read_barrier()).await?;
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
+            permit.check_owner(reader, session)?;
             let found = reader.session(session)?.zip(reader.lease(session)?);
             let (state, lease) = found.ok_or(Refusal::SessionNotFound(session))?;
             let held = reader.claims_of_lease(session)?;

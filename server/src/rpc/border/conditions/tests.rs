@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use futures::StreamExt;
 use tenure_proto::etcdserverpb::{PutRequest, kv_client::KvClient};
+use tenure_statemachine::FeatureLevel;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{metadata::MetadataValue, transport::Server};
@@ -261,6 +262,8 @@ fn a_read_takes_no_guards_but_does_not_mind_an_id() {
 #[tokio::test]
 async fn an_idempotency_key_is_that_of_the_client_at_the_address_that_its_call_comes_from() {
     let node = FakeNode::leading();
+    // Below it clients are not told apart.
+    node.apply(&Command::RaiseLevel(FeatureLevel::BOUNDED));
     let routes = routes(node.services(Limits::standard()));
     let listener = TcpListener::bind("127.0.0.1:0").await;
     let listener = listener.expect("a port is free");

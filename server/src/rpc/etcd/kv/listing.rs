@@ -5,6 +5,7 @@ use tenure_statemachine::{RangeQuery, ReadError, Reader, Revision, SortOrder, So
 use tonic::Response;
 
 use crate::rpc::{
+    admission::Permit,
     answer::{
         bulk::{Held, Start, Turn},
         failure::Failure,
@@ -17,6 +18,7 @@ use crate::rpc::{
 /// The response to `query`. One for which there is no memory is read again when there is.
 pub(super) async fn list(
     services: &Services,
+    permit: Permit,
     query: RangeQuery,
 ) -> Result<Response<RangeResponse>, Failure> {
     let start = if is_streamable(&query) {
@@ -25,7 +27,10 @@ pub(super) async fn list(
         Start::Charged
     };
     let headers = services.headers.clone();
-    let read = move |reader: &Reader<'_>, turn: &Turn| read(reader, turn, &query, &headers);
+    let read = move |reader: &Reader<'_>, turn: &Turn| {
+        permit.check(reader)?;
+        read(reader, turn, &query, &headers)
+    };
     let found = services.bulk_reads.read_when_free(start, read).await??;
     Ok(Answer::response(found))
 }
@@ -33,10 +38,12 @@ pub(super) async fn list(
 /// The response to a transaction that only reads.
 pub(super) async fn read_txn(
     services: &Services,
+    permit: Permit,
     txn: Txn,
 ) -> Result<Response<TxnResponse>, Failure> {
     let headers = services.headers.clone();
     let read = move |reader: &Reader<'_>, turn: &Turn| {
+        permit.check(reader)?;
         let header = headers.at(reader.meta().revision);
         let response = reply::txn(header, reader.read_txn(&txn)?);
         Ok(Answer::unless_small(turn, response))

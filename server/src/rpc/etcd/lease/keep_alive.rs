@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, stream};
 use tenure_proto::etcdserverpb::{LeaseKeepAliveRequest, LeaseKeepAliveResponse};
-use tenure_statemachine::{LeaseId, Refusal};
+use tenure_statemachine::{LeaseId, LeaseRenew, Refusal, Ttl};
 use tonic::Status;
 
 use super::secs;
@@ -17,7 +17,7 @@ use crate::rpc::{
     answer::{failure::Failure, status::Reason},
     call::Call,
     etcd::lease::renewals::BATCH_LEASES_MAX,
-    services::Services,
+    services::{RECHECKS_MAX, Services},
 };
 
 /// Batches of one stream that are in progress at once. Requests that arrive while all are busy stay
@@ -34,12 +34,12 @@ pub(super) fn responses(
     call: Call,
     requests: impl Stream<Item = Request> + Send + 'static,
 ) -> impl Stream<Item = Response> + Send + 'static {
-    let end = Box::pin(services.renewals_end(call));
+    let end = Box::pin(services.renewals_end(call.clone()));
     let renewed = requests
         .ready_chunks(BATCH_LEASES_MAX)
         .map(move |requests| {
-            let services = Arc::clone(&services);
-            async move { answer(&services, call, requests).await }
+            let (services, call) = (Arc::clone(&services), call.clone());
+            async move { answer(&services, &call, requests).await }
         })
         .buffered(BATCHES_IN_FLIGHT_MAX)
         .flat_map(stream::iter);
@@ -56,7 +56,7 @@ pub(super) fn responses(
 }
 
 /// Responds to a batch; requests after a failed one are ignored.
-async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<Response> {
+async fn answer(services: &Services, call: &Call, requests: Vec<Request>) -> Vec<Response> {
     let mut ids = Vec::with_capacity(requests.len());
     let mut failed = None;
     for request in requests {
@@ -76,18 +76,36 @@ async fn answer(services: &Services, call: Call, requests: Vec<Request>) -> Vec<
     responses
 }
 
+/// Renews the leases, and checks them again when users or permissions changed meanwhile.
+async fn renew_checked(
+    services: &Services,
+    exchange: &Call,
+    leases: &[LeaseId],
+) -> Result<Vec<Result<Ttl, Refusal>>, Failure> {
+    let mut rechecks = 0;
+    loop {
+        let allowed = services
+            .allow(exchange, &LeaseRenew(leases.to_vec()).into())
+            .await?;
+        let renewed = exchange.write(services.renewals.renew(allowed)).await?;
+        let is_old = matches!(renewed.first(), Some(Err(Refusal::AuthOldRevision)));
+        if !is_old || rechecks == RECHECKS_MAX {
+            return Ok(renewed);
+        }
+        rechecks += 1;
+    }
+}
+
 /// Renews each of `ids` once, however often it occurs. The header is made first, so that a lease
 /// cannot have ended before its revision.
-async fn renew(services: &Services, call: Call, ids: &[i64]) -> Result<Vec<Response>, Failure> {
+async fn renew(services: &Services, call: &Call, ids: &[i64]) -> Result<Vec<Response>, Failure> {
     let revision = services.revision()?;
     let header = services.headers.at(revision);
     let mut leases: Vec<LeaseId> = ids.iter().map(|&id| LeaseId(id)).collect();
     leases.sort_unstable();
     leases.dedup();
     let exchange = call.exchange(services.limits.request_timeout);
-    let renewed = exchange
-        .write(services.renewals.renew(leases.clone()))
-        .await;
+    let renewed = renew_checked(services, &exchange, &leases).await;
     let renewed = renewed.map_err(|failure| {
         // A renewal may be repeated, so the missing leader is more useful than the unknown outcome.
         let leaderless = services.leadership.borrow().leader.is_none();

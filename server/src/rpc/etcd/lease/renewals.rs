@@ -1,11 +1,12 @@
-//! Batches renewals: those that arrive together are replicated as one command.
+//! Batches renewals: those of one user that arrive together are replicated as one command.
 //!
 //! The first renewal after an idle time is proposed at once, so a single renewal waits only for the
 //! quorum. Invariant: every renewal gets one result, that of its own lease.
 
 use std::{sync::Arc, time::Duration};
 
-use tenure_statemachine::{LeaseId, LeaseRenew, Refusal, Ttl};
+use futures::future::join_all;
+use tenure_statemachine::{LeaseId, LeaseRenew, Principal, Refusal, Ttl};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, timeout_at},
@@ -13,6 +14,7 @@ use tokio::{
 
 use crate::{
     node::{ProposeError, Replica, reply_to},
+    rpc::admission::Allowed,
     tasks,
 };
 
@@ -46,6 +48,8 @@ pub(crate) struct Renewals {
 
 #[derive(Debug)]
 struct Batch {
+    /// The user, whose renewals are one command.
+    principal: Option<Principal>,
     leases: Vec<LeaseId>,
     answer: oneshot::Sender<Renewed>,
     /// Released when the batch has its results, also when its caller is gone.
@@ -64,12 +68,13 @@ impl Renewals {
         }
     }
 
-    /// Renews `leases`, at most [`BATCH_LEASES_MAX`], from the time stamp of their command. Waits
-    /// while too many others wait.
+    /// Renews the leases of an allowed renewal, at most [`BATCH_LEASES_MAX`], from the time stamp
+    /// of their command. Waits while too many others wait.
     ///
     /// # Cancel safety
     /// The leases may be renewed although the future was dropped.
-    pub(crate) async fn renew(&self, leases: Vec<LeaseId>) -> Renewed {
+    pub(in crate::rpc) async fn renew(&self, allowed: Allowed) -> Renewed {
+        let (principal, leases) = allowed.into_renewal();
         if leases.is_empty() {
             return Ok(Vec::new());
         }
@@ -80,6 +85,7 @@ impl Renewals {
             .expect("the semaphore is never closed");
         let (answer, renewed) = oneshot::channel();
         let batch = Batch {
+            principal,
             leases,
             answer,
             _waiting: waiting,
@@ -118,15 +124,38 @@ async fn gather(replica: Arc<dyn Replica>, mut batches: mpsc::Receiver<Batch>) {
     }
 }
 
+/// Proposes a command for each user.
 async fn propose(replica: &dyn Replica, gathered: Vec<Batch>) {
-    let leases = gathered
+    let mut of_users: Vec<Vec<Batch>> = Vec::new();
+    for batch in gathered {
+        let known = of_users.iter_mut().find(|known| {
+            let first = known.first();
+            first.is_some_and(|first| first.principal == batch.principal)
+        });
+        match known {
+            Some(known) => known.push(batch),
+            None => of_users.push(vec![batch]),
+        }
+    }
+    join_all(
+        of_users
+            .into_iter()
+            .map(|batches| propose_one(replica, batches)),
+    )
+    .await;
+}
+
+async fn propose_one(replica: &dyn Replica, batches: Vec<Batch>) {
+    let leases = batches
         .iter()
         .flat_map(|batch| batch.leases.iter().copied())
         .collect();
-    let outcome = replica.propose(LeaseRenew(leases).into()).await;
+    let principal = batches.first().and_then(|first| first.principal.clone());
+    let allowed = Allowed::renewing(principal, leases);
+    let outcome = replica.propose(allowed.into_command()).await;
     let reply = outcome.map(reply_to::<LeaseRenew>);
     let mut ttls = reply.map(|(_, ttls)| ttls.map(Vec::into_iter));
-    for batch in gathered {
+    for batch in batches {
         let count = batch.leases.len();
         let renewed = match &mut ttls {
             Ok(Ok(ttls)) => Ok(ttls

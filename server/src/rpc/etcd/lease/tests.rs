@@ -6,9 +6,9 @@ use futures::{StreamExt, stream};
 use tenure_statemachine::{Command, LeaseExpiry, Put, Reply};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::MetadataMap;
 
 use super::*;
+use crate::rpc::admission::Allowed;
 use crate::{
     node::ProposeError,
     rpc::{
@@ -188,7 +188,7 @@ struct KeepAlives {
 impl KeepAlives {
     fn of(service: &LeaseService) -> Self {
         let (requests, inbound) = mpsc::channel(16);
-        let call = service.0.admit(&MetadataMap::new()).expect("admitted");
+        let call = service.0.admit(&Request::new(())).expect("admitted");
         let inbound = ReceiverStream::new(inbound);
         let responses = Box::pin(keep_alive::responses(Arc::clone(&service.0), call, inbound));
         Self {
@@ -275,7 +275,12 @@ async fn renewals_that_come_together_are_replicated_together() {
             id: LeaseId(id),
             ttl: Ttl::from_secs(id as u64),
         }));
-        renewals.push(service.0.renewals.renew(vec![LeaseId(id)]));
+        renewals.push(
+            service
+                .0
+                .renewals
+                .renew(Allowed::renewing(None, vec![LeaseId(id)])),
+        );
     }
     let renewed = futures::future::join_all(renewals).await;
     for (at, ttl) in renewed.into_iter().enumerate() {
@@ -288,7 +293,11 @@ async fn renewals_that_come_together_are_replicated_together() {
     );
     *node.propose_error.lock() = Some(ProposeError::LeaderLost);
     assert_eq!(
-        service.0.renewals.renew(vec![LeaseId(1)]).await,
+        service
+            .0
+            .renewals
+            .renew(Allowed::renewing(None, vec![LeaseId(1)]))
+            .await,
         Err(ProposeError::LeaderLost)
     );
 }
@@ -306,7 +315,7 @@ async fn a_stream_reads_on_while_earlier_renewals_are_under_way_and_renews_each_
             .into_iter()
             .map(|id| Ok(wire::LeaseKeepAliveRequest { id })),
     );
-    let call = service.0.admit(&MetadataMap::new()).expect("admitted");
+    let call = service.0.admit(&Request::new(())).expect("admitted");
     let before = node.proposals.lock().len();
     let responses = keep_alive::responses(Arc::clone(&service.0), call, requests);
     let answered: Vec<i64> = responses

@@ -41,11 +41,14 @@ use crate::{
     events::{StreamRanges, Subscription, WatchHub, WatcherKey},
     fatal,
     node::Replica,
-    rpc::answer::{
-        outbox::{Closed, Outbox},
-        reply::Headers,
-        share::Share,
-        status::Reason,
+    rpc::{
+        admission::StreamCaller,
+        answer::{
+            outbox::{Closed, Outbox},
+            reply::Headers,
+            share::Share,
+            status::Reason,
+        },
     },
 };
 
@@ -65,6 +68,7 @@ pub(crate) struct StreamSettings {
 /// A watch stream; run it as a task.
 pub(crate) struct WatchStream<I> {
     replica: Arc<dyn Replica>,
+    caller: StreamCaller,
     history: Arc<History>,
     headers: Headers,
     settings: StreamSettings,
@@ -113,6 +117,7 @@ where
     pub(crate) fn new(
         hub: &Arc<WatchHub>,
         replica: Arc<dyn Replica>,
+        caller: StreamCaller,
         history: Arc<History>,
         settings: StreamSettings,
         inbound: I,
@@ -121,6 +126,7 @@ where
         Self {
             headers: Headers::of(replica.as_ref()),
             replica,
+            caller,
             history,
             settings,
             hub: hub.open(),
@@ -187,6 +193,8 @@ where
                     self.advance(step).await?;
                     self.answer_late_progress().await?;
                 }
+                // Cancel-safe as documented there.
+                () = self.caller.changed() => self.recheck().await?,
                 // Cancel-safe: a missed tick fires again.
                 _ = progress.tick() => self.report_progress().await?,
             }
@@ -217,6 +225,8 @@ impl<I> WatchStream<I> {
         if events.is_empty() {
             return Ok(());
         }
+        // Changes of keys come after the changes of permissions before them.
+        self.recheck().await?;
         let Some(watcher) = self.watchers.get_mut(&key) else {
             return Ok(());
         };
@@ -251,12 +261,17 @@ impl<I> WatchStream<I> {
 
     /// The latest revision that this node knows.
     fn revision(&self) -> Revision {
-        let engine = self.replica.engine();
-        let revision = match Reader::new(engine.as_ref()) {
-            Ok(reader) => reader.meta().revision,
-            Err(fault) => fatal::stop(&fault),
-        };
+        let revision = self.read(|reader| reader.meta().revision);
         revision.max(self.hub.published())
+    }
+
+    /// Reads a few rows of the present state.
+    fn read<T>(&self, read: impl FnOnce(&Reader<'_>) -> T) -> T {
+        let engine = self.replica.engine();
+        match Reader::new(engine.as_ref()) {
+            Ok(reader) => read(&reader),
+            Err(fault) => fatal::stop(&fault),
+        }
     }
 
     fn response(&self, watch_id: i64, revision: Revision) -> WatchResponse {

@@ -16,7 +16,10 @@ use std::{collections::BTreeMap, convert::Infallible, future::Future, sync::Arc,
 
 use tenure_proto::v1::{self as wire, watch_endpoints_response::Change};
 use tenure_statemachine::{Event, EventKind, KeyRange, KeyValue, Revision, service_range};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
 use tonic::Status;
 
 use super::{
@@ -26,6 +29,7 @@ use super::{
 use crate::{
     events::{Delivery, Subscription},
     rpc::{
+        admission::Permit,
         answer::{
             failure::Failure,
             outbox::{Closed, Outbox},
@@ -77,6 +81,9 @@ struct Changed {
 /// A stream; run it as a task.
 pub(super) struct EndpointsStream {
     services: Arc<Services>,
+    /// To read the instances of the service.
+    permit: Permit,
+    auth_changes: watch::Receiver<u64>,
     hub: Subscription,
     service: String,
     range: KeyRange,
@@ -96,13 +103,15 @@ pub(super) struct EndpointsStream {
 impl EndpointsStream {
     pub(super) fn new(
         services: Arc<Services>,
-        service: String,
-        selector: Selector,
+        permit: Permit,
+        (service, selector): (String, Selector),
         outbox: Outbox<wire::WatchEndpointsResponse>,
     ) -> Self {
         Self {
             hub: services.hub.open(),
+            auth_changes: services.hub.auth_changes(),
             range: service_range(&service),
+            permit,
             services,
             service,
             selector,
@@ -145,15 +154,30 @@ impl EndpointsStream {
         let mut progress = ticker();
         loop {
             tokio::select! {
+                // Cancel-safe: a change that was not seen is seen by the next call.
+                Ok(()) = self.auth_changes.changed() => self.recheck()?,
                 // Cancel-safe as documented there.
                 delivery = self.hub.next() => match delivery {
-                    Some(delivery) => self.deliver(delivery).await?,
+                    Some(delivery) => {
+                        // Changes of permissions come before later changes of keys.
+                        self.recheck()?;
+                        self.deliver(delivery).await?;
+                    }
                     None => self.resubscribe().await?,
                 },
                 // Cancel-safe: a missed tick fires again.
                 _ = progress.tick() => self.report_progress().await?,
             }
         }
+    }
+
+    /// Ends the stream of a caller who may not read the instances any more.
+    fn recheck(&self) -> Result<(), Ended> {
+        if !self.services.authenticates()? {
+            return Ok(());
+        }
+        let permit = &self.permit;
+        Ok(self.services.latest(|reader| permit.check(reader))?)
     }
 
     /// Subscribes to the hub, then sends a snapshot: a change that is published in between is in
@@ -180,7 +204,8 @@ impl EndpointsStream {
             let mut share = account.take(needed).await;
             // Many streams may need one at once, and most of so many reads would be refused.
             let permit = services.history.permit().await;
-            let selected = select(&services, self.service.clone(), self.selector.clone()).await?;
+            let (allowed, service) = (self.permit.clone(), self.service.clone());
+            let selected = select(&services, allowed, service, self.selector.clone()).await?;
             drop(permit);
             needed = selected.registrations.iter().map(held_bytes).sum();
             if self.outbox.takes_uncharged(needed) {

@@ -9,7 +9,7 @@ mod selector;
 use std::sync::Arc;
 
 use tenure_proto::v1::{self as wire, registry_server::Registry};
-use tenure_statemachine::{RangeQuery, ReadError, Reader, Revision, service_range};
+use tenure_statemachine::{Need, RangeQuery, ReadError, Reader, Revision, service_range};
 use tonic::{Request, Response, Status};
 
 use self::{
@@ -18,6 +18,7 @@ use self::{
 };
 use crate::{
     rpc::{
+        admission::Permit,
         answer::{
             failure::Failure,
             outbox::{Responses, outbox},
@@ -26,6 +27,7 @@ use crate::{
             freshness::Freshness,
             request::{LEASE_COST_BYTES, PUT_OVERHEAD_BYTES},
         },
+        call::Call,
         services::Services,
     },
     tasks,
@@ -108,7 +110,7 @@ impl Registry for RegistryService {
         &self,
         request: Request<wire::DiscoverRequest>,
     ) -> Result<Response<wire::DiscoverResponse>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::DiscoverRequest {
             service,
@@ -120,9 +122,11 @@ impl Registry for RegistryService {
         let service = border::service(service)?;
         let selector = Selector::of(selector)?;
         let freshness = freshness.and(at_least_revision, max_staleness_ms)?;
+        let permit = self.permit(&call, &service).await?;
         let age = freshness.reach(&self.0, &call, serializable).await?;
         let headers = self.0.headers.clone();
         let read = move |reader: &Reader<'_>| {
+            permit.check(reader)?;
             let selected = selected(reader, &service, &selector)?;
             Ok(wire::DiscoverResponse {
                 header: Some(headers.own(selected.revision)),
@@ -142,17 +146,27 @@ impl Registry for RegistryService {
         &self,
         request: Request<wire::WatchEndpointsRequest>,
     ) -> Result<Response<Self::WatchEndpointsStream>, Status> {
-        let call = self.0.admit(request.metadata())?;
+        let call = self.0.admit(&request)?;
         let freshness = Freshness::of(request.metadata())?;
         let wire::WatchEndpointsRequest { service, selector } = request.into_inner();
         let service = border::service(service)?;
         let selector = Selector::of(selector)?;
+        let permit = self.permit(&call, &service).await?;
         let serializable = freshness.bounds_age();
         freshness.reach(&self.0, &call, serializable).await?;
         let (sender, responses) = outbox(RESPONSES_WAITING_MAX);
-        let stream = EndpointsStream::new(Arc::clone(&self.0), service, selector, sender);
+        let stream = EndpointsStream::new(Arc::clone(&self.0), permit, (service, selector), sender);
         tasks::spawn("endpoints-stream", stream.run(self.0.stream_end(call)));
         Ok(Response::new(responses))
+    }
+}
+
+impl RegistryService {
+    /// The permission to read the instances of a service.
+    async fn permit(&self, call: &Call, service: &str) -> Result<Permit, Failure> {
+        self.0
+            .permit(call, vec![Need::Read(service_range(service))])
+            .await
     }
 }
 
@@ -168,10 +182,14 @@ struct Selected {
 
 async fn select(
     services: &Services,
+    permit: Permit,
     service: String,
     selector: Selector,
 ) -> Result<Selected, Failure> {
-    let read = move |reader: &Reader<'_>| selected(reader, &service, &selector);
+    let read = move |reader: &Reader<'_>| {
+        permit.check(reader)?;
+        selected(reader, &service, &selector)
+    };
     services.latest_bulk(read).await
 }
 

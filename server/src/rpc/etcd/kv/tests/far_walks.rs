@@ -4,7 +4,6 @@ use std::pin::pin;
 
 use futures::poll;
 use tenure_proto::etcdserverpb::TxnResponse;
-use tonic::metadata::MetadataMap;
 
 use super::*;
 
@@ -41,7 +40,7 @@ async fn txn(service: &KvService, request: TxnRequest) -> Result<Response<TxnRes
 
 /// Holds the turn, as a far walk does until it is applied.
 async fn hold(service: &KvService) -> impl Sized {
-    let call = service.0.admit(&MetadataMap::new()).expect("admitted");
+    let call = service.0.admit(&Request::new(())).expect("admitted");
     let turn = service.0.far_walks.turn(&service.0, &call, |_| Ok(true));
     turn.await.expect("the first has its turn")
 }

@@ -17,6 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::*;
 use crate::rpc::{
+    admission::Caller,
     answer::{
         outbox::{Responses, outbox},
         status::reason_of,
@@ -60,7 +61,15 @@ impl Client {
             response_bytes: 500,
         };
         let inbound = ReceiverStream::new(inbound);
-        let stream = WatchStream::new(&node.hub, replica, history, settings, inbound, sender);
+        let stream = WatchStream::new(
+            &node.hub,
+            replica,
+            StreamCaller::new(Arc::default(), Caller::Nobody, node.hub.auth_changes()),
+            history,
+            settings,
+            inbound,
+            sender,
+        );
         crate::tasks::spawn("test-watch", stream.run(stop));
         Self {
             requests,
