@@ -63,7 +63,7 @@ pub struct Client {
 struct Inner {
     config: Config,
     pool: Pool,
-    token: TokenCell,
+    token: Arc<TokenCell>,
     budget: Budget,
     hedging: Hedging,
     counters: Counters,
@@ -106,8 +106,12 @@ impl Client {
     }
 
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        let token = Arc::new(TokenCell::new(&config));
+        Self::with_token(config, token)
+    }
+
+    fn with_token(config: Config, token: Arc<TokenCell>) -> Result<Self, Error> {
         let pool = Pool::new(&config)?;
-        let token = TokenCell::new(&config);
         let timeout = config.timeout;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -147,7 +151,8 @@ impl Client {
         Ok(Self {
             guards: Arc::clone(&self.guards),
             sequencing: self.sequencing.apart(),
-            ..Self::new(config)?
+            // Tokens are good on every member, so there is one log-in for all of them.
+            ..Self::with_token(config, Arc::clone(&self.inner.token))?
         })
     }
 

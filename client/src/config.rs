@@ -1,6 +1,7 @@
 //! Configuration of a client: endpoints, credentials, time limits.
 //!
-//! Reads neither the environment nor files; tools built on the client do that.
+//! Reads neither the environment nor files; tools built on the client do that. Invariant: no
+//! `Debug` text shows a password or a token.
 
 use std::{fmt, time::Duration};
 
@@ -22,19 +23,34 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a probe may stay unanswered before the connection counts as broken.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Name and password for servers with authentication enabled.
+/// Text that is not shown: a password or a token.
 #[derive(Clone)]
-pub(crate) struct Credentials {
-    pub(crate) user: String,
-    pub(crate) password: String,
+pub(crate) struct Secret(String);
+
+impl Secret {
+    /// The text, to be sent to a server and nowhere else.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user", &self.user)
-            .finish_non_exhaustive()
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
     }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Name and password for servers with authentication enabled.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    pub(crate) user: String,
+    pub(crate) password: Secret,
 }
 
 /// The configuration of a client.
@@ -47,7 +63,7 @@ pub(crate) struct Config {
     pub(crate) probe_interval: Duration,
     pub(crate) probe_timeout: Duration,
     pub(crate) credentials: Option<Credentials>,
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Secret>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Tls>,
     pub(crate) exactly_once: Option<Duration>,
@@ -209,19 +225,42 @@ impl ClientBuilder {
         self
     }
 
-    /// Authenticates as this user; the token is fetched with the first call and again once the
-    /// server rejects it.
+    /// Authenticates as this user. The token is fetched with the first call, kept by all clones,
+    /// and fetched again once a server rejects it. Where authentication is not enabled, calls
+    /// carry no token.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.config.credentials = Some(Credentials {
             user: user.into(),
-            password: password.into(),
+            password: Secret(password.into()),
         });
         self
     }
 
     /// Sends this token with every call instead of asking the server for one.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.config.token = Some(token.into());
+        self.config.token = Some(Secret(token.into()));
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn passwords_and_tokens_are_not_shown() {
+        let builder = ClientBuilder::default()
+            .endpoints("127.0.0.1:1")
+            .credentials("alice", "hunter2")
+            .token("s3cr3t");
+        let shown = format!("{builder:?}");
+        assert!(shown.contains("alice"), "{shown}");
+        let client = builder.connect().await.unwrap();
+        for text in [shown, format!("{client:?} {:?}", client.token())] {
+            assert!(
+                !text.contains("hunter2") && !text.contains("s3cr3t"),
+                "{text}"
+            );
+        }
     }
 }

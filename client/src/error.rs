@@ -21,8 +21,13 @@ pub use tls::TlsFailure;
 
 use crate::id::{Revision, Token};
 
-/// etcd's texts for a rejected authentication token.
-const STALE_TOKEN: [&str; 2] = ["invalid auth token", "revision of auth store is old"];
+/// etcd's texts for a rejected authentication token, and for the lack of one, which is what a
+/// client sees that logged in before authentication was enabled.
+const STALE_TOKEN: [&str; 3] = [
+    "invalid auth token",
+    "revision of auth store is old",
+    "user name is empty",
+];
 /// Prefixes of error texts of servers; other texts come from proxies and the transport.
 const SERVER_TEXTS: [&str; 3] = ["etcdserver: ", "tenure: ", kind::TOO_LARGE];
 /// etcd's text for too many requests under way, a transient error.
@@ -367,7 +372,8 @@ impl Error {
         status.is_some_and(|status| kind::reason(status).is_some())
     }
 
-    /// Whether the server rejected the request only because of an expired authentication token.
+    /// Whether the server rejected the request only because of an expired or missing authentication
+    /// token, before it did anything.
     pub(crate) fn is_stale_token(&self) -> bool {
         STALE_TOKEN.iter().any(|text| self.message.contains(text))
     }

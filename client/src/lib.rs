@@ -52,6 +52,7 @@
 //! | [`client.fence_policies()`](fence::FencePolicies) | prefixes protected by a lock |
 //! | [`client.recipes()`](Recipes) | barriers, latches, counters, queues |
 //! | [`client.cluster()`](Cluster) | membership |
+//! | [`client.access()`](Access) | users, roles and permissions |
 //! | [`client.maintenance()`](Maintenance) | status, compaction, alarms, hashes, snapshots |
 //! | [`client.namespace(prefix)`](Namespace) | the keys below a prefix, named without it |
 //! | [`client.cached(prefix)`](PrefixCache) | the keys below a prefix, kept in memory |
@@ -108,6 +109,7 @@
 
 #![deny(missing_docs)]
 
+mod access;
 mod auth;
 mod breaker;
 mod budget;
@@ -159,6 +161,7 @@ mod tls;
 mod txn;
 mod watch;
 
+pub use access::Access;
 pub use breaker::BreakerState;
 pub use cache::{CacheView, Cached, PrefixCache};
 pub use claim::{ClaimLoss, QueuePlace};
@@ -191,11 +194,11 @@ pub use registry::{
     Registration, Registry, Resolver, Selector, WatchEndpoints,
 };
 pub use response::{
-    Alarm, AlarmKind, Claim, ClaimMode, DeleteResponse, Discovered, Event, FencePolicy,
-    GetResponse, Header, HistoryHash, InstanceEndpoint, KeyValue, Lease, LeaseTimeToLive, List,
-    LockList, LockQueue, LogEnd, LoggedMember, Member, MemberAdded, MemberRole, OpResponse,
-    PutResponse, Readiness, RegisteredInstance, SessionState, SnapshotPiece, Status, StoreHash,
-    TokenCheck, TxnResponse,
+    AccessStatus, Alarm, AlarmKind, Claim, ClaimMode, DeleteResponse, Discovered, Event,
+    FencePolicy, GetResponse, Header, HistoryHash, InstanceEndpoint, KeyValue, Lease,
+    LeaseTimeToLive, List, LockList, LockQueue, LogEnd, LoggedMember, Member, MemberAdded,
+    MemberRole, OpResponse, Permission, PermissionKind, PutResponse, Readiness, RegisteredInstance,
+    Role, SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse, User,
 };
 pub use session::{Session, Sessions};
 pub use stm::{Stm, StmTxn};
@@ -209,5 +212,5 @@ pub use watch::{Update, Watch, WatchControl, Watcher};
 /// covered by semantic versioning: a new version of the code generator may change them.
 #[cfg(feature = "wire")]
 pub mod wire {
-    pub use tenure_proto::{API_VERSION, etcdserverpb, limits, mvccpb, v1};
+    pub use tenure_proto::{API_VERSION, authpb, etcdserverpb, limits, mvccpb, v1};
 }

@@ -22,6 +22,7 @@ use tonic::{
 use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
+    auth::UsedToken,
     breaker::Refused,
     call::{Call, Family},
     channel::{Lane, Pick},
@@ -52,8 +53,10 @@ struct Run<'a> {
 struct Progress {
     attempts: u32,
     backoff: Backoff,
-    /// The authentication token has been fetched again.
+    /// The authentication token has been rejected, and another is fetched.
     renewed: bool,
+    /// The token of the last attempt.
+    token: Option<UsedToken>,
     /// An attempt may have executed the write and its outcome is unknown.
     unresolved: bool,
     /// Why the last attempt failed.
@@ -184,7 +187,8 @@ impl<'a> Run<'a> {
                 check.map_err(|error| error.with_unknown_outcome(progress.unresolved))?;
             }
             let outcome = match self.request(message.clone()).await {
-                Ok(request) => {
+                Ok((request, token)) => {
+                    progress.token = Some(token);
                     let Some(pick) = self.pick(&mut progress).await? else {
                         continue;
                     };
@@ -257,9 +261,14 @@ impl<'a> Run<'a> {
     async fn prepare_repeat(&self, error: Error, progress: &mut Progress) -> Result<(), Error> {
         let client = self.client;
         let harmless = self.is_identified() || !error.outcome_unknown();
-        if error.is_stale_token() && harmless && client.token().renewable() && !progress.renewed {
+        if let Some(token) = progress.token.take()
+            && error.is_stale_token()
+            && harmless
+            && client.token().renewable()
+            && !progress.renewed
+        {
             progress.renewed = true;
-            client.token().forget();
+            client.token().reject(&token);
             return Ok(());
         }
         // An unknown outcome is resolved regardless of the number of attempts.
@@ -439,13 +448,19 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Builds the request with its metadata.
-    async fn request<Message>(&self, message: Message) -> Result<RequestTemplate<Message>, Error> {
+    /// Builds the request with its metadata, of which the token is returned as well.
+    async fn request<Message>(
+        &self,
+        message: Message,
+    ) -> Result<(RequestTemplate<Message>, UsedToken), Error> {
         let mut metadata = MetadataMap::new();
         let client = self.client;
-        if let Some(token) = client.token().get(client.pool(), self.deadline).await? {
-            let value = MetadataValue::try_from(token)
+        let token = client.token().get(client.pool(), self.deadline).await?;
+        if let Some(text) = token.text() {
+            let mut value = MetadataValue::try_from(text)
                 .map_err(|_| Error::local(ErrorKind::Config, "the token is not ASCII text"))?;
+            // Neither shown by logs of the transport nor kept by its compression of headers.
+            value.set_sensitive(true);
             metadata.insert(TOKEN_METADATA, value);
         }
         if self.call.require_leader {
@@ -456,7 +471,7 @@ impl<'a> Run<'a> {
         if let Some(number) = &self.number {
             number.id().attach(&mut metadata);
         }
-        Ok(RequestTemplate { metadata, message })
+        Ok((RequestTemplate { metadata, message }, token))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Names, defaults and meanings are etcdctl's.
 
+mod access;
 mod conditions;
 mod copying;
 mod keys;
@@ -23,6 +24,7 @@ use tenure::{LeaseId, MemberId};
 
 use values::{duration, member_id};
 
+pub use access::{Access, Auth, Kind, RangeArgs, Reading, Role, User};
 pub use conditions::{Conditions, Guarded, Guards, Writing};
 pub use copying::{
     ArchiveArgs, ArchiveCommand, DestinationArgs, DiffArgs, MigrateArgs, MirrorArgs,
@@ -224,6 +226,15 @@ pub enum Command {
         #[arg(value_parser = member_id)]
         member: MemberId,
     },
+    /// Enforce permissions or not, and print what a user may do
+    #[command(subcommand)]
+    Auth(Auth),
+    /// Add, list and change users
+    #[command(subcommand)]
+    User(User),
+    /// Add, list and change roles
+    #[command(subcommand)]
+    Role(Role),
     /// List and disarm alarms
     #[command(subcommand)]
     Alarm(Alarm),

@@ -1,6 +1,8 @@
 //! The command line without a server: what parses, what is refused and how, and how fixed answers
 //! look in every format.
 
+#[path = "cli/access.rs"]
+mod access;
 #[path = "cli/answers.rs"]
 mod answers;
 #[path = "cli/copying.rs"]

@@ -5,7 +5,7 @@ use prost::Message;
 use tenure_proto::{
     metadata::{
         GUARD_BYTES_METADATA, IDEMPOTENCY_KEY_METADATA, REQUEST_METADATA, REQUIRE_LEADER_METADATA,
-        TIMEOUT_METADATA,
+        TIMEOUT_METADATA, TOKEN_METADATA,
     },
     v1,
 };
@@ -25,6 +25,8 @@ pub(crate) struct Arrival {
     pub(crate) timeout: Option<String>,
     /// Whether the call must be refused without a leader.
     pub(crate) leader: bool,
+    /// The authentication token.
+    pub(crate) token: Option<String>,
 }
 
 impl Arrival {
@@ -50,6 +52,7 @@ impl Arrival {
             idempotency_key: text(IDEMPOTENCY_KEY_METADATA),
             timeout: text(TIMEOUT_METADATA),
             leader: text(REQUIRE_LEADER_METADATA).is_some_and(|leader| leader == "true"),
+            token: text(TOKEN_METADATA),
         }
     }
 }

@@ -1,9 +1,13 @@
-//! Authentication of one node: one password for all users; no other calls.
+//! Authentication of one node: one password for all users, a token of its own for each log-in; no
+//! other calls.
 
 use tenure_proto::etcdserverpb::{self as etcd, auth_server::Auth};
-use tonic::{Request, Response, Status};
+use tonic::{Request, Status};
 
-use super::node::{Answer, Service};
+use super::{
+    node::{Answer, Service},
+    store::Store,
+};
 
 /// Implements the service with the given calls; the other named calls are unimplemented.
 macro_rules! auth {
@@ -40,14 +44,25 @@ auth! {
             &self,
             request: Request<etcd::AuthenticateRequest>,
         ) -> Answer<etcd::AuthenticateResponse> {
-            if request.get_ref().password != self.fake.store.lock().password {
-                let text = "etcdserver: authentication failed, invalid user ID or password";
-                return Err(Status::invalid_argument(text));
-            }
-            Ok(Response::new(etcd::AuthenticateResponse {
-                token: "token".to_owned(),
-                ..etcd::AuthenticateResponse::default()
-            }))
+            self.take("authenticate", request, |store, _, request| {
+                log_in(store, &request.password)
+            })
+            .await
         }
     }
+}
+
+fn log_in(store: &Store, password: &str) -> Result<etcd::AuthenticateResponse, Status> {
+    if store.open {
+        let text = "etcdserver: authentication is not enabled";
+        return Err(Status::failed_precondition(text));
+    }
+    if password != store.password {
+        let text = "etcdserver: authentication failed, invalid user ID or password";
+        return Err(Status::invalid_argument(text));
+    }
+    Ok(etcd::AuthenticateResponse {
+        token: format!("token-{}", store.calls("authenticate")),
+        ..etcd::AuthenticateResponse::default()
+    })
 }

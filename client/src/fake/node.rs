@@ -107,6 +107,7 @@ impl Service {
         let arrival = Arrival::read(self.node, call, &metadata);
         self.fake.change(|store| store.arrive(arrival.clone()));
         let wire = &self.fake.nodes[self.node].wire;
+        self.fake.store.lock().check_token(&arrival)?;
         let fault = self.fake.faults.take(self.node, call);
         match &fault {
             Some(Fault::CutBefore) => {

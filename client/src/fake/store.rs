@@ -38,6 +38,10 @@ pub(crate) struct Store {
     pub(crate) opened: usize,
     /// The password of every user.
     pub(crate) password: String,
+    /// Whether authentication is not enabled.
+    pub(crate) open: bool,
+    /// The only token that is accepted, if any is asked for.
+    pub(crate) accepted: Option<String>,
     /// Number of open streams of renewals.
     pub(crate) renewing: usize,
 }
@@ -67,6 +71,8 @@ impl Store {
             claimed: 0,
             opened: 0,
             password: String::new(),
+            open: false,
+            accepted: None,
             renewing: 0,
         };
         store.apply(Command::RaiseLevel(FeatureLevel::NEWEST));
@@ -76,6 +82,18 @@ impl Store {
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         self.count(arrival.call);
         self.arrivals.push(arrival);
+    }
+
+    /// Refuses a call whose token is not accepted, as etcd does.
+    pub(super) fn check_token(&self, arrival: &Arrival) -> Result<(), Status> {
+        match (&self.accepted, &arrival.token) {
+            _ if arrival.call == "authenticate" => Ok(()),
+            (Some(_), None) => Err(Status::invalid_argument("etcdserver: user name is empty")),
+            (Some(accepted), Some(token)) if accepted != token => {
+                Err(Status::unauthenticated("etcdserver: invalid auth token"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Counts a call, or another event for tests.

@@ -4,6 +4,7 @@
 //! new version of the code generator does not affect users. With the feature `wire` a response
 //! converts back into its message by `into_wire`.
 
+mod access;
 mod claim;
 mod cluster;
 mod event;
@@ -19,6 +20,7 @@ mod registered;
 mod session;
 mod txn;
 
+pub use access::{AccessStatus, Permission, PermissionKind, Role, User};
 pub use claim::{Claim, ClaimMode, LockList, LockQueue, TokenCheck};
 pub use cluster::{Member, MemberAdded, MemberRole};
 pub use event::Event;

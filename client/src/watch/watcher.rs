@@ -70,6 +70,8 @@ pub struct Watcher {
     reassembly: Reassembly,
     backoff: Backoff,
     header: Header,
+    /// The token was rejected, and another is fetched; until the next update.
+    renewed: bool,
     ended: bool,
 }
 
@@ -141,6 +143,7 @@ impl Watcher {
             reassembly: Reassembly::default(),
             backoff: Backoff::default(),
             header: Header::default(),
+            renewed: false,
             ended: false,
         };
         watcher.connect().await?;
@@ -224,14 +227,17 @@ impl Watcher {
                     if response.canceled && self.shared.cancelled.load(Ordering::Acquire) {
                         return Ok(None);
                     }
-                    if let Some(update) = self.take(response)? {
-                        return Ok(Some(update));
+                    match self.take(response) {
+                        Ok(Some(update)) => return Ok(Some(update)),
+                        Ok(None) => {}
+                        Err(error) if self.renews_token(&error) => self.disconnect(),
+                        Err(error) => return Err(error),
                     }
                 }
                 Ok(None) => self.disconnect(),
                 Err(status) => {
                     let error = Error::from_status(status, Operation::Read, "server");
-                    if !error.allows_resume() {
+                    if !error.allows_resume() && !self.renews_token(&error) {
                         return Err(error);
                     }
                     tracing::debug!(%error, "watch stream broke");
@@ -251,6 +257,7 @@ impl Watcher {
             return Ok(None);
         }
         self.backoff.reset();
+        self.renewed = false;
         let Some(mut response) = self.reassembly.push(response)? else {
             return Ok(None);
         };
@@ -287,7 +294,26 @@ impl Watcher {
         }
     }
 
+    /// Whether the watch was refused for its token alone, and another can be fetched: once, until
+    /// an update shows that it is accepted. Servers say so in a response, which ends no call.
+    fn renews_token(&mut self, error: &Error) -> bool {
+        let token = self.client.token();
+        let renews = error.is_stale_token() && token.renewable() && !self.renewed;
+        if renews {
+            self.renewed = true;
+            token.reject(&token.current());
+        }
+        renews
+    }
+
     async fn connect(&mut self) -> Result<(), Error> {
+        match self.connect_once().await {
+            Err(error) if self.renews_token(&error) => self.connect_once().await,
+            outcome => outcome,
+        }
+    }
+
+    async fn connect_once(&mut self) -> Result<(), Error> {
         let start_revision = self.position.start_revision();
         let request = WatchCreateRequest {
             start_revision,

@@ -8,6 +8,7 @@ mod exactly_once;
 #[expect(dead_code, reason = "the unit tests of the client use the rest")]
 mod fake;
 mod guards;
+mod login;
 mod resilience;
 mod sessions;
 mod telemetry;

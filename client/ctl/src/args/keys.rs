@@ -290,7 +290,7 @@ impl WatchArgs {
     }
 }
 
-fn range(
+pub(super) fn range(
     key: &str,
     range_end: Option<&str>,
     prefix: bool,

@@ -2,6 +2,7 @@
 //!
 //! A command sends requests and passes the answer to the output, which formats it.
 
+mod access;
 mod alarm;
 mod archive;
 mod check;
@@ -21,6 +22,7 @@ mod make_mirror;
 mod member;
 mod migrate;
 mod move_leader;
+mod password;
 mod recover;
 mod registry;
 mod session;
@@ -129,6 +131,9 @@ async fn online(session: Session, command: Command) -> Result<(), Failure> {
         Command::Member(command) => member::run(&session, command).await,
         Command::Recover(Recover::Plan) => recover::plan(&session).await,
         Command::MoveLeader { member } => move_leader::run(&session, member).await,
+        Command::Auth(command) => access::auth(&session, command).await,
+        Command::User(command) => access::user(&session, command).await,
+        Command::Role(command) => access::role(&session, command).await,
         Command::Alarm(command) => alarm::run(&session, command).await,
         Command::Defrag { cluster } => defrag::run(&session, cluster).await,
         Command::Snapshot(Snapshot::Save { file }) => {
@@ -189,17 +194,20 @@ pub(crate) async fn connect(global: &Global) -> Result<Client, Failure> {
     Ok(builder.connect().await?)
 }
 
-fn credentials(global: &Global) -> Result<Option<(&str, &str)>, Failure> {
+fn credentials(global: &Global) -> Result<Option<(String, String)>, Failure> {
     let Some(user) = global.user.as_deref() else {
         return Ok(None);
     };
     if let Some(password) = global.password.as_deref() {
-        return Ok(Some((user, password)));
+        return Ok(Some((user.to_owned(), password.to_owned())));
     }
-    let pair = user.split_once(':');
+    if let Some((user, password)) = user.split_once(':') {
+        return Ok(Some((user.to_owned(), password.to_owned())));
+    }
     let missing = "the password is missing: give --user name:password, or --password \
                    (TENURECTL_PASSWORD)";
-    pair.map(Some).ok_or_else(|| Failure::usage(missing))
+    let password = password::asked(user)?.ok_or_else(|| Failure::usage(missing))?;
+    Ok(Some((user.to_owned(), password)))
 }
 
 impl Session {

@@ -10,7 +10,6 @@ const BOTH: &[&str] = &[
     "0", "f", "F", "false", "False", "FALSE", "1", "t", "T", "true", "True", "TRUE",
 ];
 
-const NO_TLS: &str = "TLS is not built yet; leave it out, or use etcdctl";
 const NO_DISCOVERY: &str = "records of DNS are not looked up; list the servers in --endpoints";
 
 /// Flags of etcdctl by name, with the values that ask for nothing, and the remedy for any other.
@@ -20,11 +19,11 @@ const FLAGS: &[(&str, &[&str], &str)] = &[
         &["3"],
         "this client speaks version 3 of the API; use 3, or leave it out",
     ),
-    ("cacert", &[], NO_TLS),
-    ("cert", &[], NO_TLS),
-    ("key", &[], NO_TLS),
-    ("insecure-skip-tls-verify", FALSE, NO_TLS),
-    ("insecure-transport", BOTH, NO_TLS),
+    ("cacert", &[], ""),
+    ("cert", &[], ""),
+    ("key", &[], ""),
+    ("insecure-skip-tls-verify", &[], ""),
+    ("insecure-transport", &[], ""),
     ("debug", FALSE, "there is no log; leave it out"),
     ("discovery-srv", &[], NO_DISCOVERY),
     ("discovery-srv-name", &[], NO_DISCOVERY),

@@ -13,7 +13,7 @@ use tenure::wire::{
 };
 
 use super::{
-    Reply,
+    AccessAnswer, Reply,
     sheet::{Cell, Record, Sheet, field_name},
     simple::alarm_name,
 };
@@ -176,10 +176,59 @@ impl Fields {
                     self.blank();
                 }
             }
+            Reply::Access(answer) => self.access(answer),
             Reply::Coordination(answer) => self.sheet(&answer.sheet()),
             _ => return None,
         }
         Some(())
+    }
+
+    /// etcdctl has no such format of a user and of the list of users.
+    fn access(&mut self, answer: &AccessAnswer) {
+        match answer {
+            AccessAnswer::Changed { header, .. } => self.header(*header),
+            AccessAnswer::Status(status) => {
+                self.header(status.header);
+                self.field("Enabled", status.enabled);
+                self.field("AuthRevision", status.auth_revision);
+            }
+            AccessAnswer::User { response, .. } => {
+                self.header(response.header);
+                self.names("Roles", &response.roles);
+            }
+            AccessAnswer::Users { header, names } => {
+                self.header(*header);
+                self.names("Users", names);
+            }
+            AccessAnswer::Roles { header, names } => {
+                self.header(*header);
+                self.names("Roles", names);
+            }
+            AccessAnswer::Role { response, .. } => {
+                self.header(response.header);
+                for permission in &response.perm {
+                    // Two blanks, as etcdctl.
+                    let kind = permission.perm_type().as_str_name();
+                    self.field("PermType", format_args!(" {kind}"));
+                    self.quoted("Key", &permission.key);
+                    self.quoted("RangeEnd", &permission.range_end);
+                }
+            }
+            AccessAnswer::Verdict(verdict) => {
+                self.quoted("User", verdict.user.as_bytes());
+                self.field("Access", verdict.access);
+                self.quoted("Key", &verdict.key);
+                self.quoted("RangeEnd", &verdict.range_end);
+                self.field("Allowed", verdict.roles.is_some());
+                self.names("Roles", verdict.roles.as_deref().unwrap_or_default());
+            }
+        }
+    }
+
+    fn names(&mut self, name: &str, names: &[String]) {
+        names
+            .iter()
+            .for_each(|one| self.quoted(name, one.as_bytes()));
     }
 
     fn sheet(&mut self, sheet: &Sheet) {

@@ -17,7 +17,7 @@ use tenure::wire::{
 };
 
 use super::{
-    Reply, Watched,
+    AccessAnswer, Reply, Watched,
     sheet::{Cell, Record, Sheet},
 };
 
@@ -194,6 +194,7 @@ fn document(reply: &Reply, hex: bool) -> Json {
         }
         Reply::MoveLeader { response, .. } => headed(response.header),
         Reply::Alarm(response) => alarm(response),
+        Reply::Access(answer) => access(answer),
         Reply::Coordination(answer) => sheet(&answer.sheet()),
     };
     Json::Object(object)
@@ -403,6 +404,35 @@ fn cells(object: Object, record: &Record) -> Object {
                 object.with(*name, pairs)
             }
         })
+}
+
+fn access(answer: &AccessAnswer) -> Object {
+    match answer {
+        AccessAnswer::Changed { header, .. } => headed(*header),
+        AccessAnswer::Status(status) => headed(status.header)
+            .with("enabled", status.enabled)
+            .with("authRevision", status.auth_revision),
+        AccessAnswer::User { response, .. } => {
+            headed(response.header).with("roles", texts(&response.roles))
+        }
+        AccessAnswer::Users { header, names } => headed(*header).with("users", texts(names)),
+        AccessAnswer::Roles { header, names } => headed(*header).with("roles", texts(names)),
+        AccessAnswer::Role { response, .. } => {
+            headed(response.header).list("perm", &response.perm, |permission| {
+                Object::default()
+                    .with("permType", permission.perm_type)
+                    .with("key", base64(&permission.key))
+                    .with("range_end", base64(&permission.range_end))
+            })
+        }
+        AccessAnswer::Verdict(verdict) => Object::default()
+            .always("user", &verdict.user)
+            .always("access", verdict.access)
+            .always("key", base64(&verdict.key))
+            .with("range_end", base64(&verdict.range_end))
+            .always("allowed", verdict.roles.is_some())
+            .with("roles", texts(verdict.roles.as_deref().unwrap_or_default())),
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {

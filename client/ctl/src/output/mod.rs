@@ -3,6 +3,7 @@
 //! An answer is rendered whole before any of it is written, so that output of parallel watches does
 //! not mix. The supported formats of an answer are those of etcdctl.
 
+mod access;
 mod coordination;
 mod fields;
 mod json;
@@ -28,6 +29,7 @@ use tenure::{
     },
 };
 
+pub use access::{AccessAnswer, Verdict};
 pub use coordination::Answer;
 pub use number::{go_duration, size as human_size};
 pub(crate) use table::grid;
@@ -83,6 +85,8 @@ pub enum Reply {
         response: MoveLeaderResponse,
     },
     Alarm(AlarmResponse),
+    /// An answer about users, roles and permissions.
+    Access(AccessAnswer),
     /// An answer of tenure's own services.
     Coordination(Answer),
 }

@@ -115,6 +115,7 @@ impl Lines {
                     self.line(row.join(", "));
                 }
             }
+            Reply::Access(answer) => self.bytes.extend(answer.text()),
             Reply::Coordination(answer) => self.coordination(answer),
             _ => self.member(reply),
         }
