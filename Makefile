@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members planted large-backup gateways deb upgrade manifests
+.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members planted large-backup gateways etcd-tests deb upgrade manifests
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -42,6 +42,10 @@ go-leases:
 # Patroni and etcd3gw, from PyPI, against a quorum over its JSON gateway.
 gateways:
 	@bash .ci/gateways.sh
+
+# etcd's own tests, with tenured under the name etcd. Needs Go and its module proxy.
+etcd-tests:
+	@bash .ci/etcd-tests.sh
 
 # Two hundred reads while packets between the nodes are late; DELAYS=n for another number.
 delays:

@@ -42,6 +42,7 @@ pub struct Leaf {
     usages: Vec<ExtendedKeyUsagePurpose>,
     valid: (i64, i64),
     serial: u64,
+    is_authority: bool,
 }
 
 impl Leaf {
@@ -57,6 +58,7 @@ impl Leaf {
             ],
             valid: (-1, 30),
             serial: 1,
+            is_authority: false,
         }
     }
 
@@ -75,6 +77,13 @@ impl Leaf {
     #[must_use]
     pub fn common_name(mut self, name: &str) -> Self {
         self.common_name = Some(name.to_owned());
+        self
+    }
+
+    /// Without a common name.
+    #[must_use]
+    pub fn without_common_name(mut self) -> Self {
+        self.common_name = None;
         self
     }
 
@@ -106,6 +115,13 @@ impl Leaf {
         self
     }
 
+    /// As an authority's.
+    #[must_use]
+    pub const fn authority(mut self) -> Self {
+        self.is_authority = true;
+        self
+    }
+
     fn parameters(&self) -> CertificateParams {
         let mut parameters = CertificateParams::new(self.names.clone()).expect("names of hosts");
         let name = &mut parameters.distinguished_name;
@@ -119,6 +135,9 @@ impl Leaf {
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages.clone_from(&self.usages);
         parameters.serial_number = Some(SerialNumber::from_slice(&self.serial.to_be_bytes()));
+        if self.is_authority {
+            parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        }
         parameters
     }
 }

@@ -59,7 +59,15 @@ const CLIENT: Crate = Crate {
         &["call"],
         &["run"],
         // The services of etcd.
-        &["cluster", "kv", "maintenance", "lease", "ready", "watch"],
+        &[
+            "access",
+            "cluster",
+            "kv",
+            "maintenance",
+            "lease",
+            "ready",
+            "watch",
+        ],
         &["range_stream", "session", "txn"],
         // What is built of keys, transactions and watches.
         &["cache", "json", "namespace", "stm"],
@@ -75,6 +83,8 @@ const SERVER: Crate = Crate {
     layers: &[
         &["clock", "config", "fatal", "flushes", "share", "tasks"],
         &["metrics"],
+        // Proofs of identity; users and roles are state.
+        &["auth"],
         &["transport"],
         &["admin", "telemetry"],
         &["consensus"],
@@ -104,10 +114,11 @@ const STATE_MACHINE: Crate = Crate {
         &["meta"],
         // A state that is read, and one that is changed.
         &["price", "read"],
+        &["access"],
         &["timers"],
         &["transition"],
         // The families of commands.
-        &["cluster", "history", "lease"],
+        &["auth", "cluster", "history", "lease"],
         &["kv"],
         &["claims", "once", "registry"],
         &["fence"],

@@ -10,6 +10,7 @@
 )]
 
 mod audit;
+mod auth;
 mod backup;
 mod bad_claims;
 mod bad_input;

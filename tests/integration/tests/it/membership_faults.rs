@@ -245,8 +245,8 @@ impl Trial {
         };
         let node = self.any_member();
         let fault = match self.random.random_range(0..6) {
-            // One node of three may be lost at a time.
-            _ if matches!(change, Change::Replace(_)) && few => Fault::None,
+            // Of three or four nodes one may be lost at a time.
+            _ if matches!(change, Change::Replace(_)) && !many => Fault::None,
             0 => Fault::Kill(node),
             1 => Fault::Pause(node),
             2 => Fault::Cut(node),

@@ -142,6 +142,66 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
+        title: "Tokens are signed by default",
+        // The comparison enables no authentication; the server's own tests of tokens ask.
+        explains: None,
+    },
+    Difference {
+        title: "JSON web tokens need an end, and RSA keys 2048 bits",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "An old JSON web token administers nothing",
+        // The module `auth` asks.
+        explains: None,
+    },
+    Difference {
+        title: "Wrong passwords have a limit",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "A watch ends when its user loses the permission",
+        // The module `auth` asks.
+        explains: None,
+    },
+    Difference {
+        title: "A write is checked before anything of the state is told",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "A transaction needs a user, an empty one too",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "`LeaseLeases` lists the leases whose keys the caller may read",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "A log-in says no more than that it failed",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "A permission is for a key and an end",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "A password of more than 72 bytes is an invalid argument",
+        // As above.
+        explains: None,
+    },
+    Difference {
+        title: "Users, roles and permissions have bounds",
+        // The tests of the state machine ask.
+        explains: None,
+    },
+    Difference {
         title: "A data directory that holds something else is refused",
         // It shows in no reply; module `identity` asks.
         explains: None,

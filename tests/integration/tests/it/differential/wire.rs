@@ -44,6 +44,8 @@ pub(crate) struct Call {
     pub(crate) body: Bytes,
     /// Set when the request stays open: after how many messages the answer is complete.
     pub(crate) open: Option<usize>,
+    /// Set when the request ends and the answer does not: after how many messages it is complete.
+    pub(crate) enough: Option<usize>,
     /// The content type; the one of gRPC unless a test wants another.
     pub(crate) content_type: &'static str,
 }
@@ -63,6 +65,7 @@ impl Call {
             metadata: Vec::new(),
             body,
             open: None,
+            enough: None,
             content_type: "application/grpc",
         }
     }
@@ -147,7 +150,11 @@ impl Wire {
             while let Some(message) = take_message(&mut data) {
                 messages.push(message);
             }
-            if call.open.is_some_and(|enough| messages.len() >= enough) {
+            if call
+                .open
+                .or(call.enough)
+                .is_some_and(|enough| messages.len() >= enough)
+            {
                 status = Some(Status::ok(""));
                 break;
             }

@@ -113,6 +113,7 @@ async fn a_broken_file_is_named_in_the_log_and_the_certificate_before_it_stays()
     assert!((metric(cluster.node(0), FAILED).await - 1.0).abs() < 0.5);
 }
 
+/// GHSA-3wh4-j44w-pg92: etcd asked its list on one of its ports only.
 #[tokio::test]
 async fn a_certificate_that_is_revoked_gets_no_new_connection_on_any_port() {
     let pki = Pki::new();
