@@ -10,6 +10,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 set -m
 
 data="${DATA:-$PWD/data}"
+certificates="$data/tls"
+root_password="${ROOT_PASSWORD:-}"
 names=(m1 m2 m3)
 clients=(2379 22379 32379)
 peers=(2380 22380 32380)
@@ -43,23 +45,42 @@ find_programs() {
     [[ -x "$tenured" ]] || fail "$tenured is no program"
 }
 
+is_secure() {
+    [[ -n "$root_password" ]]
+}
+
+# The flags of certificates, for nodes that have them.
+secure_flags() {
+    is_secure || return 0
+    printf '%s\n' \
+        --cert-file "$certificates/node.pem" --key-file "$certificates/node-key.pem" \
+        --peer-cert-file "$certificates/peer.pem" --peer-key-file "$certificates/peer-key.pem" \
+        --peer-trusted-ca-file "$certificates/ca.pem" --peer-client-cert-auth
+}
+
 start_nodes() {
-    local i members=()
-    for i in 0 1 2; do
-        members+=("${names[i]}=http://127.0.0.1:${peers[i]}")
-    done
+    local i members=() flags=() scheme=http
     mkdir -p "$data"
+    if is_secure; then
+        scheme=https
+        [[ -e "$certificates/node.pem" ]] || sh deploy/tls/dev-certs.sh "$certificates"
+    fi
+    mapfile -t flags < <(secure_flags)
+    for i in 0 1 2; do
+        members+=("${names[i]}=$scheme://127.0.0.1:${peers[i]}")
+    done
     for i in 0 1 2; do
         "$tenured" \
             --name "${names[i]}" \
             --data-dir "$data/${names[i]}" \
-            --listen-client-urls "http://127.0.0.1:${clients[i]}" \
-            --advertise-client-urls "http://127.0.0.1:${clients[i]}" \
-            --listen-peer-urls "http://127.0.0.1:${peers[i]}" \
-            --initial-advertise-peer-urls "http://127.0.0.1:${peers[i]}" \
+            --listen-client-urls "$scheme://127.0.0.1:${clients[i]}" \
+            --advertise-client-urls "$scheme://127.0.0.1:${clients[i]}" \
+            --listen-peer-urls "$scheme://127.0.0.1:${peers[i]}" \
+            --initial-advertise-peer-urls "$scheme://127.0.0.1:${peers[i]}" \
             --initial-cluster "$(IFS=,; printf '%s' "${members[*]}")" \
             --initial-cluster-token tenure-local \
             --initial-cluster-state new \
+            "${flags[@]}" \
             </dev/null >>"$data/${names[i]}.log" 2>&1 &
         pids+=("$!")
     done
@@ -67,6 +88,13 @@ start_nodes() {
 
 is_ready() {
     local status
+    if is_secure; then
+        status="$(printf 'GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n' |
+            openssl s_client -quiet -verify_return_error -CAfile "$certificates/ca.pem" \
+                -connect "127.0.0.1:$1" 2>/dev/null | head -n 1)"
+        [[ "$status" == *" 200 "* ]]
+        return
+    fi
     exec 3<>"/dev/tcp/127.0.0.1/$1" || return 1
     printf 'GET /readyz HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
     read -r status <&3
@@ -102,6 +130,45 @@ wait_until_ready() {
             sleep 0.1
         done
     done
+}
+
+# tenurectl at the first node of a quorum with certificates.
+ctl_securely() {
+    "$tenurectl" --endpoints "https://127.0.0.1:${clients[0]}" --cacert "$certificates/ca.pem" "$@"
+}
+
+# Makes the user root and lets only users in from then on, the first time.
+admit_users_only() {
+    local told
+    told="$(ctl_securely auth status)"
+    [[ "$told" == *"Authentication Status: false"* ]] || return 0
+    # The password goes by standard input: arguments are shown to every user of the machine.
+    ctl_securely user add root --interactive=false <<<"$root_password"
+    ctl_securely user grant-role root root
+    ctl_securely auth enable
+}
+
+greet_securely() {
+    local ctl="${tenurectl#"$PWD"/}"
+    cat <<TEXT
+
+a quorum of three is ready, with certificates and users; its data and logs are in $data
+
+  m1  https://127.0.0.1:2379
+  m2  https://127.0.0.1:22379
+  m3  https://127.0.0.1:32379
+
+a tour, to paste into another terminal:
+
+  export TENURECTL_CACERT=$certificates/ca.pem TENURECTL_ENDPOINTS=https://127.0.0.1:2379
+  export TENURECTL_USER=root TENURECTL_PASSWORD=...
+  $ctl put greeting hello && $ctl get greeting
+  $ctl user add ada && $ctl role add reader
+  $ctl role grant-permission reader read greeting && $ctl user grant-role ada reader
+  $ctl auth can ada read greeting
+
+Ctrl-C stops the quorum.
+TEXT
 }
 
 greet() {
@@ -167,7 +234,12 @@ main() {
     trap 'stopping=yes' INT TERM HUP
     start_nodes
     wait_until_ready
-    greet
+    if is_secure; then
+        admit_users_only
+        greet_securely
+    else
+        greet
+    fi
     # Waiting ends when a node does, or with a signal.
     while [[ -z "$stopping" ]]; do
         wait -n 2>/dev/null || true
