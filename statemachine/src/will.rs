@@ -9,6 +9,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
+    access::{read_will_user, write_will_user},
     claims,
     command::{Will, WillSet},
     encoding::{Decoder, Encoder, Malformed},
@@ -25,12 +26,6 @@ use crate::{
     value::{LeaseId, Limit, limit::LEASE_WILLS_MAX},
 };
 
-/// Layout version, the first byte of a will's row.
-const WILL_VERSION: u8 = 1;
-
-/// Layout version of a will with its user.
-const OWNED_WILL_VERSION: u8 = 2;
-
 /// A will as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StoredWill {
@@ -43,22 +38,12 @@ impl Row for StoredWill {
     const DAMAGED: &'static str = "will is of an unknown layout";
 
     fn write_row(&self, out: &mut Encoder) {
-        match &self.user {
-            None => out.byte(WILL_VERSION),
-            Some(user) => {
-                out.byte(OWNED_WILL_VERSION);
-                out.value(user);
-            }
-        }
+        write_will_user(self.user.as_ref(), out);
         out.value(&self.will);
     }
 
     fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
-        let user = match input.byte()? {
-            WILL_VERSION => None,
-            OWNED_WILL_VERSION => Some(input.value()?),
-            _ => return Err(Malformed::Form("unknown version")),
-        };
+        let user = read_will_user(input)?;
         Ok(Self {
             user,
             will: input.value()?,

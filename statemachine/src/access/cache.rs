@@ -73,7 +73,7 @@ impl PermissionCache {
         let Some(user) = User::load(view, name)? else {
             return Ok(None);
         };
-        let permissions = Arc::new(Permissions::of(view, &user)?);
+        let permissions = Arc::new(Permissions::of(view, name, &user)?);
         self.keep(state.revision, name, &permissions);
         Ok(Some(permissions))
     }

@@ -1,6 +1,6 @@
 //! Whether permissions meet a need.
 
-use super::{Need, Permissions, intervals::Intervals};
+use super::{Need, Permissions, intervals::Intervals, owned::is_of_another};
 use crate::{
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
@@ -36,8 +36,14 @@ pub(crate) fn check(
                 permissions.may_read(&claim_range(name))
                     || permissions.may_read(&KeyRange::single(name.clone()))
             }
-            Need::ReadLease(lease) => holds_attached(view, permissions.read(), *lease)?,
-            Need::WriteLease(lease) => holds_attached(view, permissions.write(), *lease)?,
+            Need::ReadLease(lease) => {
+                holds_attached(view, permissions.read(), *lease)?
+                    && !is_of_another(view, permissions.user(), *lease)?
+            }
+            Need::WriteLease(lease) => {
+                holds_attached(view, permissions.write(), *lease)?
+                    && !is_of_another(view, permissions.user(), *lease)?
+            }
         };
     if is_met {
         Ok(())

@@ -10,6 +10,7 @@ mod check;
 mod gate;
 mod intervals;
 mod needs;
+mod owned;
 mod permissions;
 mod read;
 pub(crate) mod restored;
@@ -25,4 +26,5 @@ pub(crate) use self::{
     check::check,
     gate::{Caller, Gate},
     needs::{each_need, each_will_need},
+    owned::{read_will_user, write_will_user},
 };

@@ -28,9 +28,9 @@ pub enum Need {
     Write(KeyRange),
     /// To learn whether a guard of this name holds: to read the claims on the name, or the key.
     Guard(Bytes),
-    /// To read every key that is attached to a lease.
+    /// To read every key that is attached to a lease, whose session and wills are no other user's.
     ReadLease(LeaseId),
-    /// To write every key that is attached to a lease.
+    /// To write every key that is attached to a lease, whose session and wills are no other user's.
     WriteLease(LeaseId),
     /// To be root.
     Admin,

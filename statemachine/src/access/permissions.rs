@@ -13,6 +13,7 @@ use crate::{
 /// What a user may read and write, at one auth revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
+    user: String,
     is_root: bool,
     password_generation: u64,
     read: Intervals,
@@ -21,7 +22,7 @@ pub struct Permissions {
 
 impl Permissions {
     /// Merges the permissions of all roles of a user. Roles that do not exist give none.
-    pub(crate) fn of(view: &dyn View, user: &User) -> Result<Self, Fault> {
+    pub(crate) fn of(view: &dyn View, name: &str, user: &User) -> Result<Self, Fault> {
         let mut granted = Vec::new();
         for role in &user.roles {
             if let Some(role) = Role::load(view, role)? {
@@ -33,11 +34,17 @@ impl Permissions {
             Intervals::of(found.map(|permission| &permission.range))
         };
         Ok(Self {
+            user: name.to_owned(),
             is_root: user.is_root(),
             password_generation: user.password_generation,
             read: ranges(|permission| permission.access.reads()),
             write: ranges(|permission| permission.access.writes()),
         })
+    }
+
+    /// The name of the user.
+    pub(super) fn user(&self) -> &str {
+        &self.user
     }
 
     /// Whether the user may do everything.
@@ -74,6 +81,7 @@ impl Permissions {
 
     /// Returns its size, in bytes.
     pub(super) fn bytes(&self) -> usize {
-        self.read.bytes().saturating_add(self.write.bytes())
+        let ranges = self.read.bytes().saturating_add(self.write.bytes());
+        ranges.saturating_add(self.user.len())
     }
 }

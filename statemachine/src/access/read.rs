@@ -74,7 +74,7 @@ impl Reader<'_> {
     /// As [`Reader::user`].
     pub fn permissions(&self, name: &str) -> Result<Option<Permissions>, Fault> {
         let user = self.user(name)?;
-        user.map(|user| Permissions::of(self.view, &user))
+        user.map(|user| Permissions::of(self.view, name, &user))
             .transpose()
     }
 }

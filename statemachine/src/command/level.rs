@@ -40,10 +40,12 @@ pub fn level_needed(command: &Command) -> FeatureLevel {
 /// which [`worded_for`] finds it.
 #[must_use]
 pub fn level_lowest(command: &Command) -> FeatureLevel {
-    match command {
-        Command::By(by) => level_lowest(&by.command),
-        Command::Conditional(_) => FeatureLevel::FIRST,
-        other => level_needed(other),
+    if let Command::By(by) = command {
+        level_lowest(&by.command)
+    } else if matches!(command, Command::Conditional(_)) {
+        FeatureLevel::FIRST
+    } else {
+        level_needed(command)
     }
 }
 

@@ -3,8 +3,9 @@
 
 use tenure_statemachine::{
     Access, Acquire, AlarmChange, AlarmKind, AuthChange, AuthRevision, ClaimCommand, Command,
-    Context, DeleteRange, InstanceName, LeaseId, MemberAttributes, MemberId, PermissionCache,
-    Refusal, Register, RegistryCommand, Reply, Revision, Transfer, Ttl, Txn, TxnOp, WillSet,
+    Context, DeleteRange, InstanceName, LeaseId, MemberAttributes, MemberId, Need, PermissionCache,
+    Refusal, Register, RegistryCommand, Reply, Revision, SessionOpen, Transfer, Ttl, Txn, TxnOp,
+    Will, WillSet,
 };
 
 use super::setup::{
@@ -215,6 +216,60 @@ fn a_lease_is_used_by_users_who_may_write_every_key_attached_to_it() {
         node.change(AuthChange::Disable).unwrap();
         let done = node.of("ann", command.clone());
         assert_ne!(done, Err(Refusal::PermissionDenied), "{command:?}");
+    }
+}
+
+/// Regression: a lease without keys was anybody's, so that a user without a role ended the sessions
+/// of others, dropped or put off their wills, and attached keys that locked them out.
+#[test]
+fn a_lease_with_the_session_or_a_will_of_another_user_is_not_used() {
+    let open = |id| {
+        Command::SessionOpen(SessionOpen {
+            lease: LeaseId(id),
+            grant: Some(Ttl(1_000_000)),
+        })
+    };
+    let will = Command::WillSet(WillSet {
+        lease: LeaseId(8),
+        lock: None,
+        will: Some(Will {
+            guards: Vec::new(),
+            txn: Txn::default(),
+        }),
+    });
+    for begin in [vec![open(8)], vec![lease(8), will]] {
+        for command in users_of_lease() {
+            let mut node = with_users();
+            node.of("guest", lease(7)).unwrap();
+            for command in begin.clone() {
+                node.of("bob", command).unwrap();
+            }
+            let held = Acquire {
+                names: vec![key("a/held")],
+                lease: LeaseId(7),
+                ..Acquire::default()
+            };
+            node.of("ann", held.into()).unwrap();
+            let before = node.reader().meta().revision;
+            let refused = node.of("ann", command.clone());
+            assert_eq!(refused, Err(Refusal::PermissionDenied), "{command:?}");
+            assert_eq!(node.reader().meta().revision, before);
+            let root = node.of("root", command.clone());
+            assert_ne!(root, Err(Refusal::PermissionDenied), "{command:?}");
+        }
+        let mut node = with_users();
+        for command in begin {
+            node.of("bob", command).unwrap();
+        }
+        for (name, may) in [("ann", false), ("bob", true), ("root", true)] {
+            let reader = node.reader();
+            let permissions = reader.permissions(name).unwrap().unwrap();
+            for need in [Need::ReadLease(LeaseId(8)), Need::WriteLease(LeaseId(8))] {
+                let met = reader.check_need(&permissions, &need);
+                assert_eq!(met.is_ok(), may, "{name}: {need:?}");
+            }
+        }
+        node.of("bob", Command::LeaseRevoke(LeaseId(8))).unwrap();
     }
 }
 

@@ -13,6 +13,7 @@ use super::Caller;
 use crate::{
     auth::audit::{AuditLog, AuditResult, Record},
     rpc::answer::failure::Failure,
+    share,
     transport::ConnectionInfo,
 };
 
@@ -36,9 +37,9 @@ impl Origin {
         }
     }
 
-    /// The address, without the port.
+    /// The address without the port, or the network that counts as one.
     pub(in crate::rpc) fn address(&self) -> Option<IpAddr> {
-        self.peer.map(|peer| peer.ip())
+        self.peer.map(|peer| share::network(peer.ip()))
     }
 }
 

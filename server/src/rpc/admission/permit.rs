@@ -58,6 +58,17 @@ impl Permit {
         Err(Refusal::SessionNotFound(session).into())
     }
 
+    /// Whether the caller may read everything in the state of `reader`, so that nothing that is read
+    /// needs to be left out.
+    pub(in crate::rpc) fn covers_all(&self, reader: &Reader<'_>) -> Result<bool, ReadError> {
+        let Held { gate, caller, .. } = &*self.0;
+        match gate.check(reader, caller, &[Need::Admin]) {
+            Ok(()) => Ok(true),
+            Err(ReadError::Refused(_)) => Ok(false),
+            Err(fault) => Err(fault),
+        }
+    }
+
     /// Keeps those leases whose keys the caller may all read.
     pub(in crate::rpc) fn retain_readable(
         &self,

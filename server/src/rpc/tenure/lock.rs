@@ -238,8 +238,17 @@ impl Lock for LockService {
         let services = Arc::clone(&self.0);
         let read = move |reader: &Reader<'_>| {
             permit.check(reader)?;
-            let (mut found, more) = reader.claimed_names(&prefix, limit)?;
-            permit.retain_claims(reader, &mut found)?;
+            let (found, more) = if permit.covers_all(reader)? {
+                reader.claimed_names(&prefix, limit)?
+            } else {
+                // Neither the number returned nor `more` tells of claims that are left out.
+                let all = list_len(0, LOCKS_MAX, LOCKS_MAX);
+                let (mut found, _) = reader.claimed_names(&prefix, all)?;
+                permit.retain_claims(reader, &mut found)?;
+                let more = found.len() > limit;
+                found.truncate(limit);
+                (found, more)
+            };
             Ok(wire::ListResponse {
                 header: Some(services.headers.own(reader.meta().revision)),
                 claims: claims(found, services.replica.cluster_time()),

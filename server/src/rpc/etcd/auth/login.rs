@@ -20,6 +20,7 @@ use crate::{
         answer::{failure::Failure, status::Reason},
         services::{RECHECKS_MAX, Services},
     },
+    share,
     transport::ConnectionInfo,
 };
 
@@ -58,7 +59,7 @@ pub(super) async fn authenticate(
         let hash = hash.and_then(|hash| str::from_utf8(hash).ok());
         let login = Login {
             user: &name,
-            peer: peer.map(|peer| peer.ip()),
+            peer: peer.map(|peer| share::network(peer.ip())),
             hash,
             password: password.clone(),
         };
