@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# etcd's own tests, with tenured under the name etcd and etcd's own etcdctl and etcdutl: tests/common
-# with processes, and of tests/e2e the files ctl_v3_*.
+# etcd's own tests, with tenured under the name etcd and etcd's own etcdctl and etcdutl:
+# tests/common with processes, and of tests/e2e the files ctl_v3_*.
 #
 # Fails when a test fails that tests/etcd/expected.txt does not list, and when a test passes that is
-# listed as failing. The tests come from Go's module proxy, in the version that ETCD_VERSION names, or
-# from the checkout of etcd's repository that ETCD_SOURCE names. TENURED names a program to use instead
-# of the one that is built first, and TESTS a pattern for the names of the tests to run. Needs Go, and
-# the ports from 20000 on.
+# listed as failing. The tests come from Go's module proxy, in the version that ETCD_VERSION names,
+# or from the checkout of etcd's repository that ETCD_SOURCE names. TENURED names a program to use
+# instead of the one that is built first, and TESTS a pattern for the names of the tests to run.
+# Needs Go, and the ports from 20000 on.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 # The version whose tests are run. The modules of a version, side by side, are etcd's repository.
@@ -151,8 +151,8 @@ main() {
             run_test "$suite" "$test"
         done
     done
-    printf '\n%s passed, %s failed as listed in tests/etcd/expected.txt, %s skipped, %s otherwise\n' \
-        "$passed" "$as_listed" "$skipped" "${#wrong[@]}"
+    printf '\n%s passed, %s failed as listed in %s, %s skipped, %s otherwise\n' \
+        "$passed" "$as_listed" tests/etcd/expected.txt "$skipped" "${#wrong[@]}"
     ((${#wrong[@]} == 0)) || fail "$(printf '%s\n' "${wrong[@]}")"
 }
 

@@ -74,8 +74,8 @@ pub(crate) struct Checks {
 
 impl Checks {
     /// Whether a certificate was refused only for being an authority's, and is itself one that the
-    /// settings name: one that signed itself, such as `openssl req -x509` makes. webpki looks at the
-    /// dates before that, and its key need not be vouched for by another.
+    /// settings name: one that signed itself, such as `openssl req -x509` makes. webpki looks at
+    /// the dates before that, and its key need not be vouched for by another.
     fn is_named(&self, leaf: &CertificateDer<'_>, refused: &Error) -> bool {
         let Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = refused else {
             return false;

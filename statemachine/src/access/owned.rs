@@ -1,9 +1,9 @@
-//! To whom a lease belongs, beside its keys: to the user who opened its session, and to those who set
-//! its wills.
+//! To whom a lease belongs, beside its keys: to the user who opened its session, and to those who
+//! set its wills.
 //!
-//! What a session remembers may hold what others may not read, and whoever renews or revokes a lease
-//! decides when, and whether, its wills run. So these leases are for their users alone; a lease
-//! without a session and wills is for all who may write its keys, as in etcd.
+//! What a session remembers may hold what others may not read, and whoever renews or revokes a
+//! lease decides when, and whether, its wills run. So these leases are for their users alone; a
+//! lease without a session and wills is for all who may write its keys, as in etcd.
 
 use bytes::{BufMut, Bytes};
 

@@ -36,8 +36,8 @@ pub fn level_needed(command: &Command) -> FeatureLevel {
     }
 }
 
-/// Returns the lowest level at which `command` has a form that every member can decode: the one from
-/// which [`worded_for`] finds it.
+/// Returns the lowest level at which `command` has a form that every member can decode: the one
+/// from which [`worded_for`] finds it.
 #[must_use]
 pub fn level_lowest(command: &Command) -> FeatureLevel {
     if let Command::By(by) = command {

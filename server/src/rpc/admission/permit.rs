@@ -58,8 +58,8 @@ impl Permit {
         Err(Refusal::SessionNotFound(session).into())
     }
 
-    /// Whether the caller may read everything in the state of `reader`, so that nothing that is read
-    /// needs to be left out.
+    /// Whether the caller may read everything in the state of `reader`, so that nothing of it needs
+    /// to be left out.
     pub(in crate::rpc) fn covers_all(&self, reader: &Reader<'_>) -> Result<bool, ReadError> {
         let Held { gate, caller, .. } = &*self.0;
         match gate.check(reader, caller, &[Need::Admin]) {

@@ -302,7 +302,8 @@ fn public_key_info(block: &Block) -> Option<SubjectPublicKeyInfoRef<'_>> {
 /// The public key of a certificate. Nothing else of the certificate is looked at: as in etcd, it is
 /// a file of a key, and whoever may write it decides which tokens are good.
 fn certified(der: &[u8]) -> der::Result<SubjectPublicKeyInfoRef<'_>> {
-    /// What is before the key, after a version: serial number, algorithm, issuer, validity, subject.
+    /// What is before the key, after a version: serial number, algorithm, issuer, validity and
+    /// subject.
     const BEFORE: usize = 5;
     SliceReader::new(der)?.sequence(|certificate| {
         let info = certificate.sequence(|signed| {
