@@ -97,7 +97,7 @@ async fn measured(tool: &Tool, words: &[String]) -> (Duration, u64) {
                 assert!(ended.unwrap().success(), "{words:?}");
                 return (begin.elapsed(), most);
             }
-            // A look at its memory from time to time.
+            // A pause between two looks at its memory.
             () = sleep(Duration::from_millis(20)) => {}
         }
     }
@@ -161,6 +161,7 @@ async fn many_keys_go_from_a_quorum_into_a_real_etcd() {
     let calls = cluster.node(lead).calls();
     fill(&calls, keys()).await;
     let before = peak_mb(cluster.node(lead).pid());
+    // Time is the subject: puts are measured for so long.
     let (quiet, ()) = paced_beside(&calls, sleep(QUIET)).await;
     let save = words(&["snapshot", "save", &file.display().to_string()]);
     let tool = ctl_at(&cluster, lead);
