@@ -124,7 +124,7 @@ impl Load {
         newest.map_or(Duration::ZERO, |(_, acknowledged)| acknowledged - event)
     }
 
-    /// Stops the writers and returns all that was acknowledged.
+    /// Stops the writers and returns all that was acknowledged, by revision.
     ///
     /// # Panics
     /// When a writer saw something that cannot be.
@@ -134,6 +134,7 @@ impl Load {
         for writer in self.writers {
             all.extend(writer.await.expect("a writer does not panic"));
         }
+        all.sort_by_key(|write| write.revision);
         all
     }
 }
