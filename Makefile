@@ -1,7 +1,7 @@
 # Every target is one line; what it does is in .ci/ or in cargo.
 # CARGO_TARGET_DIR chooses where build products go; the default is ./target.
 
-.PHONY: build run test check bench slow-disk power-loss damage go-leases delays failover hostile members planted large-backup gateways etcd-tests deb upgrade manifests
+.PHONY: build run test check bench slow-disk power-loss damage go-client delays failover hostile members planted large-backup gateways etcd-tests deb upgrade manifests
 
 # The server and the command line, optimised: $CARGO_TARGET_DIR/release/{tenured,tenurectl}.
 build:
@@ -35,9 +35,9 @@ power-loss:
 damage:
 	@bash .ci/damage.sh
 
-# Fifteen thousand leases of one client of etcd's Go library. Needs Go and its module proxy.
-go-leases:
-	@bash .ci/go-leases.sh
+# Leases by the thousand and users, by one client of etcd's Go library. Needs Go and its module proxy.
+go-client:
+	@bash .ci/go-client.sh
 
 # Patroni and etcd3gw, from PyPI, against a quorum over its JSON gateway.
 gateways:

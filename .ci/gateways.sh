@@ -24,7 +24,7 @@ waited=0
 until grep -q 'is ready' "$work/quorum.log"; do
     kill -0 "$quorum" 2>/dev/null || fail "no quorum: $(cat "$work/quorum.log")"
     ((++waited < ready_max)) || fail "the quorum is not ready: $(cat "$work/quorum.log")"
-    sleep 0.1
+    sleep 0.1 # between two looks
 done
 step "$work/python/bin/python" tests/gateways/etcd3gw_calls.py 127.0.0.1:2379
 step "$work/python/bin/python" tests/gateways/patroni_cycle.py \

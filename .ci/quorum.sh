@@ -127,7 +127,7 @@ wait_until_ready() {
                 fail "$ended did not start; its log is $data/$ended.log"
             fi
             ((++waited < ready_max)) || fail "the quorum is not ready; its logs are in $data"
-            sleep 0.1
+            sleep 0.1 # between two looks
         done
     done
 }
@@ -209,7 +209,7 @@ stop_nodes() {
                 printf 'process %s did not stop in time and is killed\n' "$pid" >&2
                 kill -KILL "$pid"
             fi
-            sleep 0.1
+            sleep 0.1 # between two looks
         done
     done
 }

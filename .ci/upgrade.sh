@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Upgrades a quorum under load from an earlier version, whose commit is the argument; without one,
-# the commit before the feature level that is the newest. TENURE_OLD_TENURED names a program to
-# upgrade from in place of one that is built. Go's client takes part when Go is installed.
+# Upgrades a quorum under load from earlier versions, whose commits are the arguments; without any,
+# the commit before members could be changed, and the one before there were users.
+# TENURE_OLD_TENURED names a program to upgrade from in place of those that are built. Go's client
+# takes part when Go is installed.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
-# The first version whose members change belongs to feature level 4; this is the one before.
-before_newest_level=e93ef8e
+before_members_change=e93ef8e
+before_users=d92e8f7
 
 build_old() {
     local commit="$1" tree="$CARGO_TARGET_DIR/upgrade/source"
@@ -17,8 +18,11 @@ build_old() {
     TENURE_OLD_TENURED="$target/debug/tenured"
 }
 
-[[ -n "${TENURE_OLD_TENURED:-}" ]] || build_old "${1:-$before_newest_level}"
-export TENURE_OLD_TENURED
+upgrade() {
+    export TENURE_OLD_TENURED
+    step cargo test --locked -p tenure-integration --test it -- --nocapture upgrade::
+}
+
 if command -v go >/dev/null; then
     export TENURE_GO_LOAD="$CARGO_TARGET_DIR/upgrade/go-load"
     (cd tests/go && step go build -o "$TENURE_GO_LOAD" ./load)
@@ -26,4 +30,12 @@ else
     echo "SKIPPED: go is not installed; its client takes no part"
 fi
 step cargo build --locked -p tenured
-step cargo test --locked -p tenure-integration --test it -- --nocapture upgrade::
+if [[ -n "${TENURE_OLD_TENURED:-}" ]]; then
+    upgrade
+    exit
+fi
+(($# > 0)) || set -- "$before_members_change" "$before_users"
+for commit in "$@"; do
+    build_old "$commit"
+    upgrade
+done

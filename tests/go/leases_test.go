@@ -1,8 +1,9 @@
-// Package leases checks with etcd's own Go client that one client may keep thousands of leases.
+// Package client checks with etcd's own Go client that one client may keep thousands of leases,
+// and that users may do what their roles say.
 //
 // A keep-alive of that client sends one small frame for each lease, all on one stream and in one
-// burst. The node is started here; TENURED names the program. Run it with `make go-leases`.
-package leases
+// burst. The node is started here; TENURED names the program. Run it with `make go-client`.
+package client
 
 import (
 	"context"
@@ -45,7 +46,7 @@ func freeAddress(t *testing.T) string {
 func startNode(t *testing.T) string {
 	program := os.Getenv("TENURED")
 	if program == "" {
-		t.Fatal("TENURED names no program; run this with `make go-leases`")
+		t.Fatal("TENURED names no program; run this with `make go-client`")
 	}
 	client, peer := freeAddress(t), freeAddress(t)
 	directory := t.TempDir()

@@ -27,7 +27,8 @@ const (
 	// callMax bounds a call with all its tries, and tryMax one try: a quorum elects within a second.
 	callMax = 30 * time.Second
 	tryMax  = 5 * time.Second
-	pause   = 20 * time.Millisecond
+	// pause is between two tries of a call, so that tries during an election do not fill a core.
+	pause = 20 * time.Millisecond
 )
 
 type account struct {

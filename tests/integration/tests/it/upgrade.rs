@@ -12,7 +12,7 @@ use std::{
 
 use tenure::{Client, MemberRole};
 use tenure_statemachine::FeatureLevel;
-use tenure_testkit::{Cluster, STATE_MAX, Tool, tenured, wait_until};
+use tenure_testkit::{Cluster, STATE_MAX, Tool, tenurectl, tenured, wait_until};
 use tokio::{process::Child, time::timeout};
 
 use crate::writers::Writers;
@@ -111,6 +111,9 @@ async fn no_call_fails_while_a_quorum_is_upgraded_one_node_after_the_other() {
     if mixed < FeatureLevel::RECONFIGURABLE.0 {
         refuses_new_members(&cluster).await;
     }
+    if mixed < FeatureLevel::AUTHENTICATED.0 {
+        refuses_users(&cluster).await;
+    }
     becomes(&mut cluster, 2, &tenured()).await;
     for node in 0..3 {
         reaches(&cluster, node, FeatureLevel::NEWEST).await;
@@ -119,6 +122,7 @@ async fn no_call_fails_while_a_quorum_is_upgraded_one_node_after_the_other() {
 
     finish(go).await;
     plain.finish(&addresses).await;
+    admits_users(&cluster).await;
     println!(
         "feature level {} with the newer one alone",
         FeatureLevel::NEWEST
@@ -138,6 +142,46 @@ async fn refuses_new_members(cluster: &Cluster) {
         said.contains("runs a version that knows no changes"),
         "{said}"
     );
+}
+
+fn root(cluster: &Cluster, node: usize) -> Tool {
+    let endpoint = cluster.node(node).address().to_owned();
+    Tool::new(tenurectl()).with(&["--endpoints", &endpoint])
+}
+
+/// While a member runs the version before, there are no users, on no node, and nobody is locked
+/// out by the attempt.
+async fn refuses_users(cluster: &Cluster) {
+    for node in 0..2 {
+        let ctl = root(cluster, node);
+        for words in [&["user", "add", "root:secret"][..], &["role", "add", "app"]] {
+            let ran = ctl.run(words).await;
+            assert_ne!(ran.code, Some(0), "{ran:?}");
+            assert!(ran.err.contains("a member is too old for this request"), "{ran:?}");
+        }
+        let ran = ctl.run(&["auth", "enable"]).await;
+        assert_ne!(ran.code, Some(0), "{ran:?}");
+    }
+    cluster.node(2).calls().put("nobody", "1").await.unwrap();
+}
+
+/// With the newer version alone, users are added, and only they get in, on every node.
+async fn admits_users(cluster: &Cluster) {
+    let ctl = root(cluster, 0);
+    for words in [
+        &["user", "add", "root:secret"][..],
+        &["user", "grant-role", "root", "root"],
+        &["auth", "enable"],
+    ] {
+        drop(ctl.run(words).await.ok());
+    }
+    for node in 0..3 {
+        let ctl = root(cluster, node);
+        let nobody = ctl.run(&["get", "nobody"]).await;
+        assert!(nobody.err.contains("user name is empty"), "{nobody:?}");
+        let words = ["--user", "root:secret", "get", "nobody"];
+        assert!(ctl.run(&words).await.ok().contains('1'));
+    }
 }
 
 #[tokio::test]

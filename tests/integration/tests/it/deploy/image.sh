@@ -71,7 +71,10 @@ answers() {
         export TENURE_LISTEN_PEER_URLS=http://127.0.0.1:$PEER
         export TENURECTL_ENDPOINTS=127.0.0.1:$CLIENT
         tenured 2>/dev/null &
-        until tenurectl --command-timeout=7s endpoint health 2>/dev/null; do sleep 0.2; done
+        for look in \$(seq 300); do
+            tenurectl --command-timeout=7s endpoint health 2>/dev/null && break
+            sleep 0.2 # between two looks
+        done
         tenurectl put k v && tenurectl get k
         kill -TERM \$! && wait \$!
         test -d /var/lib/tenure/node

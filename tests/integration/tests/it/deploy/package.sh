@@ -69,7 +69,7 @@ END
     for ((tenths = 0; tenths < 300; tenths++)); do
         kill -0 "$node" 2>/dev/null || fail "the node ended"
         "${within[@]}" tenurectl --endpoints "127.0.0.1:$CLIENT" put k v >/dev/null 2>&1 && break
-        sleep 0.1
+        sleep 0.1 # between two looks
     done
     local value
     value="$("${within[@]}" tenurectl --endpoints "127.0.0.1:$CLIENT" get k --print-value-only)"

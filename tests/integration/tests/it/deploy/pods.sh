@@ -30,7 +30,7 @@ until_true() {
     shift
     for ((tenths = 0; tenths < STATE_MAX; tenths++)); do
         "$@" && return
-        sleep 0.1
+        sleep 0.1 # between two looks
     done
     fail "not in time: $what"
 }
@@ -65,6 +65,10 @@ pod() {
     done
 }
 
+is_gone() {
+    ! kill -0 "$1" 2>/dev/null
+}
+
 start_pod() {
     (pod "$1") >>"$WORK/pod-$1.log" 2>&1 &
     echo $! >"$WORK/pid-$1"
@@ -74,7 +78,7 @@ stop_pod() {
     local pid
     pid="$(cat "$WORK/pid-$1")"
     kill "-${2:-TERM}" "$pid" 2>/dev/null || true
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
+    until_true "pod $1 ends" is_gone "$pid"
     rm -f "$WORK/pid-$1"
 }
 

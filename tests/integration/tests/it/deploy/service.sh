@@ -27,7 +27,7 @@ until_property() {
     local tenths
     for ((tenths = 0; tenths < $3 * 10; tenths++)); do
         [[ "$(property "$1")" != "$2" ]] || return 0
-        sleep 0.1
+        sleep 0.1 # between two looks
     done
     fail "$1 is $(property "$1"), and not $2"
 }
@@ -83,7 +83,7 @@ start_manager() {
     local tenths
     for ((tenths = 0; tenths < 300; tenths++)); do
         [[ -S /run/user-manager/systemd/private && -S /run/user-manager/systemd/notify ]] && break
-        sleep 0.1
+        sleep 0.1 # between two looks
     done
     # The user of the service is another than the manager's.
     chmod 755 /run/user-manager /run/user-manager/systemd

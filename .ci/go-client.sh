@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Keeps thousands of leases with etcd's own Go client, against a node that it starts. TENURED names
-# a program to use instead of the one that is built first.
+# Keeps thousands of leases and logs in with etcd's own Go client, against nodes that it starts.
+# TENURED names a program to use instead of the one that is built first.
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
 
 command -v go >/dev/null || fail "go is not installed (Debian: golang)"
