@@ -157,7 +157,10 @@ async fn refuses_users(cluster: &Cluster) {
         for words in [&["user", "add", "root:secret"][..], &["role", "add", "app"]] {
             let ran = ctl.run(words).await;
             assert_ne!(ran.code, Some(0), "{ran:?}");
-            assert!(ran.err.contains("a member is too old for this request"), "{ran:?}");
+            assert!(
+                ran.err.contains("a member is too old for this request"),
+                "{ran:?}"
+            );
         }
         let ran = ctl.run(&["auth", "enable"]).await;
         assert_ne!(ran.code, Some(0), "{ran:?}");

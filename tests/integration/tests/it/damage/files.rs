@@ -81,7 +81,7 @@ pub(super) fn sample(cases: Vec<Case>, step: usize) -> Vec<Case> {
 }
 
 /// The files below `path`, relative to `root`.
-pub(super) fn files(root: &Path, path: &Path) -> Vec<PathBuf> {
+fn files(root: &Path, path: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
