@@ -268,6 +268,7 @@ impl Restore {
         self.flush()?;
         let engine = Arc::clone(&self.engine);
         let view = engine.snapshot()?;
+        self.meta.authenticates = AuthState::load(&*view)?.enabled;
         self.attach(&*view)?;
         if !self.has_counters {
             self.count_attached(&*view)?;

@@ -174,7 +174,7 @@ impl Services {
         if let Some(enabled) = self.gate.enabled_at(changes) {
             return Ok(enabled);
         }
-        let enabled = self.latest(|reader| Ok(reader.auth()?.enabled))?;
+        let enabled = self.latest(|reader| Ok(reader.meta().authenticates))?;
         self.gate.note_enabled(changes, enabled);
         Ok(enabled)
     }

@@ -57,6 +57,7 @@ impl Transition<'_> {
                 return Err(Refusal::RootRoleMissing.into());
             }
             self.gate.state.enabled = true;
+            self.meta.authenticates = true;
             self.gate.state.save(self.overlay);
             self.effects.facts.auth_changed = true;
         }
@@ -69,6 +70,7 @@ impl Transition<'_> {
     fn disable_auth(&mut self) {
         if self.gate.state.enabled {
             self.gate.state.enabled = false;
+            self.meta.authenticates = false;
             forget_secret(self.overlay);
             self.next_auth_revision();
         }

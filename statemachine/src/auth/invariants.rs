@@ -25,6 +25,9 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     if counted != (state.users, state.roles) {
         return Ok(Err(format!("{counted:?} users and roles, {state:?}")));
     }
+    if reader.meta().authenticates != state.enabled {
+        return Ok(Err(format!("{state:?}, and {:?}", reader.meta())));
+    }
     for (name, role) in &roles {
         let ranges = role.permissions.iter().map(|permission| &permission.range);
         let is_sorted = role.permissions.is_sorted_by(|a, b| a.place() < b.place());

@@ -17,6 +17,8 @@ const LAYOUT: u8 = 1;
 const FLAG_NO_SPACE: u64 = 1;
 /// Bit in the row's flags: a `Corrupt` alarm is active.
 const FLAG_CORRUPT: u64 = 2;
+/// Bit in the row's flags: authentication is enabled.
+const FLAG_AUTHENTICATES: u64 = 4;
 /// Position of the feature level in the row's flags; it takes sixteen bits. A version without
 /// feature levels does not open a state that has one.
 const LEVEL_SHIFT: u32 = 8;
@@ -46,6 +48,8 @@ pub struct Meta {
     pub no_space: bool,
     /// Whether any member has a `Corrupt` alarm.
     pub corrupt: bool,
+    /// Whether authentication is enabled. Here too, because every read asks for it.
+    pub authenticates: bool,
     /// The feature level in force.
     pub level: FeatureLevel,
 }
@@ -64,6 +68,7 @@ impl Default for Meta {
             leases: 0,
             no_space: false,
             corrupt: false,
+            authenticates: false,
             level: FeatureLevel::FIRST,
         }
     }
@@ -119,6 +124,9 @@ impl Row for Meta {
         if self.corrupt {
             flags |= FLAG_CORRUPT;
         }
+        if self.authenticates {
+            flags |= FLAG_AUTHENTICATES;
+        }
         out.byte(LAYOUT);
         out.fixed(self.applied_index);
         out.fixed(self.applied_term);
@@ -149,9 +157,11 @@ impl Row for Meta {
         let flags: u64 = input.fixed()?;
         meta.no_space = flags & FLAG_NO_SPACE != 0;
         meta.corrupt = flags & FLAG_CORRUPT != 0;
+        meta.authenticates = flags & FLAG_AUTHENTICATES != 0;
         let unknown = Malformed::Form("unknown flag");
         meta.level = FeatureLevel(u16::try_from(flags >> LEVEL_SHIFT).map_err(|_| unknown)?);
-        let known = FLAG_NO_SPACE | FLAG_CORRUPT | (u64::from(u16::MAX) << LEVEL_SHIFT);
+        let bits = FLAG_NO_SPACE | FLAG_CORRUPT | FLAG_AUTHENTICATES;
+        let known = bits | (u64::from(u16::MAX) << LEVEL_SHIFT);
         if flags & !known == 0 {
             Ok(meta)
         } else {
@@ -169,9 +179,9 @@ mod tests {
 
     #[test]
     fn counters_are_read_as_they_were_written() {
-        let numbers = any::<([u64; 6], [i64; 2], bool, bool, u16)>();
-        assert_exact(
-            numbers.prop_map(|(counts, revisions, no_space, corrupt, level)| {
+        let numbers = any::<([u64; 6], [i64; 2], [bool; 3], u16)>();
+        assert_exact(numbers.prop_map(
+            |(counts, revisions, [no_space, corrupt, authenticates], level)| {
                 let [applied_index, applied_term, now, live_bytes, keys, leases] = counts;
                 Meta {
                     applied_index,
@@ -185,9 +195,10 @@ mod tests {
                     leases,
                     no_space,
                     corrupt,
+                    authenticates,
                     level: FeatureLevel(level),
                 }
-            }),
-        );
+            },
+        ));
     }
 }

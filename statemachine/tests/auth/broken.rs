@@ -28,12 +28,16 @@ fn contradictions_between_rows_are_found() {
     let node = with_users();
     let secret = row(&node, "J");
     assert_eq!(secret.len(), 32);
+    let mut disabled = row(&node, "E").to_vec();
+    disabled[1] = 0;
     for (key, value, words) in [
         ("Pann", None, "users and roles"),
         ("Qann", None, "users and roles"),
         ("Pnew", Some(row(&node, "Pann")), "users and roles"),
         // Its role is gone, and another is there instead.
         ("E", None, "users and roles"),
+        // Disabled, and the counters say the opposite.
+        ("E", Some(disabled.into()), "authenticates: true"),
         ("J", Some(secret.slice(1..)), "secret"),
         // Generation 300, no roles.
         (

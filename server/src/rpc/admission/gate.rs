@@ -88,10 +88,10 @@ impl Gate {
         caller: &Caller,
         needs: &[Need],
     ) -> Result<(), ReadError> {
-        let state = reader.auth()?;
-        if !state.enabled {
+        if !reader.meta().authenticates {
             return Ok(());
         }
+        let state = reader.auth()?;
         let permissions = self.permissions(reader, &state, caller)?;
         for need in needs {
             reader.check_need(&permissions, need)?;
@@ -110,10 +110,10 @@ impl Gate {
         all: &mut Vec<T>,
         need: impl Fn(&T) -> Need,
     ) -> Result<(), ReadError> {
-        let state = reader.auth()?;
-        if !state.enabled {
+        if !reader.meta().authenticates {
             return Ok(());
         }
+        let state = reader.auth()?;
         let permissions = self.permissions(reader, &state, caller)?;
         let mut fault = None;
         all.retain(|one| match reader.check_need(&permissions, &need(one)) {
@@ -137,11 +137,11 @@ impl Gate {
         caller: &Caller,
         command: &Command,
     ) -> Result<Allowed, ReadError> {
-        let state = reader.auth()?;
         let command = command.clone();
-        if !state.enabled {
+        if !reader.meta().authenticates {
             return Ok(Allowed(command));
         }
+        let state = reader.auth()?;
         let permissions = self.permissions(reader, &state, caller)?;
         for need in &needs_of(&command) {
             reader.check_need(&permissions, need)?;

@@ -33,7 +33,7 @@ pub(super) fn identify(
     headers: &HeaderMap,
     connection: Option<&ConnectionInfo>,
 ) -> Result<Caller, ReadError> {
-    if !reader.auth()?.enabled {
+    if !reader.meta().authenticates {
         return Ok(Caller::Nobody);
     }
     if let Some(token) = token(headers)? {
