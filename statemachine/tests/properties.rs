@@ -107,6 +107,20 @@ fn everything(engine: &MemEngine) -> Everything {
     }
 }
 
+/// As [`everything`], of a state that may be collected. Of compactions that came at once only the
+/// newest is hashed, so a hash as of an earlier one may be gone; it is taken from `whole` then.
+fn everything_collected(engine: &MemEngine, whole: &Everything) -> Everything {
+    let mut found = everything(engine);
+    let floor = Reader::new(engine).unwrap().meta().floor;
+    for (number, hash) in found.hashes.iter_mut().enumerate() {
+        let is_earlier = i64::try_from(number).unwrap() < floor.0;
+        if is_earlier && *hash == Err(Refusal::Compacted { floor }) {
+            *hash = whole.hashes[number].clone();
+        }
+    }
+    found
+}
+
 /// The model's events, as a reader above its floor is told them.
 fn model_history(model: &Model, from: i64) -> Vec<RevisionEvents> {
     let revisions = model.events.range(from..);
@@ -245,11 +259,12 @@ proptest! {
                 prop_assert!(progress.through <= node.machine.meta().floor.max(Revision(0)));
             }
         }
-        prop_assert_eq!(everything(&node.engine), everything(&clean.engine));
+        let whole = everything(&clean.engine);
+        prop_assert_eq!(&everything_collected(&node.engine, &whole), &whole);
         prop_assert_eq!(node.digest(), clean.digest());
         prop_assert_eq!(invariants::check(&*node.engine), Ok(()));
         node.collect(entries_max);
-        prop_assert_eq!(everything(&node.engine), everything(&clean.engine));
+        prop_assert_eq!(&everything_collected(&node.engine, &whole), &whole);
         prop_assert_eq!(node.digest(), clean.digest());
         prop_assert_eq!(invariants::check(&*node.engine), Ok(()));
         prop_assert_eq!(invariants::check_collected(&*node.engine), Ok(()));
