@@ -12,7 +12,7 @@ use crate::{
     codec::Group,
     command::{Command, Guard},
     engine::{Engine, Table},
-    error::{Fault, ReadError, Refusal},
+    error::{Fault, ReadError, Refusal, damaged},
     meta::Meta,
     once::{self, Asked, Recalled},
     origin::{self, Admission},
@@ -41,11 +41,16 @@ impl StateMachine {
     /// Opens the machine whose state `engine` holds; creates an empty one if there is none.
     ///
     /// # Errors
-    /// When the engine cannot read or holds counters that do not decode.
+    /// When the engine cannot read or holds counters that do not decode, or that contradict the
+    /// state of authentication.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Self, Fault> {
         let meta = Meta::load(engine.as_ref())?;
         let policies = Policies::load(engine.as_ref())?;
         let auth = AuthState::load(engine.as_ref())?;
+        // Reads go by the counters: a state of which they say less than the rows is not served.
+        if meta.authenticates != auth.enabled {
+            return Err(damaged("counters contradict the state of authentication"));
+        }
         Ok(Self {
             engine,
             meta,

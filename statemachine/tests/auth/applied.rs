@@ -125,6 +125,16 @@ fn a_command_that_was_checked_at_another_auth_revision_is_refused() {
     assert!(node.one(put_of("b")).is_ok());
 }
 
+/// Asserts that a command is refused to `ann`, changes nothing then, and is not refused to `root`.
+fn is_for_root_alone(node: &mut Machine, command: &Command) {
+    let before = node.reader().meta().revision;
+    let refused = node.of("ann", command.clone());
+    assert_eq!(refused, Err(Refusal::PermissionDenied), "{command:?}");
+    assert_eq!(node.reader().meta().revision, before);
+    let root = node.of("root", command.clone());
+    assert_ne!(root, Err(Refusal::PermissionDenied), "{command:?}");
+}
+
 /// Every command that gives a key to lease 8, ends it, or sets a will on it.
 fn users_of_lease() -> Vec<Command> {
     let txn = |operation| Txn {
@@ -203,12 +213,7 @@ fn a_lease_is_used_by_users_who_may_write_every_key_attached_to_it() {
             node.of("ann", Command::Put(attached("a/1", 8))).unwrap();
             node.one(by_system(Command::Put(attached(other, 8))))
                 .unwrap();
-            let before = node.reader().meta().revision;
-            let refused = node.of("ann", command.clone());
-            assert_eq!(refused, Err(Refusal::PermissionDenied), "{command:?}");
-            assert_eq!(node.reader().meta().revision, before);
-            let root = node.of("root", command.clone());
-            assert_ne!(root, Err(Refusal::PermissionDenied), "{command:?}");
+            is_for_root_alone(&mut node, &command);
         }
         // Nobody is bound while authentication is disabled.
         let mut node = fresh();
@@ -250,12 +255,7 @@ fn a_lease_with_the_session_or_a_will_of_another_user_is_not_used() {
                 ..Acquire::default()
             };
             node.of("ann", held.into()).unwrap();
-            let before = node.reader().meta().revision;
-            let refused = node.of("ann", command.clone());
-            assert_eq!(refused, Err(Refusal::PermissionDenied), "{command:?}");
-            assert_eq!(node.reader().meta().revision, before);
-            let root = node.of("root", command.clone());
-            assert_ne!(root, Err(Refusal::PermissionDenied), "{command:?}");
+            is_for_root_alone(&mut node, &command);
         }
         let mut node = with_users();
         for command in begin {

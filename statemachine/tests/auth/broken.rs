@@ -1,7 +1,9 @@
 //! Rows that contradict each other are found by the invariants.
 
 use bytes::Bytes;
-use tenure_statemachine::{Engine, Reader, Table, View, WriteBatch, WriteOp, invariants};
+use tenure_statemachine::{
+    Engine, Reader, StateMachine, Table, View, WriteBatch, WriteOp, invariants,
+};
 
 use super::setup::{Machine, with_users};
 
@@ -84,6 +86,22 @@ fn contradictions_between_rows_are_found() {
         let found = broken(key, value.as_deref());
         assert!(found.contains(words), "{key}: {found}");
     }
+}
+
+/// Reads ask the counters alone, so that they would be open to everybody.
+#[test]
+fn a_state_whose_counters_know_of_no_users_is_not_opened() {
+    let node = with_users();
+    let key = b"\0";
+    let mut counters = node.engine.get(Table::Meta, key).unwrap().unwrap().to_vec();
+    let flags = counters.last_mut().unwrap();
+    assert_eq!(*flags & 4, 4);
+    *flags &= !4;
+    let op = WriteOp::Put(Table::Meta, Bytes::from_static(key), counters.into());
+    node.engine.write(WriteBatch { ops: vec![op] }).unwrap();
+    let opened = StateMachine::open(node.engine.clone());
+    let fault = opened.unwrap_err().to_string();
+    assert!(fault.contains("counters contradict"), "{fault}");
 }
 
 #[test]
