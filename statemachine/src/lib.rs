@@ -53,7 +53,7 @@ mod value;
 mod will;
 
 pub use self::{
-    access::{AuthState, Need, PermissionCache, Permissions, Role, User, needs_of},
+    access::{AuthState, Need, Owner, PermissionCache, Permissions, Role, User, needs_of},
     claims::{CLAIMS_PER_NAME_MAX, MOVED_BYTES_MAX, MOVES_MAX, Queue},
     codec::{
         Entry, Group, decode_entry, decode_group, encode_entry, encode_group,

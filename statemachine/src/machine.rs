@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    access::{AuthState, Caller, Gate, PermissionCache},
+    access::{AuthState, Caller, Gate, Owner, PermissionCache},
     codec::Group,
     command::{Command, Guard},
     engine::{Engine, Table},
@@ -172,11 +172,14 @@ impl ApplyBatch<'_> {
         let Some(request) = &conditional.request else {
             return self.run(caller, guards, command);
         };
-        let user = match caller {
-            Caller::User(name) if self.auth.enabled => Some(name),
-            Caller::User(_) | Caller::System | Caller::Unnamed => None,
+        let user = match self.owner(caller) {
+            Ok(user) => user,
+            Err(ReadError::Refused(refusal)) => {
+                return Ok(self.outcome(Err(refusal), Effects::default()));
+            }
+            Err(ReadError::Fault(fault)) => return Err(fault),
         };
-        let asked = Asked::new(request, guards, command, user);
+        let asked = Asked::new(request, guards, command, user.as_ref());
         match once::recall(&mut self.overlay, &self.meta, &asked) {
             Ok(Recalled::Known(outcome)) => Ok(*outcome),
             Ok(Recalled::New) => {
@@ -187,6 +190,18 @@ impl ApplyBatch<'_> {
             Err(ReadError::Refused(refusal)) => Ok(self.outcome(Err(refusal), Effects::default())),
             Err(ReadError::Fault(fault)) => Err(fault),
         }
+    }
+
+    /// Returns the user that makes a command, if permissions bind it.
+    fn owner(&mut self, caller: Caller<'_>) -> Result<Option<Owner>, ReadError> {
+        let name = match caller {
+            Caller::User(name) if self.auth.enabled => name,
+            Caller::User(_) | Caller::System | Caller::Unnamed => return Ok(None),
+        };
+        let cache = &mut self.machine.permissions;
+        let found = cache.find(&self.overlay, &self.auth, name)?;
+        let found = found.ok_or(Refusal::UserNotFound)?;
+        Ok(Some(found.owner()))
     }
 
     /// Decides whether to apply the commands of `group`, and records the group as applied if so.

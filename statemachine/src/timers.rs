@@ -7,6 +7,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
+    access::StoredKey,
     engine::{Table, View},
     error::{Fault, damaged},
     read::Reader,
@@ -28,9 +29,9 @@ pub(crate) enum Timer {
     /// Removes the draining instance whose key was created in this revision.
     DrainOver(Revision, Bytes),
     /// Forgets this idempotency key.
-    ForgetKey(Bytes),
+    ForgetKey(StoredKey),
     /// Forgets this idempotency key of this client.
-    ForgetClientKey(u64, Bytes),
+    ForgetClientKey(u64, StoredKey),
     /// Checks the hold of this service, and the window that counts its expiries.
     MassExpiryLook(Bytes),
 }
@@ -54,8 +55,12 @@ impl Timer {
                 row.put_i64(incarnation.0);
                 row.put_slice(key);
             }
-            Self::ForgetKey(key) => {
+            Self::ForgetKey(StoredKey::OfNobody(key)) => {
                 row.put_u8(4);
+                row.put_slice(key);
+            }
+            Self::ForgetKey(StoredKey::OfUser(key)) => {
+                row.put_u8(7);
                 row.put_slice(key);
             }
             Self::MassExpiryLook(service) => {
@@ -63,7 +68,11 @@ impl Timer {
                 row.put_slice(service);
             }
             Self::ForgetClientKey(client, key) => {
-                row.put_u8(6);
+                let (kind, key) = match key {
+                    StoredKey::OfNobody(key) => (6, key),
+                    StoredKey::OfUser(key) => (8, key),
+                };
+                row.put_u8(kind);
                 row.put_u64(*client);
                 row.put_slice(key);
             }
@@ -83,16 +92,19 @@ impl Timer {
                 let revision = Revision(revision.cast_signed());
                 Some((revision, row.slice_ref(rest)))
             };
+            let with_client = |stored: fn(Bytes) -> StoredKey| {
+                let (client, key) = split_u64(rest)?;
+                Some(Self::ForgetClientKey(client, stored(row.slice_ref(key))))
+            };
             let timer = match kind {
                 1 => with_revision().map(|(token, key)| Self::WaitOver(token, key))?,
                 2 => Self::DelayOver(row.slice_ref(rest)),
                 3 => with_revision().map(|(born, key)| Self::DrainOver(born, key))?,
-                4 => Self::ForgetKey(row.slice_ref(rest)),
+                4 => Self::ForgetKey(StoredKey::OfNobody(row.slice_ref(rest))),
                 5 => Self::MassExpiryLook(row.slice_ref(rest)),
-                6 => {
-                    let (client, key) = split_u64(rest)?;
-                    Self::ForgetClientKey(client, row.slice_ref(key))
-                }
+                6 => with_client(StoredKey::OfNobody)?,
+                7 => Self::ForgetKey(StoredKey::OfUser(row.slice_ref(rest))),
+                8 => with_client(StoredKey::OfUser)?,
                 _ => return None,
             };
             Some((ClusterTime(at), timer))
@@ -174,7 +186,10 @@ mod tests {
                 20,
                 Timer::DrainOver(Revision(9), Bytes::from_static(b"s/i")),
             ),
-            (20, Timer::ForgetKey(Bytes::from_static(b"k"))),
+            (
+                20,
+                Timer::ForgetKey(StoredKey::OfNobody(Bytes::from_static(b"k"))),
+            ),
         ];
         for (at, timer) in &timers {
             set(&mut overlay, ClusterTime(*at), timer);

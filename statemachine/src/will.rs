@@ -1,7 +1,7 @@
 //! Last wills: transactions that run when a lease expires or a claim is lost.
 //!
 //! `W`, ordered BE64 lease, the key of a claim or nothing: a layout byte, the user who set the will
-//! if the layout has one, and the will, encoded as in a command.
+//! if the layout has one, and when the user was added, and the will, encoded as in a command.
 //!
 //! Invariant: a will exists only while its lease does and, if it belongs to a claim, while that
 //! does.
@@ -9,7 +9,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
-    access::{read_will_user, write_will_user},
+    access::{Owner, read_will_user, write_will_user},
     claims,
     command::{Will, WillSet},
     encoding::{Decoder, Encoder, Malformed},
@@ -30,7 +30,7 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StoredWill {
     /// The user who set it, and whose permissions it needs when it runs.
-    user: Option<String>,
+    user: Option<Owner>,
     will: Will,
 }
 
@@ -88,9 +88,9 @@ impl Transition<'_> {
         if let Some(before) = &before {
             self.check_owner(before)?;
         }
+        let user = self.owner()?;
         let overlay = &mut *self.overlay;
         let before = before.map(|will| bytes_of(&row, &will));
-        let user = self.gate.user().map(str::to_owned);
         let will = command.will.clone().map(|will| StoredWill { user, will });
         let will = will.as_ref().map(Row::encode);
         let after = will.as_ref().map(|will| bytes_of(&row, will));
@@ -122,10 +122,12 @@ impl Transition<'_> {
     /// Refuses to replace or remove the will of another user; root may.
     fn check_owner(&mut self, stored: &Bytes) -> Result<(), ReadError> {
         let owner = StoredWill::decode(stored)?.user;
-        let Some(user) = self.gate.user() else {
+        if self.gate.user().is_none() {
             return Ok(());
-        };
-        if owner.as_deref() == Some(user) || self.own_permissions()?.is_root() {
+        }
+        let permissions = self.own_permissions()?;
+        let is_own = owner.is_some_and(|owner| owner.is(&permissions));
+        if is_own || permissions.is_root() {
             return Ok(());
         }
         Err(Refusal::PermissionDenied.into())
@@ -158,7 +160,7 @@ impl Transition<'_> {
     /// A refusal changes nothing. `lost` is the lock that the claim of the will held.
     fn execute_will(&mut self, stored: &StoredWill, lost: Option<&Bytes>) -> Result<(), ReadError> {
         let StoredWill { user, will } = stored;
-        self.check_will(user.as_deref(), will)?;
+        self.check_will(user.as_ref(), will)?;
         // From that level on, what ends a lease under the alarm also runs its wills.
         if self.meta.corrupt && self.meta.level < FeatureLevel::ALARMED {
             return Err(Refusal::Corrupt.into());

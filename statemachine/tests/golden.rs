@@ -308,7 +308,7 @@ fn every_row_of_users_and_roles_has_its_bytes_for_ever() {
     let engine = users::engine();
     invariants::check(&*engine).unwrap();
     let present = rows(&engine);
-    for letter in b"EHJPQW" {
+    for letter in b"EHJLPQTW" {
         let row = format!("Cluster {letter:02x}");
         let is_there = present.lines().any(|line| line.starts_with(&row));
         assert!(is_there, "there is no row {:?}", char::from(*letter));
@@ -332,7 +332,9 @@ fn a_golden_state_of_users_is_read_as_it_was_written() {
     );
     let permissions = reader.permissions("ann").unwrap().unwrap();
     assert!(permissions.may_write(&KeyRange::single("a".into())));
-    assert_eq!(reader.session_owner(LeaseId(7)).unwrap().unwrap(), "ann");
+    let owner = reader.session_owner(LeaseId(7)).unwrap().unwrap();
+    assert_eq!((owner.name.as_str(), owner.added), ("ann", ann.added));
+    assert_eq!((ann.added.0, state.enabled_at.0), (4, 7));
 }
 
 #[test]

@@ -219,11 +219,7 @@ impl Services {
         &self,
         request: Request<T>,
     ) -> Result<(Call, Conditions, T), Failure> {
-        let call = self.admit_upkeep(&request)?;
-        let conditions = Conditions::of_call(&request)?;
-        let request = request.into_inner();
-        self.check_size(&request)?;
-        Ok((call, conditions, request))
+        self.admit_write_with(request, |_| None)
     }
 
     /// As [`Services::admit_write`], for a request that may carry conditions in its options.
@@ -232,9 +228,28 @@ impl Services {
         request: Request<T>,
         options: impl FnOnce(&mut T) -> Option<v1::WriteOptions>,
     ) -> Result<(Call, Conditions, T), Failure> {
-        let (call, conditions, mut request) = self.admit_write(request)?;
+        let call = self.admit_upkeep(&request)?;
+        let conditions = Conditions::of_call(&request)?;
+        let mut request = request.into_inner();
+        self.check_size(&request)?;
         let conditions = conditions.and(options(&mut request))?;
+        let conditions = self.scoped(&call, conditions)?;
         Ok((call, conditions, request))
+    }
+
+    /// Names the user in conditions with a request id, while there are users.
+    fn scoped(&self, call: &Call, conditions: Conditions) -> Result<Conditions, Failure> {
+        if !conditions.is_repeatable() || !self.authenticates()? {
+            return Ok(conditions);
+        }
+        self.latest(|reader| {
+            let Some(user) = self.gate.owner(reader, call.caller())? else {
+                return Ok(conditions);
+            };
+            // After a restore there is none until the first log-in.
+            let secret = reader.token_secret()?.unwrap_or_default();
+            Ok(conditions.of_user(&user, &secret))
+        })
     }
 
     /// Resolves when the server must end a stream, with the status to end it with.

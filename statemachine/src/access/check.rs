@@ -38,11 +38,11 @@ pub(crate) fn check(
             }
             Need::ReadLease(lease) => {
                 holds_attached(view, permissions.read(), *lease)?
-                    && !is_of_another(view, permissions.user(), *lease)?
+                    && !is_of_another(view, permissions, *lease)?
             }
             Need::WriteLease(lease) => {
                 holds_attached(view, permissions.write(), *lease)?
-                    && !is_of_another(view, permissions.user(), *lease)?
+                    && !is_of_another(view, permissions, *lease)?
             }
         };
     if is_met {

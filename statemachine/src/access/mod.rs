@@ -15,10 +15,12 @@ mod permissions;
 mod read;
 pub(crate) mod restored;
 pub(crate) mod rows;
+pub(crate) mod stored_key;
 
 pub use self::{
     cache::PermissionCache,
     needs::{Need, needs_of},
+    owned::Owner,
     permissions::Permissions,
     rows::{AuthState, Role, User},
 };
@@ -27,4 +29,5 @@ pub(crate) use self::{
     gate::{Caller, Gate},
     needs::{each_need, each_will_need},
     owned::{read_will_user, write_will_user},
+    stored_key::StoredKey,
 };

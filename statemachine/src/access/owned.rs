@@ -1,19 +1,54 @@
 //! To whom a lease belongs, beside its keys: to the user who opened its session, and to those who
 //! set its wills.
 //!
+//! A name is given again once its user is deleted. Invariant: what a user left behind belongs to
+//! nobody then, and not to the next user of that name.
+//!
 //! What a session remembers may hold what others may not read, and whoever renews or revokes a
 //! lease decides when, and whether, its wills run. So these leases are for their users alone; a
 //! lease without a session and wills is for all who may write its keys, as in etcd.
 
 use bytes::{BufMut, Bytes};
 
+use super::Permissions;
 use crate::{
-    encoding::{Decoder, Encoder, Malformed},
+    encoding::{self, Decoder, Encoder, Malformed},
     engine::{Table, View},
     error::Fault,
-    rows::{Family, keys},
-    value::LeaseId,
+    rows::{Family, Row, keys},
+    value::{AuthRevision, LeaseId},
 };
+
+/// One user: of those that have or had the name, the one that was added at a certain revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The auth revision at which the user was added.
+    pub added: AuthRevision,
+    /// The name.
+    pub name: String,
+}
+
+encoding::record! { Owner { added, name } }
+
+impl Owner {
+    /// Whether it is the user with these permissions.
+    pub(crate) fn is(&self, permissions: &Permissions) -> bool {
+        self.added == permissions.added() && self.name == permissions.user()
+    }
+}
+
+/// The row of the owner of a session.
+impl Row for Owner {
+    const DAMAGED: &'static str = "owner of a session is of an unknown layout";
+
+    fn write_row(&self, out: &mut Encoder) {
+        out.value(self);
+    }
+
+    fn read_row(input: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        input.value()
+    }
+}
 
 /// Layout version of a will that was set without a user.
 const WILL_VERSION: u8 = 1;
@@ -21,7 +56,7 @@ const WILL_VERSION: u8 = 1;
 const OWNED_WILL_VERSION: u8 = 2;
 
 /// Writes the head of a stored will: its layout, and the user who set it.
-pub(crate) fn write_will_user(user: Option<&String>, out: &mut Encoder) {
+pub(crate) fn write_will_user(user: Option<&Owner>, out: &mut Encoder) {
     match user {
         None => out.byte(WILL_VERSION),
         Some(user) => {
@@ -32,7 +67,7 @@ pub(crate) fn write_will_user(user: Option<&String>, out: &mut Encoder) {
 }
 
 /// Reads the head of a stored will: the user who set it.
-pub(crate) fn read_will_user(input: &mut Decoder<'_>) -> Result<Option<String>, Malformed> {
+pub(crate) fn read_will_user(input: &mut Decoder<'_>) -> Result<Option<Owner>, Malformed> {
     match input.byte()? {
         WILL_VERSION => Ok(None),
         OWNED_WILL_VERSION => Ok(Some(input.value()?)),
@@ -40,10 +75,14 @@ pub(crate) fn read_will_user(input: &mut Decoder<'_>) -> Result<Option<String>, 
     }
 }
 
-/// Whether the session or a will of `lease` is another user's than `user`'s.
-pub(super) fn is_of_another(view: &dyn View, user: &str, lease: LeaseId) -> Result<bool, Fault> {
-    let owner = view.get(Table::Cluster, &row_of(Family::SessionOwner, lease))?;
-    if owner.is_some_and(|owner| owner != user.as_bytes()) {
+/// Whether the session or a will of `lease` is another user's than that with these permissions.
+pub(super) fn is_of_another(
+    view: &dyn View,
+    permissions: &Permissions,
+    lease: LeaseId,
+) -> Result<bool, Fault> {
+    let owner = Owner::find(view, Table::Cluster, &row_of(Family::SessionOwner, lease))?;
+    if owner.is_some_and(|owner| !owner.is(permissions)) {
         return Ok(true);
     }
     let prefix = row_of(Family::Will, lease);
@@ -54,7 +93,7 @@ pub(super) fn is_of_another(view: &dyn View, user: &str, lease: LeaseId) -> Resu
         }
         let setter = read_will_user(&mut Decoder::new(&will));
         let setter = setter.map_err(|_| Fault::Damaged("will is of an unknown layout".into()))?;
-        if setter.is_some_and(|setter| setter != user) {
+        if setter.is_some_and(|setter| !setter.is(permissions)) {
             return Ok(true);
         }
     }

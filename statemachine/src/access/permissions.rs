@@ -1,19 +1,21 @@
 //! The permissions of a user: the union of those of its roles.
 
 use super::{
+    Owner,
     intervals::Intervals,
     rows::{Role, User},
 };
 use crate::{
     engine::View,
     error::Fault,
-    value::{KeyRange, Permission},
+    value::{AuthRevision, KeyRange, Permission},
 };
 
 /// What a user may read and write, at one auth revision.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     user: String,
+    added: AuthRevision,
     is_root: bool,
     password_generation: u64,
     read: Intervals,
@@ -35,6 +37,7 @@ impl Permissions {
         };
         Ok(Self {
             user: name.to_owned(),
+            added: user.added,
             is_root: user.is_root(),
             password_generation: user.password_generation,
             read: ranges(|permission| permission.access.reads()),
@@ -45,6 +48,21 @@ impl Permissions {
     /// The name of the user.
     pub(super) fn user(&self) -> &str {
         &self.user
+    }
+
+    /// The auth revision at which the user was added.
+    #[must_use]
+    pub const fn added(&self) -> AuthRevision {
+        self.added
+    }
+
+    /// The user, as the owner of what it makes.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        Owner {
+            added: self.added,
+            name: self.user.clone(),
+        }
     }
 
     /// Whether the user may do everything.

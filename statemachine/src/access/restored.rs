@@ -29,6 +29,7 @@ impl RestoredUsers {
         let user = User {
             password,
             password_generation: 0,
+            added: AuthRevision::FIRST,
             roles,
         };
         self.users.insert(name, user);
@@ -72,6 +73,7 @@ impl RestoredUsers {
             user.roles
                 .retain(|role| role == User::ROOT || roles.contains_key(role));
             user.password_generation = revision.0;
+            user.added = revision;
         }
         let root = self.users.get(User::ROOT);
         if self.is_enabled && !root.is_some_and(User::is_root) {
@@ -80,6 +82,8 @@ impl RestoredUsers {
         let state = AuthState {
             enabled: self.is_enabled,
             revision,
+            // Tokens of the cluster of the backup are of another secret.
+            enabled_at: revision,
             users: self.users.len() as u64,
             roles: self.roles.len() as u64,
         };

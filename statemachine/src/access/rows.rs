@@ -23,6 +23,9 @@ pub struct AuthState {
     pub enabled: bool,
     /// Counts the changes of users, roles and permissions.
     pub revision: AuthRevision,
+    /// The auth revision at which authentication was enabled last. Disabling it moves the revision,
+    /// so this tells one secret of tokens from the next.
+    pub enabled_at: AuthRevision,
     /// Number of users.
     pub users: u64,
     /// Number of roles.
@@ -34,6 +37,7 @@ impl Default for AuthState {
         Self {
             enabled: false,
             revision: AuthRevision::FIRST,
+            enabled_at: AuthRevision::FIRST,
             users: 0,
             roles: 0,
         }
@@ -47,6 +51,7 @@ impl Row for AuthState {
         out.byte(LAYOUT);
         out.value(&self.enabled);
         out.fixed(self.revision);
+        out.fixed(self.enabled_at);
         out.fixed(self.users);
         out.fixed(self.roles);
     }
@@ -56,6 +61,7 @@ impl Row for AuthState {
         Ok(Self {
             enabled: input.value()?,
             revision: input.fixed()?,
+            enabled_at: input.fixed()?,
             users: input.fixed()?,
             roles: input.fixed()?,
         })
@@ -82,6 +88,9 @@ pub struct User {
     /// The auth revision at which the password was set. No two passwords of users of one name have
     /// the same.
     pub password_generation: u64,
+    /// The auth revision at which the user was added: what an earlier user of the name owned is not
+    /// the user's.
+    pub added: AuthRevision,
     /// The roles, in order, none twice.
     pub roles: Vec<String>,
 }
@@ -128,6 +137,7 @@ impl Row for User {
         out.byte(LAYOUT);
         out.value(&self.password);
         out.value(&self.password_generation);
+        out.value(&self.added);
         out.value(&self.roles);
     }
 
@@ -136,6 +146,7 @@ impl Row for User {
         Ok(Self {
             password: input.value()?,
             password_generation: input.value()?,
+            added: input.value()?,
             roles: input.value()?,
         })
     }
@@ -243,11 +254,12 @@ mod tests {
 
     #[test]
     fn the_state_of_authentication_is_read_as_it_was_written() {
-        let states = any::<(bool, [u64; 3])>();
+        let states = any::<(bool, [u64; 4])>();
         assert_exact(
-            states.prop_map(|(enabled, [revision, users, roles])| AuthState {
+            states.prop_map(|(enabled, [revision, at, users, roles])| AuthState {
                 enabled,
                 revision: AuthRevision(revision),
+                enabled_at: AuthRevision(at),
                 users,
                 roles,
             }),
@@ -257,11 +269,13 @@ mod tests {
     #[test]
     fn users_are_read_as_they_were_written() {
         let password = option::of(vec(any::<u8>(), 0..70));
-        let users = (password, any::<u64>(), vec("[a-z]{1,9}", 0..5));
+        let revisions = any::<(u64, u64)>();
+        let users = (password, revisions, vec("[a-z]{1,9}", 0..5));
         assert_exact(
-            users.prop_map(|(password, password_generation, roles)| User {
+            users.prop_map(|(password, (password_generation, added), roles)| User {
                 password: password.map(Bytes::from),
                 password_generation,
+                added: AuthRevision(added),
                 roles,
             }),
         );

@@ -15,7 +15,7 @@ use crate::{
     feature::FeatureLevel,
     rows::{Family, Row},
     transition::Transition,
-    value::{KeyRange, Limit, Permission, permission::is_grantable},
+    value::{AuthRevision, KeyRange, Limit, Permission, permission::is_grantable},
 };
 
 impl Transition<'_> {
@@ -58,6 +58,7 @@ impl Transition<'_> {
             }
             self.gate.state.enabled = true;
             self.meta.authenticates = true;
+            self.gate.state.enabled_at = self.gate.state.revision;
             self.gate.state.save(self.overlay);
             self.effects.facts.auth_changed = true;
         }
@@ -89,9 +90,11 @@ impl Transition<'_> {
         let users = self.gate.state.users.saturating_add(1);
         Limit::Users.check(users)?;
         self.gate.state.users = users;
+        let added = self.next_auth_revision();
         let user = User {
             password: password.cloned(),
-            password_generation: self.next_auth_revision(),
+            password_generation: added,
+            added: AuthRevision(added),
             roles: Vec::new(),
         };
         user.save(self.overlay, name);

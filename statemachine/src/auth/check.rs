@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
-    access::{Need, Permissions, check, each_need, each_will_need},
+    access::{Need, Owner, Permissions, check, each_need, each_will_need},
     command::{Command, Will},
     error::{ReadError, Refusal},
     transition::Transition,
@@ -36,19 +36,36 @@ impl Transition<'_> {
             .try_for_each(|lease| check(view, &permissions, &Need::WriteLease(*lease)))
     }
 
+    /// Returns the user that makes the command, as the owner of what it makes; `None` if it is bound
+    /// by no permissions.
+    pub(crate) fn owner(&mut self) -> Result<Option<Owner>, ReadError> {
+        if self.gate.user().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(self.own_permissions()?.owner()))
+    }
+
     /// Returns the permissions of the user that makes the command, who is bound by some.
     pub(crate) fn own_permissions(&mut self) -> Result<Arc<Permissions>, ReadError> {
         let name = self.gate.user().unwrap_or_default().to_owned();
         self.permissions_of(&name)
     }
 
-    /// Refuses a will that is about to run unless the user who set it may do all of it by now. One
-    /// that was set without a user does not run while authentication is enabled.
-    pub(crate) fn check_will(&mut self, user: Option<&str>, will: &Will) -> Result<(), ReadError> {
+    /// Refuses a will that is about to run unless the user who set it exists and may do all of it
+    /// by now. One that was set without a user does not run while authentication is enabled.
+    pub(crate) fn check_will(
+        &mut self,
+        user: Option<&Owner>,
+        will: &Will,
+    ) -> Result<(), ReadError> {
         if !self.gate.state.enabled {
             return Ok(());
         }
-        let permissions = self.permissions_of(user.ok_or(Refusal::UserEmpty)?)?;
+        let user = user.ok_or(Refusal::UserEmpty)?;
+        let permissions = self.permissions_of(&user.name)?;
+        if !user.is(&permissions) {
+            return Err(Refusal::UserNotFound.into());
+        }
         let view = &*self.overlay;
         each_will_need(will, &mut |need| check(view, &permissions, &need))
     }

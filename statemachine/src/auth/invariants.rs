@@ -39,13 +39,19 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
     for (name, user) in &users {
         let is_known = |role: &String| role == User::ROOT || known.contains(role.as_str());
         let is_sorted = user.roles.is_sorted_by(|a, b| a < b);
-        let is_past = user.password_generation <= state.revision.0;
+        let is_past = user.password_generation <= state.revision.0
+            && user.added.0 <= user.password_generation;
         if !is_sorted || !is_past || !user.roles.iter().all(is_known) {
             let (roles, generation) = (&user.roles, user.password_generation);
+            let added = user.added;
             return Ok(Err(format!(
-                "user {name:?} with the roles {roles:?}, generation {generation}, {state:?}"
+                "user {name:?}, added {added}, with the roles {roles:?}, generation {generation}, \
+                 {state:?}"
             )));
         }
+    }
+    if state.enabled_at > state.revision {
+        return Ok(Err(format!("authentication was enabled later: {state:?}")));
     }
     let root = users.iter().find(|(name, _)| name == User::ROOT);
     if state.enabled && !root.is_some_and(|(_, root)| root.is_root()) {

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::kind;
 use crate::{
+    access::Owner,
     command::{
         Acquire, ClaimCommand, Command, Guard, Register, RegistryCommand, RequestId, SessionOpen,
         encode_request,
@@ -39,7 +40,7 @@ struct Fingerprint([u8; FINGERPRINT_LEN]);
 pub(crate) struct Asked<'a> {
     id: &'a RequestId,
     command: &'a Command,
-    user: Option<&'a str>,
+    user: Option<&'a Owner>,
     fingerprint: Fingerprint,
 }
 
@@ -50,12 +51,12 @@ impl<'a> Asked<'a> {
         id: &'a RequestId,
         guards: &[Guard],
         command: &'a Command,
-        user: Option<&'a str>,
+        user: Option<&'a Owner>,
     ) -> Self {
         let encoded = encode_request(guards, &without_made_lease(command));
         let mut hash = Sha256::new().chain_update(&encoded);
         if let Some(user) = user {
-            hash.update(user);
+            hash.update(&user.name);
         }
         let hash: [u8; 32] = hash.finalize().into();
         let half = hash.first_chunk().copied().unwrap_or_default();
@@ -71,7 +72,7 @@ impl<'a> Asked<'a> {
         self.id
     }
 
-    pub(super) const fn user(&self) -> Option<&str> {
+    pub(super) const fn user(&self) -> Option<&Owner> {
         self.user
     }
 }

@@ -6,11 +6,12 @@ use bytes::Bytes;
 
 use super::{
     answer,
-    key::{KeysState, is_key_row, row_of},
+    key::KeysState,
     session::{REMEMBERED_MAX, SessionState, owner_row, read_request_row, read_session_row},
     share::{self, Share},
 };
 use crate::{
+    access::stored_key::is_key_row,
     engine::{Table, View},
     error::Fault,
     lease,
@@ -68,7 +69,7 @@ fn walk(view: &dyn View) -> Result<Result<(), String>, Fault> {
         } else if let Some(client) = share::read_row(&row)? {
             shares.insert(client, Share::decode(&value)?);
         } else if let Some((_, Timer::ForgetClientKey(client, key))) = Timer::parse(&row)? {
-            let known = view.get(Table::Cluster, &row_of(&key))?;
+            let known = view.get(Table::Cluster, &key.row())?;
             let share = found.entry(client).or_default();
             share.keys = share.keys.saturating_add(1);
             let bytes = known.map_or(0, |known| known.len() as u64);

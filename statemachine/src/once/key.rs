@@ -3,10 +3,11 @@
 //! Invariant: every remembered key is counted, and so are the bytes of its outcome; it has a timer
 //! that removes it.
 
-use bytes::{BufMut, Bytes};
+use bytes::Bytes;
 
 use super::share::Share;
 use crate::{
+    access::{Owner, StoredKey, stored_key},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal},
     rows::{self, Family, Overlay, Row},
@@ -53,26 +54,20 @@ impl KeysState {
     }
 }
 
-pub(super) fn row_of(key: &[u8]) -> Bytes {
-    let mut row = Family::RequestKey.row(key.len());
-    row.put_slice(key);
-    row.freeze()
-}
-
-/// Whether a row belongs to a key.
-pub(super) fn is_key_row(row: &[u8]) -> bool {
-    Family::RequestKey.rest(row).is_some()
-}
-
-/// Returns the row of a key, or `None` for a new key. Refused if a new key could not be remembered.
+/// Returns the row of a key of a user, or of nobody; `None` for a new key. Refused if a new key
+/// could not be remembered, or if it may be a repeat from before authentication was enabled or
+/// disabled.
 pub(super) fn recall(
     view: &dyn View,
-    key: &[u8],
+    (key, user): (&Bytes, Option<&Owner>),
     client: Option<u64>,
 ) -> Result<Option<Bytes>, ReadError> {
-    let known = view.get(Table::Cluster, &row_of(key))?;
+    let known = view.get(Table::Cluster, &StoredKey::of(key, user).row())?;
     if known.is_some() {
         return Ok(known);
+    }
+    if stored_key::is_ambiguous(view, key, user)? {
+        return Err(Refusal::RequestDiffers.into());
     }
     let remembered = KeysState::load(view)?.remembered;
     let full = match client {
@@ -93,7 +88,7 @@ pub(super) fn recall(
 pub(super) fn remember(
     overlay: &mut Overlay,
     now: ClusterTime,
-    key: &Bytes,
+    key: StoredKey,
     client: Option<u64>,
     encode: impl FnOnce(u64) -> Option<Bytes>,
 ) -> Result<(), Fault> {
@@ -111,13 +106,13 @@ pub(super) fn remember(
     state.remembered = state.remembered.saturating_add(1);
     state.bytes = state.bytes.saturating_add(row.len() as u64);
     state.save(overlay);
-    overlay.put(Table::Cluster, row_of(key), row);
+    overlay.put(Table::Cluster, key.row(), row);
     let at = now.after(REMEMBERED_FOR);
     let timer = match client {
-        None => Timer::ForgetKey(key.clone()),
+        None => Timer::ForgetKey(key),
         Some(client) => {
             share.save(overlay, client);
-            Timer::ForgetClientKey(client, key.clone())
+            Timer::ForgetClientKey(client, key)
         }
     };
     timers::set(overlay, at, &timer);
@@ -125,8 +120,12 @@ pub(super) fn remember(
 }
 
 /// Forgets a key; `client` is the client that it was remembered for, if any.
-pub(crate) fn forget(overlay: &mut Overlay, key: &Bytes, client: Option<u64>) -> Result<(), Fault> {
-    let row = row_of(key);
+pub(crate) fn forget(
+    overlay: &mut Overlay,
+    key: &StoredKey,
+    client: Option<u64>,
+) -> Result<(), Fault> {
+    let row = key.row();
     if let Some(known) = overlay.get(Table::Cluster, &row)? {
         overlay.delete(Table::Cluster, row);
         let mut state = KeysState::load(overlay)?;

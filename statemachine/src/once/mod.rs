@@ -14,6 +14,7 @@ mod share;
 pub(crate) use self::{answer::Asked, check::check, key::forget as forget_key};
 pub use self::{key::SHARED_KEYS_MAX, session::SessionState};
 use crate::{
+    access::StoredKey,
     command::RequestId,
     error::{Fault, ReadError},
     meta::Meta,
@@ -45,8 +46,10 @@ pub(crate) fn recall(
             session::check_owner(overlay, *session, asked.user())?;
             session::recall(overlay, meta, *session, (*sequence, *answered))?
         }
-        RequestId::Key(key) => key::recall(overlay, key, None)?,
-        RequestId::ClientKey { client, key } => key::recall(overlay, key, Some(*client))?,
+        RequestId::Key(key) => key::recall(overlay, (key, asked.user()), None)?,
+        RequestId::ClientKey { client, key } => {
+            key::recall(overlay, (key, asked.user()), Some(*client))?
+        }
     };
     match row {
         None => Ok(Recalled::New),
@@ -67,10 +70,14 @@ pub(crate) fn remember(
         } => session::remember(overlay, meta, *session, *sequence, |room| {
             answer::encode(asked, outcome, room)
         }),
-        RequestId::Key(key) => key::remember(overlay, meta.now, key, None, |room| {
-            answer::encode(asked, outcome, room)
-        }),
+        RequestId::Key(key) => {
+            let key = StoredKey::of(key, asked.user());
+            key::remember(overlay, meta.now, key, None, |room| {
+                answer::encode(asked, outcome, room)
+            })
+        }
         RequestId::ClientKey { client, key } => {
+            let key = StoredKey::of(key, asked.user());
             key::remember(overlay, meta.now, key, Some(*client), |room| {
                 answer::encode(asked, outcome, room)
             })

@@ -6,6 +6,7 @@
 use bytes::{BufMut, Bytes};
 
 use crate::{
+    access::Owner,
     command::{LeaseGrant, SessionOpen},
     engine::{Table, View},
     error::{Fault, ReadError, Refusal, damaged},
@@ -99,13 +100,13 @@ pub(super) fn owner_row(id: LeaseId) -> Bytes {
 pub(super) fn check_owner(
     view: &dyn View,
     id: LeaseId,
-    user: Option<&str>,
+    user: Option<&Owner>,
 ) -> Result<(), ReadError> {
     let Some(user) = user else {
         return Ok(());
     };
-    let owner = view.get(Table::Cluster, &owner_row(id))?;
-    if owner.is_some_and(|owner| owner == user.as_bytes()) {
+    let owner = Owner::find(view, Table::Cluster, &owner_row(id))?;
+    if owner.is_some_and(|owner| owner == *user) {
         Ok(())
     } else {
         Err(Refusal::SessionNotFound(id).into())
@@ -248,20 +249,21 @@ impl Transition<'_> {
     /// would be executed again.
     pub(crate) fn open_session(&mut self, open: SessionOpen) -> Result<Reply, ReadError> {
         let SessionOpen { lease: id, grant } = open;
+        let user = self.owner()?;
         if let Some(ttl) = grant {
             self.grant_lease(LeaseGrant { id, ttl }, true)?;
         }
         let lease = lease::find(self.overlay, id)?.ok_or(Refusal::LeaseNotFound)?;
         if grant.is_some() {
             SessionState::default().save(self.overlay, id);
-            if let Some(user) = self.gate.user() {
-                let owner = Bytes::copy_from_slice(user.as_bytes());
-                self.overlay.put(Table::Cluster, owner_row(id), owner);
+            if let Some(user) = &user {
+                self.overlay
+                    .put(Table::Cluster, owner_row(id), user.encode());
             }
         } else if SessionState::load(self.overlay, id)?.is_none() {
             return Err(Refusal::SessionNotFound(id).into());
         }
-        check_owner(self.overlay, id, self.gate.user())?;
+        check_owner(self.overlay, id, user.as_ref())?;
         Ok(Reply::SessionOpen(id, lease.ttl))
     }
 
@@ -284,9 +286,9 @@ impl Reader<'_> {
     /// Returns the user to whom the session of a lease belongs.
     ///
     /// # Errors
-    /// When the engine cannot read.
-    pub fn session_owner(&self, lease: LeaseId) -> Result<Option<Bytes>, Fault> {
-        Ok(self.view.get(Table::Cluster, &owner_row(lease))?)
+    /// When the engine cannot read, or the row does not decode.
+    pub fn session_owner(&self, lease: LeaseId) -> Result<Option<Owner>, Fault> {
+        Owner::find(self.view, Table::Cluster, &owner_row(lease))
     }
 
     /// Returns the state of the session of a lease; `None` if it has none.

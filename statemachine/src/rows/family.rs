@@ -28,6 +28,8 @@ pub(crate) enum Family {
     TokenSecret,
     /// The share of a client of the idempotency keys.
     ClientKeys,
+    /// Idempotency keys of users.
+    UserRequestKey,
     Member,
     /// The one row that counts idempotency keys.
     RequestKeyCount,
@@ -46,7 +48,7 @@ pub(crate) enum Family {
 
 impl Family {
     /// Every family, by its byte.
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Alarm,
         Self::MassExpiry,
         Self::Claim,
@@ -58,6 +60,7 @@ impl Family {
         Self::RequestKey,
         Self::TokenSecret,
         Self::ClientKeys,
+        Self::UserRequestKey,
         Self::Member,
         Self::RequestKeyCount,
         Self::Origin,
@@ -84,6 +87,7 @@ impl Family {
             Self::RequestKey => b"I",
             Self::TokenSecret => b"J",
             Self::ClientKeys => b"K",
+            Self::UserRequestKey => b"L",
             Self::Member => b"M",
             Self::RequestKeyCount => b"N",
             Self::Origin => b"O",

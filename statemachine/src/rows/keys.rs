@@ -18,10 +18,11 @@
 //! | `Cluster` | `E` | see `access/rows.rs` | for ever |
 //! | `Cluster` | `F`, prefix | name of a lock | until the fence policy is removed |
 //! | `Cluster` | `G`, key | see `registry/drain.rs` | until a drain is over |
-//! | `Cluster` | `H`, ordered BE64 lease | name of a user | as long as the session |
+//! | `Cluster` | `H`, ordered BE64 lease | see `access/owned.rs` | as long as the session |
 //! | `Cluster` | `I`, idempotency key | outcome, see `once/` | until forgotten |
 //! | `Cluster` | `J` | the secret of tokens | while authentication is enabled |
 //! | `Cluster` | `K`, BE64 client | see `once/share.rs` | while the client has keys |
+//! | `Cluster` | `L`, BE32 length, idempotency key, its user | as `I` | until forgotten |
 //! | `Cluster` | `N` | see `once/key.rs` | for ever |
 //! | `Cluster` | `O` | see `origin.rs` | for ever |
 //! | `Cluster` | `O`, BE64 origin | see `origin.rs` | until evicted |

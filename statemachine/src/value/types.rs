@@ -49,6 +49,12 @@ impl AuthRevision {
     }
 }
 
+impl Default for AuthRevision {
+    fn default() -> Self {
+        Self::FIRST
+    }
+}
+
 impl fmt::Display for AuthRevision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

@@ -44,25 +44,31 @@ fn contradictions_between_rows_are_found() {
         // Generation 300, no roles.
         (
             "Pann",
-            Some(Bytes::from_static(&[1, 0, 0xac, 2, 0])),
+            Some(Bytes::from_static(&[1, 0, 0xac, 2, 1, 0])),
             "generation 300",
+        ),
+        // A user that was added after its password was set.
+        (
+            "Pann",
+            Some(Bytes::from_static(&[1, 0, 1, 2, 0])),
+            "added 2",
         ),
         // Roles out of order.
         (
             "Pann",
-            Some(Bytes::from_static(b"\x01\0\x01\x02\x03bob\x03ann")),
+            Some(Bytes::from_static(b"\x01\0\x01\x01\x02\x03bob\x03ann")),
             "ann",
         ),
         // A role that does not exist.
         (
             "Pann",
-            Some(Bytes::from_static(b"\x01\0\x01\x01\x03two")),
+            Some(Bytes::from_static(b"\x01\0\x01\x01\x01\x03two")),
             "two",
         ),
         // Root without its role.
         (
             "Proot",
-            Some(Bytes::from_static(b"\x01\0\x01\0")),
+            Some(Bytes::from_static(b"\x01\0\x01\x01\0")),
             "without root",
         ),
         // A permission for no key, and two out of order.

@@ -75,6 +75,18 @@ fn a_will_runs_while_its_user_may_do_what_it_does() {
 }
 
 #[test]
+fn a_will_does_not_run_for_a_later_user_of_the_name() {
+    let mut node = with_will();
+    node.change(AuthChange::UserDelete("ann".to_owned()))
+        .unwrap();
+    node.change(user_add("ann")).unwrap();
+    node.change(grant_role("ann", "ann")).unwrap();
+    let denied = Err(Refusal::PermissionDenied);
+    assert_eq!(node.of("ann", set(None, None)), denied, "not its own");
+    assert!(!ran(&mut node, "a"));
+}
+
+#[test]
 fn a_will_does_not_run_once_its_user_may_not_do_it() {
     for change in [
         forbid("ann", "a..b"),

@@ -118,7 +118,7 @@ pub(crate) fn ask(
         }),
         "owner" => reader
             .session_owner(tenure_statemachine::LeaseId(words::number(words.next())))
-            .map(|owner| vec![owner.map_or_else(|| "none".to_owned(), |owner| text(&owner))]),
+            .map(|owner| vec![owner.map_or_else(|| "none".to_owned(), |owner| owner.name)]),
         "may" => return Some(may(words, reader)),
         _ => return None,
     };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tenure_statemachine::AuthRevision;
+
 use crate::auth::tokens::Basis;
 
 /// Who makes a call. While authentication is disabled nobody is looked at, and all are `Nobody`.
@@ -23,11 +25,17 @@ pub(in crate::rpc) struct Proven {
     pub(in crate::rpc) user: String,
     /// What must still be as it was when the token was issued; `None` for a certificate.
     pub(in crate::rpc) basis: Option<Basis>,
+    /// When authentication was enabled whose secret the token is of: a stream does not outlive it.
+    pub(in crate::rpc) enabled_at: AuthRevision,
 }
 
 impl Caller {
-    pub(super) fn user(user: String, basis: Option<Basis>) -> Self {
-        Self::User(Arc::new(Proven { user, basis }))
+    pub(super) fn user(user: String, basis: Option<Basis>, enabled_at: AuthRevision) -> Self {
+        Self::User(Arc::new(Proven {
+            user,
+            basis,
+            enabled_at,
+        }))
     }
 
     /// The name of the user.

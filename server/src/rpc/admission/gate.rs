@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tenure_statemachine::{
-    AuthState, By, Command, LeaseId, Need, PermissionCache, Permissions, Principal, ReadError,
-    Reader, Refusal, by_system, needs_of,
+    AuthState, By, Command, LeaseId, Need, Owner, PermissionCache, Permissions, Principal,
+    ReadError, Reader, Refusal, by_system, needs_of,
 };
 
 use super::caller::{Caller, Proven};
@@ -153,6 +153,22 @@ impl Gate {
         Ok(Allowed(Command::By(Box::new(By { principal, command }))))
     }
 
+    /// The caller as the owner of what it makes; `None` while authentication is disabled.
+    ///
+    /// # Errors
+    /// Refused when authentication is enabled and the caller is no user.
+    pub(in crate::rpc) fn owner(
+        &self,
+        reader: &Reader<'_>,
+        caller: &Caller,
+    ) -> Result<Option<Owner>, ReadError> {
+        let state = reader.auth()?;
+        if !state.enabled {
+            return Ok(None);
+        }
+        Ok(Some(self.permissions(reader, &state, caller)?.owner()))
+    }
+
     /// The permissions of the caller, whose token must be good still.
     fn permissions(
         &self,
@@ -192,7 +208,8 @@ impl Gate {
     }
 }
 
-/// Refuses a token that is of another password, or of an earlier auth revision.
+/// Refuses a token that is of another password, of an earlier auth revision, or from before
+/// authentication was disabled, with which the secret of tokens ends.
 fn verify(
     proven: &Proven,
     state: &AuthState,
@@ -200,6 +217,7 @@ fn verify(
 ) -> Result<(), ReadError> {
     match proven.basis {
         None => Ok(()),
+        Some(_) if proven.enabled_at != state.enabled_at => Err(Refusal::InvalidAuthToken.into()),
         Some(Basis::Password(generation)) => match found {
             Some(found) if found.password_generation() == generation.0 => Ok(()),
             _ => Err(Refusal::InvalidAuthToken.into()),

@@ -36,6 +36,8 @@ pub(super) fn identify(
     if !reader.meta().authenticates {
         return Ok(Caller::Nobody);
     }
+    let state = reader.auth()?;
+    let proven = |user, basis| Caller::user(user, basis, state.enabled_at);
     if let Some(token) = token(headers)? {
         // After a restore there is no secret until the first log-in.
         let secret = reader.token_secret()?;
@@ -43,11 +45,11 @@ pub(super) fn identify(
         let secret = secret.ok_or(Refusal::InvalidAuthToken)?;
         let claims = auth.tokens.verify(token, &secret, now);
         let claims = claims.map_err(|_| Refusal::InvalidAuthToken)?;
-        return Ok(Caller::user(claims.user, Some(claims.basis)));
+        return Ok(proven(claims.user, Some(claims.basis)));
     }
     let is_gateways = headers.contains_key(GATEWAY_HEADER);
     let name = certified(auth, connection).filter(|_| !is_gateways);
-    Ok(name.map_or(Caller::Nobody, |name| Caller::user(name.to_owned(), None)))
+    Ok(name.map_or(Caller::Nobody, |name| proven(name.to_owned(), None)))
 }
 
 /// Whether a call came through the gateway from a client whose certificate would name a user

@@ -47,12 +47,11 @@ impl Permit {
     ) -> Result<(), ReadError> {
         self.check(reader)?;
         let Held { gate, caller, .. } = &*self.0;
-        if !reader.meta().authenticates || gate.check(reader, caller, &[Need::Admin]).is_ok() {
+        if gate.check(reader, caller, &[Need::Admin]).is_ok() {
             return Ok(());
         }
-        let owner = reader.session_owner(session)?;
-        let name = caller.name().map(str::as_bytes);
-        if owner.as_deref() == name && name.is_some() {
+        let user = gate.owner(reader, caller)?;
+        if user.is_none() || user == reader.session_owner(session)? {
             return Ok(());
         }
         Err(Refusal::SessionNotFound(session).into())

@@ -4,12 +4,13 @@
 //! Malformed conditions are refused: a write must not be executed without a guard that was not
 //! understood. A call without conditions costs one look at each of its headers.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use bytes::Bytes;
 use prost::Message;
 use rand::Rng;
 use sha1::{Digest, Sha1};
+use sha2::Sha256;
 use tenure_proto::{
     limits::{GUARDS_MAX, IDEMPOTENCY_KEY_BYTES_MAX, NAME_BYTES_MAX},
     metadata::{
@@ -19,7 +20,7 @@ use tenure_proto::{
     v1,
 };
 use tenure_statemachine::{
-    Acquire, ClaimCommand, Command, Conditional, Guard, LeaseId, Register, RegistryCommand,
+    Acquire, ClaimCommand, Command, Conditional, Guard, LeaseId, Owner, Register, RegistryCommand,
     RequestId, Revision,
 };
 use tonic::{
@@ -39,6 +40,18 @@ pub(in crate::rpc) struct Conditions {
     request: Option<RequestId>,
     /// Distinguishes clients, where their addresses are known.
     client: Option<u64>,
+    /// Distinguishes users, while there are any.
+    user: Option<Scope>,
+}
+
+/// What ids that are made for a user are made of: a hash that no other user can compute.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Scope([u8; 32]);
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scope(…)")
+    }
 }
 
 impl Conditions {
@@ -113,10 +126,37 @@ impl Conditions {
         self.request.is_some()
     }
 
+    /// These conditions of a user; `secret` is that of the cluster. Once the secret is another, a
+    /// repeat makes another id of a lease, and gets the lease of the first only where that is in
+    /// the reply.
+    pub(in crate::rpc) fn of_user(self, user: &Owner, secret: &[u8]) -> Self {
+        let hash = Sha256::new()
+            .chain_update((secret.len() as u64).to_be_bytes())
+            .chain_update(secret)
+            .chain_update(user.added.0.to_be_bytes())
+            .chain_update(&user.name);
+        let scope: [u8; 32] = hash.finalize().into();
+        // Each user at an address has a share of the keys, which no other can use up.
+        let client = self.client.map(|client| {
+            let hash = Sha256::new().chain_update(scope);
+            let digest = hash.chain_update(client.to_be_bytes()).finalize();
+            u64::from_be_bytes(digest.first_chunk().copied().unwrap_or_default())
+        });
+        Self {
+            user: Some(Scope(scope)),
+            client,
+            ..self
+        }
+    }
+
     /// The id of a lease that the write grants without naming it. It is derived from the request
-    /// id, so that a repeat is the same request.
+    /// id, so that a repeat is the same request; and from the user, so that no other user can grant
+    /// it first.
     pub(in crate::rpc) fn new_lease(&self) -> LeaseId {
         let mut hash = Sha1::new();
+        if let Some(Scope(scope)) = &self.user {
+            hash.update(scope);
+        }
         match &self.request {
             None => return LeaseId(rand::rng().random_range(1..=i64::MAX)),
             Some(RequestId::Key(key) | RequestId::ClientKey { key, .. }) => {
@@ -150,6 +190,7 @@ impl Conditions {
             guards,
             request,
             client,
+            user: _,
         } = self;
         let request = match (request, client) {
             (Some(RequestId::Key(key)), Some(client)) => Some(RequestId::ClientKey { client, key }),

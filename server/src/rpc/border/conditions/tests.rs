@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use futures::StreamExt;
 use tenure_proto::etcdserverpb::{PutRequest, kv_client::KvClient};
-use tenure_statemachine::FeatureLevel;
+use tenure_statemachine::{AuthRevision, FeatureLevel};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{metadata::MetadataValue, transport::Server};
@@ -237,6 +237,44 @@ fn a_repeated_request_makes_the_same_lease_and_every_request_another() {
         Conditions::default().new_lease(),
         Conditions::default().new_lease()
     );
+}
+
+#[test]
+fn the_id_of_a_lease_that_is_made_for_a_user_is_known_to_no_other() {
+    let user = |name: &str, added| Owner {
+        added: AuthRevision(added),
+        name: name.to_owned(),
+    };
+    let ids = [
+        (IDEMPOTENCY_KEY_METADATA, "k"),
+        (REQUEST_METADATA, "2a.1.0"),
+    ];
+    for id in ids {
+        let of_nobody = read(&[id]).new_lease();
+        let of = |user: &Owner, secret: &[u8]| read(&[id]).of_user(user, secret).new_lease();
+        let of_ann = of(&user("ann", 2), b"secret");
+        assert_eq!(of_ann, of(&user("ann", 2), b"secret"), "a repeat");
+        let others = [
+            of(&user("bob", 2), b"secret"),
+            of(&user("ann", 3), b"secret"),
+            of(&user("ann", 2), b"another"),
+            of(&user("ann", 2), b""),
+            of_nobody,
+        ];
+        assert!(!others.contains(&of_ann), "{others:?}");
+    }
+    // Nor does another user at the same address share in the keys.
+    let at = |name: &str| {
+        let conditions = Conditions {
+            client: Some(7),
+            ..Conditions::default()
+        };
+        conditions.of_user(&user(name, 2), b"secret").client
+    };
+    assert_eq!(at("ann"), at("ann"));
+    assert!(at("ann") != at("bob") && at("ann") != Some(7));
+    let conditions = Conditions::default().of_user(&user("ann", 2), b"secret");
+    assert!(format!("{conditions:?}").contains("Scope(…)"));
 }
 
 #[test]
