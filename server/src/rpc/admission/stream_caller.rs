@@ -30,14 +30,22 @@ impl StreamCaller {
         }
     }
 
+    /// Refuses unless the caller meets every need in the state of `reader`.
+    pub(in crate::rpc) fn check(
+        &self,
+        reader: &Reader<'_>,
+        needs: &[Need],
+    ) -> Result<(), ReadError> {
+        self.gate.check(reader, &self.caller, needs)
+    }
+
     /// Refuses unless the caller may read every key of `range` in the state of `reader`.
     pub(in crate::rpc) fn check_read(
         &self,
         reader: &Reader<'_>,
         range: &KeyRange,
     ) -> Result<(), ReadError> {
-        let need = Need::Read(range.clone());
-        self.gate.check(reader, &self.caller, &[need])
+        self.check(reader, &[Need::Read(range.clone())])
     }
 
     /// Whether users or permissions changed since this was asked last.

@@ -2,15 +2,15 @@
 //!
 //! Invariants: a waiter subscribes before its claim is proposed, so that no grant is missed; a
 //! claim whose caller is gone is withdrawn, unless it carries a request id, with which the caller
-//! can resume.
+//! can resume; a claim whose caller may not have it any more is withdrawn, granted or not.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rand::Rng;
 use tenure_statemachine::{
-    Acquire, AcquireReply, ClaimState, EndCause, Fault, LeaseId, Mode, Reader, Refusal, Revision,
-    Signal, Ttl, Wait,
+    Acquire, AcquireReply, ClaimState, Command, EndCause, Fault, LeaseId, Mode, Need, Reader,
+    Refusal, Revision, Signal, Ttl, Wait, needs_of,
 };
 use tokio::{
     sync::oneshot,
@@ -22,7 +22,7 @@ use crate::{
     events::{News, Waiter},
     node::{ProposeError, reply_to},
     rpc::{
-        admission::Allowed,
+        admission::{Allowed, StreamCaller},
         answer::{failure::Failure, refusal::quoted, status::Reason},
         border::{conditions::Conditions, request},
         call::Call,
@@ -74,6 +74,9 @@ impl Granted {
 #[derive(Debug)]
 pub(in crate::rpc) struct Waiting {
     services: Arc<Services>,
+    caller: StreamCaller,
+    /// What the caller must be allowed to do for as long as it waits.
+    needs: Vec<Need>,
     waiter: Waiter,
     /// By name.
     pub(in crate::rpc) claims: Vec<ClaimState>,
@@ -130,12 +133,17 @@ pub(in crate::rpc) async fn begin(
         acquire.lease = conditions.new_lease();
     }
     let cost = cost(&acquire);
+    // From here on no change of users and permissions is missed.
+    let caller = services.stream_caller(call);
+    let command = Command::from(acquire.clone());
     // Before anything of the state is told; once more with the claim's final form.
-    services.allow(call, &acquire.clone().into()).await?;
+    services.allow(call, &command).await?;
+    let needs = needs_of(&command);
     services
         .check_quota_unless(conditions.is_repeatable(), cost)
         .await?;
-    let waiter = services.claims.wait_for(&acquire.names, acquire.lease);
+    let (names, asked) = (acquire.names.clone(), acquire.lease);
+    let mut waiter = services.claims.wait_for(&names, asked);
     let wait = acquire.wait;
     let repeatable = conditions.is_repeatable();
     // After the subscription, which covers all later revisions.
@@ -160,8 +168,14 @@ pub(in crate::rpc) async fn begin(
     if claims.is_empty() {
         return Ok(AcquireOutcome::Blocked(revision, blocker.map(Box::new)));
     }
+    if lease != asked {
+        // The remembered outcome of a request whose lease had another id: see `Conditions`.
+        waiter = services.claims.wait_for(&names, lease);
+    }
     let mut waiting = Waiting {
         services: Arc::clone(services),
+        caller,
+        needs,
         waiter,
         claims,
         lease,
@@ -282,6 +296,11 @@ impl Waiting {
             let news = tokio::select! {
                 // Cancel-safe as documented there.
                 news = self.waiter.next() => news,
+                // Cancel-safe as documented there.
+                () = self.caller.changed() => {
+                    self.recheck()?;
+                    continue;
+                }
                 // Cancel-safe: the deadline stays.
                 () = deadline(give_up) => {
                     self.confirm().await?;
@@ -300,6 +319,28 @@ impl Waiting {
             }
         }
         self.into_granted()
+    }
+
+    /// Ends the wait of a caller who may not have the claims any more, if users or permissions
+    /// changed.
+    fn recheck(&mut self) -> Result<(), Failure> {
+        if !self.caller.has_changed() {
+            return Ok(());
+        }
+        let check = |reader: &Reader<'_>| self.caller.check(reader, &self.needs);
+        let checked = self.services.latest(check);
+        checked.inspect_err(|_| self.withdraw_always())
+    }
+
+    /// Withdraws the claims when this is dropped, although they carry a request id: the caller may
+    /// not resume.
+    fn withdraw_always(&mut self) {
+        if self.withdraw.is_none() {
+            let names = self.claims.iter().map(|claim| claim.name.clone());
+            let services = Arc::clone(&self.services);
+            let withdraw = WithdrawOnDrop::of_any_call(services, names.collect(), self.lease);
+            self.withdraw = Some(withdraw);
+        }
     }
 
     /// Drops the values, which are in the state too: thousands of claims may wait for long, each
@@ -425,19 +466,25 @@ impl Waiting {
         }
     }
 
-    fn into_granted(self) -> Result<Granted, Failure> {
-        let Self {
-            lease,
-            mut claims,
-            is_lean,
-            ..
-        } = self;
-        let (revision, found) = self.services.latest(|reader| {
+    /// The grant may have come after the permission was taken, and before this knew of either.
+    fn into_granted(mut self) -> Result<Granted, Failure> {
+        let (lease, is_lean) = (self.lease, self.is_lean);
+        let mut claims = std::mem::take(&mut self.claims);
+        let found = self.services.latest(|reader| {
+            self.caller.check(reader, &self.needs)?;
             if is_lean {
                 read_values(reader, &mut claims)?;
             }
             Ok((reader.meta().revision, reader.lease(lease)?))
-        })?;
+        });
+        let (revision, found) = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                self.claims = claims;
+                self.withdraw_always();
+                return Err(failure);
+            }
+        };
         let remaining = found.map_or(Ttl(0), |found| self.services.remaining(&found));
         Ok(Granted {
             claims,

@@ -52,6 +52,21 @@ impl WithdrawOnDrop {
         }
     }
 
+    /// Withdraws claims, whichever call made them, and leaves their lease.
+    pub(in crate::rpc) const fn of_any_call(
+        services: Arc<Services>,
+        names: Vec<Bytes>,
+        lease: LeaseId,
+    ) -> Self {
+        Self {
+            services,
+            names,
+            lease,
+            call: 0,
+            is_granted: false,
+        }
+    }
+
     /// One of the claims ended: if it was the only one, only the lease that was granted with it is
     /// left to revoke.
     pub(in crate::rpc) fn drop_after_end(mut self) {
