@@ -10,6 +10,7 @@
 mod hash;
 mod limits;
 mod pool;
+mod queue;
 mod successes;
 
 use std::{io, net::IpAddr, sync::Arc, time::Duration};
@@ -17,7 +18,7 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 
 pub use self::hash::{HashFault, PasswordHash};
-use self::{hash::Hasher, limits::Limits, pool::Pool, successes::Successes};
+use self::{hash::Hasher, limits::Limits, pool::Pool, queue::Claimant, successes::Successes};
 use super::{Entropy, Password};
 use crate::{clock::Clock, metrics::AuthMetrics};
 
@@ -29,7 +30,7 @@ const BUSY_RETRY: Duration = Duration::from_millis(500);
 pub struct Passwords {
     pool: Pool,
     hasher: Arc<Hasher>,
-    successes: Successes,
+    successes: Arc<Successes>,
     limits: Limits,
     metrics: AuthMetrics,
 }
@@ -65,6 +66,12 @@ pub enum LoginFault {
         /// When the next attempt is allowed.
         retry_after: Duration,
     },
+    /// Too many wrong passwords from this peer, from which this user has not logged in before.
+    #[error("too many wrong passwords from this address")]
+    TooManyWrongThere {
+        /// When the next attempt is allowed.
+        retry_after: Duration,
+    },
 }
 
 /// Why a password is not hashed: too many wait.
@@ -89,7 +96,7 @@ impl Passwords {
         Ok(Self {
             pool: Pool::start(metrics.clone())?,
             hasher: Arc::new(Hasher::new(cost, Arc::clone(&entropy))),
-            successes: Successes::new(entropy),
+            successes: Arc::new(Successes::new(entropy)),
             limits: Limits::new(clock),
             metrics,
         })
@@ -108,7 +115,14 @@ impl Passwords {
         password: Password,
     ) -> Result<String, HashingBusy> {
         let hasher = Arc::clone(&self.hasher);
-        let hashed = self.pool.run(peer, move || hasher.hash(&password)).await;
+        // Who sets passwords has logged in, and is none of those who log in.
+        let claimant = Claimant {
+            peer,
+            user: [0; 16],
+            is_known: true,
+        };
+        let hashed = self.pool.run(claimant, move || hasher.hash(&password));
+        let hashed = hashed.await;
         hashed.map_err(|_| {
             self.metrics.busy.inc();
             HashingBusy {
@@ -140,10 +154,11 @@ impl Passwords {
             && self.successes.holds(user, hash, &password)
         {
             self.metrics.remembered.inc();
+            self.limits.is_there(&attempt);
             return Ok(());
         }
         let (hasher, wanted) = (Arc::clone(&self.hasher), hash.map(str::to_owned));
-        let verified = self.pool.run(peer, move || {
+        let verified = self.pool.run(attempt.claimant(), move || {
             let matches = hasher.verify(wanted.as_deref(), &password);
             (matches, password)
         });

@@ -1,15 +1,15 @@
 //! The threads that hash passwords: few, of low priority, behind one bounded queue.
 //!
 //! Threads of their own and not the runtime's for blocking work, which reads of the state need.
-//! Invariant: the queue is bounded, and one peer holds at most a part of it, so that its log-ins
-//! cannot keep those of others out.
+//! Invariant: the queue is bounded; who gets a place in it is decided in [`super::queue`].
 
-use std::{collections::VecDeque, fmt, io, net::IpAddr, num::NonZeroUsize, sync::Arc, thread};
+use std::{fmt, io, num::NonZeroUsize, sync::Arc, thread};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::{sync::oneshot, time::Instant};
 use tracing::warn;
 
+use super::queue::{Claimant, Offered, Queue};
 use crate::{metrics::AuthMetrics, tasks};
 
 /// Threads are one for so many processors. The others are left to consensus and to calls.
@@ -19,14 +19,11 @@ const PROCESSORS_PER_THREAD: usize = 4;
 /// than the time that clients wait.
 const WAITING_PER_THREAD_MAX: usize = 32;
 
-/// The part of the queue that one peer may fill.
-const PARTS_PER_PEER: usize = 4;
-
 /// The priority of the threads (nice): a tenth of the time of a thread of the runtime, when
 /// processors are short.
 const NICE: i32 = 10;
 
-/// The queue is full.
+/// The queue is full, or the place in it was given to another.
 #[derive(Debug)]
 pub(super) struct Full;
 
@@ -36,22 +33,17 @@ pub(super) struct Pool {
 }
 
 struct Shared {
-    queue: Mutex<Queue>,
+    waiting: Mutex<Waiting>,
     wake: Condvar,
-    waiting_max: usize,
     metrics: AuthMetrics,
 }
 
-#[derive(Default)]
-struct Queue {
-    jobs: VecDeque<Job>,
+struct Waiting {
+    queue: Queue<Job>,
     stopped: bool,
 }
 
-struct Job {
-    peer: Option<IpAddr>,
-    run: Box<dyn FnOnce(&AuthMetrics) + Send>,
-}
+type Job = Box<dyn FnOnce(&AuthMetrics) + Send>;
 
 impl Pool {
     /// Starts one thread for every [`PROCESSORS_PER_THREAD`] processors.
@@ -63,9 +55,11 @@ impl Pool {
     fn of(threads: usize, metrics: AuthMetrics) -> io::Result<Self> {
         let pool = Self {
             shared: Arc::new(Shared {
-                queue: Mutex::default(),
+                waiting: Mutex::new(Waiting {
+                    queue: Queue::new(threads * WAITING_PER_THREAD_MAX),
+                    stopped: false,
+                }),
                 wake: Condvar::new(),
-                waiting_max: threads * WAITING_PER_THREAD_MAX,
                 metrics,
             }),
         };
@@ -83,24 +77,22 @@ impl Pool {
     /// Cancel safe: work that has not begun is skipped.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        peer: Option<IpAddr>,
+        claimant: Claimant,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Full> {
         let (reply, answer) = oneshot::channel();
-        self.shared.push(Job {
-            peer,
-            run: Box::new(move |metrics| {
-                if reply.is_closed() {
-                    return;
-                }
-                let started = Instant::now();
-                let result = work();
-                metrics.hashing.observe(started.elapsed().as_secs_f64());
-                // The caller may have gone in the meantime.
-                _ = reply.send(result);
-            }),
-        })?;
-        // The sender is dropped unsent only when the pool stops, with the queue.
+        let job = Box::new(move |metrics: &AuthMetrics| {
+            if reply.is_closed() {
+                return;
+            }
+            let started = Instant::now();
+            let result = work();
+            metrics.hashing.observe(started.elapsed().as_secs_f64());
+            // The caller may have gone in the meantime.
+            _ = reply.send(result);
+        });
+        self.shared.push(claimant, job)?;
+        // The sender is dropped unsent when another takes its place, and when the pool stops.
         answer.await.map_err(|_| Full)
     }
 }
@@ -112,23 +104,21 @@ impl Drop for Pool {
 }
 
 impl Shared {
-    fn push(&self, job: Job) -> Result<(), Full> {
-        let mut queue = self.queue.lock();
-        let of_peer = queue.jobs.iter().filter(|other| other.peer == job.peer);
-        let of_peer = of_peer.count();
-        if queue.jobs.len() >= self.waiting_max || of_peer >= self.waiting_max / PARTS_PER_PEER {
-            return Err(Full);
+    fn push(&self, claimant: Claimant, job: Job) -> Result<(), Full> {
+        match self.waiting.lock().queue.offer(claimant, job) {
+            Offered::Waits => self.metrics.waiting.inc(),
+            // Dropped, which tells its caller.
+            Offered::Instead(_) => {}
+            Offered::Refused => return Err(Full),
         }
-        queue.jobs.push_back(job);
-        self.metrics.waiting.inc();
         self.wake.notify_one();
         Ok(())
     }
 
     fn stop(&self) {
-        let mut queue = self.queue.lock();
-        queue.stopped = true;
-        for _ in queue.jobs.drain(..) {
+        let mut waiting = self.waiting.lock();
+        waiting.stopped = true;
+        while waiting.queue.next().is_some() {
             self.metrics.waiting.dec();
         }
         self.wake.notify_all();
@@ -136,16 +126,16 @@ impl Shared {
 
     /// The next job; `None` once the pool stops.
     fn next(&self) -> Option<Job> {
-        let mut queue = self.queue.lock();
+        let mut waiting = self.waiting.lock();
         loop {
-            if queue.stopped {
+            if waiting.stopped {
                 return None;
             }
-            if let Some(job) = queue.jobs.pop_front() {
+            if let Some(job) = waiting.queue.next() {
                 self.metrics.waiting.dec();
                 return Some(job);
             }
-            self.wake.wait(&mut queue);
+            self.wake.wait(&mut waiting);
         }
     }
 }
@@ -157,13 +147,13 @@ fn work(shared: &Shared) {
         warn!(%error, "the threads that hash passwords keep the usual priority");
     }
     while let Some(job) = shared.next() {
-        (job.run)(&shared.metrics);
+        job(&shared.metrics);
     }
 }
 
 impl fmt::Debug for Pool {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let waiting = self.shared.queue.lock().jobs.len();
+        let waiting = self.shared.waiting.lock().queue.len();
         formatter
             .debug_struct("Pool")
             .field("waiting", &waiting)
@@ -180,14 +170,18 @@ mod tests {
 
     use futures::future::join_all;
 
-    use super::*;
+    use super::{super::queue::PARTS_PER_PEER, *};
 
     fn pool() -> Pool {
         Pool::of(1, AuthMetrics::unregistered()).unwrap()
     }
 
-    fn peer(last: u8) -> Option<IpAddr> {
-        Some(IpAddr::from([10, 0, 0, last]))
+    fn claimant(last: u8) -> Claimant {
+        Claimant {
+            peer: Some([10, 0, 0, last].into()),
+            user: [last; 16],
+            is_known: false,
+        }
     }
 
     /// Occupies the thread of the pool until the sender is dropped.
@@ -199,7 +193,7 @@ mod tests {
             // An error, because the sender is dropped to release the thread.
             _ = released.blocking_recv();
         });
-        pool.shared.push(Job { peer: None, run }).unwrap();
+        pool.shared.push(claimant(0), run).unwrap();
         began.await.unwrap();
         release
     }
@@ -207,7 +201,7 @@ mod tests {
     #[tokio::test]
     async fn work_runs_on_a_thread_of_low_priority() {
         let pool = pool();
-        let ran = pool.run(None, || {
+        let ran = pool.run(claimant(1), || {
             let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
             let (name, rest) = stat.rsplit_once(") ").unwrap();
             // The state is the third field, the nice value the nineteenth.
@@ -230,22 +224,25 @@ mod tests {
         let done = Arc::new(AtomicUsize::new(0));
         let push = |peer| {
             let done = Arc::clone(&done);
-            pool.run(peer, move || done.fetch_add(1, Ordering::Relaxed))
+            pool.run(claimant(peer), move || done.fetch_add(1, Ordering::Relaxed))
         };
         let mut waiting = Vec::new();
         for number in 1..=4 {
             for _ in 0..per_peer {
-                let mut run = Box::pin(push(peer(number)));
+                let mut run = Box::pin(push(number));
                 assert!(futures::poll!(&mut run).is_pending());
                 waiting.push(run);
             }
-            assert!(push(peer(number)).await.is_err(), "its part is used up");
+            assert!(push(number).await.is_err(), "its part is used up");
         }
-        assert!(push(peer(9)).await.is_err(), "the queue is full");
+        let mut other = Box::pin(push(9));
+        assert!(futures::poll!(&mut other).is_pending(), "it takes a place");
         assert_eq!(pool.shared.metrics.waiting.get(), 32);
         drop(release);
         let results = join_all(waiting).await;
-        assert!(results.iter().all(Result::is_ok));
+        let refused = results.iter().filter(|result| result.is_err()).count();
+        assert_eq!(refused, 1, "of the greediest");
+        assert!(other.await.is_ok());
         assert_eq!(done.load(Ordering::Relaxed), WAITING_PER_THREAD_MAX);
         assert_eq!(pool.shared.metrics.waiting.get(), 0);
     }
@@ -256,13 +253,13 @@ mod tests {
         let release = occupy(&pool).await;
         let done = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&done);
-        let mut abandoned = Box::pin(pool.run(None, move || {
+        let mut abandoned = Box::pin(pool.run(claimant(1), move || {
             count.fetch_add(1, Ordering::Relaxed);
         }));
         assert!(futures::poll!(&mut abandoned).is_pending());
         drop(abandoned);
         drop(release);
-        pool.run(None, || {}).await.unwrap();
+        pool.run(claimant(1), || {}).await.unwrap();
         assert_eq!(done.load(Ordering::Relaxed), 0);
     }
 
@@ -270,7 +267,7 @@ mod tests {
     async fn a_pool_that_stops_refuses_what_waits() {
         let pool = pool();
         let release = occupy(&pool).await;
-        let waiting = pool.run(None, || {});
+        let waiting = pool.run(claimant(1), || {});
         let mut waiting = Box::pin(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         pool.shared.stop();

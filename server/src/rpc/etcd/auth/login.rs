@@ -111,9 +111,9 @@ async fn renew_secret(services: &Services) -> Result<(), Failure> {
 fn reason(fault: LoginFault) -> Failure {
     match fault {
         LoginFault::Wrong => Reason::AuthFailed.into(),
-        LoginFault::Busy { .. } | LoginFault::TooManyWrong { .. } => {
-            Reason::TooManyRequests.with(fault.to_string())
-        }
+        LoginFault::Busy { .. }
+        | LoginFault::TooManyWrong { .. }
+        | LoginFault::TooManyWrongThere { .. } => Reason::TooManyRequests.with(fault.to_string()),
     }
 }
 
