@@ -61,13 +61,20 @@ impl Act {
         let certificate = origin.common_name.as_deref();
         let record = Record::new(action, AuditResult::Failed(CANCELLED));
         let record = record.calling_from(origin.peer, certificate);
-        let record = about
-            .iter()
-            .fold(record, |record, (name, value)| record.about(name, value));
-        Self {
+        let act = Self {
             log: log.clone(),
             record: Some(record),
-        }
+        };
+        act.about(about)
+    }
+
+    /// Adds what it is about.
+    pub(super) fn about(mut self, details: Vec<(&'static str, String)>) -> Self {
+        self.record = self.record.take().map(|record| {
+            let details = details.iter();
+            details.fold(record, |record, (name, value)| record.about(name, value))
+        });
+        self
     }
 
     /// Names the user.

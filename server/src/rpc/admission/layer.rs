@@ -11,6 +11,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use axum::body::Body;
 use http::{Request, Response};
 use tenure_statemachine::{Need, ReadError, Reader, Refusal};
 use tonic::Status;
@@ -18,6 +19,7 @@ use tower::{Layer, Service};
 
 use super::{
     Caller,
+    asked::asked,
     audit::{Act, Origin},
     catch_up::catch_up,
     identify::{identify, is_certified_gateway_call},
@@ -59,12 +61,11 @@ pub(in crate::rpc) struct Admitted<S> {
     inner: S,
 }
 
-impl<S, RequestBody, ResponseBody> Service<Request<RequestBody>> for Admitted<S>
+impl<S, ResponseBody> Service<Request<Body>> for Admitted<S>
 where
-    S: Service<Request<RequestBody>, Response = Response<ResponseBody>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<ResponseBody>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    RequestBody: Send + 'static,
     ResponseBody: Default + Send + 'static,
 {
     type Response = Response<ResponseBody>;
@@ -75,7 +76,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = Method::at(request.uri().path());
         let failure = match admit(&self.services, &request, method) {
             Ok(caller) => return pass(&self.services, &mut self.inner, request, method, caller),
@@ -92,45 +93,49 @@ where
             };
             match admitted {
                 Ok(caller) => pass(&services, &mut ready, request, method, caller).await,
-                Err(failure) => Ok(refuse(&services, &request, method, failure)),
+                Err(failure) => Ok(refuse(&services, request, method, failure).await),
             }
         })
     }
 }
 
 /// Hands an admitted request to its method, and writes the line about an act when that ends.
-fn pass<S, RequestBody, ResponseBody>(
+fn pass<S, ResponseBody>(
     services: &Services,
     inner: &mut S,
-    mut request: Request<RequestBody>,
+    mut request: Request<Body>,
     method: Option<Method>,
     caller: Caller,
-) -> <Admitted<S> as Service<Request<RequestBody>>>::Future
+) -> <Admitted<S> as Service<Request<Body>>>::Future
 where
-    S: Service<Request<RequestBody>, Response = Response<ResponseBody>> + Clone + Send + 'static,
+    S: Service<Request<Body>, Response = Response<ResponseBody>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Send + 'static,
-    RequestBody: Send + 'static,
     ResponseBody: Default + Send + 'static,
 {
-    let act = method.filter(|method| method.need == MethodNeed::Act);
-    let act = act.map(|method| act_of(services, &request, method).by(&caller));
+    let method = method.filter(|method| method.need == MethodNeed::Act);
+    let act = method.map(|method| (method, act_of(services, &request, method).by(&caller)));
     request.extensions_mut().insert(caller);
-    let response = inner.call(request);
-    let Some(act) = act else {
-        return Box::pin(response);
+    let Some((method, act)) = act else {
+        return Box::pin(inner.call(request));
     };
+    // The clone takes the place of the service that is ready.
+    let next = inner.clone();
+    let mut ready = mem::replace(inner, next);
     Box::pin(async move {
-        let response = response.await?;
+        let (head, body) = request.into_parts();
+        let (details, body) = asked(method, body).await;
+        let act = act.about(details);
+        let response = ready.call(Request::from_parts(head, body)).await?;
         act.end_by(response.headers());
         Ok(response)
     })
 }
 
 /// The response to a request that is not admitted; administration that is refused leaves a line.
-fn refuse<RequestBody, ResponseBody: Default>(
+async fn refuse<ResponseBody: Default>(
     services: &Services,
-    request: &Request<RequestBody>,
+    request: Request<Body>,
     method: Option<Method>,
     failure: Failure,
 ) -> Response<ResponseBody> {
@@ -142,9 +147,10 @@ fn refuse<RequestBody, ResponseBody: Default>(
             let now = services.replica.cluster_time();
             identify(&services.auth, now, reader, request.headers(), connection)
         });
-        let act = act_of(services, request, method);
+        let act = act_of(services, &request, method);
         let act = act.by(&caller.unwrap_or(Caller::Nobody));
-        act.end::<()>(&Err(failure.clone()));
+        let (details, _) = asked(method, request.into_body()).await;
+        act.about(details).end::<()>(&Err(failure.clone()));
     }
     Status::from(failure).into_http()
 }

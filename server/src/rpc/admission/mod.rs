@@ -7,6 +7,7 @@
 //! Invariant: a command of a client carries its user and the auth revision at which its needs were
 //! met; a read checks its needs in the state that it reads.
 
+mod asked;
 pub(in crate::rpc) mod audit;
 mod caller;
 mod catch_up;
