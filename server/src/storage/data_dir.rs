@@ -36,7 +36,7 @@ const ETCD_NAME: &str = "member";
 const NAMES_TOLD_MAX: usize = 5;
 /// Only the account of the server has access to the stored data.
 const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
+pub(super) const FILE_MODE: u32 = 0o600;
 
 /// An open, locked data directory.
 #[derive(Debug)]

@@ -12,13 +12,17 @@ use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 
-use super::{adapter_record::AdapterRecord, data_dir::sync_dir};
+use super::{
+    adapter_record::AdapterRecord,
+    data_dir::{FILE_MODE, sync_dir},
+};
 
 /// Followed by the instance id of the sender, in hexadecimal.
 const PARTIAL_PREFIX: &str = "partial-";
@@ -289,6 +293,7 @@ pub fn open_at(directory: &Path, name: &str, offset: u64) -> io::Result<File> {
         .create(true)
         .truncate(false)
         .write(true)
+        .mode(FILE_MODE)
         .open(directory.join(name))?;
     if file.metadata()?.len() < offset {
         return Err(io::Error::other("less of a file is held than was said"));

@@ -179,6 +179,8 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     const OWNER: LogOwner = LogOwner {
@@ -232,6 +234,27 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(root.path()).unwrap().collect();
         assert_eq!(left.len(), 1, "{left:?}");
+    }
+
+    #[test]
+    fn the_files_of_a_log_are_its_owners_alone_also_those_of_earlier_versions() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("log");
+        let modes = || {
+            let files = fs::read_dir(&path).unwrap().map(Result::unwrap);
+            let modes = files.map(|file| file.metadata().unwrap().permissions().mode() & 0o777);
+            modes.collect::<Vec<_>>()
+        };
+        drop(open(&path));
+        let created = modes();
+        assert!(!created.is_empty());
+        assert!(created.iter().all(|mode| *mode == 0o600), "{created:?}");
+        for file in fs::read_dir(&path).unwrap().map(Result::unwrap) {
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        drop(open(&path));
+        let opened = modes();
+        assert!(opened.iter().all(|mode| *mode == 0o600), "{opened:?}");
     }
 
     #[test]

@@ -11,12 +11,12 @@ use std::{
     fmt,
     fs::{self, File, OpenOptions},
     io::{self, IoSlice, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use crate::storage::data_dir;
+use crate::storage::data_dir::{self, FILE_MODE};
 
 /// Slices per call of `pwritev`; Linux's `IOV_MAX`.
 const SLICES_MAX: usize = 1024;
@@ -120,6 +120,7 @@ impl LogFiles for DiskFiles {
             .read(true)
             .write(true)
             .open(self.path.join(name))?;
+        keep_private(&file)?;
         Ok(Arc::new(DiskFile(file)))
     }
 
@@ -129,7 +130,9 @@ impl LogFiles for DiskFiles {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(FILE_MODE)
             .open(self.path.join(name))?;
+        keep_private(&file)?;
         // Written, not only allocated: unwritten blocks cost each later sync a commit of the file
         // system's journal.
         let zeros = vec![0; ZEROS_BYTES];
@@ -154,6 +157,17 @@ impl LogFiles for DiskFiles {
     fn sync_names(&self) -> io::Result<()> {
         data_dir::sync_dir(&self.path)
     }
+}
+
+/// Lets only the owner read a file: entries hold hashes of passwords. Earlier versions created
+/// files that all could read.
+fn keep_private(file: &File) -> io::Result<()> {
+    let mut permissions = file.metadata()?.permissions();
+    if permissions.mode() & 0o7777 != FILE_MODE {
+        permissions.set_mode(FILE_MODE);
+        file.set_permissions(permissions)?;
+    }
+    Ok(())
 }
 
 #[derive(Debug)]
