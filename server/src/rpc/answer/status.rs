@@ -290,6 +290,8 @@ reasons! {
     WillsTooLarge => ResourceExhausted, "tenure: wills take too much";
     /// The limit of alarms of one kind is reached.
     TooManyAlarms => ResourceExhausted, "tenure: too many alarms";
+    /// The action of an alarm request is none that is known.
+    AlarmActionUnknown => InvalidArgument, "tenure: action of the alarm request is unknown";
     /// A name is empty.
     NameMissing => InvalidArgument, "tenure: name is not provided";
     /// A name is too long.

@@ -20,7 +20,10 @@ use tonic::{Request, Response, Status};
 use crate::{
     backup::{ClusterFacts, Pieces},
     rpc::{
-        admission::audit::{Act, Origin},
+        admission::{
+            StreamCaller,
+            audit::{Act, Origin},
+        },
         answer::{
             failure::{Failure, of_snapshot},
             reply,
@@ -72,7 +75,9 @@ impl Maintenance for MaintenanceService {
                 act.end(&changed);
                 changed?
             }
-            Ok(AlarmAction::Get) | Err(_) => {
+            // etcd's member crashes here.
+            Err(_) => return Err(Reason::AlarmActionUnknown.into()),
+            Ok(AlarmAction::Get) => {
                 conditions.refuse_on_read()?;
                 call.read(self.0.replica.read_barrier()).await?;
                 let (revision, mut alarms) = self.revision_and_alarms()?;
@@ -158,18 +163,23 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    /// Streams the state that this member has applied. A learner does so, too; one whose state is
+    /// Streams the state that this member has applied, for as long as the caller may have it. A learner does so, too; one whose state is
     /// known to be wrong does not.
     async fn snapshot(
         &self,
         request: Request<wire::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        self.0.admit_anywhere(&request)?;
+        let call = self.0.admit_anywhere(&request)?;
+        let caller = self.0.stream_caller(&call);
         self.0.refuse_differing()?;
         let facts = self.cluster_facts()?;
         let begun = self.0.snapshots.begin(self.0.replica.engine(), facts);
         let pieces = begun.map_err(of_snapshot)?;
-        Ok(Response::new(Sending(pieces)))
+        Ok(Response::new(Sending {
+            services: Arc::clone(&self.0),
+            caller,
+            pieces: Some(pieces),
+        }))
     }
 
     async fn move_leader(
@@ -192,13 +202,36 @@ impl Maintenance for MaintenanceService {
 
 /// The pieces of a snapshot as messages.
 #[derive(Debug)]
-pub(in crate::rpc) struct Sending(Pieces);
+pub(in crate::rpc) struct Sending {
+    services: Arc<Services>,
+    caller: StreamCaller,
+    /// `None` once the stream has ended.
+    pieces: Option<Pieces>,
+}
+
+impl Sending {
+    /// Refuses the rest if users or permissions changed and the caller may not have it any more.
+    fn recheck(&mut self) -> Result<(), Failure> {
+        if !self.caller.has_changed() {
+            return Ok(());
+        }
+        let check = |reader: &Reader<'_>| self.caller.check(reader, &[Need::Admin]);
+        self.services.latest(check)
+    }
+}
 
 impl Stream for Sending {
     type Item = Result<wire::SnapshotResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = ready!(Pin::new(&mut self.0).poll_next(context));
+        if let Err(failure) = self.recheck() {
+            self.pieces = None;
+            return Poll::Ready(Some(Err(failure.into())));
+        }
+        let Some(pieces) = &mut self.pieces else {
+            return Poll::Ready(None);
+        };
+        let piece = ready!(Pin::new(pieces).poll_next(context));
         Poll::Ready(piece.map(|piece| {
             let piece = piece.map_err(of_snapshot)?;
             Ok(wire::SnapshotResponse {
