@@ -36,8 +36,8 @@ impl Transition<'_> {
             .try_for_each(|lease| check(view, &permissions, &Need::WriteLease(*lease)))
     }
 
-    /// Returns the user that makes the command, as the owner of what it makes; `None` if it is bound
-    /// by no permissions.
+    /// Returns the user that makes the command, as the owner of what it makes; `None` if no
+    /// permissions bind it.
     pub(crate) fn owner(&mut self) -> Result<Option<Owner>, ReadError> {
         if self.gate.user().is_none() {
             return Ok(None);

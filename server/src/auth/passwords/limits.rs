@@ -1,7 +1,8 @@
 //! Limits on wrong passwords: for each pair of user and peer, and for each peer.
 //!
-//! After [`BURST`] wrong ones of a pair, one attempt every [`INTERVAL`] is allowed. By pair, so that
-//! wrong passwords from one address do not lock a user out everywhere, or all users of one address.
+//! After [`BURST`] wrong ones of a pair, one attempt every [`INTERVAL`] is allowed. By pair, so
+//! that wrong passwords from one address lock a user out neither everywhere, nor with all others
+//! of the address.
 //! The allowance of a peer is ten times that of a pair, for many clients may share an address. Once
 //! it is used up, only users who have logged in from there before are let in: names that are made
 //! up are not among them. Right passwords are never limited, except behind wrong ones.

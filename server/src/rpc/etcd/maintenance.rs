@@ -163,8 +163,8 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    /// Streams the state that this member has applied, for as long as the caller may have it. A learner does so, too; one whose state is
-    /// known to be wrong does not.
+    /// Streams the state that this member has applied, for as long as the caller may have it. A
+    /// learner does so, too; one whose state is known to be wrong does not.
     async fn snapshot(
         &self,
         request: Request<wire::SnapshotRequest>,

@@ -22,6 +22,33 @@ const CALM: [&str; 3] = [
     "etcd_server_has_leader",
 ];
 
+/// All from one address.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_storm_of_wrong_passwords_of_one_user_keeps_no_other_of_its_address_out() {
+    let builder = Cluster::builder(1).flag("--bcrypt-cost", "10");
+    let users = Users::enable(builder.start().await).await;
+    let address = users.cluster.node(0).address().to_owned();
+    let storm: Vec<_> = (0..LOGINS)
+        .map(|_| {
+            let user = User::on(&address, None);
+            tokio::spawn(async move {
+                let refused = user.try_log_in("guest", "wrong").await;
+                refused.unwrap_err().code()
+            })
+        })
+        .collect();
+    // None of these has logged in before.
+    for name in ["reader", "writer", "both"] {
+        let user = User::on(&address, None);
+        user.try_log_in(name, PASSWORD).await.unwrap();
+    }
+    for login in storm {
+        let code = login.await.unwrap();
+        let refused = [Code::InvalidArgument, Code::ResourceExhausted];
+        assert!(refused.contains(&code), "{code:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_log_ins_delays_no_heartbeat_and_no_write() {
     // At this cost a password takes a good part of a second.

@@ -47,7 +47,7 @@ impl Watching {
         self.next().await
     }
 
-    async fn next(&mut self) -> WatchResponse {
+    pub(super) async fn next(&mut self) -> WatchResponse {
         self.responses.next().await.expect("it is open").unwrap()
     }
 }
