@@ -3,7 +3,8 @@
 //!
 //! # Invariants
 //! Only damage makes a mark: what RocksDB reports as corruption, such as a checksum mismatch or an
-//! unexpected file format. A disk that does not respond makes none.
+//! unexpected file format; and, when a database does not open, files that are not there. A disk
+//! that does not respond makes none.
 
 use std::{
     fs, io,
@@ -22,6 +23,14 @@ const MARK: &str = "damaged";
 /// Marks the database in `directory` if `cause` is a corruption.
 pub(super) fn note(directory: &Path, cause: &Error) {
     if cause.kind() == ErrorKind::Corruption {
+        mark(directory, cause.as_ref());
+    }
+}
+
+/// Marks the database in `directory`, which did not open, if `cause` is a corruption or a missing
+/// file: also the one that `CURRENT` names after one of its digits changed.
+pub(super) fn note_unopened(directory: &Path, cause: &Error) {
+    if cause.kind() == ErrorKind::Corruption || rocks::is_missing(cause) {
         mark(directory, cause.as_ref());
     }
 }

@@ -146,8 +146,9 @@ fn shared_options() -> Options {
 }
 
 /// Remedy for files that do not verify. RocksDB's message names them.
-const DAMAGED: &str = "the database is damaged; restore the data directory, or replace the member: \
-                       remove it and add it again with an empty data directory";
+const DAMAGED: &str = "the database is damaged; start the member again, which makes a damaged state \
+                       anew; if it ends again, replace the member: remove it and add it again with \
+                       an empty data directory";
 
 /// Remedy for a file that cannot be written for lack of space.
 const FULL: &str = "the disk is full; free space and start again";
@@ -176,7 +177,13 @@ fn is_full(error: &rocksdb::Error) -> bool {
 pub(super) fn is_damage(error: &rocksdb::Error) -> bool {
     match error.kind() {
         ErrorKind::Corruption | ErrorKind::InvalidArgument => true,
-        // RocksDB has no error kind for a missing file.
-        _ => AsRef::<str>::as_ref(error).contains("No such file"),
+        _ => is_missing(error),
     }
+}
+
+/// Whether a file is missing, for which RocksDB has no error kind of its own: `CURRENT`, by which it
+/// tells that there is a database, or one that another file names.
+pub(super) fn is_missing(error: &rocksdb::Error) -> bool {
+    let said: &str = error.as_ref();
+    said.contains("No such file") || said.contains("does not exist (create_if_missing is false)")
 }

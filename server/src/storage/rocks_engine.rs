@@ -78,7 +78,7 @@ impl RocksEngine {
         let context = || format!("opening the state database in {}", path.display());
         let options = rocks::state_options(!path.exists());
         let db = DB::open_cf_descriptors(&options, path, tables)
-            .inspect_err(|error| damage::note(path, error))
+            .inspect_err(|error| damage::note_unopened(path, error))
             .map_err(|e| rocks::engine_error(&context(), e))?;
         let directory = Directory {
             path: path.to_owned(),

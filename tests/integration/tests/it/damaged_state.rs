@@ -17,6 +17,8 @@ const VALUE_BYTES: usize = 32 << 10;
 const BEGINS: &str = "the state is damaged and is brought back";
 const FROM_PEER: &str = "the state of another member is in place";
 const FROM_SNAPSHOT: &str = "from the newest snapshot of this member";
+/// The remedy that it names when it ends.
+const AGAIN: &str = "start the member again";
 const FROM_LOG: &str = "from the log of this member";
 
 async fn write(node: &Node, keys: std::ops::Range<usize>) {
@@ -74,6 +76,63 @@ async fn of_three() -> Cluster {
         .flag("--snapshot-catchup-entries", "5")
         .start()
         .await
+}
+
+/// What happens to the files by which a database is opened.
+#[derive(Clone, Copy, Debug)]
+enum Lost {
+    Current,
+    Manifest,
+    /// A digit of the name that `CURRENT` holds changes.
+    Digit,
+}
+
+fn lose(state: &Path, lost: Lost) {
+    let current = state.join("CURRENT");
+    let named = fs::read_to_string(&current).unwrap();
+    let manifest = state.join(named.trim());
+    assert!(manifest.is_file(), "{}", manifest.display());
+    match lost {
+        Lost::Current => fs::remove_file(current).unwrap(),
+        Lost::Manifest => fs::remove_file(manifest).unwrap(),
+        Lost::Digit => {
+            let mut bytes = named.into_bytes();
+            let digit = bytes.iter().rposition(u8::is_ascii_digit).unwrap();
+            bytes[digit - 1] ^= 1;
+            fs::write(current, bytes).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_state_that_has_lost_the_files_by_which_it_is_opened_is_made_anew() {
+    for nodes in [1, 3] {
+        let mut cluster = Cluster::builder(nodes)
+            .flag("--snapshot-count", &SNAPSHOT_ENTRIES.to_string())
+            .flag("--snapshot-catchup-entries", "5")
+            .start()
+            .await;
+        let leader = cluster.leader().await;
+        let damaged = cluster.others(leader).first().copied().unwrap_or(leader);
+        for lost in [Lost::Current, Lost::Manifest, Lost::Digit] {
+            write(cluster.node(leader), 0..2 * SNAPSHOT_ENTRIES).await;
+            cluster.node_mut(damaged).kill9();
+            lose(&state(cluster.node(damaged)), lost);
+            let before = cluster.node(damaged).log().len();
+            cluster.node_mut(damaged).start();
+            let status = cluster.node_mut(damaged).wait_exit(STATE_MAX).await;
+            let told = cluster.node(damaged).log()[before..].to_owned();
+            assert!(
+                !status.success() && told.contains(AGAIN),
+                "{lost:?}: {told}"
+            );
+            // A supervisor starts it again.
+            cluster.node_mut(damaged).restart().await;
+            let found = cluster.node(damaged).calls().get_prefix("state/").await;
+            assert_eq!(found.unwrap().len(), 2 * SNAPSHOT_ENTRIES, "{lost:?}");
+            assert_same_everywhere(&cluster).await;
+        }
+    }
 }
 
 fn set_aside(node: &Node) -> usize {
