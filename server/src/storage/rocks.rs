@@ -132,9 +132,9 @@ pub(super) fn log_options() -> Options {
     options
 }
 
-/// Threads of compaction have the priority of all others. With a lower one they get next to nothing
-/// of busy processors: a compaction that needs 15 ms of one took 1.5 s, the newest files piled up,
-/// and RocksDB stalled the writes of all tables.
+/// Threads of compaction have the priority of all others. With a lower one they get next to
+/// nothing of busy processors: a compaction that needs 15 ms of one took 1.5 s, the newest files
+/// piled up, and RocksDB stalled the writes of all tables.
 fn shared_options() -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
@@ -181,8 +181,8 @@ pub(super) fn is_damage(error: &rocksdb::Error) -> bool {
     }
 }
 
-/// Whether a file is missing, for which RocksDB has no error kind of its own: `CURRENT`, by which it
-/// tells that there is a database, or one that another file names.
+/// Whether a file is missing, for which RocksDB has no error kind of its own: `CURRENT`, by which
+/// it tells that there is a database, or one that another file names.
 pub(super) fn is_missing(error: &rocksdb::Error) -> bool {
     let said: &str = error.as_ref();
     said.contains("No such file") || said.contains("does not exist (create_if_missing is false)")

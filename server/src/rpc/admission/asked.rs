@@ -98,11 +98,12 @@ fn is_whole(bytes: &[u8]) -> bool {
     whole(bytes).is_some()
 }
 
-/// The first message, if it is there as a whole and not compressed.
+/// The first message, if it is there as a whole, not too long and not compressed.
 fn whole(bytes: &[u8]) -> Option<&[u8]> {
     let ([compressed, length @ ..], rest) = bytes.split_first_chunk::<HEAD_BYTES>()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-    rest.get(..length).filter(|_| *compressed == 0)
+    rest.get(..length)
+        .filter(|message| *compressed == 0 && message.len() <= BYTES_MAX)
 }
 
 /// What a message of `method` is about. A message that does not decode is about nothing.
