@@ -14,10 +14,12 @@ use std::{
 };
 
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::spawn_blocking,
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -27,7 +29,7 @@ use tower::service_fn;
 use crate::{
     endpoint::Address,
     error::{Error, TlsError, TlsFailure},
-    tls::Tls,
+    tls::{InForce, Tls},
 };
 
 /// How long the first bytes of a server are waited for. One that waits for the client's first costs
@@ -44,18 +46,21 @@ pub(crate) struct Connector(Arc<Target>);
 struct Target {
     authority: String,
     name: ServerName<'static>,
-    config: Arc<ClientConfig>,
-    has_identity: bool,
+    tls: Tls,
+    /// The configuration of the latest connection, and what it was made of.
+    latest: Mutex<(InForce, Arc<ClientConfig>)>,
     limit: Duration,
 }
 
 impl Connector {
     /// Opens connections to `address`, each within `limit`.
     pub(crate) fn new(address: &Address, tls: &Tls, limit: Duration) -> Result<Self, Error> {
+        let in_force = tls.in_force();
+        let config = Arc::new(tls.client_config(&in_force)?);
         Ok(Self(Arc::new(Target {
             name: tls.name_of(address.host())?,
-            config: Arc::new(tls.client_config()?),
-            has_identity: tls.has_identity(),
+            tls: tls.clone(),
+            latest: Mutex::new((in_force, config)),
             authority: address.authority.clone(),
             limit,
         })))
@@ -72,7 +77,7 @@ impl Connector {
 }
 
 impl Target {
-    async fn open(&self) -> io::Result<Begun> {
+    async fn open(self: &Arc<Self>) -> io::Result<Begun> {
         let opened = timeout(self.limit, self.handshake()).await;
         let stream = opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         let mut begun = Begun {
@@ -96,16 +101,35 @@ impl Target {
         Ok(begun)
     }
 
-    async fn handshake(&self) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake(self: &Arc<Self>) -> io::Result<TlsStream<TcpStream>> {
         let stream = TcpStream::connect(&self.authority).await?;
         stream.set_nodelay(true)?;
-        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let config = if self.tls.reads_files() {
+            let target = Arc::clone(self);
+            let read = spawn_blocking(move || target.config()).await;
+            read.map_err(io::Error::other)?
+        } else {
+            self.config()
+        };
+        let connector = TlsConnector::from(config.map_err(io::Error::other)?);
         let connected = connector.connect(self.name.clone(), stream).await;
         connected.map_err(|error| self.explain(&error))
     }
 
+    /// The configuration of a connection that is opened now. One that is used again knows the
+    /// sessions of connections before, so it is made anew only when something changed.
+    fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let in_force = self.tls.in_force();
+        let mut latest = self.latest.lock();
+        if !latest.0.is(&in_force) {
+            let config = Arc::new(self.tls.client_config(&in_force)?);
+            *latest = (in_force, config);
+        }
+        Ok(Arc::clone(&latest.1))
+    }
+
     fn explain(&self, error: &io::Error) -> io::Error {
-        io::Error::other(TlsError::of(error, self.has_identity))
+        io::Error::other(TlsError::of(error, self.tls.has_identity()))
     }
 }
 
@@ -122,7 +146,8 @@ async fn speaks_tls(endpoint: &str) -> bool {
         return false;
     };
     let tls = Tls::new().without_verification();
-    let (Ok(config), Ok(name)) = (tls.client_config(), tls.name_of(address.host())) else {
+    let config = tls.client_config(&tls.in_force());
+    let (Ok(config), Ok(name)) = (config, tls.name_of(address.host())) else {
         return false;
     };
     let Ok(stream) = TcpStream::connect(&address.authority).await else {

@@ -1,15 +1,23 @@
-//! Settings of secured connections.
-//!
-//! Reads no files; programs do that, and know what to do when one is missing.
+//! Settings of secured connections: whom to trust, and who the client is, from memory or from
+//! files.
 
-use std::{fmt, sync::Arc};
+mod files;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, DigitallySignedStruct, InconsistentKeys, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    sign::{CertifiedKey, SingleCertAndKey},
 };
+
+use self::files::Source;
 
 use crate::error::{Error, ErrorKind};
 
@@ -23,8 +31,8 @@ const PROTOCOL: &[u8] = b"h2";
 /// use tenure::{Client, Tls};
 ///
 /// let tls = Tls::new()
-///     .authorities_pem(std::fs::read("ca.pem")?)?
-///     .identity_pem(std::fs::read("client.pem")?, std::fs::read("client-key.pem")?)?;
+///     .authorities_file("ca.pem")?
+///     .identity_files("client.pem", "client-key.pem")?;
 /// let client = Client::builder()
 ///     .endpoints(["https://10.0.0.1:2379", "https://10.0.0.2:2379"])
 ///     .tls(tls)
@@ -34,29 +42,92 @@ const PROTOCOL: &[u8] = b"h2";
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Files are read again for each connection, so that a certificate, a key or an authority that was
+/// replaced needs no restart; open connections stay. A pair may be replaced one file after the
+/// other. While files cannot be used, what was read before stays in force; a warning of `tracing`
+/// says so once, and so does [`on_unusable_file`](Self::on_unusable_file).
 #[derive(Clone, Default)]
 #[must_use = "settings do nothing until they are given to `ClientBuilder::tls`"]
 pub struct Tls {
-    /// `None` means those of the system.
-    authorities: Option<Arc<RootCertStore>>,
-    identity: Option<Arc<Identity>>,
+    authorities: Authorities,
+    identity: Option<Identity>,
     server_name: Option<String>,
     accepts_anyone: bool,
+    report: Option<Report>,
 }
 
-struct Identity {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
+/// Whom to trust.
+#[derive(Clone)]
+enum Authorities {
+    /// Those of the system, read when first needed.
+    System(Arc<OnceLock<Arc<RootCertStore>>>),
+    Given(Arc<RootCertStore>),
+    File(Arc<Source<Arc<RootCertStore>>>),
+}
+
+impl Default for Authorities {
+    fn default() -> Self {
+        Self::System(Arc::default())
+    }
+}
+
+/// Who the client is.
+#[derive(Clone)]
+enum Identity {
+    Given(Arc<CertifiedKey>),
+    Files(Arc<Source<Arc<CertifiedKey>>>),
+}
+
+/// Receives why files cannot be used.
+type Report = Arc<dyn Fn(&Error) + Send + Sync>;
+
+/// What is in force for one connection.
+#[derive(Clone)]
+pub(crate) struct InForce {
+    /// `None` when every server is accepted.
+    authorities: Option<Arc<RootCertStore>>,
+    identity: Option<Arc<CertifiedKey>>,
+}
+
+impl InForce {
+    /// Whether it is the same as before, and not read again since.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        same(self.authorities.as_ref(), other.authorities.as_ref())
+            && same(self.identity.as_ref(), other.identity.as_ref())
+    }
+}
+
+fn same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+impl fmt::Debug for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InForce").finish_non_exhaustive()
+    }
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("authorities", &self.authorities.as_ref().map(|it| it.len()))
-            .field("has_identity", &self.identity.is_some())
+        let mut shown = f.debug_struct("Tls");
+        match &self.authorities {
+            Authorities::System(_) => shown.field("authorities", &"system"),
+            Authorities::Given(roots) => shown.field("authorities", &roots.len()),
+            Authorities::File(file) => shown.field("authorities", file),
+        };
+        match &self.identity {
+            Some(Identity::Files(files)) => shown.field("identity", files),
+            identity => shown.field("identity", &identity.is_some()),
+        };
+        shown
             .field("server_name", &self.server_name)
             .field("accepts_anyone", &self.accepts_anyone)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,12 +142,18 @@ impl Tls {
     /// # Errors
     /// [`ErrorKind::Config`] when there is none, or one cannot be used.
     pub fn authorities_pem(mut self, pem: impl AsRef<[u8]>) -> Result<Self, Error> {
-        let mut roots = RootCertStore::empty();
-        for authority in certificates(pem.as_ref(), "of the authorities")? {
-            let added = roots.add(authority);
-            added.map_err(|error| config(format!("a certificate authority: {error}")))?;
-        }
-        self.authorities = Some(Arc::new(roots));
+        self.authorities = Authorities::Given(authorities(pem.as_ref())?);
+        Ok(self)
+    }
+
+    /// Like [`authorities_pem`](Self::authorities_pem), from a file, which is read again for each
+    /// connection.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when it cannot be read, there is none in it, or one cannot be used.
+    pub fn authorities_file(mut self, path: impl AsRef<Path>) -> Result<Self, Error> {
+        let source = Source::open(owned([path.as_ref()]), |read| authorities(&read[0]))?;
+        self.authorities = Authorities::File(Arc::new(source));
         Ok(self)
     }
 
@@ -84,18 +161,39 @@ impl Tls {
     /// key; both in PEM form.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] when one is missing or malformed, or the key is encrypted.
+    /// [`ErrorKind::Config`] when one is missing or malformed, the key is encrypted, or it belongs
+    /// to another certificate.
     pub fn identity_pem(
         mut self,
         certificate: impl AsRef<[u8]>,
         key: impl AsRef<[u8]>,
     ) -> Result<Self, Error> {
-        let chain = certificates(certificate.as_ref(), "of the client")?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_ref()).map_err(|_| {
-            config("the key of the client certificate is no private key in PEM form, or encrypted")
-        })?;
-        self.identity = Some(Arc::new(Identity { chain, key }));
+        let pair = identity(certificate.as_ref(), key.as_ref())?;
+        self.identity = Some(Identity::Given(pair));
         Ok(self)
+    }
+
+    /// Like [`identity_pem`](Self::identity_pem), from files, which are read again for each
+    /// connection.
+    ///
+    /// # Errors
+    /// As [`identity_pem`](Self::identity_pem), and when one cannot be read.
+    pub fn identity_files(
+        mut self,
+        certificate: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, Error> {
+        let files = owned([certificate.as_ref(), key.as_ref()]);
+        let source = Source::open(files, |read| identity(&read[0], &read[1]))?;
+        self.identity = Some(Identity::Files(Arc::new(source)));
+        Ok(self)
+    }
+
+    /// Calls `report` when files that changed cannot be used, once for each reason; what was read
+    /// before stays in force. It may be called on any thread, and the connection waits for it.
+    pub fn on_unusable_file(mut self, report: impl Fn(&Error) + Send + Sync + 'static) -> Self {
+        self.report = Some(Arc::new(report));
+        self
     }
 
     /// Expects this host name or IP address in the certificates of servers instead of that in the
@@ -123,36 +221,99 @@ impl Tls {
             .map_err(|_| config(format!("{name:?} is no host name for TLS")))
     }
 
-    pub(crate) fn client_config(&self) -> Result<ClientConfig, Error> {
+    /// Whether [`in_force`](Self::in_force) reads files, and blocks.
+    pub(crate) const fn reads_files(&self) -> bool {
+        matches!(self.authorities, Authorities::File(_))
+            || matches!(self.identity, Some(Identity::Files(_)))
+    }
+
+    /// What is in force for a connection that is opened now.
+    pub(crate) fn in_force(&self) -> InForce {
+        let authorities = match &self.authorities {
+            _ if self.accepts_anyone => None,
+            Authorities::System(roots) => Some(Arc::clone(roots.get_or_init(of_system))),
+            Authorities::Given(roots) => Some(Arc::clone(roots)),
+            Authorities::File(file) => Some(self.current(file)),
+        };
+        let identity = self.identity.as_ref().map(|identity| match identity {
+            Identity::Given(pair) => Arc::clone(pair),
+            Identity::Files(files) => self.current(files),
+        });
+        InForce {
+            authorities,
+            identity,
+        }
+    }
+
+    fn current<T: Clone>(&self, source: &Source<T>) -> T {
+        let (value, failure) = source.current();
+        if let Some(error) = failure {
+            tracing::warn!(%error, "cannot load new certificates: those before stay in force");
+            if let Some(report) = &self.report {
+                report(&error);
+            }
+        }
+        value
+    }
+
+    pub(crate) fn client_config(&self, in_force: &InForce) -> Result<ClientConfig, Error> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| config(format!("TLS cannot be set up: {error}")))?;
-        let builder = if self.accepts_anyone {
-            let anyone = Arc::new(Anyone(provider));
-            builder.dangerous().with_custom_certificate_verifier(anyone)
-        } else {
-            builder.with_root_certificates(self.roots())
+        let builder = match &in_force.authorities {
+            Some(roots) => builder.with_root_certificates(Arc::clone(roots)),
+            None => {
+                let anyone = Arc::new(Anyone(provider));
+                builder.dangerous().with_custom_certificate_verifier(anyone)
+            }
         };
-        let mut client = match &self.identity {
+        let mut client = match &in_force.identity {
             None => builder.with_no_client_auth(),
-            Some(identity) => builder
-                .with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())
-                .map_err(|error| config(format!("the client certificate and its key: {error}")))?,
+            Some(pair) => {
+                let pair = SingleCertAndKey::from(Arc::clone(pair));
+                builder.with_client_cert_resolver(Arc::new(pair))
+            }
         };
         client.alpn_protocols = vec![PROTOCOL.to_vec()];
         Ok(client)
     }
+}
 
-    fn roots(&self) -> Arc<RootCertStore> {
-        self.authorities.clone().unwrap_or_else(|| {
-            let mut roots = RootCertStore::empty();
-            // The system's bundle may hold certificates that are of no use here. Without any, the
-            // first connection says that the authority is unknown.
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            Arc::new(roots)
-        })
+fn owned<const N: usize>(paths: [&Path; N]) -> Vec<PathBuf> {
+    paths.map(Path::to_owned).into()
+}
+
+/// The authorities of the system.
+fn of_system() -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    // The system's bundle may hold certificates that are of no use here. Without any, the first
+    // connection says that the authority is unknown.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    Arc::new(roots)
+}
+
+fn authorities(pem: &[u8]) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(pem, "of the authorities")? {
+        let added = roots.add(authority);
+        added.map_err(|error| config(format!("a certificate authority: {error}")))?;
     }
+    Ok(Arc::new(roots))
+}
+
+fn identity(certificate: &[u8], key: &[u8]) -> Result<Arc<CertifiedKey>, Error> {
+    let chain = certificates(certificate, "of the client")?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| {
+        config("the key of the client certificate is no private key in PEM form, or encrypted")
+    })?;
+    let pair = CertifiedKey::from_der(chain, key, &ring::default_provider());
+    pair.map(Arc::new).map_err(|error| match error {
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            config("the key does not belong to the client certificate")
+        }
+        error => config(format!("the client certificate and its key: {error}")),
+    })
 }
 
 fn certificates(pem: &[u8], whose: &str) -> Result<Vec<CertificateDer<'static>>, Error> {

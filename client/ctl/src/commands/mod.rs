@@ -35,6 +35,7 @@ mod version;
 mod watch;
 
 use std::{
+    fmt::Display,
     io::{self, Write},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -223,7 +224,7 @@ impl Session {
 }
 
 /// Prints a message to standard error.
-fn print_message(text: impl std::fmt::Display) {
+fn print_message(text: impl Display) {
     // A closed standard error is ignored.
     _ = writeln!(io::stderr(), "{text}");
 }
@@ -231,7 +232,7 @@ fn print_message(text: impl std::fmt::Display) {
 /// Prints a message to standard error without waiting for the write, for callers that must not
 /// block on it. Messages that are unwritten when the program ends are lost, and so are those beyond
 /// [`QUEUED_MESSAGES_MAX`] queued ones.
-fn print_message_detached(text: &'static str) {
+fn print_message_detached(text: impl Display + Send + 'static) {
     static WAITING: AtomicUsize = AtomicUsize::new(0);
     if WAITING.fetch_add(1, Ordering::Relaxed) >= QUEUED_MESSAGES_MAX {
         WAITING.fetch_sub(1, Ordering::Relaxed);

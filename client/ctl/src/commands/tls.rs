@@ -1,10 +1,11 @@
 //! TLS of the command line: its settings from options, and what a failure was really about.
 
-use std::{fs, path::Path};
+use std::{fs::File, path::Path};
 
 use anyhow::Context as _;
 use tenure::{ErrorKind, Tls};
 
+use super::print_message_detached;
 use crate::{args::Global, failure::Failure};
 
 /// The settings of TLS; `None` when no option asks for it. Endpoints that begin with `https://` use
@@ -17,12 +18,18 @@ pub(super) fn settings(global: &Global) -> Result<Option<Tls>, Failure> {
     if !is_asked_for {
         return Ok(None);
     }
-    let mut tls = Tls::new();
+    // Detached: the connection of a lock's holder must not wait for a reader of standard error.
+    let mut tls = Tls::new().on_unusable_file(|error| {
+        print_message_detached(format!("{error}; what was read before stays in force"));
+    });
     if let Some(path) = &global.cacert {
-        tls = tls.authorities_pem(read("--cacert", path)?)?;
+        readable("--cacert", path)?;
+        tls = tls.authorities_file(path)?;
     }
     if let (Some(cert), Some(key)) = (&global.cert, &global.key) {
-        tls = tls.identity_pem(read("--cert", cert)?, read("--key", key)?)?;
+        readable("--cert", cert)?;
+        readable("--key", key)?;
+        tls = tls.identity_files(cert, key)?;
     }
     if global.insecure_skip_tls_verify {
         tls = tls.without_verification();
@@ -30,10 +37,11 @@ pub(super) fn settings(global: &Global) -> Result<Option<Tls>, Failure> {
     Ok(Some(tls))
 }
 
-fn read(option: &str, path: &Path) -> Result<Vec<u8>, Failure> {
-    let bytes = fs::read(path);
-    let bytes = bytes.with_context(|| format!("{option} {} cannot be read", path.display()))?;
-    Ok(bytes)
+/// Refuses a file that cannot be read by the name of its option.
+fn readable(option: &str, path: &Path) -> Result<(), Failure> {
+    let opened = File::open(path);
+    opened.with_context(|| format!("{option} {} cannot be read", path.display()))?;
+    Ok(())
 }
 
 /// Asks the servers whether they speak TLS if a command over plain text could not reach one: what

@@ -1,6 +1,7 @@
 //! TLS for clients and between members, the cluster secret, and what strangers get: on real
 //! sockets, with the tools that people have.
 
+mod client_files;
 mod clients;
 mod documented;
 mod members;
