@@ -101,6 +101,7 @@
 //! | `discovery` | load balancing of gRPC calls over registered instances |
 //! | `fence-http` | a `tower` layer that checks fencing tokens |
 //! | `fence-axum` | an `axum` extractor that checks fencing tokens |
+//! | `srv` | finding the endpoints by SRV records of DNS: `SrvDiscovery` |
 //! | `serde` | values as JSON: `Client::put_json`, `KeyValue::json` |
 //! | `wire` | the generated protobuf messages, not covered by semantic versioning |
 //! | `fence-sqlite` | only tests of [`fence::SqlFence`] on SQLite |
@@ -155,6 +156,8 @@ mod run;
 #[cfg(feature = "tls")]
 mod secure;
 mod session;
+#[cfg(feature = "srv")]
+mod srv;
 mod stm;
 #[cfg(feature = "tls")]
 mod tls;
@@ -201,6 +204,8 @@ pub use response::{
     Role, SessionState, SnapshotPiece, Status, StoreHash, TokenCheck, TxnResponse, User,
 };
 pub use session::{Session, Sessions};
+#[cfg(feature = "srv")]
+pub use srv::SrvDiscovery;
 pub use stm::{Stm, StmTxn};
 #[cfg(feature = "tls")]
 pub use tls::Tls;

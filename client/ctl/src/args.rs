@@ -13,7 +13,7 @@ mod restore;
 mod session;
 mod values;
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{
     Arg, ArgAction, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand,
@@ -22,7 +22,7 @@ use clap::{
 use clap_complete::Shell;
 use tenure::{LeaseId, MemberId};
 
-use values::{duration, member_id};
+use values::{duration, member_id, name_server};
 
 pub use access::{Access, Auth, Kind, RangeArgs, Reading, Role, User};
 pub use conditions::{Conditions, Guarded, Guards, Writing};
@@ -126,6 +126,18 @@ pub struct Global {
     /// Accept every certificate of a server: for tests
     #[arg(long, global = true)]
     pub insecure_skip_tls_verify: bool,
+    /// Find the servers by the SRV records of this domain
+    #[arg(short = 'd', long, global = true, value_name = "DOMAIN")]
+    pub discovery_srv: Option<String>,
+    /// Suffix of the services in these records
+    #[arg(long, global = true, value_name = "NAME")]
+    pub discovery_srv_name: Option<String>,
+    /// Name server to ask for them, with or without a port, instead of those of the system
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = name_server)]
+    pub discovery_dns_server: Option<SocketAddr>,
+    /// Use servers without TLS, and certificates for other names than the domain
+    #[arg(long, global = true, default_value_t = true, hide_default_value = true)]
+    pub insecure_discovery: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

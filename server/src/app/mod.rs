@@ -1,5 +1,6 @@
 //! Builds the parts of the server in order, runs them, and shuts them down in order.
 
+mod discovery;
 mod health;
 mod identity;
 mod join;
@@ -17,6 +18,7 @@ use std::{io, path::PathBuf, pin::pin, sync::Arc, time::Duration};
 
 use self::supervisor::Supervisor;
 pub use self::{
+    discovery::DiscoveryError,
     join::JoinError,
     quorum_recovery::{RecoveryError, plan as recovery_plan},
     tls::TlsError,
@@ -67,6 +69,9 @@ pub enum AppError {
     /// The settings for the first start contradict each other.
     #[error(transparent)]
     FirstStart(#[from] ConfigErrors),
+    /// The members could not be found by records of DNS.
+    #[error("--discovery-srv: {0}")]
+    Discovery(#[from] DiscoveryError),
     /// The node cannot join the cluster.
     #[error("discovery failed: {0}")]
     Join(#[from] JoinError),
@@ -149,6 +154,7 @@ pub async fn run(config: Arc<Config>) -> Result<(), AppError> {
     let supervisor = Supervisor::of_process();
     let clock = RuntimeClock::shared();
     let metrics = Metrics::new(config.metrics);
+    let config = discovery::complete(config).await?;
     let secured = tls::Secured::open(&config, &metrics.tls)?;
     let exit = secured.exit();
     let transport: Arc<dyn Transport> = Arc::new(TcpTransport { exit });
@@ -304,7 +310,9 @@ fn introducers(config: &Config) -> Vec<String> {
     let listed = config.initial_cluster.iter();
     let others = listed.filter(|member| member.name != config.name);
     let urls = others.flat_map(|member| &member.peer_urls);
-    urls.chain(&config.join).map(ToString::to_string).collect()
+    let discovered = config.discovery.iter().flat_map(|it| &it.peers);
+    let urls = urls.chain(&config.join).chain(discovered);
+    urls.map(ToString::to_string).collect()
 }
 
 fn node_config(config: &Config, founding: &identity::Founding) -> NodeConfig {

@@ -248,6 +248,7 @@ fn open(port: &'static str, tls: &TlsConfig, data_dir: &Path) -> Result<Port, Tl
     let settings = PortSettings {
         files,
         trust: tls.trust,
+        server_name: tls.server_name.clone(),
         allowed: tls.allowed.clone(),
         policy: tls.policy.clone(),
     };
@@ -258,6 +259,8 @@ fn open(port: &'static str, tls: &TlsConfig, data_dir: &Path) -> Result<Port, Tl
 fn hosts(config: &Config) -> Vec<String> {
     let listed = config.initial_cluster.iter();
     let listed = listed.flat_map(|member| &member.peer_urls);
-    let hosts = listed.chain(&config.join).filter_map(Url::host);
+    let discovered = config.discovery.iter().flat_map(|it| &it.peers);
+    let urls = listed.chain(&config.join).chain(discovered);
+    let hosts = urls.filter_map(Url::host);
     hosts.map(str::to_owned).collect()
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use super::{
     cluster::{FirstStart, Joining},
     fault::Warning,
-    settings::Config,
+    settings::{ClusterState, Config},
     url::Url,
 };
 
@@ -41,6 +41,15 @@ pub(super) fn text(config: &Config, warnings: &[Warning], fresh: bool) -> String
 }
 
 fn first_start(config: &Config) -> String {
+    if let Some(discovery) = &config.discovery {
+        let domain = &discovery.domain;
+        return match config.initial_cluster_state {
+            ClusterState::New => format!("forms the cluster that SRV records of {domain} list"),
+            ClusterState::Existing => {
+                format!("joins the cluster that SRV records of {domain} list")
+            }
+        };
+    }
     match config.first_start() {
         Ok(FirstStart::Form { members, .. }) if members.len() == 1 => {
             "forms a cluster of its own".to_owned()

@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::{
     fault::{ConfigErrors, ConfigFault, Origin},
     identity::{self, ClusterId},
-    settings::{ClusterState, Config},
+    settings::{ClusterState, Config, SrvDiscovery},
     url::{Url, UrlFault},
 };
 
@@ -87,6 +87,25 @@ pub(super) fn parse(text: &str) -> Result<Vec<InitialMember>, InitialClusterFaul
 }
 
 impl Config {
+    /// The same, with these members for the first start, which were discovered.
+    #[must_use]
+    pub fn with_members(&self, members: Vec<InitialMember>) -> Self {
+        Self {
+            initial_cluster: members,
+            ..self.clone()
+        }
+    }
+
+    /// The same, with these peer URLs, which were discovered by a start with data.
+    #[must_use]
+    pub fn with_discovered_peers(&self, peers: Vec<Url>) -> Self {
+        let discovery = self.discovery.clone();
+        Self {
+            discovery: discovery.map(|discovery| SrvDiscovery { peers, ..discovery }),
+            ..self.clone()
+        }
+    }
+
     /// The action for a first start.
     ///
     /// # Errors
@@ -147,6 +166,8 @@ impl Config {
             ),
             Some(own)
                 if self.initial_cluster_state == ClusterState::New
+                    // It found itself by its addresses, however these are written.
+                    && self.discovery.is_none()
                     && !same_addresses(&own.peer_urls, &self.initial_advertise_peer_urls) =>
             {
                 conflict(

@@ -82,6 +82,8 @@ pub fn load(
     let fresh = is_fresh(&config.data_dir);
     if value_faults.is_empty()
         && fresh
+        // The members are not known yet.
+        && config.discovery.is_none()
         && let Err(errors) = config.first_start()
     {
         faults.extend(errors.faults().iter().cloned());

@@ -38,7 +38,7 @@ pub use self::load::{Invocation, from_process, load};
 pub use self::security::{Certificate, ClusterSecret, TlsConfig};
 pub use self::settings::{
     AutoCompaction, ClusterState, Config, DiskReserve, LogFormat, LogLevel, LogOutput,
-    MetricsLevel, QuorumRecovery,
+    MetricsLevel, QuorumRecovery, SrvDiscovery,
 };
 pub use self::token::{JwtMethod, JwtOptions, TokenProvider};
 pub use self::url::{Bind, Url};

@@ -11,6 +11,8 @@ pub struct TlsConfig {
     pub certificate: Certificate,
     /// Whose certificates are verified.
     pub trust: Trust,
+    /// The name to expect in the certificates of other members instead of their hosts.
+    pub server_name: Option<String>,
     /// The names that verified certificates may be for.
     pub allowed: Allowed,
     /// Versions and cipher suites.

@@ -1,8 +1,9 @@
 //! The validated configuration: every field typed, derived and checked.
 //!
-//! Invariant: values are created by `validate` alone and shared as `Arc<Config>`, never changed.
+//! Invariant: values are created by `validate` alone, completed by what is discovered, and shared as
+//! `Arc<Config>`, never changed.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
     audit::AuditTarget,
@@ -43,6 +44,8 @@ pub struct Config {
 
     /// The members for the first start, by name; see [`Config::first_start`].
     pub initial_cluster: Vec<InitialMember>,
+    /// How the members are found, if they are not listed.
+    pub discovery: Option<SrvDiscovery>,
     /// Whether the first start forms a cluster or joins one.
     pub initial_cluster_state: ClusterState,
     /// Distinguishes this cluster from others with the same addresses.
@@ -140,6 +143,19 @@ pub enum DiskReserve {
 
 /// Whether the first start forms a cluster or joins one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How members are found by SRV records of DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SrvDiscovery {
+    /// The domain of the records.
+    pub domain: String,
+    /// The suffix of their services; may be empty.
+    pub suffix: String,
+    /// The name server to ask; `None` means those of the system.
+    pub name_server: Option<SocketAddr>,
+    /// Peer URLs that a start with data found; only their hosts count.
+    pub peers: Vec<Url>,
+}
+
 pub enum ClusterState {
     /// Form a new cluster.
     New,

@@ -134,6 +134,12 @@ impl Url {
         self.port.map(|_| &*self.host)
     }
 
+    /// The port; `None` for a local socket.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
     /// Host and port, in the form for a connection attempt, or the file of a local socket.
     #[must_use]
     pub fn authority(&self) -> String {

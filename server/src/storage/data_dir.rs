@@ -179,6 +179,16 @@ impl DataDir {
         self.identity.lock().is_some_and(|record| record.founded)
     }
 
+    /// Whether the log of the directory at `path` has ever held an entry, as far as can be told
+    /// without opening it. One that cannot be read counts as one: opening it reports why.
+    #[must_use]
+    pub fn was_founded(path: &Path) -> bool {
+        match fs::read(path.join(IDENTITY_FILE)) {
+            Ok(text) => identity_file::parse(&text).map_or(true, |(record, _)| record.founded),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
     /// Makes `owner` the permanent owner of a new directory.
     ///
     /// # Errors

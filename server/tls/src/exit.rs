@@ -71,6 +71,7 @@ impl Exit {
             return Ok(Dialled::Plain(stream));
         }
         let port = self.tls.as_ref().ok_or(ExitError::NoTls)?;
+        let host = port.server_name().unwrap_or(host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned());
         let name = name.map_err(|_| ExitError::Name(host.to_owned()))?;

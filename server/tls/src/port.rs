@@ -69,6 +69,9 @@ pub struct PortSettings {
     pub files: Files,
     /// Whose certificates are verified.
     pub trust: Trust,
+    /// The name to expect in the certificates of those that this connects to, instead of their
+    /// hosts.
+    pub server_name: Option<String>,
     /// The names that verified certificates may be for.
     pub allowed: Allowed,
     /// Versions and suites.
@@ -196,6 +199,11 @@ impl Port {
     #[must_use]
     pub fn verifies_clients(&self) -> bool {
         self.settings.trust == Trust::Everyone
+    }
+
+    /// The name to expect in certificates instead of the host.
+    pub(crate) fn server_name(&self) -> Option<&str> {
+        self.settings.server_name.as_deref()
     }
 
     /// The configuration for accepting.

@@ -26,6 +26,7 @@ fn port(pki: &Pki, pair: &Issued, revocations: bool) -> Arc<Port> {
             revocations: revocations.then(|| pki.path("revoked.der")),
         },
         trust: Trust::Everyone,
+        server_name: None,
         allowed: Allowed::default(),
         policy: Policy::default(),
     });

@@ -51,7 +51,7 @@ const CLIENT: Crate = Crate {
             "retry",
             "tls",
         ],
-        &["config", "observe", "resume", "secure"],
+        &["config", "observe", "resume", "secure", "srv"],
         // Connections, and one call over them.
         &["channel"],
         &["auth"],

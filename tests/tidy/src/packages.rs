@@ -14,7 +14,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     // Takes the place of a dependency of openraft's, by that one's name; nobody of ours uses it.
     ("base2histogram", &[]),
     ("tenure-backup", &["tenure-statemachine"]),
-    ("tenure", &["tenure-proto"]),
+    ("tenure-srv", &[]),
+    ("tenure", &["tenure-proto", "tenure-srv"]),
     ("tenurectl", &["tenure", "tenure-backup"]),
     ("tenure-json", &[]),
     ("tenure-tls", &[]),
@@ -24,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "tenure-backup",
             "tenure-json",
             "tenure-proto",
+            "tenure-srv",
             "tenure-statemachine",
             "tenure-tls",
         ],

@@ -1,6 +1,9 @@
 //! Parsers of option values, and their error texts.
 
-use std::time::Duration;
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use tenure::{LeaseId, MemberId, wire::limits::IDEMPOTENCY_KEY_BYTES_MAX};
 
@@ -37,6 +40,15 @@ pub struct EndpointArg {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text)
         .map_err(|error| format!("{error}, expected such as 5s or 1m30s"))
+}
+
+/// A name server: an address with or without a port, 53 unless given.
+pub(super) fn name_server(text: &str) -> Result<SocketAddr, String> {
+    let without_port = text.parse::<IpAddr>();
+    let server = without_port.map(|address| SocketAddr::new(address, 53));
+    server
+        .or_else(|_| text.parse())
+        .map_err(|_| "expected an address, such as 10.0.0.1 or 10.0.0.1:53".to_owned())
 }
 
 /// A time to live: seconds, as etcdctl takes them, or a duration such as `800ms`. Never zero.

@@ -9,6 +9,7 @@ mod check;
 mod conditions;
 mod defrag;
 mod diff;
+mod discovery;
 mod elect;
 mod endpoint;
 mod endpoints;
@@ -66,15 +67,7 @@ struct Session {
 ///
 /// # Errors
 /// The failure of the command.
-pub async fn run(cli: Cli) -> Result<(), Failure> {
-    let global = cli.global.clone();
-    match run_once(cli).await {
-        Err(failure) => Err(tls::explain(failure, &global).await),
-        done => done,
-    }
-}
-
-async fn run_once(cli: Cli) -> Result<(), Failure> {
+pub async fn run(mut cli: Cli) -> Result<(), Failure> {
     let output = Output {
         format: cli.global.write_out,
         hex: cli.global.hex,
@@ -82,6 +75,15 @@ async fn run_once(cli: Cli) -> Result<(), Failure> {
     if let Some(outcome) = offline(output, &cli.command) {
         return outcome;
     }
+    discovery::find_endpoints(&mut cli.global).await?;
+    let global = cli.global.clone();
+    match run_once(cli, output).await {
+        Err(failure) => Err(tls::explain(failure, &global).await),
+        done => done,
+    }
+}
+
+async fn run_once(cli: Cli, output: Output) -> Result<(), Failure> {
     // Its client is that of --from.
     if let Command::Migrate(args) = &cli.command {
         return migrate::run(&cli.global, output, args).await;

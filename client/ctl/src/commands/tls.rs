@@ -5,7 +5,7 @@ use std::{fs::File, path::Path};
 use anyhow::Context as _;
 use tenure::{ErrorKind, Tls};
 
-use super::print_message_detached;
+use super::{discovery, print_message_detached};
 use crate::{args::Global, failure::Failure};
 
 /// The settings of TLS; `None` when no option asks for it. Endpoints that begin with `https://` use
@@ -13,6 +13,7 @@ use crate::{args::Global, failure::Failure};
 pub(super) fn settings(global: &Global) -> Result<Option<Tls>, Failure> {
     let is_asked_for = !global.insecure_transport
         || global.insecure_skip_tls_verify
+        || discovery::server_name(global).is_some()
         || global.cacert.is_some()
         || global.cert.is_some();
     if !is_asked_for {
@@ -30,6 +31,9 @@ pub(super) fn settings(global: &Global) -> Result<Option<Tls>, Failure> {
         readable("--cert", cert)?;
         readable("--key", key)?;
         tls = tls.identity_files(cert, key)?;
+    }
+    if let Some(name) = discovery::server_name(global) {
+        tls = tls.server_name(name);
     }
     if global.insecure_skip_tls_verify {
         tls = tls.without_verification();

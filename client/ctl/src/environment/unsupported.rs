@@ -6,11 +6,6 @@ use super::{Lookup, variable_for};
 
 /// The spellings of false, as Go reads them.
 const FALSE: &[&str] = &["0", "f", "F", "false", "False", "FALSE"];
-const BOTH: &[&str] = &[
-    "0", "f", "F", "false", "False", "FALSE", "1", "t", "T", "true", "True", "TRUE",
-];
-
-const NO_DISCOVERY: &str = "records of DNS are not looked up; list the servers in --endpoints";
 
 /// Flags of etcdctl by name, with the values that ask for nothing, and the remedy for any other.
 const FLAGS: &[(&str, &[&str], &str)] = &[
@@ -25,9 +20,9 @@ const FLAGS: &[(&str, &[&str], &str)] = &[
     ("insecure-skip-tls-verify", &[], ""),
     ("insecure-transport", &[], ""),
     ("debug", FALSE, "there is no log; leave it out"),
-    ("discovery-srv", &[], NO_DISCOVERY),
-    ("discovery-srv-name", &[], NO_DISCOVERY),
-    ("insecure-discovery", BOTH, NO_DISCOVERY),
+    ("discovery-srv", &[], ""),
+    ("discovery-srv-name", &[], ""),
+    ("insecure-discovery", &[], ""),
     ("endpoints", &[], ""),
     ("write-out", &[], ""),
     ("hex", &[], ""),
@@ -130,15 +125,12 @@ mod tests {
 
     #[test]
     fn a_refusal_names_the_variable_and_what_to_do() {
-        let said = unsupported(|_| false, &only("ETCDCTL_DISCOVERY_SRV", "example.test"));
+        let said = unsupported(|_| false, &only("ETCDCTL_DEBUG", "true"));
         assert_eq!(
             said.as_deref(),
-            Some(
-                "ETCDCTL_DISCOVERY_SRV: records of DNS are not looked up; list the servers in \
-                 --endpoints"
-            )
+            Some("ETCDCTL_DEBUG: there is no log; leave it out")
         );
-        let asked = only("ETCDCTL_DISCOVERY_SRV", "example.test");
-        assert_eq!(unsupported(|flag| flag == "discovery-srv", &asked), None);
+        let asked = only("ETCDCTL_DEBUG", "true");
+        assert_eq!(unsupported(|flag| flag == "debug", &asked), None);
     }
 }

@@ -45,6 +45,8 @@ pub(crate) async fn destination(
         user: access.dest_user.clone(),
         password: access.dest_password.clone(),
         auth_jwt_token: None,
+        // Of the source, whose certificates may be for the domain.
+        discovery_srv: None,
         ..global.clone()
     };
     commands::connect(&global).await

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Class::*, Flag, Group, Kind::*, Setting, millis, secs};
 use crate::config::url::Url;
 
-/// The class of every setting of discovery.
-const DISCOVERY: super::Class = Refused("discovery");
+/// The class of every setting of the discovery service.
+const DISCOVERY: super::Class = Refused("the discovery service");
 
 rows! { CLUSTERING: Clustering;
     INITIAL_ADVERTISE_PEER_URLS: &[Url] = "initial-advertise-peer-urls", Urls, &[], Used,
@@ -77,10 +77,13 @@ rows! { CLUSTERING: Clustering;
         "User name at the discovery service.";
     _: &str = "discovery-password", Text, "", DISCOVERY,
         "Password at the discovery service.";
-    _: &str = "discovery-srv", Text, "", DISCOVERY,
-        "DNS domain whose records list the members.";
-    _: &str = "discovery-srv-name", Text, "", DISCOVERY,
-        "Suffix of the DNS records that list the members.";
+    DISCOVERY_SRV: &str = "discovery-srv", Text, "", Used,
+        "DNS domain whose SRV records list the members, in place of initial-cluster.";
+    DISCOVERY_SRV_NAME: &str = "discovery-srv-name", Text, "", Used,
+        "Suffix of the services in these records, by which several clusters share a domain.";
+    DISCOVERY_DNS_SERVER: &str = "discovery-dns-server", Text, "", Used,
+        "Name server to ask for these records, with or without a port. Empty means those of the \
+         system, which resolve the hosts in the records in any case.";
     _: &str = "discovery-fallback", Choice(&["exit"]), "exit", DISCOVERY,
         "What to do when discovery fails.";
 }

@@ -471,8 +471,31 @@ const BAD: &[(&[&str], &str)] = &[
     (&["--bcrypt-cost=low"], "expected a whole number"),
     (&["--audit-log-max-bytes=1GB"], "expected a whole number"),
     (
-        &["--discovery-srv=example.test"],
-        "discovery (not built yet)",
+        &["--discovery-endpoints=http://10.0.0.1:2379"],
+        "the discovery service (not built yet)",
+    ),
+    (
+        &[
+            "--discovery-srv=example.test",
+            "--initial-cluster=default=http://localhost:2380",
+        ],
+        "multiple discovery or bootstrap flags are set",
+    ),
+    (
+        &[
+            "--discovery-srv=example.test",
+            "--join=http://10.0.0.1:2380",
+        ],
+        "multiple discovery or bootstrap flags are set",
+    ),
+    (&["--discovery-srv-name=a"], "set --discovery-srv, too"),
+    (&["--discovery-dns-server=::1"], "set --discovery-srv, too"),
+    (
+        &[
+            "--discovery-srv=example.test",
+            "--discovery-dns-server=ns.example.test",
+        ],
+        "expected an address",
     ),
     (
         &["--force-new-cluster", "--recover=plan"],

@@ -5,6 +5,7 @@
 
 mod access;
 mod addresses;
+mod discovery;
 mod limits;
 mod logging;
 mod security;
@@ -65,6 +66,7 @@ impl Check<'_> {
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
+            discovery: self.discovery(),
             initial_cluster_token: self.sources.text(flags::INITIAL_CLUSTER_TOKEN),
             join: self.join(),
             recovery: self.recovery(),
@@ -189,6 +191,9 @@ impl Check<'_> {
             name: name.to_owned(),
             peer_urls,
         }]
+        if !self.sources.text(flags::DISCOVERY_SRV).trim().is_empty() {
+            return Vec::new();
+        }
     }
 
     /// Reports that the value in force for `name` cannot be used.

@@ -155,6 +155,7 @@ impl Check<'_> {
                 if is_given {
                     self.warn(name, "has no effect: no URL begins with https://");
                 }
+        let has_authorities = authorities.is_some();
             }
             // Other members may be reached over TLS.
             if names.cert.name == CLIENTS.cert.name {
@@ -190,6 +191,10 @@ impl Check<'_> {
             },
             allowed,
             policy,
+        // As in etcd: with the authorities of the system, whoever forges an answer of DNS could
+        // have a certificate for a host of its own.
+        let domain = self.sources.text(flags::DISCOVERY_SRV);
+        let is_by_domain = is_of_peers && !has_authorities && !domain.is_empty();
             allows_any_origin: !is_of_peers
                 || self.sources.bool(flags::PEER_SKIP_CLIENT_SAN_VERIFICATION),
         })
@@ -199,6 +204,7 @@ impl Check<'_> {
     fn protects(&mut self, names: &Names, verifies: bool) {
         let checks = [
             Some(names.revocations),
+            server_name: is_by_domain.then_some(domain),
             Some(names.hosts),
             names.common_names,
         ];

@@ -54,6 +54,7 @@ impl Side {
                 revocations: self.revocations.clone(),
             },
             trust: Trust::Everyone,
+            server_name: None,
             allowed: self.allowed.clone(),
             policy: self.policy.clone(),
         };

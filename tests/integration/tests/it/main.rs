@@ -62,6 +62,7 @@ mod registering;
 mod rolling_restart;
 mod slow_disk;
 mod space;
+mod srv_records;
 mod startup;
 mod tls;
 mod upgrade;
