@@ -6,6 +6,7 @@
 mod checks;
 mod health;
 mod pages;
+mod vars;
 mod version;
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
@@ -79,7 +80,8 @@ pub fn router(health: Arc<dyn Health>, metrics: Arc<Metrics>) -> Router {
     let mut router = Router::new()
         .route("/health", any(health::page))
         .route("/version", any(version::page))
-        .route("/metrics", any(metrics_page));
+        .route("/metrics", any(metrics_page))
+        .route("/debug/vars", any(vars::page));
     for check in checks::PAGES {
         router = router.route(
             check.path(),

@@ -307,7 +307,13 @@ async fn metrics_are_served_as_text() {
 
 #[tokio::test]
 async fn other_methods_are_refused_and_other_paths_are_not_found() {
-    for path in ["/health", "/livez", "/readyz/non_learner", "/version"] {
+    for path in [
+        "/health",
+        "/livez",
+        "/readyz/non_learner",
+        "/version",
+        "/debug/vars",
+    ] {
         let (answer, _) = ask_with(Method::POST, &SOUND, path).await;
         assert_eq!(
             (answer.status, answer.body.as_str()),

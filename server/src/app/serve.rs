@@ -18,7 +18,7 @@ use super::{AppError, tls::Secured};
 use crate::{
     config::{Bind, Config, Url},
     metrics::{AcceptMetrics, Metrics},
-    rpc::{self, Access, CallsLayer, GatewayLayer},
+    rpc::{self, Access, CallsLayer, GatewayLayer, Serves},
     share::Receiving,
     tasks,
     transport::{Gate, Incoming, Places, Transport, admitted, secured},
@@ -56,6 +56,8 @@ const PEER_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Listeners {
     peers: Vec<Listener>,
     clients: Vec<Listener>,
+    /// Of HTTP alone.
+    http: Vec<Listener>,
     metrics: Vec<Listener>,
     /// Places for connections of clients and of metrics pages.
     places: Places,
@@ -87,10 +89,11 @@ impl Listeners {
         let of_peers = |urls: &[&Url]| secured.gate_of_peers(urls);
         let of_clients = |urls: &[&Url]| secured.gate_of_clients(urls);
         let (peers, clients) = (&config.listen_peer_urls, &config.listen_client_urls);
-        let metrics = &config.listen_metrics_urls;
+        let (http, metrics) = (&config.listen_client_http_urls, &config.listen_metrics_urls);
         Ok(Self {
             peers: open(peers, "--listen-peer-urls", transport, of_peers).await?,
             clients: open(clients, "--listen-client-urls", transport, of_clients).await?,
+            http: open(http, "--listen-client-http-urls", transport, of_clients).await?,
             metrics: open(metrics, "--listen-metrics-urls", transport, of_clients).await?,
             places: Places::within_descriptors(),
         })
@@ -145,7 +148,8 @@ pub(super) fn spawn_pages(
     let mut servers = Vec::new();
     let receiving = Receiving::default();
     let gateway = gateway(config, &receiving);
-    for listener in listeners.clients.iter_mut().chain(&mut listeners.metrics) {
+    let clients = listeners.clients.iter_mut().chain(&mut listeners.http);
+    for listener in clients.chain(&mut listeners.metrics) {
         let lent = Listener {
             incoming: lend(&mut listener.incoming),
             gate: listener.gate.clone(),
@@ -303,10 +307,17 @@ pub(super) fn spawn(
     let receiving = Receiving::default();
     let unfinished = UnfinishedLayer::new(receiving.clone());
     let gateway = gateway(config, &receiving);
-    for listener in listeners.clients {
+    let serves = if listeners.http.is_empty() {
+        Serves::Both
+    } else {
+        Serves::Grpc
+    };
+    let of_clients = listeners.clients.into_iter().map(|it| (it, serves));
+    let of_http = listeners.http.into_iter().map(|it| (it, Serves::Http));
+    for (listener, serves) in of_clients.chain(of_http) {
         let incoming = listener.admitted(listeners.places.clone(), accepting.clone());
         let server = server(config)
-            .layer(gateway.clone())
+            .layer(gateway.serving(serves))
             .layer(unfinished.clone())
             .layer(metrics.grpc_layer(config.warning_unary_request_duration))
             .layer(rpc::EtcdsWords)

@@ -26,6 +26,8 @@ pub struct Config {
     pub listen_peer_urls: Vec<Url>,
     /// Addresses to listen on for clients; never empty, each with a bind address.
     pub listen_client_urls: Vec<Url>,
+    /// Addresses for HTTP without gRPC, which the others serve alone then; each with a bind address.
+    pub listen_client_http_urls: Vec<Url>,
     /// Additional addresses for the HTTP pages; each with a bind address.
     pub listen_metrics_urls: Vec<Url>,
     /// Addresses under which peers reach this member; never empty.
@@ -42,10 +44,10 @@ pub struct Config {
     /// The secret by which members recognise each other.
     pub cluster_secret: Option<ClusterSecret>,
 
-    /// The members for the first start, by name; see [`Config::first_start`].
-    pub initial_cluster: Vec<InitialMember>,
     /// How the members are found, if they are not listed.
     pub discovery: Option<SrvDiscovery>,
+    /// The members for the first start, by name; see [`Config::first_start`].
+    pub initial_cluster: Vec<InitialMember>,
     /// Whether the first start forms a cluster or joins one.
     pub initial_cluster_state: ClusterState,
     /// Distinguishes this cluster from others with the same addresses.
@@ -141,8 +143,6 @@ pub enum DiskReserve {
     Bytes(u64),
 }
 
-/// Whether the first start forms a cluster or joins one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 /// How members are found by SRV records of DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SrvDiscovery {
@@ -156,6 +156,8 @@ pub struct SrvDiscovery {
     pub peers: Vec<Url>,
 }
 
+/// Whether the first start forms a cluster or joins one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClusterState {
     /// Form a new cluster.
     New,

@@ -21,7 +21,7 @@ mod tenure;
 #[cfg(test)]
 pub(crate) mod fake;
 
-pub(crate) use self::answer::status::Reason;
+pub(crate) use self::{answer::status::Reason, gateway::Serves};
 pub use self::{
     calls::CallsLayer,
     etcd::wording::EtcdsWords,

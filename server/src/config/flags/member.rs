@@ -24,8 +24,9 @@ rows! { MEMBER: Member;
         "Addresses to listen on for the other members.";
     LISTEN_CLIENT_URLS: &[Url] = "listen-client-urls", Urls, CLIENT_URLS, Used,
         "Addresses to listen on for clients: gRPC and the HTTP pages share each port.";
-    _: &[Url] = "listen-client-http-urls", Urls, &[], Refused("a listener for HTTP alone"),
-        "Addresses for the HTTP pages apart from gRPC.";
+    LISTEN_CLIENT_HTTP_URLS: &[Url] = "listen-client-http-urls", Urls, &[], Used,
+        "Addresses for the HTTP pages and the JSON gateway. With any, listen-client-urls serves \
+         gRPC alone.";
     HEARTBEAT_INTERVAL: u64 = "heartbeat-interval", Millis, 100, Used,
         "Milliseconds between two heartbeats of the leader.";
     ELECTION_TIMEOUT: u64 = "election-timeout", Millis, 1000, Used,

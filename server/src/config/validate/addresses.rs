@@ -7,18 +7,23 @@ use crate::config::{
 };
 
 /// The settings that open listeners.
-const LISTENERS: [Setting<&[Url]>; 3] = [
+const LISTENERS: [Setting<&[Url]>; 4] = [
     flags::LISTEN_PEER_URLS,
     flags::LISTEN_CLIENT_URLS,
+    flags::LISTEN_CLIENT_HTTP_URLS,
     flags::LISTEN_METRICS_URLS,
 ];
 
 impl Check<'_> {
     /// Reads the addresses to bind: IP addresses, `localhost` or local sockets, and at least one
-    /// except for metrics.
+    /// except for metrics and for HTTP alone.
     pub(super) fn listen(&mut self, setting: Setting<&'static [Url]>) -> Vec<Url> {
         let (name, urls) = (setting.name, self.sources.urls(setting));
-        if urls.is_empty() && name != flags::LISTEN_METRICS_URLS.name {
+        let may_be_none = [
+            flags::LISTEN_METRICS_URLS.name,
+            flags::LISTEN_CLIENT_HTTP_URLS.name,
+        ];
+        if urls.is_empty() && !may_be_none.contains(&name) {
             let remedy = "expected at least one URL, such as http://127.0.0.1:2379".to_owned();
             self.bad(name, remedy);
         }

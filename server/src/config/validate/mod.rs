@@ -46,6 +46,7 @@ impl Check<'_> {
         let name = self.name();
         let listen_peer_urls = self.listen(flags::LISTEN_PEER_URLS);
         let listen_client_urls = self.listen(flags::LISTEN_CLIENT_URLS);
+        let listen_client_http_urls = self.listen(flags::LISTEN_CLIENT_HTTP_URLS);
         let listen_metrics_urls = self.listen(flags::LISTEN_METRICS_URLS);
         self.listeners_are_apart();
         let initial_advertise_peer_urls =
@@ -54,19 +55,23 @@ impl Check<'_> {
             self.advertise(flags::ADVERTISE_CLIENT_URLS, flags::LISTEN_CLIENT_URLS);
         let (heartbeat_interval, election_timeout) = self.election_times();
         let feature_gates = self.feature_gates();
-        let client_tls = self.client_tls(&listen_client_urls, &listen_metrics_urls);
+        let client_tls = self.client_tls(
+            &listen_client_urls,
+            &listen_client_http_urls,
+            &listen_metrics_urls,
+        );
         let peer_tls = self.peer_tls(&listen_peer_urls, &initial_advertise_peer_urls);
         Config {
             client_tls,
             peer_tls,
             cluster_secret: self.cluster_secret(),
             data_dir: self.data_dir(&name),
+            discovery: self.discovery(),
             initial_cluster: self.initial_cluster(&name, &initial_advertise_peer_urls),
             initial_cluster_state: match self.sources.text(flags::INITIAL_CLUSTER_STATE).as_str() {
                 "existing" => ClusterState::Existing,
                 _ => ClusterState::New,
             },
-            discovery: self.discovery(),
             initial_cluster_token: self.sources.text(flags::INITIAL_CLUSTER_TOKEN),
             join: self.join(),
             recovery: self.recovery(),
@@ -112,6 +117,7 @@ impl Check<'_> {
             name,
             listen_peer_urls,
             listen_client_urls,
+            listen_client_http_urls,
             listen_metrics_urls,
             initial_advertise_peer_urls,
             advertise_client_urls,
@@ -185,15 +191,15 @@ impl Check<'_> {
                 Err(fault) => self.bad(flags::INITIAL_CLUSTER.name, fault.to_string()),
             }
         }
+        if !self.sources.text(flags::DISCOVERY_SRV).trim().is_empty() {
+            return Vec::new();
+        }
         let mut peer_urls = advertised.to_vec();
         peer_urls.sort_unstable_by_key(ToString::to_string);
         vec![InitialMember {
             name: name.to_owned(),
             peer_urls,
         }]
-        if !self.sources.text(flags::DISCOVERY_SRV).trim().is_empty() {
-            return Vec::new();
-        }
     }
 
     /// Reports that the value in force for `name` cannot be used.

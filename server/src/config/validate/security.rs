@@ -49,23 +49,34 @@ const PEERS: Names = Names {
 
 impl Check<'_> {
     /// TLS of the ports of clients and of metrics.
-    pub(super) fn client_tls(&mut self, clients: &[Url], metrics: &[Url]) -> Option<TlsConfig> {
+    pub(super) fn client_tls(
+        &mut self,
+        clients: &[Url],
+        http: &[Url],
+        metrics: &[Url],
+    ) -> Option<TlsConfig> {
         let policy = self.policy();
         let has_certificate = self.has_pair(&CLIENTS) || self.sources.bool(CLIENTS.auto);
-        if let Some(url) = clients.iter().find(|url| url.is_https())
-            && !has_certificate
-        {
+        let insecure = [
+            (flags::LISTEN_CLIENT_URLS, clients),
+            (flags::LISTEN_CLIENT_HTTP_URLS, http),
+        ];
+        let insecure = insecure.into_iter().find_map(|(setting, urls)| {
+            let url = urls.iter().find(|url| url.is_https());
+            url.filter(|_| !has_certificate).map(|url| (setting, url))
+        });
+        if let Some((setting, url)) = insecure {
             let remedy = format!(
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {url} \
                  with HTTPS scheme"
             );
-            self.bad(flags::LISTEN_CLIENT_URLS.name, remedy);
+            self.bad(setting.name, remedy);
         } else if metrics.iter().any(Url::is_https) && !has_certificate {
             let remedy = "client TLS key/cert (--cert-file, --key-file) must be provided for \
                           metrics secure url";
             self.bad(flags::LISTEN_METRICS_URLS.name, remedy.to_owned());
         }
-        let https: Vec<&Url> = clients.iter().chain(metrics).collect();
+        let https: Vec<&Url> = clients.iter().chain(http).chain(metrics).collect();
         self.tls(&CLIENTS, &https, policy)
     }
 
@@ -144,6 +155,7 @@ impl Check<'_> {
                 .unwrap_or_default(),
             host_names: self.sources.words(names.hosts),
         };
+        let has_authorities = authorities.is_some();
         self.protects(names, verifies);
         let has_certificate = pair.is_some() || is_auto;
         if !urls.iter().any(|url| url.is_https()) {
@@ -155,7 +167,6 @@ impl Check<'_> {
                 if is_given {
                     self.warn(name, "has no effect: no URL begins with https://");
                 }
-        let has_authorities = authorities.is_some();
             }
             // Other members may be reached over TLS.
             if names.cert.name == CLIENTS.cert.name {
@@ -180,6 +191,10 @@ impl Check<'_> {
         };
         let is_given = matches!(certificate, Certificate::Given(_));
         let is_of_peers = names.cert.name == PEERS.cert.name;
+        // As in etcd: with the authorities of the system, whoever forges an answer of DNS could
+        // have a certificate for a host of its own.
+        let domain = self.sources.text(flags::DISCOVERY_SRV);
+        let is_by_domain = is_of_peers && !has_authorities && !domain.is_empty();
         Some(TlsConfig {
             certificate,
             trust: if verifies {
@@ -189,12 +204,9 @@ impl Check<'_> {
             } else {
                 Trust::Nobody
             },
+            server_name: is_by_domain.then_some(domain),
             allowed,
             policy,
-        // As in etcd: with the authorities of the system, whoever forges an answer of DNS could
-        // have a certificate for a host of its own.
-        let domain = self.sources.text(flags::DISCOVERY_SRV);
-        let is_by_domain = is_of_peers && !has_authorities && !domain.is_empty();
             allows_any_origin: !is_of_peers
                 || self.sources.bool(flags::PEER_SKIP_CLIENT_SAN_VERIFICATION),
         })
@@ -204,7 +216,6 @@ impl Check<'_> {
     fn protects(&mut self, names: &Names, verifies: bool) {
         let checks = [
             Some(names.revocations),
-            server_name: is_by_domain.then_some(domain),
             Some(names.hosts),
             names.common_names,
         ];

@@ -244,6 +244,11 @@ reasons! {
         "tenure: a member runs a version that knows no changes of the membership";
     /// A snapshot ended before its end. What was received is of no use.
     SnapshotBroken => Unavailable, "tenure: the snapshot was not made to its end";
+    /// The version to downgrade to is none.
+    DowngradeTargetMalformed => InvalidArgument,
+        "etcdserver: wrong downgrade target version format";
+    /// The version to downgrade to is not the one before.
+    DowngradeTargetInvalid => InvalidArgument, "etcdserver: invalid downgrade target version";
     /// There is no version to downgrade to.
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
     /// The lease of a waiting lock request ended.

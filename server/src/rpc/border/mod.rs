@@ -1,6 +1,7 @@
 //! Requests: decoding into commands and queries, and the refusals that need no state.
 
 pub(super) mod conditions;
+pub(super) mod downgrade;
 pub(super) mod far_walks;
 pub(super) mod field;
 pub(super) mod freshness;

@@ -11,7 +11,8 @@ use tenure_backup::schema;
 use tenure_proto::{
     API_VERSION,
     etcdserverpb::{
-        self as wire, AlarmType, alarm_request::AlarmAction, maintenance_server::Maintenance,
+        self as wire, AlarmType, alarm_request::AlarmAction, downgrade_request::DowngradeAction,
+        maintenance_server::Maintenance,
     },
 };
 use tenure_statemachine::{AlarmChange, AlarmKind, HashKv, MemberId, Need, Reader, Revision};
@@ -29,6 +30,7 @@ use crate::{
             reply,
             status::Reason,
         },
+        border::downgrade,
         call::Call,
         etcd::cluster::merge,
         services::Services,
@@ -194,8 +196,12 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _request: Request<wire::DowngradeRequest>,
+        request: Request<wire::DowngradeRequest>,
     ) -> Result<Response<wire::DowngradeResponse>, Status> {
+        let request = request.into_inner();
+        if request.action() != DowngradeAction::Cancel {
+            downgrade::check(&request)?;
+        }
         Err(Reason::DowngradeUnsupported.into())
     }
 }

@@ -20,7 +20,7 @@ use http_body::Body;
 use tower::{BoxError, Layer, Service};
 
 use super::{
-    Gateway, GatewayLayer,
+    Gateway, GatewayLayer, Serves,
     access::HOST_REFUSED,
     error::Told,
     headers,
@@ -37,11 +37,17 @@ const QUERY_REQUEST: &str = "request";
 
 impl<S> Layer<S> for GatewayLayer {
     type Service = GatewayService<S>;
+/// What is told to those who call an address in the protocol of another.
+const NO_GRPC: &str = "this address serves HTTP alone; gRPC is at those of --listen-client-urls\n";
+const NO_HTTP: &str = "this address serves gRPC alone; HTTP is at those of \
+                       --listen-client-http-urls\n";
+
 
     fn layer(&self, inner: S) -> GatewayService<S> {
         GatewayService {
             inner,
-            gateway: Arc::clone(&self.0),
+            gateway: Arc::clone(&self.gateway),
+            serves: self.serves,
         }
     }
 }
@@ -53,6 +59,7 @@ pub struct GatewayService<S> {
     gateway: Arc<Gateway>,
 }
 
+    serves: Serves,
 type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
 type Wrap<R> = fn(Response<R>) -> Response<ResponseBody<R>>;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -74,7 +81,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if is_grpc(request.headers()) {
+        let is_grpc = is_grpc(request.headers());
+        let elsewhere = match self.serves {
+            Serves::Http if is_grpc => Some(NO_GRPC),
+            Serves::Grpc if !is_grpc => Some(NO_HTTP),
+            Serves::Both | Serves::Grpc | Serves::Http => None,
+        };
+        if let Some(text) = elsewhere {
+            let page = response::page(StatusCode::NOT_FOUND, text);
+            return Either::Right(Box::pin(ready(Ok(page))));
+        }
+        if is_grpc {
             let response = self.inner.call(request.map(RequestBody::plain));
             return Either::Left(response.map_ok(plain as Wrap<R>));
         }

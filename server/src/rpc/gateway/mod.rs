@@ -39,7 +39,18 @@ const MAPPINGS_MAX: usize = 2;
 
 /// The gateway of a client port.
 #[derive(Clone, Debug)]
-pub struct GatewayLayer(Arc<Gateway>);
+pub struct GatewayLayer {
+    gateway: Arc<Gateway>,
+    serves: Serves,
+}
+
+/// The protocols of a client port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Serves {
+    Both,
+    Grpc,
+    Http,
+}
 
 #[derive(Debug)]
 struct Gateway {
@@ -68,13 +79,23 @@ impl GatewayLayer {
             Schema::new(PUBLIC_DESCRIPTOR_SET).expect("the descriptors are this build's own"),
         );
         let message_bytes = request_bytes_max + DECODE_OVERHEAD_BYTES;
-        Self(Arc::new(Gateway {
+        let gateway = Gateway {
             routes: is_enabled.then(|| Routes::new(&schema)),
             schema,
             access,
             body_bytes_max: message_bytes.div_ceil(BASE64_OF_BYTES) * BASE64_BYTES + NAMES_BYTES,
             receiving,
             mappings: Arc::new(Semaphore::new(MAPPINGS_MAX)),
-        }))
+        };
+        Self {
+            gateway: Arc::new(gateway),
+            serves: Serves::Both,
+        }
+    }
+
+    /// The same for a port that serves these protocols.
+    pub(crate) fn serving(&self, serves: Serves) -> Self {
+        let gateway = Arc::clone(&self.gateway);
+        Self { gateway, serves }
     }
 }

@@ -1,6 +1,8 @@
 //! The HTTP pages on the client port: probes, versions, and metrics that tell the truth.
 
-use tenure_testkit::{Cluster, Page, STATE_MAX, Watching, page, wait_until};
+use tenure_testkit::{
+    Calls, Cluster, Http, Page, STATE_MAX, Watching, free_port, page, wait_until,
+};
 
 #[tokio::test]
 async fn probes_and_versions_are_served_on_the_client_port_of_every_node() {
@@ -23,6 +25,53 @@ async fn probes_and_versions_are_served_on_the_client_port_of_every_node() {
         assert_eq!(version["etcdserver"], status.version.as_str());
         assert_eq!(node.page("/nothing").await.status, 404);
     }
+}
+
+#[tokio::test]
+async fn variables_of_the_process_are_a_page_as_in_etcd() {
+    let cluster = Cluster::start(1).await;
+    let vars = cluster.node(0).page("/debug/vars").await;
+    let vars: serde_json::Value = serde_json::from_str(&vars.body).unwrap();
+    assert!(
+        vars["file_descriptor_limit"].as_u64().unwrap() > 0,
+        "{vars}"
+    );
+    assert_eq!(vars["cmdline"], serde_json::json!(["tenured"]));
+}
+
+#[tokio::test]
+async fn http_and_gateway_may_have_addresses_of_their_own_apart_from_grpc() {
+    let alone = format!("127.0.0.1:{}", free_port());
+    let mut cluster = Cluster::builder(1)
+        .flag("--listen-client-http-urls", &format!("http://{alone}"))
+        .spawn();
+    // Its own pages are at the other address.
+    wait_until("it is ready", STATE_MAX, async || {
+        let ready = page(&alone, "/readyz").await;
+        match ready {
+            Ok(page) if page.status == 200 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let grpc = cluster.node(0).address().to_owned();
+    cluster.node(0).calls().put("a", "b").await.unwrap();
+    let refused = page(&grpc, "/version").await.unwrap();
+    assert_eq!(refused.status, 404);
+    assert!(
+        refused.body.contains("--listen-client-http-urls"),
+        "{}",
+        refused.body
+    );
+    let mut http = Http::connect(&alone).await.unwrap();
+    let found = http
+        .post("/v3/kv/range", r#"{"key":"YQ=="}"#)
+        .await
+        .unwrap();
+    assert!(found.body.contains("\"Yg==\""), "{}", found.body);
+    let refused = Calls::to(&alone).put("a", "c").await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unimplemented, "{refused}");
+    cluster.node_mut(0).kill9();
 }
 
 #[tokio::test]

@@ -292,6 +292,21 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
+        title: "`/debug/vars` has no memory of Go",
+        // It is a page; module `pages` asks.
+        explains: None,
+    },
+    Difference {
+        title: "The port of a listener is not 0",
+        // It is about a start; the tests of the configuration ask.
+        explains: None,
+    },
+    Difference {
+        title: "A listener of HTTP alone answers gRPC with 404",
+        // It is about addresses; module `pages` asks.
+        explains: None,
+    },
+    Difference {
         title: "`/readyz` has one more check",
         // The page is etcd's from 3.6 on.
         explains: None,
