@@ -4,6 +4,7 @@
 mod accept;
 mod dial;
 mod fair;
+mod handover;
 mod local;
 mod notices;
 mod places;
@@ -40,6 +41,7 @@ pub use tenure_tls::PeerIdentity;
 pub use self::dial::{CONNECT_TIMEOUT, resolve};
 pub(crate) use self::{
     accept::admitted,
+    handover::{Handover, served},
     notices::Notices,
     places::Places,
     secure::{Gate, Handshakes, secured},
@@ -111,6 +113,8 @@ pub struct ConnectionInfo {
     pub(crate) share: Share,
     /// Set on the port of members only.
     standing: Option<Standing>,
+    /// Set on the ports of clients only.
+    handover: Option<Handover>,
 }
 
 impl ConnectionInfo {
@@ -118,6 +122,11 @@ impl ConnectionInfo {
     #[must_use]
     pub fn identity(&self) -> Option<&PeerIdentity> {
         self.identity.as_deref()
+    }
+
+    /// Asks for the connection once HTTP has ended on it, where that is served.
+    pub(crate) const fn handover(&self) -> Option<&Handover> {
+        self.handover.as_ref()
     }
 
     /// Records that a call on the connection was admitted.
@@ -199,6 +208,7 @@ impl Connected for Connection {
             identity: self.identity.clone(),
             share: self.share.clone(),
             standing: self.place.standing(),
+            handover: None,
         }
     }
 }

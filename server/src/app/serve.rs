@@ -21,7 +21,7 @@ use crate::{
     rpc::{self, Access, CallsLayer, GatewayLayer, Serves},
     share::Receiving,
     tasks,
-    transport::{Gate, Incoming, Places, Transport, admitted, secured},
+    transport::{Gate, Incoming, Places, Transport, admitted, secured, served},
 };
 
 /// Flow-control window of one stream from a peer, in bytes; its connection has twice that.
@@ -325,7 +325,9 @@ pub(super) fn spawn(
             .add_routes(both.clone());
         let stop = stopping.clone().cancelled_owned();
         clients.push(tasks::spawn("clients", async move {
-            server.serve_with_incoming_shutdown(incoming, stop).await
+            server
+                .serve_with_incoming_shutdown(served(incoming), stop)
+                .await
         }));
     }
     let pages_alone = pages_alone(config);

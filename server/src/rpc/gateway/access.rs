@@ -50,6 +50,22 @@ impl Access {
         !self.origins.is_empty()
     }
 
+    /// Whether the page of a request may open a WebSocket, which it can read whatever headers the
+    /// response has: one of a listed origin, or of this one. A client that is no browser names none.
+    pub(super) fn allows_socket(&self, request: &HeaderMap) -> bool {
+        let Some(origin) = request.get(ORIGIN) else {
+            return true;
+        };
+        let mut listed = self.origins.iter();
+        if listed.any(|it| it == ANY || it.as_bytes() == origin.as_bytes()) {
+            return true;
+        }
+        let authority = origin.to_str().ok().and_then(|it| it.split_once("://"));
+        let host = request.get(HOST).and_then(|host| host.to_str().ok());
+        let both = authority.zip(host);
+        both.is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
+    }
+
     /// The headers that let pages of the request's origin read the response.
     pub(super) fn share(&self, request: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -123,6 +139,25 @@ mod tests {
         for all in [access(&[], &[]), access(&[], &["a.example", "*"])] {
             assert!(all.allows_host(&path, &with(HOST, "b.example")));
         }
+    }
+
+    #[test]
+    fn a_page_of_another_origin_opens_no_websocket_unless_it_is_listed() {
+        let from = |origin| {
+            let mut headers = with(HOST, "a.example:2379");
+            headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            headers
+        };
+        let none = access(&[], &[]);
+        assert!(none.allows_socket(&with(HOST, "a.example")), "no browser");
+        assert!(none.allows_socket(&from("http://A.example:2379")));
+        for foreign in ["https://b.example", "http://a.example", "null", "", "://"] {
+            assert!(!none.allows_socket(&from(foreign)), "{foreign}");
+        }
+        let listed = access(&["https://b.example"], &[]);
+        assert!(listed.allows_socket(&from("https://b.example")));
+        assert!(!listed.allows_socket(&from("https://c.example")));
+        assert!(access(&["*"], &[]).allows_socket(&from("null")));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use futures::{
     future::{Either, MapOk, ready},
 };
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri,
     header::{ACCEPT, CONTENT_TYPE},
 };
 use http_body::Body;
@@ -25,23 +25,25 @@ use super::{
     error::Told,
     headers,
     messages::{Form, Messages},
-    request::{JsonBody, RequestBody},
+    request::{JsonBody, RequestBody, Source},
     response::{self, ResponseBody},
     routes::{Found, Route},
+    websocket::{self, Handshake, SocketBody},
 };
+use crate::{tasks, transport::ConnectionInfo};
 
 /// The media type of server-sent events.
 const EVENTS: &str = "text/event-stream";
 /// The parameter of a query that holds the messages of a request for events.
 const QUERY_REQUEST: &str = "request";
 
-impl<S> Layer<S> for GatewayLayer {
-    type Service = GatewayService<S>;
 /// What is told to those who call an address in the protocol of another.
 const NO_GRPC: &str = "this address serves HTTP alone; gRPC is at those of --listen-client-urls\n";
 const NO_HTTP: &str = "this address serves gRPC alone; HTTP is at those of \
                        --listen-client-http-urls\n";
 
+impl<S> Layer<S> for GatewayLayer {
+    type Service = GatewayService<S>;
 
     fn layer(&self, inner: S) -> GatewayService<S> {
         GatewayService {
@@ -57,9 +59,9 @@ const NO_HTTP: &str = "this address serves gRPC alone; HTTP is at those of \
 pub struct GatewayService<S> {
     inner: S,
     gateway: Arc<Gateway>,
+    serves: Serves,
 }
 
-    serves: Serves,
 type Answered<R, E> = Result<Response<ResponseBody<R>>, E>;
 type Wrap<R> = fn(Response<R>) -> Response<ResponseBody<R>>;
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -137,6 +139,9 @@ impl<S> GatewayService<S> {
                 return Box::pin(response.map_ok(|it| it.map(ResponseBody::plain)));
             }
         };
+        if websocket::is_asked(&request) {
+            return self.upgrade(route, request);
+        }
         let form = form(route, request.headers());
         let query = match *request.method() {
             Method::POST => None,
@@ -144,7 +149,7 @@ impl<S> GatewayService<S> {
             _ => return told(&Told::wrong_method()),
         };
         let (head, source) = request.into_parts();
-        let body = match JsonBody::new(&gateway, route, &head, source, query) {
+        let body = match JsonBody::new(&gateway, route, &head, Source::Body(source), query) {
             Ok(body) => body,
             Err(failure) => {
                 let failed = response::failed_with(form, &failure.into());
@@ -152,18 +157,80 @@ impl<S> GatewayService<S> {
             }
         };
         let (refused, output) = (body.refused(), route.output);
-        let mut call = Request::new(RequestBody::json(body));
-        *call.method_mut() = Method::POST;
-        *call.uri_mut() = route.grpc.clone();
-        *call.headers_mut() = headers::metadata(&head.headers);
-        *call.extensions_mut() = head.extensions;
-        let response = self.inner.call(call);
+        let metadata = headers::metadata(&head.headers);
+        let response = self
+            .inner
+            .call(call(route, metadata, head.extensions, body));
         Box::pin(async move {
             let (head, body) = response.await?.into_parts();
             let messages = Messages::new(gateway, output, form, refused, body);
             Ok(response::of_call(&head.headers, messages).await)
         })
     }
+}
+
+impl<S> GatewayService<S> {
+    /// Makes a WebSocket of the connection, and the call of `route` its call.
+    fn upgrade<B, R>(&mut self, route: &Route, request: Request<B>) -> Boxed<Answered<R, S::Error>>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<R>>,
+        S::Error: Send + 'static,
+        S::Future: Send + 'static,
+        R: Body<Data = Bytes> + Send + Unpin + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let gateway = Arc::clone(&self.gateway);
+        let (head, _no_body) = request.into_parts();
+        let handshake = match Handshake::new(&head.headers, &gateway.access) {
+            Ok(handshake) => handshake,
+            Err(refused) => return Box::pin(ready(Ok(*refused))),
+        };
+        let connection = head.extensions.get::<ConnectionInfo>();
+        let Some(handover) = connection.and_then(ConnectionInfo::handover).cloned() else {
+            return told(&Told::wrong_method());
+        };
+        let (objects, source) = SocketBody::channel();
+        let body = JsonBody::new(&gateway, route, &head, Source::Socket(source), None);
+        let body = match body {
+            Ok(body) => body,
+            Err(failure) => {
+                let failed = response::failed_with(Form::Whole, &failure.into());
+                return Box::pin(ready(Ok(failed)));
+            }
+        };
+        let mut metadata = headers::metadata(&head.headers);
+        handshake.authorize(&mut metadata);
+        let refused = body.refused();
+        let response = self
+            .inner
+            .call(call(route, metadata, head.extensions, body));
+        let call = websocket::Call {
+            response,
+            gateway,
+            route: route.clone(),
+            refused,
+        };
+        let connection = handover.request();
+        tasks::spawn("websocket", async move {
+            websocket::serve(connection, objects, call).await;
+        });
+        Box::pin(ready(Ok(handshake.response())))
+    }
+}
+
+/// The gRPC call of a request.
+fn call<B>(
+    route: &Route,
+    metadata: HeaderMap,
+    extensions: Extensions,
+    body: JsonBody<B>,
+) -> Request<RequestBody<B>> {
+    let mut call = Request::new(RequestBody::json(body));
+    *call.method_mut() = Method::POST;
+    *call.uri_mut() = route.grpc.clone();
+    *call.headers_mut() = metadata;
+    *call.extensions_mut() = extensions;
+    call
 }
 
 fn plain<R>(response: Response<R>) -> Response<ResponseBody<R>> {

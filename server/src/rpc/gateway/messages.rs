@@ -35,13 +35,15 @@ pub(super) enum Form {
     Lines,
     /// Server-sent events.
     Events,
+    /// Messages of a WebSocket.
+    Frames,
 }
 
 impl Form {
     const fn before(self) -> &'static [u8] {
         match self {
             Self::Whole => b"",
-            Self::Lines => b"{\"result\":",
+            Self::Lines | Self::Frames => b"{\"result\":",
             Self::Events => b"data: ",
         }
     }
@@ -51,6 +53,7 @@ impl Form {
             Self::Whole => b"",
             Self::Lines => b"}\n",
             Self::Events => b"\n\n",
+            Self::Frames => b"}",
         }
     }
 
@@ -59,6 +62,7 @@ impl Form {
         match self {
             Self::Whole => told.body(),
             Self::Lines => [told.line(), b"\n".to_vec()].concat(),
+            Self::Frames => told.line(),
             Self::Events => [b"event: error\ndata: ", &*told.line(), b"\n\n"].concat(),
         }
     }

@@ -16,6 +16,7 @@ mod messages;
 mod request;
 mod response;
 mod routes;
+mod websocket;
 
 use std::sync::Arc;
 

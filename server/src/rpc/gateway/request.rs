@@ -20,7 +20,7 @@ use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tower::BoxError;
 
-use super::{Gateway, inflate::Inflate, routes::Route};
+use super::{Gateway, inflate::Inflate, routes::Route, websocket::SocketBody};
 use crate::{
     rpc::answer::{failure::Failure, status::Reason},
     share::{Received, UNFINISHED_MAX},
@@ -70,12 +70,40 @@ impl Refused {
     }
 }
 
+/// Where the JSON of a call comes from.
+#[derive(Debug)]
+pub(super) enum Source<B> {
+    /// From the body of a request.
+    Body(B),
+    /// From the messages of a WebSocket.
+    Socket(SocketBody),
+}
+
+impl<B> Source<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match self {
+            Self::Body(body) => Pin::new(body).poll_frame(context).map_err(Into::into),
+            Self::Socket(body) => {
+                let piece = body.poll_piece(context);
+                piece.map(|piece| piece.map(|data| Ok(Frame::data(data))))
+            }
+        }
+    }
+}
+
 type Mapping = Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send>>;
 
 /// The body of a call through the gateway.
 pub(super) struct JsonBody<B> {
     /// None once it has ended.
-    source: Option<B>,
+    source: Option<Source<B>>,
     inflate: Option<Inflate>,
     /// Data that was not yet searched for objects.
     rest: Bytes,
@@ -105,14 +133,14 @@ impl<B> JsonBody<B> {
         gateway: &Arc<Gateway>,
         route: &Route,
         head: &Parts,
-        source: B,
+        source: Source<B>,
         query: Option<Bytes>,
     ) -> Result<Self, Failure> {
         let connection = head.extensions.get::<ConnectionInfo>();
         let share = connection.map(|connection| connection.share.clone());
-        let inflate = match &query {
-            Some(_) => None,
-            None => Inflate::of(&head.headers, gateway.body_bytes_max)?,
+        let inflate = match (&source, &query) {
+            (_, Some(_)) | (Source::Socket(_), _) => None,
+            (Source::Body(_), None) => Inflate::of(&head.headers, gateway.body_bytes_max)?,
         };
         Ok(Self {
             inflate,
@@ -203,7 +231,7 @@ where
         let Some(source) = &mut self.source else {
             return Poll::Ready(Ok(false));
         };
-        let Poll::Ready(frame) = Pin::new(source).poll_frame(context) else {
+        let Poll::Ready(frame) = source.poll_frame(context) else {
             if self.is_stream && self.objects.held_bytes() > 0 {
                 let pause = self
                     .pause
@@ -213,7 +241,7 @@ where
             }
             return Poll::Pending;
         };
-        let inflated = match frame.transpose().map_err(Into::into)? {
+        let inflated = match frame.transpose()? {
             Some(frame) => match (frame.into_data(), &mut self.inflate) {
                 (Ok(data), None) => Ok(data),
                 (Ok(data), Some(inflate)) => inflate.take(&data).map(Bytes::from),

@@ -63,7 +63,7 @@ pub(super) fn page<R>(status: StatusCode, text: &'static str) -> Response<Respon
 pub(super) fn failed<R>(form: Form, told: &Told) -> Response<ResponseBody<R>> {
     let body = match form {
         Form::Whole | Form::Events => told.body(),
-        Form::Lines => form.failure(told),
+        Form::Lines | Form::Frames => form.failure(told),
     };
     let mut response = Response::new(ResponseBody::text(body));
     *response.status_mut() = told.http_status();
@@ -119,7 +119,7 @@ where
 
 fn set_type(form: Form, headers: &mut HeaderMap) {
     match form {
-        Form::Whole | Form::Lines => headers.insert(CONTENT_TYPE, JSON),
+        Form::Whole | Form::Lines | Form::Frames => headers.insert(CONTENT_TYPE, JSON),
         Form::Events => {
             headers.insert(CACHE_CONTROL, NO_CACHE);
             headers.insert(CONTENT_TYPE, EVENTS)

@@ -6,6 +6,7 @@ mod document;
 mod hostile;
 mod mapping;
 mod streams;
+mod websockets;
 
 use serde_json::Value;
 use tenure_testkit::{Http, HttpAnswer};

@@ -55,7 +55,7 @@ fn body(
     let pieces = text.chunks(size).map(Bytes::copy_from_slice).collect();
     let (head, ()) = http::Request::new(()).into_parts();
     let source = Pieces { pieces, ends };
-    JsonBody::new(&gateway, route, &head, source, None).expect("an encoding")
+    JsonBody::new(&gateway, route, &head, Source::Body(source), None).expect("an encoding")
 }
 
 async fn next(body: &mut JsonBody<Pieces>) -> Option<Result<Bytes, BoxError>> {

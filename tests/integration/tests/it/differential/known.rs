@@ -337,7 +337,12 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         explains: None,
     },
     Difference {
-        title: "WebSockets are not supported",
+        title: "A page of another origin opens a WebSocket only if `--cors` lists it",
+        // It is about JSON; module `gateway` asks.
+        explains: None,
+    },
+    Difference {
+        title: "Streams can be read as server-sent events",
         // It is about JSON; module `gateway` asks.
         explains: None,
     },
