@@ -28,8 +28,8 @@ const SERVICE: &str = "etcd-client";
 /// # }
 /// ```
 ///
-/// DNS is not authenticated. To connect only to servers whose certificates are for the domain, leave
-/// out the endpoints that begin with `http://`, and give the domain to
+/// DNS is not authenticated. To connect only to servers whose certificates are for the domain,
+/// leave out the endpoints that begin with `http://`, and give the domain to
 #[cfg_attr(
     feature = "tls",
     doc = "[`Tls::server_name`](crate::Tls::server_name)."

@@ -1,7 +1,7 @@
 //! Finding the members of the first start by SRV records of DNS, as etcd does.
 //!
-//! `_etcd-server-ssl._tcp.DOMAIN` lists members that are reached over TLS, `_etcd-server._tcp.DOMAIN`
-//! those that are not. A member finds itself among them by its advertised peer URLs.
+//! `_etcd-server-ssl._tcp.DOMAIN` lists members that are reached over TLS, and
+//! `_etcd-server._tcp.DOMAIN` the others. A member finds itself among them by its advertised URLs.
 //!
 //! Invariant: every member derives the same URLs, and so the same ids, from the same records,
 //! whichever hosts could be resolved meanwhile. etcd leaves out a host that cannot be, and members

@@ -1,7 +1,7 @@
 //! The validated configuration: every field typed, derived and checked.
 //!
-//! Invariant: values are created by `validate` alone, completed by what is discovered, and shared as
-//! `Arc<Config>`, never changed.
+//! Invariant: values are created by `validate` alone, completed by what is discovered, and shared
+//! as `Arc<Config>`, never changed.
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -26,7 +26,8 @@ pub struct Config {
     pub listen_peer_urls: Vec<Url>,
     /// Addresses to listen on for clients; never empty, each with a bind address.
     pub listen_client_urls: Vec<Url>,
-    /// Addresses for HTTP without gRPC, which the others serve alone then; each with a bind address.
+    /// Addresses for HTTP without gRPC; with any, those above serve gRPC alone. Each with a bind
+    /// address.
     pub listen_client_http_urls: Vec<Url>,
     /// Additional addresses for the HTTP pages; each with a bind address.
     pub listen_metrics_urls: Vec<Url>,

@@ -191,10 +191,6 @@ impl Check<'_> {
         };
         let is_given = matches!(certificate, Certificate::Given(_));
         let is_of_peers = names.cert.name == PEERS.cert.name;
-        // As in etcd: with the authorities of the system, whoever forges an answer of DNS could
-        // have a certificate for a host of its own.
-        let domain = self.sources.text(flags::DISCOVERY_SRV);
-        let is_by_domain = is_of_peers && !has_authorities && !domain.is_empty();
         Some(TlsConfig {
             certificate,
             trust: if verifies {
@@ -204,12 +200,20 @@ impl Check<'_> {
             } else {
                 Trust::Nobody
             },
-            server_name: is_by_domain.then_some(domain),
+            server_name: self.domain().filter(|_| is_of_peers && !has_authorities),
             allowed,
             policy,
             allows_any_origin: !is_of_peers
                 || self.sources.bool(flags::PEER_SKIP_CLIENT_SAN_VERIFICATION),
         })
+    }
+
+    /// The domain that members are found in. Without authorities of their own their certificates
+    /// must be for it, as in etcd: with those of the system, whoever forges an answer of DNS could
+    /// have a certificate for a host of its own.
+    fn domain(&self) -> Option<String> {
+        let domain = self.sources.text(flags::DISCOVERY_SRV).trim().to_owned();
+        (!domain.is_empty()).then_some(domain)
     }
 
     /// Reports checks of certificates that nobody has to show.

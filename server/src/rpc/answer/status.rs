@@ -1,9 +1,8 @@
 //! The one map from causes to a gRPC code and etcd's exact text.
 //!
 //! No other file names gRPC codes. etcd's clients compare the *text*, so it is contract;
-//! `docs/errors.md` tells callers what to do about each. The maps are exhaustive and have no
-//! catch-all arm: a new cause does not compile until it is mapped here, or in `refusal.rs`, which
-//! adds the detail of each refusal of the state machine.
+//! `docs/errors.md` tells callers what to do about each. The maps are exhaustive: a new cause does
+//! not compile until it is mapped here, or in `refusal.rs`, for refusals of the state machine.
 
 use http::HeaderMap;
 use tenure_proto::metadata::{
@@ -245,10 +244,9 @@ reasons! {
     /// A snapshot ended before its end. What was received is of no use.
     SnapshotBroken => Unavailable, "tenure: the snapshot was not made to its end";
     /// The version to downgrade to is none.
-    DowngradeTargetMalformed => InvalidArgument,
-        "etcdserver: wrong downgrade target version format";
+    DowngradeMalformed => InvalidArgument, "etcdserver: wrong downgrade target version format";
     /// The version to downgrade to is not the one before.
-    DowngradeTargetInvalid => InvalidArgument, "etcdserver: invalid downgrade target version";
+    DowngradeInvalid => InvalidArgument, "etcdserver: invalid downgrade target version";
     /// There is no version to downgrade to.
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
     /// The lease of a waiting lock request ended.

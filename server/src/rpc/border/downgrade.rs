@@ -10,11 +10,11 @@ use crate::rpc::answer::{failure::Failure, status::Reason};
 /// # Errors
 /// What is wrong with the version.
 pub(in crate::rpc) fn check(request: &DowngradeRequest) -> Result<(), Failure> {
-    let target = version(&request.version).ok_or(Reason::DowngradeTargetMalformed)?;
+    let target = version(&request.version).ok_or(Reason::DowngradeMalformed)?;
     let own = version(API_VERSION).expect("invariant: the version of the API is one");
     let is_before = target.0 == own.0 && target.1.checked_add(1) == Some(own.1);
     if !is_before {
-        return Err(Reason::DowngradeTargetInvalid.into());
+        return Err(Reason::DowngradeInvalid.into());
     }
     Ok(())
 }
@@ -53,18 +53,14 @@ mod tests {
             assert_eq!(reason(version), None, "{version}");
         }
         for version in ["3.6", "3.4.0", "2.5", "4.5.0", "3.7"] {
-            assert_eq!(
-                reason(version),
-                Some(Reason::DowngradeTargetInvalid),
-                "{version}"
-            );
+            assert_eq!(reason(version), Some(Reason::DowngradeInvalid), "{version}");
         }
         for version in [
             "", "3", "x", "3.x", "3.5.0.0", "3.5-rc", "3..0", "v3.5", "-1.5",
         ] {
             assert_eq!(
                 reason(version),
-                Some(Reason::DowngradeTargetMalformed),
+                Some(Reason::DowngradeMalformed),
                 "{version}"
             );
         }

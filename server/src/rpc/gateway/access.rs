@@ -51,7 +51,7 @@ impl Access {
     }
 
     /// Whether the page of a request may open a WebSocket, which it can read whatever headers the
-    /// response has: one of a listed origin, or of this one. A client that is no browser names none.
+    /// response has: one of a listed origin, or of this one. Clients that are no browser name none.
     pub(super) fn allows_socket(&self, request: &HeaderMap) -> bool {
         let Some(origin) = request.get(ORIGIN) else {
             return true;

@@ -81,7 +81,7 @@ enum Step {
     Lost,
 }
 
-/// Serves a WebSocket until either side ends it. `objects` is where the body of the call comes from.
+/// Serves a WebSocket until either side ends it. `objects` takes the body of the call.
 pub(in crate::rpc::gateway) async fn serve<F, R, E>(
     handover: oneshot::Receiver<Connection>,
     objects: mpsc::Sender<Bytes>,
