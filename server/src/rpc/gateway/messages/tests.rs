@@ -44,7 +44,7 @@ fn framed(count: i64) -> Vec<u8> {
 /// The messages of a body that arrives in pieces of this size, and ends with these trailers.
 fn messages(form: Form, body: &[u8], size: usize, trailers: Option<HeaderMap>) -> Messages<Frames> {
     let layer = GatewayLayer::new(true, Access::default(), 1000, Receiving::default());
-    let routes = layer.0.routes.as_ref().expect("it is enabled");
+    let routes = layer.gateway.routes.as_ref().expect("it is enabled");
     let Found::Method(route) = routes.find("/v3/kv/range") else {
         panic!("no route");
     };
@@ -52,7 +52,7 @@ fn messages(form: Form, body: &[u8], size: usize, trailers: Option<HeaderMap>) -
         .chunks(size)
         .map(|it| Frame::data(Bytes::copy_from_slice(it)));
     let frames = pieces.chain(trailers.map(Frame::trailers)).collect();
-    let (output, gateway) = (route.output, Arc::clone(&layer.0));
+    let (output, gateway) = (route.output, Arc::clone(&layer.gateway));
     Messages::new(gateway, output, form, Refused::default(), Frames(frames))
 }
 

@@ -37,7 +37,7 @@ impl Body for Pieces {
 }
 
 fn gateway(receiving: &Receiving) -> Arc<Gateway> {
-    GatewayLayer::new(true, Access::default(), REQUEST_BYTES, receiving.clone()).0
+    GatewayLayer::new(true, Access::default(), REQUEST_BYTES, receiving.clone()).gateway
 }
 
 /// The body of a call of `path` that arrives in pieces of this size.

@@ -62,11 +62,12 @@ async fn a_client_that_is_silent_is_pinged_and_closed_when_it_does_not_answer() 
     let begun = Instant::now();
     let mut ping = [0; 2];
     client.read_exact(&mut ping).await.unwrap();
-    assert_eq!((ping, begun.elapsed()), ([0x89, 0], PING_AFTER));
+    assert_eq!(ping, [0x89, 0]);
+    assert!(begun.elapsed() >= PING_AFTER);
     client.write_all(&frame(0x8a, b"")).await.unwrap();
     client.read_exact(&mut ping).await.unwrap();
     assert!(begun.elapsed() >= PING_AFTER * 2, "it answered");
-    assert_eq!(all(client).await, [], "it did not answer");
+    assert!(all(client).await.is_empty(), "it did not answer");
     assert!(begun.elapsed() >= PING_AFTER * 2 + PONG_MAX);
 }
 
@@ -86,7 +87,7 @@ async fn a_message_or_a_frame_without_an_end_closes_the_websocket() {
         let mut sent = [0; 4];
         client.read_exact(&mut sent).await.unwrap();
         assert_eq!(sent, [0x88, 2, 0x03, 0xf0], "1008 for {begun:?}");
-        assert_eq!(start.elapsed(), UNFINISHED_MAX);
+        assert!(start.elapsed() >= UNFINISHED_MAX);
     }
 }
 
@@ -131,5 +132,5 @@ async fn a_response_that_ends_closes_the_websocket_and_waits_for_the_client() {
     assert!(!task.is_finished(), "it waits for the close of the client");
     client.write_all(&frame(0x88, &[0x03, 0xe8])).await.unwrap();
     task.await.unwrap();
-    assert_eq!(all(client).await, []);
+    assert!(all(client).await.is_empty());
 }
