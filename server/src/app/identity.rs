@@ -47,7 +47,14 @@ pub(super) async fn decide(
             member_id,
             cluster_id,
             members,
-        }) => (Some((cluster_id.0, member_id.0)), peer_nodes(members)),
+        }) => {
+            let mut members = peer_nodes(members);
+            if config.discovery.is_some() {
+                // Every founder writes the same first entry, and each knows its own name alone.
+                members.values_mut().for_each(|node| node.name.clear());
+            }
+            (Some((cluster_id.0, member_id.0)), members)
+        }
         Some(FirstStart::Join(joining)) if is_first => {
             let joined = join(transport, &joining, &config.name).await?;
             (Some((joined.cluster_id, joined.member_id)), joined.members)
