@@ -70,7 +70,7 @@ pub enum AppError {
     #[error(transparent)]
     FirstStart(#[from] ConfigErrors),
     /// The members could not be found by records of DNS.
-    #[error("--discovery-srv: {0}")]
+    #[error("the members cannot be found by --discovery-srv")]
     Discovery(#[from] DiscoveryError),
     /// The node cannot join the cluster.
     #[error("discovery failed: {0}")]
