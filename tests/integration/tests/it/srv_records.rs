@@ -94,6 +94,7 @@ async fn three_nodes_find_each_other_and_clients_find_them_by_records() {
 
     // Later the membership counts, and records that are gone are no reason to end.
     names.set(MEMBERS, &[]);
+    cluster.node_mut(2).terminate().await;
     cluster.node_mut(2).restart().await;
     let log = cluster.node(2).log();
     assert!(

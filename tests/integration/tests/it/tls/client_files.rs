@@ -59,12 +59,14 @@ async fn a_client_uses_files_that_were_replaced_and_keeps_what_it_read_while_the
     let half = pki.issue("half", &Leaf::client("eve"));
     fs::copy(&half.certificate, &pair.certificate).unwrap();
     for _ in 0..2 {
+        cluster.node_mut(0).terminate().await;
         cluster.node_mut(0).restart().await;
         put("it writes with what it read before").await;
     }
     assert_eq!(reported.load(Ordering::Relaxed), 1, "it says so once");
 
     replace(&pki, &other);
+    cluster.node_mut(0).terminate().await;
     cluster.node_mut(0).restart().await;
     put("it trusts the new authority, which trusts its new certificate").await;
     assert_eq!(reported.load(Ordering::Relaxed), 1);
@@ -106,11 +108,13 @@ async fn a_watch_of_tenurectl_goes_on_when_all_certificates_are_replaced() {
     };
     until("first").await;
     fs::write(&certificate, "half a certificate").unwrap();
+    cluster.node_mut(0).terminate().await;
     cluster.node_mut(0).restart().await;
     let calls = cluster.node(0).calls();
     calls.put("second", "2").await.unwrap();
     until("second").await;
     replace(&pki, &other);
+    cluster.node_mut(0).terminate().await;
     cluster.node_mut(0).restart().await;
     cluster.node(0).calls().put("third", "3").await.unwrap();
     until("third").await;
