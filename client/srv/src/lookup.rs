@@ -97,7 +97,7 @@ impl Lookup {
         let name = format!("_{service}._tcp.{domain}");
         let settings = self.settings().await;
         let found = timeout(LOOKUP_MAX, find(&settings, &name)).await;
-        let records = found.unwrap_or_else(|_| Err(LookupError::TimedOut(name)))?;
+        let records = found.unwrap_or(Err(LookupError::TimedOut(name)))?;
         Ok(order(records, |below| rand::rng().random_range(0..below)))
     }
 

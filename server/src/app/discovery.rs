@@ -47,11 +47,11 @@ pub enum DiscoveryError {
         /// The service of members that are reached over TLS.
         secure_service: String,
         /// Why it has none.
-        secure: LookupError,
+        secure: Box<LookupError>,
         /// The service of the others.
         plain_service: String,
         /// Why it has none.
-        plain: LookupError,
+        plain: Box<LookupError>,
     },
     /// A record makes no address.
     #[error("the record of {0} has no port")]
@@ -166,9 +166,9 @@ async fn find(discovery: &SrvDiscovery) -> Result<Vec<(Url, String)>, DiscoveryE
         (Err(secure), Err(plain)) => {
             return Err(DiscoveryError::NoRecords {
                 secure_service,
-                secure,
+                secure: Box::new(secure),
                 plain_service,
-                plain,
+                plain: Box::new(plain),
             });
         }
         either => either,
