@@ -146,9 +146,9 @@ fn shared_options() -> Options {
 }
 
 /// Remedy for files that do not verify. RocksDB's message names them.
-const DAMAGED: &str = "the database is damaged; start the member again, which makes a damaged state \
-                       anew; if it ends again, replace the member: remove it and add it again with \
-                       an empty data directory";
+const DAMAGED: &str = "the database is damaged; start the member again, which makes a damaged \
+                       state anew; if it ends again, replace the member: remove it and add it \
+                       again with an empty data directory";
 
 /// Remedy for a file that cannot be written for lack of space.
 const FULL: &str = "the disk is full; free space and start again";

@@ -583,20 +583,7 @@ pub(in crate::rpc) fn translate(headers: &mut HeaderMap) {
     _ = Status::new(Code::ResourceExhausted, text).add_header(headers);
 }
 
-/// The reason of a status, without the detail of the case.
-#[cfg(test)]
-pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
-    let unknown = status.metadata().get(OUTCOME_METADATA).is_some();
-    let own = status.metadata().get(REASON_METADATA);
-    let found = Reason::ALL.iter().find(|reason| {
-        let rest = status.message().strip_prefix(reason.text());
-        reason.code() == status.code()
-            && rest.is_some_and(|detail| detail.is_empty() || detail.starts_with(": "))
-            && reason.outcome_unknown() == unknown
-            && own.is_none_or(|own| own == reason.name())
-    });
-    found.copied()
-}
-
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use self::tests::reason_of;

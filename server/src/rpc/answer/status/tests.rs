@@ -118,3 +118,17 @@ fn only_proposals_that_left_have_an_unknown_outcome() {
         assert_eq!(reason.outcome_unknown(), unknown);
     }
 }
+
+/// The reason of a status, without the detail of the case.
+pub(crate) fn reason_of(status: &Status) -> Option<Reason> {
+    let unknown = status.metadata().get(OUTCOME_METADATA).is_some();
+    let own = status.metadata().get(REASON_METADATA);
+    let found = Reason::ALL.iter().find(|reason| {
+        let rest = status.message().strip_prefix(reason.text());
+        reason.code() == status.code()
+            && rest.is_some_and(|detail| detail.is_empty() || detail.starts_with(": "))
+            && reason.outcome_unknown() == unknown
+            && own.is_none_or(|own| own == reason.name())
+    });
+    found.copied()
+}
