@@ -38,7 +38,7 @@ const EVENTS: &str = "text/event-stream";
 const QUERY_REQUEST: &str = "request";
 
 /// What is told to those who call an address in the protocol of another.
-const NO_GRPC: &str = "this address serves HTTP alone; gRPC is at those of --listen-client-urls\n";
+const NO_GRPC: &str = "this address serves HTTP alone; gRPC is at those of --listen-client-urls";
 const NO_HTTP: &str = "this address serves gRPC alone; HTTP is at those of \
                        --listen-client-http-urls\n";
 
@@ -85,13 +85,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_grpc = is_grpc(request.headers());
         let elsewhere = match self.serves {
-            Serves::Http if is_grpc => Some(NO_GRPC),
-            Serves::Grpc if !is_grpc => Some(NO_HTTP),
+            Serves::Http if is_grpc => Some(response::no_such_call(NO_GRPC)),
+            Serves::Grpc if !is_grpc => Some(response::page(StatusCode::NOT_FOUND, NO_HTTP)),
             Serves::Both | Serves::Grpc | Serves::Http => None,
         };
-        if let Some(text) = elsewhere {
-            let page = response::page(StatusCode::NOT_FOUND, text);
-            return Either::Right(Box::pin(ready(Ok(page))));
+        if let Some(elsewhere) = elsewhere {
+            return Either::Right(Box::pin(ready(Ok(elsewhere))));
         }
         if is_grpc {
             let response = self.inner.call(request.map(RequestBody::plain));

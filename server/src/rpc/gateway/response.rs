@@ -59,6 +59,13 @@ pub(super) fn page<R>(status: StatusCode, text: &'static str) -> Response<Respon
     response
 }
 
+/// The response to a call of gRPC where none is served. In gRPC's own form, because libraries make
+/// different things of a page.
+pub(super) fn no_such_call<R>(text: &'static str) -> Response<ResponseBody<R>> {
+    let told = Status::unimplemented(text).into_http::<()>();
+    told.map(|()| ResponseBody::text(""))
+}
+
 /// The response of a call that failed before its first message.
 pub(super) fn failed<R>(form: Form, told: &Told) -> Response<ResponseBody<R>> {
     let body = match form {

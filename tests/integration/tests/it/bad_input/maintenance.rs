@@ -1,8 +1,9 @@
 //! Members, maintenance, users and roles.
 
+use prost::Message;
 use tenure_proto::etcdserverpb::{
-    AuthenticateRequest, MemberAddRequest, MemberPromoteRequest, MemberRemoveRequest,
-    MemberUpdateRequest, MoveLeaderRequest,
+    AuthenticateRequest, DowngradeRequest, MemberAddRequest, MemberPromoteRequest,
+    MemberRemoveRequest, MemberUpdateRequest, MoveLeaderRequest,
 };
 use tonic::Code;
 
@@ -48,6 +49,22 @@ const AUTH_CALLS: [(&str, Code, &str); 11] = [
         "etcdserver: permission not given",
     ),
 ];
+
+/// Versions to downgrade to, and why not.
+const DOWNGRADES: [(&str, Code, &str); 6] = [
+    ("", Code::InvalidArgument, MALFORMED_VERSION),
+    ("v3.5", Code::InvalidArgument, MALFORMED_VERSION),
+    ("3.5.x", Code::InvalidArgument, MALFORMED_VERSION),
+    ("3.4.0", Code::InvalidArgument, INVALID_VERSION),
+    ("4.0.0", Code::InvalidArgument, INVALID_VERSION),
+    (
+        "3.5.0",
+        Code::Unimplemented,
+        "etcdserver: downgrade is not supported",
+    ),
+];
+const MALFORMED_VERSION: &str = "etcdserver: wrong downgrade target version format";
+const INVALID_VERSION: &str = "etcdserver: invalid downgrade target version";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = members();
@@ -141,10 +158,18 @@ fn maintenance() -> Vec<Case> {
             "etcdserver: bad leader transferee",
         ));
     }
-    let (method, text) = ("Downgrade", "etcdserver: downgrade is not supported");
-    let call = Call::new(format!("/etcdserverpb.Maintenance/{method}"), frame(&[]));
-    let expected = Expected::Status(Code::Unimplemented, text.to_owned());
-    cases.push(Case::new(method, call, expected).not_in_etcd());
+    for (version, code, text) in &DOWNGRADES {
+        let version = (*version).to_owned();
+        let name = format!("downgrade to {version:?}");
+        let request = DowngradeRequest {
+            version,
+            ..DowngradeRequest::default()
+        };
+        let body = frame(&request.encode_to_vec());
+        let call = Call::new("/etcdserverpb.Maintenance/Downgrade".to_owned(), body);
+        let expected = Expected::Status(*code, (*text).to_owned());
+        cases.push(Case::new(name, call, expected).not_in_etcd());
+    }
     cases
 }
 
