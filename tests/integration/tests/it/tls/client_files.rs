@@ -89,7 +89,7 @@ async fn a_watch_of_tenurectl_goes_on_when_all_certificates_are_replaced() {
         "--key",
         &key,
     ]);
-    ctl.run(&["put", "first", "1"]).await.ok();
+    assert_eq!(ctl.run(&["put", "first", "1"]).await.ok(), "OK\n");
     let mut watch = ctl
         .command(&["watch", "--prefix", "", "--rev", "1"])
         .spawn()
