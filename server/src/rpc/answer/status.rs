@@ -247,6 +247,9 @@ reasons! {
     DowngradeMalformed => InvalidArgument, "etcdserver: wrong downgrade target version format";
     /// The version to downgrade to is not the one before.
     DowngradeInvalid => InvalidArgument, "etcdserver: invalid downgrade target version";
+    /// A call of gRPC came to an address that serves HTTP alone.
+    GrpcElsewhere => Unimplemented,
+        "tenure: this address serves HTTP alone; gRPC is at those of --listen-client-urls";
     /// There is no version to downgrade to.
     DowngradeUnsupported => Unimplemented, "etcdserver: downgrade is not supported";
     /// The lease of a waiting lock request ended.

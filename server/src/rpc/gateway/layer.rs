@@ -37,8 +37,7 @@ const EVENTS: &str = "text/event-stream";
 /// The parameter of a query that holds the messages of a request for events.
 const QUERY_REQUEST: &str = "request";
 
-/// What is told to those who call an address in the protocol of another.
-const NO_GRPC: &str = "this address serves HTTP alone; gRPC is at those of --listen-client-urls";
+/// What is told to those who call an address of gRPC with something else.
 const NO_HTTP: &str = "this address serves gRPC alone; HTTP is at those of \
                        --listen-client-http-urls\n";
 
@@ -85,7 +84,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let is_grpc = is_grpc(request.headers());
         let elsewhere = match self.serves {
-            Serves::Http if is_grpc => Some(response::no_such_call(NO_GRPC)),
+            Serves::Http if is_grpc => Some(response::no_grpc()),
             Serves::Grpc if !is_grpc => Some(response::page(StatusCode::NOT_FOUND, NO_HTTP)),
             Serves::Both | Serves::Grpc | Serves::Http => None,
         };

@@ -20,6 +20,7 @@ use super::{
     headers,
     messages::{Ended, Form, Messages},
 };
+use crate::rpc::answer::status::Reason;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -61,8 +62,8 @@ pub(super) fn page<R>(status: StatusCode, text: &'static str) -> Response<Respon
 
 /// The response to a call of gRPC where none is served. In gRPC's own form, because libraries make
 /// different things of a page.
-pub(super) fn no_such_call<R>(text: &'static str) -> Response<ResponseBody<R>> {
-    let told = Status::unimplemented(text).into_http::<()>();
+pub(super) fn no_grpc<R>() -> Response<ResponseBody<R>> {
+    let told = Status::from(Reason::GrpcElsewhere).into_http::<()>();
     told.map(|()| ResponseBody::text(""))
 }
 
