@@ -19,7 +19,7 @@ use rustls::{
 };
 use thiserror::Error;
 
-use crate::identity::{PeerIdentity, revoked_serials};
+use crate::identity::{PeerIdentity, is_version_3, revoked_serials};
 
 /// Longest file that is read, in bytes: a revocation list of a hundred thousand certificates takes
 /// some four megabytes, everything else less.
@@ -27,6 +27,10 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// Permission bit of files that every user of the machine may read.
 const READABLE_BY_ALL: u32 = 0o004;
+
+/// What is wrong with a certificate that TLS here cannot show.
+const NOT_VERSION_3: &str = "its certificate is not of version 3 of X.509; openssl makes one of \
+                             version 3 when it is given extensions, such as subjectAltName";
 
 /// Why a file cannot be used.
 #[derive(Debug, Error)]
@@ -100,6 +104,9 @@ pub(crate) fn pair(
 ) -> Result<Pair, FileError> {
     let chain = certificates(certificate)?;
     let (expires, serial) = validity(certificate, &chain[0])?;
+    if !is_version_3(&chain[0]) {
+        return Err(malformed(certificate, NOT_VERSION_3));
+    }
     let bytes = read(key)?;
     let Ok(private) = PrivateKeyDer::from_pem_slice(&bytes) else {
         let path = key.to_owned();
@@ -123,12 +130,13 @@ pub(crate) fn pair(
     let certified = CertifiedKey::new(chain, signing);
     match certified.keys_match() {
         Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
-        Err(_) => {
+        Err(rustls::Error::InconsistentKeys(_)) => {
             return Err(FileError::Mismatch {
                 certificate: certificate.to_owned(),
                 key: key.to_owned(),
             });
         }
+        Err(error) => return Err(malformed(certificate, error)),
     }
     let mode = fs::metadata(key).map_or(0, |metadata| metadata.mode());
     Ok(Pair {

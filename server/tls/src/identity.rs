@@ -85,6 +85,17 @@ impl PeerIdentity {
     }
 }
 
+/// Whether a certificate is of version 3 of X.509, the only one that rustls verifies.
+pub(crate) fn is_version_3(der: &[u8]) -> bool {
+    let version = || {
+        let mut certificate = Elements::of(Elements::of(der).expect(SEQUENCE)?);
+        let mut signed = Elements::of(certificate.expect(SEQUENCE)?);
+        Elements::of(signed.optional(VERSION)?).expect(INTEGER)
+    };
+    // Versions are counted from zero, and the first is left out.
+    version() == Some(&[2])
+}
+
 /// The significant bytes of the serial number of a certificate.
 pub(crate) fn serial_of(der: &[u8]) -> Option<Vec<u8>> {
     let mut certificate = Elements::of(Elements::of(der).expect(SEQUENCE)?);
