@@ -112,8 +112,12 @@ fn hint_of(kind: ErrorKind) -> Option<&'static str> {
             "Give it more time with --command-timeout (TENURECTL_COMMAND_TIMEOUT), or ask another \
              server with --endpoints."
         }
-        ErrorKind::Unauthenticated | ErrorKind::PermissionDenied => {
+        ErrorKind::Unauthenticated => {
             "Say who you are with --user and --password (TENURECTL_USER, TENURECTL_PASSWORD)."
+        }
+        ErrorKind::PermissionDenied => {
+            "The user has no role that allows this ('auth can USER read|write KEY' tells which \
+             one does); another user is named with --user (TENURECTL_USER)."
         }
         ErrorKind::NoSpace => {
             "Free space with 'del' and 'compaction', then run 'alarm disarm'; 'alarm list' tells \
