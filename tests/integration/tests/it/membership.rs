@@ -24,11 +24,23 @@ async fn client(cluster: &Cluster, nodes: &[usize]) -> Client {
         .unwrap()
 }
 
+/// Waits until every member has published its addresses: before, none is added.
+async fn until_published(client: &Client) {
+    wait_until("all members have published", STATE_MAX, async || {
+        let members = client.cluster().members().await;
+        let members = members.map_err(|error| error.to_string())?;
+        let silent = members.iter().find(|it| it.client_urls().is_empty());
+        silent.map_or(Ok(()), |it| Err(format!("{:x} has not", it.id().get())))
+    })
+    .await;
+}
+
 /// Adds a node as a member, and starts it.
 async fn join(cluster: &mut Cluster, members: &[usize], role: MemberRole) -> (usize, MemberId) {
     let number = cluster.joining(members);
     let url = cluster.node(number).peer_url();
     let client = client(cluster, members).await;
+    until_published(&client).await;
     let added = client.cluster().add_member([url], role).await.unwrap();
     cluster.node_mut(number).start();
     (number, added.member().id())
@@ -287,6 +299,7 @@ async fn a_member_that_joins_through_one_that_lags_finds_its_place() {
     let mut cluster = Cluster::builder(3).linked().start().await;
     let lead = cluster.leader().await;
     let lagging = cluster.others(lead)[0];
+    until_published(&client(&cluster, &[lead]).await).await;
     cluster.link(lagging).refuse(true);
     cluster.link(lagging).break_off();
     let number = cluster.joining_through(&[lagging]);
